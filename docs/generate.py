@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from synapse_apply.cli.main import NAME, root
-from synapse_apply.emulator.table import render_page as emulator_page
+from synapse_apply.emulator.table import render_emulator_page as emulator_page
 from synapse_apply.manifests.schema.unsupported import iter_unsupported_settings
 from synapse_apply.model.packages.rules import RULES_BY_ID
 

@@ -34,7 +34,9 @@ def complete_targets(
 
     invocation = _build_partial_invocation(ctx)
     names = complete.list_target_names(invocation)
-    return _filter_completions([*names, *complete.list_labels_of_targets(invocation)], prefix)
+    return _build_completions_of_plain_words(
+        [*names, *complete.list_labels_of_targets(invocation)], prefix
+    )
 
 
 def complete_addresses(
@@ -43,7 +45,7 @@ def complete_addresses(
     """The declared addresses."""
     from synapse_apply.operations import complete
 
-    return _filter_completions(
+    return _build_completions_of_plain_words(
         complete.list_declared_addresses(_build_partial_invocation(ctx)), prefix
     )
 
@@ -54,7 +56,7 @@ def complete_recorded_addresses(
     """The addresses of a local state."""
     from synapse_apply.operations import complete
 
-    return _filter_completions(
+    return _build_completions_of_plain_words(
         complete.list_recorded_addresses(_build_partial_invocation(ctx)), prefix
     )
 
@@ -72,7 +74,7 @@ def complete_addresses_or_files(
             *complete.list_recorded_addresses(invocation),
         }
     )
-    return _filter_completions(names, prefix) or complete_files(ctx, param, prefix)
+    return _build_completions_of_plain_words(names, prefix) or complete_files(ctx, param, prefix)
 
 
 def complete_files(
@@ -90,7 +92,9 @@ def complete_plugins(
     """The declared plugins."""
     from synapse_apply.operations import complete
 
-    return _filter_completions(complete.list_plugin_names(_build_partial_invocation(ctx)), prefix)
+    return _build_completions_of_plain_words(
+        complete.list_plugin_names(_build_partial_invocation(ctx)), prefix
+    )
 
 
 def complete_selections(
@@ -101,7 +105,7 @@ def complete_selections(
     from synapse_apply.operations import complete
 
     invocation = _build_partial_invocation(ctx)
-    return _filter_completions(
+    return _build_completions_of_plain_words(
         [
             *CATALOGUE,
             *complete.list_declared_addresses(invocation),
@@ -117,7 +121,7 @@ def complete_guards(
     """The guards that can be overridden."""
     from synapse_apply.planning.guards import GUARD_NAMES
 
-    return _filter_completions(GUARD_NAMES, prefix)
+    return _build_completions_of_plain_words(GUARD_NAMES, prefix)
 
 
 def complete_reports(
@@ -126,7 +130,9 @@ def complete_reports(
     """The kinds of report, and files after `=`."""
     if "=" in prefix:
         return complete_files(ctx, param, prefix.partition("=")[2])
-    return _filter_completions([f"{kind}=" for kind in option_parsing.REPORT_KINDS], prefix)
+    return _build_completions_of_plain_words(
+        [f"{kind}=" for kind in option_parsing.REPORT_KINDS], prefix
+    )
 
 
 def complete_controller_targets(
@@ -153,10 +159,12 @@ def complete_controller_targets(
         reader = Thread(target=read_names, daemon=True)
         reader.start()
         reader.join(_CONTROLLER_SECONDS)
-    return _filter_completions(list(names), prefix)
+    return _build_completions_of_plain_words(list(names), prefix)
 
 
-def _filter_completions(names: Iterable[str], prefix: str) -> list[CompletionItem[str]]:
+def _build_completions_of_plain_words(
+    names: Iterable[str], prefix: str
+) -> list[CompletionItem[str]]:
     from click.shell_completion import CompletionItem
 
     return [

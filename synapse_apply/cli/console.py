@@ -83,7 +83,7 @@ class Console:
         )
 
     @property
-    def is_watched(self) -> bool:
+    def is_stderr_terminal(self) -> bool:
         """Whether stderr is a terminal."""
         return _is_terminal(sys.stderr)
 
@@ -149,7 +149,7 @@ class Console:
         """Write a line for people: to stdout, or to stderr where stdout gets JSON."""
         (self.write_stderr if self.as_json else self.write_output)(f"{text}\n")
 
-    def write_document(self, document: Mapping[str, Any]) -> None:
+    def write_or_keep_document(self, document: Mapping[str, Any]) -> None:
         """Write one JSON document to stdout; with --json-lines, as the last event.
 
         That of one of several targets becomes a part of the document of all.

@@ -43,13 +43,17 @@ def print_failure(problem: BaseException, console: Console, command: str = "") -
     findings = name_target_in_commands(plain_findings, console.typed_target)
     # Expected failures have no traceback, also where logs are on.
     if not isinstance(problem, (SynapseApplyError, RemoteError, *_SIGNAL_STOPS)):
-        _write_traceback(problem, console)
+        _write_traceback_if_logs_are_on(problem, console)
     if console.as_json and not console.has_written_document:
         from synapse_apply.views.json.failure import failure_document
 
-        console.write_document(
+        console.write_or_keep_document(
             failure_document(
-                command, findings, code, tool_version=__version__, plan=find_stopped_plan(problem)
+                command,
+                findings,
+                code,
+                tool_version=__version__,
+                plan=get_stopped_plan_or_none(problem),
             )
         )
         return code
@@ -93,7 +97,7 @@ def build_failure_findings(problem: BaseException) -> FindingsAndExitCode:
     return FindingsAndExitCode([finding], Exit.ERROR)
 
 
-def find_stopped_plan(problem: BaseException) -> Plan | None:
+def get_stopped_plan_or_none(problem: BaseException) -> Plan | None:
     """The plan that a failure stopped, None where there was none yet."""
     return problem.plan if isinstance(problem, SynapseApplyError) else None
 
@@ -156,7 +160,7 @@ def _explain_unusable_folder_or_empty() -> str:
     )
 
 
-def _write_traceback(problem: BaseException, console: Console) -> None:
+def _write_traceback_if_logs_are_on(problem: BaseException, console: Console) -> None:
     if console.environ.get("SYNAPSE_APPLY_LOG", "").lower() in {"trace", "json"}:
         lines = traceback.format_tb(problem.__traceback__)
         console.write_stderr("".join(["Traceback (values left out):\n", *lines]))

@@ -11,8 +11,12 @@ from typing import Any
 
 from synapse_apply import __version__
 from synapse_apply.cli.console import Console
-from synapse_apply.cli.errors import build_failure_findings, find_stopped_plan
-from synapse_apply.cli.report_files import append_text, get_file_size_or_zero, replace_file
+from synapse_apply.cli.errors import build_failure_findings, get_stopped_plan_or_none
+from synapse_apply.cli.report_files import (
+    append_text,
+    get_file_size_or_zero,
+    write_file_atomically_or_to_device,
+)
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.command import name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
@@ -120,7 +124,7 @@ class Reports:
         """Write reports of a plan; returns `code`, or an error's code where one failed."""
         return self._write_reports_or_error_code(self._build_plan_source(plan, code), code)
 
-    def write_stopped_plan(self, plan: Plan, code: int) -> None:
+    def write_stopped_plan_reports_or_warn(self, plan: Plan, code: int) -> None:
         """Write reports of a plan that cannot be applied; the JSON is that of the failure."""
         self._write_reports_or_warn(
             replace(
@@ -134,7 +138,7 @@ class Reports:
         return self._write_reports_or_error_code(self._build_drift_source(drift, code), code)
 
     # A report never changes the exit code of an apply.
-    def write_apply_report(self, report: Report) -> None:
+    def write_apply_reports_or_warn(self, report: Report) -> None:
         """Write reports of an apply. One that cannot be written is only a warning."""
         self._write_reports_or_warn(self._build_apply_source(report))
 
@@ -142,7 +146,7 @@ class Reports:
         """Write reports of a failure, which the caller prints."""
         findings, code = build_failure_findings(failure)
         source = self._build_findings_source(findings, code)
-        if (plan := find_stopped_plan(failure)) is not None:
+        if (plan := get_stopped_plan_or_none(failure)) is not None:
             targeted_findings = name_target_in_commands(findings, self.console.typed_target)
             source = replace(
                 source, document=lambda: self._build_failure_document(targeted_findings, code, plan)
@@ -153,7 +157,7 @@ class Reports:
         """Write reports of findings; returns the exit code as `write_plan`."""
         return self._write_reports_or_error_code(self._build_findings_source(findings, code), code)
 
-    def write_source(self, source: ReportSource, code: int) -> int:
+    def write_reports_of_source(self, source: ReportSource, code: int) -> int:
         """Write reports of any outcome; returns the exit code, which those of an apply keep."""
         if self.command == "apply":
             self._write_reports_or_warn(source)
@@ -162,14 +166,14 @@ class Reports:
 
     def _write_reports_or_error_code(self, source: ReportSource, code: int) -> int:
         """Write every report; returns the code, or an error's where one cannot be written."""
-        problems = list(self._write_all_reports(source))
+        problems = list(self._write_reports_and_iter_errors(source))
         self.console.write_findings(problems)
         return Exit.ERROR if problems else code
 
     def _write_reports_or_warn(self, source: ReportSource) -> None:
         self.console.write_findings(
             warning_finding(problem.summary, problem.detail, problem.hint)
-            for problem in self._write_all_reports(source)
+            for problem in self._write_reports_and_iter_errors(source)
         )
 
     def _build_plan_source(self, plan: Plan, code: int) -> ReportSource:
@@ -253,7 +257,7 @@ class Reports:
         except (SynapseApplyError, OSError):
             return ""
 
-    def _write_all_reports(self, source: ReportSource) -> Iterator[Diagnostic]:
+    def _write_reports_and_iter_errors(self, source: ReportSource) -> Iterator[Diagnostic]:
         """Write every report; yields an error for each that cannot be written.
 
         Those of one of several targets are kept for the reports of all.
@@ -263,24 +267,24 @@ class Reports:
         for kind, file in self.requests:
             try:
                 if text := _RENDERERS[kind](self, source) if file else "":
-                    self._write_file(file, text)
+                    self._write_to_stdout_or_file(file, text)
                 if kind == "github":
-                    yield from self._write_runner_files(source)
+                    yield from self._write_runner_files_and_iter_errors(source)
             except OSError as problem:
                 yield _build_unwritable_finding(kind, problem.filename or file, problem)
 
-    def _write_file(self, file: str, text: str) -> None:
+    def _write_to_stdout_or_file(self, file: str, text: str) -> None:
         if file == "-":
             self.console.write_stdout(text)
         else:
-            replace_file(self.invocation.directory / file, text)
+            write_file_atomically_or_to_device(self.invocation.directory / file, text)
 
-    def _write_runner_files(self, source: ReportSource) -> Iterator[Diagnostic]:
+    def _write_runner_files_and_iter_errors(self, source: ReportSource) -> Iterator[Diagnostic]:
         """Write annotations to stderr, and the summary and output files of GitHub Actions."""
         placed_annotations = (source.touched_annotations or source.annotations)()
         self.console.write_stderr(
             github.format_annotation_commands_limited_by_level(
-                self._with_repository_paths(placed_annotations)
+                self._with_repository_file_names_where_known(placed_annotations)
             )
         )
         environ = self.invocation.environ
@@ -296,11 +300,13 @@ class Reports:
             delimiter = f"synapse_apply_{secrets.token_hex(16)}"
             append_text(Path(outputs_file), github.format_outputs_file(source.outputs, delimiter))
 
-    def list_repository_annotations(self, source: ReportSource) -> list[Annotation]:
+    def list_annotations_with_repository_files(self, source: ReportSource) -> list[Annotation]:
         """The annotations, with file names relative to the repository."""
-        return self._with_repository_paths(source.annotations())
+        return self._with_repository_file_names_where_known(source.annotations())
 
-    def _with_repository_paths(self, plain_annotations: list[Annotation]) -> list[Annotation]:
+    def _with_repository_file_names_where_known(
+        self, plain_annotations: list[Annotation]
+    ) -> list[Annotation]:
         names = {
             annotation.position.file
             for annotation in plain_annotations
@@ -370,7 +376,7 @@ _RENDERERS: dict[str, Callable[[Reports, ReportSource], str]] = {
     "gitlab": lambda _, source: format_redacted_json_document(source.counts()),
     "codequality": lambda requested_reports, source: format_redacted_json_document(
         gitlab.build_issues_of_positioned_annotations(
-            requested_reports.list_repository_annotations(source)
+            requested_reports.list_annotations_with_repository_files(source)
         )
     ),
 }

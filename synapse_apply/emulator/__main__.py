@@ -20,7 +20,7 @@ from synapse_apply.emulator.serve import (
 DEFAULT_DATA = Path(".synapse-apply/embedded")
 
 
-def _parse_name_value(text: str) -> tuple[str, str]:
+def _parse_name_value_or_raise(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not (name and equals and value):
         raise argparse.ArgumentTypeError("NAME=VALUE is wanted")
@@ -43,7 +43,7 @@ def _build_argument_parser() -> argparse.ArgumentParser:
     add_argument("--tenant", default="default", metavar="NAME")
     add_argument(
         "--tenant-token",
-        type=_parse_name_value,
+        type=_parse_name_value_or_raise,
         action="append",
         default=[],
         metavar="TENANT=TOKEN",
@@ -56,7 +56,11 @@ def _build_argument_parser() -> argparse.ArgumentParser:
         "--profile", default="", metavar="NAME", help="page or vendor; kept with the data set"
     )
     add_argument(
-        "--switch", type=_parse_name_value, action="append", default=[], metavar="NAME=VALUE"
+        "--switch",
+        type=_parse_name_value_or_raise,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
     )
     return parser
 
@@ -83,9 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif options.command == "reset":
             reset_data_set_if_any(options.data)
         else:
-            from synapse_apply.emulator.table import render_page  # noqa: PLC0415 - serving needs it not
+            from synapse_apply.emulator.table import render_emulator_page  # noqa: PLC0415 - serving needs it not
 
-            sys.stdout.write(render_page())
+            sys.stdout.write(render_emulator_page())
     # Mistakes of the user; anything else is a bug and keeps its traceback.
     except (ServeError, DataSetError, UnknownSwitchError, FaultsError) as error:
         sys.stderr.write(f"Error: {error}\n")

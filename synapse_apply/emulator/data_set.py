@@ -46,7 +46,7 @@ def reset_data_set_if_any(data: Path | str) -> bool:
     data = Path(data)
     if not data.exists():
         return False
-    data_folder.require_own_files(data)
+    data_folder.require_existing_files_are_own(data)
     if not (data / data_folder.DATABASE).exists():
         return False
     lock = DataLock(data)
@@ -65,7 +65,7 @@ def find_running_server(data: Path | str) -> RunningServer | None:
     """
     data = Path(data)
     try:
-        data_folder.require_own_files(data)
+        data_folder.require_existing_files_are_own(data)
         text = data_folder.read_endpoint(data)
         # Whoever can take the lock is alone: then no server runs.
         DataLock(data).release()
@@ -76,7 +76,7 @@ def find_running_server(data: Path | str) -> RunningServer | None:
     return None
 
 
-def was_never_written(data: Path | str) -> bool:
+def is_readable_and_never_written(data: Path | str) -> bool:
     """Whether no plugin, release or storage was ever created; False if that cannot be read."""
     statement = (
         "SELECT COUNT(*) FROM sqlite_sequence WHERE name IN ('plugin', 'release', 'storage')"
@@ -126,7 +126,7 @@ def _parse_and_verify_endpoint(data: Path, text: bytes) -> RunningServer:
         )
     if "@" in parts.netloc:
         raise _build_endpoint_error(data, "names a url with a user in it")
-    if not _is_own_process(server.pid):
+    if not _is_running_process_of_user_or_root(server.pid):
         raise _build_endpoint_error(data, f"names process {server.pid}, which is none of yours")
     # A process id may be used again by a program that has nothing to do with the data set.
     if not _may_have_file_open(server.pid, data / data_folder.LOCK):
@@ -156,7 +156,7 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _is_own_process(pid: int) -> bool:
+def _is_running_process_of_user_or_root(pid: int) -> bool:
     """Whether a process with this id runs and belongs to this user or root."""
     if pid <= 0:
         return False

@@ -40,7 +40,7 @@ are not in the request log. Their last slash may be left out.
 """
 
 
-def render_page() -> str:
+def render_emulator_page() -> str:
     """docs/emulator.md as Markdown text."""
     parts = [
         _INTRODUCTION

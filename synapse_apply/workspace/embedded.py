@@ -55,7 +55,7 @@ def require_trusted_data_folder(root: Path) -> Path:
     with explain_read_errors(data_path):
         if has_own_folder_or_raise_if_untrusted(root) and own_folder_exists(data_path):
             try:
-                data_folder.require_own_files(data_path)
+                data_folder.require_existing_files_are_own(data_path)
             except data_folder.DataSetPlaceError as failure:
                 raise _build_untrusted_error(failure) from None
     return data_path
@@ -84,7 +84,7 @@ def open_embedded_backend(
     folder. Data without a state would look as if the state had been lost.
     """
     from synapse_apply.emulator.core.data_folder import DATABASE
-    from synapse_apply.emulator.data_set import was_never_written
+    from synapse_apply.emulator.data_set import is_readable_and_never_written
 
     data_path = require_trusted_data_folder(root)
     # A data set has one writer: a second server on it would be refused anyway.
@@ -92,7 +92,10 @@ def open_embedded_backend(
     if server is not None:
         token = Sensitive(server.token)
         yield EmbeddedBackend(
-            server.url, server.data_set, is_new=was_never_written(data_path), token=token
+            server.url,
+            server.data_set,
+            is_new=is_readable_and_never_written(data_path),
+            token=token,
         )
         return
     # Looked at before the server makes the file.
@@ -106,7 +109,7 @@ def open_embedded_backend(
         return
     _make_data_folder(data_path.parent)
     with _start_server(
-        data_path, is_new=has_no_data or was_never_written(data_path), profile=profile
+        data_path, is_new=has_no_data or is_readable_and_never_written(data_path), profile=profile
     ) as backend:
         yield backend
 

@@ -14,7 +14,7 @@ from synapse_apply.emulator.faults.rules import (
     ACTION_KINDS,
     FaultSchedule,
     FaultsError,
-    parse_rules,
+    parse_valid_rules_or_raise_all,
     read_valid_fault_document,
 )
 
@@ -80,7 +80,7 @@ def test_schema_and_server_take_what_is_right(rule: dict[str, Any]) -> None:
     """Both accept it, and the server gives it back as it was."""
     document = {"rules": [rule]}
     jsonschema.validate(document, SCHEMA, cls=jsonschema.Draft202012Validator)
-    assert FaultSchedule(parse_rules(document)).as_dict()["rules"] == [rule]
+    assert FaultSchedule(parse_valid_rules_or_raise_all(document)).as_dict()["rules"] == [rule]
 
 
 @pytest.mark.parametrize("rule", BAD, ids=json.dumps)
@@ -89,13 +89,13 @@ def test_schema_and_server_refuse_what_is_wrong(rule: Any) -> None:
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"rules": [rule]}, SCHEMA, cls=jsonschema.Draft202012Validator)
     with pytest.raises(FaultsError, match=r"rules\[0\]: "):
-        parse_rules({"rules": [rule]})
+        parse_valid_rules_or_raise_all({"rules": [rule]})
 
 
 def test_every_wrong_rule_is_told() -> None:
     """One message with all findings."""
     with pytest.raises(FaultsError, match=r"'why'.*rules\[0\].*rules\[2\]"):
-        parse_rules({"why": 1, "rules": [{}, GOOD[0], {"do": {"slow": 0}}]})
+        parse_valid_rules_or_raise_all({"why": 1, "rules": [{}, GOOD[0], {"do": {"slow": 0}}]})
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", "nonsense", '{"rules": {}}'])
@@ -115,7 +115,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 def test_rules_count_by_themselves_and_the_first_due_acts() -> None:
     """Counting does not depend on who acts."""
     schedule = FaultSchedule(
-        parse_rules(
+        parse_valid_rules_or_raise_all(
             {
                 "rules": [
                     {"match": {"method": "POST", "nth": 2}, "do": {"status": 503}},
@@ -145,4 +145,4 @@ def test_the_page_says_it_all() -> None:
     assert len(rows) == 16
     for document in [*map(json.loads, examples), *rows]:
         jsonschema.validate(document, SCHEMA, cls=jsonschema.Draft202012Validator)
-        parse_rules(document)
+        parse_valid_rules_or_raise_all(document)

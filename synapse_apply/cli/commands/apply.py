@@ -121,7 +121,7 @@ def command(*, console: Console, invocation: Invocation, reports: Reports | None
     applied, nor the next target after one that did not end with 0.
     """
     from synapse_apply.cli.flows.apply_run import ConsoleObserver
-    from synapse_apply.cli.flows.approval import require_approval
+    from synapse_apply.cli.flows.approval import require_approval_or_person_to_ask
     from synapse_apply.cli.flows.command_target import build_plan_keywords, open_command_target
     from synapse_apply.cli.params.saved_plan_options import reject_options_beside_saved_plan
 
@@ -130,10 +130,10 @@ def command(*, console: Console, invocation: Invocation, reports: Reports | None
     if approved is not None:
         return observer.run_approved_plan(*approved, all_or_nothing=all_or_nothing, wait=wait)
     with open_command_target(invocation) as target:
-        plans = _read_plans_or_none(target, plan, reviewed)
+        plans = _read_saved_or_reviewed_plans_or_none(target, plan, reviewed)
         if plans is not None and reports is not None:
-            observer.use_reports(reports.with_target(invocation.target or plans.target))
-        require_approval(console, is_approved=auto_approve or plans is not None)
+            observer.replace_reports(reports.with_target(invocation.target or plans.target))
+        require_approval_or_person_to_ask(console, is_approved=auto_approve or plans is not None)
         common: dict[str, Any] = {
             "all_or_nothing": all_or_nothing,
             "wait": wait,
@@ -155,7 +155,7 @@ def command(*, console: Console, invocation: Invocation, reports: Reports | None
         return observer.run(lambda: target.apply(auto_approve=auto_approve, **keywords))
 
 
-def _read_plans_or_none(
+def _read_saved_or_reviewed_plans_or_none(
     target: OpenTarget, plan: Path | None, reviewed: tuple[Path, ...]
 ) -> ApprovedPlans | None:
     """The saved or reviewed plans that were given, None without any."""

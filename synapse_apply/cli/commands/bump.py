@@ -63,7 +63,9 @@ def command(
             plugin, part=part or "", exact_version=to, changelog=changelog, write=not dry_run
         )
     if console.as_json:
-        console.write_document(bump.build_bump_document(bump_result, is_written=not dry_run))
+        console.write_or_keep_document(
+            bump.build_bump_document(bump_result, is_written=not dry_run)
+        )
     else:
         hints = "SYNAPSE_APPLY_IN_AUTOMATION" not in console.environ
         console.write_output(

@@ -43,7 +43,7 @@ def command(*, console: Console, invocation: Invocation) -> int:
     with open_command_target(invocation) as target:
         checkup = target.diagnose()
     if console.as_json:
-        console.write_document(checkup_document(checkup, tool_version=__version__))
+        console.write_or_keep_document(checkup_document(checkup, tool_version=__version__))
     else:
         console.write_output(render_checkup(checkup, color=console.is_output_colored))
     return checkup.exit_code

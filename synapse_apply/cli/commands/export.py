@@ -123,20 +123,20 @@ def command(
             codes=read_lines_without_blanks_and_comments(codes_file, "--codes")
             if codes_file
             else (),
-            ids=_parse_id_options(ids),
+            ids=_parse_id_options_by_kind(ids),
             from_jobs=from_jobs,
             releases=releases,
             unmanaged=unmanaged,
             force=force,
         )
     if console.as_json:
-        console.write_document(build_export_document(exported_files))
+        console.write_or_keep_document(build_export_document(exported_files))
     else:
         print_exported_files(console, invocation, exported_files)
     return Exit.OK if exported_files.report.is_done_without_any_refusal else Exit.INCOMPLETE
 
 
-def _parse_id_options(texts: tuple[str, ...]) -> dict[str, list[str | range]]:
+def _parse_id_options_by_kind(texts: tuple[str, ...]) -> dict[str, list[str | range]]:
     """Ids and ranges of ids by kind; a usage error for a malformed option."""
     ids_by_kind: dict[str, list[str | range]] = {}
     for text in texts:

@@ -73,12 +73,12 @@ def command(
     marks, all of a configuration whose provider is unknown, and what `lifecycle.sensitive` names.
     """
     kind, name = _parse_kind_and_name(kind, name)
-    _require_fitting_options(kind, name, plugin, expand)
+    _reject_options_unfit_for_kind_and_name(kind, name, plugin, expand)
     from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.cli.texts.objects import print_live_object, print_live_objects_table
 
     if plugin is not None:
-        return list_releases_of_plugin(console, invocation, plugin)
+        return print_releases_of_plugin(console, invocation, plugin)
     with open_command_target(invocation) as target:
         if name is None:
             return print_live_objects_table(console, kind, target.live.list_objects(kind))
@@ -89,7 +89,7 @@ def command(
     )
 
 
-def list_releases_of_plugin(console: Console, invocation: Invocation, plugin: str) -> int:
+def print_releases_of_plugin(console: Console, invocation: Invocation, plugin: str) -> int:
     """Print the releases of a plugin: its code, a recorded name, or id=123."""
     from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.cli.texts.objects import print_live_objects_table
@@ -115,7 +115,7 @@ def _parse_kind_and_name(kind: str, name: str | None) -> tuple[str, str | None]:
     return _KIND_BY_WORD[word.lower()], name_in_word if slash else name
 
 
-def _require_fitting_options(
+def _reject_options_unfit_for_kind_and_name(
     kind: str, name: str | None, plugin: str | None, expand: tuple[str, ...]
 ) -> None:
     if plugin is not None and (kind != "release" or name is not None):

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from synapse_apply.views.graph import GraphNode
 
 
-def _require_mermaid(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
+def _reject_format_but_mermaid(
+    ctx: click.Context, _param: click.Parameter, value: str | None
+) -> None:
     """A usage error for a format that does not exist, or no longer."""
     if value not in {None, "mermaid"}:
         raise click.UsageError(
@@ -41,7 +43,7 @@ def _require_mermaid(ctx: click.Context, _param: click.Parameter, value: str | N
 @revision_options.add_project_from_option
 @options.add_file_option
 @options.add_variable_options
-@click.option("--format", hidden=True, expose_value=False, callback=_require_mermaid)
+@click.option("--format", hidden=True, expose_value=False, callback=_reject_format_but_mermaid)
 @click.option("--plan", "planned", is_flag=True, help="Make a plan, and colour by its actions.")
 @options.add_parallelism_option
 def command(*, console: Console, invocation: Invocation, planned: bool) -> int:
@@ -54,7 +56,7 @@ def command(*, console: Console, invocation: Invocation, planned: bool) -> int:
     from synapse_apply.views.graph import format_mermaid
 
     if planned:
-        nodes, findings = _build_planned_nodes(invocation)
+        nodes, findings = _build_planned_nodes_and_findings(invocation)
     else:
         nodes, findings = _build_declared_nodes(invocation), ()
     console.write_output(format_mermaid(nodes))
@@ -74,7 +76,9 @@ def _build_declared_nodes(invocation: Invocation) -> list[GraphNode]:
         ]
 
 
-def _build_planned_nodes(invocation: Invocation) -> tuple[list[GraphNode], Sequence[Diagnostic]]:
+def _build_planned_nodes_and_findings(
+    invocation: Invocation,
+) -> tuple[list[GraphNode], Sequence[Diagnostic]]:
     """The resources of a plan as far as it could be made, and its findings."""
     from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.views.graph import build_nodes_of_unsuperseded_changes

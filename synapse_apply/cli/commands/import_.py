@@ -68,7 +68,9 @@ def command(
         records = target.import_objects(ids, read_bytes=not no_bytes, warn=warnings.append)
     console.write_findings(warnings)
     if console.as_json:
-        console.write_document({"imported": [record_document(record) for record in records]})
+        console.write_or_keep_document(
+            {"imported": [record_document(record) for record in records]}
+        )
         return 0
     for record in records:
         console.write_output(f"Imported {record.address} (id {record.remote_id}).\n")

@@ -40,7 +40,7 @@ def command(*, console: Console, chdir: Path | None, plugin: Path | None) -> int
     Nothing is ever overwritten, and nothing is sent. With --from inside a project, only the
     plugin's manifests are added.
     """
-    from synapse_apply.cli.params.invocation_options import name_invocation_options_in_commands
+    from synapse_apply.cli.params.invocation_options import add_invocation_options_to_commands
     from synapse_apply.model.command import Command, Text
     from synapse_apply.operations import init
     from synapse_apply.views.paths import format_path_from_cwd
@@ -58,6 +58,6 @@ def command(*, console: Console, chdir: Path | None, plugin: Path | None) -> int
     if "SYNAPSE_APPLY_IN_AUTOMATION" not in console.environ:
         next_step = Text(Command("plan"), " shows what would be done on the embedded backend.")
         console.write_output(
-            f"\nNext: {name_invocation_options_in_commands(next_step, Invocation(folder))}\n"
+            f"\nNext: {add_invocation_options_to_commands(next_step, Invocation(folder))}\n"
         )
     return 0

@@ -122,9 +122,9 @@ def command(
     """
     if offline or against is not None:
         plan = _make_offline_plan(invocation, against if offline else None, plan_arguments)
-        _show_plan(console, plan, show_unchanged=show_unchanged)
+        _print_plan(console, plan, show_unchanged=show_unchanged)
     else:
-        plan = _make_online_plan(
+        plan = _make_print_and_save_online_plan(
             console, invocation, show_unchanged=show_unchanged, **plan_arguments
         )
     code = _choose_exit_code(
@@ -135,7 +135,7 @@ def command(
     return reports.write_plan(plan, code) if reports else code
 
 
-def _make_online_plan(
+def _make_print_and_save_online_plan(
     console: Console,
     invocation: Invocation,
     *,
@@ -149,16 +149,18 @@ def _make_online_plan(
 
     with open_command_target(invocation) as target:
         destination = _build_plan_destination_or_none(target, out)
-        with _open_dry_run_display(console) if server_dry_run else nullcontext() as progress:
+        with _build_dry_run_display(console) if server_dry_run else nullcontext() as progress:
             plan = target.plan(
                 server_dry_run=server_dry_run,
                 progress=progress,
                 **build_plan_keywords(plan_arguments),
             )
         message = (
-            destination.save_and_describe(console, invocation, target, plan) if destination else ""
+            destination.save_unless_errors_and_describe(console, invocation, target, plan)
+            if destination
+            else ""
         )
-    _show_plan(console, plan, show_unchanged=show_unchanged)
+    _print_plan(console, plan, show_unchanged=show_unchanged)
     if plan.summary.import_ and out is None and not console.is_interactive:
         message += "\nWhat is to be imported needs `--adopt` in a non-interactive `apply`.\n"
     console.write_stderr(message)
@@ -177,7 +179,7 @@ def _make_offline_plan(
         return target.plan_offline(against or "", **build_plan_keywords(offline_options))
 
 
-def _open_dry_run_display(console: Console) -> Display:
+def _build_dry_run_display(console: Console) -> Display:
     """The display of the dry runs' progress, since uploads of packages may take long."""
     from synapse_apply.views.text.progress import choose_display_for_stream
 
@@ -191,14 +193,14 @@ def _build_plan_destination_or_none(target: OpenTarget, out: Path | None) -> Pla
         return None
     from synapse_apply.cli.flows.plan_destination import PlanDestination
 
-    return PlanDestination.from_option(target, out)
+    return PlanDestination.from_unused_file_option(target, out)
 
 
-def _show_plan(console: Console, plan: Plan, *, show_unchanged: bool) -> None:
+def _print_plan(console: Console, plan: Plan, *, show_unchanged: bool) -> None:
     if console.as_json:
         from synapse_apply.views.json.documents import plan_document
 
-        console.write_document(plan_document(plan))
+        console.write_or_keep_document(plan_document(plan))
     else:
         from synapse_apply.views.text.plan import render_plan
 

@@ -73,7 +73,7 @@ def command(*, console: Console, invocation: Invocation, plugin: str, follow: bo
     """
     from synapse_apply.cli.flows.command_target import open_command_target
 
-    run_keywords = _build_run_keywords(plugin, run_options)
+    run_keywords = _parse_run_keywords_and_read_params_file(plugin, run_options)
     display = _RunDisplay(console, str(run_keywords["plugin"]), is_awaited=follow)
     with open_command_target(invocation) as target, display.write_document_if_interrupted():
         started_run = target.jobs.run_plugin(
@@ -88,9 +88,9 @@ def command(*, console: Console, invocation: Invocation, plugin: str, follow: bo
             display.show_result(started_run)
         if started_run.job is None or not follow:
             if console.as_json:
-                console.write_document(_build_run_document(started_run))
-            return _choose_run_exit_code(started_run) if follow else 0
-        return _follow_started_job(console, target, started_run.job.id, interval, timeout)
+                console.write_or_keep_document(_build_run_document(started_run))
+            return _choose_exit_code_of_followed_run(started_run) if follow else 0
+        return _follow_job_and_print_end(console, target, started_run.job.id, interval, timeout)
 
 
 @dataclass
@@ -122,13 +122,15 @@ class _RunDisplay:
                 if not get_interruption_advice_or_empty(interruption):
                     interruption.add_note(_STARTED_ADVICE)
                 if self.console.as_json and not self.console.has_written_document:
-                    self.console.write_document(_build_run_document(self.started_run))
+                    self.console.write_or_keep_document(_build_run_document(self.started_run))
             raise
 
 
-def _build_run_keywords(plugin: str, run_options: dict[str, Any]) -> JsonDocument:
+def _parse_run_keywords_and_read_params_file(
+    plugin: str, run_options: dict[str, Any]
+) -> JsonDocument:
     """The typed options as keywords of `TargetJobs.run_plugin`."""
-    from synapse_apply.cli.params.input_files import read_mapping_file
+    from synapse_apply.cli.params.input_files import read_yaml_or_json_mapping_file
 
     name, separator, version = plugin.rpartition("@")
     if not separator:
@@ -143,7 +145,10 @@ def _build_run_keywords(plugin: str, run_options: dict[str, Any]) -> JsonDocumen
     return {
         "plugin": name.removeprefix(_RELEASE_PREFIX),
         "version": version,
-        "parameters": {**(read_mapping_file(file) if file else {}), **run_options["parameters"]},
+        "parameters": {
+            **(read_yaml_or_json_mapping_file(file) if file else {}),
+            **run_options["parameters"],
+        },
         "context": run_options["context"],
         "action": run_options["action"],
         "agent": run_options["agent"],
@@ -174,7 +179,7 @@ def _show_started_run(
         console.write_message_line(f"{name} ran, and answered{bad or ' at once'}: {answer}")
 
 
-def _choose_run_exit_code(started: StartedRun) -> int:
+def _choose_exit_code_of_followed_run(started: StartedRun) -> int:
     """As for a followed job: 0 only where the run completed."""
     from synapse_apply.model.errors import Exit
     from synapse_apply.model.job import JobStatus
@@ -190,7 +195,7 @@ def _build_run_document(started_run: StartedRun) -> JsonDocument:
     return {"job_id": started_run.job.id, "job": build_job_document(started_run.job)}
 
 
-def _follow_started_job(
+def _follow_job_and_print_end(
     console: Console, target: OpenTarget, job_id: str, interval: float, timeout: float | None
 ) -> int:
     from synapse_apply.cli.flows.job_follower import JobFollower
@@ -200,5 +205,5 @@ def _follow_started_job(
     job = follower.follow_log(target.jobs, job_id, interval=interval, timeout=timeout)
     code = follower.print_job_end(job, timeout)
     if console.as_json:
-        console.write_document({"job_id": job.id, "job": build_job_document(job)})
+        console.write_or_keep_document({"job_id": job.id, "job": build_job_document(job)})
     return code

@@ -60,7 +60,7 @@ def command(
     a name that only one kind has. Secrets show as `(sensitive)`, with whether they are as declared.
     """
     file = invocation.directory / what
-    if file.is_file() and _names_saved_plan_file(file, what):
+    if file.is_file() and _is_saved_plan_or_no_address(file, what):
         from synapse_apply.cli.texts.saved_plan import print_saved_plan_and_write_reports
 
         return print_saved_plan_and_write_reports(
@@ -69,10 +69,10 @@ def command(
     if reports is not None or show_unchanged:
         option = "--show-unchanged" if reports is None else "--report"
         raise click.UsageError(f"{option} is for a saved plan; {what!r} is no file that holds one.")
-    return _show_resource(console, invocation, what)
+    return _print_resource_sides_and_findings(console, invocation, what)
 
 
-def _names_saved_plan_file(file: Path, argument: str) -> bool:
+def _is_saved_plan_or_no_address(file: Path, argument: str) -> bool:
     from synapse_apply.library import is_saved_plan
 
     return is_saved_plan(file) or not has_address_form(argument)
@@ -82,7 +82,7 @@ def _with_no_such_file_note(finding: Diagnostic, name: str) -> Diagnostic:
     return finding.with_changes(detail=f"{finding.detail}, and {name} is no file here")
 
 
-def _show_resource(console: Console, invocation: Invocation, name: str) -> int:
+def _print_resource_sides_and_findings(console: Console, invocation: Invocation, name: str) -> int:
     from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.cli.texts.resource_sides import build_sides_document, render_resource_sides
 
@@ -94,7 +94,7 @@ def _show_resource(console: Console, invocation: Invocation, name: str) -> int:
                 *(_with_no_such_file_note(diagnostic, name) for diagnostic in problem.diagnostics)
             ) from None
     if console.as_json:
-        console.write_document(build_sides_document(sides))
+        console.write_or_keep_document(build_sides_document(sides))
     else:
         console.write_output(render_resource_sides(sides, console))
     console.write_findings(sides.findings)

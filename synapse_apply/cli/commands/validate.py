@@ -48,7 +48,7 @@ def command(*, console: Console, invocation: Invocation, reports: Reports | None
         from synapse_apply.model.command import name_target_in_commands
         from synapse_apply.views.json.failure import failure_document
 
-        console.write_document(
+        console.write_or_keep_document(
             failure_document(
                 "validate",
                 name_target_in_commands(validation.diagnostics, console.typed_target),

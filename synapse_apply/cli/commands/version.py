@@ -22,7 +22,7 @@ def command(*, console: Console) -> int:
     """Show the version of synapse-apply."""
     if console.as_json:
         system = f"{platform.system()} {platform.machine()}"
-        console.write_document(
+        console.write_or_keep_document(
             {"version": __version__, "python": platform.python_version(), "platform": system}
         )
     else:

@@ -41,7 +41,7 @@ class ConsoleObserver(ApplyObserver):
         self._show_unchanged = show_unchanged
         self._stop: StoppableProgress | None = None
 
-    def use_reports(self, reports: Reports) -> None:
+    def replace_reports(self, reports: Reports) -> None:
         """Write these reports in place of those it was made with."""
         self._reports = reports
 
@@ -61,7 +61,7 @@ class ConsoleObserver(ApplyObserver):
             if plan is None or not plan.has_errors or self._console.as_json:
                 raise
             if self._reports:
-                self._reports.write_stopped_plan(plan, Exit.ERROR)
+                self._reports.write_stopped_plan_reports_or_warn(plan, Exit.ERROR)
             return Exit.ERROR
 
     def run_approved_plan(
@@ -126,10 +126,10 @@ class ConsoleObserver(ApplyObserver):
         seconds = 0.0 if self._console.is_interactive else DRAIN_SECONDS
         if self._console.as_events:
             self._console.write_version_line_once()  # also before any plan
-        with StoppableProgress(self._choose_display(), seconds, hang_up) as self._stop:
+        with StoppableProgress(self._build_display(), seconds, hang_up) as self._stop:
             yield self._stop
 
-    def _choose_display(self) -> Display:
+    def _build_display(self) -> Display:
         if not self._console.as_events:
             is_silent = self._console.as_json  # --json is one document and nothing else
             return choose_display_for_stream(
@@ -152,7 +152,7 @@ class ConsoleObserver(ApplyObserver):
             raise
         finally:
             if self._reports:
-                self._reports.write_apply_report(report)
+                self._reports.write_apply_reports_or_warn(report)
             # Past the lock, which ends by itself, and the threads that still wait.
             if self._stop is not None and self._stop.was_cut:
                 exit_immediately(report.exit_code)
@@ -167,7 +167,7 @@ class ConsoleObserver(ApplyObserver):
                 self._console.write_events_after_version_line(
                     iter_single_summary_event_of_apply(report)
                 )
-            self._console.write_document(report_document(report))
+            self._console.write_or_keep_document(report_document(report))
         else:
             self._console.write_output(
                 "\n" + render_report(report, color=self._console.is_output_colored)

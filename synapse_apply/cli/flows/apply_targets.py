@@ -15,7 +15,7 @@ import click
 from synapse_apply import Invocation, OpenTarget, Plan, check
 from synapse_apply.cli.console import OutputFailedError, TargetSection
 from synapse_apply.cli.flows.apply_run import ConsoleObserver
-from synapse_apply.cli.flows.approval import ask_approval, require_approval
+from synapse_apply.cli.flows.approval import ask_approval, require_approval_or_person_to_ask
 from synapse_apply.cli.flows.command_target import build_plan_keywords, open_command_target
 from synapse_apply.cli.flows.several_targets import TargetsRun
 from synapse_apply.cli.help_pages import Terminated
@@ -32,7 +32,7 @@ _OPTIONS_OF_APPLY = frozenset(
 def apply_to_targets(run: TargetsRun, invocations: Sequence[Invocation]) -> int:
     """Apply each target after the other; returns the worst exit code."""
     auto_approve = bool(run.parameters["auto_approve"])
-    require_approval(run.console, is_approved=auto_approve)
+    require_approval_or_person_to_ask(run.console, is_approved=auto_approve)
     if auto_approve:
         return run.run_all(invocations)
     with ExitStack() as closing:
@@ -53,7 +53,7 @@ class _PlannedApply:
         """Show every plan, ask once, and apply what was shown; returns the worst exit code."""
         run, names = self._run, [str(invocation.target) for invocation in invocations]
         for invocation in invocations:
-            self._plan_and_show(invocation)
+            self._plan_and_print_or_note_failure(invocation)
         if self._failed and not run.keeps_going:
             code = Exit.select_by_precedence(*(section.exit_code for section in self._failed))
             run.console.write_stderr("\nNothing was sent to any target.\n")
@@ -68,16 +68,16 @@ class _PlannedApply:
                 if run.must_stop_after(run.run_one(invocation, approved=(target, plan))):
                     break
         except (KeyboardInterrupt, Terminated):
-            run.finish(self._order_by_turn(names))
+            run.finish(self._list_begun_targets_before_others(names))
             raise
-        return run.finish(self._order_by_turn(names))
+        return run.finish(self._list_begun_targets_before_others(names))
 
-    def _order_by_turn(self, names: Sequence[str]) -> list[str]:
+    def _list_begun_targets_before_others(self, names: Sequence[str]) -> list[str]:
         """All targets, those that had a turn before those that had none."""
         begun = [section.target for section in self._run.sections]
         return [*begun, *(name for name in names if name not in begun)]
 
-    def _plan_and_show(self, invocation: Invocation) -> None:
+    def _plan_and_print_or_note_failure(self, invocation: Invocation) -> None:
         """Plan one target and print it; what is wrong with it is printed and remembered."""
         run = self._run
         section = run.begin_section(invocation)
@@ -86,7 +86,7 @@ class _PlannedApply:
         )
         try:
             target = self._closing.enter_context(open_command_target(invocation))
-            plan = target.plan(**self._build_keywords())
+            plan = target.plan(**self._build_plan_keywords_of_apply())
             observer.show_plan(plan)
             check(plan, all_or_nothing=run.parameters["all_or_nothing"])
         except (click.ClickException, click.Abort, BrokenPipeError, OutputFailedError):
@@ -102,7 +102,7 @@ class _PlannedApply:
             return
         self._planned.append((invocation, target, plan))
 
-    def _build_keywords(self) -> dict[str, Any]:
+    def _build_plan_keywords_of_apply(self) -> dict[str, Any]:
         """The options of `OpenTarget.plan`, as an apply that asks has them."""
         parameters = self._run.parameters
         keywords = build_plan_keywords(

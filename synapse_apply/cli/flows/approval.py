@@ -12,7 +12,7 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError
 
 
-def require_approval(
+def require_approval_or_person_to_ask(
     console: Console, *, is_approved: bool, verb: str = "apply", flag: str = "--auto-approve"
 ) -> None:
     """InputError where nobody can be asked and the flag is missing; called before anything else."""

@@ -43,7 +43,9 @@ def choose_url_or_empty(url: str) -> str:
     return ""
 
 
-def ask_for_each(console: Console, names: Iterable[str], ask: Callable[[str], str]) -> int:
+def ask_for_each_despite_refusals(
+    console: Console, names: Iterable[str], ask: Callable[[str], str]
+) -> int:
     """Ask for one thing after the other, and print what was done; the worst exit code.
 
     `ask` returns that sentence. A refusal of one does not keep the others from being asked for.
@@ -63,7 +65,7 @@ def ask_for_each(console: Console, names: Iterable[str], ask: Callable[[str], st
     return Exit.select_by_precedence(*codes)
 
 
-def wait_for_targets(
+def wait_for_targets_and_print(
     console: Console, api: ControllerApi, names: Sequence[str], span: timedelta
 ) -> int:
     """Wait until nothing is done with targets or due, and print them; the worst exit code.

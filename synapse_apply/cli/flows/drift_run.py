@@ -42,7 +42,7 @@ def print_drift_and_write_reports(
             unmanaged=drift_options.unmanaged,
         )
     if console.as_json:
-        console.write_document(drift_document(drift_report))
+        console.write_or_keep_document(drift_document(drift_report))
     else:
         printed_drift = replace(
             drift_report,
@@ -73,7 +73,7 @@ def write_drift_and_print_edits(
     with open_command_target(invocation) as target:
         drift_report = target.write_drift(names, dry_run=dry_run)
     if console.as_json:
-        console.write_document(drift_document(drift_report))
+        console.write_or_keep_document(drift_document(drift_report))
     else:
         hints = "SYNAPSE_APPLY_IN_AUTOMATION" not in console.environ
         console.write_output(

@@ -24,7 +24,7 @@ class RowDecision:
     only_approvable: bool = False
 
 
-def decide_on_rows(
+def choose_rows_to_decide_on(
     console: Console,
     api: ControllerApi,
     target: str,
@@ -41,15 +41,17 @@ def decide_on_rows(
 
     rows = api.list_held_rows(target)
     if row_digests:
-        return _select_named_rows(rows, target, row_digests, decision)
+        return _select_named_rows_or_raise(rows, target, row_digests, decision)
     decidable_rows = [row for row in rows if row.can_be_approved or not decision.only_approvable]
-    console.write_output(format_held_rows(target, api.url, rows, _read_fields(api, rows)))
+    console.write_output(
+        format_held_rows(target, api.url, rows, _read_planned_fields_by_run(api, rows))
+    )
     if decidable_rows:
-        _require_yes(console, target, decidable_rows, decision)
+        _ask_and_require_yes(console, target, decidable_rows, decision)
     return decidable_rows
 
 
-def _read_fields(api: ControllerApi, rows: Sequence[ShownRow]) -> ShownFields:
+def _read_planned_fields_by_run(api: ControllerApi, rows: Sequence[ShownRow]) -> ShownFields:
     """What the plans that held the rows say of their fields; nothing of one that is too large."""
     from synapse_apply.controller.remote.controller_api import ControllerUnavailable
 
@@ -60,7 +62,7 @@ def _read_fields(api: ControllerApi, rows: Sequence[ShownRow]) -> ShownFields:
     return fields
 
 
-def _select_named_rows(
+def _select_named_rows_or_raise(
     rows: Sequence[ShownRow], target: str, row_digests: Sequence[str], decision: RowDecision
 ) -> list[ShownRow]:
     rows_by_digest = {row.digest: row for row in rows}
@@ -83,7 +85,7 @@ def _select_named_rows(
     return named_rows
 
 
-def _require_yes(
+def _ask_and_require_yes(
     console: Console, target: str, rows: Sequence[ShownRow], decision: RowDecision
 ) -> None:
     from synapse_apply.cli.flows.approval import ask_approval

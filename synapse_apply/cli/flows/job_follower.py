@@ -45,7 +45,7 @@ class JobFollower:
         tail: int | None = None,
     ) -> Job:
         """Follow a job until its end; on an interrupt, say that the job itself continues."""
-        with _print_hint_if_interrupted(self.console, job_id):
+        with _print_follow_hint_if_interrupted(self.console, job_id):
             return jobs.follow_log(
                 job_id, self.write_log_line, on_job=self.show_progress, on_note=self.show_note,
                 tail=tail, interval=interval, timeout=timeout,
@@ -66,7 +66,7 @@ class JobFollower:
             job.status is not self._shown_status
             or progress - self._shown_progress >= _PROGRESS_STEP
         )
-        if self.log_only or not has_moved or not self.console.is_watched:
+        if self.log_only or not has_moved or not self.console.is_stderr_terminal:
             return
         self._shown_status, self._shown_progress = job.status, progress
         if not job.status.has_ended:
@@ -106,7 +106,7 @@ class JobFollower:
 
 
 @contextmanager
-def _print_hint_if_interrupted(console: Console, job_id: str) -> Iterator[None]:
+def _print_follow_hint_if_interrupted(console: Console, job_id: str) -> Iterator[None]:
     from synapse_apply.cli.help_pages import Terminated
 
     try:

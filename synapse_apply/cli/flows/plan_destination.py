@@ -23,7 +23,7 @@ class PlanDestination:
     out: Path
 
     @classmethod
-    def from_option(cls, target: OpenTarget, out: Path) -> Self:
+    def from_unused_file_option(cls, target: OpenTarget, out: Path) -> Self:
         """The destination that --out names; raises for an unusable one."""
         if str(out) == "-":
             raise click.UsageError("--out needs a file: a plan is a zip. --json is for stdout.")
@@ -31,7 +31,7 @@ class PlanDestination:
         target.require_unused_file(out)
         return cls(out)
 
-    def save_and_describe(
+    def save_unless_errors_and_describe(
         self,
         console: Console,
         invocation: Invocation,

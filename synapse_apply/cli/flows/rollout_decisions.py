@@ -53,12 +53,12 @@ def decide_on_rollout(
         raise click.UsageError("--revision and --wave go together.")
     api = open_controller_api(console, url)
     rollout = api.read_rollout(name)
-    _require_state(rollout, decision)
+    _require_rollout_state_for_decision(rollout, decision)
     if revision:
-        _require_seen(rollout, revision, wave)
+        _require_seen_revision_and_wave(rollout, revision, wave)
     else:
         console.write_output(format_rollout(rollout, color=console.is_output_colored))
-        _require_yes(console, rollout, decision)
+        _ask_and_require_yes(console, rollout, decision)
     asked_wave = rollout.wave if decision.is_of_wave else 0
     result = api.ask_rollout_or_raise_refused(
         name, decision.verb, rollout.number, asked_wave, decision.reason
@@ -67,7 +67,7 @@ def decide_on_rollout(
     return 0
 
 
-def _require_state(rollout: ShownRollout, decision: RolloutDecision) -> None:
+def _require_rollout_state_for_decision(rollout: ShownRollout, decision: RolloutDecision) -> None:
     is_over = rollout.state in {"done", "aborted", "not begun"}
     if is_over or decision.state not in {"", rollout.state}:
         requirement = f"`{decision.verb}` is for one that is {decision.state or 'under way'}."
@@ -77,7 +77,7 @@ def _require_state(rollout: ShownRollout, decision: RolloutDecision) -> None:
         )
 
 
-def _require_seen(rollout: ShownRollout, revision: str, wave: int | None) -> None:
+def _require_seen_revision_and_wave(rollout: ShownRollout, revision: str, wave: int | None) -> None:
     if not rollout.commit.startswith(revision):
         raise Stale.from_summary(
             "The rollout brings another revision by now",
@@ -92,7 +92,9 @@ def _require_seen(rollout: ShownRollout, revision: str, wave: int | None) -> Non
         )
 
 
-def _require_yes(console: Console, rollout: ShownRollout, decision: RolloutDecision) -> None:
+def _ask_and_require_yes(
+    console: Console, rollout: ShownRollout, decision: RolloutDecision
+) -> None:
     from synapse_apply.cli.flows.approval import ask_approval
     from synapse_apply.views.sanitize import sanitize
 

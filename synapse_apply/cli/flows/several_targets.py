@@ -47,7 +47,9 @@ def run_on_targets(
     command = format_command_name(click.get_current_context())
     console: Console = parameters["console"]
     _reject_options_of_one_target(command, console, parameters)
-    reports = TargetsReports.from_parameters(parameters, invocation, command, selectors)
+    reports = TargetsReports.from_parameters_or_none_requested(
+        parameters, invocation, command, selectors
+    )
     if reports is not None:
         console = reports.console
     try:
@@ -58,7 +60,7 @@ def run_on_targets(
         if not console.as_json:
             raise
         findings, code = build_failure_findings(failure)
-        console.write_document(
+        console.write_or_keep_document(
             build_targets_document(
                 command, (), (), code, tool_version=__version__, diagnostics=findings
             )
@@ -173,7 +175,7 @@ class TargetsRun:
             self.command, parts, not_begun, worst, tool_version=__version__
         )
         if self.console.as_json:
-            self.console.write_document(document)
+            self.console.write_or_keep_document(document)
         else:
             self.console.write_output(f"\n{_format_totals(self.sections, not_begun)}\n")
         if self.reports is None:

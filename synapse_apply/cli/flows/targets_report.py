@@ -29,7 +29,7 @@ class TargetsReports:
     misplaced_findings: Sequence[Diagnostic]
 
     @classmethod
-    def from_parameters(
+    def from_parameters_or_none_requested(
         cls,
         parameters: Mapping[str, Any],
         invocation: Invocation,
@@ -76,7 +76,7 @@ class TargetsReports:
         """
         sources = [s.report_source for s in sections if s.report_source is not None]
         joined_source = ReportSource(
-            lambda: _fill_in_documents(document, sections),
+            lambda: _fill_in_missing_documents(document, sections),
             lambda budget: render_targets_markdown(
                 list(_iter_markdown_parts(sections)),
                 not_begun,
@@ -86,33 +86,34 @@ class TargetsReports:
             ),
             lambda: "",
             lambda: [remark for source in sources for remark in source.annotations()],
-            lambda: _add_counts([source.counts() for source in sources]),
-            _add_outputs([source.outputs for source in sources], exit_code),
+            lambda: _sum_counts_or_no_counts([source.counts() for source in sources]),
+            _sum_outputs_or_empty_texts([source.outputs for source in sources], exit_code),
             lambda: [
                 remark
                 for source in sources
                 for remark in (source.touched_annotations or source.annotations)()
             ],
         )
-        code = self.reports.write_source(joined_source, exit_code)
+        code = self.reports.write_reports_of_source(joined_source, exit_code)
         for file in self.html_files:
             for section in sections:
                 if section.report_source is not None:
                     page = replace(
-                        self.reports, requests=[("html", add_target_to_name(file, section.target))]
+                        self.reports,
+                        requests=[("html", insert_target_before_file_suffix(file, section.target))],
                     )
-                    if page.write_source(section.report_source, Exit.OK) != Exit.OK:
+                    if page.write_reports_of_source(section.report_source, Exit.OK) != Exit.OK:
                         code = Exit.ERROR
         return code
 
 
-def add_target_to_name(file: str, target: str) -> str:
+def insert_target_before_file_suffix(file: str, target: str) -> str:
     """The name of one target's page: `plan.html` becomes `plan.prod.html`."""
     path = Path(file)
     return str(path.with_name(f"{path.stem}.{target}{path.suffix}"))
 
 
-def _fill_in_documents(
+def _fill_in_missing_documents(
     document: Mapping[str, Any], sections: Sequence[TargetSection]
 ) -> dict[str, Any]:
     """The document of all, with what each target's report has in place of what was not printed."""
@@ -136,7 +137,7 @@ def _iter_markdown_parts(sections: Sequence[TargetSection]) -> Iterator[Markdown
         )
 
 
-def _add_counts(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
+def _sum_counts_or_no_counts(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
     """The sums; no counts where a target has none, since a sum without it would be wrong."""
     if not counts or gitlab.NO_COUNTS in counts:
         return gitlab.NO_COUNTS
@@ -146,7 +147,9 @@ def _add_counts(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
     return {name: total[name] for name in counts[0]}
 
 
-def _add_outputs(outputs: Sequence[Mapping[str, str]], exit_code: int) -> dict[str, str]:
+def _sum_outputs_or_empty_texts(
+    outputs: Sequence[Mapping[str, str]], exit_code: int
+) -> dict[str, str]:
     """The sums of the step outputs, "" where one is not known; the worst exit code."""
     names = dict.fromkeys(name for target_outputs in outputs for name in target_outputs)
     summed: dict[str, str] = {}

@@ -12,7 +12,7 @@ from synapse_apply.manifests.yaml.reader import read_single_mapping
 from synapse_apply.model.errors import InputError
 
 
-def read_mapping_file(path: Path) -> dict[str, Any]:
+def read_yaml_or_json_mapping_file(path: Path) -> dict[str, Any]:
     """The mapping in a YAML or JSON file; InputError with the position of an error in it."""
     try:
         mapping, _ = read_single_mapping(read_command_line_file_within_checkout(path), str(path))

@@ -45,7 +45,7 @@ def parse_unchecked_url_or_env_reference(
     return SecretRef("env", env_match[1])
 
 
-def parse_lineage_option(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+def parse_lineage_option_or_empty(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
     """A UUID in a state's form; a usage error for anything else."""
     if value and _LINEAGE_PATTERN.fullmatch(value) is None:
         raise click.BadParameter(f"{value!r} is not a UUID in lower-case letters and digits.")
@@ -70,7 +70,7 @@ def parse_report_options(
     return tuple(requests)
 
 
-def parse_name_value_options(
+def parse_name_value_options_last_wins(
     _ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]
 ) -> dict[str, str]:
     """Values by name, of `NAME=VALUE`; a usage error for any other form."""
@@ -99,7 +99,7 @@ def require_known_guard_names(
     return guard_names
 
 
-def require_follow_option_or_none(
+def reject_timeout_without_follow(
     ctx: click.Context, _param: click.Parameter, timeout: float | None
 ) -> float | None:
     """A usage error for --timeout without --follow."""

@@ -127,7 +127,9 @@ def add_report_option(body: CommandBody) -> CommandBody:
     ) -> int:
         if console.section is not None:
             keywords = {"console": console, "invocation": invocation, **parameters}
-            return _call_keeping_reports(body, keywords, has_reports=bool(report_requests))
+            return _call_keeping_reports_in_section(
+                body, keywords, has_reports=bool(report_requests)
+            )
         if not report_requests:
             return body(console=console, invocation=invocation, reports=None, **parameters)
         from synapse_apply.cli.reports import Reports, raise_findings_if_any
@@ -158,7 +160,7 @@ def add_report_option(body: CommandBody) -> CommandBody:
     return call_with_reports
 
 
-def _call_keeping_reports(
+def _call_keeping_reports_in_section(
     body: CommandBody, keywords: Mapping[str, Any], *, has_reports: bool
 ) -> int:
     """Call a body for one of several targets; what its reports need is kept in the section."""
@@ -289,7 +291,7 @@ add_variable_options = _combine_options(
         "variables",
         multiple=True,
         metavar="NAME=VALUE",
-        callback=option_parsing.parse_name_value_options,
+        callback=option_parsing.parse_name_value_options_last_wins,
         help="A value for a declared variable; may be repeated.",
     ),
     click.option(
@@ -349,7 +351,7 @@ add_follow_options = _combine_options(
         "--timeout",
         type=option_parsing.NumberType(min=0, min_open=True),
         metavar="SECONDS",
-        callback=option_parsing.require_follow_option_or_none,
+        callback=option_parsing.reject_timeout_without_follow,
         help="Follow no longer than this; the job goes on.",
     ),
     click.option(

@@ -21,7 +21,7 @@ _COUNTED = {
 def print_target_list(console: Console, document: Mapping[str, Any]) -> None:
     """Print a TargetList of the controller's API, as its JSON or as a table."""
     if console.as_json:
-        console.write_document(document)
+        console.write_or_keep_document(document)
         return
     from synapse_apply.views.text.tables import render_table
 
@@ -38,9 +38,9 @@ def print_target_list(console: Console, document: Mapping[str, Any]) -> None:
             item["state"],
             item["name"],
             (item["wanted_commit"] or "-")[:7],
-            _describe_counts(item["counts"]),
+            _describe_nonzero_counts_or_dash(item["counts"]),
             item["looked_at"] or "-",
-            _describe_reason(item),
+            _describe_target_reason_or_empty(item),
         )
         for item in document["items"]
     ]
@@ -83,7 +83,7 @@ def _print_source_findings(console: Console, entries: Sequence[Mapping[str, Any]
         console.write_output(render_table(headers, rows, color=console.is_output_colored) + "\n")
 
 
-def _describe_reason(item: Mapping[str, Any]) -> str:
+def _describe_target_reason_or_empty(item: Mapping[str, Any]) -> str:
     """Why a target is in its state: its finding, what waits for a person, what it waits for."""
     from synapse_apply.controller.rules.target_statuses import format_held
 
@@ -99,6 +99,6 @@ def _describe_reason(item: Mapping[str, Any]) -> str:
     return "; ".join(filter(None, (unknown_phrase, hold_phrase, item.get("waiting_reason"))))
 
 
-def _describe_counts(counts: Mapping[str, int]) -> str:
+def _describe_nonzero_counts_or_dash(counts: Mapping[str, int]) -> str:
     parts = [f"{counts[name]} {words}" for name, words in _COUNTED.items() if counts.get(name)]
     return ", ".join(parts) or "-"

@@ -27,28 +27,33 @@ def print_audit_report(
 
     `mask` takes the token out of what another server says.
     """
-    findings = _list_findings(report)
+    findings = _list_chain_findings(report)
     code = Exit.ERROR if findings else Exit.OK
     if console.as_json:
-        console.write_document(_build_document(report, findings, code, mask))
+        console.write_or_keep_document(_build_audit_document(report, findings, code, mask))
         return code
-    _write_rows(console, report, mask)
+    _print_audit_rows_or_that_none_matches(console, report, mask)
     console.write_findings(findings)
     if not findings:
         newest = report.newest_row
-        end = f", the newest of {_format_time(newest.time)} {newest.digest}" if newest else ""
+        end = (
+            f", the newest of {_format_utc_second_or_number(newest.time)} {newest.digest}"
+            if newest
+            else ""
+        )
         rows = pluralize(report.row_count, "row")
         console.write_output(f"The chain holds: {rows}{end}.\n")
     return code
 
 
-def _list_findings(report: AuditReport) -> list[Diagnostic]:
+def _list_chain_findings(report: AuditReport) -> list[Diagnostic]:
     findings = []
     if (wrong := report.first_wrong_row) is not None:
         findings.append(
             error_finding(
                 "The audit was changed",
-                f"Row {wrong.number} of {_format_time(wrong.time)} is not what the rows before it "
+                f"Row {wrong.number} of {_format_utc_second_or_number(wrong.time)}"
+                f" is not what the rows before it "
                 "make it: it was changed, or rows before it were taken out.",
                 "Compare it with a backup, and with the digests in the controller's log.",
             )
@@ -65,7 +70,9 @@ def _list_findings(report: AuditReport) -> list[Diagnostic]:
     return findings
 
 
-def _write_rows(console: Console, report: AuditReport, mask: Callable[[str], str]) -> None:
+def _print_audit_rows_or_that_none_matches(
+    console: Console, report: AuditReport, mask: Callable[[str], str]
+) -> None:
     from synapse_apply.views.text.tables import render_table
 
     if not report.rows:
@@ -74,7 +81,7 @@ def _write_rows(console: Console, report: AuditReport, mask: Callable[[str], str
     rows = [
         (
             row.number,
-            _format_time(row.time),
+            _format_utc_second_or_number(row.time),
             *map(mask, (row.who, row.action, row.subject, _shorten_digests(row.detail))),
         )
         for row in report.rows
@@ -88,7 +95,7 @@ def _shorten_digests(detail: str) -> str:
     return _ROW_DIGEST.sub(r"\1...", detail)
 
 
-def _build_document(
+def _build_audit_document(
     report: AuditReport, findings: list[Diagnostic], code: int, mask: Callable[[str], str]
 ) -> dict[str, object]:
     newest, wrong = report.newest_row, report.first_wrong_row
@@ -106,10 +113,10 @@ def _build_document(
 
 def _build_row_document(row: AuditRow, mask: Callable[[str], str]) -> dict[str, object]:
     texts = {name: mask(value) for name, value in asdict(row).items() if isinstance(value, str)}
-    return {"number": row.number, "time": _format_time(row.time), **texts}
+    return {"number": row.number, "time": _format_utc_second_or_number(row.time), **texts}
 
 
-def _format_time(when: float) -> str:
+def _format_utc_second_or_number(when: float) -> str:
     """A time in UTC, to the second; the number itself where no calendar has it."""
     try:
         return datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -59,7 +59,7 @@ def format_rollout(rollout: ShownRollout, *, color: bool) -> str:
             wave.state,
             f"{wave.target_states.get(_SHOWN, 0)} of {wave.target_count}",
             _describe_revisions(wave),
-            _describe_wave(wave),
+            _describe_wave_or_dash(wave),
         )
         for wave in rollout.waves
     ]
@@ -83,7 +83,7 @@ def _describe_revisions(wave: ShownWave) -> str:
     )
 
 
-def _describe_wave(wave: ShownWave) -> str:
+def _describe_wave_or_dash(wave: ShownWave) -> str:
     """How many targets are in which state, and what people said of the wave."""
     parts = [f"{count} {state}" for state, count in wave.target_states.items() if state != _SHOWN]
     if wave.failed_count and wave.max_failures is not None:

@@ -54,7 +54,9 @@ def _iter_row_lines(row: ShownRow, fields: Sequence[ShownField]) -> Iterator[str
     name = f"guard {row.address}" if row.action == "guard" else row.address
     yield f"  {name}: {row.summary or row.action}"
     for field in fields:
-        values = [_shorten(value) for value in (field.before, field.after) if value]
+        values = [
+            _cut_value_and_count_rest(value) for value in (field.before, field.after) if value
+        ]
         yield f"      {field.path}: {' -> '.join(values)}"
     yield f"    waits: {row.detail or _REASON_PHRASES.get(row.reason, row.reason)}"
     if row.causes:
@@ -67,7 +69,7 @@ def _iter_row_lines(row: ShownRow, fields: Sequence[ShownField]) -> Iterator[str
         yield f"    {row.digest}"
 
 
-def _shorten(value: str) -> str:
+def _cut_value_and_count_rest(value: str) -> str:
     """A value on one line, as it is or with what is left out of a very long one."""
     if len(value) <= _MAX_VALUE_LENGTH:
         return value

@@ -27,7 +27,7 @@ def print_jobs_table(
 ) -> int:
     """Print each job's row as it arrives, or all as one JSON document; returns the exit code."""
     if console.as_json:
-        console.write_document({"jobs": [build_job_document(job) for job in jobs]})
+        console.write_or_keep_document({"jobs": [build_job_document(job) for job in jobs]})
         return 0
     has_rows = False
     for chunk in stream_table_sized_by_first_rows(
@@ -46,7 +46,7 @@ def print_jobs_table(
 def print_job(console: Console, job: Job) -> int:
     """Print all fields of a job, and its log if it was requested; returns the exit code."""
     if console.as_json:
-        console.write_document(build_job_document(job))
+        console.write_or_keep_document(build_job_document(job))
         return 0
     heading = f"job {job.id}: {format_job_status(job)}"
     fields = flatten(_select_fields_worth_showing(job.raw))

@@ -39,7 +39,7 @@ def print_live_object(
             name: _build_live_document(name, shown_object)
             for name, shown_object in other_objects.items()
         }
-        console.write_document(
+        console.write_or_keep_document(
             {
                 **_build_live_document(kind, live_object),
                 **({"expanded": expanded_documents} if expanded_documents else {}),
@@ -69,7 +69,7 @@ def print_live_objects_table(
     if not live_objects:
         console.write_stderr(f"{absent_text or f'There is no {kind}.'}\n")
     if console.as_json:
-        console.write_document(
+        console.write_or_keep_document(
             {f"{kind}s": [_build_live_document(kind, live_object) for live_object in live_objects]}
         )
     elif live_objects:

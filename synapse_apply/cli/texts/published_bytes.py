@@ -28,7 +28,9 @@ def print_compared_bytes(console: Console, comparisons: Sequence[ComparedBytes])
             "bytes": [_build_comparison_document(entry) for entry in comparisons],
             "exit_code": int(code),
         }
-        console.write_document({**document, "diagnostics": [entry.to_json() for entry in findings]})
+        console.write_or_keep_document(
+            {**document, "diagnostics": [entry.to_json() for entry in findings]}
+        )
         return code
     console.write_findings(findings)
     for entry in comparisons:

@@ -33,7 +33,7 @@ def render_resource_sides(sides: ResourceSides, console: Console) -> str:
     )
     paths = sorted({*declared, *recorded, *live}, key=lambda path: [str(p) for p in path])
     cell_width = max(_MIN_CELL_WIDTH, ((console.terminal_width or 0) - 30) // 3)
-    secret_cells = _format_secret_cells(sides)
+    secret_cells = _format_secret_cells_by_path_and_side(sides)
     rows = [
         (
             format_quoted_path(path),
@@ -85,7 +85,7 @@ def build_sides_document(sides: ResourceSides) -> JsonDocument:
     }
 
 
-def _format_secret_cells(sides: ResourceSides) -> dict[FieldPath, dict[str, str]]:
+def _format_secret_cells_by_path_and_side(sides: ResourceSides) -> dict[FieldPath, dict[str, str]]:
     """The cells of each secret: no value, only whether the sides have the same one."""
     return {
         path: {

@@ -29,7 +29,7 @@ def print_saved_plan_and_write_reports(
         findings = target.find_changes_since(plans)
     saved_plan = plans.united_plan
     if console.as_json:
-        console.write_document(plan_document(saved_plan.plan))
+        console.write_or_keep_document(plan_document(saved_plan.plan))
     else:
         color, width = console.is_output_colored, console.terminal_width
         console.write_output(

@@ -22,13 +22,15 @@ def print_settled_calls(console: Console, settled_calls: SettledCalls) -> int:
             for call in settled_calls.calls
         ]
         findings = [finding.to_json() for finding in settled_calls.findings]
-        console.write_document({"calls": calls, "open": open_count, "diagnostics": findings})
+        console.write_or_keep_document(
+            {"calls": calls, "open": open_count, "diagnostics": findings}
+        )
     elif not settled_calls.calls:
         console.write_output("No call is open.\n")
     else:
         console.write_output(
             "".join(
-                _format_settled_call(
+                _format_settled_or_open_call(
                     call, name_target_in_commands(call.ways_out, console.typed_target)
                 )
                 for call in settled_calls.calls
@@ -39,7 +41,7 @@ def print_settled_calls(console: Console, settled_calls: SettledCalls) -> int:
     return Exit.UNKNOWN if settled_calls.has_open_calls else Exit.OK
 
 
-def _format_settled_call(call: SettledCall, ways_out: Sequence[str]) -> str:
+def _format_settled_or_open_call(call: SettledCall, ways_out: Sequence[str]) -> str:
     resolved, intent = call.resolved, call.resolved.intent
     if resolved.is_open:
         ways_text = "".join(f"        * {sanitize(way_out)}\n" for way_out in ways_out)

@@ -36,7 +36,7 @@ def read_health(request: EmulatorRequest) -> EmulatorAnswer:
         {
             "status": "ok",
             "data_set": request.backend.store.data_set,
-            "version": _read_installed_version(),
+            "version": _read_installed_version_or_unknown(),
             "api_versions": API_VERSIONS,
         }
     )
@@ -44,7 +44,7 @@ def read_health(request: EmulatorRequest) -> EmulatorAnswer:
 
 # Tests poll the health check, and the metadata is read from disk.
 @functools.cache
-def _read_installed_version() -> str:
+def _read_installed_version_or_unknown() -> str:
     try:
         return importlib.metadata.version("synapse-apply")
     except importlib.metadata.PackageNotFoundError:
@@ -81,7 +81,7 @@ def _require_object_in_path(request: EmulatorRequest, kind: Kind) -> StoredObjec
     return row
 
 
-def _build_object_json(row: StoredObject) -> AnswerObject:
+def _build_stored_object_json(row: StoredObject) -> AnswerObject:
     return {
         "id": row.id,
         "tenant": row.tenant,
@@ -92,16 +92,16 @@ def _build_object_json(row: StoredObject) -> AnswerObject:
     }
 
 
-def list_objects(request: EmulatorRequest) -> EmulatorAnswer:
+def list_objects_of_all_tenants(request: EmulatorRequest) -> EmulatorAnswer:
     rows = request.backend.store.select(_require_kind_in_path(request), ObjectQuery())
     return EmulatorAnswer(
-        {"count": len(rows), "results": [_build_object_json(row) for row in rows]}
+        {"count": len(rows), "results": [_build_stored_object_json(row) for row in rows]}
     )
 
 
-def read_object(request: EmulatorRequest) -> EmulatorAnswer:
+def read_object_of_any_tenant(request: EmulatorRequest) -> EmulatorAnswer:
     return EmulatorAnswer(
-        _build_object_json(_require_object_in_path(request, _require_kind_in_path(request)))
+        _build_stored_object_json(_require_object_in_path(request, _require_kind_in_path(request)))
     )
 
 
@@ -122,7 +122,7 @@ def create_object_unchecked(request: EmulatorRequest) -> EmulatorAnswer:
         )
     except DuplicateKeyError:
         raise build_conflict_error("The key is taken.") from None
-    return EmulatorAnswer(_build_object_json(row), 201)
+    return EmulatorAnswer(_build_stored_object_json(row), 201)
 
 
 def edit_object_unchecked(request: EmulatorRequest) -> EmulatorAnswer:
@@ -142,20 +142,20 @@ def edit_object_unchecked(request: EmulatorRequest) -> EmulatorAnswer:
         key = f"{row.parent}@{body['version']}"
     try:
         return EmulatorAnswer(
-            _build_object_json(request.backend.store.replace(kind, row, body, key=key))
+            _build_stored_object_json(request.backend.store.replace(kind, row, body, key=key))
         )
     except DuplicateKeyError:
         raise build_conflict_error("The key is taken.") from None
 
 
-def delete_object(request: EmulatorRequest) -> EmulatorAnswer:
+def delete_object_despite_references(request: EmulatorRequest) -> EmulatorAnswer:
     """Delete a stored object, whatever refers to it: an outside deletion."""
     kind = _require_kind_in_path(request)
     request.backend.store.delete(kind, _require_object_in_path(request, kind).id)
     return EmulatorAnswer(None, 204)
 
 
-def list_requests(request: EmulatorRequest) -> EmulatorAnswer:
+def list_logged_requests_and_counts(request: EmulatorRequest) -> EmulatorAnswer:
     """The last logged requests, and the number of requests by method and route."""
     log = request.backend.request_log
     return EmulatorAnswer({"counts": dict(log.counts), "last": list(log.recent_entries)})
@@ -183,7 +183,7 @@ def change_switches_and_profile(request: EmulatorRequest) -> EmulatorAnswer:
         if profile is None:
             request.backend.switches.update(chosen)
         else:
-            request.backend.change_profile(profile, chosen)
+            request.backend.apply_and_store_profile(profile, chosen)
     except UnknownSwitchError as error:
         raise build_bad_request_error(str(error)) from None
     return list_switches(request)
@@ -202,7 +202,7 @@ def replace_fault_rules(request: EmulatorRequest) -> EmulatorAnswer:
     return list_faults(request)
 
 
-def fail_next_jobs(request: EmulatorRequest) -> EmulatorAnswer:
+def set_count_of_next_jobs_to_fail(request: EmulatorRequest) -> EmulatorAnswer:
     """Let the next `count` runs (default 1) fail. Raises ApiError (400)."""
     count = request.body.values.get("count", 1)
     if isinstance(count, bool) or not isinstance(count, int) or count < 0:

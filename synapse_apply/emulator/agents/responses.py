@@ -13,7 +13,7 @@ from synapse_apply.emulator.core.store import EVERY_TENANT, ObjectQuery, StoredO
 
 def check_agent_health(request: EmulatorRequest) -> EmulatorAnswer:
     """The status of the agent with the token in the path. Raises ApiError (404, 503)."""
-    row = request.backend.store.find_by_key("agent", request.path["token"])
+    row = request.backend.store.find_by_key_of_any_tenant("agent", request.path["token"])
     if row is None or row.tenant not in (request.tenant, EVERY_TENANT):
         raise build_not_found_error()
     agent = models.build_agent_json(row, request.root_url)
@@ -31,13 +31,18 @@ def list_agents(request: EmulatorRequest) -> EmulatorAnswer:
         request,
         store.count("agent", query),
         lambda limit, offset: [
-            {**models.build_agent_json(row, request.root_url), **_build_token_fields(request, row)}
+            {
+                **models.build_agent_json(row, request.root_url),
+                **_build_token_or_install_script_fields(request, row),
+            }
             for row in store.select("agent", query, limit=limit, offset=offset)
         ],
     )
 
 
-def _build_token_fields(request: EmulatorRequest, row: StoredObject) -> AnswerObject:
+def _build_token_or_install_script_fields(
+    request: EmulatorRequest, row: StoredObject
+) -> AnswerObject:
     if request.has_switch_value("agent_items", "token"):
         return {"token": row.key, "node_install_script": ""}
     script = f"curl -fsSL {request.root_url}/install.sh | sh -s -- --token {row.key}"

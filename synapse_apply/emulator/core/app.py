@@ -18,7 +18,7 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from synapse_apply.emulator.core.auth import TOKEN_HEADERS, authenticate_tenant
+from synapse_apply.emulator.core.auth import TOKEN_HEADERS, authenticate_and_return_tenant
 from synapse_apply.emulator.core.backend import DataSetBackend
 from synapse_apply.emulator.core.body import ReceivedBody, read_request_body
 from synapse_apply.emulator.core.call import (
@@ -219,7 +219,7 @@ class _PathApp:
         if endpoint is not None and endpoint.is_open:
             return _AuthenticatedEndpoint(endpoint, "")
         # Authentication comes before 405, as in Django REST framework.
-        tenant = authenticate_tenant(self.backend, request.headers)
+        tenant = authenticate_and_return_tenant(self.backend, request.headers)
         if endpoint is None:
             raise build_method_not_allowed_error(request.method, tuple(served_endpoints))
         return _AuthenticatedEndpoint(endpoint, tenant)

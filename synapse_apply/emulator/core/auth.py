@@ -39,14 +39,14 @@ TOKEN_HEADERS = ("synapse-access-token", "authorization", "synapse-tenant", "syn
 _SCHEMES = ("token ", "bearer ")
 
 
-def authenticate_tenant(backend: DataSetBackend, headers: Mapping[str, str]) -> str:
+def authenticate_and_return_tenant(backend: DataSetBackend, headers: Mapping[str, str]) -> str:
     """The tenant of a request with these headers. Raises ApiError: 401 or 403."""
     header_tenant = _strip_auth_scheme_or_none(headers.get("synapse-tenant"))
     token = _strip_auth_scheme_or_none(
         headers.get("synapse-access-token")
     ) or _strip_auth_scheme_or_none(headers.get("authorization"))
     if token is None:
-        return _authenticate_agent(
+        return _authenticate_agent_and_return_tenant(
             backend, _strip_auth_scheme_or_none(headers.get("synapse-agent")), header_tenant
         )
     settings = backend.settings
@@ -63,7 +63,7 @@ def authenticate_tenant(backend: DataSetBackend, headers: Mapping[str, str]) -> 
     return tenant
 
 
-def _authenticate_agent(
+def _authenticate_agent_and_return_tenant(
     backend: DataSetBackend, agent: str | None, header_tenant: str | None
 ) -> str:
     """The tenant of a request with only an agent's token. Raises ApiError: 401 or 403."""
@@ -71,7 +71,7 @@ def _authenticate_agent(
         raise build_unauthorized_error("Authentication credentials were not provided.")
     # Everybody knows these two tokens, so that they count only where any token does.
     is_published = agent in EXAMPLE_AGENTS and not backend.settings.any_token
-    if is_published or backend.store.find_by_key("agent", agent) is None:
+    if is_published or backend.store.find_by_key_of_any_tenant("agent", agent) is None:
         raise build_unauthorized_error("Invalid token.")
     tenant = header_tenant or backend.settings.tenant
     known_tenants = backend.settings.tokens.values()

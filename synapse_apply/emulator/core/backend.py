@@ -21,7 +21,7 @@ from synapse_apply.emulator.core.switches import (
     Switches,
     UnknownSwitchError,
 )
-from synapse_apply.emulator.faults.rules import FaultSchedule, parse_rules
+from synapse_apply.emulator.faults.rules import FaultSchedule, parse_valid_rules_or_raise_all
 
 PROFILE_SETTING = "profile"  # its key in the table `about` of the data set
 MAX_LOGGED_REQUESTS = 1000
@@ -127,13 +127,13 @@ class DataSetBackend:
         # Checked first, so that a wrong switch or rule leaves no data set behind.
         self.switches = Switches(settings.switches, settings.profile)
         self.fault_schedule = FaultSchedule(
-            parse_rules(settings.faults) if settings.faults is not None else []
+            parse_valid_rules_or_raise_all(settings.faults) if settings.faults is not None else []
         )
         self.settings = settings
         self.data = data
         try:
-            data_folder.make_data_folder(data)
-            data_folder.require_own_files(data)
+            data_folder.make_data_folder_if_absent(data)
+            data_folder.require_existing_files_are_own(data)
             self._lock = DataLock(data)
         except OSError as error:
             raise DataSetPlaceError(
@@ -143,12 +143,12 @@ class DataSetBackend:
         try:
             # Left by a server that was killed: its url and token are not this server's.
             data_folder.remove_endpoint_if_present(data)
-            data_folder.make_packages_folder(data)
+            data_folder.make_packages_folder_if_absent(data)
             self.packages_folder = data / data_folder.PACKAGES
-            data_folder.make_empty_incoming_folder(data)
+            data_folder.make_incoming_folder_and_delete_parts(data)
             self.incoming_folder = data / data_folder.INCOMING
             self.store = ObjectStore(data / data_folder.DATABASE)
-            self._apply_and_store_profile(settings)
+            self._apply_settings_or_stored_profile(settings)
         except BaseException:
             self._lock.release()
             raise
@@ -157,11 +157,11 @@ class DataSetBackend:
         self.jobs_to_fail = 0
         # So that the examples of the API page work on a new data set.
         for token, name in EXAMPLE_AGENTS.items():
-            if self.store.find_by_key("agent", token) is None:
+            if self.store.find_by_key_of_any_tenant("agent", token) is None:
                 body = {"name": name, "url": ""}
                 self.store.insert("agent", EVERY_TENANT, body, created=self.clock.now(), key=token)
 
-    def _apply_and_store_profile(self, settings: ServerSettings) -> None:
+    def _apply_settings_or_stored_profile(self, settings: ServerSettings) -> None:
         """Apply the settings' profile and store it; without one, apply the stored profile."""
         stored_profile = self.store.find_setting(PROFILE_SETTING) or DEFAULT_PROFILE
         self.profile = settings.profile or stored_profile
@@ -176,7 +176,7 @@ class DataSetBackend:
         if self.profile != stored_profile:
             self.store.write_setting(PROFILE_SETTING, self.profile)
 
-    def change_profile(self, profile: str, switches: Mapping[str, str]) -> None:
+    def apply_and_store_profile(self, profile: str, switches: Mapping[str, str]) -> None:
         """Apply and store a profile, with these switches on top. Raises UnknownSwitchError."""
         self.switches = Switches(switches, profile)
         self.profile = profile
@@ -186,7 +186,7 @@ class DataSetBackend:
         """The id on API v2 of a plugin or release with this id in the store."""
         return number + self._v2_id_offset
 
-    def from_v2_id(self, number: int) -> int:
+    def from_v2_id_or_zero(self, number: int) -> int:
         """The id in the store of a plugin or release with this id on v2; 0 if none can have it."""
         return max(number - self._v2_id_offset, 0)
 

@@ -71,7 +71,7 @@ async def read_request_body(
     if not raw:
         return ReceivedBody(Body({}))
     if media_type == b"application/json":
-        return ReceivedBody(Body(_parse_json_object(raw)))
+        return ReceivedBody(Body(_parse_json_object_or_refuse(raw)))
     if media_type == b"application/x-www-form-urlencoded":
         pairs = parse_qs(raw.decode("utf-8", "replace"), keep_blank_values=True)
         values = {name: texts[0] if len(texts) == 1 else texts for name, texts in pairs.items()}
@@ -92,7 +92,7 @@ async def _read_all_within_limit(chunks: AsyncIterator[bytes], limit: int) -> by
     return b"".join(parts)
 
 
-def _parse_json_object(raw: bytes) -> dict[str, Any]:
+def _parse_json_object_or_refuse(raw: bytes) -> dict[str, Any]:
     try:
         # Python accepts NaN and Infinity, which JSON does not have (RFC 8259, 6).
         value = json.loads(raw, parse_constant=_refuse_nan_or_infinity)
@@ -135,10 +135,12 @@ async def _read_multipart(
             # After a problem the rest is still read, as in _read_all_within_limit.
             if problem is None:
                 problem = reader.feed_chunk_or_return_refusal(chunk)
-        problem = problem or reader.find_incomplete_error()
+        problem = problem or reader.build_refusal_if_incomplete()
         if problem is not None:
             raise problem
-        return ReceivedBody(Body(reader.collect_values(), is_form=True), reader.take_uploads())
+        return ReceivedBody(
+            Body(reader.collect_form_texts_by_name(), is_form=True), reader.take_uploads()
+        )
     finally:
         reader.close()
 
@@ -181,14 +183,14 @@ class _MultipartReader:
             return error
         return None
 
-    def find_incomplete_error(self) -> ApiError | None:
+    def build_refusal_if_incomplete(self) -> ApiError | None:
         return (
             None
             if self._is_ended
             else build_bad_request_error("Multipart form parse error - it is cut short")
         )
 
-    def collect_values(self) -> dict[str, Any]:
+    def collect_form_texts_by_name(self) -> dict[str, Any]:
         return {name: texts[0] if len(texts) == 1 else texts for name, texts in self._texts.items()}
 
     def take_uploads(self) -> dict[str, Upload]:

@@ -53,7 +53,7 @@ def build_cursor_page(
 
     Raises ApiError (404) for an invalid cursor.
     """
-    size = _parse_page_size_or_default(request.query.get("per_page", ""))
+    size = _parse_capped_page_size_or_default(request.query.get("per_page", ""))
     direction, boundary_id = _decode_cursor_or_first_page(request.query.get("cursor", ""))
     is_backward = direction == _BACKWARD
     page_query = dataclasses.replace(
@@ -84,14 +84,16 @@ def build_cursor_page(
     return EmulatorAnswer(items, meta={"pagination": pagination})
 
 
-def parse_filters(request: EmulatorRequest, fields: Iterable[Field]) -> FieldValues:
+def convert_sent_filters_or_refuse(
+    request: EmulatorRequest, fields: Iterable[Field]
+) -> FieldValues:
     """The values of these filters in the query; an empty one is ignored. Raises ApiError (400)."""
     return convert_sent_fields_or_raise_all(
         fields, Body({name: text for name, text in request.query.items() if text})
     )
 
 
-def _parse_page_size_or_default(text: str) -> int:
+def _parse_capped_page_size_or_default(text: str) -> int:
     # An unusable size counts as none, as in Django REST framework.
     if not text.isdecimal() or len(text) > 9 or int(text) == 0:
         return DEFAULT_SIZE

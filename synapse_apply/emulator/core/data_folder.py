@@ -38,7 +38,7 @@ class DataSetPlaceError(DataSetError):
     """The folder of the data set cannot be created, written or trusted."""
 
 
-def make_data_folder(data: Path) -> None:
+def make_data_folder_if_absent(data: Path) -> None:
     """Create the folder of a data set with a `.gitignore`; raises OSError, DataSetPlaceError."""
     if data.parent.name == _PROJECT_FOLDER:
         data.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -66,7 +66,7 @@ def _make_ignored_folder(data: Path) -> None:
 
 
 # The same rule as in files/opening.py, a second time: the emulator imports nothing of the rest.
-def require_own_files(data: Path) -> None:
+def require_existing_files_are_own(data: Path) -> None:
     """Raises DataSetPlaceError for a file of a known name that is a link or not ours."""
     _require_project_folders_are_no_links(data)
     with open_folder_descriptor(data) as folder:
@@ -121,15 +121,15 @@ def remove_endpoint_if_present(data: Path) -> None:
         os.unlink(ENDPOINT, dir_fd=folder)
 
 
-def make_empty_incoming_folder(data: Path) -> None:
+def make_incoming_folder_and_delete_parts(data: Path) -> None:
     """Create the folder for incoming uploads, and delete what a killed server left in it."""
-    _make_subfolder(data, INCOMING)
+    _make_subfolder_unless_present(data, INCOMING)
     _remove_matching_files(data, INCOMING, _PART_NAME)
 
 
-def make_packages_folder(data: Path) -> None:
+def make_packages_folder_if_absent(data: Path) -> None:
     """Create the folder for packages, if there is none."""
-    _make_subfolder(data, PACKAGES)
+    _make_subfolder_unless_present(data, PACKAGES)
 
 
 def remove_data_set_files(data: Path) -> None:
@@ -147,7 +147,7 @@ def remove_data_set_files(data: Path) -> None:
     remove_endpoint_if_present(data)
 
 
-def _make_subfolder(data: Path, name: str) -> None:
+def _make_subfolder_unless_present(data: Path, name: str) -> None:
     with open_folder_descriptor(data) as folder:
         with suppress(FileExistsError):
             os.mkdir(name, 0o700, dir_fd=folder)

@@ -10,6 +10,6 @@ def hide_existing_object_in_blind_dry_run(request: EmulatorRequest, kind: Kind, 
     """In a blind dry run, delete the object with a key; the rollback at the end restores it."""
     if not request.is_dry_run or not request.backend.switches.has_value("v2_dry_run", "blind"):
         return
-    row = request.backend.store.find_by_key(kind, key)
+    row = request.backend.store.find_by_key_of_any_tenant(kind, key)
     if row is not None:
         request.backend.store.delete(kind, row.id)

@@ -30,13 +30,13 @@ class ApiError(Exception):
         self.details = dict(details or {})
 
 
-def build_field_errors(errors: Mapping[str, Sequence[str]]) -> ApiError:
+def build_error_of_fields(errors: Mapping[str, Sequence[str]]) -> ApiError:
     """400 with every wrong field: `{"field": ["..."]}`."""
     return ApiError(400, {name: list(texts) for name, texts in errors.items()})
 
 
-def build_field_error(name: str, text: str) -> ApiError:
-    return build_field_errors({name: [text]})
+def build_error_of_field(name: str, text: str) -> ApiError:
+    return build_error_of_fields({name: [text]})
 
 
 def build_bad_request_error(detail: str) -> ApiError:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from synapse_apply.emulator.core.errors import ApiError, build_field_errors
+from synapse_apply.emulator.core.errors import ApiError, build_error_of_fields
 
 FieldType = Literal[
     "text", "object", "boolean", "texts", "integer", "choice", "any", "raw", "percent"
@@ -89,7 +89,7 @@ def convert_sent_fields_or_raise_all(
         except _FieldError as error:
             errors[field.name] = [str(error)]
     if errors:
-        raise build_field_errors(errors)
+        raise build_error_of_fields(errors)
     return values
 
 
@@ -217,7 +217,7 @@ _CLEANERS = {
 
 
 @contextmanager
-def collect_problems(problems: dict[str, Any]) -> Iterator[None]:
+def collect_api_error_messages(problems: dict[str, Any]) -> Iterator[None]:
     """Add the messages of an ApiError in the block to `problems`, so that one 400 has them all."""
     try:
         yield

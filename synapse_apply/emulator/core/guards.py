@@ -6,7 +6,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from synapse_apply.emulator.core.errors import ApiError, build_bad_request_error, build_field_errors
+from synapse_apply.emulator.core.errors import (
+    ApiError,
+    build_bad_request_error,
+    build_error_of_fields,
+)
 from synapse_apply.emulator.core.facts import Fact, FactSource
 
 FACTS = (
@@ -45,7 +49,7 @@ def require_no_control_characters(values: Mapping[str, Any]) -> None:
         if any(map(_CONTROL_CHARACTER.search, _iter_texts(value)))
     ]
     if wrong_names:
-        raise build_field_errors(
+        raise build_error_of_fields(
             {name: ["Control characters are not allowed."] for name in wrong_names}
         )
 

@@ -98,12 +98,12 @@ def prefers_english(accept_language: str) -> bool:
         tag, _, parameter = item.partition(";")
         language = tag.strip().lower().partition("-")[0]
         if language in weights:
-            weights[language] = max(weights[language], _parse_weight(parameter))
+            weights[language] = max(weights[language], _parse_weight_one_by_default(parameter))
     # Equal weights, as without the header, leave the server's own language.
     return weights["en"] > weights["ko"]
 
 
-def _parse_weight(parameter: str) -> float:
+def _parse_weight_one_by_default(parameter: str) -> float:
     _, equals, text = parameter.partition("=")
     try:
         return float(text) if equals else 1.0

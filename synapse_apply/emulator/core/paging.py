@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
 from synapse_apply.emulator.core.clock import parse_iso_time_or_none
-from synapse_apply.emulator.core.errors import build_field_error, build_not_found_error
+from synapse_apply.emulator.core.errors import build_error_of_field, build_not_found_error
 from synapse_apply.emulator.core.facts import Fact, FactSource
 from synapse_apply.emulator.core.store import ObjectQuery
 
@@ -36,7 +36,9 @@ FACTS = (
 )
 
 
-def add_v1_filters_and_order(request: EmulatorRequest, query: ObjectQuery) -> ObjectQuery:
+def add_v1_filters_and_order_if_switched(
+    request: EmulatorRequest, query: ObjectQuery
+) -> ObjectQuery:
     """The query with the filters and the order that all lists of v1 take. Raises ApiError (400)."""
     newest_first = query.newest_first
     if not request.has_switch_value("filters", "platform"):
@@ -60,7 +62,7 @@ def _parse_time_filter_or_default(
         return default
     moment = parse_iso_time_or_none(text)
     if moment is None:
-        raise build_field_error(name, "Enter a valid date/time.")
+        raise build_error_of_field(name, "Enter a valid date/time.")
     return moment
 
 
@@ -71,7 +73,7 @@ def build_page_answer(
 
     Raises ApiError (404) for a page beyond the last one.
     """
-    size = _parse_page_size_or_default(request.query.get("page_size", ""))
+    size = _parse_capped_page_size_or_default(request.query.get("page_size", ""))
     # Rounded up; an empty list has one empty page.
     last_page = max(1, -(-count // size))
     page_text = request.query.get("page", "1")
@@ -85,23 +87,19 @@ def build_page_answer(
     return EmulatorAnswer(
         {
             "count": count,
-            "next": _build_page_url_or_none(request, page_number + 1)
-            if page_number < last_page
-            else None,
-            "previous": _build_page_url_or_none(request, page_number - 1)
-            if page_number > 1
-            else None,
+            "next": _build_page_url(request, page_number + 1) if page_number < last_page else None,
+            "previous": _build_page_url(request, page_number - 1) if page_number > 1 else None,
             "results": list(fetch(size, (page_number - 1) * size)),
         }
     )
 
 
-def _parse_page_size_or_default(text: str) -> int:
+def _parse_capped_page_size_or_default(text: str) -> int:
     # An unusable size counts as none, as in Django REST framework.
     if not text.isdecimal() or len(text) > 9 or int(text) == 0:
         return DEFAULT_SIZE
     return min(int(text), LARGEST_SIZE)
 
 
-def _build_page_url_or_none(request: EmulatorRequest, page_number: int) -> str:
+def _build_page_url(request: EmulatorRequest, page_number: int) -> str:
     return f"{request.url}?{urlencode({**request.query, 'page': page_number})}"

@@ -75,7 +75,7 @@ class ObjectQuery:
     newest_first: bool = False
     start_after_id: int | None = None
 
-    def build_where_clause(self) -> SqlCondition:
+    def build_where_condition(self) -> SqlCondition:
         conditions, values = ["1"], list[Any]()
         if self.tenant is not None:
             public = " OR json_extract(body, '$.is_public')" if self.includes_public else ""
@@ -122,7 +122,7 @@ class ObjectStore:
         # Opened on one thread and then used on the server's thread, never on both at once.
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
-            self._prepare_database(path)
+            self._check_database_and_create_tables(path)
         except sqlite3.DatabaseError as error:
             self._connection.close()
             raise DataSetError(
@@ -133,7 +133,7 @@ class ObjectStore:
             self._connection.close()
             raise
 
-    def _prepare_database(self, path: Path) -> None:
+    def _check_database_and_create_tables(self, path: Path) -> None:
         execute = self._connection.execute
         self._require_own_database(path)
         # WAL with synchronous NORMAL loses nothing when the process is killed, without a flush to
@@ -213,7 +213,7 @@ class ObjectStore:
             # Also after a rollback, which keeps the savepoint open.
             execute("RELEASE step")
 
-    def ensure_tenant_number(self, tenant: str) -> int:
+    def get_or_assign_tenant_number(self, tenant: str) -> int:
         """The number of a tenant, which is assigned at the first call."""
         execute, name = self._connection.execute, f"tenant {tenant}"
         execute(
@@ -283,7 +283,7 @@ class ObjectStore:
         ).fetchone()
         return _decode_row(row) if row else None
 
-    def find_by_key(self, kind: Kind, key: str) -> StoredObject | None:
+    def find_by_key_of_any_tenant(self, kind: Kind, key: str) -> StoredObject | None:
         """The object with a natural key, of any tenant; None without one."""
         row = self._connection.execute(
             f"SELECT {_COLUMNS} FROM {kind} WHERE key=?", (key,)
@@ -318,7 +318,7 @@ class ObjectStore:
         self, kind: Kind, query: ObjectQuery, *, limit: int = -1, offset: int = 0
     ) -> Iterator[StoredObject]:
         """As `select`, but read from the database one by one."""
-        conditions, values = query.build_where_clause()
+        conditions, values = query.build_where_condition()
         order = "DESC" if query.newest_first else "ASC"
         # In the order of the primary key: with the index on tenants SQLite would sort all rows for
         # each page.
@@ -333,7 +333,7 @@ class ObjectStore:
     def count(self, kind: Kind, query: ObjectQuery) -> int:
         counts = self._get_list_cache_emptied_if_outdated().counts
         if (kind, query) not in counts:
-            conditions, values = query.build_where_clause()
+            conditions, values = query.build_where_condition()
             counts[kind, query] = self._connection.execute(
                 f"SELECT count(*) FROM {kind} WHERE {conditions}", values
             ).fetchone()[0]

@@ -57,7 +57,7 @@ class _FaultExchange:
 
         await self.app(self.scope, replay_body, send)
 
-    async def capture_answer(self) -> list[Message]:
+    async def capture_answer_or_stream_head(self) -> list[Message]:
         """Let the application handle the request, and return its answer without sending it.
 
         Of a stream of events, only the head: it would not end.
@@ -248,7 +248,7 @@ class FaultMiddleware:
         await exchange.run_app_on_request(send_slowly)
 
     async def _apply_page_shift(self, exchange: _FaultExchange, rule: FaultRule) -> None:
-        answer = await exchange.capture_answer()
+        answer = await exchange.capture_answer_or_stream_head()
         kind = _KIND_BY_PATH.get(exchange.scope["path"].strip("/"))
         row = (
             self._find_object_of_first_item(kind, _split_answer_head_and_body(answer)[1])
@@ -294,7 +294,11 @@ class FaultMiddleware:
 
         None if the fault comes before the request is handled.
         """
-        answer = None if rule.action.commit_point == BEFORE else await exchange.capture_answer()
+        answer = (
+            None
+            if rule.action.commit_point == BEFORE
+            else await exchange.capture_answer_or_stream_head()
+        )
         rule.applied_count += 1
         return answer
 

@@ -87,7 +87,7 @@ class FaultRule:
         self.tokens_left -= 1
         return True
 
-    def count_match_and_is_in_range(self, method: str, path: str) -> bool:
+    def count_match_and_return_if_in_range(self, method: str, path: str) -> bool:
         """Count a request that matches; whether its number is in the rule's range."""
         if self.method not in ("", method) or not fnmatch.fnmatchcase(path, self.path):
             return False
@@ -106,12 +106,12 @@ class FaultSchedule:
     def count_request_and_take_due_rule(self, method: str, path: str) -> FaultRule | None:
         """Count a new request in all rules; returns the first rule that is due, else None."""
         # A list and no `next`: every rule must count the request.
-        due = [rule for rule in self.rules if rule.count_match_and_is_in_range(method, path)]
+        due = [rule for rule in self.rules if rule.count_match_and_return_if_in_range(method, path)]
         return due[0] if due else None
 
     def replace_rules(self, document: Any) -> None:
         """Replace all rules, with counters at 0. Raises FaultsError and keeps the old ones."""
-        self.rules = parse_rules(document)
+        self.rules = parse_valid_rules_or_raise_all(document)
 
     def as_dict(self) -> dict[str, Any]:
         """The rules as JSON, with the requests that each has matched (`seen`) and hit (`done`)."""
@@ -130,13 +130,13 @@ def read_valid_fault_document(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise FaultsError(f"the faults of {path} are not JSON: {error}") from None
     try:
-        parse_rules(document)
+        parse_valid_rules_or_raise_all(document)
     except FaultsError as error:
         raise FaultsError(f"{path}: {error}") from None
     return document
 
 
-def parse_rules(document: Any) -> list[FaultRule]:
+def parse_valid_rules_or_raise_all(document: Any) -> list[FaultRule]:
     """The rules in a document `{"rules": [...]}`. Raises FaultsError with all problems."""
     if not isinstance(document, Mapping) or not isinstance(document.get("rules"), list):
         raise FaultsError('faults are an object {"rules": [...]}')

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from synapse_apply.emulator.core.errors import ApiError, build_bad_request_error, build_field_error
+from synapse_apply.emulator.core.errors import (
+    ApiError,
+    build_bad_request_error,
+    build_error_of_field,
+)
 
 
 def build_bad_transition_error(old: str, new: str) -> ApiError:
-    return build_field_error("status", f'A job that is "{old}" cannot become "{new}".')
+    return build_error_of_field("status", f'A job that is "{old}" cannot become "{new}".')
 
 
 def build_bad_status_error(word: object) -> ApiError:
-    return build_field_error("status", f'"{word}" is not a valid choice.')
+    return build_error_of_field("status", f'"{word}" is not a valid choice.')
 
 
 def build_bad_lines_error() -> ApiError:
-    return build_field_error("console_logs", "Expected an object or a list of objects.")
+    return build_error_of_field("console_logs", "Expected an object or a list of objects.")
 
 
 def build_unknown_action_error(action: str, actions: Sequence[str]) -> ApiError:
-    return build_field_error("action", f'"{action}" is not one of: {", ".join(actions)}.')
+    return build_error_of_field("action", f'"{action}" is not one of: {", ".join(actions)}.')
 
 
 def build_action_failed_error() -> ApiError:

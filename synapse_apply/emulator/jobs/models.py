@@ -124,7 +124,7 @@ def compute_job_moment(row: StoredObject, moment: float) -> JobMoment:
     return JobMoment("running", int(share * 100), share)
 
 
-def build_job_result(row: StoredObject, job_moment: JobMoment) -> Any:
+def build_job_result_or_none(row: StoredObject, job_moment: JobMoment) -> Any:
     """The reported result, else one made up for a job that completed by its clock, else None."""
     if "result" in row.body:
         return row.body["result"]
@@ -146,10 +146,10 @@ def list_log_lines(
     reported = row.body.get("console_logs", ())
     if not reported:
         return _list_scripted_log_lines(
-            row, first, min(count_clock_lines(row, job_moment), first + max_lines)
+            row, first, min(count_lines_written_by_clock(row, job_moment), first + max_lines)
         )
     lines: list[dict[str, str]] = []
-    position, end = 0, count_clock_lines(row, job_moment)
+    position, end = 0, count_lines_written_by_clock(row, job_moment)
     for entry in reported:
         line = dict(entry)
         next_position = min(int(line.pop(LINES_BEFORE_KEY, end)), end)
@@ -190,7 +190,7 @@ def build_queue_field_or_empty(row: StoredObject, job_moment: JobMoment) -> Answ
     return {"queue": queue_position}
 
 
-def count_clock_lines(row: StoredObject, job_moment: JobMoment) -> int:
+def count_lines_written_by_clock(row: StoredObject, job_moment: JobMoment) -> int:
     """How many lines a job has written by its clock; one more for a job that failed."""
     job_script = read_stored_script(row)
     failed = job_moment.share >= 1.0 and job_script.outcome == "failed"
@@ -214,7 +214,7 @@ def _list_scripted_log_lines(row: StoredObject, first: int, end: int) -> list[di
     return lines
 
 
-def compute_end_time(row: StoredObject) -> float:
+def compute_end_time_of_ended_job(row: StoredObject) -> float:
     """When an ended job ended, in seconds since the epoch."""
     reported = row.body.get("reported") or {}
     moment: float = reported.get("at", row.created + read_stored_script(row).seconds)

@@ -15,18 +15,21 @@ from synapse_apply.emulator.core.clock import (
 )
 from synapse_apply.emulator.core.errors import (
     ApiError,
-    build_field_error,
+    build_error_of_field,
     build_method_not_allowed_error,
     build_not_found_error,
 )
 from synapse_apply.emulator.core.fields import (
     AnswerObject,
     FieldValues,
-    collect_problems,
+    collect_api_error_messages,
     convert_sent_fields_or_raise_all,
     with_default_values,
 )
-from synapse_apply.emulator.core.paging import add_v1_filters_and_order, build_page_answer
+from synapse_apply.emulator.core.paging import (
+    add_v1_filters_and_order_if_switched,
+    build_page_answer,
+)
 from synapse_apply.emulator.core.store import ObjectQuery, StoredObject
 from synapse_apply.emulator.jobs import errors, ids, models, tail, words
 from synapse_apply.emulator.plugins import models as plugins
@@ -50,7 +53,9 @@ def _require_job_in_path(request: EmulatorRequest) -> StoredObject:
 def run_plugin(request: EmulatorRequest) -> EmulatorAnswer:
     """Start a job of the plugin with this id or code; answers the job, or the action's result."""
     backend = request.backend
-    plugin = plugins.find_plugin(backend, request.tenant, request.path["lookup"])
+    plugin = plugins.find_visible_plugin_by_id_or_code(
+        backend, request.tenant, request.path["lookup"]
+    )
     if plugin is None:
         raise build_not_found_error()
     values, release = _parse_run_values_and_find_release_or_newest(request, plugin)
@@ -65,7 +70,7 @@ def run_plugin(request: EmulatorRequest) -> EmulatorAnswer:
         backend.jobs_to_fail -= 1
         script = dataclasses.replace(script, outcome="failed")
     if _is_answered_with_result(request, values["action"], release):
-        return _build_action_result(script, parameters)
+        return _build_action_result_or_raise_if_failed(script, parameters)
     body = {
         **values,
         "parameters": parameters,
@@ -126,7 +131,9 @@ def _is_answered_with_result(
     return (method or models.DEFAULT_METHOD) != "job"
 
 
-def _build_action_result(script: models.JobScript, parameters: dict[str, Any]) -> EmulatorAnswer:
+def _build_action_result_or_raise_if_failed(
+    script: models.JobScript, parameters: dict[str, Any]
+) -> EmulatorAnswer:
     if script.outcome == "failed":
         raise errors.build_action_failed_error()
     return EmulatorAnswer({"parameters": parameters, "processed": script.log_lines})
@@ -138,9 +145,11 @@ def _find_release_of_version_or_newest(
     """The release of this version, or for "" the newest one, if any. Raises ApiError (400)."""
     store = request.backend.store
     if version:
-        row = store.find_by_key("release", releases.build_release_key(plugin.id, version))
+        row = store.find_by_key_of_any_tenant(
+            "release", releases.build_release_key(plugin.id, version)
+        )
         if row is None:
-            raise build_field_error(
+            raise build_error_of_field(
                 "version", f'Version "{version}" of this plugin does not exist.'
             )
         return row
@@ -193,7 +202,7 @@ def _build_job_filter(
     """
     parsed_status = words.parse_status_word_or_none(status) if status else None
     if status and parsed_status is None:
-        raise build_field_error(
+        raise build_error_of_field(
             "status", f"Select a valid choice. {status} is not one of the available choices."
         )
     moment = request.backend.clock.now()
@@ -211,15 +220,19 @@ def _build_job_filter(
 def _build_job_query(request: EmulatorRequest) -> ObjectQuery:
     parent = created_after = None
     if request.has_switch_value("filters", "platform"):
-        return add_v1_filters_and_order(request, ObjectQuery(request.tenant, newest_first=True))
+        return add_v1_filters_and_order_if_switched(
+            request, ObjectQuery(request.tenant, newest_first=True)
+        )
     if request.query.get("plugin"):
-        plugin = plugins.find_plugin(request.backend, request.tenant, request.query["plugin"])
+        plugin = plugins.find_visible_plugin_by_id_or_code(
+            request.backend, request.tenant, request.query["plugin"]
+        )
         # No object has the id 0, so that an unknown plugin gives an empty list.
         parent = plugin.id if plugin else 0
     if request.query.get("created_after"):
         created_after = parse_iso_time_or_none(request.query["created_after"])
         if created_after is None:
-            raise build_field_error("created_after", "Enter a valid date/time.")
+            raise build_error_of_field("created_after", "Enter a valid date/time.")
     return ObjectQuery(request.tenant, parent, created_after, newest_first=True)
 
 
@@ -247,20 +260,20 @@ def _parse_update_request(
     """The cleaned values of a report. Raises ApiError (400) with all problems."""
     problems: dict[str, Any] = {}
     values: FieldValues = {}
-    with collect_problems(problems):
+    with collect_api_error_messages(problems):
         values |= convert_sent_fields_or_raise_all(models.UPDATE_FIELDS, request.body)
-    with collect_problems(problems):
+    with collect_api_error_messages(problems):
         for name, lines in convert_sent_fields_or_raise_all(
             models.CONSOLE_LOGS_FIELDS, request.body
         ).items():
             moment, lines_before = (
                 request.backend.clock.now(),
-                models.count_clock_lines(row, job_moment),
+                models.count_lines_written_by_clock(row, job_moment),
             )
             values[name] = models.parse_reported_lines(lines, moment, lines_before)
-    with collect_problems(problems):
+    with collect_api_error_messages(problems):
         if "status" in request.body.values:
-            values["status"] = _parse_status_change(
+            values["status"] = _parse_allowed_status_change(
                 request.body.values["status"], job_moment.status
             )
     if problems:
@@ -272,7 +285,7 @@ def _parse_update_request(
     return values
 
 
-def _parse_status_change(word: object, old: words.Status) -> words.Status:
+def _parse_allowed_status_change(word: object, old: words.Status) -> words.Status:
     status = words.parse_status_word_or_none(word)
     if status is None:
         raise errors.build_bad_status_error(word)
@@ -321,7 +334,10 @@ def _build_job_id(request: EmulatorRequest, row: StoredObject) -> int | str:
 def build_job_json(request: EmulatorRequest, row: StoredObject) -> AnswerObject:
     """A job as answers show it, by the switches and `?expand=`."""
     job_moment = models.compute_job_moment(row, request.backend.clock.now())
-    result, expands = models.build_job_result(row, job_moment), request.parse_expanded_fields()
+    result, expands = (
+        models.build_job_result_or_none(row, job_moment),
+        request.parse_expanded_fields(),
+    )
     is_platform = request.has_switch_value("job_fields", "platform")
     document = {
         "id": _build_job_id(request, row),
@@ -331,7 +347,7 @@ def build_job_json(request: EmulatorRequest, row: StoredObject) -> AnswerObject:
         **(
             _build_platform_fields(request, row, job_moment)
             if is_platform
-            else _build_page_fields(row, job_moment)
+            else _build_fields_of_api_page(row, job_moment)
         ),
     }
     if request.has_switch_value("job_context", "returned"):
@@ -345,7 +361,7 @@ def build_job_json(request: EmulatorRequest, row: StoredObject) -> AnswerObject:
     return document
 
 
-def _build_page_fields(row: StoredObject, job_moment: models.JobMoment) -> AnswerObject:
+def _build_fields_of_api_page(row: StoredObject, job_moment: models.JobMoment) -> AnswerObject:
     body = row.body
     return {
         "progress": job_moment.progress,
@@ -366,7 +382,7 @@ def _build_page_fields(row: StoredObject, job_moment: models.JobMoment) -> Answe
         "metrics_record": body.get("metrics_record", {}),
         "error": models.build_job_error_or_none_unless_failed(row, job_moment),
         "created": format_iso(row.created),
-        "completed": format_iso(models.compute_end_time(row))
+        "completed": format_iso(models.compute_end_time_of_ended_job(row))
         if job_moment.status in words.ENDED_STATUSES
         else None,
     }
@@ -389,7 +405,9 @@ def _build_platform_fields(
         "metrics_record": body.get("metrics_record", {}),
         "error": models.build_job_error_or_none_unless_failed(row, job_moment),
         "created": format_iso_in_seoul(row.created),
-        "completed": format_iso_in_seoul(models.compute_end_time(row)) if is_ended else None,
+        "completed": format_iso_in_seoul(models.compute_end_time_of_ended_job(row))
+        if is_ended
+        else None,
     }
 
 

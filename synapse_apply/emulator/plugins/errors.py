@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from synapse_apply.emulator.core.errors import ApiError, build_conflict_error, build_field_error
+from synapse_apply.emulator.core.errors import ApiError, build_conflict_error, build_error_of_field
 
 
 def build_code_taken_error(code: str, *, is_field: bool = False) -> ApiError:
     text = f'A plugin with code "{code}" already exists.'
-    return build_field_error("code", text) if is_field else build_conflict_error(text)
+    return build_error_of_field("code", text) if is_field else build_conflict_error(text)
 
 
 def build_tenant_plugin_system_only_error() -> ApiError:
-    return build_field_error(
+    return build_error_of_field(
         "system_only", "Only a plugin of no tenant can be for the system alone."
     )
 
 
 def build_bad_code_error() -> ApiError:
-    return build_field_error(
+    return build_error_of_field(
         "code",
         'Enter a valid "slug" consisting of letters, numbers, underscores or hyphens.',
     )
 
 
 def build_code_change_error() -> ApiError:
-    return build_field_error("code", "The code of a plugin may not be changed.")
+    return build_error_of_field("code", "The code of a plugin may not be changed.")

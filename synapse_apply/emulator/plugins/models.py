@@ -77,13 +77,15 @@ def choose_free_slug(backend: DataSetBackend, name: str) -> str:
     """The slug of a name, with -2, -3, ... appended if another plugin has it as its code."""
     first = candidate = build_slug(name)
     number = 2
-    while backend.store.find_by_key("plugin", candidate):
+    while backend.store.find_by_key_of_any_tenant("plugin", candidate):
         candidate = f"{first}-{number}"
         number += 1
     return candidate
 
 
-def find_plugin(backend: DataSetBackend, tenant: str, lookup: str) -> StoredObject | None:
+def find_visible_plugin_by_id_or_code(
+    backend: DataSetBackend, tenant: str, lookup: str
+) -> StoredObject | None:
     """A plugin that a tenant sees, by id or code (digits are an id first); None without one."""
     # A longer number cannot be an id, but may be a code.
     if lookup.isdecimal() and len(lookup) < 20:
@@ -93,7 +95,7 @@ def find_plugin(backend: DataSetBackend, tenant: str, lookup: str) -> StoredObje
         if row is not None:
             return row
     return return_row_if_visible_or_none(
-        backend, tenant, backend.store.find_by_key("plugin", lookup)
+        backend, tenant, backend.store.find_by_key_of_any_tenant("plugin", lookup)
     )
 
 
@@ -110,7 +112,9 @@ def shows_plugins_of_others(backend: DataSetBackend) -> bool:
     return backend.switches.has_value("plugins_of_others", "shown")
 
 
-def require_own_plugin(backend: DataSetBackend, tenant: str, row: StoredObject) -> None:
+def require_own_plugin_if_others_are_shown(
+    backend: DataSetBackend, tenant: str, row: StoredObject
+) -> None:
     """Raises ApiError (403) for a visible plugin of another tenant or the system."""
     if row.tenant != tenant and shows_plugins_of_others(backend):
         raise build_forbidden_error("You do not have permission to perform this action.")
@@ -138,7 +142,9 @@ def _build_tenant_field(backend: DataSetBackend, row: StoredObject) -> AnswerObj
             return {"tenant": row.tenant}
         case "number":
             return {
-                "tenant": backend.store.ensure_tenant_number(row.tenant) if has_tenant else None
+                "tenant": backend.store.get_or_assign_tenant_number(row.tenant)
+                if has_tenant
+                else None
             }
         case _:
             return {}

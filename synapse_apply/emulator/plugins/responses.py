@@ -11,13 +11,16 @@ from synapse_apply.emulator.core.fields import (
     convert_sent_fields_or_raise_all,
     with_default_values,
 )
-from synapse_apply.emulator.core.paging import add_v1_filters_and_order, build_page_answer
+from synapse_apply.emulator.core.paging import (
+    add_v1_filters_and_order_if_switched,
+    build_page_answer,
+)
 from synapse_apply.emulator.core.store import DuplicateKeyError, ObjectQuery, StoredObject
 from synapse_apply.emulator.plugins import errors, models
 from synapse_apply.emulator.releases import models as releases
 
 
-def require_plugin(request: EmulatorRequest) -> StoredObject:
+def require_visible_plugin_by_id_in_path(request: EmulatorRequest) -> StoredObject:
     """The plugin that the tenant sees with the integer id in the path. Raises ApiError (404)."""
     text = request.path["lookup"]
     if text.isdecimal() and len(text) < 20:
@@ -29,7 +32,9 @@ def require_plugin(request: EmulatorRequest) -> StoredObject:
 
 
 def read_plugin(request: EmulatorRequest) -> EmulatorAnswer:
-    return EmulatorAnswer(models.build_plugin_json(request.backend, require_plugin(request)))
+    return EmulatorAnswer(
+        models.build_plugin_json(request.backend, require_visible_plugin_by_id_in_path(request))
+    )
 
 
 def list_plugins(request: EmulatorRequest) -> EmulatorAnswer:
@@ -39,7 +44,7 @@ def list_plugins(request: EmulatorRequest) -> EmulatorAnswer:
         newest_first=request.has_switch_value("list_order", "newest"),
         includes_public=models.shows_plugins_of_others(request.backend),
     )
-    query = add_v1_filters_and_order(request, query)
+    query = add_v1_filters_and_order_if_switched(request, query)
     return build_page_answer(
         request,
         store.count("plugin", query),
@@ -67,7 +72,7 @@ def create_plugin(request: EmulatorRequest) -> EmulatorAnswer:
         with backend.store.transaction():
             row = backend.store.insert("plugin", request.tenant, body, created=now, key=code)
             if request.has_switch_value("first_release", "made"):
-                release_field["release"] = releases.create_first_release(backend, row)
+                release_field["release"] = releases.store_first_release_and_build_json(backend, row)
     except DuplicateKeyError:
         raise errors.build_code_taken_error(
             str(code), is_field=request.has_switch_value("code_taken", "field")
@@ -82,8 +87,8 @@ def _raise_if_system_only(values: FieldValues) -> None:
 
 def update_plugin(request: EmulatorRequest) -> EmulatorAnswer:
     """Update a plugin partially or fully, by the switch `put`. Raises ApiError (400, 403, 409)."""
-    backend, row = request.backend, require_plugin(request)
-    models.require_own_plugin(backend, request.tenant, row)
+    backend, row = request.backend, require_visible_plugin_by_id_in_path(request)
+    models.require_own_plugin_if_others_are_shown(backend, request.tenant, row)
     fields = models.list_plugin_fields(backend)
     is_full = backend.switches.has_value("put", "full")
     values = convert_sent_fields_or_raise_all(fields, request.body, partial=not is_full)

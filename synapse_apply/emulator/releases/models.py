@@ -61,18 +61,18 @@ def find_release_by_id_or_code_version(
     """A release that a tenant sees, by id or by `code@version`; None without one."""
     if lookup.isdecimal() and len(lookup) < 20:
         row = backend.store.find_by_id("release", int(lookup))
-        return row if row is not None and is_visible(backend, tenant, row) else None
+        return row if row is not None and is_release_visible(backend, tenant, row) else None
     # A code has no `@`, a version may have one.
     code, _, version = lookup.partition("@")
-    plugin = plugins.find_plugin(backend, tenant, code)
+    plugin = plugins.find_visible_plugin_by_id_or_code(backend, tenant, code)
     return (
-        backend.store.find_by_key("release", build_release_key(plugin.id, version))
+        backend.store.find_by_key_of_any_tenant("release", build_release_key(plugin.id, version))
         if plugin
         else None
     )
 
 
-def is_visible(backend: DataSetBackend, tenant: str, row: StoredObject) -> bool:
+def is_release_visible(backend: DataSetBackend, tenant: str, row: StoredObject) -> bool:
     """Whether a tenant sees a release: its own, or one of a plugin that it sees."""
     if row.tenant == tenant:
         return True
@@ -100,7 +100,9 @@ def find_package_file(backend: DataSetBackend, row: StoredObject | None) -> Path
     return None if file is None or file.is_symlink() else file
 
 
-def create_first_release(backend: DataSetBackend, plugin: StoredObject) -> AnswerObject:
+def store_first_release_and_build_json(
+    backend: DataSetBackend, plugin: StoredObject
+) -> AnswerObject:
     """Store the first release of a new plugin; returns its part of the plugin's answer."""
     plugin_fields = {name: plugin.body[name] for name in ("name", "code", "category")}
     values = with_default_values(list_release_fields(backend), {"version": FIRST_VERSION})

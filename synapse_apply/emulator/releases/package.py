@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from synapse_apply.emulator.core.errors import ApiError, build_field_error
+from synapse_apply.emulator.core.errors import ApiError, build_error_of_field
 from synapse_apply.emulator.core.fields import FieldValues
 
 _CONFIG_NAMES = ("config.yaml", "synapse.yaml")
@@ -69,4 +69,4 @@ def _count_values_up_to_limit(value: Any) -> int:
 
 
 def _build_file_error(text: str) -> ApiError:
-    return build_field_error("file", text)
+    return build_error_of_field("file", text)

@@ -6,16 +6,19 @@ from typing import Any, NamedTuple
 
 from synapse_apply.emulator.core import signing
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
-from synapse_apply.emulator.core.errors import ApiError, build_field_error, build_not_found_error
+from synapse_apply.emulator.core.errors import ApiError, build_error_of_field, build_not_found_error
 from synapse_apply.emulator.core.fields import (
     REQUIRED_MESSAGE,
     AnswerObject,
     FieldValues,
-    collect_problems,
+    collect_api_error_messages,
     convert_sent_fields_or_raise_all,
     with_default_values,
 )
-from synapse_apply.emulator.core.paging import add_v1_filters_and_order, build_page_answer
+from synapse_apply.emulator.core.paging import (
+    add_v1_filters_and_order_if_switched,
+    build_page_answer,
+)
 from synapse_apply.emulator.core.store import ObjectQuery, StoredObject
 from synapse_apply.emulator.plugins import models as plugins
 from synapse_apply.emulator.releases import errors, models
@@ -42,7 +45,9 @@ def list_releases(request: EmulatorRequest) -> EmulatorAnswer:
     parent = None
     tenant: str | None = request.tenant
     if request.query.get("plugin"):
-        plugin = plugins.find_plugin(request.backend, request.tenant, request.query["plugin"])
+        plugin = plugins.find_visible_plugin_by_id_or_code(
+            request.backend, request.tenant, request.query["plugin"]
+        )
         if plugin is None and request.has_switch_value("unknown_plugin", "refused"):
             raise errors.build_plugin_choice_error(request.query["plugin"])
         parent = plugin.id if plugin else 0
@@ -51,7 +56,7 @@ def list_releases(request: EmulatorRequest) -> EmulatorAnswer:
     query = ObjectQuery(
         tenant, parent, newest_first=request.has_switch_value("list_order", "newest")
     )
-    store, query = request.backend.store, add_v1_filters_and_order(request, query)
+    store, query = request.backend.store, add_v1_filters_and_order_if_switched(request, query)
     return build_page_answer(
         request,
         store.count("release", query),
@@ -65,10 +70,10 @@ def list_releases(request: EmulatorRequest) -> EmulatorAnswer:
 def create_release(request: EmulatorRequest) -> EmulatorAnswer:
     """Create a release, or replace a debug release. Raises ApiError (400, 403, 409)."""
     store = request.backend.store
-    plugin, values = _validate_release_create(request)
+    plugin, values = _parse_valid_release_create(request)
     version = values["version"]
     key = models.build_release_key(plugin.id, version)
-    earlier = store.find_by_key("release", key)
+    earlier = store.find_by_key_of_any_tenant("release", key)
     if earlier is not None:
         _require_debug_release_may_replace(request, plugin, earlier, values)
     upload = request.uploads.get("file")
@@ -107,22 +112,22 @@ class _ReleaseCreate(NamedTuple):
     values: FieldValues
 
 
-def _validate_release_create(request: EmulatorRequest) -> _ReleaseCreate:
+def _parse_valid_release_create(request: EmulatorRequest) -> _ReleaseCreate:
     """What a create asks for. Raises ApiError (400, 403) with all problems."""
     problems: dict[str, Any] = {}
     plugin: StoredObject | None = None
     values: FieldValues = {}
     fields = models.list_release_fields(request.backend)
-    with collect_problems(problems):
+    with collect_api_error_messages(problems):
         values = with_default_values(fields, convert_sent_fields_or_raise_all(fields, request.body))
-    with collect_problems(problems):
-        _require_file_is_nonempty_upload(request)
+    with collect_api_error_messages(problems):
+        _require_file_if_sent_is_nonempty_upload(request)
         values |= _read_version_and_config_from_package_or_empty(request, values)
-    with collect_problems(problems):
-        plugin = _require_plugin(request)
+    with collect_api_error_messages(problems):
+        plugin = _require_plugin_named_in_body(request)
     if problems or plugin is None:
         raise ApiError(400, problems)
-    plugins.require_own_plugin(request.backend, request.tenant, plugin)
+    plugins.require_own_plugin_if_others_are_shown(request.backend, request.tenant, plugin)
     if (
         "meta" in values
         and not values["debug"]
@@ -132,7 +137,7 @@ def _validate_release_create(request: EmulatorRequest) -> _ReleaseCreate:
     return _ReleaseCreate(plugin, values)
 
 
-def _require_file_is_nonempty_upload(request: EmulatorRequest) -> None:
+def _require_file_if_sent_is_nonempty_upload(request: EmulatorRequest) -> None:
     upload = request.uploads.get("file")
     if upload is not None and upload.size == 0:
         raise errors.build_empty_file_error()
@@ -151,7 +156,7 @@ def _read_version_and_config_from_package_or_empty(
         return {}
     upload, is_debug = request.uploads.get("file"), bool(values.get("debug"))
     if upload is None:
-        raise build_field_error("file", REQUIRED_MESSAGE)
+        raise build_error_of_field("file", REQUIRED_MESSAGE)
     form_version = values.get("version", "")
     try:
         config = read_package_config_or_empty(upload.path)
@@ -172,7 +177,7 @@ def _read_version_and_config_from_package_or_empty(
     return {"version": version, "config": config}
 
 
-def _require_plugin(request: EmulatorRequest) -> StoredObject:
+def _require_plugin_named_in_body(request: EmulatorRequest) -> StoredObject:
     """The plugin in the body, by id or code as `release_plugin` says. Raises ApiError (400)."""
     value = convert_sent_fields_or_raise_all((models.PLUGIN_FIELD,), request.body)["plugin"]
     if isinstance(value, list):  # a form part that was sent twice
@@ -182,14 +187,14 @@ def _require_plugin(request: EmulatorRequest) -> StoredObject:
     backend, lookup_mode = request.backend, request.backend.switches["release_plugin"]
     if lookup_mode == "code":
         row = plugins.return_row_if_visible_or_none(
-            backend, request.tenant, backend.store.find_by_key("plugin", text)
+            backend, request.tenant, backend.store.find_by_key_of_any_tenant("plugin", text)
         )
         if row is None:
             raise errors.build_unknown_plugin_code_error(value)
         return row
     if lookup_mode == "id" and not text.isdecimal():
         raise errors.build_plugin_id_required_error()
-    row = plugins.find_plugin(backend, request.tenant, text) if text else None
+    row = plugins.find_visible_plugin_by_id_or_code(backend, request.tenant, text) if text else None
     if row is None:
         raise errors.build_unknown_plugin_error(value)
     return row

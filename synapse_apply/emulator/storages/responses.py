@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
 from synapse_apply.emulator.core.clock import format_iso
-from synapse_apply.emulator.core.errors import build_field_error, build_not_found_error
+from synapse_apply.emulator.core.errors import build_error_of_field, build_not_found_error
 from synapse_apply.emulator.core.fields import (
     AnswerObject,
     Field,
     convert_sent_fields_or_raise_all,
     with_default_values,
 )
-from synapse_apply.emulator.core.paging import add_v1_filters_and_order, build_page_answer
+from synapse_apply.emulator.core.paging import (
+    add_v1_filters_and_order_if_switched,
+    build_page_answer,
+)
 from synapse_apply.emulator.core.store import ObjectQuery, StoredObject
 from synapse_apply.emulator.storages import errors, models
 
@@ -51,7 +54,7 @@ def list_storages(request: EmulatorRequest) -> EmulatorAnswer:
     query = ObjectQuery(
         request.tenant, newest_first=request.has_switch_value("list_order", "newest")
     )
-    query = add_v1_filters_and_order(request, query)
+    query = add_v1_filters_and_order_if_switched(request, query)
     # Filtered in Python, since the category is no column.
     category = _parse_category_filter_or_none(request)
     if request.has_switch_value("storage_pages", "bare"):
@@ -79,7 +82,7 @@ def list_storages(request: EmulatorRequest) -> EmulatorAnswer:
 def _parse_category_filter_or_none(request: EmulatorRequest) -> str | None:
     category = request.query.get("category")
     if category is not None and category not in ("internal", "external"):
-        raise build_field_error(
+        raise build_error_of_field(
             "category",
             f"Select a valid choice. {category} is not one of the available choices.",
         )
@@ -102,7 +105,7 @@ def create_storage(request: EmulatorRequest) -> EmulatorAnswer:
         models.FIELDS, convert_sent_fields_or_raise_all(models.FIELDS, request.body)
     )
     if request.has_switch_value("storage_keys", "checked"):
-        errors.require_no_missing_keys(
+        errors.raise_if_keys_are_missing(
             models.list_missing_keys(values["provider"], values["configuration"])
         )
     now = request.backend.clock.now()

@@ -169,7 +169,7 @@ def test_an_agent_that_is_not_healthy(applied: Site, switch: str) -> None:
     """Its answer says so, or refuses; the other one is asked all the same."""
     backend = applied.server.backend
     backend.switches.update({"unhealthy_agent": switch})
-    row = backend.store.find_by_key("agent", "agent-token-123")
+    row = backend.store.find_by_key_of_any_tenant("agent", "agent-token-123")
     assert row is not None
     backend.store.replace("agent", row, {**row.body, "status": "disconnected"}, key=row.key)
     found = applied.look(code=1)

@@ -15,7 +15,7 @@ CONNECT = "POST /agents/{token}/connect/"
 def make_ill(site: Site) -> None:
     """The first agent is not connected any more."""
     backend = site.server.backend
-    row = backend.store.find_by_key("agent", "agent-token-123")
+    row = backend.store.find_by_key_of_any_tenant("agent", "agent-token-123")
     assert row is not None
     backend.store.replace("agent", row, {**row.body, "status": "disconnected"}, key=row.key)
 
@@ -63,7 +63,7 @@ def test_a_saved_plan_is_checked_as_well(site: Site) -> None:
     backend = site.server.backend
     make_ill(site)
     assert "An agent is not healthy" in site.run("apply next.plan", 1).stdout
-    row = backend.store.find_by_key("agent", "agent-token-123")
+    row = backend.store.find_by_key_of_any_tenant("agent", "agent-token-123")
     assert row is not None
     backend.store.replace("agent", row, {**row.body, "status": "connected"}, key=row.key)
     assert "Resources: 1 added" in site.run("apply next.plan").stdout

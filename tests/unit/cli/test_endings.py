@@ -74,7 +74,7 @@ def test_a_document_is_never_followed_by_a_second(capsys: pytest.CaptureFixture[
     """What goes wrong after it was printed, a lock that was lost for one, is told on stderr."""
     face = Console(as_json=True, environ={})
     with click.Context(click.Command("apply")):
-        face.write_document({"complete": True})
+        face.write_or_keep_document({"complete": True})
         assert print_failure(LockHeld(error_finding("Lost")), face, "apply") == 6
     out, err = capsys.readouterr()
     assert json.loads(out) == {"complete": True}

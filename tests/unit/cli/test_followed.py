@@ -17,7 +17,7 @@ def job(status: str, progress: float = 0, **more: Any) -> Any:
 
 @pytest.fixture
 def watched(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Console, "is_watched", True)
+    monkeypatch.setattr(Console, "is_stderr_terminal", True)
 
 
 @pytest.mark.usefixtures("watched")

@@ -51,7 +51,7 @@ def command(
     with open_command_target(invocation) as target:
         checkup = target.live.check_agents(names, token_variables=token_env)
     if console.as_json:
-        console.write_document(agents_document(checkup, tool_version=__version__))
+        console.write_or_keep_document(agents_document(checkup, tool_version=__version__))
     else:
         console.write_output(render_agents_table(checkup, color=console.is_output_colored))
         console.write_findings(checkup.findings)

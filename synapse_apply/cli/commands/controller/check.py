@@ -42,7 +42,7 @@ def command(*, console: Console, file: Path, strict: bool) -> int:
     if console.as_json:
         from synapse_apply.views.json.failure import failure_document
 
-        console.write_document(
+        console.write_or_keep_document(
             failure_document("controller check", findings, code, tool_version=__version__)
         )
         return code

@@ -54,15 +54,18 @@ def command(
     than 10 s after the pause. A pattern counts also for targets that come later. A second pause of
     the same pattern replaces the first.
     """
-    from synapse_apply.cli.flows.controller_access import ask_for_each, open_controller_api
+    from synapse_apply.cli.flows.controller_access import (
+        ask_for_each_despite_refusals,
+        open_controller_api,
+    )
 
     if span is not None and until is not None:
         raise click.UsageError("--for and --until do not go together.")
     end = until or datetime.now(UTC) + (span or timedelta(days=1))
     api = open_controller_api(console, url)
 
-    def pause(scope: str) -> str:
+    def pause_scope_and_describe(scope: str) -> str:
         result = api.pause(scope, reason, end)
         return f"{scope} is paused until {result.until or f'{end:%Y-%m-%dT%H:%M:%SZ}'}."
 
-    return ask_for_each(console, patterns, pause)
+    return ask_for_each_despite_refusals(console, patterns, pause_scope_and_describe)

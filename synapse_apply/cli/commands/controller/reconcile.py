@@ -56,9 +56,9 @@ def command(
     With --wait that has ended, too; what is held or waits for a window is not waited for.
     """
     from synapse_apply.cli.flows.controller_access import (
-        ask_for_each,
+        ask_for_each_despite_refusals,
         open_controller_api,
-        wait_for_targets,
+        wait_for_targets_and_print,
     )
     from synapse_apply.model.command import Command, Text
     from synapse_apply.model.errors import Exit, InputError
@@ -80,13 +80,15 @@ def command(
 
     asked_names: list[str] = []
 
-    def reconcile(name: str) -> str:
+    def request_reconcile_and_describe(name: str) -> str:
         api.reconcile(name)
         asked_names.append(name)
         return f"{name} is looked at now."
 
-    code = ask_for_each(console, names, reconcile)
+    code = ask_for_each_despite_refusals(console, names, request_reconcile_and_describe)
     if not is_waiting:
         return code
     span = timeout or timedelta(minutes=30)
-    return Exit.select_by_precedence(code, wait_for_targets(console, api, asked_names, span))
+    return Exit.select_by_precedence(
+        code, wait_for_targets_and_print(console, api, asked_names, span)
+    )

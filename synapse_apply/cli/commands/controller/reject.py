@@ -43,12 +43,12 @@ def command(
     the last word.
     """
     from synapse_apply.cli.flows.controller_access import open_controller_api
-    from synapse_apply.cli.flows.held_rows import RowDecision, decide_on_rows
+    from synapse_apply.cli.flows.held_rows import RowDecision, choose_rows_to_decide_on
     from synapse_apply.model.phrases import pluralize
     from synapse_apply.views.sanitize import sanitize
 
     api = open_controller_api(console, url)
-    rows = decide_on_rows(console, api, target, row_digests, RowDecision("reject"))
+    rows = choose_rows_to_decide_on(console, api, target, row_digests, RowDecision("reject"))
     if not rows:
         return 0
     result = api.reject(target, [row.digest for row in rows], reason)

@@ -28,12 +28,15 @@ def command(*, console: Console, url: str, patterns: tuple[str, ...]) -> int:
 
     A pause that stands in controller.yaml ends where that is changed.
     """
-    from synapse_apply.cli.flows.controller_access import ask_for_each, open_controller_api
+    from synapse_apply.cli.flows.controller_access import (
+        ask_for_each_despite_refusals,
+        open_controller_api,
+    )
 
     api = open_controller_api(console, url)
 
-    def resume(scope: str) -> str:
+    def resume_scope_and_describe(scope: str) -> str:
         api.resume(scope)
         return f"{scope} is not paused any more."
 
-    return ask_for_each(console, patterns, resume)
+    return ask_for_each_despite_refusals(console, patterns, resume_scope_and_describe)

@@ -39,13 +39,13 @@ def command(*, console: Console, invocation: Invocation, profile: str | None, ye
     targets and their states are not touched. The next start makes a new data set; with --profile
     it is made now, and keeps that profile.
     """
-    from synapse_apply.cli.flows.approval import ask_approval, require_approval
+    from synapse_apply.cli.flows.approval import ask_approval, require_approval_or_person_to_ask
     from synapse_apply.emulator.core.data_folder import DataSetPlaceError
     from synapse_apply.emulator.core.store import DataSetError
     from synapse_apply.workspace.configuration import load_project_or_defaults
     from synapse_apply.workspace.new_data_set import create_embedded_data_set_if_absent
 
-    require_approval(console, is_approved=yes, verb="emulator reset", flag="--yes")
+    require_approval_or_person_to_ask(console, is_approved=yes, verb="emulator reset", flag="--yes")
     project = load_project_or_defaults(invocation)
     if not yes and not ask_approval(console, (f"Remove the embedded backend's objects in "
         f"{project.root}?"),
@@ -53,7 +53,7 @@ def command(*, console: Console, invocation: Invocation, profile: str | None, ye
         console.write_stderr("Nothing was removed.\n")
         return Exit.ERROR
     try:
-        was_removed = _reset_embedded_backend_if_any(project, invocation)
+        was_removed = _remove_embedded_data_and_state_if_any(project, invocation)
     except DataSetPlaceError as problem:
         raise SynapseApplyError.from_summary(
             "The embedded backend cannot be reset", f"{problem}."
@@ -68,7 +68,7 @@ def command(*, console: Console, invocation: Invocation, profile: str | None, ye
     return Exit.OK
 
 
-def _reset_embedded_backend_if_any(project: Project, invocation: Invocation) -> bool:
+def _remove_embedded_data_and_state_if_any(project: Project, invocation: Invocation) -> bool:
     """Remove data and state; False when there was neither. Can be repeated after an interrupt."""
     from synapse_apply.emulator.serve import reset_data_set_if_any
     from synapse_apply.files.opening import remove_own_file_or_link_if_present

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
               help="Behave as the API page has it, or as the vendor's tools find it; kept with the "
               "data set, whose own counts else.")  # fmt: skip
 @click.option("--switch", "switches", multiple=True, metavar="NAME=VALUE",
-              callback=option_parsing.parse_name_value_options,
+              callback=option_parsing.parse_name_value_options_last_wins,
               help="Change one behaviour of the profile; may be repeated.")  # fmt: skip
 def command(
     *,

@@ -40,12 +40,12 @@ def command(*, console: Console, invocation: Invocation, job_id: str, yes: bool)
     API v2 stops jobs, by the ids (UUIDs) that it knows them by, for their owner and for owners and
     administrators of the workspace. API v1 has no such call.
     """
-    from synapse_apply.cli.flows.approval import ask_approval, require_approval
+    from synapse_apply.cli.flows.approval import ask_approval, require_approval_or_person_to_ask
     from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.cli.texts.jobs import build_job_document, format_job_status
     from synapse_apply.views.sanitize import sanitize
 
-    require_approval(console, is_approved=yes, verb="jobs stop", flag="--yes")
+    require_approval_or_person_to_ask(console, is_approved=yes, verb="jobs stop", flag="--yes")
 
     def confirm_stop(job: Job) -> bool:
         detail = f"It is {sanitize(format_job_status(job))}; nothing starts it again."
@@ -61,7 +61,7 @@ def command(*, console: Console, invocation: Invocation, job_id: str, yes: bool)
             return Exit.ERROR
     name, status = f"Job {sanitize(job.id)}", sanitize(format_job_status(job))
     if console.as_json:
-        console.write_document(build_job_document(job))
+        console.write_or_keep_document(build_job_document(job))
     elif job.status.has_ended:
         console.write_output(f"{name} {status}.\n")
     else:

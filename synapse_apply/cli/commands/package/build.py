@@ -49,7 +49,7 @@ def command(
         written_zip = target.packages.write_zip(package_query, out)
     console.write_findings(written_zip.findings)
     if console.as_json:
-        console.write_document(packages.build_zip_document(package_query, written_zip))
+        console.write_or_keep_document(packages.build_zip_document(package_query, written_zip))
     else:
         console.write_output(packages.format_zip_summary(written_zip))
     return 0

@@ -50,7 +50,7 @@ def command(
     code = Exit.ERROR if errors else Exit.OK
     if console.as_json:
         targeted_findings = name_target_in_commands(findings, console.typed_target)
-        console.write_document(
+        console.write_or_keep_document(
             failure_document("package check", targeted_findings, code, tool_version=__version__)
         )
     else:

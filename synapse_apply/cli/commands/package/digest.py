@@ -39,7 +39,9 @@ def command(*, console: Console, invocation: Invocation, what: str, ref: str) ->
         package_content = target.packages.read_package(package_query)
     console.write_findings(package_content.findings)
     if console.as_json:
-        console.write_document(packages.build_package_document(package_query, package_content))
+        console.write_or_keep_document(
+            packages.build_package_document(package_query, package_content)
+        )
     else:
         console.write_output(package_content.package.digest + "\n")
     return 0

@@ -38,7 +38,7 @@ def command(*, console: Console, invocation: Invocation, what: str, ref: str, by
         package_query = target.packages.find_package(what, ref=ref)
         listing = target.packages.list_contents(package_query)
     if console.as_json:
-        console.write_document(
+        console.write_or_keep_document(
             packages.build_contents_document(package_query, listing, by_size=by_size)
         )
     else:

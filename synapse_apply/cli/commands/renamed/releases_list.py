@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from synapse_apply.cli.commands.get import list_releases_of_plugin
+from synapse_apply.cli.commands.get import print_releases_of_plugin
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.params import options
@@ -23,4 +23,4 @@ if TYPE_CHECKING:
 @click.argument("plugin", metavar="--plugin PLUGIN")
 def command(*, console: Console, invocation: Invocation, plugin: str) -> int:
     """List the releases of a plugin: its code, a recorded name, or id=123."""
-    return list_releases_of_plugin(console, invocation, plugin)
+    return print_releases_of_plugin(console, invocation, plugin)

@@ -55,8 +55,8 @@ def command(
     neither manifests nor backend are needed for that.
     """
     if undo:
-        return _undo_acceptance(console, invocation, name)
-    from synapse_apply.cli.flows.approval import ask_approval, require_approval
+        return _undo_acceptance_and_print(console, invocation, name)
+    from synapse_apply.cli.flows.approval import ask_approval, require_approval_or_person_to_ask
     from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.model.phrases import pluralize
     from synapse_apply.views.text.accepted import render_new_and_accepted_differences
@@ -75,7 +75,7 @@ def command(
         )
         if not differing_fields:
             return True
-        require_approval(console, is_approved=auto_approve, verb="state accept")
+        require_approval_or_person_to_ask(console, is_approved=auto_approve, verb="state accept")
         question = f"Accept {pluralize(len(differing_fields), 'difference')} of {address}?"
         detail = "Nothing is sent. Plans no longer show it until one of the two sides moves."
         return auto_approve or ask_approval(console, question, detail)
@@ -95,7 +95,7 @@ def command(
     return 0
 
 
-def _undo_acceptance(console: Console, invocation: Invocation, name: str) -> int:
+def _undo_acceptance_and_print(console: Console, invocation: Invocation, name: str) -> int:
     from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.views.sanitize import sanitize
     from synapse_apply.views.text.findings import format_quoted_path

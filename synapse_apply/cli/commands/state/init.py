@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     "--lineage",
     default="",
     metavar="UUID",
-    callback=option_parsing.parse_lineage_option,
+    callback=option_parsing.parse_lineage_option_or_empty,
     help="The lineage to give it.",
 )
 @click.option(
@@ -70,11 +70,11 @@ def command(
         offer = target.live.read_offer()
     name, new_lineage = created_state.target, created_state.lineage
     if console.as_json:
-        console.write_document(
+        console.write_or_keep_document(
             {
                 "target": name,
                 "lineage": new_lineage,
-                **_build_sharing_document(created_state),
+                **_build_sharing_document_or_empty(created_state),
                 "backend": _build_offer_document(offer),
             }
         )
@@ -99,7 +99,7 @@ def command(
     return 0
 
 
-def _build_sharing_document(created_state: CreatedState) -> JsonDocument:
+def _build_sharing_document_or_empty(created_state: CreatedState) -> JsonDocument:
     project_id, key = created_state.project_id, created_state.key
     if key is None:
         return {}

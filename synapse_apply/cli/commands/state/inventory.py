@@ -27,7 +27,7 @@ def command(*, console: Console, invocation: Invocation) -> int:
 
     with open_command_target(invocation) as target:
         if console.as_json:
-            console.write_document({"inventory": target.state.list_inventory()})
+            console.write_or_keep_document({"inventory": target.state.list_inventory()})
         else:
             console.write_output(target.state.format_inventory())
     return 0

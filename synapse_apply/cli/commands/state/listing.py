@@ -37,7 +37,7 @@ def command(*, console: Console, invocation: Invocation) -> int:
     records = [record for _, record in sorted(state.records.items())]
     console.write_findings(open_calls.findings)
     if console.as_json:
-        console.write_document(
+        console.write_or_keep_document(
             {
                 "lineage": state.lineage,
                 "serial": state.serial,

@@ -40,14 +40,14 @@ def command(*, console: Console, invocation: Invocation, yes: bool) -> int:
     is written there if it has none. Runs of a project file without this id are refused from then
     on. To merge the id before that, write it yourself: `project: {id: UUID}`.
     """
-    from synapse_apply.cli.flows.approval import ask_approval, require_approval
+    from synapse_apply.cli.flows.approval import ask_approval, require_approval_or_person_to_ask
     from synapse_apply.cli.flows.command_target import open_command_target
 
     def confirm_change(rebinding: Rebinding) -> bool:
         question = f"Bind the state of {rebinding.bound_text} to {rebinding.new_text}?"
         return yes or ask_approval(console, question, rebinding.warning_text)
 
-    require_approval(console, is_approved=yes, verb="state rebind", flag="--yes")
+    require_approval_or_person_to_ask(console, is_approved=yes, verb="state rebind", flag="--yes")
     with open_command_target(invocation) as target:
         try:
             rebinding = target.state.rebind(confirm=confirm_change)

@@ -52,14 +52,14 @@ def command(*, console: Console, invocation: Invocation, file: Path, allow_unsig
     in use did not sign, such as that of an earlier version or of a run without the key, is shown
     line by line, and recorded only after you agree.
     """
-    from synapse_apply.cli.flows.approval import ask_approval, require_approval
+    from synapse_apply.cli.flows.approval import ask_approval, require_approval_or_person_to_ask
     from synapse_apply.cli.flows.command_target import open_command_target
 
     with open_command_target(invocation) as target:
 
         def show_and_confirm(journal: JournalContent) -> bool:
             _show_unsigned_journal(console, file, journal)
-            require_approval(
+            require_approval_or_person_to_ask(
                 console, is_approved=allow_unsigned, verb="state record", flag=_UNSIGNED_FLAG
             )
             question = f"Record this in the state of target {target.name}?"

@@ -48,14 +48,16 @@ def command(*, console: Console, invocation: Invocation, yes: bool) -> int:
     A state that several machines share takes no other key from then on: who has the former one is
     shut out until they have the new one. So it asks, off a terminal for --yes.
     """
-    from synapse_apply.cli.flows.approval import ask_approval, require_approval
+    from synapse_apply.cli.flows.approval import ask_approval, require_approval_or_person_to_ask
     from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.model.command import name_target_in_commands
 
     with open_command_target(invocation) as target:
 
         def confirm_new_key() -> bool:
-            require_approval(console, is_approved=yes, verb="state rekey", flag="--yes")
+            require_approval_or_person_to_ask(
+                console, is_approved=yes, verb="state rekey", flag="--yes"
+            )
             question = f"Give the shared state of target {target.name} another key?"
             return yes or ask_approval(console, question, _SHUT_OUT_TEXT)
 
@@ -66,7 +68,7 @@ def command(*, console: Console, invocation: Invocation, yes: bool) -> int:
             return 1
     console.write_findings(rekey_result.warnings)
     if console.as_json:
-        console.write_document(
+        console.write_or_keep_document(
             {
                 "key_id": rekey_result.key_id,
                 "done": rekey_result.rekeyed_count,

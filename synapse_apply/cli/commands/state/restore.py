@@ -40,9 +40,9 @@ def command(*, console: Console, invocation: Invocation, file: Path, yes: bool) 
     it, one in PostgreSQL in .synapse-apply/state. What was applied since the backup is not
     remembered: plan afterwards, and look closely.
     """
-    from synapse_apply.cli.flows.approval import ask_approval, require_approval
+    from synapse_apply.cli.flows.approval import ask_approval, require_approval_or_person_to_ask
     from synapse_apply.cli.flows.command_target import open_command_target
-    from synapse_apply.cli.params.invocation_options import name_invocation_options_in_commands
+    from synapse_apply.cli.params.invocation_options import add_invocation_options_to_commands
     from synapse_apply.model.command import Command, Text
 
     if not (invocation.directory / file).is_file():
@@ -50,7 +50,9 @@ def command(*, console: Console, invocation: Invocation, file: Path, yes: bool) 
     with open_command_target(invocation) as target:
 
         def confirm_replacement(exchange: StateExchange) -> bool:
-            require_approval(console, is_approved=yes, verb="state restore", flag="--yes")
+            require_approval_or_person_to_ask(
+                console, is_approved=yes, verb="state restore", flag="--yes"
+            )
             detail = (
                 exchange.lineage_difference or "What was applied since the backup is forgotten."
             )
@@ -65,7 +67,7 @@ def command(*, console: Console, invocation: Invocation, file: Path, yes: bool) 
     console.write_findings(restored_state.warnings)
     if kept_location := restored_state.kept_location:
         console.write_output(f"The state that was there is kept as {kept_location}.\n")
-    next_step = name_invocation_options_in_commands(
+    next_step = add_invocation_options_to_commands(
         Text("Run ", Command("plan"), " next."), invocation
     )
     console.write_output(f"Restored from {file}. {next_step}\n")

@@ -34,7 +34,7 @@ def command(*, console: Console, invocation: Invocation, name: str) -> int:
     with open_command_target(invocation) as target:
         record = target.state.find_record(name)
     if console.as_json:
-        console.write_document(record_document(record))
+        console.write_or_keep_document(record_document(record))
     else:
         console.write_output(
             render_record(record, color=console.is_output_colored, width=console.terminal_width)

@@ -7,7 +7,7 @@ from typing import Any
 
 from synapse_apply.emulator.core.backend import DataSetBackend
 from synapse_apply.emulator.core.clock import format_iso, parse_iso_time_or_none
-from synapse_apply.emulator.core.errors import ApiError, build_field_error
+from synapse_apply.emulator.core.errors import ApiError, build_error_of_field
 from synapse_apply.emulator.core.fields import (
     REQUIRED_MESSAGE,
     AnswerObject,
@@ -40,9 +40,9 @@ def validate_log_in_body(body: Body) -> FieldValues:
     )
     moment = parse_iso_time_or_none(values["datetime"])
     if moment is None:
-        raise build_field_error("datetime", "Datetime has wrong format.")
+        raise build_error_of_field("datetime", "Datetime has wrong format.")
     if len(values["step"]) > _MAX_STEP_LENGTH:
-        raise build_field_error(
+        raise build_error_of_field(
             "step", f"Ensure this field has no more than {_MAX_STEP_LENGTH} characters."
         )
     return {**values, "datetime": moment}
@@ -52,9 +52,9 @@ def validate_logs_in_body(body: Body) -> list[FieldValues]:
     """The cleaned logs in a body `{"logs": [...]}`. Raises ApiError (400) if one is wrong."""
     entries = body.values.get("logs")
     if entries is None:
-        raise build_field_error("logs", REQUIRED_MESSAGE)
+        raise build_error_of_field("logs", REQUIRED_MESSAGE)
     if not isinstance(entries, list) or not entries:
-        raise build_field_error("logs", "Expected a list of at least one log.")
+        raise build_error_of_field("logs", "Expected a list of at least one log.")
     if len(entries) > MAX_LOGS:
         raise ApiError(
             400,
@@ -65,12 +65,12 @@ def validate_logs_in_body(body: Body) -> list[FieldValues]:
     logs = []
     for number, entry in enumerate(entries):
         if not isinstance(entry, Mapping):
-            raise build_field_error("logs", f"Log {number} is no object.")
+            raise build_error_of_field("logs", f"Log {number} is no object.")
         try:
             logs.append(validate_log_in_body(Body(dict(entry))))
         except ApiError as error:
             message = "; ".join(f"{name}: {texts[0]}" for name, texts in error.body.items())
-            raise build_field_error("logs", f"Log {number}: {message}") from None
+            raise build_error_of_field("logs", f"Log {number}: {message}") from None
     return logs
 
 

@@ -59,7 +59,7 @@ def build_job_item(backend: DataSetBackend, row: StoredObject) -> AnswerObject:
         "queue": v1.build_queue_field_or_empty(row, job_moment).get("queue"),
         "error": v1.build_job_error_or_none_unless_failed(row, job_moment),
         "created": format_iso(row.created),
-        "completed": format_iso(v1.compute_end_time(row)) if is_ended else None,
+        "completed": format_iso(v1.compute_end_time_of_ended_job(row)) if is_ended else None,
     }
 
 
@@ -71,7 +71,7 @@ def build_job_json(backend: DataSetBackend, row: StoredObject) -> AnswerObject:
         "params": body["parameters"],
         "progress_record": body.get("progress_record"),
         "metrics_record": body.get("metrics_record"),
-        "result": v1.build_job_result(row, v1.compute_job_moment(row, backend.clock.now())),
+        "result": v1.build_job_result_or_none(row, v1.compute_job_moment(row, backend.clock.now())),
         "meta": body.get("metadata"),
         "plugin_release_id": release,
         "plugin_release": {

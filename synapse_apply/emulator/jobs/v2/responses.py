@@ -5,7 +5,7 @@ from __future__ import annotations
 from operator import itemgetter
 
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
-from synapse_apply.emulator.core.cursors import build_cursor_page, parse_filters
+from synapse_apply.emulator.core.cursors import build_cursor_page, convert_sent_filters_or_refuse
 from synapse_apply.emulator.core.errors import ApiError, build_not_found_error
 from synapse_apply.emulator.core.fields import (
     AnswerObject,
@@ -40,7 +40,7 @@ def read_job(request: EmulatorRequest) -> EmulatorAnswer:
 
 def list_jobs(request: EmulatorRequest) -> EmulatorAnswer:
     """One page of the tenant's jobs, newest first, filtered by status and action."""
-    filter_values = parse_filters(request, _FILTERS)
+    filter_values = convert_sent_filters_or_refuse(request, _FILTERS)
 
     def build_item(row: StoredObject) -> AnswerObject:
         return models.build_job_item(request.backend, row)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from synapse_apply.emulator.core.backend import DataSetBackend
 from synapse_apply.emulator.core.clock import format_iso
-from synapse_apply.emulator.core.errors import ApiError, build_field_error
+from synapse_apply.emulator.core.errors import ApiError, build_error_of_field
 from synapse_apply.emulator.core.fields import AnswerObject, Field
 from synapse_apply.emulator.core.store import EVERY_TENANT, StoredObject
 from synapse_apply.emulator.plugins.models import CATEGORIES
@@ -60,11 +60,13 @@ def require_free_name(
 ) -> None:
     """Raises ApiError (400) if another plugin of the tenant has this name."""
     if backend.store.is_name_used("plugin", tenant, name, except_id=except_id):
-        raise build_field_error("name", "A plugin with this name already exists in this workspace.")
+        raise build_error_of_field(
+            "name", "A plugin with this name already exists in this workspace."
+        )
 
 
 def build_final_field_error(name: str) -> ApiError:
-    return build_field_error(name, "This field cannot be changed.")
+    return build_error_of_field(name, "This field cannot be changed.")
 
 
 def is_visible_on_v2(row: StoredObject | None) -> bool:
@@ -72,11 +74,13 @@ def is_visible_on_v2(row: StoredObject | None) -> bool:
     return row is not None and bool(row.body.get("code"))
 
 
-def find_plugin(backend: DataSetBackend, tenant: str, text: str) -> StoredObject | None:
+def find_plugin_by_v2_id_text(
+    backend: DataSetBackend, tenant: str, text: str
+) -> StoredObject | None:
     """A tenant's plugin by its id on v2 as text; None if v2 does not show it."""
     if not text.isdecimal() or len(text) > 19:
         return None
-    return find_plugin_by_row_id(backend, tenant, backend.from_v2_id(int(text)))
+    return find_plugin_by_row_id(backend, tenant, backend.from_v2_id_or_zero(int(text)))
 
 
 def find_plugin_by_row_id(backend: DataSetBackend, tenant: str, number: int) -> StoredObject | None:
@@ -103,7 +107,9 @@ def build_plugin_json(backend: DataSetBackend, row: StoredObject) -> AnswerObjec
         **build_plugin_item(backend, row),
         "tenant_id": (
             # A system plugin belongs to no tenant.
-            None if row.tenant == EVERY_TENANT else backend.store.ensure_tenant_number(row.tenant)
+            None
+            if row.tenant == EVERY_TENANT
+            else backend.store.get_or_assign_tenant_number(row.tenant)
         ),
         "description": row.body.get("description", ""),
         "system_only": row.body.get("system_only", False),

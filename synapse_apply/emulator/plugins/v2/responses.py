@@ -6,14 +6,14 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
-from synapse_apply.emulator.core.cursors import build_cursor_page, parse_filters
+from synapse_apply.emulator.core.cursors import build_cursor_page, convert_sent_filters_or_refuse
 from synapse_apply.emulator.core.dry_run import hide_existing_object_in_blind_dry_run
-from synapse_apply.emulator.core.errors import ApiError, build_field_error, build_not_found_error
+from synapse_apply.emulator.core.errors import ApiError, build_error_of_field, build_not_found_error
 from synapse_apply.emulator.core.fields import (
     AnswerObject,
     Field,
     FieldValues,
-    collect_problems,
+    collect_api_error_messages,
     convert_sent_fields_or_raise_all,
     with_default_values,
 )
@@ -29,8 +29,8 @@ _FILTERS = (
 )
 
 
-def _require_plugin(request: EmulatorRequest) -> StoredObject:
-    row = models.find_plugin(request.backend, request.tenant, request.path["id"])
+def _require_plugin_in_path(request: EmulatorRequest) -> StoredObject:
+    row = models.find_plugin_by_v2_id_text(request.backend, request.tenant, request.path["id"])
     if row is None:
         raise build_not_found_error()
     return row
@@ -41,11 +41,11 @@ def _build_plugin_json(request: EmulatorRequest, row: StoredObject) -> AnswerObj
 
 
 def read_plugin(request: EmulatorRequest) -> EmulatorAnswer:
-    return EmulatorAnswer(_build_plugin_json(request, _require_plugin(request)))
+    return EmulatorAnswer(_build_plugin_json(request, _require_plugin_in_path(request)))
 
 
 def list_plugins(request: EmulatorRequest) -> EmulatorAnswer:
-    filter_values = parse_filters(request, _FILTERS)
+    filter_values = convert_sent_filters_or_refuse(request, _FILTERS)
 
     def is_included(row: StoredObject) -> bool:
         body = {"is_active": True, **row.body}
@@ -63,7 +63,7 @@ def list_plugins(request: EmulatorRequest) -> EmulatorAnswer:
 def create_plugin_with_release(request: EmulatorRequest) -> EmulatorAnswer:
     """Create a plugin and its first release, or neither. Raises ApiError (400, 409)."""
     backend = request.backend
-    values, contents = _validate_plugin_create(request)
+    values, contents = _parse_valid_plugin_create(request)
     now = backend.clock.now()
     plugin_values = {field.name: values[field.name] for field in models.OWN_FIELDS}
     body = {
@@ -75,7 +75,7 @@ def create_plugin_with_release(request: EmulatorRequest) -> EmulatorAnswer:
         row = backend.store.insert(
             "plugin", request.tenant, body, created=now, key=plugin_values["code"]
         )
-        release = releases.create_release(request, row, values["version"], contents)
+        release = releases.store_release_and_package(request, row, values["version"], contents)
     return EmulatorAnswer(
         {
             **_build_plugin_json(request, row),
@@ -90,31 +90,31 @@ class _PluginCreate(NamedTuple):
     first_release_contents: FieldValues
 
 
-def _validate_plugin_create(request: EmulatorRequest) -> _PluginCreate:
+def _parse_valid_plugin_create(request: EmulatorRequest) -> _PluginCreate:
     """What a create asks for. Raises ApiError (400, 409)."""
     problems: dict[str, Any] = {}
     values: FieldValues = {}
     contents: FieldValues = {}
-    with collect_problems(problems):
+    with collect_api_error_messages(problems):
         values = with_default_values(
             models.FIELDS,
             convert_sent_fields_or_raise_all(
                 models.FIELDS, request.body.parse_json_texts_unless_form(models.FIELDS)
             ),
         )
-    with collect_problems(problems):
-        contents = _build_release_contents(request, values)
+    with collect_api_error_messages(problems):
+        contents = _build_contents_of_first_release(request, values)
     if problems:
         raise ApiError(400, problems)
     # On the platform the database refuses a taken code, so that its error is reported alone.
     hide_existing_object_in_blind_dry_run(request, "plugin", values["code"])
-    if request.backend.store.find_by_key("plugin", values["code"]):
+    if request.backend.store.find_by_key_of_any_tenant("plugin", values["code"]):
         raise build_code_taken_error(values["code"])
     models.require_free_name(request.backend, request.tenant, values["name"])
     return _PluginCreate(values, contents)
 
 
-def _build_release_contents(request: EmulatorRequest, values: FieldValues) -> FieldValues:
+def _build_contents_of_first_release(request: EmulatorRequest, values: FieldValues) -> FieldValues:
     """The contents of the first release: of the uploaded file, or a scaffold of the fields."""
     release_values = {name: values.get(name) for name in ("readme", "debug", "meta")}
     if request.body.values.get("source") != "file":
@@ -124,24 +124,24 @@ def _build_release_contents(request: EmulatorRequest, values: FieldValues) -> Fi
         return {**release_values, "config": config}
     upload = request.uploads.get("file")
     if upload is None:
-        raise build_field_error("file", "A file is required when source is file.")
-    return {**release_values, **releases.read_upload_contents(upload)}
+        raise build_error_of_field("file", "A file is required when source is file.")
+    return {**release_values, **releases.read_config_and_package_facts(upload)}
 
 
 def update_plugin(request: EmulatorRequest) -> EmulatorAnswer:
     """Change name or description; any other field is final. Raises ApiError (400, 403, 404)."""
-    backend, row = request.backend, _require_plugin(request)
-    v1.require_own_plugin(backend, request.tenant, row)
+    backend, row = request.backend, _require_plugin_in_path(request)
+    v1.require_own_plugin_if_others_are_shown(backend, request.tenant, row)
     problems: dict[str, Any] = {}
     values: FieldValues = {}
     for name in models.FINAL_FIELD_NAMES:
         if name in request.body.values:
             problems |= models.build_final_field_error(name).body
-    with collect_problems(problems):
+    with collect_api_error_messages(problems):
         values = convert_sent_fields_or_raise_all(
             models.CHANGEABLE_FIELDS, request.body, partial=True
         )
-    with collect_problems(problems):
+    with collect_api_error_messages(problems):
         if "name" in values:
             models.require_free_name(backend, request.tenant, values["name"], except_id=row.id)
     if problems:

@@ -9,7 +9,7 @@ from synapse_apply.emulator.core.backend import DataSetBackend
 from synapse_apply.emulator.core.call import EmulatorRequest, Upload
 from synapse_apply.emulator.core.clock import format_iso
 from synapse_apply.emulator.core.dry_run import hide_existing_object_in_blind_dry_run
-from synapse_apply.emulator.core.errors import ApiError, build_conflict_error, build_field_error
+from synapse_apply.emulator.core.errors import ApiError, build_conflict_error, build_error_of_field
 from synapse_apply.emulator.core.fields import AnswerObject, Field, FieldValues, with_default_values
 from synapse_apply.emulator.core.store import DuplicateKeyError, StoredObject
 from synapse_apply.emulator.plugins.v2 import models as plugins
@@ -34,10 +34,10 @@ LOCKED_VERSIONS_KEY = (
 
 
 def build_sha256_mismatch_error() -> ApiError:
-    return build_field_error("sha256", "The file has another SHA-256.")
+    return build_error_of_field("sha256", "The file has another SHA-256.")
 
 
-def read_upload_contents(upload: Upload) -> FieldValues:
+def read_config_and_package_facts(upload: Upload) -> FieldValues:
     """The config and package facts that a release keeps of an upload. Raises ApiError (400)."""
     if upload.size == 0:
         raise build_empty_file_error()
@@ -45,7 +45,7 @@ def read_upload_contents(upload: Upload) -> FieldValues:
     return {"config": read_package_config_or_empty(upload.path), "package": package}
 
 
-def create_release(
+def store_release_and_package(
     request: EmulatorRequest, plugin: StoredObject, version: str, contents: Mapping[str, Any]
 ) -> StoredObject:
     """Store a release and its package (in a dry run only the release). Raises ApiError (409)."""
@@ -71,7 +71,9 @@ def create_release(
     return row
 
 
-def lock_release(backend: DataSetBackend, row: StoredObject, plugin: StoredObject) -> StoredObject:
+def lock_release_and_remember_version(
+    backend: DataSetBackend, row: StoredObject, plugin: StoredObject
+) -> StoredObject:
     """Lock a release for ever and return it.
 
     The plugin also remembers the version, which stays taken if the release is deleted.

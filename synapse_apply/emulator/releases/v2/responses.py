@@ -6,10 +6,10 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
-from synapse_apply.emulator.core.cursors import build_cursor_page, parse_filters
+from synapse_apply.emulator.core.cursors import build_cursor_page, convert_sent_filters_or_refuse
 from synapse_apply.emulator.core.errors import (
     ApiError,
-    build_field_error,
+    build_error_of_field,
     build_not_found_error,
     build_unsupported_media_error,
 )
@@ -17,7 +17,7 @@ from synapse_apply.emulator.core.fields import (
     REQUIRED_MESSAGE,
     Field,
     FieldValues,
-    collect_problems,
+    collect_api_error_messages,
     convert_sent_fields_or_raise_all,
 )
 from synapse_apply.emulator.core.store import ObjectQuery, StoredObject
@@ -42,7 +42,7 @@ def _require_release_in_path_and_its_plugin(request: EmulatorRequest) -> _Releas
     text = request.path["id"]
     if text.isdecimal() and len(text) < 20:
         row = request.backend.store.find_by_id(
-            "release", request.backend.from_v2_id(int(text)), request.tenant
+            "release", request.backend.from_v2_id_or_zero(int(text)), request.tenant
         )
         plugin = (
             plugins.find_plugin_by_row_id(request.backend, request.tenant, row.parent or 0)
@@ -64,10 +64,12 @@ def read_release(request: EmulatorRequest) -> EmulatorAnswer:
 
 def list_releases_of_visible_plugins(request: EmulatorRequest) -> EmulatorAnswer:
     """One page of the tenant's releases, filtered; an empty one for an unknown plugin."""
-    filter_values = parse_filters(request, _FILTERS)
+    filter_values = convert_sent_filters_or_refuse(request, _FILTERS)
     store, parent = request.backend.store, None
     if "plugin" in filter_values:
-        plugin = plugins.find_plugin(request.backend, request.tenant, str(filter_values["plugin"]))
+        plugin = plugins.find_plugin_by_v2_id_text(
+            request.backend, request.tenant, str(filter_values["plugin"])
+        )
         # No object has the id 0, so that an unknown plugin gives an empty list.
         parent = plugin.id if plugin else 0
 
@@ -85,9 +87,9 @@ def list_releases_of_visible_plugins(request: EmulatorRequest) -> EmulatorAnswer
 
 
 def create_release(request: EmulatorRequest) -> EmulatorAnswer:
-    plugin, version, contents = _validate_release_create(request)
-    v1.require_own_plugin(request.backend, request.tenant, plugin)
-    release = models.create_release(request, plugin, version, contents)
+    plugin, version, contents = _parse_valid_release_create(request)
+    v1.require_own_plugin_if_others_are_shown(request.backend, request.tenant, plugin)
+    release = models.store_release_and_package(request, plugin, version, contents)
     return EmulatorAnswer(models.build_release_json(request.backend, release, plugin), 201)
 
 
@@ -97,7 +99,7 @@ class _ReleaseCreateV2(NamedTuple):
     contents: FieldValues
 
 
-def _validate_release_create(request: EmulatorRequest) -> _ReleaseCreateV2:
+def _parse_valid_release_create(request: EmulatorRequest) -> _ReleaseCreateV2:
     """What a create asks for. Raises ApiError (400, 415) with all problems."""
     if not request.body.is_form:
         raise build_unsupported_media_error("application/json")
@@ -105,12 +107,14 @@ def _validate_release_create(request: EmulatorRequest) -> _ReleaseCreateV2:
     values: FieldValues = {}
     contents: FieldValues = {}
     plugin: StoredObject | None = None
-    with collect_problems(problems):
+    with collect_api_error_messages(problems):
         values = convert_sent_fields_or_raise_all(models.FIELDS, request.body)
-        plugin = plugins.find_plugin(request.backend, request.tenant, str(values["plugin"]))
+        plugin = plugins.find_plugin_by_v2_id_text(
+            request.backend, request.tenant, str(values["plugin"])
+        )
         if plugin is None:
             raise build_unknown_plugin_error(values["plugin"])
-    with collect_problems(problems):
+    with collect_api_error_messages(problems):
         contents = _read_upload_comparing_sha256_if_switched(request, values.get("sha256"))
     # Both blocks ran first, so that every wrong field is named at once.
     if problems or plugin is None:
@@ -127,19 +131,21 @@ def _read_upload_comparing_sha256_if_switched(
         raise (
             build_not_a_file_error()
             if "file" in request.body.values
-            else build_field_error("file", REQUIRED_MESSAGE)
+            else build_error_of_field("file", REQUIRED_MESSAGE)
         )
     is_compared = request.backend.switches.has_value("v2_sha256", "compared")
     if sha256 and is_compared and sha256.lower() != upload.sha256:
         raise models.build_sha256_mismatch_error()
-    return models.read_upload_contents(upload)
+    return models.read_config_and_package_facts(upload)
 
 
 def lock_release(request: EmulatorRequest) -> EmulatorAnswer:
     row, plugin = _require_release_in_path_and_its_plugin(request)
     return EmulatorAnswer(
         models.build_release_json(
-            request.backend, models.lock_release(request.backend, row, plugin), plugin
+            request.backend,
+            models.lock_release_and_remember_version(request.backend, row, plugin),
+            plugin,
         )
     )
 

@@ -40,7 +40,7 @@ def command(*, console: Console, url: str, name: str) -> int:
         document = dict(rollout.document)
         text = format_rollout(rollout, color=console.is_output_colored)
     if console.as_json:
-        console.write_document(document)
+        console.write_or_keep_document(document)
     else:
         console.write_output(text)
     return 0
