@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from unit.applying.bench import outcome, told, widget, widget_kind
-from unit.applying.scripted import lost, refused
+from unit.applying.scripted import faulty, lost, refused
 
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.observed import Lookup
@@ -51,6 +51,17 @@ def test_a_create_that_was_not_done_is_unknown(bench):
     (intent,) = bench.store.read_state().open_intents
     assert intent.verb == "create"
     assert bench.store.find_record(intent.address) is None
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+@pytest.mark.parametrize("is_done", [False, True])
+def test_a_create_that_was_answered_with_a_fault_is_not_sent_again(bench, status, is_done):
+    """Who answers 5xx may not know what came of it: nor does the next run send a second one."""
+    bench.api.fail("create_widget", faulty(status), done=is_done)
+    codes = [bench.apply(widget("w", note="a")).exit_code for _ in range(2)]
+    assert codes == ([0, 0] if is_done else [7, 7])
+    assert bench.api.writes() == ["create_widget"]
+    assert len(bench.store.read_state().open_intents) == (0 if is_done else 1)
 
 
 def test_a_lookup_that_fails_is_made_again(bench):

@@ -52,6 +52,17 @@ def test_a_failure_skips_all_that_hangs_on_it_and_nothing_else(bench):
     assert len(bench.api.objects["widget"]) == 4
 
 
+def test_a_child_waits_for_the_parent_that_is_made_last(bench):
+    """One parent is there at once, the other only after a parent of its own."""
+    from dataclasses import replace
+
+    from synapse_apply.model.address import Address
+
+    child = replace(widget("z", needs="a"), depends_on=(Address("widget", "b"),))
+    bench.apply(widget("a"), widget("b", needs="c"), widget("c"), child)
+    assert bench.progress.order == ["widget/a", "widget/c", "widget/b", "widget/z"]
+
+
 def test_a_child_waits_for_all_its_parents(bench):
     """One of two failed: skipped once, although the other was made."""
     from dataclasses import replace

@@ -61,6 +61,14 @@ def test_an_emptied_map_that_is_declared_empty_stays(bench):
     assert sent(bench)["configuration"] == {"a": {}, "x": 1}
 
 
+def test_an_empty_map_takes_no_keys_away(bench):
+    """`{}` says that there is a map; what others put into it stays."""
+    bench.apply(widget("w", note="a", configuration={"a": {}}))
+    bench.live("w")["configuration"]["a"]["theirs"] = 1
+    bench.apply(widget("w", note="b", configuration={"a": {}}))
+    assert sent(bench)["configuration"] == {"a": {"theirs": 1}}
+
+
 def test_a_dropped_field_is_sent_as_its_reset(bench):
     """A whole field that the manifest drops goes back to its reset value."""
     bench.apply(widget("w", note="a", configuration={"x": 1}))
@@ -89,6 +97,16 @@ def test_a_secret_is_sent_from_its_source(bench):
     assert sent(bench)["configuration"] == {"key": "s3cret-1"}
 
 
+def test_what_did_not_change_is_sent_as_it_is_declared(bench):
+    """Beside a change: a secret from its source, and a text that the server keeps in its own way."""
+    bench.environ["W_KEY"] = "s3cret-1"
+    bench.api.quirk = lambda _kind, made: made.update(note=made["note"].lower())
+    bench.apply(widget("w", note="A", size=1, configuration={"key": KEY, "x": 1}))
+    bench.apply(widget("w", note="A", size=2, configuration={"key": KEY, "x": 1}))
+    configuration = {"key": "s3cret-1", "x": 1}
+    assert sent(bench) == {"name": "w", "note": "A", "size": 2, "configuration": configuration}
+
+
 def test_a_kept_live_secret_stops_a_whole_update(bench):
     """`live: true` cannot be sent, and leaving it out of a PUT would clear it: refused."""
     bench.environ["W_KEY"] = "s3cret-1"
@@ -105,6 +123,15 @@ def test_a_patch_sends_only_what_changed(bench):
     bench.apply(widget("w", note="a", size=1, configuration={"x": 1}))
     bench.apply(widget("w", note="b", size=1, configuration={"x": 1}))
     assert sent(bench) == {"note": "b"}
+
+
+def test_a_patch_sends_a_field_without_the_key_that_was_dropped(bench):
+    """Whole, with what others have put into it."""
+    bench.catalogue = {"widget": widget_kind(update_mode=UpdateMode.PATCH)}
+    bench.apply(widget("w", note="a", configuration={"x": 1, "y": 1}))
+    bench.live("w")["configuration"]["theirs"] = 2
+    bench.apply(widget("w", note="a", configuration={"x": 1}))
+    assert sent(bench) == {"configuration": {"x": 1, "theirs": 2}}
 
 
 def test_a_patch_that_would_clear_a_secret_is_refused(bench):
