@@ -26,7 +26,7 @@ from synapse_apply.model.refactoring import (
     RecordFinisher,
     Renames,
     iter_records_changed_by_renames,
-    use_renamed_record,
+    return_renamed_record_unchanged,
 )
 from synapse_apply.model.state import (
     NO_PROGRESS,
@@ -248,7 +248,7 @@ class MemoryStore:
         return tuple(each for each in dict.fromkeys(approval_ids) if f"approval:{each}" in plans)
 
     def rename_addresses(
-        self, renames: Renames, finish: RecordFinisher = use_renamed_record
+        self, renames: Renames, finish: RecordFinisher = return_renamed_record_unchanged
     ) -> None:
         with self._open_rows_for_writing() as rows:
             for old, new in renames.items():

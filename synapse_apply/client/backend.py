@@ -75,7 +75,7 @@ class BackendClient(IntegrationClientMixin):
         """
         timeouts = (connect_timeout, read_timeout, total_timeout, upload_rate)
         self._limits = Limits(*timeouts, max_answer_size, max_pages, idle_timeout)
-        credentials = _build_credentials(
+        credentials = _build_credentials_of_normalized_token(
             _normalize_same_token_or_none(api_token, access_token), tenant, agent_token
         )
         redactor = redactor or Redactor()
@@ -140,7 +140,7 @@ class BackendClient(IntegrationClientMixin):
         return f"BackendClient({self.base_url!r})"
 
 
-def _build_credentials(
+def _build_credentials_of_normalized_token(
     token: str | None, tenant: str | None, agent_token: str | None
 ) -> Credentials:
     return Credentials(

@@ -27,7 +27,7 @@ def mask_agent_token_in_path(text: str) -> str:
     return _AGENT_TOKEN_PATH.sub(r"\1***", text)
 
 
-def build_path(*parts: int | str, safe_chars: str = "") -> str:
+def build_encoded_path_or_raise_not_sent(*parts: int | str, safe_chars: str = "") -> str:
     """The parts, percent-encoded, as a path relative to the base URL that ends in '/'.
 
     `safe_chars` are not encoded. NotSentError for a part that is empty or has a slash or dots.

@@ -15,7 +15,7 @@ from synapse_apply.client.calls import (
     ClientCall,
     IsSensitive,
     build_check_for_sensitive_fields,
-    build_path,
+    build_encoded_path_or_raise_not_sent,
     treat_every_path_as_sensitive,
 )
 from synapse_apply.client.dialects import v1
@@ -61,7 +61,7 @@ class IntegrationClientMixin(ApiOperations):
 
         The path holds the token, so that an error's text has nothing of the server's message.
         """
-        path = build_path("agents", token, "connect")
+        path = build_encoded_path_or_raise_not_sent("agents", token, "connect")
         call = ClientCall(
             "POST",
             path,
@@ -76,7 +76,9 @@ class IntegrationClientMixin(ApiOperations):
 
     def get_plugin(self, pk: RemoteId) -> ServerObject:
         """The plugin as the server answers it: `id`, `name`, and fields of its own."""
-        return self._get_and_require_object(build_path("plugins", pk), shape=PLUGIN, expected_id=pk)
+        return self._get_and_require_object(
+            build_encoded_path_or_raise_not_sent("plugins", pk), shape=PLUGIN, expected_id=pk
+        )
 
     def create_plugin(
         self,
@@ -89,7 +91,7 @@ class IntegrationClientMixin(ApiOperations):
 
         A server that supports `idempotency_key` answers a second create with the first object.
         """
-        path = build_path("plugins")
+        path = build_encoded_path_or_raise_not_sent("plugins")
         return self._send_body_and_require_object(
             "POST", path, data, sensitive, shape=PLUGIN, idempotency_key=idempotency_key
         )
@@ -99,7 +101,12 @@ class IntegrationClientMixin(ApiOperations):
     ) -> ServerObject:
         """PUT these fields; returns the plugin as the server has it afterwards."""
         return self._send_body_and_require_object(
-            "PUT", build_path("plugins", pk), data, sensitive, shape=PLUGIN, expected_id=pk
+            "PUT",
+            build_encoded_path_or_raise_not_sent("plugins", pk),
+            data,
+            sensitive,
+            shape=PLUGIN,
+            expected_id=pk,
         )
 
     def run_plugin(
@@ -109,7 +116,9 @@ class IntegrationClientMixin(ApiOperations):
 
         An answer that is no object is the run's direct result, returned as `{"result": ...}`.
         """
-        call = build_mutating_json_call("POST", build_path("plugins", pk, "run"), data, sensitive)
+        call = build_mutating_json_call(
+            "POST", build_encoded_path_or_raise_not_sent("plugins", pk, "run"), data, sensitive
+        )
         answer = self._send(call)
         value = self._unwrap_json_answer_or_raise(call, answer)
         if not isinstance(value, dict):
@@ -122,7 +131,9 @@ class IntegrationClientMixin(ApiOperations):
 
     def list_plugins(self) -> list[ServerObject]:
         """All plugins, of all pages; a v1 server that does not list them answers 404 or 405."""
-        return self._read_complete_object_list(build_path("plugins"), shape=PLUGIN)
+        return self._read_complete_object_list(
+            build_encoded_path_or_raise_not_sent("plugins"), shape=PLUGIN
+        )
 
     def list_plugins_once_or_none_if_long_or_not_useful(
         self, max_pages: int, is_first_page_useful: PageCheck
@@ -132,12 +143,12 @@ class IntegrationClientMixin(ApiOperations):
         None for more than `max_pages` pages, or if `is_first_page_useful` is false for the first.
         """
         return self._read_list_once_or_none_if_long_or_not_useful(
-            build_path("plugins"), PLUGIN, max_pages, is_first_page_useful
+            build_encoded_path_or_raise_not_sent("plugins"), PLUGIN, max_pages, is_first_page_useful
         )
 
     def can_list_plugins(self) -> bool:
         """Ask the server whether it lists plugins: 2xx is yes, 404 or 405 no, else ClientError."""
-        path = build_path("plugins")
+        path = build_encoded_path_or_raise_not_sent("plugins")
         try:
             self._send(ClientCall("GET", path, query={"page_size": 1}, repeatable=True))
         except ClientError as failure:
@@ -150,7 +161,10 @@ class IntegrationClientMixin(ApiOperations):
     def get_plugin_release(self, pk: RemoteId, params: QueryParams | None = None) -> ServerObject:
         """The release with this id; `{"expand": "plugin"}` makes its plugin an object."""
         return self._get_and_require_object(
-            build_path("plugin_releases", pk), params, shape=RELEASE, expected_id=pk
+            build_encoded_path_or_raise_not_sent("plugin_releases", pk),
+            params,
+            shape=RELEASE,
+            expected_id=pk,
         )
 
     def get_plugin_release_by_lookup(
@@ -158,7 +172,7 @@ class IntegrationClientMixin(ApiOperations):
     ) -> ServerObject:
         """The release that is looked up by `CODE@VERSION`, or by its id."""
         params = {"expand": expand} if expand else None
-        path = build_path("plugin_releases", lookup, safe_chars="@")
+        path = build_encoded_path_or_raise_not_sent("plugin_releases", lookup, safe_chars="@")
         # From the right: a version has no @, a code of another server might.
         code, _, version = str(lookup).rpartition("@")
         if not code:
@@ -170,7 +184,9 @@ class IntegrationClientMixin(ApiOperations):
     def list_plugin_releases(self, plugin_code: str) -> list[ServerObject]:
         """All releases of the plugin with this code, of all pages."""
         return self._read_complete_object_list(
-            build_path("plugin_releases"), {"plugin": plugin_code}, RELEASE
+            build_encoded_path_or_raise_not_sent("plugin_releases"),
+            {"plugin": plugin_code},
+            RELEASE,
         )
 
     def create_plugin_release(
@@ -188,7 +204,7 @@ class IntegrationClientMixin(ApiOperations):
         """
         fields = {key: value for key, value in data.items() if key != "file"}
         upload_file = data.get("file") if file is None else file
-        path = build_path("plugin_releases")
+        path = build_encoded_path_or_raise_not_sent("plugin_releases")
         if upload_file is None:
             return self._send_body_and_require_object(
                 "POST", path, fields, sensitive, shape=RELEASE, idempotency_key=idempotency_key
@@ -208,7 +224,7 @@ class IntegrationClientMixin(ApiOperations):
     def get_job(self, pk: RemoteId, params: QueryParams | None = None) -> ServerObject:
         """The job with this id; `{"expand": "logs,metrics,result"}` adds these fields."""
         return self._get_and_require_object(
-            build_path("jobs", pk), params, shape=JOB, expected_id=pk
+            build_encoded_path_or_raise_not_sent("jobs", pk), params, shape=JOB, expected_id=pk
         )
 
     def list_jobs(self, params: QueryParams | None = None, *, repeat: bool = True) -> JobsPage:
@@ -218,7 +234,7 @@ class IntegrationClientMixin(ApiOperations):
         """
         call = ClientCall(
             "GET",
-            build_path("jobs"),
+            build_encoded_path_or_raise_not_sent("jobs"),
             query=dict(params or {}),
             repeatable=repeat,
             send_once=not repeat,
@@ -243,7 +259,7 @@ class IntegrationClientMixin(ApiOperations):
         """PATCH these fields; returns the job as the server has it afterwards."""
         return self._send_body_and_require_object(
             "PATCH",
-            build_path("jobs", pk),
+            build_encoded_path_or_raise_not_sent("jobs", pk),
             data,
             sensitive,
             shape=JOB,
@@ -257,7 +273,7 @@ class IntegrationClientMixin(ApiOperations):
         On the API page they are objects with timestamp, level and message; other servers answer
         lines of text.
         """
-        path = build_path("jobs", pk, "console_logs")
+        path = build_encoded_path_or_raise_not_sent("jobs", pk, "console_logs")
         call = ClientCall("GET", path, repeatable=True, is_display_text=True)
         answer = self._send(call)
         logs = (
@@ -275,8 +291,8 @@ class IntegrationClientMixin(ApiOperations):
 
     def iterate_job_console_logs(self, pk: RemoteId) -> Iterator[LogEntry]:
         """The log entries one by one as they arrive, without holding a long log in memory."""
-        path = build_path("jobs", pk, "console_logs")
-        items = pagination.stream_list_items(
+        path = build_encoded_path_or_raise_not_sent("jobs", pk, "console_logs")
+        items = pagination.iter_streamed_list_items_of_all_pages(
             self._transport.stream_body, path, ("logs", "results"), self._transport.limits.max_pages
         )
         return map(self._transport.redactor.mask_secrets_in_json_value, items)
@@ -292,25 +308,30 @@ class IntegrationClientMixin(ApiOperations):
         is silent for too long; a server without streams answers 404 or 405.
         """
         return self._iter_server_sent_events(
-            build_path("jobs", pk, "tail_console_logs"), max_seconds
+            build_encoded_path_or_raise_not_sent("jobs", pk, "tail_console_logs"), max_seconds
         )
 
     def list_storages(self) -> list[ServerObject]:
         """All storages, of all pages."""
-        return self._read_complete_object_list(build_path("storages"), shape=STORAGE)
+        return self._read_complete_object_list(
+            build_encoded_path_or_raise_not_sent("storages"), shape=STORAGE
+        )
 
     def list_storages_once_or_none_if_long_or_not_useful(
         self, max_pages: int, is_first_page_useful: PageCheck
     ) -> list[ServerObject] | None:
         """As `list_plugins_once_or_none_if_long_or_not_useful`."""
         return self._read_list_once_or_none_if_long_or_not_useful(
-            build_path("storages"), STORAGE, max_pages, is_first_page_useful
+            build_encoded_path_or_raise_not_sent("storages"),
+            STORAGE,
+            max_pages,
+            is_first_page_useful,
         )
 
     def get_storage(self, pk: RemoteId) -> ServerObject:
         """The storage with its configuration, which may hold secrets in plain text."""
         return self._get_and_require_object(
-            build_path("storages", pk),
+            build_encoded_path_or_raise_not_sent("storages", pk),
             {"with_configuration": "true"},
             shape=STORAGE,
             expected_id=pk,
@@ -324,7 +345,9 @@ class IntegrationClientMixin(ApiOperations):
         idempotency_key: str = "",
     ) -> ServerObject:
         """Create a storage and return it with its `id`. Never repeated: v1 would create two."""
-        call = build_mutating_json_call("POST", build_path("storages"), data, sensitive)
+        call = build_mutating_json_call(
+            "POST", build_encoded_path_or_raise_not_sent("storages"), data, sensitive
+        )
         call = replace(
             call, body_fields=call.body_fields | _STORAGE_FIELDS, idempotency_key=idempotency_key
         )

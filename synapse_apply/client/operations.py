@@ -9,7 +9,12 @@ from typing import Any, ClassVar
 
 from synapse_apply.client import consistent_lists, failures, pagination
 from synapse_apply.client.answer_shapes import ANYTHING, OBJECT, AnswerShape
-from synapse_apply.client.calls import ClientCall, IsSensitive, Query, build_path
+from synapse_apply.client.calls import (
+    ClientCall,
+    IsSensitive,
+    Query,
+    build_encoded_path_or_raise_not_sent,
+)
 from synapse_apply.client.dialects.dialect import Dialect
 from synapse_apply.client.errors import NotSentError
 from synapse_apply.client.http import sse
@@ -59,7 +64,7 @@ class ApiOperations:
                 return
 
     def _build_versioned_path(self, *parts: RemoteId) -> str:
-        return self._dialect.prefix + build_path(*parts)
+        return self._dialect.prefix + build_encoded_path_or_raise_not_sent(*parts)
 
     def _send(self, call: ClientCall) -> Answer:
         if call.api_version != self._dialect.api_version:

@@ -121,7 +121,7 @@ def iter_pages_requested_lazily(list_query: ListQuery, max_pages: int) -> Iterat
             )
 
 
-def stream_list_items(
+def iter_streamed_list_items_of_all_pages(
     stream: Stream, path: str, names: tuple[str, ...], max_pages: int
 ) -> Iterator[Any]:
     """The items of the list at `path` as they arrive, of all its pages.

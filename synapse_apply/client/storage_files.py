@@ -340,7 +340,7 @@ def _read_environment_proxies(url: str) -> dict[str, Any]:
 
 def _build_fetch_error(origin: str, failure: Exception, *, is_late: bool) -> FailedFetchError:
     """The error for an exception of an HTTP library, without that exception's text."""
-    chain = _list_exception_chain(failure)
+    chain = _list_first_eight_of_exception_chain(failure)
     fetch_failure = _explain_exception_chain(chain, is_late=is_late)
     error = FailedFetchError(f"GET {origin}: {fetch_failure.reason}")
     error.transient = fetch_failure.is_transient and any(
@@ -349,7 +349,7 @@ def _build_fetch_error(origin: str, failure: Exception, *, is_late: bool) -> Fai
     return error
 
 
-def _list_exception_chain(failure: BaseException) -> list[BaseException]:
+def _list_first_eight_of_exception_chain(failure: BaseException) -> list[BaseException]:
     """The exception and its causes, outermost first, at most eight."""
     chain: list[BaseException] = []
     link: BaseException | None = failure

@@ -95,7 +95,7 @@ class Diagnostic(WithCommands):
         file = self.position.file if self.position else ""
         return self.summary, self.address, self.path, self.target, file
 
-    def with_strict_severity(self) -> Diagnostic:
+    def with_error_in_place_of_warning(self) -> Diagnostic:
         """The same as `--strict` has it: a warning is an error, a note stays a note."""
         return self.with_changes(severity=Severity.ERROR) if self.is_warning else self
 

@@ -16,7 +16,7 @@ from synapse_apply.model.coding.json_types import (
 )
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath
 from synapse_apply.model.job import Job
-from synapse_apply.model.refactoring import RecordFinisher, Renames, use_renamed_record
+from synapse_apply.model.refactoring import RecordFinisher, Renames, return_renamed_record_unchanged
 from synapse_apply.model.state import (
     NO_PROGRESS,
     NO_SHARED_IDS,
@@ -333,7 +333,7 @@ class StateStore(Protocol):
         ...
 
     def rename_addresses(
-        self, renames: Renames, finish: RecordFinisher = use_renamed_record
+        self, renames: Renames, finish: RecordFinisher = return_renamed_record_unchanged
     ) -> None:
         """Rename addresses and references to them, all or none; `finish` completes each record.
 

@@ -70,13 +70,15 @@ def orient_moves_to_declared(
     return tuple(oriented_moves)
 
 
-def use_renamed_record(_before: Record, after: Record) -> Record:
+def return_renamed_record_unchanged(_before: Record, after: Record) -> Record:
     """A RecordFinisher that writes the renamed record as it is."""
     return after
 
 
 def iter_records_changed_by_renames(
-    records: Iterable[Record], renames: Renames, finish: RecordFinisher = use_renamed_record
+    records: Iterable[Record],
+    renames: Renames,
+    finish: RecordFinisher = return_renamed_record_unchanged,
 ) -> Iterator[Record]:
     """The records that renames change: those that are renamed, and those that refer to them.
 

@@ -34,7 +34,10 @@ from synapse_apply.model.values import (
     Fields,
 )
 from synapse_apply.planning import refusals as refusal_rules
-from synapse_apply.planning.moving import build_moved_records, list_removed_addresses_with_members
+from synapse_apply.planning.moving import (
+    build_records_with_due_renames_made,
+    select_undeclared_removed_addresses_with_members,
+)
 from synapse_apply.planning.plan_input import PlanInput, PlanOptions, ResourceState
 from synapse_apply.planning.planner import build_plan as make_plan
 from synapse_apply.workspace.comparison_base import (
@@ -74,11 +77,11 @@ class OfflineComparison(OfflineTarget):
         self, label: str, base_records: Mapping[Address, Record], findings: Iterable[Diagnostic]
     ) -> None:
         """Set the records to compare with, under the addresses that `moved:` gives them."""
-        moves = build_moved_records(base_records, self.project.moved, ())
+        moves = build_records_with_due_renames_made(base_records, self.project.moved, ())
         self.label = label
         self.base_records: Mapping[Address, Record] = moves.records
         self.moved = moves.renames
-        self.removed = list_removed_addresses_with_members(
+        self.removed = select_undeclared_removed_addresses_with_members(
             self.project.removed, moves.records, self.desired
         )
         self.diagnostics = (

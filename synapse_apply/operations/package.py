@@ -205,7 +205,8 @@ def check_package(query: PackageQuery, *, strict: bool = False) -> tuple[Diagnos
         *findings,
     ]
     return tuple(
-        finding.with_strict_severity() if strict else finding for finding in dict.fromkeys(findings)
+        finding.with_error_in_place_of_warning() if strict else finding
+        for finding in dict.fromkeys(findings)
     )
 
 

@@ -37,7 +37,10 @@ from synapse_apply.model.refactoring import MovedAddress, orient_moves_to_declar
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.state import Record, State
 from synapse_apply.model.verification import OtherTargetRuns
-from synapse_apply.planning.moving import build_moved_records, list_removed_addresses_with_members
+from synapse_apply.planning.moving import (
+    build_records_with_due_renames_made,
+    select_undeclared_removed_addresses_with_members,
+)
 from synapse_apply.planning.open_call_refusals import WAIT_HINT
 from synapse_apply.planning.plan_input import PlanInput, PlanOptions, ResourceState
 from synapse_apply.planning.planner import build_plan as make_plan
@@ -115,7 +118,7 @@ def _read_state_and_live_objects(
     resolved_intents = look_up_outcomes_of_open_intents(session, state, live_reader)
     open_intents = tuple(resolved.intent for resolved in resolved_intents if resolved.is_open)
     trusted_records, forged_addresses = session.signer.mark_forged_runs_unknown(state.records)
-    moves = build_moved_records(
+    moves = build_records_with_due_renames_made(
         _with_outcomes_of_open_calls(trusted_records, resolved_intents),
         _list_oriented_moves(session),
         open_intents,
@@ -153,7 +156,7 @@ def _read_state_and_live_objects(
         ),
         other_targets=_read_other_target_runs_if_release_is_new(session, resources),
         moved=moves.renames,
-        removed_addresses=list_removed_addresses_with_members(
+        removed_addresses=select_undeclared_removed_addresses_with_members(
             session.project.removed, records, session.desired
         ),
         published_versions=live_versions,

@@ -70,7 +70,8 @@ def validate(invocation: Invocation, *, every_target: bool = True) -> Validation
     lint_findings = (*emptiness_findings, *lint_packages(project.root, sources, target_manifests))
     unique_findings.update(
         dict.fromkeys(
-            entry.with_strict_severity() if invocation.strict else entry for entry in lint_findings
+            entry.with_error_in_place_of_warning() if invocation.strict else entry
+            for entry in lint_findings
         )
     )
     return ValidationResult(tuple(unique_findings), counts)

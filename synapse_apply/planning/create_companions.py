@@ -87,7 +87,7 @@ class CreateCompanions:
                 )
             rejected.append(member_decision)
         changes = [refused.change for refused in rejected]
-        return decision.with_refusals(
+        return decision.with_refusals_dropping_run(
             missing_dependencies.build_no_first_member_refusal(
                 resource, bootstraps.kind, changes, self._is_unselected
             )

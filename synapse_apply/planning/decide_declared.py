@@ -88,7 +88,7 @@ def decide_declared_ignoring_dependencies(resource: ResourceState, index: PlanIn
         decision = _decide_adopt(resource, index)
         # The other run may have created the object and not recorded it yet.
         if index.plan_input.has_concurrent_run and resource.lookup_result.found_by is FoundBy.KEY:
-            decision = decision.with_refusals(
+            decision = decision.with_refusals_dropping_run(
                 open_call_refusals.build_concurrent_object_refusal(resource)
             )
     else:
@@ -98,15 +98,17 @@ def decide_declared_ignoring_dependencies(resource: ResourceState, index: PlanIn
         # The open create may have made this very object, or may still make it.
         open_create = index.possible_creates.get(resource.address)
         if open_create is not None:
-            decision = decision.with_refusals(
+            decision = decision.with_refusals_dropping_run(
                 index.build_open_intent_refusal(open_create, is_new_address=True)
             )
     if _has_other_key_of_same_form_than_record_of_other_api(resource):
-        decision = decision.with_refusals(refusals.build_id_of_other_api_version_refusal(resource))
+        decision = decision.with_refusals_dropping_run(
+            refusals.build_id_of_other_api_version_refusal(resource)
+        )
     # A guessed rename is never carried out: the user has to say so in the file or by a command.
     rename = index.identity_claims.find_rename(resource.address)
     return (
-        decision.with_refusals(refusals.build_rename_refusal(resource, *rename))
+        decision.with_refusals_dropping_run(refusals.build_rename_refusal(resource, *rename))
         if rename
         else decision
     )
@@ -175,7 +177,7 @@ def _build_errors_of_fields_api_lacks(resource: ResourceState) -> tuple[Diagnost
 def _refuse_for_open_intent(resource: ResourceState, index: PlanIndex) -> Decision:
     intent = index.open_intents[resource.address]
     action = Action.CREATE if intent.verb == CREATE_VERB else Action.NO_OP
-    return Decision(build_change(resource, action)).with_refusals(
+    return Decision(build_change(resource, action)).with_refusals_dropping_run(
         index.build_open_intent_refusal(intent)
     )
 
@@ -209,7 +211,7 @@ def _decide_create_with_refusals_unless_offline(
         found_refusals and index.plan_input.base.is_offline
     ):  # it may exist already, which was not looked up
         return replace(decision, change=replace(decision.change, notes=(_MUST_EXIST,)))
-    return decision.with_refusals(*found_refusals)
+    return decision.with_refusals_dropping_run(*found_refusals)
 
 
 def _list_fields_unfit_for_create(resource: ResourceState) -> list[str]:
@@ -241,7 +243,7 @@ def _decide_recreate(resource: ResourceState, index: PlanIndex) -> Decision:
         decision, change=replace(decision.change, reason="missing", notes=tuple(notes))
     )
     return (
-        decision.with_refusals(refusals.build_create_sealed_again_refusal(resource))
+        decision.with_refusals_dropping_run(refusals.build_create_sealed_again_refusal(resource))
         if _was_recorded_sealed_with_same_identity(resource)
         else decision
     )
@@ -286,10 +288,12 @@ def _decide_adopt(resource: ResourceState, index: PlanIndex) -> Decision:
         resource.lookup_result.observed is not None
         and resource.lookup_result.observed.is_platform_owned
     ):
-        return decision.with_refusals(refusals.build_platform_object_refusal(resource))
+        return decision.with_refusals_dropping_run(refusals.build_platform_object_refusal(resource))
     return _note_or_refuse_changed_published_content(
         resource,
-        decision.with_refusals(*_list_refusals_to_send_differences(resource, diff, index)),
+        decision.with_refusals_dropping_run(
+            *_list_refusals_to_send_differences(resource, diff, index)
+        ),
         index,
     )
 
@@ -303,7 +307,7 @@ def _describe_recorded_id(resource: ResourceState, record: Record) -> str:
 def _decide_update_or_no_op(resource: ResourceState, record: Record, index: PlanIndex) -> Decision:
     # On another tenant, or after the server was set up anew, the same id is another object.
     if names := list_identity_fields_unlike_recorded(resource):
-        return Decision(build_change(resource, Action.NO_OP)).with_refusals(
+        return Decision(build_change(resource, Action.NO_OP)).with_refusals_dropping_run(
             refusals.build_recorded_id_of_other_object_refusal(resource, names)
         )
     options = index.plan_input.options
@@ -338,7 +342,9 @@ def _decide_update_or_no_op(resource: ResourceState, record: Record, index: Plan
     decision = Decision(change, foreign_secrets=tuple(diff.foreign_secrets))
     return _note_or_refuse_changed_published_content(
         resource,
-        decision.with_refusals(*_list_refusals_to_send_differences(resource, diff, index)),
+        decision.with_refusals_dropping_run(
+            *_list_refusals_to_send_differences(resource, diff, index)
+        ),
         index,
     )
 
@@ -369,7 +375,7 @@ def _note_or_refuse_changed_published_content(
     if not text:
         return decision
     if index.plan_input.options.policy.unreleased_source == "refuse":
-        return decision.with_refusals(
+        return decision.with_refusals_dropping_run(
             refusals.build_changed_published_content_refusal(resource, text)
         )
     notes = (*decision.change.notes, f"{resource.address} has {text}")

@@ -28,7 +28,7 @@ _CREATES = frozenset({Action.CREATE, Action.RECREATE})
 def decide_undeclared_ignoring_dependents(resource: ResourceState, index: PlanIndex) -> Decision:
     """The decision on a record without manifest, without regard to what depends on it."""
     if resource.address in index.open_intents:
-        return Decision(build_change(resource, Action.NO_OP)).with_refusals(
+        return Decision(build_change(resource, Action.NO_OP)).with_refusals_dropping_run(
             index.build_open_intent_refusal(index.open_intents[resource.address])
         )
     # Its object is declared under a new address, so it must be neither deleted nor forgotten.
@@ -89,12 +89,12 @@ def _decide_delete_forget_or_keep(resource: ResourceState, index: PlanIndex) -> 
     decision = Decision(replace(build_change(resource, Action.DELETE), reason=reason))
     # The id belongs to another object by now, which must not be deleted.
     if names := list_identity_fields_unlike_recorded(resource):
-        return decision.with_refusals(
+        return decision.with_refusals_dropping_run(
             refusals.build_recorded_id_of_other_object_refusal(resource, names)
         )
     # The protection is in the record, since the manifest that declared it is gone.
     if resource.record is not None and resource.record.protected:
-        return decision.with_refusals(refusals.build_prevent_destroy_refusal(resource))
+        return decision.with_refusals_dropping_run(refusals.build_prevent_destroy_refusal(resource))
     return (
         _refuse_or_note_sealed_delete(resource, decision, index)
         if is_sealed_live_or_when_recorded(resource)
@@ -107,7 +107,7 @@ def _refuse_or_note_sealed_delete(
 ) -> Decision:
     """A sealed object's delete, refused unless allowed, with a note on what is lost for good."""
     if not index.plan_input.options.allow_locked:
-        return decision.with_refusals(refusals.build_delete_sealed_refusal(resource))
+        return decision.with_refusals_dropping_run(refusals.build_delete_sealed_refusal(resource))
     notes = (*decision.change.notes, refusals.describe_what_sealed_delete_loses(resource))
     return replace(decision, change=replace(decision.change, notes=notes))
 
@@ -156,12 +156,14 @@ class SeriesSuccessors:
             address for address in unsolved if not self.declared_decisions[address].is_blocked
         ]
         if left_out:
-            decision = decision.with_refusals(
+            decision = decision.with_refusals_dropping_run(
                 missing_dependencies.build_dependency_not_selected_refusal(resource, left_out)
             )
         blocked = [address for address in unsolved if address not in left_out]
         return (
-            decision.with_refusals(missing_dependencies.build_dependency_refusal(resource, blocked))
+            decision.with_refusals_dropping_run(
+                missing_dependencies.build_dependency_refusal(resource, blocked)
+            )
             if blocked
             else decision
         )

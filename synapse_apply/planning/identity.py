@@ -49,9 +49,9 @@ def collect_identity_claims(resources: Resources) -> IdentityClaims:
     renames = _map_renamed_new_to_old_address(resources)
     conflicts: dict[Address, list[Diagnostic]] = defaultdict(list)
     for conflict_group in (
-        _list_declared_key_duplicates(resources),
-        _list_duplicate_ids(resources, renames),
-        _list_pinned_id_conflicts(resources),
+        _list_conflicts_of_equal_declared_keys(resources),
+        _list_conflicts_of_equal_ids(resources, renames),
+        _list_conflicts_of_wrong_or_missing_pinned_ids(resources),
     ):
         for diagnostic, addresses in conflict_group:
             for address in addresses:
@@ -122,7 +122,7 @@ def _format_address_with_position(resource: ResourceState) -> str:
     return f"{resource.address}{position_text}"
 
 
-def _group_duplicates(
+def _list_groups_of_resources_sharing_a_key(
     pairs: Iterable[tuple[tuple[str, ...], ResourceState]],
 ) -> list[list[ResourceState]]:
     first_by_key: dict[tuple[str, ...], ResourceState] = {}
@@ -138,7 +138,7 @@ def _group_duplicates(
 ConflictFindings = list[tuple[Diagnostic, list[Address]]]
 
 
-def _list_declared_key_duplicates(resources: Resources) -> ConflictFindings:
+def _list_conflicts_of_equal_declared_keys(resources: Resources) -> ConflictFindings:
     declared = (
         ((resource.address.kind, resource.natural_key), resource)
         for resource in resources.values()
@@ -156,11 +156,11 @@ def _list_declared_key_duplicates(resources: Resources) -> ConflictFindings:
             ),
             [resource.address for resource in group],
         )
-        for group in _group_duplicates(declared)
+        for group in _list_groups_of_resources_sharing_a_key(declared)
     ]
 
 
-def _list_duplicate_ids(
+def _list_conflicts_of_equal_ids(
     resources: Resources, renames: Mapping[Address, Address]
 ) -> ConflictFindings:
     # A renamed record shares its id with the new address, which is refused as a rename instead.
@@ -183,11 +183,11 @@ def _list_duplicate_ids(
             ),
             [resource.address for resource in group],
         )
-        for group in _group_duplicates(owners)
+        for group in _list_groups_of_resources_sharing_a_key(owners)
     ]
 
 
-def _list_pinned_id_conflicts(resources: Resources) -> ConflictFindings:
+def _list_conflicts_of_wrong_or_missing_pinned_ids(resources: Resources) -> ConflictFindings:
     conflicts: ConflictFindings = []
     pinned = [
         pinned_address

@@ -35,7 +35,7 @@ class MovedRecords:
 
 # Renames are made whatever is selected, under the lock, in one transaction before any call; a
 # saved plan that lacks one is stale.
-def build_moved_records(
+def build_records_with_due_renames_made(
     records: Mapping[Address, Record], moves: Sequence[MovedAddress], open_intents: Sequence[Intent]
 ) -> MovedRecords:
     """The renames that are due: of recorded old addresses, to the end of their chain, with members.
@@ -54,7 +54,7 @@ def build_moved_records(
     warnings: list[Diagnostic] = []
     for old in sorted(new_by_old.keys() & {entry.address for entry in recorded_or_open}):
         # A state that missed several renames makes them all at once.
-        chain = _follow_rename_chain_to_end(old, new_by_old)
+        chain = _list_later_addresses_of_rename_chain(old, new_by_old)
         recorded = [address for address in chain if address in records]
         all_renames = build_renames_with_series_members(recorded_or_open, {old: chain[-1]})
         open_calls = sorted({*all_renames, *chain} & open_addresses)
@@ -81,7 +81,7 @@ def build_moved_records(
     )
 
 
-def list_removed_addresses_with_members(
+def select_undeclared_removed_addresses_with_members(
     removed: Iterable[RemovedAddress],
     records: Mapping[Address, Record],
     declared: Collection[Address],
@@ -93,7 +93,9 @@ def list_removed_addresses_with_members(
     ) - frozenset(declared)
 
 
-def _follow_rename_chain_to_end(old: Address, after: Mapping[Address, Address]) -> list[Address]:
+def _list_later_addresses_of_rename_chain(
+    old: Address, after: Mapping[Address, Address]
+) -> list[Address]:
     """The addresses that a chain of renames leads to, in order; chains have no cycle."""
     chain = [after[old]]
     while chain[-1] in after:

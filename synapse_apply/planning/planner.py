@@ -179,11 +179,11 @@ def _decide_all_declared(
                 need for need in unmet if _is_dependency_only_unselected(need, decisions, index)
             ]
             if unselected:
-                decision = decision.with_refusals(
+                decision = decision.with_refusals_dropping_run(
                     missing_dependencies.build_dependency_not_selected_refusal(resource, unselected)
                 )
             if unsolvable := [need for need in unmet if need not in unselected]:
-                decision = decision.with_refusals(
+                decision = decision.with_refusals_dropping_run(
                     missing_dependencies.build_dependency_refusal(resource, unsolvable)
                 )
         decisions[address] = decision
@@ -197,7 +197,7 @@ def _refuse_if_dry_run_was_refused(decision: Decision, index: PlanIndex) -> Deci
         if index.plan_input.dry_run_refusals
         else None
     )
-    return decision.with_refusals(refusal) if refusal is not None else decision
+    return decision.with_refusals_dropping_run(refusal) if refusal is not None else decision
 
 
 def _is_dependency_blocked_or_absent(
@@ -301,7 +301,7 @@ def _order_delete_after_dependents_or_refuse(
     ]
     decision = replace(decision, change=replace(decision.change, depends_on=predecessors))
     return (
-        decision.with_refusals(
+        decision.with_refusals_dropping_run(
             missing_dependencies.build_dependency_refusal(resource, blocked_users)
         )
         if blocked_users

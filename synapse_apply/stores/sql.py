@@ -24,7 +24,7 @@ from synapse_apply.model.refactoring import (
     RecordFinisher,
     Renames,
     iter_records_changed_by_renames,
-    use_renamed_record,
+    return_renamed_record_unchanged,
 )
 from synapse_apply.model.state import (
     NO_PROGRESS,
@@ -217,7 +217,7 @@ class SqlStore(LockedStore):
         self._write_durably_and_count_serial_if_changed(delete_recorded_and_tell_if_any)
 
     def rename_addresses(
-        self, renames: Renames, finish: RecordFinisher = use_renamed_record
+        self, renames: Renames, finish: RecordFinisher = return_renamed_record_unchanged
     ) -> None:
         """Rename records, and the addresses in the dependencies of all records.
 

@@ -31,7 +31,7 @@ from synapse_apply.client.http.sse import (
     iter_server_sent_events_and_heartbeats,
 )
 from synapse_apply.client.json_items import JsonItems, NotItemsError
-from synapse_apply.client.pagination import ListQuery, stream_list_items
+from synapse_apply.client.pagination import ListQuery, iter_streamed_list_items_of_all_pages
 from synapse_apply.model.resource import PackageSource
 from synapse_apply.packages.inspection import list_package_files
 from synapse_apply.packages.wildmatch import parse_pattern_or_none
@@ -264,7 +264,9 @@ def test_log_pages_for_ever():
         yield json.dumps(page(len(asked), ["line"])).encode()
 
     with pytest.raises(ClientError, match="more than 50 pages"):
-        list(stream_list_items(stream, "jobs/1/console_logs/", ("results",), 50))
+        list(
+            iter_streamed_list_items_of_all_pages(stream, "jobs/1/console_logs/", ("results",), 50)
+        )
 
 
 @pytest.fixture

@@ -131,7 +131,7 @@ def dry_run_steps(
         reason = _explain_why_not_triable_or_empty(call, tools, live)
         result.add_untried_with_reason([call], reason) if reason else waiting.append(call)
     try:
-        is_known = _probe_dry_run_or_raise_unconfirmed(waiting, tools)
+        is_known = _probe_whether_dry_run_is_known_or_raise_unconfirmed(waiting, tools)
     except Unconfirmed as failure:
         result.findings.append(_build_no_dry_run_warning(failure))
         result.add_untried_with_reason(waiting, DRY_RUN_UNPROVEN)
@@ -169,7 +169,9 @@ def _dry_run_irreversible_last_until_doubt(
             result.add_step_result(dry_run_call(call))
 
 
-def _probe_dry_run_or_raise_unconfirmed(waiting: Iterable[DryRunCall], tools: ApplyTools) -> bool:
+def _probe_whether_dry_run_is_known_or_raise_unconfirmed(
+    waiting: Iterable[DryRunCall], tools: ApplyTools
+) -> bool:
     """Whether a harmless request shows that the server knows dry runs.
 
     Raises Unconfirmed where its answer shows that the server does not.

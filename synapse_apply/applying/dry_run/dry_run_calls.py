@@ -35,7 +35,7 @@ class DryRun:
     is_irreversible: bool = False
 
 
-def _send_dry_run_create(step: Step, tools: ApplyTools, live: LiveObjects) -> None:
+def _dry_run_create(step: Step, tools: ApplyTools, live: LiveObjects) -> None:
     body, package_address = (
         build_pending_objects(step, live, tools.secrets.resolve_secret)[0].body,
         find_address_of_package_to_upload(step),
@@ -136,11 +136,13 @@ def _is_seal_seen_live_or_none_if_unknown(
     )
 
 
-def _cannot_tell_if_run(_step: Step, _tools: ApplyTools, _live: LiveObjects) -> None:
+def _return_none_as_run_cannot_be_looked_up(
+    _step: Step, _tools: ApplyTools, _live: LiveObjects
+) -> None:
     """Always None: it cannot be told whether a run was started."""
 
 
-CREATE = DryRun("create", _send_dry_run_create, _is_created_object_found_or_none_if_unknown)
+CREATE = DryRun("create", _dry_run_create, _is_created_object_found_or_none_if_unknown)
 UPDATE = DryRun("update", _dry_run_update, _is_update_seen_live_or_none_if_unknown)
 DELETE = DryRun(
     "delete",
@@ -149,4 +151,4 @@ DELETE = DryRun(
     is_irreversible=True,
 )
 SEAL = DryRun("seal", _dry_run_seal, _is_seal_seen_live_or_none_if_unknown, is_irreversible=True)
-RUN = DryRun("run", None, _cannot_tell_if_run, is_irreversible=True)
+RUN = DryRun("run", None, _return_none_as_run_cannot_be_looked_up, is_irreversible=True)

@@ -116,7 +116,7 @@ def _send_create_until_forms_accepted_and_record(
         if package is not None:
             package.seek(start)
             body["file"] = package
-        parts = _write_create_intents(parts, tools)
+        parts = _write_create_intents_and_stamp_parts(parts, tools)
         answer = _call_create_with_remote_error_as_result(parts, tools, body)
         refused_names = frozenset[str]()
         if isinstance(answer, RemoteError):
@@ -135,7 +135,9 @@ def _send_create_until_forms_accepted_and_record(
     return _record_created_objects(parts, tools, answer, live)
 
 
-def _write_create_intents(parts: Sequence[_CreatePart], tools: ApplyTools) -> list[_CreatePart]:
+def _write_create_intents_and_stamp_parts(
+    parts: Sequence[_CreatePart], tools: ApplyTools
+) -> list[_CreatePart]:
     # An intent that the next run could not resolve by a look-up is written at the last moment: a
     # run that is killed while it waits for a slot would leave it unknown although nothing was sent.
     before_slot = tools.slot.is_available_soon and all(

@@ -11,7 +11,7 @@ from threading import Condition
 
 from synapse_apply.client.http.deadlines import Clock
 
-# When a call got its slot, by the pacer's clock; see `release_slot`.
+# When a call got its slot, by the pacer's clock; see `release_slot_and_raise_limit_if_answered`.
 AcquisitionTime = float
 
 _POLL_SECONDS = 0.25  # between two checks of `should_stop`
@@ -42,7 +42,7 @@ class RequestPacer:
         return max(0.0, self._paused_until - self._clock())
 
     def take_slot_after_wait_or_stop(self, should_stop: Callable[[], bool]) -> AcquisitionTime:
-        """Wait for a free slot or until `should_stop`; returns the clock's time for `release_slot`.
+        """Wait for a free slot or until `should_stop`; returns the clock's time for its release.
 
         A slot is taken in both cases, so that each call must release it.
         """
@@ -52,7 +52,9 @@ class RequestPacer:
             self._running_calls += 1
             return self._clock()
 
-    def release_slot(self, acquired_at: AcquisitionTime, *, is_answered: bool) -> None:
+    def release_slot_and_raise_limit_if_answered(
+        self, acquired_at: AcquisitionTime, *, is_answered: bool
+    ) -> None:
         """Give the slot back; `is_answered`: the call got an answer that shows no overload."""
         with self._condition:
             self._running_calls -= 1
@@ -64,8 +66,8 @@ class RequestPacer:
                 self._paused_until = float("-inf")
             self._condition.notify()
 
-    def halve_limit_and_pause(self, acquired_at: AcquisitionTime, retry_after: float) -> None:
-        """Lower the limit after a 429 and pause `retry_after` seconds. Call before `release_slot`.
+    def halve_limit_once_and_pause(self, acquired_at: AcquisitionTime, retry_after: float) -> None:
+        """Lower the limit after a 429 and pause `retry_after` seconds. Call before the release.
 
         Several 429s of calls that ran at the same time lower the limit once.
         """

@@ -195,13 +195,15 @@ class Transport:
             result = self._send_once_and_notify(call, deadline, attempt_number)
             if isinstance(result.error, RateLimitError):
                 max_wait = self._options.backoff.max_server_wait
-                self._pacer.halve_limit_and_pause(
+                self._pacer.halve_limit_once_and_pause(
                     acquired_at, min(result.error.retry_after or 0.0, max_wait)
                 )
             elif result.answer is not None:
                 is_answered = result.answer.status < 500
         finally:
-            self._pacer.release_slot(acquired_at, is_answered=is_answered)
+            self._pacer.release_slot_and_raise_limit_if_answered(
+                acquired_at, is_answered=is_answered
+            )
         return result
 
     # An upload that did not leave completely was not acted on: its length is announced and its last

@@ -139,7 +139,7 @@ def load_manifests(
         )
     findings = [*values.findings, *context.findings]
     if strict:
-        findings = [finding.with_strict_severity() for finding in findings]
+        findings = [finding.with_error_in_place_of_warning() for finding in findings]
     return LoadedManifests(
         target,
         declared,

@@ -65,7 +65,7 @@ def select_secret_marks(context: DecodeContext, draft: Draft) -> SpecMarks:
     """Which fields of a document are secret: as its kind says, else as the document names them."""
     of_kind = context.marks.kinds.get(draft.schema)
     if of_kind is not None:
-        return of_kind.select_spec_marks(draft.spec)
+        return of_kind.select_spec_marks_all_secret_if_unknown(draft.spec)
     named = (
         list_sensitive_paths_in_free_form_fields(draft)
         if "lifecycle" in draft.value

@@ -314,12 +314,12 @@ def _require_address_as_text(value: Any) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _path_to_pointer(path: Any) -> str:
+def _format_path_as_pointer_or_raise_type_error(path: Any) -> str:
     return format_json_pointer(tuple(require_text_key(part) for part in path))
 
 
 @lru_cache(maxsize=4096)
-def _pointer_to_path(text: str) -> tuple[str, ...]:
+def _parse_pointer_or_raise_wrong_shape(text: str) -> tuple[str, ...]:
     """The path of a JSON Pointer; cached, as ten thousand records share the same few paths."""
     if text.count("/") > MAX_DEPTH:
         raise WrongShapeError(TOO_DEEP)
@@ -332,5 +332,8 @@ def _pointer_to_path(text: str) -> tuple[str, ...]:
 KEY_CODERS: Mapping[Any, tuple[Callable[[Any], str], Callable[[str], Any]]] = {
     str: (require_text_key, lambda text: text),
     Address: (_require_address_as_text, decode_address),
-    get_args(Fields)[0]: (_path_to_pointer, _pointer_to_path),
+    get_args(Fields)[0]: (
+        _format_path_as_pointer_or_raise_type_error,
+        _parse_pointer_or_raise_wrong_shape,
+    ),
 }

@@ -86,7 +86,7 @@ class KindMarks:
         default_factory=dict, init=False, repr=False, compare=False
     )
 
-    def select_spec_marks(self, spec: Spec) -> SpecMarks:
+    def select_spec_marks_all_secret_if_unknown(self, spec: Spec) -> SpecMarks:
         """The marks of an object, by its value of the selector; cached for each value."""
         value = spec.get(self.selector)
         # Without known paths every field in the container counts as secret.
@@ -127,7 +127,7 @@ class NamedSecrets:
     anywhere: Mapping[str, frozenset[FieldPath]] = field(default_factory=dict)
     address: Address | None = None
 
-    def collect_secret_paths(
+    def collect_named_secret_paths(
         self, kind: str, api: str, remote_id: str, keys: Iterable[str]
     ) -> frozenset[FieldPath]:
         """The secret paths of a live object; `keys` are its natural keys."""
@@ -173,14 +173,14 @@ class SecretMarks:
         """The marks of an object; None where it has no secret field."""
         of_kind = self.kinds.get(kind)
         named = (
-            self.named.collect_secret_paths(kind, api, remote_id, keys)
+            self.named.collect_named_secret_paths(kind, api, remote_id, keys)
             if self.named
             else frozenset()
         )
         if of_kind is None:
             return UNMARKED.with_named_secret_paths(named) if named else None
         return (
-            of_kind.select_spec_marks(spec).with_named_secret_paths(named)
+            of_kind.select_spec_marks_all_secret_if_unknown(spec).with_named_secret_paths(named)
             if named
-            else of_kind.select_spec_marks(spec)
+            else of_kind.select_spec_marks_all_secret_if_unknown(spec)
         )

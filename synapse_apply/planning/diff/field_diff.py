@@ -223,11 +223,11 @@ class _FieldComparison:
         has_server_value = self.get_field_rule_or_default(path).packaged and not is_same_value(
             applied, last_seen, compare
         )
-        if has_server_value and not self.is_accepted(path):
+        if has_server_value and not self.has_accepted_difference(path):
             drifted = False  # the server took its own value from the package when it was sent
         self.add_difference_by_three_way_rule(path, declared_value, declared_moved, drifted, equal)
 
-    def is_accepted(self, path: FieldPath) -> bool:
+    def has_accepted_difference(self, path: FieldPath) -> bool:
         """Whether `state accept` has accepted a difference of this field."""
         accepted = self.record.accepted if self.record is not None else None
         return accepted is not None and path in accepted.paths

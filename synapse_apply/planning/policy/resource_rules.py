@@ -321,7 +321,9 @@ def add_policy_findings_unless_in_error(
         if not is_change:
             decision = replace(decision, tolerated_rules=(*decision.tolerated_rules, rule.name))
         elif rule.is_denying:
-            decision = decision.with_refusals(_build_policy_refusal(resource, rule, violation))
+            decision = decision.with_refusals_dropping_run(
+                _build_policy_refusal(resource, rule, violation)
+            )
         else:
             diagnostics = (*decision.diagnostics, _build_policy_warning(resource, rule, violation))
             decision = replace(decision, diagnostics=diagnostics)

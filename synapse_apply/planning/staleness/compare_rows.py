@@ -57,7 +57,7 @@ def copy_run_without_reason_and_job_or_none(change: Change) -> Verification | No
     return replace(due, reason="", job="") if due is not None else None
 
 
-def fill_in_ids_created_meanwhile(
+def with_ids_created_meanwhile(
     before: Change, now: Change | None, ids: Mapping[Address, str]
 ) -> Change:
     """The planned change with remote ids of referenced objects that were created in the meantime.

@@ -25,7 +25,7 @@ def narrow_plan(saved: Plan, fresh: Plan, *, reviewed: bool) -> Plan:
     ids = {change.address: change.remote_id for change in fresh.changes}
     current_changes = {change.address: change for change in fresh.changes}
     planned_changes = {
-        change.address: compare_rows.fill_in_ids_created_meanwhile(
+        change.address: compare_rows.with_ids_created_meanwhile(
             change, current_changes.get(change.address), ids
         )
         for change in saved.changes

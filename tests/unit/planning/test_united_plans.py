@@ -173,7 +173,7 @@ def shows(one: Plan, row: Change, ids: dict[Address, str]) -> bool:
     """Whether a plan has a due row that equals this one, or whose run is all that is left of it."""
     for shown in one.changes:
         if shown.address == row.address and is_shown_as_to_be_done(shown):
-            known = compare_rows.fill_in_ids_created_meanwhile(shown, row, ids)
+            known = compare_rows.with_ids_created_meanwhile(shown, row, ids)
             run_is_left = row.action is Action.NO_OP and compare_rows.has_same_run_or_both_none(
                 known, row
             )

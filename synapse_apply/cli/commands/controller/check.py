@@ -37,7 +37,7 @@ def command(*, console: Console, file: Path, strict: bool) -> int:
     if reading.controller is not None:
         findings += list_source_faults(reading.controller)
     if strict:
-        findings = tuple(finding.with_strict_severity() for finding in findings)
+        findings = tuple(finding.with_error_in_place_of_warning() for finding in findings)
     code = Exit.ERROR if any(finding.is_error for finding in findings) else Exit.OK
     if console.as_json:
         from synapse_apply.views.json.failure import failure_document
