@@ -279,7 +279,7 @@ def test_a_target_is_wired_in_one_place() -> None:
     """Others ask a session for the part; these names make one."""
     session = "workspace/target_session.py"
     makers = {
-        "connect_backend": {session},
+        "connect_backend_or_raise_without_credentials": {session},
         "SecretResolver": {session, "workspace/state_access.py"},
         "SecretStore": {session, "operations/rekey.py"},
         "build_actor": {session},

@@ -33,7 +33,7 @@ def complete_targets(
     from synapse_apply.operations import complete
 
     invocation = _build_partial_invocation(ctx)
-    names = complete.list_target_names(invocation)
+    names = complete.list_target_names_and_embedded(invocation)
     return _build_completions_of_plain_words(
         [*names, *complete.list_labels_of_targets(invocation)], prefix
     )
@@ -46,7 +46,7 @@ def complete_addresses(
     from synapse_apply.operations import complete
 
     return _build_completions_of_plain_words(
-        complete.list_declared_addresses(_build_partial_invocation(ctx)), prefix
+        complete.list_addresses_declared_by_chosen_or_all(_build_partial_invocation(ctx)), prefix
     )
 
 
@@ -57,7 +57,7 @@ def complete_recorded_addresses(
     from synapse_apply.operations import complete
 
     return _build_completions_of_plain_words(
-        complete.list_recorded_addresses(_build_partial_invocation(ctx)), prefix
+        complete.list_addresses_of_local_states(_build_partial_invocation(ctx)), prefix
     )
 
 
@@ -70,8 +70,8 @@ def complete_addresses_or_files(
     invocation = _build_partial_invocation(ctx)
     names = sorted(
         {
-            *complete.list_declared_addresses(invocation),
-            *complete.list_recorded_addresses(invocation),
+            *complete.list_addresses_declared_by_chosen_or_all(invocation),
+            *complete.list_addresses_of_local_states(invocation),
         }
     )
     return _build_completions_of_plain_words(names, prefix) or complete_files(ctx, param, prefix)
@@ -93,7 +93,7 @@ def complete_plugins(
     from synapse_apply.operations import complete
 
     return _build_completions_of_plain_words(
-        complete.list_plugin_names(_build_partial_invocation(ctx)), prefix
+        complete.list_declared_plugin_names(_build_partial_invocation(ctx)), prefix
     )
 
 
@@ -108,8 +108,8 @@ def complete_selections(
     return _build_completions_of_plain_words(
         [
             *CATALOGUE,
-            *complete.list_declared_addresses(invocation),
-            *complete.list_labels(invocation),
+            *complete.list_addresses_declared_by_chosen_or_all(invocation),
+            *complete.list_labels_of_declared_resources(invocation),
         ],
         prefix,
     )

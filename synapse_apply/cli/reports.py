@@ -25,7 +25,7 @@ from synapse_apply.model.errors import Exit, InputError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.report import Report
-from synapse_apply.operations.protected_files import explain_protected_file_or_empty
+from synapse_apply.operations.protected_files import explain_why_not_to_overwrite_or_empty
 from synapse_apply.views.ci import annotations as remarks
 from synapse_apply.views.ci import github, gitlab
 from synapse_apply.views.ci.annotations import Annotation
@@ -47,8 +47,8 @@ from synapse_apply.views.markdown.budget import (
 from synapse_apply.views.text.drift import drift_document
 from synapse_apply.workspace.environment import (
     find_ci_checkout_folder_or_empty,
+    find_ci_repository_url_and_blob_prefix,
     find_ci_run_url_or_empty,
-    find_repository_url_and_blob_prefix,
     read_head_commit_id_or_empty,
 )
 from synapse_apply.workspace.invocation import Invocation
@@ -103,7 +103,7 @@ class Reports:
                 writable_requests.append((kind, file))
                 continue
             path = self._resolve_path(file)
-            if reason := reserved_files.get(path) or explain_protected_file_or_empty(
+            if reason := reserved_files.get(path) or explain_why_not_to_overwrite_or_empty(
                 path, self.invocation
             ):
                 misplaced_findings.append(_build_misplaced_finding(kind, file, reason))
@@ -320,7 +320,7 @@ class Reports:
 
     def _build_forge_links(self, commit: str | None = None) -> ForgeLinks:
         """How an HTML page links to files: to the forge that the pipeline runs on, if any."""
-        repository, separator = find_repository_url_and_blob_prefix(self.invocation.environ)
+        repository, separator = find_ci_repository_url_and_blob_prefix(self.invocation.environ)
         root = find_ci_checkout_folder_or_empty(self.invocation.environ)
         return ForgeLinks(
             repository,

@@ -70,7 +70,7 @@ def require_approval_without_conflicting_arguments(
                 "Give it a plan of plan(), confirm=FUNCTION, or auto_approve=True.",
             )
         )
-    if plan is not None and arguments.changes_planned_rows:
+    if plan is not None and arguments.has_options_beside_adopt:
         raise OptionConflict.from_summary(
             "What changes the rows of a plan is said to plan(), not to apply()."
         )
@@ -81,6 +81,6 @@ def wait_for_open_calls_if_requested(
 ) -> None:
     """If requested, wait until the outcomes of calls open now can be determined."""
     if is_requested:
-        from synapse_apply.operations.wait_for_outcomes import wait_for_open_calls
+        from synapse_apply.operations.wait_for_outcomes import wait_until_open_calls_can_be_settled
 
-        wait_for_open_calls(session, observer.wait)
+        wait_until_open_calls_can_be_settled(session, observer.wait)

@@ -97,11 +97,11 @@ def build_invocations_of_targets(
 ) -> tuple[Invocation, ...]:
     """An invocation for each target that `names` means, as `open_targets` has them; InputError."""
     from synapse_apply.manifests.project.target_selection import select_target_names
-    from synapse_apply.workspace.configuration import load_project_or_defaults
+    from synapse_apply.workspace.configuration import load_valid_project_or_defaults
 
     # None of them is meant by another invocation's target.
     shared = replace(invocation, target=None, project_memory=ProjectMemory())
-    chosen_names = select_target_names(load_project_or_defaults(shared), names)
+    chosen_names = select_target_names(load_valid_project_or_defaults(shared), names)
     return tuple(replace(shared, target=name) for name in chosen_names)
 
 
@@ -177,6 +177,6 @@ def open_target_at_commit(
 
 def is_saved_plan(file: Path | str) -> bool:
     """Whether a file looks like one that `OpenTarget.save_plan` wrote; False where none is."""
-    from synapse_apply.operations.saved_plan_file import is_plan_file
+    from synapse_apply.operations.saved_plan_file import has_plan_entry_or_false_if_unreadable
 
-    return is_plan_file(Path(file))
+    return has_plan_entry_or_false_if_unreadable(Path(file))

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from synapse_apply.operations.saved_plan import SaveResult
     from synapse_apply.operations.validate import ValidationResult
     from synapse_apply.operations.verify_bytes import ComparedBytes
-    from synapse_apply.workspace.inventory_rows import Inventory
+    from synapse_apply.workspace.inventory_rows import InventoryRowsByAddress
 
 
 class OpenTarget(TargetWithPermittedRows):
@@ -135,12 +135,14 @@ class OpenTarget(TargetWithPermittedRows):
 
         `name` is an address, or a name that one kind has. NameNotFound for another one.
         """
-        from synapse_apply.operations.resource_sides import read_resource_sides
-        from synapse_apply.workspace.selection import choose_address
+        from synapse_apply.operations.resource_sides import read_sides_of_known_resource
+        from synapse_apply.workspace.selection import choose_matching_or_parse_complete_address
 
         name = require_text("name", name)
         with self._connection.open_or_reuse_session() as session:
-            return read_resource_sides(session, choose_address(session, name))
+            return read_sides_of_known_resource(
+                session, choose_matching_or_parse_complete_address(session, name)
+            )
 
     def plan(
         self, *, only: Sequence[str] = (), exclude: Sequence[str] = (), prune: bool = False,
@@ -256,7 +258,7 @@ class OpenTarget(TargetWithPermittedRows):
                 may_adopt=adopt is True,
             )
             return (
-                apply_run.plan_and_apply()
+                apply_run.plan_confirm_and_apply()
                 if plan is None
                 else self._apply_plan_of_this_object(apply_run, plan)
             )
@@ -267,8 +269,10 @@ class OpenTarget(TargetWithPermittedRows):
         # Equal, not only of the same id: a copy with other rows or without its guards was never
         # planned. Planning again shows that, and it is Stale.
         if source is None or source.plan_result.plan != plan:
-            return apply_run.apply_earlier_plan(plan, None, 0.0)
-        return apply_run.apply_earlier_plan(plan, source.plan_result, source.read_at)
+            return apply_run.apply_earlier_plan_or_ask_again_if_changed(plan, None, 0.0)
+        return apply_run.apply_earlier_plan_or_ask_again_if_changed(
+            plan, source.plan_result, source.read_at
+        )
 
     def save_plan(self, plan: Plan, file: Path | str) -> SaveResult:
         """Write a plan of this object to a new file, for `apply_saved` here or elsewhere.
@@ -276,12 +280,12 @@ class OpenTarget(TargetWithPermittedRows):
         It holds no secret, and is signed where there is a state key. InputError where the file is
         there already or cannot be written, or the plan has errors.
         """
-        from synapse_apply.operations.saved_plan import save_plan
+        from synapse_apply.operations.saved_plan import save_plan_to_new_file
 
         path = self._join_path_unless_closed(file)
         options = self._plan_options.require_options_of_plan(plan)
         with self._connection.open_or_reuse_session() as session:
-            return save_plan(session, plan, options, path)
+            return save_plan_to_new_file(session, plan, options, path)
 
     def require_unused_file(self, file: Path | str) -> None:
         """InputError where `save_plan` could not make this file: to know it before planning."""
@@ -291,9 +295,9 @@ class OpenTarget(TargetWithPermittedRows):
 
     def read_saved_plan(self, file: Path | str) -> ApprovedPlans:
         """The plan that a file holds, for `apply_saved`; InputError where it holds none."""
-        from synapse_apply.operations.apply_saved import read_approved_plans
+        from synapse_apply.operations.apply_saved import read_and_unite_approved_plans
 
-        return read_approved_plans([self._join_path_unless_closed(file)], reviewed=False)
+        return read_and_unite_approved_plans([self._join_path_unless_closed(file)], reviewed=False)
 
     def find_changes_since(self, plans: ApprovedPlans) -> list[Diagnostic]:
         """Warnings of what is known here to have changed since a plan was saved.
@@ -301,23 +305,23 @@ class OpenTarget(TargetWithPermittedRows):
         Manifests, packages and the state are read, the backend is not asked. Nothing is found where
         there is no state, or the manifests of that target cannot be read here.
         """
-        from synapse_apply.operations.changes_since_plan import list_changes_since_plan
+        from synapse_apply.operations.changes_since_plan import list_warnings_of_changes_since_plan
 
         with self._connection.pin_refs_and_convert_errors():
-            return list_changes_since_plan(self._invocation, plans.united_plan)
+            return list_warnings_of_changes_since_plan(self._invocation, plans.united_plan)
 
     def read_reviewed_plans(self, files: Sequence[Path | str]) -> ApprovedPlans:
         """Plans that were reviewed, older first, for `apply_saved`: rows that equal theirs go.
 
         InputError for a file that holds no plan, Stale where they cannot be one apply.
         """
-        from synapse_apply.operations.apply_saved import read_approved_plans
+        from synapse_apply.operations.apply_saved import read_and_unite_approved_plans
 
         self._connection.require_open()
         paths = require_and_join_paths("files", files, self._invocation.directory)
         if not paths:
             raise InputError.from_summary("files names no plan", "Name at least one file.")
-        return read_approved_plans(paths, reviewed=True)
+        return read_and_unite_approved_plans(paths, reviewed=True)
 
     def apply_saved(
         self, plans: Path | str | ApprovedPlans, *, allow_unsigned: bool = False,
@@ -351,7 +355,7 @@ class OpenTarget(TargetWithPermittedRows):
         self._connection.disconnect()
         with (
             self._connection.pin_refs_and_convert_errors(),
-            apply_saved.open_approved_session(invocation, plans) as session,
+            apply_saved.open_session_for_approved_plans(invocation, plans) as session,
         ):
             observer = observer or ApplyObserver()
             wait_for_open_calls_if_requested(session, observer, is_requested=wait)
@@ -362,7 +366,7 @@ class OpenTarget(TargetWithPermittedRows):
                 observer,
                 all_or_nothing=all_or_nothing,
             )
-            return apply_saved.apply_approved_plans(
+            return apply_saved.replan_and_apply_approved_plans(
                 session, apply_run, plans, observer, allow_unsigned=allow_unsigned
             )
 
@@ -374,13 +378,15 @@ class OpenTarget(TargetWithPermittedRows):
         `unmanaged` also lists live objects that nothing declares or records. What could not be read
         is an error among `diagnostics`. Raises InputError, StateError.
         """
-        from synapse_apply.operations.drift import build_drift_options, compute_drift
+        from synapse_apply.operations.drift import build_options_that_revert_drift, compute_drift
         from synapse_apply.operations.plan import plan
         from synapse_apply.workspace.selection import select_addresses_or_none_for_all
 
         names = require_names("only", only), require_names("exclude", exclude)
         with self._connection.open_or_reuse_session(read_only=True) as session:
-            options = build_drift_options(select_addresses_or_none_for_all(session, *names))
+            options = build_options_that_revert_drift(
+                select_addresses_or_none_for_all(session, *names)
+            )
             return compute_drift(session, plan(session, options), unmanaged=unmanaged)
 
     def write_drift(self, names: Sequence[str], *, dry_run: bool = False) -> Drift:
@@ -400,7 +406,7 @@ class OpenTarget(TargetWithPermittedRows):
 
     def import_objects(
         self,
-        ids: Mapping[str, str] | Inventory | Path | str,
+        ids: Mapping[str, str] | InventoryRowsByAddress | Path | str,
         *,
         read_bytes: bool = True,
         warn: Callable[[Diagnostic], None] | None = None,
@@ -411,14 +417,17 @@ class OpenTarget(TargetWithPermittedRows):
         bytes of releases are read unless `read_bytes` is False; `warn` gets what kept them from
         being read. InputError with every finding, StateError, LockHeld.
         """
-        from synapse_apply.operations.import_ import import_objects, resolve_rows_by_address
-        from synapse_apply.workspace.inventory_rows import read_inventory_file
+        from synapse_apply.operations.import_ import (
+            record_all_live_objects_or_none,
+            resolve_names_to_rows_by_address,
+        )
+        from synapse_apply.workspace.inventory_rows import read_nonempty_inventory_file
 
         with self._connection.open_or_reuse_session() as session:
             if isinstance(ids, (Path, str)):
-                ids = read_inventory_file(self._join_path_unless_closed(ids))
-            rows = resolve_rows_by_address(session, ids)
-            return import_objects(
+                ids = read_nonempty_inventory_file(self._join_path_unless_closed(ids))
+            rows = resolve_names_to_rows_by_address(session, ids)
+            return record_all_live_objects_or_none(
                 session, rows, warn or (lambda _warning: None), reads_bytes=read_bytes
             )
 
@@ -427,22 +436,22 @@ class OpenTarget(TargetWithPermittedRows):
 
         StateError where there is no state.
         """
-        from synapse_apply.operations.history import list_past_runs
+        from synapse_apply.operations.history import list_newest_past_runs
 
         limit = require_whole_number_from_one("limit", limit)
         with self._connection.open_session_of_state_alone() as session:
-            return list_past_runs(session, limit)
+            return list_newest_past_runs(session, limit)
 
     def find_run(self, plan_id: str) -> PastRun:
         """The run of a plan with all its calls; `plan_id` may be the beginning of the id.
 
         InputError where none or several match, StateError where there is no state.
         """
-        from synapse_apply.operations.history import require_past_run
+        from synapse_apply.operations.history import require_single_past_run_by_id_prefix
 
         plan_id = require_text("plan_id", plan_id)
         with self._connection.open_session_of_state_alone() as session:
-            return require_past_run(session, plan_id)
+            return require_single_past_run_by_id_prefix(session, plan_id)
 
     def verify(
         self,
@@ -471,11 +480,11 @@ class OpenTarget(TargetWithPermittedRows):
         Runs nothing and sends nothing. Raises InputError, StateError, LockHeld.
         """
         from synapse_apply.operations.verify import select_named_releases_or_empty_without_names
-        from synapse_apply.operations.verify_bytes import compare_published_bytes
+        from synapse_apply.operations.verify_bytes import compare_and_record_published_bytes
 
         releases = require_names("releases", releases)
         with self._connection.open_or_reuse_session() as session:
-            return compare_published_bytes(
+            return compare_and_record_published_bytes(
                 session, select_named_releases_or_empty_without_names(session, releases)
             )
 

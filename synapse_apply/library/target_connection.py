@@ -76,9 +76,11 @@ class TargetConnection:
         """
         with self.pin_refs_and_convert_errors():
             if self._live_backend is None:
-                from synapse_apply.live.live_backend import open_live_backend
+                from synapse_apply.live.live_backend import (
+                    open_live_backend_masking_project_secrets,
+                )
 
-                new_backend = open_live_backend(self.invocation)
+                new_backend = open_live_backend_masking_project_secrets(self.invocation)
                 self._live_backend = self._closing.enter_context(new_backend)
             self._live_backend.reread_state_at_next_use()
             yield self._live_backend

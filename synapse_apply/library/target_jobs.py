@@ -53,7 +53,7 @@ class TargetJobs:
         UTC. InputError where there is no such plugin, as far as the backend can tell, and where it
         cannot list jobs by it.
         """
-        from synapse_apply.operations.jobs import JobFilter, iter_jobs
+        from synapse_apply.operations.jobs import JobFilter, iter_distinct_jobs_matching_filter
 
         job_filter = JobFilter(
             status, require_text("plugin", plugin), created_after, require_text("user", user)
@@ -61,7 +61,7 @@ class TargetJobs:
         if limit is not None:
             require_whole_number_from_one("limit", limit)
         with self._connection.open_or_reuse_live_backend() as live_backend:
-            jobs = iter_jobs(live_backend, job_filter)
+            jobs = iter_distinct_jobs_matching_filter(live_backend, job_filter)
         return islice(self._iter_with_converted_errors(jobs), limit)
 
     def find_running_jobs_or_none(self, plan: Plan) -> RunningJobs | None:
@@ -70,10 +70,10 @@ class TargetJobs:
         One request, which is not repeated: where the backend does not answer with its jobs, the
         result has a phrase why. Needs what `plan` needs.
         """
-        from synapse_apply.operations.running_jobs import list_running_jobs_or_none
+        from synapse_apply.operations.running_jobs import read_running_jobs_or_none_if_nothing_live
 
         with self._connection.open_or_reuse_session(read_only=True) as session:
-            return list_running_jobs_or_none(session, plan)
+            return read_running_jobs_or_none_if_nothing_live(session, plan)
 
     def _iter_with_converted_errors(self, jobs: Iterator[Job]) -> Iterator[Job]:
         """The same jobs; each page is read as by a method of its own."""
@@ -90,7 +90,7 @@ class TargetJobs:
         `expand` asks for more of it: `logs`, `metrics`, `result`.
         """
         from synapse_apply.model.job import EXPANDABLE_FIELDS
-        from synapse_apply.operations.jobs import read_job
+        from synapse_apply.operations.jobs import require_job
 
         job_id, fields = require_text("job_id", job_id), require_names("expand", expand)
         for field in fields:
@@ -100,7 +100,7 @@ class TargetJobs:
                     f"{field!r} is none of {', '.join(EXPANDABLE_FIELDS)}.",
                 )
         with self._connection.open_or_reuse_live_backend() as live_backend:
-            return read_job(live_backend, job_id, fields)
+            return require_job(live_backend, job_id, fields)
 
     def show_log(
         self,
@@ -141,7 +141,7 @@ class TargetJobs:
         from synapse_apply.operations.jobs import (
             FollowSettings,
             build_log_listener,
-            follow_job_log_until_end,
+            follow_job_log_until_end_or_timeout,
         )
 
         job_id = require_text("job_id", job_id)
@@ -151,7 +151,9 @@ class TargetJobs:
         )
         listener = build_log_listener(on_line, on_job, on_note)
         with self._connection.open_or_reuse_live_backend() as live_backend:
-            return follow_job_log_until_end(live_backend, job_id, settings, listener, tail)
+            return follow_job_log_until_end_or_timeout(
+                live_backend, job_id, settings, listener, tail
+            )
 
     def update_job(
         self,
@@ -168,7 +170,7 @@ class TargetJobs:
         It starts and stops nothing. What is None stays as it is; `progress` is in percent.
         InputError for what the server refuses, OutcomeUnknown where its answer was lost.
         """
-        from synapse_apply.operations.jobs import JobReport, update_job
+        from synapse_apply.operations.jobs import JobReport, update_job_once_and_audit
 
         job_id = require_text("job_id", job_id)
         job_report = JobReport(status, progress, result, metadata)
@@ -177,7 +179,7 @@ class TargetJobs:
                 "Nothing is reported on the job", "status, progress, result and metadata are None."
             )
         with self._connection.open_or_reuse_live_backend() as live_backend:
-            job, warning = update_job(live_backend, job_id, job_report)
+            job, warning = update_job_once_and_audit(live_backend, job_id, job_report)
         _pass_warning_if_both_are_given(warning, warn)
         return job
 
@@ -194,14 +196,14 @@ class TargetJobs:
         InputError without such a job and for what the server refuses, OutcomeUnknown where its
         answer was lost.
         """
-        from synapse_apply.operations.stop_job import require_stoppable_job, stop_job
+        from synapse_apply.operations.stop_job import require_stoppable_job, stop_job_once_and_audit
 
         job_id = require_text("job_id", job_id)
         with self._connection.open_or_reuse_live_backend() as live_backend:
             job = require_stoppable_job(live_backend, job_id)
             if confirm is not None and not confirm(job):
                 raise NotApproved.from_summary(f"Job {job.id} was not stopped", "confirm said no.")
-            job, warning = stop_job(live_backend, job)
+            job, warning = stop_job_once_and_audit(live_backend, job)
         _pass_warning_if_both_are_given(warning, warn)
         return job
 
@@ -257,13 +259,13 @@ class TargetJobs:
 
         Asks every `interval` seconds, for at most `timeout` seconds; returns the run as it is then.
         """
-        from synapse_apply.operations.run import poll_run_result
+        from synapse_apply.operations.run import poll_run_result_until_timeout
 
         interval = require_positive_seconds("interval", interval)
         if timeout is not None:
             timeout = require_positive_seconds("timeout", timeout)
         with self._connection.open_or_reuse_live_backend() as live_backend:
-            return poll_run_result(live_backend, started_run, interval, timeout)
+            return poll_run_result_until_timeout(live_backend, started_run, interval, timeout)
 
 
 def _pass_warning_if_both_are_given(

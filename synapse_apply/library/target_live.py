@@ -37,38 +37,44 @@ class TargetLive:
 
         Raises nothing for a backend that cannot be asked: the result says why.
         """
-        from synapse_apply.operations.checks.offered_operations import read_backend_offer
+        from synapse_apply.operations.checks.offered_operations import (
+            read_backend_offer_or_unasked_reason,
+        )
 
         with self._connection.pin_refs_and_convert_errors():
-            return read_backend_offer(self._connection.invocation)
+            return read_backend_offer_or_unasked_reason(self._connection.invocation)
 
     def list_objects(self, kind: str) -> list[LiveObject]:
         """Every object of a kind that the token may see; InputError where the API has no list.
 
         Objects of a list may lack fields that `find_object` reads.
         """
-        from synapse_apply.operations.get_objects import list_objects
+        from synapse_apply.operations.get_objects import list_all_objects_or_raise_if_unlistable
 
         with self._connection.open_or_reuse_live_backend() as live_backend:
-            return list_objects(live_backend, _require_known_kind(live_backend, kind))
+            return list_all_objects_or_raise_if_unlistable(
+                live_backend, _require_known_kind(live_backend, kind)
+            )
 
     def find_object(self, kind: str, name: str) -> LiveObject:
         """The object of a name: an id (`123`, `id=123`), a recorded name, a code or a name there.
 
         Of a release CODE@VERSION. InputError where there is none, or there are several.
         """
-        from synapse_apply.operations.get_objects import require_object
+        from synapse_apply.operations.get_objects import require_object_by_id_or_name
 
         name = require_text("name", name)
         with self._connection.open_or_reuse_live_backend() as live_backend:
-            return require_object(live_backend, _require_known_kind(live_backend, kind), name)
+            return require_object_by_id_or_name(
+                live_backend, _require_known_kind(live_backend, kind), name
+            )
 
     def find_plugin_of_release(self, release: LiveObject) -> LiveObject | None:
         """The plugin that a release belongs to; None where the release names none."""
-        from synapse_apply.operations.get_objects import read_owner_or_none
+        from synapse_apply.operations.get_objects import read_owner_or_none_if_unnamed
 
         with self._connection.open_or_reuse_live_backend() as live_backend:
-            return read_owner_or_none(live_backend, "release", release)
+            return read_owner_or_none_if_unnamed(live_backend, "release", release)
 
     def list_releases(self, plugin: str) -> list[LiveObject]:
         """The releases of a plugin, the newest version first; what has no version order is last.
@@ -76,11 +82,11 @@ class TargetLive:
         `plugin` is a code, a recorded name, or `id=123`. InputError where there is no such plugin,
         as far as the backend can tell; where it cannot, nothing is listed.
         """
-        from synapse_apply.operations.get_objects import list_releases
+        from synapse_apply.operations.get_objects import list_releases_of_plugin_newest_first
 
         plugin = require_text("plugin", plugin)
         with self._connection.open_or_reuse_live_backend() as live_backend:
-            return list_releases(live_backend, plugin)
+            return list_releases_of_plugin_newest_first(live_backend, plugin)
 
     def export_manifests(
         self,
@@ -106,18 +112,21 @@ class TargetLive:
         with nothing written, for a file that is there with other content, unless `force`.
         """
         from synapse_apply.live.discovery import GatherQuery
-        from synapse_apply.operations.export import export_to_folder, require_writable_inventory
+        from synapse_apply.operations.export import (
+            choose_unprotected_inventory_path_or_raise,
+            export_live_objects_to_folder,
+        )
 
         invocation = self._connection.invocation
         folder_path = require_and_join_path("folder", folder, invocation.directory)
-        inventory_path = require_writable_inventory(
+        inventory_path = choose_unprotected_inventory_path_or_raise(
             invocation,
             folder_path,
             None
             if inventory is None
             else require_and_join_path("inventory", inventory, invocation.directory),
         )
-        query = GatherQuery.from_ids(
+        query = GatherQuery.from_ids_and_ranges_with_valid_members(
             ids or {},
             codes=require_names("codes", codes),
             from_jobs=from_jobs,
@@ -127,7 +136,7 @@ class TargetLive:
         with self._connection.open_or_reuse_live_backend() as live_backend:
             for kind in (*kinds, *query.ids):
                 _require_known_kind(live_backend, kind)
-            return export_to_folder(
+            return export_live_objects_to_folder(
                 live_backend, query, folder_path, inventory_path,
                 only=kinds, unmanaged=unmanaged, force=force,
             )  # fmt: skip
@@ -140,12 +149,14 @@ class TargetLive:
         `names` are agents of the project file, all of the target by default; `token_variables` are
         environment variables with the tokens of others. InputError for a name that there is not.
         """
-        from synapse_apply.operations.agents import check_agents
+        from synapse_apply.operations.agents import check_health_of_target_or_variable_agents
 
         names = require_names("names", names)
         variables = require_names("token_variables", token_variables)
         with self._connection.pin_refs_and_convert_errors():
-            return check_agents(self._connection.invocation, names, variables)
+            return check_health_of_target_or_variable_agents(
+                self._connection.invocation, names, variables
+            )
 
 
 def _require_known_kind(live_backend: LiveBackend, kind: str) -> str:

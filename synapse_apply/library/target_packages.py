@@ -36,35 +36,35 @@ class TargetPackages:
 
         InputError where there is none. Its files are not read yet.
         """
-        from synapse_apply.operations.package import resolve_package_query
+        from synapse_apply.operations.package import resolve_path_or_release_to_package_query
 
         name, ref = require_text("name", name), require_text("ref", ref)
         with self._connection.pin_refs_and_convert_errors():
-            return resolve_package_query(self._connection.invocation, name, ref)
+            return resolve_path_or_release_to_package_query(self._connection.invocation, name, ref)
 
     def check_package(self, package: str | PackageQuery) -> tuple[Diagnostic, ...]:
         """All that the platform would refuse or ignore, and what prevents building the package."""
-        from synapse_apply.operations.package import check_package
+        from synapse_apply.operations.package import list_package_problems
 
         package = self._find_package_if_name(package)
         with self._connection.pin_refs_and_convert_errors():
-            return check_package(package, strict=self._connection.invocation.strict)
+            return list_package_problems(package, strict=self._connection.invocation.strict)
 
     def read_package(self, package: str | PackageQuery) -> PackageInside:
         """The digest of a package, and the size and digest of each file; InputError."""
-        from synapse_apply.operations.package import read_package
+        from synapse_apply.operations.package import read_and_hash_package_or_raise
 
         package = self._find_package_if_name(package)
         with self._connection.pin_refs_and_convert_errors():
-            return read_package(package)
+            return read_and_hash_package_or_raise(package)
 
     def list_contents(self, package: str | PackageQuery) -> PackageListing:
         """What goes into a package, and what is left out by which rule; nothing is hashed."""
-        from synapse_apply.operations.package import list_package_contents
+        from synapse_apply.operations.package import list_included_and_excluded_package_files
 
         package = self._find_package_if_name(package)
         with self._connection.pin_refs_and_convert_errors():
-            return list_package_contents(package)
+            return list_included_and_excluded_package_files(package)
 
     def write_zip(self, package: str | PackageQuery, file: Path | str | None = None) -> WrittenZip:
         """Write the zip that a release uploads; the same files give the same bytes.
@@ -89,11 +89,11 @@ class TargetPackages:
         Where it is not published yet, from the newest release of its plugin that is; `against`
         names another one, by address or version. InputError where the state knows no bytes.
         """
-        from synapse_apply.operations.package import compare_with_published
+        from synapse_apply.operations.package import compare_with_recorded_package
 
         release, against = require_text("release", release), require_text("against", against)
         with self._connection.pin_refs_and_convert_errors():
-            return compare_with_published(self._connection.invocation, release, against)
+            return compare_with_recorded_package(self._connection.invocation, release, against)
 
     def bump_version(
         self,
@@ -110,15 +110,15 @@ class TargetPackages:
         two. Looks at every target, unless one was named. `write=False` only returns the edits.
         InputError, with nothing written, where it cannot be edited.
         """
-        from synapse_apply.operations.bump import BumpRequest, bump_version
+        from synapse_apply.operations.bump import BumpRequest, bump_version_of_only_release
 
         request = BumpRequest(
             require_text("plugin", plugin), require_text("part", part),
             require_text("exact_version", exact_version), changelog,
         )  # fmt: skip
-        request.require_part_or_exact_version()
+        request.require_either_part_or_exact_version()
         with self._connection.pin_refs_and_convert_errors():
-            return bump_version(self._connection.invocation, request, write=write)
+            return bump_version_of_only_release(self._connection.invocation, request, write=write)
 
     def _find_package_if_name(self, package: str | PackageQuery) -> PackageQuery:
         return self.find_package(package) if isinstance(package, str) else package

@@ -74,7 +74,10 @@ class TargetWithPermittedRows:
         """
         from synapse_apply.operations.apply import ApplyRun
         from synapse_apply.operations.apply_observer import ApplyObserver
-        from synapse_apply.operations.apply_permitted import RunIdentity, apply_permitted_rows
+        from synapse_apply.operations.apply_permitted import (
+            RunIdentity,
+            plan_and_apply_permitted_rows,
+        )
         from synapse_apply.operations.plan_arguments import PlanArguments
 
         arguments = PlanArguments(
@@ -89,4 +92,6 @@ class TargetWithPermittedRows:
         observer = observer or ApplyObserver()
         with self._connection.open_or_reuse_session() as session:
             apply_run = ApplyRun(session, arguments.build_plan_options(session), observer)
-            return apply_permitted_rows(session, apply_run, observer, choose, identity, permit)
+            return plan_and_apply_permitted_rows(
+                session, apply_run, observer, choose, identity, permit
+            )

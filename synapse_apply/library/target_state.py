@@ -52,10 +52,10 @@ class TargetState:
 
     def read_with_open_calls(self) -> tuple[State, OpenCalls]:
         """The same, and how each call of unknown outcome can be settled."""
-        from synapse_apply.operations.settle import read_state_and_open_calls
+        from synapse_apply.operations.settle import read_state_and_advice_on_open_calls
 
         with self._connection.open_session_of_state_alone() as session:
-            return read_state_and_open_calls(session)
+            return read_state_and_advice_on_open_calls(session)
 
     def find_record(self, name: str) -> Record:
         """The record of one resource; StateError without one, InputError where several match."""
@@ -66,10 +66,10 @@ class TargetState:
 
     def list_inventory(self) -> list[dict[str, object]]:
         """Address, id, version and digest of every record, as `state inventory` prints them."""
-        from synapse_apply.operations.state import build_inventory_rows
+        from synapse_apply.operations.state import build_inventory_rows_of_records
 
         with self._connection.open_session_of_state_alone() as session:
-            return build_inventory_rows(session)
+            return build_inventory_rows_of_records(session)
 
     def format_inventory(self) -> str:
         """The same as YAML, which `import_objects` reads from a file."""
@@ -88,12 +88,15 @@ class TargetState:
     def forget(self, names: Sequence[str]) -> list[Address]:
         """Remove records; the live objects stay. Returns the addresses that were removed."""
         from synapse_apply.operations.state import remove_records_keeping_objects
-        from synapse_apply.workspace.selection import build_state_selectable, choose_addresses
+        from synapse_apply.workspace.selection import (
+            build_state_selectable,
+            choose_addresses_with_wildcards,
+        )
 
         names = require_names("names", names)
         with self._connection.open_session_of_state_alone() as session:
             selectable = build_state_selectable(session.store.read_state())
-            addresses = choose_addresses(selectable, names)
+            addresses = choose_addresses_with_wildcards(selectable, names)
             remove_records_keeping_objects(session, addresses)
         return addresses
 
@@ -118,22 +121,26 @@ class TargetState:
         InputError where it is not declared, StateError where it is not recorded, not live, or was
         written meanwhile.
         """
-        from synapse_apply.operations.accept_difference import accept_differences
-        from synapse_apply.workspace.selection import choose_address
+        from synapse_apply.operations.accept_difference import (
+            plan_and_accept_differences_if_confirmed,
+        )
+        from synapse_apply.workspace.selection import choose_matching_or_parse_complete_address
 
         name = require_text("name", name)
         with self._connection.open_or_reuse_session() as session:
-            return accept_differences(session, choose_address(session, name), confirm)
+            return plan_and_accept_differences_if_confirmed(
+                session, choose_matching_or_parse_complete_address(session, name), confirm
+            )
 
     def undo_accept(self, name: str) -> tuple[Address, Acceptance]:
         """Show the differences of an accepted resource in plans again; returns what was undone.
 
         StateError where nothing of it is accepted.
         """
-        from synapse_apply.operations.accept_difference import undo_acceptance_in_state
+        from synapse_apply.operations.accept_difference import require_and_undo_acceptance_in_state
 
         with self._open_state_and_choose_address(name) as (session, address):
-            return address, undo_acceptance_in_state(session, address)
+            return address, require_and_undo_acceptance_in_state(session, address)
 
     def settle(
         self,
@@ -147,29 +154,29 @@ class TargetState:
         arrive: `wait` gets the seconds until then and the calls, and lets the time pass; without it
         such a call stays open. InputError where a name has no call open.
         """
-        from synapse_apply.operations.settle import settle_open_calls
+        from synapse_apply.operations.settle import look_up_and_settle_named_calls
 
         names = require_names("names", names)
         with self._connection.open_or_reuse_session() as session:
-            return settle_open_calls(session, names, wait)
+            return look_up_and_settle_named_calls(session, names, wait)
 
     def settle_as_not_done(self, name: str) -> Intent:
         """Close an open call as not done: you looked. StateError where none is open."""
-        from synapse_apply.operations.state import settle_as_not_done
+        from synapse_apply.operations.state import close_open_call_as_not_done
 
         with self._open_state_and_choose_address(name) as (session, address):
-            return settle_as_not_done(session, address, moment=session.clock.utc_now())
+            return close_open_call_as_not_done(session, address, moment=session.clock.utc_now())
 
     def settle_with_job(self, name: str, job_id: str) -> Intent:
         """Close an open run with the job that it started, which the next apply follows.
 
         StateError where no run of it is open, or the job is another run's.
         """
-        from synapse_apply.operations.state import settle_with_job
+        from synapse_apply.operations.state import close_open_run_with_job
 
         job_id = require_text("job_id", job_id)
         with self._open_state_and_choose_address(name) as (session, address):
-            return settle_with_job(session, address, job_id, moment=session.clock.utc_now())
+            return close_open_run_with_job(session, address, job_id, moment=session.clock.utc_now())
 
     def record_calls(
         self, file: Path | str, *, confirm: Callable[[JournalContent], bool] | None = None
@@ -180,11 +187,11 @@ class TargetState:
         says, returns True. InputError for a file that was changed or is of another state,
         StateError where it contradicts the state; the file stays then.
         """
-        from synapse_apply.operations.record_calls import read_and_record_journal
+        from synapse_apply.operations.record_calls import read_and_record_journal_if_confirmed
 
         path = require_and_join_path("file", file, self._connection.invocation.directory)
         with self._connection.open_session_of_state_alone() as session:
-            return read_and_record_journal(session, path, confirm)
+            return read_and_record_journal_if_confirmed(session, path, confirm)
 
     def restore(
         self, file: Path | str, *, confirm: Callable[[StateExchange], bool] | None = None
@@ -194,11 +201,11 @@ class TargetState:
         `confirm` gets the two states, where there is one to replace. StateError, with nothing
         replaced, for no backup, one of another backend, or another lineage than the pinned one.
         """
-        from synapse_apply.operations.restore import prepare_and_restore
+        from synapse_apply.operations.restore import restore_backup_if_confirmed
 
         path = require_and_join_path("file", file, self._connection.invocation.directory)
         with self._connection.open_session_of_state_alone() as session:
-            return prepare_and_restore(session, path, confirm)
+            return restore_backup_if_confirmed(session, path, confirm)
 
     def create(self, *, lineage: str = "", key_file: Path | str | None = None) -> CreatedState:
         """Create an empty state, which knows no object that exists; sends nothing.
@@ -207,8 +214,8 @@ class TargetState:
         one is made in `key_file`. `lineage` is needed where the project file pins one, or where a
         state was here before. StateError where there is a state, InputError without a key.
         """
-        from synapse_apply.operations.create_state import create_state
-        from synapse_apply.operations.state import build_current_identity
+        from synapse_apply.operations.create_state import create_empty_state_and_key
+        from synapse_apply.operations.state import build_current_state_identity
 
         folder = self._connection.invocation.directory
         path = require_and_join_path("key_file", key_file, folder) if key_file is not None else None
@@ -216,7 +223,9 @@ class TargetState:
         # A session that is open already knows of no state and no key.
         self._connection.disconnect()
         with self._connection.open_session_of_state_alone() as session:
-            return create_state(session, build_current_identity(session), lineage, path)
+            return create_empty_state_and_key(
+                session, build_current_state_identity(session), lineage, path
+            )
 
     def rekey(self, *, confirm: Callable[[], bool] | None = None) -> RekeyResult:
         """Digest and sign what is recorded under another state key; sends nothing to the backend.
@@ -237,21 +246,21 @@ class TargetState:
         nothing would it is not asked. A new project id is written into the project file.
         """
         from synapse_apply.operations.rebind import rebind_if_confirmed
-        from synapse_apply.operations.state import build_current_identity
+        from synapse_apply.operations.state import build_current_state_identity
 
         self._connection.disconnect()
         with self._connection.open_session_of_state_alone() as session:
-            return rebind_if_confirmed(session, build_current_identity(session), confirm)
+            return rebind_if_confirmed(session, build_current_state_identity(session), confirm)
 
     def copy_to(self, url: str | SecretRef) -> State:
         """Copy the whole state to another store, and compare the two; returns the copy.
 
         The state that it came from stays. StateError where there is a state already.
         """
-        from synapse_apply.operations.state import copy_state_to_url
+        from synapse_apply.operations.state import copy_state_to_empty_store_at_url
 
         with self._connection.open_session_of_state_alone() as session:
-            return copy_state_to_url(session, url)
+            return copy_state_to_empty_store_at_url(session, url)
 
     def list_steps_after_copy(self, url: str | SecretRef) -> list[str]:
         """What is to be done with the key and the project of a copy, as sentences.
@@ -275,9 +284,12 @@ class TargetState:
     @contextmanager
     def _open_state_and_choose_address(self, name: str) -> Iterator[tuple[TargetSession, Address]]:
         """A session of the state, and the address of what it records under a name; InputError."""
-        from synapse_apply.workspace.selection import build_state_selectable, choose_address
+        from synapse_apply.workspace.selection import (
+            build_state_selectable,
+            choose_matching_or_parse_complete_address,
+        )
 
         name = require_text("name", name)
         with self._connection.open_session_of_state_alone() as session:
             selectable = build_state_selectable(session.store.read_state())
-            yield session, choose_address(selectable, name)
+            yield session, choose_matching_or_parse_complete_address(selectable, name)

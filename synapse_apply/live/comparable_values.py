@@ -30,7 +30,7 @@ from synapse_apply.workspace.target_session import TargetSession
 NO_STATE_KEY_REASON = "there is no state key"
 
 
-def build_declared_fields(
+def build_declared_fields_with_ids_and_macs(
     desired: Desired,
     lookup_results: Mapping[Address, LookupResult],
     salt: str,
@@ -87,7 +87,7 @@ def build_fields_as_recorded_when_live_agrees(
 
 
 @pause_gc()
-def build_resource_states(
+def build_known_resource_states(
     session: TargetSession,
     live_reader: LiveReader,
     desired: Mapping[Address, Desired],
@@ -114,7 +114,7 @@ def build_resource_states(
         salt = recorded_salt or session.new_salt()
         lasting_salt = "" if recorded_salt else f"row1 {lineage} {address}"
         declared_fields = (
-            build_declared_fields(
+            build_declared_fields_with_ids_and_macs(
                 declared_resource, live_reader.lookup_results, salt, secrets, lasting_salt
             )
             if declared_resource

@@ -54,7 +54,7 @@ class GatherQuery:
     members: str = NEWEST_MEMBERS
 
     @classmethod
-    def from_ids(
+    def from_ids_and_ranges_with_valid_members(
         cls,
         ids: Mapping[str, Iterable[str | range]],
         *,
@@ -73,13 +73,16 @@ class GatherQuery:
             )
         return cls(
             codes,
-            {kind: tuple(_iter_named_objects(kind_ids)) for kind, kind_ids in ids.items()},
+            {
+                kind: tuple(_iter_required_ids_and_optional_range_ids(kind_ids))
+                for kind, kind_ids in ids.items()
+            },
             from_jobs,
             members,
         )
 
 
-def _iter_named_objects(ids: Iterable[str | range]) -> Iterator[NamedObject]:
+def _iter_required_ids_and_optional_range_ids(ids: Iterable[str | range]) -> Iterator[NamedObject]:
     for id_or_range in ids:
         if isinstance(id_or_range, range):
             yield from (NamedObject(str(number), is_required=False) for number in id_or_range)
@@ -100,12 +103,12 @@ class MissedObject:
     is_failure: bool = True
 
 
-def get_owner_kind_prefix(kind: ResourceType) -> str:
+def get_owner_prefix_of_series_kind(kind: ResourceType) -> str:
     """The prefix of the kind that owns the series of this kind."""
     return kind.rules[kind.series_field].references
 
 
-def describe_object(observed: Observed) -> str:
+def format_code_or_name_with_id(observed: Observed) -> str:
     """A live object's code or name with its id, for messages."""
     name = observed.spec.get("code") or observed.spec.get("name")
     return (
@@ -113,7 +116,7 @@ def describe_object(observed: Observed) -> str:
     )
 
 
-def build_id_sort_key(observed: Observed) -> tuple[int, str]:
+def build_numeric_id_sort_key(observed: Observed) -> tuple[int, str]:
     """Sorts ids by number; ids that are not numbers come first, by text."""
     return (int(observed.remote_id) if observed.remote_id.isdecimal() else 0, observed.remote_id)
 
@@ -121,7 +124,8 @@ def build_id_sort_key(observed: Observed) -> tuple[int, str]:
 class ObjectGatherer:
     """Reads the selected objects of a backend, once.
 
-    `list_objects` returns the objects of a kind; `missed_objects` are those that could not be read.
+    `list_gathered_objects_sorted_by_id` returns the objects of a kind; `missed_objects` are those
+    that could not be read.
     """
 
     def __init__(self, live_backend: LiveBackend, query: GatherQuery, pool: Executor) -> None:
@@ -131,55 +135,59 @@ class ObjectGatherer:
         self._objects: dict[str, dict[str, Observed]] = defaultdict(dict)
         self.missed_objects: list[MissedObject] = []
 
-    def list_objects(self, prefix: str) -> list[Observed]:
+    def list_gathered_objects_sorted_by_id(self, prefix: str) -> list[Observed]:
         """The gathered objects of a kind, sorted by id."""
-        return sorted(self._objects[prefix].values(), key=build_id_sort_key)
+        return sorted(self._objects[prefix].values(), key=build_numeric_id_sort_key)
 
     def get_gathered_objects_by_id(self, prefix: str) -> Mapping[str, Observed]:
         """The gathered objects of a kind, by id."""
         return self._objects[prefix]
 
-    def gather_selected_objects_and_owners(self) -> None:
+    def gather_selected_or_all_and_record_missed(self) -> None:
         """Read all selected objects. RemoteError where a list cannot be read."""
         kinds = sorted(self._live_backend.catalogue.values(), key=lambda kind: kind.rank)
         ids_by_kind = {prefix: list(ids) for prefix, ids in self._query.ids.items()}
         # Named members first: they tell which owners have to be read as well.
         for kind in (kind for kind in kinds if kind.series_field and kind.prefix in ids_by_kind):
-            self._read_and_store_by_ids(kind, ids_by_kind[kind.prefix])
+            self._store_by_ids_and_record_missing_required(kind, ids_by_kind[kind.prefix])
             owners = {
                 str(observed.spec.get(kind.series_field, ""))
-                for observed in self.list_objects(kind.prefix)
+                for observed in self.list_gathered_objects_sorted_by_id(kind.prefix)
             }
-            ids_by_kind.setdefault(get_owner_kind_prefix(kind), []).extend(
+            ids_by_kind.setdefault(get_owner_prefix_of_series_kind(kind), []).extend(
                 map(NamedObject, sorted(owners - {""}))
             )
         for kind in kinds:
             if not kind.series_field:
-                self._gather_selected_or_listed_objects(kind, ids_by_kind.get(kind.prefix))
+                self._gather_selected_or_all_listed_or_record_missed(
+                    kind, ids_by_kind.get(kind.prefix)
+                )
             elif (
                 self._query.members != NO_MEMBERS
                 and not self._selects_owners_only_for_their_members(kind)
             ):
-                self._gather_selected_members_of_owners(kind)
+                self._gather_all_or_newest_members_of_owners(kind)
 
     def _selects_owners_only_for_their_members(self, kind: ResourceType) -> bool:
         """Whether members were named by id, so that owners are read only because of them."""
         query = self._query
-        selects_owners = query.codes or query.from_jobs or get_owner_kind_prefix(kind) in query.ids
+        selects_owners = (
+            query.codes or query.from_jobs or get_owner_prefix_of_series_kind(kind) in query.ids
+        )
         return kind.prefix in query.ids and not selects_owners
 
-    def _gather_selected_or_listed_objects(
+    def _gather_selected_or_all_listed_or_record_missed(
         self, kind: ResourceType, named_objects: Sequence[NamedObject] | None
     ) -> None:
         """Read a kind's objects: those selected by id, job or code, else all that are listed."""
         binding = self._live_backend.select_binding(kind.prefix)
-        selects_by_code = self._query.codes and _has_code_lookup(binding)
+        selects_by_code = self._query.codes and _may_support_lookup_by_code(binding)
         selects_by_jobs = self._query.from_jobs and binding.iter_ids_named_by_jobs is not None
         if named_objects is not None:
-            self._read_and_store_by_ids(kind, named_objects)
+            self._store_by_ids_and_record_missing_required(kind, named_objects)
         if selects_by_jobs and binding.iter_ids_named_by_jobs is not None:
             plugin_ids = sorted(set(binding.iter_ids_named_by_jobs(self._live_backend.api)))
-            self._read_and_store_by_ids(
+            self._store_by_ids_and_record_missing_required(
                 # Of a job's plugin nobody said that it must be there: it may be deleted, or
                 # another's.
                 kind,
@@ -191,7 +199,7 @@ class ObjectGatherer:
             return
         raw_objects = list_objects_or_none_if_unsupported(self._live_backend.api, binding)
         if raw_objects is not None:
-            self._store_or_read_listed_objects(kind, binding, raw_objects)
+            self._store_listed_objects_read_in_full(kind, binding, raw_objects)
         else:
             option_hint = f"--codes FILE, --ids {kind.prefix}=1-400 or --from-jobs"
             reason = f"this backend was asked and lists none of them; say which by {option_hint}"
@@ -202,7 +210,7 @@ class ObjectGatherer:
     def _gather_or_record_missed_by_code(self, kind: ResourceType, binding: ApiBinding) -> None:
         raw_objects = list_objects_or_none_if_unsupported(self._live_backend.api, binding)
 
-        def find_raw_objects(code: str) -> Sequence[ServerObject]:
+        def find_listed_or_searched_by_code(code: str) -> Sequence[ServerObject]:
             key = f"code={code}"
             if raw_objects is not None:
                 return [raw for raw in raw_objects if key in binding.list_natural_keys(raw)]
@@ -215,9 +223,9 @@ class ObjectGatherer:
         # Each once, in the order in which they were given.
         codes = list(dict.fromkeys(self._query.codes))
         for code, raws in self._fetch_all_or_record_missed(
-            kind, find_raw_objects, codes, lambda code: f" {code}"
+            kind, find_listed_or_searched_by_code, codes, lambda code: f" {code}"
         ):
-            self._store_or_read_listed_objects(kind, binding, raws)
+            self._store_listed_objects_read_in_full(kind, binding, raws)
             if not raws:
                 reason = "there is none of this code"
                 alternative = ", or it has no release, and only --ids can find it"
@@ -225,11 +233,13 @@ class ObjectGatherer:
                     kind, f" {code}", reason + (alternative if raw_objects is None else "")
                 )
 
-    def _gather_selected_members_of_owners(self, kind: ResourceType) -> None:
+    def _gather_all_or_newest_members_of_owners(self, kind: ResourceType) -> None:
         binding = self._live_backend.select_binding(kind.prefix)
         owners = {
             owner_object.remote_id: owner_object
-            for owner_object in self.list_objects(get_owner_kind_prefix(kind))
+            for owner_object in self.list_gathered_objects_sorted_by_id(
+                get_owner_prefix_of_series_kind(kind)
+            )
         }
         raw_objects = (
             list_objects_or_none_if_unsupported(self._live_backend.api, binding)
@@ -240,15 +250,17 @@ class ObjectGatherer:
         if raw_objects is not None:
             groups: dict[str, list[ServerObject]] = defaultdict(list)
             for raw in raw_objects:
-                owner = binding.decode(raw, self._live_backend.marks).spec.get(kind.series_field)
+                owner = binding.decode(
+                    raw, self._live_backend.marks_hiding_free_form_if_state_unreadable
+                ).spec.get(kind.series_field)
                 groups[str(owner)].append(raw)
             for owner in owners:
-                self._store_or_read_listed_objects(
+                self._store_listed_objects_read_in_full(
                     kind, binding, self._select_all_or_newest_member(kind, groups[owner])
                 )
             return
 
-        def list_owner_members(owner: Observed) -> Sequence[ServerObject] | None:
+        def list_members_or_none_if_unlistable(owner: Observed) -> Sequence[ServerObject] | None:
             return (
                 binding.list_members_or_none(self._live_backend.api, owner)
                 if binding.list_members_or_none
@@ -257,13 +269,16 @@ class ObjectGatherer:
 
         chosen_members: list[ServerObject] = []
         for owner_object, raws in self._fetch_all_or_record_missed(
-            kind, list_owner_members, list(owners.values()), _format_plural_ending_with_owner
+            kind,
+            list_members_or_none_if_unlistable,
+            list(owners.values()),
+            _format_plural_ending_with_owner,
         ):
             if raws is None:
                 reason = "its code is none that they can be listed by; --ids can name them"
                 self._record_missed(kind, _format_plural_ending_with_owner(owner_object), reason)
             chosen_members += self._select_all_or_newest_member(kind, raws or ())
-        self._store_or_read_listed_objects(kind, binding, chosen_members)
+        self._store_listed_objects_read_in_full(kind, binding, chosen_members)
 
     def _select_all_or_newest_member(
         self, kind: ResourceType, raws: Sequence[ServerObject]
@@ -272,7 +287,9 @@ class ObjectGatherer:
         if self._query.members == ALL_MEMBERS or not raws:
             return raws
 
-        def newness_key(raw: ServerObject) -> tuple[bool, VersionSortKey | tuple[()], int, str]:
+        def build_newness_key(
+            raw: ServerObject,
+        ) -> tuple[bool, VersionSortKey | tuple[()], int, str]:
             version_key, object_id = (
                 get_version_sort_key_or_none(str(raw.get(kind.version_field, ""))),
                 require_remote_id_of_answer(raw),
@@ -286,9 +303,9 @@ class ObjectGatherer:
                 object_id,
             )
 
-        return [max(raws, key=newness_key)]
+        return [max(raws, key=build_newness_key)]
 
-    def _read_and_store_by_ids(
+    def _store_by_ids_and_record_missing_required(
         self, kind: ResourceType, named_objects: Iterable[NamedObject]
     ) -> None:
         binding = self._live_backend.select_binding(kind.prefix)
@@ -317,12 +334,12 @@ class ObjectGatherer:
                     kind, f" id {object_id}", "there is none, or it is hidden from this token"
                 )
 
-    def _store_or_read_listed_objects(
+    def _store_listed_objects_read_in_full(
         self, kind: ResourceType, binding: ApiBinding, raws: Iterable[ServerObject]
     ) -> None:
         """Store listed objects; where list items lack fields, read each object first."""
         if not binding.lists_whole_objects:
-            self._read_and_store_by_ids(
+            self._store_by_ids_and_record_missing_required(
                 kind, [NamedObject(require_remote_id_of_answer(raw)) for raw in raws]
             )
             return
@@ -332,7 +349,9 @@ class ObjectGatherer:
     def _decode_and_store_object(
         self, kind: ResourceType, binding: ApiBinding, raw: ServerObject
     ) -> None:
-        observed = binding.decode(raw, self._live_backend.marks)
+        observed = binding.decode(
+            raw, self._live_backend.marks_hiding_free_form_if_state_unreadable
+        )
         self._objects[kind.prefix][observed.remote_id] = observed
 
     def _fetch_all_or_record_missed(
@@ -344,7 +363,7 @@ class ObjectGatherer:
     ) -> list[tuple[T, R]]:
         """Fetch items in parallel; returns results in order, and records each failure as missed."""
 
-        def fetch_or_failure(item: T) -> R | RemoteError:
+        def fetch_or_return_failure_unless_final(item: T) -> R | RemoteError:
             try:
                 return fetch(item)
             # A wrong token or a missing right holds for all that follow, so that it ends the whole.
@@ -354,7 +373,9 @@ class ObjectGatherer:
                 return failure
 
         results: list[tuple[T, R]] = []
-        for item, result in zip(items, self._pool.map(fetch_or_failure, items), strict=True):
+        for item, result in zip(
+            items, self._pool.map(fetch_or_return_failure_unless_final, items), strict=True
+        ):
             if isinstance(result, RemoteError):
                 self._record_missed(
                     kind,
@@ -371,11 +392,11 @@ class ObjectGatherer:
         )
 
 
-def _has_code_lookup(binding: ApiBinding) -> bool:
+def _may_support_lookup_by_code(binding: ApiBinding) -> bool:
     return any(
         "code" in forms for forms in (binding.lookup, *binding.lookup_by_capability.values())
     )
 
 
 def _format_plural_ending_with_owner(owner: Observed) -> str:
-    return f"s of {describe_object(owner)}"
+    return f"s of {format_code_or_name_with_id(owner)}"

@@ -28,7 +28,7 @@ from synapse_apply.model.values import ABSENT
 MAX_PLAN_PAGES = 2
 
 
-def list_raw_objects_if_short_else_none(
+def list_raw_objects_or_empty_if_long_or_failed(
     api: Api, binding: ApiBinding, max_pages: int
 ) -> Sequence[ServerObject]:
     """A kind's list, if it has at most `max_pages` pages; else, and without a list, nothing."""
@@ -40,7 +40,7 @@ def list_raw_objects_if_short_else_none(
         return ()  # what the plan itself needs of this list says what is wrong
 
 
-def list_raw_members_of_owners(
+def list_raw_members_skipping_unlistable_owners(
     api: Api, binding: ApiBinding, owners: Iterable[Observed]
 ) -> list[ServerObject]:
     """The listed members of these owners, for a kind that can be listed by owner only."""
@@ -51,7 +51,7 @@ def list_raw_members_of_owners(
     return listed
 
 
-def iter_live_owners_of_recorded_members(
+def iter_live_owners_of_records_skipping_absent(
     api: Api,
     kind: ResourceType,
     binding: ApiBinding,
@@ -65,7 +65,7 @@ def iter_live_owners_of_recorded_members(
             yield read_observed_requiring_same_id(api, binding, owner, marks)
 
 
-def iter_records_with_ids_of_same_key(
+def iter_addresses_with_other_ids_of_same_key(
     kind: ResourceType,
     binding: ApiBinding,
     records: Mapping[Address, Record],
@@ -76,17 +76,21 @@ def iter_records_with_ids_of_same_key(
     raws_by_key: dict[str, list[ServerObject]] = defaultdict(list)
     raw_count = 0
     for raw in raw_objects:
-        for key in _list_object_keys(kind, binding, raw, marks):
+        for key in _list_natural_or_identity_keys(kind, binding, raw, marks):
             raws_by_key[key].append(raw)
             raw_count += 1
-    if raw_count == len(raws_by_key) and not _has_identity_keys(kind):
+    if raw_count == len(raws_by_key) and not _has_several_identity_fields(kind):
         return  # each key has one object, and each record one key
     ids_by_key = {
         key: [*map(require_remote_id_of_answer, raws)] for key, raws in raws_by_key.items()
     }
     for address in sorted(records):
         record = records[address]
-        keys = _iter_recorded_keys(kind, record) if record.api == binding.api else ()
+        keys = (
+            _iter_recorded_natural_and_identity_keys(kind, record)
+            if record.api == binding.api
+            else ()
+        )
         matching_ids = {object_id for key in keys for object_id in ids_by_key.get(key, ())}
         if record.remote_id in matching_ids and len(matching_ids) > 1:
             yield address, tuple(sorted(matching_ids - {record.remote_id}))
@@ -118,30 +122,36 @@ def build_duplicate_warning(
     )
 
 
-def _list_object_keys(
+def _list_natural_or_identity_keys(
     kind: ResourceType, binding: ApiBinding, raw: ServerObject, marks: SecretMarks
 ) -> Iterable[str]:
     if keys := binding.list_natural_keys(raw):
         return keys
     spec = binding.decode(raw, marks).spec
-    return _build_identity_keys(kind, [spec.get(name, ABSENT) for name in kind.identity_fields])
+    return _build_joined_identity_key_or_empty(
+        kind, [spec.get(name, ABSENT) for name in kind.identity_fields]
+    )
 
 
-def _iter_recorded_keys(kind: ResourceType, record: Record) -> Iterable[str]:
+def _iter_recorded_natural_and_identity_keys(kind: ResourceType, record: Record) -> Iterable[str]:
     if record.natural_key:
         yield record.natural_key
-    yield from _build_identity_keys(
+    yield from _build_joined_identity_key_or_empty(
         kind, [record.seen.get((name,), ABSENT) for name in kind.identity_fields]
     )
 
 
-def _has_identity_keys(kind: ResourceType) -> bool:
+def _has_several_identity_fields(kind: ResourceType) -> bool:
     """Whether several fields together identify an object, beside its natural key."""
     return len(kind.identity_fields) > 1
 
 
-def _build_identity_keys(kind: ResourceType, values: Sequence[object]) -> Iterable[str]:
+def _build_joined_identity_key_or_empty(
+    kind: ResourceType, values: Sequence[object]
+) -> Iterable[str]:
     """The key of an object that several fields identify, such as plugin and version; else ()."""
-    if not _has_identity_keys(kind) or not all(isinstance(value, str) for value in values):
+    if not _has_several_identity_fields(kind) or not all(
+        isinstance(value, str) for value in values
+    ):
         return ()
     return (f"{kind.prefix}:{'@'.join(map(str, values))}",)

@@ -17,8 +17,8 @@ from synapse_apply.kinds.search import (
 )
 from synapse_apply.kinds.wire import require_remote_id_of_answer
 from synapse_apply.live.named_secrets import (
-    add_secret_fields_of_single_objects,
-    mark_every_free_form_field_secret,
+    with_free_form_fields_secret_in_unmarked_kinds,
+    with_secret_fields_of_single_objects,
 )
 from synapse_apply.manifests.files.quoted_refs import scan_secret_refs
 from synapse_apply.manifests.schema.secret_field_marks import build_marks_with_project_providers
@@ -33,7 +33,7 @@ from synapse_apply.model.resource import Desired
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import AuditEntry
 from synapse_apply.workspace.invocation import Invocation
-from synapse_apply.workspace.known_secrets import register_reference_secrets
+from synapse_apply.workspace.known_secrets import mask_resolvable_secrets_of_references
 from synapse_apply.workspace.target_session import TargetSession
 
 # A note is no reason to keep somebody waiting who has the answer already.
@@ -44,7 +44,7 @@ class LiveBackend(TargetSession):
     """A target for commands that name live objects."""
 
     @cached_property
-    def marks(self) -> SecretMarks:
+    def marks_hiding_free_form_if_state_unreadable(self) -> SecretMarks:
         """Which fields are secret, according to schemas, state and manifests.
 
         Where the state cannot be read, every free-form field is secret. Manifests with errors
@@ -52,27 +52,29 @@ class LiveBackend(TargetSession):
         """
         of_kinds = build_marks_with_project_providers(self.project.providers)
         try:
-            state = self.recorded_store.read_state() if self.recorded_store else None
+            state = (
+                self.existing_store_or_none.read_state() if self.existing_store_or_none else None
+            )
         except SynapseApplyError:
-            return mark_every_free_form_field_secret(of_kinds, self.catalogue)
+            return with_free_form_fields_secret_in_unmarked_kinds(of_kinds, self.catalogue)
         desired: Mapping[Address, Desired] = {}
         with suppress(SynapseApplyError, OSError):
-            desired = self.uninspected_manifests.desired
+            desired = self.manifests_without_packages_read.desired
         records, intents = (state.records, state.open_intents) if state else ({}, ())
-        return add_secret_fields_of_single_objects(
+        return with_secret_fields_of_single_objects(
             of_kinds, self.catalogue, self.target.api, desired, records, intents
         )
 
     def reread_state_at_next_use(self) -> None:
         """Read the state again at its next use, and what depends on it."""
-        for name in ("marks", "recorded_store"):
+        for name in ("marks_hiding_free_form_if_state_unreadable", "existing_store_or_none"):
             vars(self).pop(name, None)
 
-    def mask_values_of_project_secret_references(self) -> None:
+    def mask_resolvable_secrets_of_project_in_answers(self) -> None:
         """Mask the values of the project's secret references in the backend's answers."""
         references = scan_secret_refs(self.project, self.target)
         marks = build_marks_with_project_providers(self.project.providers)
-        register_reference_secrets(
+        mask_resolvable_secrets_of_references(
             self.backend.redactor, references, marks, self.resolver.resolve_secret
         )
 
@@ -86,10 +88,10 @@ class LiveObject:
 
 
 @contextmanager
-def open_live_backend(invocation: Invocation) -> Iterator[LiveBackend]:
+def open_live_backend_masking_project_secrets(invocation: Invocation) -> Iterator[LiveBackend]:
     """Open the backend of a target; sends nothing yet. InputError without a url or a token."""
     with LiveBackend(invocation) as live_backend:
-        live_backend.mask_values_of_project_secret_references()
+        live_backend.mask_resolvable_secrets_of_project_in_answers()
         yield live_backend
 
 
@@ -101,7 +103,7 @@ def parse_typed_id_or_none_for_name(prefix: str, text: str) -> str | None:
     return text if text.isdecimal() else None
 
 
-def find_recorded_id_or_none_for_name(
+def find_recorded_id_or_none_but_raise_for_address(
     live_backend: LiveBackend, prefix: str, text: str
 ) -> str | None:
     """The id that the state has for a name or an address; None where it has none.
@@ -110,13 +112,13 @@ def find_recorded_id_or_none_for_name(
     version is looked up by its natural key, because its id is not valid in this one.
     """
     name = text.removeprefix(f"{prefix}/")
-    store = live_backend.recorded_store
+    store = live_backend.existing_store_or_none
     record = store.find_record(Address(prefix, name)) if store else None
     if record is not None:
         binding = live_backend.select_binding(prefix)
         if record.api == binding.api:
             return record.remote_id
-        matches = list_by_code_or_name_key(
+        matches = list_by_code_else_by_listed_code_or_name(
             live_backend, binding, record.natural_key.partition("=")[2]
         )
         return require_remote_id_of_answer(matches[0]) if len(matches) == 1 else None
@@ -129,26 +131,28 @@ def find_recorded_id_or_none_for_name(
     return None
 
 
-def resolve_v1_plugin_id(live_backend: LiveBackend, plugin_id: str) -> str:
+def resolve_v1_plugin_id_or_keep_given(live_backend: LiveBackend, plugin_id: str) -> str:
     """The plugin's id in API v1, in which runs and jobs are called."""
     runs_as = live_backend.select_binding("release").resolve_run_owner
     return runs_as(live_backend.api, plugin_id) if runs_as is not None else plugin_id
 
 
-def require_live_object(live_backend: LiveBackend, prefix: str, text: str) -> LiveObject:
+def require_single_live_object_by_id_or_name(
+    live_backend: LiveBackend, prefix: str, text: str
+) -> LiveObject:
     """Read the object that a text names: by id, by a recorded name, or by its natural key.
 
     InputError when there is none or there are several; RemoteError when it cannot be read.
     """
     kind, binding = live_backend.catalogue[prefix], live_backend.select_binding(prefix)
-    object_id = parse_typed_id_or_none_for_name(prefix, text) or find_recorded_id_or_none_for_name(
-        live_backend, prefix, text
-    )
+    object_id = parse_typed_id_or_none_for_name(
+        prefix, text
+    ) or find_recorded_id_or_none_but_raise_for_address(live_backend, prefix, text)
     if object_id is not None:
         return decode_live_object(
-            live_backend, binding, read_raw_object(live_backend, prefix, object_id)
+            live_backend, binding, require_raw_object_by_id(live_backend, prefix, object_id)
         )
-    matches = list_by_code_or_name_key(live_backend, binding, text)
+    matches = list_by_code_else_by_listed_code_or_name(live_backend, binding, text)
     if len(matches) == 1:
         return decode_live_object(live_backend, binding, matches[0])
     name = kind.kind.lower()
@@ -168,18 +172,20 @@ def require_live_object(live_backend: LiveBackend, prefix: str, text: str) -> Li
     )
 
 
-def require_live_object_if_known(live_backend: LiveBackend, prefix: str, text: str) -> None:
+def require_live_object_where_absence_can_be_told(
+    live_backend: LiveBackend, prefix: str, text: str
+) -> None:
     """InputError where this backend can tell that there is no object of this name.
 
     Of an id it can, of a name where it lists all objects of the kind; else nothing is raised.
     """
     binding = live_backend.select_binding(prefix)
-    object_id = parse_typed_id_or_none_for_name(prefix, text) or find_recorded_id_or_none_for_name(
-        live_backend, prefix, text
-    )
+    object_id = parse_typed_id_or_none_for_name(
+        prefix, text
+    ) or find_recorded_id_or_none_but_raise_for_address(live_backend, prefix, text)
     can_tell = object_id is not None or Lookup.COMPLETE in binding.lookup.values()
     if can_tell or list_objects_or_none_if_unsupported(live_backend.api, binding) is not None:
-        require_live_object(live_backend, prefix, text)
+        require_single_live_object_by_id_or_name(live_backend, prefix, text)
 
 
 def _advise_on_unknown_name(kind: ResourceType, binding: ApiBinding, text: str) -> str:
@@ -195,13 +201,15 @@ def _advise_on_unknown_name(kind: ResourceType, binding: ApiBinding, text: str) 
     return "Give its id, as id=123: this API finds only what has releases by its code."
 
 
-def read_raw_object(live_backend: LiveBackend, prefix: str, object_id: str) -> ServerObject:
+def require_raw_object_by_id(
+    live_backend: LiveBackend, prefix: str, object_id: str
+) -> ServerObject:
     """Read the object with this id; InputError, with the request id, where there is none."""
     kind, binding = live_backend.catalogue[prefix], live_backend.select_binding(prefix)
     try:
         return binding.read_object(live_backend.api, object_id)
     except NotFound as failure:
-        raise build_absent_error(kind.kind.lower(), object_id, failure) from None
+        raise build_not_found_or_hidden_error(kind.kind.lower(), object_id, failure) from None
     except Invalid as failure:
         # With a status the server refused it; without one it was not sent.
         if failure.status_code:
@@ -220,7 +228,9 @@ def build_malformed_id_error(
     )
 
 
-def build_absent_error(kind_name: str, name: str, failure: NotFound, hint: str = "") -> InputError:
+def build_not_found_or_hidden_error(
+    kind_name: str, name: str, failure: NotFound, hint: str = ""
+) -> InputError:
     """The error for a 404."""
     return InputError.from_summary(
         f"There is no such {kind_name}",
@@ -236,11 +246,12 @@ def decode_live_object(
     """Decode a server's object, and wrap its secrets."""
     created = raw.get("created", raw.get("created_at"))
     return LiveObject(
-        binding.decode(raw, live_backend.marks), created if isinstance(created, str) else ""
+        binding.decode(raw, live_backend.marks_hiding_free_form_if_state_unreadable),
+        created if isinstance(created, str) else "",
     )
 
 
-def list_by_code_or_name_key(
+def list_by_code_else_by_listed_code_or_name(
     live_backend: LiveBackend, binding: ApiBinding, text: str
 ) -> Sequence[ServerObject]:
     """Objects with this code or name, as far as this API can search."""
@@ -260,7 +271,7 @@ def list_by_code_or_name_key(
     )
 
 
-def record_audit_entry_or_warn(
+def record_audit_entry_if_state_exists_or_warn(
     live_backend: LiveBackend, verb: str, address: str, remote_id: str, result: str
 ) -> Diagnostic | None:
     """Note a call in the audit of the target's state, where there is one.
@@ -281,8 +292,8 @@ def record_audit_entry_or_warn(
         result=result,
     )
     try:
-        if (store := live_backend.recorded_store) is not None:
-            with store.lock(verb, min(live_backend.patience, _AUDIT_LOCK_SECONDS)):
+        if (store := live_backend.existing_store_or_none) is not None:
+            with store.lock(verb, min(live_backend.lock_wait_seconds, _AUDIT_LOCK_SECONDS)):
                 store.append_audit_entries(entry)
             # A job may be followed for hours now: no connection is held for it.
             store.close()

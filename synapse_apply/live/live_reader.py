@@ -24,9 +24,9 @@ from synapse_apply.kinds.search import (
 from synapse_apply.live.duplicates import (
     MAX_PLAN_PAGES,
     build_duplicate_warning,
-    iter_records_with_ids_of_same_key,
-    list_raw_members_of_owners,
-    list_raw_objects_if_short_else_none,
+    iter_addresses_with_other_ids_of_same_key,
+    list_raw_members_skipping_unlistable_owners,
+    list_raw_objects_or_empty_if_long_or_failed,
 )
 from synapse_apply.live.unseen_resources import (
     build_ambiguous_key_finding,
@@ -96,18 +96,18 @@ class LiveReader:
         self.natural_keys: dict[Address, str] = {}
 
     @property
-    def capabilities(self) -> Capabilities:
+    def capabilities_known_so_far(self) -> Capabilities:
         return Capabilities(dict(self._known_capabilities))
 
-    def list_kinds_to_learn_capabilities(self, kinds: Iterable[str]) -> Capabilities:
+    def learn_capabilities_by_listing_kinds(self, kinds: Iterable[str]) -> Capabilities:
         """The capabilities known so far, with those of these kinds read now."""
         for prefix in {kind for kind in kinds if kind in self._catalogue}:
             binding = self.select_binding(self._catalogue[prefix])
             if binding.list_capability:
                 self._index_list_by_key_once_or_none(prefix, binding)
-        return self.capabilities
+        return self.capabilities_known_so_far
 
-    def find_listed_by_key(
+    def list_by_key_or_none_if_unlistable(
         self, prefix: str, binding: ApiBinding, key: str
     ) -> list[Observed] | None:
         """The live objects of a kind with this natural key, from a list that is read once per run.
@@ -128,7 +128,7 @@ class LiveReader:
             api_binding = self._bindings[kind.prefix] = kind.select_newest_binding(self._versions)
         return api_binding
 
-    def look_up_declared_parents_first(
+    def store_lookups_of_declared_parents_first(
         self, desired: Mapping[Address, Desired], records: Mapping[Address, Record]
     ) -> None:
         """Fill `lookup_results` and `natural_keys` for every declared address, parents first."""
@@ -137,7 +137,7 @@ class LiveReader:
             by_rank[self._catalogue[address.kind].rank].append(address)
         with open_interruptible_thread_pool(self._parallelism) as pool:
             for rank in sorted(by_rank):
-                self._prefetch_lists_of_recorded(
+                self._prefetch_lists_of_kinds_with_many_resources(
                     [desired[address] for address in by_rank[rank]], records
                 )
                 # What a list tells needs no request, and so no thread.
@@ -147,7 +147,7 @@ class LiveReader:
                     if not self._look_up_in_list_or_false(desired[address], records.get(address))
                 ]
                 results = pool.map(
-                    lambda address: self._observe_resource(desired[address], records.get(address)),
+                    lambda address: self._observe_declared(desired[address], records.get(address)),
                     unlisted_addresses,
                 )
                 self.lookup_results.update(zip(unlisted_addresses, results, strict=True))
@@ -177,7 +177,7 @@ class LiveReader:
         )
         return True
 
-    def _prefetch_lists_of_recorded(
+    def _prefetch_lists_of_kinds_with_many_resources(
         self, resources: Iterable[Desired], records: Mapping[Address, Record]
     ) -> None:
         """Read the lists of kinds with many recorded objects: cheaper than one read for each."""
@@ -205,7 +205,7 @@ class LiveReader:
                 for raws in (self._index_list_by_key_once_or_none(prefix, binding) or {}).values():
                     self._list_cache.add_items_read_for_other_purpose(prefix, raws)
 
-    def look_up_undeclared_in_recorded_api(
+    def store_lookups_of_undeclared_in_recorded_api(
         self, addresses: Iterable[Address], records: Mapping[Address, Record]
     ) -> None:
         """Fill `lookup_results` for recorded addresses that are not declared, for a delete."""
@@ -214,7 +214,7 @@ class LiveReader:
                 address, partial(self._observe_in_recorded_api, address, records[address])
             )
 
-    def list_series_members_or_none(self, desired: Desired) -> list[Observed] | None:
+    def list_series_members_or_none_if_unlistable(self, desired: Desired) -> list[Observed] | None:
         """The live members of a declared resource's series, of all versions.
 
         None where this backend cannot list them. A failed read is a problem of its lookup result.
@@ -228,16 +228,16 @@ class LiveReader:
             if owner is None:
                 return []
             return (
-                self._list_live_members_or_none(kind, binding, owner)
+                self._list_live_members_or_none_if_unlistable(kind, binding, owner)
                 if owner.api == binding.api
                 else None
             )
         except RemoteError as failure:
-            finding = self._record_read_failure(desired.address, failure)
+            finding = self._count_and_describe_failure(desired.address, failure)
             self.lookup_results[desired.address] = LookupResult(desired.address, problem=finding)
             return []
 
-    def iter_duplicate_warnings(
+    def iter_duplicate_warnings_of_recorded(
         self, desired: Mapping[Address, Desired], records: Mapping[Address, Record]
     ) -> Iterator[Diagnostic]:
         """A warning for each recorded address whose natural key a second live object has.
@@ -251,34 +251,34 @@ class LiveReader:
         for prefix, kind_records in by_kind.items():
             kind = self._catalogue[prefix]
             binding = self.select_binding(kind)
-            raw_objects = self._list_raw_objects_if_listed_or_short_else_none(
+            raw_objects = self._list_raw_objects_read_or_short_else_empty(
                 prefix, binding, [desired[address] for address in kind_records]
             )
-            for address, duplicates in iter_records_with_ids_of_same_key(
+            for address, duplicates in iter_addresses_with_other_ids_of_same_key(
                 kind, binding, kind_records, raw_objects, self.marks
             ):
                 position = desired[address].position
                 yield build_duplicate_warning(address, records[address], duplicates, position)
 
-    def _list_raw_objects_if_listed_or_short_else_none(
+    def _list_raw_objects_read_or_short_else_empty(
         self, prefix: str, binding: ApiBinding, recorded: Sequence[Desired]
     ) -> Iterable[ServerObject]:
         """What was listed, else a list of few pages or owners, else nothing; never raises."""
         if objects_by_key := self._objects_by_key.get(prefix):
             return {id(raw): raw for raws in objects_by_key.values() for raw in raws}.values()
         if binding.list_objects is None and binding.list_members_or_none is not None:
-            owners = self._list_seen_owners(self._catalogue[prefix], binding, recorded)
+            owners = self._list_readable_live_owners(self._catalogue[prefix], binding, recorded)
             # What is asked for one by one is bounded as the pages of a list are.
             return (
-                list_raw_members_of_owners(self._api, binding, owners)
+                list_raw_members_skipping_unlistable_owners(self._api, binding, owners)
                 if len(owners) <= MAX_PLAN_PAGES
                 else ()
             )
-        return self._list_cache.get_listed_until_now(prefix) or list_raw_objects_if_short_else_none(
-            self._api, binding, MAX_PLAN_PAGES
-        )
+        return self._list_cache.get_listed_until_now(
+            prefix
+        ) or list_raw_objects_or_empty_if_long_or_failed(self._api, binding, MAX_PLAN_PAGES)
 
-    def _list_seen_owners(
+    def _list_readable_live_owners(
         self, kind: ResourceType, binding: ApiBinding, members: Sequence[Desired]
     ) -> Sequence[Observed]:
         """The live owners of these members, each once, as far as they were observed."""
@@ -292,7 +292,7 @@ class LiveReader:
                     owners[owner.remote_id] = owner
         return list(owners.values())
 
-    def _list_live_members_or_none(
+    def _list_live_members_or_none_if_unlistable(
         self, kind: ResourceType, binding: ApiBinding, owner: Observed
     ) -> list[Observed] | None:
         objects_by_key = self._index_list_by_key_once_or_none(kind.prefix, binding)
@@ -309,11 +309,11 @@ class LiveReader:
 
     def _observe_in_recorded_api(self, address: Address, record: Record) -> LookupResult:
         kind = self._catalogue[address.kind]
-        return self._observe_by_record(
+        return self._observe_by_record_or_not_found(
             address, kind.bindings.get(record.api, self.select_binding(kind)), record
         )
 
-    def _observe_resource(self, desired: Desired, record: Record | None) -> LookupResult:
+    def _observe_declared(self, desired: Desired, record: Record | None) -> LookupResult:
         return self._observe_or_record_failure(
             desired.address, lambda: self._look_up_by_pin_record_or_key(desired, record)
         )
@@ -328,9 +328,9 @@ class LiveReader:
         except _ListUnavailableError as failure:
             return LookupResult(address, problem=failure.finding)
         except RemoteError as failure:
-            return LookupResult(address, problem=self._record_read_failure(address, failure))
+            return LookupResult(address, problem=self._count_and_describe_failure(address, failure))
 
-    def _record_read_failure(self, address: Address, failure: RemoteError) -> Diagnostic:
+    def _count_and_describe_failure(self, address: Address, failure: RemoteError) -> Diagnostic:
         """The finding of one address; once the backend is down, the same for all others."""
         with self._lock:
             self._timeouts += isinstance(failure, RemoteTimeout)
@@ -352,17 +352,17 @@ class LiveReader:
         key = kind.derive_natural_key_or_empty(desired.spec, parents)
         self.natural_keys[address] = key
         if desired.remote_id is not None:
-            return self._observe_by_pin(desired, binding)
+            return self._observe_by_pin_or_report_gone(desired, binding)
         if record is not None and record.api == binding.api:  # ids of others are not its ids
-            lookup_result = self._observe_by_record(address, binding, record)
+            lookup_result = self._observe_by_record_or_not_found(address, binding, record)
             if lookup_result.observed is not None:
                 return lookup_result
         # Without its owner the object cannot exist, so no search is needed.
         if has_missing_parent:
             return LookupResult(address, lookup=Lookup.COMPLETE)
-        return self._observe_by_key(desired, binding, key)
+        return self._observe_one_by_key(desired, binding, key)
 
-    def _observe_by_pin(self, desired: Desired, binding: ApiBinding) -> LookupResult:
+    def _observe_by_pin_or_report_gone(self, desired: Desired, binding: ApiBinding) -> LookupResult:
         pinned_id = desired.remote_id or ""
         try:
             observed = binding.decode(
@@ -381,7 +381,7 @@ class LiveReader:
             return LookupResult(desired.address, problem=finding)
         return LookupResult(desired.address, observed, FoundBy.PIN, Lookup.COMPLETE)
 
-    def _observe_by_record(
+    def _observe_by_record_or_not_found(
         self, address: Address, binding: ApiBinding, record: Record
     ) -> LookupResult:
         try:
@@ -391,22 +391,22 @@ class LiveReader:
         observed = binding.decode(raw, self.marks.with_address(address))
         return LookupResult(address, observed, FoundBy.RECORD, Lookup.COMPLETE)
 
-    def _observe_by_key(self, desired: Desired, binding: ApiBinding, key: str) -> LookupResult:
+    def _observe_one_by_key(self, desired: Desired, binding: ApiBinding, key: str) -> LookupResult:
         address = desired.address
-        matches = self._list_by_key(address.kind, binding, key)
-        lookup = binding.determine_search_proof(key, self.capabilities)
+        matches = self._list_with_key(address.kind, binding, key)
+        lookup = binding.determine_search_proof(key, self.capabilities_known_so_far)
         if len(matches) > 1:
             return LookupResult(address, problem=build_ambiguous_key_finding(desired, key, matches))
         if not matches:
             return LookupResult(address, lookup=lookup)
         return LookupResult(
             address,
-            self._decode_match_in_full(desired, binding, matches[0]),
+            self._decode_match_reading_it_in_full_if_needed(desired, binding, matches[0]),
             FoundBy.KEY,
             Lookup.COMPLETE,
         )
 
-    def _decode_match_in_full(
+    def _decode_match_reading_it_in_full_if_needed(
         self, desired: Desired, binding: ApiBinding, raw: ServerObject
     ) -> Observed:
         """The object that was found by its key, with all its fields."""
@@ -420,7 +420,7 @@ class LiveReader:
             raw = read_listed_objects_in_full(self._api, binding, [raw])[0]
         return binding.decode(raw, marks)
 
-    def _list_by_key(self, kind: str, binding: ApiBinding, key: str) -> Sequence[ServerObject]:
+    def _list_with_key(self, kind: str, binding: ApiBinding, key: str) -> Sequence[ServerObject]:
         if not key:
             return []
         objects_by_key = self._index_list_by_key_once_or_none(kind, binding)
@@ -436,7 +436,7 @@ class LiveReader:
             if kind in self._list_failures:
                 raise self._list_failures[kind]
             if kind not in self._objects_by_key:
-                raws = self._list_kind_or_remember_failure(kind, binding)
+                raws = self._list_kind_or_remember_failure_and_raise(kind, binding)
                 if binding.list_capability:
                     self._known_capabilities[binding.list_capability] = raws is not None
                 index: dict[str, list[ServerObject]] = defaultdict(list)
@@ -446,7 +446,7 @@ class LiveReader:
                 self._objects_by_key[kind] = None if raws is None else dict(index)
             return self._objects_by_key[kind]
 
-    def _list_kind_or_remember_failure(
+    def _list_kind_or_remember_failure_and_raise(
         self, kind: str, binding: ApiBinding
     ) -> Sequence[ServerObject] | None:
         try:
@@ -476,7 +476,7 @@ class LiveReader:
                     lookup_result is not None and not parent and not lookup_result.problem
                 )
             else:
-                parent = self._read_object_named_by_id_once(rule.references, str(value))
+                parent = self._require_object_named_by_id_once(rule.references, str(value))
             if parent is not None:
                 parents[name] = parent
         return parents, has_missing_parent
@@ -489,7 +489,7 @@ class LiveReader:
             self._reference_rules[kind.prefix] = rules
         return rules
 
-    def _read_object_named_by_id_once(self, prefix: str, remote_id: str) -> Observed:
+    def _require_object_named_by_id_once(self, prefix: str, remote_id: str) -> Observed:
         """Read an object that a manifest names by its id, once per run; NotFound without it."""
         with self._lock:
             object_key = (prefix, remote_id)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from synapse_apply.applying.records import flatten_live_fields_with_macs
-from synapse_apply.live.comparable_values import build_declared_fields
+from synapse_apply.live.comparable_values import build_declared_fields_with_ids_and_macs
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import Spec
 from synapse_apply.model.diagnostic import FieldPath
@@ -52,7 +52,7 @@ def build_edits_that_declare_live_values(
             else _find_non_map_above_or_leaf_path(live_tree, change.path)
         )
         if path == change.path and change.after is ABSENT and not change.sensitive:
-            path = _remove_leaf_and_emptied_maps(remaining_tree, live_tree, path)
+            path = _remove_leaf_and_emptied_maps_returning_path(remaining_tree, live_tree, path)
         changes_by_path.setdefault(path, change)
     field_edits = []
     for path, change in changes_by_path.items():
@@ -67,7 +67,7 @@ def build_edits_that_declare_live_values(
             or is_secret_or_map_with_secret(live_value)
             or contains_masked_text(live_value)
         )
-        is_sensitive = is_sensitive or _declares_secret(declared_value)
+        is_sensitive = is_sensitive or _contains_secret_in_maps(declared_value)
         if is_sensitive:
             declared_value = live_value = ABSENT
         field_edits.append(
@@ -85,7 +85,7 @@ def _find_non_map_above_or_leaf_path(live_tree: Mapping[str, Any], path: FieldPa
     return path
 
 
-def _remove_leaf_and_emptied_maps(
+def _remove_leaf_and_emptied_maps_returning_path(
     remaining_tree: dict[str, Any], live_tree: Mapping[str, Any], leaf_path: FieldPath
 ) -> FieldPath:
     """Remove a leaf, and each map above it that is empty then and that live lacks."""
@@ -108,9 +108,9 @@ def _is_live_null(resource: ResourceState, path: FieldPath) -> bool:
     return is_map(parent) and parent.get(path[-1], ABSENT) is None
 
 
-def _declares_secret(value: Any) -> bool:
+def _contains_secret_in_maps(value: Any) -> bool:
     if is_map(value):
-        return any(map(_declares_secret, value.values()))
+        return any(map(_contains_secret_in_maps, value.values()))
     return isinstance(value, SecretRef | Sensitive)
 
 
@@ -129,14 +129,16 @@ class ManifestComparison:
     resources: Mapping[Address, ResourceState]
     secrets: Secrets
 
-    def list_fields_plan_would_still_change(self, desired: Desired) -> tuple[FieldPath, ...]:
+    def list_fields_plan_would_newly_or_still_change(
+        self, desired: Desired
+    ) -> tuple[FieldPath, ...]:
         """The drifted fields that a plan would still change if this were declared.
 
         Also other fields that only the new declaration makes it change. Changes that were pending
         before the edit are left out.
         """
         resource = self.resources[desired.address]
-        new_resource = self._with_other_declaration(desired, resource)
+        new_resource = self._build_state_with_other_declaration(desired, resource)
         old_diff, new_diff = (
             diff_resource(resource, resource.record),
             diff_resource(new_resource, new_resource.record),
@@ -146,12 +148,14 @@ class ManifestComparison:
         changed_paths = {change.path for change in new_diff.changes} - pending_paths
         return tuple(sorted(changed_paths | {change.path for change in new_diff.drifted}))
 
-    def _with_other_declaration(self, desired: Desired, resource: ResourceState) -> ResourceState:
+    def _build_state_with_other_declaration(
+        self, desired: Desired, resource: ResourceState
+    ) -> ResourceState:
         lookup_results = {
             address: other_resource.lookup_result
             for address, other_resource in self.resources.items()
         }
-        declared_fields = build_declared_fields(
+        declared_fields = build_declared_fields_with_ids_and_macs(
             desired, lookup_results, resource.salt, self.secrets
         )
         observed_fields: Fields = {}

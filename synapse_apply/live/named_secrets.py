@@ -47,7 +47,7 @@ def list_secret_paths(*sides: Fields) -> frozenset[FieldPath]:
 # A record's digests count for its id, so that no edit of a manifest, move or pin shows a live
 # value. Kinds whose schemas mark fields have no others. Plain values declared at such a place are
 # wrapped before anything is compared; the state stays as it is until the next apply.
-def add_secret_fields_of_single_objects(
+def with_secret_fields_of_single_objects(
     marks: SecretMarks,
     catalogue: Catalogue,
     versions: Mapping[str, str],
@@ -64,7 +64,7 @@ def add_secret_fields_of_single_objects(
     by_key: dict[tuple[str, str], frozenset[FieldPath]] = defaultdict(frozenset)
     anywhere: dict[str, frozenset[FieldPath]] = defaultdict(frozenset)
 
-    def add_paths_of_object(
+    def add_paths_by_address_id_and_key(
         address: Address, api: str, remote_id: str, key: str, paths: frozenset[FieldPath]
     ) -> None:
         by_address[address] |= paths
@@ -77,14 +77,14 @@ def add_secret_fields_of_single_objects(
         if record.address.kind in marks.kinds:
             continue
         if paths := list_secret_paths(record.applied, record.seen):
-            add_paths_of_object(
+            add_paths_by_address_id_and_key(
                 record.address, record.api, record.remote_id, record.natural_key, paths
             )
     for intent in intents:
         if intent.address.kind in marks.kinds:
             continue
         if paths := list_secret_paths(intent.fields):
-            add_paths_of_object(
+            add_paths_by_address_id_and_key(
                 intent.address, intent.api, intent.remote_id, intent.natural_key, paths
             )
     for address, resource in desired.items():
@@ -94,10 +94,12 @@ def add_secret_fields_of_single_objects(
             continue
         key = kind.derive_natural_key_or_empty(resource.spec, {})
         api = kind.select_newest_binding(versions).api
-        add_paths_of_object(address, api, resource.remote_id or "", key, named)
+        add_paths_by_address_id_and_key(address, api, resource.remote_id or "", key, named)
         if address in records:
             record = records[address]
-            add_paths_of_object(address, record.api, record.remote_id, record.natural_key, named)
+            add_paths_by_address_id_and_key(
+                address, record.api, record.remote_id, record.natural_key, named
+            )
         if not key:
             anywhere[address.kind] |= named
     if not by_address:
@@ -105,7 +107,9 @@ def add_secret_fields_of_single_objects(
     return replace(marks, named=NamedSecrets(by_address, by_id, by_key, anywhere))
 
 
-def mark_every_free_form_field_secret(marks: SecretMarks, catalogue: Catalogue) -> SecretMarks:
+def with_free_form_fields_secret_in_unmarked_kinds(
+    marks: SecretMarks, catalogue: Catalogue
+) -> SecretMarks:
     """The marks where single objects are unknown: every free-form field is secret."""
     anywhere = {
         prefix: frozenset((name,) for name, rule in kind.rules.items() if rule.free_form)
@@ -138,7 +142,10 @@ def wrap_values_recorded_as_secret_and_warn(
         if resource is None or not paths:
             continue
         walk = _SecretWrapper(UNMARKED.with_named_secret_paths(paths))
-        spec = {key: walk.wrap_secret_values(value, (key,)) for key, value in resource.spec.items()}
+        spec = {
+            key: walk.wrap_and_collect_secret_literals(value, (key,))
+            for key, value in resource.spec.items()
+        }
         if walk.literals:
             changed[address] = replace(resource, spec=spec)
             findings.append(_build_unnamed_secret_warning(resource, walk.literals))
@@ -152,12 +159,13 @@ class _SecretWrapper:
         self._marks = marks
         self.literals: list[FieldPath] = []
 
-    def wrap_secret_values(self, value: Any, path: FieldPath) -> Any:
+    def wrap_and_collect_secret_literals(self, value: Any, path: FieldPath) -> Any:
         if value is None or isinstance(value, SecretRef | Reference):
             return value
         if is_map(value) and value:
             return {
-                key: self.wrap_secret_values(below, (*path, key)) for key, below in value.items()
+                key: self.wrap_and_collect_secret_literals(below, (*path, key))
+                for key, below in value.items()
             }
         is_map_above = is_map(value) and not self._marks.is_secret(path)
         if is_map_above or not (

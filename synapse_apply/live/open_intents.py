@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from synapse_apply.live.live_reader import LiveReader
-from synapse_apply.live.named_secrets import add_secret_fields_of_single_objects
+from synapse_apply.live.named_secrets import with_secret_fields_of_single_objects
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import StateError
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
     from synapse_apply.applying.settle import ResolvedIntent
 
 
-def build_live_reader(session: TargetSession, state: State) -> LiveReader:
+def build_live_reader_with_marks_of_state(session: TargetSession, state: State) -> LiveReader:
     """A reader of the session's backend for one run that started from this state."""
     return LiveReader(
         session.api,
         session.catalogue,
         session.target.api,
-        build_secret_marks(session, state.records, state.open_intents),
+        build_secret_marks_of_declared_and_recorded(session, state.records, state.open_intents),
         session.parallelism,
     )
 
 
-def build_secret_marks(
+def build_secret_marks_of_declared_and_recorded(
     context: TargetSession, records: Mapping[Address, Record], intents: Iterable[Intent] = ()
 ) -> SecretMarks:
     """Which fields are secret, those of single objects included."""
-    return add_secret_fields_of_single_objects(
+    return with_secret_fields_of_single_objects(
         context.declared_target.manifests.marks,
         context.catalogue,
         context.target.api,
@@ -65,15 +65,15 @@ def look_up_outcomes_of_open_intents(
         session.catalogue,
         session.secrets,
         live_reader.marks,
-        live_reader.list_kinds_to_learn_capabilities(
+        live_reader.learn_capabilities_by_listing_kinds(
             intent.address.kind for intent in state.open_intents
         ),
         now,
         session.target.settle_after,
         current_uptime,
         lambda: list_job_ids_of_settled_runs(session.store),
-        lambda observed, address: _find_other_owner(owners, observed, address),
-        live_reader.find_listed_by_key,
+        lambda observed, address: _find_other_recorded_owner_or_none(owners, observed, address),
+        live_reader.list_by_key_or_none_if_unlistable,
     )
     records: dict[Address, Record] = dict(state.records)
     owners = build_owner_index_by_kind_api_and_id(records)
@@ -87,14 +87,14 @@ def look_up_outcomes_of_open_intents(
     return results
 
 
-def _find_other_owner(
+def _find_other_recorded_owner_or_none(
     owners: Mapping[ObjectKey, Address], observed: Observed, address: Address
 ) -> Address | None:
     owner = owners.get(ObjectKey(address.kind, observed.api, observed.remote_id))
     return None if owner == address else owner
 
 
-def record_outcomes_of_resolved_intents(
+def close_intents_with_known_outcome(
     session: TargetSession, resolved_intents: Iterable[ResolvedIntent], plan_id: str = ""
 ) -> None:
     """Record the outcomes that are known; other calls stay open.
@@ -122,7 +122,7 @@ def build_no_open_call_error(address: Address, state: State) -> StateError:
     )
 
 
-def raise_if_journal_says_call_was_done(
+def raise_if_journal_contradicts_closing_by_hand(
     session: TargetSession, state: State, open_intent: Intent, remote_id: str = ""
 ) -> None:
     """StateError when a recovery journal says that a call, to be closed by hand, was done.

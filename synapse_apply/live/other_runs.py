@@ -12,8 +12,10 @@ _UNRECORDED_NOTE = (
 )
 
 
-def build_concurrent_run_warnings(store: StateStore, serial: int) -> tuple[Diagnostic, ...]:
-    """A warning where another run wrote to the state after it was read at `serial`, or locks it.
+def build_warning_if_other_run_is_writing(
+    store: StateStore, serial_when_read: int
+) -> tuple[Diagnostic, ...]:
+    """A warning where another run has written to the state since that serial, or locks it.
 
     Nothing where this process holds the lock and is that run itself.
     """
@@ -25,7 +27,7 @@ def build_concurrent_run_warnings(store: StateStore, serial: int) -> tuple[Diagn
         )
         for owner_note in store.describe_lock_owner()
     )
-    if owner_warnings or store.read_serial() == serial:
+    if owner_warnings or store.read_serial() == serial_when_read:
         return owner_warnings
     detail = "The state was written to each time that the backend was looked at."
     return (

@@ -25,7 +25,7 @@ class PublishedBytes:
     files: Mapping[str, str]
 
 
-def read_published_bytes_or_none(
+def fetch_and_hash_package_or_none_without_url(
     api: Api, binding: ApiBinding, raw: ServerObject, name: str, max_bytes: int
 ) -> PublishedBytes | None:
     """Fetch and hash the package of a live object; None where the server shows no URL of it.
@@ -40,10 +40,10 @@ def read_published_bytes_or_none(
     with tempfile.TemporaryFile(dir=find_folder_for_large_files_or_none()) as file:
         api.fetch_release_file(url, file, max_bytes)
         file.seek(0)
-        return _hash_package(file, name, max_bytes)
+        return _hash_valid_package_or_raise(file, name, max_bytes)
 
 
-def _hash_package(file: BinaryIO, name: str, max_bytes: int) -> PublishedBytes:
+def _hash_valid_package_or_raise(file: BinaryIO, name: str, max_bytes: int) -> PublishedBytes:
     package_label = f"the published package of {name}"
     with open_zip(file, package_label) as archive:
         measured = measure_or_raise_all_errors(

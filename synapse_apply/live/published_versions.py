@@ -24,7 +24,7 @@ VersionWarnings = tuple[Diagnostic, ...]
 # `version-grows` must know releases that nobody recorded. They are listed only for a new member
 # under such a rule, once per plugin; on v2 the list that had no release with its key has them all.
 # Where a backend has no such list, the plan says so.
-def read_published_versions(
+def read_versions_of_series_that_rules_compare(
     session: TargetSession,
     live_reader: LiveReader,
     records: Mapping[Address, Record],
@@ -40,7 +40,7 @@ def read_published_versions(
     resources_by_series: dict[SeriesKey, list[Desired]] = {}
     for address, resource in session.desired.items():
         if address not in records and (selected is None or address in selected):
-            for series_key in _iter_series_to_join_under_rules(
+            for series_key in _iter_one_series_to_join_if_rules_apply(
                 session, live_reader, resource, rules
             ):
                 resources_by_series.setdefault(series_key, []).append(resource)
@@ -49,7 +49,7 @@ def read_published_versions(
             zip(
                 resources_by_series,
                 pool.map(
-                    live_reader.list_series_members_or_none,
+                    live_reader.list_series_members_or_none_if_unlistable,
                     (resources[0] for resources in resources_by_series.values()),
                 ),
                 strict=True,
@@ -71,7 +71,7 @@ def read_published_versions(
     )
 
 
-def _iter_series_to_join_under_rules(
+def _iter_one_series_to_join_if_rules_apply(
     session: TargetSession, live_reader: LiveReader, resource: Desired, rules: Iterable[PolicyRule]
 ) -> Iterator[SeriesKey]:
     """The series that a new resource will join, where a rule applies to it; at most one."""

@@ -38,7 +38,7 @@ _COMMIT_PATTERN = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 IterOriginSources = Callable[[Record, PackageSource], Iterable[PackageSource]]
 
 
-def with_differences_to_replaced_versions(
+def with_file_diffs_to_replaced_versions(
     plan: Plan,
     resources: Mapping[Address, ResourceState],
     iter_sources: IterOriginSources,
@@ -59,11 +59,13 @@ def with_differences_to_replaced_versions(
             replacement = _find_replacement_of_newest_older_version(
                 resource, records_by_series, iter_sources, root, allow_files
             )
-        changes.append(change if replacement is None else _with_replacement(change, replacement))
+        changes.append(
+            change if replacement is None else _with_replacement_in_extras(change, replacement)
+        )
     return replace(plan, changes=tuple(changes))
 
 
-def make_finder_of_published_source(session: TargetSession) -> IterOriginSources:
+def make_iterator_of_origin_sources(session: TargetSession) -> IterOriginSources:
     """Finds the sources of a release at the commit it was published from, or at the current one."""
     commit_by_release: dict[tuple[str, str], str] = {}
 
@@ -81,7 +83,7 @@ def make_finder_of_published_source(session: TargetSession) -> IterOriginSources
     return iter_commit_sources
 
 
-def _with_replacement(change: Change, replacement: Replacement) -> Change:
+def _with_replacement_in_extras(change: Change, replacement: Replacement) -> Change:
     return replace(change, extras={**change.extras, REPLACES_KEY: replacement.to_json()})
 
 
@@ -140,14 +142,14 @@ def _diff_with_recorded_package(
     text_paths = [
         change.path for change in changes[:_MAX_FILES] if change.verb == CHANGED and change.content
     ]
-    diffs = _diff_available_files(
+    diffs = _diff_texts_available_on_both_sides(
         text_paths[:_MAX_DIFFS], record, package, iter_sources, root, allow_files
     )
     files = tuple(diffs.get(change.path, change) for change in changed_files)
     return Replacement(record.version, counts, files)
 
 
-def _diff_available_files(
+def _diff_texts_available_on_both_sides(
     paths: list[str],
     record: Record,
     package: Package,
@@ -159,7 +161,9 @@ def _diff_available_files(
     from synapse_apply.packages.text_diff import build_limited_diff_hiding_secrets
 
     new_bytes = (
-        _read_files_with_these_digests(package.source, paths, package.files, root, allow_files)
+        _read_available_files_with_these_digests(
+            package.source, paths, package.files, root, allow_files
+        )
         if paths
         else {}
     )
@@ -169,7 +173,9 @@ def _diff_available_files(
         if not missing_paths:
             break
         old_bytes.update(
-            _read_files_with_these_digests(source, missing_paths, record.files, root, allow_files)
+            _read_available_files_with_these_digests(
+                source, missing_paths, record.files, root, allow_files
+            )
         )
     changed_files, remaining_lines = {}, _MAX_LINES
     for path in paths:
@@ -185,10 +191,10 @@ def _diff_available_files(
 # Of the commit that the audit names, then of the one at hand, the bytes of a file are used where
 # their SHA-256 is the recorded one, so that no wrong base is ever shown. Bounds keep difflib, which
 # is quadratic, brief.
-def _read_files_with_these_digests(
+def _read_available_files_with_these_digests(
     source: PackageSource,
     paths: Iterable[str],
-    digests: Mapping[str, str],
+    digest_by_path: Mapping[str, str],
     root: Path,
     allow_files: tuple[str, ...],
 ) -> dict[str, bytes]:
@@ -209,6 +215,8 @@ def _read_files_with_these_digests(
             if entry is None or entry.size > MAX_DIFF_SIZE:
                 continue
             data = b"".join(entry.blocks())
-            if hashlib.sha256(data).hexdigest() == digests[path].removesuffix(EXECUTABLE_SUFFIX):
+            if hashlib.sha256(data).hexdigest() == digest_by_path[path].removesuffix(
+                EXECUTABLE_SUFFIX
+            ):
                 contents[path] = data
     return contents

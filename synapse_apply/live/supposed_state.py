@@ -14,7 +14,7 @@ from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import ResourceType
 from synapse_apply.kinds.run_body import compute_run_body_digest
 from synapse_apply.live.comparable_values import (
-    build_declared_fields,
+    build_declared_fields_with_ids_and_macs,
     build_fields_as_recorded_when_live_agrees,
 )
 from synapse_apply.model.address import Address
@@ -56,16 +56,18 @@ class UnresolvedSecrets:
 def build_records_as_if_applied(
     resources: Mapping[Address, Desired],
     target: Target,
-    pins: Mapping[Address, str],
+    pinned_ids: Mapping[Address, str],
     secrets: UnresolvedSecrets,
 ) -> dict[Address, Record]:
     """A record for each declared resource, as if it had been applied."""
     # An id that nobody knows is told apart by its address.
     id_by_address = {
-        resource_address: resource.remote_id or pins.get(resource_address) or str(resource_address)
+        resource_address: resource.remote_id
+        or pinned_ids.get(resource_address)
+        or str(resource_address)
         for resource_address, resource in resources.items()
     }
-    lookup_results = build_assumed_lookup_results(id_by_address)
+    lookup_results = build_lookup_results_assuming_ids_exist(id_by_address)
     return {
         address: build_record_as_if_applied(resource, target, resources, lookup_results, secrets)
         for address, resource in resources.items()
@@ -82,7 +84,7 @@ def build_record_as_if_applied(
     """The record of one resource, as if it had been applied to the object in `lookup_results`."""
     kind, observed = CATALOGUE[resource.address.kind], lookup_results[resource.address].observed
     fields = build_fields_as_recorded_when_live_agrees(
-        build_declared_fields(resource, lookup_results, "", secrets), ()
+        build_declared_fields_with_ids_and_macs(resource, lookup_results, "", secrets), ()
     )
     referenced_addresses = {
         reference.address
@@ -100,7 +102,7 @@ def build_record_as_if_applied(
         digest=(resource.package.digest or None) if resource.package else None,
         files=resource.package.files if resource.package else {},
         protected=resource.lifecycle.prevent_destroy,
-        verification=_build_assumed_passed_run_or_none(kind, resource),
+        verification=_build_json_of_assumed_passed_run_or_none(kind, resource),
         depends_on=tuple(sorted(referenced_addresses | set(resource.depends_on))),
         series=series,
         version=version,
@@ -125,7 +127,7 @@ def build_minimal_record_of_address(address: Address, kind: ResourceType, target
     )
 
 
-def _build_assumed_passed_run_or_none(
+def _build_json_of_assumed_passed_run_or_none(
     kind: ResourceType, resource: Desired
 ) -> Mapping[str, str] | None:
     """A passed run, which a release that was declared before is assumed to have."""
@@ -147,7 +149,7 @@ def derive_natural_key_from_declared_parents(
     return kind.derive_natural_key_or_empty(resource.spec, parents)
 
 
-def build_assumed_lookup_results(
+def build_lookup_results_assuming_ids_exist(
     id_by_address: Mapping[Address, str],
 ) -> dict[Address, LookupResult]:
     return {

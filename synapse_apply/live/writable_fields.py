@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from synapse_apply.manifests.edit.written_documents import WrittenDocument
 
 
-class WritableFields:
+class WrittenFieldPredicate:
     """Answers for one target; reads the files at the first question."""
 
     def __init__(self, session: TargetSession) -> None:
@@ -30,7 +30,9 @@ class WritableFields:
         """
         from synapse_apply.manifests.edit.source_map import FieldOrigins
 
-        document = self._documents_by_position.get(desired.position) if desired.position else None
+        document = (
+            self._documents_by_position_or_empty.get(desired.position) if desired.position else None
+        )
         if document is None:
             return False
         try:
@@ -42,7 +44,7 @@ class WritableFields:
         return True
 
     @cached_property
-    def _documents_by_position(self) -> dict[Position, WrittenDocument]:
+    def _documents_by_position_or_empty(self) -> dict[Position, WrittenDocument]:
         from synapse_apply.manifests.edit.written_documents import iter_written_documents
 
         session = self._session

@@ -44,7 +44,7 @@ class AcceptableResource:
     notes: tuple[str, ...]
 
 
-def build_acceptable_resource(plan_result: PlanResult, address: Address) -> AcceptableResource:
+def require_acceptable_resource(plan_result: PlanResult, address: Address) -> AcceptableResource:
     """Return what accepting an address would record; reads the plan only, changes nothing.
 
     InputError when the address is not declared, StateError when it is not recorded or not live.
@@ -80,7 +80,7 @@ def build_acceptable_resource(plan_result: PlanResult, address: Address) -> Acce
     )
 
 
-def accept_differences(
+def plan_and_accept_differences_if_confirmed(
     session: TargetSession,
     address: Address,
     confirm: Callable[[AcceptableResource], bool] | None,
@@ -90,7 +90,7 @@ def accept_differences(
     Else NotApproved. Errors as of the two functions that it calls.
     """
     plan_result = plan(session, PlanOptions().with_target_rules(session.target))
-    acceptable = build_acceptable_resource(plan_result, address)
+    acceptable = require_acceptable_resource(plan_result, address)
     if confirm is not None and not confirm(acceptable):
         raise NotApproved.from_summary(f"{address} was not accepted", "confirm said no.")
     record_differences_as_accepted(session, plan_result, acceptable)
@@ -123,14 +123,14 @@ def record_differences_as_accepted(
         salt=resource.salt,
         natural_key=resource.natural_key,
     )
-    with session.lock_state("state accept"):
+    with session.lock_state_of_own_project("state accept"):
         # The user was asked without a lock, so the record may have changed since it was shown.
         if session.store.find_record(resource.address) != acceptable.record:
             raise _build_state_changed_error(resource.address)
         record = build_record_of_desired_and_live(
             step, acceptable.record, observed, session.secrets, session.clock.utc_now()
         )
-        record = replace(record, accepted=_add_to_old_acceptance_or_none(acceptable))
+        record = replace(record, accepted=_merge_old_and_new_acceptance_or_none(acceptable))
         session.store.write_records(record)
         moment, run_id = session.clock.utc_now(), str(uuid4())
         audit_entry = session.actor.build_state_audit_entry(
@@ -142,7 +142,7 @@ def record_differences_as_accepted(
 
 # Remembered with what it took the place of, so that it can be told from what a server merely
 # normalised, and be undone. It ends for a field when `applied` or `seen` of it changes.
-def _add_to_old_acceptance_or_none(acceptable: AcceptableResource) -> Acceptance | None:
+def _merge_old_and_new_acceptance_or_none(acceptable: AcceptableResource) -> Acceptance | None:
     """The new acceptance, which keeps the undo values of earlier ones; None without any."""
     record, paths = acceptable.record, [change.path for change in acceptable.differing_fields]
     new_acceptance = build_acceptance(paths, record.applied, record.seen)
@@ -176,13 +176,13 @@ def _select_differing_paths(
     return tuple(path for path in paths if path in differing_paths)
 
 
-def undo_acceptance_in_state(session: TargetSession, address: Address) -> Acceptance:
+def require_and_undo_acceptance_in_state(session: TargetSession, address: Address) -> Acceptance:
     """Restore what was recorded before `address` was accepted; returns the undone acceptance.
 
     Takes the state's lock. The next plan shows the differences again. StateError when nothing of
     `address` is accepted.
     """
-    with session.lock_state("state accept"):
+    with session.lock_state_of_own_project("state accept"):
         record = session.store.find_record(address)
         if record is None or record.accepted is None:
             reason = "is not recorded" if record is None else "has no accepted difference"

@@ -19,7 +19,7 @@ from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.target_session import TargetSession
 
 
-def check_agents(
+def check_health_of_target_or_variable_agents(
     invocation: Invocation, names: Sequence[str] = (), variables: Sequence[str] = ()
 ) -> Checkup:
     """Ask each agent for its health, once, and return a row for each.
@@ -33,7 +33,9 @@ def check_agents(
     variable_agents = tuple(
         Agent(name, SecretRef("env", name)) for name in dict.fromkeys(variables)
     )
-    target_agents = () if variable_agents and not names else _select_agents(target, names)
+    target_agents = (
+        () if variable_agents and not names else _require_named_agents_or_all(target, names)
+    )
     with session:
         results = check_token_and_health_of_each_agent(
             (*target_agents, *variable_agents),
@@ -44,7 +46,7 @@ def check_agents(
     return checkup.with_target(invocation.target or "")
 
 
-def _select_agents(target: Target, names: Sequence[str]) -> tuple[Agent, ...]:
+def _require_named_agents_or_all(target: Target, names: Sequence[str]) -> tuple[Agent, ...]:
     if not target.agents:
         raise InputError.from_summary(
             "The target names no agents",

@@ -12,7 +12,7 @@ from synapse_apply.applying.executors import SerialExecutor, ThreadedExecutor
 from synapse_apply.applying.scheduler import Scheduler
 from synapse_apply.applying.step import Step
 from synapse_apply.applying.steps.request_body import iter_secrets_that_calls_send
-from synapse_apply.live.open_intents import record_outcomes_of_resolved_intents
+from synapse_apply.live.open_intents import close_intents_with_known_outcome
 from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding
 from synapse_apply.model.errors import (
     InputError,
@@ -25,10 +25,14 @@ from synapse_apply.model.errors import (
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.ports import Progress
 from synapse_apply.model.report import STALE_RULES, Report
-from synapse_apply.operations.apply_observer import ApplyObserver, HeldBackErrors
+from synapse_apply.operations.apply_observer import ApplyObserver, ErrorHoldingProgress
 from synapse_apply.operations.plan import plan as make_plan
 from synapse_apply.operations.preflight import ApplyPreflight
-from synapse_apply.operations.steps import build_apply_tools, build_steps, collect_live_objects
+from synapse_apply.operations.steps import (
+    build_apply_tools,
+    build_steps_of_actionable_changes,
+    map_live_objects_by_address,
+)
 from synapse_apply.planning.plan_input import PlanOptions
 from synapse_apply.planning.staleness.permitted_rows import PermittedRows
 from synapse_apply.stores.sql import SqlStore
@@ -73,7 +77,7 @@ class ApplyRun:
         self._operation = operation
         self._preflight = ApplyPreflight(session)
 
-    def plan_and_apply(self) -> Report:
+    def plan_confirm_and_apply(self) -> Report:
         """Plan, ask, apply. Without `confirm` the state is locked before it is planned.
 
         Raises what stops it before its first call: NotApproved where `confirm` returns false; else
@@ -83,12 +87,12 @@ class ApplyRun:
             plan_result = self.make_plan_with_preflight()
             self._observer.show_plan(plan_result.plan)
             return self._confirm_until_current_then_apply(plan_result)
-        with self._session.lock_state(self._operation):
+        with self._session.lock_state_of_own_project(self._operation):
             plan_result = self.make_plan_with_preflight()
             self._observer.show_plan(plan_result.plan)
-            return self.check_and_apply_plan(plan_result)
+            return self.check_and_apply_plan_under_held_lock(plan_result)
 
-    def apply_earlier_plan(
+    def apply_earlier_plan_or_ask_again_if_changed(
         self, plan: Plan, plan_result: PlanResult | None, read_at: float
     ) -> Report:
         """Apply a plan that was made before with the same options.
@@ -103,14 +107,14 @@ class ApplyRun:
         if plan_result is not None:
             plan_result = replace(plan_result, plan=plan)
         check(plan, all_or_nothing=self._all_or_nothing)
-        self._require_approval(plan)
+        self._require_approval_of_changes(plan)
         # Compared under the lock: otherwise another run could write after the comparison.
-        with self._session.lock_state(self._operation):
+        with self._session.lock_state_of_own_project(self._operation):
             current_result = plan_result
             if current_result is None or self._is_plan_outdated(plan, read_at):
                 current_result = self.make_plan_with_preflight()
-            if are_plans_equal_except_base(plan, current_result.plan):
-                return self.apply_checked_plan(current_result)
+            if are_plans_equal_except_id_time_and_base(plan, current_result.plan):
+                return self.apply_checked_plan_under_held_lock(current_result)
         if self._confirm is None:
             raise _build_outdated_error(plan)
         # Asked with the lock given back: a person may take long, and others are to go on.
@@ -124,12 +128,12 @@ class ApplyRun:
             check(plan, all_or_nothing=self._all_or_nothing)
             # Before the question: the time that a person takes counts.
             read_at = self._session.clock.monotonic_seconds()
-            self._require_approval(plan)
-            with self._session.lock_state(self._operation):
+            self._require_approval_of_changes(plan)
+            with self._session.lock_state_of_own_project(self._operation):
                 if self._is_plan_outdated(plan, read_at):
                     plan_result = self.make_plan_with_preflight()
-                if are_plans_equal_except_base(plan, plan_result.plan):
-                    return self.apply_checked_plan(plan_result)
+                if are_plans_equal_except_id_time_and_base(plan, plan_result.plan):
+                    return self.apply_checked_plan_under_held_lock(plan_result)
             self._observer.show_changed_plan(plan_result.plan)
 
     def make_plan_with_preflight(self) -> PlanResult:
@@ -138,7 +142,7 @@ class ApplyRun:
             lambda: make_plan(self._session, self._options)
         )
 
-    def _require_approval(self, plan: Plan) -> None:
+    def _require_approval_of_changes(self, plan: Plan) -> None:
         """NotApproved where the plan has changes and `confirm` returns false for it."""
         if plan.has_changes and self._confirm is not None and not self._confirm(plan):
             problem = NotApproved(error_finding("Apply cancelled", "Nothing was sent."))
@@ -152,18 +156,20 @@ class ApplyRun:
         has_moved = self._session.store.read_serial() != plan.base.serial
         return has_moved or age_seconds > FRESH_SECONDS
 
-    def check_and_apply_plan(
+    def check_and_apply_plan_under_held_lock(
         self,
         plan_result: PlanResult,
         *,
         uses_up_plan: bool = False,
         permitted: PermittedRows = _NO_APPROVALS,
     ) -> Report:
-        """Raise as `check` what must stop the plan, else `apply_checked_plan`."""
+        """Raise as `check` what must stop the plan, else `apply_checked_plan_under_held_lock`."""
         check(plan_result.plan, all_or_nothing=self._all_or_nothing)
-        return self.apply_checked_plan(plan_result, uses_up_plan=uses_up_plan, permitted=permitted)
+        return self.apply_checked_plan_under_held_lock(
+            plan_result, uses_up_plan=uses_up_plan, permitted=permitted
+        )
 
-    def apply_checked_plan(
+    def apply_checked_plan_under_held_lock(
         self,
         plan_result: PlanResult,
         *,
@@ -176,11 +182,11 @@ class ApplyRun:
         The approvals of `permitted` are used up by what is done.
         """
         plan = plan_result.plan
-        held_back_errors: HeldBackErrors | None = None
+        held_back_errors: ErrorHoldingProgress | None = None
         # Without any of these no call is made and nothing is written, so that nobody need watch.
         if plan.actionable_changes or plan.moved or plan_result.resolved_intents:
             with self._observer.watch_calls(self._session.backend.hang_up) as watcher:
-                held_back_errors = HeldBackErrors(watcher, watcher.read_stop_signal)
+                held_back_errors = ErrorHoldingProgress(watcher, watcher.read_stop_signal)
                 report = _carry_out_and_hold_back_errors(
                     self._session,
                     plan_result,
@@ -200,11 +206,11 @@ class ApplyRun:
         if (wait_note := _build_wait_note_if_long(self._session.store)) is not None:
             self._observer.show_warnings((wait_note,))
         if held_back_errors is not None:
-            held_back_errors.raise_first()
+            held_back_errors.raise_first_held_error_if_any()
         return report
 
 
-def are_plans_equal_except_base(approved_plan: Plan, new_plan: Plan) -> bool:
+def are_plans_equal_except_id_time_and_base(approved_plan: Plan, new_plan: Plan) -> bool:
     """Whether two plans would do the same; their ids, creation times and bases are not compared."""
     return (
         replace(
@@ -280,9 +286,9 @@ def apply(
     before the first call. `may_adopt`: a create that meets an object which is as declared takes
     it over.
     SecretUnavailable, with every finding, before the first call. An exception of `progress` or
-    `stop_signal` is raised when all is recorded, as `HeldBackErrors` says.
+    `stop_signal` is raised when all is recorded, as `ErrorHoldingProgress` says.
     """
-    held_back_errors = HeldBackErrors(progress, stop_signal)
+    held_back_errors = ErrorHoldingProgress(progress, stop_signal)
     report = _carry_out_and_hold_back_errors(
         session,
         plan_result,
@@ -291,14 +297,14 @@ def apply(
         is_single_use=is_single_use,
         may_adopt=may_adopt,
     )
-    held_back_errors.raise_first()
+    held_back_errors.raise_first_held_error_if_any()
     return report
 
 
 def _carry_out_and_hold_back_errors(
     session: TargetSession,
     plan_result: PlanResult,
-    progress: HeldBackErrors,
+    progress: ErrorHoldingProgress,
     *,
     run_calls_and_note_if_cut: Callable[[Callable[[], None]], None],
     is_single_use: bool,
@@ -307,16 +313,16 @@ def _carry_out_and_hold_back_errors(
 ) -> Report:
     """`apply`, without raising the exceptions that are held back."""
     plan = plan_result.plan
-    steps = build_steps(plan_result)
+    steps = build_steps_of_actionable_changes(plan_result)
     # All secrets first: an apply must not stop half-way because the last one is missing.
     _require_secrets_resolve(session, steps)
     if is_single_use and (steps or plan.moved):
         # Before the first call: a second run with the same file must not get as far as this one.
         session.store.mark_plan_applied(plan.id)
     # Before any new intent: an address has at most one open call.
-    record_outcomes_of_resolved_intents(session, plan_result.resolved_intents, plan.id)
+    close_intents_with_known_outcome(session, plan_result.resolved_intents, plan.id)
     if plan.moved:
-        _rename_moved_addresses_in_state(session, plan)
+        _rename_moved_addresses_and_audit(session, plan)
     tools = build_apply_tools(session, plan_result, progress)
     tools = replace(tools, may_adopt=may_adopt, approvals=permitted.approvals)
     store = session.store
@@ -325,7 +331,9 @@ def _carry_out_and_hold_back_errors(
         reason = _explain_stop_or_empty(store, progress)
         return reason or tools.permit.explain_missing_or_empty()
 
-    scheduler = Scheduler(steps, tools, collect_live_objects(plan_result), get_stop_reason_or_empty)
+    scheduler = Scheduler(
+        steps, tools, map_live_objects_by_address(plan_result), get_stop_reason_or_empty
+    )
 
     def report_wait(seconds: float) -> None:
         progress.report_wait(seconds, store.where)
@@ -355,7 +363,7 @@ def _carry_out_and_hold_back_errors(
     return report.with_target(session.typed_target)
 
 
-def _explain_stop_or_empty(store: SqlStore, progress: HeldBackErrors) -> str:
+def _explain_stop_or_empty(store: SqlStore, progress: ErrorHoldingProgress) -> str:
     """Why nothing more may begin, as a phrase, "" while it may; a permit is not asked for."""
     if progress.read_stop_signal():
         return "the run was stopped"
@@ -364,7 +372,7 @@ def _explain_stop_or_empty(store: SqlStore, progress: HeldBackErrors) -> str:
     return "the state could not be written" if store.has_failed_write() else ""
 
 
-def _rename_moved_addresses_in_state(session: TargetSession, plan: Plan) -> None:
+def _rename_moved_addresses_and_audit(session: TargetSession, plan: Plan) -> None:
     """Rename the moved addresses in the state, and note each in the audit."""
     renames = {move.old: move.new for move in plan.moved}
     session.store.rename_addresses(renames, session.signer.sign_moved_run_if_genuine)

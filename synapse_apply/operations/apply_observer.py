@@ -41,8 +41,8 @@ class ApplyObserver:
     Subclass it and override the methods you need. The applying thread calls all methods with two
     exceptions: worker threads call those of progress (`report_*`), and any thread calls
     `read_stop_signal`. Where one of these raises, what has begun ends and is recorded, and the
-    exception is raised after the report: see `HeldBackErrors`. An exception of any other method
-    ends the apply at once.
+    exception is raised after the report: see `ErrorHoldingProgress`. An exception of any other
+    method ends the apply at once.
     """
 
     def show_plan(self, plan: Plan) -> None:
@@ -98,13 +98,13 @@ class ApplyObserver:
         work()
 
 
-class HeldBackErrors:
+class ErrorHoldingProgress:
     """The progress of an apply, passed on to a receiver whose exceptions are held back.
 
     They are raised while calls are made and recorded, and must not change what became of a call.
-    The first is kept until `raise_first`. The apply goes on, but after KeyboardInterrupt,
-    SystemExit and any exception of `read_stop_signal` no further call begins. Every other
-    BaseException passes: with one of its own a caller cuts the apply short.
+    The first is kept until `raise_first_held_error_if_any`. The apply goes on, but after
+    KeyboardInterrupt, SystemExit and any exception of `read_stop_signal` no further call begins.
+    Every other BaseException passes: with one of its own a caller cuts the apply short.
     """
 
     def __init__(self, progress: Progress, read_stop_signal: Callable[[], int]) -> None:
@@ -114,13 +114,13 @@ class HeldBackErrors:
         self._first_error: BaseException | None = None
         self._stop_signal = 0
 
-    def raise_first(self) -> None:
+    def raise_first_held_error_if_any(self) -> None:
         """Raise the first exception, if there was one."""
         if self._first_error is not None:
             raise self._first_error
 
     @contextmanager
-    def _hold_back(self, *, stops: bool = False) -> Iterator[None]:
+    def _hold_back_errors_in_block(self, *, stops: bool = False) -> Iterator[None]:
         try:
             yield
         except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 - raised later
@@ -132,35 +132,35 @@ class HeldBackErrors:
 
     def report_start(self, address: Address, verb: str) -> None:
         """Pass on that a resource's calls begin."""
-        with self._hold_back():
+        with self._hold_back_errors_in_block():
             self._progress.report_start(address, verb)
 
     def report_upload(self, address: Address, sent_bytes: int, total_bytes: int) -> None:
         """Pass on that bytes of an upload were sent."""
-        with self._hold_back():
+        with self._hold_back_errors_in_block():
             self._progress.report_upload(address, sent_bytes, total_bytes)
 
     def report_job(self, address: Address, job: Job) -> None:
         """Pass on that a job was read."""
-        with self._hold_back():
+        with self._hold_back_errors_in_block():
             self._progress.report_job(address, job)
 
     def report_end(
         self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""
     ) -> None:
         """Pass on that a resource's calls have ended."""
-        with self._hold_back():
+        with self._hold_back_errors_in_block():
             self._progress.report_end(address, verb, result, seconds, remote_id)
 
     def report_wait(self, seconds: float, location: str) -> None:
         """Pass on that writes of the state wait for its pace."""
-        with self._hold_back():
+        with self._hold_back_errors_in_block():
             self._progress.report_wait(seconds, location)
 
     def read_stop_signal(self) -> int:
         """The number of the signal that asks to end, or that stands for an exception; else 0."""
         if self._stop_signal:
             return self._stop_signal
-        with self._hold_back(stops=True):
+        with self._hold_back_errors_in_block(stops=True):
             return self._read_stop_signal()
         return self._stop_signal

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from synapse_apply.applying.permits import FinalPermit
-from synapse_apply.live.open_intents import record_outcomes_of_resolved_intents
+from synapse_apply.live.open_intents import close_intents_with_known_outcome
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Plan
@@ -36,7 +36,7 @@ class RunIdentity:
     operation: str
 
 
-def apply_permitted_rows(
+def plan_and_apply_permitted_rows(
     session: TargetSession,
     apply_run: ApplyRun,
     observer: ApplyObserver,
@@ -50,7 +50,10 @@ def apply_permitted_rows(
     LockHeld, InputError for a plan with errors (nobody is asked about it then), Refused by a guard
     that is left, SecretUnavailable, and StateError.
     """
-    with _act_as(session, identity, permit), session.lock_state(identity.operation):
+    with (
+        _act_as_identity_in_block(session, identity, permit),
+        session.lock_state_of_own_project(identity.operation),
+    ):
         plan_result = apply_run.make_plan_with_preflight()
         if plan_result.plan.has_errors:
             observer.show_plan(plan_result.plan)
@@ -59,7 +62,7 @@ def apply_permitted_rows(
         narrowed = narrow_to_permitted_rows(plan_result.plan, permitted, identity.run_id)
         observer.show_plan(narrowed)
         check(narrowed)
-        report = _apply_using_guard_approvals_up(
+        report = _apply_using_up_unused_guard_approvals(
             session, apply_run, replace(plan_result, plan=narrowed), permitted
         )
         used_ids: tuple[str, ...] = ()
@@ -69,7 +72,7 @@ def apply_permitted_rows(
     return PermittedApply(report, used_ids, report.stop_reason)
 
 
-def _apply_using_guard_approvals_up(
+def _apply_using_up_unused_guard_approvals(
     session: TargetSession,
     apply_run: ApplyRun,
     plan_result: PlanResult,
@@ -85,15 +88,15 @@ def _apply_using_guard_approvals_up(
         (each for each in list_decidable_changes(plan_result.plan) if not each.is_refused), None
     )
     if not guard_ids or first_change is None:
-        return apply_run.apply_checked_plan(plan_result, permitted=permitted)
+        return apply_run.apply_checked_plan_under_held_lock(plan_result, permitted=permitted)
     # First: a call that had no effect gives back what approved its guard.
-    record_outcomes_of_resolved_intents(session, plan_result.resolved_intents, plan_result.plan.id)
+    close_intents_with_known_outcome(session, plan_result.resolved_intents, plan_result.plan.id)
     plan_result = replace(plan_result, resolved_intents=())
     if store.list_used_approvals(guard_ids):
         return Report(plan_result.plan, stop_reason=_USED_GUARD_APPROVAL_REASON)
     row_ids = permitted.approvals.get(first_change.address, ())
     approvals = {**permitted.approvals, first_change.address: (*row_ids, *guard_ids)}
-    report = apply_run.apply_checked_plan(
+    report = apply_run.apply_checked_plan_under_held_lock(
         plan_result, permitted=replace(permitted, approvals=approvals)
     )
     if not report.has_certainly_done_nothing:
@@ -105,7 +108,7 @@ def _apply_using_guard_approvals_up(
 
 
 @contextmanager
-def _act_as(
+def _act_as_identity_in_block(
     session: TargetSession, identity: RunIdentity, permit: CallPermit | None
 ) -> Iterator[None]:
     """Have a session act for somebody, and ask a permit before each call, in the block."""

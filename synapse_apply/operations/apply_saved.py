@@ -16,10 +16,10 @@ from synapse_apply.operations.apply import ApplyRun
 from synapse_apply.operations.apply_observer import ApplyObserver
 from synapse_apply.operations.saved_plan import (
     SavedPlan,
-    narrow_to_saved_plan,
-    read_saved_plan,
+    narrow_to_saved_plan_or_raise_stale,
+    read_valid_saved_plan,
     require_usable_plans_and_list_warnings,
-    unite_reviewed_plans,
+    unite_compatible_plans_or_raise_stale,
 )
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.target_session import TargetSession, open_context
@@ -42,13 +42,13 @@ class ApprovedPlans:
         return self.united_plan.plan.base.target
 
 
-def read_approved_plans(paths: Sequence[Path], *, reviewed: bool) -> ApprovedPlans:
+def read_and_unite_approved_plans(paths: Sequence[Path], *, reviewed: bool) -> ApprovedPlans:
     """Read plan files, older first. Only reviewed plans may be several.
 
     InputError for a file that holds no plan, Stale where several cannot form one apply.
     """
-    files = tuple(map(read_saved_plan, paths))
-    return ApprovedPlans(files, unite_reviewed_plans(files), reviewed)
+    files = tuple(map(read_valid_saved_plan, paths))
+    return ApprovedPlans(files, unite_compatible_plans_or_raise_stale(files), reviewed)
 
 
 def with_plan_target_unless_named(
@@ -62,7 +62,7 @@ def with_plan_target_unless_named(
 
 
 @contextmanager
-def open_approved_session(
+def open_session_for_approved_plans(
     invocation: Invocation, approved_plans: ApprovedPlans
 ) -> Iterator[TargetSession]:
     """A session to apply the plans in. Stale where a saved plan's manifests are unusable now.
@@ -104,7 +104,7 @@ def _build_missing_sources_finding(united_plan: SavedPlan) -> Diagnostic:
     )
 
 
-def apply_approved_plans(
+def replan_and_apply_approved_plans(
     session: TargetSession,
     run_with_saved_options: ApplyRun,
     approved_plans: ApprovedPlans,
@@ -119,14 +119,18 @@ def apply_approved_plans(
     target, or outdated; else raises as `operations.apply.check`.
     """
     united_plan, reviewed = approved_plans.united_plan, approved_plans.reviewed
-    with session.lock_state("apply"):
+    with session.lock_state_of_own_project("apply"):
         warnings = require_usable_plans_and_list_warnings(
             session, approved_plans.files, reviewed=reviewed, allow_unsigned=allow_unsigned
         )
         # A saved plan says what was approved; only a new plan knows what is live now.
         plan_result = run_with_saved_options.make_plan_with_preflight()
         if not plan_result.plan.has_errors:
-            plan_result = narrow_to_saved_plan(united_plan, plan_result, reviewed=reviewed)
+            plan_result = narrow_to_saved_plan_or_raise_stale(
+                united_plan, plan_result, reviewed=reviewed
+            )
         observer.show_plan(plan_result.plan)
         observer.show_warnings(warnings)
-        return run_with_saved_options.check_and_apply_plan(plan_result, uses_up_plan=not reviewed)
+        return run_with_saved_options.check_and_apply_plan_under_held_lock(
+            plan_result, uses_up_plan=not reviewed
+        )

@@ -47,7 +47,7 @@ class BumpRequest:
     exact_version: str = ""
     changelog: str | None = None
 
-    def require_part_or_exact_version(self) -> None:
+    def require_either_part_or_exact_version(self) -> None:
         """InputError unless it says either which part to raise, or the new version."""
         if bool(self.part) == bool(self.exact_version):
             raise InputError.from_summary(
@@ -90,7 +90,7 @@ class _BumpProject:
     documents: list[WrittenDocument] = field(default_factory=list)
     target_manifests: list[LoadedManifests] = field(default_factory=list)
 
-    def list_errors(self) -> list[Diagnostic]:
+    def list_distinct_manifest_errors(self) -> list[Diagnostic]:
         """The errors in the manifests of all targets, each once."""
         findings = (
             finding
@@ -101,7 +101,9 @@ class _BumpProject:
         return list(dict.fromkeys(findings))
 
 
-def bump_version(invocation: Invocation, request: BumpRequest, *, write: bool = True) -> BumpResult:
+def bump_version_of_only_release(
+    invocation: Invocation, request: BumpRequest, *, write: bool = True
+) -> BumpResult:
     """Edit the version of a plugin's only release, and its changelog if one is given.
 
     The version is edited in the manifest, in the package's config.yaml, and in the plugin's own
@@ -109,17 +111,17 @@ def bump_version(invocation: Invocation, request: BumpRequest, *, write: bool = 
     where several releases could be meant, where a file to edit is out of reach, or where the
     edited manifests would have a new error.
     """
-    project = configuration.load_project_or_defaults(invocation)
+    project = configuration.load_valid_project_or_defaults(invocation)
     bump_project = _BumpProject(
         invocation, project, select_targets_to_check(project, invocation.target)
     )
     paths = [str(path) for path in invocation.paths]
     bump_project.documents = list(iter_written_documents(project, bump_project.targets, paths))
     bump_project.target_manifests = [
-        configuration.load_target_manifests(invocation, project, target)
+        configuration.load_target_manifests_with_findings(invocation, project, target)
         for target in bump_project.targets
     ]
-    document, resources = _require_release_document(bump_project, request.plugin)
+    document, resources = _require_release_document_and_resources(bump_project, request.plugin)
     release = resources[0]
     # An edit would replace the variable by a literal in every target that reads the document.
     raise_version.require_version_without_variable(document, release)
@@ -129,10 +131,10 @@ def bump_version(invocation: Invocation, request: BumpRequest, *, write: bool = 
     raise_version.require_no_overlay_conflict(
         bump_project.targets, release.address, new_address, keys
     )
-    edits = _collect_edits(bump_project, document, resources, new_address, request)
+    edits = _collect_edits_by_file(bump_project, document, resources, new_address, request)
     rewrites = tuple(_iter_rewrites(edits))
     # Decoded from memory, before anything is written: a bad edit never reaches the disk.
-    _require_no_new_errors(bump_project, rewrites, new_address)
+    _require_edits_add_no_errors_and_lose_nothing(bump_project, rewrites, new_address)
     if write:
         rewrite_all_or_none(rewrites)
     changelog = (
@@ -151,7 +153,7 @@ def bump_version(invocation: Invocation, request: BumpRequest, *, write: bool = 
     return BumpResult(release.address, new_address, edit_rows, rewrites, tuple(sources), changelog)
 
 
-def _require_release_document(
+def _require_release_document_and_resources(
     bump_project: _BumpProject, plugin: str
 ) -> tuple[WrittenDocument, list[Desired]]:
     """The document of the named release, and the resource that each target decodes from it.
@@ -193,12 +195,12 @@ def _require_release_document(
     resources = resources_by_position[document.position]
     problems = [
         candidate
-        for candidate in bump_project.list_errors()
+        for candidate in bump_project.list_distinct_manifest_errors()
         if (candidate.position and candidate.position.file == document.name)
         or candidate.address in {str(resource.address) for resource in resources}
     ]
     if problems or not resources:
-        raise InputError(*(problems or bump_project.list_errors()))
+        raise InputError(*(problems or bump_project.list_distinct_manifest_errors()))
     return document, resources
 
 
@@ -228,7 +230,7 @@ def _raise_no_release(bump_project: _BumpProject, plugin: str, name: str) -> NoR
     )
     unread_errors = [
         entry
-        for entry in bump_project.list_errors()
+        for entry in bump_project.list_distinct_manifest_errors()
         if entry.path is None and entry.address is None
     ]
     raise InputError(
@@ -261,7 +263,7 @@ def _raise_no_version(
             f"No manifest declares release/{name}@{version}.",
             suggest_known_word_or_empty(f"release/{name}@{version}", declared_addresses),
         ),
-        *bump_project.list_errors(),
+        *bump_project.list_distinct_manifest_errors(),
     )
 
 
@@ -270,7 +272,7 @@ _Edits = dict[tuple[Path, str], list[tuple[Edit, Any]]]
 
 # A Plugin's `version` that equals the release's is raised as well: who kept them the same means
 # them to be the same.
-def _collect_edits(
+def _collect_edits_by_file(
     bump_project: _BumpProject,
     document: WrittenDocument,
     resources: Sequence[Desired],
@@ -304,14 +306,14 @@ def _collect_edits(
         edit = Edit(("spec", "changelog"), text, document.index, preceding_key)
         current_value = document.get_value_or_none("spec", "changelog")
         edits[document.file, document.name].append((edit, current_value))
-    for file, current_value in _iter_config_files_with_version(bump_project, resources):
+    for file, current_value in _iter_editable_config_files_with_version(bump_project, resources):
         edits[file, format_path_from_cwd(file)].append(
             (Edit(("version",), new_version), current_value)
         )
     return edits
 
 
-def _iter_config_files_with_version(
+def _iter_editable_config_files_with_version(
     bump_project: _BumpProject, resources: Sequence[Desired]
 ) -> Iterator[tuple[Path, Any]]:
     """Each config.yaml with a version, and the version; InputError for one in Git or a zip."""
@@ -373,12 +375,14 @@ def _iter_rewrites(edits: _Edits) -> Iterator[Rewrite]:
         yield Rewrite(file, name, old_bytes, text.encode())
 
 
-def _require_no_new_errors(
+def _require_edits_add_no_errors_and_lose_nothing(
     bump_project: _BumpProject, rewrites: Sequence[Rewrite], new_address: Address
 ) -> None:
     """Decode the edited files; InputError with each error that the manifests do not have now."""
     rewrite_by_path = {entry.file.resolve(): entry for entry in rewrites}
-    known_errors = {entry.line_independent_key for entry in bump_project.list_errors()}
+    known_errors = {
+        entry.line_independent_key for entry in bump_project.list_distinct_manifest_errors()
+    }
     new_errors: list[Diagnostic] = []
     for target, old_manifests in zip(
         bump_project.targets, bump_project.target_manifests, strict=True
@@ -387,7 +391,7 @@ def _require_no_new_errors(
             {entry.file: read_documents(entry.new_content, entry.name) for entry in rewrites}
         )
         config_reader = _RewrittenConfigReader(bump_project.project, target, rewrite_by_path)
-        manifests = configuration.load_target_manifests(
+        manifests = configuration.load_target_manifests_with_findings(
             bump_project.invocation,
             bump_project.project,
             target,

@@ -9,14 +9,16 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.phrases import pluralize
-from synapse_apply.operations.saved_plan import SavedPlan, list_state_mismatches
+from synapse_apply.operations.saved_plan import SavedPlan, list_state_mismatch_errors
 from synapse_apply.planning.package import get_uploaded_digest_or_empty
 from synapse_apply.workspace.configuration import DeclaredTarget
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.target_session import TargetSession
 
 
-def list_changes_since_plan(invocation: Invocation, saved_plan: SavedPlan) -> list[Diagnostic]:
+def list_warnings_of_changes_since_plan(
+    invocation: Invocation, saved_plan: SavedPlan
+) -> list[Diagnostic]:
     """Warnings from the local state and manifests; none where these cannot be read."""
     plan_invocation = replace(invocation, target=invocation.target or saved_plan.plan.base.target)
     findings: list[Diagnostic] = []
@@ -24,7 +26,7 @@ def list_changes_since_plan(invocation: Invocation, saved_plan: SavedPlan) -> li
         with TargetSession(plan_invocation) as session:
             if not session.store.exists():
                 return findings
-            problems = list_state_mismatches(session.store, saved_plan, session.target.name)
+            problems = list_state_mismatch_errors(session.store, saved_plan, session.target.name)
             findings += [
                 warning_finding(problem.summary, problem.detail, problem.hint)
                 for problem in problems

@@ -10,20 +10,20 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.state import NO_SHARED_IDS, BackendIdentity, ProjectAndKeyIds
-from synapse_apply.operations.checks.state_bucket import require_usable_bucket
+from synapse_apply.operations.checks.state_bucket import require_usable_if_bucket_url
 from synapse_apply.secrets.keys import StateKey
 from synapse_apply.stores.bucket.bucket_url import is_bucket_url
 from synapse_apply.stores.git.git_url import is_git_url
 from synapse_apply.stores.state_messages import build_existing_state_error
 from synapse_apply.workspace.sharing.new_shared_key import (
     SharedKey,
-    find_or_make_shared_key,
-    list_new_key_lines,
+    build_lines_about_new_key,
+    find_or_make_shared_key_and_write_project_id,
 )
 from synapse_apply.workspace.sharing.project_binding import (
     NO_PROJECT_ID,
     ProjectId,
-    build_other_project_findings,
+    build_project_binding_findings,
 )
 from synapse_apply.workspace.state_access import require_no_error_and_return_warnings
 from synapse_apply.workspace.target_session import TargetSession
@@ -48,7 +48,7 @@ class CreatedState:
     steps: tuple[str, ...] = ()
 
 
-def create_state(
+def create_empty_state_and_key(
     session: TargetSession,
     state_identity: BackendIdentity,
     lineage: str = "",
@@ -72,18 +72,18 @@ def create_state(
                 "Leave it out.",
             )
         _create_state_beyond_seen_progress(session, state_identity, new_lineage)
-        session.load_state_keys(create=True)
+        session.reload_state_keys(create=True)
         return CreatedState(session.target.name, new_lineage, bool(session.target.state.lineage))
     _require_no_state(session)
-    _require_place_not_seen(session, lineage)
-    require_usable_bucket(session, session.target.state.url)
+    _require_place_unseen_or_of_same_lineage(session, lineage)
+    require_usable_if_bucket_url(session, session.target.state.url)
     hint = Text(
         "Get it from whoever has it. To make one: ",
         Command("state init --key-file PATH", target=session.target.name),
         ", and keep that file where all of them get it.",
     )
     # Last the state, so that what is cut short can be repeated.
-    shared_key = find_or_make_shared_key(session, hint, key_file)
+    shared_key = find_or_make_shared_key_and_write_project_id(session, hint, key_file)
     project_id, key = shared_key.project_id, shared_key.key
     shared_ids = ProjectAndKeyIds(project_id.text, key.key_id if key is not None else "")
     _create_state_beyond_seen_progress(session, state_identity, new_lineage, shared_ids)
@@ -96,7 +96,7 @@ def create_state(
         shared_key.key_file,
         (
             *_iter_sharing_steps(shared_key, session.target.name),
-            *list_place_notes(session.store.where),
+            *list_access_notes_of_location(session.store.where),
         ),
     )
 
@@ -120,7 +120,7 @@ def _iter_sharing_steps(shared_key: SharedKey, target_name: str) -> Iterator[str
     if shared_key.key_file is None:
         yield f"It is bound to state key {key.key_id}, from {key.origin}."
         return
-    yield from list_new_key_lines(
+    yield from build_lines_about_new_key(
         key.key_id, shared_key.key_file, target_name, is_found=shared_key.is_found
     )
 
@@ -139,7 +139,7 @@ _BUCKET_RULES = (
 )
 
 
-def list_place_notes(location: str) -> tuple[str, ...]:
+def list_access_notes_of_location(location: str) -> tuple[str, ...]:
     """Sentences on who reads and writes a store, or may not, by its location; () for most."""
     if is_bucket_url(location):
         return (f"The state is at {location}.", _BUCKET_RULES)
@@ -157,7 +157,7 @@ def _create_state_beyond_seen_progress(
     session.store.create_state(
         state_identity,
         lineage,
-        session.last_seen_states.compute_farthest_progress(lineage).progress,
+        session.last_seen_files.read_farthest_progress_or_zero(lineage).progress,
         shared_ids,
     )
 
@@ -187,12 +187,12 @@ def _require_no_state(session: TargetSession) -> None:
     recorded_id = session.store.read_project_and_key_ids().project_id
     if recorded_id:
         require_no_error_and_return_warnings(
-            build_other_project_findings(recorded_id, session.project, session.target)
+            build_project_binding_findings(recorded_id, session.project, session.target)
         )
     raise build_existing_state_error(session.store.where)
 
 
-def _require_place_not_seen(session: TargetSession, lineage: str) -> None:
+def _require_place_unseen_or_of_same_lineage(session: TargetSession, lineage: str) -> None:
     """StateError where a state was seen that is gone now, unless its lineage is to go on."""
     seen_place = session.seen_place
     if seen_place is None or seen_place.lineage == lineage:

@@ -13,7 +13,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.operations.checks import agents, backend, manifests, state, state_bucket
 from synapse_apply.operations.checks.target_checkup import (
     CHECK_RETRIES,
-    TargetCheckup,
+    LazyTargetParts,
     UncheckedError,
 )
 from synapse_apply.workspace.invocation import Invocation
@@ -25,7 +25,7 @@ class DoctorCheck:
     """A function that yields result rows, and the name of the row when it cannot."""
 
     name: str
-    iter_results: Callable[[TargetCheckup], Iterator[CheckResult]]
+    iter_results: Callable[[LazyTargetParts], Iterator[CheckResult]]
 
 
 # In the order in which one thing needs another. The clock comes last of what is asked of the
@@ -34,42 +34,42 @@ SECTIONS: tuple[tuple[str, tuple[DoctorCheck, ...]], ...] = (
     (
         "Project",
         (
-            DoctorCheck("tool", manifests.check_tool_version),
+            DoctorCheck("tool", manifests.report_tool_and_system_versions),
             DoctorCheck("project", manifests.check_project_file),
-            DoctorCheck("repository", manifests.check_repository),
-            DoctorCheck("target", manifests.check_target),
-            DoctorCheck("manifests", manifests.check_manifests),
-            DoctorCheck("secrets", manifests.check_secret_sources),
+            DoctorCheck("repository", manifests.check_git_repository_of_project),
+            DoctorCheck("target", manifests.check_target_can_be_chosen),
+            DoctorCheck("manifests", manifests.check_manifests_in_one_row),
+            DoctorCheck("secrets", manifests.check_what_opens_each_secret_source),
         ),
     ),
     (
         "Backend",
         (
-            DoctorCheck("url", backend.check_url_is_set_and_encrypted),
-            DoctorCheck("hosts", backend.check_allowed_hosts),
-            DoctorCheck("token", backend.check_token),
+            DoctorCheck("url", backend.check_url_source_and_encryption),
+            DoctorCheck("hosts", backend.check_host_may_get_token),
+            DoctorCheck("token", backend.check_token_source_and_login_file),
             DoctorCheck("backend", backend.check_backend_answer),
-            DoctorCheck("tenant", backend.check_tenant),
-            DoctorCheck("api", backend.check_api_versions),
-            DoctorCheck("capability", backend.check_capabilities),
-            DoctorCheck("agents", agents.check_target_agents),
-            DoctorCheck("clock", backend.check_clock),
+            DoctorCheck("tenant", backend.report_requested_tenant),
+            DoctorCheck("api", backend.report_api_versions_of_kinds),
+            DoctorCheck("capability", backend.check_list_capabilities),
+            DoctorCheck("agents", agents.check_agents_named_by_target),
+            DoctorCheck("clock", backend.check_clock_against_server),
         ),
     ),
     (
         "State",
         (
-            DoctorCheck("folder", state.check_own_folder_trust),
-            DoctorCheck("state", state.check_state),
-            DoctorCheck("bucket", state_bucket.check_bucket),
+            DoctorCheck("folder", state.check_own_folder_is_trusted_and_writable),
+            DoctorCheck("state", state.check_state_exists_and_is_not_older),
+            DoctorCheck("bucket", state_bucket.check_bucket_by_making_an_object),
             DoctorCheck("binding", state.check_state_identity),
             DoctorCheck("sharing", state.check_state_is_bound_to_project),
-            DoctorCheck("lineage", state.check_lineage),
+            DoctorCheck("lineage", state.check_pinned_lineage),
             DoctorCheck("key", state.check_state_key),
-            DoctorCheck("lock", state.check_lock),
-            DoctorCheck("accepted", state.check_accepted_differences),
-            DoctorCheck("calls", state.check_open_calls),
-            DoctorCheck("twins", state.check_duplicates),
+            DoctorCheck("lock", state.check_lock_is_free),
+            DoctorCheck("accepted", state.report_accepted_differences),
+            DoctorCheck("calls", state.check_open_and_journaled_calls),
+            DoctorCheck("twins", state.check_live_duplicates_of_records),
         ),
     ),
 )
@@ -82,9 +82,16 @@ def run_all_checks(invocation: Invocation) -> Checkup:
     Never raises for anything that is wrong with the target.
     """
     with TargetSession(invocation, read_only=True, retries=CHECK_RETRIES) as session:
-        checkup = TargetCheckup(session)
+        checkup = LazyTargetParts(session)
         sections = tuple(
-            (title, tuple(result for check in checks for result in _run_check(check, checkup)))
+            (
+                title,
+                tuple(
+                    result
+                    for check in checks
+                    for result in _run_check_turning_errors_into_rows(check, checkup)
+                ),
+            )
             for title, checks in SECTIONS
         )
         return Checkup(_get_target_name_or_empty(checkup), sections).with_target(
@@ -92,7 +99,9 @@ def run_all_checks(invocation: Invocation) -> Checkup:
         )
 
 
-def _run_check(check: DoctorCheck, checkup: TargetCheckup) -> list[CheckResult]:
+def _run_check_turning_errors_into_rows(
+    check: DoctorCheck, checkup: LazyTargetParts
+) -> list[CheckResult]:
     """The rows of one check; an exception becomes its last row."""
     results: list[CheckResult] = []
     try:
@@ -131,7 +140,7 @@ def _describe_exception_without_text(problem: Exception) -> str:
     )
 
 
-def _get_target_name_or_empty(checkup: TargetCheckup) -> str:
+def _get_target_name_or_empty(checkup: LazyTargetParts) -> str:
     try:
         return checkup.target.get_or_raise_unchecked().name
     except UncheckedError:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from synapse_apply.kinds.search import list_objects_or_none_if_unsupported
 from synapse_apply.kinds.wire import require_remote_id_of_answer
-from synapse_apply.live.writable_fields import WritableFields
+from synapse_apply.live.writable_fields import WrittenFieldPredicate
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
@@ -20,7 +20,7 @@ from synapse_apply.planning.plan_input import PlanOptions
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 
-def build_drift_options(selected: frozenset[Address] | None) -> PlanOptions:
+def build_options_that_revert_drift(selected: frozenset[Address] | None) -> PlanOptions:
     """Options for the plan that drift is computed from: it reverts drift and runs nothing.
 
     `revert_drift` also where the target keeps drift, because only then does the plan say which
@@ -34,7 +34,7 @@ def build_drift_options(selected: frozenset[Address] | None) -> PlanOptions:
 def compute_drift(
     session: TargetSession, plan_result: PlanResult, *, unmanaged: bool = False
 ) -> Drift:
-    """Compute the drift from a plan that was made with `build_drift_options`.
+    """Compute the drift from a plan that was made with `build_options_that_revert_drift`.
 
     `unmanaged` also lists the live objects that no manifest declares and no record has. A read
     that failed is an error among the diagnostics, never absence.
@@ -44,7 +44,7 @@ def compute_drift(
         plan_result.plan,
         plan_result.resources,
         keeps_drift=keeps_drift,
-        can_write=WritableFields(session),
+        can_write=WrittenFieldPredicate(session),
     )
     report = replace(report, typed_target=session.typed_target)
     return _with_unmanaged_objects(session, plan_result, report) if unmanaged else report
@@ -54,7 +54,7 @@ def _with_unmanaged_objects(
     session: TargetSession, plan_result: PlanResult, report: Drift
 ) -> Drift:
     """The report with live objects that are neither recorded nor declared."""
-    known_objects = set(_iter_known_objects(plan_result, session.store.read_state()))
+    known_objects = set(_iter_keys_of_known_objects(plan_result, session.store.read_state()))
     unmanaged_objects: list[Unmanaged] = []
     unlistable_kinds: list[str] = []
     unread_kinds: list[str] = []
@@ -92,7 +92,7 @@ def _with_unmanaged_objects(
     )
 
 
-def _iter_known_objects(plan_result: PlanResult, state: State) -> Iterator[ObjectKey]:
+def _iter_keys_of_known_objects(plan_result: PlanResult, state: State) -> Iterator[ObjectKey]:
     """Every object that is recorded or matches a declared resource."""
     for address, record in state.records.items():
         yield ObjectKey(address.kind, record.api, record.remote_id)

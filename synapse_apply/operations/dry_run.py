@@ -9,27 +9,34 @@ from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.phrases import format_short_list, pluralize
 from synapse_apply.model.ports import Progress
 from synapse_apply.model.runtime.parallel_reads import open_interruptible_thread_pool
-from synapse_apply.operations.steps import build_apply_tools, build_steps, collect_live_objects
+from synapse_apply.operations.steps import (
+    build_apply_tools,
+    build_steps_of_actionable_changes,
+    map_live_objects_by_address,
+)
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 
-def dry_run_plan_calls(
+def send_dry_runs_of_checkable_calls(
     session: TargetSession, plan_result: PlanResult, progress: Progress
 ) -> DryRunResult:
     """Send, as a dry run, each call of a plan that the backend can check; it changes nothing."""
     tools = build_apply_tools(session, plan_result, progress)
     with open_interruptible_thread_pool(session.parallelism) as pool:
         return dry_run_steps(
-            build_steps(plan_result), tools, collect_live_objects(plan_result), pool.map
+            build_steps_of_actionable_changes(plan_result),
+            tools,
+            map_live_objects_by_address(plan_result),
+            pool.map,
         )
 
 
 def build_dry_run_findings(dry_run_result: DryRunResult) -> tuple[Diagnostic, ...]:
     """The findings of the dry runs, and one warning that lists the calls that were not tried."""
-    return (*dry_run_result.findings, *_iter_untried_warnings(dry_run_result))
+    return (*dry_run_result.findings, *_iter_warning_if_calls_untried(dry_run_result))
 
 
-def _iter_untried_warnings(dry_run_result: DryRunResult) -> Iterator[Diagnostic]:
+def _iter_warning_if_calls_untried(dry_run_result: DryRunResult) -> Iterator[Diagnostic]:
     reasons: dict[str, list[str]] = {}
     for dry_run_call, reason in dry_run_result.untried:
         reasons.setdefault(reason, []).append(f"{dry_run_call.step.address}")

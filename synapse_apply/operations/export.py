@@ -14,8 +14,8 @@ from synapse_apply.live.discovery import (
     GatherQuery,
     MissedObject,
     ObjectGatherer,
-    describe_object,
-    get_owner_kind_prefix,
+    format_code_or_name_with_id,
+    get_owner_prefix_of_series_kind,
 )
 from synapse_apply.live.live_backend import LiveBackend
 from synapse_apply.manifests.export.export_files import (
@@ -40,7 +40,7 @@ from synapse_apply.model.observed import Observed
 from synapse_apply.model.runtime.parallel_reads import open_interruptible_thread_pool
 from synapse_apply.model.secrets.masked_text import contains_masked_text
 from synapse_apply.model.values import Reference
-from synapse_apply.operations.protected_files import explain_protected_file_or_empty
+from synapse_apply.operations.protected_files import explain_why_not_to_overwrite_or_empty
 from synapse_apply.views.paths import format_path_from_cwd
 from synapse_apply.workspace.invocation import Invocation
 
@@ -106,12 +106,12 @@ class ExportedFiles:
     next_steps: tuple[str, ...]
 
 
-def require_writable_inventory(
+def choose_unprotected_inventory_path_or_raise(
     invocation: Invocation, folder: Path, requested_path: Path | None
 ) -> Path:
     """The inventory's path, by default beside `folder`; InputError for one of our own files."""
     path = requested_path or folder.parent / "inventory.yaml"
-    if reason := explain_protected_file_or_empty(path, invocation, inventory=True):
+    if reason := explain_why_not_to_overwrite_or_empty(path, invocation, inventory=True):
         raise InputError.from_summary(
             "The inventory cannot be written",
             f"{format_path_from_cwd(path)} {reason}; nothing was done.",
@@ -120,7 +120,7 @@ def require_writable_inventory(
     return path
 
 
-def export_to_folder(
+def export_live_objects_to_folder(
     live_backend: LiveBackend,
     query: GatherQuery,
     folder: Path,
@@ -131,13 +131,13 @@ def export_to_folder(
     force: bool = False,
 ) -> ExportedFiles:
     """Read live objects, and write them as manifests with an inventory; all or nothing."""
-    report = export_live_objects(live_backend, query, only=only, unmanaged=unmanaged)
-    written = write_export_files(report, folder, inventory, force=force)
+    report = build_manifests_of_live_objects(live_backend, query, only=only, unmanaged=unmanaged)
+    written = write_export_files_if_any_object(report, folder, inventory, force=force)
     steps = tuple(_iter_next_steps(live_backend, report, folder, inventory))
     return ExportedFiles(report, tuple(written.files), tuple(written.unchanged), inventory, steps)
 
 
-def export_live_objects(
+def build_manifests_of_live_objects(
     live_backend: LiveBackend,
     query: GatherQuery,
     *,
@@ -149,16 +149,16 @@ def export_live_objects(
     `only` are prefixes of kinds; `unmanaged` leaves out what the state records. RemoteError where
     a list cannot be read; an object that cannot be exported is among `missed_objects`.
     """
-    _mask_manifest_secrets(live_backend)
-    recorded_addresses, has_state = _map_recorded_addresses_and_has_state(live_backend)
+    _mask_readable_manifest_secrets(live_backend)
+    recorded_addresses, has_state = _map_recorded_addresses_by_id_and_tell_if_state(live_backend)
     with open_interruptible_thread_pool(live_backend.invocation.parallelism) as pool:
         gatherer = ObjectGatherer(live_backend, query, pool)
-        gatherer.gather_selected_objects_and_owners()
+        gatherer.gather_selected_or_all_and_record_missed()
     chosen_kinds = set(only or live_backend.catalogue)
     maker = _ManifestMaker(live_backend, gatherer, recorded_addresses, chosen_kinds)
     # Owners before members: a release is named after the address that its plugin got.
     for kind in sorted(live_backend.catalogue.values(), key=lambda kind: kind.rank):
-        maker.add_manifests_of_kind(kind)
+        maker.add_manifests_or_missed_of_kind(kind)
     excluded_addresses = set(recorded_addresses.values()) if unmanaged else set()
     return ExportReport(
         tuple(
@@ -171,20 +171,22 @@ def export_live_objects(
     )
 
 
-def _mask_manifest_secrets(live_backend: LiveBackend) -> None:
+def _mask_readable_manifest_secrets(live_backend: LiveBackend) -> None:
     """Mask the secrets of the project's manifests in answers, as far as they can be read."""
     with suppress(SynapseApplyError, OSError):
-        live_backend.mask_declared_secrets(live_backend.uninspected_manifests)
+        live_backend.mask_secrets_of_manifests_in_answers(
+            live_backend.manifests_without_packages_read
+        )
 
 
-def _map_recorded_addresses_and_has_state(
+def _map_recorded_addresses_by_id_and_tell_if_state(
     live_backend: LiveBackend,
 ) -> tuple[dict[tuple[str, str], Address], bool]:
     """Recorded addresses by (kind, remote id), and whether the target has a state.
 
     A record of another API version is left out: its id may be another object's in this one.
     """
-    store = live_backend.recorded_store
+    store = live_backend.existing_store_or_none
     records, has_state = (store.read_state().records, True) if store else ({}, False)
     addresses = {
         (address.kind, record.remote_id): address
@@ -211,13 +213,13 @@ class _ManifestMaker:
         self._catalogue = live_backend.catalogue
         live_specs = (
             observed.spec
-            for prefix in live_backend.marks.kinds
-            for observed in gatherer.list_objects(prefix)
+            for prefix in live_backend.marks_hiding_free_form_if_state_unreadable.kinds
+            for observed in gatherer.list_gathered_objects_sorted_by_id(prefix)
         )
         self._exporter = Exporter(
             live_backend.project,
             live_backend.target,
-            live_backend.marks,
+            live_backend.marks_hiding_free_form_if_state_unreadable,
             f"../{SCHEMA_FILE.as_posix()}",
             has_any_secret(live_specs),
         )
@@ -229,10 +231,10 @@ class _ManifestMaker:
         self.exported_objects: list[ExportedObject] = []
         self.missed_objects: list[MissedObject] = list(gatherer.missed_objects)
 
-    def add_manifests_of_kind(self, kind: ResourceType) -> None:
+    def add_manifests_or_missed_of_kind(self, kind: ResourceType) -> None:
         """Build the manifests of one kind. Owners must come before members of their series."""
-        objects = self._gatherer.list_objects(kind.prefix)
-        objects_by_key = self._group_by_key(kind, objects)
+        objects = self._gatherer.list_gathered_objects_sorted_by_id(kind.prefix)
+        objects_by_key = self._group_by_natural_key_or_id(kind, objects)
         for observed in objects:
             same_key_objects = [
                 other_object
@@ -244,7 +246,7 @@ class _ManifestMaker:
                 self._add_missed_object(kind, observed, reason)
             else:
                 self._add_manifest_or_missed_object(
-                    kind, observed, self._choose_address(kind, observed)
+                    kind, observed, self._choose_recorded_or_unused_address(kind, observed)
                 )
 
     # An exported manifest is decoded again: what does not validate, or reads back differently, is
@@ -263,9 +265,9 @@ class _ManifestMaker:
             owner = address.name.rpartition("@")[0]
             is_owner_id = owner.startswith("id=")
             spec[kind.series_field] = (
-                {"id": _parse_int_or_text(owner.removeprefix("id="))}
+                {"id": _parse_decimal_or_keep_text(owner.removeprefix("id="))}
                 if is_owner_id
-                else Reference(Address(get_owner_kind_prefix(kind), owner))
+                else Reference(Address(get_owner_prefix_of_series_kind(kind), owner))
             )
         manifest = self._exporter.build_manifest(
             address, spec, PUBLISHED_SOURCE if kind.carries_package else {}
@@ -290,14 +292,14 @@ class _ManifestMaker:
         )
         self.exported_objects.append(exported)
 
-    def _choose_address(self, kind: ResourceType, observed: Observed) -> Address:
+    def _choose_recorded_or_unused_address(self, kind: ResourceType, observed: Observed) -> Address:
         """The recorded address, else a new unused one, which is the same in each export."""
         recorded_address = self._recorded_addresses.get((kind.prefix, observed.remote_id))
         if recorded_address is not None:
             return recorded_address
         if kind.series_field:
-            owner = self._choose_owner_name(
-                (get_owner_kind_prefix(kind), str(observed.spec[kind.series_field]))
+            owner = self._choose_owner_name_or_id(
+                (get_owner_prefix_of_series_kind(kind), str(observed.spec[kind.series_field]))
             )
             return Address(kind.prefix, f"{owner}@{observed.spec.get(kind.version_field, '')}")
         text = self._derive_key_or_id(kind, observed).partition("=")[2]
@@ -306,17 +308,23 @@ class _ManifestMaker:
             kind.prefix, make_unused_name(text, observed.remote_id, kind.prefix, used_names)
         )
 
-    def _choose_owner_name(self, owner: tuple[str, str]) -> str:
+    def _choose_owner_name_or_id(self, owner_kind_and_id: tuple[str, str]) -> str:
         """The owner's name where the owner has a manifest, else `id=` and its id."""
-        is_declarable = owner in self._recorded_addresses or owner[0] in self._chosen_kinds
-        return self._addresses[owner].name if is_declarable else f"id={owner[1]}"
+        kind_prefix, owner_id = owner_kind_and_id
+        is_recorded = owner_kind_and_id in self._recorded_addresses
+        if is_recorded or kind_prefix in self._chosen_kinds:
+            return self._addresses[owner_kind_and_id].name
+        return f"id={owner_id}"
 
     def _explain_not_exportable_or_empty(
         self, kind: ResourceType, observed: Observed, same_key_objects: Sequence[Observed]
     ) -> str:
         """Why an object gets no manifest, as the end of a sentence; "" where it gets one."""
         if kind.series_field:
-            owner = (get_owner_kind_prefix(kind), str(observed.spec.get(kind.series_field)))
+            owner = (
+                get_owner_prefix_of_series_kind(kind),
+                str(observed.spec.get(kind.series_field)),
+            )
             recorded_address = self._recorded_addresses.get((kind.prefix, observed.remote_id))
             is_owner_chosen = owner[0] in self._chosen_kinds
             if is_owner_chosen and owner not in self._addresses and recorded_address is None:
@@ -329,7 +337,7 @@ class _ManifestMaker:
             return f"{form} {text!r} is also that of id {ids}: rename one, then export again"
         return ""
 
-    def _group_by_key(
+    def _group_by_natural_key_or_id(
         self, kind: ResourceType, objects: Sequence[Observed]
     ) -> Mapping[str, list[Observed]]:
         """Objects by natural key: a manifest could not say which of several it means."""
@@ -342,7 +350,9 @@ class _ManifestMaker:
         """The natural key, else a text that is unique to the object, such as `id=7`."""
         owner = None
         if kind.series_field:
-            owners = self._gatherer.get_gathered_objects_by_id(get_owner_kind_prefix(kind))
+            owners = self._gatherer.get_gathered_objects_by_id(
+                get_owner_prefix_of_series_kind(kind)
+            )
             owner = owners.get(str(observed.spec.get(kind.series_field)))
         key = kind.derive_natural_key_or_empty(
             observed.spec, {kind.series_field: owner} if owner is not None else {}
@@ -355,10 +365,10 @@ class _ManifestMaker:
         )
 
     def _add_missed_object(self, kind: ResourceType, observed: Observed, reason: str) -> None:
-        name = describe_object(observed)
+        name = format_code_or_name_with_id(observed)
         if kind.series_field:
             owner = self._addresses.get(
-                (get_owner_kind_prefix(kind), str(observed.spec.get(kind.series_field)))
+                (get_owner_prefix_of_series_kind(kind), str(observed.spec.get(kind.series_field)))
             )
             name_prefix = f"{owner.name}@" if owner else ""
             name = (
@@ -368,11 +378,11 @@ class _ManifestMaker:
         self.missed_objects.append(MissedObject(kind.prefix, f"{kind.prefix} {name}", reason))
 
 
-def _parse_int_or_text(text: str) -> int | str:
+def _parse_decimal_or_keep_text(text: str) -> int | str:
     return int(text) if text.isdecimal() else text
 
 
-def write_export_files(
+def write_export_files_if_any_object(
     report: ExportReport, folder: Path, inventory_path: Path, *, force: bool = False
 ) -> ExportResult:
     """Write one file for each object under `folder`, the schema they name, and the inventory.
@@ -382,7 +392,10 @@ def write_export_files(
     """
     if not report.objects:
         return ExportResult()
-    files = {folder / name: text for name, text in _build_file_texts(report.objects).items()}
+    files = {
+        folder / name: text
+        for name, text in _build_file_texts_by_unique_name(report.objects).items()
+    }
     return write_export(
         ExportLayout(folder, inventory_path),
         files,
@@ -391,7 +404,7 @@ def write_export_files(
     )
 
 
-def _build_file_texts(exported_objects: Sequence[ExportedObject]) -> dict[str, str]:
+def _build_file_texts_by_unique_name(exported_objects: Sequence[ExportedObject]) -> dict[str, str]:
     """Texts by file name. Names differ in more than case, for file systems that ignore case."""
     files: dict[str, str] = {}
     used_names: set[str] = set()
@@ -408,7 +421,7 @@ def _iter_next_steps(
     live_backend: LiveBackend, report: ExportReport, folder: Path, inventory: Path
 ) -> Iterator[str]:
     yield from _iter_hint_unless_folder_is_read(live_backend, folder)
-    yield from _iter_state_steps(live_backend, report)
+    yield from _iter_steps_to_get_a_state(live_backend, report)
     yield from _iter_import_steps(inventory)
 
 
@@ -437,7 +450,7 @@ def _iter_hint_unless_folder_is_read(live_backend: LiveBackend, folder: Path) ->
     yield f"{instruction} first: a plan would want to forget what it does not read."
 
 
-def _iter_state_steps(live_backend: LiveBackend, report: ExportReport) -> Iterator[str]:
+def _iter_steps_to_get_a_state(live_backend: LiveBackend, report: ExportReport) -> Iterator[str]:
     target = live_backend.target
     if report.has_state or target.is_embedded:
         return

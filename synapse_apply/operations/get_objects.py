@@ -9,11 +9,11 @@ from synapse_apply.live.live_backend import (
     LiveBackend,
     LiveObject,
     decode_live_object,
-    find_recorded_id_or_none_for_name,
+    find_recorded_id_or_none_but_raise_for_address,
     parse_typed_id_or_none_for_name,
-    read_raw_object,
-    require_live_object,
-    require_live_object_if_known,
+    require_live_object_where_absence_can_be_told,
+    require_raw_object_by_id,
+    require_single_live_object_by_id_or_name,
 )
 from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.command import Command, Text
@@ -21,12 +21,12 @@ from synapse_apply.model.errors import InputError, NotFound
 from synapse_apply.model.packages.versions import get_version_sort_key_or_none
 
 
-def require_object(live_backend: LiveBackend, prefix: str, text: str) -> LiveObject:
+def require_object_by_id_or_name(live_backend: LiveBackend, prefix: str, text: str) -> LiveObject:
     """Read the object that a text names: by id, recorded name or natural key; else InputError."""
-    return require_live_object(live_backend, prefix, text)
+    return require_single_live_object_by_id_or_name(live_backend, prefix, text)
 
 
-def read_owner_or_none(
+def read_owner_or_none_if_unnamed(
     live_backend: LiveBackend, prefix: str, member: LiveObject
 ) -> LiveObject | None:
     """Read the object that `member` belongs to; None where it names none.
@@ -41,11 +41,13 @@ def read_owner_or_none(
     return decode_live_object(
         live_backend,
         live_backend.select_binding(prefix),
-        read_raw_object(live_backend, prefix, str(owner)),
+        require_raw_object_by_id(live_backend, prefix, str(owner)),
     )
 
 
-def list_objects(live_backend: LiveBackend, prefix: str) -> list[LiveObject]:
+def list_all_objects_or_raise_if_unlistable(
+    live_backend: LiveBackend, prefix: str
+) -> list[LiveObject]:
     """Every object of a kind that this token can see. Items of a list may lack fields.
 
     InputError where this backend has no such list.
@@ -69,7 +71,9 @@ def list_objects(live_backend: LiveBackend, prefix: str) -> list[LiveObject]:
     )
 
 
-def list_releases(live_backend: LiveBackend, plugin: str) -> list[LiveObject]:
+def list_releases_of_plugin_newest_first(
+    live_backend: LiveBackend, plugin: str
+) -> list[LiveObject]:
     """The releases of a plugin, which is given by its code, its id or a recorded name.
 
     The newest version first; what is not a semantic version comes last.
@@ -79,17 +83,21 @@ def list_releases(live_backend: LiveBackend, plugin: str) -> list[LiveObject]:
     """
     list_by_owner = live_backend.select_binding("release").list_belonging
     if list_by_owner is not None:
-        owner_id = require_live_object(live_backend, "plugin", plugin).observed.remote_id
-        return _sort_by_version(
+        owner_id = require_single_live_object_by_id_or_name(
+            live_backend, "plugin", plugin
+        ).observed.remote_id
+        return _sort_newest_version_first(
             _decode_objects(live_backend, "release", list_by_owner(live_backend.api, owner_id))
         )
     plugin_id = parse_typed_id_or_none_for_name(
         "plugin", plugin
-    ) or find_recorded_id_or_none_for_name(live_backend, "plugin", plugin)
+    ) or find_recorded_id_or_none_but_raise_for_address(live_backend, "plugin", plugin)
     code = (
         plugin
         if plugin_id is None
-        else _require_plugin_code(read_raw_object(live_backend, "plugin", plugin_id), plugin)
+        else _require_plugin_code(
+            require_raw_object_by_id(live_backend, "plugin", plugin_id), plugin
+        )
     )
     try:
         raw_releases: Sequence[ServerObject] = live_backend.api.list_plugin_releases(code)
@@ -97,11 +105,11 @@ def list_releases(live_backend: LiveBackend, plugin: str) -> list[LiveObject]:
     except NotFound:
         raw_releases = ()
     if not raw_releases:
-        require_live_object_if_known(live_backend, "plugin", plugin)
-    return _sort_by_version(_decode_objects(live_backend, "release", raw_releases))
+        require_live_object_where_absence_can_be_told(live_backend, "plugin", plugin)
+    return _sort_newest_version_first(_decode_objects(live_backend, "release", raw_releases))
 
 
-def _sort_by_version(live_objects: list[LiveObject]) -> list[LiveObject]:
+def _sort_newest_version_first(live_objects: list[LiveObject]) -> list[LiveObject]:
     keyed_objects = [
         (get_version_sort_key_or_none(str(live_object.observed.spec.get("version"))), live_object)
         for live_object in live_objects

@@ -71,25 +71,25 @@ def _format_verb_and_result(call: AuditEntry) -> str:
     return verb if call.result == "done" else f"{verb} {call.result}"
 
 
-def list_past_runs(session: TargetSession, limit: int) -> list[PastRun]:
+def list_newest_past_runs(session: TargetSession, limit: int) -> list[PastRun]:
     """The newest runs with mutating calls, at most `limit`, the newest first."""
     _require_state_exists(session)
     size = _PAGE_SIZE
     while True:
         entries = session.store.list_audit_entries(size)
-        runs = _group_by_plan(entries)
+        runs = _group_entries_into_runs(entries)
         # One more run than was asked for is needed to know that the last one is whole.
         if len(entries) < size or len(runs) > limit:
             return runs[:limit]
         size *= 4
 
 
-def require_past_run(session: TargetSession, plan_id: str) -> PastRun:
+def require_single_past_run_by_id_prefix(session: TargetSession, plan_id: str) -> PastRun:
     """The run whose plan id starts with `plan_id`; InputError for "" and unless one does."""
     _require_state_exists(session)
     matches = [
         run
-        for run in _group_by_plan(_read_all_audit_entries(session.store))
+        for run in _group_entries_into_runs(_read_all_audit_entries(session.store))
         if run.plan_id.startswith(plan_id)
     ]
     # It would be the beginning of the only run, which nobody named.
@@ -125,7 +125,7 @@ def _read_all_audit_entries(store: StateStore) -> list[AuditEntry]:
     return entries
 
 
-def _group_by_plan(newest_first: Iterable[AuditEntry]) -> list[PastRun]:
+def _group_entries_into_runs(newest_first: Iterable[AuditEntry]) -> list[PastRun]:
     calls: dict[str, list[AuditEntry]] = {}
     for entry in newest_first:
         calls.setdefault(entry.plan_id, []).append(entry)

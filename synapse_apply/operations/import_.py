@@ -12,8 +12,14 @@ from uuid import uuid4
 from synapse_apply.applying.records import flatten_live_fields_with_macs
 from synapse_apply.applying.runs import with_unverified_last_run
 from synapse_apply.kinds.descriptor import ApiBinding, ResourceType
-from synapse_apply.live.open_intents import build_secret_marks, raise_if_journal_says_call_was_done
-from synapse_apply.live.published_bytes import PublishedBytes, read_published_bytes_or_none
+from synapse_apply.live.open_intents import (
+    build_secret_marks_of_declared_and_recorded,
+    raise_if_journal_contradicts_closing_by_hand,
+)
+from synapse_apply.live.published_bytes import (
+    PublishedBytes,
+    fetch_and_hash_package_or_none_without_url,
+)
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.command import Command, Text
@@ -27,14 +33,14 @@ from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import IntentState, Record
 from synapse_apply.model.values import Reference, flatten
 from synapse_apply.model.verification import RUN_VERB
-from synapse_apply.workspace.inventory_rows import Inventory, InventoryRow
-from synapse_apply.workspace.selection import choose_address
+from synapse_apply.workspace.inventory_rows import InventoryRow, InventoryRowsByAddress
+from synapse_apply.workspace.selection import choose_matching_or_parse_complete_address
 from synapse_apply.workspace.target_session import TargetSession
 
 
-def resolve_rows_by_address(
-    session: TargetSession, ids: Mapping[str, str] | Inventory
-) -> Inventory:
+def resolve_names_to_rows_by_address(
+    session: TargetSession, ids: Mapping[str, str] | InventoryRowsByAddress
+) -> InventoryRowsByAddress:
     """Rows by address, from names and ids, or from rows that already have addresses.
 
     InputError where a name matches no address, or several.
@@ -44,13 +50,15 @@ def resolve_rows_by_address(
         if isinstance(name, Address) and isinstance(row, InventoryRow):
             rows[name] = row
         else:
-            rows[choose_address(session, str(name))] = InventoryRow(str(row))
+            rows[choose_matching_or_parse_complete_address(session, str(name))] = InventoryRow(
+                str(row)
+            )
     return rows
 
 
-def import_objects(
+def record_all_live_objects_or_none(
     session: TargetSession,
-    inventory: Inventory,
+    inventory: InventoryRowsByAddress,
     warn: Callable[[Diagnostic], None] = lambda _told: None,
     *,
     reads_bytes: bool = True,
@@ -62,14 +70,14 @@ def import_objects(
     one. Takes the state's lock. StateError where a recovery journal says that an open call for one
     of the addresses was done on another object.
     """
-    with session.lock_state("import"):
+    with session.lock_state_of_own_project("import"):
         state = session.store.read_state()
         for intent in state.open_intents:
             # A run changes no object, so that its open call says nothing of which one this is.
             if intent.address in inventory and intent.verb != RUN_VERB:
                 remote_id = inventory[intent.address].remote_id
-                raise_if_journal_says_call_was_done(session, state, intent, remote_id)
-        lookup = _RowImporter(session, state.records, warn, reads_bytes=reads_bytes)
+                raise_if_journal_contradicts_closing_by_hand(session, state, intent, remote_id)
+        lookup = _RowRecordBuilder(session, state.records, warn, reads_bytes=reads_bytes)
         with open_interruptible_thread_pool(session.parallelism) as pool:
             results = list(pool.map(lookup.build_record_or_findings, inventory.items()))
         findings = [
@@ -82,7 +90,9 @@ def import_objects(
         session.store.write_records(*records)
         _record_import_audit(session, records)
         # Last: a create may only be closed when what it made is recorded.
-        _close_open_creates_as_imported(session, {record.address: record for record in records})
+        _close_open_calls_but_runs_as_imported(
+            session, {record.address: record for record in records}
+        )
     return records
 
 
@@ -101,7 +111,7 @@ def _record_import_audit(session: TargetSession, records: Sequence[Record]) -> N
 _WEAKEST_FIRST = (Lookup.NONE, Lookup.POSITIVE, Lookup.COMPLETE)
 
 
-class _RowImporter:
+class _RowRecordBuilder:
     """Reads the objects of many rows and builds their records; reads each owner about once."""
 
     def __init__(
@@ -116,7 +126,7 @@ class _RowImporter:
         self._reads_bytes = reads_bytes
         self._warn = warn
         self._records = records
-        self._marks = build_secret_marks(session, records)
+        self._marks = build_secret_marks_of_declared_and_recorded(session, records)
         self._address_by_object = {
             (address.kind, record.api, record.remote_id): address
             for address, record in records.items()
@@ -129,7 +139,7 @@ class _RowImporter:
         """The record of a row's object, not written yet; or the findings that prevent it."""
         address, row = inventory_entry
         try:
-            return self._build_record_of_row(address, row)
+            return self._build_record_of_row_or_raise(address, row)
         except InputError as problem:
             row_position = row.position
             return tuple(
@@ -137,7 +147,7 @@ class _RowImporter:
                 for finding in problem.diagnostics
             )
 
-    def _build_record_of_row(self, address: Address, row: InventoryRow) -> Record:
+    def _build_record_of_row_or_raise(self, address: Address, row: InventoryRow) -> Record:
         session = self._session
         kind = session.catalogue.get(address.kind)
         if kind is None:
@@ -157,24 +167,24 @@ class _RowImporter:
             )
         # Before the object is read: what is recorded elsewhere needs no request to be refused.
         self._require_address_and_object_are_free(address, row.remote_id, binding)
-        raw, observed = _read_and_decode_object(
+        raw, observed = _require_and_decode_object(
             session, binding, address, row.remote_id, self._marks.with_address(address)
         )
         _require_matching_version(kind, address, observed)
         old_record = self._records.get(address)
         digest = _choose_digest_or_raise_if_row_differs(kind, address, row, observed, old_record)
-        published_bytes = self._read_published_bytes_or_warn(binding, address, raw, old_record)
+        published_bytes = self._fetch_and_hash_package_or_warn(binding, address, raw, old_record)
         if published_bytes is not None and digest not in (None, published_bytes.digest):
             raise _build_other_bytes_error(
                 address, row.remote_id, str(digest), published_bytes.digest
             )
-        parents = self._read_owners_by_field(kind, observed)
-        record = _build_record(
+        parents = self._read_owners_by_field_skipping_failures(kind, observed)
+        record = _build_imported_record(
             session, kind, binding, address, observed, old_record, digest, parents
         )
         return record if published_bytes is None else _with_published_bytes(record, published_bytes)
 
-    def _read_published_bytes_or_warn(
+    def _fetch_and_hash_package_or_warn(
         self, binding: ApiBinding, address: Address, raw: ServerObject, old_record: Record | None
     ) -> PublishedBytes | None:
         """Read the published package; None where it was read before, or on failure."""
@@ -183,7 +193,7 @@ class _RowImporter:
             return None
         max_bytes = self._session.project.max_package_size
         try:
-            return read_published_bytes_or_none(
+            return fetch_and_hash_package_or_none_without_url(
                 self._session.api, binding, raw, str(address), max_bytes
             )
         except (RemoteError, InputError) as failure:
@@ -227,7 +237,7 @@ class _RowImporter:
         hint = Text(
             "Leave the row out: ", Command("apply --adopt"), " finds what is declared by its key."
         )
-        if self._compute_lookup_strength(kind, binding, address) is not Lookup.COMPLETE:
+        if self._compute_weakest_lookup_proof(kind, binding, address) is not Lookup.COMPLETE:
             hint = Text(
                 f"API {binding.api} may not find a {kind.prefix} by its key: the row needs its id "
                 "there. ",
@@ -242,7 +252,7 @@ class _RowImporter:
             address=str(address),
         )
 
-    def _compute_lookup_strength(
+    def _compute_weakest_lookup_proof(
         self, kind: ResourceType, binding: ApiBinding, address: Address
     ) -> Lookup:
         """How much a search by natural key proves here; for an unknown key, of the weakest form."""
@@ -257,7 +267,9 @@ class _RowImporter:
         lookups = {binding.determine_search_proof(key, capabilities) for key in keys}
         return next((lookup for lookup in _WEAKEST_FIRST if lookup in lookups), Lookup.NONE)
 
-    def _read_owners_by_field(self, kind: ResourceType, observed: Observed) -> dict[str, Observed]:
+    def _read_owners_by_field_skipping_failures(
+        self, kind: ResourceType, observed: Observed
+    ) -> dict[str, Observed]:
         """Live owners by field, if they can be read: they help to recognise a rename later."""
         parents = {}
         for name, rule in kind.rules.items():
@@ -361,7 +373,7 @@ def _require_matching_version(kind: ResourceType, address: Address, observed: Ob
         )
 
 
-def _read_and_decode_object(
+def _require_and_decode_object(
     session: TargetSession,
     binding: ApiBinding,
     address: Address,
@@ -391,7 +403,7 @@ def _read_and_decode_object(
         ) from None
 
 
-def _build_record(
+def _build_imported_record(
     session: TargetSession,
     kind: ResourceType,
     binding: ApiBinding,
@@ -457,7 +469,7 @@ def _get_series_and_version(
     )
 
 
-def _close_open_creates_as_imported(
+def _close_open_calls_but_runs_as_imported(
     session: TargetSession, records: Mapping[Address, Record]
 ) -> None:
     """Close open creates of imported addresses: the imported object is what they created."""

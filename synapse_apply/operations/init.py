@@ -74,7 +74,7 @@ class ProjectScaffold:
     root: Path
     files: Mapping[Path, str]
 
-    def write_files(self) -> None:
+    def write_all_files_or_none_with_schemas(self) -> None:
         """Write all files, or none where one of them exists (InputError).
 
         Also writes the schemas that they name, where these do not exist yet.
@@ -114,7 +114,7 @@ def with_schema_line(text: str, file: Path, schema: Path) -> str:
     return format_schema_line(Path(relative_path).as_posix()) + text
 
 
-def write_new_manifest(folder: Path, text: str, out: Path | None) -> str:
+def write_manifest_if_path_given_and_return_text(folder: Path, text: str, out: Path | None) -> str:
     """Write a manifest to a new file `out`; returns its text, with the line that names its schema.
 
     Without `out` nothing is written, and the text is for a file in the folder of manifests.
@@ -123,11 +123,11 @@ def write_new_manifest(folder: Path, text: str, out: Path | None) -> str:
     root = project_file.parent if project_file else folder
     file = out if out is not None else root / MANIFESTS_FOLDER / "new.yaml"
     if out is not None:
-        ProjectScaffold(root, {file: text}).write_files()
+        ProjectScaffold(root, {file: text}).write_all_files_or_none_with_schemas()
     return with_schema_line(text, file, choose_existing_or_new_schema_path(root, file, "manifest"))
 
 
-def build_project_scaffold(folder: Path) -> ProjectScaffold:
+def build_project_scaffold_or_raise_in_project(folder: Path) -> ProjectScaffold:
     """A project file and a first manifest; InputError inside another project."""
     project_file = find_project_file(folder)
     if project_file is not None:
@@ -156,7 +156,7 @@ def build_plugin_scaffold(folder: Path, plugin: Path) -> ProjectScaffold:
     """
     project_file = find_project_file(folder)
     root = project_file.parent if project_file else folder
-    source = _require_plugin_path_in_project(root, plugin)
+    source = _require_relative_plugin_path_in_project(root, plugin)
     config_entry = read_package_config_or_none(
         PackageSource("folder", source), root, read_single_mapping
     )
@@ -171,7 +171,7 @@ def build_plugin_scaffold(folder: Path, plugin: Path) -> ProjectScaffold:
     return ProjectScaffold(root, files)
 
 
-def build_manifest_text(kind: str, name: str, provider: str = "amazon_s3") -> str:
+def build_manifest_template(kind: str, name: str, provider: str = "amazon_s3") -> str:
     """A manifest with placeholders; `kind` is plugin, release (NAME or NAME@VERSION) or storage.
 
     InputError for an invalid name and for an unknown provider.
@@ -190,7 +190,7 @@ def build_manifest_text(kind: str, name: str, provider: str = "amazon_s3") -> st
     return _format_storage_manifest(name, provider)
 
 
-def _require_plugin_path_in_project(root: Path, plugin: Path) -> str:
+def _require_relative_plugin_path_in_project(root: Path, plugin: Path) -> str:
     """The folder relative to the project's root, with slashes; InputError where it lies outside."""
     if not plugin.is_dir():
         raise InputError.from_summary(

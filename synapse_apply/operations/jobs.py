@@ -14,14 +14,14 @@ from synapse_apply.kinds.job_lists import JobOwners, iter_jobs_at_least_since
 from synapse_apply.kinds.wire import require_remote_id_of_answer
 from synapse_apply.live.live_backend import (
     LiveBackend,
-    build_absent_error,
     build_malformed_id_error,
-    find_recorded_id_or_none_for_name,
-    list_by_code_or_name_key,
+    build_not_found_or_hidden_error,
+    find_recorded_id_or_none_but_raise_for_address,
+    list_by_code_else_by_listed_code_or_name,
     parse_typed_id_or_none_for_name,
-    record_audit_entry_or_warn,
-    require_live_object_if_known,
-    resolve_v1_plugin_id,
+    record_audit_entry_if_state_exists_or_warn,
+    require_live_object_where_absence_can_be_told,
+    resolve_v1_plugin_id_or_keep_given,
 )
 from synapse_apply.model.coding.json_types import JsonObject
 from synapse_apply.model.command import Command, Text
@@ -78,7 +78,9 @@ class FollowSettings:
         return FollowOptions(self.interval, self.timeout, time.sleep, time.monotonic)
 
 
-def iter_jobs(live_backend: LiveBackend, job_filter: JobFilter) -> Iterator[Job]:
+def iter_distinct_jobs_matching_filter(
+    live_backend: LiveBackend, job_filter: JobFilter
+) -> Iterator[Job]:
     """Every matching job, once, in the backend's order; pages are read as they are needed.
 
     InputError where the backend ignores the filter by plugin, or none is listed and it can tell
@@ -86,11 +88,15 @@ def iter_jobs(live_backend: LiveBackend, job_filter: JobFilter) -> Iterator[Job]
     """
     query: dict[str, Any] = {}
     plugin_id = (
-        _find_plugin_id_or_none(live_backend, job_filter.plugin) if job_filter.plugin else None
+        _find_single_plugin_id_or_none(live_backend, job_filter.plugin)
+        if job_filter.plugin
+        else None
     )
     if job_filter.plugin:
         query["plugin"] = (
-            resolve_v1_plugin_id(live_backend, plugin_id) if plugin_id else job_filter.plugin
+            resolve_v1_plugin_id_or_keep_given(live_backend, plugin_id)
+            if plugin_id
+            else job_filter.plugin
         )
         # Jobs are v1's: the id that they show is compared with an id of v1 alone.
         plugin_id = plugin_id if query["plugin"] == plugin_id else None
@@ -99,8 +105,8 @@ def iter_jobs(live_backend: LiveBackend, job_filter: JobFilter) -> Iterator[Job]
     owners = JobOwners(live_backend.api)
     seen_ids: set[str] = set()
     plugin_names: set[str] = set()
-    for raw in _iter_jobs_by_status(live_backend, query, job_filter):
-        job = _parse_job(raw)
+    for raw in _iter_jobs_trying_both_status_words(live_backend, query, job_filter):
+        job = _parse_job_or_raise_remote_error(raw)
         # A server may pass over a filter it does not know, and a list moves while it is read.
         if job.id in seen_ids or not _may_match_filter(job, job_filter):
             continue
@@ -115,15 +121,17 @@ def iter_jobs(live_backend: LiveBackend, job_filter: JobFilter) -> Iterator[Job]
         seen_ids.add(job.id)
         yield job
     if job_filter.plugin and not seen_ids:
-        require_live_object_if_known(live_backend, "plugin", job_filter.plugin)
+        require_live_object_where_absence_can_be_told(live_backend, "plugin", job_filter.plugin)
 
 
-def read_job(live_backend: LiveBackend, job_id: str, expand: tuple[str, ...] = ()) -> Job:
+def require_job(live_backend: LiveBackend, job_id: str, expand: tuple[str, ...] = ()) -> Job:
     """One job, with the `expand` fields; InputError when there is none."""
     params = {"expand": ",".join(expand)} if expand else None
-    with _explain_job_errors(job_id):
+    with _convert_unknown_job_errors_in_block(job_id):
         return JobOwners(live_backend.api).with_plugin_and_version_of_release(
-            _parse_job(_select_job_calls_by_id(live_backend, job_id).get_job(job_id, params))
+            _parse_job_or_raise_remote_error(
+                _select_job_calls_by_id(live_backend, job_id).get_job(job_id, params)
+            )
         )
 
 
@@ -140,7 +148,7 @@ def pass_current_job_log_to(
     live_backend: LiveBackend, job_id: str, listener: LogListener, last_lines: int | None = None
 ) -> None:
     """Pass the log so far, or its last lines, to `listener`; InputError without such a job."""
-    with _explain_job_errors(job_id):
+    with _convert_unknown_job_errors_in_block(job_id):
         LogTailer(
             _select_job_calls_by_id(live_backend, job_id),
             job_id,
@@ -150,7 +158,7 @@ def pass_current_job_log_to(
         ).show_current_log()
 
 
-def follow_job_log_until_end(
+def follow_job_log_until_end_or_timeout(
     live_backend: LiveBackend,
     job_id: str,
     settings: FollowSettings,
@@ -161,7 +169,7 @@ def follow_job_log_until_end(
 
     Returns the job as it was last read; InputError without such a job.
     """
-    with _explain_job_errors(job_id):
+    with _convert_unknown_job_errors_in_block(job_id):
         return LogTailer(
             _select_job_calls_by_id(live_backend, job_id),
             job_id,
@@ -171,17 +179,19 @@ def follow_job_log_until_end(
         ).follow_log()
 
 
-def update_job(live_backend: LiveBackend, job_id: str, report: JobReport) -> ChangedJob:
+def update_job_once_and_audit(
+    live_backend: LiveBackend, job_id: str, report: JobReport
+) -> ChangedJob:
     """Update a job in its server's vocabulary.
 
     InputError for what the server refuses, OutcomeUnknown when its answer was lost.
     """
-    body = _build_update_body(read_job(live_backend, job_id), report)
+    body = _build_update_body(require_job(live_backend, job_id), report)
     try:
         answer = live_backend.api.update_job(job_id, body)
     except RemoteError as failure:
         is_outcome_unknown = failure.effect is Effect.UNKNOWN
-        record_audit_entry_or_warn(
+        record_audit_entry_if_state_exists_or_warn(
             live_backend,
             "update",
             f"job/{job_id}",
@@ -191,13 +201,14 @@ def update_job(live_backend: LiveBackend, job_id: str, report: JobReport) -> Cha
         raise (
             _build_outcome_unknown_error(job_id, failure)
             if is_outcome_unknown
-            else _build_refusal_error(failure)
+            else _choose_refusal_or_original_error(failure)
         ) from None
-    audit_warning = record_audit_entry_or_warn(
+    audit_warning = record_audit_entry_if_state_exists_or_warn(
         live_backend, "update", f"job/{job_id}", job_id, "done"
     )
     return ChangedJob(
-        _parse_job(answer) if answer else read_job(live_backend, job_id), audit_warning
+        _parse_job_or_raise_remote_error(answer) if answer else require_job(live_backend, job_id),
+        audit_warning,
     )
 
 
@@ -208,27 +219,29 @@ def _select_job_calls_by_id(live_backend: LiveBackend, job_id: str) -> JobCalls:
 
 
 @contextmanager
-def _explain_job_errors(job_id: str) -> Iterator[None]:
+def _convert_unknown_job_errors_in_block(job_id: str) -> Iterator[None]:
     """Turn the server's answers to an unknown or malformed job id into InputError."""
     hint = Text(Command("jobs list"), " shows those there are.")
     try:
         yield
     except NotFound as failure:
-        raise build_absent_error("job", job_id, failure, hint) from None
+        raise build_not_found_or_hidden_error("job", job_id, failure, hint) from None
     except Invalid as failure:
         if failure.status_code:
             raise
         raise build_malformed_id_error("job", job_id, failure, hint) from None
 
 
-def _find_plugin_id_or_none(live_backend: LiveBackend, text: str) -> str | None:
+def _find_single_plugin_id_or_none(live_backend: LiveBackend, text: str) -> str | None:
     """The id of a plugin given by id, recorded name or code; None for a code without a lookup."""
     plugin_id = parse_typed_id_or_none_for_name(
         "plugin", text
-    ) or find_recorded_id_or_none_for_name(live_backend, "plugin", text)
+    ) or find_recorded_id_or_none_but_raise_for_address(live_backend, "plugin", text)
     if plugin_id is not None:
         return plugin_id
-    matches = list_by_code_or_name_key(live_backend, live_backend.select_binding("plugin"), text)
+    matches = list_by_code_else_by_listed_code_or_name(
+        live_backend, live_backend.select_binding("plugin"), text
+    )
     return require_remote_id_of_answer(matches[0]) if len(matches) == 1 else None
 
 
@@ -240,7 +253,7 @@ def _build_no_filter_error(plugin: str) -> InputError:
     )
 
 
-def _iter_jobs_by_status(
+def _iter_jobs_trying_both_status_words(
     live_backend: LiveBackend, query: Mapping[str, Any], job_filter: JobFilter
 ) -> Iterator[Mapping[str, Any]]:
     """Query by the API page's word for the status, then by the platform's if none is found."""
@@ -274,7 +287,7 @@ def _may_match_filter(job: Job, job_filter: JobFilter) -> bool:
     user = job.raw.get("user")
     if job_filter.user and isinstance(user, str | int) and str(user) != job_filter.user:
         return False
-    created_at = _parse_moment_or_none(job.created)
+    created_at = _parse_utc_moment_or_none(job.created)
     return not (
         job_filter.created_after
         and created_at
@@ -282,7 +295,7 @@ def _may_match_filter(job: Job, job_filter: JobFilter) -> bool:
     )
 
 
-def _parse_moment_or_none(text: str) -> datetime | None:
+def _parse_utc_moment_or_none(text: str) -> datetime | None:
     try:
         return _convert_to_utc(datetime.fromisoformat(text))
     except ValueError:
@@ -294,7 +307,7 @@ def _convert_to_utc(moment: datetime) -> datetime:
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _parse_job(raw: object) -> Job:
+def _parse_job_or_raise_remote_error(raw: object) -> Job:
     try:
         return parse_job(raw if isinstance(raw, Mapping) else {})
     except ValueError as problem:
@@ -343,7 +356,7 @@ def _build_outcome_unknown_error(job_id: str, failure: RemoteError) -> OutcomeUn
     )
 
 
-def _build_refusal_error(failure: RemoteError) -> Exception:
+def _choose_refusal_or_original_error(failure: RemoteError) -> Exception:
     if failure.status_code not in {400, 409, 422}:
         return failure
     return InputError.from_summary(

@@ -10,12 +10,12 @@ from types import MappingProxyType
 
 from synapse_apply import __version__
 from synapse_apply.kinds.catalogue import CATALOGUE
-from synapse_apply.live.comparable_values import build_declared_fields
+from synapse_apply.live.comparable_values import build_declared_fields_with_ids_and_macs
 from synapse_apply.live.named_secrets import wrap_values_recorded_as_secret_and_warn
-from synapse_apply.live.replaced_packages import with_differences_to_replaced_versions
+from synapse_apply.live.replaced_packages import with_file_diffs_to_replaced_versions
 from synapse_apply.live.supposed_state import (
     UnresolvedSecrets,
-    build_assumed_lookup_results,
+    build_lookup_results_assuming_ids_exist,
     build_minimal_record_of_address,
     build_record_as_if_applied,
     build_records_as_if_applied,
@@ -41,11 +41,11 @@ from synapse_apply.planning.moving import (
 from synapse_apply.planning.plan_input import PlanInput, PlanOptions, ResourceState
 from synapse_apply.planning.planner import build_plan as make_plan
 from synapse_apply.workspace.comparison_base import (
-    read_base_at_ref,
-    with_files_as_git_checks_them_out,
+    read_possibly_unusable_base_at_ref,
+    with_package_files_as_checked_out_and_warnings,
 )
 from synapse_apply.workspace.environment import SystemClock
-from synapse_apply.workspace.inventory_rows import read_inventory_file
+from synapse_apply.workspace.inventory_rows import read_nonempty_inventory_file
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.offline_target import OfflineTarget
 
@@ -95,7 +95,7 @@ class OfflineComparison(OfflineTarget):
         """Stands in for the values of secrets, which an offline plan never reads."""
         return UnresolvedSecrets()
 
-    def list_recorded_addresses(self) -> Iterable[Address]:
+    def list_recorded_and_open_addresses(self) -> Iterable[Address]:
         """The addresses of the base, which count as recorded in selections."""
         return self.base_records
 
@@ -119,7 +119,7 @@ def load_offline_comparison(invocation: Invocation, against: str) -> OfflineComp
         return load_offline_against_git(invocation, name)
     rows = {
         address: InventoryEntry(row.remote_id, row.digest or None)
-        for address, row in read_inventory_file(invocation.directory / name).items()
+        for address, row in read_nonempty_inventory_file(invocation.directory / name).items()
     }
     return load_offline_against_inventory(invocation, rows, against)
 
@@ -128,7 +128,7 @@ def load_offline_against_git(invocation: Invocation, ref: str) -> OfflineCompari
     """Load the checkout, and as base the manifests of a Git ref; InputError with every finding."""
     comparison = OfflineComparison(invocation)
     desired, target = comparison.desired, comparison.target
-    base = read_base_at_ref(invocation, comparison.project, target, ref)
+    base = read_possibly_unusable_base_at_ref(invocation, comparison.project, target, ref)
     pinned_ids = {address: entry.remote_id for address, entry in desired.items() if entry.remote_id}
     supposed_records = build_records_as_if_applied(
         base.declared_resources, target, pinned_ids, comparison.secrets
@@ -144,7 +144,7 @@ def load_offline_against_git(invocation: Invocation, ref: str) -> OfflineCompari
         new_addresses.get(address, address): entry
         for address, entry in base.declared_resources.items()
     }
-    comparison.base_records, warnings = with_files_as_git_checks_them_out(
+    comparison.base_records, warnings = with_package_files_as_checked_out_and_warnings(
         comparison.base_records, comparison.base_resources, desired, comparison.project.root
     )
     comparison.diagnostics += warnings
@@ -158,7 +158,7 @@ def load_offline_against_inventory(
     """Load the checkout, and as base the rows of an inventory, which has no fields to compare."""
     comparison = OfflineComparison(invocation)
     desired, target = comparison.desired, comparison.target
-    lookup_results = build_assumed_lookup_results(
+    lookup_results = build_lookup_results_assuming_ids_exist(
         {address: row.id for address, row in rows.items()}
     )
     base_records: dict[Address, Record] = {}
@@ -187,7 +187,10 @@ def load_offline_against_inventory(
 # their references under a key of one run. What only a backend could tell is a note, not a refusal.
 def plan_offline(comparison: OfflineComparison, options: PlanOptions) -> Plan:
     """The plan for the checkout, supposing that the base is what is live now."""
-    resources, checkout = _build_offline_resources(comparison), comparison.read_checkout()
+    resources, checkout = (
+        _build_offline_resources(comparison),
+        comparison.read_commit_and_modified_files(),
+    )
     plan_input = PlanInput(
         plan_id=str(uuid.uuid4()),
         created=SystemClock().utc_now(),
@@ -216,7 +219,7 @@ def plan_offline(comparison: OfflineComparison, options: PlanOptions) -> Plan:
     )
     draft_plan = make_plan(plan_input)
     changes = tuple(
-        _with_offline_notes(change, resources.get(change.address), comparison)
+        _with_offline_notes_without_made_up_ids(change, resources.get(change.address), comparison)
         for change in draft_plan.changes
     )
 
@@ -225,7 +228,7 @@ def plan_offline(comparison: OfflineComparison, options: PlanOptions) -> Plan:
         if base_resource is not None and base_resource.package is not None:
             yield base_resource.package.source
 
-    final_plan = with_differences_to_replaced_versions(
+    final_plan = with_file_diffs_to_replaced_versions(
         replace(draft_plan, changes=changes),
         resources,
         iter_source_of_base_resource,
@@ -244,13 +247,13 @@ def _build_offline_resources(comparison: OfflineComparison) -> dict[Address, Res
         )
         for address, declared_resource in desired.items()
     }
-    lookup_results = build_assumed_lookup_results(
+    lookup_results = build_lookup_results_assuming_ids_exist(
         {base_address: record.remote_id for base_address, record in base_records.items()}
     )
     live_fields: dict[Address, Fields] = {
         base_address: record.applied for base_address, record in base_records.items()
     }
-    for address, record in _iter_records_under_new_addresses(comparison, keys):
+    for address, record in _iter_new_addresses_with_renamed_records(comparison, keys):
         observed = Observed(record.remote_id, record.api, {})
         lookup_results[address] = LookupResult(address, observed, FoundBy.KEY, Lookup.COMPLETE)
         live_fields[address] = record.applied
@@ -267,7 +270,7 @@ def _build_offline_resources(comparison: OfflineComparison) -> dict[Address, Res
             binding=binding,
             lookup_result=lookup_results.get(address, LookupResult(address)),
             desired=declared_resource,
-            declared_fields=build_declared_fields(
+            declared_fields=build_declared_fields_with_ids_and_macs(
                 declared_resource, lookup_results, "", comparison.secrets
             )
             if declared_resource
@@ -279,7 +282,7 @@ def _build_offline_resources(comparison: OfflineComparison) -> dict[Address, Res
     return resources
 
 
-def _iter_records_under_new_addresses(
+def _iter_new_addresses_with_renamed_records(
     comparison: OfflineComparison, keys: Mapping[Address, str]
 ) -> Iterator[tuple[Address, Record]]:
     """New addresses with the record whose natural key they have and whose address is gone."""
@@ -294,7 +297,7 @@ def _iter_records_under_new_addresses(
             yield address, record
 
 
-def _with_offline_notes(
+def _with_offline_notes_without_made_up_ids(
     change: Change, resource: ResourceState | None, comparison: OfflineComparison
 ) -> Change:
     """A change without made-up ids, and with notes on references, digests and metadata."""

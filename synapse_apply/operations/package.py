@@ -48,14 +48,14 @@ class PackageQuery:
     release: Desired | None = None
 
     @property
-    def release_address(self) -> str:
+    def release_address_or_empty(self) -> str:
         """The release's address, "" for a source without a release."""
         return str(self.release.address) if self.release else ""
 
     @property
     def label(self) -> str:
         """What messages call the package."""
-        return self.release_address or str(self.source)
+        return self.release_address_or_empty or str(self.source)
 
 
 @frozen
@@ -74,24 +74,26 @@ class PackageDifference:
         return self.package.digest != self.published_digest
 
 
-def resolve_package_query(invocation: Invocation, name: str, ref: str = "") -> PackageQuery:
+def resolve_path_or_release_to_package_query(
+    invocation: Invocation, name: str, ref: str = ""
+) -> PackageQuery:
     """The package that `name` names: an existing folder or zip, else that of a declared release."""
     path = invocation.directory / name
     if ref:
-        return _resolve_query_at_ref(invocation, name, ref)
+        return _build_query_of_git_folder(invocation, name, ref)
     if os.path.lexists(path):
         kind = "folder" if path.is_dir() else "file"
-        size = configuration.load_project_or_defaults(invocation).max_package_size
+        size = configuration.load_valid_project_or_defaults(invocation).max_package_size
         return PackageQuery(
             PackageSource(kind, normalize_source_path(name)), invocation.directory, size, (name,)
         )
     session = TargetSession(invocation)
-    release = _require_single_release(_read_declared_resources(session), name, path)
-    return _build_release_query(session, release)
+    release = _require_single_release(_require_valid_declared_resources(session), name, path)
+    return _require_own_source_and_build_query(session, release)
 
 
-def _resolve_query_at_ref(invocation: Invocation, folder: str, ref: str) -> PackageQuery:
-    size = configuration.load_project_or_defaults(invocation).max_package_size
+def _build_query_of_git_folder(invocation: Invocation, folder: str, ref: str) -> PackageQuery:
+    size = configuration.load_valid_project_or_defaults(invocation).max_package_size
     path = invocation.directory / folder
     # The folder need not be there now; Git reads from the nearest one that is.
     root = next(ancestor for ancestor in (path, *path.parents) if ancestor.is_dir())
@@ -99,9 +101,9 @@ def _resolve_query_at_ref(invocation: Invocation, folder: str, ref: str) -> Pack
     return PackageQuery(PackageSource("git", relative_path, ref), root, size)
 
 
-def _read_declared_resources(session: TargetSession) -> Mapping[Address, Desired]:
+def _require_valid_declared_resources(session: TargetSession) -> Mapping[Address, Desired]:
     """What the manifests declare; InputError with every finding."""
-    manifests = session.uninspected_manifests
+    manifests = session.manifests_without_packages_read
     if manifests.has_errors:
         raise InputError(*manifests.diagnostics)
     return manifests.desired
@@ -137,7 +139,7 @@ def _require_single_release(
     )
 
 
-def _build_release_query(session: TargetSession, release: Desired) -> PackageQuery:
+def _require_own_source_and_build_query(session: TargetSession, release: Desired) -> PackageQuery:
     source = release.source
     if source is None or source.kind == PUBLISHED:
         raise InputError.from_summary(
@@ -169,21 +171,23 @@ class WrittenZip(PackageInside):
     file: Path
 
 
-def read_package(query: PackageQuery) -> PackageInside:
+def read_and_hash_package_or_raise(query: PackageQuery) -> PackageInside:
     """Read a package and hash its files. InputError with every finding."""
     findings: list[Diagnostic] = []
     package = read_source_as_package(
         query.source,
         query.root,
         query.max_size,
-        finding_context={"address": query.release_address or None},
+        finding_context={"address": query.release_address_or_empty or None},
         allow_files=query.allow_files,
         warn=findings.append,
     )
-    return PackageInside(package, list_package_contents(query).included, findings)
+    return PackageInside(
+        package, list_included_and_excluded_package_files(query).included, findings
+    )
 
 
-def check_package(query: PackageQuery, *, strict: bool = False) -> tuple[Diagnostic, ...]:
+def list_package_problems(query: PackageQuery, *, strict: bool = False) -> tuple[Diagnostic, ...]:
     """All that the platform would refuse or ignore, and what prevents building the package."""
     package_linter = build_package_linter(query.source)
     findings: list[Diagnostic] = []
@@ -192,7 +196,7 @@ def check_package(query: PackageQuery, *, strict: bool = False) -> tuple[Diagnos
             query.source,
             query.root,
             query.max_size,
-            finding_context={"address": query.release_address or None},
+            finding_context={"address": query.release_address_or_empty or None},
             allow_files=query.allow_files,
             watcher=package_linter,
         )
@@ -210,7 +214,7 @@ def check_package(query: PackageQuery, *, strict: bool = False) -> tuple[Diagnos
     )
 
 
-def list_package_contents(query: PackageQuery) -> PackageListing:
+def list_included_and_excluded_package_files(query: PackageQuery) -> PackageListing:
     """What goes into the zip, what does not and by which rule; nothing is hashed."""
     return list_package_files(query.source, query.root, allow_files=query.allow_files)
 
@@ -226,7 +230,9 @@ def write_package_zip(query: PackageQuery, path: Path) -> WrittenZip:
         allow_files=query.allow_files,
         warn=findings.append,
     )
-    return WrittenZip(package, list_package_contents(query).included, findings, file=path)
+    return WrittenZip(
+        package, list_included_and_excluded_package_files(query).included, findings, file=path
+    )
 
 
 def suggest_zip_name(query: PackageQuery) -> str:
@@ -248,7 +254,7 @@ def suggest_zip_name(query: PackageQuery) -> str:
     return f"{name}.zip" if omits_version else f"{name}-{version}.zip"
 
 
-def compare_with_published(
+def compare_with_recorded_package(
     invocation: Invocation, name: str, compared_name: str = ""
 ) -> PackageDifference:
     """How the package of a declared release differs from a published one.
@@ -260,12 +266,14 @@ def compare_with_published(
         has_state = session.store.exists()
         if not has_state and not session.target.is_embedded:  # which begins with an empty one
             raise build_missing_state_error(session.target, session.seen_place)
-        release = _require_single_release(_read_declared_resources(session), name)
+        release = _require_single_release(_require_valid_declared_resources(session), name)
         records = session.store.read_state().records if has_state else {}
     record = _choose_record_to_compare_or_raise(records, release, compared_name)
     if record.digest is None:
         raise InputError(_build_unknown_bytes_finding(release, record))
-    package = read_package(_build_release_query(session, release)).package
+    package = read_and_hash_package_or_raise(
+        _require_own_source_and_build_query(session, release)
+    ).package
     changes = list_file_changes_sorted_by_path(record.files, package.files) if record.files else ()
     are_files_known = bool(record.files) or record.digest == package.digest
     return PackageDifference(

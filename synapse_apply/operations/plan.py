@@ -11,22 +11,22 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from synapse_apply.live.common_rules import find_rule_addresses_other_targets_declare
-from synapse_apply.live.comparable_values import build_resource_states
+from synapse_apply.live.common_rules import find_policy_rule_addresses_other_targets_declare
+from synapse_apply.live.comparable_values import build_known_resource_states
 from synapse_apply.live.live_reader import LiveReader
 from synapse_apply.live.named_secrets import wrap_values_recorded_as_secret_and_warn
 from synapse_apply.live.open_intents import (
-    build_live_reader,
-    build_secret_marks,
+    build_live_reader_with_marks_of_state,
+    build_secret_marks_of_declared_and_recorded,
     look_up_outcomes_of_open_intents,
 )
-from synapse_apply.live.other_runs import build_concurrent_run_warnings
-from synapse_apply.live.published_versions import read_published_versions
+from synapse_apply.live.other_runs import build_warning_if_other_run_is_writing
+from synapse_apply.live.published_versions import read_versions_of_series_that_rules_compare
 from synapse_apply.live.replaced_packages import (
-    make_finder_of_published_source,
-    with_differences_to_replaced_versions,
+    make_iterator_of_origin_sources,
+    with_file_diffs_to_replaced_versions,
 )
-from synapse_apply.live.writable_fields import WritableFields
+from synapse_apply.live.writable_fields import WrittenFieldPredicate
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.frozen import frozen
@@ -44,8 +44,8 @@ from synapse_apply.planning.moving import (
 from synapse_apply.planning.open_call_refusals import WAIT_HINT
 from synapse_apply.planning.plan_input import PlanInput, PlanOptions, ResourceState
 from synapse_apply.planning.planner import build_plan as make_plan
-from synapse_apply.workspace.other_targets import read_other_target_runs
-from synapse_apply.workspace.recovery_journal import map_journaled_done_calls_by_intent_id
+from synapse_apply.workspace.other_targets import read_runs_or_problem_by_required_target
+from synapse_apply.workspace.recovery_journal import map_genuine_journaled_done_calls_by_intent_id
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 if TYPE_CHECKING:
@@ -68,10 +68,12 @@ def plan(
     the stores and the manifests raise them, LockLost where a lock that is held was lost meanwhile.
     """
     observed_state = _read_state_and_live_objects(session, options, addresses_to_read)
-    if concurrent_run := build_concurrent_run_warnings(session.store, observed_state.serial):
+    if concurrent_run := build_warning_if_other_run_is_writing(
+        session.store, observed_state.serial
+    ):
         # It may have ended by now; then this look tells of one moment.
         observed_state = _read_state_and_live_objects(session, options, addresses_to_read)
-        concurrent_run = build_concurrent_run_warnings(session.store, observed_state.serial)
+        concurrent_run = build_warning_if_other_run_is_writing(session.store, observed_state.serial)
     plan_input = replace(
         observed_state.plan_input,
         has_concurrent_run=bool(concurrent_run),
@@ -88,7 +90,7 @@ def plan(
     plan = (
         plan
         if dry_run_progress is None
-        else _plan_with_dry_run(session, plan_result, plan_input, dry_run_progress)
+        else _plan_again_with_dry_run_refusals(session, plan_result, plan_input, dry_run_progress)
     )
     # Without the lock nothing more was sent: what could not be read then says nothing.
     session.store.require_lock_not_lost()
@@ -114,26 +116,28 @@ def _read_state_and_live_objects(
 ) -> _PlanInputAtSerial:
     """Read the state, then every live object that it or the manifests name."""
     state = session.store.read_state()
-    live_reader = build_live_reader(session, state)
+    live_reader = build_live_reader_with_marks_of_state(session, state)
     resolved_intents = look_up_outcomes_of_open_intents(session, state, live_reader)
     open_intents = tuple(resolved.intent for resolved in resolved_intents if resolved.is_open)
     trusted_records, forged_addresses = session.signer.mark_forged_runs_unknown(state.records)
     moves = build_records_with_due_renames_made(
         _with_outcomes_of_open_calls(trusted_records, resolved_intents),
-        _list_oriented_moves(session),
+        _list_moves_oriented_to_declared(session),
         open_intents,
     )
     records = moves.records
     if resolved_intents or moves.renames:  # else the records are those of the state
-        live_reader.marks = build_secret_marks(session, records, state.open_intents)
-    desired, unnamed = _wrap_recorded_secrets(session, live_reader, records, state)
-    live_reader.look_up_declared_parents_first(desired, records)
-    _read_undeclared_objects(session, live_reader, records, addresses_to_read, prune=options.prune)
+        live_reader.marks = build_secret_marks_of_declared_and_recorded(
+            session, records, state.open_intents
+        )
+    desired, unnamed = _wrap_recorded_secrets_and_warn(session, live_reader, records, state)
+    live_reader.store_lookups_of_declared_parents_first(desired, records)
+    _look_up_undeclared(session, live_reader, records, addresses_to_read, prune=options.prune)
     duplicate_warnings = _list_duplicate_warnings(live_reader, desired, records, options.selected)
-    live_versions, version_warnings = read_published_versions(
+    live_versions, version_warnings = read_versions_of_series_that_rules_compare(
         session, live_reader, records, options.selected
     )
-    resources = build_resource_states(session, live_reader, desired, records, state.lineage)
+    resources = build_known_resource_states(session, live_reader, desired, records, state.lineage)
     plan_input = PlanInput(
         plan_id=str(uuid.uuid4()),
         created=session.clock.utc_now(),
@@ -142,11 +146,11 @@ def _read_state_and_live_objects(
         catalogue=session.catalogue,
         resources=resources,
         open_intents=open_intents,
-        seconds_until_resolvable=_map_seconds_until_resolvable(resolved_intents),
-        recovery_hints=_find_hints_to_record_journaled_calls(session, state),
+        seconds_until_resolvable=_map_seconds_until_resolvable_by_address(resolved_intents),
+        recovery_hints=_map_hints_to_record_journaled_calls_by_address(session, state),
         open_call_by_new_address=moves.open_call_by_new_address,
         options=replace(options.with_target_rules(session.target), partial=session.partial),
-        capabilities=live_reader.capabilities,
+        capabilities=live_reader.capabilities_known_so_far,
         diagnostics=(
             *moves.diagnostics,
             *unnamed,
@@ -160,8 +164,10 @@ def _read_state_and_live_objects(
             session.project.removed, records, session.desired
         ),
         published_versions=live_versions,
-        can_write=WritableFields(session),
-        declared_in_other_targets=find_rule_addresses_other_targets_declare(session, resources),
+        can_write=WrittenFieldPredicate(session),
+        declared_in_other_targets=find_policy_rule_addresses_other_targets_declare(
+            session, resources
+        ),
     )
     return _PlanInputAtSerial(state.serial, plan_input, tuple(resolved_intents))
 
@@ -178,7 +184,7 @@ def _list_duplicate_warnings(
         for address, resource in desired.items()
         if selected is None or address in selected
     }
-    return tuple(live_reader.iter_duplicate_warnings(planned, records))
+    return tuple(live_reader.iter_duplicate_warnings_of_recorded(planned, records))
 
 
 def _with_package_changes_and_target(
@@ -186,13 +192,13 @@ def _with_package_changes_and_target(
 ) -> Plan:
     """The plan with the files that new packages replace, and with commands that name the target."""
     root, allow_files = session.project.root, session.target.allow_files
-    detailed_plan = with_differences_to_replaced_versions(
-        plan, resources, make_finder_of_published_source(session), root, allow_files
+    detailed_plan = with_file_diffs_to_replaced_versions(
+        plan, resources, make_iterator_of_origin_sources(session), root, allow_files
     )
     return detailed_plan.with_target(session.typed_target)
 
 
-def _wrap_recorded_secrets(
+def _wrap_recorded_secrets_and_warn(
     session: TargetSession, live_reader: LiveReader, records: Mapping[Address, Record], state: State
 ) -> tuple[Mapping[Address, Desired], tuple[Diagnostic, ...]]:
     """What is declared, with plain values hidden where a single object has a secret."""
@@ -216,7 +222,7 @@ def _with_outcomes_of_open_calls(
     return build_records_after_resolved_intents(records, resolved_intents)
 
 
-def _list_oriented_moves(session: TargetSession) -> tuple[MovedAddress, ...]:
+def _list_moves_oriented_to_declared(session: TargetSession) -> tuple[MovedAddress, ...]:
     """The project's moves, reversed where manifests of a Git ref still have the old address."""
     moves = session.project.moved
     return (
@@ -239,14 +245,17 @@ def _build_plan_base(session: TargetSession, state: State) -> PlanBase:
     )
 
 
-def _plan_with_dry_run(
+def _plan_again_with_dry_run_refusals(
     session: TargetSession, plan_result: PlanResult, plan_input: PlanInput, progress: Progress
 ) -> Plan:
     """Send the calls as dry runs, and plan again with what the backend refused."""
     # Here, not above: a plan that tries nothing needs no more than it reads.
-    from synapse_apply.operations.dry_run import build_dry_run_findings, dry_run_plan_calls
+    from synapse_apply.operations.dry_run import (
+        build_dry_run_findings,
+        send_dry_runs_of_checkable_calls,
+    )
 
-    dry_run_result = dry_run_plan_calls(session, plan_result, progress)
+    dry_run_result = send_dry_runs_of_checkable_calls(session, plan_result, progress)
     diagnostics = (*plan_input.diagnostics, *build_dry_run_findings(dry_run_result))
     return make_plan(
         replace(
@@ -258,7 +267,7 @@ def _plan_with_dry_run(
     )
 
 
-def _map_seconds_until_resolvable(
+def _map_seconds_until_resolvable_by_address(
     resolved_intents: Iterable[ResolvedIntent],
 ) -> dict[Address, float]:
     """Seconds until an open call can be known to be lost, by address, where it ever can."""
@@ -269,13 +278,13 @@ def _map_seconds_until_resolvable(
     }
 
 
-def _find_hints_to_record_journaled_calls(
+def _map_hints_to_record_journaled_calls_by_address(
     session: TargetSession, state: State
 ) -> dict[Address, str]:
     """How to record an open call that a recovery journal says was done, by address."""
     if not state.open_intents:
         return {}
-    journal_files = map_journaled_done_calls_by_intent_id(
+    journal_files = map_genuine_journaled_done_calls_by_intent_id(
         session.project, session.target, state, session.state_keys
     )
     open_intents = (intent for intent in state.open_intents if intent.id in journal_files)
@@ -340,7 +349,7 @@ def _read_other_target_runs_if_release_is_new(
     """
     if not any(map(_is_new_and_verifiable, resources.values())):
         return {}
-    return read_other_target_runs(session)
+    return read_runs_or_problem_by_required_target(session)
 
 
 def _is_new_and_verifiable(resource: ResourceState) -> bool:
@@ -349,7 +358,7 @@ def _is_new_and_verifiable(resource: ResourceState) -> bool:
     return is_new and resource.type.verification_spec is not None
 
 
-def _read_undeclared_objects(
+def _look_up_undeclared(
     session: TargetSession,
     live_reader: LiveReader,
     records: Mapping[Address, Record],
@@ -358,13 +367,16 @@ def _read_undeclared_objects(
     prune: bool,
 ) -> None:
     """Read recorded, undeclared objects: those that `prune` may delete, and `addresses_to_read`."""
-    deletable = _list_deletable_addresses(session, session.desired, records) if prune else []
-    live_reader.look_up_undeclared_in_recorded_api(
-        {*deletable, *_iter_undeclared_addresses(session, records, addresses_to_read)}, records
+    deletable = (
+        _list_undeclared_deletable_addresses(session, session.desired, records) if prune else []
+    )
+    live_reader.store_lookups_of_undeclared_in_recorded_api(
+        {*deletable, *_iter_recorded_undeclared_addresses(session, records, addresses_to_read)},
+        records,
     )
 
 
-def _iter_undeclared_addresses(
+def _iter_recorded_undeclared_addresses(
     session: TargetSession, records: Mapping[Address, Record], addresses: Iterable[Address]
 ) -> Iterator[Address]:
     """Of `addresses`, those that are recorded, of a known kind, and not declared."""
@@ -374,7 +386,7 @@ def _iter_undeclared_addresses(
             yield address
 
 
-def _list_deletable_addresses(
+def _list_undeclared_deletable_addresses(
     session: TargetSession, desired: Mapping[Address, object], records: Mapping[Address, Record]
 ) -> list[Address]:
     """Recorded, undeclared addresses whose API version can delete the object."""

@@ -41,7 +41,7 @@ class PlanArguments:
     allow_locked: bool = False
 
     @property
-    def changes_planned_rows(self) -> bool:
+    def has_options_beside_adopt(self) -> bool:
         """Whether any option is given, `adopt` aside."""
         flags = (self.prune, self.recreate, self.resend_secrets, self.no_verify, self.revert_drift)
         return any(flags) or any((self.allow_locked, self.overridden, self.only, self.exclude))
@@ -63,7 +63,7 @@ class PlanArguments:
                 "--allow-locked is for what --prune deletes: give both."
             )
         target = planned_target.target
-        _require_overridable_rules(self.overridden, target.policy)
+        _require_policy_rules_overridable(self.overridden, target.policy)
         return PlanOptions(
             prune=self.prune,
             adopt=will_ask if self.adopt is None else self.adopt,
@@ -87,7 +87,7 @@ def describe_unknown_guard_or_empty(name: str) -> str:
     return f"{name!r} is not a guard; the guards are {', '.join(GUARD_NAMES)}."
 
 
-def _require_overridable_rules(overridden: Collection[str], policy: Policy) -> None:
+def _require_policy_rules_overridable(overridden: Collection[str], policy: Policy) -> None:
     """InputError for a policy rule that does not exist, or that cannot be overridden."""
     overridable_names = list_overridable_rule_names(policy.rules)
     rules = {rule.id: rule for rule in policy.rules}

@@ -13,7 +13,7 @@ from synapse_apply.operations.checks.agents import (
     build_agents,
     check_token_and_health_of_each_agent,
 )
-from synapse_apply.operations.checks.clocks import build_clock_findings
+from synapse_apply.operations.checks.clocks import build_findings_if_clock_is_off
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 
@@ -54,4 +54,6 @@ class ApplyPreflight:
 
     @cached_property
     def _clock_findings(self) -> tuple[Diagnostic, ...]:
-        return build_clock_findings(self._session.backend.server_clock.skew, self._session.target)
+        return build_findings_if_clock_is_off(
+            self._session.backend.server_clock.skew, self._session.target
+        )

@@ -17,13 +17,13 @@ from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import FILE, FOLDER
-from synapse_apply.operations.saved_plan_file import is_plan_file
+from synapse_apply.operations.saved_plan_file import has_plan_entry_or_false_if_unreadable
 from synapse_apply.workspace import configuration, state_access
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.sharing.key_sources import build_state_key_path
 
 
-def explain_protected_file_or_empty(
+def explain_why_not_to_overwrite_or_empty(
     path: Path, invocation: Invocation, *, inventory: bool = False
 ) -> str:
     """Why `path`, links followed, must not be overwritten, as the end of a sentence; else "".
@@ -39,12 +39,12 @@ def explain_protected_file_or_empty(
     if file is not None and _is_same_file(path, file):
         return "is the project file"
     # A plan that was reviewed must not be lost to a report of the same name.
-    if is_plan_file(path):
+    if has_plan_entry_or_false_if_unreadable(path):
         return "is a saved plan"
     if any(_is_same_file(path, variable_file) for variable_file in invocation.variable_files):
         return "is a file of variables"
     with suppress(SynapseApplyError, OSError):
-        project = configuration.load_project_or_defaults(replace(invocation, project_from=""))
+        project = configuration.load_valid_project_or_defaults(replace(invocation, project_from=""))
         return _explain_state_package_or_manifest_file_or_empty(
             path, project, invocation, inventory=inventory
         )
@@ -63,7 +63,9 @@ def _explain_state_package_or_manifest_file_or_empty(
         return "would be read as a manifest" if is_future_manifest else ""
     if _is_manifest_file(path, project, invocation):
         return "is a manifest of this project"
-    return "is a file of a package" if _is_package_file(path, project, invocation) else ""
+    return (
+        "is a file of a package" if _goes_into_declared_package(path, project, invocation) else ""
+    )
 
 
 def _belongs_to_state(path: Path, state_path: Path) -> bool:
@@ -113,13 +115,13 @@ def _would_be_manifest(path: Path, project: Project, invocation: Invocation) -> 
     )
 
 
-def _is_package_file(path: Path, project: Project, invocation: Invocation) -> bool:
+def _goes_into_declared_package(path: Path, project: Project, invocation: Invocation) -> bool:
     """Whether it is a package's zip, or a file that goes into one; ignored files are not."""
     # Here, not above: few reports take the place of a file that is there.
     from synapse_apply.packages.source import open_source
 
     for target in _choose_targets_of_distinct_files(project, invocation):
-        for resource in configuration.load_target_manifests(
+        for resource in configuration.load_target_manifests_with_findings(
             invocation, project, target
         ).desired.values():
             source = resource.source

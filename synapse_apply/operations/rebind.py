@@ -8,12 +8,12 @@ from dataclasses import replace
 from synapse_apply.model.errors import NotApproved
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.state import NO_SHARED_IDS, BackendIdentity, ProjectAndKeyIds
-from synapse_apply.workspace.sharing.key_findings import collect_used_key_ids
+from synapse_apply.workspace.sharing.key_findings import collect_key_ids_of_digests
 from synapse_apply.workspace.sharing.project_binding import (
     ProjectId,
-    build_other_project_findings,
+    build_project_binding_findings,
     get_or_generate_project_id,
-    write_project_id,
+    write_project_id_or_raise_if_other,
 )
 from synapse_apply.workspace.state_access import (
     describe_state_identity,
@@ -50,14 +50,18 @@ class Rebinding:
     @property
     def bound_text(self) -> str:
         """What it is bound to now, for a sentence."""
-        return self._describe(self.bound_identity, self.shared_ids.project_id or "none")
+        return self._describe_identity_and_project(
+            self.bound_identity, self.shared_ids.project_id or "none"
+        )
 
     @property
     def new_text(self) -> str:
         """What it is to be bound to, for a sentence."""
-        return self._describe(self.identity, self.project_id.text if self.project_id else "")
+        return self._describe_identity_and_project(
+            self.identity, self.project_id.text if self.project_id else ""
+        )
 
-    def _describe(self, identity: BackendIdentity, project_text: str) -> str:
+    def _describe_identity_and_project(self, identity: BackendIdentity, project_text: str) -> str:
         project_part = f" and project {project_text}" if self.project_id is not None else ""
         return f"{describe_state_identity(identity)}{project_part}"
 
@@ -76,7 +80,9 @@ class Rebinding:
         return " ".join(sentences)
 
 
-def prepare_rebinding(session: TargetSession, identity: BackendIdentity) -> Rebinding:
+def build_rebinding_or_raise_if_project_unnamed(
+    session: TargetSession, identity: BackendIdentity
+) -> Rebinding:
     """What a rebind to `identity`, and to this project, would change; writes nothing.
 
     StateError where the state belongs to a project and the project file names none: it may be
@@ -84,13 +90,13 @@ def prepare_rebinding(session: TargetSession, identity: BackendIdentity) -> Rebi
     """
     bound_identity, shared_ids = (
         session.store.read_backend_identity(),
-        session.read_project_and_key_ids_or_none(),
+        session.read_project_and_key_ids_or_none_if_unshared(),
     )
     if shared_ids is None:
         return Rebinding(bound_identity, identity)
     if shared_ids.project_id and not session.project.id:
         require_no_error_and_return_warnings(
-            build_other_project_findings(shared_ids.project_id, session.project, session.target)
+            build_project_binding_findings(shared_ids.project_id, session.project, session.target)
         )
     return Rebinding(
         bound_identity, identity, get_or_generate_project_id(session.project), shared_ids
@@ -105,27 +111,27 @@ def rebind_if_confirmed(
     """Bind the state to `identity` and this project; returns what changed, which may be nothing.
 
     NotApproved where `confirm`, which is asked only about a change, says no. StateError as
-    `prepare_rebinding`.
+    `build_rebinding_or_raise_if_project_unnamed`.
     """
-    rebinding = prepare_rebinding(session, identity)
+    rebinding = build_rebinding_or_raise_if_project_unnamed(session, identity)
     if not rebinding.changes_anything:
         return rebinding
     if confirm is not None and not confirm(rebinding):
         raise NotApproved.from_summary("The state is bound as it was", "confirm said no.")
-    rebind_state(session, rebinding)
+    rebind_state_and_write_project_id(session, rebinding)
     return rebinding
 
 
-def rebind_state(session: TargetSession, rebinding: Rebinding) -> None:
+def rebind_state_and_write_project_id(session: TargetSession, rebinding: Rebinding) -> None:
     """Bind the state; a new id is written into the project file first.
 
     A shared state that names no key gets that of the one in use, unless it has digests of others.
     """
-    # Not `lock_state`: the state may be another project's.
-    with session.store.lock("state rebind", session.patience):
+    # Not `lock_state_of_own_project`: the state may be another project's.
+    with session.store.lock("state rebind", session.lock_wait_seconds):
         if rebinding.project_id is not None:
             if rebinding.project_id.is_new:
-                write_project_id(session.project, rebinding.project_id.text)
+                write_project_id_or_raise_if_other(session.project, rebinding.project_id.text)
                 session.project = replace(session.project, id=rebinding.project_id.text)
             key_id = rebinding.shared_ids.key_id or _find_undisputed_key_id_or_empty(session)
             session.store.replace_project_and_key_ids(
@@ -136,8 +142,8 @@ def rebind_state(session: TargetSession, rebinding: Rebinding) -> None:
 
 def _find_undisputed_key_id_or_empty(session: TargetSession) -> str:
     """The id of the key in use, where all digests of the state are of that key; else ""."""
-    current_key = session.load_state_keys().current_key
+    current_key = session.reload_state_keys().current_key
     if current_key is None:
         return ""
-    used_ids = collect_used_key_ids(session.store.read_state())
+    used_ids = collect_key_ids_of_digests(session.store.read_state())
     return current_key.key_id if used_ids <= {current_key.key_id} else ""

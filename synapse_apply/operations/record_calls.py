@@ -12,7 +12,11 @@ from synapse_apply.model.errors import InputError, NotApproved, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.state import Intent, IntentState, Record, State
 from synapse_apply.model.verification import RUN_VERB, LastRun
-from synapse_apply.workspace.recovery_journal import EndedCall, JournalContent, read_journal_file
+from synapse_apply.workspace.recovery_journal import (
+    EndedCall,
+    JournalContent,
+    read_valid_journal,
+)
 from synapse_apply.workspace.target_session import TargetSession
 
 
@@ -24,27 +28,27 @@ class RecoveredCalls:
     known_intents: tuple[Intent, ...]
 
 
-def read_recovery_journal(session: TargetSession, path: Path) -> JournalContent:
+def read_valid_recovery_journal(session: TargetSession, path: Path) -> JournalContent:
     """The calls in a file; InputError for a file that no run wrote, or that was changed since."""
-    return read_journal_file(path, session.target.name, session.state_keys)
+    return read_valid_journal(path, session.target.name, session.state_keys)
 
 
-def read_and_record_journal(
+def read_and_record_journal_if_confirmed(
     session: TargetSession, path: Path, confirm: Callable[[JournalContent], bool] | None
 ) -> RecoveredCalls:
     """Read a file and record its calls; NotApproved for an unsigned one that `confirm` refuses.
 
-    Otherwise as `read_recovery_journal` and `settle_calls_and_remove_journal`.
+    Otherwise as `read_valid_recovery_journal` and `record_calls_and_remove_journal`.
     """
-    journal = read_recovery_journal(session, path)
+    journal = read_valid_recovery_journal(session, path)
     if not journal.is_genuine and (confirm is None or not confirm(journal)):
         raise NotApproved.from_summary(
             "The calls were not recorded", f"{path} cannot be verified: {journal.reason}."
         )
-    return settle_calls_and_remove_journal(session, path, journal)
+    return record_calls_and_remove_journal(session, path, journal)
 
 
-def settle_calls_and_remove_journal(
+def record_calls_and_remove_journal(
     session: TargetSession, path: Path, content: JournalContent
 ) -> RecoveredCalls:
     """Close each call of the journal that the state does not know yet, then remove the file.
@@ -54,11 +58,11 @@ def settle_calls_and_remove_journal(
     a file that the state key did not sign.
     """
     recorded_intents, known_intents = [], []
-    with session.lock_state("state record"):
+    with session.lock_state_of_own_project("state record"):
         for ended_call in content.calls:
             state = session.store.read_state()
             _require_same_lineage(path, ended_call, state)
-            if _is_call_already_recorded(path, ended_call, state):
+            if _is_call_recorded_or_raise_if_other_object(path, ended_call, state):
                 known_intents.append(ended_call.intent)
                 continue
             if ended_call.intent.id not in {intent.id for intent in state.open_intents}:
@@ -90,7 +94,9 @@ def _require_same_lineage(path: Path, ended_call: EndedCall, state: State) -> No
         )
 
 
-def _is_call_already_recorded(path: Path, ended_call: EndedCall, state: State) -> bool:
+def _is_call_recorded_or_raise_if_other_object(
+    path: Path, ended_call: EndedCall, state: State
+) -> bool:
     """Whether the state needs nothing of this call; StateError where it recorded another object."""
     intent, record = ended_call.intent, state.records.get(ended_call.intent.address)
     if intent.id in {open_intent.id for open_intent in state.open_intents}:

@@ -23,7 +23,7 @@ from synapse_apply.secrets.store import SecretStore
 from synapse_apply.stores.sql import SqlStore
 from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
 from synapse_apply.workspace.sharing.key_sources import build_state_key_path
-from synapse_apply.workspace.sharing.new_shared_key import list_new_key_lines
+from synapse_apply.workspace.sharing.new_shared_key import build_lines_about_new_key
 from synapse_apply.workspace.target_session import TargetSession
 
 
@@ -53,16 +53,19 @@ class _RekeyedRecord(NamedTuple):
 
 def will_shut_out_others(session: TargetSession) -> bool:
     """Whether a rekey gives a shared state another key, which all who use it then need."""
-    shared_ids = session.read_project_and_key_ids_or_none()
+    shared_ids = session.read_project_and_key_ids_or_none_if_unshared()
     if shared_ids is None:
         return False
-    keys = session.load_state_keys()
-    if keys.current_key is None or session.key_sources.find_renewable_key_file(keys) is not None:
+    keys = session.reload_state_keys()
+    if (
+        keys.current_key is None
+        or session.key_sources.find_renewable_key_file_or_none(keys) is not None
+    ):
         return True
     return keys.current_key.key_id != shared_ids.key_id
 
 
-def rekey_secrets_and_signatures(session: TargetSession) -> RekeyResult:
+def renew_key_and_rekey_secrets_and_signatures(session: TargetSession) -> RekeyResult:
     """Digest every recorded secret under the new key; what does not resolve keeps its old key id.
 
     Runs are signed again where a key that is available signed them. The new key is the one in use
@@ -70,29 +73,31 @@ def rekey_secrets_and_signatures(session: TargetSession) -> RekeyResult:
     of the one in use, and the old one kept beside it as `.previous`, so that an interrupted run can
     be repeated. InputError where there is no key, and no place for one.
     """
-    shared_ids = session.read_project_and_key_ids_or_none()
+    shared_ids = session.read_project_and_key_ids_or_none_if_unshared()
     is_signed = session.store.is_signed
     # Before the key file is renewed: the old key must still check what it digested.
-    old_keys = session.load_state_keys()
+    old_keys = session.reload_state_keys()
     # Without the key that signed a state its lock cannot be taken either.
-    can_lock = not is_signed or _is_state_verified(session, old_keys, shared_ids)
-    with session.lock_state("state rekey") if can_lock else nullcontext():
-        key_file = _find_file_to_renew(session, old_keys, is_shared=shared_ids is not None)
+    can_lock = not is_signed or _is_state_signed_with_available_key(session, old_keys, shared_ids)
+    with session.lock_state_of_own_project("state rekey") if can_lock else nullcontext():
+        key_file = _find_file_for_new_key_or_none_if_key_is_new(
+            session, old_keys, is_shared=shared_ids is not None
+        )
         if key_file is not None:
-            session.key_sources.renew_key(key_file)
-        new_keys = session.load_state_keys()
+            session.key_sources.renew_key_in_file_keeping_old(key_file)
+        new_keys = session.reload_state_keys()
         all_keys = StateKeys(tuple(dict.fromkeys((*new_keys.all_keys, *old_keys.all_keys))))
         if is_signed:
-            result = _rekey_signed_state(session, all_keys, shared_ids)
+            result = _rekey_copy_and_replace_signed_state(session, all_keys, shared_ids)
         else:
-            result = _rekey_state(session, session.store, all_keys, shared_ids)
+            result = _bind_key_and_rekey_locked_store(session, session.store, all_keys, shared_ids)
     shuts_out_others = shared_ids is not None and shared_ids.key_id != result.key_id
     return replace(
         result,
         warnings=old_keys.warnings,
         key_file=key_file,
         shuts_out_others=shuts_out_others,
-        new_key_lines=tuple(list_new_key_lines(result.key_id, key_file, session.target.name))
+        new_key_lines=tuple(build_lines_about_new_key(result.key_id, key_file, session.target.name))
         if shuts_out_others and key_file is not None
         else (),
     )
@@ -104,10 +109,10 @@ def rekey_if_confirmed(
     """Rekey; NotApproved where others would be shut out and `confirm` says no."""
     if confirm is not None and will_shut_out_others(session) and not confirm():
         raise NotApproved.from_summary("The state has the key that it had", "confirm said no.")
-    return rekey_secrets_and_signatures(session)
+    return renew_key_and_rekey_secrets_and_signatures(session)
 
 
-def _is_state_verified(
+def _is_state_signed_with_available_key(
     session: TargetSession, keys: StateKeys, shared_ids: ProjectAndKeyIds | None
 ) -> bool:
     """Whether what is stored is signed with a key that is at hand."""
@@ -117,7 +122,7 @@ def _is_state_verified(
     return shared_ids.key_id in {key.key_id for key in keys.all_keys}
 
 
-def _rekey_signed_state(
+def _rekey_copy_and_replace_signed_state(
     session: TargetSession, keys: StateKeys, shared_ids: ProjectAndKeyIds | None
 ) -> RekeyResult:
     """Rekey a copy of the state, and put it in the place of all that another key has signed."""
@@ -125,13 +130,13 @@ def _rekey_signed_state(
         copy_path = Path(folder) / "state.db"
         session.store.write_backup(str(copy_path))
         with closing(make_unopened_sqlite_store(copy_path)) as copy, copy.lock("state rekey"):
-            result = _rekey_state(session, copy, keys, shared_ids)
+            result = _bind_key_and_rekey_locked_store(session, copy, keys, shared_ids)
         session.store_signer.is_renewed = True
         session.store.restore_backup(str(copy_path))
     return result
 
 
-def _rekey_state(
+def _bind_key_and_rekey_locked_store(
     session: TargetSession, store: SqlStore, keys: StateKeys, shared_ids: ProjectAndKeyIds | None
 ) -> RekeyResult:
     """Digest and sign what a locked store has under the first of the keys."""
@@ -139,14 +144,16 @@ def _rekey_state(
     if shared_ids is not None:
         # First: who has the former key must not digest anything with it meanwhile.
         store.replace_project_and_key_ids(replace(shared_ids, key_id=secrets.key_id))
-    return _rekey_records(session, store, keys, secrets)
+    return _rekey_and_write_changed_records(session, store, keys, secrets)
 
 
-def _find_file_to_renew(session: TargetSession, keys: StateKeys, *, is_shared: bool) -> Path | None:
+def _find_file_for_new_key_or_none_if_key_is_new(
+    session: TargetSession, keys: StateKeys, *, is_shared: bool
+) -> Path | None:
     """The file that gets a new key; None where the key in use is of a variable, and so is new."""
     if keys.current_key is None and not is_shared:
         return build_state_key_path(session.project, session.target)
-    path = session.key_sources.find_renewable_key_file(keys)
+    path = session.key_sources.find_renewable_key_file_or_none(keys)
     if path is None and keys.current_key is None:
         raise InputError.from_summary(
             "There is no place for a state key",
@@ -161,7 +168,7 @@ def _find_file_to_renew(session: TargetSession, keys: StateKeys, *, is_shared: b
     return path
 
 
-def _rekey_records(
+def _rekey_and_write_changed_records(
     session: TargetSession, store: SqlStore, keys: StateKeys, secrets: SecretStore
 ) -> RekeyResult:
     signer = RunSigner(keys, store.read_lineage())

@@ -13,7 +13,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.ports import StateStore
 from synapse_apply.model.project import Target
 from synapse_apply.model.state import BackendIdentity, StateProgress
-from synapse_apply.operations.state import build_current_identity
+from synapse_apply.operations.state import build_current_state_identity
 from synapse_apply.stores.backups import KEPT_FILE_SUFFIX
 from synapse_apply.stores.snapshot import StateOrigin
 from synapse_apply.stores.sqlite.sqlite_database import require_origin_of_intact_backup
@@ -55,7 +55,7 @@ class RestoredState:
     warnings: tuple[Diagnostic, ...]
 
 
-def prepare_restore(
+def read_exchange_of_allowed_restore(
     session: TargetSession, path: Path, state_identity: BackendIdentity
 ) -> StateExchange:
     """The backup and the state it would replace; StateError where a restore would be refused.
@@ -67,26 +67,28 @@ def prepare_restore(
     return StateExchange(backup, _read_current_origin_or_none(session.store))
 
 
-def prepare_and_restore(
+def restore_backup_if_confirmed(
     session: TargetSession, path: Path, confirm: Callable[[StateExchange], bool] | None
 ) -> RestoredState:
     """Replace the state by a backup, where `confirm`, if given, agrees; else NotApproved.
 
     It is asked only where there is a state to replace. StateError where it would be refused.
     """
-    identity = build_current_identity(session, is_read_only=True)
-    exchange = prepare_restore(session, path, identity)
+    identity = build_current_state_identity(session, is_read_only=True)
+    exchange = read_exchange_of_allowed_restore(session, path, identity)
     if confirm is not None and session.store.exists() and not confirm(exchange):
         raise NotApproved.from_summary("The state was not replaced", "confirm said no.")
-    kept_location = restore_backup(session, path, identity)
+    kept_location = restore_allowed_backup_keeping_old_state(session, path, identity)
     warnings = (
-        *build_replaced_warnings(exchange, kept_location, session.target),
-        *_build_former_key_warnings(session),
+        *build_warning_if_lineage_was_replaced(exchange, kept_location, session.target),
+        *_build_warning_if_bound_to_other_key(session),
     )
     return RestoredState(exchange, kept_location, warnings)
 
 
-def restore_backup(session: TargetSession, path: Path, state_identity: BackendIdentity) -> str:
+def restore_allowed_backup_keeping_old_state(
+    session: TargetSession, path: Path, state_identity: BackendIdentity
+) -> str:
     """Replace the state by a backup; returns the path of the kept old state, "" without one.
 
     StateError, with nothing replaced, for a backup of another `state_identity` and for one of
@@ -99,14 +101,14 @@ def restore_backup(session: TargetSession, path: Path, state_identity: BackendId
     )
 
     def read_progress_seen_here(lineage: str) -> StateProgress:
-        return session.last_seen_states.compute_farthest_progress(lineage).progress
+        return session.last_seen_files.read_farthest_progress_or_zero(lineage).progress
 
     return session.store.restore_backup(
         str(path), check_backup, str(kept_path), read_progress_seen_here
     )
 
 
-def build_replaced_warnings(
+def build_warning_if_lineage_was_replaced(
     state_exchange: StateExchange, kept_path: str, target: Target
 ) -> tuple[Diagnostic, ...]:
     """A warning where the replaced state was of another lineage than the backup."""
@@ -123,11 +125,11 @@ def build_replaced_warnings(
     )
 
 
-def _build_former_key_warnings(session: TargetSession) -> tuple[Diagnostic, ...]:
+def _build_warning_if_bound_to_other_key(session: TargetSession) -> tuple[Diagnostic, ...]:
     """A warning where the restored state is bound to another key than the one in use."""
     shared_ids, current_key = (
-        session.read_project_and_key_ids_or_none(),
-        session.load_state_keys().current_key,
+        session.read_project_and_key_ids_or_none_if_unshared(),
+        session.reload_state_keys().current_key,
     )
     if shared_ids is None or current_key is None:
         return ()

@@ -28,12 +28,12 @@ from synapse_apply.kinds.run_forms import (
 )
 from synapse_apply.live.live_backend import (
     LiveBackend,
-    build_absent_error,
-    find_recorded_id_or_none_for_name,
+    build_not_found_or_hidden_error,
+    find_recorded_id_or_none_but_raise_for_address,
     parse_typed_id_or_none_for_name,
-    read_raw_object,
-    record_audit_entry_or_warn,
-    resolve_v1_plugin_id,
+    record_audit_entry_if_state_exists_or_warn,
+    require_raw_object_by_id,
+    resolve_v1_plugin_id_or_keep_given,
 )
 from synapse_apply.model.coding.json_types import JsonObject, RequestBody, ServerAnswer
 from synapse_apply.model.command import Command, Text
@@ -120,15 +120,21 @@ def send_run_once_auditing_only_failures(
     with add_advice_to_interruption("Nothing was sent. Run the command again."):
         plugin_id = parse_typed_id_or_none_for_name(
             _PLUGIN_PREFIX, request.plugin
-        ) or find_recorded_id_or_none_for_name(live_backend, _PLUGIN_PREFIX, request.plugin)
+        ) or find_recorded_id_or_none_but_raise_for_address(
+            live_backend, _PLUGIN_PREFIX, request.plugin
+        )
         request = _with_only_action_unless_given_or_raise(live_backend, request, plugin_id)
     # Before the call: a lost answer is looked for among jobs from this moment on.
     search_start = datetime.now(UTC) - _CLOCK_TOLERANCE
     try:
         with add_advice_to_interruption("Nothing was sent. Run the command again."):
-            plugin = resolve_v1_plugin_id(live_backend, plugin_id) if plugin_id else request.plugin
+            plugin = (
+                resolve_v1_plugin_id_or_keep_given(live_backend, plugin_id)
+                if plugin_id
+                else request.plugin
+            )
         body = request.build_body()
-        answer = _send_run(live_backend, request, plugin, body, search_start)
+        answer = _send_run_auditing_interruption(live_backend, request, plugin, body, search_start)
     except RemoteError as failure:
         if failure.effect is Effect.UNKNOWN:
             _audit_run_call_or_warn(live_backend, request, "", "unknown")
@@ -143,7 +149,7 @@ def send_run_once_auditing_only_failures(
         return StartedRun(None, answer, plugin, body)
 
 
-def _send_run(
+def _send_run_auditing_interruption(
     live_backend: LiveBackend,
     request: RunRequest,
     plugin: int | str,
@@ -177,7 +183,7 @@ def add_advice_to_interruption(advice: str) -> Iterator[None]:
         raise
 
 
-def poll_run_result(
+def poll_run_result_until_timeout(
     reach: LiveBackend, started: StartedRun, interval: float, timeout: float | None
 ) -> StartedRun:
     """Poll with the run's ticket until its result is there, at most for `timeout` seconds.
@@ -204,7 +210,7 @@ def _with_only_action_unless_given_or_raise(
     if request.action:
         return request
     try:
-        actions = list_action_names(_read_release_config(live_backend, request, plugin_id))
+        actions = list_action_names(_read_release_config_or_none(live_backend, request, plugin_id))
     except (RemoteError, InputError):
         return request
     if len(actions) > 1:
@@ -217,14 +223,16 @@ def _with_only_action_unless_given_or_raise(
     return replace(request, action=actions[0]) if actions else request
 
 
-def _read_release_config(
+def _read_release_config_or_none(
     live_backend: LiveBackend, request: RunRequest, plugin_id: str | None
 ) -> object:
     """The config of the release that a run will use; None where there is none."""
     code = (
         request.plugin
         if plugin_id is None
-        else str(read_raw_object(live_backend, _PLUGIN_PREFIX, plugin_id).get("code") or "")
+        else str(
+            require_raw_object_by_id(live_backend, _PLUGIN_PREFIX, plugin_id).get("code") or ""
+        )
     )
     if not code or code.isdecimal():  # a server may take digits for an id
         return None
@@ -256,7 +264,7 @@ def _audit_run_call_or_warn(
 ) -> Diagnostic | None:
     plugin_name = request.plugin.removeprefix(f"{_PLUGIN_PREFIX}/")
     version = f"@{request.version}" if request.version else ""
-    return record_audit_entry_or_warn(
+    return record_audit_entry_if_state_exists_or_warn(
         live_backend, "run", f"{_PLUGIN_PREFIX}/{plugin_name}{version}", job_id, result
     )
 
@@ -288,7 +296,7 @@ def _build_search_hint(live_backend: LiveBackend, request: RunRequest, since: da
 
 def _build_refusal_error(request: RunRequest, failure: RemoteError) -> Exception:
     if isinstance(failure, NotFound):
-        return build_absent_error(
+        return build_not_found_or_hidden_error(
             _PLUGIN_PREFIX,
             request.plugin,
             failure,

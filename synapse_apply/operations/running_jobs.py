@@ -42,7 +42,9 @@ class RunningJobs:
     unread_reason: str = ""
 
 
-def list_running_jobs_or_none(session: TargetSession, plan: Plan) -> RunningJobs | None:
+def read_running_jobs_or_none_if_nothing_live(
+    session: TargetSession, plan: Plan
+) -> RunningJobs | None:
     """The jobs that run plugins of a plan; None where it has none that is live, and asks nobody.
 
     One page is asked for, once, and only a server that refuses the word for the status is asked by
@@ -53,23 +55,23 @@ def list_running_jobs_or_none(session: TargetSession, plan: Plan) -> RunningJobs
     if owners.is_empty:
         return None
     try:
-        page = _read_page_of_running_jobs(session)
+        page = _read_page_of_running_jobs_in_either_word(session)
     except RemoteError as failure:
         return RunningJobs(unread_reason=_explain_unread(failure))
-    return RunningJobs(tuple(owners.iter_owned_jobs(page)), is_cut=len(page) >= _PAGE_SIZE)
+    return RunningJobs(tuple(owners.iter_running_owned_jobs(page)), is_cut=len(page) >= _PAGE_SIZE)
 
 
-def _read_page_of_running_jobs(session: TargetSession) -> list[ServerObject]:
+def _read_page_of_running_jobs_in_either_word(session: TargetSession) -> list[ServerObject]:
     first_word, *other_words = list_words_of_known_status(JobStatus.RUNNING)
     try:
-        return _read_page(session, first_word)
+        return _read_newest_page_of_status(session, first_word)
     except Invalid:
         if not other_words:
             raise
-    return _read_page(session, other_words[0])
+    return _read_newest_page_of_status(session, other_words[0])
 
 
-def _read_page(session: TargetSession, status: str) -> list[ServerObject]:
+def _read_newest_page_of_status(session: TargetSession, status: str) -> list[ServerObject]:
     query = {"status": status, "ordering": "-created", "page_size": _PAGE_SIZE}
     return session.backend.api.list_jobs(query, repeat=False).jobs
 
@@ -93,9 +95,9 @@ class _OwnersOfJobs:
         self._releases: dict[str, Address] = {}
         for change in plan.changes:
             if change.remote_id:
-                self._add(change)
+                self._index_owner_of_change(change)
 
-    def _add(self, change: Change) -> None:
+    def _index_owner_of_change(self, change: Change) -> None:
         address = change.address
         if address.kind == plugin.PREFIX:
             if change.api == _JOB_API:
@@ -109,7 +111,7 @@ class _OwnersOfJobs:
     def is_empty(self) -> bool:
         return not (self._plugins or self._codes or self._releases)
 
-    def iter_owned_jobs(self, page: Iterable[Mapping[str, Any]]) -> Iterator[OwnedJob]:
+    def iter_running_owned_jobs(self, page: Iterable[Mapping[str, Any]]) -> Iterator[OwnedJob]:
         """The jobs of a page that run, once each; those of others are left out."""
         seen_ids: set[str] = set()
         for raw in page:

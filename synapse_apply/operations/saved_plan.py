@@ -80,7 +80,9 @@ class SaveResult:
     is_signed: bool
 
 
-def save_plan(session: TargetSession, plan: Plan, options: PlanOptions, path: Path) -> SaveResult:
+def save_plan_to_new_file(
+    session: TargetSession, plan: Plan, options: PlanOptions, path: Path
+) -> SaveResult:
     """Write a plan to a new file (0600), completely or not at all.
 
     InputError when the file exists, cannot be written, or the plan has errors.
@@ -89,23 +91,23 @@ def save_plan(session: TargetSession, plan: Plan, options: PlanOptions, path: Pa
     if plan.has_errors:
         raise InputError(*(finding for finding in plan.diagnostics if finding.is_error))
     body: JsonObject = {"plan": codec.plan_to_json(plan), "choices": _options_to_json(options)}
-    mac = _compute_mac_or_none(session, format_canonical_json(body))
+    mac = _sign_text_or_none_without_key(session, format_canonical_json(body))
     signature = {"key_id": mac.key_id, "mac": mac.digest} if mac else None
     text = json.dumps({"format": FORMAT, **body, "signature": signature}, sort_keys=True)
-    saved_plan_file.write_plan_file(path, text)
+    saved_plan_file.write_new_plan_file(path, text)
     return SaveResult(mac is not None)
 
 
-def read_saved_plan(path: Path) -> SavedPlan:
+def read_valid_saved_plan(path: Path) -> SavedPlan:
     """The plan in a file; InputError when it is none, is damaged or of a newer version."""
-    document = saved_plan_file.read_plan_file(path)
+    document = saved_plan_file.read_plan_document_of_valid_file(path)
     try:
-        return _decode_saved_plan(path, document)
+        return _decode_saved_plan_of_this_format(path, document)
     except saved_plan_file.DAMAGED_FILE_ERRORS:
         raise saved_plan_file.build_damaged_error(path) from None
 
 
-def _decode_saved_plan(path: Path, document: Any) -> SavedPlan:
+def _decode_saved_plan_of_this_format(path: Path, document: Any) -> SavedPlan:
     format_number = document["format"]
     if format_number == _FORMAT_WITH_PACKAGES:
         raise saved_plan_file.build_packages_error(path)
@@ -124,7 +126,7 @@ def _decode_saved_plan(path: Path, document: Any) -> SavedPlan:
     )
 
 
-def unite_reviewed_plans(plans: Sequence[SavedPlan]) -> SavedPlan:
+def unite_compatible_plans_or_raise_stale(plans: Sequence[SavedPlan]) -> SavedPlan:
     """One plan for all of them; a single plan is returned as it is.
 
     Selections are united. Stale, with every finding, where the plans differ in target or options
@@ -178,7 +180,7 @@ def require_usable_plan_and_list_warnings(
     A reviewed plan may be applied again. Returns the warnings about an unsigned plan that is
     allowed.
     """
-    findings = list_state_mismatches(session.store, saved_plan, session.target.name)
+    findings = list_state_mismatch_errors(session.store, saved_plan, session.target.name)
     # First whose plan it is: with another target's key nothing can be said of its signature.
     if any(finding.summary == _OTHER_TARGET_SUMMARY for finding in findings):
         raise Stale(*findings)
@@ -192,7 +194,7 @@ _APPLIED_SUMMARY = "This plan was applied already"
 _OTHER_TARGET_SUMMARY = "This plan is for another target"
 
 
-def list_state_mismatches(
+def list_state_mismatch_errors(
     store: StateStore, saved_plan: SavedPlan, target: str
 ) -> tuple[Diagnostic, ...]:
     """Errors where a state is not the one the plan was made for, or has applied it."""
@@ -236,7 +238,7 @@ def _require_valid_signature_or_warn(
     session: TargetSession, saved_plan: SavedPlan, *, allow_unsigned: bool
 ) -> tuple[Diagnostic, ...]:
     """Stale for a wrong signature; for one that is missing or unknown, Stale or a warning."""
-    expected_mac = _compute_mac_or_none(session, saved_plan.signed_text)
+    expected_mac = _sign_text_or_none_without_key(session, saved_plan.signed_text)
     if saved_plan.mac is None:
         summary, reason = "This plan is not signed", f"{saved_plan.file} has no signature."
     elif expected_mac is None or expected_mac.key_id != saved_plan.mac.key_id:
@@ -256,7 +258,7 @@ def _require_valid_signature_or_warn(
     raise Stale.from_summary(summary, reason, hint)
 
 
-def narrow_to_saved_plan(
+def narrow_to_saved_plan_or_raise_stale(
     saved_plan: SavedPlan, plan_result: PlanResult, *, reviewed: bool
 ) -> PlanResult:
     """The new plan without rows that the saved plan does not have, or has differently.
@@ -267,7 +269,7 @@ def narrow_to_saved_plan(
     """
     if not reviewed:
         _require_same_manifests(saved_plan, plan_result)
-    _require_same_moves(saved_plan, plan_result)
+    _require_no_additional_moves(saved_plan, plan_result)
     return replace(
         plan_result, plan=narrow_plan(saved_plan.plan, plan_result.plan, reviewed=reviewed)
     )
@@ -335,7 +337,7 @@ def _require_same_manifests(saved_plan: SavedPlan, plan_result: PlanResult) -> N
     differing_addresses = [
         str(address)
         for address in sorted({*saved_changes, *new_changes})
-        if _is_planned_differently(address, saved_changes, new_changes)
+        if _has_other_planned_values(address, saved_changes, new_changes)
     ]
     differing_text = ", ".join(differing_addresses[:10]) + (
         ", ..." if len(differing_addresses) > 10 else ""
@@ -353,7 +355,7 @@ def _require_same_manifests(saved_plan: SavedPlan, plan_result: PlanResult) -> N
     )
 
 
-def _require_same_moves(saved_plan: SavedPlan, plan_result: PlanResult) -> None:
+def _require_no_additional_moves(saved_plan: SavedPlan, plan_result: PlanResult) -> None:
     saved_moves = {(move.old, move.new) for move in saved_plan.plan.moved}
     new_moves = [move for move in plan_result.plan.moved if (move.old, move.new) not in saved_moves]
     if new_moves:
@@ -366,7 +368,7 @@ def _require_same_moves(saved_plan: SavedPlan, plan_result: PlanResult) -> None:
         )
 
 
-def _is_planned_differently(
+def _has_other_planned_values(
     address: Address, saved_changes: Mapping[Address, Any], new_changes: Mapping[Address, Any]
 ) -> bool:
     if address not in saved_changes or address not in new_changes:
@@ -407,5 +409,5 @@ def _options_from_json(data: Mapping[str, Any]) -> PlanOptions:
     )
 
 
-def _compute_mac_or_none(session: TargetSession, signed_text: str) -> Mac | None:
+def _sign_text_or_none_without_key(session: TargetSession, signed_text: str) -> Mac | None:
     return session.secrets.compute_mac("", _SIGNATURE_PATH, Sensitive(signed_text))

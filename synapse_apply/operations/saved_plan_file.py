@@ -58,7 +58,7 @@ def require_unused_path(path: Path) -> None:
         raise _build_exists_error(path)
 
 
-def write_plan_file(path: Path, text: str) -> None:
+def write_new_plan_file(path: Path, text: str) -> None:
     """Write a new file (0600); InputError when the file exists or cannot be written."""
     # Under another name first: what has the plan's name is complete.
     temporary_path = remove_leftovers_and_choose_temporary_path(path)
@@ -69,7 +69,7 @@ def write_plan_file(path: Path, text: str) -> None:
         ):
             # A fixed time, so that one plan gives one file, byte for byte.
             archive.writestr(zipfile.ZipInfo(PLAN_ENTRY, _FIXED_TIME), text, zipfile.ZIP_DEFLATED)
-        _link_into_place(temporary_path, path)
+        _link_or_copy_into_new_place(temporary_path, path)
     except FileExistsError:
         raise _build_exists_error(path) from None
     except OSError as problem:
@@ -81,7 +81,7 @@ def write_plan_file(path: Path, text: str) -> None:
 
 # Exactly what `plan --out` writes: a zip that two readers could read in two ways is refused as a
 # whole, before its signature is checked.
-def read_plan_file(path: Path) -> JsonValue:
+def read_plan_document_of_valid_file(path: Path) -> JsonValue:
     """The parsed plan.json of a file; InputError when it is no plan or damaged."""
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise build_unusable_error(path, "it is not a regular file", "Check the path.")
@@ -94,7 +94,7 @@ def read_plan_file(path: Path) -> JsonValue:
                 archive, infos
             ) or _explain_stray_bytes_or_empty(file, archive, infos):
                 raise build_unusable_error(path, reason, _PLAN_AGAIN_HINT)
-            return _parse_plan_document(path, archive.read(PLAN_ENTRY))
+            return _parse_strict_json_or_raise_unusable(path, archive.read(PLAN_ENTRY))
     except OSError as problem:
         raise build_unusable_error(
             path, problem.strerror or "it cannot be read", "Check the path."
@@ -152,11 +152,11 @@ def _explain_stray_bytes_or_empty(
     return "it has bytes that belong to nothing in it, or to two things"
 
 
-def _parse_plan_document(path: Path, data: bytes) -> JsonValue:
+def _parse_strict_json_or_raise_unusable(path: Path, data: bytes) -> JsonValue:
     def raise_unusable(reason: str) -> NoReturn:
         raise build_unusable_error(path, f"{PLAN_ENTRY} in it {reason}", _PLAN_AGAIN_HINT)
 
-    def reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> JsonObject:
+    def build_object_of_unique_keys(pairs: list[tuple[str, Any]]) -> JsonObject:
         # Of a key that is there twice another reader may take the first: a reviewer saw that one.
         members = dict(pairs)
         return members if len(members) == len(pairs) else raise_unusable("has one key twice")
@@ -165,7 +165,7 @@ def _parse_plan_document(path: Path, data: bytes) -> JsonValue:
         text = data.decode("utf-8")
         return json.loads(
             text,
-            object_pairs_hook=reject_duplicate_keys,
+            object_pairs_hook=build_object_of_unique_keys,
             parse_constant=lambda name: raise_unusable(f"has {name}"),
         )
     except UnicodeDecodeError:
@@ -176,7 +176,7 @@ def _parse_plan_document(path: Path, data: bytes) -> JsonValue:
         raise_unusable("is not JSON")
 
 
-def is_plan_file(path: Path) -> bool:
+def has_plan_entry_or_false_if_unreadable(path: Path) -> bool:
     """Whether a file looks like a saved plan; a pipe does not, and is not read."""
     try:
         if not path.is_file():
@@ -220,7 +220,7 @@ def _create_private_file(path: Path) -> BinaryIO:
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
 
-def _link_into_place(temporary_path: Path, path: Path) -> None:
+def _link_or_copy_into_new_place(temporary_path: Path, path: Path) -> None:
     """Give a finished file its name; unlike a rename, this never replaces a file."""
     try:
         path.hardlink_to(temporary_path)

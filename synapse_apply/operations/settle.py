@@ -8,10 +8,10 @@ from dataclasses import replace
 from synapse_apply.applying.settle import ResolvedIntent
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.live.open_intents import (
-    build_live_reader,
+    build_live_reader_with_marks_of_state,
     build_no_open_call_error,
+    close_intents_with_known_outcome,
     look_up_outcomes_of_open_intents,
-    record_outcomes_of_resolved_intents,
 )
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text, join_texts
@@ -20,14 +20,17 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities, Lookup
 from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.state import Intent, State
-from synapse_apply.operations.wait_for_outcomes import WaitCallback, wait_and_settle
+from synapse_apply.operations.wait_for_outcomes import WaitCallback, wait_and_settle_recent_calls
 from synapse_apply.planning.open_call_refusals import build_outcome_unknown_refusal
 from synapse_apply.workspace.recovery_journal import (
-    JournalFile,
-    build_journal_warnings,
-    map_journaled_done_calls_by_intent_id,
+    JournaledDoneCall,
+    build_warnings_of_genuine_and_other_journals,
+    map_genuine_journaled_done_calls_by_intent_id,
 )
-from synapse_apply.workspace.selection import build_state_selectable, choose_addresses
+from synapse_apply.workspace.selection import (
+    build_state_selectable,
+    choose_addresses_with_wildcards,
+)
 from synapse_apply.workspace.target_session import TargetSession
 
 
@@ -67,10 +70,10 @@ class SettledCalls:
         return any(call.resolved.is_open for call in self.calls)
 
 
-def read_state_and_open_calls(session: TargetSession) -> tuple[State, OpenCalls]:
+def read_state_and_advice_on_open_calls(session: TargetSession) -> tuple[State, OpenCalls]:
     """The state, and how each of its open calls can be settled. Asks no backend."""
     state = session.store.read_state()
-    journal_files, findings = _read_recovery_journals(session, state)
+    journal_files, findings = _read_journaled_calls_and_warnings(session, state)
     calls = (
         OpenCall(intent, _advise_on_open_call(intent, journal_files))
         for intent in sorted(state.open_intents, key=lambda intent: intent.address)
@@ -78,7 +81,7 @@ def read_state_and_open_calls(session: TargetSession) -> tuple[State, OpenCalls]
     return state, OpenCalls(tuple(calls), findings)
 
 
-def settle_open_calls(
+def look_up_and_settle_named_calls(
     session: TargetSession, names: Sequence[str], wait: WaitCallback | None
 ) -> SettledCalls:
     """Look up the open calls of these names (of all, without any), and record known outcomes.
@@ -87,16 +90,18 @@ def settle_open_calls(
     leaves these open. InputError where a name has no call open.
     """
     resolved_intents = look_up_and_settle_open_calls(
-        session, choose_addresses_with_open_call(session.store.read_state(), names)
+        session, choose_addresses_with_open_call_or_raise(session.store.read_state(), names)
     )
     other_findings: tuple[Diagnostic, ...] = ()
     if wait is not None:
-        resolved_intents, others = wait_and_settle(session, resolved_intents, wait)
+        resolved_intents, others = wait_and_settle_recent_calls(session, resolved_intents, wait)
         if others:
             detail = f"{format_short_list(others)}: the state knows how they ended."
             other_findings = (warning_finding("Another run settled calls meanwhile", detail),)
     # The state is read again: what was settled just now is not told of any more.
-    journal_files, findings = _read_recovery_journals(session, session.store.read_state())
+    journal_files, findings = _read_journaled_calls_and_warnings(
+        session, session.store.read_state()
+    )
     calls = (
         SettledCall(resolved, _list_ways_to_settle(resolved, journal_files))
         for resolved in resolved_intents
@@ -104,19 +109,19 @@ def settle_open_calls(
     return SettledCalls(tuple(calls), (*other_findings, *findings))
 
 
-def _read_recovery_journals(
+def _read_journaled_calls_and_warnings(
     session: TargetSession, state: State
-) -> tuple[Mapping[str, JournalFile], tuple[Diagnostic, ...]]:
+) -> tuple[Mapping[str, JournaledDoneCall], tuple[Diagnostic, ...]]:
     """Journals that say an open call was done, by the call's id, and warnings of all journals."""
     project, target, keys = session.project, session.target, session.state_keys
     return (
-        map_journaled_done_calls_by_intent_id(project, target, state, keys),
-        build_journal_warnings(project, target, keys, state.lineage),
+        map_genuine_journaled_done_calls_by_intent_id(project, target, state, keys),
+        build_warnings_of_genuine_and_other_journals(project, target, keys, state.lineage),
     )
 
 
 def _list_ways_to_settle(
-    resolved: ResolvedIntent, journal_files: Mapping[str, JournalFile]
+    resolved: ResolvedIntent, journal_files: Mapping[str, JournaledDoneCall]
 ) -> tuple[str, ...]:
     if not resolved.is_open:
         return ()
@@ -127,11 +132,11 @@ def _list_ways_to_settle(
     ).ways_out
 
 
-def _advise_on_open_call(intent: Intent, journal_files: Mapping[str, JournalFile]) -> str:
+def _advise_on_open_call(intent: Intent, journal_files: Mapping[str, JournaledDoneCall]) -> str:
     """Which command says how an open call ended."""
     if intent.id in journal_files:
         return journal_files[intent.id].recovery_hint
-    if can_look_up_outcome(intent):
+    if can_every_backend_tell_outcome(intent):
         return "The next apply looks it up"
     return Text(
         "Not every backend can tell: ",
@@ -141,7 +146,7 @@ def _advise_on_open_call(intent: Intent, journal_files: Mapping[str, JournalFile
     )
 
 
-def can_look_up_outcome(intent: Intent) -> bool:
+def can_every_backend_tell_outcome(intent: Intent) -> bool:
     """Whether a backend with this API can tell the outcome of an open call."""
     kind = CATALOGUE.get(intent.address.kind)
     binding = kind.bindings.get(intent.api) if kind else None
@@ -156,19 +161,19 @@ def look_up_and_settle_open_calls(
 ) -> list[ResolvedIntent]:
     """Look up the open calls (of these addresses, all by default) and record known outcomes."""
     # Under the lock: while another run is at work, a call that is open is one under way.
-    with session.lock_state("settle"):
+    with session.lock_state_of_own_project("settle"):
         state = _with_open_intents_of_addresses_or_raise(session.store.read_state(), addresses)
         resolved_intents = look_up_outcomes_of_open_intents(
-            session, state, build_live_reader(session, state)
+            session, state, build_live_reader_with_marks_of_state(session, state)
         )
-        record_outcomes_of_resolved_intents(session, resolved_intents)
+        close_intents_with_known_outcome(session, resolved_intents)
     return resolved_intents
 
 
-def choose_addresses_with_open_call(state: State, names: Sequence[str]) -> list[Address]:
+def choose_addresses_with_open_call_or_raise(state: State, names: Sequence[str]) -> list[Address]:
     """The addresses with an open call that names match; an error where a name has none open."""
     open_addresses = {intent.address for intent in state.open_intents}
-    return choose_addresses(
+    return choose_addresses_with_wildcards(
         build_state_selectable(state), names, open_addresses.__contains__, "has a call open"
     )
 

@@ -14,7 +14,7 @@ from synapse_apply.applying.runs import (
 )
 from synapse_apply.live.open_intents import (
     build_no_open_call_error,
-    raise_if_journal_says_call_was_done,
+    raise_if_journal_contradicts_closing_by_hand,
 )
 from synapse_apply.manifests.export.manifest_names import explain_invalid_address_or_empty
 from synapse_apply.model.address import Address
@@ -25,7 +25,7 @@ from synapse_apply.model.refactoring import build_renames_with_series_members
 from synapse_apply.model.state import BackendIdentity, Intent, IntentState, Record, State
 from synapse_apply.model.values import SecretRef
 from synapse_apply.model.verification import RUN_VERB
-from synapse_apply.operations.checks.state_bucket import require_usable_bucket
+from synapse_apply.operations.checks.state_bucket import require_usable_if_bucket_url
 from synapse_apply.secrets.keys import format_key_variable_name_of_target
 from synapse_apply.stores.bucket.bucket_url import is_bucket_url
 from synapse_apply.stores.git.git_url import is_git_url
@@ -33,22 +33,22 @@ from synapse_apply.stores.inventory import build_inventory_sorted_by_address
 from synapse_apply.stores.migrate import copy_and_verify_state_under_lock
 from synapse_apply.stores.state_messages import build_open_call_error
 from synapse_apply.stores.state_urls import is_local_or_empty_url
-from synapse_apply.workspace.embedded import open_embedded_backend
+from synapse_apply.workspace.embedded import start_or_join_embedded_backend
 from synapse_apply.workspace.environment import normalize_base_url
-from synapse_apply.workspace.sharing.key_findings import collect_used_key_ids
+from synapse_apply.workspace.sharing.key_findings import collect_key_ids_of_digests
 from synapse_apply.workspace.sharing.new_shared_key import (
-    find_or_make_shared_key,
-    list_key_transport_lines,
+    find_or_make_shared_key_and_write_project_id,
+    list_shell_commands_giving_key_to_ci,
 )
 from synapse_apply.workspace.state_access import (
     build_state_identity,
     open_store_at_url,
-    resolve_state_url,
+    resolve_state_url_or_raise_if_unset,
 )
 from synapse_apply.workspace.target_session import TargetSession
 
 
-def build_current_identity(
+def build_current_state_identity(
     session: TargetSession, *, is_read_only: bool = False
 ) -> BackendIdentity:
     """The identity that a state of this target has now; sends nothing. InputError without a url.
@@ -57,7 +57,9 @@ def build_current_identity(
     """
     target = session.target
     if target.is_embedded:
-        with open_embedded_backend(session.project.root, read_only=is_read_only) as embedded:
+        with start_or_join_embedded_backend(
+            session.project.root, read_only=is_read_only
+        ) as embedded:
             return build_state_identity(embedded.url, target, embedded)
     if not target.url:
         raise InputError.from_summary(
@@ -85,7 +87,7 @@ def require_record(session: TargetSession, address: Address) -> Record:
 
 def remove_records_keeping_objects(session: TargetSession, addresses: list[Address]) -> None:
     """Remove records; the live objects stay. StateError for an address without a record."""
-    with session.lock_state("state rm"):
+    with session.lock_state_of_own_project("state rm"):
         for address in addresses:
             if session.store.find_record(address) is None:
                 raise _build_unknown_address_error(session, address)
@@ -112,7 +114,7 @@ def rename_address_with_series_members(
             f"{new}: {reason}.",
             "Give it the address that its manifest has.",
         )
-    with session.lock_state("state mv"):
+    with session.lock_state_of_own_project("state mv"):
         state = session.store.read_state()
         renames = build_renames_with_series_members(state.records.values(), {old: new})
         waiting_intents = [
@@ -146,35 +148,35 @@ def write_state_backup(session: TargetSession, path: Path) -> None:
     session.store.write_backup(str(path))
 
 
-def copy_state_to_url(session: TargetSession, url: str | SecretRef) -> State:
+def copy_state_to_empty_store_at_url(session: TargetSession, url: str | SecretRef) -> State:
     """Copy the whole state to the store at a url, with a key to sign it where it must be signed.
 
     StateError when that has a state already, or is a bucket that cannot hold one; InputError where
     there is no key, and no terminal at which one may be made.
     """
     environ = session.invocation.environ
-    require_usable_bucket(session, url)
-    _make_key_if_copy_is_unsigned(session, url)
+    require_usable_if_bucket_url(session, url)
+    _make_key_if_store_needs_signatures(session, url)
     with closing(
         open_store_at_url(url, session.project, session.target, environ, session.store_signer)
     ) as new_store:
-        return copy_and_verify_state_under_lock(session.store, new_store, session.patience)
+        return copy_and_verify_state_under_lock(session.store, new_store, session.lock_wait_seconds)
 
 
-def _make_key_if_copy_is_unsigned(session: TargetSession, url: str | SecretRef) -> None:
+def _make_key_if_store_needs_signatures(session: TargetSession, url: str | SecretRef) -> None:
     """Make a state key where there is none, for a store in which nothing unsigned is believed."""
-    location = resolve_state_url(url, session.project, session.invocation.environ)
+    location = resolve_state_url_or_raise_if_unset(url, session.project, session.invocation.environ)
     if not (is_bucket_url(location) or is_git_url(location)):
         return
     if session.target.is_embedded:
-        session.load_state_keys(create=True)
+        session.reload_state_keys(create=True)
         return
     variable = format_key_variable_name_of_target(session.target.name)
     hint = Text(
         "Get it from whoever has it. To make one: `openssl rand -base64 32`, put into "
         f"{variable}, and kept where all of them get it. At a terminal this command makes one.",
     )
-    find_or_make_shared_key(session, hint)
+    find_or_make_shared_key_and_write_project_id(session, hint)
 
 
 def list_steps_after_copy(session: TargetSession, url: str | SecretRef) -> list[str]:
@@ -184,11 +186,11 @@ def list_steps_after_copy(session: TargetSession, url: str | SecretRef) -> list[
     """
     environ, target = session.invocation.environ, session.target
     if target.is_embedded or is_local_or_empty_url(
-        resolve_state_url(url, session.project, environ)
+        resolve_state_url_or_raise_if_unset(url, session.project, environ)
     ):
         return []
     variable = format_key_variable_name_of_target(target.name)
-    current_key = session.load_state_keys().current_key
+    current_key = session.reload_state_keys().current_key
     key_sentence = (
         f"The state key is in {current_key.origin}. Every machine and job that "
         f"uses this state needs it, in {variable} or in the user's key file."
@@ -199,7 +201,7 @@ def list_steps_after_copy(session: TargetSession, url: str | SecretRef) -> list[
     rebind_command = Command("state rebind", target=target.name)
     user_key_path = session.key_sources.user_key_path
     transport_lines = (
-        [f"  {line}" for line in list_key_transport_lines(user_key_path, target.name)]
+        [f"  {line}" for line in list_shell_commands_giving_key_to_ci(user_key_path, target.name)]
         if user_key_path is not None
         and current_key is not None
         and current_key.origin == str(user_key_path)
@@ -210,7 +212,7 @@ def list_steps_after_copy(session: TargetSession, url: str | SecretRef) -> list[
         *transport_lines,
         f"Then bind the state to this project: {rebind_command}.",
     ]
-    used_key_ids = collect_used_key_ids(session.store.read_state())
+    used_key_ids = collect_key_ids_of_digests(session.store.read_state())
     if current_key is not None and not used_key_ids <= {current_key.key_id}:
         steps.append(
             "Some secrets were digested with another key, and are not compared until "
@@ -219,27 +221,27 @@ def list_steps_after_copy(session: TargetSession, url: str | SecretRef) -> list[
     return steps
 
 
-def build_inventory_rows(session: TargetSession) -> list[dict[str, object]]:
+def build_inventory_rows_of_records(session: TargetSession) -> list[dict[str, object]]:
     """Address, id, version and digest of every record, as `import -f` reads them."""
     return [dict(row) for row in build_inventory_sorted_by_address(session.store.read_state())]
 
 
-def settle_as_not_done(session: TargetSession, address: Address, *, moment: str) -> Intent:
+def close_open_call_as_not_done(session: TargetSession, address: Address, *, moment: str) -> Intent:
     """Close an open call as not done, because the user says so.
 
     StateError when none is open, or a recovery journal says that it was done.
     """
-    with session.lock_state("state settle"):
+    with session.lock_state_of_own_project("state settle"):
         state = session.store.read_state()
         intent = _require_open_intent_of_address(state, address)
-        raise_if_journal_says_call_was_done(session, state, intent)
+        raise_if_journal_contradicts_closing_by_hand(session, state, intent)
         closed_intent = replace(intent, state=IntentState.ABSENT)
         entry = session.actor.build_audit_entry(intent, "settled by hand: absent", moment=moment)
         session.store.close_ended_intent(closed_intent, state.records.get(address), entry)
     return closed_intent
 
 
-def settle_with_job(
+def close_open_run_with_job(
     session: TargetSession, address: Address, job_id: str, *, moment: str
 ) -> Intent:
     """Close an open run with the id of the job that it started, which the next apply follows.
@@ -247,7 +249,7 @@ def settle_with_job(
     StateError when no run of the address is open, a recovery journal has another job for it, or the
     job is recorded for another run: a passed run may let a release into other targets.
     """
-    with session.lock_state("state settle"):
+    with session.lock_state_of_own_project("state settle"):
         state = session.store.read_state()
         intent = _require_open_intent_of_address(state, address)
         if intent.verb != RUN_VERB:
@@ -261,7 +263,7 @@ def settle_with_job(
                     " if not.",
                 ),
             )
-        raise_if_journal_says_call_was_done(session, state, intent, job_id)
+        raise_if_journal_contradicts_closing_by_hand(session, state, intent, job_id)
         _require_unused_job(state, address, job_id)
         closed_intent, record = build_closed_run_intent_and_record(
             intent, state.records.get(address), job_id, moment

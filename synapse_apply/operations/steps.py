@@ -8,14 +8,17 @@ from dataclasses import replace
 from synapse_apply.applying.step import ApplyTools, Step
 from synapse_apply.applying.uploading import ProgressPackages
 from synapse_apply.live.comparable_values import build_fields_as_recorded_when_live_agrees
-from synapse_apply.live.open_intents import build_secret_marks
+from synapse_apply.live.open_intents import build_secret_marks_of_declared_and_recorded
 from synapse_apply.model.address import Address
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.plan import Change
 from synapse_apply.model.ports import Progress
 from synapse_apply.model.values import Reference
 from synapse_apply.planning.create_companions import find_member_address_created_by_same_call
-from synapse_apply.workspace.recovery_journal import RecoveryJournal, list_journal_folders
+from synapse_apply.workspace.recovery_journal import (
+    RecoveryJournal,
+    get_project_and_temporary_journal_folders,
+)
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 
@@ -34,7 +37,7 @@ def build_apply_tools(
         packages=ProgressPackages(session.packages, progress, session.clock),
         clock=session.clock,
         progress=progress,
-        marks=build_secret_marks(session, records),
+        marks=build_secret_marks_of_declared_and_recorded(session, records),
         actor=session.actor,
         plan_id=plan.id,
         last_request_id=session.backend.request_id,
@@ -47,16 +50,16 @@ def build_apply_tools(
         sign_record=session.signer.sign_last_run_if_any,
         permit=session.call_permit,
         write_recovery_file=RecoveryJournal(
-            list_journal_folders(session.project),
+            get_project_and_temporary_journal_folders(session.project),
             session.target.name,
             plan.base.lineage,
             plan.id,
             session.state_keys,
-        ).record_call,
+        ).append_call_durably,
     )
 
 
-def build_steps(plan_result: PlanResult) -> list[Step]:
+def build_steps_of_actionable_changes(plan_result: PlanResult) -> list[Step]:
     """One step for each change that apply has something to do for, in the plan's order."""
     unkept = _collect_unkept_fields_by_kind(plan_result)
     steps = {
@@ -66,12 +69,14 @@ def build_steps(plan_result: PlanResult) -> list[Step]:
     for address, step in steps.items():
         member_address = find_member_address_created_by_same_call(step.change)
         if member_address is not None:
-            steps[member_address] = _with_key_from_owner(steps[member_address], step)
+            steps[member_address] = _with_natural_key_from_owner_if_missing(
+                steps[member_address], step
+            )
             steps[address] = replace(step, companion=steps[member_address])
     return list(steps.values())
 
 
-def _with_key_from_owner(member_step: Step, owner_step: Step) -> Step:
+def _with_natural_key_from_owner_if_missing(member_step: Step, owner_step: Step) -> Step:
     """The step of a series' member with a natural key derived from its owner's step."""
     if member_step.natural_key or member_step.desired is None or owner_step.desired is None:
         return member_step
@@ -116,7 +121,7 @@ def _build_step(plan_result: PlanResult, change: Change, unkept: frozenset[str])
     )
 
 
-def collect_live_objects(plan_result: PlanResult) -> dict[Address, Observed]:
+def map_live_objects_by_address(plan_result: PlanResult) -> dict[Address, Observed]:
     """The live objects that a plan was made from, by address."""
     return {
         address: resource.lookup_result.observed

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from synapse_apply.live.live_backend import (
     LiveBackend,
-    build_absent_error,
-    record_audit_entry_or_warn,
+    build_not_found_or_hidden_error,
+    record_audit_entry_if_state_exists_or_warn,
 )
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import (
@@ -42,7 +42,7 @@ def require_stoppable_job(live_backend: LiveBackend, job_id: str) -> Job:
     try:
         job = parse_job(live_backend.api.v2.get_job(job_id))
     except NotFound as failure:
-        raise build_absent_error("job", job_id, failure, _LIST_HINT) from None
+        raise build_not_found_or_hidden_error("job", job_id, failure, _LIST_HINT) from None
     except ValueError as problem:
         raise RemoteError(f"GET jobs/{job_id}/: {problem}") from None
     if job.status.has_ended:
@@ -54,7 +54,7 @@ def require_stoppable_job(live_backend: LiveBackend, job_id: str) -> Job:
     return job
 
 
-def stop_job(live_backend: LiveBackend, job: Job) -> ChangedJob:
+def stop_job_once_and_audit(live_backend: LiveBackend, job: Job) -> ChangedJob:
     """Stop it, once; the job as it was before where the answer shows none.
 
     InputError for what the server refuses, OutcomeUnknown where its answer was lost.
@@ -64,7 +64,7 @@ def stop_job(live_backend: LiveBackend, job: Job) -> ChangedJob:
         answer = live_backend.api.v2.stop_job(job.id)
     except RemoteError as failure:
         is_outcome_unknown = failure.effect is Effect.UNKNOWN
-        record_audit_entry_or_warn(
+        record_audit_entry_if_state_exists_or_warn(
             live_backend, "stop", address, job.id, "unknown" if is_outcome_unknown else "failed"
         )
         raise (
@@ -72,7 +72,9 @@ def stop_job(live_backend: LiveBackend, job: Job) -> ChangedJob:
             if is_outcome_unknown
             else _build_refusal_error(job, failure)
         ) from None
-    audit_warning = record_audit_entry_or_warn(live_backend, "stop", address, job.id, "done")
+    audit_warning = record_audit_entry_if_state_exists_or_warn(
+        live_backend, "stop", address, job.id, "done"
+    )
     try:
         return ChangedJob(parse_job(answer), audit_warning)
     except ValueError:

@@ -11,7 +11,7 @@ from synapse_apply.model.phrases import pluralize
 from synapse_apply.views.text.findings import format_warning_and_note_counts_or_empty
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.invocation import Invocation
-from synapse_apply.workspace.package_findings import lint_packages
+from synapse_apply.workspace.package_findings import list_package_findings_of_targets
 from synapse_apply.workspace.package_sources import PackageSources
 
 _MAX_COUNTED_TARGETS = 20
@@ -40,13 +40,13 @@ class ValidationResult:
 
 def validate(invocation: Invocation, *, every_target: bool = True) -> ValidationResult:
     """Check every target, or the named one; InputError where nothing at all can be checked."""
-    project = configuration.load_project_or_defaults(invocation)
+    project = configuration.load_valid_project_or_defaults(invocation)
     targets = select_targets_to_check(project, None if every_target else invocation.target)
     sources = PackageSources(project, should_lint=True)
     target_manifests, findings = load_manifests_of_targets(
         project,
         targets,
-        variables=configuration.read_command_line_variables(invocation, project),
+        variables=configuration.read_valid_command_line_variables(invocation, project),
         strict=invocation.strict,
         package_config_reader=sources.build_config_reader,
         paths=[str(path) for path in invocation.paths],
@@ -54,7 +54,7 @@ def validate(invocation: Invocation, *, every_target: bool = True) -> Validation
     unique_findings = dict.fromkeys((*project.findings, *findings))
     counts = {}
     for target, entry in zip(targets, target_manifests, strict=True):
-        checked_manifests = configuration.read_and_hash_packages(target, entry, sources)
+        checked_manifests = configuration.hash_packages_into_declared_target(target, entry, sources)
         known_findings = set(entry.diagnostics)
         unique_findings.update(
             dict.fromkeys(
@@ -67,7 +67,10 @@ def validate(invocation: Invocation, *, every_target: bool = True) -> Validation
     emptiness_findings = build_no_manifest_findings(
         project, target_manifests, [str(path) for path in invocation.paths]
     )
-    lint_findings = (*emptiness_findings, *lint_packages(project.root, sources, target_manifests))
+    lint_findings = (
+        *emptiness_findings,
+        *list_package_findings_of_targets(project.root, sources, target_manifests),
+    )
     unique_findings.update(
         dict.fromkeys(
             entry.with_error_in_place_of_warning() if invocation.strict else entry

@@ -47,10 +47,10 @@ def verify_releases_by_run(
         session, select_named_releases_or_empty_without_names(session, names)
     )
     apply_run = ApplyRun(session, options, observer, operation="verify")
-    with session.lock_state("verify"):
+    with session.lock_state_of_own_project("verify"):
         plan_result = narrow_to_verification_runs_or_raise(make_plan(session, options), timeout)
         observer.show_warnings(plan_result.plan.diagnostics)
-        return apply_run.apply_checked_plan(plan_result)
+        return apply_run.apply_checked_plan_under_held_lock(plan_result)
 
 
 def build_verify_options(session: TargetSession, selected: frozenset[Address]) -> PlanOptions:

@@ -7,7 +7,10 @@ from dataclasses import replace
 from enum import Enum
 from uuid import uuid4
 
-from synapse_apply.live.published_bytes import PublishedBytes, read_published_bytes_or_none
+from synapse_apply.live.published_bytes import (
+    PublishedBytes,
+    fetch_and_hash_package_or_none_without_url,
+)
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
@@ -44,7 +47,7 @@ class ComparedBytes:
         return self.result in {BytesResult.SAME, BytesResult.LEARNED}
 
 
-def compare_published_bytes(
+def compare_and_record_published_bytes(
     session: TargetSession, addresses: Iterable[Address]
 ) -> list[ComparedBytes]:
     """Compare each release's published package with its record, under the state's lock.
@@ -52,15 +55,15 @@ def compare_published_bytes(
     Records a digest that matches or is new. Sends only reads. Raises Unauthorized, which would
     also fail all further reads.
     """
-    with session.lock_state("verify"):
+    with session.lock_state_of_own_project("verify"):
         records = session.store.read_state().records
         return [
-            _compare_release(session, address, records.get(address))
+            _compare_and_record_release(session, address, records.get(address))
             for address in sorted(addresses)
         ]
 
 
-def _compare_release(
+def _compare_and_record_release(
     session: TargetSession, address: Address, record: Record | None
 ) -> ComparedBytes:
     kind = session.catalogue[address.kind]
@@ -77,7 +80,7 @@ def _compare_release(
         )
     try:
         raw = binding.read_object(session.api, record.remote_id)
-        published_bytes = read_published_bytes_or_none(
+        published_bytes = fetch_and_hash_package_or_none_without_url(
             session.api, binding, raw, str(address), session.project.max_package_size
         )
     # A wrong token would fail every further release in the same way.

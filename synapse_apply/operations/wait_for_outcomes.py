@@ -11,9 +11,9 @@ from dataclasses import replace
 
 from synapse_apply.applying.settle import ResolvedIntent
 from synapse_apply.live.open_intents import (
-    build_live_reader,
+    build_live_reader_with_marks_of_state,
+    close_intents_with_known_outcome,
     look_up_outcomes_of_open_intents,
-    record_outcomes_of_resolved_intents,
 )
 from synapse_apply.model.address import Address
 from synapse_apply.model.state import Intent, State
@@ -23,13 +23,15 @@ from synapse_apply.workspace.target_session import TargetSession
 WaitCallback = Callable[[float, Sequence[Intent]], None]
 
 
-def wait_for_open_calls(session: TargetSession, wait: WaitCallback) -> None:
+def wait_until_open_calls_can_be_settled(session: TargetSession, wait: WaitCallback) -> None:
     """Return when no currently open call is too recent to be settled any more; writes nothing."""
     pending_ids = {intent.id for intent in session.store.read_state().open_intents}
     while pending_ids:
-        state = _read_state_with_intents(session, pending_ids)
+        state = _read_state_narrowed_to_open_intents(session, pending_ids)
         young_intents = _list_calls_too_recent_to_settle(
-            look_up_outcomes_of_open_intents(session, state, build_live_reader(session, state))
+            look_up_outcomes_of_open_intents(
+                session, state, build_live_reader_with_marks_of_state(session, state)
+            )
         )
         if not young_intents:
             return
@@ -42,7 +44,7 @@ def wait_for_open_calls(session: TargetSession, wait: WaitCallback) -> None:
 # Waiting holds no lock and asks nobody: the intents tell how long a call may still arrive; then one
 # look settles all. Open creates of a kind share one list, read after the moment by which their age
 # is judged.
-def wait_and_settle(
+def wait_and_settle_recent_calls(
     session: TargetSession, first_resolved: Iterable[ResolvedIntent], wait: WaitCallback
 ) -> tuple[list[ResolvedIntent], tuple[Address, ...]]:
     """Wait for those of the looked-up calls that are too recent, then settle them.
@@ -58,12 +60,12 @@ def wait_and_settle(
         )
         pending_ids = {resolved.intent.id for resolved in young_intents}
         # The lock is taken only after the wait, which may last minutes.
-        with session.lock_state("settle"):
-            state = _read_state_with_intents(session, pending_ids)
+        with session.lock_state_of_own_project("settle"):
+            state = _read_state_narrowed_to_open_intents(session, pending_ids)
             new_resolved = look_up_outcomes_of_open_intents(
-                session, state, build_live_reader(session, state)
+                session, state, build_live_reader_with_marks_of_state(session, state)
             )
-            record_outcomes_of_resolved_intents(session, new_resolved)
+            close_intents_with_known_outcome(session, new_resolved)
         resolved_by_id.update({resolved.intent.id: resolved for resolved in new_resolved})
         missing_ids = pending_ids - {resolved.intent.id for resolved in new_resolved}
         other_addresses.extend(
@@ -72,7 +74,7 @@ def wait_and_settle(
     return list(resolved_by_id.values()), tuple(sorted(other_addresses))
 
 
-def _read_state_with_intents(session: TargetSession, ids: Collection[str]) -> State:
+def _read_state_narrowed_to_open_intents(session: TargetSession, ids: Collection[str]) -> State:
     state = session.store.read_state()
     open_intents = tuple(intent for intent in state.open_intents if intent.id in ids)
     return replace(state, open_intents=open_intents)

@@ -32,12 +32,12 @@ from synapse_apply.model.plan import FieldChange
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.values import ABSENT, get_at_or_absent, is_map
-from synapse_apply.operations.drift import build_drift_options, compute_drift
+from synapse_apply.operations.drift import build_options_that_revert_drift, compute_drift
 from synapse_apply.operations.plan import plan as make_plan
 from synapse_apply.views.paths import format_path_from_cwd
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.invocation import Invocation
-from synapse_apply.workspace.selection import choose_addresses
+from synapse_apply.workspace.selection import choose_addresses_with_wildcards
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 _REFUSAL_SUMMARY = "This drift cannot be written"
@@ -106,12 +106,14 @@ def write_named_drift(
     A name with `*` means every drifted resource that it matches. Returns and raises as
     `write_live_values`; InputError also for a name that matches nothing.
     """
-    plan_result = make_plan(session, build_drift_options(None))
+    plan_result = make_plan(session, build_options_that_revert_drift(None))
     drift = compute_drift(session, plan_result)
     drifted_addresses = {
         object_drift.address for object_drift in drift.objects if not object_drift.is_missing
     }
-    addresses = choose_addresses(session, names, drifted_addresses.__contains__, "has drifted")
+    addresses = choose_addresses_with_wildcards(
+        session, names, drifted_addresses.__contains__, "has drifted"
+    )
     return write_live_values(invocation, session, plan_result, drift, addresses, write=write)
 
 
@@ -136,7 +138,7 @@ def write_live_values(
     editor = _ProjectEditor.from_session(invocation, session)
     for address in dict.fromkeys(addresses):
         try:
-            object_drift = _require_writable_drift(session, drift, address)
+            object_drift = _require_writable_or_empty_drift(session, drift, address)
             origins = editor.locate_field_origins(session.desired[address])
         except InputError as problem:
             findings += problem.diagnostics
@@ -147,7 +149,7 @@ def write_live_values(
             plan_result.resources[address], origins.resource.spec, object_drift.fields
         ):
             try:
-                live_edits += _iter_writable_edits(
+                live_edits += _iter_edit_of_differing_plain_value(
                     session, origins, change, object_drift.blocked_reason
                 )
             except InputError as problem:
@@ -169,10 +171,12 @@ def write_live_values(
     _require_no_remaining_drift(session, plan_result, new_manifests, addresses)
     if write:
         rewrite_all_or_none(rewrites)
-    return replace(drift, written_edits=tuple(_iter_written_edits(live_edits, rewrites)))
+    return replace(drift, written_edits=tuple(_iter_edits_with_new_lines(live_edits, rewrites)))
 
 
-def _require_writable_drift(session: TargetSession, drift: Drift, address: Address) -> ObjectDrift:
+def _require_writable_or_empty_drift(
+    session: TargetSession, drift: Drift, address: Address
+) -> ObjectDrift:
     """The drift of an address, empty where it has none.
 
     InputError where a read of it failed, it is not declared, or the live object is gone.
@@ -211,7 +215,7 @@ def _build_refusal_error(address: Address, detail: str, hint: str, **fields: Any
 # Written where the declared value stands, in the target's overlay where other targets read the
 # manifest. Everything is read again before the first file is replaced, and compared as a plan does
 # it. Drift is a set of leaves, so the highest place that must change is found first.
-def _iter_writable_edits(
+def _iter_edit_of_differing_plain_value(
     session: TargetSession, origins: FieldOrigins, change: FieldChange, blocked_reason: str
 ) -> Iterator[_LiveEdit]:
     """The manifest edit for one field change; none where the manifest already has the live value.
@@ -274,7 +278,7 @@ def _wrap_value_in_maps(path: FieldPath, value: Any) -> Any:
     return value
 
 
-def _iter_written_edits(
+def _iter_edits_with_new_lines(
     live_edits: Sequence[_LiveEdit], rewrites: Sequence[Rewrite]
 ) -> Iterator[WrittenEdit]:
     """Each edit with its line in the new file; of a removed value, its nearest parent's line."""
@@ -315,7 +319,7 @@ class _ProjectEditor:
         manifests_by_target = {
             name: session.declared_target.manifests
             if name == target.name
-            else configuration.load_target_manifests(invocation, project, each_target)
+            else configuration.load_target_manifests_with_findings(invocation, project, each_target)
             for name, each_target in targets.items()
         }
         return cls(invocation, project, target, documents, manifests_by_target)
@@ -366,7 +370,7 @@ class _ProjectEditor:
                 project = reloaded_project
         for name, old_manifests in self.manifests_by_target.items():
             target = project.targets.get(name, self.target)
-            new_manifests = configuration.load_target_manifests(
+            new_manifests = configuration.load_target_manifests_with_findings(
                 self.invocation, project, target, file_cache=file_cache
             )
             known_findings = {entry.line_independent_key for entry in old_manifests.diagnostics}
@@ -422,7 +426,9 @@ def _require_no_remaining_drift(
     comparison = ManifestComparison(plan_result.resources, session.secrets)
     findings: list[Diagnostic] = []
     for address in dict.fromkeys(addresses):
-        for path in comparison.list_fields_plan_would_still_change(new_manifests.desired[address]):
+        for path in comparison.list_fields_plan_would_newly_or_still_change(
+            new_manifests.desired[address]
+        ):
             full_path: FieldPath = ("spec", *path)
             detail = (
                 f"With what is live in the files a plan would still change "

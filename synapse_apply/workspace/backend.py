@@ -30,7 +30,10 @@ from synapse_apply.workspace import state_access
 from synapse_apply.workspace.embedded import EmbeddedBackend
 from synapse_apply.workspace.environment import normalize_base_url, require_allowed_host
 from synapse_apply.workspace.invocation import Invocation
-from synapse_apply.workspace.known_secrets import ResolveSecret, register_agent_tokens_and_state_url
+from synapse_apply.workspace.known_secrets import (
+    ResolveSecret,
+    mask_agent_tokens_and_secret_state_url,
+)
 
 _log = logging.getLogger("synapse_apply.http")
 
@@ -61,7 +64,7 @@ class LastRequest(threading.local):
     def __init__(self, clock: ServerClock) -> None:
         self._clock = clock
 
-    def remember_and_log_attempt(self, event: RequestEvent) -> None:
+    def remember_and_log_attempt_and_narrow_skew(self, event: RequestEvent) -> None:
         """Remember and log a finished attempt, and compare its time with the server's clock."""
         self.id = event.request_id or ""
         self._clock.narrow_skew_by_answer_date(event)
@@ -77,7 +80,7 @@ class LastRequest(threading.local):
 
 
 @contextmanager
-def connect_backend(
+def connect_backend_or_raise_without_credentials(
     target: Target,
     embedded: EmbeddedBackend | None,
     invocation: Invocation,
@@ -100,7 +103,7 @@ def connect_backend(
     token = (
         embedded.token.reveal()
         if embedded
-        else resolve_target_token_or_none_on_loopback(target, resolve)
+        else require_target_token_or_none_on_loopback(target, resolve)
     )
     clock, redactor = ServerClock(), Redactor()
     last_request = LastRequest(clock)
@@ -110,13 +113,13 @@ def connect_backend(
         tenant=target.tenant or None,
         pool_size=max(invocation.parallelism, 1),
         retries=retries,
-        on_request=last_request.remember_and_log_attempt,
+        on_request=last_request.remember_and_log_attempt_and_narrow_skew,
         refusal=find_refusal,
         mutation_refusal=find_mutation_refusal,
         redactor=redactor,
     ) as client:
         # Before the first request: from then on every answer may repeat one of them.
-        register_agent_tokens_and_state_url(redactor, target, resolve)
+        mask_agent_tokens_and_secret_state_url(redactor, target, resolve)
         yield ConnectedBackend(
             api=client,
             state_identity=state_access.build_state_identity(
@@ -144,10 +147,10 @@ def require_target_url(target: Target) -> str:
     )
 
 
-def resolve_target_token_or_none_on_loopback(target: Target, resolve: ResolveSecret) -> str | None:
+def require_target_token_or_none_on_loopback(target: Target, resolve: ResolveSecret) -> str | None:
     """The access token of a target, None where none is needed; InputError without one."""
     if target.token is not None:
-        return _resolve_declared_token(target, target.token, resolve)
+        return _require_declared_token(target, target.token, resolve)
     # A server on this machine, such as one under test, may take whoever reaches it.
     if is_loopback(urlsplit(target.url).hostname or ""):
         return None
@@ -161,7 +164,7 @@ def resolve_target_token_or_none_on_loopback(target: Target, resolve: ResolveSec
     )
 
 
-def _resolve_declared_token(target: Target, token: SecretRef, resolve: ResolveSecret) -> str:
+def _require_declared_token(target: Target, token: SecretRef, resolve: ResolveSecret) -> str:
     try:
         return str(resolve(token).reveal())
     except SecretUnavailable as missing:
@@ -186,7 +189,7 @@ def _explain_unusable_ca_file_or_empty(ca_file: str) -> str:
     return ""
 
 
-def prepare_secret_server_connection(
+def prepare_secret_connection_or_raise(
     origin: str, ca_file: str, environ: Mapping[str, str]
 ) -> HttpExchanger:
     """Prepare connections to an origin; nothing is sent yet.

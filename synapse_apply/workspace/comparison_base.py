@@ -25,7 +25,7 @@ from synapse_apply.packages.source.git import (
 from synapse_apply.packages.source.ref_memory import pin_refs_to_commits_in_block
 from synapse_apply.views.paths import format_path_from_cwd
 from synapse_apply.workspace import configuration
-from synapse_apply.workspace.git_revision import open_folder_at_commit
+from synapse_apply.workspace.git_revision import open_folder_at_commit_or_raise
 from synapse_apply.workspace.invocation import Invocation
 
 
@@ -42,7 +42,7 @@ class ComparisonBase:
     is_usable: bool = True
 
 
-def read_base_at_ref(
+def read_possibly_unusable_base_at_ref(
     invocation: Invocation, project: Project, target: Target, ref: str
 ) -> ComparisonBase:
     """Decode what a Git ref declares, by its own project file.
@@ -61,7 +61,7 @@ def _read_base_or_warn_that_all_is_new(
         return ComparisonBase(f"git:{ref} (no commit yet)", {}, (no_commit_warning,))
     commit = resolve_ref_to_commit_or_raise(project.root, ref)
     try:
-        declared_resources, warnings = _read_resources_and_warnings_at(
+        declared_resources, warnings = _read_resources_and_warnings_or_raise_errors(
             invocation, project, target, commit
         )
     except InputError as problem:
@@ -89,13 +89,15 @@ def _turn_base_errors_into_warnings(
     )
 
 
-def _read_resources_and_warnings_at(
+def _read_resources_and_warnings_or_raise_errors(
     invocation: Invocation, project: Project, target: Target, commit: GitCommit
 ) -> tuple[Mapping[Address, Desired], tuple[Diagnostic, ...]]:
     """What a commit declares, with warnings about it; InputError with the errors in it."""
     base_project: Project | None = project
     if project.file is not None:
-        base_project = configuration.read_project_at_commit_or_none(commit, project.file)
+        base_project = configuration.read_valid_project_or_none_if_not_in_commit(
+            commit, project.file
+        )
     if base_project is None:
         name = format_path_from_cwd(project.file or project.root)
         return {}, (_build_all_new_warning(f"{name} is not in {commit.ref}."),)
@@ -114,9 +116,9 @@ def _read_resources_and_warnings_at(
     variables, _ = parse_command_line_variables(
         base_project,
         [f"{name}={value}" for name, value in invocation.variables.items()],
-        _read_variable_files(invocation),
+        _read_variable_files_with_names(invocation),
     )
-    declared_target = configuration.read_declared_target(
+    declared_target = configuration.read_declared_target_with_findings(
         base_invocation, base_project, base_target, variables=variables
     )
     if declared_target.manifests.has_errors:
@@ -147,7 +149,7 @@ def _list_named_manifests_that_commit_has(
     if not invocation.paths:
         return ()
     root = project.root.resolve()
-    with open_folder_at_commit(commit) as tree:
+    with open_folder_at_commit_or_raise(commit) as tree:
         return tuple(
             path
             for path in invocation.paths
@@ -155,14 +157,14 @@ def _list_named_manifests_that_commit_has(
         )
 
 
-def _read_variable_files(invocation: Invocation) -> list[tuple[str, bytes]]:
+def _read_variable_files_with_names(invocation: Invocation) -> list[tuple[str, bytes]]:
     return [
         (str(path), read_command_line_file_within_checkout(path))
         for path in invocation.variable_files
     ]
 
 
-def with_files_as_git_checks_them_out(
+def with_package_files_as_checked_out_and_warnings(
     records: Mapping[Address, Record],
     base_resources: Mapping[Address, Desired],
     current_resources: Mapping[Address, Desired],

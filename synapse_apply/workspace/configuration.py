@@ -32,7 +32,9 @@ from synapse_apply.model.resource import Desired, Package
 from synapse_apply.views.paths import format_path_from_cwd
 from synapse_apply.workspace.invocation import Invocation, LoadedProjects, ProjectMemory
 from synapse_apply.workspace.package_sources import PackageSources
-from synapse_apply.workspace.sharing.separate_states import iter_shared_place_findings
+from synapse_apply.workspace.sharing.separate_states import (
+    iter_findings_of_targets_sharing_state_or_key,
+)
 
 if TYPE_CHECKING:
     from synapse_apply.packages.source.git import GitCommit
@@ -55,19 +57,21 @@ class DeclaredTarget:
     zip_stamps: ZipStamps | None = None
 
 
-def load_project_or_defaults(invocation: Invocation) -> Project:
+def load_valid_project_or_defaults(invocation: Invocation) -> Project:
     """Read the project file, or defaults without one; InputError with every finding."""
     if invocation.without_checkout:
-        return _load_committed_project(invocation)
+        return _require_committed_project(invocation)
     memory = invocation.project_memory or ProjectMemory()
     memory_key = (invocation.directory, invocation.project, invocation.project_from)
-    loaded = memory.get_or_load(memory_key, partial(_load_projects, invocation))
+    loaded = memory.get_or_load(memory_key, partial(_load_own_and_pinned_projects, invocation))
     if invocation.project_from and loaded.own.file is not None:
-        _require_target_in_pinned_project(loaded.own, loaded.pinned, loaded.own.file, invocation)
+        _require_own_target_in_pinned_project(
+            loaded.own, loaded.pinned, loaded.own.file, invocation
+        )
     return loaded.project
 
 
-def _load_projects(invocation: Invocation) -> LoadedProjects:
+def _load_own_and_pinned_projects(invocation: Invocation) -> LoadedProjects:
     file = invocation.project or find_project_file(invocation.directory)
     if file is None and invocation.project_from:
         raise InputError.from_summary(
@@ -80,22 +84,24 @@ def _load_projects(invocation: Invocation) -> LoadedProjects:
     if file is None:
         default_project = build_default_project(invocation.directory)
         return LoadedProjects(default_project, default_project, default_project)
-    project = pinned = own = _read_project_file(file)
+    project = pinned = own = _require_valid_project_file(file)
     if invocation.project_from:
         # Here, not above: who names no Git ref needs no reader of one.
         from synapse_apply.packages.source.git import resolve_ref_to_commit_or_raise
 
         ref = invocation.project_from
-        pinned = _read_pinned_project(resolve_ref_to_commit_or_raise(file.parent, ref), file)
+        pinned = _require_pinned_project(resolve_ref_to_commit_or_raise(file.parent, ref), file)
         # Before what differs is told: a target that is new here has no settings yet.
-        _require_target_in_pinned_project(own, pinned, file, invocation)
+        _require_own_target_in_pinned_project(own, pinned, file, invocation)
         project = apply_pinned_settings(own, pinned, ref)
-    if findings := tuple(iter_shared_place_findings(project, invocation.environ)):
+    if findings := tuple(
+        iter_findings_of_targets_sharing_state_or_key(project, invocation.environ)
+    ):
         raise InputError(*findings)
     return LoadedProjects(own, pinned, project)
 
 
-def _load_committed_project(invocation: Invocation) -> Project:
+def _require_committed_project(invocation: Invocation) -> Project:
     """The project that the commit `as_of` declares; InputError where it has no project file."""
     from synapse_apply.packages.source.git import resolve_ref_to_commit_or_raise
 
@@ -104,8 +110,8 @@ def _load_committed_project(invocation: Invocation) -> Project:
     ref = invocation.project_from
     pin = resolve_ref_to_commit_or_raise(file.parent, ref) if ref else None
     source = _CommittedProjectFile(file, commit, pin, Path.cwd(), invocation.environ)
-    committed = _read_committed_project_once(source)
-    _require_target_in_pinned_project(committed.own, committed.pinned, file, invocation)
+    committed = _require_committed_projects_cached(source)
+    _require_own_target_in_pinned_project(committed.own, committed.pinned, file, invocation)
     return committed.project
 
 
@@ -127,8 +133,8 @@ class _CommittedProjectFile(NamedTuple):
 
 # A worker of a controller looks at each of a thousand targets of one project file.
 @lru_cache(maxsize=2)
-def _read_committed_project_once(source: _CommittedProjectFile) -> LoadedProjects:
-    own = read_project_at_commit_or_none(source.commit, source.file)
+def _require_committed_projects_cached(source: _CommittedProjectFile) -> LoadedProjects:
+    own = read_valid_project_or_none_if_not_in_commit(source.commit, source.file)
     if own is None:
         raise InputError.from_summary(
             "No project file in that commit",
@@ -137,14 +143,14 @@ def _read_committed_project_once(source: _CommittedProjectFile) -> LoadedProject
         )
     project = pinned = own
     if source.pin is not None:
-        pinned = _read_pinned_project(source.pin, source.file)
+        pinned = _require_pinned_project(source.pin, source.file)
         project = apply_pinned_settings(own, pinned, source.pin.ref)
-    if findings := tuple(iter_shared_place_findings(project, source.environ)):
+    if findings := tuple(iter_findings_of_targets_sharing_state_or_key(project, source.environ)):
         raise InputError(*findings)
     return LoadedProjects(own, pinned, project)
 
 
-def _read_project_file(file: Path) -> Project:
+def _require_valid_project_file(file: Path) -> Project:
     try:
         project, findings = read_project_or_findings(file, format_path_from_cwd(file))
     except OSError as problem:
@@ -158,8 +164,8 @@ def _read_project_file(file: Path) -> Project:
     return project
 
 
-def _read_pinned_project(commit: GitCommit, file: Path) -> Project:
-    pinned_project = read_project_at_commit_or_none(commit, file)
+def _require_pinned_project(commit: GitCommit, file: Path) -> Project:
+    pinned_project = read_valid_project_or_none_if_not_in_commit(commit, file)
     if pinned_project is None:
         raise InputError.from_summary(
             "No project file at that Git ref",
@@ -169,7 +175,7 @@ def _read_pinned_project(commit: GitCommit, file: Path) -> Project:
     return pinned_project
 
 
-def _require_target_in_pinned_project(
+def _require_own_target_in_pinned_project(
     project: Project, pinned_project: Project, file: Path, invocation: Invocation
 ) -> None:
     own_target = project.targets.get(invocation.target or "")
@@ -184,19 +190,19 @@ def _require_target_in_pinned_project(
 
 
 def _open_committed_folder(commit: GitCommit) -> AbstractContextManager[CommittedFolder]:
-    from synapse_apply.workspace.git_revision import open_folder_at_commit
+    from synapse_apply.workspace.git_revision import open_folder_at_commit_or_raise
 
-    return open_folder_at_commit(commit)
+    return open_folder_at_commit_or_raise(commit)
 
 
-def resolve_commit_of_manifests(project: Project, ref: str) -> GitCommit:
+def resolve_manifest_commit_or_raise(project: Project, ref: str) -> GitCommit:
     """The commit that a Git ref means in the project's repository; InputError."""
     from synapse_apply.packages.source.git import resolve_ref_to_commit_or_raise
 
     return resolve_ref_to_commit_or_raise(project.root, ref)
 
 
-def read_project_at_commit_or_none(commit: GitCommit, file: Path) -> Project | None:
+def read_valid_project_or_none_if_not_in_commit(commit: GitCommit, file: Path) -> Project | None:
     """The project file in a commit, None where it has none; InputError for one with errors."""
     from synapse_apply.packages.source.git import read_committed_file_or_none_if_absent
 
@@ -215,7 +221,7 @@ def read_project_at_commit_or_none(commit: GitCommit, file: Path) -> Project | N
     return project
 
 
-def read_command_line_variables(invocation: Invocation, project: Project) -> dict[str, Any]:
+def read_valid_command_line_variables(invocation: Invocation, project: Project) -> dict[str, Any]:
     """The variables of the command line; InputError with every finding."""
     files = []
     for path in invocation.variable_files:
@@ -240,7 +246,7 @@ def read_command_line_variables(invocation: Invocation, project: Project) -> dic
     return variables
 
 
-def read_declared_target(
+def read_declared_target_with_findings(
     invocation: Invocation,
     project: Project,
     target: Target,
@@ -252,11 +258,13 @@ def read_declared_target(
     With `invocation.as_of` everything is read from that Git ref. `variables` replace those of the
     command line.
     """
-    commit = resolve_commit_of_manifests(project, invocation.as_of) if invocation.as_of else None
+    commit = (
+        resolve_manifest_commit_or_raise(project, invocation.as_of) if invocation.as_of else None
+    )
     sources = PackageSources(project, commit.id if commit else "")
     reader = sources.build_config_reader(target)
     with _open_committed_folder(commit) if commit else nullcontext() as committed_folder:
-        manifests = load_target_manifests(
+        manifests = load_target_manifests_with_findings(
             invocation,
             project,
             target,
@@ -264,14 +272,14 @@ def read_declared_target(
             committed_folder=committed_folder,
             variables=variables,
         )
-    declared_target = read_and_hash_packages(target, manifests, sources)
+    declared_target = hash_packages_into_declared_target(target, manifests, sources)
     findings = (*project.findings, *declared_target.diagnostics)
     return replace(
         declared_target, diagnostics=findings, commit=commit, zip_stamps=sources.zip_stamps
     )
 
 
-def load_target_manifests(
+def load_target_manifests_with_findings(
     invocation: Invocation,
     project: Project,
     target: Target,
@@ -294,7 +302,7 @@ def load_target_manifests(
     return load_manifests(
         project,
         target,
-        variables=read_command_line_variables(invocation, project)
+        variables=read_valid_command_line_variables(invocation, project)
         if variables is None
         else variables,
         strict=invocation.strict,
@@ -306,7 +314,7 @@ def load_target_manifests(
     )
 
 
-def read_and_hash_packages(
+def hash_packages_into_declared_target(
     target: Target, manifests: LoadedManifests, sources: PackageSources
 ) -> DeclaredTarget:
     """Read and hash the package of every resource, and add it to the resource."""
@@ -316,7 +324,7 @@ def read_and_hash_packages(
     for address, resource in manifests.desired.items():
         if resource.source is None or resource.source.kind == "published":
             continue
-        package, package_findings = sources.inspect_package(resource.source, target)
+        package, package_findings = sources.inspect_package_once(resource.source, target)
         addressed_findings = [
             finding.with_changes(address=str(address)) for finding in package_findings
         ]

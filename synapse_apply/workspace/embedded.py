@@ -20,7 +20,7 @@ from synapse_apply.model.errors import LockHeld, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.values import Sensitive
 from synapse_apply.workspace.own_folder import (
-    explain_read_errors,
+    convert_os_errors_to_state_error,
     has_own_folder_or_raise_if_untrusted,
 )
 
@@ -42,17 +42,17 @@ class EmbeddedBackend:
     token: Sensitive
 
 
-def build_data_folder_path(root: Path) -> Path:
+def build_embedded_data_folder_path(root: Path) -> Path:
     """The folder with the data of a project's embedded backend."""
     return root / OWN_FOLDER / "embedded"
 
 
-def require_trusted_data_folder(root: Path) -> Path:
+def require_data_folder_absent_or_trusted(root: Path) -> Path:
     """The same path; StateError where it or a file in it may be a commit's or another user's."""
     from synapse_apply.emulator.core import data_folder
 
-    data_path = build_data_folder_path(root)
-    with explain_read_errors(data_path):
+    data_path = build_embedded_data_folder_path(root)
+    with convert_os_errors_to_state_error(data_path):
         if has_own_folder_or_raise_if_untrusted(root) and own_folder_exists(data_path):
             try:
                 data_folder.require_existing_files_are_own(data_path)
@@ -61,19 +61,19 @@ def require_trusted_data_folder(root: Path) -> Path:
     return data_path
 
 
-def find_data_set_id_or_empty(root: Path) -> str:
+def find_trusted_data_set_id_or_empty(root: Path) -> str:
     """The UUID of a project's data set, "" without one; StateError where it is not trusted."""
     from synapse_apply.emulator.data_set import read_data_set_id_or_empty
 
-    data_path = require_trusted_data_folder(root)
-    server = _find_running_server(data_path)
+    data_path = require_data_folder_absent_or_trusted(root)
+    server = _find_trusted_running_server(data_path)
     return server.data_set if server is not None else read_data_set_id_or_empty(data_path)
 
 
 # A thread of the run, which ends with it; a data set that is served already is used instead. It is
 # a real server over real HTTP, so that nothing is tested against a stand-in.
 @contextmanager
-def open_embedded_backend(
+def start_or_join_embedded_backend(
     root: Path, *, read_only: bool = False, profile: str = ""
 ) -> Iterator[EmbeddedBackend]:
     """Start the project's embedded backend, or use its running server; else StateError.
@@ -86,9 +86,9 @@ def open_embedded_backend(
     from synapse_apply.emulator.core.data_folder import DATABASE
     from synapse_apply.emulator.data_set import is_readable_and_never_written
 
-    data_path = require_trusted_data_folder(root)
+    data_path = require_data_folder_absent_or_trusted(root)
     # A data set has one writer: a second server on it would be refused anyway.
-    server = _find_running_server(data_path)
+    server = _find_trusted_running_server(data_path)
     if server is not None:
         token = Sensitive(server.token)
         yield EmbeddedBackend(
@@ -103,12 +103,12 @@ def open_embedded_backend(
     if read_only and has_no_data:
         with (
             TemporaryDirectory(prefix="synapse-apply-") as folder,
-            _start_server(Path(folder)) as temporary_backend,
+            _run_embedded_server_in_block(Path(folder)) as temporary_backend,
         ):
             yield temporary_backend
         return
-    _make_data_folder(data_path.parent)
-    with _start_server(
+    _create_private_data_folder(data_path.parent)
+    with _run_embedded_server_in_block(
         data_path, is_new=has_no_data or is_readable_and_never_written(data_path), profile=profile
     ) as backend:
         yield backend
@@ -117,7 +117,7 @@ def open_embedded_backend(
 # `SYNAPSE_APPLY_HOSTS` does not list the embedded backend. What `endpoint.json` says is checked
 # instead (numeric loopback, our process, its lock, its data set), and its token is of no use
 # elsewhere.
-def _find_running_server(data_path: Path) -> RunningServer | None:
+def _find_trusted_running_server(data_path: Path) -> RunningServer | None:
     from synapse_apply.emulator.core.data_folder import DataSetPlaceError
     from synapse_apply.emulator.data_set import EndpointError, find_running_server
 
@@ -137,7 +137,7 @@ def _build_untrusted_error(failure: DataSetPlaceError) -> StateError:
     return StateError.from_summary(NOT_OURS, f"{failure.reason}. It was not opened.", LOOK_FIRST)
 
 
-def _make_data_folder(folder: Path) -> None:
+def _create_private_data_folder(folder: Path) -> None:
     try:
         create_missing_private_folders_with_gitignore(folder)
     except OSError as problem:
@@ -149,7 +149,7 @@ def _make_data_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _start_server(
+def _run_embedded_server_in_block(
     data_path: Path, *, is_new: bool = True, profile: str = ""
 ) -> Iterator[EmbeddedBackend]:
     from synapse_apply.emulator.core.backend import DataSetBusyError

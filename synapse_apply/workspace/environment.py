@@ -36,11 +36,11 @@ class SystemClock:
 
 def read_uptime() -> Uptime:
     """The time since boot, with an id of the boot."""
-    return Uptime(_read_boot_and_time_namespace_ids(), read_seconds_since_boot())
+    return Uptime(_read_boot_and_time_namespace_ids_or_empty(), read_seconds_since_boot())
 
 
 @functools.cache
-def _read_boot_and_time_namespace_ids() -> str:
+def _read_boot_and_time_namespace_ids_or_empty() -> str:
     """The ids of this boot and of the time namespace: a container's uptime may start at 0."""
     clock_space = ""
     try:
@@ -80,7 +80,7 @@ class CheckoutState:
         return f"{self.commit}{DIRTY_SUFFIX}" if self.dirty else self.commit
 
 
-def read_checkout(root: Path, read_paths: Iterable[str]) -> CheckoutState:
+def read_commit_and_modified_files(root: Path, read_paths: Iterable[str]) -> CheckoutState:
     """The checked-out commit of a folder, and its modified files.
 
     Untracked files count where they are among `read_paths`.
@@ -114,7 +114,7 @@ def find_ci_run_url_or_empty(environ: Mapping[str, str]) -> str:
     return f"{parts[0]}/{parts[1]}/actions/runs/{run_number}" if all((*parts, run_number)) else ""
 
 
-def find_repository_url_and_blob_prefix(environ: Mapping[str, str]) -> tuple[str, str]:
+def find_ci_repository_url_and_blob_prefix(environ: Mapping[str, str]) -> tuple[str, str]:
     """The repository's url in a pipeline, and what a forge puts before `/blob` in links."""
     if environ.get("CI_PROJECT_URL"):
         # GitLab has pages of a project behind `/-`, so that no repository's name is one of them.
@@ -128,7 +128,7 @@ def find_ci_checkout_folder_or_empty(environ: Mapping[str, str]) -> str:
     return environ.get("GITHUB_WORKSPACE") or environ.get("CI_PROJECT_DIR") or ""
 
 
-def find_user_folder(
+def find_xdg_or_home_folder_or_none(
     environ: Mapping[str, str], xdg_variable: str, default_name_in_home: str
 ) -> Path | None:
     """The folder that an XDG variable names, else the default in the home; None without a home.

@@ -46,7 +46,9 @@ class CommittedTree:
         return self._name
 
     def contains_path(self, path: str) -> bool:
-        return not path.startswith("/") and not _leads_above_project(self._to_repository_path(path))
+        return not path.startswith("/") and not _leads_above_project(
+            self._convert_to_repository_path(path)
+        )
 
     def find_entry_or_unreadable_ancestor(self, path: str) -> CommittedEntry | None:
         """The entry at a path, or the submodule or link on the way to it; None without one."""
@@ -61,7 +63,7 @@ class CommittedTree:
             ancestor = tree.find_entry_without_following_links("/".join(parts[:depth]))
             if ancestor is not None and ancestor.kind in _OUTSIDE_REASONS:
                 return CommittedEntry(
-                    self._to_project_path(tree, ancestor),
+                    self._convert_to_project_path(tree, ancestor),
                     unreadable_reason=_OUTSIDE_REASONS[ancestor.kind],
                 )
         node = tree.find_entry_without_following_links(inner_path)
@@ -93,21 +95,21 @@ class CommittedTree:
         if node.kind is EntryKind.LINK and is_link_to_folder(tree, node):
             reason = _LINK_REASON
         return CommittedEntry(
-            self._to_project_path(tree, node), node.kind is EntryKind.FOLDER, reason
+            self._convert_to_project_path(tree, node), node.kind is EntryKind.FOLDER, reason
         )
 
-    def _to_repository_path(self, path: str) -> str:
+    def _convert_to_repository_path(self, path: str) -> str:
         return posixpath.normpath(posixpath.join(self._prefix, path))
 
     def _select_tree_and_path_in_it(self, path: str) -> tuple[SourceTree, str]:
         """The tree with this path, and the path in it; the whole repository only if needed."""
         return (
-            (self._open_repository(), self._to_repository_path(path))
+            (self._open_repository(), self._convert_to_repository_path(path))
             if _leads_above_project(path)
             else (self._tree, path)
         )
 
-    def _to_project_path(self, tree: SourceTree, node: TreeEntry) -> str:
+    def _convert_to_project_path(self, tree: SourceTree, node: TreeEntry) -> str:
         return (
             node.path if tree is self._tree else posixpath.relpath(node.path, self._prefix or ".")
         )
@@ -118,7 +120,7 @@ def _leads_above_project(path: str) -> bool:
 
 
 @contextmanager
-def open_folder_at_commit(commit: GitCommit) -> Iterator[CommittedTree]:
+def open_folder_at_commit_or_raise(commit: GitCommit) -> Iterator[CommittedTree]:
     """The folder `commit.root` as it is in that commit; InputError where the commit lacks it."""
     repository_root, prefix = locate_in_repository_or_raise(commit.root)
     with ExitStack() as stack:

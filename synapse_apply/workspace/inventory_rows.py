@@ -35,12 +35,12 @@ class InventoryRow:
     position: Position | None = None
 
 
-Inventory = Mapping[Address, InventoryRow]
+InventoryRowsByAddress = Mapping[Address, InventoryRow]
 
 
-def parse_inventory(
+def parse_inventory_rows_or_raise_findings(
     rows: Sequence[object], source_name: str, positions: Mapping[FieldPath, Position] | None = None
-) -> Inventory:
+) -> InventoryRowsByAddress:
     """The rows by address; InputError with every finding.
 
     A row may be repeated; two rows of one address that differ are an error.
@@ -50,7 +50,7 @@ def parse_inventory(
     for number, raw in enumerate(rows, start=1):
         position = positions.get(("inventory", number - 1)) if positions is not None else None
         try:
-            address, row = _parse_inventory_row(raw, number, position)
+            address, row = _parse_row_or_raise_type_or_value_error(raw, number, position)
         except (TypeError, ValueError) as problem:
             summary = "A row of the inventory cannot be used"
             row_name = (
@@ -74,7 +74,7 @@ def _format_address_in_parentheses_or_empty(raw: object) -> str:
     return f" ({address})" if isinstance(address, str) and address else ""
 
 
-def _parse_inventory_row(
+def _parse_row_or_raise_type_or_value_error(
     raw: object, number: int, position: Position | None
 ) -> tuple[Address, InventoryRow]:
     """Address and row; TypeError or ValueError says what is wrong."""
@@ -83,16 +83,18 @@ def _parse_inventory_row(
         raise TypeError(
             f"it is {describe_value_kind(raw)}{shown_text}, where address and id are expected"
         )
-    address = Address.parse(_get_field_as_text_or_empty(raw, "address"))
-    remote_id = parse_remote_id(raw["id"]) if _get_field_as_text_or_empty(raw, "id") else ""
-    digest = _get_field_as_text_or_empty(raw, "digest", is_required=False)
+    address = Address.parse(_require_field_text_or_empty_if_optional(raw, "address"))
+    remote_id = (
+        parse_remote_id(raw["id"]) if _require_field_text_or_empty_if_optional(raw, "id") else ""
+    )
+    digest = _require_field_text_or_empty_if_optional(raw, "digest", is_required=False)
     if digest and not is_package_digest(digest):
         raise ValueError(f"the digest {digest!r} is none: one is {DIGEST_RULE}")
-    api = _get_field_as_text_or_empty(raw, "api", is_required=False)
+    api = _require_field_text_or_empty_if_optional(raw, "api", is_required=False)
     return address, InventoryRow(remote_id, api, digest, number, position)
 
 
-def _get_field_as_text_or_empty(
+def _require_field_text_or_empty_if_optional(
     raw: Mapping[object, object], name: str, *, is_required: bool = True
 ) -> str:
     """A text or whole number as text; "" for a missing field that is not required.
@@ -141,7 +143,7 @@ def _build_duplicate_finding(
     )
 
 
-def read_inventory_file(path: Path) -> Inventory:
+def read_nonempty_inventory_file(path: Path) -> InventoryRowsByAddress:
     """Read the rows of an inventory file, by address; InputError with every finding."""
     name = format_path_from_cwd(path)
     try:
@@ -158,4 +160,4 @@ def read_inventory_file(path: Path) -> Inventory:
             Text("Write one with ", Command("state inventory"), "."),
             position=positions.get(()),
         )
-    return parse_inventory(rows, name, positions)
+    return parse_inventory_rows_or_raise_findings(rows, name, positions)

@@ -27,20 +27,20 @@ ResolveSecret = Callable[[SecretRef], Sensitive]
 _CREDENTIAL_PATTERN = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])\S{12,}", re.DOTALL)
 
 
-def register_declared_secrets(
+def mask_declared_secrets_but_not_public_texts(
     redactor: Redactor, desired: Iterable[Desired], marks: SecretMarks, resolve: ResolveSecret
 ) -> None:
     """Register the secrets of declared resources with the redactor, and their public texts.
 
     A secret that does not resolve is skipped: it is not sent either.
     """
-    public_texts = set(_iter_schema_field_names(marks))
+    public_texts = set(_iter_field_names_of_kinds_and_schemas(marks))
     references: dict[tuple[str, ...], SecretRef] = {}
     for resource in desired:
         for value in _collect_texts_and_return_other_values(resource.spec, public_texts):
             if isinstance(value, SecretRef):
                 if value.literal is not None:
-                    _register_literal_if_credential_like(redactor, value.literal.reveal())
+                    _mask_literal_if_credential_like(redactor, value.literal.reveal())
                 elif not value.keeps_live_value:
                     references[value.identity] = value
     redactor.stop_masking_equal_texts(public_texts)
@@ -49,20 +49,20 @@ def register_declared_secrets(
             redactor.mask_secret_from_now_on(resolve(ref).reveal())
 
 
-def register_reference_secrets(
+def mask_resolvable_secrets_of_references(
     redactor: Redactor, references: Iterable[SecretRef], marks: SecretMarks, resolve: ResolveSecret
 ) -> None:
     """Register the values of references with the redactor, for commands without manifests.
 
     A reference that does not resolve is skipped.
     """
-    redactor.stop_masking_equal_texts(set(_iter_schema_field_names(marks)))
+    redactor.stop_masking_equal_texts(set(_iter_field_names_of_kinds_and_schemas(marks)))
     for ref in references:
         with suppress(SecretUnavailable):
             redactor.mask_secret_from_now_on(resolve(ref).reveal())
 
 
-def register_agent_tokens_and_state_url(
+def mask_agent_tokens_and_secret_state_url(
     redactor: Redactor, target: Target, resolve: ResolveSecret
 ) -> None:
     """Register the tokens of the target's agents, and the url of its state, with the redactor.
@@ -81,7 +81,7 @@ def register_agent_tokens_and_state_url(
         redactor.mask_secret_from_now_on(url)
 
 
-def _register_literal_if_credential_like(redactor: Redactor, value: Any) -> None:
+def _mask_literal_if_credential_like(redactor: Redactor, value: Any) -> None:
     if isinstance(value, str) and _CREDENTIAL_PATTERN.fullmatch(value):
         redactor.mask_secret_from_now_on(value)
 
@@ -107,7 +107,7 @@ def _collect_texts_and_return_other_values(
     return other_values
 
 
-def _iter_schema_field_names(marks: SecretMarks) -> Iterator[str]:
+def _iter_field_names_of_kinds_and_schemas(marks: SecretMarks) -> Iterator[str]:
     """All field names of the kinds and of their schemas, which are never secret."""
     for kind in CATALOGUE.values():
         yield from kind.rules

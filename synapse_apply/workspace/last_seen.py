@@ -39,7 +39,7 @@ from synapse_apply.model.ports import StateStore
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.state import NO_PROGRESS, StateProgress
 from synapse_apply.stores.git.git_url import is_git_url
-from synapse_apply.workspace.environment import find_user_folder
+from synapse_apply.workspace.environment import find_xdg_or_home_folder_or_none
 
 FILE_FORMAT = 1
 _SEEN_FOLDER = "seen"
@@ -75,7 +75,7 @@ class SeenPlace:
 
 
 @frozen
-class LastSeenStates:
+class LastSeenFiles:
     """The files in which progress is remembered; `folders` may be missing or not writable.
 
     `outside_folders` are those of them outside of the project.
@@ -84,24 +84,28 @@ class LastSeenStates:
     folders: tuple[Path, ...] = ()
     outside_folders: tuple[Path, ...] = ()
 
-    def compute_farthest_progress(self, lineage: str) -> SeenProgress:
+    def read_farthest_progress_or_zero(self, lineage: str) -> SeenProgress:
         """The greatest progress of a lineage in any of the folders."""
         farthest = SeenProgress()
         for folder in self.folders:
-            seen = _read_seen_file_or_none(_build_seen_file_path(folder, lineage), lineage)
+            seen = _read_progress_or_none_if_untrusted(
+                _build_progress_file_path(folder, lineage), lineage
+            )
             if seen is not None:
-                farthest = _take_greater_parts(farthest, seen)
+                farthest = _combine_greater_numbers_and_newer_time(farthest, seen)
         return farthest
 
     def remember_progress_if_greater(self, lineage: str, progress: StateProgress) -> None:
         """Write the progress of a lineage to each folder that has a smaller one."""
         for folder in self.folders:
-            seen = _read_seen_file_or_none(_build_seen_file_path(folder, lineage), lineage)
+            seen = _read_progress_or_none_if_untrusted(
+                _build_progress_file_path(folder, lineage), lineage
+            )
             if seen is None or not seen.progress.has_reached(progress):
                 with suppress(OSError, UntrustedFileError):
-                    _write_greater_progress(folder, lineage, progress)
+                    _lock_and_write_greatest_progress(folder, lineage, progress)
 
-    def find_place(self, place_id: str) -> SeenPlace | None:
+    def find_newest_seen_place(self, place_id: str) -> SeenPlace | None:
         """What was seen last at a place (`build_place_id`); None for one that was never seen."""
         paths = [_build_place_file_path(folder, place_id) for folder in self.folders]
         seen_places = [
@@ -109,7 +113,9 @@ class LastSeenStates:
         ]
         return max(seen_places, key=lambda seen_place: seen_place.seen_at, default=None)
 
-    def remember_place(self, place_id: str, lineage: str, bookmark: str, key_id: str = "") -> None:
+    def remember_place_if_changed(
+        self, place_id: str, lineage: str, bookmark: str, key_id: str = ""
+    ) -> None:
         """Write what was seen at a place to each folder that has something else."""
         for folder in self.folders:
             path = _build_place_file_path(folder, place_id)
@@ -119,19 +125,19 @@ class LastSeenStates:
                 with suppress(OSError, UntrustedFileError):
                     create_missing_private_folders_with_gitignore(folder, own_top=folder.parent)
                     document = {"format": FILE_FORMAT, "lineage": lineage, "bookmark": bookmark}
-                    _replace_file(path, {**document, "key": key_id})
+                    _replace_file_with_stamped_json(path, {**document, "key": key_id})
 
-    def forget_lineage(self, lineage: str) -> None:
+    def forget_progress_of_lineage(self, lineage: str) -> None:
         """Remove what is remembered of a lineage, whose state is removed on purpose."""
         for folder in self.folders:
             with suppress(OSError, UntrustedFileError):
-                remove_own_file_or_link_if_present(_build_seen_file_path(folder, lineage))
+                remove_own_file_or_link_if_present(_build_progress_file_path(folder, lineage))
 
-    def build_older_state_findings(
+    def build_findings_if_state_is_older(
         self, store: StateStore, lineage: str, progress: StateProgress, target: Target
     ) -> tuple[Diagnostic, ...]:
         """An error where a state has less progress than was seen of its lineage."""
-        farthest = self.compute_farthest_progress(lineage)
+        farthest = self.read_farthest_progress_or_zero(lineage)
         if progress.has_reached(farthest.progress):
             return ()
         last_change = next((entry.at for entry in store.list_audit_entries(1)), "")
@@ -158,7 +164,7 @@ class LastSeenStates:
         )
         return (finding,)
 
-    def require_not_older_and_remember(
+    def require_state_not_older_and_remember_it(
         self, store: StateStore, target: Target, place_id: str = "", *, read_only: bool = False
     ) -> None:
         """StateError where a state is older than the last one seen; else remember its progress.
@@ -166,27 +172,27 @@ class LastSeenStates:
         `place_id` is that of a shared state. With `read_only` nothing is written in the project.
         """
         lineage, progress = store.read_lineage(), store.read_progress()
-        if findings := self.build_older_state_findings(store, lineage, progress, target):
+        if findings := self.build_findings_if_state_is_older(store, lineage, progress, target):
             raise StateError(*findings)
         writable_states = replace(self, folders=self.outside_folders) if read_only else self
         writable_states.remember_progress_if_greater(lineage, progress)
         if place_id:
             key_id = store.read_project_and_key_ids().key_id
-            writable_states.remember_place(place_id, lineage, store.bookmark, key_id)
+            writable_states.remember_place_if_changed(place_id, lineage, store.bookmark, key_id)
 
-    def remember_store_progress(self, store: StateStore, place_id: str = "") -> None:
+    def remember_store_progress_if_readable(self, store: StateStore, place_id: str = "") -> None:
         """Remember a state's progress at the end of a run, where it can be read."""
         with suppress(StateError):
             lineage = store.read_lineage()
             self.remember_progress_if_greater(lineage, store.read_progress())
             if place_id:
                 key_id = store.read_project_and_key_ids().key_id
-                self.remember_place(place_id, lineage, store.bookmark, key_id)
+                self.remember_place_if_changed(place_id, lineage, store.bookmark, key_id)
 
 
-def build_last_seen_states(
+def build_last_seen_files(
     project: Project, target: Target, environ: Mapping[str, str]
-) -> LastSeenStates:
+) -> LastSeenFiles:
     """The files in which a target's progress is remembered.
 
     Beside the project only where the tool's folder exists: a CI job whose state is in a database
@@ -194,13 +200,15 @@ def build_last_seen_states(
     """
     own_folder = project.root / OWN_FOLDER
     cache_folder = (
-        None if target.is_embedded else find_user_folder(environ, "XDG_CACHE_HOME", ".cache")
+        None
+        if target.is_embedded
+        else find_xdg_or_home_folder_or_none(environ, "XDG_CACHE_HOME", ".cache")
     )
     outside_folders = (
         (cache_folder / "synapse-apply" / _SEEN_FOLDER,) if cache_folder is not None else ()
     )
     project_folders = (own_folder / _SEEN_FOLDER,) if own_folder.is_dir() else ()
-    return LastSeenStates((*project_folders, *outside_folders), outside_folders)
+    return LastSeenFiles((*project_folders, *outside_folders), outside_folders)
 
 
 def build_place_id(project: Project, target: Target, location: str) -> str:
@@ -220,14 +228,14 @@ def _build_place_file_path(folder: Path, place_id: str) -> Path:
 
 def _read_place_file_or_none(path: Path) -> SeenPlace | None:
     """What a file says was seen at a place; None where it is not this user's, or says nothing."""
-    document = _read_document(path)
+    document = _read_own_json_or_empty(path)
     texts = [document.get(name, "") for name in ("lineage", "bookmark", "key", "at")]
     if not texts[0] or not all(isinstance(text, str) for text in texts):
         return None
     return SeenPlace(*(str(text)[:_MAX_TEXT] for text in texts))
 
 
-def _read_document(path: Path) -> Mapping[str, object]:
+def _read_own_json_or_empty(path: Path) -> Mapping[str, object]:
     """The JSON object in a file; {} where it is not this user's, or of another format."""
     try:
         document = json.loads(read_start_of_own_file(path, _MAX_BYTES))
@@ -238,21 +246,23 @@ def _read_document(path: Path) -> Mapping[str, object]:
     return document
 
 
-def _build_seen_file_path(folder: Path, lineage: str) -> Path:
+def _build_progress_file_path(folder: Path, lineage: str) -> Path:
     """The name is a digest, because a lineage may be any text."""
     return folder / f"{hashlib.sha256(lineage.encode()).hexdigest()[:32]}.json"
 
 
-def _take_greater_parts(first: SeenProgress, second: SeenProgress) -> SeenProgress:
+def _combine_greater_numbers_and_newer_time(
+    first: SeenProgress, second: SeenProgress
+) -> SeenProgress:
     return SeenProgress(
         first.progress.compute_maximum_of_each_number(second.progress),
         max(first.seen_at, second.seen_at),
     )
 
 
-def _read_seen_file_or_none(path: Path, lineage: str) -> SeenProgress | None:
+def _read_progress_or_none_if_untrusted(path: Path, lineage: str) -> SeenProgress | None:
     """The progress in a file; None where it is not this user's, or not of this lineage."""
-    document = _read_document(path)
+    document = _read_own_json_or_empty(path)
     serial, fence = (
         _get_valid_count_or_none(document.get("serial")),
         _get_valid_count_or_none(document.get("fence")),
@@ -266,13 +276,13 @@ def _get_valid_count_or_none(value: object) -> int | None:
     return value if type(value) is int and 0 <= value <= _MAX_COUNT else None
 
 
-def _write_greater_progress(folder: Path, lineage: str, progress: StateProgress) -> None:
+def _lock_and_write_greatest_progress(folder: Path, lineage: str, progress: StateProgress) -> None:
     """Replace a file at once, with the greater of its progress and the new one."""
     # Below it is a folder of ours, the project's or the one in the user's cache.
     create_missing_private_folders_with_gitignore(folder, own_top=folder.parent)
-    path = _build_seen_file_path(folder, lineage)
-    with _lock_folder(folder):
-        seen = _read_seen_file_or_none(path, lineage)
+    path = _build_progress_file_path(folder, lineage)
+    with _lock_folder_if_supported(folder):
+        seen = _read_progress_or_none_if_untrusted(path, lineage)
         if seen is not None:
             progress = progress.compute_maximum_of_each_number(seen.progress)
         document = {
@@ -281,10 +291,10 @@ def _write_greater_progress(folder: Path, lineage: str, progress: StateProgress)
             "serial": progress.serial,
             "fence": progress.fence,
         }
-        _replace_file(path, document)
+        _replace_file_with_stamped_json(path, document)
 
 
-def _replace_file(path: Path, document: Mapping[str, object]) -> None:
+def _replace_file_with_stamped_json(path: Path, document: Mapping[str, object]) -> None:
     """Replace a file at once by a document, to which the time is added."""
     moment = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     text = json.dumps({**document, "at": moment})
@@ -301,7 +311,7 @@ def _replace_file(path: Path, document: Mapping[str, object]) -> None:
 
 
 @contextmanager
-def _lock_folder(folder: Path) -> Iterator[None]:
+def _lock_folder_if_supported(folder: Path) -> Iterator[None]:
     """Keep other runs out of the block; without effect on a file system that has no such locks."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:

@@ -10,7 +10,7 @@ from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.target_session import TargetSession
 
 
-def create_embedded_data_set_if_absent(
+def create_embedded_data_set_and_state_if_absent(
     project: Project, invocation: Invocation, profile: str = ""
 ) -> bool:
     """Create the data set, then the key and the state, as an apply does; returns whether it did.
@@ -22,16 +22,16 @@ def create_embedded_data_set_if_absent(
 
     with TargetSession(invocation) as session:
         session.project, session.target = project, project.targets[EMBEDDED]
-        database = embedded.build_data_folder_path(project.root) / DATABASE
+        database = embedded.build_embedded_data_folder_path(project.root) / DATABASE
         if session.store.exists() or database.exists():
             return False
-        with embedded.open_embedded_backend(project.root, profile=profile) as backend:
+        with embedded.start_or_join_embedded_backend(project.root, profile=profile) as backend:
             identity = state_access.build_state_identity(backend.url, session.target, backend)
-            state_access.create_embedded_or_require_state(
+            state_access.create_new_embedded_or_require_own_state(
                 session.store,
                 session.target,
                 identity,
                 backend,
-                partial(session.load_state_keys, create=True),
+                partial(session.reload_state_keys, create=True),
             )
     return True

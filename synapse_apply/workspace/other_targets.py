@@ -19,23 +19,25 @@ from synapse_apply.secrets.signatures import (
     parse_unverified_key_id_of_signature,
 )
 from synapse_apply.workspace import state_access
-from synapse_apply.workspace.embedded import find_data_set_id_or_empty
+from synapse_apply.workspace.embedded import find_trusted_data_set_id_or_empty
 from synapse_apply.workspace.environment import normalize_base_url
 from synapse_apply.workspace.target_session import TargetSession
 
 
-def read_other_target_runs(session: TargetSession) -> dict[str, OtherTargetRuns]:
+def read_runs_or_problem_by_required_target(session: TargetSession) -> dict[str, OtherTargetRuns]:
     """By target name, the runs recorded in each target of `require_verified`.
 
     Raises nothing: a state that cannot be read has no runs, and a problem that says why.
     """
     return {
-        name: _read_runs_of_target(session.open_other_target(session.project.targets[name]))
+        name: _read_trusted_runs_or_problem(
+            session.build_session_of_other_target(session.project.targets[name])
+        )
         for name in session.target.require_verified
     }
 
 
-def _read_runs_of_target(other_session: TargetSession) -> OtherTargetRuns:
+def _read_trusted_runs_or_problem(other_session: TargetSession) -> OtherTargetRuns:
     try:
         with other_session:
             target, store = other_session.target, other_session.store
@@ -43,23 +45,23 @@ def _read_runs_of_target(other_session: TargetSession) -> OtherTargetRuns:
                 return OtherTargetRuns(missing=True)
             state = store.read_state()
             require_state_belongs_to_target(other_session.project, target, state)
-            _require_state_belongs_to_project(other_session)
-            if other_session.last_seen_states.build_older_state_findings(
+            _require_no_other_project_owns_state(other_session)
+            if other_session.last_seen_files.build_findings_if_state_is_older(
                 store, state.lineage, store.read_progress(), target
             ):
                 raise StateError.from_summary(
                     "This state is older than the last one seen here",
                     "it is older than the last one seen here",
                 )
-            return _collect_target_runs(state, target, other_session.state_keys)
+            return _collect_runs_and_doubts_of_records(state, target, other_session.state_keys)
     # One target that cannot be read must not stop a plan that may not need it.
     except SynapseApplyError as failure:
         return OtherTargetRuns(problem="; ".join(_list_diagnostic_details(failure)) or str(failure))
 
 
-def _require_state_belongs_to_project(other_session: TargetSession) -> None:
+def _require_no_other_project_owns_state(other_session: TargetSession) -> None:
     shared_ids, project_id = (
-        other_session.read_project_and_key_ids_or_none(),
+        other_session.read_project_and_key_ids_or_none_if_unshared(),
         other_session.project.id,
     )
     if shared_ids is not None and shared_ids.project_id not in ("", project_id):
@@ -90,7 +92,7 @@ def require_state_belongs_to_target(project: Project, target: Target, state: Sta
         )
     recorded_identity, expected_identity = (
         state.binding,
-        _build_expected_identity(project, target, state.binding),
+        _build_declared_or_recorded_identity(project, target, state.binding),
     )
     if recorded_identity != expected_identity:
         raise StateError.from_summary(
@@ -100,18 +102,20 @@ def require_state_belongs_to_target(project: Project, target: Target, state: Sta
         )
 
 
-def _build_expected_identity(
+def _build_declared_or_recorded_identity(
     project: Project, target: Target, recorded_identity: BackendIdentity
 ) -> BackendIdentity:
     if target.is_embedded:
         return BackendIdentity(
-            state_access.EMBEDDED_URL, "", find_data_set_id_or_empty(project.root)
+            state_access.EMBEDDED_URL, "", find_trusted_data_set_id_or_empty(project.root)
         )
     url = normalize_base_url(target.url) if target.url else recorded_identity.url
     return BackendIdentity(url, target.tenant or recorded_identity.tenant)
 
 
-def _collect_target_runs(state: State, target: Target, keys: StateKeys) -> OtherTargetRuns:
+def _collect_runs_and_doubts_of_records(
+    state: State, target: Target, keys: StateKeys
+) -> OtherTargetRuns:
     records = {
         address: record
         for address, record in state.records.items()
@@ -128,7 +132,8 @@ def _collect_target_runs(state: State, target: Target, keys: StateKeys) -> Other
     ]
     signer = RunSigner(keys, state.lineage)
     doubts = {
-        address: _find_run_doubt(signer, records[address], target) for address in passed_addresses
+        address: _find_doubt_about_passed_run_or_none(signer, records[address], target)
+        for address in passed_addresses
     }
     return OtherTargetRuns(
         digests={address: record.digest or "" for address, record in records.items()},
@@ -137,7 +142,9 @@ def _collect_target_runs(state: State, target: Target, keys: StateKeys) -> Other
     )
 
 
-def _find_run_doubt(signer: RunSigner, record: Record, target: Target) -> RunDoubt | None:
+def _find_doubt_about_passed_run_or_none(
+    signer: RunSigner, record: Record, target: Target
+) -> RunDoubt | None:
     """Why a recorded, passed run is not trusted; None where it is."""
     status, target_name = signer.verify_last_run_signature(record), target.name
     if status is SignatureStatus.GENUINE:

@@ -46,7 +46,7 @@ _tracked_by_index: dict[tuple[object, ...], tuple[str, ...]] = {}
 def has_own_folder_or_raise_if_untrusted(root: Path) -> bool:
     """Whether the project in `root` has a `.synapse-apply` folder; StateError if untrusted."""
     folder = root / OWN_FOLDER
-    with explain_read_errors(folder):
+    with convert_os_errors_to_state_error(folder):
         if not own_folder_exists(folder):
             return False
         _require_paths_untracked_by_git(folder, (folder,))
@@ -54,7 +54,7 @@ def has_own_folder_or_raise_if_untrusted(root: Path) -> bool:
 
 
 @contextmanager
-def explain_read_errors(folder: Path) -> Iterator[None]:
+def convert_os_errors_to_state_error(folder: Path) -> Iterator[None]:
     """Turn an OSError in the block into a StateError about the folder."""
     try:
         yield
@@ -76,8 +76,8 @@ def resolve_trusted_state_path(path: Path, root: Path) -> Path:
     if Path(os.path.normpath(path)).is_relative_to(root / OWN_FOLDER):
         has_own_folder_or_raise_if_untrusted(root)
         return path
-    with explain_read_errors(path.parent):
-        path = _resolve_links(path, root)
+    with convert_os_errors_to_state_error(path.parent):
+        path = _resolve_trusted_links(path, root)
         if OWN_FOLDER in path.parts:
             own_folder_exists(path.parent)
         companion_paths = tuple(
@@ -88,7 +88,7 @@ def resolve_trusted_state_path(path: Path, root: Path) -> Path:
         return path
 
 
-def is_own_folder_ignored(root: Path) -> bool:
+def is_own_folder_absent_or_ignored(root: Path) -> bool:
     """Whether Git ignores the `.synapse-apply` folder in `root`; True without a folder."""
     folder = root / OWN_FOLDER
     return not own_folder_exists(folder) or has_readable_gitignore_that_excludes_all(folder)
@@ -101,7 +101,7 @@ class GitExposure(NamedTuple):
     is_tracked: bool
 
 
-def find_git_exposure(path: Path) -> GitExposure | None:
+def find_git_exposure_or_none_if_ignored(path: Path) -> GitExposure | None:
     """Why a commit could contain a file, there or not yet; None for one that Git ignores.
 
     A link counts as well as what it leads to. StateError where Git cannot tell.
@@ -110,12 +110,12 @@ def find_git_exposure(path: Path) -> GitExposure | None:
     for name in dict.fromkeys((path, Path(os.path.realpath(path)))):
         if _find_tracked_paths_cached(name, (name,)):
             return GitExposure("is tracked by Git", is_tracked=True)
-        if not _is_ignored_by_repository(name):
+        if not _is_ignored_or_outside_of_repository(name):
             return GitExposure("lies in a checkout, and Git does not ignore it", is_tracked=False)
     return None
 
 
-def _is_ignored_by_repository(path: Path) -> bool:
+def _is_ignored_or_outside_of_repository(path: Path) -> bool:
     """Whether Git ignores a path, or no repository contains it; StateError if it cannot tell."""
     from synapse_apply.files.repository import run_git
 
@@ -136,7 +136,7 @@ def _is_ignored_by_repository(path: Path) -> bool:
     return code == 0
 
 
-def _resolve_links(path: Path, root: Path) -> Path:
+def _resolve_trusted_links(path: Path, root: Path) -> Path:
     """The path with all links followed; StateError for an untrusted link or a circle."""
     resolved, remaining_parts = Path(path.anchor), list(reversed(path.parts[1:]))
     if path.is_relative_to(root):  # the way to the project is that of whoever runs us
@@ -228,7 +228,7 @@ def _find_tracked_paths_cached(own_path: Path, paths: tuple[Path, ...]) -> tuple
         (real_folder / path.name).relative_to(repository.top).as_posix() for path in paths
     )
     # `git ls-files` costs a process: several checks of one command share its answer.
-    cache_key = (repository, names, _fingerprint_git_index(repository))
+    cache_key = (repository, names, _fingerprint_git_index_or_empty_if_absent(repository))
     if cache_key not in _tracked_by_index:
         _tracked_by_index[cache_key] = _ask_git_for_tracked_paths(repository, names)
     return _tracked_by_index[cache_key]
@@ -270,7 +270,7 @@ def _build_git_failure_error(path: Path, problem: SynapseApplyError) -> Untruste
     )
 
 
-def _fingerprint_git_index(repository: Repository) -> tuple[int, ...]:
+def _fingerprint_git_index_or_empty_if_absent(repository: Repository) -> tuple[int, ...]:
     """Changes whenever Git's index does; () while the repository has none."""
     try:
         index_stat = (repository.git_dir / "index").stat()

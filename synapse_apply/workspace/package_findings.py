@@ -28,7 +28,7 @@ from synapse_apply.workspace.package_sources import PackageSources
 _PUBLISHED_KIND = "published"
 
 
-def lint_packages(
+def list_package_findings_of_targets(
     root: Path, sources: PackageSources, target_manifests: Sequence[LoadedManifests]
 ) -> tuple[Diagnostic, ...]:
     """The findings about the packages of these targets; one that several targets share comes once.
@@ -40,10 +40,10 @@ def lint_packages(
         for finding in _iter_package_findings_of_target(root, sources, manifests):
             finding_key = finding.with_changes(severity=Severity.NOTE, target=None)
             findings_by_key.setdefault(finding_key, []).append(finding)
-    return tuple(map(_merge_findings_of_targets, findings_by_key.values()))
+    return tuple(map(_take_severest_of_same_finding, findings_by_key.values()))
 
 
-def _merge_findings_of_targets(findings: Sequence[Diagnostic]) -> Diagnostic:
+def _take_severest_of_same_finding(findings: Sequence[Diagnostic]) -> Diagnostic:
     """The most severe of findings that differ only in target and severity."""
     severest = next((finding for finding in findings if finding.is_error), findings[0])
     return (
@@ -78,7 +78,7 @@ def _iter_package_findings_of_target(
                 build_flaw_finding(flaw, is_only_for_embedded_backend=target.is_embedded), root
             )
     yield from _iter_unmet_need_findings(root, sources, manifests)
-    yield from iter_cycle_findings(manifests.desired)
+    yield from iter_dependency_cycle_findings(manifests.desired)
     if not target.is_embedded:
         yield from _iter_platform_limit_findings(target, manifests.desired.values())
 
@@ -88,7 +88,7 @@ def _iter_unmet_need_findings(
 ) -> Iterator[Diagnostic]:
     config_reader = sources.build_config_reader(manifests.target)
 
-    def read_source_config(source: PackageSource) -> ConfigWithPositions:
+    def read_config_or_empty(source: PackageSource) -> ConfigWithPositions:
         try:
             config = None if source.kind == _PUBLISHED_KIND else config_reader(source)
         except InputError:  # told already
@@ -97,7 +97,7 @@ def _iter_unmet_need_findings(
 
     from synapse_apply.packages.lint import withhold_flaw_text_with_known_secret
 
-    for resource, flaw in iter_unmet_needs(manifests.desired, read_source_config):
+    for resource, flaw in iter_unmet_needs(manifests.desired, read_config_or_empty):
         finding = with_path_relative_to_working_folder(
             build_flaw_finding(
                 withhold_flaw_text_with_known_secret(flaw),
@@ -108,7 +108,7 @@ def _iter_unmet_need_findings(
         yield finding.with_changes(address=str(resource.address), target=manifests.target.name)
 
 
-def iter_cycle_findings(resources: Mapping[Address, Desired]) -> Iterator[Diagnostic]:
+def iter_dependency_cycle_findings(resources: Mapping[Address, Desired]) -> Iterator[Diagnostic]:
     """A finding for each cycle of resources that depend on each other."""
     graph = {address: resource.depends_on for address, resource in resources.items()}
     _, dependency_cycles = sort_by_dependencies_and_find_cycles(graph, lambda _address: 0)

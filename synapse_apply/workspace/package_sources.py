@@ -70,16 +70,16 @@ class PackageSources:
 
         return read_config_or_none
 
-    def inspect_package(self, source: PackageSource, target: Target) -> InspectedPackage:
+    def inspect_package_once(self, source: PackageSource, target: Target) -> InspectedPackage:
         """Read and hash a source, once; never raises for what is wrong with it."""
         key = self._build_source_key(source, target)
         if key not in self._packages:
-            self._packages[key] = self._read_package_or_findings(key)
+            self._packages[key] = self._read_and_lint_package_or_findings(key)
         return self._packages[key]
 
     def list_flaws(self, source: PackageSource, target: Target) -> list[PackageFlaw]:
         """The lint rules that a source violates; reads it unless it was read before."""
-        self.inspect_package(source, target)
+        self.inspect_package_once(source, target)
         return self._flaws.get(self._build_source_key(source, target), [])
 
     def list_sources_with_read_config(self, target: Target) -> tuple[PackageSource, ...]:
@@ -124,7 +124,7 @@ class PackageSources:
         text_and_name = read_config_text_or_none(source, self._project.root, allow_files)
         return None if text_and_name is None else ConfigText(*text_and_name)
 
-    def _read_package_or_findings(self, key: _SourceKey) -> InspectedPackage:
+    def _read_and_lint_package_or_findings(self, key: _SourceKey) -> InspectedPackage:
         from synapse_apply.packages.inspection import read_source_as_package
 
         findings: list[Diagnostic] = []

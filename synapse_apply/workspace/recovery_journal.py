@@ -96,7 +96,7 @@ class RecoveryJournal:
         self._keys = keys or StateKeys()
         self._lock = Lock()
 
-    def record_call(self, intent: Intent, record: Record | None, entry: AuditEntry) -> str:
+    def append_call_durably(self, intent: Intent, record: Record | None, entry: AuditEntry) -> str:
         """Append a call durably; returns the file's path, "" where no folder could take it."""
         line = {
             "format": FILE_FORMAT,
@@ -109,17 +109,20 @@ class RecoveryJournal:
             for folder in self._folders:
                 with suppress(OSError, UntrustedFileError):
                     path = folder / self._name
-                    signed_line = {**line, **self._build_next_line_signature(path, line)}
-                    return str(_append_line(path, format_canonical_json(signed_line)))
+                    signed_line = {
+                        **line,
+                        **self._build_signature_entry_or_empty(path, line),
+                    }
+                    return str(_append_line_durably(path, format_canonical_json(signed_line)))
         return ""
 
-    def _build_next_line_signature(self, path: Path, line: JsonObject) -> JsonObject:
+    def _build_signature_entry_or_empty(self, path: Path, line: JsonObject) -> JsonObject:
         """The signature entry for the next line of a file; {} where the file is unsigned.
 
         A reviewed plan can be applied again under its id, so a file may grow: it stays signed, or
         unsigned, as it began. OSError where that is impossible.
         """
-        line_count, last_signature = _read_line_count_and_last_signature(path)
+        line_count, last_signature = _read_line_count_and_last_signature_or_zero(path)
         if line_count and not last_signature:
             return {}
         signature = sign_document_or_empty_without_key(
@@ -147,7 +150,7 @@ def _read_trusted_lines(path: Path) -> list[str]:
         return file.read().splitlines()
 
 
-def _read_line_count_and_last_signature(path: Path) -> tuple[int, str]:
+def _read_line_count_and_last_signature_or_zero(path: Path) -> tuple[int, str]:
     """The number of lines, and the last signature; OSError for a file that is no journal."""
     try:
         lines = _read_trusted_lines(path)
@@ -158,7 +161,7 @@ def _read_line_count_and_last_signature(path: Path) -> tuple[int, str]:
         raise OSError(errno.EEXIST, "something else is there") from None
 
 
-def _append_line(path: Path, line: str) -> Path:
+def _append_line_durably(path: Path, line: str) -> Path:
     """Append a complete line or nothing; it is on disk when this returns."""
     create_missing_private_folders_with_gitignore(path.parent)
     with suppress(FileExistsError):
@@ -178,7 +181,7 @@ def _append_line(path: Path, line: str) -> Path:
     return path
 
 
-def list_journal_folders(project: Project) -> tuple[Path, Path]:
+def get_project_and_temporary_journal_folders(project: Project) -> tuple[Path, Path]:
     """The folder beside the project, then the system's folder of temporary files."""
     return _get_own_folder_path(project), Path(tempfile.gettempdir())
 
@@ -187,7 +190,7 @@ def _get_own_folder_path(project: Project) -> Path:
     return project.root / ".synapse-apply"
 
 
-def build_signed_journal_warnings(
+def build_genuine_journal_warnings(
     project: Project, target: Target, keys: StateKeys, lineage: str = ""
 ) -> tuple[Diagnostic, ...]:
     """A warning for each genuine journal that was not yet recorded in the state.
@@ -201,19 +204,19 @@ def build_signed_journal_warnings(
             Text("Before you apply: ", _build_recover_command(target, path), "."),
             target=target.name,
         )
-        for path in _list_journal_files(project, target, lineage)
+        for path in _list_trusted_journal_paths(project, target, lineage)
         if (content := _read_journal_or_none(path, target, keys)) is not None and content.is_genuine
     )
 
 
-def build_journal_warnings(
+def build_warnings_of_genuine_and_other_journals(
     project: Project, target: Target, keys: StateKeys, lineage: str = ""
 ) -> tuple[Diagnostic, ...]:
     """The same, and a warning for each file with such a name that is not genuine.
 
     For the commands that look after a state; plans do not mention files that are not genuine.
     """
-    genuine_warnings = build_signed_journal_warnings(project, target, keys, lineage)
+    genuine_warnings = build_genuine_journal_warnings(project, target, keys, lineage)
     return genuine_warnings + tuple(
         warning_finding(
             "A file tells of calls, and the state key did not sign it",
@@ -226,7 +229,7 @@ def build_journal_warnings(
             ),
             target=target.name,
         )
-        for path in _list_journal_files(project, target, lineage)
+        for path in _list_trusted_journal_paths(project, target, lineage)
         if (content := _read_journal_or_none(path, target, keys)) is None or not content.is_genuine
     )
 
@@ -234,13 +237,13 @@ def build_journal_warnings(
 def _read_journal_or_none(path: Path, target: Target, keys: StateKeys) -> JournalContent | None:
     """The content of a journal; None where the file cannot be used."""
     try:
-        return read_journal_file(path, target.name, keys)
+        return read_valid_journal(path, target.name, keys)
     except InputError:
         return None
 
 
 @frozen
-class JournalFile:
+class JournaledDoneCall:
     """A journal that says an open call was done; `ended_intent` is the call as it ended.
 
     `is_genuine`: the state key signed it.
@@ -265,9 +268,9 @@ class JournalFile:
         return Text(f"{self.description}: ", self.recover_command, " records it")
 
 
-def map_journaled_done_calls_by_intent_id(
+def map_genuine_journaled_done_calls_by_intent_id(
     project: Project, target: Target, state: State, keys: StateKeys
-) -> Mapping[str, JournalFile]:
+) -> Mapping[str, JournaledDoneCall]:
     """Open calls that a genuine journal of this state says were done, by the intent's id."""
     files_by_intent = map_journaled_done_or_unsigned_calls_by_intent_id(
         project, target, state, keys
@@ -281,9 +284,9 @@ def map_journaled_done_calls_by_intent_id(
 
 def map_journaled_done_or_unsigned_calls_by_intent_id(
     project: Project, target: Target, state: State, keys: StateKeys
-) -> Mapping[str, JournalFile]:
+) -> Mapping[str, JournaledDoneCall]:
     """The same, with files that are not signed too."""
-    files_by_intent: dict[str, JournalFile] = {}
+    files_by_intent: dict[str, JournaledDoneCall] = {}
     open_by_id = {intent.id: intent for intent in state.open_intents}
     # In a run that this state does not know of, the same object was made under another intent.
     open_creates = {
@@ -291,9 +294,9 @@ def map_journaled_done_or_unsigned_calls_by_intent_id(
         for intent in state.open_intents
         if intent.verb == "create" and intent.address not in state.records
     }
-    for path in _list_journal_files(project, target, state.lineage) if open_by_id else ():
+    for path in _list_trusted_journal_paths(project, target, state.lineage) if open_by_id else ():
         content = _read_journal_or_none(path, target, keys)
-        for ended_call in _list_done_calls(content, state.lineage):
+        for ended_call in _list_done_calls_of_lineage(content, state.lineage):
             ended_intent = ended_call.intent
             create_intent = (
                 open_creates.get(ended_intent.address) if ended_intent.verb == "create" else None
@@ -302,13 +305,13 @@ def map_journaled_done_or_unsigned_calls_by_intent_id(
             for intent in {entry.id: entry for entry in (own_intent, create_intent) if entry}:
                 is_genuine = content is not None and content.is_genuine
                 if is_genuine or intent not in files_by_intent:
-                    files_by_intent[intent] = JournalFile(
+                    files_by_intent[intent] = JournaledDoneCall(
                         path, ended_intent, _build_recover_command(target, path), is_genuine
                     )
     return files_by_intent
 
 
-def _list_done_calls(content: JournalContent | None, lineage: str) -> list[EndedCall]:
+def _list_done_calls_of_lineage(content: JournalContent | None, lineage: str) -> list[EndedCall]:
     return [
         ended_call
         for ended_call in (content.calls if content is not None else ())
@@ -320,19 +323,19 @@ def _build_recover_command(target: Target, path: Path) -> Command:
     return Command("state record", path, target=target.name)
 
 
-def _list_journal_files(project: Project, target: Target, lineage: str) -> list[Path]:
+def _list_trusted_journal_paths(project: Project, target: Target, lineage: str) -> list[Path]:
     """Journals of this target; of those in the shared folder only own ones of this lineage."""
-    own_folder, shared_folder = list_journal_folders(project)
+    own_folder, shared_folder = get_project_and_temporary_journal_folders(project)
     has_own_folder_or_raise_if_untrusted(project.root)
-    own_paths = _list_journals_of_target(own_folder, target.name)
+    own_paths = _list_journal_paths_or_empty_if_unreadable(own_folder, target.name)
     return own_paths + [
         path
-        for path in _list_journals_of_target(shared_folder, target.name)
+        for path in _list_journal_paths_or_empty_if_unreadable(shared_folder, target.name)
         if _is_own_journal_of_lineage(path, lineage)
     ]
 
 
-def _list_journals_of_target(folder: Path, target: str) -> list[Path]:
+def _list_journal_paths_or_empty_if_unreadable(folder: Path, target: str) -> list[Path]:
     # By name alone: the folder for temporary files may hold thousands of other files.
     try:
         names = os.listdir(folder)  # noqa: PTH208 - texts
@@ -352,12 +355,12 @@ def _is_own_journal_of_lineage(path: Path, lineage: str) -> bool:
     try:
         if not lineage or path.is_symlink() or path.stat().st_uid != os.getuid():
             return False
-        return any(ended_call.lineage == lineage for ended_call in read_journal_file(path).calls)
+        return any(ended_call.lineage == lineage for ended_call in read_valid_journal(path).calls)
     except (OSError, InputError):
         return False
 
 
-def read_journal_file(
+def read_valid_journal(
     path: Path, target: str = "", keys: StateKeys | None = None
 ) -> JournalContent:
     """Read a journal; InputError for any other file, and for a line with a wrong signature."""
@@ -379,10 +382,12 @@ def read_journal_file(
         raise _build_unusable_error(path, "it is empty")
     documents = [_parse_json_line(path, number, line) for number, line in enumerate(lines, start=1)]
     calls = tuple(
-        _decode_call(path, number, entry) for number, entry in enumerate(documents, start=1)
+        _decode_valid_call(path, number, entry) for number, entry in enumerate(documents, start=1)
     )
     _require_calls_of_one_run(path, calls)
-    signature_status, reason = _verify_line_signatures(path, documents, keys or StateKeys())
+    signature_status, reason = _verify_line_signatures_or_raise_if_forged(
+        path, documents, keys or StateKeys()
+    )
     if signature_status is SignatureStatus.GENUINE and any(
         entry.target != target for entry in calls if target
     ):
@@ -400,7 +405,7 @@ def _parse_json_line(path: Path, number: int, line: str) -> JsonObject:
     return document
 
 
-def _decode_call(path: Path, number: int, document: JsonObject) -> EndedCall:
+def _decode_valid_call(path: Path, number: int, document: JsonObject) -> EndedCall:
     try:
         if document["format"] != FILE_FORMAT:
             raise _build_unusable_error(path, "another version wrote it")
@@ -428,7 +433,7 @@ def _require_calls_of_one_run(path: Path, calls: Sequence[EndedCall]) -> None:
             raise _build_unusable_error(path, f"line {number} is of another run than line 1")
 
 
-def _verify_line_signatures(
+def _verify_line_signatures_or_raise_if_forged(
     path: Path, documents: Iterable[JsonObject], keys: StateKeys
 ) -> tuple[SignatureStatus, str]:
     """The status of all signatures, and why it is not genuine; InputError for a wrong signature."""

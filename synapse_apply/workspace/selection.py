@@ -34,7 +34,7 @@ class Selectable(Protocol):
     def desired(self) -> Mapping[Address, Desired]: ...
     @property
     def catalogue(self) -> Catalogue: ...
-    def list_recorded_addresses(self) -> Iterable[Address]: ...
+    def list_recorded_and_open_addresses(self) -> Iterable[Address]: ...
 
 
 @frozen
@@ -45,7 +45,7 @@ class SelectableAddresses:
     addresses: Collection[Address] = ()
     catalogue: Catalogue = field(default_factory=lambda: CATALOGUE)
 
-    def list_recorded_addresses(self) -> Iterable[Address]:
+    def list_recorded_and_open_addresses(self) -> Iterable[Address]:
         """The addresses that are not declared."""
         return self.addresses
 
@@ -73,7 +73,7 @@ def select_addresses_or_none_for_all(
     known_addresses = _build_known_addresses(selectable)
     findings: list[Diagnostic] = []
 
-    def resolve_names(names: Iterable[str]) -> set[Address]:
+    def collect_matches_and_note_findings(names: Iterable[str]) -> set[Address]:
         addresses: set[Address] = set()
         for name in names:
             matches = find_matching_addresses(selectable, name, kinds, known_addresses)
@@ -87,13 +87,15 @@ def select_addresses_or_none_for_all(
         return addresses
 
     # Both are resolved before anything is raised, so that every wrong name is told at once.
-    selected = (resolve_names(only) if only else set(known_addresses)) - resolve_names(exclude)
+    selected = (
+        collect_matches_and_note_findings(only) if only else set(known_addresses)
+    ) - collect_matches_and_note_findings(exclude)
     if findings:
         raise InputError(*findings)
     return frozenset(selected)
 
 
-def choose_address(
+def choose_matching_or_parse_complete_address(
     selectable: Selectable,
     name: str,
     kinds: Collection[str] = (),
@@ -114,7 +116,7 @@ def choose_address(
     return _parse_address_or_raise_no_match(name, known_addresses, selectable)
 
 
-def choose_addresses(
+def choose_addresses_with_wildcards(
     selectable: Selectable,
     names: Iterable[str],
     is_suitable: Callable[[Address], bool] = lambda _address: True,
@@ -130,7 +132,9 @@ def choose_addresses(
     for name in names:
         # A resource may have a `*` in its name: it is meant before what it would match.
         if not has_wildcard(name) or _is_known_address(name, known_addresses):
-            chosen_addresses[choose_address(selectable, name, (), known_addresses)] = None
+            chosen_addresses[
+                choose_matching_or_parse_complete_address(selectable, name, (), known_addresses)
+            ] = None
             continue
         matches = find_matching_addresses(selectable, name, (), known_addresses)
         if not matches:
@@ -157,7 +161,7 @@ def find_matching_addresses(
     # An exact address comes first: its name may contain a `=`, as labels do.
     if _is_known_address(name, known_addresses):
         return [Address.parse(name)]
-    matches = _find_series_members(name, known_addresses, selectable)
+    matches = _find_declared_else_recorded_series_members(name, known_addresses, selectable)
     if matches or "=" in name:  # keys of labels may have a `/`, names of addresses a `=`
         matches = matches or [
             address
@@ -166,7 +170,7 @@ def find_matching_addresses(
         ]
         if matches or not has_wildcard(name):
             return matches
-    matched_kinds = _find_kinds_by_name(name, selectable.catalogue)
+    matched_kinds = _find_kinds_by_prefix_or_kind_name(name, selectable.catalogue)
     if matched_kinds:
         return [address for address in known_addresses if address.kind in matched_kinds]
     if has_wildcard(name):
@@ -183,7 +187,9 @@ def find_matching_addresses(
 
 
 def _build_known_addresses(selectable: Selectable) -> KnownAddresses:
-    return dict.fromkeys(sorted({*selectable.desired, *selectable.list_recorded_addresses()}))
+    return dict.fromkeys(
+        sorted({*selectable.desired, *selectable.list_recorded_and_open_addresses()})
+    )
 
 
 def _is_known_address(name: str, known_addresses: KnownAddresses) -> bool:
@@ -191,7 +197,7 @@ def _is_known_address(name: str, known_addresses: KnownAddresses) -> bool:
     return Address(kind, address_name) in known_addresses
 
 
-def _find_series_members(
+def _find_declared_else_recorded_series_members(
     name: str, known_addresses: KnownAddresses, selectable: Selectable
 ) -> list[Address]:
     """The declared members of a series; the recorded ones where none is declared."""
@@ -214,7 +220,9 @@ def _find_addresses_by_bare_name(
     # Only of kinds in which no resource has that very name, which is what was meant there.
     for kind in sorted(_collect_kinds(candidates) - _collect_kinds(matches)):
         kind_addresses = dict.fromkeys(address for address in candidates if address.kind == kind)
-        matches += _find_series_members(f"{kind}/{name}", kind_addresses, selectable)
+        matches += _find_declared_else_recorded_series_members(
+            f"{kind}/{name}", kind_addresses, selectable
+        )
     return matches
 
 
@@ -224,7 +232,7 @@ def _belongs_to_series(address: Address, selectable: Selectable) -> bool:
 
 
 def _is_bare_name(selectable: Selectable, name: str) -> bool:
-    is_kind = bool(_find_kinds_by_name(name, selectable.catalogue))
+    is_kind = bool(_find_kinds_by_prefix_or_kind_name(name, selectable.catalogue))
     return not is_kind and not has_wildcard(name) and "/" not in name and "=" not in name
 
 
@@ -236,7 +244,7 @@ def _has_label(resource: Desired, key_equals_value: str) -> bool:
     return any(f"{key}={value}" == key_equals_value for key, value in resource.labels.items())
 
 
-def _find_kinds_by_name(name: str, catalogue: Catalogue) -> set[str]:
+def _find_kinds_by_prefix_or_kind_name(name: str, catalogue: Catalogue) -> set[str]:
     return {prefix for prefix, kind in catalogue.items() if name in (prefix, kind.kind)}
 
 
@@ -266,7 +274,7 @@ def _build_ambiguous_finding(name: str, matches: Sequence[Address]) -> Diagnosti
 def _build_no_match_finding(
     name: str, known_addresses: KnownAddresses, selectable: Selectable
 ) -> Diagnostic:
-    if _find_kinds_by_name(name, selectable.catalogue):
+    if _find_kinds_by_prefix_or_kind_name(name, selectable.catalogue):
         return _build_none_of_kind_finding(name, known_addresses)
     words: set[str] = set()
     if "/" in name:

@@ -42,7 +42,7 @@ def open_store(
     return open_store_at_url(target.state.url, project, target, environ, signer)
 
 
-def require_existing_state(
+def require_state_exists(
     store: StateStore, target: Target, seen_place: SeenPlace | None = None
 ) -> None:
     """StateError without a state, for commands that only read and so must not create one."""
@@ -70,7 +70,7 @@ def open_store_at_url(
     Nothing is created or read yet. StateError where a committed file or link is in the state's
     place. InputError for an unknown scheme; the message repeats only the scheme.
     """
-    url = resolve_state_url(url, project, environ)
+    url = resolve_state_url_or_raise_if_unset(url, project, environ)
     runner = LockRunner(find_ci_run_url_or_empty(environ), target.name)
     if is_postgres_url(url):
         return _build_unconnected_postgres_store(url, target, runner)
@@ -98,7 +98,9 @@ def open_store_at_url(
     return make_unopened_sqlite_store(path, tool_version=__version__, runner=runner)
 
 
-def resolve_state_url(url: str | SecretRef, project: Project, environ: Mapping[str, str]) -> str:
+def resolve_state_url_or_raise_if_unset(
+    url: str | SecretRef, project: Project, environ: Mapping[str, str]
+) -> str:
     """The url as text, which may hold a password; InputError for a variable that is not set."""
     if isinstance(url, SecretRef):
         return str(SecretResolver(project.root, environ).resolve_setting(url).reveal())
@@ -138,7 +140,7 @@ def build_state_identity(
     return BackendIdentity(url, target.tenant)
 
 
-def create_embedded_or_require_state(
+def create_new_embedded_or_require_own_state(
     store: StateStore,
     target: Target,
     state_identity: BackendIdentity,
@@ -165,16 +167,16 @@ def create_embedded_or_require_state(
         and store.read_backend_identity().data_set != state_identity.data_set
     ):
         raise build_embedded_mismatch_error(target, OTHER_DATA_TEXT)
-    require_state_identity(store, target, state_identity)
+    require_state_has_identity_and_pinned_lineage(store, target, state_identity)
 
 
-def require_state_identity(
+def require_state_has_identity_and_pinned_lineage(
     store: StateStore, target: Target, state_identity: BackendIdentity
 ) -> None:
     """StateError when this state belongs to another backend, tenant or lineage."""
     findings = (
-        *build_other_backend_findings(store.read_backend_identity(), target, state_identity),
-        *build_other_lineage_findings(store.read_lineage(), target),
+        *build_findings_if_backend_differs(store.read_backend_identity(), target, state_identity),
+        *build_findings_if_pinned_lineage_differs(store.read_lineage(), target),
     )
     if findings:
         raise StateError(*findings)
@@ -188,7 +190,7 @@ def require_no_error_and_return_warnings(findings: Iterable[Diagnostic]) -> tupl
     return findings
 
 
-def build_other_backend_findings(
+def build_findings_if_backend_differs(
     recorded_identity: BackendIdentity, target: Target, state_identity: BackendIdentity
 ) -> tuple[Diagnostic, ...]:
     """An error where the state's identity is not the target's current one."""
@@ -208,7 +210,9 @@ def build_other_backend_findings(
     return (finding,)
 
 
-def build_other_lineage_findings(recorded_lineage: str, target: Target) -> tuple[Diagnostic, ...]:
+def build_findings_if_pinned_lineage_differs(
+    recorded_lineage: str, target: Target
+) -> tuple[Diagnostic, ...]:
     """An error where the state's lineage is not the one that the project file pins."""
     pinned_lineage = target.state.lineage
     if not pinned_lineage or recorded_lineage == pinned_lineage:

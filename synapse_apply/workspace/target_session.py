@@ -34,29 +34,29 @@ from synapse_apply.secrets.signatures import RunSigner, StateKeySigner
 from synapse_apply.secrets.store import SecretStore
 from synapse_apply.stores.sql import SqlStore
 from synapse_apply.workspace import configuration, state_access
-from synapse_apply.workspace.embedded import EmbeddedBackend, open_embedded_backend
+from synapse_apply.workspace.embedded import EmbeddedBackend, start_or_join_embedded_backend
 from synapse_apply.workspace.environment import (
     SystemClock,
     build_actor,
     read_uptime,
 )
 from synapse_apply.workspace.invocation import Invocation
-from synapse_apply.workspace.known_secrets import register_declared_secrets
+from synapse_apply.workspace.known_secrets import mask_declared_secrets_but_not_public_texts
 from synapse_apply.workspace.last_seen import (
-    LastSeenStates,
+    LastSeenFiles,
     SeenPlace,
-    build_last_seen_states,
+    build_last_seen_files,
     build_place_id,
 )
 from synapse_apply.workspace.offline_target import OfflineTarget
-from synapse_apply.workspace.recovery_journal import build_signed_journal_warnings
-from synapse_apply.workspace.sharing.key_findings import build_key_findings
+from synapse_apply.workspace.recovery_journal import build_genuine_journal_warnings
+from synapse_apply.workspace.sharing.key_findings import build_missing_or_wrong_key_findings
 from synapse_apply.workspace.sharing.key_sources import (
     KeySources,
     build_key_sources,
     build_state_key_path,
 )
-from synapse_apply.workspace.sharing.project_binding import build_other_project_findings
+from synapse_apply.workspace.sharing.project_binding import build_project_binding_findings
 
 if TYPE_CHECKING:
     from synapse_apply.applying.settle import ResolvedIntent
@@ -79,8 +79,8 @@ class TargetSession(OfflineTarget):
     Nothing is connected or read before it is used. `open_context` returns a session that is checked
     and ready for a plan, `open_state` one for the state alone.
 
-    `diagnostics` are the warnings of `require_ready`. `patience` is how many seconds to wait for a
-    lock that another run holds. `pause` sleeps for seconds; `new_salt` returns the salt of a new
+    `diagnostics` are the warnings of `prepare_for_plan_or_raise`. `lock_wait_seconds` is for
+    a lock that another run holds. `pause` sleeps for seconds; `new_salt` returns the salt of a new
     record, `uptime` the time since boot. `call_permit` says whether calls may begin.
     """
 
@@ -119,7 +119,7 @@ class TargetSession(OfflineTarget):
         """Remember the state's progress where this run locked it, then close all parts."""
         with self._closing:
             if "store" in vars(self) and self.store.was_locked_here:
-                self.last_seen_states.remember_store_progress(
+                self.last_seen_files.remember_store_progress_if_readable(
                     self.store, self._shared_place_id_or_empty
                 )
 
@@ -152,7 +152,7 @@ class TargetSession(OfflineTarget):
             self.target.allow_files,
             self.project.reserved,
             self.target.source_settings,
-            self._connect_secret_server,
+            self._prepare_secret_server_connection,
             target=self.target.name,
             read_single_mapping=read_single_mapping,
             read_committed_file_or_none=self._read_file_at_commit_or_none
@@ -164,24 +164,24 @@ class TargetSession(OfflineTarget):
         self._closing.callback(resolver.close)
         return resolver
 
-    def _connect_secret_server(self, origin: str, ca_file: str) -> HttpConnection:
+    def _prepare_secret_server_connection(self, origin: str, ca_file: str) -> HttpConnection:
         """Connect to a server of secrets; SecretUnavailable where no credential may go there."""
         # Here, not above: most targets have no such server.
-        from synapse_apply.workspace.backend import prepare_secret_server_connection
+        from synapse_apply.workspace.backend import prepare_secret_connection_or_raise
 
-        return prepare_secret_server_connection(origin, ca_file, self.invocation.environ)
+        return prepare_secret_connection_or_raise(origin, ca_file, self.invocation.environ)
 
     def _read_file_at_commit_or_none(self, path: str) -> bytes | None:
         """A file as the revision of the manifests has it, None for one outside of the project."""
-        from synapse_apply.workspace.git_revision import open_folder_at_commit
+        from synapse_apply.workspace.git_revision import open_folder_at_commit_or_raise
 
-        commit = configuration.resolve_commit_of_manifests(self.project, self.invocation.as_of)
-        with open_folder_at_commit(commit) as folder:
+        commit = configuration.resolve_manifest_commit_or_raise(self.project, self.invocation.as_of)
+        with open_folder_at_commit_or_raise(commit) as folder:
             return read_committed_secret_or_none(folder, path)
 
     @cached_property
     def actor(self) -> Actor:
-        """Who runs this, at the commit of the checkout; after `require_ready` the manifests'."""
+        """Who runs this, at the checkout's commit; once ready for a plan, at the manifests'."""
         return build_actor(self.invocation, self.project.root)
 
     @cached_property
@@ -189,9 +189,9 @@ class TargetSession(OfflineTarget):
         """The store, with or without a state; StateError for an untrusted file in its place."""
         if self.invocation.readable_files is not None:
             # Here, not above: only for who runs projects that are not trusted.
-            from synapse_apply.workspace.sharing.state_url_files import require_readable_state_files
+            from synapse_apply.workspace.sharing.state_url_files import require_allowed_state_files
 
-            require_readable_state_files(
+            require_allowed_state_files(
                 self.project, self.target, self.invocation.environ, self.invocation.readable_files
             )
         store = state_access.open_store(
@@ -200,7 +200,7 @@ class TargetSession(OfflineTarget):
         self._closing.callback(store.close)
         if store.is_shared and not self.target.is_embedded:
             place_id = build_place_id(self.project, self.target, store.where)
-            self.seen_place = self.last_seen_states.find_place(place_id)
+            self.seen_place = self.last_seen_files.find_newest_seen_place(place_id)
             if self.seen_place is not None:
                 store.require_continuation_in_reads(self.seen_place.bookmark)
         return store
@@ -220,7 +220,7 @@ class TargetSession(OfflineTarget):
         """Signs what is written to a store that others can write to, with the state key in use."""
 
         def get_keys() -> StateKeys:
-            return self._loaded_keys if self._loaded_keys is not None else self.load_state_keys()
+            return self._loaded_keys if self._loaded_keys is not None else self.reload_state_keys()
 
         def describe_places_to_put_key() -> str:
             return self.key_sources.describe_places_to_put_key()
@@ -228,19 +228,19 @@ class TargetSession(OfflineTarget):
         return StateKeySigner("link of a state", get_keys, describe_places_to_put_key)
 
     @cached_property
-    def patience(self) -> float:
+    def lock_wait_seconds(self) -> float:
         """Seconds to wait for a state that another run has locked."""
         return self.invocation.choose_lock_wait_seconds(self.store.lease_seconds)
 
     @cached_property
-    def last_seen_states(self) -> LastSeenStates:
+    def last_seen_files(self) -> LastSeenFiles:
         """The files that remember the progress of this target's states."""
-        return build_last_seen_states(self.project, self.target, self.invocation.environ)
+        return build_last_seen_files(self.project, self.target, self.invocation.environ)
 
     @cached_property
     def state_keys(self) -> StateKeys:
         """The available state keys; InputError for one that cannot be used."""
-        return self.load_state_keys()
+        return self.reload_state_keys()
 
     @property
     def key_sources(self) -> KeySources:
@@ -252,21 +252,21 @@ class TargetSession(OfflineTarget):
             self.resolver.resolve_setting_or_reason,
         )
 
-    def load_state_keys(self, *, create: bool = False) -> StateKeys:
+    def reload_state_keys(self, *, create: bool = False) -> StateKeys:
         """Read the state keys again: the one in use first, then those that can only check.
 
         `create` writes a new key file beside a local state where there is no key.
         """
-        keys = self.key_sources.load_keys()
+        keys = self.key_sources.load_trusted_keys_with_warnings()
         if create and keys.current_key is None:
-            self.key_sources.create_key(build_state_key_path(self.project, self.target))
-            keys = self.key_sources.load_keys()
+            self.key_sources.make_or_read_key_file(build_state_key_path(self.project, self.target))
+            keys = self.key_sources.load_trusted_keys_with_warnings()
         self._loaded_keys = keys
         return keys
 
-    def use_state_key(self, key: StateKey) -> None:
+    def use_state_key_in_this_run(self, key: StateKey) -> None:
         """Sign and digest with a key in this run, wherever commands look for keys."""
-        keys = self.load_state_keys()
+        keys = self.reload_state_keys()
         self._loaded_keys = replace(keys, all_keys=tuple(dict.fromkeys((key, *keys.all_keys))))
 
     @property
@@ -275,7 +275,7 @@ class TargetSession(OfflineTarget):
         # The data of an embedded backend is on this machine, wherever its state may be.
         return self.store.is_shared and not self.target.is_embedded
 
-    def read_project_and_key_ids_or_none(self) -> ProjectAndKeyIds | None:
+    def read_project_and_key_ids_or_none_if_unshared(self) -> ProjectAndKeyIds | None:
         """What all who use this state must have in common; None where only this machine does."""
         return self.store.read_project_and_key_ids() if self.is_state_shared else None
 
@@ -308,7 +308,7 @@ class TargetSession(OfflineTarget):
         """The running embedded backend; None for a target with another backend. StateError."""
         if not self.target.is_embedded:
             return None
-        backend = open_embedded_backend(self.project.root, read_only=self._read_only)
+        backend = start_or_join_embedded_backend(self.project.root, read_only=self._read_only)
         return self._closing.enter_context(backend)
 
     @cached_property
@@ -318,9 +318,9 @@ class TargetSession(OfflineTarget):
         InputError without a url or a token, or for a host that the token may not be sent to.
         """
         # Here, not above: a command that asks no backend needs no HTTP.
-        from synapse_apply.workspace.backend import connect_backend
+        from synapse_apply.workspace.backend import connect_backend_or_raise_without_credentials
 
-        backend = connect_backend(
+        backend = connect_backend_or_raise_without_credentials(
             self.target,
             self.embedded_backend,
             self.invocation,
@@ -348,35 +348,35 @@ class TargetSession(OfflineTarget):
         return self.backend.api
 
     @cached_property
-    def recorded_store(self) -> SqlStore | None:
+    def existing_store_or_none(self) -> SqlStore | None:
         """The store if it has a state, else None. StateError for the state of another backend."""
         if not self.store.exists():
             return None
-        self._create_embedded_or_require_state()
-        self._list_project_warnings_or_raise()
+        self._create_new_embedded_or_require_own_state()
+        self._list_project_warnings_or_raise_if_other()
         return self.store
 
-    def _create_embedded_or_require_state(self) -> None:
+    def _create_new_embedded_or_require_own_state(self) -> None:
         """Create the state of a new embedded data set, with its key; StateError without a state."""
         backend = self.backend
-        state_access.create_embedded_or_require_state(
+        state_access.create_new_embedded_or_require_own_state(
             self.store,
             self.target,
             backend.state_identity,
             backend.embedded,
-            partial(self.load_state_keys, create=True),
+            partial(self.reload_state_keys, create=True),
             self.seen_place,
         )
 
-    def _list_project_warnings_or_raise(self) -> tuple[Diagnostic, ...]:
+    def _list_project_warnings_or_raise_if_other(self) -> tuple[Diagnostic, ...]:
         """StateError for the shared state of another project; a warning for one of none."""
-        shared_ids = self.read_project_and_key_ids_or_none()
+        shared_ids = self.read_project_and_key_ids_or_none_if_unshared()
         if shared_ids is None:
             return ()
-        findings = build_other_project_findings(shared_ids.project_id, self.project, self.target)
+        findings = build_project_binding_findings(shared_ids.project_id, self.project, self.target)
         return state_access.require_no_error_and_return_warnings(findings)
 
-    def _require_state_outside_of_checkout(self) -> None:
+    def _raise_if_state_would_lie_in_checkout(self) -> None:
         from synapse_apply.workspace.sharing.state_url_files import (
             build_state_of_checkout_error_or_none,
         )
@@ -386,13 +386,13 @@ class TargetSession(OfflineTarget):
         if error is not None:
             raise error
 
-    def open_other_target(self, target: Target) -> TargetSession:
+    def build_session_of_other_target(self, target: Target) -> TargetSession:
         """A session of another target of the project, not completed from the environment."""
         session = TargetSession(self.invocation)
         session.project, session.target = self.project, target
         return session
 
-    def require_ready(self, *, accept_other_key: bool = False) -> None:
+    def prepare_for_plan_or_raise(self, *, accept_other_key: bool = False) -> None:
         """Raise unless all that a plan needs exists and fits together; sends nothing.
 
         ManifestError with every finding before anything is connected, StateError when the state is
@@ -400,20 +400,22 @@ class TargetSession(OfflineTarget):
         Creates the state of a new embedded data set, with its key.
         """
         desired, declared, store = self.desired, self.declared_target, self.store
-        self.store_signer.accepts_former_keys = accept_other_key and not self._was_rekeyed_before()
+        self.store_signer.accepts_former_keys = (
+            accept_other_key and not self._has_seen_state_under_current_key()
+        )
         project, target = self.project, self.target
         if self.invocation.without_checkout and not target.is_embedded and not store.exists():
-            self._require_state_outside_of_checkout()
+            self._raise_if_state_would_lie_in_checkout()
         if self._read_only:
-            state_access.require_existing_state(store, target, self.seen_place)
-        self._create_embedded_or_require_state()
+            state_access.require_state_exists(store, target, self.seen_place)
+        self._create_new_embedded_or_require_own_state()
         # Before a plan is made: from an old copy it would create objects a second time.
-        self.last_seen_states.require_not_older_and_remember(
+        self.last_seen_files.require_state_not_older_and_remember_it(
             store, target, self._shared_place_id_or_empty, read_only=self._read_only
         )
-        project_warnings = self._list_project_warnings_or_raise()
-        keys = self.state_keys = self.load_state_keys()
-        key_findings = build_key_findings(
+        project_warnings = self._list_project_warnings_or_raise_if_other()
+        keys = self.state_keys = self.reload_state_keys()
+        key_findings = build_missing_or_wrong_key_findings(
             keys,
             self.key_sources,
             desired,
@@ -424,21 +426,21 @@ class TargetSession(OfflineTarget):
             *state_access.require_no_error_and_return_warnings(key_findings),
             *project_warnings,
             *store.list_warnings(),
-            *build_signed_journal_warnings(project, target, keys, store.read_lineage()),
+            *build_genuine_journal_warnings(project, target, keys, store.read_lineage()),
         )
-        self.mask_declared_secrets(declared.manifests)
+        self.mask_secrets_of_manifests_in_answers(declared.manifests)
         if declared.commit:
             self.actor = replace(self.actor, commit=declared.commit.id)
         else:
-            checkout = self.read_checkout()
+            checkout = self.read_commit_and_modified_files()
             self.actor = replace(self.actor, commit=checkout.commit_label, dirty=checkout.dirty)
 
-    def _was_rekeyed_before(self) -> bool:
+    def _has_seen_state_under_current_key(self) -> bool:
         """Whether this machine has seen the state under the key in use.
 
         What a former key has signed since is no rekey that was cut short then.
         """
-        current_key = self.load_state_keys().current_key
+        current_key = self.reload_state_keys().current_key
         return (
             self.seen_place is not None
             and current_key is not None
@@ -447,27 +449,27 @@ class TargetSession(OfflineTarget):
 
     def _read_shared_key_id_or_empty(self) -> str:
         """The id of the key that a shared state is bound to; "" for all other states."""
-        shared_ids = self.read_project_and_key_ids_or_none()
+        shared_ids = self.read_project_and_key_ids_or_none_if_unshared()
         return shared_ids.key_id if shared_ids is not None else ""
 
-    def mask_declared_secrets(self, manifests: LoadedManifests) -> None:
+    def mask_secrets_of_manifests_in_answers(self, manifests: LoadedManifests) -> None:
         """Mask the secrets of these manifests in all further answers of the backend."""
-        register_declared_secrets(
+        mask_declared_secrets_but_not_public_texts(
             self.backend.redactor,
             manifests.desired.values(),
             manifests.marks,
             self.resolver.resolve_secret,
         )
 
-    def lock_state(self, operation: str) -> AbstractContextManager[None]:
-        """Lock the state for writing; LockHeld after `patience` seconds of another run's lock.
+    def lock_state_of_own_project(self, operation: str) -> AbstractContextManager[None]:
+        """Lock the state for writing; LockHeld if another run keeps it too long.
 
         StateError for the shared state of another project, which no command writes to but a rebind.
         """
-        self._list_project_warnings_or_raise()
-        return self.store.lock(operation, self.patience)
+        self._list_project_warnings_or_raise_if_other()
+        return self.store.lock(operation, self.lock_wait_seconds)
 
-    def list_recorded_addresses(self) -> set[Address]:
+    def list_recorded_and_open_addresses(self) -> set[Address]:
         """The addresses with a record or an open call."""
         state = self.store.read_state()
         return {*state.records, *(intent.address for intent in state.open_intents)}
@@ -478,9 +480,9 @@ def open_state(invocation: Invocation) -> Iterator[TargetSession]:
     """A session for a target's state, without manifests and backend; never waits for a lock."""
     with TargetSession(invocation) as session:
         # A `state` command fails at once when another run holds the lock.
-        session.patience = 0.0
+        session.lock_wait_seconds = 0.0
         # What is remembered beside the project is looked for before anything may be made there.
-        _ = session.store, session.last_seen_states
+        _ = session.store, session.last_seen_files
         yield session
 
 
@@ -494,5 +496,5 @@ def open_context(
     `accept_other_key`) state key. Sends nothing. `read_only`: no state is created.
     """
     with TargetSession(invocation, read_only=read_only) as session:
-        session.require_ready(accept_other_key=accept_other_key)
+        session.prepare_for_plan_or_raise(accept_other_key=accept_other_key)
         yield session

@@ -21,7 +21,7 @@ from synapse_apply.model.plan import Action
 from synapse_apply.model.resource import PackageSource
 from synapse_apply.operations import offline_plan
 from synapse_apply.operations.checks import manifests
-from synapse_apply.operations.checks.target_checkup import TargetCheckup
+from synapse_apply.operations.checks.target_checkup import LazyTargetParts
 from synapse_apply.packages.inspection import read_source_as_package
 from synapse_apply.planning.plan_input import PlanOptions
 from synapse_apply.workspace import configuration
@@ -61,7 +61,7 @@ class Checkout:
     def url(self, ref: str = BASE) -> str:
         """The url that a plan under the settings of a ref would send the token to."""
         return (
-            configuration.load_project_or_defaults(Invocation(self.folder, project_from=ref))
+            configuration.load_valid_project_or_defaults(Invocation(self.folder, project_from=ref))
             .targets["prod"]
             .url
         )
@@ -84,9 +84,10 @@ class Checkout:
 
     def row(self) -> str:
         """What doctor says about the repository."""
-        patient = TargetCheckup(TargetSession(Invocation(self.folder)))
+        patient = LazyTargetParts(TargetSession(Invocation(self.folder)))
         return " ".join(
-            f"{one.summary} {one.detail}" for one in manifests.check_repository(patient)
+            f"{one.summary} {one.detail}"
+            for one in manifests.check_git_repository_of_project(patient)
         )
 
     def make_evil(self, at: Path, *, prefix: str = "", bare: bool = True) -> str:

@@ -19,7 +19,7 @@ __all__ = ["checkout"]
 @pytest.fixture
 def move(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Let the base move to the change as soon as a project file was read of it."""
-    read = configuration.read_project_at_commit_or_none
+    read = configuration.read_valid_project_or_none_if_not_in_commit
 
     def read_then_move(*arguments: Any) -> Any:
         project = read(*arguments)
@@ -27,7 +27,7 @@ def move(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> Callable[[], No
         return project
 
     return lambda: monkeypatch.setattr(
-        configuration, "read_project_at_commit_or_none", read_then_move
+        configuration, "read_valid_project_or_none_if_not_in_commit", read_then_move
     )
 
 

@@ -27,7 +27,9 @@ def check(folder: Path, files: dict[str, str]) -> tuple[str, list[str | None]]:
         path = folder / "p" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8", errors="surrogatepass")
-    found = package.check_package(package.resolve_package_query(Invocation(directory=folder), "p"))
+    found = package.list_package_problems(
+        package.resolve_path_or_release_to_package_query(Invocation(directory=folder), "p")
+    )
     document = failure_document("package check", found, 1, tool_version="")
     text = render_diagnostics(found, color=False) + json.dumps(document)
     return text, [one.rule for one in found]

@@ -28,8 +28,11 @@ PARTS = {
     ),
     "schemas, secret fields, decoding": ("manifests/decode/loading.py", "_decode_documents"),
     "reading the state": ("stores/sql.py", "read_state"),
-    "live objects": ("live/live_reader.py", "look_up_declared_parents_first"),
-    "the three sides made comparable": ("live/comparable_values.py", "build_resource_states"),
+    "live objects": ("live/live_reader.py", "store_lookups_of_declared_parents_first"),
+    "the three sides made comparable": (
+        "live/comparable_values.py",
+        "build_known_resource_states",
+    ),
     "the plan": ("planning/planner.py", "build_plan"),
     "the text of the plan": ("views/text/plan.py", "render_plan"),
     "HTTP: the calls of an apply": (

@@ -24,7 +24,7 @@ from synapse_apply.model.plan import Action, Plan
 from synapse_apply.model.report import Report
 from synapse_apply.model.state import AuditEntry
 from synapse_apply.operations.apply import apply, check
-from synapse_apply.operations.create_state import create_state
+from synapse_apply.operations.create_state import create_empty_state_and_key
 from synapse_apply.operations.plan import plan
 from synapse_apply.planning.plan_input import PlanOptions
 from synapse_apply.views.text.progress import SilentProgress
@@ -237,7 +237,7 @@ class Site:
             binding = state_access.build_state_identity(
                 normalize_base_url(server.url), state.target, None
             )
-            create_state(state, binding)
+            create_empty_state_and_key(state, binding)
         return made
 
     @property
@@ -265,7 +265,7 @@ class Site:
                 tenant=TENANT,
                 read_timeout=READ_SECONDS if self.server.is_failing else PATIENT_SECONDS,
                 total_timeout=TOTAL_SECONDS if self.server.is_failing else PATIENT_SECONDS,
-                on_request=last.remember_and_log_attempt,
+                on_request=last.remember_and_log_attempt_and_narrow_skew,
                 sleep=lambda seconds: time.sleep(min(seconds, 0.01)),
             ) as api,
         ):

@@ -126,7 +126,7 @@ def test_digests_and_signatures_stay() -> None:
 
 def test_saved_plans_are_read() -> None:
     """The plan, its options, its signature."""
-    contents = saved_plan.read_saved_plan(FILES / "next.plan")
+    contents = saved_plan.read_valid_saved_plan(FILES / "next.plan")
     actions = {str(change.address): change.action.value for change in contents.plan.changes}
     assert actions == {
         "plugin/echo": "update",
@@ -143,7 +143,7 @@ def test_saved_plans_are_read() -> None:
 
 def test_unrecorded_calls_are_read(tmp_path: Path) -> None:
     """Each line as it was meant, and signed by the key; another key's are told apart."""
-    contents = recovery_journal.read_journal_file(FILES / UNRECORDED, "prod", KEYS)
+    contents = recovery_journal.read_valid_journal(FILES / UNRECORDED, "prod", KEYS)
     assert contents.is_genuine
     assert [(ended.intent, ended.record, ended.audit_entry) for ended in contents.calls] == list(
         samples.build_ended()
@@ -151,18 +151,18 @@ def test_unrecorded_calls_are_read(tmp_path: Path) -> None:
     assert {(ended.lineage, ended.target, ended.plan_id) for ended in contents.calls} == {
         (samples.LINEAGE, "prod", samples.PLAN_ID)
     }
-    assert not recovery_journal.read_journal_file(
+    assert not recovery_journal.read_valid_journal(
         FILES / UNRECORDED, "prod", StateKeys()
     ).is_genuine
     changed = tmp_path / UNRECORDED
     changed.write_text((FILES / UNRECORDED).read_text().replace('"12"', '"13"'))
     with pytest.raises(InputError, match="changed after a run wrote it"):
-        recovery_journal.read_journal_file(changed, "prod", KEYS)
+        recovery_journal.read_valid_journal(changed, "prod", KEYS)
 
 
 def test_unrecorded_calls_are_written_byte_for_byte(tmp_path: Path) -> None:
     """With their signatures, since another run goes on in the same file."""
     aside = RecoveryJournal([tmp_path], "prod", samples.LINEAGE, samples.PLAN_ID, KEYS)
     for intent, record, entry in samples.build_ended():
-        aside.record_call(intent, record, entry)
+        aside.append_call_durably(intent, record, entry)
     assert (tmp_path / UNRECORDED).read_text() == (FILES / UNRECORDED).read_text()

@@ -26,8 +26,8 @@ from synapse_apply.model.report import Report
 from synapse_apply.model.state import State
 from synapse_apply.operations import state as states
 from synapse_apply.operations.apply import apply, check
-from synapse_apply.operations.create_state import create_state
-from synapse_apply.operations.import_ import import_objects
+from synapse_apply.operations.create_state import create_empty_state_and_key
+from synapse_apply.operations.import_ import record_all_live_objects_or_none
 from synapse_apply.operations.plan import plan
 from synapse_apply.planning.plan_input import PlanOptions
 from synapse_apply.views.text.progress import SilentProgress
@@ -259,7 +259,7 @@ class Project:
             binding = state_access.build_state_identity(
                 normalize_base_url(server.url), state.target, None
             )
-            create_state(state, binding)
+            create_empty_state_and_key(state, binding)
         return made
 
     @property
@@ -284,7 +284,7 @@ class Project:
             if address.startswith("plugin/") and not listed:
                 with self.opened() as (context, _):
                     row = InventoryRow(remote_id)
-                    import_objects(context, {Address.parse(address): row})
+                    record_all_live_objects_or_none(context, {Address.parse(address): row})
 
     def state(self) -> State:
         with open_state(self.where) as state:

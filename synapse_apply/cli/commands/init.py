@@ -50,9 +50,9 @@ def command(*, console: Console, chdir: Path | None, plugin: Path | None) -> int
     project_scaffold = (
         init.build_plugin_scaffold(folder, folder / plugin)
         if plugin
-        else init.build_project_scaffold(folder)
+        else init.build_project_scaffold_or_raise_in_project(folder)
     )
-    project_scaffold.write_files()
+    project_scaffold.write_all_files_or_none_with_schemas()
     for path in project_scaffold.files:
         console.write_output(f"Wrote {format_path_from_cwd(path)}\n")
     if "SYNAPSE_APPLY_IN_AUTOMATION" not in console.environ:

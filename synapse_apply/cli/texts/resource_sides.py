@@ -28,8 +28,8 @@ def render_resource_sides(sides: ResourceSides, console: Console) -> str:
     """A heading, and a table with one row per field."""
     declared, recorded, live = (
         sides.get_declared_fields(),
-        sides.get_recorded_fields(),
-        sides.get_live_fields(),
+        sides.get_applied_or_seen_fields(),
+        sides.get_live_fields_or_empty(),
     )
     paths = sorted({*declared, *recorded, *live}, key=lambda path: [str(p) for p in path])
     cell_width = max(_MIN_CELL_WIDTH, ((console.terminal_width or 0) - 30) // 3)
@@ -79,7 +79,7 @@ def build_sides_document(sides: ResourceSides) -> JsonDocument:
                 "recorded": compared.recorded,
                 "live": compared.live,
             }
-            for path, compared in sides.compare_secrets().items()
+            for path, compared in sides.compare_secrets_by_path().items()
         ],
         "diagnostics": [finding.to_json() for finding in sides.findings],
     }
@@ -93,7 +93,7 @@ def _format_secret_cells_by_path_and_side(sides: ResourceSides) -> dict[FieldPat
             for name, word in (("recorded", compared.recorded), ("live", compared.live))
             if word
         }
-        for path, compared in sides.compare_secrets().items()
+        for path, compared in sides.compare_secrets_by_path().items()
     }
 
 

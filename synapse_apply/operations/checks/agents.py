@@ -24,7 +24,7 @@ from synapse_apply.model.errors import (
 )
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.values import SecretRef, Sensitive
-from synapse_apply.operations.checks.target_checkup import TargetCheckup, UncheckedError
+from synapse_apply.operations.checks.target_checkup import LazyTargetParts, UncheckedError
 
 CHECK_NAME = "agent"
 AskHealth = Callable[[str], Mapping[str, Any]]
@@ -54,7 +54,7 @@ def build_agents(tokens_by_name: Mapping[str, SecretRef]) -> tuple[Agent, ...]:
     return tuple(Agent(name, token) for name, token in tokens_by_name.items())
 
 
-def check_target_agents(checkup: TargetCheckup) -> Iterator[CheckResult]:
+def check_agents_named_by_target(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """The rows for the target's agents; without a backend, only their variables are checked."""
     target = checkup.target.get_or_raise_unchecked()
     target_agents = build_agents(target.agents)
@@ -79,7 +79,7 @@ def check_token_and_health_of_each_agent(
     with ThreadPoolExecutor(max(1, min(len(asked_agents), 10)), thread_name_prefix="agent") as pool:
         return list(
             pool.map(
-                lambda agent: _check_agent(
+                lambda agent: _check_token_and_health_of_agent(
                     agent, resolve, ask_health_unless_unreachable, reason_not_asked
                 ),
                 asked_agents,
@@ -87,7 +87,7 @@ def check_token_and_health_of_each_agent(
         )
 
 
-def _get_health_call_or_reason(checkup: TargetCheckup) -> tuple[AskHealth | None, str]:
+def _get_health_call_or_reason(checkup: LazyTargetParts) -> tuple[AskHealth | None, str]:
     try:
         checkup.answer_seconds.get_or_raise_unchecked()
         return checkup.backend.get_or_raise_unchecked().api.health_check_agent, ""
@@ -95,7 +95,7 @@ def _get_health_call_or_reason(checkup: TargetCheckup) -> tuple[AskHealth | None
         return None, f"{missing}"
 
 
-def _check_agent(
+def _check_token_and_health_of_agent(
     agent: Agent, resolve: ResolveSecret, ask_health: AskHealth | None, reason: str
 ) -> CheckResult:
     try:

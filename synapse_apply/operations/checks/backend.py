@@ -21,14 +21,14 @@ from synapse_apply.model.errors import (
 from synapse_apply.model.project import Target
 from synapse_apply.model.secrets.login import is_loopback
 from synapse_apply.operations.checks.clocks import build_clock_result
-from synapse_apply.operations.checks.target_checkup import TargetCheckup
+from synapse_apply.operations.checks.target_checkup import LazyTargetParts
 from synapse_apply.secrets.login import read_login_with_problem_or_none_if_absent
 
 HOSTS_VARIABLE = "SYNAPSE_APPLY_HOSTS"
 HAS_LIST = "yes"
 
 
-def check_url_is_set_and_encrypted(checkup: TargetCheckup) -> Iterator[CheckResult]:
+def check_url_source_and_encryption(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """The url and the setting it comes from; a warning for http:// to another machine."""
     backend_url, target = checkup.url.get_or_raise(), checkup.target.get_or_raise_unchecked()
     if target.is_embedded:
@@ -47,7 +47,7 @@ def check_url_is_set_and_encrypted(checkup: TargetCheckup) -> Iterator[CheckResu
         yield CheckResult.from_finding("url", finding)
 
 
-def check_allowed_hosts(checkup: TargetCheckup) -> Iterator[CheckResult]:
+def check_host_may_get_token(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """Whether the token may be sent to this host."""
     checkup.host_permission.get_or_raise()
     limit = checkup.session.invocation.environ.get(HOSTS_VARIABLE)
@@ -62,7 +62,7 @@ def check_allowed_hosts(checkup: TargetCheckup) -> Iterator[CheckResult]:
         yield CheckResult.build_ok("hosts", f"allowed by {HOSTS_VARIABLE}")
 
 
-def check_token(checkup: TargetCheckup) -> Iterator[CheckResult]:
+def check_token_source_and_login_file(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """Where the token comes from, never what it is."""
     access_token, target = checkup.token.get_or_raise(), checkup.target.get_or_raise_unchecked()
     if target.is_embedded:
@@ -72,15 +72,17 @@ def check_token(checkup: TargetCheckup) -> Iterator[CheckResult]:
         yield CheckResult.build_ok("token", f"none, and this is a loopback address: {sources_text}")
     else:
         yield CheckResult.build_ok("token", f"from {_describe_token_source(target)}")
-        yield from _iter_exposed_login_warnings(checkup, target)
+        yield from _iter_warning_if_login_file_is_exposed(checkup, target)
 
 
-def check_backend_answer(checkup: TargetCheckup) -> Iterator[CheckResult]:
+def check_backend_answer(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """Whether the backend answers and accepts the token, by one cheap read."""
     try:
         seconds = checkup.answer_seconds.get_or_raise()
     except RemoteError as failure:
-        yield CheckResult.from_finding("backend", build_refusal_finding(failure, checkup))
+        yield CheckResult.from_finding(
+            "backend", build_cheap_read_failure_finding(failure, checkup)
+        )
         return
     # The embedded backend takes its own token, which says nothing of anybody's.
     is_token_sent = (
@@ -91,7 +93,7 @@ def check_backend_answer(checkup: TargetCheckup) -> Iterator[CheckResult]:
     yield CheckResult.build_ok("backend", f"answers in {seconds * 1000:.0f} ms{token_text}")
 
 
-def check_tenant(checkup: TargetCheckup) -> Iterator[CheckResult]:
+def report_requested_tenant(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """Which tenant is requested; a backend that disagrees refuses the read."""
     target = checkup.target.get_or_raise_unchecked()
     checkup.answer_seconds.get_or_raise_unchecked()
@@ -105,7 +107,7 @@ def check_tenant(checkup: TargetCheckup) -> Iterator[CheckResult]:
         yield CheckResult.build_ok("tenant", "none named: that of the token")
 
 
-def check_api_versions(checkup: TargetCheckup) -> Iterator[CheckResult]:
+def report_api_versions_of_kinds(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """The API version used for each kind."""
     target = checkup.target.get_or_raise_unchecked()
     checkup.answer_seconds.get_or_raise_unchecked()
@@ -116,7 +118,7 @@ def check_api_versions(checkup: TargetCheckup) -> Iterator[CheckResult]:
     yield CheckResult.build_ok("api", "; ".join(versions))
 
 
-def check_capabilities(checkup: TargetCheckup) -> Iterator[CheckResult]:
+def check_list_capabilities(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """Operations that this backend has and some others lack."""
     target = checkup.target.get_or_raise_unchecked()
     checkup.answer_seconds.get_or_raise_unchecked()
@@ -142,7 +144,7 @@ def check_capabilities(checkup: TargetCheckup) -> Iterator[CheckResult]:
         )
 
 
-def check_clock(checkup: TargetCheckup) -> Iterator[CheckResult]:
+def check_clock_against_server(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """How far this machine's clock is from the server's, by the answers so far."""
     target = checkup.target.get_or_raise_unchecked()
     yield build_clock_result(checkup.backend.get_or_raise_unchecked().server_clock.skew, target)
@@ -163,7 +165,9 @@ def _describe_token_source(target: Target) -> str:
     return f"{target.token.name} ({source_text})" if "of the target" in source_text else source_text
 
 
-def _iter_exposed_login_warnings(checkup: TargetCheckup, target: Target) -> Iterator[CheckResult]:
+def _iter_warning_if_login_file_is_exposed(
+    checkup: LazyTargetParts, target: Target
+) -> Iterator[CheckResult]:
     login = read_login_with_problem_or_none_if_absent(checkup.session.invocation.environ)
     if target.token is None or target.token.source != "login" or not (login and login.is_exposed):
         return
@@ -198,7 +202,7 @@ _FOREIGN_API_TEXT = (
 )
 
 
-def build_refusal_finding(failure: RemoteError, checkup: TargetCheckup) -> Diagnostic:
+def build_cheap_read_failure_finding(failure: RemoteError, checkup: LazyTargetParts) -> Diagnostic:
     """The error for a failed cheap read, with what to do."""
     known_texts = (text[1:] for text in _REFUSAL_TEXTS if isinstance(failure, text[0]))
     summary, hint = next(known_texts, _FOREIGN_API_TEXT)

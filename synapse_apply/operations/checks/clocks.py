@@ -15,13 +15,15 @@ def build_clock_result(skew: ClockSkew | None, target: Target) -> CheckResult:
     """One row about the clock."""
     if skew is None:
         return CheckResult.build_unchecked("clock", "no answer told the server's time")
-    findings = build_clock_findings(skew, target)
+    findings = build_findings_if_clock_is_off(skew, target)
     if findings:
         return CheckResult.from_finding("clock", findings[0])
     return CheckResult.build_ok("clock", f"this machine's clock {skew.local_clock_description}")
 
 
-def build_clock_findings(skew: ClockSkew | None, target: Target) -> tuple[Diagnostic, ...]:
+def build_findings_if_clock_is_off(
+    skew: ClockSkew | None, target: Target
+) -> tuple[Diagnostic, ...]:
     """A warning from NOTABLE_SECONDS on, an error above `settle_after`, where it is certain."""
     if skew is None or skew.min_difference <= NOTABLE_SECONDS:
         return ()

@@ -10,18 +10,18 @@ from synapse_apply.model.checkup import CheckResult
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding, warning_finding
 from synapse_apply.model.errors import InputError, SecretUnavailable, SynapseApplyError
-from synapse_apply.operations.checks.target_checkup import TargetCheckup
+from synapse_apply.operations.checks.target_checkup import LazyTargetParts
 from synapse_apply.views.paths import format_path_from_cwd
 
 
-def check_tool_version(_checkup: TargetCheckup) -> Iterator[CheckResult]:
+def report_tool_and_system_versions(_checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """The versions of the tool and of what it runs on."""
     python = f"Python {platform.python_version()}"
     system = f"{platform.system()} {platform.machine()}"
     yield CheckResult.build_ok("tool", f"synapse-apply {__version__}, {python} on {system}")
 
 
-def check_project_file(checkup: TargetCheckup) -> Iterator[CheckResult]:
+def check_project_file(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """The project file, with each of its errors."""
     project_settings = checkup.project.get_or_raise()
     yield CheckResult.build_ok(
@@ -32,7 +32,7 @@ def check_project_file(checkup: TargetCheckup) -> Iterator[CheckResult]:
     )
 
 
-def check_repository(checkup: TargetCheckup) -> Iterator[CheckResult]:
+def check_git_repository_of_project(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """Which Git repository resolves Git refs."""
     # Here, not above: most commands name no Git ref.
     from synapse_apply.files.repository import find_repository_or_raise_if_untrusted
@@ -62,22 +62,22 @@ def check_repository(checkup: TargetCheckup) -> Iterator[CheckResult]:
     yield CheckResult.build_ok("repository", ", ".join(part for part in parts if part))
 
 
-def check_target(checkup: TargetCheckup) -> Iterator[CheckResult]:
+def check_target_can_be_chosen(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """Which target is chosen."""
     yield CheckResult.build_ok("target", checkup.target.get_or_raise().name)
 
 
-def check_manifests(checkup: TargetCheckup) -> Iterator[CheckResult]:
+def check_manifests_in_one_row(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """Whether the manifests are valid, in one line: `validate` shows each finding."""
     name = checkup.target.get_or_raise_unchecked().name
     try:
         declared_target = checkup.declared_target.get_or_raise()
     except SynapseApplyError as problem:
-        yield from _iter_summary_results(name, problem.diagnostics)
+        yield from _iter_one_row_counting_findings(name, problem.diagnostics)
         return
     count = len(declared_target.desired)
     if declared_target.diagnostics:
-        yield from _iter_summary_results(name, declared_target.diagnostics)
+        yield from _iter_one_row_counting_findings(name, declared_target.diagnostics)
     elif count:
         yield CheckResult.build_ok("manifests", f"{_format_count(count, 'resource')} declared")
     else:
@@ -89,7 +89,7 @@ def check_manifests(checkup: TargetCheckup) -> Iterator[CheckResult]:
         yield CheckResult.from_finding("manifests", finding)
 
 
-def check_secret_sources(checkup: TargetCheckup) -> Iterator[CheckResult]:
+def check_what_opens_each_secret_source(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """Of each source of secrets that the target sets up: what opens it, and why not others."""
     checkup.target.get_or_raise_unchecked()
     for source, offers in checkup.session.resolver.list_setting_offers_by_source().items():
@@ -106,7 +106,7 @@ def check_secret_sources(checkup: TargetCheckup) -> Iterator[CheckResult]:
         yield CheckResult.from_finding("secrets", finding, source)
 
 
-def _check_login_to_source(checkup: TargetCheckup, source: str) -> Iterator[CheckResult]:
+def _check_login_to_source(checkup: LazyTargetParts, source: str) -> Iterator[CheckResult]:
     """A row on the login to a source's server, which is asked for no secret."""
     try:
         text = checkup.session.resolver.ask_server_for_access_phrase_or_empty(source)
@@ -118,7 +118,9 @@ def _check_login_to_source(checkup: TargetCheckup, source: str) -> Iterator[Chec
         yield CheckResult.build_ok("secrets", text, source)
 
 
-def _iter_summary_results(target: str, findings: tuple[Diagnostic, ...]) -> Iterator[CheckResult]:
+def _iter_one_row_counting_findings(
+    target: str, findings: tuple[Diagnostic, ...]
+) -> Iterator[CheckResult]:
     errors = sum(entry.is_error for entry in findings)
     first = next((entry for entry in findings if entry.is_error), findings[0])
     position_text = f" ({first.position})" if first.position else ""

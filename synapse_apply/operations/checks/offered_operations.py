@@ -9,7 +9,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.operations.checks import backend
 from synapse_apply.operations.checks.target_checkup import (
     CHECK_RETRIES,
-    TargetCheckup,
+    LazyTargetParts,
     UncheckedError,
 )
 from synapse_apply.workspace.invocation import Invocation
@@ -55,24 +55,27 @@ class BackendOffer:
         return _RISK_ON_ANY_BACKEND
 
 
-def read_backend_offer(where: Invocation) -> BackendOffer:
+def read_backend_offer_or_unasked_reason(where: Invocation) -> BackendOffer:
     """Ask the target's backend, by reads alone; a failure is in the result and never raised."""
     with TargetSession(where, read_only=True, retries=CHECK_RETRIES) as session:
-        checkup = TargetCheckup(session, reads_manifests=False)
+        checkup = LazyTargetParts(session, reads_manifests=False)
         try:
             checkup.answer_seconds.get_or_raise()
-            rows = (*backend.check_api_versions(checkup), *backend.check_capabilities(checkup))
+            rows = (
+                *backend.report_api_versions_of_kinds(checkup),
+                *backend.check_list_capabilities(checkup),
+            )
         except RemoteError as failure:
             return BackendOffer(
-                unasked=_join_summaries(
+                unasked=_join_summaries_with_request_ids(
                     CheckResult.from_finding(
-                        "backend", backend.build_refusal_finding(failure, checkup)
+                        "backend", backend.build_cheap_read_failure_finding(failure, checkup)
                     )
                 )
             )
         except SynapseApplyError as problem:
             return BackendOffer(
-                unasked=_join_summaries(
+                unasked=_join_summaries_with_request_ids(
                     *(CheckResult.from_finding("", finding) for finding in problem.diagnostics[:1])
                 )
             )
@@ -80,7 +83,7 @@ def read_backend_offer(where: Invocation) -> BackendOffer:
             return BackendOffer(unasked=f"{missing}")
         broken = [row for row in rows if row.status is not CheckStatus.OK]
         if broken:
-            return BackendOffer(unasked=_join_summaries(*broken[:1]))
+            return BackendOffer(unasked=_join_summaries_with_request_ids(*broken[:1]))
         lists = {row.subject for row in rows if row.summary == backend.HAS_LIST}
         listed: list[str] = []
         unlisted: list[str] = []
@@ -93,7 +96,7 @@ def read_backend_offer(where: Invocation) -> BackendOffer:
         return BackendOffer(rows, listed=tuple(listed), unlisted=tuple(unlisted))
 
 
-def _join_summaries(*rows: CheckResult) -> str:
+def _join_summaries_with_request_ids(*rows: CheckResult) -> str:
     """The rows' summaries in one line, without the server's own words."""
     return " ".join(
         row.summary

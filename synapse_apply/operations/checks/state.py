@@ -12,9 +12,9 @@ from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.search import list_objects_or_none_if_unsupported
 from synapse_apply.live.duplicates import (
     build_duplicate_warning,
-    iter_live_owners_of_recorded_members,
-    iter_records_with_ids_of_same_key,
-    list_raw_members_of_owners,
+    iter_addresses_with_other_ids_of_same_key,
+    iter_live_owners_of_records_skipping_absent,
+    list_raw_members_skipping_unlistable_owners,
 )
 from synapse_apply.manifests.schema.secret_field_marks import build_marks_with_project_providers
 from synapse_apply.model.checkup import CheckResult
@@ -25,34 +25,36 @@ from synapse_apply.model.errors import InputError, SynapseApplyError
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.state import ProjectAndKeyIds, Record
 from synapse_apply.model.values import Mac, get_at_or_absent
-from synapse_apply.operations.checks.target_checkup import TargetCheckup, UncheckedError
+from synapse_apply.operations.checks.target_checkup import LazyTargetParts, UncheckedError
 from synapse_apply.planning.diff.change_sides import unflatten
 from synapse_apply.secrets.keys import StateKeys
 from synapse_apply.views.text.accepted import name_accepted_fields_or_empty
 from synapse_apply.workspace import state_access
 from synapse_apply.workspace.environment import normalize_base_url
-from synapse_apply.workspace.own_folder import is_own_folder_ignored
-from synapse_apply.workspace.recovery_journal import build_journal_warnings
+from synapse_apply.workspace.own_folder import is_own_folder_absent_or_ignored
+from synapse_apply.workspace.recovery_journal import build_warnings_of_genuine_and_other_journals
 from synapse_apply.workspace.sharing.key_findings import (
+    build_findings_unless_shared_key_fits,
     build_no_key_warning,
-    build_shared_key_findings,
-    collect_used_key_ids,
-    has_declared_secrets,
+    collect_key_ids_of_digests,
+    declares_any_secret,
 )
-from synapse_apply.workspace.sharing.project_binding import build_other_project_findings
+from synapse_apply.workspace.sharing.project_binding import build_project_binding_findings
 
 
-def check_own_folder_trust(checkup: TargetCheckup) -> Iterator[CheckResult]:
+def check_own_folder_is_trusted_and_writable(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """Whether the tool's folder beside the project is its own, and was not committed."""
     root = checkup.project.get_or_raise_unchecked().root
     folder = root / OWN_FOLDER if checkup.own_folder.get_or_raise() else root
     # Asked of the system: a read-only mount shows in no mode of the folder.
     if not os.access(folder, os.W_OK | os.X_OK):
-        finding = _build_read_only_finding(folder, is_state_kept_there=_is_state_local(checkup))
+        finding = _build_read_only_finding(
+            folder, is_state_kept_there=_is_state_local_or_target_unknown(checkup)
+        )
         yield CheckResult.from_finding("folder", finding)
     elif folder == root:
         yield CheckResult.build_ok("folder", "none yet")
-    elif is_own_folder_ignored(root):
+    elif is_own_folder_absent_or_ignored(root):
         yield CheckResult.build_ok(
             "folder", f"{root / OWN_FOLDER}: yours, no link, and ignored by Git"
         )
@@ -86,7 +88,7 @@ def _build_read_only_finding(folder: Path, *, is_state_kept_there: bool) -> Diag
     )
 
 
-def _is_state_local(checkup: TargetCheckup) -> bool:
+def _is_state_local_or_target_unknown(checkup: LazyTargetParts) -> bool:
     """Whether the target's state is kept beside the project; True where no target is known."""
     try:
         return not checkup.target.get_or_raise_unchecked().state.url
@@ -94,7 +96,7 @@ def _is_state_local(checkup: TargetCheckup) -> bool:
         return True
 
 
-def check_state(checkup: TargetCheckup) -> Iterator[CheckResult]:
+def check_state_exists_and_is_not_older(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """Whether a state exists that this version can read, and where it is stored."""
     store = checkup.store.get_or_raise()
     # Before the warnings: what was read may be one of them.
@@ -106,7 +108,7 @@ def check_state(checkup: TargetCheckup) -> Iterator[CheckResult]:
         records = (
             f"{len(state_snapshot.records)} record{'' if len(state_snapshot.records) == 1 else 's'}"
         )
-        older_findings = checkup.session.last_seen_states.build_older_state_findings(
+        older_findings = checkup.session.last_seen_files.build_findings_if_state_is_older(
             store,
             state_snapshot.lineage,
             store.read_progress(),
@@ -129,7 +131,7 @@ def check_state(checkup: TargetCheckup) -> Iterator[CheckResult]:
     yield CheckResult.build_ok("state", "none yet: the first run of the embedded backend makes it")
 
 
-def check_state_identity(checkup: TargetCheckup) -> Iterator[CheckResult]:
+def check_state_identity(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """Whether the state belongs to the target's current url and tenant."""
     recorded_identity, target = (
         checkup.state.get_or_raise_unchecked().binding,
@@ -141,7 +143,7 @@ def check_state_identity(checkup: TargetCheckup) -> Iterator[CheckResult]:
     expected_identity = state_access.build_state_identity(
         normalize_base_url(checkup.url.get_or_raise_unchecked()), target, embedded
     )
-    findings = state_access.build_other_backend_findings(
+    findings = state_access.build_findings_if_backend_differs(
         recorded_identity, target, expected_identity
     )
     yield from (CheckResult.from_finding("binding", finding) for finding in findings)
@@ -151,15 +153,15 @@ def check_state_identity(checkup: TargetCheckup) -> Iterator[CheckResult]:
         )
 
 
-def check_state_is_bound_to_project(checkup: TargetCheckup) -> Iterator[CheckResult]:
+def check_state_is_bound_to_project(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """Whether a shared state is bound to this project; no row for any other state."""
     shared_ids, project = (
-        _read_project_and_key_ids_or_none(checkup),
+        _read_project_and_key_ids_or_none_if_unshared(checkup),
         checkup.project.get_or_raise_unchecked(),
     )
     if shared_ids is None:
         return
-    findings = build_other_project_findings(
+    findings = build_project_binding_findings(
         shared_ids.project_id, project, checkup.target.get_or_raise_unchecked()
     )
     yield from (CheckResult.from_finding("sharing", finding) for finding in findings)
@@ -167,20 +169,20 @@ def check_state_is_bound_to_project(checkup: TargetCheckup) -> Iterator[CheckRes
         yield CheckResult.build_ok("sharing", f"bound to this project, {project.id}")
 
 
-def check_lineage(checkup: TargetCheckup) -> Iterator[CheckResult]:
+def check_pinned_lineage(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """Whether the state has the lineage that the project file pins."""
     recorded_lineage, target = (
         checkup.state.get_or_raise_unchecked().lineage,
         checkup.target.get_or_raise_unchecked(),
     )
-    findings = state_access.build_other_lineage_findings(recorded_lineage, target)
+    findings = state_access.build_findings_if_pinned_lineage_differs(recorded_lineage, target)
     yield from (CheckResult.from_finding("lineage", finding) for finding in findings)
     if not findings:
         pin_text = "as the project file pins it" if target.state.lineage else "not pinned"
         yield CheckResult.build_ok("lineage", f"{recorded_lineage} ({pin_text})")
 
 
-def check_state_key(checkup: TargetCheckup) -> Iterator[CheckResult]:
+def check_state_key(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """Whether the state key exists, and is the one that recorded secrets were digested with."""
     project, target = (
         checkup.project.get_or_raise_unchecked(),
@@ -189,9 +191,9 @@ def check_state_key(checkup: TargetCheckup) -> Iterator[CheckResult]:
     checkup.own_folder.get_or_raise_unchecked()
     keys = checkup.session.state_keys
     yield from (CheckResult.from_finding("key", entry) for entry in keys.warnings)
-    used_key_ids = _collect_used_key_ids_or_empty(checkup)
+    used_key_ids = _collect_key_ids_of_digests_or_empty(checkup)
     if (shared_key_id := _read_shared_key_id_or_empty(checkup)) and (
-        shared_findings := build_shared_key_findings(
+        shared_findings := build_findings_unless_shared_key_fits(
             keys, checkup.session.key_sources, shared_key_id
         )
     ):
@@ -225,7 +227,7 @@ def check_state_key(checkup: TargetCheckup) -> Iterator[CheckResult]:
         )
 
 
-def check_lock(checkup: TargetCheckup) -> Iterator[CheckResult]:
+def check_lock_is_free(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """Whether a run would have to wait."""
     checkup.state.get_or_raise_unchecked()
     owner_notes = checkup.store.get_or_raise_unchecked().describe_lock_owner()
@@ -237,12 +239,12 @@ def check_lock(checkup: TargetCheckup) -> Iterator[CheckResult]:
         yield CheckResult.build_ok("lock", "free")
 
 
-def check_accepted_differences(checkup: TargetCheckup) -> Iterator[CheckResult]:
+def report_accepted_differences(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """Differences between manifest and live object that `state accept` recorded as accepted."""
     field_names = [
         f"{address}: {format_field_path(path)}"
         for address, record in sorted(checkup.state.get_or_raise_unchecked().records.items())
-        for path in _iter_still_accepted_paths(record)
+        for path in _iter_accepted_paths_still_differing(record)
     ]
     undo_hint = Text(Command("state accept ADDRESS --undo"), " shows them in plans again")
     yield CheckResult.build_ok(
@@ -253,7 +255,7 @@ def check_accepted_differences(checkup: TargetCheckup) -> Iterator[CheckResult]:
     )
 
 
-def _iter_still_accepted_paths(record: Record) -> Iterator[FieldPath]:
+def _iter_accepted_paths_still_differing(record: Record) -> Iterator[FieldPath]:
     """Accepted fields that still differ, as far as the record shows."""
     kind = CATALOGUE.get(record.address.kind)
     if record.accepted is None or kind is None:
@@ -268,7 +270,7 @@ def _iter_still_accepted_paths(record: Record) -> Iterator[FieldPath]:
             yield path
 
 
-def check_open_calls(checkup: TargetCheckup) -> Iterator[CheckResult]:
+def check_open_and_journaled_calls(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """Calls with unknown outcome, and calls that only a recovery journal has."""
     checkup.own_folder.get_or_raise_unchecked()
     project, target = (
@@ -279,7 +281,7 @@ def check_open_calls(checkup: TargetCheckup) -> Iterator[CheckResult]:
         keys = checkup.session.state_keys
     except InputError:  # told by the check of the key
         keys = StateKeys()
-    unrecorded_findings = build_journal_warnings(
+    unrecorded_findings = build_warnings_of_genuine_and_other_journals(
         project, target, keys, _read_lineage_or_empty(checkup)
     )
     yield from (CheckResult.from_finding("calls", entry) for entry in unrecorded_findings)
@@ -299,7 +301,7 @@ def check_open_calls(checkup: TargetCheckup) -> Iterator[CheckResult]:
     yield CheckResult.from_finding("calls", finding)
 
 
-def check_duplicates(checkup: TargetCheckup) -> Iterator[CheckResult]:
+def check_live_duplicates_of_records(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """Whether a second live object has the natural key of a recorded one."""
     records = checkup.state.get_or_raise_unchecked().records
     checkup.answer_seconds.get_or_raise_unchecked()
@@ -327,12 +329,12 @@ def check_duplicates(checkup: TargetCheckup) -> Iterator[CheckResult]:
             parent = CATALOGUE[kind.rules[kind.series_field].references].select_newest_binding(
                 versions
             )
-            raw_objects = list_raw_members_of_owners(
+            raw_objects = list_raw_members_skipping_unlistable_owners(
                 api,
                 binding,
-                iter_live_owners_of_recorded_members(api, kind, parent, kind_records, marks),
+                iter_live_owners_of_records_skipping_absent(api, kind, parent, kind_records, marks),
             )
-        for address, duplicates in iter_records_with_ids_of_same_key(
+        for address, duplicates in iter_addresses_with_other_ids_of_same_key(
             kind, binding, kind_records, raw_objects, marks
         ):
             count += 1
@@ -345,7 +347,7 @@ def check_duplicates(checkup: TargetCheckup) -> Iterator[CheckResult]:
         )
 
 
-def _read_lineage_or_empty(checkup: TargetCheckup) -> str:
+def _read_lineage_or_empty(checkup: LazyTargetParts) -> str:
     """The state's lineage; "" where it cannot be read."""
     try:
         return checkup.state.get_or_raise_unchecked().lineage
@@ -353,7 +355,7 @@ def _read_lineage_or_empty(checkup: TargetCheckup) -> str:
         return ""
 
 
-def _certainly_has_no_state(checkup: TargetCheckup) -> bool:
+def _certainly_has_no_state(checkup: LazyTargetParts) -> bool:
     """Whether there is certainly no state; one that cannot be opened may exist."""
     try:
         return not checkup.store.get_or_raise_unchecked().exists()
@@ -361,35 +363,37 @@ def _certainly_has_no_state(checkup: TargetCheckup) -> bool:
         return False
 
 
-def _collect_used_key_ids_or_empty(checkup: TargetCheckup) -> set[str]:
+def _collect_key_ids_of_digests_or_empty(checkup: LazyTargetParts) -> set[str]:
     """Ids of the keys that the state's digests were made with; empty if it cannot be read."""
     try:
-        return collect_used_key_ids(checkup.state.get_or_raise_unchecked())
+        return collect_key_ids_of_digests(checkup.state.get_or_raise_unchecked())
     except UncheckedError:
         return set()
 
 
-def _read_shared_key_id_or_empty(checkup: TargetCheckup) -> str:
+def _read_shared_key_id_or_empty(checkup: LazyTargetParts) -> str:
     """The id of the key that a shared state is bound to; "" for another, or an unreadable one."""
     try:
-        shared_ids = _read_project_and_key_ids_or_none(checkup)
+        shared_ids = _read_project_and_key_ids_or_none_if_unshared(checkup)
     except UncheckedError:
         return ""
     return shared_ids.key_id if shared_ids is not None else ""
 
 
-def _read_project_and_key_ids_or_none(checkup: TargetCheckup) -> ProjectAndKeyIds | None:
+def _read_project_and_key_ids_or_none_if_unshared(
+    checkup: LazyTargetParts,
+) -> ProjectAndKeyIds | None:
     """What all who use the state must have in common; None for a state that is not shared."""
     checkup.store.get_or_raise_unchecked()
     if not checkup.session.is_state_shared:
         return None
     checkup.state.get_or_raise_unchecked()
-    return checkup.session.read_project_and_key_ids_or_none()
+    return checkup.session.read_project_and_key_ids_or_none_if_unshared()
 
 
-def _declares_secrets_or_false_if_unreadable(checkup: TargetCheckup) -> bool:
+def _declares_secrets_or_false_if_unreadable(checkup: LazyTargetParts) -> bool:
     """Whether manifests that can be read declare a secret; none is resolved."""
     try:
-        return has_declared_secrets(checkup.declared_target.get_or_raise_unchecked().desired)
+        return declares_any_secret(checkup.declared_target.get_or_raise_unchecked().desired)
     except UncheckedError:
         return False

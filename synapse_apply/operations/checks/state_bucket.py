@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from synapse_apply.model.checkup import CheckResult
 from synapse_apply.model.diagnostic import warning_finding
 from synapse_apply.model.values import SecretRef
-from synapse_apply.operations.checks.target_checkup import TargetCheckup
+from synapse_apply.operations.checks.target_checkup import LazyTargetParts
 from synapse_apply.stores.bucket.bucket_leftovers import count_prunable_objects_or_zero_if_unclear
 from synapse_apply.stores.bucket.bucket_messages import BucketAccessDenied
 from synapse_apply.stores.bucket.bucket_probe import probe_bucket_or_raise_unsuitable
-from synapse_apply.workspace.sharing.bucket_access import open_folder_of_state
-from synapse_apply.workspace.state_access import resolve_state_url
+from synapse_apply.workspace.sharing.bucket_access import open_bucket_folder_or_none_for_other_url
+from synapse_apply.workspace.state_access import resolve_state_url_or_raise_if_unset
 from synapse_apply.workspace.target_session import TargetSession
 
 
-def check_bucket(checkup: TargetCheckup) -> Iterator[CheckResult]:
+def check_bucket_by_making_an_object(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """Whether a bucket does what a state needs, and what pruning left; no row for another store.
 
     One object is made for it, and deleted.
@@ -27,8 +27,8 @@ def check_bucket(checkup: TargetCheckup) -> Iterator[CheckResult]:
     )
     checkup.store.get_or_raise_unchecked()
     environ = checkup.session.invocation.environ
-    url = resolve_state_url(target.state.url, project, environ)
-    with open_folder_of_state(url, target, environ) as folder:
+    url = resolve_state_url_or_raise_if_unset(target.state.url, project, environ)
+    with open_bucket_folder_or_none_for_other_url(url, target, environ) as folder:
         if folder is None:
             return
         count = count_prunable_objects_or_zero_if_unclear(folder)
@@ -55,11 +55,11 @@ def check_bucket(checkup: TargetCheckup) -> Iterator[CheckResult]:
     yield CheckResult.from_finding("bucket", finding)
 
 
-def require_usable_bucket(session: TargetSession, url: str | SecretRef) -> None:
+def require_usable_if_bucket_url(session: TargetSession, url: str | SecretRef) -> None:
     """StateError where the url of a new state names a bucket that cannot hold one."""
     target, environ = session.target, session.invocation.environ
-    with open_folder_of_state(
-        resolve_state_url(url, session.project, environ), target, environ
+    with open_bucket_folder_or_none_for_other_url(
+        resolve_state_url_or_raise_if_unset(url, session.project, environ), target, environ
     ) as folder:
         if folder is not None:
             probe_bucket_or_raise_unsuitable(folder)

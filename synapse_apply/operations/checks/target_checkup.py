@@ -12,8 +12,8 @@ from synapse_apply.model.errors import RemoteError, SynapseApplyError
 from synapse_apply.model.state import State
 from synapse_apply.workspace.backend import (
     ConnectedBackend,
+    require_target_token_or_none_on_loopback,
     require_target_url,
-    resolve_target_token_or_none_on_loopback,
 )
 from synapse_apply.workspace.embedded import EmbeddedBackend
 from synapse_apply.workspace.environment import require_allowed_host
@@ -66,7 +66,7 @@ class LazyValue(Generic[T]):
             raise UncheckedError(self._missing_reason) from None
 
 
-class TargetCheckup:
+class LazyTargetParts:
     """The parts of one target as LazyValues."""
 
     def __init__(self, session: TargetSession, *, reads_manifests: bool = True) -> None:
@@ -89,12 +89,12 @@ class TargetCheckup:
             self.target,
         )
         self.embedded_backend = LazyValue(
-            "the embedded backend cannot start", self._start_embedded_backend, self.target
+            "the embedded backend cannot start", self._start_embedded_backend_or_none, self.target
         )
-        self.url = LazyValue("there is no url", self._get_backend_url)
+        self.url = LazyValue("there is no url", self._require_backend_url)
         self.host_permission = LazyValue(
             "the token may not go to this host",
-            self._require_host_is_allowed,
+            self._require_host_allowed_unless_embedded,
             self.embedded_backend,
             self.url,
         )
@@ -105,29 +105,31 @@ class TargetCheckup:
         )
         self.backend = LazyValue(
             "no client can be made",
-            self._connect_backend,
+            self._connect_backend_masking_manifest_secrets,
             self.url,
             self.host_permission,
             self.token,
         )
         self.answer_seconds = LazyValue(
-            "the backend could not be read", self._measure_answer_seconds
+            "the backend could not be read", self._measure_seconds_of_cheap_read
         )
         self.store = LazyValue(
             "the state cannot be opened", lambda: session.store, self.own_folder, self.target
         )
-        self.state = LazyValue("the state cannot be read", self._read_state, self.store)
+        self.state = LazyValue(
+            "the state cannot be read", self._read_state_or_raise_unchecked, self.store
+        )
 
-    def _start_embedded_backend(self) -> EmbeddedBackend | None:
+    def _start_embedded_backend_or_none(self) -> EmbeddedBackend | None:
         if self.session.target.is_embedded:
             self.own_folder.get_or_raise_unchecked()
         return self.session.embedded_backend
 
-    def _get_backend_url(self) -> str:
+    def _require_backend_url(self) -> str:
         embedded = self.embedded_backend.get_or_raise()
         return embedded.url if embedded else require_target_url(self.session.target)
 
-    def _require_host_is_allowed(self) -> None:
+    def _require_host_allowed_unless_embedded(self) -> None:
         if self.embedded_backend.get_or_raise() is None:
             require_allowed_host(self.url.get_or_raise(), self.session.invocation.environ)
 
@@ -135,26 +137,26 @@ class TargetCheckup:
         embedded = self.embedded_backend.get_or_raise()
         if embedded is not None:
             return str(embedded.token.reveal())
-        return resolve_target_token_or_none_on_loopback(
+        return require_target_token_or_none_on_loopback(
             self.session.target, self.session.resolver.resolve_setting
         )
 
-    def _connect_backend(self) -> ConnectedBackend:
+    def _connect_backend_masking_manifest_secrets(self) -> ConnectedBackend:
         connected_backend = self.session.backend
         if self._reads_manifests:
             with suppress(UncheckedError):
                 manifests = self.declared_target.get_or_raise_unchecked().manifests
-                self.session.mask_declared_secrets(manifests)
+                self.session.mask_secrets_of_manifests_in_answers(manifests)
         return connected_backend
 
-    def _measure_answer_seconds(self) -> float:
+    def _measure_seconds_of_cheap_read(self) -> float:
         """Seconds of the one cheap read that shows whether token and tenant are taken."""
         api = self.backend.get_or_raise().api
         started_at = time.monotonic()
         api.list_jobs({"page_size": 1})
         return time.monotonic() - started_at
 
-    def _read_state(self) -> State:
+    def _read_state_or_raise_unchecked(self) -> State:
         store = self.store.get_or_raise()
         if not store.exists():
             raise UncheckedError("there is no state")

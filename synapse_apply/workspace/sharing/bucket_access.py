@@ -30,8 +30,11 @@ def open_bucket_store(
     runner: LockRunner,
     signer: Signer | None = None,
 ) -> SqlStore:
-    """The store at the URL of a bucket; nothing is sent yet. InputError as `_open_folder`."""
-    folder = _open_folder(url, target, environ)
+    """The store at the URL of a bucket; nothing is sent yet.
+
+    InputError as `_open_bucket_folder_or_raise`.
+    """
+    folder = _open_bucket_folder_or_raise(url, target, environ)
     return make_unread_chain_store(
         folder,
         signer=signer,
@@ -42,18 +45,20 @@ def open_bucket_store(
 
 
 @contextmanager
-def open_folder_of_state(
+def open_bucket_folder_or_none_for_other_url(
     url: str, target: Target, environ: Mapping[str, str]
 ) -> Iterator[ObstoreFolder | None]:
     """The folder at the URL of a state for the block; None where it is that of no bucket."""
     if not is_bucket_url(url):
         yield None
         return
-    with closing(_open_folder(url, target, environ)) as folder:
+    with closing(_open_bucket_folder_or_raise(url, target, environ)) as folder:
         yield folder
 
 
-def _open_folder(url: str, target: Target, environ: Mapping[str, str]) -> ObstoreFolder:
+def _open_bucket_folder_or_raise(
+    url: str, target: Target, environ: Mapping[str, str]
+) -> ObstoreFolder:
     """InputError for an unusable URL, a host that may not have credentials, a missing package."""
     try:
         from synapse_apply.stores.bucket.obstore_folder import make_unconnected_folder

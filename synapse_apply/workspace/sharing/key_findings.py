@@ -15,7 +15,7 @@ from synapse_apply.secrets.keys import KEY_VARIABLE, StateKeys, format_key_varia
 from synapse_apply.workspace.sharing.key_sources import KeySources, build_state_key_path
 
 
-def build_key_findings(
+def build_missing_or_wrong_key_findings(
     keys: StateKeys, sources: KeySources, desired: Mapping[Address, Desired], shared_key_id: str
 ) -> tuple[Diagnostic, ...]:
     """The keys' own warnings, one where a key is needed and missing, an error for a wrong one.
@@ -25,15 +25,17 @@ def build_key_findings(
     project, target = sources.project, sources.target
     findings = list(keys.warnings)
     if shared_key_id:
-        findings += build_shared_key_findings(keys, sources, shared_key_id)
-    elif keys.current_key is None and has_declared_secrets(desired):
+        findings += build_findings_unless_shared_key_fits(keys, sources, shared_key_id)
+    elif keys.current_key is None and declares_any_secret(desired):
         findings.append(build_no_key_warning(project, target))
-    if keys.current_key is None and _has_runs_required_elsewhere(project, target, desired):
+    if keys.current_key is None and _has_verified_releases_required_by_others(
+        project, target, desired
+    ):
         findings.append(_build_unsigned_runs_warning(project, target))
     return tuple(findings)
 
 
-def build_shared_key_findings(
+def build_findings_unless_shared_key_fits(
     keys: StateKeys, sources: KeySources, shared_key_id: str
 ) -> tuple[Diagnostic, ...]:
     """A warning without a key, an error for another one than that of a shared state."""
@@ -84,7 +86,7 @@ def build_no_key_warning(project: Project, target: Target) -> Diagnostic:
     )
 
 
-def collect_used_key_ids(state: State) -> set[str]:
+def collect_key_ids_of_digests(state: State) -> set[str]:
     """The ids of the keys that the digests of a state were made with."""
     return {
         value.key_id
@@ -94,13 +96,13 @@ def collect_used_key_ids(state: State) -> set[str]:
     }
 
 
-def has_declared_secrets(desired: Mapping[Address, Desired]) -> bool:
+def declares_any_secret(desired: Mapping[Address, Desired]) -> bool:
     """Whether a secret is declared."""
     specs = (resource.spec for resource in desired.values())
     return any(isinstance(value, SecretRef) for spec in specs for value in flatten(spec).values())
 
 
-def _has_runs_required_elsewhere(
+def _has_verified_releases_required_by_others(
     project: Project, target: Target, desired: Mapping[Address, Desired]
 ) -> bool:
     """Whether another target requires releases that are verified in this one."""

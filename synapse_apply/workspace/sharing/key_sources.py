@@ -31,9 +31,9 @@ from synapse_apply.secrets.keys import (
     replace_key_file_and_keep_previous,
 )
 from synapse_apply.secrets.resolve import FoundSetting
-from synapse_apply.workspace.environment import find_user_folder
+from synapse_apply.workspace.environment import find_xdg_or_home_folder_or_none
 from synapse_apply.workspace.own_folder import (
-    find_git_exposure,
+    find_git_exposure_or_none_if_ignored,
     has_own_folder_or_raise_if_untrusted,
 )
 
@@ -79,7 +79,7 @@ class KeySources:
         key_file = self.target.state.key_file
         return self.project.root / key_file if key_file else None
 
-    def load_keys(self) -> StateKeys:
+    def load_trusted_keys_with_warnings(self) -> StateKeys:
         """The keys at hand. InputError for an unusable first key, and a file that Git would take.
 
         StateError for a file beside the state that is not trusted.
@@ -88,7 +88,7 @@ class KeySources:
         has_own_folder_or_raise_if_untrusted(self.project.root)
         user_key_path = self.user_key_path
         if user_key_path is not None and user_key_path.exists():
-            require_ignored_by_git(user_key_path)
+            require_key_file_ignored_by_git(user_key_path)
         own_key_path = build_state_key_path(self.project, self.target)
         files = (own_key_path,) if user_key_path is None else (user_key_path, own_key_path)
         declared_key, problem = self._read_declared_key_or_warning()
@@ -109,7 +109,7 @@ class KeySources:
         if reference is None:
             return None, None
         if path is not None and path.exists():
-            require_ignored_by_git(path)
+            require_key_file_ignored_by_git(path)
         try:
             text, problem = self.resolve_setting_or_reason(reference)
         except SecretUnavailable:
@@ -128,19 +128,19 @@ class KeySources:
         )
         return None, warning
 
-    def create_key(self, path: Path) -> StateKey:
-        """Make a key in a file, or read the one that is there; InputError as `load_keys`."""
-        own_top = self._create_own_folder_of(path)
-        require_ignored_by_git(path, is_written=True)
+    def make_or_read_key_file(self, path: Path) -> StateKey:
+        """Make a key in a file, or read the one that is there; InputError if Git would take it."""
+        own_top = self._create_own_folder_or_none_if_foreign(path)
+        require_key_file_ignored_by_git(path, is_written=True)
         return create_or_read_key(path, own_top)
 
-    def renew_key(self, path: Path) -> StateKey:
-        """Replace the key in a file, and keep the old one beside it; InputError as `load_keys`."""
-        own_top = self._create_own_folder_of(path)
-        require_ignored_by_git(path, is_written=True)
+    def renew_key_in_file_keeping_old(self, path: Path) -> StateKey:
+        """Replace the key in a file, and keep the old one beside it; InputError if Git takes it."""
+        own_top = self._create_own_folder_or_none_if_foreign(path)
+        require_key_file_ignored_by_git(path, is_written=True)
         return replace_key_file_and_keep_previous(path, own_top)
 
-    def find_renewable_key_file(self, keys: StateKeys) -> Path | None:
+    def find_renewable_key_file_or_none(self, keys: StateKeys) -> Path | None:
         """The file of the key in use, or the user's without a key; None for a key of elsewhere."""
         own_key_path = build_state_key_path(self.project, self.target)
         if keys.current_key is None:
@@ -167,7 +167,7 @@ class KeySources:
             places.append(f"the file {user_key_path} (mode 0600)")
         return " or ".join(places)
 
-    def _create_own_folder_of(self, path: Path) -> Path | None:
+    def _create_own_folder_or_none_if_foreign(self, path: Path) -> Path | None:
         """Make the folder of a file of ours with its `.gitignore`; returns the tool's folder.
 
         None, with nothing made, for a file in a folder of the user's. InputError.
@@ -186,12 +186,12 @@ def build_key_sources(
     resolve_setting_or_reason: FindSetting,
 ) -> KeySources:
     """The places of a target's state key."""
-    settings_folder = find_user_folder(environ, "XDG_CONFIG_HOME", ".config")
+    settings_folder = find_xdg_or_home_folder_or_none(environ, "XDG_CONFIG_HOME", ".config")
     user_folder = settings_folder / "synapse-apply" if settings_folder is not None else None
     return KeySources(project, target, environ, resolve_setting_or_reason, user_folder)
 
 
-def require_ignored_by_git(path: Path, *, is_written: bool = False) -> None:
+def require_key_file_ignored_by_git(path: Path, *, is_written: bool = False) -> None:
     """InputError for a key file that Git has, or would add to a commit.
 
     With `is_written` also for the files that are made beside it when it is written.
@@ -201,7 +201,7 @@ def require_ignored_by_git(path: Path, *, is_written: bool = False) -> None:
         # The last stands for the temporary file, whose name ends with 16 random digits.
         paths += [build_previous_key_path(path), path.with_name(f".{path.name}.{'0' * 16}")]
     for name in paths:
-        exposure = find_git_exposure(name)
+        exposure = find_git_exposure_or_none_if_ignored(name)
         if not exposure:
             continue
         hint = Text(

@@ -14,7 +14,7 @@ from synapse_apply.workspace.sharing.project_binding import (
     NO_PROJECT_ID,
     ProjectId,
     get_or_generate_project_id,
-    write_project_id,
+    write_project_id_or_raise_if_other,
 )
 from synapse_apply.workspace.target_session import TargetSession
 
@@ -33,7 +33,7 @@ class SharedKey:
     is_found: bool
 
 
-def find_or_make_shared_key(
+def find_or_make_shared_key_and_write_project_id(
     session: TargetSession, hint: Text, key_file: Path | None = None
 ) -> SharedKey:
     """The key at hand, or a new one, in `key_file` or at a terminal in the user's folder.
@@ -45,22 +45,26 @@ def find_or_make_shared_key(
     project_id = get_or_generate_project_id(session.project)
     if project_id.is_new and not session.invocation.on_terminal:
         project_id = NO_PROJECT_ID
-    new_key_path = _choose_path_for_new_key_or_none(session, project_id, key_file, hint)
+    new_key_path = _choose_new_key_path_or_none_if_key_exists(session, project_id, key_file, hint)
     # First the id, which is part of the key's file name.
     if project_id.is_new:
-        write_project_id(session.project, project_id.text)
+        write_project_id_or_raise_if_other(session.project, project_id.text)
         session.project = replace(session.project, id=project_id.text)
-    made_key = session.key_sources.create_key(new_key_path) if new_key_path is not None else None
-    found_key = session.load_state_keys().current_key
+    made_key = (
+        session.key_sources.make_or_read_key_file(new_key_path)
+        if new_key_path is not None
+        else None
+    )
+    found_key = session.reload_state_keys().current_key
     key = made_key or found_key
     # Also where no command finds it by itself: what is written must be signed with the key that
     # the state is bound to.
     if made_key is not None and made_key != found_key:
-        session.use_state_key(made_key)
+        session.use_state_key_in_this_run(made_key)
     return SharedKey(project_id, key, new_key_path, is_found=found_key == key)
 
 
-def list_new_key_lines(
+def build_lines_about_new_key(
     key_id: str, key_file: Path, target_name: str, *, is_found: bool = True
 ) -> list[str]:
     """Where a new key is, and the commands that carry it to the secrets of a pipeline; no key.
@@ -78,10 +82,13 @@ def list_new_key_lines(
         "Every machine and job that uses this state needs this key. Keep a copy: without it nobody "
         "can check what was signed. To a secret of a pipeline:"
     )
-    return [*lines, *(f"  {line}" for line in list_key_transport_lines(key_file, target_name))]
+    return [
+        *lines,
+        *(f"  {line}" for line in list_shell_commands_giving_key_to_ci(key_file, target_name)),
+    ]
 
 
-def list_key_transport_lines(key_file: Path, target_name: str) -> list[str]:
+def list_shell_commands_giving_key_to_ci(key_file: Path, target_name: str) -> list[str]:
     """Shell commands that give a key file to the secrets of GitHub and GitLab, without the key."""
     name, path = format_key_variable_name_of_target(target_name), shlex.quote(str(key_file))
     target = shlex.quote(target_name)
@@ -94,11 +101,11 @@ def list_key_transport_lines(key_file: Path, target_name: str) -> list[str]:
     ]
 
 
-def _choose_path_for_new_key_or_none(
+def _choose_new_key_path_or_none_if_key_exists(
     session: TargetSession, project_id: ProjectId, key_file: Path | None, hint: Text
 ) -> Path | None:
     """Where a key is to be made; None where there is one. InputError where there is no place."""
-    current_key = session.load_state_keys().current_key
+    current_key = session.reload_state_keys().current_key
     if current_key is not None:
         if key_file is None:
             return None

@@ -28,7 +28,7 @@ class ProjectId(NamedTuple):
 NO_PROJECT_ID = ProjectId("", is_new=False)
 
 
-def build_other_project_findings(
+def build_project_binding_findings(
     recorded_id: str, project: Project, target: Target
 ) -> tuple[Diagnostic, ...]:
     """An error where a shared state belongs to another project, a warning where to none.
@@ -71,7 +71,7 @@ def get_or_generate_project_id(project: Project) -> ProjectId:
     return ProjectId(project.id or str(uuid.uuid4()), is_new=not project.id)
 
 
-def write_project_id(project: Project, project_id: str) -> None:
+def write_project_id_or_raise_if_other(project: Project, project_id: str) -> None:
     """Write an id into the project file, which keeps its comments; nothing if it has that one.
 
     InputError without a project file, for a file with another id, and where it cannot be edited.

@@ -18,7 +18,7 @@ from synapse_apply.stores.state_urls import (
 )
 
 
-def iter_shared_place_findings(
+def iter_findings_of_targets_sharing_state_or_key(
     project: Project, environ: Mapping[str, str]
 ) -> Iterator[Diagnostic]:
     """An error for each target whose state, or file of a state key, is another target's too.
@@ -30,40 +30,45 @@ def iter_shared_place_findings(
         return
 
     def get_location_or_none(target: Target) -> Hashable:
-        return _find_location_or_none(project, target, environ)
+        return _find_state_location_or_none(project, target, environ)
 
     def get_key_file_path(target: Target) -> Hashable:
         path = target.state.key_file or f".synapse-apply/state/{target.name}.key"
         return os.path.realpath(project.root / path)
 
-    for first, second in _iter_pairs(project, get_location_or_none):
+    for first, second in _iter_first_and_later_target_at_same_place(project, get_location_or_none):
         yield error_finding(
             "Two targets have one state",
-            f"Target {second.name} keeps its state where target {first.name}{_format_place(first)} "
-            "keeps its own. Each would take the objects of the other for its own.",
+            f"Target {second.name} keeps its state where target {first.name}"
+            f"{_format_position_or_empty(first)} keeps its own. "
+            "Each would take the objects of the other for its own.",
             f"Give targets.{second.name}.state.url a place of its own.",
             position=second.position,
         )
     # Without a file of somebody's choice each has one by its own name.
     has_key_file = any(target.state.key_file for target in targets)
-    for first, second in _iter_pairs(project, get_key_file_path) if has_key_file else ():
+    for first, second in (
+        _iter_first_and_later_target_at_same_place(project, get_key_file_path)
+        if has_key_file
+        else ()
+    ):
         yield error_finding(
             "Two targets have one file of a state key",
             f"Target {second.name} has its state key in the file of target {first.name}"
-            f"{_format_place(first)}: whenever one of them gets another key, the other is shut out "
-            "of its state.",
+            f"{_format_position_or_empty(first)}: whenever one of them gets another key, the other "
+            "is shut out of its state.",
             f"Name another file in targets.{second.name}.state.key.",
             position=second.position,
         )
 
 
-def _iter_pairs(
-    project: Project, find_place: Callable[[Target], Hashable]
+def _iter_first_and_later_target_at_same_place(
+    project: Project, find_newest_seen_place: Callable[[Target], Hashable]
 ) -> Iterator[tuple[Target, Target]]:
     """Each target whose place an earlier one has, behind that one; a place of None is nobody's."""
     first_targets: dict[Hashable, Target] = {}
     for target in project.targets.values():
-        comparable_place = find_place(target)
+        comparable_place = find_newest_seen_place(target)
         if comparable_place is None:
             continue
         first = first_targets.setdefault(comparable_place, target)
@@ -71,7 +76,7 @@ def _iter_pairs(
             yield first, target
 
 
-def _find_location_or_none(
+def _find_state_location_or_none(
     project: Project, target: Target, environ: Mapping[str, str]
 ) -> Hashable:
     url = target.state.url
@@ -88,6 +93,6 @@ def _find_location_or_none(
         return None
 
 
-def _format_place(target: Target) -> str:
+def _format_position_or_empty(target: Target) -> str:
     """Where a target is declared, to be put behind its name; "" for one that is not."""
     return f" ({target.position})" if target.position is not None else ""

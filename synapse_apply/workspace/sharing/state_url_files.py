@@ -14,7 +14,10 @@ from synapse_apply.stores.git.git_url import PREFIX as GIT_PREFIX
 from synapse_apply.stores.git.git_url import is_git_url
 from synapse_apply.stores.postgres.postgres_url import is_postgres_url
 from synapse_apply.stores.state_urls import is_local_or_empty_url
-from synapse_apply.workspace.state_access import resolve_local_path_or_none, resolve_state_url
+from synapse_apply.workspace.state_access import (
+    resolve_local_path_or_none,
+    resolve_state_url_or_raise_if_unset,
+)
 
 # Parameters of libpq that name files ("Parameter Key Words"); a service is a section of one.
 _POSTGRES_FILES = frozenset(
@@ -25,7 +28,7 @@ _POSTGRES_FILES = frozenset(
 )
 
 
-def require_readable_state_files(
+def require_allowed_state_files(
     project: Project,
     target: Target,
     environ: Mapping[str, str],
@@ -35,9 +38,9 @@ def require_readable_state_files(
 
     Files in the project's folder are its own, and so is the local default.
     """
-    url = resolve_state_url(target.state.url, project, environ)
+    url = resolve_state_url_or_raise_if_unset(target.state.url, project, environ)
     root = project.root.resolve()
-    for path in _iter_named_files(url, project):
+    for path in _iter_local_paths_named_in_url(url, project):
         real_path = path.resolve()
         if not real_path.is_relative_to(root) and not readable_files.includes(real_path):
             raise StateError.from_summary(
@@ -58,7 +61,7 @@ def build_state_of_checkout_error_or_none(
     For a state that does not exist here. One that `state init` makes in somebody's checkout would
     not be seen here either.
     """
-    url = resolve_state_url(target.state.url, project, environ)
+    url = resolve_state_url_or_raise_if_unset(target.state.url, project, environ)
     path = resolve_local_path_or_none(url, project)
     is_in_checkout = path is None or path.resolve().is_relative_to(project.root.resolve())
     if not is_local_or_empty_url(url) or not is_in_checkout:
@@ -78,7 +81,7 @@ def build_state_of_checkout_error_or_none(
     )
 
 
-def _iter_named_files(url: str, project: Project) -> Iterator[Path]:
+def _iter_local_paths_named_in_url(url: str, project: Project) -> Iterator[Path]:
     local_path = resolve_local_path_or_none(url, project)
     if local_path is not None:
         yield local_path
@@ -87,10 +90,10 @@ def _iter_named_files(url: str, project: Project) -> Iterator[Path]:
         if remote.startswith("file:"):
             yield Path(unquote(urlsplit(remote).path))
     elif is_postgres_url(url):
-        yield from _iter_postgres_files(url)
+        yield from _iter_files_and_sockets_of_postgres_url(url)
 
 
-def _iter_postgres_files(url: str) -> Iterator[Path]:
+def _iter_files_and_sockets_of_postgres_url(url: str) -> Iterator[Path]:
     parts = urlsplit(url)
     hosts = [unquote(parts.netloc.rpartition("@")[2])]
     for pair in parts.query.split("&"):

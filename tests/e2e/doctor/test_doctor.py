@@ -265,7 +265,7 @@ def test_a_call_of_unknown_outcome(applied: Site) -> None:
     intent = Intent("1", "plan-1", Address("storage", "more"), "create", "v1", "name=More",
                     sent_at="2026-01-02T03:04:05Z")  # fmt: skip
     where = Invocation(applied.root, environ=applied.environ)
-    with open_state(where) as context, context.lock_state("apply"):
+    with open_state(where) as context, context.lock_state_of_own_project("apply"):
         context.store.write_intent(intent)
     found = applied.look()
     assert found.odd == ["calls"]
@@ -296,17 +296,17 @@ def test_calls_kept_where_temporary_files_are(applied: Site, tmp_path: Path) -> 
             context.actor.build_audit_entry(intent, "done", moment="2026-01-02T03:04:05Z"),
         )
         whose = ("prod", context.store.read_lineage(), PLAN)
-        ours = RecoveryJournal([shared], *whose, context.state_keys).record_call(*ended)
+        ours = RecoveryJournal([shared], *whose, context.state_keys).append_call_durably(*ended)
     RecoveryJournal(
         [shared], "prod", "of-another-project", PLAN.replace("5f1c", "77aa")
-    ).record_call(*ended)
+    ).append_call_durably(*ended)
     found = applied.look()
     assert found.odd == ["calls"]
     assert f"`synapse-apply state record {ours} -t prod`" in found.text("calls")
     assert "state record" in applied.run("plan", 0).stdout
 
     Path(ours).unlink()
-    RecoveryJournal([shared], *whose).record_call(*ended)
+    RecoveryJournal([shared], *whose).append_call_durably(*ended)
     assert "the state key did not sign it" in applied.look().text("calls")
     assert "state record" not in applied.run("plan", 0).stdout
 

@@ -13,7 +13,7 @@ from e2e.scenarios.workplace import QUIET, STAGING, Server, Workplace
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError
-from synapse_apply.operations.drift import build_drift_options, compute_drift
+from synapse_apply.operations.drift import build_options_that_revert_drift, compute_drift
 from synapse_apply.operations.plan import plan
 from synapse_apply.operations.write_drift import write_live_values
 from synapse_apply.workspace.invocation import Invocation
@@ -313,7 +313,7 @@ def test_what_a_plan_would_still_change_is_refused(site: Workplace, server: Serv
     before, address = files(site), Address("plugin", "p1")
     where = Invocation(directory=site.root, target="prod", environ={**QUIET, **site.environ})
     with open_context(where, read_only=True) as context:
-        planned = plan(context, build_drift_options(None))
+        planned = plan(context, build_options_that_revert_drift(None))
         found = compute_drift(context, planned)
         (one,) = found.objects
         some = replace(found, objects=(replace(one, fields=one.fields[:1]),))

@@ -16,7 +16,10 @@ from synapse_apply.emulator.serve import EmbeddedServer
 from synapse_apply.model.project import Project, Target
 from synapse_apply.secrets.resolve import SecretResolver
 from synapse_apply.stores.backups import KEPT_FILE_SUFFIX
-from synapse_apply.workspace.recovery_journal import FILE_FORMAT, _append_line
+from synapse_apply.workspace.recovery_journal import (
+    FILE_FORMAT,
+    _append_line_durably,
+)
 from synapse_apply.workspace.sharing.key_sources import build_key_sources
 
 Write = Callable[[Workplace, Server], object]
@@ -73,7 +76,7 @@ def make_state(place: Workplace, _server: Server) -> None:
     assert (place.root / ".synapse-apply/state/prod.key").exists()
 
 
-def renew_key(place: Workplace, server: Server) -> None:
+def renew_key_in_file_keeping_old(place: Workplace, server: Server) -> None:
     make_state(place, server)
     (place.root / ".synapse-apply/.gitignore").unlink()
     place.run("state", "rekey", code=0)
@@ -128,13 +131,13 @@ def make_users_key(place: Workplace, _server: Server) -> None:
     )
     assert sources.user_key_path is not None
     assert sources.user_key_path.is_relative_to(place.root / "config")
-    sources.create_key(sources.user_key_path)
-    sources.renew_key(sources.user_key_path)
+    sources.make_or_read_key_file(sources.user_key_path)
+    sources.renew_key_in_file_keeping_old(sources.user_key_path)
 
 
 def record_in_a_journal(place: Workplace, _server: Server) -> None:
     path = place.root / ".synapse-apply/unrecorded-prod-1.jsonl"
-    _append_line(path, f'{{"format": {FILE_FORMAT}}}')
+    _append_line_durably(path, f'{{"format": {FILE_FORMAT}}}')
     assert path.exists()
 
 
@@ -142,7 +145,7 @@ def record_in_a_journal(place: Workplace, _server: Server) -> None:
     "write",
     [
         make_state,
-        renew_key,
+        renew_key_in_file_keeping_old,
         make_state_elsewhere,
         back_up,
         restore,

@@ -16,7 +16,7 @@ from synapse_apply.model.plan import Refusal
 from synapse_apply.model.state import AuditEntry, IntentState
 from synapse_apply.model.verification import RunStatus
 from synapse_apply.operations import state
-from synapse_apply.operations.import_ import import_objects
+from synapse_apply.operations.import_ import record_all_live_objects_or_none
 from synapse_apply.workspace.inventory_rows import InventoryRow
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
@@ -150,7 +150,7 @@ def test_settled_by_hand_as_absent_it_is_started(bench):
     bench.api.tells_context = False
     cut(bench, done=False)
     others_job(bench)
-    intent = state.settle_as_not_done(state_of(bench), ADDRESS, moment=LATER)
+    intent = state.close_open_call_as_not_done(state_of(bench), ADDRESS, moment=LATER)
     assert intent.state is IntentState.ABSENT
     assert bench.apply(*DECLARED).exit_code == 0
     assert last(bench).job == "3"
@@ -161,13 +161,13 @@ def test_settled_by_hand_with_its_job_that_is_followed(bench):
     bench.api.tells_context = False
     cut(bench)
     others_job(bench)
-    state.settle_with_job(state_of(bench), ADDRESS, "3", moment=LATER)
+    state.close_open_run_with_job(state_of(bench), ADDRESS, "3", moment=LATER)
     assert bench.store.list_audit_entries()[0].result == "settled by hand: job 3"
     assert (last(bench).result, last(bench).job) == (RunStatus.RUNNING, "3")
     assert bench.apply(*DECLARED).exit_code == 0
     assert (runs(bench), last(bench).result) == (2, RunStatus.PASSED)
     with pytest.raises(StateError, match="No call of this address is open"):
-        state.settle_with_job(state_of(bench), ADDRESS, "3", moment=LATER)
+        state.close_open_run_with_job(state_of(bench), ADDRESS, "3", moment=LATER)
 
 
 def test_the_job_of_another_run_is_not_taken(bench):
@@ -178,7 +178,7 @@ def test_the_job_of_another_run_is_not_taken(bench):
     earlier = last(bench).job
     cut(bench)
     with pytest.raises(StateError, match="This job is another run's"):
-        state.settle_with_job(state_of(bench), ADDRESS, earlier, moment=LATER)
+        state.close_open_run_with_job(state_of(bench), ADDRESS, earlier, moment=LATER)
     assert bench.store.read_state().open_intents
 
 
@@ -188,7 +188,7 @@ def test_only_a_run_has_a_job(bench):
     with pytest.raises(Killed):
         bench.apply(*DECLARED)
     with pytest.raises(StateError, match="The open call is no run"):
-        state.settle_with_job(state_of(bench), ADDRESS, "3", moment=LATER)
+        state.close_open_run_with_job(state_of(bench), ADDRESS, "3", moment=LATER)
 
 
 def test_the_job_of_the_run_before_is_not_in_the_way(bench):
@@ -259,7 +259,7 @@ def test_jobs_that_cannot_be_listed_settle_nothing(bench):
 def test_an_import_does_not_answer_for_a_run(bench):
     """It tells what the release is; whether it was run stays open, and its digest stays its own."""
     cut(bench)
-    import_objects(bench.context(*DECLARED), {ADDRESS: InventoryRow("2")})
+    record_all_live_objects_or_none(bench.context(*DECLARED), {ADDRESS: InventoryRow("2")})
     assert [intent.verb for intent in bench.store.read_state().open_intents] == ["run"]
     assert bench.record(AT).digest == f"pkg1:sha256:{'aa' * 32}"
     assert bench.apply(*DECLARED).exit_code == 0
@@ -271,7 +271,7 @@ def test_an_import_that_settles_a_create_leaves_the_run_due(bench):
     bench.api.fail("create_release", Killed(), done=True)
     with pytest.raises(Killed):
         bench.apply(*DECLARED)
-    import_objects(bench.context(*DECLARED), {ADDRESS: InventoryRow("2")})
+    record_all_live_objects_or_none(bench.context(*DECLARED), {ADDRESS: InventoryRow("2")})
     assert bench.apply(*DECLARED).exit_code == 0
     assert (runs(bench), last(bench).result) == (1, RunStatus.PASSED)
 
@@ -281,7 +281,7 @@ def test_an_imported_release_is_not_run(bench):
     bench.apply(plugin(), release())
     with bench.store.lock("state rm"):
         bench.store.remove_records(ADDRESS)
-    import_objects(bench.context(*DECLARED), {ADDRESS: InventoryRow("2")})
+    record_all_live_objects_or_none(bench.context(*DECLARED), {ADDRESS: InventoryRow("2")})
     assert last(bench).result is RunStatus.UNVERIFIED
     bench.apply(*DECLARED)
     assert runs(bench) == 0

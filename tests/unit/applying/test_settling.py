@@ -15,7 +15,7 @@ from synapse_apply.model.plan import Action
 from synapse_apply.model.state import Intent, IntentState, Uptime
 from synapse_apply.model.values import SecretRef
 from synapse_apply.operations import state as states
-from synapse_apply.operations.import_ import import_objects
+from synapse_apply.operations.import_ import record_all_live_objects_or_none
 from synapse_apply.workspace.inventory_rows import InventoryRow
 
 W = Address("widget", "w")
@@ -155,19 +155,19 @@ def test_settled_as_absent_by_hand_it_is_created(bench):
     bench.catalogue = BLIND
     cut(bench, widget("w"))
     state = bench.context()
-    intent = states.settle_as_not_done(state, W, moment=LATER)
+    intent = states.close_open_call_as_not_done(state, W, moment=LATER)
     assert intent.state is IntentState.ABSENT
     assert bench.store.list_audit_entries()[0].result == "settled by hand: absent"
     assert bench.apply(widget("w")).exit_code == 0
     with pytest.raises(StateError, match="No call of this address is open"):
-        states.settle_as_not_done(state, W, moment=LATER)
+        states.close_open_call_as_not_done(state, W, moment=LATER)
 
 
 def test_settled_by_an_import_it_is_ours(bench):
     """`import ADDRESS ID`: the user found it; what the call carried is known to be published."""
     bench.catalogue = BLIND
     cut(bench, widget("w", note="a"), done=True)
-    import_objects(bench.context(widget("w", note="a")), {W: InventoryRow("1")})
+    record_all_live_objects_or_none(bench.context(widget("w", note="a")), {W: InventoryRow("1")})
     assert bench.store.read_state().open_intents == ()
     report = bench.apply(widget("w", note="a"))
     assert report.exit_code == 0
@@ -190,7 +190,9 @@ def test_a_plugin_whose_code_nobody_lists_cannot_be_told(bench):
     assert refusal(bench.plan(plugin()), "plugin/yolo").outcome_unknown
     assert bench.apply(plugin()).exit_code == 7
     assert len(bench.api.objects["plugin"]) == 1
-    import_objects(bench.context(plugin()), {Address("plugin", "yolo"): InventoryRow("1")})
+    record_all_live_objects_or_none(
+        bench.context(plugin()), {Address("plugin", "yolo"): InventoryRow("1")}
+    )
     assert bench.apply(plugin()).exit_code == 0
     assert len(bench.api.objects["plugin"]) == 1
 

@@ -201,5 +201,5 @@ def test_a_file_is_never_overwritten(here: Path, capsys: pytest.CaptureFixture[s
 def test_a_name_that_cannot_be_one_is_refused(name: str) -> None:
     """With a name that could be."""
     with pytest.raises(InputError) as caught:
-        init.build_manifest_text("plugin", name)
+        init.build_manifest_template("plugin", name)
     assert "synapse-apply new plugin " in caught.value.diagnostics[0].hint

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from synapse_apply.model.resource import PackageSource
-from synapse_apply.operations.saved_plan_file import write_plan_file
+from synapse_apply.operations.saved_plan_file import write_new_plan_file
 from synapse_apply.packages.build import write_package_zip
 
 
@@ -33,7 +33,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path: Path) -> None:
         path.touch()
         if path != others[0]:  # that one is written by another host
             os.utime(path, (0, 0))
-    write_plan_file(tmp_path / "next.plan", "{}")
+    write_new_plan_file(tmp_path / "next.plan", "{}")
     (tmp_path / "yolo").mkdir()
     (tmp_path / "yolo" / "main.py").write_text("1")
     write_package_zip(PackageSource("folder", "yolo"), tmp_path, tmp_path / "dist.zip")

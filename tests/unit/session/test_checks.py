@@ -129,12 +129,12 @@ def test_a_defect_of_one_check_hides_no_other(
     """It is a row of its own, by its type and place, without the text; what came before stays."""
 
     def defective(patient: Any) -> Any:
-        yield from use_case.manifests.check_tool_version(patient)
+        yield from use_case.manifests.report_tool_and_system_versions(patient)
         raise TypeError("s3cret in a message")
 
     checks = (
         use_case.DoctorCheck("odd", defective),
-        use_case.DoctorCheck("tool", use_case.manifests.check_tool_version),
+        use_case.DoctorCheck("tool", use_case.manifests.report_tool_and_system_versions),
     )
     monkeypatch.setattr(use_case, "SECTIONS", (("Project", checks),))
     checkup = use_case.run_all_checks(Invocation(tmp_path, target="embedded", environ={}))

@@ -10,18 +10,21 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.values import SecretRef
 from synapse_apply.operations.accept_difference import (
-    build_acceptable_resource,
     record_differences_as_accepted,
+    require_acceptable_resource,
 )
-from synapse_apply.operations.import_ import import_objects
-from synapse_apply.workspace.inventory_rows import InventoryRow, parse_inventory
+from synapse_apply.operations.import_ import record_all_live_objects_or_none
+from synapse_apply.workspace.inventory_rows import (
+    InventoryRow,
+    parse_inventory_rows_or_raise_findings,
+)
 
 W = Address("widget", "w")
 
 
 def imported(bench, *desired, **ids):
     wanted = {Address("widget", name): InventoryRow(pk) for name, pk in ids.items()}
-    return import_objects(bench.context(*desired), wanted)
+    return record_all_live_objects_or_none(bench.context(*desired), wanted)
 
 
 def test_an_import_sends_nothing_and_claims_nothing(bench):
@@ -66,11 +69,11 @@ def test_a_release_is_imported_with_its_series(bench):
     bench.api.create_plugin({"name": "yolo", "code": "yolo"})
     bench.api.create_plugin_release({"plugin": 1, "version": "1.0.0"})
     at = Address("release", "yolo@1.0.0")
-    import_objects(bench.context(plugin(), release()), {at: InventoryRow("2")})
+    record_all_live_objects_or_none(bench.context(plugin(), release()), {at: InventoryRow("2")})
     assert (bench.record(str(at)).series, bench.record(str(at)).version) == ("plugin/yolo", "1.0.0")
     with bench.store.lock("rm"):
         bench.store.remove_records(at)
-    import_objects(bench.context(), {at: InventoryRow("2")})
+    record_all_live_objects_or_none(bench.context(), {at: InventoryRow("2")})
     assert (bench.record(str(at)).series, bench.record(str(at)).version) == ("plugin/yolo", "1.0.0")
     assert bench.record(str(at)).natural_key == "code=yolo@1.0.0"
 
@@ -103,7 +106,7 @@ def test_one_object_twice_in_one_import(bench):
 def test_an_unknown_kind_names_the_kinds_there_are(bench):
     """The address is wrong, not the id."""
     with pytest.raises(InputError) as caught:
-        import_objects(bench.context(), {Address("gizmo", "w"): InventoryRow("1")})
+        record_all_live_objects_or_none(bench.context(), {Address("gizmo", "w"): InventoryRow("1")})
     assert "storage" in caught.value.diagnostics[0].hint
 
 
@@ -125,7 +128,9 @@ def test_an_unknown_kind_names_the_kinds_there_are(bench):
 def test_rows_of_an_inventory_that_cannot_be_read(row, words):
     """Each with its number and the reason."""
     with pytest.raises(InputError) as caught:
-        parse_inventory([{"address": "widget/a", "id": 1}, row], "inventory.yaml")
+        parse_inventory_rows_or_raise_findings(
+            [{"address": "widget/a", "id": 1}, row], "inventory.yaml"
+        )
     assert "row 2 of inventory.yaml" in caught.value.diagnostics[0].detail
     assert words in caught.value.diagnostics[0].detail
 
@@ -133,9 +138,13 @@ def test_rows_of_an_inventory_that_cannot_be_read(row, words):
 def test_a_row_that_stands_twice_may_be_alike():
     """Two files put together; what differs names both rows and what they say."""
     rows = [{"address": "widget/a", "id": 1}, {"address": "widget/a", "id": "1", "digest": None}]
-    assert [row.remote_id for row in parse_inventory(rows, "i.yaml").values()] == ["1"]
+    assert [
+        row.remote_id for row in parse_inventory_rows_or_raise_findings(rows, "i.yaml").values()
+    ] == ["1"]
     with pytest.raises(InputError) as caught:
-        parse_inventory([*rows, {"address": "widget/a", "id": 2, "api": "v2"}], "i.yaml")
+        parse_inventory_rows_or_raise_findings(
+            [*rows, {"address": "widget/a", "id": 2, "api": "v2"}], "i.yaml"
+        )
     (found,) = caught.value.diagnostics
     assert found.detail == (
         "widget/a is in row 1 and in row 3 of i.yaml, with id 1 and 2, api (none) and v2."
@@ -148,15 +157,19 @@ def test_the_digest_of_an_inventory_is_recorded_where_nothing_else_tells_one(ben
     bench.api.create_plugin_release({"plugin": 1, "version": "1.0.0"})
     at = Address("release", "yolo@1.0.0")
     ours, other = (f"pkg1:sha256:{digit * 64}" for digit in "ab")
-    (record,) = import_objects(bench.context(), {at: InventoryRow("2", digest=ours)})
+    (record,) = record_all_live_objects_or_none(
+        bench.context(), {at: InventoryRow("2", digest=ours)}
+    )
     assert record.digest == ours
-    (record,) = import_objects(bench.context(), {at: InventoryRow("2")})
+    (record,) = record_all_live_objects_or_none(bench.context(), {at: InventoryRow("2")})
     assert record.digest == ours
     with pytest.raises(InputError) as caught:
-        import_objects(bench.context(), {at: InventoryRow("2", digest=other)})
+        record_all_live_objects_or_none(bench.context(), {at: InventoryRow("2", digest=other)})
     assert f"has the digest {other}, and the state has {ours}" in caught.value.diagnostics[0].detail
     with pytest.raises(InputError) as caught:
-        import_objects(bench.context(), {Address("plugin", "yolo"): InventoryRow("1", digest=ours)})
+        record_all_live_objects_or_none(
+            bench.context(), {Address("plugin", "yolo"): InventoryRow("1", digest=ours)}
+        )
     assert "a plugin has none" in caught.value.diagnostics[0].detail
 
 
@@ -164,7 +177,7 @@ def accept_all(bench, desired):
     """Accept what differs, whatever it is."""
     planned = bench.plan(desired)
     record_differences_as_accepted(
-        bench.context(desired), planned, build_acceptable_resource(planned, W)
+        bench.context(desired), planned, require_acceptable_resource(planned, W)
     )
 
 
@@ -185,7 +198,7 @@ def test_what_cannot_be_accepted(bench):
     """Not declared, not recorded, not live: each its own words."""
     desired = widget("w")
     with pytest.raises(InputError, match="not declared"):
-        build_acceptable_resource(bench.plan(), W)
+        require_acceptable_resource(bench.plan(), W)
     with pytest.raises(StateError, match="nothing to accept") as caught:
         accept_all(bench, desired)
     assert "not recorded" in caught.value.diagnostics[0].detail
@@ -213,7 +226,9 @@ def test_an_object_that_is_recorded_already_keeps_what_is_known_of_its_bytes(ben
     bench.apply(plugin(), release())
     at = Address("release", "yolo@1.0.0")
     before = bench.record(str(at))
-    import_objects(bench.context(plugin(), release()), {at: InventoryRow(before.remote_id)})
+    record_all_live_objects_or_none(
+        bench.context(plugin(), release()), {at: InventoryRow(before.remote_id)}
+    )
     after = bench.record(str(at))
     assert (after.digest, after.files, after.salt) == (before.digest, before.files, before.salt)
     assert after.created_at == before.created_at
@@ -232,6 +247,8 @@ def test_an_address_that_does_not_fit_the_version(bench, name, words):
     bench.api.create_plugin({"name": "yolo", "code": "yolo"})
     bench.api.create_plugin_release({"plugin": 1, "version": "1.0.0"})
     with pytest.raises(InputError) as caught:
-        import_objects(bench.context(), {Address("release", name): InventoryRow("2")})
+        record_all_live_objects_or_none(
+            bench.context(), {Address("release", name): InventoryRow("2")}
+        )
     assert words in caught.value.diagnostics[0].detail
     assert bench.store.read_state().records == {}

@@ -196,7 +196,7 @@ def test_a_state_that_another_run_holds(folder: Path) -> None:
         plan = target.plan()
         with (
             open_state(Invocation(folder, target="embedded", environ={})) as session,
-            session.lock_state("another"),
+            session.lock_state_of_own_project("another"),
             pytest.raises(LockHeld) as caught,
         ):
             target.apply(plan)

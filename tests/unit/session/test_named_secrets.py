@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.live.named_secrets import (
-    add_secret_fields_of_single_objects,
-    mark_every_free_form_field_secret,
+    with_free_form_fields_secret_in_unmarked_kinds,
+    with_secret_fields_of_single_objects,
     wrap_values_recorded_as_secret_and_warn,
 )
 from synapse_apply.manifests.schema.secret_field_marks import read_secret_marks
@@ -44,7 +44,7 @@ def test_a_record_with_a_digest_hides_the_field_of_its_object():
         {"seen": {TOKEN: MAC}},
         {"seen": {TOKEN: WithheldSecret("omitted")}},
     ):
-        marks = add_secret_fields_of_single_objects(
+        marks = with_secret_fields_of_single_objects(
             read_secret_marks(), CATALOGUE, {}, {}, {YOLO: record(**sides)}
         )
         assert shown(marks) == HIDDEN
@@ -53,7 +53,7 @@ def test_a_record_with_a_digest_hides_the_field_of_its_object():
 
 def test_an_open_create_hides_it_too():
     """The object may have been made before anybody saw the answer."""
-    marks = add_secret_fields_of_single_objects(
+    marks = with_secret_fields_of_single_objects(
         read_secret_marks(), CATALOGUE, {}, {}, {}, [open_create()]
     )
     assert shown(marks) == HIDDEN
@@ -70,7 +70,7 @@ def test_a_manifest_hides_it_by_its_pin_its_key_and_its_record():
         (by_key, {}),
         (Desired(YOLO, {}, lifecycle=named), {YOLO: record()}),
     ):
-        marks = add_secret_fields_of_single_objects(
+        marks = with_secret_fields_of_single_objects(
             read_secret_marks(), CATALOGUE, {}, {YOLO: one}, records
         )
         assert shown(marks) == HIDDEN
@@ -80,7 +80,7 @@ def test_nothing_is_named_where_nothing_is():
     """The marks of the schemas are given back as they are."""
     marks = read_secret_marks()
     assert (
-        add_secret_fields_of_single_objects(marks, CATALOGUE, {}, {YOLO: PLAIN}, {YOLO: record()})
+        with_secret_fields_of_single_objects(marks, CATALOGUE, {}, {YOLO: PLAIN}, {YOLO: record()})
         is marks
     )
 
@@ -110,7 +110,7 @@ def test_kinds_whose_schemas_mark_fields_have_no_others():
 
 def test_where_nothing_is_known_every_free_form_field_is_secret():
     """And no other one."""
-    marks = mark_every_free_form_field_secret(read_secret_marks(), CATALOGUE)
+    marks = with_free_form_fields_secret_in_unmarked_kinds(read_secret_marks(), CATALOGUE)
     assert shown(marks) == {"token": Sensitive("t"), "open": Sensitive(1)}
     body = {"id": 7, "plugin": 1, "version": "1", "config": {"a": 1}}
     found = CATALOGUE["release"].bindings["v1"].decode(body, marks).spec

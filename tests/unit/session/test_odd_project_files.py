@@ -7,7 +7,7 @@ import os
 import pytest
 
 from synapse_apply.model.errors import InputError
-from synapse_apply.workspace.configuration import load_project_or_defaults
+from synapse_apply.workspace.configuration import load_valid_project_or_defaults
 from synapse_apply.workspace.invocation import Invocation
 
 NAME = "synapse-apply.yaml"
@@ -57,7 +57,7 @@ def test_it_is_named_and_no_project_above_is_taken(tmp_path, make, below):
     (inside / below).mkdir(parents=True)
     why = make(inside / NAME)
     with pytest.raises(InputError) as problem:
-        load_project_or_defaults(Invocation(inside / below))
+        load_valid_project_or_defaults(Invocation(inside / below))
     (finding,) = problem.value.diagnostics
     assert finding.summary == "The project file cannot be read"
     assert str(inside / NAME) in finding.detail

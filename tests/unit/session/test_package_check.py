@@ -30,7 +30,9 @@ def build(folder: Path, files: Mapping[str, str | None]) -> Path:
 
 def check(directory: Path, what: str, ref: str = "") -> tuple[Diagnostic, ...]:
     where = Invocation(directory=directory)
-    return package.check_package(package.resolve_package_query(where, what, ref))
+    return package.list_package_problems(
+        package.resolve_path_or_release_to_package_query(where, what, ref)
+    )
 
 
 def told(findings: tuple[Diagnostic, ...], inside: str = "") -> list[str]:

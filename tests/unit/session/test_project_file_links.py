@@ -8,14 +8,14 @@ import pytest
 
 from synapse_apply.model.errors import InputError
 from synapse_apply.operations.validate import validate
-from synapse_apply.workspace.configuration import load_project_or_defaults
+from synapse_apply.workspace.configuration import load_valid_project_or_defaults
 from synapse_apply.workspace.invocation import Invocation
 
 
 def test_a_project_file_that_is_a_link_in_a_circle_is_named(tmp_path: Path) -> None:
     (tmp_path / "loop.yaml").symlink_to("loop.yaml")
     with pytest.raises(InputError) as caught:
-        load_project_or_defaults(Invocation(tmp_path, project=tmp_path / "loop.yaml"))
+        load_valid_project_or_defaults(Invocation(tmp_path, project=tmp_path / "loop.yaml"))
     (found,) = caught.value.diagnostics
     assert found.summary == "The project file cannot be read"
     assert f"{tmp_path / 'loop.yaml'}: Too many levels of symbolic links" in found.detail

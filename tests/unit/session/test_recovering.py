@@ -9,8 +9,8 @@ from unit.applying.bench import Bench
 
 from synapse_apply.model.errors import InputError
 from synapse_apply.operations.record_calls import (
-    read_recovery_journal,
-    settle_calls_and_remove_journal,
+    read_valid_recovery_journal,
+    record_calls_and_remove_journal,
 )
 
 PLAN = "5f1c0000-0000-4000-8000-000000000000"
@@ -18,7 +18,9 @@ PLAN = "5f1c0000-0000-4000-8000-000000000000"
 
 def recovered(bench: Bench, file: Path) -> tuple[int, int]:
     context = bench.context()
-    done = settle_calls_and_remove_journal(context, file, read_recovery_journal(context, file))
+    done = record_calls_and_remove_journal(
+        context, file, read_valid_recovery_journal(context, file)
+    )
     return len(done.recorded_intents), len(done.known_intents)
 
 

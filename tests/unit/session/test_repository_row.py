@@ -9,13 +9,15 @@ from unit.packages.trees import commit, git, write
 
 from synapse_apply.model.checkup import CheckResult, CheckStatus
 from synapse_apply.operations.checks import manifests
-from synapse_apply.operations.checks.target_checkup import TargetCheckup
+from synapse_apply.operations.checks.target_checkup import LazyTargetParts
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.target_session import TargetSession
 
 
 def row(folder: Path) -> CheckResult:
-    (found,) = manifests.check_repository(TargetCheckup(TargetSession(Invocation(folder))))
+    (found,) = manifests.check_git_repository_of_project(
+        LazyTargetParts(TargetSession(Invocation(folder)))
+    )
     return found
 
 

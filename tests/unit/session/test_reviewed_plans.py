@@ -17,7 +17,7 @@ from synapse_apply.model.values import Mac
 from synapse_apply.operations import saved_plan
 from synapse_apply.operations.saved_plan import (
     require_usable_plans_and_list_warnings,
-    unite_reviewed_plans,
+    unite_compatible_plans_or_raise_stale,
 )
 from synapse_apply.planning.plan_input import PlanOptions
 
@@ -30,14 +30,14 @@ def save_plans(bench: Bench, folder: Path, *choices: PlanOptions) -> list[saved_
     files = []
     for number, each in enumerate(choices, 1):
         file = folder / f"{number}.plan"
-        saved_plan.save_plan(context, replace(plan, id=f"plan-{number}"), each, file)
-        files.append(saved_plan.read_saved_plan(file))
+        saved_plan.save_plan_to_new_file(context, replace(plan, id=f"plan-{number}"), each, file)
+        files.append(saved_plan.read_valid_saved_plan(file))
     return files
 
 
 def test_one_alone_is_itself(bench: Bench, tmp_path: Path) -> None:
     (only,) = save_plans(bench, tmp_path, PlanOptions(prune=True))
-    assert unite_reviewed_plans([only]) is only
+    assert unite_compatible_plans_or_raise_stale([only]) is only
 
 
 OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
@@ -61,7 +61,7 @@ def test_other_options_are_refused(which: str, bench: Bench, tmp_path: Path) -> 
     choice, text = OPTIONS[which]
     plans = save_plans(bench, tmp_path, PlanOptions(), PlanOptions(**choice), PlanOptions())
     with pytest.raises(Stale) as caught:
-        unite_reviewed_plans(plans)
+        unite_compatible_plans_or_raise_stale(plans)
     (finding,) = caught.value.diagnostics
     assert finding.summary == "These plans were made with different options"
     assert text in finding.detail.replace(f"{tmp_path}/", "")
@@ -77,7 +77,7 @@ def test_every_choice_of_a_file_is_compared(bench: Bench, tmp_path: Path) -> Non
 def test_all_that_is_in_the_way_is_told(bench: Bench, tmp_path: Path) -> None:
     plans = save_plans(bench, tmp_path, PlanOptions(), PlanOptions(prune=True, adopt=True))
     with pytest.raises(Stale) as caught:
-        unite_reviewed_plans([*plans, plans[0]])
+        unite_compatible_plans_or_raise_stale([*plans, plans[0]])
     summaries = [finding.summary for finding in caught.value.diagnostics]
     assert summaries == [
         "A reviewed plan is given more than once",
@@ -99,7 +99,9 @@ def test_other_targets_are_refused(which: str, bench: Bench, tmp_path: Path) -> 
     first, second = save_plans(bench, tmp_path, PlanOptions(), PlanOptions())
     base = replace(second.plan.base, **BASES[which])
     with pytest.raises(Stale, match="different targets") as caught:
-        unite_reviewed_plans([first, replace(second, plan=replace(second.plan, base=base))])
+        unite_compatible_plans_or_raise_stale(
+            [first, replace(second, plan=replace(second.plan, base=base))]
+        )
     (finding,) = caught.value.diagnostics
     assert "1.plan" in finding.detail
     assert "2.plan" in finding.detail
@@ -118,7 +120,7 @@ def test_selections_are_united(
     ]  # fmt: skip
     plans = save_plans(bench, tmp_path, *(PlanOptions(selected=each) for each in chosen))
     wanted = None if union is None else {ADDRESSES[name] for name in union}
-    assert unite_reviewed_plans(plans).options.selected == wanted
+    assert unite_compatible_plans_or_raise_stale(plans).options.selected == wanted
 
 
 @pytest.mark.parametrize("altered", [0, 1, 2])

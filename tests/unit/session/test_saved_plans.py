@@ -30,16 +30,18 @@ CHOICES = PlanOptions(
 
 def kept(bench: Bench, path: Path, choices: PlanOptions = CHOICES) -> saved_plan.SavedPlan:
     context = bench.context(widget("a"))
-    assert saved_plan.save_plan(context, bench.plan(widget("a")).plan, choices, path).is_signed
-    return saved_plan.read_saved_plan(path)
+    assert saved_plan.save_plan_to_new_file(
+        context, bench.plan(widget("a")).plan, choices, path
+    ).is_signed
+    return saved_plan.read_valid_saved_plan(path)
 
 
 def test_it_comes_back_as_it_was(bench: Bench, tmp_path: Path) -> None:
     """The plan and the options it was made with; rules of the project file are those of now."""
     context = bench.context(widget("a"))
     made = bench.plan(widget("a")).plan
-    saved_plan.save_plan(context, made, CHOICES, tmp_path / "next")
-    found = saved_plan.read_saved_plan(tmp_path / "next")
+    saved_plan.save_plan_to_new_file(context, made, CHOICES, tmp_path / "next")
+    found = saved_plan.read_valid_saved_plan(tmp_path / "next")
     assert found.plan == made
     assert found.options == CHOICES
     now = PlanOptions(overridden=frozenset({"adopt"}), on_drift="hold")
@@ -131,7 +133,7 @@ def test_errors_are_not_saved(bench: Bench, tmp_path: Path) -> None:
     made = bench.plan(widget("a")).plan
     assert made.has_errors
     with pytest.raises(InputError):
-        saved_plan.save_plan(context, made, CHOICES, tmp_path / "next")
+        saved_plan.save_plan_to_new_file(context, made, CHOICES, tmp_path / "next")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -150,9 +152,9 @@ def test_a_damaged_file_is_told(
     else:
         whole[at] ^= flip
     (folder / "damaged").write_bytes(whole)
-    saved_plan_file.is_plan_file(folder / "damaged")
+    saved_plan_file.has_plan_entry_or_false_if_unreadable(folder / "damaged")
     try:
-        found = saved_plan.read_saved_plan(folder / "damaged")
+        found = saved_plan.read_valid_saved_plan(folder / "damaged")
     except InputError:
         return
     assert found.signed_text == genuine.signed_text
@@ -164,9 +166,9 @@ def test_a_zip_of_an_unknown_version_is_no_plan(tmp_path: Path) -> None:
     whole = bytearray((tmp_path / "next").read_bytes())
     whole[whole.rindex(b"PK\x01\x02") + 6] = 0xFF  # APPNOTE 4.3.12: version needed to extract
     (tmp_path / "damaged").write_bytes(whole)
-    assert not saved_plan_file.is_plan_file(tmp_path / "damaged")
+    assert not saved_plan_file.has_plan_entry_or_false_if_unreadable(tmp_path / "damaged")
     with pytest.raises(InputError):
-        saved_plan.read_saved_plan(tmp_path / "damaged")
+        saved_plan.read_valid_saved_plan(tmp_path / "damaged")
 
 
 @pytest.mark.parametrize(
@@ -185,6 +187,6 @@ def test_other_zips(tmp_path: Path, text: str) -> None:
     """A zip with a plan.json that is none of ours."""
     with zipfile.ZipFile(tmp_path / "zip", "w") as archive:
         archive.writestr("plan.json", text)
-    assert saved_plan_file.is_plan_file(tmp_path / "zip")
+    assert saved_plan_file.has_plan_entry_or_false_if_unreadable(tmp_path / "zip")
     with pytest.raises(InputError, match="cannot be used"):
-        saved_plan.read_saved_plan(tmp_path / "zip")
+        saved_plan.read_valid_saved_plan(tmp_path / "zip")

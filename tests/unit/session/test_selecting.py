@@ -10,8 +10,8 @@ from unit.applying.bench import Bench, plugin, release, widget
 from synapse_apply.model.address import matches_pattern
 from synapse_apply.model.errors import InputError
 from synapse_apply.workspace.selection import (
-    choose_address,
-    choose_addresses,
+    choose_addresses_with_wildcards,
+    choose_matching_or_parse_complete_address,
     select_addresses_or_none_for_all,
 )
 
@@ -127,22 +127,22 @@ def test_a_bare_name_is_of_the_kinds_that_a_command_is_about(context):
 )
 def test_one_is_chosen(context, name, address):
     """A whole address is taken as it stands: the command says that it is not there."""
-    assert str(choose_address(context, name)) == address
+    assert str(choose_matching_or_parse_complete_address(context, name)) == address
 
 
 @pytest.mark.parametrize("name", ["yolo", "release/yolo", "plugin", "*", "nothing", "pl*x/*", "="])
 def test_one_is_not_chosen_where_none_or_several_fit(context, name):
     """An error, and no guess."""
     with pytest.raises(InputError):
-        choose_address(context, name)
+        choose_matching_or_parse_complete_address(context, name)
 
 
 def test_each_name_is_one_and_a_pattern_is_all(context):
     """`state rm release/yolo` must not forget several; `release/yolo@*` says so."""
     with pytest.raises(InputError) as caught:
-        choose_addresses(context, ["widget/w", "release/yolo"])
+        choose_addresses_with_wildcards(context, ["widget/w", "release/yolo"])
     assert caught.value.diagnostics[0].summary == "Which one?"
-    found = choose_addresses(
+    found = choose_addresses_with_wildcards(
         context, ["release/yolo@*", "w", "widget/*"], lambda at: at.name != "old"
     )
     assert [*map(str, found)] == ["release/yolo@1.0.0", "release/yolo@2.0.0", "widget/w"]
@@ -152,11 +152,13 @@ def test_the_declared_member_comes_before_recorded_ones(tmp_path):
     """An older release that is recorded is not what `release/yolo` means."""
     bench = Bench(tmp_path)
     bench.apply(plugin(), release("1.0.0"), release("2.0.0"))
-    assert str(choose_address(bench.context(plugin(), release("2.0.0")), "release/yolo")) == (
-        "release/yolo@2.0.0"
-    )
+    assert str(
+        choose_matching_or_parse_complete_address(
+            bench.context(plugin(), release("2.0.0")), "release/yolo"
+        )
+    ) == ("release/yolo@2.0.0")
     with pytest.raises(InputError):
-        choose_address(bench.context(plugin()), "release/yolo")
+        choose_matching_or_parse_complete_address(bench.context(plugin()), "release/yolo")
 
 
 @pytest.mark.parametrize(

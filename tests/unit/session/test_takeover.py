@@ -48,7 +48,9 @@ def remaining(
 ) -> tuple[FieldPath, ...]:
     secrets = bench.context().secrets
     now = widget("w", configuration=configuration, **more)
-    return ManifestComparison(planned.resources, secrets).list_fields_plan_would_still_change(now)
+    return ManifestComparison(
+        planned.resources, secrets
+    ).list_fields_plan_would_newly_or_still_change(now)
 
 
 def test_one_edit_a_place(bench):

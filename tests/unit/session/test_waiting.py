@@ -10,7 +10,10 @@ from synapse_apply.applying.settle import ResolvedIntent
 from synapse_apply.model.address import Address
 from synapse_apply.model.state import Intent, IntentState
 from synapse_apply.operations.settle import look_up_and_settle_open_calls
-from synapse_apply.operations.wait_for_outcomes import wait_and_settle, wait_for_open_calls
+from synapse_apply.operations.wait_for_outcomes import (
+    wait_and_settle_recent_calls,
+    wait_until_open_calls_can_be_settled,
+)
 
 LATER = "2026-01-01T00:02:00.000000Z"
 
@@ -46,7 +49,7 @@ def test_an_apply_waits_once_and_then_makes_what_was_not_made(bench: Bench) -> N
     begin(bench, "a", "b")
     bench.api.make("widget", {"name": "b"})
     waits = Waits(bench)
-    wait_for_open_calls(bench.context(widget("a"), widget("b")), waits)
+    wait_until_open_calls_can_be_settled(bench.context(widget("a"), widget("b")), waits)
     assert waits.lengths == [65 + bench.target.settle_after]
     assert bench.apply(widget("a"), widget("b")).exit_code == 0
     assert sorted(one["name"] for one in bench.api.objects["widget"].values()) == ["a", "b"]
@@ -55,10 +58,10 @@ def test_an_apply_waits_once_and_then_makes_what_was_not_made(bench: Bench) -> N
 def test_nothing_is_waited_for_where_nothing_is_open(bench: Bench) -> None:
     """Nor where the object is found at once."""
     waits = Waits(bench)
-    wait_for_open_calls(bench.context(widget("a")), waits)
+    wait_until_open_calls_can_be_settled(bench.context(widget("a")), waits)
     begin(bench, "a")
     bench.api.make("widget", {"name": "a"})
-    wait_for_open_calls(bench.context(widget("a")), waits)
+    wait_until_open_calls_can_be_settled(bench.context(widget("a")), waits)
     assert waits.lengths == []
 
 
@@ -69,7 +72,7 @@ def test_settling_waits_for_what_is_too_young(bench: Bench) -> None:
     context = bench.context()
     first = look_up_and_settle_open_calls(context)
     assert bench.record("widget/b").remote_id == "1"
-    known, elsewhere = wait_and_settle(context, first, Waits(bench))
+    known, elsewhere = wait_and_settle_recent_calls(context, first, Waits(bench))
     assert {str(one.intent.address): one.intent.state for one in known} == {
         "widget/a": IntentState.ABSENT,
         "widget/b": IntentState.DONE,
@@ -84,6 +87,6 @@ def test_what_another_run_settles_meanwhile_is_said(bench: Bench) -> None:
     context = bench.context()
     first = look_up_and_settle_open_calls(context)
     waits = Waits(bench, then=lambda: look_up_and_settle_open_calls(context))
-    known, elsewhere = wait_and_settle(context, first, waits)
+    known, elsewhere = wait_and_settle_recent_calls(context, first, waits)
     assert (known, elsewhere) == ([], (Address("widget", "a"),))
     assert len(waits.lengths) == 1

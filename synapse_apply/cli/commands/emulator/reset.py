@@ -42,11 +42,11 @@ def command(*, console: Console, invocation: Invocation, profile: str | None, ye
     from synapse_apply.cli.flows.approval import ask_approval, require_approval_or_person_to_ask
     from synapse_apply.emulator.core.data_folder import DataSetPlaceError
     from synapse_apply.emulator.core.store import DataSetError
-    from synapse_apply.workspace.configuration import load_project_or_defaults
-    from synapse_apply.workspace.new_data_set import create_embedded_data_set_if_absent
+    from synapse_apply.workspace.configuration import load_valid_project_or_defaults
+    from synapse_apply.workspace.new_data_set import create_embedded_data_set_and_state_if_absent
 
     require_approval_or_person_to_ask(console, is_approved=yes, verb="emulator reset", flag="--yes")
-    project = load_project_or_defaults(invocation)
+    project = load_valid_project_or_defaults(invocation)
     if not yes and not ask_approval(console, (f"Remove the embedded backend's objects in "
         f"{project.root}?"),
                            "Target embedded starts over; nothing else is touched."):  # fmt: skip
@@ -63,7 +63,9 @@ def command(*, console: Console, invocation: Invocation, profile: str | None, ye
             "The embedded backend is in use", f"{problem}.", "Stop it, then reset it."
         ) from None
     console.write_output("Removed.\n" if was_removed else "There was nothing to remove.\n")
-    if profile is not None and create_embedded_data_set_if_absent(project, invocation, profile):
+    if profile is not None and create_embedded_data_set_and_state_if_absent(
+        project, invocation, profile
+    ):
         console.write_output(f"The embedded backend has profile {profile} now.\n")
     return Exit.OK
 
@@ -74,13 +76,13 @@ def _remove_embedded_data_and_state_if_any(project: Project, invocation: Invocat
     from synapse_apply.files.opening import remove_own_file_or_link_if_present
     from synapse_apply.model.project import EMBEDDED
     from synapse_apply.workspace import embedded, state_access
-    from synapse_apply.workspace.last_seen import build_last_seen_states
+    from synapse_apply.workspace.last_seen import build_last_seen_files
     from synapse_apply.workspace.sharing.key_sources import build_state_folder_path
 
     target = project.targets[EMBEDDED]
     environ = invocation.environ
     store = state_access.open_store(project, target, environ)
-    data_folder = embedded.require_trusted_data_folder(project.root)
+    data_folder = embedded.require_data_folder_absent_or_trusted(project.root)
     if not store.exists():
         return reset_data_set_if_any(data_folder)
     lineage = _read_lineage_or_empty(store)
@@ -89,7 +91,7 @@ def _remove_embedded_data_and_state_if_any(project: Project, invocation: Invocat
         for name in (f"{EMBEDDED}.db", f"{EMBEDDED}.db-journal"):
             remove_own_file_or_link_if_present(build_state_folder_path(project) / name)
     store.close()
-    build_last_seen_states(project, target, environ).forget_lineage(lineage)
+    build_last_seen_files(project, target, environ).forget_progress_of_lineage(lineage)
     return True
 
 
