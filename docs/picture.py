@@ -120,7 +120,7 @@ class SettledLoop:
     def read_health(self) -> LoopHealth:
         return LoopHealth(0.0, 60.0)
 
-    def list_authors(self, _name: TargetName) -> tuple[str, ...] | None:
+    def list_authors_of_next_apply_or_none(self, _name: TargetName) -> tuple[str, ...] | None:
         return ()
 
     def fetch_source_at_next_round(self, source: str) -> None:
@@ -172,7 +172,7 @@ def write_rollout(store: SqliteControllerStore, now: float) -> None:
         *((f"prod-{n}", 3, TargetCondition.IN_SYNC, None) for n in range(1, 6)),
     ]
     with store.write() as writer:
-        writer.put_source(SourceRow("acme", fetched_at=now))
+        writer.put_source_except_head_and_counters(SourceRow("acme", fetched_at=now))
         subjects = {old: "Add the archive storage", new: "Raise the limit of image processing"}
         for number, (commit, subject) in enumerate(subjects.items(), start=1):
             revision = RevisionRow("acme", number, commit, now - 7200, "Mina Park", subject)
@@ -180,8 +180,9 @@ def write_rollout(store: SqliteControllerStore, now: float) -> None:
         for target, wave, state, evidence in members:
             name, is_moved = TargetName("acme", target), evidence is not None
             number, commit, digest = (2, new, "new") if is_moved else (1, old, "old")
-            writer.put_target(TargetRow(name, commit, number, state=state, looked_number=number,
-                                        wanted_digest=digest, head_digest="new"))  # fmt: skip
+            target_row = TargetRow(name, commit, number, state=state, looked_number=number,
+                                   wanted_digest=digest, head_digest="new")  # fmt: skip
+            writer.put_target_keeping_claim_and_newer_revision(target_row)
             row = RolloutTargetRow(name, "fleet", wave, 2, new, "new", digest,
                                    moved_at=now - 3600 if is_moved else 0.0)  # fmt: skip
             writer.put_rollout_targets([replace(row, **(evidence or {}))])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from synapse_apply.controller.remote.controller_api import ControllerApi
 from synapse_apply.controller.rows import AuditRow
-from synapse_apply.controller.store.audit_chain import find_broken_audit_row
+from synapse_apply.controller.store.audit_chain import find_first_broken_audit_row
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
 from synapse_apply.model.frozen import frozen
 
@@ -58,7 +58,9 @@ def read_and_check_stored_audit(
 ) -> AuditReport:
     """Check the audit of a controller's store; see `check_and_select_audit_rows`."""
     with closing(SqliteControllerStore(data_folder)) as store:
-        return check_and_select_audit_rows(store.iter_audit_rows(), selection, expected_digest)
+        return check_and_select_audit_rows(
+            store.iter_all_audit_rows_oldest_first(), selection, expected_digest
+        )
 
 
 def fetch_and_check_audit(
@@ -89,7 +91,7 @@ def check_and_select_audit_rows(
             yield row
 
     collected_rows = iter_counting_and_selecting()
-    first_wrong_row = find_broken_audit_row(collected_rows)
+    first_wrong_row = find_first_broken_audit_row(collected_rows)
     for _ in collected_rows:  # behind a broken one, nothing more is compared
         pass
     return AuditReport(

@@ -206,22 +206,22 @@ class PeopleActions(Protocol):
     that does it. Methods may be called from any thread, and raise ActionRefused.
     """
 
-    def reconcile(self, who: str, name: TargetName) -> None:
+    def reconcile_soon_or_refuse(self, who: str, name: TargetName) -> None:
         """Fetch the source and look at the target at once; a failing one is tried again."""
         ...
 
-    def pause(self, who: str, scope: str, reason: str, until: float) -> PauseRow:
+    def pause_scope_or_refuse(self, who: str, scope: str, reason: str, until: float) -> PauseRow:
         """Apply nothing to the targets that match `scope` until a wall-clock time.
 
         Refused for a scope that matches no target, and for a time that has passed.
         """
         ...
 
-    def resume(self, who: str, scope: str) -> None:
+    def resume_scope_or_refuse(self, who: str, scope: str) -> None:
         """End the pause of this scope; refused where none is set by a person."""
         ...
 
-    def approve(
+    def approve_rows_or_refuse(
         self, who: str, name: TargetName, row_digests: Sequence[str], groups: Sequence[str] = ()
     ) -> None:
         """Approve rows of a target that wait; all or none. Whoever has approved one already has.
@@ -232,7 +232,9 @@ class PeopleActions(Protocol):
         """
         ...
 
-    def reject(self, who: str, name: TargetName, row_digests: Sequence[str], reason: str) -> None:
+    def reject_rows_or_refuse(
+        self, who: str, name: TargetName, row_digests: Sequence[str], reason: str
+    ) -> None:
         """Say that rows of a target are not to be done, and take their approvals back."""
         ...
 
@@ -243,19 +245,21 @@ class RolloutActions(Protocol):
     `number` is that of the revision that was shown: refused where the rollout has another by now.
     """
 
-    def approve_wave(self, who: str, rollout: str, number: int, wave: int) -> None:
+    def approve_wave_or_refuse(self, who: str, rollout: str, number: int, wave: int) -> None:
         """Let a wave begin; refused where it does not wait for that."""
         ...
 
-    def resume_rollout(self, who: str, rollout: str, number: int) -> None:
+    def resume_rollout_or_refuse(self, who: str, rollout: str, number: int) -> None:
         """Go on with a rollout that is stopped: what failed is tried again, and counts anew."""
         ...
 
-    def skip_wave(self, who: str, rollout: str, number: int, wave: int, reason: str) -> None:
+    def skip_wave_or_refuse(
+        self, who: str, rollout: str, number: int, wave: int, reason: str
+    ) -> None:
         """Close the open wave without evidence; its targets that wait for others are moved now."""
         ...
 
-    def abort_rollout(self, who: str, rollout: str, number: int, reason: str) -> None:
+    def abort_rollout_or_refuse(self, who: str, rollout: str, number: int, reason: str) -> None:
         """Bring this revision no further: targets stay where they are until the next head."""
         ...
 
@@ -304,7 +308,7 @@ class RunningLoop(LookTrigger, Protocol):
         """What people can ask of its rollouts."""
         ...
 
-    def list_authors(self, name: TargetName) -> tuple[str, ...] | None:
+    def list_authors_of_next_apply_or_none(self, name: TargetName) -> tuple[str, ...] | None:
         """The authors of the commits that an apply would bring to a target; None if unknown now."""
         ...
 
@@ -316,7 +320,7 @@ class StatusSender(Protocol):
         """Make the forge show what the row wishes; never raises for what the forge answers."""
         ...
 
-    def read_shown_text_or_none(self, row: StatusRow) -> StatusText | None:
+    def read_shown_text_or_none_if_no_status(self, row: StatusRow) -> StatusText | None:
         """What the forge shows for the row's commit and context, None for nothing.
 
         `row.wished` itself where that is shown as far as the forge can show it (texts that it cuts,

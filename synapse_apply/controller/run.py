@@ -41,14 +41,14 @@ from synapse_apply.controller.ports import MessageSender, Mirror, StatusSender
 from synapse_apply.controller.rows import TargetCondition, TargetRow
 from synapse_apply.controller.rules.exit_codes import (
     MOST_RUNS_OF_FAILURE,
-    derive_exit_code_of_failure,
+    derive_exit_code_of_newest_failure,
 )
 from synapse_apply.controller.settings import Controller, Mode
 from synapse_apply.controller.source.mirror import GitMirror
 from synapse_apply.controller.status import list_all_targets_as_document
-from synapse_apply.controller.store.audit_chain import find_broken_audit_row
+from synapse_apply.controller.store.audit_chain import find_first_broken_audit_row
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
-from synapse_apply.controller.store.store_file import hold_data_folder
+from synapse_apply.controller.store.store_file import create_and_hold_data_folder
 from synapse_apply.controller.store_ports import ReadableStore, TargetFilter
 from synapse_apply.controller.worker.pool import MOST_LOOKS, WorkerPool
 from synapse_apply.model.coding.json_types import JsonDocument
@@ -201,9 +201,9 @@ class _Controller:
         LockHeld where another controller has it.
         """
         setup = self._setup
-        with hold_data_folder(setup.data), closing(self.store):
+        with create_and_hold_data_folder(setup.data), closing(self.store):
             self.store.create_or_upgrade()
-            self.store.require_store_of(self.configured.settings.name)
+            self.store.claim_shared_store_or_raise_if_anothers(self.configured.settings.name)
             self._log_broken_row_of_newest_audit()
             self.log_and_publish_findings()
             with closing(
@@ -233,7 +233,7 @@ class _Controller:
             parts = LoopParts(self.configured, store, workers, self.clock, self.log)
             sole_engine = SoleEngine(_BEGUN_PER_LOOK * looks)
             return ControllerLoop(parts, sole_engine), sole_engine
-        clock = SharedClock(self.clock, store.read_database_clock_or_none)
+        clock = SharedClock(self.clock, store.read_database_clock_or_none_for_file)
         holder = build_unique_holder_name()
         parts = LoopParts(self.configured, store, workers, clock, self.log, holder)
         now = clock.read_wall()
@@ -254,7 +254,7 @@ class _Controller:
     def write_log(
         self, level: Literal["info", "warn", "error"], event: str, **values: object
     ) -> None:
-        self.log.write(level, event, self.clock.read_wall(), **values)
+        self.log.write_line_unless_stream_is_gone(level, event, self.clock.read_wall(), **values)
 
     def log_and_publish_findings(self, *errors: Diagnostic) -> None:
         """Log what is wrong with the configuration, and write it where the page finds it."""
@@ -268,7 +268,7 @@ class _Controller:
         # Of several processes, those that have a page say what is on it.
         if self._role is ProcessRole.REPLICA:
             with self.store.write() as writer:
-                writer.put_configuration_findings(findings)
+                writer.replace_configuration_findings(findings)
 
     def reload_or_none_if_unusable(self) -> ConfiguredParts | None:
         """What the file says now; None, with the findings on the page, where it cannot be used."""
@@ -286,9 +286,9 @@ class _Controller:
 
     def _log_broken_row_of_newest_audit(self) -> None:
         """Log where the newest rows of the audit are no chain; `controller audit` checks all."""
-        rows = self.store.list_audit(_CHECKED_AUDIT_ROWS + 1)[::-1]
+        rows = self.store.list_audit_newest_first_unless_after(_CHECKED_AUDIT_ROWS + 1)[::-1]
         first = None if len(rows) <= _CHECKED_AUDIT_ROWS else rows[0]
-        broken = find_broken_audit_row(rows[1:] if first else rows, first)
+        broken = find_first_broken_audit_row(rows[1:] if first else rows, first)
         if broken is not None:
             self.write_log("error", "audit changed", row=broken.number)
 
@@ -306,7 +306,10 @@ def serve_controller(setup: ControllerSetup) -> None:
     controller = _Controller(setup)
     settings = controller.configured.settings
     hook_secrets = controller.reader.read_hook_secrets_by_forge(settings)
-    with controller.open_loop() as loop, handle_signals_in_block(loop.stop, loop.ask_reload):
+    with (
+        controller.open_loop() as loop,
+        handle_signals_in_block(loop.request_stop, loop.request_reload_of_configuration),
+    ):
         page_server = PageServer(
             controller.store,
             loop,
@@ -318,7 +321,7 @@ def serve_controller(setup: ControllerSetup) -> None:
                 "info", "started", url=page.url, version=__version__, process=os.getpid(),
                 sources=len(settings.sources),
             )  # fmt: skip
-            loop.run(controller.reload_or_none_if_unusable)
+            loop.run_until_stopped(controller.reload_or_none_if_unusable)
         controller.write_log("info", "stopped")
 
 
@@ -334,11 +337,14 @@ def serve_worker(setup: ControllerSetup) -> None:
             f"{setup.file} names no `store`: SQLite in a data folder is of one process.",
             "Name a PostgreSQL database there: `store: {url: {env: CONTROLLER_STORE}}`.",
         )
-    with controller.open_loop() as loop, handle_signals_in_block(loop.stop, loop.ask_reload):
+    with (
+        controller.open_loop() as loop,
+        handle_signals_in_block(loop.request_stop, loop.request_reload_of_configuration),
+    ):
         controller.write_log(
             "info", "worker started", version=__version__, process=os.getpid(), looks=setup.looks
         )
-        loop.run(controller.reload_or_none_if_unusable)
+        loop.run_until_stopped(controller.reload_or_none_if_unusable)
     controller.write_log("info", "stopped")
 
 
@@ -357,9 +363,9 @@ def run_controller_once(
     controller = _Controller(setup)
     with (
         controller.open_loop() as loop,
-        handle_signals_in_block(loop.stop, lambda: None) as signal_numbers,
+        handle_signals_in_block(loop.request_stop, lambda: None) as signal_numbers,
     ):
-        locked_count = loop.run_once()
+        locked_count = loop.run_once_and_count_postponed_targets()
         print_targets(list_all_targets_as_document(controller.store))
         if signal_numbers:
             return Exit.SIGINT if signal_numbers[0] == signal.SIGINT else Exit.SIGTERM
@@ -383,17 +389,21 @@ def derive_exit_code_of_store(store: ReadableStore, *, detailed: bool) -> int:
     not live, also what is held or waits, where `detailed` is set.
     """
     codes = {Exit.OK}
-    for source in store.list_sources():
+    for source in store.list_configured_sources():
         revision = store.find_revision(source.name, source.head)
         if source.finding is not None or revision is None or revision.finding is not None:
             codes.add(Exit.ERROR)
-    counts = store.count_targets_by_state()
+    counts = store.count_present_targets_in_each_state()
     if counts[TargetCondition.NOT_LOOKED_AT]:
         codes.add(Exit.ERROR)
     if counts[TargetCondition.UNKNOWN]:
         codes.add(Exit.UNKNOWN)
     for row in _list_targets_in_state(store, TargetCondition.FAILING):
-        codes.add(derive_exit_code_of_failure(store.list_runs(row.name, MOST_RUNS_OF_FAILURE)))
+        codes.add(
+            derive_exit_code_of_newest_failure(
+                store.list_newest_runs_without_documents(row.name, MOST_RUNS_OF_FAILURE)
+            )
+        )
     refused = _list_targets_in_state(store, TargetCondition.REFUSED)
     if any(row.mode is not Mode.OBSERVE for row in refused):
         codes.add(Exit.REFUSED)
@@ -403,13 +413,13 @@ def derive_exit_code_of_store(store: ReadableStore, *, detailed: bool) -> int:
 
 
 def _list_targets_in_state(store: ReadableStore, state: TargetCondition) -> Sequence[TargetRow]:
-    return store.list_targets(TargetFilter(state=state), 0, _ALL_TARGETS).targets
+    return store.read_page_of_present_targets(TargetFilter(state=state), 0, _ALL_TARGETS).targets
 
 
 def write_store_backup(data_folder: Path, file: Path) -> None:
     """Copy the store of a data folder to one new file, also while a controller uses it."""
     with closing(SqliteControllerStore(data_folder)) as store:
-        store.write_backup(file)
+        store.write_backup_or_raise_for_database(file)
 
 
 @contextmanager

@@ -72,21 +72,23 @@ ALL_AUDIT_ROWS = AuditFilter()
 class ReadableStore(Protocol):
     """What the page reads. All of it is committed, and readers never wait for writers for long."""
 
-    def list_sources(self) -> Sequence[SourceRow]:
+    def list_configured_sources(self) -> Sequence[SourceRow]:
         """Every source of the configuration, by name."""
         ...
 
-    def list_targets(self, target_filter: TargetFilter, offset: int, limit: int) -> TargetPage:
+    def read_page_of_present_targets(
+        self, target_filter: TargetFilter, offset: int, limit: int
+    ) -> TargetPage:
         """Targets by state (those that need a person first), then by name; none that is gone."""
         ...
 
-    def count_targets_by_state(
+    def count_present_targets_in_each_state(
         self, source: str = "", patterns: tuple[str, ...] | None = None
     ) -> Mapping[TargetCondition, int]:
         """How many targets are in each state; of one source, or of all. See TargetFilter."""
         ...
 
-    def find_target(self, name: TargetName) -> TargetRow | None:
+    def find_target_even_if_gone(self, name: TargetName) -> TargetRow | None:
         """A target, None for an unknown one."""
         ...
 
@@ -94,11 +96,11 @@ class ReadableStore(Protocol):
         """A run, None for an unknown one."""
         ...
 
-    def list_runs(self, name: TargetName, limit: int) -> Sequence[RunRow]:
-        """The newest runs of a target, newest first, without `plan_json`."""
+    def list_newest_runs_without_documents(self, name: TargetName, limit: int) -> Sequence[RunRow]:
+        """The newest runs of a target, newest first, without `plan_json` and `report_json`."""
         ...
 
-    def list_outcomes(
+    def list_newest_outcomes_oldest_first(
         self, names: Sequence[TargetName], limit: int
     ) -> Mapping[TargetName, Sequence[RunOutcome]]:
         """The outcomes of the newest runs of each target, oldest first, for spark lines."""
@@ -108,7 +110,7 @@ class ReadableStore(Protocol):
         """A revision by its full id, None for one that never was the head."""
         ...
 
-    def list_revisions(self, source: str, limit: int) -> Sequence[RevisionRow]:
+    def list_newest_revisions(self, source: str, limit: int) -> Sequence[RevisionRow]:
         """The newest revisions of a source, newest first."""
         ...
 
@@ -124,13 +126,13 @@ class ReadableStore(Protocol):
         """All statuses of a commit, by context."""
         ...
 
-    def list_audit(
+    def list_audit_newest_first_unless_after(
         self, limit: int, audit_filter: AuditFilter = ALL_AUDIT_ROWS
     ) -> Sequence[AuditRow]:
         """The newest audit rows that match, newest first; with `after` the oldest, oldest first."""
         ...
 
-    def iter_audit_rows(self) -> Iterator[AuditRow]:
+    def iter_all_audit_rows_oldest_first(self) -> Iterator[AuditRow]:
         """Every audit row, oldest first, a part of them in memory at a time."""
         ...
 
@@ -138,23 +140,23 @@ class ReadableStore(Protocol):
         """The rows of a target that wait for a person, in the plan's order."""
         ...
 
-    def list_approvals(self, name: TargetName) -> Sequence[ApprovalRow]:
+    def list_approvals_even_used_or_expired(self, name: TargetName) -> Sequence[ApprovalRow]:
         """The approvals of a target, newest first; also those that are used or too old."""
         ...
 
-    def list_pauses(self) -> Sequence[PauseRow]:
+    def list_people_pauses_even_ended(self) -> Sequence[PauseRow]:
         """The pauses that people have set, also those that are over; by scope."""
         ...
 
-    def list_rollouts(self) -> Sequence[RolloutRow]:
+    def list_begun_rollouts(self) -> Sequence[RolloutRow]:
         """Every rollout that has begun, by name."""
         ...
 
-    def find_rollout(self, name: str) -> RolloutRow | None:
+    def find_begun_rollout(self, name: str) -> RolloutRow | None:
         """A rollout with its newest revision, None for one that has not begun."""
         ...
 
-    def list_waves(self, rollout: str, number: int) -> Sequence[WaveRow]:
+    def list_recorded_waves(self, rollout: str, number: int) -> Sequence[WaveRow]:
         """The waves of a rollout of one revision that were opened, approved or closed, in order."""
         ...
 
@@ -168,11 +170,11 @@ class ReadableStore(Protocol):
         """What a target is in its rollout, None where it is in none."""
         ...
 
-    def find_lease(self, name: str) -> LeaseRow | None:
+    def find_lease_even_if_over(self, name: str) -> LeaseRow | None:
         """A lease, also one that is over; None for one that nobody ever had."""
         ...
 
-    def list_processes(self) -> Sequence[ProcessRow]:
+    def list_recorded_processes(self) -> Sequence[ProcessRow]:
         """Every process that has written itself down, by its holder name."""
         ...
 
@@ -196,7 +198,7 @@ class WritableStore(ReadableStore, Protocol):
         """Whether several processes may use it at once."""
         ...
 
-    def read_database_clock_or_none(self) -> float | None:
+    def read_database_clock_or_none_for_file(self) -> float | None:
         """The database's clock, in seconds since the epoch; None for the clock of this machine."""
         ...
 
@@ -218,23 +220,23 @@ class WritableStore(ReadableStore, Protocol):
         """Write that a process is there, and delete those that were last seen before a time."""
         ...
 
-    def find_source(self, name: str) -> SourceRow | None:
+    def find_source_even_if_removed(self, name: str) -> SourceRow | None:
         """A source, also one that was removed; None for an unknown one."""
         ...
 
-    def list_targets_of_source(self, source: str) -> Sequence[TargetRow]:
+    def list_present_and_gone_targets_of_source(self, source: str) -> Sequence[TargetRow]:
         """Every target that ever was of a source, by name; also those that are gone."""
         ...
 
-    def list_targets_of_wave(self, rollout: str, wave: int) -> Sequence[TargetRow]:
+    def list_present_and_gone_targets_of_wave(self, rollout: str, wave: int) -> Sequence[TargetRow]:
         """What is known of the targets of one wave, by name; also of those that are gone."""
         ...
 
-    def list_open_revisions(self, source: str) -> Sequence[RevisionRow]:
+    def list_revisions_whose_end_may_change(self, source: str) -> Sequence[RevisionRow]:
         """The revisions of a source whose end may still change, newest first."""
         ...
 
-    def read_progress(self, source: str, number: int) -> RevisionProgress:
+    def read_progress_of_revision(self, source: str, number: int) -> RevisionProgress:
         """How far the targets are that the revision of this number touched."""
         ...
 
@@ -249,7 +251,7 @@ class WritableStore(ReadableStore, Protocol):
         ...
 
     def find_newest_run_or_message_id_or_empty(self) -> str:
-        """The greatest id of a run or a message, "" for none."""
+        """The greatest id of a run, a message or an approval, "" for none."""
         ...
 
     def list_commits_in_use(self, source: str) -> Sequence[str]:
@@ -264,7 +266,7 @@ class WritableStore(ReadableStore, Protocol):
 class StoreWriter(Protocol):
     """What one transaction can write. Rows replace those with the same key."""
 
-    def put_source(self, row: SourceRow) -> None:
+    def put_source_except_head_and_counters(self, row: SourceRow) -> None:
         """Write a source, but for its head, which `accept_head_if_number_unchanged` alone moves.
 
         Nor does it move `change_number` and `asked_number`.
@@ -282,21 +284,21 @@ class StoreWriter(Protocol):
 
     def put_revision(self, row: RevisionRow) -> None: ...
 
-    def put_target(self, row: TargetRow) -> None:
+    def put_target_keeping_claim_and_newer_revision(self, row: TargetRow) -> None:
         """Write a target; its wanted revision is never moved to a smaller number.
 
         The claim of a target that is there stays as it is: only a claim moves it.
         """
         ...
 
-    def list_due_targets(self, now: float, limit: int) -> Sequence[TargetRow]:
+    def list_due_unclaimed_targets_by_turn(self, now: float, limit: int) -> Sequence[TargetRow]:
         """Targets that are due and not claimed, sources in turn.
 
         Of each source those that a push touched or somebody asked for first, then the longest due.
         """
         ...
 
-    def list_targets_due_after(self, when: float) -> Sequence[TargetRow]:
+    def list_present_targets_due_after(self, when: float) -> Sequence[TargetRow]:
         """Targets that are due later than a time."""
         ...
 
@@ -314,7 +316,9 @@ class StoreWriter(Protocol):
         """Claim a target that nobody holds at `now`; the new epoch, 0 where somebody holds it."""
         ...
 
-    def is_claim_valid(self, name: TargetName, holder: str, epoch: int) -> bool: ...
+    def is_claim_still_own_even_if_over(
+        self, name: TargetName, holder: str, epoch: int
+    ) -> bool: ...
 
     def release_all_claims(self) -> None:
         """End every claim: only for who has the data folder alone, and has no worker yet."""
@@ -331,21 +335,21 @@ class StoreWriter(Protocol):
         """
         ...
 
-    def is_lease_valid(self, name: str, holder: str, epoch: int) -> bool:
+    def is_lease_still_own_even_if_over(self, name: str, holder: str, epoch: int) -> bool:
         """Whether nobody has taken a lease since, be it over or not.
 
         Nobody takes it before the end of this transaction.
         """
         ...
 
-    def release_lease(self, name: str, holder: str, epoch: int) -> None:
+    def release_lease_if_own(self, name: str, holder: str, epoch: int) -> None:
         """End a lease; without effect where it is another's by now."""
         ...
 
     def delete_process(self, holder: str) -> None: ...
 
-    def mark_source_changed(self, name: str) -> None:
-        """Count a change in `change_number`, which `put_source` leaves as it is."""
+    def increment_change_number_of_source(self, name: str) -> None:
+        """Count a change that may end a revision in `change_number`."""
         ...
 
     def request_fetch_at_once(self, source: str) -> None:
@@ -372,7 +376,7 @@ class StoreWriter(Protocol):
 
     def put_approval(self, row: ApprovalRow) -> None: ...
 
-    def delete_approvals(self, name: TargetName, row_digest: str) -> None:
+    def delete_unused_approvals_of_row(self, name: TargetName, row_digest: str) -> None:
         """Take back the unused approvals of a row."""
         ...
 
@@ -380,7 +384,7 @@ class StoreWriter(Protocol):
         """Say that an apply used these approvals up; without effect on those that are used."""
         ...
 
-    def delete_approvals_and_pauses_before(self, when: float) -> None:
+    def delete_approvals_given_and_pauses_ended_before(self, when: float) -> None:
         """Delete approvals that were given, and pauses that ended, before a time."""
         ...
 
@@ -396,11 +400,11 @@ class StoreWriter(Protocol):
 
     def put_rollout_targets(self, rows: Sequence[RolloutTargetRow]) -> None: ...
 
-    def delete_rollout(self, name: str) -> None:
+    def delete_rollout_with_waves_and_targets(self, name: str) -> None:
         """Forget a rollout, what was said of its waves, and what its targets have shown."""
         ...
 
-    def delete_rollout_targets(self, names: Sequence[TargetName]) -> None:
+    def delete_targets_from_any_rollout(self, names: Sequence[TargetName]) -> None:
         """Have these targets be in no rollout."""
         ...
 
@@ -418,11 +422,11 @@ class StoreWriter(Protocol):
         self, time: float, who: str, action: str, subject: str, detail: str
     ) -> None: ...
 
-    def put_configuration_findings(self, findings: Sequence[Diagnostic]) -> None:
+    def replace_configuration_findings(self, findings: Sequence[Diagnostic]) -> None:
         """Replace what `list_configuration_findings` gives."""
         ...
 
-    def delete_runs_before(self, when: float) -> int:
+    def delete_old_runs_except_newest_of_each_target(self, when: float) -> int:
         """Delete old runs, but for the newest of each target; how many."""
         ...
 

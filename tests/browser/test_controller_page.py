@@ -64,7 +64,7 @@ def opened(browser: Browser, url: str, few: SqliteControllerStore) -> Iterator[O
         width: int = 1280,
         base: str = url,
     ) -> Page:
-        run = few.list_runs(STAGING, 1)[0]
+        run = few.list_newest_runs_without_documents(STAGING, 1)[0]
         contexts.append(
             browser.new_context(
                 color_scheme=scheme,  # type: ignore[arg-type]
@@ -195,10 +195,12 @@ def test_the_page_follows_by_itself(opened: Opened, browser: Browser, tmp_path: 
             expect(page.get_by_role("heading", level=1)).to_have_text(
                 "2 of 6 targets need a person"
             )
-            failing = store.find_target(TargetName("acme", "prod-eu"))
+            failing = store.find_target_even_if_gone(TargetName("acme", "prod-eu"))
             assert failing is not None
             with store.write() as writer:
-                writer.put_target(replace(failing, state=TargetCondition.IN_SYNC))
+                writer.put_target_keeping_claim_and_newer_revision(
+                    replace(failing, state=TargetCondition.IN_SYNC)
+                )
             page.clock.run_for(11_000)
             expect(page.get_by_role("heading", level=1)).to_have_text(
                 "1 of 6 targets needs a person"

@@ -76,7 +76,7 @@ class Altered:
         }
         from synapse_apply.controller.store import store_upgrade
 
-        upgrade = store_upgrade.upgrade_tables_if_older
+        upgrade = store_upgrade.upgrade_tables_if_older_without_commit
 
         @wraps(upgrade)
         def add_column_and_upgrade(connection: Any, dialect: Any) -> None:
@@ -87,7 +87,7 @@ class Altered:
                 connection.execute(f"ALTER TABLE targets ADD COLUMN {column}")
             upgrade(connection, dialect)
 
-        store_upgrade.upgrade_tables_if_older = add_column_and_upgrade
+        store_upgrade.upgrade_tables_if_older_without_commit = add_column_and_upgrade
 
     def _pass(self, name: str) -> None:
         with self._lock:

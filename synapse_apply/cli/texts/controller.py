@@ -51,13 +51,15 @@ def print_target_list(console: Console, document: Mapping[str, Any]) -> None:
 
 def _print_processes(console: Console, processes: Sequence[Mapping[str, Any]]) -> None:
     """How many processes share the work, and which differ; nothing where it is one alone."""
-    from synapse_apply.controller.rules.processes import count_roles
+    from synapse_apply.controller.rules.processes import describe_role_counts
     from synapse_apply.views.sanitize import sanitize
 
     if not processes:
         return
     leader = next((f"; {item['host']} leads" for item in processes if item["is_leading"]), "")
-    lines = [f"{count_roles([item['role'] for item in processes])}{leader or '; none leads'}."]
+    lines = [
+        f"{describe_role_counts([item['role'] for item in processes])}{leader or '; none leads'}."
+    ]
     lines += [
         f"{item['host']} (process {item['process_id']}) has {item['difference']}."
         for item in processes
@@ -85,13 +87,13 @@ def _print_source_findings(console: Console, entries: Sequence[Mapping[str, Any]
 
 def _describe_target_reason_or_empty(item: Mapping[str, Any]) -> str:
     """Why a target is in its state: its finding, what waits for a person, what it waits for."""
-    from synapse_apply.controller.rules.target_statuses import format_held
+    from synapse_apply.controller.rules.target_statuses import format_held_rows_and_guards
 
     if item.get("finding"):
         reason = item.get("waiting_reason")
         return f"{item['finding']['summary']}{f'; {reason}' if reason else ''}"
     count = item.get("hold_count") or 0
-    waiting = format_held(count, min(item.get("held_guard_count") or 0, count))
+    waiting = format_held_rows_and_guards(count, min(item.get("held_guard_count") or 0, count))
     hold_phrase = f"{waiting} wait{'s' * (count == 1)} for a person" if count else ""
     unknown_phrase = (
         "nobody knows whether a call had an effect" if item["state"] == "unknown" else ""

@@ -11,7 +11,7 @@ from synapse_apply.controller.fleet.heartbeat import Heartbeat
 from synapse_apply.controller.fleet.job_queue import DueJob, JobQueue
 from synapse_apply.controller.fleet.opening import QueueLocation
 from synapse_apply.controller.fleet_rows import LEADER_LEASE, ProcessRole, ProcessRow
-from synapse_apply.controller.loop.claiming import claim_target_if_due
+from synapse_apply.controller.loop.claiming import claim_if_due_and_record_lost_apply
 from synapse_apply.controller.loop.clock import SharedClock
 from synapse_apply.controller.loop.leading.dispatching import (
     LOOK,
@@ -24,10 +24,10 @@ from synapse_apply.controller.loop.leading.leader import Leader, LeasedLeader
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.running import RunCounts
 from synapse_apply.controller.loop.tasks import BackgroundTasks
-from synapse_apply.controller.loop.working import look_and_apply_if_permitted
+from synapse_apply.controller.loop.working import look_apply_if_permitted_and_record
 from synapse_apply.controller.rows import RunCause, TargetName, TargetRow
 from synapse_apply.controller.rules.processes import list_live_processes
-from synapse_apply.controller.rules.turns import choose_looks
+from synapse_apply.controller.rules.turns import choose_targets_to_work_on
 from synapse_apply.controller.store.store_errors import StoreUnavailable
 
 # So that no worker waits for the next round of the leader.
@@ -45,7 +45,7 @@ BuildQueue = Callable[[Callable[[TargetName], None] | None, Callable[..., None]]
 class NeverLeader:
     """The Leader of a process that only works."""
 
-    def take_or_keep_lease(self) -> int | None:
+    def take_or_keep_lease_epoch_or_none(self) -> int | None:
         return None
 
     def release_lease(self) -> None:
@@ -76,7 +76,7 @@ class FleetEngine:
             clock,
             describe_process,
             lambda: leader.get_epoch_to_renew_or_zero() if isinstance(leader, LeasedLeader) else 0,
-            parts.own_claims.list_names,
+            parts.own_claims.list_claimed_names,
         )
         self._queue: JobQueue | None = None
 
@@ -95,11 +95,11 @@ class FleetEngine:
         own_threads = ThreadDispatcher(self._parts, tasks, counts, slots)
         return JobDispatcher(parts, self._queue, slots, own_threads)
 
-    def start(
+    def start_taking_part(
         self, parts: LoopParts, tasks: BackgroundTasks, counts: RunCounts, *, is_once: bool
     ) -> None:
         """See Engine."""
-        self._heartbeat.on_failure = tasks.fail
+        self._heartbeat.on_failure = tasks.note_failure_and_wake
         self._heartbeat.start()
         if is_once:
             return
@@ -142,9 +142,9 @@ class JobWorker:
             return
 
         def work() -> None:
-            claimed = claim_target_if_due(parts, name)
+            claimed = claim_if_due_and_record_lost_apply(parts, name)
             if claimed is not None:
-                look_and_apply_if_permitted(parts, claimed, self._counts)
+                look_apply_if_permitted_and_record(parts, claimed, self._counts)
 
         # Where jobs are taken anew, a slot was not waited for before.
         if self._wait_for_slot_or_false_if_ending():
@@ -154,7 +154,7 @@ class JobWorker:
     def _wait_for_slot_or_false_if_ending(self) -> bool:
         """Wait until a slot is free; False where no work is begun any more."""
         while not self._has_to_end():
-            if self._tasks.wait_and_tell_if_fewer(LOOK, self._slots, _ROOM_SECONDS):
+            if self._tasks.wait_and_tell_if_fewer_are_running(LOOK, self._slots, _ROOM_SECONDS):
                 return True
         return False
 
@@ -179,11 +179,11 @@ class JobDispatcher:
         self._has_more = False
 
     @property
-    def pause(self) -> float:
+    def seconds_to_next_round(self) -> float:
         """See Dispatcher: what ends in other processes wakes no round here."""
         return _MORE_SECONDS if self._has_more else ROUND_SECONDS
 
-    def dispatch_due_targets(self, now: float) -> None:
+    def dispatch_due_targets_without_waiting(self, now: float) -> None:
         """See Dispatcher."""
         if self._parts.is_stopping:
             return
@@ -195,7 +195,7 @@ class JobDispatcher:
                 summary = problem.diagnostics[0].summary
                 self._parts.log("warn", "jobs unavailable", summary=summary)
             self._is_queue_away = True
-            self._fallback.dispatch_due_targets(now)
+            self._fallback.dispatch_due_targets_without_waiting(now)
         else:
             self._is_queue_away = False
 
@@ -208,13 +208,13 @@ class JobDispatcher:
         if room <= 0:
             return
         with parts.write() as writer:
-            due = writer.list_due_targets(now, 2 * _JOBS_PER_SLOT * slots)
+            due = writer.list_due_unclaimed_targets_by_turn(now, 2 * _JOBS_PER_SLOT * slots)
         begun = [
             *parts.store.list_claimed_targets(now),
             *(row for row in due if row.name in waiting_names),
         ]
         has_many = len(parts.settings.sources) > 1
-        chosen = choose_looks(
+        chosen = choose_targets_to_work_on(
             [row for row in due if row.name not in waiting_names],
             begun,
             len(begun) + room,
@@ -229,7 +229,7 @@ class JobDispatcher:
 
     def _count_slots_of_live_processes(self, now: float) -> int:
         """How many targets can be worked on at once, by all processes that were seen lately."""
-        processes = self._parts.store.list_processes()
+        processes = self._parts.store.list_recorded_processes()
         alive = sum(row.slots for row in processes if row.seen_at > now - _ALIVE_SECONDS)
         return max(alive, self._own_slots)
 
@@ -244,7 +244,9 @@ class JobDispatcher:
         if count:
             self._parts.log("info", "lost jobs deleted", jobs=count)
         store = self._parts.store
-        for process in list_live_processes(store.list_processes(), store.find_lease(LEADER_LEASE)):
+        for process in list_live_processes(
+            store.list_recorded_processes(), store.find_lease_even_if_over(LEADER_LEASE)
+        ):
             difference = process.row.holder, process.difference
             if process.difference and difference not in self._told_differences:
                 self._told_differences.add(difference)

@@ -38,12 +38,16 @@ class ForgeAnswer(NamedTuple):
     def status(self) -> int:
         return self.answer.status
 
-    def mentions(self, *phrases: str) -> bool:
+    def mentions_any(self, *lowercase_phrases: str) -> bool:
         """Whether one of the forge's messages contains one of these phrases, in lower case."""
-        return any(phrase in text for phrase in phrases for text in _list_messages(self.document))
+        return any(
+            phrase in text
+            for phrase in lowercase_phrases
+            for text in _list_lowercase_messages(self.document)
+        )
 
 
-def _list_messages(document: Any) -> list[str]:
+def _list_lowercase_messages(document: Any) -> list[str]:
     """The texts of an error, in lower case: `message` and, of GitHub, `errors[].message`."""
     if not isinstance(document, Mapping):
         return []
@@ -132,7 +136,9 @@ class ForgeApi:
         self.wall_clock = wall_clock
         self.clock_offset: float | None = None
 
-    def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> ForgeAnswer:
+    def call_or_raise_undelivered(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> ForgeAnswer:
         """Send one request; UndeliveredError without an answer."""
         headers = {**self._headers, "Authorization": f"Bearer {self._token.reveal()}"}
         content = b"" if body is None else encode_compact_json(body)
@@ -142,22 +148,22 @@ class ForgeApi:
             self.clock_offset = self.wall_clock() - date
         return ForgeAnswer(answer, parse_json_answer_or_none(answer))
 
-    def read_json(
+    def read_json_or_raise_unreadable(
         self, path: str, build_refusal: Callable[[ForgeAnswer], SendResult] | None = None
     ) -> JsonValue:
-        """The JSON value at a path; StatusUnreadable for any failure.
+        """The JSON value at a path, None for what is no JSON; StatusUnreadable for any failure.
 
-        `build_refusal` says what an answer that is no success means; as the method, without it.
+        `build_refusal` says what an answer that is no success means, None: as the method does.
         """
         try:
-            answer = self.call("GET", path)
+            answer = self.call_or_raise_undelivered("GET", path)
         except UndeliveredError as failure:
             raise StatusUnreadable(failure.result) from None
         if answer.status != 200:
-            raise StatusUnreadable((build_refusal or self.build_refusal)(answer))
+            raise StatusUnreadable((build_refusal or self.build_result_of_refusal)(answer))
         return answer.document
 
-    def build_refusal(
+    def build_result_of_refusal(
         self, answer: ForgeAnswer, *, is_rate_limited: bool = False, is_final: bool | None = None
     ) -> SendResult:
         """What is said of an answer that is no success; `is_final` overrules the status's own."""
@@ -174,18 +180,18 @@ class ForgeApi:
         retry_after = read_retry_after_seconds_up_to_hour_or_none(answer.answer, self.wall_clock)
         if status == 429 and retry_after is None:
             retry_after = MINUTE
-        result = self._build_result(words, answer.status, retry_after)
+        result = self._build_result_in_words(words, answer.status, retry_after)
         return result if is_final is None else SendResult(result.finding, retry_after, is_final)
 
-    def build_foreign_answer(self, answer: ForgeAnswer) -> SendResult:
+    def build_result_of_foreign_answer(self, answer: ForgeAnswer) -> SendResult:
         """What is said of a success that does not show what was sent."""
-        return self._build_result(_FOREIGN, answer.status, None)
+        return self._build_result_in_words(_FOREIGN, answer.status, None)
 
     def build_foreign_list_error(self) -> StatusUnreadable:
         """The error for a list of statuses that does not have its form."""
-        return StatusUnreadable(self._build_result(_FOREIGN, 200, None))
+        return StatusUnreadable(self._build_result_in_words(_FOREIGN, 200, None))
 
-    def _build_result(
+    def _build_result_in_words(
         self, words: _RefusalWords, status: int, retry_after: float | None
     ) -> SendResult:
         names = {**self._names, "status": status}

@@ -32,7 +32,7 @@ _MAX_DESCRIPTION = 140
 _PAGE_SIZE, _MAX_PAGES = 100, 10
 
 
-class GitHubStatuses:
+class GitHubStatusSender:
     """A StatusSender for one repository of GitHub."""
 
     def __init__(
@@ -45,7 +45,7 @@ class GitHubStatuses:
 
     def send(self, row: StatusRow) -> SendResult:
         """As StatusSender (`POST /repos/{owner}/{repo}/statuses/{sha}`)."""
-        text = _fit_text(row.wished)
+        text = _shorten_for_github(row.wished)
         body = {
             "state": text.state.value,
             "context": row.context,
@@ -54,20 +54,22 @@ class GitHubStatuses:
         if text.url:
             body["target_url"] = text.url
         try:
-            answer = self._api.call("POST", f"{self._path}/statuses/{require_commit(row)}", body)
+            answer = self._api.call_or_raise_undelivered(
+                "POST", f"{self._path}/statuses/{require_commit(row)}", body
+            )
         except UndeliveredError as failure:
             return failure.result
         if answer.status == 201:
-            current = _parse_status(answer.document, row.context)
+            current = _parse_status_text_of_context_or_none(answer.document, row.context)
             is_shown = current is not None and current.state is row.wished.state
-            return SendResult() if is_shown else self._api.build_foreign_answer(answer)
-        return self._build_refusal(answer)
+            return SendResult() if is_shown else self._api.build_result_of_foreign_answer(answer)
+        return self._build_result_of_refusal(answer)
 
     def get_clock_offset_or_none(self) -> float | None:
         """As StatusSender."""
         return self._api.clock_offset
 
-    def read_shown_text_or_none(self, row: StatusRow) -> StatusText | None:
+    def read_shown_text_or_none_if_no_status(self, row: StatusRow) -> StatusText | None:
         """As StatusSender (`GET /repos/{owner}/{repo}/commits/{ref}/status`).
 
         The combined status has the newest of each context; the plain list has all of them, of
@@ -75,45 +77,47 @@ class GitHubStatuses:
         """
         base = f"{self._path}/commits/{require_commit(row)}/status?per_page={_PAGE_SIZE}&page="
         for page in range(1, _MAX_PAGES + 1):
-            document = self._api.read_json(f"{base}{page}", self._build_refusal)
+            document = self._api.read_json_or_raise_unreadable(
+                f"{base}{page}", self._build_result_of_refusal
+            )
             statuses = document.get("statuses") if isinstance(document, Mapping) else None
             if not isinstance(statuses, list):
                 raise self._api.build_foreign_list_error()
-            for text in _iter_texts(statuses, row.context):
-                return row.wished if text == _fit_text(row.wished) else text
+            for text in _iter_status_texts_of_context(statuses, row.context):
+                return row.wished if text == _shorten_for_github(row.wished) else text
             if len(statuses) < _PAGE_SIZE:
                 break
         return None
 
-    def _build_refusal(self, answer: ForgeAnswer) -> SendResult:
+    def _build_result_of_refusal(self, answer: ForgeAnswer) -> SendResult:
         headers = answer.answer.headers
         is_used_up = headers.get("x-ratelimit-remaining", "").strip() == "0"
         if answer.status == 429 or (
-            answer.status == 403 and (is_used_up or answer.mentions("rate limit", "abuse"))
+            answer.status == 403 and (is_used_up or answer.mentions_any("rate limit", "abuse"))
         ):
-            result = self._api.build_refusal(answer, is_rate_limited=True)
+            result = self._api.build_result_of_refusal(answer, is_rate_limited=True)
             reset_at = headers.get("x-ratelimit-reset", "").strip()
             if "retry-after" in headers or not is_used_up or not reset_at.isdigit():
                 return result
             wait = float(reset_at[:12]) - self._api.wall_clock()
             return SendResult(result.finding, min(max(wait, MINUTE), HOUR))
         # 422 is also the answer for a commit that is not there yet.
-        is_full = answer.status == 422 and answer.mentions("maximum number of statuses")
-        return self._api.build_refusal(answer, is_final=True if is_full else None)
+        is_full = answer.status == 422 and answer.mentions_any("maximum number of statuses")
+        return self._api.build_result_of_refusal(answer, is_final=True if is_full else None)
 
 
-def _fit_text(text: StatusText) -> StatusText:
+def _shorten_for_github(text: StatusText) -> StatusText:
     """A text as GitHub takes it."""
     return StatusText(text.state, shorten_line(text.description, _MAX_DESCRIPTION), text.url)
 
 
-def _iter_texts(statuses: list[Any], context: str) -> Iterator[StatusText]:
+def _iter_status_texts_of_context(statuses: list[Any], context: str) -> Iterator[StatusText]:
     for status in statuses:
-        if (text := _parse_status(status, context)) is not None:
+        if (text := _parse_status_text_of_context_or_none(status, context)) is not None:
             yield text
 
 
-def _parse_status(document: Any, context: str) -> StatusText | None:
+def _parse_status_text_of_context_or_none(document: Any, context: str) -> StatusText | None:
     """The text of a status, None for one of another context and for what is none."""
     if not isinstance(document, Mapping):
         return None

@@ -52,7 +52,7 @@ class _CurrentStatus(NamedTuple):
     text: StatusText
 
 
-class GitLabStatuses:
+class GitLabStatusSender:
     """A StatusSender for one project of GitLab."""
 
     def __init__(
@@ -79,9 +79,9 @@ class GitLabStatuses:
         """As StatusSender (`POST /projects/:id/statuses/:sha`)."""
         word = _WORDS_BY_STATE[row.wished.state]
         try:
-            answer = self._post(row, word)
+            answer = self._post_status(row, word)
             if answer.status != 400:
-                return self._build_result(row, answer, word)
+                return self._build_result_of_answer(row, answer, word)
             return self._send_where_transition_is_refused(row, answer)
         except UndeliveredError as failure:
             return failure.result
@@ -92,15 +92,15 @@ class GitLabStatuses:
         """As StatusSender."""
         return self._api.clock_offset
 
-    def read_shown_text_or_none(self, row: StatusRow) -> StatusText | None:
+    def read_shown_text_or_none_if_no_status(self, row: StatusRow) -> StatusText | None:
         """As StatusSender (`GET /projects/:id/repository/commits/:sha/statuses`)."""
         current = self._read_newest_status_or_none(row)
         if current is None:
             return None
-        return row.wished if _is_shown(row.wished, current) else current.text
+        return row.wished if _is_shown_as_far_as_possible(row.wished, current) else current.text
 
-    def _post(self, row: StatusRow, word: str) -> ForgeAnswer:
-        text = _fit_text(row.wished)
+    def _post_status(self, row: StatusRow, word: str) -> ForgeAnswer:
+        text = _shorten_for_gitlab_without_long_url(row.wished)
         body = {
             "state": word,
             "name": row.context,
@@ -109,21 +109,23 @@ class GitLabStatuses:
         }
         if text.url:
             body["target_url"] = text.url
-        return self._api.call("POST", f"{self._path}/statuses/{require_commit(row)}", body)
+        return self._api.call_or_raise_undelivered(
+            "POST", f"{self._path}/statuses/{require_commit(row)}", body
+        )
 
     def _send_where_transition_is_refused(self, row: StatusRow, answer: ForgeAnswer) -> SendResult:
         """Read what is shown: equal is done, and words change only by a state that changes."""
         current = self._read_newest_status_or_none(row)
         if current is None or current.text.state is not row.wished.state:
-            return self._api.build_refusal(answer)
-        if _is_shown(row.wished, current) or current.word != "pending":
+            return self._api.build_result_of_refusal(answer)
+        if _is_shown_as_far_as_possible(row.wished, current) or current.word != "pending":
             return SendResult()
-        second_answer = self._post(row, "running")
+        second_answer = self._post_status(row, "running")
         if second_answer.status == 400:
             return SendResult()  # somebody else was faster; it is pending all the same
-        return self._build_result(row, second_answer, "running")
+        return self._build_result_of_answer(row, second_answer, "running")
 
-    def _build_result(self, row: StatusRow, answer: ForgeAnswer, word: str) -> SendResult:
+    def _build_result_of_answer(self, row: StatusRow, answer: ForgeAnswer, word: str) -> SendResult:
         document = answer.document
         if answer.status in {200, 201}:
             is_shown = (
@@ -131,41 +133,41 @@ class GitLabStatuses:
                 and document.get("name") == row.context
                 and document.get("status") == word
             )
-            return SendResult() if is_shown else self._api.build_foreign_answer(answer)
+            return SendResult() if is_shown else self._api.build_result_of_foreign_answer(answer)
         # A commit that GitLab has not got yet, or whose status is just being written (409).
-        is_passing = answer.status == 404 and answer.mentions("commit not found")
-        return self._api.build_refusal(answer, is_final=False if is_passing else None)
+        is_passing = answer.status == 404 and answer.mentions_any("commit not found")
+        return self._api.build_result_of_refusal(answer, is_final=False if is_passing else None)
 
     def _read_newest_status_or_none(self, row: StatusRow) -> _CurrentStatus | None:
         """The newest status of the row's name; StatusUnreadable."""
         query = f"name={quote(row.context, safe='')}&ref={quote(self._ref, safe='')}&per_page=100"
         path = f"{self._path}/repository/commits/{require_commit(row)}/statuses?{query}"
-        document = self._api.read_json(path)
+        document = self._api.read_json_or_raise_unreadable(path)
         if not isinstance(document, list):
             raise self._api.build_foreign_list_error()
-        statuses = [status for status in document if _is_named(status, row.context)]
+        statuses = [status for status in document if _is_status_of_context(status, row.context)]
         if not statuses:
             return None
-        return _parse_status(max(statuses, key=lambda status: status["id"]), row)
+        return _parse_checked_status(max(statuses, key=lambda status: status["id"]), row)
 
 
-def _fit_text(text: StatusText) -> StatusText:
+def _shorten_for_gitlab_without_long_url(text: StatusText) -> StatusText:
     """A text as GitLab takes it."""
     url = text.url if len(text.url) <= _MAX_URL else ""
     return StatusText(text.state, shorten_line(text.description, _MAX_DESCRIPTION), url)
 
 
-def _is_shown(wished: StatusText, current: _CurrentStatus) -> bool:
+def _is_shown_as_far_as_possible(wished: StatusText, current: _CurrentStatus) -> bool:
     """Whether a status shows what is wished, as far as it can.
 
     There is no way to change the words of a job that is running; it shows them when it ends.
     """
     if current.word == "running" and wished.state is StatusState.PENDING:
         return True
-    return current.text == _fit_text(wished)
+    return current.text == _shorten_for_gitlab_without_long_url(wished)
 
 
-def _is_named(document: Any, context: str) -> bool:
+def _is_status_of_context(document: Any, context: str) -> bool:
     return (
         isinstance(document, Mapping)
         and document.get("name") == context
@@ -174,7 +176,7 @@ def _is_named(document: Any, context: str) -> bool:
     )
 
 
-def _parse_status(document: Mapping[str, Any], row: StatusRow) -> _CurrentStatus:
+def _parse_checked_status(document: Mapping[str, Any], row: StatusRow) -> _CurrentStatus:
     word = document["status"]
     state = _STATES.get(word, StatusState.PENDING)
     # GitLab has one word for both.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from synapse_apply.controller.forge.github import GitHubStatuses
-from synapse_apply.controller.forge.gitlab import GitLabStatuses
+from synapse_apply.controller.forge.github import GitHubStatusSender
+from synapse_apply.controller.forge.gitlab import GitLabStatusSender
 from synapse_apply.controller.ports import StatusSender
 from synapse_apply.controller.settings import ForgeStatus
 from synapse_apply.model.values import Sensitive
@@ -15,5 +15,5 @@ def build_status_sender(forge: ForgeStatus, ref: str, token: Sensitive) -> Statu
     InputError for a repository, an API URL or a token that cannot be used.
     """
     if forge.forge == "gitlab":
-        return GitLabStatuses(forge, ref, token)
-    return GitHubStatuses(forge, token)
+        return GitLabStatusSender(forge, ref, token)
+    return GitHubStatusSender(forge, token)

@@ -8,10 +8,13 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from synapse_apply.controller.loop.deciding import find_target_rule
-from synapse_apply.controller.loop.due_times import list_targets_in, make_due_soon
-from synapse_apply.controller.loop.hourly import queue_pause_messages
+from synapse_apply.controller.loop.due_times import (
+    list_present_targets_in_states,
+    make_targets_due_soon,
+)
+from synapse_apply.controller.loop.hourly import queue_pause_message_of_each_source
 from synapse_apply.controller.loop.parts import LoopParts
-from synapse_apply.controller.loop.reasons import require_reason
+from synapse_apply.controller.loop.reasons import normalize_reason_or_refuse_if_long
 from synapse_apply.controller.messages.message_fields import format_utc_time
 from synapse_apply.controller.planned_rows import HoldReason
 from synapse_apply.controller.ports import ActionRefused, SourceUnavailable
@@ -25,12 +28,12 @@ from synapse_apply.controller.rows import (
     TargetRow,
 )
 from synapse_apply.controller.rules.approving import (
-    explain_approvals,
+    count_approvals_of_row,
     is_approval_expired,
     is_author,
 )
 from synapse_apply.controller.rules.assessment import CONDITIONS_OF_PEOPLE
-from synapse_apply.controller.rules.pausing import find_pause, is_pause_active
+from synapse_apply.controller.rules.pausing import find_longest_active_pause, is_pause_active
 from synapse_apply.controller.settings import DAY, Mode, TargetRule
 from synapse_apply.controller.store_ports import StoreWriter, TargetFilter
 
@@ -69,76 +72,84 @@ class LoopPeopleActions:
         self._poll_soon = fetch_source_at_next_round
         self._wake_loop = wake
 
-    def reconcile(self, who: str, name: TargetName) -> None:
+    def reconcile_soon_or_refuse(self, who: str, name: TargetName) -> None:
         """See PeopleActions."""
         parts = self._parts
         with parts.write() as writer:
-            row = self._require_target(name)
-            self._make_due_now(writer, row, RunCause.ASKED)
-            self._append_audit(writer, who, "reconcile", str(name))
+            row = self._require_present_target(name)
+            self._put_target_due_now(writer, row, RunCause.ASKED)
+            self._append_audit_and_log(writer, who, "reconcile", str(name))
         self._poll_soon(name.source)
 
-    def pause(self, who: str, scope: str, reason: str, until: float) -> PauseRow:
+    def pause_scope_or_refuse(self, who: str, scope: str, reason: str, until: float) -> PauseRow:
         """See PeopleActions; refused for more than a year, too."""
         parts = self._parts
         with parts.write() as writer:
             now = parts.clock.read_wall()
-            matching = self._require_matching_targets(scope)
-            _require_pause_time(until, now)
-            row = PauseRow(scope, who, require_reason(reason), now, until)
+            matching = self._require_present_targets_in_scope(scope)
+            _require_pause_end_within_a_year(until, now)
+            row = PauseRow(scope, who, normalize_reason_or_refuse_if_long(reason), now, until)
             writer.put_pause(row)
-            queue_pause_messages(parts, writer, row)
+            queue_pause_message_of_each_source(parts, writer, row)
             detail = f"until {format_utc_time(until)}" + (f": {row.reason}" if row.reason else "")
-            self._append_audit(writer, who, "pause", scope, detail)
+            self._append_audit_and_log(writer, who, "pause", scope, detail)
         # Only what is said of them changes: each is looked at, and not applied.
         affected_targets = [
             target
             for target in matching
             if target.state in _STATES_THAT_A_PAUSE_CHANGES and target.mode is not Mode.OBSERVE
         ]
-        make_due_soon(parts, affected_targets, RunCause.ASKED)
-        self._wake([target.name for target in affected_targets])
+        make_targets_due_soon(parts, affected_targets, RunCause.ASKED)
+        self._mark_sources_changed_and_wake_loop([target.name for target in affected_targets])
         return row
 
-    def resume(self, who: str, scope: str) -> None:
+    def resume_scope_or_refuse(self, who: str, scope: str) -> None:
         """See PeopleActions."""
         parts = self._parts
         with parts.write() as writer:
             now = parts.clock.read_wall()
-            pause = next((row for row in parts.store.list_pauses() if row.scope == scope), None)
+            pause = next(
+                (row for row in parts.store.list_people_pauses_even_ended() if row.scope == scope),
+                None,
+            )
             if pause is None or not is_pause_active(pause, now):
                 raise self._build_no_pause_error(scope, now)
             writer.delete_pause(scope)
-            self._append_audit(writer, who, "resume", scope, f"paused by {pause.who}")
+            self._append_audit_and_log(writer, who, "resume", scope, f"paused by {pause.who}")
         paused = [
             row
-            for row in list_targets_in(parts, _STATES_THAT_SAY_A_PAUSE)
+            for row in list_present_targets_in_states(parts, _STATES_THAT_SAY_A_PAUSE)
             if row.waiting_reason and fnmatchcase(str(row.name), scope)
         ]
-        make_due_soon(parts, paused, RunCause.RESUMED)
-        self._wake([row.name for row in paused])
+        make_targets_due_soon(parts, paused, RunCause.RESUMED)
+        self._mark_sources_changed_and_wake_loop([row.name for row in paused])
 
-    def approve(
+    def approve_rows_or_refuse(
         self, who: str, name: TargetName, row_digests: Sequence[str], groups: Sequence[str] = ()
     ) -> None:
         """See PeopleActions; refused in mode observe, and for an author where that counts."""
         parts = self._parts
         # Not in the transaction, in which others wait.
-        known_row, known_rule = parts.store.find_target(name), find_target_rule(parts, name)
+        known_row, known_rule = (
+            parts.store.find_target_even_if_gone(name),
+            find_target_rule(parts, name),
+        )
         if known_row is not None and known_rule is not None and known_rule.not_author:
             with suppress(SourceUnavailable):
-                parts.fetch_wanted_commit_if_missing(known_row)
+                parts.fetch_missing_wanted_commit_if_store_is_shared(known_row)
         with parts.write() as writer:
             now = parts.clock.read_wall()
-            row = self._require_target(name)
+            row = self._require_present_target(name)
             rule = self._require_applying_rule(name)
-            holds = self._require_holds(name, row_digests)
+            holds = self._require_holds_of_all_rows(name, row_digests)
             for hold in holds:
                 _require_approvable(hold)
-            authors = self._require_other_than_author(who, row, rule)
-            approvals = list(parts.store.list_approvals(name))
+            authors = self._list_counting_authors_or_refuse_author(who, row, rule)
+            approvals = list(parts.store.list_approvals_even_used_or_expired(name))
             for hold in holds:
-                if not _has_approved(approvals, who, groups, hold.row_digest, now):
+                if not _has_unused_approval_with_same_groups(
+                    approvals, who, groups, hold.row_digest, now
+                ):
                     approval = ApprovalRow(
                         parts.make_id(),
                         name,
@@ -151,10 +162,12 @@ class LoopPeopleActions:
                     writer.put_approval(approval)
                     approvals.append(approval)
             approved_digests = {hold.row_digest for hold in holds}
-            writer.replace_holds(name, self._mark_holds(name, approved_digests, "", ""))
-            self._append_audit(writer, who, "approve", str(name), _describe_holds(holds))
+            writer.replace_holds(
+                name, self._build_holds_with_rejection(name, approved_digests, "", "")
+            )
+            self._append_audit_and_log(writer, who, "approve", str(name), _describe_holds(holds))
             is_enough = any(
-                explain_approvals(
+                count_approvals_of_row(
                     rule,
                     approvals,
                     hold.row_digest,
@@ -165,24 +178,28 @@ class LoopPeopleActions:
                 for hold in holds
             )
             if is_enough:
-                self._make_due_now(writer, row, RunCause.APPROVED)
-        self._wake([name])
+                self._put_target_due_now(writer, row, RunCause.APPROVED)
+        self._mark_sources_changed_and_wake_loop([name])
 
-    def reject(self, who: str, name: TargetName, row_digests: Sequence[str], reason: str) -> None:
+    def reject_rows_or_refuse(
+        self, who: str, name: TargetName, row_digests: Sequence[str], reason: str
+    ) -> None:
         """See PeopleActions."""
         parts = self._parts
         with parts.write() as writer:
-            self._require_target(name)
-            reason = require_reason(reason)
-            holds = self._require_holds(name, row_digests)
+            self._require_present_target(name)
+            reason = normalize_reason_or_refuse_if_long(reason)
+            holds = self._require_holds_of_all_rows(name, row_digests)
             rejected_digests = {hold.row_digest for hold in holds}
             for digest in sorted(rejected_digests):
-                writer.delete_approvals(name, digest)
-            writer.replace_holds(name, self._mark_holds(name, rejected_digests, who, reason))
+                writer.delete_unused_approvals_of_row(name, digest)
+            writer.replace_holds(
+                name, self._build_holds_with_rejection(name, rejected_digests, who, reason)
+            )
             detail = _describe_holds(holds) + (f"; {reason}" if reason else "")
-            self._append_audit(writer, who, "reject", str(name), detail)
+            self._append_audit_and_log(writer, who, "reject", str(name), detail)
 
-    def _mark_holds(
+    def _build_holds_with_rejection(
         self, name: TargetName, digests: Collection[str], who: str, reason: str
     ) -> list[HoldRow]:
         """The holds of a target, those of these digests rejected by `who` ("": by nobody)."""
@@ -193,27 +210,29 @@ class LoopPeopleActions:
             for hold in self._parts.store.list_holds(name)
         ]
 
-    def _make_due_now(self, writer: StoreWriter, row: TargetRow, cause: RunCause) -> None:
-        writer.put_target(replace(row, due_at=self._parts.clock.read_wall(), due_cause=cause))
+    def _put_target_due_now(self, writer: StoreWriter, row: TargetRow, cause: RunCause) -> None:
+        writer.put_target_keeping_claim_and_newer_revision(
+            replace(row, due_at=self._parts.clock.read_wall(), due_cause=cause)
+        )
 
-    def _append_audit(
+    def _append_audit_and_log(
         self, writer: StoreWriter, who: str, action: str, subject: str, detail: str = ""
     ) -> None:
         now = self._parts.clock.read_wall()
         writer.append_audit(now, who, action, subject, detail)
         self._parts.log("info", action, who=who, subject=subject, detail=detail)
 
-    def _wake(self, names: Collection[TargetName]) -> None:
+    def _mark_sources_changed_and_wake_loop(self, names: Collection[TargetName]) -> None:
         """Have the ends of revisions told anew, and the next round begin at once."""
         with self._parts.write() as writer:
             for source in {name.source for name in names}:
-                writer.mark_source_changed(source)
+                writer.increment_change_number_of_source(source)
         self._wake_loop()
 
     # What is asked for, if it can be done
 
-    def _require_target(self, name: TargetName) -> TargetRow:
-        row = self._parts.store.find_target(name)
+    def _require_present_target(self, name: TargetName) -> TargetRow:
+        row = self._parts.store.find_target_even_if_gone(name)
         if row is None or row.is_gone or name.source not in self._parts.settings.sources:
             raise ActionRefused.from_summary(
                 "There is no such target",
@@ -233,11 +252,11 @@ class LoopPeopleActions:
             )
         return rule
 
-    def _require_matching_targets(self, scope: str) -> Sequence[TargetRow]:
+    def _require_present_targets_in_scope(self, scope: str) -> Sequence[TargetRow]:
         """The targets that match a scope; refused where none does."""
         matching: Sequence[TargetRow] = ()
         if len(scope) <= _MAX_SCOPE_LENGTH and scope.isprintable():
-            matching = self._parts.store.list_targets(
+            matching = self._parts.store.read_page_of_present_targets(
                 TargetFilter(patterns=(scope,)), 0, _ALL_TARGETS
             ).targets
         if not matching:
@@ -254,14 +273,16 @@ class LoopPeopleActions:
         detail = f"Nobody has paused `{scope[:_MAX_SCOPE_LENGTH]}`."
         source, _, target = scope.partition("/")
         name = TargetName(source, target)
-        pause = find_pause(find_target_rule(parts, name), (), name, now)
+        pause = find_longest_active_pause(find_target_rule(parts, name), (), name, now)
         hint = "Name the scope of a pause as it was set."
         if pause is not None:
             detail += f" controller.yaml pauses it: {pause.reason or 'without a reason'}."
             hint = "Take `paused` out of controller.yaml, and have the controller read it again."
         return ActionRefused.from_summary("There is no such pause", detail, hint)
 
-    def _require_holds(self, name: TargetName, row_digests: Sequence[str]) -> list[HoldRow]:
+    def _require_holds_of_all_rows(
+        self, name: TargetName, row_digests: Sequence[str]
+    ) -> list[HoldRow]:
         """The rows that wait, by digest; refused unless there is one and all of them wait."""
         holds = {hold.row_digest: hold for hold in self._parts.store.list_holds(name)}
         missing = [digest for digest in row_digests if digest not in holds]
@@ -276,7 +297,7 @@ class LoopPeopleActions:
             )
         return [holds[digest] for digest in dict.fromkeys(row_digests)]
 
-    def _require_other_than_author(
+    def _list_counting_authors_or_refuse_author(
         self,
         who: str,
         row: TargetRow,
@@ -285,7 +306,7 @@ class LoopPeopleActions:
         """The authors of what would be applied, () where they do not count; refused for one."""
         if not rule.not_author:
             return ()
-        authors = self._parts.list_authors_or_none(row)
+        authors = self._parts.list_authors_between_applied_and_wanted_or_none(row)
         if authors is None:
             raise ActionRefused.from_summary(
                 "The authors of the commits cannot be read",
@@ -302,7 +323,7 @@ class LoopPeopleActions:
         return authors
 
 
-def _require_pause_time(until: float, now: float) -> None:
+def _require_pause_end_within_a_year(until: float, now: float) -> None:
     """Refused for an end that has passed, or is too far away."""
     if not now < until <= now + MAX_PAUSE_SECONDS:
         raise ActionRefused.from_summary(
@@ -331,7 +352,7 @@ def _require_approvable(hold: HoldRow) -> None:
     )
 
 
-def _has_approved(
+def _has_unused_approval_with_same_groups(
     approvals: Sequence[ApprovalRow],
     who: str,
     groups: Sequence[str],

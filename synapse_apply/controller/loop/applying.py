@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from synapse_apply.controller.loop.claiming import ClaimedTarget, has_claim
+from synapse_apply.controller.loop.claiming import ClaimedTarget, is_still_claimed_by_task
 from synapse_apply.controller.loop.deciding import TargetDecision, find_target_rule
 from synapse_apply.controller.loop.lost_applies import record_begin_of_apply
 from synapse_apply.controller.loop.parts import LoopParts
-from synapse_apply.controller.loop.running import FinishedRun, get_prune, run_by_worker
+from synapse_apply.controller.loop.running import (
+    FinishedRun,
+    fetch_commit_and_run_by_worker,
+    is_pruned_by_rule_or_default,
+)
 from synapse_apply.controller.page.addresses import build_run_path
 from synapse_apply.controller.ports import ApplyRequest, Permit
 from synapse_apply.controller.rows import RunVerb
@@ -18,15 +22,18 @@ from synapse_apply.controller.store.store_errors import StoreUnavailable
 from synapse_apply.model.errors import SynapseApplyError
 
 
-def run_apply(parts: LoopParts, claimed: ClaimedTarget, decision: TargetDecision) -> FinishedRun:
+def record_begin_and_apply_by_worker(
+    parts: LoopParts, claimed: ClaimedTarget, decision: TargetDecision
+) -> FinishedRun:
     """Have a worker apply a claimed target by the terms that were decided; waits for it.
 
-    It never raises for an apply. The run's id is the plan id of state and audit.
+    It never raises for an apply, only where its begin cannot be recorded (ControllerStoreError).
+    The run's id is the plan id of state and audit.
     """
     row, run_id = claimed.row, parts.make_id()
     used_ids = [i for ids in decision.judgement.used_approvals.values() for i in ids]
     who = parts.who
-    approvers = decision.list_approvers(used_ids)
+    approvers = decision.list_approvers_of_rows_using(used_ids)
     if approvers:
         who += f", approved by {', '.join(approvers)}"
     operation = f"apply by controller {parts.settings.name}"
@@ -40,11 +47,11 @@ def run_apply(parts: LoopParts, claimed: ClaimedTarget, decision: TargetDecision
         run_id,
         who,
         operation,
-        prune=get_prune(parts, decision.rule),
+        prune=is_pruned_by_rule_or_default(parts, decision.rule),
     )
     reader = PermitReader(parts, claimed, decision.rule, used_ids)
     record_begin_of_apply(parts, row, claimed.epoch, run_id, approvers)
-    return run_by_worker(
+    return fetch_commit_and_run_by_worker(
         parts, RunVerb.APPLY, run_id, row, lambda: parts.workers.apply(request, reader.read_permit)
     )
 
@@ -75,7 +82,7 @@ class PermitReader:
         # Before what is read: the permit must not outlive a pause that came meanwhile.
         now, monotonic = self._parts.clock.read_wall(), self._parts.clock.read_counter()
         try:
-            permit = self._compute_permit(now, monotonic)
+            permit = self._read_store_and_compute_permit(now, monotonic)
         except StoreUnavailable:
             if monotonic < self._last_permit.until:
                 return self._last_permit
@@ -85,18 +92,20 @@ class PermitReader:
         self._has_begun, self._last_permit = True, permit
         return permit
 
-    def _compute_permit(self, now: float, monotonic: float) -> Permit:
+    def _read_store_and_compute_permit(self, now: float, monotonic: float) -> Permit:
         parts, looked = self._parts, self._claimed.row
-        row = parts.store.find_target(looked.name)
+        row = parts.store.find_target_even_if_gone(looked.name)
         is_commit_wanted = row is not None and row.wanted_digest == looked.wanted_digest
         permit = compute_permit(
             looked.name,
             find_target_rule(parts, looked.name),
-            parts.store.list_pauses(),
+            parts.store.list_people_pauses_even_ended(),
             begun_rule=self._begun_rule,
             now=now,
             monotonic=monotonic,
-            has_claim=row is not None and not row.is_gone and has_claim(parts, row, self._claimed),
+            has_claim=row is not None
+            and not row.is_gone
+            and is_still_claimed_by_task(parts, row, self._claimed),
             # A newer head does not cut an apply in its middle: it waits.
             is_commit_wanted=self._has_begun or is_commit_wanted,
             is_stopping=parts.is_stopping,
@@ -111,5 +120,5 @@ class PermitReader:
         """Whether nobody took back an approval by which the apply was judged."""
         if not self._approval_ids:
             return True
-        approvals = self._parts.store.list_approvals(self._claimed.row.name)
+        approvals = self._parts.store.list_approvals_even_used_or_expired(self._claimed.row.name)
         return self._approval_ids <= {approval.id for approval in approvals}

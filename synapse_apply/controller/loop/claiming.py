@@ -22,14 +22,14 @@ class ClaimedTarget(NamedTuple):
     epoch: int
 
 
-def claim_target_if_due(parts: LoopParts, name: TargetName) -> ClaimedTarget | None:
+def claim_if_due_and_record_lost_apply(parts: LoopParts, name: TargetName) -> ClaimedTarget | None:
     """Claim a target that is due; None where somebody has it, or looked at it meanwhile."""
     longest = 2 * parts.settings.defaults.timeout + _CLAIM_MARGIN_SECONDS
     with parts.write() as writer:
         # Now, and not before other writers were waited for: the claim would be over already.
         now = parts.clock.read_wall()
         until = now + (LEASE_SECONDS if parts.store.is_shared else longest)
-        row = parts.store.find_target(name)
+        row = parts.store.find_target_even_if_gone(name)
         if row is None or row.is_gone or row.due_at > now:
             return None
         epoch = writer.claim_target_and_get_epoch_or_zero(name, parts.holder, until, now)
@@ -40,7 +40,7 @@ def claim_target_if_due(parts: LoopParts, name: TargetName) -> ClaimedTarget | N
     return ClaimedTarget(row, epoch) if epoch else None
 
 
-def has_claim(parts: LoopParts, row: TargetRow, claimed: ClaimedTarget) -> bool:
+def is_still_claimed_by_task(parts: LoopParts, row: TargetRow, claimed: ClaimedTarget) -> bool:
     """Whether a target, as it is now, is still claimed by this task.
 
     A claim that ran out is none where others share the store, though nobody may have taken it yet.
@@ -49,7 +49,7 @@ def has_claim(parts: LoopParts, row: TargetRow, claimed: ClaimedTarget) -> bool:
     return not is_over and (row.holder, row.epoch) == (parts.holder, claimed.epoch)
 
 
-def move_claimed_to_wanted_commit_or_none(
+def reread_claimed_or_none_if_inputs_or_claim_changed(
     parts: LoopParts, claimed: ClaimedTarget
 ) -> ClaimedTarget | None:
     """The claimed target at the commit that is wanted now; None where an apply may not begin.
@@ -57,8 +57,8 @@ def move_claimed_to_wanted_commit_or_none(
     That is where another revision with other inputs is wanted, the target is gone or the claim was
     lost.
     """
-    row = parts.store.find_target(claimed.row.name)
-    if row is None or row.is_gone or not has_claim(parts, row, claimed):
+    row = parts.store.find_target_even_if_gone(claimed.row.name)
+    if row is None or row.is_gone or not is_still_claimed_by_task(parts, row, claimed):
         return None
     if row.wanted_digest != claimed.row.wanted_digest:
         return None
@@ -66,7 +66,7 @@ def move_claimed_to_wanted_commit_or_none(
     return claimed._replace(row=moved)
 
 
-def release_target(parts: LoopParts, claimed: ClaimedTarget) -> None:
+def release_claim(parts: LoopParts, claimed: ClaimedTarget) -> None:
     """End the claim; the target stays due."""
     with parts.write() as writer:
         writer.release_target(claimed.row.name, parts.holder, claimed.epoch)

@@ -20,11 +20,11 @@ class LoopClock(Protocol):
         """Seconds of a clock that only counts."""
         ...
 
-    def draw(self) -> float:
+    def draw_fraction(self) -> float:
         """A random number from 0 up to 1, excluded."""
         ...
 
-    def draw_bytes(self, count: int) -> bytes: ...
+    def draw_random_bytes(self, count: int) -> bytes: ...
 
 
 class MachineClock:
@@ -36,10 +36,10 @@ class MachineClock:
     def read_counter(self) -> float:
         return time.monotonic()
 
-    def draw(self) -> float:
+    def draw_fraction(self) -> float:
         return random.random()  # noqa: S311 - jitter, nothing secret
 
-    def draw_bytes(self, count: int) -> bytes:
+    def draw_random_bytes(self, count: int) -> bytes:
         return secrets.token_bytes(count)
 
 
@@ -60,9 +60,9 @@ class SharedClock:
         self._read_database_clock = read_database_clock
         self._offset = clock.read_wall() - clock.read_counter()
         self._is_measured = False
-        self.measure()
+        self.adjust_to_database_clock()
 
-    def measure(self) -> None:
+    def adjust_to_database_clock(self) -> None:
         """Ask the database for its clock, by the middle of the time that its answer takes.
 
         An answer that takes long counts only for the first time.
@@ -80,15 +80,15 @@ class SharedClock:
     def read_counter(self) -> float:
         return self._clock.read_counter()
 
-    def draw(self) -> float:
-        return self._clock.draw()
+    def draw_fraction(self) -> float:
+        return self._clock.draw_fraction()
 
-    def draw_bytes(self, count: int) -> bytes:
-        return self._clock.draw_bytes(count)
+    def draw_random_bytes(self, count: int) -> bytes:
+        return self._clock.draw_random_bytes(count)
 
 
 class CorrectedClock:
-    """A clock whose wall time moves with the counter, and jumps only when `correct` is called.
+    """A clock whose wall time moves with the counter, and jumps only by `move_wall_time_by`.
 
     So a due time that is computed and written within one transaction of the store was computed
     either before the jump, and is shifted with the others, or after it, and needs no shift.
@@ -104,16 +104,16 @@ class CorrectedClock:
     def read_counter(self) -> float:
         return self._clock.read_counter()
 
-    def measure_error(self) -> float:
+    def measure_seconds_machine_is_ahead(self) -> float:
         """By how many seconds the machine's wall clock is ahead of `read_wall`."""
         return self._clock.read_wall() - self.read_wall()
 
-    def correct(self, seconds: float) -> None:
+    def move_wall_time_by(self, seconds: float) -> None:
         """Let `read_wall` jump; called by one thread alone."""
         self._offset += seconds
 
-    def draw(self) -> float:
-        return self._clock.draw()
+    def draw_fraction(self) -> float:
+        return self._clock.draw_fraction()
 
-    def draw_bytes(self, count: int) -> bytes:
-        return self._clock.draw_bytes(count)
+    def draw_random_bytes(self, count: int) -> bytes:
+        return self._clock.draw_random_bytes(count)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.planned_rows import ApplyTerms, Judgement, PlannedRow
 from synapse_apply.controller.rows import ApprovalRow, TargetName, TargetRow
-from synapse_apply.controller.rules.approving import build_terms, explain_approvals
+from synapse_apply.controller.rules.approving import build_apply_terms, count_approvals_of_row
 from synapse_apply.controller.rules.judging import judge_rows
 from synapse_apply.controller.rules.pausing import ApplyBlock, find_apply_block
 from synapse_apply.controller.rules.targets import find_rule
@@ -32,7 +32,7 @@ class TargetDecision:
     judgement: Judgement
     block: ApplyBlock | None
 
-    def list_approvers(self, approval_ids: Collection[str]) -> tuple[str, ...]:
+    def list_approvers_of_rows_using(self, approval_ids: Collection[str]) -> tuple[str, ...]:
         """Who approved the rows to which these approvals belong, each once, sorted."""
         used_ids = set(approval_ids)
         names = {
@@ -50,35 +50,39 @@ def find_target_rule(parts: LoopParts, name: TargetName) -> TargetRule | None:
     return find_rule(source, name.target) if source else None
 
 
-def decide(parts: LoopParts, row: TargetRow, rows: Sequence[PlannedRow]) -> TargetDecision:
+def judge_rows_by_what_holds_now(
+    parts: LoopParts, row: TargetRow, rows: Sequence[PlannedRow]
+) -> TargetDecision:
     """Judge the rows of a target's plan by all that holds now."""
     now = parts.clock.read_wall()
     rule, access = find_target_rule(parts, row.name) or _OBSERVING_RULE, parts.settings.access
-    approvals, authors = _read_approvals_and_authors(parts, row, rule)
+    approvals, authors = _read_unused_approvals_and_authors(parts, row, rule)
     rejected = {hold.row_digest for hold in parts.store.list_holds(row.name) if hold.rejected_by}
-    terms = build_terms(rule, approvals, now=now, access=access, authors=authors, rejected=rejected)
+    terms = build_apply_terms(
+        rule, approvals, now=now, access=access, authors=authors, rejected=rejected
+    )
     approvers = {
-        digest: explain_approvals(
+        digest: count_approvals_of_row(
             rule, approvals, digest, now=now, access=access, authors=authors
         ).who_counts
         for digest in terms.approvals
     }
-    block = find_apply_block(rule, parts.store.list_pauses(), row.name, now)
+    block = find_apply_block(rule, parts.store.list_people_pauses_even_ended(), row.name, now)
     return TargetDecision(rule, terms, approvers, judge_rows(rows, terms), block)
 
 
-def decide_after_apply(
+def judge_rows_by_terms_of_begun_apply(
     parts: LoopParts, row: TargetRow, rows: Sequence[PlannedRow], begun: TargetDecision
 ) -> TargetDecision:
     """Judge the rows that an apply had, by its own terms: what it used up is not held."""
     now = parts.clock.read_wall()
-    block = find_apply_block(begun.rule, parts.store.list_pauses(), row.name, now)
+    block = find_apply_block(begun.rule, parts.store.list_people_pauses_even_ended(), row.name, now)
     # One that ended before it told its rows was to do those of the look.
     judgement = judge_rows(rows, begun.terms) if rows else begun.judgement
     return replace(begun, judgement=judgement, block=block)
 
 
-def _read_approvals_and_authors(
+def _read_unused_approvals_and_authors(
     parts: LoopParts, row: TargetRow, rule: TargetRule
 ) -> tuple[Sequence[ApprovalRow], tuple[str, ...]]:
     """The unused approvals of a target, and who wrote what would be applied if that counts.
@@ -87,10 +91,12 @@ def _read_approvals_and_authors(
     """
     if rule.mode is Mode.OBSERVE:
         return (), ()
-    approvals = [row for row in parts.store.list_approvals(row.name) if not row.used_at]
+    approvals = [
+        row for row in parts.store.list_approvals_even_used_or_expired(row.name) if not row.used_at
+    ]
     if not approvals or not rule.not_author:
         return approvals, ()
-    authors = parts.list_authors_or_none(row)
+    authors = parts.list_authors_between_applied_and_wanted_or_none(row)
     if authors is None:
         parts.log("warn", "authors unknown", target=row.name, commit=row.wanted_commit)
         return (), ()

@@ -45,7 +45,7 @@ _WRITE_SECONDS = 5.0
 class ControllerLoop:
     """Follows the sources, looks at their targets, and tells people; a RunningLoop for the page.
 
-    One thread calls `run` or `run_once`; the other methods are for any thread.
+    One thread runs it, until it is stopped or once; the other methods are for any thread.
     """
 
     def __init__(self, parts: LoopParts, engine: Engine | None = None) -> None:
@@ -91,18 +91,18 @@ class ControllerLoop:
     def get_rollout_actions(self) -> RolloutActions:
         return self._rollout_actions
 
-    def list_authors(self, name: TargetName) -> tuple[str, ...] | None:
+    def list_authors_of_next_apply_or_none(self, name: TargetName) -> tuple[str, ...] | None:
         """See RunningLoop."""
-        row = self._parts.store.find_target(name)
+        row = self._parts.store.find_target_even_if_gone(name)
         if row is None:
             return ()
         with suppress(SourceUnavailable):
-            self._parts.fetch_wanted_commit_if_missing(row)
-        return self._parts.list_authors_or_none(row)
+            self._parts.fetch_missing_wanted_commit_if_store_is_shared(row)
+        return self._parts.list_authors_between_applied_and_wanted_or_none(row)
 
     def read_health(self) -> LoopHealth:
-        look_counts, look_seconds = self._counts.read(RunVerb.LOOK)
-        apply_counts, apply_seconds = self._counts.read(RunVerb.APPLY)
+        look_counts, look_seconds = self._counts.read_counts_and_seconds(RunVerb.LOOK)
+        apply_counts, apply_seconds = self._counts.read_counts_and_seconds(RunVerb.APPLY)
         ended_at = self._round_ended_at
         age = None if ended_at is None else self._parts.clock.read_counter() - ended_at
         return LoopHealth(
@@ -122,43 +122,43 @@ class ControllerLoop:
 
     # What the process asks
 
-    def stop(self) -> None:
-        """Begin nothing new, let what runs end within DRAIN_SECONDS, and return from `run`.
+    def request_stop(self) -> None:
+        """Begin nothing new, let what runs end within DRAIN_SECONDS, and end the run.
 
-        As `ask_reload`, this may be called by a signal handler.
+        As `request_reload_of_configuration`, this may be called by a signal handler.
         """
         self._parts.is_stopping = True
         self._wake_up.wake()
 
-    def ask_reload(self) -> None:
+    def request_reload_of_configuration(self) -> None:
         """Read the configuration again in the next round."""
         self._is_reload_asked = True
         self._wake_up.wake()
 
-    def run(self, reload: Callable[[], ConfiguredParts | None]) -> None:
-        """Go round until `stop`; `reload` gives what a new configuration is made into, or None.
+    def run_until_stopped(self, reload: Callable[[], ConfiguredParts | None]) -> None:
+        """Go round until `request_stop`; `reload` gives the parts of a new configuration, or None.
 
         StoreTooNew, after what ran has ended, where a newer version shut this one out.
         """
         self._reload = reload
         try:
-            self._engine.start(self._parts, self._tasks, self._counts, is_once=False)
+            self._engine.start_taking_part(self._parts, self._tasks, self._counts, is_once=False)
             while not self._parts.is_stopping:
-                self._go_round_if_store_answers()
-                self._wake_up.wait(self._compute_pause())
+                self._go_round_surviving_lost_lead_or_store()
+                self._wake_up.wait(self._compute_seconds_to_next_round())
         except StoreTooNew:
-            self._drain()
+            self._end_runs_and_workers_or_raise_failure()
             raise
-        self._drain()
+        self._end_runs_and_workers_or_raise_failure()
 
-    def run_once(self) -> int:
+    def run_once_and_count_postponed_targets(self) -> int:
         """Fetch every source, work on every target that is due by then, and tell of it.
 
         Returns how many targets another run had locked, so that nothing is known of them now.
         LockHeld where another process leads.
         """
         self._is_once = True
-        self._start()
+        self._start_engine_and_lead_if_free()
         if self._lead is None:
             raise LockHeld.from_summary(
                 "Another process leads this controller",
@@ -172,21 +172,23 @@ class ControllerLoop:
             if was_idle and self._tasks.started_count == started_count:
                 break
             self._wake_up.wait(ROUND_SECONDS)
-        self._drain()
+        self._end_runs_and_workers_or_raise_failure()
         return self._parts.postponed_count
 
-    def _start(self) -> None:
+    def _start_engine_and_lead_if_free(self) -> None:
         """Take part, and lead if no other process does."""
-        self._engine.start(self._parts, self._tasks, self._counts, is_once=self._is_once)
-        self._take_or_keep_lead()
+        self._engine.start_taking_part(
+            self._parts, self._tasks, self._counts, is_once=self._is_once
+        )
+        self._take_or_keep_or_note_lost_lead()
 
-    def _compute_pause(self) -> float:
+    def _compute_seconds_to_next_round(self) -> float:
         """Seconds until the next round, unless something wakes it."""
         if self._failed_tries:
             return min(ROUND_SECONDS * 2.0**self._failed_tries, _MOST_SECONDS_BETWEEN_TRIES)
-        return self._lead[1].pause if self._lead is not None else ROUND_SECONDS
+        return self._lead[1].seconds_to_next_round if self._lead is not None else ROUND_SECONDS
 
-    def _go_round_if_store_answers(self) -> None:
+    def _go_round_surviving_lost_lead_or_store(self) -> None:
         """A round; a store that is away, or a lead that was lost, ends it early."""
         try:
             self._go_round()
@@ -211,30 +213,30 @@ class ControllerLoop:
         if self._is_reload_asked:
             self._take_configuration()
         self._write_asked_fetches()
-        self._take_or_keep_lead()
+        self._take_or_keep_or_note_lost_lead()
         if self._lead is None:
-            self._follow_clock_of_leader()
-            self._try_to_write_at_times_or_after_failure()
+            self._correct_clock_and_delay_jumps()
+            self._raise_too_new_by_empty_write_at_times()
         else:
             self._lead[1].go_round()
         self._round_ended_at = self._parts.clock.read_counter()
 
-    def _follow_clock_of_leader(self) -> None:
+    def _correct_clock_and_delay_jumps(self) -> None:
         """Let the wall clock move, and a jump of it count only when the leader has seen it, too.
 
         Who leads moves leases and due times with a jump; until then the lease seems to be over.
         """
         clock = self._parts.clock
-        error, counter = clock.measure_error(), clock.read_counter()
+        error, counter = clock.measure_seconds_machine_is_ahead(), clock.read_counter()
         if not is_clock_jump(error):
             self._jump_seen_at = None
         elif self._jump_seen_at is None:
             self._jump_seen_at = counter
         if self._jump_seen_at is None or counter - self._jump_seen_at >= _JUMP_SECONDS:
-            clock.correct(error)
+            clock.move_wall_time_by(error)
             self._jump_seen_at = None
 
-    def _try_to_write_at_times_or_after_failure(self) -> None:
+    def _raise_too_new_by_empty_write_at_times(self) -> None:
         """Raise StoreTooNew where a newer version has shut this process out.
 
         Each write says so; one that does not lead may have nothing to write for long. While the
@@ -261,9 +263,9 @@ class ControllerLoop:
                 self._asked_sources |= names
             raise
 
-    def _take_or_keep_lead(self) -> None:
+    def _take_or_keep_or_note_lost_lead(self) -> None:
         """Lead where this process can, with rounds that remember nothing of an earlier lead."""
-        epoch = self._engine.leader.take_or_keep_lease()
+        epoch = self._engine.leader.take_or_keep_lease_epoch_or_none()
         if self._lead is not None and self._lead[0] == epoch:
             return
         if self._lead is not None:
@@ -276,7 +278,7 @@ class ControllerLoop:
             parts, self._tasks, self._counts, is_once=self._is_once
         )
         rounds = LeaderRounds(parts, self._tasks, dispatcher, is_once=self._is_once)
-        rounds.take_over()
+        rounds.take_over_store()
         self._lead = epoch, rounds
         if epoch:
             self._parts.log("info", "lead taken", epoch=epoch)
@@ -297,10 +299,10 @@ class ControllerLoop:
         self._settings_before = self._settings_before or self._parts.settings
         self._parts.configured = configured
         if self._lead is not None:
-            self._lead[1].take_configuration(self._settings_before)
+            self._lead[1].adopt_configuration(self._settings_before)
         self._settings_before = None
 
-    def _drain(self) -> None:
+    def _end_runs_and_workers_or_raise_failure(self) -> None:
         """Let what runs end, for a while; then end the workers.
 
         An apply begins no further call, and what it has begun is recorded; a look that is cut short
@@ -309,7 +311,7 @@ class ControllerLoop:
         self._parts.is_stopping = True
         self._engine.stop_taking_work()
         self._parts.workers.ask_applies_to_stop()
-        self._tasks.wait_and_tell_if_idle(_LAST_DUTIES_SECONDS, besides=LOOK)
+        self._tasks.wait_and_tell_if_idle(_LAST_DUTIES_SECONDS, ignored_kind=LOOK)
         # Of a store that cannot be written the lease runs out by itself.
         with suppress(ControllerStoreError):
             self._engine.leader.release_lease()
@@ -322,4 +324,6 @@ class ControllerLoop:
         if self._tasks.failure is not None:
             raise self._tasks.failure
         if not is_idle:
-            self._parts.log("warn", "runs cut short", runs=len(self._tasks.list_subjects(LOOK)))
+            self._parts.log(
+                "warn", "runs cut short", runs=len(self._tasks.list_subjects_of_running(LOOK))
+            )

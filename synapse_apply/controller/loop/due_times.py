@@ -9,9 +9,9 @@ from synapse_apply.controller.loop.deciding import find_target_rule
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.rows import RunCause, TargetCondition, TargetRow
 from synapse_apply.controller.rules.due import (
-    compute_first_delay,
+    compute_delay_spread_over_targets,
     compute_longest_delay,
-    get_interval,
+    get_interval_or_default,
     is_clock_jump,
 )
 from synapse_apply.controller.rules.pausing import find_apply_block
@@ -33,78 +33,88 @@ class DueTimes:
         self._parts = parts
         self._jumped_at: float | None = None
 
-    def follow_clock(self) -> None:
+    def shift_due_times_if_clock_jumped(self) -> None:
         """Move due times by as much as the wall clock jumped since the last call."""
         parts, clock = self._parts, self._parts.clock
-        counter, error = clock.read_counter(), clock.measure_error()
+        counter, error = clock.read_counter(), clock.measure_seconds_machine_is_ahead()
         if is_clock_jump(error):
             with parts.write() as writer:
                 writer.shift_due_times_and_claims(error)
                 # Within the transaction: no other one may be between the two.
-                clock.correct(error)
+                clock.move_wall_time_by(error)
             parts.log("warn", "clock jumped", seconds=error)
             self._jumped_at = counter
             # Windows and pauses are of the wall clock: what waits for them is not moved with it.
             waiting = {TargetCondition.PAUSED, TargetCondition.WAITING}
-            make_due_soon(parts, list_targets_in(parts, waiting), RunCause.RESUMED)
+            make_targets_due_soon(
+                parts, list_present_targets_in_states(parts, waiting), RunCause.RESUMED
+            )
         else:
-            clock.correct(error)
+            clock.move_wall_time_by(error)
         # A task may have read the clock before its transaction, and written after the shift.
         if self._jumped_at is not None and counter - self._jumped_at < _UNSETTLED_SECONDS:
-            pull_in_due_times(parts)
+            pull_in_due_times_too_far_ahead(parts)
 
 
-def list_targets_in(parts: LoopParts, states: Collection[TargetCondition]) -> list[TargetRow]:
+def list_present_targets_in_states(
+    parts: LoopParts, states: Collection[TargetCondition]
+) -> list[TargetRow]:
     """The targets in one of these states, by state and name."""
     return [
         row
         for state in TargetCondition
         if state in states
-        for row in parts.store.list_targets(TargetFilter(state=state), 0, _ALL_TARGETS).targets
+        for row in parts.store.read_page_of_present_targets(
+            TargetFilter(state=state), 0, _ALL_TARGETS
+        ).targets
     ]
 
 
-def pull_in_due_times(parts: LoopParts) -> None:
+def pull_in_due_times_too_far_ahead(parts: LoopParts) -> None:
     """Have nothing due later than it could have been put off from now on."""
     now, defaults = parts.clock.read_wall(), parts.settings.defaults
     sources = parts.settings.sources
     rules = [rule for source in sources.values() for rule in source.rules]
-    intervals = {get_interval(rule, defaults) for rule in rules} or {defaults.interval}
+    intervals = {get_interval_or_default(rule, defaults) for rule in rules} or {defaults.interval}
     with parts.write() as writer:
         shortest = compute_longest_delay(min(intervals), defaults)
-        for row in writer.list_targets_due_after(now + shortest):
+        for row in writer.list_present_targets_due_after(now + shortest):
             rule = find_target_rule(parts, row.name)
             if rule is None:
                 continue
-            longest = compute_longest_delay(get_interval(rule, defaults), defaults)
+            longest = compute_longest_delay(get_interval_or_default(rule, defaults), defaults)
             if row.due_at > now + longest:
-                delay = compute_first_delay(longest, int(longest), parts.clock.draw())
-                writer.put_target(replace(row, due_at=now + delay))
-        for polled in parts.store.list_sources():
+                delay = compute_delay_spread_over_targets(
+                    longest, int(longest), parts.clock.draw_fraction()
+                )
+                writer.put_target_keeping_claim_and_newer_revision(replace(row, due_at=now + delay))
+        for polled in parts.store.list_configured_sources():
             source = sources.get(polled.name)
             if source and polled.due_at > now + compute_longest_delay(source.poll, defaults):
-                writer.put_source(replace(polled, due_at=now))
+                writer.put_source_except_head_and_counters(replace(polled, due_at=now))
         # No receiver can ask for a longer wait (`delivery.py`).
         writer.limit_delays_of_sends(now, max(HOUR, defaults.retry_most))
 
 
-def retry_failing_targets(parts: LoopParts, longest: float) -> None:
+def make_failing_targets_due_within(parts: LoopParts, longest: float) -> None:
     """Have each failing target due within `longest` seconds: what was wrong may be mended."""
     now = parts.clock.read_wall()
     with parts.write() as writer:
-        failing = [row for row in writer.list_targets_due_after(now) if row.failures]
-        _put_due_within(parts, writer, failing, longest)
+        failing = [row for row in writer.list_present_targets_due_after(now) if row.failures]
+        _put_targets_due_within(parts, writer, failing, longest)
 
 
-def wake_targets_decided_otherwise(parts: LoopParts, before: Controller | None = None) -> None:
+def make_targets_due_that_settings_decide_otherwise(
+    parts: LoopParts, before: Controller | None = None
+) -> None:
     """Have targets due soon of which the settings in use may decide otherwise than their last run.
 
     `before` are the settings until now, None at a start: then a mode that is not that of the last
     run counts, and a pause that is over.
     """
-    now, pauses = parts.clock.read_wall(), parts.store.list_pauses()
+    now, pauses = parts.clock.read_wall(), parts.store.list_people_pauses_even_ended()
     woken: list[TargetRow] = []
-    for row in list_targets_in(parts, frozenset(TargetCondition) - _UNDECIDED):
+    for row in list_present_targets_in_states(parts, frozenset(TargetCondition) - _UNDECIDED):
         rule = find_target_rule(parts, row.name)
         if rule is None:
             continue
@@ -116,22 +126,24 @@ def wake_targets_decided_otherwise(parts: LoopParts, before: Controller | None =
             is_other = find_apply_block(rule, pauses, row.name, now) is None
         if is_other:
             woken.append(row)
-    make_due_soon(parts, woken, RunCause.RESUMED)
+    make_targets_due_soon(parts, woken, RunCause.RESUMED)
 
 
-def make_due_soon(parts: LoopParts, rows: Collection[TargetRow], cause: RunCause) -> None:
+def make_targets_due_soon(parts: LoopParts, rows: Collection[TargetRow], cause: RunCause) -> None:
     """Have targets due in a moment, many of them spread over the first retry's delay."""
     with parts.write() as writer:
-        fresh = [parts.store.find_target(row.name) or row for row in rows]
+        fresh = [parts.store.find_target_even_if_gone(row.name) or row for row in rows]
         moved = [replace(row, due_cause=cause) for row in fresh]
-        _put_due_within(parts, writer, moved, parts.settings.defaults.retry_first)
+        _put_targets_due_within(parts, writer, moved, parts.settings.defaults.retry_first)
 
 
-def _put_due_within(
+def _put_targets_due_within(
     parts: LoopParts, writer: StoreWriter, rows: Iterable[TargetRow], longest: float
 ) -> None:
     """Write targets that are due within `longest` seconds, or when they are if that is sooner."""
     now, rows = parts.clock.read_wall(), list(rows)
     for row in rows:
-        delay = compute_first_delay(longest, len(rows), parts.clock.draw())
-        writer.put_target(replace(row, due_at=min(row.due_at, now + delay)))
+        delay = compute_delay_spread_over_targets(longest, len(rows), parts.clock.draw_fraction())
+        writer.put_target_keeping_claim_and_newer_revision(
+            replace(row, due_at=min(row.due_at, now + delay))
+        )

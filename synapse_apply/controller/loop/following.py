@@ -9,10 +9,10 @@ from itertools import repeat
 from synapse_apply.controller.loop.leading.leader import LeadershipLost
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.rollouts.at_heads import (
-    list_rollouts_of_source,
-    write_rollouts_at_head,
+    list_configured_rollouts_of_source,
+    write_and_forget_rollouts_at_head,
 )
-from synapse_apply.controller.loop.rollouts.rounds import advance_rollouts
+from synapse_apply.controller.loop.rollouts.rounds import write_next_steps_of_rollouts
 from synapse_apply.controller.ports import Head, Mirror
 from synapse_apply.controller.rows import (
     RevisionEnd,
@@ -24,16 +24,20 @@ from synapse_apply.controller.rows import (
 from synapse_apply.controller.rules.due import compute_poll_delay
 from synapse_apply.controller.rules.heads import (
     HeadDecision,
-    build_revision,
+    build_next_revision,
+    build_overtaken_revision,
+    build_source_with_sideways_commit,
     decide_head,
-    list_ended_with,
-    mark_overtaken,
-    note_sideways_commit,
+    list_older_red_revisions_made_final,
 )
 from synapse_apply.controller.rules.messages import find_fetch_event, find_head_event
-from synapse_apply.controller.rules.revision_end import shorten_commit, update_revisions
-from synapse_apply.controller.rules.rollouts.assignment import assign_waves
-from synapse_apply.controller.rules.targets import KeyedTarget, find_rule, move_to_head
+from synapse_apply.controller.rules.revision_end import build_changed_revisions, shorten_commit
+from synapse_apply.controller.rules.rollouts.assignment import assign_targets_to_waves
+from synapse_apply.controller.rules.targets import (
+    TargetAtHead,
+    build_target_rows_at_head,
+    find_rule,
+)
 from synapse_apply.controller.settings import Event, Source
 from synapse_apply.controller.store.store_errors import StoreUnavailable
 from synapse_apply.controller.store_ports import StoreWriter
@@ -41,86 +45,94 @@ from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_fi
 from synapse_apply.model.errors import InputError, SynapseApplyError
 
 
-def follow_source(parts: LoopParts, name: str, *, is_spread: bool) -> None:
+def fetch_source_once_and_move_its_targets(parts: LoopParts, name: str, *, is_spread: bool) -> None:
     """Fetch a source once and take over what it names; a failure is recorded, and never raised.
 
     `is_spread` says whether many new targets are spread over their interval.
     """
-    source, row = parts.settings.sources[name], parts.store.find_source(name)
+    source, row = parts.settings.sources[name], parts.store.find_source_even_if_removed(name)
     if row is None:
         return
     mirror, is_asked = parts.configured.mirrors[name], False
     try:
         head = mirror.fetch_head()
-        row = _take_over_head(parts, source, row, mirror, head)
-        is_asked = parts.take_comparison_request_if_any(name)
+        row = _decide_on_fetched_head_and_write_source(parts, source, row, mirror, head)
+        is_asked = parts.take_whether_comparison_is_requested(name)
         # Another configuration may have been taken since the fetch began, and asked for this.
         source = parts.settings.sources.get(name, source)
         if row.head and (is_asked or row.head_number > row.keyed_number):
-            _compare_targets(parts, source, row, mirror, is_spread=is_spread)
+            _move_targets_to_head_or_record_unusable(
+                parts, source, row, mirror, is_spread=is_spread
+            )
             mirror.protect_only_these_commits_from_pruning(parts.store.list_commits_in_use(name))
     except (LeadershipLost, StoreUnavailable):
         if is_asked:
-            parts.compare_again(name)
+            parts.request_comparison_at_next_fetch(name)
         raise
     except SynapseApplyError as problem:
-        _record_failure(parts, source, row, problem.diagnostics[0])
+        _write_failed_fetch_and_log(parts, source, row, problem.diagnostics[0])
     except Exception as problem:  # noqa: BLE001 - one source must not end the controller
         # The text of an unknown exception may hold anything.
         detail = f"{type(problem).__name__} was raised."
         finding = error_finding("The fetch ended with an internal error", detail)
-        _record_failure(parts, source, row, finding)
+        _write_failed_fetch_and_log(parts, source, row, finding)
 
 
-def update_ends(parts: LoopParts, source: str) -> None:
+def advance_rollouts_and_write_revision_ends(parts: LoopParts, source: str) -> None:
     """Write how the open revisions of a source end, as far as that is known, and their statuses.
 
     Its rollouts go on before, since their targets then have more to do.
     """
-    advance_rollouts(parts, source)
+    write_next_steps_of_rollouts(parts, source)
     with parts.write() as writer:
-        _write_ends(parts, writer, source)
+        _write_revision_ends_and_statuses(parts, writer, source)
 
 
-def _write_ends(parts: LoopParts, writer: StoreWriter, source: str) -> None:
+def _write_revision_ends_and_statuses(parts: LoopParts, writer: StoreWriter, source: str) -> None:
     # Uncommitted rows are not seen by readers: this stands in a transaction that wrote none before.
-    open_revisions = parts.store.list_open_revisions(source)
-    row = parts.store.find_source(source)
+    open_revisions = parts.store.list_revisions_whose_end_may_change(source)
+    row = parts.store.find_source_even_if_removed(source)
     if row is None:
         return
     if not open_revisions:
         # Its forge may be new in the configuration.
-        for head in parts.store.list_revisions(source, 1):
-            parts.wish_statuses(writer, [head])
+        for head in parts.store.list_newest_revisions(source, 1):
+            parts.write_wished_statuses_of_revisions(writer, [head])
             if head.finding is None:
-                parts.wish_target_statuses(writer, head)
+                parts.write_wished_statuses_of_targets_if_asked(writer, head)
         return
     newest = open_revisions[0]
     is_keyed = row.keyed_number >= newest.number
-    changed = update_revisions(
+    changed = build_changed_revisions(
         open_revisions,
-        _read_progress_with_reason(parts, source, newest.number),
+        _read_progress_with_first_failure_reason(parts, source, newest.number),
         is_keyed=is_keyed,
         now=parts.clock.read_wall(),
-        rollouts=[rollout for rollout in parts.store.list_rollouts() if rollout.source == source],
+        rollouts=[
+            rollout for rollout in parts.store.list_begun_rollouts() if rollout.source == source
+        ],
     )
     for revision in changed:
         writer.put_revision(revision)
-    parts.wish_statuses(writer, changed)
+    parts.write_wished_statuses_of_revisions(writer, changed)
     if is_keyed and newest.finding is None:
-        parts.wish_target_statuses(writer, newest)
+        parts.write_wished_statuses_of_targets_if_asked(writer, newest)
 
 
-def _read_progress_with_reason(parts: LoopParts, source: str, number: int) -> RevisionProgress:
+def _read_progress_with_first_failure_reason(
+    parts: LoopParts, source: str, number: int
+) -> RevisionProgress:
     """How far the targets are, with the first error of the first that fails."""
-    progress = parts.store.read_progress(source, number)
+    progress = parts.store.read_progress_of_revision(source, number)
     if not progress.failing_names:
         return progress
     first_name = TargetName(source, progress.failing_names[0])
-    return replace(progress, failing_reason=parts.find_failure_reason_or_empty(first_name))
+    return replace(
+        progress, failing_reason=parts.find_error_of_newest_failed_run_or_empty(first_name)
+    )
 
 
-def _take_over_head(
+def _decide_on_fetched_head_and_write_source(
     parts: LoopParts, source: Source, row: SourceRow, mirror: Mirror, head: Head
 ) -> SourceRow:
     """The source after a fetch that worked, written to the store; perhaps with another head."""
@@ -134,25 +146,27 @@ def _take_over_head(
         now=now,
         second_look=parts.settings.defaults.second_look,
     )
-    fetched = _record_success(parts, source, row, now)
+    fetched = _build_source_after_successful_fetch(parts, source, row, now)
     if decision in {HeadDecision.ACCEPT, HeadDecision.FOLLOW}:
         is_forced = decision is HeadDecision.FOLLOW
-        return _accept_head(parts, row, fetched, head, is_forced=is_forced)
+        return _write_new_head_unless_another_did(parts, row, fetched, head, is_forced=is_forced)
     if decision is HeadDecision.UNCHANGED:
         fetched = replace(fetched, sideways="", sideways_since=0.0)
     else:
-        fetched = note_sideways_commit(fetched, head.commit, now)
+        fetched = build_source_with_sideways_commit(fetched, head.commit, now)
     if decision is HeadDecision.LOOK_AGAIN:
         second_look_at = now + parts.settings.defaults.second_look
         fetched = replace(fetched, due_at=min(fetched.due_at, second_look_at))
     if decision is HeadDecision.HOLD:
-        fetched = replace(fetched, finding=_build_held_finding(source, row, head))
+        fetched = replace(fetched, finding=_build_sideways_head_finding(source, row, head))
     _write_source_and_queue_messages(parts, row, fetched)
     return fetched
 
 
-def _record_success(parts: LoopParts, source: Source, row: SourceRow, now: float) -> SourceRow:
-    delay = compute_poll_delay(source, parts.settings.defaults, 0, parts.clock.draw())
+def _build_source_after_successful_fetch(
+    parts: LoopParts, source: Source, row: SourceRow, now: float
+) -> SourceRow:
+    delay = compute_poll_delay(source, parts.settings.defaults, 0, parts.clock.draw_fraction())
     return replace(
         row,
         fetched_at=now,
@@ -163,17 +177,19 @@ def _record_success(parts: LoopParts, source: Source, row: SourceRow, now: float
     )
 
 
-def _record_failure(
+def _write_failed_fetch_and_log(
     parts: LoopParts, source: Source, begun: SourceRow, finding: Diagnostic
 ) -> None:
     """Write a fetch that failed; `begun` is the source as it was when that began."""
     name = begun.name
-    row = parts.store.find_source(name)
+    row = parts.store.find_source_even_if_removed(name)
     if row is None:
         return
     row = replace(row, answered_number=begun.asked_number)
     failures = row.failures + 1
-    delay = compute_poll_delay(source, parts.settings.defaults, failures, parts.clock.draw())
+    delay = compute_poll_delay(
+        source, parts.settings.defaults, failures, parts.clock.draw_fraction()
+    )
     due_at = parts.clock.read_wall() + delay
     _write_source_and_queue_messages(
         parts, row, replace(row, failures=failures, finding=finding, due_at=due_at)
@@ -188,11 +204,11 @@ def _write_source_and_queue_messages(parts: LoopParts, before: SourceRow, after:
     """Write a source and the messages that its change is worth."""
     held_commit = after.sideways if after.finding is not None and not after.failures else ""
     with parts.write() as writer:
-        writer.put_source(after)
+        writer.put_source_except_head_and_counters(after)
         event = find_fetch_event(before, after)
         if event is not None:
             fact = f"fetch of {after.name} since {before.fetched_at}"
-            parts.queue_messages(
+            parts.queue_message_for_each_channel_unless_told(
                 writer,
                 event,
                 fact,
@@ -202,7 +218,7 @@ def _write_source_and_queue_messages(parts: LoopParts, before: SourceRow, after:
             )
         if held_commit:
             fact = f"{held_commit} beside {after.head_number} of {after.name}"
-            parts.queue_messages(
+            parts.queue_message_for_each_channel_unless_told(
                 writer,
                 Event.HELD,
                 fact,
@@ -214,7 +230,7 @@ def _write_source_and_queue_messages(parts: LoopParts, before: SourceRow, after:
         parts.log("warn", "head held", source=after.name, commit=held_commit, head=after.head)
 
 
-def _build_held_finding(source: Source, row: SourceRow, head: Head) -> Diagnostic:
+def _build_sideways_head_finding(source: Source, row: SourceRow, head: Head) -> Diagnostic:
     return warning_finding(
         "The branch went back or sideways",
         f"{source.ref} is at {shorten_commit(head.commit)}, which does not contain the head "
@@ -224,30 +240,34 @@ def _build_held_finding(source: Source, row: SourceRow, head: Head) -> Diagnosti
     )
 
 
-def _accept_head(
+def _write_new_head_unless_another_did(
     parts: LoopParts, row: SourceRow, fetched: SourceRow, head: Head, *, is_forced: bool
 ) -> SourceRow:
     """Make a commit the head and announce it, in one transaction; the source with that head."""
-    revision = build_revision(row, head, fetched.fetched_at)
+    revision = build_next_revision(row, head, fetched.fetched_at)
     fetched = replace(fetched, sideways="", sideways_since=0.0)
     with parts.write() as writer:
-        before = next(iter(parts.store.list_revisions(row.name, 1)), None)
-        writer.put_source(fetched)
+        before = next(iter(parts.store.list_newest_revisions(row.name, 1)), None)
+        writer.put_source_except_head_and_counters(fetched)
         if not writer.accept_head_if_number_unchanged(row.name, row.head_number, revision):
             return fetched
         overtaken: list[RevisionRow] = []
         if before is not None:
-            marked = mark_overtaken(before, head.commit, is_forced=is_forced)
-            older = [row for row in parts.store.list_open_revisions(row.name) if row.overtaken_by]
-            overtaken = [marked, *list_ended_with(marked, older)]
+            marked = build_overtaken_revision(before, head.commit, is_forced=is_forced)
+            older = [
+                row
+                for row in parts.store.list_revisions_whose_end_may_change(row.name)
+                if row.overtaken_by
+            ]
+            overtaken = [marked, *list_older_red_revisions_made_final(marked, older)]
         for overtaken_revision in overtaken:
             writer.put_revision(overtaken_revision)
-        parts.wish_statuses(writer, [revision, *overtaken])
+        parts.write_wished_statuses_of_revisions(writer, [revision, *overtaken])
         event = find_fetch_event(row, fetched)
         if event is not None:
             fact = f"fetch of {row.name} since {row.fetched_at}"
-            parts.queue_messages(writer, event, fact, source=row.name)
-        writer.mark_source_changed(row.name)
+            parts.queue_message_for_each_channel_unless_told(writer, event, fact, source=row.name)
+        writer.increment_change_number_of_source(row.name)
     parts.log(
         "warn" if is_forced else "info", "head accepted", source=row.name, commit=head.commit,
         number=revision.number, forced_away=row.head if is_forced else "",
@@ -255,7 +275,7 @@ def _accept_head(
     return replace(fetched, head=head.commit, head_number=revision.number)
 
 
-def _compare_targets(
+def _move_targets_to_head_or_record_unusable(
     parts: LoopParts, source: Source, row: SourceRow, mirror: Mirror, *, is_spread: bool
 ) -> None:
     """Move the targets of a source to its head, those whose inputs changed to be looked at.
@@ -263,33 +283,35 @@ def _compare_targets(
     Those in a rollout stay where they are until it moves them.
     """
     try:
-        keyed = tuple(_iter_keyed_targets(source, mirror, row.head))
+        keyed = tuple(_iter_targets_with_rule_and_digest(source, mirror, row.head))
     except InputError as problem:
         _record_unusable_head(parts, row, problem.diagnostics[0])
         return
-    assignments = assign_waves(list_rollouts_of_source(parts, row.name), keyed)
+    assignments = assign_targets_to_waves(
+        list_configured_rollouts_of_source(parts, row.name), keyed
+    )
     for finding in assignments.findings:
         if finding.is_error:
             _record_unusable_head(parts, row, finding)
             return
     with parts.write() as writer:
-        moved = move_to_head(
-            parts.store.list_targets_of_source(row.name),
+        moved = build_target_rows_at_head(
+            parts.store.list_present_and_gone_targets_of_source(row.name),
             keyed,
             row.head,
             row.head_number,
             defaults=parts.settings.defaults,
             now=parts.clock.read_wall(),
-            chances=(parts.clock.draw() for _ in repeat(None)),
+            chances=(parts.clock.draw_fraction() for _ in repeat(None)),
             is_spread=is_spread,
             in_rollouts=assignments.names_in_any_rollout,
         )
         for target in moved:
-            writer.put_target(target)
-        write_rollouts_at_head(parts, writer, row, assignments)
-        writer.put_source(replace(row, keyed_number=row.head_number))
+            writer.put_target_keeping_claim_and_newer_revision(target)
+        write_and_forget_rollouts_at_head(parts, writer, row, assignments)
+        writer.put_source_except_head_and_counters(replace(row, keyed_number=row.head_number))
         _record_usable_head(parts, writer, row)
-        writer.mark_source_changed(row.name)
+        writer.increment_change_number_of_source(row.name)
     if row.keyed_number == row.head_number:
         return  # compared again, as at each start
     touched_count = sum(target.touched_number == row.head_number for target in moved)
@@ -301,24 +323,26 @@ def _compare_targets(
         parts.log("warn", "rollout", summary=finding.summary, detail=finding.detail)
 
 
-def _iter_keyed_targets(source: Source, mirror: Mirror, commit: str) -> Iterator[KeyedTarget]:
+def _iter_targets_with_rule_and_digest(
+    source: Source, mirror: Mirror, commit: str
+) -> Iterator[TargetAtHead]:
     for target in mirror.list_targets(commit):
         rule = find_rule(source, target.name)
         if rule is not None:
             digest = mirror.compute_input_digest(commit, target.name)
             name = TargetName(source.name, target.name)
-            yield KeyedTarget(name, rule, digest, target.labels, target.require_verified)
+            yield TargetAtHead(name, rule, digest, target.labels, target.require_verified)
 
 
 def _record_unusable_head(parts: LoopParts, row: SourceRow, finding: Diagnostic) -> None:
     """The targets stay at the revision they have; the commit is red."""
     with parts.write() as writer:
-        revision, before = _find_newest_revisions(parts, row.name)
+        revision, before = _read_head_revision_and_one_before_or_none(parts, row.name)
         revision = replace(revision, finding=finding)
         writer.put_revision(revision)
-        writer.put_source(replace(row, keyed_number=row.head_number))
-        _queue_head_message(parts, writer, revision, before)
-        writer.mark_source_changed(row.name)
+        writer.put_source_except_head_and_counters(replace(row, keyed_number=row.head_number))
+        _queue_head_message_if_news(parts, writer, revision, before)
+        writer.increment_change_number_of_source(row.name)
     parts.log("error", "head unusable", source=row.name, commit=row.head, summary=finding.summary)
 
 
@@ -327,30 +351,34 @@ def _record_usable_head(parts: LoopParts, writer: StoreWriter, row: SourceRow) -
 
     What was wrong may have been the rollouts of controller.yaml, which are others by now.
     """
-    revision, before = _find_newest_revisions(parts, row.name)
+    revision, before = _read_head_revision_and_one_before_or_none(parts, row.name)
     if revision.finding is None:
-        _queue_head_message(parts, writer, revision, before)
+        _queue_head_message_if_news(parts, writer, revision, before)
         return
     mended = replace(revision, finding=None)
     if revision.end is not RevisionEnd.SUCCESS:
         mended = replace(mended, end=RevisionEnd.NONE, description="", is_final=False)
     writer.put_revision(mended)
     fact = f"head {revision.number} of {row.name} mended at {parts.clock.read_wall()}"
-    parts.queue_messages(writer, Event.RECOVERED, fact, source=row.name, commit=revision.commit)
+    parts.queue_message_for_each_channel_unless_told(
+        writer, Event.RECOVERED, fact, source=row.name, commit=revision.commit
+    )
 
 
-def _find_newest_revisions(parts: LoopParts, source: str) -> tuple[RevisionRow, RevisionRow | None]:
+def _read_head_revision_and_one_before_or_none(
+    parts: LoopParts, source: str
+) -> tuple[RevisionRow, RevisionRow | None]:
     """The head's revision, and the one before it, if there is one."""
-    revision, *older = parts.store.list_revisions(source, 2)
+    revision, *older = parts.store.list_newest_revisions(source, 2)
     return revision, next(iter(older), None)
 
 
-def _queue_head_message(
+def _queue_head_message_if_news(
     parts: LoopParts, writer: StoreWriter, revision: RevisionRow, before: RevisionRow | None
 ) -> None:
     event = find_head_event(before, revision)
     if event is not None:
-        parts.queue_messages(
+        parts.queue_message_for_each_channel_unless_told(
             writer,
             event,
             f"head {revision.number} of {revision.source}",

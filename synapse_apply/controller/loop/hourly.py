@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from fnmatch import fnmatchcase
 
-from synapse_apply.controller.loop.due_times import list_targets_in
+from synapse_apply.controller.loop.due_times import list_present_targets_in_states
 from synapse_apply.controller.loop.parts import LoopParts
-from synapse_apply.controller.loop.rollouts.messages import remind_of_rollouts
+from synapse_apply.controller.loop.rollouts.messages import queue_rollout_reminders
 from synapse_apply.controller.page.addresses import (
     build_overview_path,
     build_run_path,
@@ -16,7 +16,7 @@ from synapse_apply.controller.page.addresses import (
 from synapse_apply.controller.rows import PauseRow, TargetCondition, TargetName, TargetRow
 from synapse_apply.controller.rules.approving import APPROVAL_SECONDS
 from synapse_apply.controller.rules.pausing import CONFIGURATION, is_pause_active
-from synapse_apply.controller.rules.sending import count_reminder
+from synapse_apply.controller.rules.sending import compute_number_of_daily_reminder
 from synapse_apply.controller.settings import HOUR, Event, Mode
 from synapse_apply.controller.store_ports import StoreWriter
 
@@ -32,7 +32,7 @@ class HourlyWork:
         # So that most hours ask nothing more of the store, however much waits.
         self._reminded: set[tuple[TargetName, float, int]] = set()
 
-    def do_if_due(self) -> None:
+    def do_if_an_hour_has_passed(self) -> None:
         """Do it if an hour has passed since it was done."""
         counter = self._parts.clock.read_counter()
         if self._done_at is not None and counter - self._done_at < HOUR:
@@ -40,7 +40,7 @@ class HourlyWork:
         self._done_at = counter
         delete_old_rows(self._parts)
         log_newest_audit_row(self._parts)
-        self._reminded = remind_people(self._parts, self._reminded)
+        self._reminded = queue_reminders_and_list_reminded(self._parts, self._reminded)
 
 
 def delete_old_rows(parts: LoopParts) -> None:
@@ -51,20 +51,20 @@ def delete_old_rows(parts: LoopParts) -> None:
     now = parts.clock.read_wall()
     oldest = now - parts.settings.defaults.keep
     with parts.write() as writer:
-        count = writer.delete_runs_before(oldest)
+        count = writer.delete_old_runs_except_newest_of_each_target(oldest)
         writer.delete_old_sent_messages_and_revisions(oldest)
-        writer.delete_approvals_and_pauses_before(min(oldest, now - APPROVAL_SECONDS))
+        writer.delete_approvals_given_and_pauses_ended_before(min(oldest, now - APPROVAL_SECONDS))
     if count:
         parts.log("info", "old runs deleted", runs=count)
 
 
 def log_newest_audit_row(parts: LoopParts) -> None:
     """Log the digest that all rows of the audit so far lead to, so that it stands elsewhere too."""
-    for row in parts.store.list_audit(1):
+    for row in parts.store.list_audit_newest_first_unless_after(1):
         parts.log("info", "audit", row=row.number, digest=row.digest)
 
 
-def remind_people(
+def queue_reminders_and_list_reminded(
     parts: LoopParts, reminded: Collection[tuple[TargetName, float, int]] = ()
 ) -> set[tuple[TargetName, float, int]]:
     """Tell once more, a day after the last time, what waits for people and what is paused.
@@ -77,27 +77,29 @@ def remind_people(
     now = parts.clock.read_wall()
     due = {
         (row.name, row.changed_at, number): row
-        for row in list_targets_in(parts, _REMINDED)
-        if (number := count_reminder(row.changed_at, now))
+        for row in list_present_targets_in_states(parts, _REMINDED)
+        if (number := compute_number_of_daily_reminder(row.changed_at, now))
     }
     with parts.write() as writer:
         for (name, began_at, number), row in due.items():
             if (name, began_at, number) not in reminded:
-                _queue_target_reminder(parts, writer, row, number)
-        for pause in parts.store.list_pauses():
+                _queue_target_reminder_unless_rejected(parts, writer, row, number)
+        for pause in parts.store.list_people_pauses_even_ended():
             if is_pause_active(pause, now):
-                queue_pause_messages(parts, writer, pause)
-        for source, pause in _iter_fixed_pauses(parts):
+                queue_pause_message_of_each_source(parts, writer, pause)
+        for source, pause in _iter_configured_pauses_even_ended(parts):
             if is_pause_active(pause, now):
                 # Its targets may not be known yet.
                 _queue_pause_message(parts, writer, pause, source, None)
-        remind_of_rollouts(parts, writer)
+        queue_rollout_reminders(parts, writer)
     return set(due)
 
 
-def queue_pause_messages(parts: LoopParts, writer: StoreWriter, pause: PauseRow) -> None:
+def queue_pause_message_of_each_source(
+    parts: LoopParts, writer: StoreWriter, pause: PauseRow
+) -> None:
     """Tell of a pause, each source that it concerns; or remind of it, once a day."""
-    for source, target in _iter_paused_sources(parts, pause.scope):
+    for source, target in _iter_sources_with_sole_target_of_scope(parts, pause.scope):
         _queue_pause_message(parts, writer, pause, source, target)
 
 
@@ -108,8 +110,8 @@ def _queue_pause_message(
     source: str,
     target: TargetName | None,
 ) -> None:
-    number = count_reminder(pause.since, parts.clock.read_wall())
-    parts.queue_messages(
+    number = compute_number_of_daily_reminder(pause.since, parts.clock.read_wall())
+    parts.queue_message_for_each_channel_unless_told(
         writer,
         Event.PAUSED,
         f"pause of {pause.scope} since {pause.since} in {source}, day {number}",
@@ -121,16 +123,22 @@ def _queue_pause_message(
     )
 
 
-def _iter_paused_sources(parts: LoopParts, scope: str) -> Iterator[tuple[str, TargetName | None]]:
+def _iter_sources_with_sole_target_of_scope(
+    parts: LoopParts, scope: str
+) -> Iterator[tuple[str, TargetName | None]]:
     """Each source that has a target in a scope, with the target if the scope is that alone."""
     for source in parts.settings.sources:
-        names = [row.name for row in parts.store.list_targets_of_source(source) if not row.is_gone]
+        names = [
+            row.name
+            for row in parts.store.list_present_and_gone_targets_of_source(source)
+            if not row.is_gone
+        ]
         matching = [name for name in names if fnmatchcase(str(name), scope)]
         if matching:
             yield source, next((name for name in matching if str(name) == scope), None)
 
 
-def _iter_fixed_pauses(parts: LoopParts) -> Iterator[tuple[str, PauseRow]]:
+def _iter_configured_pauses_even_ended(parts: LoopParts) -> Iterator[tuple[str, PauseRow]]:
     """The pauses of controller.yaml with their sources; when they began is not known."""
     for source in parts.settings.sources.values():
         for rule in source.rules:
@@ -140,15 +148,15 @@ def _iter_fixed_pauses(parts: LoopParts) -> Iterator[tuple[str, PauseRow]]:
                 yield source.name, PauseRow(scope, CONFIGURATION, rule.pause.reason, 0.0, until)
 
 
-def _queue_target_reminder(
+def _queue_target_reminder_unless_rejected(
     parts: LoopParts, writer: StoreWriter, row: TargetRow, number: int
 ) -> None:
     holds = parts.store.list_holds(row.name) if row.state is TargetCondition.HELD else ()
     if holds and all(hold.rejected_by for hold in holds):
         return  # somebody has decided
-    run = next(iter(parts.store.list_runs(row.name, 1)), None)
+    run = next(iter(parts.store.list_newest_runs_without_documents(row.name, 1)), None)
     findings = run.findings if run else ()
-    parts.queue_messages(
+    parts.queue_message_for_each_channel_unless_told(
         writer,
         Event.HELD,
         f"{row.name} {row.state.value} since {row.changed_at}, day {number}",

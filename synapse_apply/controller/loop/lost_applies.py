@@ -31,9 +31,9 @@ def record_begin_of_apply(
         detail += f"; approved by {', '.join(approvers)}"
     begun = BegunApply(run_id, commit, claimed_row.due_cause, now, tuple(approvers))
     with parts.write() as writer:
-        row = parts.store.find_target(name)
-        if row is not None and writer.is_claim_valid(name, parts.holder, epoch):
-            writer.put_target(replace(row, begun_apply=begun))
+        row = parts.store.find_target_even_if_gone(name)
+        if row is not None and writer.is_claim_still_own_even_if_over(name, parts.holder, epoch):
+            writer.put_target_keeping_claim_and_newer_revision(replace(row, begun_apply=begun))
         writer.append_audit(now, parts.who, "begin apply", str(name), detail)
 
 
@@ -46,7 +46,7 @@ def record_lost_apply_if_any(parts: LoopParts, writer: StoreWriter, row: TargetR
     if begun is None:
         return row
     now, after = parts.clock.read_wall(), replace(row, begun_apply=None)
-    writer.put_target(after)
+    writer.put_target_keeping_claim_and_newer_revision(after)
     writer.put_run(
         RunRow(
             id=begun.run,

@@ -34,14 +34,14 @@ from synapse_apply.controller.rows import (
     TargetRow,
 )
 from synapse_apply.controller.rules.messages import select_channels
-from synapse_apply.controller.rules.revision_end import build_status_context, describe_status
+from synapse_apply.controller.rules.revision_end import build_status_context, build_status_text
 from synapse_apply.controller.rules.run_ids import RANDOM_BYTES, RunIdSource
-from synapse_apply.controller.rules.sending import wish_status
+from synapse_apply.controller.rules.sending import build_status_with_new_wish
 from synapse_apply.controller.rules.target_statuses import (
     MAX_TARGET_CONTEXTS,
-    build_target_context,
-    describe_target_status,
-    end_overtaken_status,
+    build_status_text_once_overtaken,
+    build_target_status_context,
+    build_target_status_text,
 )
 from synapse_apply.controller.settings import Controller, Event
 from synapse_apply.controller.store_ports import StoreWriter, TargetFilter, WritableStore
@@ -113,13 +113,13 @@ class LoopParts:
             yield writer
 
     def log(self, level: Level, event: str, **values: object) -> None:
-        self._log.write(level, event, self.clock.read_wall(), **values)
+        self._log.write_line_unless_stream_is_gone(level, event, self.clock.read_wall(), **values)
 
     def make_id(self) -> str:
         """A new id of a run or a message, greater than those before."""
-        return self.ids.make_id(self.clock.read_wall(), self.clock.draw_bytes(RANDOM_BYTES))
+        return self.ids.make_id(self.clock.read_wall(), self.clock.draw_random_bytes(RANDOM_BYTES))
 
-    def fetch_wanted_commit_if_missing(self, row: TargetRow) -> None:
+    def fetch_missing_wanted_commit_if_store_is_shared(self, row: TargetRow) -> None:
         """Have the mirror of this machine have what a target is to be at; SourceUnavailable.
 
         The process that leads has it: it was the head there. On another machine it may be new.
@@ -132,33 +132,37 @@ class LoopParts:
                 self.store.list_commits_in_use(row.name.source)
             )
 
-    def list_authors_or_none(self, row: TargetRow) -> tuple[str, ...] | None:
+    def list_authors_between_applied_and_wanted_or_none(
+        self, row: TargetRow
+    ) -> tuple[str, ...] | None:
         """Who wrote the commits between a target's applied and wanted one; None if unknown."""
-        return self._authors.list_authors_or_none(self.configured.mirrors.get(row.name.source), row)
+        return self._authors.list_authors_between_applied_and_wanted_or_none(
+            self.configured.mirrors.get(row.name.source), row
+        )
 
     def count_postponed_run(self) -> None:
         """Count a run that found its target's state locked by another run."""
         with self._lock:
             self.postponed_count += 1
 
-    def mark_changed(self, source: str) -> None:
+    def add_changed_source(self, source: str) -> None:
         """Remember that the ends of a source's revisions may be others now."""
         with self._lock:
             self._changed_sources.add(source)
 
-    def take_changed_sources(self) -> set[str]:
+    def take_and_clear_changed_sources(self) -> set[str]:
         """The sources that were marked since the last call."""
         with self._lock:
             changed, self._changed_sources = self._changed_sources, set()
             return changed
 
-    def compare_again(self, source: str) -> None:
+    def request_comparison_at_next_fetch(self, source: str) -> None:
         """Have the targets of a source compared at its next fetch, also without a new head."""
         with self._lock:
             self._sources_to_compare.add(source)
 
-    def take_comparison_request_if_any(self, source: str) -> bool:
-        """Whether `compare_again` was called for a source since the last call."""
+    def take_whether_comparison_is_requested(self, source: str) -> bool:
+        """Whether a comparison of a source was requested since the last call."""
         with self._lock:
             is_asked = source in self._sources_to_compare
             self._sources_to_compare.discard(source)
@@ -169,22 +173,28 @@ class LoopParts:
         public_url = self.settings.public_url
         return public_url + path if public_url else ""
 
-    def build_context(self, source: str) -> str:
+    def build_status_context_of_source(self, source: str) -> str:
         """The context under which the commit statuses of a source stand."""
         return build_status_context(self.settings.name, source)
 
-    def wish_statuses(self, writer: StoreWriter, revisions: Iterable[RevisionRow]) -> None:
+    def write_wished_statuses_of_revisions(
+        self, writer: StoreWriter, revisions: Iterable[RevisionRow]
+    ) -> None:
         """Write what the statuses of revisions are to show; none where the source has no forge."""
         for revision in revisions:
             if revision.source not in self.configured.status_senders:
                 continue
             path = build_revision_path(revision.source, revision.commit)
-            wished = describe_status(revision, self.build_url(path))
-            self._wish_status(writer, revision, self.build_context(revision.source), wished)
+            wished = build_status_text(revision, self.build_url(path))
+            self._write_wished_status_if_changed(
+                writer, revision, self.build_status_context_of_source(revision.source), wished
+            )
             if revision.overtaken_by:
-                self._end_target_statuses(writer, revision)
+                self._write_ended_target_statuses(writer, revision)
 
-    def wish_target_statuses(self, writer: StoreWriter, head: RevisionRow) -> None:
+    def write_wished_statuses_of_targets_if_asked(
+        self, writer: StoreWriter, head: RevisionRow
+    ) -> None:
         """Write what the status of each target is to show on the head, where its source asks so.
 
         The targets of the head have to be known. None for a source of too many targets. What a
@@ -193,43 +203,49 @@ class LoopParts:
         source = self.settings.sources.get(head.source)
         if source is None or source.status is None or not source.status.has_context_per_target:
             return
-        page = self.store.list_targets(TargetFilter(head.source), 0, MAX_TARGET_CONTEXTS)
+        page = self.store.read_page_of_present_targets(
+            TargetFilter(head.source), 0, MAX_TARGET_CONTEXTS
+        )
         if page.matching_count > MAX_TARGET_CONTEXTS:
             return
         for target in page.targets:
-            context = build_target_context(self.settings.name, target.name)
+            context = build_target_status_context(self.settings.name, target.name)
             if head.is_final and self.store.find_status(head.source, head.commit, context):
                 continue
             url = self.build_url(build_target_path(target.name))
             is_failing = target.progress is TargetProgress.FAILING
-            reason = self.find_failure_reason_or_empty(target.name) if is_failing else ""
-            wished = describe_target_status(target, head, url, failing_reason=reason)
-            self._wish_status(writer, head, context, wished)
+            reason = (
+                self.find_error_of_newest_failed_run_or_empty(target.name) if is_failing else ""
+            )
+            wished = build_target_status_text(target, head, url, failing_reason=reason)
+            self._write_wished_status_if_changed(writer, head, context, wished)
 
-    def find_failure_reason_or_empty(self, name: TargetName) -> str:
+    def find_error_of_newest_failed_run_or_empty(self, name: TargetName) -> str:
         """The first error of a target's newest run that failed, "" where that has none."""
-        runs = self.store.list_runs(name, _RUNS_READ)
+        runs = self.store.list_newest_runs_without_documents(name, _RUNS_READ)
         run = next((run for run in runs if run.outcome.is_failure), None)
         findings = run.findings if run is not None else ()
         return next((finding.summary for finding in findings if finding.is_error), "")
 
-    def _end_target_statuses(self, writer: StoreWriter, revision: RevisionRow) -> None:
+    def _write_ended_target_statuses(self, writer: StoreWriter, revision: RevisionRow) -> None:
         """Have what targets show on a commit that was overtaken follow the commit's own end."""
-        own_context = self.build_context(revision.source)
+        own_context = self.build_status_context_of_source(revision.source)
         for row in self.store.list_statuses_of_commit(revision.source, revision.commit):
             if row.context != own_context:
-                wished = end_overtaken_status(row.wished, revision)
-                self._wish_status(writer, revision, row.context, wished)
+                wished = build_status_text_once_overtaken(row.wished, revision)
+                self._write_wished_status_if_changed(writer, revision, row.context, wished)
 
-    def _wish_status(
+    def _write_wished_status_if_changed(
         self, writer: StoreWriter, revision: RevisionRow, context: str, wished: StatusText
     ) -> None:
         row = self.store.find_status(revision.source, revision.commit, context)
-        new = wish_status(row, StatusRow(revision.source, revision.commit, context, wished))
+        new = build_status_with_new_wish(
+            row, StatusRow(revision.source, revision.commit, context, wished)
+        )
         if new != row:
             writer.put_status(new)
 
-    def queue_messages(
+    def queue_message_for_each_channel_unless_told(
         self,
         writer: StoreWriter,
         event: Event,
@@ -287,7 +303,9 @@ class LeaderParts(LoopParts):
         """As LoopParts; LeadershipLost where another process leads, or has led since."""
         with super().write() as writer:
             epoch = self._leader_epoch
-            if epoch and not writer.is_lease_valid(LEADER_LEASE, self.holder, epoch):
+            if epoch and not writer.is_lease_still_own_even_if_over(
+                LEADER_LEASE, self.holder, epoch
+            ):
                 raise LeadershipLost.from_summary(
                     "Another process leads this controller by now",
                     "What this one was about to write was not written.",

@@ -8,7 +8,7 @@ from dataclasses import replace
 from synapse_apply.controller.loop.claiming import ClaimedTarget
 from synapse_apply.controller.loop.deciding import TargetDecision
 from synapse_apply.controller.loop.parts import LoopParts
-from synapse_apply.controller.loop.rollouts.runs import record_shown_run
+from synapse_apply.controller.loop.rollouts.runs import record_evidence_and_pull_in_due_time
 from synapse_apply.controller.loop.running import FinishedRun
 from synapse_apply.controller.page.addresses import build_run_path, build_target_path
 from synapse_apply.controller.planned_rows import HeldRow, RowAction
@@ -24,14 +24,17 @@ from synapse_apply.controller.rows import (
 from synapse_apply.controller.rules.assessment import Assessment
 from synapse_apply.controller.rules.due import HELD_UP_SECONDS
 from synapse_apply.controller.rules.messages import find_target_event
-from synapse_apply.controller.rules.targets import is_repeat, update_after_run
+from synapse_apply.controller.rules.targets import (
+    build_target_row_after_run,
+    is_look_that_found_the_same,
+)
 from synapse_apply.controller.settings import Event, Mode
 from synapse_apply.controller.store_ports import StoreWriter, TargetFilter
 
 _ALL_TARGETS = 10**9
 
 
-def record_run(
+def record_run_and_release_unless_claim_lost(
     parts: LoopParts,
     claimed: ClaimedTarget,
     run: FinishedRun,
@@ -41,28 +44,36 @@ def record_run(
     """Write what a look found, or an apply did, unless the claim is another's by now."""
     name = claimed.row.name
     with parts.write() as writer:
-        row = parts.store.find_target(name)
-        if row is None or not writer.is_claim_valid(name, parts.holder, claimed.epoch):
+        row = parts.store.find_target_even_if_gone(name)
+        if row is None or not writer.is_claim_still_own_even_if_over(
+            name, parts.holder, claimed.epoch
+        ):
             return
         row = replace(row, begun_apply=None)
         if run.result.held_up_by_run:
-            _postpone(parts, writer, row, run)
+            _postpone_target_and_count(parts, writer, row, run)
         else:
-            _write_run(parts, writer, row, claimed, run, decision, assessment)
+            _write_run_target_holds_and_audit(
+                parts, writer, row, claimed, run, decision, assessment
+            )
         writer.release_target(name, parts.holder, claimed.epoch)
-        writer.mark_source_changed(name.source)
+        writer.increment_change_number_of_source(name.source)
 
 
-def _postpone(parts: LoopParts, writer: StoreWriter, row: TargetRow, run: FinishedRun) -> None:
+def _postpone_target_and_count(
+    parts: LoopParts, writer: StoreWriter, row: TargetRow, run: FinishedRun
+) -> None:
     """Another run is at work: what was seen in its middle would be told as drift."""
     parts.count_postponed_run()
-    writer.put_target(replace(row, due_at=parts.clock.read_wall() + HELD_UP_SECONDS))
+    writer.put_target_keeping_claim_and_newer_revision(
+        replace(row, due_at=parts.clock.read_wall() + HELD_UP_SECONDS)
+    )
     parts.log(
         "info", f"{run.verb.value} postponed", target=row.name, reason="another run has the lock"
     )
 
 
-def _write_run(
+def _write_run_target_holds_and_audit(
     parts: LoopParts,
     writer: StoreWriter,
     row: TargetRow,
@@ -73,12 +84,12 @@ def _write_run(
 ) -> None:
     looked = claimed.row
     run_row = _build_run_row(looked, run, decision)
-    last = next(iter(parts.store.list_runs(row.name, 1)), None)
+    last = next(iter(parts.store.list_newest_runs_without_documents(row.name, 1)), None)
     has_same_inputs = row.input_digest == looked.wanted_digest
     if (
         last is not None
         and run.verb is last.verb is RunVerb.LOOK
-        and is_repeat(last, run_row, has_same_inputs=has_same_inputs)
+        and is_look_that_found_the_same(last, run_row, has_same_inputs=has_same_inputs)
     ):
         run_id = last.id
         writer.count_repeated_look_of_run(last.id, run.ended_at)
@@ -89,10 +100,12 @@ def _write_run(
     holds = holds_before
     # A run that failed before it had a plan says nothing of its rows.
     if run.result.rows or not run.result.outcome.is_failure:
-        holds = _build_holds(holds_before, row.name, looked, run_id, run, decision)
+        holds = _build_holds_keeping_rejections(
+            holds_before, row.name, looked, run_id, run, decision
+        )
         if holds != holds_before:
             writer.replace_holds(row.name, holds)
-    after = update_after_run(
+    after = build_target_row_after_run(
         row,
         looked,
         run_id,
@@ -106,16 +119,18 @@ def _write_run(
         now=parts.clock.read_wall(),
         rule=decision.rule,
         defaults=parts.settings.defaults,
-        chance=parts.clock.draw(),
+        chance=parts.clock.draw_fraction(),
     )
-    after = record_shown_run(parts, writer, after, claimed, run, decision, assessment)
-    writer.put_target(after)
+    after = record_evidence_and_pull_in_due_time(
+        parts, writer, after, claimed, run, decision, assessment
+    )
+    writer.put_target_keeping_claim_and_newer_revision(after)
     writer.mark_approvals_used(run.result.used_approvals, run.id, run.ended_at)
     if run.verb is RunVerb.APPLY:
-        _append_audit(parts, writer, run_row)
-    _queue_message(parts, writer, row, after, run_row, holds_before, holds)
+        _append_audit_of_apply(parts, writer, run_row)
+    _queue_target_message_if_news(parts, writer, row, after, run_row, holds_before, holds)
     if run_id == run.id:
-        _wake_targets_that_wait_for(parts, writer, row.name)
+        _make_targets_due_that_wait_for(parts, writer, row.name)
         _log_run(parts, after, run_row)
 
 
@@ -135,13 +150,13 @@ def _build_run_row(looked: TargetRow, run: FinishedRun, decision: TargetDecision
         result_digest=result.result_digest,
         verb=run.verb,
         calls=result.calls,
-        approved_by=decision.list_approvers(result.used_approvals),
+        approved_by=decision.list_approvers_of_rows_using(result.used_approvals),
         stop_reason=result.stop_reason,
         report_json=result.report_json,
     )
 
 
-def _build_holds(
+def _build_holds_keeping_rejections(
     before: Sequence[HoldRow],
     name: TargetName,
     looked: TargetRow,
@@ -172,20 +187,24 @@ def _build_holds(
     return list(holds.values())
 
 
-def _wake_targets_that_wait_for(parts: LoopParts, writer: StoreWriter, name: TargetName) -> None:
+def _make_targets_due_that_wait_for(
+    parts: LoopParts, writer: StoreWriter, name: TargetName
+) -> None:
     """Have targets of the source due at once that wait for a verification in this one.
 
     It is found by the words of the refusal (`planning/verification.py`): one that is found for
     nothing is looked at once too often.
     """
     waiting = TargetFilter(name.source, TargetCondition.WAITING)
-    for row in parts.store.list_targets(waiting, 0, _ALL_TARGETS).targets:
+    for row in parts.store.read_page_of_present_targets(waiting, 0, _ALL_TARGETS).targets:
         if row.name != name and f"target {name.target} " in row.waiting_reason:
             now = parts.clock.read_wall()
-            writer.put_target(replace(row, due_at=now, due_cause=RunCause.RESUMED))
+            writer.put_target_keeping_claim_and_newer_revision(
+                replace(row, due_at=now, due_cause=RunCause.RESUMED)
+            )
 
 
-def _append_audit(parts: LoopParts, writer: StoreWriter, run: RunRow) -> None:
+def _append_audit_of_apply(parts: LoopParts, writer: StoreWriter, run: RunRow) -> None:
     calls = run.calls
     detail = f"run {run.id} of {run.commit}: {run.outcome.value}, {calls.done} done"
     for count, word in (
@@ -199,7 +218,7 @@ def _append_audit(parts: LoopParts, writer: StoreWriter, run: RunRow) -> None:
     writer.append_audit(run.ended_at, parts.who, "apply", str(run.target), detail)
 
 
-def _queue_message(
+def _queue_target_message_if_news(
     parts: LoopParts,
     writer: StoreWriter,
     before: TargetRow,
@@ -216,7 +235,7 @@ def _queue_message(
     if event is None:
         return
     is_of_holds = event is Event.HELD and bool(holds)
-    parts.queue_messages(
+    parts.queue_message_for_each_channel_unless_told(
         writer,
         event,
         f"{after.name} {after.state.value} in {run.id}",

@@ -22,12 +22,12 @@ class RunCounts:
         self._counts = {verb: dict.fromkeys(RunOutcome, 0) for verb in RunVerb}
         self._seconds = dict.fromkeys(RunVerb, 0.0)
 
-    def add(self, verb: RunVerb, outcome: RunOutcome, seconds: float) -> None:
+    def add_run(self, verb: RunVerb, outcome: RunOutcome, seconds: float) -> None:
         with self._lock:
             self._counts[verb][outcome] += 1
             self._seconds[verb] += seconds
 
-    def read(self, verb: RunVerb) -> tuple[dict[RunOutcome, int], float]:
+    def read_counts_and_seconds(self, verb: RunVerb) -> tuple[dict[RunOutcome, int], float]:
         """A copy of the counts of a verb, and the seconds."""
         with self._lock:
             return dict(self._counts[verb]), self._seconds[verb]
@@ -47,18 +47,23 @@ class FinishedRun(NamedTuple):
         return self.ended_at - self.began_at
 
 
-def run_look(parts: LoopParts, claimed: ClaimedTarget, rule: TargetRule) -> FinishedRun:
+def look_by_worker_and_wait(
+    parts: LoopParts, claimed: ClaimedTarget, rule: TargetRule
+) -> FinishedRun:
     """Have a worker look at a claimed target; waits for it, and never raises for a look."""
     row, defaults = claimed.row, parts.settings.defaults
     request = LookRequest(
-        row.name, row.wanted_commit, defaults.timeout, prune=get_prune(parts, rule)
+        row.name,
+        row.wanted_commit,
+        defaults.timeout,
+        prune=is_pruned_by_rule_or_default(parts, rule),
     )
-    return run_by_worker(
+    return fetch_commit_and_run_by_worker(
         parts, RunVerb.LOOK, parts.make_id(), row, lambda: parts.workers.look(request)
     )
 
 
-def run_by_worker(
+def fetch_commit_and_run_by_worker(
     parts: LoopParts, verb: RunVerb, run_id: str, row: TargetRow, ask: Callable[[], RunResult]
 ) -> FinishedRun:
     """What `ask` gives, with the times; what it raises is a result, too: WORKER_LOST.
@@ -68,7 +73,7 @@ def run_by_worker(
     """
     counted = parts.clock.read_counter()
     try:
-        parts.fetch_wanted_commit_if_missing(row)
+        parts.fetch_missing_wanted_commit_if_store_is_shared(row)
         result = ask()
     except SourceUnavailable as problem:
         result = RunResult(RunOutcome.PLAN_ERROR, findings=problem.diagnostics)
@@ -85,6 +90,6 @@ def run_by_worker(
     return FinishedRun(run_id, verb, result, began_at, ended_at)
 
 
-def get_prune(parts: LoopParts, rule: TargetRule) -> bool:
+def is_pruned_by_rule_or_default(parts: LoopParts, rule: TargetRule) -> bool:
     """Whether what is no longer declared is deleted."""
     return parts.settings.defaults.prune if rule.prune is None else rule.prune

@@ -55,53 +55,57 @@ class BackgroundTasks:
                 return False
             self._running[key] = subject
             self.started_count += 1
-        Thread(target=self._run, args=(key, work), daemon=True, name=str(key)).start()
+        Thread(
+            target=self._run_and_note_failure, args=(key, work), daemon=True, name=str(key)
+        ).start()
         return True
 
-    def fail(self, problem: Exception) -> None:
+    def note_failure_and_wake(self, problem: Exception) -> None:
         """Have the loop end as a task's exception ends it; the first one counts."""
         self.failure = self.failure or problem
         self._wake()
 
-    def count_running(self, sort: str) -> int:
-        """How many tasks are running whose key is a tuple that begins with `sort`."""
+    def count_running(self, kind: str) -> int:
+        """How many tasks are running whose key is a tuple that begins with `kind`."""
         with self._changed:
-            return self._count(sort)
+            return self._count_running_without_lock(kind)
 
-    def _count(self, sort: str) -> int:
-        return sum(isinstance(key, tuple) and key[0] == sort for key in self._running)
+    def _count_running_without_lock(self, kind: str) -> int:
+        return sum(isinstance(key, tuple) and key[0] == kind for key in self._running)
 
-    def wait_and_tell_if_fewer(self, sort: str, count: int, seconds: float) -> bool:
-        """Wait until fewer than `count` tasks of a sort are running, at most so long; if so."""
+    def wait_and_tell_if_fewer_are_running(self, kind: str, count: int, seconds: float) -> bool:
+        """Wait until fewer than `count` tasks of a kind are running, at most so long; if so."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._count(sort) < count, seconds)
+            return self._changed.wait_for(
+                lambda: self._count_running_without_lock(kind) < count, seconds
+            )
 
-    def list_subjects(self, sort: str) -> list[object]:
-        """The subjects of the running tasks of a sort."""
+    def list_subjects_of_running(self, kind: str) -> list[object]:
+        """The subjects of the running tasks of a kind."""
         with self._changed:
             return [
                 subject
                 for key, subject in self._running.items()
-                if isinstance(key, tuple) and key[0] == sort
+                if isinstance(key, tuple) and key[0] == kind
             ]
 
     def is_idle(self) -> bool:
         with self._changed:
             return not self._running
 
-    def wait_and_tell_if_idle(self, seconds: float, besides: str = "") -> bool:
+    def wait_and_tell_if_idle(self, seconds: float, ignored_kind: str = "") -> bool:
         """Wait until no task is running, at most so long; whether none is.
 
-        Tasks of the sort `besides` count for none.
+        Tasks of the kind `ignored_kind` count for none.
         """
 
         def is_idle() -> bool:
-            return all(isinstance(key, tuple) and key[0] == besides for key in self._running)
+            return all(isinstance(key, tuple) and key[0] == ignored_kind for key in self._running)
 
         with self._changed:
             return self._changed.wait_for(is_idle, seconds)
 
-    def _run(self, key: Hashable, work: Callable[[], None]) -> None:
+    def _run_and_note_failure(self, key: Hashable, work: Callable[[], None]) -> None:
         try:
             work()
         except self._survived:

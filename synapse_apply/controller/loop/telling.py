@@ -6,17 +6,17 @@ from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.ports import SendResult, StatusUnreadable
 from synapse_apply.controller.rows import MessageRow, StatusRow, StatusText
 from synapse_apply.controller.rules.sending import (
+    build_message_after_send,
+    build_status_after_failed_read,
+    build_status_after_read,
+    build_status_after_send,
     is_message_due,
     is_status_due,
-    mark_message_after_send,
-    mark_status_after_read,
-    mark_status_after_send,
-    mark_status_unread,
 )
 from synapse_apply.model.diagnostic import error_finding
 
 
-def deliver_status_and_tell_if_certain(
+def send_or_read_status_and_tell_if_certain(
     parts: LoopParts, row: StatusRow, *, is_unsure: bool
 ) -> bool:
     """Send a status that is due, or read it back first where `is_unsure` what the forge shows.
@@ -29,7 +29,7 @@ def deliver_status_and_tell_if_certain(
     if newest is None or not is_status_due(newest, now, spacing):
         return not is_unsure
     return (
-        read_back_status_if_readable(parts, newest)
+        read_back_status_and_tell_if_readable(parts, newest)
         if is_unsure
         else _send_status_and_tell_if_certain(parts, newest)
     )
@@ -43,32 +43,32 @@ def _send_status_and_tell_if_certain(parts: LoopParts, row: StatusRow) -> bool:
     try:
         result = sender.send(row)
     except Exception as problem:  # noqa: BLE001 - a sender must not end the controller
-        result = _build_internal_failure(problem)
-    _log_failure(parts, result, "status", source=row.source, commit=row.commit)
-    _write_status(parts, row, result=result, sent=row.wished)
+        result = _build_result_of_internal_error(problem)
+    _log_if_failed(parts, result, "status", source=row.source, commit=row.commit)
+    _write_status_after_attempt(parts, row, result=result, sent=row.wished)
     return result.finding is None or result.is_final
 
 
-def read_back_status_if_readable(parts: LoopParts, row: StatusRow) -> bool:
+def read_back_status_and_tell_if_readable(parts: LoopParts, row: StatusRow) -> bool:
     """Read back what a status shows, and write it; whether it could be read."""
     sender = parts.configured.status_senders.get(row.source)
     if sender is None:
         return False
     try:
-        text = sender.read_shown_text_or_none(row)
+        text = sender.read_shown_text_or_none_if_no_status(row)
     except StatusUnreadable as problem:
         result = problem.result
     except Exception as problem:  # noqa: BLE001
-        result = _build_internal_failure(problem)
+        result = _build_result_of_internal_error(problem)
     else:
-        _write_status(parts, row, shown_text=text)
+        _write_status_after_attempt(parts, row, shown_text=text)
         return True
-    _log_failure(parts, result, "status not read", source=row.source, commit=row.commit)
-    _write_status(parts, row, result=result)
+    _log_if_failed(parts, result, "status not read", source=row.source, commit=row.commit)
+    _write_status_after_attempt(parts, row, result=result)
     return False
 
 
-def _write_status(
+def _write_status_after_attempt(
     parts: LoopParts,
     row: StatusRow,
     *,
@@ -81,16 +81,18 @@ def _write_status(
         now, defaults = parts.clock.read_wall(), parts.settings.defaults
         newest = parts.store.find_status(row.source, row.commit, row.context) or row
         if result is None:
-            updated = mark_status_after_read(newest, shown_text, now)
+            updated = build_status_after_read(newest, shown_text, now)
         elif sent is None:
-            updated = mark_status_unread(newest, result, now, defaults, parts.clock.draw())
+            updated = build_status_after_failed_read(
+                newest, result, now, defaults, parts.clock.draw_fraction()
+            )
         else:
-            chance = parts.clock.draw()
-            updated = mark_status_after_send(newest, sent, result, now, defaults, chance)
+            chance = parts.clock.draw_fraction()
+            updated = build_status_after_send(newest, sent, result, now, defaults, chance)
         writer.put_status(updated)
 
 
-def send_message(parts: LoopParts, row: MessageRow) -> None:
+def send_message_if_due_and_write_result(parts: LoopParts, row: MessageRow) -> None:
     """Send a message, and write what became of it; nothing where it is not due."""
     # As it is now: it may have been sent since the row was listed.
     newest = parts.store.find_message(row.id)
@@ -105,22 +107,22 @@ def send_message(parts: LoopParts, row: MessageRow) -> None:
         try:
             result = sender.send(row)
         except Exception as problem:  # noqa: BLE001
-            result = _build_internal_failure(problem)
-    _log_failure(parts, result, "message", channel=row.channel, message=row.id)
+            result = _build_result_of_internal_error(problem)
+    _log_if_failed(parts, result, "message", channel=row.channel, message=row.id)
     with parts.write() as writer:
-        now, chance = parts.clock.read_wall(), parts.clock.draw()
-        updated = mark_message_after_send(row, result, now, parts.settings.defaults, chance)
+        now, chance = parts.clock.read_wall(), parts.clock.draw_fraction()
+        updated = build_message_after_send(row, result, now, parts.settings.defaults, chance)
         writer.replace_existing_message(updated)
 
 
-def _build_internal_failure(problem: Exception) -> SendResult:
+def _build_result_of_internal_error(problem: Exception) -> SendResult:
     # The text of an unknown exception may hold anything.
     return SendResult(
         error_finding("It ended with an internal error", f"{type(problem).__name__} was raised.")
     )
 
 
-def _log_failure(parts: LoopParts, result: SendResult, event: str, **values: object) -> None:
+def _log_if_failed(parts: LoopParts, result: SendResult, event: str, **values: object) -> None:
     if result.finding is not None:
         outcome = "refused" if result.is_final else "failed"
         parts.log("warn", f"{event} {outcome}", **values, summary=result.finding.summary)

@@ -7,21 +7,21 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
-from synapse_apply.controller.loop.applying import run_apply
+from synapse_apply.controller.loop.applying import record_begin_and_apply_by_worker
 from synapse_apply.controller.loop.claiming import (
     ClaimedTarget,
-    move_claimed_to_wanted_commit_or_none,
-    release_target,
+    release_claim,
+    reread_claimed_or_none_if_inputs_or_claim_changed,
 )
 from synapse_apply.controller.loop.deciding import (
     TargetDecision,
-    decide,
-    decide_after_apply,
     find_target_rule,
+    judge_rows_by_terms_of_begun_apply,
+    judge_rows_by_what_holds_now,
 )
 from synapse_apply.controller.loop.parts import LoopParts
-from synapse_apply.controller.loop.recording import record_run
-from synapse_apply.controller.loop.running import FinishedRun, RunCounts, run_look
+from synapse_apply.controller.loop.recording import record_run_and_release_unless_claim_lost
+from synapse_apply.controller.loop.running import FinishedRun, RunCounts, look_by_worker_and_wait
 from synapse_apply.controller.rows import RunOutcome
 from synapse_apply.controller.rules.assessment import assess_apply, assess_look
 from synapse_apply.controller.settings import TargetRule
@@ -32,38 +32,40 @@ T = TypeVar("T")
 _STORE_SECONDS = 0.5
 
 
-def look_and_apply_if_permitted(
+def look_apply_if_permitted_and_record(
     parts: LoopParts, claimed: ClaimedTarget, counts: RunCounts
 ) -> None:
     """Look at a claimed target, apply it if it may be, and record the last of the two.
 
     Nothing is recorded of what was ended with the controller: the target stays due.
     """
-    with parts.own_claims.keep(claimed.row.name):
-        _look_and_apply_if_permitted(parts, claimed, counts)
+    with parts.own_claims.renew_claim_during_block(claimed.row.name):
+        _look_apply_if_permitted_and_record(parts, claimed, counts)
 
 
-def _look_and_apply_if_permitted(
+def _look_apply_if_permitted_and_record(
     parts: LoopParts, claimed: ClaimedTarget, counts: RunCounts
 ) -> None:
     rule = find_target_rule(parts, claimed.row.name) or TargetRule("*")
-    look = run_look(parts, claimed, rule)
+    look = look_by_worker_and_wait(parts, claimed, rule)
     if parts.is_closing:
         return
-    counts.add(look.verb, look.result.outcome, look.seconds)
-    decision = _ask_until_store_answers(parts, lambda: decide(parts, claimed.row, look.result.rows))
+    counts.add_run(look.verb, look.result.outcome, look.seconds)
+    decision = _ask_until_store_answers(
+        parts, lambda: judge_rows_by_what_holds_now(parts, claimed.row, look.result.rows)
+    )
     assessment = assess_look(
         look.result, decision.judgement, decision.rule, decision.block, claimed.row.due_cause
     )
 
     def record_look() -> None:
-        record_run(parts, claimed, look, decision, assessment)
+        record_run_and_release_unless_claim_lost(parts, claimed, look, decision, assessment)
 
     if not assessment.is_apply_next or look.result.held_up_by_run:
         _ask_until_store_answers(parts, record_look)
     elif parts.is_stopping:
-        release_target(parts, claimed)
-    elif (moved := move_claimed_to_wanted_commit_or_none(parts, claimed)) is None:
+        release_claim(parts, claimed)
+    elif (moved := reread_claimed_or_none_if_inputs_or_claim_changed(parts, claimed)) is None:
         # It is due for the revision that is wanted by now.
         _ask_until_store_answers(parts, record_look)
     else:
@@ -78,13 +80,13 @@ def _apply_and_record(
     counts: RunCounts,
 ) -> None:
     """Apply a claimed target by what a look of it decided, and record that in its place."""
-    run = run_apply(parts, claimed, decision)
+    run = record_begin_and_apply_by_worker(parts, claimed, decision)
     if parts.is_closing and run.result.outcome is RunOutcome.WORKER_LOST:
         return
-    counts.add(run.verb, run.result.outcome, run.seconds)
+    counts.add_run(run.verb, run.result.outcome, run.seconds)
     rows = run.result.rows
     after = _ask_until_store_answers(
-        parts, lambda: decide_after_apply(parts, claimed.row, rows, decision)
+        parts, lambda: judge_rows_by_terms_of_begun_apply(parts, claimed.row, rows, decision)
     )
     if not run.result.plan_json:
         # It ended before it told its plan: it was to do that of the look.
@@ -97,7 +99,10 @@ def _apply_and_record(
         )
         run = run._replace(result=result)
     assessment = assess_apply(run.result, after.judgement, after.rule, after.block)
-    _ask_until_store_answers(parts, lambda: record_run(parts, claimed, run, after, assessment))
+    _ask_until_store_answers(
+        parts,
+        lambda: record_run_and_release_unless_claim_lost(parts, claimed, run, after, assessment),
+    )
 
 
 def _ask_until_store_answers(parts: LoopParts, ask: Callable[[], T]) -> T:

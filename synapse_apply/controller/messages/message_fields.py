@@ -67,12 +67,12 @@ def build_message_fields(
         "source": source,
         "target": str(target) if target else None,
         "commit": commit or None,
-        "finding": _build_finding(finding.with_target(named_target)) if finding else None,
-        "counts": _build_counts(counts) if counts else None,
+        "finding": _build_finding_field(finding.with_target(named_target)) if finding else None,
+        "counts": _build_counts_field(counts) if counts else None,
         "url": url or None,
-        "held": _build_held(holds) if holds else None,
-        "pause": _build_pause(pause) if pause else None,
-        "rollout": _build_rollout(rollout) if rollout else None,
+        "held": _build_held_rows_field(holds) if holds else None,
+        "pause": _build_pause_field(pause) if pause else None,
+        "rollout": _build_rollout_field(rollout) if rollout else None,
         "failures": failure_count,
         "reminder": is_reminder,
     }
@@ -99,12 +99,12 @@ def format_message_sentence(row: MessageRow) -> str:
     reason = finding.get("summary", "") if isinstance(finding, Mapping) else ""
     if isinstance(pause, Mapping):
         reason = format_message_pause(pause)
-    reason = reason or format_message_held_rows(fields.get("held"), _HELD_ROWS_OF_SENTENCE)
-    reason = reason or format_message_counts(fields.get("counts"))
+    reason = reason or format_message_held_rows_or_empty(fields.get("held"), _HELD_ROWS_OF_SENTENCE)
+    reason = reason or format_message_counts_or_empty(fields.get("counts"))
     return f"{sentence}: {reason}" if reason else sentence
 
 
-def format_message_counts(counts: object) -> str:
+def format_message_counts_or_empty(counts: object) -> str:
     """The counts of a message that are not 0, such as `1 to add, 2 drifted`; "" for none."""
     if not isinstance(counts, Mapping):
         return ""
@@ -112,7 +112,7 @@ def format_message_counts(counts: object) -> str:
     return ", ".join(_PHRASES[name].format(n) for name, n in numbers.items() if n)
 
 
-def format_message_held_rows(held_rows: object, max_rows: int) -> str:
+def format_message_held_rows_or_empty(held_rows: object, max_rows: int) -> str:
     """The rows that wait, such as `2 rows: update plugin/a, delete plugin/b`; "" for none."""
     if not isinstance(held_rows, Mapping):
         return ""
@@ -132,12 +132,12 @@ def format_message_pause(pause: Mapping[str, Any]) -> str:
     return f"by {pause.get('who')}{until}{reason}"
 
 
-def _build_held(holds: Sequence[HoldRow]) -> dict[str, Any]:
+def _build_held_rows_field(holds: Sequence[HoldRow]) -> dict[str, Any]:
     rows = [
         {
-            "address": _cut(hold.held_row.row.address, _MAX_ADDRESS),
+            "address": _cut_with_ellipsis(hold.held_row.row.address, _MAX_ADDRESS),
             "action": hold.held_row.row.action.value,
-            "summary": _cut(hold.held_row.row.summary, _MAX_SUMMARY),
+            "summary": _cut_with_ellipsis(hold.held_row.row.summary, _MAX_SUMMARY),
             "reason": hold.held_row.reason.value,
         }
         for hold in holds[:_MAX_HELD_ROWS]
@@ -145,16 +145,16 @@ def _build_held(holds: Sequence[HoldRow]) -> dict[str, Any]:
     return {"count": len(holds), "rows": rows}
 
 
-def _build_pause(pause: PauseRow) -> dict[str, str | None]:
+def _build_pause_field(pause: PauseRow) -> dict[str, str | None]:
     return {
-        "scope": _cut(pause.scope, _MAX_ADDRESS),
-        "who": _cut(pause.who, _MAX_ADDRESS),
-        "reason": _cut(pause.reason, _MAX_SUMMARY),
+        "scope": _cut_with_ellipsis(pause.scope, _MAX_ADDRESS),
+        "who": _cut_with_ellipsis(pause.who, _MAX_ADDRESS),
+        "reason": _cut_with_ellipsis(pause.reason, _MAX_SUMMARY),
         "until": format_utc_time(pause.until) if isfinite(pause.until) else None,
     }
 
 
-def _build_rollout(rollout: RolloutRow) -> dict[str, str | int]:
+def _build_rollout_field(rollout: RolloutRow) -> dict[str, str | int]:
     return {
         "name": rollout.name,
         "state": rollout.state.value,
@@ -169,20 +169,22 @@ def format_utc_time(when: float) -> str:
     return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _build_finding(finding: Diagnostic) -> dict[str, str | None]:
+def _build_finding_field(finding: Diagnostic) -> dict[str, str | None]:
     return {
         "severity": finding.severity.value,
-        "summary": _cut(finding.summary, _MAX_SUMMARY),
-        "detail": _cut(finding.detail, _MAX_DETAIL),
-        "hint": _cut(finding.hint, _MAX_HINT),
+        "summary": _cut_with_ellipsis(finding.summary, _MAX_SUMMARY),
+        "detail": _cut_with_ellipsis(finding.detail, _MAX_DETAIL),
+        "hint": _cut_with_ellipsis(finding.hint, _MAX_HINT),
         "address": finding.address,
-        "position": _cut(str(finding.position), _MAX_POSITION) if finding.position else None,
+        "position": _cut_with_ellipsis(str(finding.position), _MAX_POSITION)
+        if finding.position
+        else None,
     }
 
 
-def _build_counts(counts: ChangeCounts) -> dict[str, int]:
+def _build_counts_field(counts: ChangeCounts) -> dict[str, int]:
     return {name: getattr(counts, "import_" if name == "import" else name) for name in _COUNTED}
 
 
-def _cut(text: str, max_length: int) -> str:
+def _cut_with_ellipsis(text: str, max_length: int) -> str:
     return text if len(text) <= max_length else text[: max_length - 1] + "…"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from synapse_apply.controller.messages.slack import SlackMessages
-from synapse_apply.controller.messages.webhook import WebhookMessages
+from synapse_apply.controller.messages.slack import SlackMessageSender
+from synapse_apply.controller.messages.webhook import WebhookMessageSender
 from synapse_apply.controller.ports import MessageSender
 from synapse_apply.controller.settings import Channel
 from synapse_apply.model.values import Sensitive
@@ -17,5 +17,5 @@ def build_message_sender(
     InputError for a URL or a secret that cannot be used.
     """
     if channel.kind == "slack":
-        return SlackMessages(channel, url)
-    return WebhookMessages(channel, url, secret)
+        return SlackMessageSender(channel, url)
+    return WebhookMessageSender(channel, url, secret)

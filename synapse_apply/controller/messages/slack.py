@@ -19,7 +19,7 @@ from synapse_apply.controller.delivery import (
     read_retry_after_seconds_up_to_hour_or_none,
 )
 from synapse_apply.controller.messages.message_fields import (
-    format_message_counts,
+    format_message_counts_or_empty,
     format_message_sentence,
 )
 from synapse_apply.controller.ports import SendResult
@@ -46,7 +46,7 @@ _REASONS_BY_FINAL_STATUS = {
 }
 
 
-class SlackMessages:
+class SlackMessageSender:
     """A MessageSender for one incoming webhook of Slack; its URL is a secret."""
 
     def __init__(
@@ -90,10 +90,10 @@ class SlackMessages:
 def build_slack_body(row: MessageRow) -> JsonDocument:
     """The body of a message: blocks, and a text for notifications."""
     fields = row.fields
-    sentence = _cut(format_message_sentence(row), _MAX_HEADING)
-    heading = f"{_ICONS.get(row.event, ':information_source:')} *{_escape(sentence)}*"
+    sentence = _cut_with_ellipsis(format_message_sentence(row), _MAX_HEADING)
+    heading = f"{_ICONS.get(row.event, ':information_source:')} *{_escape_slack_markup(sentence)}*"
     if url := fields.get("url"):
-        heading += f" <{_escape_url(str(url))}|Details>"
+        heading += f" <{_quote_slack_url(str(url))}|Details>"
     blocks: list[dict[str, Any]] = [
         {"type": "section", "text": {"type": "mrkdwn", "text": heading}}
     ]
@@ -101,7 +101,7 @@ def build_slack_body(row: MessageRow) -> JsonDocument:
     if isinstance(finding, Mapping):
         texts = [str(finding.get(name) or "") for name in ("position", "detail", "hint")]
         if text := "\n".join(text for text in texts if text):
-            blocks.append({"type": "section", "text": _build_plain_text(text, _MAX_SECTION)})
+            blocks.append({"type": "section", "text": _build_plain_text_block(text, _MAX_SECTION)})
     held_rows = fields.get("held")
     if isinstance(held_rows, Mapping):
         lines = [
@@ -109,34 +109,34 @@ def build_slack_body(row: MessageRow) -> JsonDocument:
             for row in held_rows.get("rows", [])
         ]
         if text := "\n".join(lines):
-            blocks.append({"type": "section", "text": _build_plain_text(text, _MAX_SECTION)})
+            blocks.append({"type": "section", "text": _build_plain_text_block(text, _MAX_SECTION)})
     facts = [
         f"controller {fields.get('controller')}",
         f"commit {str(fields['commit'])[:12]}" if fields.get("commit") else "",
-        format_message_counts(fields.get("counts")),
+        format_message_counts_or_empty(fields.get("counts")),
     ]
-    elements = [_build_plain_text(fact, _MAX_CONTEXT) for fact in facts if fact]
+    elements = [_build_plain_text_block(fact, _MAX_CONTEXT) for fact in facts if fact]
     blocks.append({"type": "context", "elements": elements})
     return {
-        "text": _escape(sentence),
+        "text": _escape_slack_markup(sentence),
         "blocks": blocks,
         "unfurl_links": False,
         "unfurl_media": False,
     }
 
 
-def _build_plain_text(text: str, max_length: int) -> JsonDocument:
-    return {"type": "plain_text", "text": _cut(text, max_length), "emoji": False}
+def _build_plain_text_block(text: str, max_length: int) -> JsonDocument:
+    return {"type": "plain_text", "text": _cut_with_ellipsis(text, max_length), "emoji": False}
 
 
-def _cut(text: str, max_length: int) -> str:
+def _cut_with_ellipsis(text: str, max_length: int) -> str:
     return text if len(text) <= max_length else text[: max_length - 1] + "…"
 
 
-def _escape(text: str) -> str:
+def _escape_slack_markup(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _escape_url(url: str) -> str:
+def _quote_slack_url(url: str) -> str:
     """A URL in which nothing ends the link or begins its text."""
-    return _escape(quote(url, safe="%/:?=&#@!$'()*+,;[]~-._"))
+    return _escape_slack_markup(quote(url, safe="%/:?=&#@!$'()*+,;[]~-._"))

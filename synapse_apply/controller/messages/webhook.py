@@ -38,7 +38,7 @@ _SECRET_PREFIX = "whsec_"  # noqa: S105 - the form of a secret, and none
 _MIN_SECRET_LENGTH = 16
 
 
-class WebhookMessages:
+class WebhookMessageSender:
     """A MessageSender for one webhook; its URL is a secret and stands in no text."""
 
     def __init__(
@@ -52,7 +52,7 @@ class WebhookMessages:
         self._name = f"Webhook {channel.name}"
         named = f"The url of {channel.name}"
         self._receiver = Receiver(self._name, url, what_is_named=named, allow_plain_http=True)
-        self._key = _read_key(secret, channel.name) if secret else None
+        self._key = _decode_signing_key_or_raise(secret, channel.name) if secret else None
         self._wall_clock = wall_clock
 
     def send(self, row: MessageRow) -> SendResult:
@@ -64,7 +64,7 @@ class WebhookMessages:
         headers = {"webhook-id": message_id, "webhook-timestamp": timestamp}
         if self._key is not None:
             signed = f"{message_id}.{timestamp}.".encode() + body
-            headers["webhook-signature"] = _sign(self._key.reveal(), signed)
+            headers["webhook-signature"] = _build_signature_header(self._key.reveal(), signed)
         try:
             answer = self._receiver.send_json_once_or_raise_undelivered("POST", "", headers, body)
         except UndeliveredError as failure:
@@ -74,9 +74,9 @@ class WebhookMessages:
         retry_after = read_retry_after_seconds_up_to_hour_or_none(answer, self._wall_clock)
         if answer.status == 429 and retry_after is None:
             retry_after = MINUTE
-        return self._build_refusal(answer.status, retry_after)
+        return self._build_result_of_refusal(answer.status, retry_after)
 
-    def _build_refusal(self, status: int, retry_after: float | None) -> SendResult:
+    def _build_result_of_refusal(self, status: int, retry_after: float | None) -> SendResult:
         if status == 410:
             finding = error_finding(
                 "A webhook is no more",
@@ -104,12 +104,12 @@ def build_webhook_body(row: MessageRow) -> JsonDocument:
     }
 
 
-def _sign(key: bytes, signed: bytes) -> str:
+def _build_signature_header(key: bytes, signed: bytes) -> str:
     digest = hmac.new(key, signed, hashlib.sha256).digest()
     return f"v1,{base64.b64encode(digest).decode()}"
 
 
-def _read_key(secret: Sensitive, channel_name: str) -> Sensitive:
+def _decode_signing_key_or_raise(secret: Sensitive, channel_name: str) -> Sensitive:
     """The bytes that sign; InputError for a secret that is too short or not in its form."""
     text, problem, key = secret.reveal(), "", b""
     if not isinstance(text, str):

@@ -99,7 +99,9 @@ def _list_live_processes_unless_stranger(visitor: Visitor | None) -> tuple[LiveP
     if visitor is None:
         return ()
     store = visitor.store
-    return list_live_processes(store.list_processes(), store.find_lease(LEADER_LEASE))
+    return list_live_processes(
+        store.list_recorded_processes(), store.find_lease_even_if_over(LEADER_LEASE)
+    )
 
 
 def format_problem_as_json(findings: tuple[Diagnostic, ...]) -> str:

@@ -52,16 +52,18 @@ def list_targets_as_json(store: ReadableStore, parameters: Mapping[str, str]) ->
         parse_valid_limit_or_default(parameters),
     )
     if (name := parse_target_or_none_if_left_out(parameters)) is not None:
-        target = store.find_target(name)
+        target = store.find_target_even_if_gone(name)
         page = TargetPage([target], 1) if target is not None else TargetPage([], 0)
     else:
         source, text = parameters.get("source", ""), parameters.get("q", "")
-        page = store.list_targets(TargetFilter(source, condition, text), offset, limit)
+        page = store.read_page_of_present_targets(
+            TargetFilter(source, condition, text), offset, limit
+        )
     items = [
         _target_to_json(target, _find_first_error_if_failing(store, target))
         for target in page.targets
     ]
-    sources = store.list_sources()
+    sources = store.list_configured_sources()
     return {
         **build_list_document("TargetList", items),
         "total": page.matching_count,
@@ -75,7 +77,7 @@ def list_targets_as_json(store: ReadableStore, parameters: Mapping[str, str]) ->
         "processes": [
             _process_to_json(process)
             for process in list_live_processes(
-                store.list_processes(), store.find_lease(LEADER_LEASE)
+                store.list_recorded_processes(), store.find_lease_even_if_over(LEADER_LEASE)
             )
         ],
     }
@@ -86,7 +88,7 @@ def list_revisions_as_json(store: ReadableStore, parameters: Mapping[str, str]) 
     source = parameters.get("source", "")
     if not source:
         raise BadQueryError("source is missing")
-    revisions = store.list_revisions(source, parse_valid_limit_or_default(parameters))
+    revisions = store.list_newest_revisions(source, parse_valid_limit_or_default(parameters))
     return build_list_document("RevisionList", [_revision_to_json(row) for row in revisions])
 
 
@@ -95,7 +97,7 @@ def list_runs_as_json(store: ReadableStore, parameters: Mapping[str, str]) -> Js
     name = parse_target_or_none_if_left_out(parameters)
     if name is None:
         raise BadQueryError("target is missing: SOURCE/TARGET")
-    runs = store.list_runs(name, parse_valid_limit_or_default(parameters))
+    runs = store.list_newest_runs_without_documents(name, parse_valid_limit_or_default(parameters))
     return build_list_document("RunList", [_run_to_json(run) for run in runs])
 
 

@@ -200,11 +200,15 @@ class PageApp:
     def send_badge(self, request: Request) -> Response:
         visitor = self._doorkeeper.admit_visitor_or_raise_refused(request)
         name = TargetName(request.path_params["source"], request.path_params["target"])
-        return _build_svg_response(draw_badge(visitor.store.find_target(name), str(name)))
+        return _build_svg_response(
+            draw_badge(visitor.store.find_target_even_if_gone(name), str(name))
+        )
 
     def send_icon(self, request: Request) -> Response:
         store = self._doorkeeper.admit_visitor_or_raise_refused(request).store
-        return _build_svg_response(draw_icon(choose_tone(store.count_targets_by_state())))
+        return _build_svg_response(
+            draw_icon(choose_tone(store.count_present_targets_in_each_state()))
+        )
 
     def send_metrics(self, _request: Request) -> Response:
         body = render_metrics(self._store, self._loop.read_health())

@@ -18,7 +18,7 @@ def list_reasons_not_ready(store: ReadableStore, health: LoopHealth) -> list[str
 
 def _iter_reasons_not_ready(store: ReadableStore, health: LoopHealth) -> Iterator[str]:
     try:
-        store.list_sources()
+        store.list_configured_sources()
     except Exception:  # noqa: BLE001 - whatever a store raises: it does not answer
         yield "the store does not answer"
     if health.round_age is None:

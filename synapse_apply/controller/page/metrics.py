@@ -40,12 +40,12 @@ class _StoreCollector(Collector):
         return []
 
     def collect(self) -> Iterator[Metric]:
-        sources = self._store.list_sources()
+        sources = self._store.list_configured_sources()
         yield self._build_target_count_metric(sources)
         yield self._build_metric_of_targets_needing_person()
         yield self._build_held_row_count_metric(sources)
         yield from _iter_source_metrics(sources)
-        yield from _iter_rollout_metrics(self._store.list_rollouts())
+        yield from _iter_rollout_metrics(self._store.list_begun_rollouts())
         yield self._build_unsent_count_metric()
         yield from _iter_loop_metrics(self._health)
         build = _build_empty_gauge("build_info", "The version of the controller.", "version")
@@ -57,7 +57,7 @@ class _StoreCollector(Collector):
             "targets", "Targets by source and condition.", "source", "condition"
         )
         for source in sources:
-            counts = self._store.count_targets_by_state(source.name)
+            counts = self._store.count_present_targets_in_each_state(source.name)
             for condition in TargetCondition:
                 family.add_metric([source.name, condition.value], counts.get(condition, 0))
         return family
@@ -69,7 +69,9 @@ class _StoreCollector(Collector):
             *("source", "target", "condition"),
         )
         for condition in sorted(NEEDS_PERSON, key=lambda c: c.value):
-            page = self._store.list_targets(TargetFilter(state=condition), 0, _MAX_TARGETS_BY_NAME)
+            page = self._store.read_page_of_present_targets(
+                TargetFilter(state=condition), 0, _MAX_TARGETS_BY_NAME
+            )
             for target in page.targets:
                 family.add_metric([*target.name, condition.value], 1)
         return family
@@ -80,7 +82,7 @@ class _StoreCollector(Collector):
         )
         for source in sources:
             held_targets = TargetFilter(source.name, TargetCondition.HELD)
-            page = self._store.list_targets(held_targets, 0, _MAX_TARGETS_BY_NAME)
+            page = self._store.read_page_of_present_targets(held_targets, 0, _MAX_TARGETS_BY_NAME)
             family.add_metric([source.name], sum(target.hold_count for target in page.targets))
         return family
 

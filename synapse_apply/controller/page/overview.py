@@ -185,17 +185,21 @@ def choose_tone(counts: Mapping[TargetCondition, int]) -> str:
 
 def read_overview(store: RestrictedStore, query: OverviewQuery, settings: Controller) -> Overview:
     """Read what the overview shows; a page behind the last one is empty."""
-    sources = store.list_sources()
+    sources = store.list_configured_sources()
     target_filter = TargetFilter(query.source, query.state, query.text)
-    page = store.list_targets(target_filter, (query.page - 1) * TARGETS_PER_PAGE, TARGETS_PER_PAGE)
+    page = store.read_page_of_present_targets(
+        target_filter, (query.page - 1) * TARGETS_PER_PAGE, TARGETS_PER_PAGE
+    )
     is_first_view = query.page == 1 and not query.has_filter
     return Overview(
         query,
         [source.name for source in sources],
-        store.count_targets_by_state(query.source),
+        store.count_present_targets_in_each_state(query.source),
         page.targets,
         page.matching_count,
-        store.list_outcomes([target.name for target in page.targets], _RUNS_IN_SPARK_LINE),
+        store.list_newest_outcomes_oldest_first(
+            [target.name for target in page.targets], _RUNS_IN_SPARK_LINE
+        ),
         {source.name: source.head for source in sources},
         _find_head_revisions_by_source_name(store, sources),
         _group_first_targets_needing_person_by_finding(store, page.targets)
@@ -226,7 +230,11 @@ def _find_first_error_or_finding_of_newest_run(
     store: ReadableStore, target: TargetRow
 ) -> Diagnostic | None:
     """The first error of a target's newest run, else its first finding, else None."""
-    findings = [finding for run in store.list_runs(target.name, 1) for finding in run.findings]
+    findings = [
+        finding
+        for run in store.list_newest_runs_without_documents(target.name, 1)
+        for finding in run.findings
+    ]
     errors = [finding for finding in findings if finding.is_error]
     return next(iter(errors or findings), None)
 

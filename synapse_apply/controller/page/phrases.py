@@ -17,7 +17,7 @@ from synapse_apply.controller.rows import (
     TargetCondition,
     TargetRow,
 )
-from synapse_apply.controller.rules.target_statuses import format_held
+from synapse_apply.controller.rules.target_statuses import format_held_rows_and_guards
 from synapse_apply.controller.settings import Mode
 from synapse_apply.model.phrases import pluralize
 
@@ -166,7 +166,7 @@ def _iter_counts(counts: ChangeCounts) -> Iterator[str]:
 
 def format_holds_of_target(target: TargetRow) -> str:
     """How many rows and guards wait ("1 row waits for a person")."""
-    waiting = format_held(target.hold_count, target.held_guard_count)
+    waiting = format_held_rows_and_guards(target.hold_count, target.held_guard_count)
     return f"{waiting} {'waits' if target.hold_count == 1 else 'wait'} for a person"
 
 

@@ -90,14 +90,14 @@ def read_target_view_or_none(
     store: ReadableStore, name: TargetName, settings: Controller
 ) -> TargetView | None:
     """Read what a target's page shows; None for an unknown target."""
-    target = store.find_target(name)
+    target = store.find_target_even_if_gone(name)
     if target is None:
         return None
-    source = next((row for row in store.list_sources() if row.name == name.source), None)
+    source = next((row for row in store.list_configured_sources() if row.name == name.source), None)
     return TargetView(
         target,
         read_run_view_or_none(store, target.last_run, settings) if target.last_run else None,
-        store.list_runs(name, SHOWN_RUNS),
+        store.list_newest_runs_without_documents(name, SHOWN_RUNS),
         source.head if source else "",
     )
 
@@ -129,7 +129,9 @@ def read_revision_view_or_none(
     revision = store.find_revision(source, commit)
     if revision is None:
         return None
-    page = store.list_targets(TargetFilter(source, wanted_commit=commit), 0, SHOWN_TARGETS)
+    page = store.read_page_of_present_targets(
+        TargetFilter(source, wanted_commit=commit), 0, SHOWN_TARGETS
+    )
     return RevisionView(
         revision,
         page.targets,

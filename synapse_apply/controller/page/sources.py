@@ -68,14 +68,14 @@ def read_source_view_or_none(
     store: ReadableStore, name: str, settings: Controller
 ) -> SourceView | None:
     """Read what a source's page shows; None for an unknown source."""
-    source = next((row for row in store.list_sources() if row.name == name), None)
+    source = next((row for row in store.list_configured_sources() if row.name == name), None)
     if source is None:
         return None
     configured = settings.sources.get(name)
     return SourceView(
         source,
         list_source_troubles(store, [source], settings),
-        store.list_revisions(name, _SHOWN_REVISIONS),
+        store.list_newest_revisions(name, _SHOWN_REVISIONS),
         sanitize_url_and_strip_credentials(configured.url) if configured else "",
         configured.ref if configured else "",
     )

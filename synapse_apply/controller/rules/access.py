@@ -37,7 +37,7 @@ def is_allowed(
     if access is None:
         return right is Right.READ
     return any(
-        right in _list_rights_of_rule(rule) and rule.targets
+        right in _list_rights_of_rule_with_read(rule) and rule.targets
         for rule in _iter_rules_of(access, person)
     )
 
@@ -49,7 +49,7 @@ def list_rights(access: Access | None, person: Person | None, name: TargetName) 
     rights: set[Right] = set()
     for rule in _iter_rules_of(access, person):
         if any(fnmatchcase(str(name), pattern) for pattern in rule.targets):
-            rights |= _list_rights_of_rule(rule)
+            rights |= _list_rights_of_rule_with_read(rule)
     return frozenset(rights)
 
 
@@ -60,7 +60,7 @@ def list_readable_patterns(access: Access | None, person: Person | None) -> tupl
     patterns = [
         pattern
         for rule in _iter_rules_of(access, person)
-        if _list_rights_of_rule(rule)
+        if _list_rights_of_rule_with_read(rule)
         for pattern in rule.targets
     ]
     return ("*",) if "*" in patterns else tuple(dict.fromkeys(patterns))
@@ -80,14 +80,14 @@ def can_pause_scope(
     if _WILDCARDS.isdisjoint(scope):
         return all(is_allowed(access, person, Right.PAUSE, name) for name in matching)
     return any(
-        _covers(pattern, scope)
+        _surely_covers(pattern, scope)
         for rule in _iter_rules_of(access, person)
         if Right.PAUSE in rule.rights
         for pattern in rule.targets
     )
 
 
-def _covers(pattern: str, scope: str) -> bool:
+def _surely_covers(pattern: str, scope: str) -> bool:
     """Whether a pattern surely matches all that a scope matches.
 
     Where `*` is its only wildcard, what matches the text of the scope matches all of it.
@@ -97,7 +97,7 @@ def _covers(pattern: str, scope: str) -> bool:
 
 
 def _iter_rules_of(access: Access, person: Person | None) -> Iterator[AccessRule]:
-    if person is None or not _is_known(access, person.identity):
+    if person is None or not _is_identity_still_configured(access, person.identity):
         return
     names = {person.identity, *(f"{GROUP_PREFIX}{group}" for group in person.groups)}
     for rule in access.rules:
@@ -105,7 +105,7 @@ def _iter_rules_of(access: Access, person: Person | None) -> Iterator[AccessRule
             yield rule
 
 
-def _is_known(access: Access, identity: str) -> bool:
+def _is_identity_still_configured(access: Access, identity: str) -> bool:
     """Whether there still is what says that somebody is who they say."""
     if identity.startswith(PROXY_PREFIX):
         return access.proxy is not None
@@ -113,6 +113,6 @@ def _is_known(access: Access, identity: str) -> bool:
     return is_token and identity.removeprefix(TOKEN_PREFIX) in access.tokens
 
 
-def _list_rights_of_rule(rule: AccessRule) -> frozenset[Right]:
+def _list_rights_of_rule_with_read(rule: AccessRule) -> frozenset[Right]:
     # Nobody can act on what they do not see.
     return rule.rights | {Right.READ} if rule.rights else rule.rights

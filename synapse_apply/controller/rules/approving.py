@@ -45,7 +45,7 @@ class ApprovalCount:
         return len(self.who_counts) >= self.needed_count
 
 
-def build_terms(
+def build_apply_terms(
     rule: TargetRule,
     approvals: Iterable[ApprovalRow],
     *,
@@ -65,7 +65,7 @@ def build_terms(
     by_digest: dict[str, list[ApprovalRow]] = {}
     for approval in approvals:
         by_digest.setdefault(approval.row_digest, []).append(approval)
-    author_names = _collect_author_names(authors) if rule.not_author else frozenset()
+    author_names = _collect_folded_author_names(authors) if rule.not_author else frozenset()
     counts = {
         digest: _count_approvals(rule, of_row, now, access, author_names)
         for digest, of_row in by_digest.items()
@@ -79,7 +79,7 @@ def build_terms(
     )
 
 
-def explain_approvals(
+def count_approvals_of_row(
     rule: TargetRule,
     approvals: Iterable[ApprovalRow],
     row_digest: str,
@@ -88,9 +88,9 @@ def explain_approvals(
     access: Access | None,
     authors: Collection[str] = (),
 ) -> ApprovalCount:
-    """Who has approved a row, and whose approval does not count; arguments as `build_terms`."""
+    """Who has approved a row, and whose approval does not count, as for `build_apply_terms`."""
     of_row = [approval for approval in approvals if approval.row_digest == row_digest]
-    author_names = _collect_author_names(authors) if rule.not_author else frozenset()
+    author_names = _collect_folded_author_names(authors) if rule.not_author else frozenset()
     return _count_approvals(rule, of_row, now, access, author_names)
 
 
@@ -115,7 +115,7 @@ def is_author(who: str, authors: Collection[str]) -> bool:
     Names are compared without regard to case, addresses also by what stands before the `@`. That
     stops slips, not people who write another name into their commits.
     """
-    return _is_named(who, _collect_author_names(authors))
+    return _is_one_of_author_names(who, _collect_folded_author_names(authors))
 
 
 def _count_approvals(
@@ -163,7 +163,7 @@ def _get_exclusion_reason_or_empty(
     person = Person(approval.who, frozenset(approval.groups))
     if not is_allowed(access, person, Right.APPROVE, approval.target):
         return "they have no right to approve it any more"
-    if rule.not_author and _is_named(approval.who, author_names):
+    if rule.not_author and _is_one_of_author_names(approval.who, author_names):
         return "an author of what would be applied"
     return ""
 
@@ -173,15 +173,15 @@ def _get_person_key(who: str) -> str:
     return _fold(who.partition(":")[2] or who)
 
 
-def _is_named(who: str, author_names: frozenset[str]) -> bool:
-    return not _list_names(who.partition(":")[2] or who).isdisjoint(author_names)
+def _is_one_of_author_names(who: str, author_names: frozenset[str]) -> bool:
+    return not _list_folded_names_of_author(who.partition(":")[2] or who).isdisjoint(author_names)
 
 
-def _collect_author_names(authors: Collection[str]) -> frozenset[str]:
-    return frozenset(name for author in authors for name in _list_names(author))
+def _collect_folded_author_names(authors: Collection[str]) -> frozenset[str]:
+    return frozenset(name for author in authors for name in _list_folded_names_of_author(author))
 
 
-def _list_names(text: str) -> frozenset[str]:
+def _list_folded_names_of_author(text: str) -> frozenset[str]:
     """A name, or an address and what stands before its `@`; to be compared."""
     name = _fold(text)
     local_part, sign, _ = name.rpartition("@")

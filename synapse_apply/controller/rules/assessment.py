@@ -72,8 +72,8 @@ def assess_look(
     What is still to be done in the look after an apply (RunCause.APPLIED) is not applied at once:
     an object that never becomes what is declared would be changed without end.
     """
-    has_work = _has_work(result, judgement, rule)
-    pause = _get_pause_or_none(block)
+    has_work = _has_work_without_asking(result, judgement, rule)
+    pause = _get_block_if_pause(block)
     block = block if has_work else None
     is_possible = has_work and block is None
     condition = _choose_condition(result, judgement, rule, block)
@@ -90,7 +90,7 @@ def assess_look(
         waiting_reason=_get_waiting_reason_or_empty(judgement, shown_block),
         resumes_at=shown_block.until if shown_block is not None else None,
         hold_count=len(judgement.held_rows) if _is_acting(rule) else 0,
-        held_guard_count=_count_guards(judgement) if _is_acting(rule) else 0,
+        held_guard_count=_count_held_guards(judgement) if _is_acting(rule) else 0,
     )
 
 
@@ -113,7 +113,7 @@ def assess_apply(
         waiting_reason=_get_waiting_reason_or_empty(judgement, block),
         resumes_at=block.until if block is not None else None,
         hold_count=len(judgement.held_rows),
-        held_guard_count=_count_guards(judgement),
+        held_guard_count=_count_held_guards(judgement),
     )
 
 
@@ -121,15 +121,15 @@ def _is_acting(rule: TargetRule) -> bool:
     return rule.mode is not Mode.OBSERVE
 
 
-def _get_pause_or_none(block: ApplyBlock | None) -> ApplyBlock | None:
-    return block if _is_blocked(block, TargetCondition.PAUSED) else None
+def _get_block_if_pause(block: ApplyBlock | None) -> ApplyBlock | None:
+    return block if _is_block_of_condition(block, TargetCondition.PAUSED) else None
 
 
-def _count_guards(judgement: Judgement) -> int:
+def _count_held_guards(judgement: Judgement) -> int:
     return sum(map(_is_guard, judgement.held_rows))
 
 
-def _has_work(result: RunResult, judgement: Judgement, rule: TargetRule) -> bool:
+def _has_work_without_asking(result: RunResult, judgement: Judgement, rule: TargetRule) -> bool:
     """Whether there is something to do that nobody has to be asked about."""
     is_acting = _is_acting(rule) and not result.outcome.is_failure
     return is_acting and (bool(judgement.permitted_rows) or result.is_state_behind)
@@ -150,10 +150,10 @@ def _choose_condition(
         TargetCondition.FAILING: result.outcome.is_failure,
         TargetCondition.UNKNOWN: _has_unknown_outcome(judgement.refused_rows),
         TargetCondition.REFUSED: bool(judgement.refused_rows) or (is_observed and has_refusal),
-        TargetCondition.HELD: not is_observed and _is_held(judgement, rule),
-        TargetCondition.PAUSED: _is_blocked(block, TargetCondition.PAUSED),
+        TargetCondition.HELD: not is_observed and _is_held_by_more_than_left_drift(judgement, rule),
+        TargetCondition.PAUSED: _is_block_of_condition(block, TargetCondition.PAUSED),
         TargetCondition.WAITING: bool(judgement.waiting_rows)
-        or _is_blocked(block, TargetCondition.WAITING),
+        or _is_block_of_condition(block, TargetCondition.WAITING),
         TargetCondition.IN_SYNC: result.outcome is RunOutcome.IN_SYNC,
         TargetCondition.DRIFTED: counts.drifted > 0,
     }
@@ -169,21 +169,23 @@ def _choose_progress(
     refused_rows = judgement.refused_rows
     if result.outcome.is_failure:
         return TargetProgress.FAILING
-    if _asks_git(refused_rows) or _has_unknown_outcome(refused_rows):
+    if _is_any_caused_by_git(refused_rows) or _has_unknown_outcome(refused_rows):
         return TargetProgress.REFUSED
     if not _is_acting(rule) or result.outcome is RunOutcome.IN_SYNC:
         return TargetProgress.DONE
     held_rows = [held_row.row for held_row in judgement.held_rows if not _is_guard(held_row)]
-    if _asks_git(held_rows) or (judgement.held_rows and not held_rows):
+    if _is_any_caused_by_git(held_rows) or (judgement.held_rows and not held_rows):
         return TargetProgress.HELD
-    if _asks_git(judgement.waiting_rows) or _has_unknown_outcome(judgement.waiting_rows):
+    if _is_any_caused_by_git(judgement.waiting_rows) or _has_unknown_outcome(
+        judgement.waiting_rows
+    ):
         return TargetProgress.WAITING
-    if _asks_git(judgement.permitted_rows) or result.is_state_behind:
+    if _is_any_caused_by_git(judgement.permitted_rows) or result.is_state_behind:
         return TargetProgress.OPEN if block is None else TargetProgress.WAITING
     return TargetProgress.DONE
 
 
-def _is_held(judgement: Judgement, rule: TargetRule) -> bool:
+def _is_held_by_more_than_left_drift(judgement: Judgement, rule: TargetRule) -> bool:
     """Whether rows wait for a person: not what drifted where the rule leaves drift alone."""
     held_rows = [held_row for held_row in judgement.held_rows if not _is_guard(held_row)]
     if not held_rows:
@@ -202,7 +204,7 @@ def _is_guard(held_row: HeldRow) -> bool:
     return held_row.row.action is RowAction.GUARD
 
 
-def _is_blocked(block: ApplyBlock | None, condition: TargetCondition) -> bool:
+def _is_block_of_condition(block: ApplyBlock | None, condition: TargetCondition) -> bool:
     return block is not None and block.condition is condition
 
 
@@ -210,7 +212,7 @@ def _has_unknown_outcome(rows: Iterable[PlannedRow]) -> bool:
     return any(row.is_outcome_unknown for row in rows)
 
 
-def _asks_git(rows: Iterable[PlannedRow]) -> bool:
+def _is_any_caused_by_git(rows: Iterable[PlannedRow]) -> bool:
     return any(RowCause.GIT in get_causes_or_git(row) for row in rows)
 
 

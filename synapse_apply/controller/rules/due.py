@@ -21,7 +21,7 @@ HELD_UP_SECONDS = 30.0
 SETTLING_SECONDS = 30.0
 
 
-def get_interval(rule: TargetRule, defaults: Defaults) -> float:
+def get_interval_or_default(rule: TargetRule, defaults: Defaults) -> float:
     """The interval of a rule's targets, in seconds."""
     return defaults.interval if rule.interval is None else rule.interval
 
@@ -42,7 +42,7 @@ def compute_retry_delay(failures: int, defaults: Defaults, chance: float) -> flo
     return longest * max(chance, _RETRY_FLOOR)
 
 
-def compute_first_delay(interval: float, target_count: int, chance: float) -> float:
+def compute_delay_spread_over_targets(interval: float, target_count: int, chance: float) -> float:
     """Seconds until the first look at a new target, one of so many that are new with it.
 
     Few are looked at in a moment; many are spread over their interval.

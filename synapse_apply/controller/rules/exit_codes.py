@@ -36,7 +36,7 @@ def derive_exit_code_of_target(
         case TargetCondition.UNKNOWN:
             return Exit.UNKNOWN
         case TargetCondition.FAILING:
-            return derive_exit_code_of_failure(list_newest_runs())
+            return derive_exit_code_of_newest_failure(list_newest_runs())
         case TargetCondition.REFUSED if mode is not Mode.OBSERVE:
             return Exit.REFUSED
         case TargetCondition.NOT_LOOKED_AT:
@@ -45,7 +45,7 @@ def derive_exit_code_of_target(
             return Exit.OK
 
 
-def derive_exit_code_of_failure(newest_runs: Sequence[EndedRun]) -> int:
+def derive_exit_code_of_newest_failure(newest_runs: Sequence[EndedRun]) -> int:
     """The exit code of the newest run that failed, ERROR for none; the newest come first."""
     run = next((run for run in newest_runs if run.outcome.is_failure), None)
     if run is None or run.verb is RunVerb.LOOK:

@@ -52,7 +52,7 @@ def decide_head(
     return HeadDecision.FOLLOW if rewinds == "follow" else HeadDecision.HOLD
 
 
-def note_sideways_commit(source: SourceRow, commit: str, now: float) -> SourceRow:
+def build_source_with_sideways_commit(source: SourceRow, commit: str, now: float) -> SourceRow:
     """The source with a commit that is no descendant of its head; the first sight of it counts.
 
     A time that lies ahead of now, since the clock was set back, is begun anew.
@@ -62,21 +62,25 @@ def note_sideways_commit(source: SourceRow, commit: str, now: float) -> SourceRo
     return replace(source, sideways=commit, sideways_since=now)
 
 
-def build_revision(source: SourceRow, head: Head, now: float) -> RevisionRow:
+def build_next_revision(source: SourceRow, head: Head, now: float) -> RevisionRow:
     """The revision that a commit becomes as the next head of its source."""
     return RevisionRow(
         source.name, source.head_number + 1, head.commit, now, head.author, head.subject
     )
 
 
-def list_ended_with(revision: RevisionRow, older: Iterable[RevisionRow]) -> list[RevisionRow]:
+def list_older_red_revisions_made_final(
+    revision: RevisionRow, older: Iterable[RevisionRow]
+) -> list[RevisionRow]:
     """The older open revisions that end for good with one that was overtaken while red."""
     if not revision.is_final:
         return []
     return [replace(row, is_final=True) for row in older if row.end in _RED_ENDS]
 
 
-def mark_overtaken(revision: RevisionRow, next_commit: str, *, is_forced: bool) -> RevisionRow:
+def build_overtaken_revision(
+    revision: RevisionRow, next_commit: str, *, is_forced: bool
+) -> RevisionRow:
     """A revision whose source has another head now.
 
     One that is red stays red. One that was forced away ends at another place, in `revision_end`.

@@ -43,7 +43,7 @@ def judge_rows(rows: Sequence[PlannedRow], terms: ApplyTerms) -> Judgement:
     doable_rows = [row for row in others if not _is_refused(row)]
 
     holds = {id(row): hold for row in doable_rows if (hold := _find_hold(row, terms)) is not None}
-    dependents = _index_by_need(row for row in doable_rows if id(row) not in holds)
+    dependents = _group_rows_by_needed_address(row for row in doable_rows if id(row) not in holds)
     stopped_rows = [*(hold.row for hold in holds.values()), *refused_rows]
     for row, needed_address in _iter_dependents(stopped_rows, dependents):
         holds[id(row)] = HeldRow(
@@ -104,7 +104,7 @@ def _find_hold(row: PlannedRow, terms: ApplyTerms) -> HeldRow | None:
     return None
 
 
-def _index_by_need(rows: Iterable[PlannedRow]) -> dict[str, list[PlannedRow]]:
+def _group_rows_by_needed_address(rows: Iterable[PlannedRow]) -> dict[str, list[PlannedRow]]:
     """The rows that need an address, by that address."""
     dependents: dict[str, list[PlannedRow]] = {}
     for row in rows:

@@ -46,7 +46,7 @@ def is_pause_active(pause: PauseRow, now: float) -> bool:
     return now < pause.until
 
 
-def find_pause(
+def find_longest_active_pause(
     rule: TargetRule | None, pauses: Iterable[PauseRow], name: TargetName, now: float
 ) -> ActivePause | None:
     """The pause of a target that lasts longest, None where none holds.
@@ -54,14 +54,14 @@ def find_pause(
     `pauses` are those of people, also others and ended ones; `rule` has that of controller.yaml.
     """
     active = [
-        _build_pause(pause.who, pause.reason, pause.until)
+        _build_active_pause(pause.who, pause.reason, pause.until)
         for pause in pauses
         if is_pause_active(pause, now) and fnmatchcase(str(name), pause.scope)
     ]
     fixed = rule.pause if rule is not None else None
     if fixed is not None and (fixed.until is None or now < fixed.until):
-        active.append(_build_pause(CONFIGURATION, fixed.reason, fixed.until))
-    return max(active, key=_rank_by_length, default=None)
+        active.append(_build_active_pause(CONFIGURATION, fixed.reason, fixed.until))
+    return max(active, key=_get_end_or_infinity, default=None)
 
 
 def find_apply_block(
@@ -71,7 +71,7 @@ def find_apply_block(
 
     Mode observe is no block: there nothing is ever applied.
     """
-    pause = find_pause(rule, pauses, name, now)
+    pause = find_longest_active_pause(rule, pauses, name, now)
     if pause is not None:
         return ApplyBlock(TargetCondition.PAUSED, pause.until, pause.phrase)
     window = compute_window_state(rule.windows, now)
@@ -80,7 +80,7 @@ def find_apply_block(
     return ApplyBlock(TargetCondition.WAITING, window.until, window.phrase)
 
 
-def _build_pause(who: str, reason: str, until: float | None) -> ActivePause:
+def _build_active_pause(who: str, reason: str, until: float | None) -> ActivePause:
     end = f" until {_format_time(until)}" if until is not None else ""
     return ActivePause(who, reason, until, f"paused by {who}{end}{f': {reason}' if reason else ''}")
 
@@ -89,5 +89,5 @@ def _format_time(when: float) -> str:
     return f"{datetime.fromtimestamp(min(when, _DISTANT_FUTURE), UTC):%a %Y-%m-%d %H:%M UTC}"
 
 
-def _rank_by_length(pause: ActivePause) -> float:
+def _get_end_or_infinity(pause: ActivePause) -> float:
     return float("inf") if pause.until is None else pause.until

@@ -70,7 +70,7 @@ def _get_end_reason_or_empty(
         return "no rule of controller.yaml matches the target any more"
     if rule.mode is Mode.OBSERVE:
         return "the mode is observe"
-    if _list_terms(rule) != _list_terms(begun_rule):
+    if _list_settings_rows_are_judged_by(rule) != _list_settings_rows_are_judged_by(begun_rule):
         return "the target's rule in controller.yaml was changed"
     if not has_claim:
         return "another worker has the target"
@@ -81,6 +81,6 @@ def _get_end_reason_or_empty(
     return ""
 
 
-def _list_terms(rule: TargetRule) -> tuple[object, ...]:
+def _list_settings_rows_are_judged_by(rule: TargetRule) -> tuple[object, ...]:
     """All of a rule by which rows are judged; windows and pauses are asked by the time."""
     return rule.mode, rule.auto, rule.approvals, rule.not_author, rule.prune

@@ -29,12 +29,14 @@ def list_live_processes(
     alive = [row for row in rows if row.seen_at > newest - ALIVE_SECONDS]
     leader = next((row for row in alive if lease and row.holder == lease.holder), None)
     return tuple(
-        LiveProcess(row, row is leader, _describe_difference(row, leader) if leader else "")
+        LiveProcess(
+            row, row is leader, _describe_difference_or_empty(row, leader) if leader else ""
+        )
         for row in sorted(alive, key=lambda row: (row.host, row.process_id))
     )
 
 
-def _describe_difference(row: ProcessRow, leader: ProcessRow) -> str:
+def _describe_difference_or_empty(row: ProcessRow, leader: ProcessRow) -> str:
     phrases = []
     if row.version != leader.version:
         phrases.append(f"version {row.version}, and the leader has {leader.version}")
@@ -48,11 +50,11 @@ def describe_processes(processes: Sequence[LiveProcess]) -> str:
     if not processes:
         return ""
     leader = next((process.row.host for process in processes if process.is_leading), "")
-    roles = count_roles([process.row.role.value for process in processes])
+    roles = describe_role_counts([process.row.role.value for process in processes])
     return roles + (f"; {leader} leads" if leader else "; none leads")
 
 
-def count_roles(roles: Sequence[str]) -> str:
+def describe_role_counts(roles: Sequence[str]) -> str:
     """How many processes there are of each role, as a phrase."""
     return " and ".join(
         f"{count} {role.value}{'s' * (count != 1)}"

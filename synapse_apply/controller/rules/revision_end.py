@@ -30,7 +30,7 @@ STATUS_STATES = {
 }
 
 
-def update_revisions(
+def build_changed_revisions(
     open_revisions: Sequence[RevisionRow],
     progress: RevisionProgress,
     *,
@@ -47,13 +47,17 @@ def update_revisions(
     changed: list[RevisionRow] = []
     newer: RevisionRow | None = None
     for revision in open_revisions:
-        aborted = _find_aborted(rollouts, revision)
+        aborted = _find_rollout_aborted_with(rollouts, revision)
         if newer is None or not revision.overtaken_by:
-            updated = _end_head(revision, progress, rollouts, is_keyed=is_keyed)
+            updated = _build_head_revision_by_targets(
+                revision, progress, rollouts, is_keyed=is_keyed
+            )
         elif aborted is not None:
-            updated = _finish(revision, RevisionEnd.FAILURE, aborted.description, is_final=True)
+            updated = _build_revision_with_end(
+                revision, RevisionEnd.FAILURE, aborted.description, is_final=True
+            )
         else:
-            updated = _end_overtaken(revision, newer)
+            updated = _build_revision_that_ends_as_newer(revision, newer)
         if updated.end is not revision.end and updated.end is not RevisionEnd.NONE:
             updated = replace(updated, ended_at=now)
         if updated != revision:
@@ -62,7 +66,7 @@ def update_revisions(
     return changed
 
 
-def _end_head(
+def _build_head_revision_by_targets(
     revision: RevisionRow,
     progress: RevisionProgress,
     rollouts: Sequence[RolloutRow],
@@ -72,28 +76,34 @@ def _end_head(
     """The newest revision, by what became of its targets and of their rollouts so far."""
     if revision.finding is not None:
         text = f"it cannot be used: {revision.finding.summary}"
-        return _finish(revision, RevisionEnd.FAILURE, text, is_final=True)
+        return _build_revision_with_end(revision, RevisionEnd.FAILURE, text, is_final=True)
     if not is_keyed:
         return replace(revision, description=WAITING)
-    aborted = _find_aborted(rollouts, revision)
+    aborted = _find_rollout_aborted_with(rollouts, revision)
     if aborted is not None and progress.touched_count:
         text = f"{_describe_done_count(progress)}; {aborted.description}"
-        return _finish(revision, RevisionEnd.FAILURE, text, is_final=True)
+        return _build_revision_with_end(revision, RevisionEnd.FAILURE, text, is_final=True)
     open_rollouts = [
         row for row in rollouts if row.number == revision.number and not row.state.is_over
     ]
     is_done = progress.done_count == progress.touched_count
     # What is live has to soak yet; a commit that concerns nobody waits for nobody.
     if is_done and not (progress.touched_count and open_rollouts):
-        return _finish(revision, RevisionEnd.SUCCESS, describe_done(progress), is_final=True)
+        return _build_revision_with_end(
+            revision, RevisionEnd.SUCCESS, describe_done_revision(progress), is_final=True
+        )
     is_stopped = any(row.state is RolloutState.STOPPED for row in open_rollouts)
     is_red = is_stopped or progress.failing_count > 0
     end = RevisionEnd.FAILURE if is_red else RevisionEnd.NONE
-    text = "; ".join([describe_progress(progress), *_list_rollout_words(rollouts, revision)])
-    return _finish(revision, end, text, is_final=False)
+    text = "; ".join(
+        [describe_progress(progress), *_list_descriptions_of_open_rollouts(rollouts, revision)]
+    )
+    return _build_revision_with_end(revision, end, text, is_final=False)
 
 
-def _find_aborted(rollouts: Sequence[RolloutRow], revision: RevisionRow) -> RolloutRow | None:
+def _find_rollout_aborted_with(
+    rollouts: Sequence[RolloutRow], revision: RevisionRow
+) -> RolloutRow | None:
     """The rollout that a person aborted with a revision, None for none."""
     return next(
         (
@@ -105,7 +115,9 @@ def _find_aborted(rollouts: Sequence[RolloutRow], revision: RevisionRow) -> Roll
     )
 
 
-def _list_rollout_words(rollouts: Sequence[RolloutRow], revision: RevisionRow) -> list[str]:
+def _list_descriptions_of_open_rollouts(
+    rollouts: Sequence[RolloutRow], revision: RevisionRow
+) -> list[str]:
     """How far the rollouts are that go on, and which of them bring an older revision first."""
     return [
         row.description
@@ -116,12 +128,12 @@ def _list_rollout_words(rollouts: Sequence[RolloutRow], revision: RevisionRow) -
     ]
 
 
-def _end_overtaken(revision: RevisionRow, newer: RevisionRow) -> RevisionRow:
+def _build_revision_that_ends_as_newer(revision: RevisionRow, newer: RevisionRow) -> RevisionRow:
     """A revision that was open when the next one came, which ends as that one does."""
     short_commit = shorten_commit(newer.commit)
     if revision.forced_away:
         text = f"forced away: the branch went to {short_commit}, which does not contain it"
-        return _finish(revision, RevisionEnd.ERROR, text, is_final=True)
+        return _build_revision_with_end(revision, RevisionEnd.ERROR, text, is_final=True)
     if newer.overtaken_by and not newer.forced_away:
         # It ends as another one, which is the one to be named.
         text = newer.description
@@ -130,10 +142,12 @@ def _end_overtaken(revision: RevisionRow, newer: RevisionRow) -> RevisionRow:
     else:
         verb = "done" if newer.end is RevisionEnd.SUCCESS else "failed"
         text = f"{verb} with {short_commit}: {newer.description}"
-    return _finish(revision, newer.end, text, is_final=newer.is_final)
+    return _build_revision_with_end(revision, newer.end, text, is_final=newer.is_final)
 
 
-def _finish(revision: RevisionRow, end: RevisionEnd, text: str, *, is_final: bool) -> RevisionRow:
+def _build_revision_with_end(
+    revision: RevisionRow, end: RevisionEnd, text: str, *, is_final: bool
+) -> RevisionRow:
     return replace(
         revision,
         end=end,
@@ -142,7 +156,7 @@ def _finish(revision: RevisionRow, end: RevisionEnd, text: str, *, is_final: boo
     )
 
 
-def describe_done(progress: RevisionProgress) -> str:
+def describe_done_revision(progress: RevisionProgress) -> str:
     """What a revision ends with whose targets are done: what was applied, what was only planned."""
     if not progress.touched_count:
         return "no target is concerned"
@@ -156,14 +170,14 @@ def describe_done(progress: RevisionProgress) -> str:
 
 def _describe_applied(progress: RevisionProgress) -> str:
     if progress.applied_row_count:
-        return f"applied: {_count(progress.applied_row_count, 'change')}"
-    return f"applied: no changes, {_count(progress.applied_count, 'target')}"
+        return f"applied: {_format_count_of_noun(progress.applied_row_count, 'change')}"
+    return f"applied: no changes, {_format_count_of_noun(progress.applied_count, 'target')}"
 
 
 def _describe_observed(progress: RevisionProgress, observed_count: int) -> str:
     if not progress.change_count:
-        return f"planned only: no changes, {_count(observed_count, 'target')}"
-    changes = _count(progress.change_count, "change")
+        return f"planned only: no changes, {_format_count_of_noun(observed_count, 'target')}"
+    changes = _format_count_of_noun(progress.change_count, "change")
     refused = f", {progress.refused_count} refused" if progress.refused_count else ""
     return f"planned only: {changes}{refused}"
 
@@ -171,11 +185,11 @@ def _describe_observed(progress: RevisionProgress, observed_count: int) -> str:
 def describe_progress(progress: RevisionProgress) -> str:
     """How far it is, such as `3 of 12 done, 1 failing: prod (Unknown field), 1 held: prod-us`."""
     reason = f" ({progress.failing_reason})" if progress.failing_reason else ""
-    failing = _describe_targets(progress.failing_count, "failing", progress.failing_names)
+    failing = _describe_targets_or_empty(progress.failing_count, "failing", progress.failing_names)
     parts = [
         failing + reason if failing else "",
-        _describe_targets(progress.held_count, "held", progress.held_names),
-        _describe_targets(progress.waiting_count, "waiting", progress.waiting_names),
+        _describe_targets_or_empty(progress.held_count, "held", progress.held_names),
+        _describe_targets_or_empty(progress.waiting_count, "waiting", progress.waiting_names),
         f"{progress.later_wave_count} in later waves" if progress.later_wave_count else "",
     ]
     return ", ".join([_describe_done_count(progress), *filter(None, parts)])
@@ -185,7 +199,7 @@ def _describe_done_count(progress: RevisionProgress) -> str:
     return f"{progress.done_count} of {progress.touched_count} done"
 
 
-def _describe_targets(count: int, word: str, first_names: Sequence[str]) -> str:
+def _describe_targets_or_empty(count: int, word: str, first_names: Sequence[str]) -> str:
     """Targets in a state by name, such as `2 held: prod-eu, 1 more`; "" for none."""
     if not count:
         return ""
@@ -194,7 +208,7 @@ def _describe_targets(count: int, word: str, first_names: Sequence[str]) -> str:
     return f"{count} {word}: {', '.join(names)}"
 
 
-def describe_status(revision: RevisionRow, url: str) -> StatusText:
+def build_status_text(revision: RevisionRow, url: str) -> StatusText:
     """What the commit status of a revision is to show; `url` is the page of it."""
     return StatusText(STATUS_STATES[revision.end], revision.description or WAITING, url)
 
@@ -213,5 +227,5 @@ def limit_text(text: str, max_length: int) -> str:
     return text if len(text) <= max_length else text[: max_length - 1] + "…"
 
 
-def _count(number: int, noun: str) -> str:
+def _format_count_of_noun(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

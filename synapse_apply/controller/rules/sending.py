@@ -30,7 +30,7 @@ def is_status_due(row: StatusRow, now: float, spacing: float) -> bool:
     return row.sent is None or is_end or passed < 0 or passed >= spacing
 
 
-def is_read_due(row: StatusRow, now: float, check_interval: float) -> bool:
+def is_status_to_be_read_back(row: StatusRow, now: float, check_interval: float) -> bool:
     """Whether a status that shows its end is read back: a minute after, then once an interval."""
     if row.sent is None or row.sent != row.wished or row.refusal:
         return False
@@ -41,7 +41,7 @@ def is_read_due(row: StatusRow, now: float, check_interval: float) -> bool:
     return now >= row.read_at + check_interval or now < row.read_at
 
 
-def mark_status_after_send(
+def build_status_after_send(
     row: StatusRow,
     sent: StatusText,
     result: SendResult,
@@ -55,32 +55,32 @@ def mark_status_after_send(
     if result.is_final:
         return replace(row, refusal=result.finding.summary)
     failures = row.failures + 1
-    delay = _compute_delay(result, failures, defaults, chance)
+    delay = _compute_asked_or_retry_delay(result, failures, defaults, chance)
     return replace(row, failures=failures, try_at=now + delay)
 
 
-def mark_status_after_read(row: StatusRow, read_text: StatusText | None, now: float) -> StatusRow:
+def build_status_after_read(row: StatusRow, read_text: StatusText | None, now: float) -> StatusRow:
     """A status after it was read back: what the forge shows counts as sent."""
     return replace(row, sent=read_text, read_at=now, failures=0)
 
 
-def mark_status_unread(
+def build_status_after_failed_read(
     row: StatusRow, result: SendResult, now: float, defaults: Defaults, chance: float
 ) -> StatusRow:
     """A status that could not be read back, which is tried again later; it is never given up."""
     failures = row.failures + 1
-    delay = _compute_delay(result, failures, defaults, chance)
+    delay = _compute_asked_or_retry_delay(result, failures, defaults, chance)
     return replace(row, failures=failures, try_at=now + delay)
 
 
-def wish_status(row: StatusRow | None, new: StatusRow) -> StatusRow:
+def build_status_with_new_wish(row: StatusRow | None, new: StatusRow) -> StatusRow:
     """The register with another wish; `row` is the one that is there, None for none."""
     if row is None:
         return new
     return replace(row, wished=new.wished)
 
 
-def count_reminder(since: float, now: float) -> int:
+def compute_number_of_daily_reminder(since: float, now: float) -> int:
     """The number of the day's reminder of what began at `since`; 0 within the first day."""
     return max(0, int((now - since) // DAY))
 
@@ -89,7 +89,7 @@ def is_message_due(row: MessageRow, now: float) -> bool:
     return not row.sent_at and not row.refusal and now >= row.try_at
 
 
-def mark_message_after_send(
+def build_message_after_send(
     row: MessageRow, result: SendResult, now: float, defaults: Defaults, chance: float
 ) -> MessageRow:
     """A message after it was sent, or not: it is tried again for a day."""
@@ -101,11 +101,15 @@ def mark_message_after_send(
         return replace(row, refusal=GIVEN_UP)
     failures = row.failures + 1
     return replace(
-        row, failures=failures, try_at=now + _compute_delay(result, failures, defaults, chance)
+        row,
+        failures=failures,
+        try_at=now + _compute_asked_or_retry_delay(result, failures, defaults, chance),
     )
 
 
-def _compute_delay(result: SendResult, failures: int, defaults: Defaults, chance: float) -> float:
+def _compute_asked_or_retry_delay(
+    result: SendResult, failures: int, defaults: Defaults, chance: float
+) -> float:
     """Seconds until it is tried again: as long as the receiver asked for, or by backoff."""
     if result.retry_after is not None:
         return min(max(result.retry_after, 1.0), HOUR)

@@ -32,12 +32,12 @@ _STATES = {
 }
 
 
-def build_target_context(controller_name: str, name: TargetName) -> str:
+def build_target_status_context(controller_name: str, name: TargetName) -> str:
     """The context under which the status of one target stands, below that of its source."""
     return f"{build_status_context(controller_name, name.source)}/{name.target}"
 
 
-def describe_target_status(
+def build_target_status_text(
     target: TargetRow, revision: RevisionRow, url: str, *, failing_reason: str = ""
 ) -> StatusText:
     """What the status of a target is to show on the head; `url` is the page of the target.
@@ -49,11 +49,11 @@ def describe_target_status(
         return StatusText(StatusState.SUCCESS, "this commit does not concern it", url)
     if target.wanted_digest != target.head_digest:
         return StatusText(StatusState.PENDING, "waiting for its wave of the rollout", url)
-    text = limit_text(_describe_progress(target, failing_reason), MAX_DESCRIPTION_LENGTH)
+    text = limit_text(_describe_target_progress(target, failing_reason), MAX_DESCRIPTION_LENGTH)
     return StatusText(_STATES[target.progress], text, url)
 
 
-def end_overtaken_status(status: StatusText, revision: RevisionRow) -> StatusText:
+def build_status_text_once_overtaken(status: StatusText, revision: RevisionRow) -> StatusText:
     """What a target's status shows on a commit that is the head no more.
 
     An end stays; one that is pending ends as the revision does once that changes no more.
@@ -64,7 +64,7 @@ def end_overtaken_status(status: StatusText, revision: RevisionRow) -> StatusTex
     return StatusText(state, revision.description, status.url)
 
 
-def format_held(count: int, guard_count: int) -> str:
+def format_held_rows_and_guards(count: int, guard_count: int) -> str:
     """What waits for a person: "2 rows and 1 guard"; `count` has the guards, too."""
     row_count = count - guard_count
     parts = [
@@ -75,7 +75,7 @@ def format_held(count: int, guard_count: int) -> str:
     return " and ".join(parts) or pluralize(0, "row")
 
 
-def _describe_progress(target: TargetRow, failing_reason: str) -> str:
+def _describe_target_progress(target: TargetRow, failing_reason: str) -> str:
     counts = target.counts
     match target.progress:
         case TargetProgress.DONE if target.mode is Mode.OBSERVE:
@@ -84,7 +84,7 @@ def _describe_progress(target: TargetRow, failing_reason: str) -> str:
         case TargetProgress.DONE:
             return "live"
         case TargetProgress.HELD:
-            waiting = format_held(target.hold_count, target.held_guard_count)
+            waiting = format_held_rows_and_guards(target.hold_count, target.held_guard_count)
             return f"held: {waiting} for a person"
         case TargetProgress.WAITING:
             return f"waiting: {target.waiting_reason}"

@@ -21,9 +21,9 @@ from synapse_apply.controller.rows import (
 from synapse_apply.controller.rules.assessment import Assessment
 from synapse_apply.controller.rules.due import (
     SETTLING_SECONDS,
-    compute_first_delay,
+    compute_delay_spread_over_targets,
     compute_retry_delay,
-    get_interval,
+    get_interval_or_default,
     vary_by_jitter,
 )
 from synapse_apply.controller.settings import Defaults, Mode, Source, TargetRule
@@ -36,7 +36,7 @@ def find_rule(source: Source, target: str) -> TargetRule | None:
 
 
 @frozen
-class KeyedTarget:
+class TargetAtHead:
     """A target that a head declares, and the digest of its inputs there.
 
     `labels` and `require_verified` are as in LabelledTarget.
@@ -49,9 +49,9 @@ class KeyedTarget:
     require_verified: tuple[str, ...] = ()
 
 
-def move_to_head(
+def build_target_rows_at_head(
     rows: Iterable[TargetRow],
-    keyed: Sequence[KeyedTarget],
+    keyed: Sequence[TargetAtHead],
     commit: str,
     number: int,
     *,
@@ -87,10 +87,12 @@ def move_to_head(
         else:
             # Compared again for the same head, as at each start, nothing is due sooner.
             is_other = row.wanted_number != number or row.wanted_digest != target.digest
-            row = move_to_revision(row, commit, number, target.digest)
+            row = build_target_row_at_revision(row, commit, number, target.digest)
             row = replace(row, head_digest=target.digest, is_gone=False)
             if is_new and is_spread:
-                delay = compute_first_delay(get_interval(target.rule, defaults), new_count, chance)
+                delay = compute_delay_spread_over_targets(
+                    get_interval_or_default(target.rule, defaults), new_count, chance
+                )
                 row = replace(row, due_at=now + delay, due_cause=RunCause.INTERVAL)
             elif is_new or (is_other and not has_same_inputs):
                 row = replace(row, due_at=now, due_cause=RunCause.PUSH)
@@ -101,7 +103,9 @@ def move_to_head(
     return moved
 
 
-def move_to_revision(row: TargetRow, commit: str, number: int, digest: str) -> TargetRow:
+def build_target_row_at_revision(
+    row: TargetRow, commit: str, number: int, digest: str
+) -> TargetRow:
     """A target that is to be at a revision, with the digest of its inputs there.
 
     How far it is there is open, unless it is known of the same inputs: a failure at an older
@@ -119,7 +123,7 @@ def move_to_revision(row: TargetRow, commit: str, number: int, digest: str) -> T
     )
 
 
-def is_repeat(last: RunRow | None, run: RunRow, *, has_same_inputs: bool) -> bool:
+def is_look_that_found_the_same(last: RunRow | None, run: RunRow, *, has_same_inputs: bool) -> bool:
     """Whether a look found what the last one found, so that it is a time in a row of that."""
     return (
         last is not None
@@ -129,7 +133,7 @@ def is_repeat(last: RunRow | None, run: RunRow, *, has_same_inputs: bool) -> boo
     )
 
 
-def update_after_run(
+def build_target_row_after_run(
     row: TargetRow,
     begun: TargetRow,
     run_id: str,
@@ -148,7 +152,7 @@ def update_after_run(
     head came meanwhile, its due time stands. A failure with other inputs than those of the last
     good look undoes that one, so that a head which goes back to them is looked at.
     """
-    failures = _count_failures(row, result, assessment, verb)
+    failures = _count_failures_in_a_row(row, result, assessment, verb)
     condition = _choose_condition(row, assessment, failures)
     is_failure = result.outcome.is_failure
     is_same_input = row.input_digest == begun.wanted_digest
@@ -163,7 +167,9 @@ def update_after_run(
         looked_number=begun.wanted_number,
         changed_at=row.changed_at if condition is row.state else now,
         applied_commit=(
-            begun.wanted_commit if _is_live(result, assessment, verb, rule) else row.applied_commit
+            begun.wanted_commit
+            if _is_all_of_git_live(result, assessment, verb, rule)
+            else row.applied_commit
         ),
         applied_at=now if _has_made_calls(result) else row.applied_at,
         input_digest=input_digest,
@@ -180,13 +186,15 @@ def update_after_run(
     if row.wanted_digest != begun.wanted_digest:
         # A new head took back what this run saw, before that was known to matter.
         return replace(updated, due_at=now, due_cause=RunCause.PUSH)
-    due_at, cause = _choose_due_time(
+    due_at, cause = _choose_next_due_time_and_cause(
         updated, result, assessment, verb, now=now, rule=rule, defaults=defaults, chance=chance
     )
     return replace(updated, due_at=due_at, due_cause=cause)
 
 
-def _is_live(result: RunResult, assessment: Assessment, verb: RunVerb, rule: TargetRule) -> bool:
+def _is_all_of_git_live(
+    result: RunResult, assessment: Assessment, verb: RunVerb, rule: TargetRule
+) -> bool:
     """Whether all that Git asks for is live: nothing differs, or only what drifted since."""
     is_looked_at = verb is RunVerb.LOOK and rule.mode is not Mode.OBSERVE
     is_done = is_looked_at and assessment.progress is TargetProgress.DONE
@@ -241,7 +249,7 @@ def _choose_progress(
     return progress
 
 
-def _count_failures(
+def _count_failures_in_a_row(
     row: TargetRow, result: RunResult, assessment: Assessment, verb: RunVerb
 ) -> int:
     """Failures in a row; only a look after which nothing is to be done at once ends them."""
@@ -250,7 +258,7 @@ def _count_failures(
     return row.failures if verb is RunVerb.APPLY or assessment.is_apply_next else 0
 
 
-def _choose_due_time(
+def _choose_next_due_time_and_cause(
     row: TargetRow,
     result: RunResult,
     assessment: Assessment,
@@ -274,7 +282,9 @@ def _choose_due_time(
     if assessment.is_settling:
         # No backoff: it is known soon, and nothing is asked of a person until then.
         return now + vary_by_jitter(SETTLING_SECONDS, defaults.jitter, chance), RunCause.RETRY
-    interval_end = now + vary_by_jitter(get_interval(rule, defaults), defaults.jitter, chance)
+    interval_end = now + vary_by_jitter(
+        get_interval_or_default(rule, defaults), defaults.jitter, chance
+    )
     if assessment.resumes_at is not None and assessment.resumes_at < interval_end:
         return max(assessment.resumes_at, now), RunCause.RESUMED
     return interval_end, RunCause.INTERVAL

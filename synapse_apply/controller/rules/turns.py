@@ -10,7 +10,7 @@ from synapse_apply.controller.rows import TargetRow
 MAX_LOOKS_PER_HOST = 4
 
 
-def choose_looks(
+def choose_targets_to_work_on(
     due: Sequence[TargetRow],
     running: Iterable[TargetRow],
     worker_count: int,

@@ -28,7 +28,7 @@ class WindowState(NamedTuple):
     phrase: str = ""
 
 
-def is_window_open(windows: Sequence[Window], now: float) -> bool:
+def is_any_window_open_or_none_given(windows: Sequence[Window], now: float) -> bool:
     """Whether a window is open at a wall-clock time; without windows it always is."""
     return compute_window_state(windows, now).is_open
 
@@ -43,7 +43,7 @@ def compute_window_state(windows: Sequence[Window], now: float) -> WindowState:
         return WindowState(is_open=True)
     moment = datetime.fromtimestamp(now, UTC)
     if any(window.find_open_window(moment) is not None for window in windows):
-        end = _find_last_end(windows, moment)
+        end = _find_end_of_consecutive_windows(windows, moment)
         return WindowState(is_open=True, until=end.timestamp() if end else None)
     starts = [
         (start, window.zone)
@@ -57,7 +57,9 @@ def compute_window_state(windows: Sequence[Window], now: float) -> WindowState:
     return WindowState(is_open=False, until=start.timestamp(), phrase=phrase)
 
 
-def _find_last_end(windows: Sequence[Window], moment: datetime) -> datetime | None:
+def _find_end_of_consecutive_windows(
+    windows: Sequence[Window], moment: datetime
+) -> datetime | None:
     """When the windows that are open at a moment, and all that follow without a gap, have closed.
 
     None where they never close.

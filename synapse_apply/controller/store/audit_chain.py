@@ -25,15 +25,15 @@ def add_audit_digest(row: AuditRow, previous_digest: str) -> AuditRow:
     return replace(row, digest=digest)
 
 
-def find_broken_audit_row(
-    rows: Iterable[AuditRow], previous: AuditRow | None = None
+def find_first_broken_audit_row(
+    rows: Iterable[AuditRow], trusted_row_before: AuditRow | None = None
 ) -> AuditRow | None:
     """The first row, oldest first, that is not what the chain before it makes it; None for none.
 
-    `previous` is the row before the first one, which is taken as it is; None: they are all.
+    `trusted_row_before` is the row before the first one, taken as it is; None: they are all.
     """
-    previous_digest = previous.digest if previous else ""
-    expected_number = previous.number + 1 if previous else 1
+    previous_digest = trusted_row_before.digest if trusted_row_before else ""
+    expected_number = trusted_row_before.number + 1 if trusted_row_before else 1
     for row in rows:
         if row.number != expected_number or add_audit_digest(row, previous_digest) != row:
             return row

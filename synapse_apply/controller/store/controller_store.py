@@ -29,10 +29,10 @@ from synapse_apply.controller.rows import (
 )
 from synapse_apply.controller.store import store_errors
 from synapse_apply.controller.store.conditions import (
-    build_audit_condition,
-    build_target_condition,
+    build_where_clause_of_audit_or_empty,
+    build_where_clause_of_present_targets,
 )
-from synapse_apply.controller.store.progress import read_rows, sum_up_progress
+from synapse_apply.controller.store.progress import read_rows, sum_up_progress_of_revision
 from synapse_apply.controller.store.row_table import RowTable
 from synapse_apply.controller.store.sqlite_database import SqliteStoreDatabase
 from synapse_apply.controller.store.store_database import StoreConnection, StoreDatabase
@@ -103,14 +103,14 @@ class ControllerStore:
         """
         self._database.create_or_upgrade()
 
-    def require_store_of(self, controller: str) -> None:
+    def claim_shared_store_or_raise_if_anothers(self, controller: str) -> None:
         """Make this the store of a controller; ControllerStoreError where it is another one's.
 
         Replicas have one name. A store that is not shared is its data folder's, whatever the name.
         """
         if self.is_shared:
             with self.write() as writer:
-                owner = writer.claim_store(controller)
+                owner = writer.claim_store_and_get_owner(controller)
             if owner != controller:
                 raise store_errors.build_other_controllers_store_error(controller, owner)
 
@@ -122,13 +122,13 @@ class ControllerStore:
                     connection.close()
             self._idle_readers, self._writer = [], None
 
-    def write_backup(self, target: Path) -> None:
+    def write_backup_or_raise_for_database(self, target: Path) -> None:
         """Copy the store as it is now to one new file, while others read and write it.
 
         ControllerStoreError where that is not how this store is saved.
         """
-        with self._borrow_reader() as connection:
-            self._database.write_backup(connection, target)
+        with self._borrow_reader_or_raise_if_all_busy() as connection:
+            self._database.write_backup_or_raise_for_database(connection, target)
 
     @contextmanager
     def write(self) -> Iterator[SqlStoreWriter]:
@@ -139,12 +139,16 @@ class ControllerStore:
 
         RuntimeError for a block within another one of this thread.
         """
-        with self._writing, self._note_writing(), self._database.translate_errors("Writing"):
+        with (
+            self._writing,
+            self._forbid_nested_writes(),
+            self._database.translate_errors("Writing"),
+        ):
             if self._writer is None:
-                self._writer = self._database.open_connection(is_writer=True)
+                self._writer = self._database.open_connection_now_or_at_first_use(is_writer=True)
             connection = self._writer
             try:
-                connection.begin_writing()
+                connection.begin_writing_or_raise_too_new()
                 yield SqlStoreWriter(connection, self._dialect)
                 connection.commit()
             except BaseException:
@@ -152,7 +156,7 @@ class ControllerStore:
                 raise
 
     @contextmanager
-    def _note_writing(self) -> Iterator[None]:
+    def _forbid_nested_writes(self) -> Iterator[None]:
         if self._is_writing:
             # The end of the inner one would commit the outer one's half.
             raise RuntimeError("a write of the store within another one")
@@ -162,23 +166,23 @@ class ControllerStore:
         finally:
             self._is_writing = False
 
-    def read_database_clock_or_none(self) -> float | None:
-        with self._borrow_reader() as connection:
-            return self._database.read_clock_or_none(connection)
+    def read_database_clock_or_none_for_file(self) -> float | None:
+        with self._borrow_reader_or_raise_if_all_busy() as connection:
+            return self._database.read_server_clock_or_none_for_file(connection)
 
     def extend_claims_and_leader_lease(
         self, holder: str, until: float, leader_epoch: int, names: Collection[TargetName]
     ) -> None:
-        with self._write_beside_writers() as writer:
+        with self._write_without_waiting_if_shared() as writer:
             writer.extend_claims_and_leader_lease(holder, until, leader_epoch, names)
 
     def put_process_and_delete_unseen_ones(self, row: ProcessRow, forgotten_before: float) -> None:
-        with self._write_beside_writers() as writer:
+        with self._write_without_waiting_if_shared() as writer:
             writer.put_process_and_delete_unseen_ones(row)
             writer.delete_processes_before(forgotten_before)
 
     @contextmanager
-    def _write_beside_writers(self) -> Iterator[SqlStoreWriter]:
+    def _write_without_waiting_if_shared(self) -> Iterator[SqlStoreWriter]:
         """A transaction that waits for none of `write`, where others share the store.
 
         For rows that no other transaction judges by, on a connection that no page waits for.
@@ -187,18 +191,20 @@ class ControllerStore:
             with self.write() as writer:
                 yield writer
             return
-        with self._borrow_connection("Writing") as connection:
+        with self._borrow_connection_translating_errors("Writing") as connection:
             yield SqlStoreWriter(connection, self._dialect)
-            connection.run_queue()
+            connection.run_queued_statements()
 
-    def list_sources(self) -> Sequence[SourceRow]:
-        return self._select(SOURCES, "WHERE is_removed = 0 ORDER BY name")
+    def list_configured_sources(self) -> Sequence[SourceRow]:
+        return self._select_rows(SOURCES, "WHERE is_removed = 0 ORDER BY name")
 
-    def find_source(self, name: str) -> SourceRow | None:
+    def find_source_even_if_removed(self, name: str) -> SourceRow | None:
         return self._select_first_or_none(SOURCES, "WHERE name = ?", [name])
 
-    def list_targets(self, target_filter: TargetFilter, offset: int, limit: int) -> TargetPage:
-        where, values = build_target_condition(target_filter, self._dialect)
+    def read_page_of_present_targets(
+        self, target_filter: TargetFilter, offset: int, limit: int
+    ) -> TargetPage:
+        where, values = build_where_clause_of_present_targets(target_filter, self._dialect)
 
         def read_page(connection: StoreConnection) -> TargetPage:
             count_statement = f"SELECT COUNT(*) FROM targets {where}"  # noqa: S608 - our own SQL
@@ -209,33 +215,37 @@ class ControllerStore:
             rows = read_rows(connection, TARGETS, rest, [*values, limit, offset])
             return TargetPage(rows, count)
 
-        return self._read(read_page)
+        return self._run_in_read_transaction(read_page)
 
-    def count_targets_by_state(
+    def count_present_targets_in_each_state(
         self, source: str = "", patterns: tuple[str, ...] | None = None
     ) -> Mapping[TargetCondition, int]:
-        where, values = build_target_condition(
+        where, values = build_where_clause_of_present_targets(
             TargetFilter(source, patterns=patterns), self._dialect
         )
         statement = (
             f"SELECT state_rank, COUNT(*) FROM targets {where}"  # noqa: S608 - our own SQL
             " GROUP BY state_rank"
         )
-        counts = dict(self._read(lambda reader: reader.execute(statement, values).fetchall()))
+        counts = dict(
+            self._run_in_read_transaction(
+                lambda reader: reader.execute(statement, values).fetchall()
+            )
+        )
         return {condition: counts.get(rank, 0) for condition, rank in STATE_RANKS.items()}
 
-    def find_target(self, name: TargetName) -> TargetRow | None:
+    def find_target_even_if_gone(self, name: TargetName) -> TargetRow | None:
         return self._select_first_or_none(TARGETS, "WHERE source = ? AND target = ?", name)
 
     def find_run(self, run_id: str) -> RunRow | None:
         return self._select_first_or_none(RUNS, "WHERE id = ?", [run_id])
 
-    def list_runs(self, name: TargetName, limit: int) -> Sequence[RunRow]:
+    def list_newest_runs_without_documents(self, name: TargetName, limit: int) -> Sequence[RunRow]:
         rest = "WHERE source = ? AND target = ? ORDER BY id DESC LIMIT ?"
         empty = {"plan_json": "''", "report_json": "''"}
-        return self._select(RUNS, rest, [*name, limit], empty)
+        return self._select_rows(RUNS, rest, [*name, limit], empty)
 
-    def list_outcomes(
+    def list_newest_outcomes_oldest_first(
         self, names: Sequence[TargetName], limit: int
     ) -> Mapping[TargetName, Sequence[RunOutcome]]:
         statement = (
@@ -257,27 +267,29 @@ class ControllerStore:
                 for name in names
             }
 
-        return self._read(read_outcomes)
+        return self._run_in_read_transaction(read_outcomes)
 
     def find_revision(self, source: str, commit: str) -> RevisionRow | None:
         rest = 'WHERE source = ? AND "commit" = ? ORDER BY number DESC'
         return self._select_first_or_none(REVISIONS, rest, [source, commit])
 
-    def list_revisions(self, source: str, limit: int) -> Sequence[RevisionRow]:
-        return self._select(
+    def list_newest_revisions(self, source: str, limit: int) -> Sequence[RevisionRow]:
+        return self._select_rows(
             REVISIONS, "WHERE source = ? ORDER BY number DESC LIMIT ?", [source, limit]
         )
 
-    def list_targets_of_source(self, source: str) -> Sequence[TargetRow]:
-        return self._select(TARGETS, "WHERE source = ? ORDER BY target", [source])
+    def list_present_and_gone_targets_of_source(self, source: str) -> Sequence[TargetRow]:
+        return self._select_rows(TARGETS, "WHERE source = ? ORDER BY target", [source])
 
-    def list_open_revisions(self, source: str) -> Sequence[RevisionRow]:
-        return self._select(
+    def list_revisions_whose_end_may_change(self, source: str) -> Sequence[RevisionRow]:
+        return self._select_rows(
             REVISIONS, "WHERE source = ? AND is_final = 0 ORDER BY number DESC", [source]
         )
 
-    def read_progress(self, source: str, number: int) -> RevisionProgress:
-        return self._read(lambda reader: sum_up_progress(reader, self._dialect, source, number))
+    def read_progress_of_revision(self, source: str, number: int) -> RevisionProgress:
+        return self._run_in_read_transaction(
+            lambda reader: sum_up_progress_of_revision(reader, self._dialect, source, number)
+        )
 
     def list_commits_in_use(self, source: str) -> Sequence[str]:
         statement = (
@@ -287,11 +299,13 @@ class ControllerStore:
             "SELECT sideways FROM sources WHERE name = ? UNION "
             'SELECT "commit" FROM rollouts WHERE source = ?'
         )
-        cells = self._read(lambda reader: reader.execute(statement, [source] * 5).fetchall())
+        cells = self._run_in_read_transaction(
+            lambda reader: reader.execute(statement, [source] * 5).fetchall()
+        )
         return [commit for (commit,) in cells if commit]
 
     def list_unsent_statuses_and_messages(self) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
-        return self._read(
+        return self._run_in_read_transaction(
             lambda reader: (
                 read_rows(reader, STATUSES, "WHERE sent <> wished ORDER BY try_at"),
                 read_rows(reader, MESSAGES, "WHERE sent_at = 0 ORDER BY created_at"),
@@ -302,7 +316,7 @@ class ControllerStore:
         self, now: float, limit: int
     ) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
         due = "AND refusal = '' AND try_at <= ? ORDER BY try_at LIMIT ?"
-        return self._read(
+        return self._run_in_read_transaction(
             lambda reader: (
                 read_rows(reader, STATUSES, f"WHERE sent <> wished {due}", [now, limit]),
                 read_rows(reader, MESSAGES, f"WHERE sent_at = 0 {due}", [now, limit]),
@@ -317,7 +331,9 @@ class ControllerStore:
             "SELECT COALESCE(MAX(id), '') FROM (SELECT MAX(id) AS id FROM runs"
             " UNION SELECT MAX(id) FROM messages UNION SELECT MAX(id) FROM approvals) AS newest"
         )
-        (newest,) = self._read(lambda reader: reader.execute(statement).fetchone())
+        (newest,) = self._run_in_read_transaction(
+            lambda reader: reader.execute(statement).fetchone()
+        )
         return str(newest)
 
     def find_status(self, source: str, commit: str, context: str) -> StatusRow | None:
@@ -325,42 +341,46 @@ class ControllerStore:
         return self._select_first_or_none(STATUSES, rest, [source, commit, context])
 
     def list_statuses_of_commit(self, source: str, commit: str) -> Sequence[StatusRow]:
-        return self._select(
+        return self._select_rows(
             STATUSES, 'WHERE source = ? AND "commit" = ? ORDER BY context', [source, commit]
         )
 
-    def list_audit(
+    def list_audit_newest_first_unless_after(
         self, limit: int, audit_filter: AuditFilter = ALL_AUDIT_ROWS
     ) -> Sequence[AuditRow]:
-        where, values = build_audit_condition(audit_filter, self._dialect)
+        where, values = build_where_clause_of_audit_or_empty(audit_filter, self._dialect)
         direction = "DESC" if audit_filter.after is None else "ASC"
-        return self._select(AUDIT, f"{where} ORDER BY number {direction} LIMIT ?", [*values, limit])
+        return self._select_rows(
+            AUDIT, f"{where} ORDER BY number {direction} LIMIT ?", [*values, limit]
+        )
 
-    def iter_audit_rows(self) -> Iterator[AuditRow]:
+    def iter_all_audit_rows_oldest_first(self) -> Iterator[AuditRow]:
         last_number = 0
-        while rows := self._select(
+        while rows := self._select_rows(
             AUDIT, "WHERE number > ? ORDER BY number LIMIT ?", [last_number, _AUDIT_ROWS_AT_ONCE]
         ):
             yield from rows
             last_number = rows[-1].number
 
     def list_holds(self, name: TargetName) -> Sequence[HoldRow]:
-        return self._select(HOLDS, "WHERE source = ? AND target = ? ORDER BY number", name)
+        return self._select_rows(HOLDS, "WHERE source = ? AND target = ? ORDER BY number", name)
 
-    def list_approvals(self, name: TargetName) -> Sequence[ApprovalRow]:
-        return self._select(APPROVALS, "WHERE source = ? AND target = ? ORDER BY id DESC", name)
+    def list_approvals_even_used_or_expired(self, name: TargetName) -> Sequence[ApprovalRow]:
+        return self._select_rows(
+            APPROVALS, "WHERE source = ? AND target = ? ORDER BY id DESC", name
+        )
 
-    def list_pauses(self) -> Sequence[PauseRow]:
-        return self._select(PAUSES, "ORDER BY scope")
+    def list_people_pauses_even_ended(self) -> Sequence[PauseRow]:
+        return self._select_rows(PAUSES, "ORDER BY scope")
 
-    def list_rollouts(self) -> Sequence[RolloutRow]:
-        return self._select(ROLLOUTS, "ORDER BY name")
+    def list_begun_rollouts(self) -> Sequence[RolloutRow]:
+        return self._select_rows(ROLLOUTS, "ORDER BY name")
 
-    def find_rollout(self, name: str) -> RolloutRow | None:
+    def find_begun_rollout(self, name: str) -> RolloutRow | None:
         return self._select_first_or_none(ROLLOUTS, "WHERE name = ?", [name])
 
-    def list_waves(self, rollout: str, number: int) -> Sequence[WaveRow]:
-        return self._select(
+    def list_recorded_waves(self, rollout: str, number: int) -> Sequence[WaveRow]:
+        return self._select_rows(
             WAVES, "WHERE rollout = ? AND number = ? ORDER BY wave", [rollout, number]
         )
 
@@ -369,25 +389,25 @@ class ControllerStore:
     ) -> Sequence[RolloutTargetRow]:
         of_wave, values = ("", []) if wave is None else ("AND wave = ?", [wave])
         rest = f"WHERE rollout = ? {of_wave} ORDER BY wave, target"
-        return self._select(ROLLOUT_TARGETS, rest, [rollout, *values])
+        return self._select_rows(ROLLOUT_TARGETS, rest, [rollout, *values])
 
-    def list_targets_of_wave(self, rollout: str, wave: int) -> Sequence[TargetRow]:
+    def list_present_and_gone_targets_of_wave(self, rollout: str, wave: int) -> Sequence[TargetRow]:
         names = "SELECT source, target FROM rollout_targets WHERE rollout = ? AND wave = ?"
         rest = f"WHERE (source, target) IN ({names}) ORDER BY source, target"
-        return self._select(TARGETS, rest, [rollout, wave])
+        return self._select_rows(TARGETS, rest, [rollout, wave])
 
     def find_rollout_target(self, name: TargetName) -> RolloutTargetRow | None:
         return self._select_first_or_none(ROLLOUT_TARGETS, "WHERE source = ? AND target = ?", name)
 
-    def find_lease(self, name: str) -> LeaseRow | None:
+    def find_lease_even_if_over(self, name: str) -> LeaseRow | None:
         return self._select_first_or_none(LEASES, "WHERE name = ?", [name])
 
-    def list_processes(self) -> Sequence[ProcessRow]:
-        return self._select(PROCESSES, "ORDER BY holder")
+    def list_recorded_processes(self) -> Sequence[ProcessRow]:
+        return self._select_rows(PROCESSES, "ORDER BY holder")
 
     def list_claimed_targets(self, now: float) -> Sequence[TargetRow]:
         rest = "WHERE holder <> '' AND lease_until > ? ORDER BY source, target"
-        return self._select(TARGETS, rest, [now])
+        return self._select_rows(TARGETS, rest, [now])
 
     def list_configuration_findings(self) -> Sequence[Diagnostic]:
         statement = "SELECT value FROM meta WHERE key = ?"
@@ -399,26 +419,26 @@ class ControllerStore:
             )
             return findings
 
-        return self._read(read_findings)
+        return self._run_in_read_transaction(read_findings)
 
-    def _select(
+    def _select_rows(
         self,
         table: RowTable[R],
-        rest: str,
+        sql_after_table: str,
         values: Sequence[object] = (),
         constants: Mapping[str, str] | None = None,
     ) -> list[R]:
-        with self._borrow_reader() as connection:
-            return read_rows(connection, table, rest, values, constants)
+        with self._borrow_reader_or_raise_if_all_busy() as connection:
+            return read_rows(connection, table, sql_after_table, values, constants)
 
     def _select_first_or_none(
-        self, table: RowTable[R], rest: str, values: Sequence[object]
+        self, table: RowTable[R], sql_after_table: str, values: Sequence[object]
     ) -> R | None:
-        return next(iter(self._select(table, f"{rest} LIMIT 1", values)), None)
+        return next(iter(self._select_rows(table, f"{sql_after_table} LIMIT 1", values)), None)
 
-    def _read(self, work: Callable[[StoreConnection], T]) -> T:
+    def _run_in_read_transaction(self, work: Callable[[StoreConnection], T]) -> T:
         """Run `work` in a transaction of its own, so that all it reads is of one moment."""
-        with self._borrow_reader() as connection:
+        with self._borrow_reader_or_raise_if_all_busy() as connection:
             connection.begin_reading()
             try:
                 return work(connection)
@@ -426,22 +446,22 @@ class ControllerStore:
                 connection.roll_back_if_begun()
 
     @contextmanager
-    def _borrow_reader(self) -> Iterator[StoreConnection]:
+    def _borrow_reader_or_raise_if_all_busy(self) -> Iterator[StoreConnection]:
         if not self._readers_in_use.acquire(timeout=_MAX_WAIT_FOR_READER):
             raise store_errors.build_too_many_readers_error(_MOST_READERS)
         try:
-            with self._borrow_connection("Reading") as connection:
+            with self._borrow_connection_translating_errors("Reading") as connection:
                 yield connection
         finally:
             self._readers_in_use.release()
 
     @contextmanager
-    def _borrow_connection(self, activity: str) -> Iterator[StoreConnection]:
+    def _borrow_connection_translating_errors(self, activity: str) -> Iterator[StoreConnection]:
         with self._database.translate_errors(activity):
             with self._idle_lock:
                 connection = self._idle_readers.pop() if self._idle_readers else None
             if connection is None:
-                connection = self._database.open_connection(is_writer=False)
+                connection = self._database.open_connection_now_or_at_first_use(is_writer=False)
             try:
                 yield connection
             except BaseException:

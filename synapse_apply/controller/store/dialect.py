@@ -34,21 +34,27 @@ class SqlDialect:
     skip_locked_rows: str
 
 
-def translate_patterns(patterns: Sequence[str]) -> str:
+def build_postgres_regex_of_patterns(patterns: Sequence[str]) -> str:
     """A regular expression of PostgreSQL for what matches one of the patterns as in fnmatch.
 
     Only escapes of code points, brackets, `.` and `.*` are used, so that no text of a pattern means
     something there. Nothing matches an empty list.
     """
-    return f"^(?:{'|'.join(map(_translate_pattern, patterns))})$" if patterns else "^(?!.|$)"
+    return (
+        f"^(?:{'|'.join(map(_build_postgres_regex_of_pattern, patterns))})$"
+        if patterns
+        else "^(?!.|$)"
+    )
 
 
-def _translate_pattern(pattern: str) -> str:
+def _build_postgres_regex_of_pattern(pattern: str) -> str:
     parts, position = [], 0
     while position < len(pattern):
         brackets = _BRACKETS.match(pattern, position)
         if brackets is not None:
-            parts.append(_translate_brackets(brackets[2], is_negated=bool(brackets[1])))
+            parts.append(
+                _build_postgres_regex_of_brackets(brackets[2], is_negated=bool(brackets[1]))
+            )
             position = brackets.end()
             continue
         character = pattern[position]
@@ -57,7 +63,7 @@ def _translate_pattern(pattern: str) -> str:
     return "".join(parts)
 
 
-def _translate_brackets(content: str, *, is_negated: bool) -> str:
+def _build_postgres_regex_of_brackets(content: str, *, is_negated: bool) -> str:
     """One character of those of `content`; ranges that run backwards are empty."""
     members, position = [], 0
     while position < len(content):
@@ -94,7 +100,7 @@ POSTGRES_DIALECT = SqlDialect(
     table_options="",
     text_list="SELECT json_array_elements_text(CAST(? AS json))",
     pattern_condition="{} ~ ?",
-    encode_patterns=translate_patterns,
+    encode_patterns=build_postgres_regex_of_patterns,
     call_count="CAST(CAST(calls AS json) ->> 'done' AS bigint)",
     column_names=(
         "SELECT column_name FROM information_schema.columns"

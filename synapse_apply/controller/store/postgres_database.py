@@ -26,16 +26,16 @@ from psycopg.pq import TransactionStatus
 
 from synapse_apply.controller.store import postgres_errors, store_errors
 from synapse_apply.controller.store.dialect import POSTGRES_DIALECT
-from synapse_apply.controller.store.storable_text import make_storable
+from synapse_apply.controller.store.storable_text import replace_unstorable_characters
 from synapse_apply.controller.store.store_database import Cells, StoreConnection
 from synapse_apply.controller.store.store_schema import (
     META_FORMAT,
     META_OLDEST_WRITER,
-    list_create_statements,
+    list_statements_that_make_empty_store,
 )
 from synapse_apply.controller.store.store_upgrade import (
     require_format_that_may_be_written,
-    upgrade_tables_if_older,
+    upgrade_tables_if_older_without_commit,
 )
 from synapse_apply.model.coding.json_values import WrongShapeError
 from synapse_apply.stores.postgres.postgres_messages import has_ended_connection
@@ -98,7 +98,7 @@ class PostgresConnection:
         check_meta: Callable[[Mapping[str, str]], None],
     ) -> None:
         """`check_meta` is called with the rows that `begin_writing_statement` selects."""
-        self._open_session = open_session
+        self._open_session_or_raise_store_error = open_session
         self._begin_writing_statement = begin_writing_statement
         self._check_meta = check_meta
         self._session: Session | None = None
@@ -106,33 +106,42 @@ class PostgresConnection:
         self._used_at = 0.0
 
     def execute(self, statement: str, values: Sequence[object] = (), /) -> psycopg.Cursor[Cells]:
-        self.run_queue()
-        text, storable_values = _format_marks(statement), _make_values_storable(values)
-        return self._run(lambda session: session.execute(text, storable_values or None))
+        self.run_queued_statements()
+        text, storable_values = (
+            _encode_with_psycopg_marks(statement),
+            _replace_unstorable_characters_of_texts(values),
+        )
+        return self._run_reopening_session_that_ended_idle(
+            lambda session: session.execute(text, storable_values or None)
+        )
 
-    def queue(self, statement: str, values: Sequence[object] = (), /) -> None:
-        self._queue.append((_format_marks(statement), _make_values_storable(values)))
+    def execute_now_or_before_commit(
+        self, statement: str, values: Sequence[object] = (), /
+    ) -> None:
+        self._queue.append(
+            (_encode_with_psycopg_marks(statement), _replace_unstorable_characters_of_texts(values))
+        )
         # Also by time: the server is not to take a writer that computes for one that stands still.
         is_late = time.monotonic() - self._used_at > _MAX_SECONDS_IN_QUEUE
         if is_late or len(self._queue) >= _MOST_IN_QUEUE:
-            self.run_queue()
+            self.run_queued_statements()
 
-    def run_queue(self) -> None:
+    def run_queued_statements(self) -> None:
         """See StoreConnection: all of it is sent before the first answer is waited for."""
         queue, self._queue = self._queue, []
 
-        def send(session: Session) -> None:
+        def execute_in_pipeline(session: Session) -> None:
             with session.pipeline():
                 for text, values in queue:
                     session.execute(text, values or None)
 
         if queue:
-            self._run(send)
+            self._run_reopening_session_that_ended_idle(execute_in_pipeline)
 
     def begin_reading(self) -> None:
         self.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
-    def begin_writing(self) -> None:
+    def begin_writing_or_raise_too_new(self) -> None:
         cursor = self.execute(self._begin_writing_statement)
         # Each statement of the text has its own result; the last one has the rows of `meta`.
         while cursor.nextset():
@@ -146,13 +155,13 @@ class PostgresConnection:
 
     def roll_back_if_begun(self) -> None:
         session = self._session
-        if session is None or not _is_in_transaction(session):
+        if session is None or not _is_in_transaction_or_lost(session):
             return
         self._queue.clear()
         with suppress(psycopg.Error):
             self.execute("ROLLBACK")
         # Whatever it is still in the middle of, it is not used again.
-        if _is_in_transaction(session):
+        if _is_in_transaction_or_lost(session):
             self.close()
 
     def close(self) -> None:
@@ -161,25 +170,25 @@ class PostgresConnection:
             self._session.close()
         self._session = None
 
-    def _run(self, work: Callable[[Session], T]) -> T:
+    def _run_reopening_session_that_ended_idle(self, work: Callable[[Session], T]) -> T:
         """Do one piece of work on the session; one that cannot be used any more is dropped."""
         self._used_at = time.monotonic()
         is_new = self._session is None
         if self._session is None:
-            self._session = self._open_session()
+            self._session = self._open_session_or_raise_store_error()
         session = self._session
-        had_begun = _is_in_transaction(session)
+        had_begun = _is_in_transaction_or_lost(session)
         try:
             with limit_connection_time(session, MAX_SECONDS):
                 return work(session)
         except psycopg.Error as problem:
             has_ended = session.closed or has_ended_connection(problem)
-            if has_ended or postgres_errors.may_pass(problem):
+            if has_ended or postgres_errors.may_succeed_if_tried_again(problem):
                 self.close()
             if is_new or had_begun or not has_ended:
                 raise
         # It had ended while it was idle: nothing has been done yet.
-        return self._run(work)
+        return self._run_reopening_session_that_ended_idle(work)
 
 
 class PostgresStoreDatabase:
@@ -203,39 +212,41 @@ class PostgresStoreDatabase:
 
     def create_or_upgrade(self) -> None:
         """See StoreDatabase; of several processes that start at once the first one does it."""
-        connection = PostgresConnection(self._open_session, "", self._require_format)
+        connection = PostgresConnection(
+            self._open_session_or_raise_store_error, "", self._require_writable_format
+        )
         with self.translate_errors("Making"), closing(connection):
             # There may be no `meta` to be checked yet.
             connection.execute(self._format_sql(_BEGIN_WRITING))
             try:
-                self._create_or_upgrade(connection)
+                self._create_or_upgrade_in_open_transaction(connection)
                 connection.commit()
             finally:
                 connection.roll_back_if_begun()
 
-    def open_connection(self, *, is_writer: bool) -> PostgresConnection:
+    def open_connection_now_or_at_first_use(self, *, is_writer: bool) -> PostgresConnection:
         del is_writer  # each may write: a lease is renewed beside the writer
         return PostgresConnection(
-            self._open_session_of_store,
+            self._open_session_checking_format,
             self._format_sql(f"{_BEGIN_WRITING}; {_SELECT_FORMAT}"),
-            self._require_format,
+            self._require_writable_format,
         )
 
-    def read_clock_or_none(self, connection: StoreConnection) -> float:
+    def read_server_clock_or_none_for_file(self, connection: StoreConnection) -> float:
         statement = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS double precision)"
         (seconds,) = connection.execute(statement).fetchone()
         return float(seconds)
 
-    def write_backup(self, connection: StoreConnection, target: Path) -> None:
+    def write_backup_or_raise_for_database(self, connection: StoreConnection, target: Path) -> None:
         del connection
-        raise postgres_errors.build_backup_error(self.location, target)
+        raise postgres_errors.build_backup_needs_pg_dump_error(self.location, target)
 
     @contextmanager
     def translate_errors(self, activity: str) -> Iterator[None]:
         try:
             yield
         except psycopg.Error as problem:
-            raise postgres_errors.build_store_error(
+            raise postgres_errors.build_failed_statement_error(
                 problem, self.location, self._store_location, activity
             ) from None
         except WrongShapeError as problem:
@@ -243,54 +254,59 @@ class PostgresStoreDatabase:
                 self._store_location, str(problem)
             ) from None
 
-    def _open_session(self) -> Session:
-        """A session without a transaction; StoreUnavailable where there is none to be had."""
+    def _open_session_or_raise_store_error(self) -> Session:
+        """A session without a transaction; ControllerStoreError where it is not to be had.
+
+        That is StoreUnavailable unless the server refuses it, such as for a wrong password.
+        """
         try:
             session: Session = psycopg.connect(**self.connection_parameters, autocommit=True)
         except psycopg.Error as problem:
             finding = postgres_errors.build_connection_error(problem, self.location)
         else:
-            with _close_if_raised(session):
+            with _close_session_if_block_raises(session):
                 session.execute(self._format_sql(_SESSION_SETTINGS))
             return session
         # Outside of the handler: the library's exception, which is not chained, may quote the URL.
         raise finding
 
-    def _open_session_of_store(self) -> Session:
-        session = self._open_session()
-        with _close_if_raised(session):
+    def _open_session_checking_format(self) -> Session:
+        session = self._open_session_or_raise_store_error()
+        with _close_session_if_block_raises(session):
             rows = session.execute(self._format_sql(_SELECT_FORMAT)).fetchall()
-            self._require_format(dict(rows))
+            self._require_writable_format(dict(rows))
         return session
 
-    def _require_format(self, meta: Mapping[str, str]) -> None:
+    def _require_writable_format(self, meta: Mapping[str, str]) -> None:
         require_format_that_may_be_written(meta, self._store_location)
 
-    def _create_or_upgrade(self, connection: PostgresConnection) -> None:
+    def _create_or_upgrade_in_open_transaction(self, connection: PostgresConnection) -> None:
         server = connection.execute(_SELECT_SERVER, [self.location.schema]).fetchone()
         version, encoding, has_schema, has_meta = server or (0, "", False, False)
         postgres_errors.require_usable_server(version, encoding, self.location)
         if has_meta:
-            self._require_format(dict(connection.execute(self._format_sql(_SELECT_FORMAT))))
-            upgrade_tables_if_older(connection, self.dialect)
+            self._require_writable_format(
+                dict(connection.execute(self._format_sql(_SELECT_FORMAT)))
+            )
+            upgrade_tables_if_older_without_commit(connection, self.dialect)
             return
         # CREATE SCHEMA IF NOT EXISTS needs the right to create one even if it exists.
         if not has_schema:
             connection.execute(self._format_sql("CREATE SCHEMA {schema}"))
-        for statement in list_create_statements(self.dialect):
+        for statement in list_statements_that_make_empty_store(self.dialect):
             connection.execute(statement)
 
     def _format_sql(self, template: str) -> str:
         return sql.SQL(template).format(**self._template_values).as_string(None)
 
 
-def _is_in_transaction(session: Session) -> bool:
+def _is_in_transaction_or_lost(session: Session) -> bool:
     """Whether anything is under way; also of a session that is lost."""
     return session.info.transaction_status != TransactionStatus.IDLE
 
 
 @contextmanager
-def _close_if_raised(session: Session) -> Iterator[None]:
+def _close_session_if_block_raises(session: Session) -> Iterator[None]:
     try:
         yield
     except BaseException:
@@ -299,10 +315,13 @@ def _close_if_raised(session: Session) -> Iterator[None]:
 
 
 @lru_cache(maxsize=256)
-def _format_marks(statement: str) -> bytes:
+def _encode_with_psycopg_marks(statement: str) -> bytes:
     """A statement with the marks of psycopg; none of ours has a question or percent sign in it."""
     return statement.replace("?", "%s").encode()
 
 
-def _make_values_storable(values: Sequence[object]) -> list[object]:
-    return [make_storable(value) if isinstance(value, str) else value for value in values]
+def _replace_unstorable_characters_of_texts(values: Sequence[object]) -> list[object]:
+    return [
+        replace_unstorable_characters(value) if isinstance(value, str) else value
+        for value in values
+    ]

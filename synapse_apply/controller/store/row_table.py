@@ -71,7 +71,9 @@ class RowTable(Generic[R]):
         hints = get_type_hints(row_type)
         ordered = sorted(fields(row_type), key=lambda field: field.name == last_field)  # type: ignore[arg-type]
         self._codings = tuple(
-            _add_default(_build_field_coding(field.name, hints[field.name]), field.default)
+            _add_default_cells_unless_missing(
+                _build_field_coding(field.name, hints[field.name]), field.default
+            )
             for field in ordered
         )
         self.columns = tuple(column for coding in self._codings for column, _ in coding.columns)
@@ -80,7 +82,7 @@ class RowTable(Generic[R]):
     def _written_columns(self) -> tuple[str, ...]:
         return (*self.columns, *self._numbers)
 
-    def build_create_statement(self, dialect: SqlDialect) -> str:
+    def build_create_table_statement(self, dialect: SqlDialect) -> str:
         """A column of a field with a default has it, for rows of programs that lack the field."""
         integer = dialect.column_types[int]
         definitions = [
@@ -95,16 +97,16 @@ class RowTable(Generic[R]):
         return f"CREATE TABLE {self.name} ({', '.join(definitions)}) {dialect.table_options}"
 
     def list_definitions_of_missing_columns(
-        self, present: Collection[str], dialect: SqlDialect
+        self, present_columns: Collection[str], dialect: SqlDialect
     ) -> list[str]:
-        """The definition of each column that is not among `present`, with its value in old rows.
+        """The definition of each column that is not present, with its value in old rows.
 
         That is the default of the field; ValueError for a field without one.
         """
         missing = [
             coding
             for coding in self._codings
-            if any(column not in present for column, _ in coding.columns)
+            if any(column not in present_columns for column, _ in coding.columns)
         ]
         for coding in missing:
             if not coding.default_cells:
@@ -118,7 +120,7 @@ class RowTable(Generic[R]):
     def _list_column_definitions(self, coding: _FieldCoding, dialect: SqlDialect) -> list[str]:
         return [
             f'"{column}" {dialect.column_types[cell_type]} NOT NULL'
-            + (f" DEFAULT {_format_literal(cell)}" if cell is not None else "")
+            + (f" DEFAULT {_format_sql_literal(cell)}" if cell is not None else "")
             for (column, cell_type), cell in zip_longest(coding.columns, coding.default_cells)
         ]
 
@@ -140,12 +142,12 @@ class RowTable(Generic[R]):
         return f"INSERT INTO {self.name} ({names}) VALUES ({marks})"  # noqa: S608 - our own names
 
     def build_select_statement(
-        self, rest: str = "", constants: Mapping[str, str] | None = None
+        self, sql_after_table: str = "", constants: Mapping[str, str] | None = None
     ) -> str:
         """SELECT of whole rows; `constants` are SQL in place of columns that are not to be read."""
         replaced = constants or {}
         columns = ", ".join(replaced.get(column, f'"{column}"') for column in self.columns)
-        return f"SELECT {columns} FROM {self.name} {rest}"  # noqa: S608 - our own names
+        return f"SELECT {columns} FROM {self.name} {sql_after_table}"  # noqa: S608 - our own names
 
     def encode_row(self, row: R) -> tuple[Any, ...]:
         """The cells of a row, in the order of the columns of an INSERT."""
@@ -168,11 +170,11 @@ class RowTable(Generic[R]):
         return self._row_type(**values)
 
 
-def _add_default(coding: _FieldCoding, default: Any) -> _FieldCoding:
+def _add_default_cells_unless_missing(coding: _FieldCoding, default: Any) -> _FieldCoding:
     return coding if default is MISSING else replace(coding, default_cells=coding.encode(default))
 
 
-def _format_literal(cell: str | float) -> str:
+def _format_sql_literal(cell: str | float) -> str:
     """A cell as SQL; NUL, which PostgreSQL cannot hold, is in no default."""
     return "'" + cell.replace("'", "''") + "'" if isinstance(cell, str) else repr(cell)
 
@@ -181,26 +183,28 @@ def _join_quoted(columns: Sequence[str]) -> str:
     return ", ".join(f'"{column}"' for column in columns)
 
 
-def _build_field_coding(name: str, hint: Any) -> _FieldCoding:
-    if hint is TargetName:
+def _build_field_coding(name: str, field_type: Any) -> _FieldCoding:
+    if field_type is TargetName:
         return _FieldCoding(
             name,
             (("source", str), ("target", str)),
             tuple,
-            lambda cells: TargetName(*(_require_cell(str, cell) for cell in cells)),
+            lambda cells: TargetName(*(_require_cell_type(str, cell) for cell in cells)),
         )
-    if hint in _STORED_TYPES:
+    if field_type in _STORED_TYPES:
         return _FieldCoding(
             name,
-            ((name, _STORED_TYPES[hint]),),
-            lambda value: (int(value) if hint is bool else value,),
+            ((name, _STORED_TYPES[field_type]),),
+            lambda value: (int(value) if field_type is bool else value,),
             lambda cells: (
-                cells[0] if type(cells[0]) is hint else hint(_require_cell(hint, cells[0]))
+                cells[0]
+                if type(cells[0]) is field_type
+                else field_type(_require_cell_type(field_type, cells[0]))
             ),
         )
-    coder = build_coder(hint)
-    if isinstance(hint, type) and issubclass(hint, Enum):
-        members = {member.value: member for member in hint}
+    coder = build_coder(field_type)
+    if isinstance(field_type, type) and issubclass(field_type, Enum):
+        members = {member.value: member for member in field_type}
         return _FieldCoding(
             name,
             ((name, str),),
@@ -212,11 +216,13 @@ def _build_field_coding(name: str, hint: Any) -> _FieldCoding:
         name,
         ((name, str),),
         lambda value: (format_canonical_json(coder.encode(value)),),
-        _remember_equal_texts(lambda text: coder.decode(_parse_json_cell(text))),
+        _cache_values_of_short_texts(
+            lambda text: coder.decode(_parse_json_cell_or_raise_wrong_shape(text))
+        ),
     )
 
 
-def _remember_equal_texts(decode: Callable[[Any], Any]) -> Callable[[Sequence[Any]], Any]:
+def _cache_values_of_short_texts(decode: Callable[[Any], Any]) -> Callable[[Sequence[Any]], Any]:
     """Decode a cell; the same value for the same short text, where it cannot be changed.
 
     Thousands of targets have equal counts, and decoding these took half of the time of reading
@@ -238,15 +244,15 @@ def _remember_equal_texts(decode: Callable[[Any], Any]) -> Callable[[Sequence[An
     return decode_cell
 
 
-def _require_cell(hint: type, cell: Any) -> Any:
-    if type(cell) not in _CELL_TYPES[hint]:
-        raise WrongShapeError(f"expected {hint.__name__}, found {type(cell).__name__}")
+def _require_cell_type(field_type: type, cell: Any) -> Any:
+    if type(cell) not in _CELL_TYPES[field_type]:
+        raise WrongShapeError(f"expected {field_type.__name__}, found {type(cell).__name__}")
     return cell
 
 
-def _parse_json_cell(cell: Any) -> JsonValue:
+def _parse_json_cell_or_raise_wrong_shape(cell: Any) -> JsonValue:
     try:
-        return json.loads(_require_cell(str, cell))
+        return json.loads(_require_cell_type(str, cell))
     except (ValueError, RecursionError) as problem:
         if isinstance(problem, WrongShapeError):
             raise

@@ -13,11 +13,11 @@ from synapse_apply.controller.store.store_database import StoreConnection
 from synapse_apply.controller.store.store_file import (
     FILE_NAME,
     create_store_file_if_missing,
-    open_store_file,
+    open_existing_store_file,
     require_writable_format,
-    write_store_file_backup,
+    write_backup_to_new_file,
 )
-from synapse_apply.controller.store.store_upgrade import upgrade_tables_if_older
+from synapse_apply.controller.store.store_upgrade import upgrade_tables_if_older_without_commit
 
 
 class SqliteConnection:
@@ -30,16 +30,18 @@ class SqliteConnection:
     def execute(self, statement: str, values: Sequence[object] = (), /) -> sqlite3.Cursor:
         return self.sqlite_connection.execute(statement, values)
 
-    def queue(self, statement: str, values: Sequence[object] = (), /) -> None:
+    def execute_now_or_before_commit(
+        self, statement: str, values: Sequence[object] = (), /
+    ) -> None:
         self.sqlite_connection.execute(statement, values)
 
-    def run_queue(self) -> None:
+    def run_queued_statements(self) -> None:
         """Nothing: a file is never far away, so each statement has run at once."""
 
     def begin_reading(self) -> None:
         self.execute("BEGIN")
 
-    def begin_writing(self) -> None:
+    def begin_writing_or_raise_too_new(self) -> None:
         self.execute("BEGIN IMMEDIATE")
         # A newer version may have upgraded the store since this connection was opened.
         require_writable_format(self.sqlite_connection, self._path)
@@ -71,24 +73,24 @@ class SqliteStoreDatabase:
     def create_or_upgrade(self) -> None:
         create_store_file_if_missing(self.path)
         with self.translate_errors("Upgrading"):
-            connection = self.open_connection(is_writer=True)
+            connection = self.open_connection_now_or_at_first_use(is_writer=True)
             try:
-                connection.begin_writing()
-                upgrade_tables_if_older(connection, self.dialect)
+                connection.begin_writing_or_raise_too_new()
+                upgrade_tables_if_older_without_commit(connection, self.dialect)
                 connection.commit()
             finally:
                 connection.roll_back_if_begun()
                 connection.close()
 
-    def open_connection(self, *, is_writer: bool) -> SqliteConnection:
-        return SqliteConnection(open_store_file(self.path, is_writer=is_writer), self.path)
+    def open_connection_now_or_at_first_use(self, *, is_writer: bool) -> SqliteConnection:
+        return SqliteConnection(open_existing_store_file(self.path, is_writer=is_writer), self.path)
 
-    def read_clock_or_none(self, connection: StoreConnection) -> None:
+    def read_server_clock_or_none_for_file(self, connection: StoreConnection) -> None:
         del connection  # there is none but that of the machine
 
-    def write_backup(self, connection: StoreConnection, target: Path) -> None:
+    def write_backup_or_raise_for_database(self, connection: StoreConnection, target: Path) -> None:
         if isinstance(connection, SqliteConnection):
-            write_store_file_backup(connection.sqlite_connection, target)
+            write_backup_to_new_file(connection.sqlite_connection, target)
 
     def translate_errors(self, activity: str) -> AbstractContextManager[None]:
-        return store_errors.translate_sqlite_errors(self.path, activity)
+        return store_errors.translate_sqlite_and_disk_errors(self.path, activity)

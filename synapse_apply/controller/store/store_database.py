@@ -33,14 +33,16 @@ class StoreConnection(Protocol):
 
     def execute(self, statement: str, values: Sequence[object] = (), /) -> StoreCursor: ...
 
-    def queue(self, statement: str, values: Sequence[object] = (), /) -> None:
+    def execute_now_or_before_commit(
+        self, statement: str, values: Sequence[object] = (), /
+    ) -> None:
         """Have a statement run before the next one of `execute`, or before `commit`.
 
         Its errors come then.
         """
         ...
 
-    def run_queue(self) -> None:
+    def run_queued_statements(self) -> None:
         """Run what is queued at once; without a transaction, in one of its own."""
         ...
 
@@ -48,7 +50,7 @@ class StoreConnection(Protocol):
         """Begin a transaction in which all is read as of one moment."""
         ...
 
-    def begin_writing(self) -> None:
+    def begin_writing_or_raise_too_new(self) -> None:
         """Wait until no other writer is there, and begin a transaction.
 
         StoreTooNew where this program may not write to the store.
@@ -77,13 +79,13 @@ class StoreDatabase(Protocol):
         """Make an empty store if there is none, and bring one of an older format to this one."""
         ...
 
-    def open_connection(self, *, is_writer: bool) -> StoreConnection: ...
+    def open_connection_now_or_at_first_use(self, *, is_writer: bool) -> StoreConnection: ...
 
-    def read_clock_or_none(self, connection: StoreConnection) -> float | None:
+    def read_server_clock_or_none_for_file(self, connection: StoreConnection) -> float | None:
         """Its clock, in seconds since the epoch; None where that is this machine's."""
         ...
 
-    def write_backup(self, connection: StoreConnection, target: Path) -> None:
+    def write_backup_or_raise_for_database(self, connection: StoreConnection, target: Path) -> None:
         """Copy the store to one new file; ControllerStoreError where that cannot be done."""
         ...
 

@@ -143,7 +143,7 @@ def build_second_controller_error(folder: Path, holder: str) -> LockHeld:
 
 
 @contextmanager
-def translate_sqlite_errors(path: Path, activity: str) -> Iterator[None]:
+def translate_sqlite_and_disk_errors(path: Path, activity: str) -> Iterator[None]:
     """Turn errors of SQLite, of the disk and of decoding in the block into ControllerStoreError.
 
     `activity` begins the message: Reading, Writing, ...

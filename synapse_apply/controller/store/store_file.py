@@ -21,7 +21,10 @@ from urllib.parse import quote
 
 from synapse_apply.controller.store import store_errors
 from synapse_apply.controller.store.dialect import MATCHES_PATTERN, SQLITE_DIALECT
-from synapse_apply.controller.store.store_schema import APPLICATION_ID, list_create_statements
+from synapse_apply.controller.store.store_schema import (
+    APPLICATION_ID,
+    list_statements_that_make_empty_store,
+)
 from synapse_apply.controller.store.store_upgrade import require_format_that_may_be_written
 from synapse_apply.files import opening
 
@@ -32,13 +35,13 @@ BUSY_TIMEOUT_SECONDS = 10.0
 
 
 @contextmanager
-def hold_data_folder(folder: Path) -> Iterator[None]:
+def create_and_hold_data_folder(folder: Path) -> Iterator[None]:
     """Make a data folder if it is missing, and keep it for this process; LockHeld if it is taken.
 
     The system releases the lock when the process ends in any way. Its file is never removed.
     """
     path = folder / LOCK_FILE_NAME
-    with store_errors.translate_sqlite_errors(path, "Locking"):
+    with store_errors.translate_sqlite_and_disk_errors(path, "Locking"):
         opening.create_missing_private_folders_with_gitignore(folder)
         descriptor = opening.open_own_file_with_flags(path, os.O_RDWR | os.O_CREAT)
     try:
@@ -60,7 +63,7 @@ def create_store_file_if_missing(path: Path) -> None:
     It gets its name when it is complete, so that a process that is killed leaves none that is half
     made.
     """
-    with store_errors.translate_sqlite_errors(path, "Making"):
+    with store_errors.translate_sqlite_and_disk_errors(path, "Making"):
         if opening.stat_own_file_or_none(path) is not None:
             return
         new_path = path.with_name(f"{path.name}.new")
@@ -69,20 +72,20 @@ def create_store_file_if_missing(path: Path) -> None:
         with closing(_connect(new_path, "rw")) as connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            for statement in list_create_statements(SQLITE_DIALECT):
+            for statement in list_statements_that_make_empty_store(SQLITE_DIALECT):
                 connection.execute(statement)
             connection.execute("COMMIT")
         opening.replace_own_file_by_sibling(path, new_path.name)
         opening.flush_own_folder_to_disk(path.parent)
 
 
-def open_store_file(path: Path, *, is_writer: bool) -> sqlite3.Connection:
+def open_existing_store_file(path: Path, *, is_writer: bool) -> sqlite3.Connection:
     """A connection to the store at a path, without implicit transactions.
 
     ControllerStoreError for a file that is missing, of another program, or of a newer format that
     this version may not write.
     """
-    with store_errors.translate_sqlite_errors(path, "Opening"):
+    with store_errors.translate_sqlite_and_disk_errors(path, "Opening"):
         file_stat = opening.stat_own_file_or_none(path)
         if file_stat is None:
             raise store_errors.build_missing_store_error(store_errors.build_file_location(path))
@@ -92,7 +95,9 @@ def open_store_file(path: Path, *, is_writer: bool) -> sqlite3.Connection:
         try:
             _require_same_file(path, file_stat)
             require_writable_format(connection, path)
-            connection.create_function(MATCHES_PATTERN, 2, _matches_pattern, deterministic=True)
+            connection.create_function(
+                MATCHES_PATTERN, 2, _matches_one_of_patterns, deterministic=True
+            )
             if is_writer:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
@@ -104,9 +109,9 @@ def open_store_file(path: Path, *, is_writer: bool) -> sqlite3.Connection:
         return connection
 
 
-def write_store_file_backup(source: sqlite3.Connection, target: Path) -> None:
+def write_backup_to_new_file(source: sqlite3.Connection, target: Path) -> None:
     """Copy a store as it is now to a file that is not there yet; ControllerStoreError if it is."""
-    with store_errors.translate_sqlite_errors(target, "Writing"):
+    with store_errors.translate_sqlite_and_disk_errors(target, "Writing"):
         try:
             opening.create_empty_own_file_exclusively(target)
         except FileExistsError:
@@ -131,7 +136,7 @@ def _connect(path: Path, mode: Literal["rw", "ro"]) -> sqlite3.Connection:
     )
 
 
-def _matches_pattern(text: str, patterns_json: str) -> bool:
+def _matches_one_of_patterns(text: str, patterns_json: str) -> bool:
     return _compile_patterns(patterns_json).match(text) is not None
 
 

@@ -19,8 +19,8 @@ from synapse_apply.controller.store.store_schema import (
     STATE_RANKS,
     STORE_FORMAT,
     TARGETS,
-    list_statements_since_format_2,
-    list_statements_since_format_3,
+    list_create_statements_added_by_format_2,
+    list_create_statements_added_by_format_3,
 )
 
 
@@ -37,12 +37,17 @@ def require_format_that_may_be_written(meta: Mapping[str, str], location: StoreL
         raise store_errors.build_newer_store_error(location, format_number)
 
 
-def upgrade_tables_if_older(connection: StoreConnection, dialect: SqlDialect) -> None:
+def upgrade_tables_if_older_without_commit(
+    connection: StoreConnection, dialect: SqlDialect
+) -> None:
     """Bring the tables to this version's format, within a transaction of the only writer."""
     statement = "SELECT value FROM meta WHERE key = ?"
     (text,) = connection.execute(statement, [META_FORMAT]).fetchone()
     old_format = int(text)
-    for since, iter_changes in ((2, _iter_changes_to_2), (3, _iter_changes_to_3)):
+    for since, iter_changes in (
+        (2, _iter_statements_from_format_1_to_2),
+        (3, _iter_statements_from_format_2_to_3),
+    ):
         if old_format < since:
             for change in iter_changes(connection, dialect):
                 connection.execute(change)
@@ -51,22 +56,26 @@ def upgrade_tables_if_older(connection: StoreConnection, dialect: SqlDialect) ->
             connection.execute("UPDATE meta SET value = ? WHERE key = ?", [value, key])
 
 
-def _iter_changes_to_3(connection: StoreConnection, dialect: SqlDialect) -> Iterator[str]:
+def _iter_statements_from_format_2_to_3(
+    connection: StoreConnection, dialect: SqlDialect
+) -> Iterator[str]:
     """The statements from format 2: rollouts, and what several processes share."""
-    yield from _iter_missing_columns(connection, dialect, SOURCES)
-    yield from _iter_missing_columns(connection, dialect, TARGETS)
-    yield from list_statements_since_format_3(dialect)
+    yield from _iter_statements_adding_missing_columns(connection, dialect, SOURCES)
+    yield from _iter_statements_adding_missing_columns(connection, dialect, TARGETS)
+    yield from list_create_statements_added_by_format_3(dialect)
     yield "UPDATE targets SET head_digest = wanted_digest"
 
 
-def _iter_changes_to_2(connection: StoreConnection, dialect: SqlDialect) -> Iterator[str]:
+def _iter_statements_from_format_1_to_2(
+    connection: StoreConnection, dialect: SqlDialect
+) -> Iterator[str]:
     """The statements from format 1: tables for people, columns for applies, more states."""
     # They were made by format 1 and never used.
     yield "DROP TABLE holds"
     yield "DROP TABLE approvals"
-    yield from _iter_missing_columns(connection, dialect, TARGETS)
-    yield from _iter_missing_columns(connection, dialect, RUNS)
-    yield from list_statements_since_format_2(dialect)
+    yield from _iter_statements_adding_missing_columns(connection, dialect, TARGETS)
+    yield from _iter_statements_adding_missing_columns(connection, dialect, RUNS)
+    yield from list_create_statements_added_by_format_2(dialect)
     # Format 1 knew only mode observe, in which what was planned is done.
     yield (
         "UPDATE targets SET progress = CASE WHEN input_digest = wanted_digest THEN 'done' ELSE"
@@ -77,7 +86,7 @@ def _iter_changes_to_2(connection: StoreConnection, dialect: SqlDialect) -> Iter
     yield f"UPDATE targets SET state_rank = CASE state {ranks} END"  # noqa: S608 - our own words
 
 
-def _iter_missing_columns(
+def _iter_statements_adding_missing_columns(
     connection: StoreConnection, dialect: SqlDialect, table: RowTable[Any]
 ) -> Iterator[str]:
     present = {name for (name,) in connection.execute(dialect.column_names, [table.name])}

@@ -26,7 +26,7 @@ from synapse_apply.controller.rows import (
 )
 from synapse_apply.controller.store.audit_chain import add_audit_digest
 from synapse_apply.controller.store.dialect import SqlDialect
-from synapse_apply.controller.store.storable_text import make_storable
+from synapse_apply.controller.store.storable_text import replace_unstorable_characters
 from synapse_apply.controller.store.store_database import StoreConnection
 from synapse_apply.controller.store.store_schema import (
     APPROVALS,
@@ -93,9 +93,9 @@ class SqlStoreWriter:
         self._connection = connection
         self._dialect = dialect
 
-    def put_source(self, row: SourceRow) -> None:
+    def put_source_except_head_and_counters(self, row: SourceRow) -> None:
         """See StoreWriter; the head and its number stay as they are where the source is known."""
-        self._connection.queue(_PUT_SOURCE, SOURCES.encode_row(row))
+        self._connection.execute_now_or_before_commit(_PUT_SOURCE, SOURCES.encode_row(row))
 
     def accept_head_if_number_unchanged(
         self, source: str, old_number: int, revision: RevisionRow
@@ -112,13 +112,13 @@ class SqlStoreWriter:
         return True
 
     def put_revision(self, row: RevisionRow) -> None:
-        self._connection.queue(_PUT_REVISION, REVISIONS.encode_row(row))
+        self._connection.execute_now_or_before_commit(_PUT_REVISION, REVISIONS.encode_row(row))
 
-    def put_target(self, row: TargetRow) -> None:
+    def put_target_keeping_claim_and_newer_revision(self, row: TargetRow) -> None:
         """See StoreWriter; the claim stays as it is where the target is known."""
-        self._connection.queue(_PUT_TARGET, TARGETS.encode_row(row))
+        self._connection.execute_now_or_before_commit(_PUT_TARGET, TARGETS.encode_row(row))
 
-    def list_due_targets(self, now: float, limit: int) -> Sequence[TargetRow]:
+    def list_due_unclaimed_targets_by_turn(self, now: float, limit: int) -> Sequence[TargetRow]:
         """See StoreWriter; a target that the head no longer declares is never due.
 
         Nor is a new one that waits for its wave of a rollout: no revision is wanted of it yet.
@@ -141,7 +141,7 @@ class SqlStoreWriter:
         ]
         return _take_in_turn(by_source, limit)
 
-    def list_targets_due_after(self, when: float) -> Sequence[TargetRow]:
+    def list_present_targets_due_after(self, when: float) -> Sequence[TargetRow]:
         statement = TARGETS.build_select_statement("WHERE is_gone = 0 AND due_at > ?")
         return [TARGETS.decode_row(cells) for cells in self._connection.execute(statement, [when])]
 
@@ -153,14 +153,16 @@ class SqlStoreWriter:
             "UPDATE statuses SET try_at = try_at + ? WHERE sent <> wished",
             "UPDATE messages SET try_at = try_at + ? WHERE sent_at = 0",
         ):
-            self._connection.queue(statement, [seconds] * statement.count("?"))
+            self._connection.execute_now_or_before_commit(
+                statement, [seconds] * statement.count("?")
+            )
 
     def limit_delays_of_sends(self, now: float, longest: float) -> None:
         for statement in (
             "UPDATE statuses SET try_at = ? WHERE try_at > ?",
             "UPDATE messages SET try_at = ? WHERE sent_at = 0 AND try_at > ?",
         ):
-            self._connection.queue(statement, [now, now + longest])
+            self._connection.execute_now_or_before_commit(statement, [now, now + longest])
 
     def claim_target_and_get_epoch_or_zero(
         self, name: TargetName, holder: str, until: float, now: float
@@ -170,16 +172,16 @@ class SqlStoreWriter:
             " WHERE source = ? AND target = ? AND (holder = '' OR lease_until <= ?)",
             [holder, until, *name, now],
         )
-        return self._read_epoch(name) if cursor.rowcount else 0
+        return self._read_claim_epoch(name) if cursor.rowcount else 0
 
-    def is_claim_valid(self, name: TargetName, holder: str, epoch: int) -> bool:
+    def is_claim_still_own_even_if_over(self, name: TargetName, holder: str, epoch: int) -> bool:
         statement = (
             "SELECT 1 FROM targets WHERE source = ? AND target = ? AND holder = ? AND epoch = ?"
         )
         return self._connection.execute(statement, [*name, holder, epoch]).fetchone() is not None
 
     def release_target(self, name: TargetName, holder: str, epoch: int) -> None:
-        self._connection.queue(
+        self._connection.execute_now_or_before_commit(
             "UPDATE targets SET holder = '', lease_until = 0 WHERE source = ? AND target = ?"
             " AND holder = ? AND epoch = ?",
             [*name, holder, epoch],
@@ -187,10 +189,12 @@ class SqlStoreWriter:
 
     def release_all_claims(self) -> None:
         """End every claim: only for who has the data folder alone, and has no worker yet."""
-        self._connection.queue("UPDATE targets SET holder = '', lease_until = 0 WHERE holder <> ''")
+        self._connection.execute_now_or_before_commit(
+            "UPDATE targets SET holder = '', lease_until = 0 WHERE holder <> ''"
+        )
 
     def release_claims_of_holder(self, holder: str) -> None:
-        self._connection.queue(
+        self._connection.execute_now_or_before_commit(
             "UPDATE targets SET holder = '', lease_until = 0 WHERE holder <> '' AND holder = ?",
             [holder],
         )
@@ -199,7 +203,7 @@ class SqlStoreWriter:
         self, holder: str, until: float, leader_epoch: int, names: Collection[TargetName]
     ) -> None:
         """See WritableStore; rows that another transaction has are left for the next time."""
-        self._connection.queue(
+        self._connection.execute_now_or_before_commit(
             "UPDATE leases SET until = ? WHERE name = ? AND holder = ? AND epoch = ? AND until < ?",
             [until, LEADER_LEASE, holder, leader_epoch, until],
         )
@@ -208,7 +212,7 @@ class SqlStoreWriter:
             f" AND lease_until < ? AND source || '/' || target IN ({self._dialect.text_list})"
             f" {self._dialect.skip_locked_rows}"
         )
-        self._connection.queue(
+        self._connection.execute_now_or_before_commit(
             f"UPDATE targets SET lease_until = ? WHERE (source, target) IN ({own_claims})",  # noqa: S608 - our own words
             [until, holder, until, json.dumps([str(name) for name in names])],
         )
@@ -222,40 +226,46 @@ class SqlStoreWriter:
         (epoch,) = self._connection.execute(statement, [name]).fetchone()
         return int(epoch)
 
-    def is_lease_valid(self, name: str, holder: str, epoch: int) -> bool:
+    def is_lease_still_own_even_if_over(self, name: str, holder: str, epoch: int) -> bool:
         statement = "SELECT 1 FROM leases WHERE name = ? AND holder = ? AND epoch = ?"
         return self._connection.execute(statement, [name, holder, epoch]).fetchone() is not None
 
-    def release_lease(self, name: str, holder: str, epoch: int) -> None:
-        self._connection.queue(
+    def release_lease_if_own(self, name: str, holder: str, epoch: int) -> None:
+        self._connection.execute_now_or_before_commit(
             "UPDATE leases SET holder = '', until = 0 WHERE name = ? AND holder = ? AND epoch = ?",
             [name, holder, epoch],
         )
 
     def put_process_and_delete_unseen_ones(self, row: ProcessRow) -> None:
-        self._connection.queue(PROCESSES.build_upsert_statement(), PROCESSES.encode_row(row))
+        self._connection.execute_now_or_before_commit(
+            PROCESSES.build_upsert_statement(), PROCESSES.encode_row(row)
+        )
 
     def delete_process(self, holder: str) -> None:
-        self._connection.queue("DELETE FROM processes WHERE holder = ?", [holder])
+        self._connection.execute_now_or_before_commit(
+            "DELETE FROM processes WHERE holder = ?", [holder]
+        )
 
     def delete_processes_before(self, when: float) -> None:
-        self._connection.queue("DELETE FROM processes WHERE seen_at < ?", [when])
+        self._connection.execute_now_or_before_commit(
+            "DELETE FROM processes WHERE seen_at < ?", [when]
+        )
 
-    def mark_source_changed(self, name: str) -> None:
-        self._connection.queue(
+    def increment_change_number_of_source(self, name: str) -> None:
+        self._connection.execute_now_or_before_commit(
             "UPDATE sources SET change_number = change_number + 1 WHERE name = ?", [name]
         )
 
     def request_fetch_at_once(self, source: str) -> None:
-        self._connection.queue(
+        self._connection.execute_now_or_before_commit(
             "UPDATE sources SET asked_number = asked_number + 1 WHERE name = ?", [source]
         )
 
     def put_run(self, row: RunRow) -> None:
-        self._connection.queue(_PUT_RUN, RUNS.encode_row(row))
+        self._connection.execute_now_or_before_commit(_PUT_RUN, RUNS.encode_row(row))
 
     def count_repeated_look_of_run(self, run_id: str, when: float) -> None:
-        self._connection.queue(
+        self._connection.execute_now_or_before_commit(
             "UPDATE runs SET repeats = repeats + 1, last_seen_at = ? WHERE id = ?", [when, run_id]
         )
 
@@ -264,18 +274,24 @@ class SqlStoreWriter:
             "UPDATE sources SET is_removed = 1, keyed_number = 0 WHERE name = ?",
             "UPDATE targets SET is_gone = 1 WHERE source = ?",
         ):
-            self._connection.queue(statement, [name])
+            self._connection.execute_now_or_before_commit(statement, [name])
 
     def replace_holds(self, name: TargetName, rows: Sequence[HoldRow]) -> None:
-        self._connection.queue("DELETE FROM holds WHERE source = ? AND target = ?", name)
+        self._connection.execute_now_or_before_commit(
+            "DELETE FROM holds WHERE source = ? AND target = ?", name
+        )
         for row in rows:
-            self._connection.queue(HOLDS.build_insert_statement(), HOLDS.encode_row(row))
+            self._connection.execute_now_or_before_commit(
+                HOLDS.build_insert_statement(), HOLDS.encode_row(row)
+            )
 
     def put_approval(self, row: ApprovalRow) -> None:
-        self._connection.queue(APPROVALS.build_upsert_statement(), APPROVALS.encode_row(row))
+        self._connection.execute_now_or_before_commit(
+            APPROVALS.build_upsert_statement(), APPROVALS.encode_row(row)
+        )
 
-    def delete_approvals(self, name: TargetName, row_digest: str) -> None:
-        self._connection.queue(
+    def delete_unused_approvals_of_row(self, name: TargetName, row_digest: str) -> None:
+        self._connection.execute_now_or_before_commit(
             "DELETE FROM approvals WHERE source = ? AND target = ? AND row_digest = ?"
             " AND used_at = 0",
             [*name, row_digest],
@@ -283,47 +299,57 @@ class SqlStoreWriter:
 
     def mark_approvals_used(self, ids: Sequence[str], run_id: str, when: float) -> None:
         for approval_id in ids:
-            self._connection.queue(
+            self._connection.execute_now_or_before_commit(
                 "UPDATE approvals SET used_at = ?, used_by_run = ? WHERE id = ? AND used_at = 0",
                 [when, run_id, approval_id],
             )
 
-    def delete_approvals_and_pauses_before(self, when: float) -> None:
-        self._connection.queue("DELETE FROM approvals WHERE approved_at < ?", [when])
-        self._connection.queue("DELETE FROM pauses WHERE until < ?", [when])
+    def delete_approvals_given_and_pauses_ended_before(self, when: float) -> None:
+        self._connection.execute_now_or_before_commit(
+            "DELETE FROM approvals WHERE approved_at < ?", [when]
+        )
+        self._connection.execute_now_or_before_commit("DELETE FROM pauses WHERE until < ?", [when])
 
     def put_pause(self, row: PauseRow) -> None:
-        self._connection.queue(PAUSES.build_upsert_statement(), PAUSES.encode_row(row))
+        self._connection.execute_now_or_before_commit(
+            PAUSES.build_upsert_statement(), PAUSES.encode_row(row)
+        )
 
     def delete_pause(self, scope: str) -> None:
-        self._connection.queue("DELETE FROM pauses WHERE scope = ?", [scope])
+        self._connection.execute_now_or_before_commit("DELETE FROM pauses WHERE scope = ?", [scope])
 
     def put_rollout(self, row: RolloutRow) -> None:
-        self._connection.queue(ROLLOUTS.build_upsert_statement(), ROLLOUTS.encode_row(row))
+        self._connection.execute_now_or_before_commit(
+            ROLLOUTS.build_upsert_statement(), ROLLOUTS.encode_row(row)
+        )
 
     def put_wave(self, row: WaveRow) -> None:
-        self._connection.queue(WAVES.build_upsert_statement(), WAVES.encode_row(row))
+        self._connection.execute_now_or_before_commit(
+            WAVES.build_upsert_statement(), WAVES.encode_row(row)
+        )
 
     def put_rollout_targets(self, rows: Sequence[RolloutTargetRow]) -> None:
         for row in rows:
-            self._connection.queue(_PUT_ROLLOUT_TARGET, ROLLOUT_TARGETS.encode_row(row))
+            self._connection.execute_now_or_before_commit(
+                _PUT_ROLLOUT_TARGET, ROLLOUT_TARGETS.encode_row(row)
+            )
 
-    def delete_rollout(self, name: str) -> None:
+    def delete_rollout_with_waves_and_targets(self, name: str) -> None:
         for statement in (
             "DELETE FROM rollouts WHERE name = ?",
             "DELETE FROM waves WHERE rollout = ?",
             "DELETE FROM rollout_targets WHERE rollout = ?",
         ):
-            self._connection.queue(statement, [name])
+            self._connection.execute_now_or_before_commit(statement, [name])
 
-    def delete_rollout_targets(self, names: Sequence[TargetName]) -> None:
+    def delete_targets_from_any_rollout(self, names: Sequence[TargetName]) -> None:
         for name in names:
-            self._connection.queue(
+            self._connection.execute_now_or_before_commit(
                 "DELETE FROM rollout_targets WHERE source = ? AND target = ?", name
             )
 
     def put_status(self, row: StatusRow) -> None:
-        self._connection.queue(_PUT_STATUS, STATUSES.encode_row(row))
+        self._connection.execute_now_or_before_commit(_PUT_STATUS, STATUSES.encode_row(row))
 
     def put_message_if_new(self, row: MessageRow) -> bool:
         cursor = self._connection.execute(
@@ -333,20 +359,22 @@ class SqlStoreWriter:
         return cursor.rowcount == 1
 
     def replace_existing_message(self, row: MessageRow) -> None:
-        self._connection.queue(_MARK_MESSAGE, MESSAGES.encode_row(row))
+        self._connection.execute_now_or_before_commit(_MARK_MESSAGE, MESSAGES.encode_row(row))
 
     def append_audit(self, time: float, who: str, action: str, subject: str, detail: str) -> None:
         newest = self._connection.execute(
             "SELECT number, digest FROM audit ORDER BY number DESC LIMIT 1"
         ).fetchone()
         number, digest = newest or (0, "")
-        texts = [make_storable(text) for text in (who, action, subject, detail)]
+        texts = [replace_unstorable_characters(text) for text in (who, action, subject, detail)]
         row = add_audit_digest(AuditRow(number + 1, time, *texts), digest)
-        self._connection.queue(AUDIT.build_insert_statement(), AUDIT.encode_row(row))
+        self._connection.execute_now_or_before_commit(
+            AUDIT.build_insert_statement(), AUDIT.encode_row(row)
+        )
 
-    def claim_store(self, controller: str) -> str:
+    def claim_store_and_get_owner(self, controller: str) -> str:
         """Write down whose store this is unless that stands there; the name that does then."""
-        self._connection.queue(
+        self._connection.execute_now_or_before_commit(
             "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO NOTHING",
             [META_CONTROLLER, controller],
         )
@@ -354,15 +382,15 @@ class SqlStoreWriter:
         (name,) = self._connection.execute(statement, [META_CONTROLLER]).fetchone()
         return str(name)
 
-    def put_configuration_findings(self, findings: Sequence[Diagnostic]) -> None:
+    def replace_configuration_findings(self, findings: Sequence[Diagnostic]) -> None:
         text = format_canonical_json(build_coder(tuple[Diagnostic, ...]).encode(tuple(findings)))
-        self._connection.queue(
+        self._connection.execute_now_or_before_commit(
             "INSERT INTO meta (key, value) VALUES (?, ?)"
             " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
             [META_CONFIGURATION_FINDINGS, text],
         )
 
-    def delete_runs_before(self, when: float) -> int:
+    def delete_old_runs_except_newest_of_each_target(self, when: float) -> int:
         cursor = self._connection.execute(
             "DELETE FROM runs WHERE ended_at < ? AND last_seen_at < ?"
             " AND id NOT IN (SELECT MAX(id) FROM runs GROUP BY source, target)",
@@ -375,22 +403,22 @@ class SqlStoreWriter:
 
         The head of a source stays, however old it is.
         """
-        self._connection.queue(
+        self._connection.execute_now_or_before_commit(
             "DELETE FROM messages WHERE created_at < ? AND (sent_at > 0 OR refusal <> '')", [when]
         )
-        self._connection.queue(
+        self._connection.execute_now_or_before_commit(
             'DELETE FROM statuses WHERE (source, "commit") IN (SELECT r.source, r."commit"'
             " FROM revisions r JOIN sources s ON s.name = r.source"
             " WHERE r.seen_at < ? AND r.number < s.head_number)",
             [when],
         )
-        self._connection.queue(
+        self._connection.execute_now_or_before_commit(
             "DELETE FROM revisions WHERE seen_at < ? AND number <"
             " (SELECT head_number FROM sources WHERE name = revisions.source)",
             [when],
         )
 
-    def _read_epoch(self, name: TargetName) -> int:
+    def _read_claim_epoch(self, name: TargetName) -> int:
         cells = self._connection.execute(
             "SELECT epoch FROM targets WHERE source = ? AND target = ?", name
         ).fetchone()

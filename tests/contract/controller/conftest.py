@@ -42,7 +42,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Controller
     with closing(made):
         made.create_or_upgrade()
         checked: WritableStore = made  # the port, as the type checker sees it
-        assert checked.list_sources() == []
+        assert checked.list_configured_sources() == []
         yield made
 
 

@@ -140,14 +140,16 @@ def test_the_exit_code_is_that_of_the_worst(tmp_path: Path) -> None:
         with store.write() as writer:
             for name in ("a", "b"):
                 state = states.get(name, TargetCondition.IN_SYNC)
-                writer.put_target(TargetRow(TargetName("acme", name), state=state))
+                writer.put_target_keeping_claim_and_newer_revision(
+                    TargetRow(TargetName("acme", name), state=state)
+                )
         return (
             derive_exit_code_of_store(store, detailed=False),
             derive_exit_code_of_store(store, detailed=True),
         )
 
     with store.write() as writer:
-        writer.put_source(SourceRow("acme"))
+        writer.put_source_except_head_and_counters(SourceRow("acme"))
     assert find_codes() == (Exit.ERROR, Exit.ERROR)  # never fetched
     revision = RevisionRow("acme", 1, "c1", 0.0)
     with store.write() as writer:
@@ -187,14 +189,16 @@ def test_the_exit_code_of_an_apply_is_that_of_the_command(
     with closing(SqliteControllerStore(tmp_path)) as store:
         store.create_or_upgrade()
         with store.write() as writer:
-            writer.put_source(SourceRow("acme"))
+            writer.put_source_except_head_and_counters(SourceRow("acme"))
             writer.accept_head_if_number_unchanged("acme", 0, RevisionRow("acme", 1, "c1", 0.0))
-            writer.put_target(TargetRow(name, state=TargetCondition.FAILING))
+            writer.put_target_keeping_claim_and_newer_revision(
+                TargetRow(name, state=TargetCondition.FAILING)
+            )
             writer.put_run(run)
             writer.put_run(replace(run, id="r2", verb=RunVerb.LOOK, outcome=RunOutcome.CHANGES))
-            writer.put_target(refused)
+            writer.put_target_keeping_claim_and_newer_revision(refused)
         assert derive_exit_code_of_store(store, detailed=True) == code
         with store.write() as writer:
-            writer.put_target(replace(refused, mode=Mode.AUTO))
+            writer.put_target_keeping_claim_and_newer_revision(replace(refused, mode=Mode.AUTO))
         refused_code = Exit.REFUSED if code == Exit.ERROR else code
         assert derive_exit_code_of_store(store, detailed=False) == refused_code

@@ -24,7 +24,7 @@ from synapse_apply.controller.rows import (
     TargetName,
     TargetRow,
 )
-from synapse_apply.controller.store.audit_chain import find_broken_audit_row
+from synapse_apply.controller.store.audit_chain import find_first_broken_audit_row
 from synapse_apply.controller.store.controller_store import ControllerStore
 from synapse_apply.controller.store.store_errors import ControllerStoreError, StoreTooNew
 from synapse_apply.controller.store.store_schema import STORE_FORMAT
@@ -65,53 +65,55 @@ def test_rows_are_read_back_as_they_were_written(store: ControllerStore) -> None
     status = StatusRow("acme", "c1", "synapse-apply/main/acme", wished)
     message = MessageRow("m1", "hook", "failed", "f1", {"n": 1, "$x": [None, "y"]}, 3.0)
     with store.write() as writer:
-        writer.put_source(source)
-        writer.put_target(target)
+        writer.put_source_except_head_and_counters(source)
+        writer.put_target_keeping_claim_and_newer_revision(target)
         writer.put_revision(revision)
         writer.put_run(run)
         writer.put_status(status)
         assert writer.put_message_if_new(message)
-        writer.put_configuration_findings([FINDING])
-    assert store.list_sources() == [source]
-    assert store.find_target(PROD) == target
+        writer.replace_configuration_findings([FINDING])
+    assert store.list_configured_sources() == [source]
+    assert store.find_target_even_if_gone(PROD) == target
     assert store.find_revision("acme", "c1") == revision
-    assert store.list_revisions("acme", 5) == [revision]
+    assert store.list_newest_revisions("acme", 5) == [revision]
     assert store.find_run("r1") == run
-    assert store.list_runs(PROD, 5) == [replace(run, plan_json="")]
-    assert store.list_outcomes([PROD], 5) == {PROD: [RunOutcome.CHANGES]}
+    assert store.list_newest_runs_without_documents(PROD, 5) == [replace(run, plan_json="")]
+    assert store.list_newest_outcomes_oldest_first([PROD], 5) == {PROD: [RunOutcome.CHANGES]}
     of_commit = TargetFilter("acme", wanted_commit="c1")
-    assert store.list_targets(of_commit, 0, 9) == TargetPage([target], 1)
+    assert store.read_page_of_present_targets(of_commit, 0, 9) == TargetPage([target], 1)
     of_another = TargetFilter("acme", wanted_commit="c2")
-    assert store.list_targets(of_another, 0, 9) == TargetPage([], 0)
+    assert store.read_page_of_present_targets(of_another, 0, 9) == TargetPage([], 0)
     assert store.list_unsent_statuses_and_messages() == ([status], [message])
     assert store.find_status("acme", "c1", status.context) == status
     assert list(store.list_configuration_findings()) == [FINDING]
     with store.write() as writer:
         writer.put_status(replace(status, sent=wished))
         writer.replace_existing_message(replace(message, sent_at=4.0))
-        writer.put_configuration_findings([])
+        writer.replace_configuration_findings([])
     assert store.list_unsent_statuses_and_messages() == ([], [])
     assert list(store.list_configuration_findings()) == []
 
 
 def test_what_is_not_there_is_none(store: ControllerStore) -> None:
     """Unknown names are no errors of a page."""
-    assert store.find_target(PROD) is None
+    assert store.find_target_even_if_gone(PROD) is None
     assert store.find_run("r") is None
     assert store.find_revision("acme", "c") is None
-    assert store.list_outcomes([PROD], 3) == {PROD: []}
+    assert store.list_newest_outcomes_oldest_first([PROD], 3) == {PROD: []}
 
 
 def test_a_head_is_accepted_once_for_each_number(store: ControllerStore) -> None:
     """Whoever read an older head does not replace a newer one, nor does a row that was read before."""
     with store.write() as writer:
-        writer.put_source(SourceRow("acme"))
+        writer.put_source_except_head_and_counters(SourceRow("acme"))
     assert put_head(store, "acme", 1, "c1")
     assert not put_head(store, "acme", 1, "old")
     assert put_head(store, "acme", 2, "c2")
     with store.write() as writer:
-        writer.put_source(SourceRow("acme", head="c1", head_number=1, due_at=7.0))
-    (source,) = store.list_sources()
+        writer.put_source_except_head_and_counters(
+            SourceRow("acme", head="c1", head_number=1, due_at=7.0)
+        )
+    (source,) = store.list_configured_sources()
     assert (source.head, source.head_number, source.due_at) == ("c2", 2, 7.0)
     assert store.find_revision("acme", "old") is None
     with pytest.raises(ValueError, match="cannot follow"), store.write() as writer:
@@ -121,9 +123,11 @@ def test_a_head_is_accepted_once_for_each_number(store: ControllerStore) -> None
 def test_a_wanted_revision_never_moves_back(store: ControllerStore) -> None:
     """A stopped process that goes on writes what it knew; the wanted revision stays."""
     with store.write() as writer:
-        writer.put_target(TargetRow(PROD, "c2", 2))
-        writer.put_target(TargetRow(PROD, "c1", 1, state=TargetCondition.FAILING))
-    row = store.find_target(PROD)
+        writer.put_target_keeping_claim_and_newer_revision(TargetRow(PROD, "c2", 2))
+        writer.put_target_keeping_claim_and_newer_revision(
+            TargetRow(PROD, "c1", 1, state=TargetCondition.FAILING)
+        )
+    row = store.find_target_even_if_gone(PROD)
     assert row is not None
     assert (row.wanted_commit, row.wanted_number, row.state) == ("c2", 2, TargetCondition.FAILING)
 
@@ -134,15 +138,25 @@ def test_due_targets_come_longest_due_first_and_sources_in_turn(
     """A source with many targets does not keep another one waiting."""
     with store.write() as writer:
         for source in ("a", "b"):
-            writer.put_source(SourceRow(source))
+            writer.put_source_except_head_and_counters(SourceRow(source))
         for number in range(5):
-            writer.put_target(TargetRow(TargetName("a", f"t{number}"), due_at=10 - number))
-        writer.put_target(TargetRow(TargetName("b", "t"), due_at=9))
-        writer.put_target(TargetRow(TargetName("b", "later"), due_at=11))
-        writer.put_target(TargetRow(TargetName("b", "gone"), due_at=1, is_gone=True))
-        writer.put_target(TargetRow(TargetName("b", "busy"), due_at=1))
+            writer.put_target_keeping_claim_and_newer_revision(
+                TargetRow(TargetName("a", f"t{number}"), due_at=10 - number)
+            )
+        writer.put_target_keeping_claim_and_newer_revision(
+            TargetRow(TargetName("b", "t"), due_at=9)
+        )
+        writer.put_target_keeping_claim_and_newer_revision(
+            TargetRow(TargetName("b", "later"), due_at=11)
+        )
+        writer.put_target_keeping_claim_and_newer_revision(
+            TargetRow(TargetName("b", "gone"), due_at=1, is_gone=True)
+        )
+        writer.put_target_keeping_claim_and_newer_revision(
+            TargetRow(TargetName("b", "busy"), due_at=1)
+        )
         writer.claim_target_and_get_epoch_or_zero(TargetName("b", "busy"), "x", until=99, now=10)
-        due = [str(row.name) for row in writer.list_due_targets(10, 4)]
+        due = [str(row.name) for row in writer.list_due_unclaimed_targets_by_turn(10, 4)]
     assert due == ["a/t4", "b/t", "a/t3", "a/t2"]
 
 
@@ -154,12 +168,16 @@ def test_pages_of_targets_begin_with_those_that_need_a_person(store: ControllerS
             ("prod_eu", TargetCondition.FAILING),
             ("prodxeu", TargetCondition.DRIFTED),
         ):
-            writer.put_target(TargetRow(TargetName("acme", name), state=state))
-        writer.put_target(TargetRow(TargetName("acme", "old"), is_gone=True))
-        writer.put_target(TargetRow(TargetName("beta", "dev")))
+            writer.put_target_keeping_claim_and_newer_revision(
+                TargetRow(TargetName("acme", name), state=state)
+            )
+        writer.put_target_keeping_claim_and_newer_revision(
+            TargetRow(TargetName("acme", "old"), is_gone=True)
+        )
+        writer.put_target_keeping_claim_and_newer_revision(TargetRow(TargetName("beta", "dev")))
 
     def names(target_filter: TargetFilter, offset: int = 0, limit: int = 10) -> list[str]:
-        page = store.list_targets(target_filter, offset, limit)
+        page = store.read_page_of_present_targets(target_filter, offset, limit)
         return [*(str(row.name) for row in page.targets), str(page.matching_count)]
 
     assert names(TargetFilter(), limit=2) == ["acme/prod_eu", "acme/prodxeu", "4"]
@@ -168,7 +186,7 @@ def test_pages_of_targets_begin_with_those_that_need_a_person(store: ControllerS
     assert names(TargetFilter(text="%")) == ["0"]
     assert names(TargetFilter(source="beta")) == ["beta/dev", "1"]
     assert names(TargetFilter(state=TargetCondition.DRIFTED)) == ["acme/prodxeu", "1"]
-    counts = store.count_targets_by_state("acme")
+    counts = store.count_present_targets_in_each_state("acme")
     assert counts[TargetCondition.FAILING] == counts[TargetCondition.IN_SYNC] == 1
     assert counts[TargetCondition.NOT_LOOKED_AT] == 0
 
@@ -187,16 +205,16 @@ def test_a_transaction_that_fails_writes_nothing(store: ControllerStore) -> None
 
     def write_and_fail() -> None:
         with store.write() as writer:
-            writer.put_source(SourceRow("acme"))
+            writer.put_source_except_head_and_counters(SourceRow("acme"))
             raise KeyError
 
     with pytest.raises(KeyError):
         write_and_fail()
-    assert store.list_sources() == []
+    assert store.list_configured_sources() == []
     with store.write() as writer:
-        writer.put_source(SourceRow("beta"))
-        assert store.list_sources() == []  # a reader sees the last commit meanwhile
-    assert [row.name for row in store.list_sources()] == ["beta"]
+        writer.put_source_except_head_and_counters(SourceRow("beta"))
+        assert store.list_configured_sources() == []  # a reader sees the last commit meanwhile
+    assert [row.name for row in store.list_configured_sources()] == ["beta"]
 
 
 def test_a_write_within_another_one_is_a_mistake_that_commits_nothing(
@@ -206,16 +224,16 @@ def test_a_write_within_another_one_is_a_mistake_that_commits_nothing(
 
     def write_twice() -> None:
         with store.write() as writer:
-            writer.put_source(SourceRow("acme"))
+            writer.put_source_except_head_and_counters(SourceRow("acme"))
             with store.write():
                 pytest.fail("it may not begin")
 
     with pytest.raises(RuntimeError, match="within another"):
         write_twice()
-    assert store.list_sources() == []
+    assert store.list_configured_sources() == []
     with store.write() as writer:
-        writer.put_source(SourceRow("beta"))
-    assert [row.name for row in store.list_sources()] == ["beta"]
+        writer.put_source_except_head_and_counters(SourceRow("beta"))
+    assert [row.name for row in store.list_configured_sources()] == ["beta"]
 
 
 def test_old_rows_are_deleted_but_for_the_newest(store: ControllerStore) -> None:
@@ -227,7 +245,7 @@ def test_old_rows_are_deleted_but_for_the_newest(store: ControllerStore) -> None
         return replace(row, last_seen_at=repeats_until)
 
     with store.write() as writer:
-        writer.put_source(SourceRow("acme"))
+        writer.put_source_except_head_and_counters(SourceRow("acme"))
         for row in (run("r1", 1), run("r2", 2, 99), run("r3", 3)):
             writer.put_run(row)
         for row in (
@@ -242,10 +260,10 @@ def test_old_rows_are_deleted_but_for_the_newest(store: ControllerStore) -> None
             )
             text = StatusText(StatusState.SUCCESS, "", "")
             writer.put_status(StatusRow("acme", f"c{number}", "x", text))
-        assert writer.delete_runs_before(50) == 1
+        assert writer.delete_old_runs_except_newest_of_each_target(50) == 1
         writer.delete_old_sent_messages_and_revisions(50)
-    assert [row.id for row in store.list_runs(PROD, 9)] == ["r3", "r2"]
-    assert [row.commit for row in store.list_revisions("acme", 9)] == ["c2"]
+    assert [row.id for row in store.list_newest_runs_without_documents(PROD, 9)] == ["r3", "r2"]
+    assert [row.commit for row in store.list_newest_revisions("acme", 9)] == ["c2"]
     statuses, messages = store.list_unsent_statuses_and_messages()
     assert ([row.commit for row in statuses], [row.id for row in messages]) == (["c2"], ["m2"])
 
@@ -255,12 +273,12 @@ def test_the_audit_is_a_chain(store: ControllerStore, run_beside: Callable[[str]
     with store.write() as writer:
         for number in range(4):
             writer.append_audit(float(number), "token:ops", "reconcile", "acme/prod", f"{number}")
-    rows = list(reversed(store.list_audit(10)))
-    assert find_broken_audit_row(rows) is None
-    assert find_broken_audit_row(rows[:1] + rows[2:]) == rows[2]
+    rows = list(reversed(store.list_audit_newest_first_unless_after(10)))
+    assert find_first_broken_audit_row(rows) is None
+    assert find_first_broken_audit_row(rows[:1] + rows[2:]) == rows[2]
     run_beside("UPDATE audit SET who = 'token:other' WHERE number = 2")
-    changed = list(reversed(store.list_audit(10)))
-    assert find_broken_audit_row(changed) == changed[1]
+    changed = list(reversed(store.list_audit_newest_first_unless_after(10)))
+    assert find_first_broken_audit_row(changed) == changed[1]
 
 
 @pytest.mark.parametrize(
@@ -288,7 +306,9 @@ def test_the_audit_can_be_searched(
             ("controller:main", "controller:main", "100% of it"),
         ):
             writer.append_audit(1.0, who, "pause", subject, detail)
-    assert [row.number for row in store.list_audit(9, audit_filter)] == numbers
+    assert [
+        row.number for row in store.list_audit_newest_first_unless_after(9, audit_filter)
+    ] == numbers
 
 
 @pytest.mark.parametrize(
@@ -313,11 +333,13 @@ def test_targets_are_found_by_patterns_as_python_has_them(
     with store.write() as writer:
         for source, target in (("acme", "dev"), ("acme", "prod"), ("globex", "dev"),
                                ("Acme", "dev")):  # fmt: skip
-            writer.put_target(TargetRow(TargetName(source, target)))
-    page = store.list_targets(TargetFilter(patterns=patterns), 0, 9)
+            writer.put_target_keeping_claim_and_newer_revision(
+                TargetRow(TargetName(source, target))
+            )
+    page = store.read_page_of_present_targets(TargetFilter(patterns=patterns), 0, 9)
     assert [str(row.name) for row in page.targets] == names
     assert page.matching_count == len(names)
-    assert sum(store.count_targets_by_state(patterns=patterns).values()) == len(names)
+    assert sum(store.count_present_targets_in_each_state(patterns=patterns).values()) == len(names)
 
 
 def test_many_threads_read_while_one_writes(store: ControllerStore) -> None:
@@ -327,7 +349,7 @@ def test_many_threads_read_while_one_writes(store: ControllerStore) -> None:
 
     def read() -> None:
         while not done.is_set():
-            page = store.list_targets(TargetFilter(), 0, 100)
+            page = store.read_page_of_present_targets(TargetFilter(), 0, 100)
             torn.extend([len(page.targets)] if len(page.targets) % 2 else [])
 
     readers = [threading.Thread(target=read) for _ in range(3)]
@@ -335,13 +357,17 @@ def test_many_threads_read_while_one_writes(store: ControllerStore) -> None:
         reader.start()
     for number in range(20):
         with store.write() as writer:
-            writer.put_target(TargetRow(TargetName("a", f"{number}")))
-            writer.put_target(TargetRow(TargetName("b", f"{number}")))
+            writer.put_target_keeping_claim_and_newer_revision(
+                TargetRow(TargetName("a", f"{number}"))
+            )
+            writer.put_target_keeping_claim_and_newer_revision(
+                TargetRow(TargetName("b", f"{number}"))
+            )
     done.set()
     for reader in readers:
         reader.join()
     assert torn == []
-    assert store.list_targets(TargetFilter(), 0, 100).matching_count == 40
+    assert store.read_page_of_present_targets(TargetFilter(), 0, 100).matching_count == 40
 
 
 def test_a_store_of_a_newer_format_is_refused_only_where_writing_would_harm(
@@ -357,13 +383,13 @@ def test_a_store_of_a_newer_format_is_refused_only_where_writing_would_harm(
 
     set_meta("format", STORE_FORMAT + 1)
     with store.write() as writer:
-        writer.put_source(SourceRow("acme"))
+        writer.put_source_except_head_and_counters(SourceRow("acme"))
     set_meta("oldest_format_that_may_write", STORE_FORMAT + 1)
     with pytest.raises(StoreTooNew, match="newer version"), store.write():
         pytest.fail("it may not write")
     store.close()
     with pytest.raises(StoreTooNew, match="newer version"):
-        store.list_sources()
+        store.list_configured_sources()
     with pytest.raises(StoreTooNew, match="newer version"):
         store.create_or_upgrade()
 
@@ -373,32 +399,34 @@ def test_odd_cells_are_an_error_and_no_traceback(
 ) -> None:
     """What this program would not have written is said to be damage."""
     with store.write() as writer:
-        writer.put_source(SourceRow("acme"))
+        writer.put_source_except_head_and_counters(SourceRow("acme"))
     run_beside("UPDATE sources SET finding = '{' ")
     with pytest.raises(ControllerStoreError, match="damaged") as caught:
-        store.list_sources()
+        store.list_configured_sources()
     assert "sources.finding" in caught.value.diagnostics[0].detail
 
 
 def test_due_times_move_with_the_clock(store: ControllerStore) -> None:
     """What was due in a minute is due in a minute still; what is far away can be found."""
     with store.write() as writer:
-        writer.put_source(SourceRow("acme", due_at=100.0))
-        writer.put_target(TargetRow(PROD, due_at=160.0))
+        writer.put_source_except_head_and_counters(SourceRow("acme", due_at=100.0))
+        writer.put_target_keeping_claim_and_newer_revision(TargetRow(PROD, due_at=160.0))
         writer.shift_due_times_and_claims(-50)
-        assert [row.name for row in writer.list_targets_due_after(100)] == [PROD]
-        assert [row.name for row in writer.list_targets_due_after(110)] == []
-    assert store.list_sources()[0].due_at == 50
+        assert [row.name for row in writer.list_present_targets_due_after(100)] == [PROD]
+        assert [row.name for row in writer.list_present_targets_due_after(110)] == []
+    assert store.list_configured_sources()[0].due_at == 50
 
 
 def test_commits_in_use_and_open_revisions(store: ControllerStore) -> None:
     """Head, what is beside it, what is wanted and applied; ended revisions are closed."""
     with store.write() as writer:
-        writer.put_source(SourceRow("acme", sideways="side"))
+        writer.put_source_except_head_and_counters(SourceRow("acme", sideways="side"))
         for number in (1, 2, 3):
             revision = RevisionRow("acme", number, f"c{number}", 1.0, is_final=number == 2)
             writer.accept_head_if_number_unchanged("acme", number - 1, revision)
-        writer.put_target(TargetRow(PROD, "c3", 3, applied_commit="c1"))
+        writer.put_target_keeping_claim_and_newer_revision(
+            TargetRow(PROD, "c3", 3, applied_commit="c1")
+        )
     assert sorted(store.list_commits_in_use("acme")) == ["c1", "c3", "side"]
-    assert [row.number for row in store.list_open_revisions("acme")] == [3, 1]
-    assert [row.name for row in store.list_targets_of_source("acme")] == [PROD]
+    assert [row.number for row in store.list_revisions_whose_end_may_change("acme")] == [3, 1]
+    assert [row.name for row in store.list_present_and_gone_targets_of_source("acme")] == [PROD]

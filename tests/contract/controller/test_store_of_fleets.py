@@ -17,16 +17,16 @@ PROD = TargetName("acme", "prod")
 def test_a_claim_has_one_holder_and_a_growing_epoch(store: ControllerStore) -> None:
     """A claim ends by its time or its holder, and an old holder has nothing to say."""
     with store.write() as writer:
-        writer.put_target(TargetRow(PROD))
+        writer.put_target_keeping_claim_and_newer_revision(TargetRow(PROD))
         assert writer.claim_target_and_get_epoch_or_zero(PROD, "a", until=10, now=0) == 1
         assert writer.claim_target_and_get_epoch_or_zero(PROD, "b", until=10, now=9) == 0
-        assert writer.is_claim_valid(PROD, "a", 1)
-        writer.put_target(TargetRow(PROD, due_at=1))
-        assert writer.is_claim_valid(PROD, "a", 1)
+        assert writer.is_claim_still_own_even_if_over(PROD, "a", 1)
+        writer.put_target_keeping_claim_and_newer_revision(TargetRow(PROD, due_at=1))
+        assert writer.is_claim_still_own_even_if_over(PROD, "a", 1)
         assert writer.claim_target_and_get_epoch_or_zero(PROD, "b", until=30, now=10) == 2
-        assert not writer.is_claim_valid(PROD, "a", 1)
+        assert not writer.is_claim_still_own_even_if_over(PROD, "a", 1)
         writer.release_target(PROD, "a", 1)
-        assert writer.is_claim_valid(PROD, "b", 2)
+        assert writer.is_claim_still_own_even_if_over(PROD, "b", 2)
         writer.release_target(PROD, "b", 2)
         assert writer.claim_target_and_get_epoch_or_zero(PROD, "a", until=40, now=11) == 3
         writer.release_all_claims()
@@ -41,22 +41,22 @@ def test_a_claim_has_one_holder_and_a_growing_epoch(store: ControllerStore) -> N
 
 def test_a_lease_has_one_holder_until_it_is_over(store: ControllerStore) -> None:
     """Its epoch grows with each other holder; who had it before is told that it is not valid."""
-    assert store.find_lease("leader") is None
+    assert store.find_lease_even_if_over("leader") is None
     with store.write() as writer:
         assert writer.take_lease("leader", "a", until=8, now=0) == 1
         assert writer.take_lease("leader", "b", until=15, now=7) == 0
         assert writer.take_lease("leader", "a", until=10, now=2) == 1
         assert writer.take_lease("other", "b", until=15, now=7) == 1
-        assert writer.is_lease_valid("leader", "a", 1)
-    assert store.find_lease("leader") == LeaseRow("leader", "a", 10, 1)
+        assert writer.is_lease_still_own_even_if_over("leader", "a", 1)
+    assert store.find_lease_even_if_over("leader") == LeaseRow("leader", "a", 10, 1)
     with store.write() as writer:
         assert writer.take_lease("leader", "a", until=30, now=20) == 1
         assert writer.take_lease("leader", "b", until=40, now=30) == 2
-        assert not writer.is_lease_valid("leader", "a", 1)
-        writer.release_lease("leader", "a", 1)
-        assert writer.is_lease_valid("leader", "b", 2)
-        writer.release_lease("leader", "b", 2)
-        assert not writer.is_lease_valid("leader", "b", 2)
+        assert not writer.is_lease_still_own_even_if_over("leader", "a", 1)
+        writer.release_lease_if_own("leader", "a", 1)
+        assert writer.is_lease_still_own_even_if_over("leader", "b", 2)
+        writer.release_lease_if_own("leader", "b", 2)
+        assert not writer.is_lease_still_own_even_if_over("leader", "b", 2)
         assert writer.take_lease("leader", "b", until=50, now=30) == 3
 
 
@@ -65,7 +65,7 @@ def test_a_holder_renews_and_ends_its_own_claims_alone(store: ControllerStore) -
     names = [TargetName("acme", name) for name in "abc"]
     with store.write() as writer:
         for name, holder in zip(names, ["me", "me", "other"], strict=True):
-            writer.put_target(TargetRow(name))
+            writer.put_target_keeping_claim_and_newer_revision(TargetRow(name))
             writer.claim_target_and_get_epoch_or_zero(name, holder, until=8, now=0)
         writer.take_lease("leader", "me", until=8, now=0)
     assert [row.name for row in store.list_claimed_targets(7)] == names
@@ -76,7 +76,7 @@ def test_a_holder_renews_and_ends_its_own_claims_alone(store: ControllerStore) -
     store.extend_claims_and_leader_lease("me", 30, 0, [])
     assert [row.name for row in store.list_claimed_targets(11)] == names[:2]
     assert [row.name for row in store.list_claimed_targets(19)] == names[1:2]
-    assert store.find_lease("leader") == LeaseRow("leader", "me", 12, 1)
+    assert store.find_lease_even_if_over("leader") == LeaseRow("leader", "me", 12, 1)
     with store.write() as writer:
         writer.release_claims_of_holder("me")
     assert [row.name for row in store.list_claimed_targets(7)] == names[2:]
@@ -92,25 +92,25 @@ def test_processes_and_changes_are_written_down(store: ControllerStore) -> None:
     store.put_process_and_delete_unseen_ones(replace(row, seen_at=6.0), forgotten_before=0.0)
     with store.write() as writer:
         writer.delete_process("c")
-        writer.put_source(SourceRow("acme"))
-        writer.mark_source_changed("acme")
-        writer.put_source(SourceRow("acme", due_at=3.0))
-        writer.mark_source_changed("acme")
-    assert [row.seen_at for row in store.list_processes()] == [6.0, 9.0]
-    assert store.list_sources() == [SourceRow("acme", due_at=3.0, change_number=2)]
+        writer.put_source_except_head_and_counters(SourceRow("acme"))
+        writer.increment_change_number_of_source("acme")
+        writer.put_source_except_head_and_counters(SourceRow("acme", due_at=3.0))
+        writer.increment_change_number_of_source("acme")
+    assert [row.seen_at for row in store.list_recorded_processes()] == [6.0, 9.0]
+    assert store.list_configured_sources() == [SourceRow("acme", due_at=3.0, change_number=2)]
     store.put_process_and_delete_unseen_ones(
         replace(row, holder="d", seen_at=9.5), forgotten_before=9.0
     )
-    assert [row.holder for row in store.list_processes()] == ["b", "d"]
+    assert [row.holder for row in store.list_recorded_processes()] == ["b", "d"]
 
 
 def test_a_shared_store_is_of_one_controller(store: ControllerStore) -> None:
     """Of all its replicas; one of another name would remove its sources."""
-    store.require_store_of("main")
-    store.require_store_of("main")
+    store.claim_shared_store_or_raise_if_anothers("main")
+    store.claim_shared_store_or_raise_if_anothers("main")
     if not store.is_shared:
-        store.require_store_of("renamed")  # the data folder says whose it is
+        store.claim_shared_store_or_raise_if_anothers("renamed")  # the data folder says whose it is
         return
     with pytest.raises(ControllerStoreError, match="another controller's") as caught:
-        store.require_store_of("other")
+        store.claim_shared_store_or_raise_if_anothers("other")
     assert "main" in caught.value.diagnostics[0].detail

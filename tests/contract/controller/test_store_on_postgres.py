@@ -23,7 +23,7 @@ from stopping import stands_still
 
 from synapse_apply.controller.rows import SourceRow, TargetRow
 from synapse_apply.controller.store import postgres_database
-from synapse_apply.controller.store.audit_chain import find_broken_audit_row
+from synapse_apply.controller.store.audit_chain import find_first_broken_audit_row
 from synapse_apply.controller.store.postgres_errors import require_usable_server
 from synapse_apply.controller.store.postgres_store import PostgresControllerStore
 from synapse_apply.controller.store.store_errors import (
@@ -95,22 +95,24 @@ def start_process(url: str, verb: str, number: int) -> subprocess.Popen[str]:
     )
 
 
-def put_source(store: PostgresControllerStore, name: str) -> None:
+def put_source_except_head_and_counters(store: PostgresControllerStore, name: str) -> None:
     with store.write() as writer:
-        writer.put_source(SourceRow(name))
+        writer.put_source_except_head_and_counters(SourceRow(name))
 
 
 def write_and_wait(store: PostgresControllerStore, wait: Callable[[], None]) -> None:
     """Write in a transaction before and after `wait` is called."""
     with store.write() as writer:
-        writer.put_source(SourceRow("lost"))
-        assert writer.list_due_targets(1.0, 1) == []  # all of it has reached the server
+        writer.put_source_except_head_and_counters(SourceRow("lost"))
+        assert (
+            writer.list_due_unclaimed_targets_by_turn(1.0, 1) == []
+        )  # all of it has reached the server
         wait()
-        writer.put_source(SourceRow("lost too"))
+        writer.put_source_except_head_and_counters(SourceRow("lost too"))
 
 
 def list_names(store: PostgresControllerStore) -> list[str]:
-    return [row.name for row in store.list_sources()]
+    return [row.name for row in store.list_configured_sources()]
 
 
 def test_processes_that_write_at_once_stand_in_a_row(
@@ -121,13 +123,13 @@ def test_processes_that_write_at_once_stand_in_a_row(
     for process in processes:
         assert process.communicate(timeout=60) == ("", None)
         assert process.returncode == 0
-    source, target = store.find_source("acme"), store.find_target(PROD)
+    source, target = store.find_source_even_if_removed("acme"), store.find_target_even_if_gone(PROD)
     assert source is not None
     assert target is not None
     assert (source.head_number, source.head, target.failures) == (60, "c60", 60)
-    assert [row.number for row in store.list_revisions("acme", 99)] == list(range(60, 0, -1))
-    rows = list(store.iter_audit_rows())
-    assert find_broken_audit_row(rows) is None
+    assert [row.number for row in store.list_newest_revisions("acme", 99)] == list(range(60, 0, -1))
+    rows = list(store.iter_all_audit_rows_oldest_first())
+    assert find_first_broken_audit_row(rows) is None
     assert Counter(row.detail for row in rows) == {str(process.pid): 30 for process in processes}
 
 
@@ -144,7 +146,7 @@ def test_a_stopped_writer_is_thrown_out_by_the_server(
         began_at = time.monotonic()
         store.extend_claims_and_leader_lease("me", 1.0, 0, [])  # waits for no writer
         assert time.monotonic() - began_at < 3
-        put_source(store, "acme")
+        put_source_except_head_and_counters(store, "acme")
         assert 3 < time.monotonic() - began_at < 9
         assert list_names(store) == ["acme"]
     finally:
@@ -160,7 +162,7 @@ def test_a_writer_that_stood_still_is_told_that_nothing_was_written(
     monkeypatch.setattr(postgres_database, "_SESSION_SETTINGS", settings)
     with pytest.raises(StoreUnavailable):
         write_and_wait(store, lambda: time.sleep(0.3))
-    put_source(store, "acme")
+    put_source_except_head_and_counters(store, "acme")
     assert list_names(store) == ["acme"]
 
 
@@ -176,11 +178,11 @@ def test_a_writer_does_not_wait_for_another_for_ever(
     )
     monkeypatch.setattr(postgres_database, "_SESSION_SETTINGS", settings)
     with store.write() as writer:
-        writer.put_source(SourceRow("acme"))
+        writer.put_source_except_head_and_counters(SourceRow("acme"))
         with pytest.raises(StoreUnavailable, match="does not answer"):
-            put_source(other, "other")
+            put_source_except_head_and_counters(other, "other")
         assert list_names(other) == []
-    put_source(other, "other")
+    put_source_except_head_and_counters(other, "other")
     assert list_names(store) == ["acme", "other"]
 
 
@@ -195,7 +197,7 @@ def test_replicas_that_start_at_once_make_one_store(
     for thread in threads:
         thread.join()
     for number, one in enumerate(stores):
-        put_source(one, f"s{number}")
+        put_source_except_head_and_counters(one, f"s{number}")
     assert list_names(stores[0]) == ["s0", "s1", "s2", "s3"]
 
 
@@ -203,7 +205,7 @@ def test_connections_that_ended_meanwhile_are_opened_anew(
     store: PostgresControllerStore, postgres: PostgresServer
 ) -> None:
     """Between two uses: a restart, a firewall. Nobody notices."""
-    put_source(store, "a")
+    put_source_except_head_and_counters(store, "a")
     assert list_names(store) == ["a"]
     for name in ("b", "c"):
         postgres.run(
@@ -211,7 +213,7 @@ def test_connections_that_ended_meanwhile_are_opened_anew(
             " WHERE application_name = 'synapse-apply controller'"
         )
         assert name not in list_names(store)
-        put_source(store, name)
+        put_source_except_head_and_counters(store, name)
     assert list_names(store) == ["a", "b", "c"]
 
 
@@ -219,15 +221,15 @@ def test_a_server_that_is_killed_in_a_transaction_comes_back_without_it(
     store: PostgresControllerStore, postgres: PostgresServer
 ) -> None:
     """While it is away all say so, in words without a password; then the same store goes on."""
-    put_source(store, "acme")
+    put_source_except_head_and_counters(store, "acme")
     with pytest.raises(StoreUnavailable):
         write_and_wait(store, postgres.kill)
     try:
         for use in (
-            store.list_sources,
+            store.list_configured_sources,
             store.create_or_upgrade,
-            store.read_database_clock_or_none,
-            lambda: put_source(store, "x"),
+            store.read_database_clock_or_none_for_file,
+            lambda: put_source_except_head_and_counters(store, "x"),
             lambda: store.extend_claims_and_leader_lease("me", 1.0, 0, []),
         ):
             with pytest.raises(
@@ -238,7 +240,7 @@ def test_a_server_that_is_killed_in_a_transaction_comes_back_without_it(
     finally:
         postgres.start()
     assert list_names(store) == ["acme"]
-    put_source(store, "next")
+    put_source_except_head_and_counters(store, "next")
     assert list_names(store) == ["acme", "next"]
 
 
@@ -254,7 +256,7 @@ def test_a_commit_without_an_answer_is_said_to_be_unknown(
     assert list_names(behind) == []
     proxy.break_at = moment
     with pytest.raises(StoreUnavailable):
-        put_source(behind, "acme")
+        put_source_except_head_and_counters(behind, "acme")
     deadline = time.monotonic() + 10
     while list_names(store) != names:
         assert time.monotonic() < deadline
@@ -265,20 +267,20 @@ def test_a_server_that_stands_still_is_given_up(
     behind: PostgresControllerStore, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its machine answers, it does not; afterwards the store goes on."""
-    put_source(behind, "acme")
+    put_source_except_head_and_counters(behind, "acme")
     monkeypatch.setattr(postgres_database, "MAX_SECONDS", 0.3)
     proxy.flows.clear()
     with pytest.raises(StoreUnavailable):
-        put_source(behind, "lost")
+        put_source_except_head_and_counters(behind, "lost")
     proxy.flows.set()
     monkeypatch.undo()
-    put_source(behind, "next")
+    put_source_except_head_and_counters(behind, "next")
     assert list_names(behind)[-1] == "next"
 
 
 def test_the_databases_clock_is_that_of_its_machine(store: PostgresControllerStore) -> None:
     before = time.time()
-    clock = store.read_database_clock_or_none()
+    clock = store.read_database_clock_or_none_for_file()
     assert clock is not None
     assert before - 0.1 < clock < time.time() + 0.1
 
@@ -288,7 +290,7 @@ def test_a_store_is_upgraded_by_the_first_replica_of_a_newer_version(
 ) -> None:
     """What format 3 added is made there as in SQLite: the same code, by the columns that are."""
     with store.write() as writer:
-        writer.put_target(TargetRow(PROD, wanted_digest="d"))
+        writer.put_target_keeping_claim_and_newer_revision(TargetRow(PROD, wanted_digest="d"))
     postgres.run(
         f"SET search_path TO {store.schema}",
         "DROP TABLE rollouts, waves, rollout_targets, leases, processes",
@@ -297,10 +299,10 @@ def test_a_store_is_upgraded_by_the_first_replica_of_a_newer_version(
         "UPDATE meta SET value = '2' WHERE key = 'format'",
     )
     store.create_or_upgrade()
-    target = store.find_target(PROD)
+    target = store.find_target_even_if_gone(PROD)
     assert target is not None
     assert target.head_digest == "d"
-    assert (store.list_rollouts(), store.list_processes()) == ([], [])
+    assert (store.list_begun_rollouts(), store.list_recorded_processes()) == ([], [])
 
 
 def test_tables_of_another_program_are_not_touched(
@@ -312,7 +314,7 @@ def test_tables_of_another_program_are_not_touched(
         f"CREATE SCHEMA {store.schema}",
         f"CREATE TABLE {store.schema}.meta (serial integer)",
     )
-    for use in (store.create_or_upgrade, store.list_sources):
+    for use in (store.create_or_upgrade, store.list_configured_sources):
         with pytest.raises(ControllerStoreError, match="not a store") as caught:
             use()
         assert "?schema=" in caught.value.diagnostics[0].hint
@@ -326,12 +328,12 @@ def test_a_store_that_nobody_made_is_said_to_be_missing(
     open_store: Callable[..., PostgresControllerStore],
 ) -> None:
     with pytest.raises(ControllerStoreError, match="no store"):
-        open_store().list_sources()
+        open_store().list_configured_sources()
 
 
 def test_a_backup_is_the_databases_own(store: PostgresControllerStore, tmp_path: Path) -> None:
     with pytest.raises(ControllerStoreError) as caught:
-        store.write_backup(tmp_path / "copy.db")
+        store.write_backup_or_raise_for_database(tmp_path / "copy.db")
     hint = caught.value.diagnostics[0].hint
     assert f"pg_dump --schema={store.schema}" in hint
     assert list(tmp_path.iterdir()) == []

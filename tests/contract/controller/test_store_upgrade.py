@@ -25,7 +25,7 @@ from synapse_apply.controller.rows import (
     TargetRow,
 )
 from synapse_apply.controller.settings import Mode
-from synapse_apply.controller.store.audit_chain import find_broken_audit_row
+from synapse_apply.controller.store.audit_chain import find_first_broken_audit_row
 from synapse_apply.controller.store.controller_store import ControllerStore, SqliteControllerStore
 from synapse_apply.controller.store.store_errors import ControllerStoreError
 from synapse_apply.controller.store.store_schema import OLDEST_WRITING_FORMAT, STORE_FORMAT
@@ -68,8 +68,8 @@ def read_schema(path: Path) -> list[str]:
 
 def test_all_that_it_had_is_there(old_store: SqliteControllerStore) -> None:
     """Sources, revisions, targets, runs, messages and a chain of audit that is whole."""
-    assert [row.head for row in old_store.list_sources()] == ["c1"]
-    page = old_store.list_targets(TargetFilter(), 0, 9)
+    assert [row.head for row in old_store.list_configured_sources()] == ["c1"]
+    page = old_store.read_page_of_present_targets(TargetFilter(), 0, 9)
     assert [(row.name.target, row.state) for row in page.targets] == [
         ("prod", TargetCondition.FAILING),
         ("test", TargetCondition.DRIFTED),
@@ -83,23 +83,26 @@ def test_all_that_it_had_is_there(old_store: SqliteControllerStore) -> None:
     assert (run.outcome, run.verb, run.plan_json) == (RunOutcome.IN_SYNC, RunVerb.LOOK, '{"a": 1}')
     statuses, messages = old_store.list_unsent_statuses_and_messages()
     assert ([row.commit for row in statuses], [row.id for row in messages]) == (["c1"], ["m1"])
-    assert [row.number for row in old_store.iter_audit_rows()] == [1, 2]
-    assert find_broken_audit_row(old_store.iter_audit_rows()) is None
+    assert [row.number for row in old_store.iter_all_audit_rows_oldest_first()] == [1, 2]
+    assert find_first_broken_audit_row(old_store.iter_all_audit_rows_oldest_first()) is None
     with old_store.write() as writer:
         writer.append_audit(3.0, "proxy:ann", "pause", "acme/*", "")
-    assert find_broken_audit_row(old_store.iter_audit_rows()) is None
+    assert find_first_broken_audit_row(old_store.iter_all_audit_rows_oldest_first()) is None
 
 
 def test_what_was_planned_is_done(old_store: SqliteControllerStore) -> None:
     """So that the next head touches nothing that it does not change."""
-    rows = {row.name.target: row.progress for row in old_store.list_targets_of_source("acme")}
+    rows = {
+        row.name.target: row.progress
+        for row in old_store.list_present_and_gone_targets_of_source("acme")
+    }
     assert rows == {
         "dev": TargetProgress.DONE,
         "test": TargetProgress.DONE,
         "prod": TargetProgress.FAILING,
         "new": TargetProgress.OPEN,
     }
-    progress = old_store.read_progress("acme", 1)
+    progress = old_store.read_progress_of_revision("acme", 1)
     assert progress == RevisionProgress(4, 2, 1, ("prod",), change_count=1)
 
 
@@ -132,11 +135,11 @@ def test_holds_approvals_and_pauses_can_be_written(
         writer.put_pause(pause)
     backup = folder / "copy" / "controller.db"
     backup.parent.mkdir()
-    old_store.write_backup(backup)
+    old_store.write_backup_or_raise_for_database(backup)
     with closing(SqliteControllerStore(backup.parent)) as copy:
         assert list(copy.list_holds(PROD)) == [hold]
-        assert list(copy.list_approvals(PROD)) == [approval]
-        assert list(copy.list_pauses()) == [pause]
+        assert list(copy.list_approvals_even_used_or_expired(PROD)) == [approval]
+        assert list(copy.list_people_pauses_even_ended()) == [pause]
 
 
 def test_an_upgrade_that_is_cut_off_changes_nothing(
@@ -146,7 +149,9 @@ def test_an_upgrade_that_is_cut_off_changes_nothing(
     upgrade = "synapse_apply.controller.store.store_upgrade"
     broken = "CREATE TABLE pauses (scope TEXT)", "THIS IS NO SQL"
     with monkeypatch.context() as patch:
-        patch.setattr(f"{upgrade}.list_statements_since_format_2", lambda _dialect: broken)
+        patch.setattr(
+            f"{upgrade}.list_create_statements_added_by_format_2", lambda _dialect: broken
+        )
         store = SqliteControllerStore(folder)
         with closing(store), pytest.raises(ControllerStoreError):
             store.create_or_upgrade()
@@ -158,7 +163,7 @@ def test_an_upgrade_that_is_cut_off_changes_nothing(
         )
     with closing(SqliteControllerStore(folder)) as store:
         store.create_or_upgrade()
-        assert len(store.list_targets_of_source("acme")) == 4
+        assert len(store.list_present_and_gone_targets_of_source("acme")) == 4
 
 
 def test_an_older_program_goes_on_beside_a_newer_one(
@@ -167,21 +172,21 @@ def test_an_older_program_goes_on_beside_a_newer_one(
     """It inserts rows without the columns that it does not know, and leaves their values alone."""
     new = TargetName("acme", "new")
     with store.write() as writer:
-        writer.put_target(TargetRow(PROD))
+        writer.put_target_keeping_claim_and_newer_revision(TargetRow(PROD))
     run_beside("ALTER TABLE targets ADD COLUMN newer TEXT NOT NULL DEFAULT 'unset'")
     run_beside(f"UPDATE meta SET value = '{STORE_FORMAT + 1}' WHERE key = 'format'")
     run_beside("UPDATE targets SET newer = 'precious'")
     store.close()
     store.create_or_upgrade()
     with store.write() as writer:
-        writer.put_target(TargetRow(PROD, failures=1))
-        writer.put_target(TargetRow(new))
+        writer.put_target_keeping_claim_and_newer_revision(TargetRow(PROD, failures=1))
+        writer.put_target_keeping_claim_and_newer_revision(TargetRow(new))
         writer.shift_due_times_and_claims(1.0)
         assert writer.claim_target_and_get_epoch_or_zero(PROD, "me", until=9.0, now=1.0) == 1
     # The column is seen from beside alone: whatever lost its value is deleted.
     run_beside("DELETE FROM targets WHERE newer NOT IN ('precious', 'unset')")
     run_beside("DELETE FROM targets WHERE target = 'prod' AND newer <> 'precious'")
-    rows = {row.name: row for row in store.list_targets_of_source("acme")}
+    rows = {row.name: row for row in store.list_present_and_gone_targets_of_source("acme")}
     assert rows.keys() == {PROD, new}
     assert rows[PROD].failures == 1
 
@@ -191,7 +196,7 @@ def test_a_program_that_lacks_columns_of_this_version_can_insert(
 ) -> None:
     """Each field with a default has it in the table, too."""
     run_beside("INSERT INTO sources (name) VALUES ('acme')")
-    assert store.list_sources() == [SourceRow("acme")]
+    assert store.list_configured_sources() == [SourceRow("acme")]
     run_beside("DELETE FROM sources")
     with store.write() as writer:
-        writer.put_target(TargetRow(PROD))
+        writer.put_target_keeping_claim_and_newer_revision(TargetRow(PROD))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, cast
 
-from synapse_apply.controller.loop.claiming import ClaimedTarget, claim_target_if_due
+from synapse_apply.controller.loop.claiming import ClaimedTarget, claim_if_due_and_record_lost_apply
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.running import RunCounts
 from synapse_apply.controller.loop.tasks import BackgroundTasks
-from synapse_apply.controller.loop.working import look_and_apply_if_permitted
+from synapse_apply.controller.loop.working import look_apply_if_permitted_and_record
 from synapse_apply.controller.rows import RunCause, TargetName, TargetRow
-from synapse_apply.controller.rules.turns import choose_looks
+from synapse_apply.controller.rules.turns import choose_targets_to_work_on
 
 LOOK = "look"
 ROUND_SECONDS = 1.0
@@ -26,7 +26,7 @@ _LIST_SECONDS = 1.0
 class Dispatcher(Protocol):
     """How the leader has due targets worked on."""
 
-    def dispatch_due_targets(self, now: float) -> None:
+    def dispatch_due_targets_without_waiting(self, now: float) -> None:
         """Have targets that are due worked on, as many as there is room for; waits for none.
 
         `now` is the wall clock.
@@ -34,7 +34,7 @@ class Dispatcher(Protocol):
         ...
 
     @property
-    def pause(self) -> float:
+    def seconds_to_next_round(self) -> float:
         """Seconds after which there may be more to do, though nothing wakes the rounds."""
         ...
 
@@ -55,21 +55,23 @@ class ThreadDispatcher:
         self._candidates: list[TargetRow] = []
         self._listed_at: float | None = None
 
-    def dispatch_due_targets(self, now: float) -> None:
+    def dispatch_due_targets_without_waiting(self, now: float) -> None:
         """See Dispatcher."""
-        running = cast("list[TargetRow]", self._tasks.list_subjects(LOOK))
+        running = cast("list[TargetRow]", self._tasks.list_subjects_of_running(LOOK))
         if len(running) >= self._max_looks or self._parts.is_stopping:
             return
         due = [row for row in self._list_candidates(now) if self._may_begin(row)]
         has_many = len(self._parts.settings.sources) > 1
-        for row in choose_looks(due, running, self._max_looks, has_many_sources=has_many):
+        for row in choose_targets_to_work_on(
+            due, running, self._max_looks, has_many_sources=has_many
+        ):
             self._candidates.remove(row)
-            claimed = claim_target_if_due(self._parts, row.name)
+            claimed = claim_if_due_and_record_lost_apply(self._parts, row.name)
             if claimed is not None:
                 self._start_look(claimed)
 
     @property
-    def pause(self) -> float:
+    def seconds_to_next_round(self) -> float:
         """See Dispatcher: each end of a look wakes the rounds."""
         return ROUND_SECONDS
 
@@ -83,13 +85,15 @@ class ThreadDispatcher:
         is_old = self._listed_at is None or counter - self._listed_at >= _LIST_SECONDS
         if is_old or len(self._candidates) < self._max_looks:
             with self._parts.write() as writer:
-                due = writer.list_due_targets(now, _LISTED_PER_LOOK * self._max_looks)
+                due = writer.list_due_unclaimed_targets_by_turn(
+                    now, _LISTED_PER_LOOK * self._max_looks
+                )
             self._candidates, self._listed_at = list(due), counter
         return self._candidates
 
     def _start_look(self, claimed: ClaimedTarget) -> None:
         def look() -> None:
-            look_and_apply_if_permitted(self._parts, claimed, self._counts)
+            look_apply_if_permitted_and_record(self._parts, claimed, self._counts)
 
         self._tasks.start_unless_running_or_failed((LOOK, claimed.row.name), look, claimed.row)
 
@@ -104,18 +108,18 @@ class SingleRoundDispatcher(ThreadDispatcher):
         self._begun: set[tuple[TargetName, str, bool]] = set()
 
     @property
-    def pause(self) -> float:
+    def seconds_to_next_round(self) -> float:
         """See Dispatcher: each end of a look wakes the rounds."""
         return ROUND_SECONDS
 
     def _may_begin(self, row: TargetRow) -> bool:
-        return _get_look_key(row) not in self._begun
+        return _get_key_of_what_is_done_once(row) not in self._begun
 
     def _start_look(self, claimed: ClaimedTarget) -> None:
-        self._begun.add(_get_look_key(claimed.row))
+        self._begun.add(_get_key_of_what_is_done_once(claimed.row))
         super()._start_look(claimed)
 
 
-def _get_look_key(row: TargetRow) -> tuple[TargetName, str, bool]:
+def _get_key_of_what_is_done_once(row: TargetRow) -> tuple[TargetName, str, bool]:
     """What a run with `--once` does once: a look with these inputs, and one after their apply."""
     return row.name, row.wanted_digest, row.due_cause is RunCause.APPLIED

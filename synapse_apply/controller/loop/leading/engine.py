@@ -30,7 +30,7 @@ class Engine(Protocol):
         """How this process, while it leads, has due targets worked on."""
         ...
 
-    def start(
+    def start_taking_part(
         self, parts: LoopParts, tasks: BackgroundTasks, counts: RunCounts, *, is_once: bool
     ) -> None:
         """Take part from now on: work that any process of the controller can do begins in tasks."""
@@ -64,7 +64,7 @@ class SoleEngine:
         dispatcher = SingleRoundDispatcher if is_once else ThreadDispatcher
         return dispatcher(parts, tasks, counts, self._max_looks)
 
-    def start(
+    def start_taking_part(
         self, parts: LoopParts, tasks: BackgroundTasks, counts: RunCounts, *, is_once: bool
     ) -> None:
         """Nothing: the rounds begin all work."""

@@ -24,7 +24,7 @@ class LeadershipLost(SynapseApplyError):
 class Leader(Protocol):
     """Whether this process leads."""
 
-    def take_or_keep_lease(self) -> int | None:
+    def take_or_keep_lease_epoch_or_none(self) -> int | None:
         """The epoch of the lead of this process; None while another process leads.
 
         0 where no other process can lead.
@@ -39,7 +39,7 @@ class Leader(Protocol):
 class SoleLeader:
     """The Leader of a store that one process has alone."""
 
-    def take_or_keep_lease(self) -> int | None:
+    def take_or_keep_lease_epoch_or_none(self) -> int | None:
         return 0
 
     def release_lease(self) -> None:
@@ -67,10 +67,10 @@ class LeasedLeader:
         is_hung = self._clock.read_counter() - self._asked_at >= _HUNG_ROUND_SECONDS
         return 0 if is_hung else self.epoch
 
-    def take_or_keep_lease(self) -> int | None:
+    def take_or_keep_lease_epoch_or_none(self) -> int | None:
         self._asked_at = self._clock.read_counter()
         now = self._clock.read_wall()
-        lease = self._store.find_lease(LEADER_LEASE)
+        lease = self._store.find_lease_even_if_over(LEADER_LEASE)
         if lease is not None and lease.holder and lease.until > now:
             is_own = (lease.holder, lease.epoch) == (self._holder, self.epoch)
             self.epoch = self.epoch if is_own else 0
@@ -85,5 +85,5 @@ class LeasedLeader:
     def release_lease(self) -> None:
         if self.epoch:
             with self._store.write() as writer:
-                writer.release_lease(LEADER_LEASE, self._holder, self.epoch)
+                writer.release_lease_if_own(LEADER_LEASE, self._holder, self.epoch)
         self.epoch = 0

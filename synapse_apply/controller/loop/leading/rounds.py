@@ -17,7 +17,11 @@ from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.tasks import BackgroundTasks
 from synapse_apply.controller.rows import MessageRow, SourceRow, StatusRow
 from synapse_apply.controller.rules.due import MIN_POLL_SECONDS
-from synapse_apply.controller.rules.sending import is_message_due, is_read_due, is_status_due
+from synapse_apply.controller.rules.sending import (
+    is_message_due,
+    is_status_due,
+    is_status_to_be_read_back,
+)
 from synapse_apply.controller.settings import HOUR, Controller
 
 _MAX_FETCHES, _MAX_SENDS = 4, 4
@@ -49,13 +53,15 @@ class LeaderRounds:
         self._ends_due_at = 0.0
         self._sources_to_update: set[str] = set()
 
-    def take_over(self) -> None:
+    def take_over_store(self) -> None:
         """Bring the store in line with the configuration, and end what a killed process began."""
         parts = self._parts
         now = parts.clock.read_wall()
         parts.ids.begin_after(parts.store.find_newest_run_or_message_id_or_empty())
-        self._adopt_sources()
-        fetched_at = max((row.fetched_at for row in parts.store.list_sources()), default=now)
+        self._put_configured_and_remove_other_sources()
+        fetched_at = max(
+            (row.fetched_at for row in parts.store.list_configured_sources()), default=now
+        )
         with parts.write() as writer:
             writer.append_audit(now, parts.who, "start", parts.who, "")
             if not parts.store.is_shared:
@@ -63,71 +69,71 @@ class LeaderRounds:
             # The clock was set back while nobody watched it, by this much or a little more.
             if fetched_at > now:
                 writer.shift_due_times_and_claims(now - fetched_at)
-        due_times.pull_in_due_times(parts)
+        due_times.pull_in_due_times_too_far_ahead(parts)
         # A variable can be mended by a restart alone. Runs of --once have a timer of their own.
         retry_within = 0.0 if self._is_once else parts.settings.defaults.retry_first
-        due_times.retry_failing_targets(parts, retry_within)
-        due_times.wake_targets_decided_otherwise(parts)
+        due_times.make_failing_targets_due_within(parts, retry_within)
+        due_times.make_targets_due_that_settings_decide_otherwise(parts)
         statuses, _ = parts.store.list_unsent_statuses_and_messages()
         # Whether these were sent is not known: they are read first.
         self._unsure = {(row.source, row.commit, row.context) for row in statuses}
         for name in parts.settings.sources:
-            parts.mark_changed(name)
+            parts.add_changed_source(name)
         if self._is_once:
             for name in parts.settings.sources:
                 self._start_fetch_unless_running(name)
 
-    def take_configuration(self, settings_before: Controller) -> None:
+    def adopt_configuration(self, settings_before: Controller) -> None:
         """Bring the store in line with a configuration that has taken the place of another one."""
         parts = self._parts
         with parts.write() as writer:
             writer.append_audit(
                 parts.clock.read_wall(), parts.who, "take configuration", parts.who, ""
             )
-        self._adopt_sources()
-        due_times.retry_failing_targets(parts, parts.settings.defaults.retry_first)
-        due_times.wake_targets_decided_otherwise(parts, settings_before)
+        self._put_configured_and_remove_other_sources()
+        due_times.make_failing_targets_due_within(parts, parts.settings.defaults.retry_first)
+        due_times.make_targets_due_that_settings_decide_otherwise(parts, settings_before)
         with parts.write() as writer:
             for name in parts.settings.sources:
-                parts.mark_changed(name)
+                parts.add_changed_source(name)
                 writer.request_fetch_at_once(name)
 
-    def _adopt_sources(self) -> None:
+    def _put_configured_and_remove_other_sources(self) -> None:
         """Have a row for each source of the configuration, and none in use for others."""
         parts = self._parts
         now, names = parts.clock.read_wall(), parts.settings.sources
-        rows = {row.name: row for row in parts.store.list_sources()}
+        rows = {row.name: row for row in parts.store.list_configured_sources()}
         with parts.write() as writer:
             for name in names:
-                row = parts.store.find_source(name) or SourceRow(name)
+                row = parts.store.find_source_even_if_removed(name) or SourceRow(name)
                 if row.is_removed or name not in rows:
                     row = replace(row, due_at=now, is_removed=False)
-                    writer.put_source(row)
+                    writer.put_source_except_head_and_counters(row)
             for name in rows.keys() - names.keys():
                 writer.mark_source_removed_and_its_targets_gone(name)
         for name in names:
             # Rules may differ from those of the last run.
-            parts.compare_again(name)
+            parts.request_comparison_at_next_fetch(name)
 
     @property
-    def pause(self) -> float:
+    def seconds_to_next_round(self) -> float:
         """Seconds until the next round is to begin at the latest."""
-        return self._dispatcher.pause
+        return self._dispatcher.seconds_to_next_round
 
     def go_round(self) -> None:
         """Start what is due, and write what is known by now."""
-        self._due_times.follow_clock()
+        self._due_times.shift_due_times_if_clock_jumped()
         now = self._parts.clock.read_wall()
-        sources = self._parts.store.list_sources()
+        sources = self._parts.store.list_configured_sources()
         if not self._is_once:
             self._start_due_fetches(sources, now)
         self._update_changed_ends(sources)
         # Where each target gets one look, it is one at the head.
         if not (self._is_once and self._tasks.count_running(_FETCH)):
-            self._dispatcher.dispatch_due_targets(now)
+            self._dispatcher.dispatch_due_targets_without_waiting(now)
         self._start_due_sends(now)
-        self._start_due_reads(sources, now)
-        self._hourly_work.do_if_due()
+        self._start_due_status_reads(sources, now)
+        self._hourly_work.do_if_an_hour_has_passed()
 
     def _start_due_fetches(self, sources: Collection[SourceRow], now: float) -> None:
         counter = self._parts.clock.read_counter()
@@ -143,14 +149,16 @@ class LeaderRounds:
 
     def _start_fetch_unless_running(self, name: str) -> None:
         def fetch() -> None:
-            following.follow_source(self._parts, name, is_spread=not self._is_once)
+            following.fetch_source_once_and_move_its_targets(
+                self._parts, name, is_spread=not self._is_once
+            )
             self._fetched[name] = self._parts.clock.read_counter()
 
         self._tasks.start_unless_running_or_failed((_FETCH, name), fetch)
 
     def _update_changed_ends(self, sources: Collection[SourceRow]) -> None:
         """Write the ends of the revisions of sources that changed; seldom while looks end."""
-        self._sources_to_update |= self._parts.take_changed_sources()
+        self._sources_to_update |= self._parts.take_and_clear_changed_sources()
         for row in sources:
             if self._change_numbers.get(row.name) != row.change_number:
                 self._change_numbers[row.name] = row.change_number
@@ -160,7 +168,7 @@ class LeaderRounds:
             return
         names = sorted(self._sources_to_update)
         for name in names:
-            following.update_ends(self._parts, name)
+            following.advance_rollouts_and_write_revision_ends(self._parts, name)
             # Not before: where the store is away meanwhile, it is done in a later round.
             self._sources_to_update.discard(name)
         if names:
@@ -175,16 +183,16 @@ class LeaderRounds:
             if status.source in self._parts.configured.status_senders and is_status_due(
                 status, now, spacing
             ):
-                self._start_status(status)
+                self._start_status_send(status)
         for message in messages:
             if is_message_due(message, now):
-                self._start_message(message)
+                self._start_message_send(message)
 
-    def _start_status(self, row: StatusRow) -> None:
+    def _start_status_send(self, row: StatusRow) -> None:
         key = row.source, row.commit, row.context
 
         def send() -> None:
-            if telling.deliver_status_and_tell_if_certain(
+            if telling.send_or_read_status_and_tell_if_certain(
                 self._parts, row, is_unsure=key in self._unsure
             ):
                 self._unsure.discard(key)
@@ -194,14 +202,14 @@ class LeaderRounds:
         if self._tasks.count_running(_SEND) < _MAX_SENDS:
             self._tasks.start_unless_running_or_failed((_SEND, *key), send)
 
-    def _start_message(self, row: MessageRow) -> None:
+    def _start_message_send(self, row: MessageRow) -> None:
         def send() -> None:
-            telling.send_message(self._parts, row)
+            telling.send_message_if_due_and_write_result(self._parts, row)
 
         if self._tasks.count_running(_SEND) < _MAX_SENDS:
             self._tasks.start_unless_running_or_failed((_SEND, row.id), send)
 
-    def _start_due_reads(self, sources: Collection[SourceRow], now: float) -> None:
+    def _start_due_status_reads(self, sources: Collection[SourceRow], now: float) -> None:
         """Read back the statuses of heads; looked for every few seconds, as none is urgent."""
         counter = self._parts.clock.read_counter()
         checked_at = self._reads_checked_at
@@ -211,12 +219,12 @@ class LeaderRounds:
         interval = self._parts.settings.defaults.status_check
         for source in sources:
             for row in self._parts.store.list_statuses_of_commit(source.name, source.head):
-                if is_read_due(row, now, interval):
-                    self._start_read(row)
+                if is_status_to_be_read_back(row, now, interval):
+                    self._start_status_read(row)
 
-    def _start_read(self, row: StatusRow) -> None:
+    def _start_status_read(self, row: StatusRow) -> None:
         def read() -> None:
-            telling.read_back_status_if_readable(self._parts, row)
+            telling.read_back_status_and_tell_if_readable(self._parts, row)
 
         if self._tasks.count_running(_SEND) < _MAX_SENDS:
             self._tasks.start_unless_running_or_failed(

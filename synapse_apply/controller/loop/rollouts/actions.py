@@ -6,8 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from synapse_apply.controller.loop.parts import LoopParts
-from synapse_apply.controller.loop.reasons import require_reason
-from synapse_apply.controller.loop.rollouts.messages import note_step, queue_rollout_messages
+from synapse_apply.controller.loop.reasons import normalize_reason_or_refuse_if_long
+from synapse_apply.controller.loop.rollouts.messages import (
+    audit_and_log_step,
+    queue_rollout_messages_if_news,
+)
 from synapse_apply.controller.ports import ActionRefused
 from synapse_apply.controller.rollout_rows import RolloutRow, WaveRow
 from synapse_apply.controller.rows import RunCause
@@ -27,69 +30,84 @@ class LoopRolloutActions:
         self._parts = parts
         self._wake = wake
 
-    def approve_wave(self, who: str, rollout: str, number: int, wave: int) -> None:
+    def approve_wave_or_refuse(self, who: str, rollout: str, number: int, wave: int) -> None:
         """See RolloutActions."""
         with self._parts.write() as writer:
-            row = self._require_rollout(rollout)
-            wave_row = self._get_wave(row, wave)
-            writer.put_wave(asking.approve_wave(row, wave_row, number=number, who=who))
-            self._note(writer, row, who, "approve wave", f"wave {wave} of {row.wave_count}")
-        self._wake_loop(row)
+            row = self._require_configured_begun_rollout(rollout)
+            wave_row = self._read_wave_or_blank(row, wave)
+            writer.put_wave(
+                asking.build_approved_wave_or_refuse(row, wave_row, number=number, who=who)
+            )
+            self._audit_and_count_change(
+                writer, row, who, "approve wave", f"wave {wave} of {row.wave_count}"
+            )
+        self._mark_changed_and_wake_loop(row)
 
-    def resume_rollout(self, who: str, rollout: str, number: int) -> None:
+    def resume_rollout_or_refuse(self, who: str, rollout: str, number: int) -> None:
         """See RolloutActions; the targets that failed are looked at soon."""
         parts = self._parts
         with parts.write() as writer:
-            row, now = self._require_rollout(rollout), parts.clock.read_wall()
+            row, now = self._require_configured_begun_rollout(rollout), parts.clock.read_wall()
             targets = parts.store.list_rollout_targets(row.name, row.wave)
-            after, failed = asking.resume_rollout(row, targets, number=number, who=who, now=now)
+            after, failed = asking.build_resumed_rollout_or_refuse(
+                row, targets, number=number, who=who, now=now
+            )
             writer.put_rollout(after)
             writer.put_rollout_targets(failed)
             for failed_target in failed:
-                target = parts.store.find_target(failed_target.target)
+                target = parts.store.find_target_even_if_gone(failed_target.target)
                 if target is not None and not target.is_gone:
-                    writer.put_target(replace(target, due_at=now, due_cause=RunCause.RESUMED))
-            self._note(
+                    writer.put_target_keeping_claim_and_newer_revision(
+                        replace(target, due_at=now, due_cause=RunCause.RESUMED)
+                    )
+            self._audit_and_count_change(
                 writer,
                 row,
                 who,
                 "resume rollout",
                 f"{pluralize(len(failed), 'target')} tried again",
             )
-            queue_rollout_messages(parts, writer, row, after)
-        self._wake_loop(row)
+            queue_rollout_messages_if_news(parts, writer, row, after)
+        self._mark_changed_and_wake_loop(row)
 
-    def skip_wave(self, who: str, rollout: str, number: int, wave: int, reason: str) -> None:
+    def skip_wave_or_refuse(
+        self, who: str, rollout: str, number: int, wave: int, reason: str
+    ) -> None:
         """See RolloutActions."""
         parts = self._parts
         with parts.write() as writer:
-            row, now = self._require_rollout(rollout), parts.clock.read_wall()
-            reason = require_reason(reason)
-            wave_row = self._get_wave(row, wave)
-            after, wave_row = asking.skip_wave(
+            row, now = self._require_configured_begun_rollout(rollout), parts.clock.read_wall()
+            reason = normalize_reason_or_refuse_if_long(reason)
+            wave_row = self._read_wave_or_blank(row, wave)
+            after, wave_row = asking.build_skipped_wave_or_refuse(
                 row, wave_row, number=number, who=who, reason=reason, now=now
             )
             writer.put_rollout(after)
             writer.put_wave(wave_row)
             detail = f"wave {wave} of {row.wave_count}" + (f": {reason}" if reason else "")
-            self._note(writer, row, who, "skip wave", detail)
-            queue_rollout_messages(parts, writer, row, after)
-        self._wake_loop(row)
+            self._audit_and_count_change(writer, row, who, "skip wave", detail)
+            queue_rollout_messages_if_news(parts, writer, row, after)
+        self._mark_changed_and_wake_loop(row)
 
-    def abort_rollout(self, who: str, rollout: str, number: int, reason: str) -> None:
+    def abort_rollout_or_refuse(self, who: str, rollout: str, number: int, reason: str) -> None:
         """See RolloutActions."""
         with self._parts.write() as writer:
-            row, now = self._require_rollout(rollout), self._parts.clock.read_wall()
-            reason = require_reason(reason)
+            row, now = (
+                self._require_configured_begun_rollout(rollout),
+                self._parts.clock.read_wall(),
+            )
+            reason = normalize_reason_or_refuse_if_long(reason)
             writer.put_rollout(
-                asking.abort_rollout(row, number=number, who=who, reason=reason, now=now)
+                asking.build_aborted_rollout_or_refuse(
+                    row, number=number, who=who, reason=reason, now=now
+                )
             )
             detail = f"in wave {row.wave} of {row.wave_count}" + (f": {reason}" if reason else "")
-            self._note(writer, row, who, "abort rollout", detail)
-        self._wake_loop(row)
+            self._audit_and_count_change(writer, row, who, "abort rollout", detail)
+        self._mark_changed_and_wake_loop(row)
 
-    def _require_rollout(self, name: str) -> RolloutRow:
-        row = self._parts.store.find_rollout(name)
+    def _require_configured_begun_rollout(self, name: str) -> RolloutRow:
+        row = self._parts.store.find_begun_rollout(name)
         rollout = self._parts.settings.rollouts.get(name)
         if row is None or rollout is None or rollout.source != row.source:
             raise ActionRefused.from_summary(
@@ -99,18 +117,18 @@ class LoopRolloutActions:
             )
         return row
 
-    def _get_wave(self, row: RolloutRow, wave: int) -> WaveRow:
+    def _read_wave_or_blank(self, row: RolloutRow, wave: int) -> WaveRow:
         """What was said of a wave so far."""
-        rows = self._parts.store.list_waves(row.name, row.number)
+        rows = self._parts.store.list_recorded_waves(row.name, row.number)
         blank = WaveRow(row.source, row.name, row.number, wave)
         return {row.wave: row for row in rows}.get(wave, blank)
 
-    def _note(
+    def _audit_and_count_change(
         self, writer: StoreWriter, row: RolloutRow, who: str, action: str, detail: str
     ) -> None:
-        note_step(self._parts, writer, row, action, detail, who=who)
-        writer.mark_source_changed(row.source)
+        audit_and_log_step(self._parts, writer, row, action, detail, who=who)
+        writer.increment_change_number_of_source(row.source)
 
-    def _wake_loop(self, row: RolloutRow) -> None:
-        self._parts.mark_changed(row.source)
+    def _mark_changed_and_wake_loop(self, row: RolloutRow) -> None:
+        self._parts.add_changed_source(row.source)
         self._wake()

@@ -6,44 +6,51 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from synapse_apply.controller.loop.parts import LoopParts
-from synapse_apply.controller.loop.rollouts.messages import note_step, queue_rollout_messages
+from synapse_apply.controller.loop.rollouts.messages import (
+    audit_and_log_step,
+    queue_rollout_messages_if_news,
+)
 from synapse_apply.controller.rollout_rows import RolloutRow, RolloutState, RolloutTargetRow
 from synapse_apply.controller.rows import SourceRow
 from synapse_apply.controller.rules.rollouts.assignment import RolloutAssignments
-from synapse_apply.controller.rules.rollouts.beginning import begin_rollout
+from synapse_apply.controller.rules.rollouts.beginning import compute_rollout_beginning
 from synapse_apply.controller.settings import Rollout
 from synapse_apply.controller.store_ports import StoreWriter
 from synapse_apply.model.phrases import pluralize
 
 
-def list_rollouts_of_source(parts: LoopParts, source: str) -> list[Rollout]:
+def list_configured_rollouts_of_source(parts: LoopParts, source: str) -> list[Rollout]:
     """The rollouts that the configuration in use has for a source."""
     return [rollout for rollout in parts.settings.rollouts.values() if rollout.source == source]
 
 
-def write_rollouts_at_head(
+def write_and_forget_rollouts_at_head(
     parts: LoopParts, writer: StoreWriter, source: SourceRow, assignments: RolloutAssignments
 ) -> None:
     """Write what the head of a source makes of its rollouts; the next round opens their waves.
 
     One that the configuration no longer has is forgotten: its targets are at the head as any other.
     """
-    configured = {rollout.name: rollout for rollout in list_rollouts_of_source(parts, source.name)}
-    for row in parts.store.list_rollouts():
+    configured = {
+        rollout.name: rollout for rollout in list_configured_rollouts_of_source(parts, source.name)
+    }
+    for row in parts.store.list_begun_rollouts():
         is_unknown = row.source == source.name and row.name not in configured
         if is_unknown or row.source not in parts.settings.sources:
-            writer.delete_rollout(row.name)
-            note_step(parts, writer, row, "forget rollout", "controller.yaml has it no more")
+            writer.delete_rollout_with_waves_and_targets(row.name)
+            audit_and_log_step(
+                parts, writer, row, "forget rollout", "controller.yaml has it no more"
+            )
     beginnings = []
     for rollout in configured.values():
-        before = parts.store.find_rollout(rollout.name)
+        before = parts.store.find_begun_rollout(rollout.name)
         targets_before: Sequence[RolloutTargetRow] = ()
         if before is not None and before.source != source.name:
-            writer.delete_rollout(before.name)
+            writer.delete_rollout_with_waves_and_targets(before.name)
             before = None
         elif before is not None:
             targets_before = parts.store.list_rollout_targets(rollout.name)
-        beginning = begin_rollout(
+        beginning = compute_rollout_beginning(
             rollout,
             before,
             targets_before,
@@ -55,30 +62,32 @@ def write_rollouts_at_head(
         beginnings.append((before, beginning))
     # A target may have left one rollout for another.
     for _, beginning in beginnings:
-        writer.delete_rollout_targets(beginning.removed_names)
+        writer.delete_targets_from_any_rollout(beginning.removed_names)
     for before, beginning in beginnings:
         for wave in beginning.waves:
             writer.put_wave(wave)
         writer.put_rollout_targets(beginning.targets)
         after = beginning.rollout
         if after is None and before is not None and beginning.removed_names:
-            after = _ask_again(before)
+            after = _build_running_if_waiting(before)
         if after is not None:
             writer.put_rollout(after)
-            _note_beginning(parts, writer, before, after)
+            _audit_beginning_and_queue_messages(parts, writer, before, after)
 
 
-def _ask_again(row: RolloutRow) -> RolloutRow:
+def _build_running_if_waiting(row: RolloutRow) -> RolloutRow:
     """A rollout whose wave waits no more for a person where the targets left need nobody."""
     return replace(row, state=RolloutState.RUNNING) if row.state is RolloutState.WAITING else row
 
 
-def _note_beginning(
+def _audit_beginning_and_queue_messages(
     parts: LoopParts, writer: StoreWriter, before: RolloutRow | None, after: RolloutRow
 ) -> None:
     if before is None or before.number != after.number:
-        note_step(parts, writer, after, "begin rollout", pluralize(after.wave_count, "wave"))
+        audit_and_log_step(
+            parts, writer, after, "begin rollout", pluralize(after.wave_count, "wave")
+        )
     elif before.wave != after.wave:
         detail = f"wave {after.wave} anew: its targets are others"
-        note_step(parts, writer, after, "begin waves again", detail)
-    queue_rollout_messages(parts, writer, before, after)
+        audit_and_log_step(parts, writer, after, "begin waves again", detail)
+    queue_rollout_messages_if_news(parts, writer, before, after)

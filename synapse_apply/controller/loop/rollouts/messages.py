@@ -5,8 +5,8 @@ from __future__ import annotations
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.page.addresses import build_rollout_path
 from synapse_apply.controller.rollout_rows import RolloutRow, RolloutState
-from synapse_apply.controller.rules.rollouts.advancing import OVERDUE_SECONDS, is_overdue
-from synapse_apply.controller.rules.sending import count_reminder
+from synapse_apply.controller.rules.rollouts.advancing import OVERDUE_SECONDS, is_rollout_overdue
+from synapse_apply.controller.rules.sending import compute_number_of_daily_reminder
 from synapse_apply.controller.settings import DAY, Event
 from synapse_apply.controller.store_ports import StoreWriter
 from synapse_apply.model.command import Command, Text
@@ -15,38 +15,52 @@ from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_fi
 _TOLD_STATES = frozenset({RolloutState.WAITING, RolloutState.STOPPED})
 
 
-def queue_rollout_messages(
+def queue_rollout_messages_if_news(
     parts: LoopParts, writer: StoreWriter, before: RolloutRow | None, after: RolloutRow
 ) -> None:
     """Tell of a rollout that came to a state in which a person is needed, or left a failure."""
-    if after.state in _TOLD_STATES and not _has_same_stay(before, after):
+    if after.state in _TOLD_STATES and not _has_same_stay_in_state(before, after):
         is_stopped = after.state is RolloutState.STOPPED
         event = Event.FAILED if is_stopped else Event.HELD
-        fact = f"rollout {after.name} of {after.source}, {_describe_stay(after)}"
-        _queue(parts, writer, event, fact, after, _build_finding(after))
+        fact = f"rollout {after.name} of {after.source}, {_name_stay(after)}"
+        _queue_rollout_message(
+            parts, writer, event, fact, after, _build_stopped_or_waiting_finding(after)
+        )
     was_stopped = before is not None and before.state is RolloutState.STOPPED
     if before is not None and was_stopped and after.state is RolloutState.RUNNING:
-        fact = f"rollout {after.name} of {after.source} goes on, {_describe_stay(before)}"
-        _queue(parts, writer, Event.RECOVERED, fact, after, None)
+        fact = f"rollout {after.name} of {after.source} goes on, {_name_stay(before)}"
+        _queue_rollout_message(parts, writer, Event.RECOVERED, fact, after, None)
 
 
-def remind_of_rollouts(parts: LoopParts, writer: StoreWriter) -> None:
+def queue_rollout_reminders(parts: LoopParts, writer: StoreWriter) -> None:
     """Tell once a day of the rollouts that need a person, or did not end for a week."""
     now = parts.clock.read_wall()
-    for row in parts.store.list_rollouts():
+    for row in parts.store.list_begun_rollouts():
         if row.name not in parts.settings.rollouts:
             continue
-        if is_overdue(row, now):
-            number = count_reminder(row.reached_at + OVERDUE_SECONDS, now)
+        if is_rollout_overdue(row, now):
+            number = compute_number_of_daily_reminder(row.reached_at + OVERDUE_SECONDS, now)
             fact = f"rollout {row.name} of {row.source} long since {row.reached_at}, day {number}"
-            finding = _build_overdue_finding(row, now)
-            _queue(parts, writer, Event.HELD, fact, row, finding, is_reminder=number > 0)
-        elif row.state in _TOLD_STATES and (number := count_reminder(row.state_since, now)):
-            fact = f"rollout {row.name} of {row.source}, {_describe_stay(row)}, day {number}"
-            _queue(parts, writer, Event.HELD, fact, row, _build_finding(row), is_reminder=True)
+            finding = _build_overdue_rollout_finding(row, now)
+            _queue_rollout_message(
+                parts, writer, Event.HELD, fact, row, finding, is_reminder=number > 0
+            )
+        elif row.state in _TOLD_STATES and (
+            number := compute_number_of_daily_reminder(row.state_since, now)
+        ):
+            fact = f"rollout {row.name} of {row.source}, {_name_stay(row)}, day {number}"
+            _queue_rollout_message(
+                parts,
+                writer,
+                Event.HELD,
+                fact,
+                row,
+                _build_stopped_or_waiting_finding(row),
+                is_reminder=True,
+            )
 
 
-def note_step(
+def audit_and_log_step(
     parts: LoopParts, writer: StoreWriter, row: RolloutRow, action: str, detail: str, who: str = ""
 ) -> None:
     """Write into the audit and the log what was done to a rollout, by the loop unless by `who`."""
@@ -56,7 +70,7 @@ def note_step(
     parts.log("info", action, rollout=row.name, source=row.source, who=who, detail=text)
 
 
-def _queue(
+def _queue_rollout_message(
     parts: LoopParts,
     writer: StoreWriter,
     event: Event,
@@ -66,7 +80,7 @@ def _queue(
     *,
     is_reminder: bool = False,
 ) -> None:
-    parts.queue_messages(
+    parts.queue_message_for_each_channel_unless_told(
         writer,
         event,
         fact,
@@ -79,7 +93,7 @@ def _queue(
     )
 
 
-def _has_same_stay(before: RolloutRow | None, after: RolloutRow) -> bool:
+def _has_same_stay_in_state(before: RolloutRow | None, after: RolloutRow) -> bool:
     """Whether it was in this state before already, with the same revision and wave."""
     return before is not None and (before.state, before.number, before.wave) == (
         after.state,
@@ -88,12 +102,12 @@ def _has_same_stay(before: RolloutRow | None, after: RolloutRow) -> bool:
     )
 
 
-def _describe_stay(row: RolloutRow) -> str:
+def _name_stay(row: RolloutRow) -> str:
     """What one stay in a state is called, so that it is told once."""
     return f"{row.state.value} in wave {row.wave} of {row.number} since {row.state_since}"
 
 
-def _build_finding(row: RolloutRow) -> Diagnostic:
+def _build_stopped_or_waiting_finding(row: RolloutRow) -> Diagnostic:
     """Why a person is needed, and what they can do."""
     if row.state is RolloutState.STOPPED:
         return error_finding(
@@ -113,7 +127,7 @@ def _build_finding(row: RolloutRow) -> Diagnostic:
     )
 
 
-def _build_overdue_finding(row: RolloutRow, now: float) -> Diagnostic:
+def _build_overdue_rollout_finding(row: RolloutRow, now: float) -> Diagnostic:
     days = int((now - row.reached_at) // DAY)
     return warning_finding(
         f"The last wave was not reached for {days} days",

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from synapse_apply.controller.loop.parts import LoopParts
-from synapse_apply.controller.loop.rollouts.at_heads import list_rollouts_of_source
-from synapse_apply.controller.loop.rollouts.messages import note_step, queue_rollout_messages
+from synapse_apply.controller.loop.rollouts.at_heads import list_configured_rollouts_of_source
+from synapse_apply.controller.loop.rollouts.messages import (
+    audit_and_log_step,
+    queue_rollout_messages_if_news,
+)
 from synapse_apply.controller.rollout_rows import RolloutRow, RolloutState, WaveEnd, WaveRow
-from synapse_apply.controller.rules.rollouts.advancing import RolloutStep, advance_rollout
+from synapse_apply.controller.rules.rollouts.advancing import RolloutStep, compute_rollout_step
 from synapse_apply.controller.rules.rollouts.assignment import compute_waves_digest
 from synapse_apply.controller.rules.rollouts.beginning import is_newer_head_due
 from synapse_apply.controller.rules.rollouts.members import RolloutMember
@@ -17,27 +20,29 @@ from synapse_apply.controller.store_ports import StoreWriter
 from synapse_apply.model.phrases import pluralize
 
 
-def advance_rollouts(parts: LoopParts, source: str) -> None:
+def write_next_steps_of_rollouts(parts: LoopParts, source: str) -> None:
     """Bring the rollouts of a source as far as what their targets have shown lets them go.
 
     One that has ended, or stopped, makes room for a newer head that waited for it
     (`new_head: queue`).
     """
-    for rollout in list_rollouts_of_source(parts, source):
-        row = parts.store.find_rollout(rollout.name)
+    for rollout in list_configured_rollouts_of_source(parts, source):
+        row = parts.store.find_begun_rollout(rollout.name)
         if row is None or row.source != source:
             continue
         # Most of the time there is nothing to do: that costs no transaction.
         if not row.state.is_over:
-            row = _advance(parts, rollout) or row
-        _begin_newer_head_if_due(parts, rollout, row)
+            row = _write_next_step_or_none_if_not_to_go_on(parts, rollout) or row
+        _request_comparison_if_newer_head_is_due(parts, rollout, row)
 
 
-def _advance(parts: LoopParts, rollout: Rollout) -> RolloutRow | None:
+def _write_next_step_or_none_if_not_to_go_on(
+    parts: LoopParts, rollout: Rollout
+) -> RolloutRow | None:
     """One step of a rollout, and the rollout after it; None where it ended or was forgotten."""
     with parts.write() as writer:
-        row = parts.store.find_rollout(rollout.name)
-        if row is None or row.state.is_over or _is_refused(parts, row):
+        row = parts.store.find_begun_rollout(rollout.name)
+        if row is None or row.state.is_over or _is_revision_refused(parts, row):
             return None
         if row.waves_digest != compute_waves_digest(rollout):
             # Which target is in which wave now says the comparison that was asked for.
@@ -46,18 +51,21 @@ def _advance(parts: LoopParts, rollout: Rollout) -> RolloutRow | None:
 
         def read_members(wave: int) -> list[RolloutMember]:
             rows = parts.store.list_rollout_targets(name, wave)
-            targets = {row.name: row for row in parts.store.list_targets_of_wave(name, wave)}
+            targets = {
+                row.name: row
+                for row in parts.store.list_present_and_gone_targets_of_wave(name, wave)
+            }
             return [RolloutMember(row, targets.get(row.target)) for row in rows]
 
-        waves = parts.store.list_waves(name, row.number)
-        if _needs_person(rollout, row, waves):
+        waves = parts.store.list_recorded_waves(name, row.number)
+        if _waits_for_person(rollout, row, waves):
             return None
-        step = advance_rollout(rollout, row, waves, read_members, parts.clock.read_wall())
-        _write_step(parts, writer, row, step)
+        step = compute_rollout_step(rollout, row, waves, read_members, parts.clock.read_wall())
+        _write_step_and_messages(parts, writer, row, step)
     return step.rollout
 
 
-def _needs_person(rollout: Rollout, row: RolloutRow, waves: Sequence[WaveRow]) -> bool:
+def _waits_for_person(rollout: Rollout, row: RolloutRow, waves: Sequence[WaveRow]) -> bool:
     """Whether nothing goes on before a person has acted; the targets need not be read then."""
     if row.state is RolloutState.WAITING:
         is_approved = any(wave.wave == row.wave and wave.approved_by for wave in waves)
@@ -65,13 +73,13 @@ def _needs_person(rollout: Rollout, row: RolloutRow, waves: Sequence[WaveRow]) -
     return row.state is RolloutState.STOPPED
 
 
-def _is_refused(parts: LoopParts, row: RolloutRow) -> bool:
+def _is_revision_refused(parts: LoopParts, row: RolloutRow) -> bool:
     """Whether the revision that it brings was refused since: which waves there are is not known."""
     revision = parts.store.find_revision(row.source, row.commit)
     return revision is not None and revision.number == row.number and revision.finding is not None
 
 
-def _write_step(
+def _write_step_and_messages(
     parts: LoopParts, writer: StoreWriter, before: RolloutRow, step: RolloutStep
 ) -> None:
     after = step.rollout
@@ -79,17 +87,17 @@ def _write_step(
         writer.put_rollout(after)
     for wave in step.waves:
         writer.put_wave(wave)
-        _note_wave(parts, writer, after, wave, step)
+        _audit_wave(parts, writer, after, wave, step)
     writer.put_rollout_targets(step.rollout_targets)
     for target in step.targets:
-        writer.put_target(target)
+        writer.put_target_keeping_claim_and_newer_revision(target)
     if after.state is not before.state and after.state is not RolloutState.RUNNING:
         reason = after.state_reason or after.description
-        note_step(parts, writer, after, f"rollout {after.state.value}", reason)
-    queue_rollout_messages(parts, writer, before, after)
+        audit_and_log_step(parts, writer, after, f"rollout {after.state.value}", reason)
+    queue_rollout_messages_if_news(parts, writer, before, after)
 
 
-def _note_wave(
+def _audit_wave(
     parts: LoopParts, writer: StoreWriter, after: RolloutRow, wave: WaveRow, step: RolloutStep
 ) -> None:
     """Note that a wave was opened or closed; nothing of one in which nothing was to be done."""
@@ -97,17 +105,19 @@ def _note_wave(
     if wave.end is WaveEnd.NONE:
         moved_count = sum(member.row.wave == wave.wave for member in step.members)
         moved = pluralize(moved_count, "target")
-        note_step(parts, writer, after, "open wave", f"{text}: {moved} moved")
+        audit_and_log_step(parts, writer, after, "open wave", f"{text}: {moved} moved")
     elif wave.closed_at > wave.opened_at:
-        note_step(parts, writer, after, "close wave", f"{text}: {wave.end.value}")
+        audit_and_log_step(parts, writer, after, "close wave", f"{text}: {wave.end.value}")
 
 
-def _begin_newer_head_if_due(parts: LoopParts, rollout: Rollout, row: RolloutRow) -> None:
+def _request_comparison_if_newer_head_is_due(
+    parts: LoopParts, rollout: Rollout, row: RolloutRow
+) -> None:
     """Have the source compared soon where its head waits for this rollout no more.
 
     Which waves the targets of the head belong to is known from the project file alone.
     """
-    source = parts.store.find_source(row.source)
+    source = parts.store.find_source_even_if_removed(row.source)
     if source is None or not row.number < source.keyed_number == source.head_number:
         return
     if not is_newer_head_due(rollout, row, source.head_number):
@@ -115,6 +125,6 @@ def _begin_newer_head_if_due(parts: LoopParts, rollout: Rollout, row: RolloutRow
     head = parts.store.find_revision(source.name, source.head)
     if head is None or head.finding is not None:
         return
-    parts.compare_again(source.name)
+    parts.request_comparison_at_next_fetch(source.name)
     with parts.write() as writer:
         writer.request_fetch_at_once(source.name)

@@ -11,18 +11,18 @@ from synapse_apply.controller.loop.running import FinishedRun
 from synapse_apply.controller.rollout_rows import RolloutTargetRow
 from synapse_apply.controller.rows import RunCause, TargetRow
 from synapse_apply.controller.rules.assessment import Assessment
-from synapse_apply.controller.rules.due import get_interval
+from synapse_apply.controller.rules.due import get_interval_or_default
 from synapse_apply.controller.rules.rollouts.evidence import (
     ShownRun,
+    add_evidence_of_run_if_it_counts,
     choose_shown_state,
     find_soak_end,
-    update_evidence,
 )
 from synapse_apply.controller.settings import Wave
 from synapse_apply.controller.store_ports import StoreWriter
 
 
-def record_shown_run(
+def record_evidence_and_pull_in_due_time(
     parts: LoopParts,
     writer: StoreWriter,
     after: TargetRow,
@@ -45,12 +45,12 @@ def record_shown_run(
         run.began_at,
         run.ended_at,
     )
-    interval = get_interval(decision.rule, parts.settings.defaults)
-    updated = update_evidence(row, shown_run, interval=interval)
-    wave = _find_wave_or_none(parts, row)
+    interval = get_interval_or_default(decision.rule, parts.settings.defaults)
+    updated = add_evidence_of_run_if_it_counts(row, shown_run, interval=interval)
+    wave = _find_configured_wave_or_none(parts, row)
     if wave is None or updated == row:
         return after
-    if not _is_known_already(row, updated, wave):
+    if not _shows_nothing_new(row, updated, wave):
         writer.put_rollout_targets([updated])
     soak_end = find_soak_end(updated, wave)
     if soak_end is None or soak_end >= after.due_at:
@@ -59,13 +59,13 @@ def record_shown_run(
     return replace(after, due_at=due_at, due_cause=RunCause.INTERVAL)
 
 
-def _is_known_already(row: RolloutTargetRow, updated: RolloutTargetRow, wave: Wave) -> bool:
+def _shows_nothing_new(row: RolloutTargetRow, updated: RolloutTargetRow, wave: Wave) -> bool:
     """Whether a run only showed once more what a target has shown for as long as it has to."""
     is_shown = bool(row.good_since) and row.soaked >= wave.soak
     return is_shown and (row.good_since, row.failed_at) == (updated.good_since, updated.failed_at)
 
 
-def _find_wave_or_none(parts: LoopParts, row: RolloutTargetRow) -> Wave | None:
+def _find_configured_wave_or_none(parts: LoopParts, row: RolloutTargetRow) -> Wave | None:
     """The wave of a target in the configuration in use; None where that has it no more."""
     rollout = parts.settings.rollouts.get(row.rollout)
     if rollout is None or rollout.source != row.target.source:

@@ -78,34 +78,42 @@ class RestrictedStore:
         """Whether every target of every source can be read."""
         return self._reads_all
 
-    def list_sources(self) -> Sequence[SourceRow]:
-        return [row for row in self._store.list_sources() if self._can_see_source(row.name)]
+    def list_configured_sources(self) -> Sequence[SourceRow]:
+        return [
+            row for row in self._store.list_configured_sources() if self._can_see_source(row.name)
+        ]
 
-    def list_targets(self, target_filter: TargetFilter, offset: int, limit: int) -> TargetPage:
+    def read_page_of_present_targets(
+        self, target_filter: TargetFilter, offset: int, limit: int
+    ) -> TargetPage:
         own_filter = replace(target_filter, patterns=self._filter_patterns)
-        return self._store.list_targets(own_filter, offset, limit)
+        return self._store.read_page_of_present_targets(own_filter, offset, limit)
 
-    def count_targets_by_state(
+    def count_present_targets_in_each_state(
         self, source: str = "", patterns: tuple[str, ...] | None = None
     ) -> Mapping[TargetCondition, int]:
         if patterns is not None:
             raise ValueError("the patterns are those of the store")
-        return self._store.count_targets_by_state(source, self._filter_patterns)
+        return self._store.count_present_targets_in_each_state(source, self._filter_patterns)
 
-    def find_target(self, name: TargetName) -> TargetRow | None:
-        return self._store.find_target(name) if self.can_read_target(name) else None
+    def find_target_even_if_gone(self, name: TargetName) -> TargetRow | None:
+        return self._store.find_target_even_if_gone(name) if self.can_read_target(name) else None
 
     def find_run(self, run_id: str) -> RunRow | None:
         run = self._store.find_run(run_id)
         return run if run is not None and self.can_read_target(run.target) else None
 
-    def list_runs(self, name: TargetName, limit: int) -> Sequence[RunRow]:
-        return self._store.list_runs(name, limit) if self.can_read_target(name) else ()
+    def list_newest_runs_without_documents(self, name: TargetName, limit: int) -> Sequence[RunRow]:
+        return (
+            self._store.list_newest_runs_without_documents(name, limit)
+            if self.can_read_target(name)
+            else ()
+        )
 
-    def list_outcomes(
+    def list_newest_outcomes_oldest_first(
         self, names: Sequence[TargetName], limit: int
     ) -> Mapping[TargetName, Sequence[RunOutcome]]:
-        return self._store.list_outcomes(
+        return self._store.list_newest_outcomes_oldest_first(
             [name for name in names if self.can_read_target(name)], limit
         )
 
@@ -119,13 +127,13 @@ class RestrictedStore:
             else None
         )
 
-    def list_revisions(self, source: str, limit: int) -> Sequence[RevisionRow]:
+    def list_newest_revisions(self, source: str, limit: int) -> Sequence[RevisionRow]:
         if not self._can_see_source(source):
             return ()
         return [
             *map(
                 self._hide_words_of_revision_unless_all_readable,
-                self._store.list_revisions(source, limit),
+                self._store.list_newest_revisions(source, limit),
             )
         ]
 
@@ -146,41 +154,51 @@ class RestrictedStore:
             return ()
         return self._store.list_statuses_of_commit(source, commit)
 
-    def list_audit(
+    def list_audit_newest_first_unless_after(
         self, limit: int, audit_filter: AuditFilter = ALL_AUDIT_ROWS
     ) -> Sequence[AuditRow]:
-        return self._store.list_audit(limit, replace(audit_filter, patterns=self._filter_patterns))
+        return self._store.list_audit_newest_first_unless_after(
+            limit, replace(audit_filter, patterns=self._filter_patterns)
+        )
 
-    def iter_audit_rows(self) -> Iterator[AuditRow]:
-        return self._store.iter_audit_rows() if self._reads_all else iter(())
+    def iter_all_audit_rows_oldest_first(self) -> Iterator[AuditRow]:
+        return self._store.iter_all_audit_rows_oldest_first() if self._reads_all else iter(())
 
     def list_holds(self, name: TargetName) -> Sequence[HoldRow]:
         return self._store.list_holds(name) if self.can_read_target(name) else ()
 
-    def list_approvals(self, name: TargetName) -> Sequence[ApprovalRow]:
-        return self._store.list_approvals(name) if self.can_read_target(name) else ()
+    def list_approvals_even_used_or_expired(self, name: TargetName) -> Sequence[ApprovalRow]:
+        return (
+            self._store.list_approvals_even_used_or_expired(name)
+            if self.can_read_target(name)
+            else ()
+        )
 
-    def list_pauses(self) -> Sequence[PauseRow]:
+    def list_people_pauses_even_ended(self) -> Sequence[PauseRow]:
         """Those that may concern what can be read: their reasons are for the people of it."""
         if self._reads_all:
-            return self._store.list_pauses()
+            return self._store.list_people_pauses_even_ended()
         return [
-            row for row in self._store.list_pauses() if self.has_readable_target_matching(row.scope)
+            row
+            for row in self._store.list_people_pauses_even_ended()
+            if self.has_readable_target_matching(row.scope)
         ]
 
-    def list_rollouts(self) -> Sequence[RolloutRow]:
+    def list_begun_rollouts(self) -> Sequence[RolloutRow]:
         """Those of sources that can be seen; why one stands still, where all can be read."""
-        rows = [row for row in self._store.list_rollouts() if self._can_see_source(row.source)]
+        rows = [
+            row for row in self._store.list_begun_rollouts() if self._can_see_source(row.source)
+        ]
         return [*map(self._hide_words_unless_all_readable, rows)]
 
-    def find_rollout(self, name: str) -> RolloutRow | None:
-        row = self._store.find_rollout(name)
+    def find_begun_rollout(self, name: str) -> RolloutRow | None:
+        row = self._store.find_begun_rollout(name)
         if row is None or not self._can_see_source(row.source):
             return None
         return self._hide_words_unless_all_readable(row)
 
-    def list_waves(self, rollout: str, number: int) -> Sequence[WaveRow]:
-        rows = self._store.list_waves(rollout, number)
+    def list_recorded_waves(self, rollout: str, number: int) -> Sequence[WaveRow]:
+        rows = self._store.list_recorded_waves(rollout, number)
         return rows if all(self.can_read_all_targets_of_source(row.source) for row in rows) else ()
 
     def list_rollout_targets(
@@ -192,12 +210,12 @@ class RestrictedStore:
     def find_rollout_target(self, name: TargetName) -> RolloutTargetRow | None:
         return self._store.find_rollout_target(name) if self.can_read_target(name) else None
 
-    def find_lease(self, name: str) -> LeaseRow | None:
-        return self._store.find_lease(name) if self._reads_all else None
+    def find_lease_even_if_over(self, name: str) -> LeaseRow | None:
+        return self._store.find_lease_even_if_over(name) if self._reads_all else None
 
-    def list_processes(self) -> Sequence[ProcessRow]:
+    def list_recorded_processes(self) -> Sequence[ProcessRow]:
         """All, which name machines, where all targets can be read; else none."""
-        return self._store.list_processes() if self._reads_all else ()
+        return self._store.list_recorded_processes() if self._reads_all else ()
 
     def list_configuration_findings(self) -> Sequence[Diagnostic]:
         return self._store.list_configuration_findings() if self._reads_all else ()
@@ -205,11 +223,13 @@ class RestrictedStore:
     def _can_see_source(self, source: str) -> bool:
         if self.can_read_all_targets_of_source(source):
             return True
-        return bool(self.list_targets(TargetFilter(source), 0, 1).targets)
+        return bool(self.read_page_of_present_targets(TargetFilter(source), 0, 1).targets)
 
     def has_readable_target_matching(self, scope: str) -> bool:
         """Whether a scope matches a target that can be read."""
-        pages = self._store.list_targets(TargetFilter(patterns=(scope,)), 0, _MOST_TARGETS)
+        pages = self._store.read_page_of_present_targets(
+            TargetFilter(patterns=(scope,)), 0, _MOST_TARGETS
+        )
         return any(self.can_read_target(row.name) for row in pages.targets)
 
     def _hide_words_unless_all_readable(self, row: RolloutRow) -> RolloutRow:

@@ -54,7 +54,7 @@ class Visitor:
     def can_pause_scope(self, scope: str) -> bool:
         """Whether they may pause, and resume, every target that a pattern matches."""
         # One that matches is enough: a pattern of theirs has to cover the whole scope.
-        page = self.whole_store.list_targets(TargetFilter(patterns=(scope,)), 0, 1)
+        page = self.whole_store.read_page_of_present_targets(TargetFilter(patterns=(scope,)), 0, 1)
         names = [target.name for target in page.targets]
         return can_pause_scope(self.access, self.person, scope, names)
 
@@ -71,7 +71,7 @@ class Visitor:
 
     def require_right_on_readable_target(self, name: TargetName, right: Right) -> None:
         """Raise RequestRefused: not found for who may not even read the target."""
-        if self.store.find_target(name) is None:
+        if self.store.find_target_even_if_gone(name) is None:
             raise RequestRefused.from_words(
                 HTTPStatus.NOT_FOUND,
                 "Nothing is known by this name",

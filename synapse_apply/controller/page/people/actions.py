@@ -32,14 +32,14 @@ def _call_action_of_verb(
     name = request.name
     match request.verb:
         case Verb.PAUSE:
-            actions.pause(who, request.scope, request.reason, request.until)
+            actions.pause_scope_or_refuse(who, request.scope, request.reason, request.until)
         case Verb.RESUME:
-            actions.resume(who, request.scope)
+            actions.resume_scope_or_refuse(who, request.scope)
         case Verb.RECONCILE if name is not None:
-            actions.reconcile(who, name)
+            actions.reconcile_soon_or_refuse(who, name)
         case Verb.APPROVE if name is not None:
-            actions.approve(who, name, request.row_digests, groups)
+            actions.approve_rows_or_refuse(who, name, request.row_digests, groups)
         case Verb.REJECT if name is not None:
-            actions.reject(who, name, request.row_digests, request.reason)
+            actions.reject_rows_or_refuse(who, name, request.row_digests, request.reason)
         case _:
             raise ValueError(f"{request.verb.value} needs a target")

@@ -39,7 +39,7 @@ def list_holds_as_json(
         parse_whole_number_or_default(parameters, "offset", 0),
         parse_valid_limit_or_default(parameters, MAX_ITEMS),
     )
-    if name is not None and visitor.store.find_target(name) is None:
+    if name is not None and visitor.store.find_target_even_if_gone(name) is None:
         raise RequestRefused.from_words(
             HTTPStatus.NOT_FOUND, "Nothing is known by this name", f"There is no target {name}."
         )
@@ -58,7 +58,7 @@ def list_pauses_as_json(
 ) -> JsonDocument:
     """A PauseList of the pauses that people have set and that hold now. Parameter: limit."""
     limit = parse_valid_limit_or_default(parameters, MAX_ITEMS)
-    pauses = [pause for pause in visitor.store.list_pauses() if now < pause.until]
+    pauses = [pause for pause in visitor.store.list_people_pauses_even_ended() if now < pause.until]
     return build_list_document("PauseList", [_pause_to_json(pause) for pause in pauses[:limit]])
 
 
@@ -77,7 +77,9 @@ def list_whole_audit_as_json_or_raise_refused(
         )
     after = parse_whole_number_or_default(parameters, "after", 0) if "after" in parameters else None
     audit_filter = AuditFilter(parameters.get("who", ""), parameters.get("q", ""), after=after)
-    rows = visitor.store.list_audit(parse_valid_limit_or_default(parameters), audit_filter)
+    rows = visitor.store.list_audit_newest_first_unless_after(
+        parse_valid_limit_or_default(parameters), audit_filter
+    )
     return build_list_document("AuditList", [_audit_row_to_json(row) for row in rows])
 
 
@@ -85,7 +87,7 @@ def _iter_names_with_holds(store: ReadableStore) -> Iterator[TargetName]:
     for condition in TargetCondition:
         if condition in _CONDITIONS_WITHOUT_HOLDS:
             continue
-        page = store.list_targets(TargetFilter(state=condition), 0, MAX_ITEMS)
+        page = store.read_page_of_present_targets(TargetFilter(state=condition), 0, MAX_ITEMS)
         yield from (target.name for target in page.targets if target.hold_count)
 
 
@@ -96,8 +98,8 @@ def _build_held_row_views_of_target(
     rule = find_rule(source, name.target) if source else None
     authors: Collection[str] | None = ()
     if rule is not None and rule.not_author:
-        authors = loop.list_authors(name)
-    approvals = store.list_approvals(name)
+        authors = loop.list_authors_of_next_apply_or_none(name)
+    approvals = store.list_approvals_even_used_or_expired(name)
     return build_held_row_views(
         holds, approvals, rule, now=now, access=loop.get_settings().access, authors=authors
     )

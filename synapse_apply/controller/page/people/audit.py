@@ -58,7 +58,7 @@ class AuditView:
 
 def read_audit_view(store: ReadableStore, query: AuditQuery) -> AuditView:
     """Read one page of the audit."""
-    rows = store.list_audit(
+    rows = store.list_audit_newest_first_unless_after(
         ROWS_PER_PAGE + 1, AuditFilter(query.who, query.text, before=query.before)
     )
     return AuditView(query, rows[:ROWS_PER_PAGE], len(rows) > ROWS_PER_PAGE)

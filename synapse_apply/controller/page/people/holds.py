@@ -9,7 +9,7 @@ from synapse_apply.controller.rows import ApprovalRow, HoldRow
 from synapse_apply.controller.rules.approving import (
     APPROVAL_SECONDS,
     ApprovalCount,
-    explain_approvals,
+    count_approvals_of_row,
     is_approval_expired,
     is_author,
 )
@@ -87,7 +87,7 @@ def _build_held_row_view(
     authors: Collection[str] | None,
     identity: str,
 ) -> HeldRowView:
-    count = explain_approvals(
+    count = count_approvals_of_row(
         rule, of_row, hold.row_digest, now=now, access=access, authors=authors or ()
     )
     own = [

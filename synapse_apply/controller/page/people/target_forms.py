@@ -88,7 +88,11 @@ def read_target_forms(
     source = loop.get_settings().sources.get(name.source)
     rule = find_rule(source, name.target) if source else None
     rights = visitor.list_rights(name) if visitor.person else frozenset()
-    authors = loop.list_authors(name) if rule is not None and rule.not_author else ()
+    authors = (
+        loop.list_authors_of_next_apply_or_none(name)
+        if rule is not None and rule.not_author
+        else ()
+    )
     is_acting = bool(rights - {Right.READ})
     holds = visitor.store.list_holds(name)
     return TargetForms(
@@ -96,7 +100,7 @@ def read_target_forms(
         rights,
         build_held_row_views(
             holds[:MAX_SHOWN_HOLDS],
-            visitor.store.list_approvals(name),
+            visitor.store.list_approvals_even_used_or_expired(name),
             rule,
             now=now,
             access=visitor.access,
@@ -121,7 +125,7 @@ def _list_active_pauses_of_target(
 ) -> Sequence[ActivePauseView]:
     pauses = [
         pause
-        for pause in visitor.store.list_pauses()
+        for pause in visitor.store.list_people_pauses_even_ended()
         if is_pause_active(pause, now) and fnmatchcase(str(name), pause.scope)
     ]
     return [

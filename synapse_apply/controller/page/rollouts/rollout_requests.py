@@ -102,7 +102,7 @@ def carry_out_rollout_request_or_raise_refused(
     Whoever may approve rows of every target that it concerns may decide: those of the wave, or of
     the whole rollout.
     """
-    if visitor.store.find_rollout(request.rollout) is None:
+    if visitor.store.find_begun_rollout(request.rollout) is None:
         raise RequestRefused.from_words(
             HTTPStatus.NOT_FOUND,
             "Nothing is known by this name",
@@ -135,13 +135,13 @@ def _call_action_of_verb(request: RolloutRequest, who: str, actions: RolloutActi
     rollout, number, wave = request.rollout, request.number, request.wave
     match request.verb:
         case RolloutVerb.APPROVE:
-            actions.approve_wave(who, rollout, number, wave)
+            actions.approve_wave_or_refuse(who, rollout, number, wave)
         case RolloutVerb.RESUME:
-            actions.resume_rollout(who, rollout, number)
+            actions.resume_rollout_or_refuse(who, rollout, number)
         case RolloutVerb.SKIP:
-            actions.skip_wave(who, rollout, number, wave, request.reason)
+            actions.skip_wave_or_refuse(who, rollout, number, wave, request.reason)
         case RolloutVerb.ABORT:
-            actions.abort_rollout(who, rollout, number, request.reason)
+            actions.abort_rollout_or_refuse(who, rollout, number, request.reason)
 
 
 def _require_reason_if_needed(verb: RolloutVerb, text: str) -> str:

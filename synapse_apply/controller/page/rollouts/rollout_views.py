@@ -21,12 +21,15 @@ from synapse_apply.controller.rollout_rows import (
     WaveRow,
 )
 from synapse_apply.controller.rows import RevisionRow, SourceRow, TargetName
-from synapse_apply.controller.rules.rollouts.members import RolloutMember, list_live_members
+from synapse_apply.controller.rules.rollouts.members import (
+    RolloutMember,
+    list_members_still_declared,
+)
 from synapse_apply.controller.rules.rollouts.words import (
     MemberState,
     choose_member_state,
-    describe_aborted,
-    describe_done,
+    describe_aborted_rollout,
+    describe_done_rollout,
     describe_wave,
     describe_wave_to_approve,
 )
@@ -144,8 +147,8 @@ def list_rollout_summaries(
     store: RestrictedStore, settings: Controller
 ) -> Sequence[RolloutSummary]:
     """The rollouts that are configured or have begun, those that need a person first."""
-    sources = {source.name for source in store.list_sources()}
-    rows = {row.name: row for row in store.list_rollouts()}
+    sources = {source.name for source in store.list_configured_sources()}
+    rows = {row.name: row for row in store.list_begun_rollouts()}
     configured = {n: r for n, r in settings.rollouts.items() if r.source in sources}
     summaries = [
         _build_summary_with_revision(store, name, rows.get(name), configured.get(name))
@@ -183,10 +186,10 @@ def read_rollout_view_or_none(
     store: RestrictedStore, name: str, settings: Controller
 ) -> RolloutView | None:
     """Read what a rollout's page shows; None for an unknown one, and for one of others' targets."""
-    row = store.find_rollout(name)
+    row = store.find_begun_rollout(name)
     configured = settings.rollouts.get(name)
     source_name = row.source if row else configured.source if configured else ""
-    source = next((row for row in store.list_sources() if row.name == source_name), None)
+    source = next((row for row in store.list_configured_sources() if row.name == source_name), None)
     if source is None:
         return None
     summary = _build_summary_with_revision(store, name, row, configured)
@@ -205,7 +208,7 @@ def read_rollout_view_or_none(
         _describe_progress(
             row,
             _find_wave_settings_or_none(configured, row.wave),
-            list_live_members(members.get(row.wave, ())),
+            list_members_still_declared(members.get(row.wave, ())),
         ),
     )
 
@@ -214,9 +217,9 @@ def _describe_progress(row: RolloutRow, wave: Wave | None, members: Sequence[Rol
     """How far it is, by what its reader may see."""
     match row.state:
         case RolloutState.DONE:
-            return describe_done(row)
+            return describe_done_rollout(row)
         case RolloutState.ABORTED:
-            return describe_aborted(row)
+            return describe_aborted_rollout(row)
         case RolloutState.WAITING:
             return describe_wave_to_approve(row, len(members))
     return describe_wave(row, wave or Wave(), members)
@@ -226,7 +229,7 @@ def _read_members_by_wave(
     store: RestrictedStore, row: RolloutRow
 ) -> Mapping[int, list[RolloutMember]]:
     """The targets of each wave."""
-    page = store.list_targets(TargetFilter(row.source), 0, _MOST_TARGETS)
+    page = store.read_page_of_present_targets(TargetFilter(row.source), 0, _MOST_TARGETS)
     targets = {target.name: target for target in page.targets}
     members: dict[int, list[RolloutMember]] = {}
     for member in store.list_rollout_targets(row.name):
@@ -243,7 +246,7 @@ def _read_wave_views(
     *,
     is_whole: bool,
 ) -> Sequence[WaveView]:
-    wave_rows = {wave.wave: wave for wave in store.list_waves(row.name, row.number)}
+    wave_rows = {wave.wave: wave for wave in store.list_recorded_waves(row.name, row.number)}
     views = [
         build_wave_view(
             row, number, wave_rows.get(number), _find_wave_settings_or_none(settings, number),
@@ -274,10 +277,12 @@ def _count_targets_by_revision(
 def _read_past_rollouts(store: RestrictedStore, row: RolloutRow) -> Sequence[PastRollout]:
     earlier = [
         revision
-        for revision in store.list_revisions(row.source, SHOWN_HISTORY + 1)
+        for revision in store.list_newest_revisions(row.source, SHOWN_HISTORY + 1)
         if revision.number < row.number
     ]
-    pairs = [(revision, store.list_waves(row.name, revision.number)) for revision in earlier]
+    pairs = [
+        (revision, store.list_recorded_waves(row.name, revision.number)) for revision in earlier
+    ]
     return [PastRollout(revision, waves) for revision, waves in pairs if waves]
 
 
@@ -307,11 +312,11 @@ def find_membership_or_none(
 ) -> RolloutMembership | None:
     """Where a target is in its rollout; None for one that is in none."""
     row = store.find_rollout_target(name)
-    rollout = store.find_rollout(row.rollout) if row is not None else None
+    rollout = store.find_begun_rollout(row.rollout) if row is not None else None
     if row is None or rollout is None:
         return None
     wave = _find_wave_settings_or_none(settings.rollouts.get(row.rollout), row.wave)
-    state = choose_member_state(RolloutMember(row, store.find_target(name)), wave)
+    state = choose_member_state(RolloutMember(row, store.find_target_even_if_gone(name)), wave)
     return RolloutMembership(row, state, rollout.wave_count)
 
 
@@ -327,10 +332,10 @@ def list_rollouts_of_revision(
     store: RestrictedStore, revision: RevisionRow
 ) -> Sequence[RolloutOfRevision]:
     """The rollouts that brought a revision, or bring it now."""
-    rows = [row for row in store.list_rollouts() if row.source == revision.source]
+    rows = [row for row in store.list_begun_rollouts() if row.source == revision.source]
     rollouts = []
     for row in rows:
-        waves = store.list_waves(row.name, revision.number)
+        waves = store.list_recorded_waves(row.name, revision.number)
         own_row = row if row.number == revision.number else None
         if waves or own_row is not None:
             rollouts.append(RolloutOfRevision(row.name, own_row, PastRollout(revision, waves)))

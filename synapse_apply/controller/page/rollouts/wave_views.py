@@ -20,8 +20,8 @@ from synapse_apply.controller.rules.rollouts.evidence import find_soak_end
 from synapse_apply.controller.rules.rollouts.members import (
     RolloutMember,
     has_failed,
-    is_moved,
-    list_live_members,
+    is_moved_to_revision,
+    list_members_still_declared,
 )
 from synapse_apply.controller.rules.rollouts.words import MemberState, choose_member_state
 from synapse_apply.controller.settings import Wave
@@ -171,7 +171,7 @@ def build_wave_view(
         choose_wave_phase(row, number, wave_row),
         settings,
         wave_row,
-        [_build_target_cell(member, settings) for member in list_live_members(members)],
+        [_build_target_cell(member, settings) for member in list_members_still_declared(members)],
     )
 
 
@@ -189,7 +189,7 @@ def choose_wave_phase(row: RolloutRow, number: int, wave_row: WaveRow | None) ->
 
 def _build_target_cell(member: RolloutMember, wave: Wave | None) -> TargetCell:
     row, target = member
-    has_revision = is_moved(member)
+    has_revision = is_moved_to_revision(member)
     return TargetCell(
         row,
         choose_member_state(member, wave),

@@ -16,15 +16,18 @@ from synapse_apply.controller.rows import TargetRow
 from synapse_apply.controller.rules.rollouts.members import (
     RolloutMember,
     has_failed,
-    has_same_inputs,
     has_shown_all,
-    is_moved,
-    list_live_members,
+    is_moved_to_revision,
+    is_wanted_with_inputs_of_revision,
+    list_members_still_declared,
 )
-from synapse_apply.controller.rules.rollouts.moving import choose_moves, move_member
+from synapse_apply.controller.rules.rollouts.moving import (
+    build_moved_member,
+    choose_members_to_move,
+)
 from synapse_apply.controller.rules.rollouts.words import (
-    describe_done,
-    describe_failed,
+    describe_done_rollout,
+    describe_failed_targets,
     describe_wave,
     describe_wave_to_approve,
 )
@@ -55,7 +58,7 @@ class RolloutStep:
         return tuple(member.target for member in self.members if member.target is not None)
 
 
-def advance_rollout(
+def compute_rollout_step(
     rollout: Rollout,
     row: RolloutRow,
     waves: Sequence[WaveRow],
@@ -68,10 +71,10 @@ def advance_rollout(
     number, and is asked for the open wave and those that open. What is not there yet is waited for:
     a second call with the rows of the first changes nothing.
     """
-    return _Advance(rollout, row, waves, read_members, now).run()
+    return _StepComputation(rollout, row, waves, read_members, now).compute_step()
 
 
-def is_overdue(row: RolloutRow, now: float) -> bool:
+def is_rollout_overdue(row: RolloutRow, now: float) -> bool:
     """Whether no revision of the rollout has come to the last wave for a week."""
     return (
         not row.state.is_over
@@ -81,7 +84,7 @@ def is_overdue(row: RolloutRow, now: float) -> bool:
     )
 
 
-class _Advance:
+class _StepComputation:
     """One step, wave by wave."""
 
     def __init__(
@@ -100,91 +103,95 @@ class _Advance:
         self._changed_waves: dict[int, WaveRow] = {}
         self._moved_members: list[RolloutMember] = []
 
-    def run(self) -> RolloutStep:
-        while not self._row.state.is_over and self._pass_wave():
+    def compute_step(self) -> RolloutStep:
+        while not self._row.state.is_over and self._pass_wave_and_tell_if_another_is_next():
             pass
         return RolloutStep(
             self._row, tuple(self._changed_waves.values()), tuple(self._moved_members)
         )
 
-    def _pass_wave(self) -> bool:
+    def _pass_wave_and_tell_if_another_is_next(self) -> bool:
         """Do what can be done of the wave that is next; whether it is closed and another is."""
         row = self._row
         if row.wave > len(self._settings):
-            self._finish()
+            self._note_finished_rollout()
             return False
         wave = self._waves.get(row.wave) or WaveRow(row.source, row.name, row.number, row.wave)
         settings = self._settings[row.wave - 1]
-        members = list_live_members(self._read_members(row.wave))
+        members = list_members_still_declared(self._read_members(row.wave))
         if wave.end is WaveEnd.SKIPPED:
-            self._move([member for member in members if not is_moved(member)])
-            self._go_on()
+            self._note_moved_members(
+                [member for member in members if not is_moved_to_revision(member)]
+            )
+            self._go_on_to_next_wave_or_finish()
             return True
         if not wave.opened_at:
             if _needs_approval(settings, wave, members):
-                self._set_state(RolloutState.WAITING)
-                self._describe(describe_wave_to_approve(row, len(members)))
+                self._set_state_unless_same(RolloutState.WAITING)
+                self._set_description(describe_wave_to_approve(row, len(members)))
                 return False
             wave = replace(wave, opened_at=self._now)
-            self._open(wave)
-        return self._judge_open_wave(wave, settings, members)
+            self._note_opened_wave(wave)
+        return self._move_targets_and_tell_if_wave_closed(wave, settings, members)
 
-    def _judge_open_wave(
+    def _move_targets_and_tell_if_wave_closed(
         self, wave: WaveRow, settings: Wave, members: Sequence[RolloutMember]
     ) -> bool:
         failed = [member for member in members if has_failed(member)]
         if self._row.state is RolloutState.STOPPED or len(failed) > settings.max_failures:
             if self._row.state is not RolloutState.STOPPED:
-                self._set_state(RolloutState.STOPPED, describe_failed(self._row, failed))
-            self._describe(describe_wave(self._row, settings, members))
+                self._set_state_unless_same(
+                    RolloutState.STOPPED, describe_failed_targets(self._row, failed)
+                )
+            self._set_description(describe_wave(self._row, settings, members))
             return False
         moved = {
-            member.row.target: move_member(member, self._now)
-            for member in choose_moves(settings, members)
+            member.row.target: build_moved_member(member, self._now)
+            for member in choose_members_to_move(settings, members)
         }
         self._moved_members.extend(moved.values())
         members = [moved.get(member.row.target, member) for member in members]
         if not all(has_shown_all(member, settings) for member in members):
-            self._describe(describe_wave(self._row, settings, members))
+            self._set_description(describe_wave(self._row, settings, members))
             return False
-        self._write_wave(replace(wave, closed_at=self._now, end=WaveEnd.EVIDENCE))
-        self._go_on()
+        self._note_changed_wave(replace(wave, closed_at=self._now, end=WaveEnd.EVIDENCE))
+        self._go_on_to_next_wave_or_finish()
         return True
 
-    def _open(self, wave: WaveRow) -> None:
-        self._write_wave(wave)
-        self._set_state(RolloutState.RUNNING)
+    def _note_opened_wave(self, wave: WaveRow) -> None:
+        self._note_changed_wave(wave)
+        self._set_state_unless_same(RolloutState.RUNNING)
         self._row = replace(self._row, wave_since=self._now)
         if wave.wave == len(self._settings):
             self._row = replace(self._row, reached_at=self._now)
 
-    def _move(self, members: Sequence[RolloutMember]) -> None:
-        self._moved_members.extend(move_member(member, self._now) for member in members)
+    def _note_moved_members(self, members: Sequence[RolloutMember]) -> None:
+        self._moved_members.extend(build_moved_member(member, self._now) for member in members)
 
-    def _go_on(self) -> None:
+    def _go_on_to_next_wave_or_finish(self) -> None:
         self._row = replace(self._row, wave=self._row.wave + 1, wave_since=0.0)
         if self._row.wave > len(self._settings):
-            self._finish()
+            self._note_finished_rollout()
 
-    def _finish(self) -> None:
+    def _note_finished_rollout(self) -> None:
         self._row = replace(self._row, wave=len(self._settings))
-        self._set_state(RolloutState.DONE)
-        self._describe(describe_done(self._row))
+        self._set_state_unless_same(RolloutState.DONE)
+        self._set_description(describe_done_rollout(self._row))
 
-    def _write_wave(self, wave: WaveRow) -> None:
+    def _note_changed_wave(self, wave: WaveRow) -> None:
         self._waves[wave.wave] = self._changed_waves[wave.wave] = wave
 
-    def _set_state(self, state: RolloutState, reason: str = "") -> None:
+    def _set_state_unless_same(self, state: RolloutState, reason: str = "") -> None:
         if self._row.state is not state:
             self._row = replace(
                 self._row, state=state, state_since=self._now, state_reason=reason, state_by=""
             )
 
-    def _describe(self, text: str) -> None:
+    def _set_description(self, text: str) -> None:
         self._row = replace(self._row, description=text)
 
 
 def _needs_approval(settings: Wave, wave: WaveRow, members: Sequence[RolloutMember]) -> bool:
     """Whether a person is to let the wave begin: not where it changes nothing."""
     is_asked = settings.approve and not wave.approved_by
-    return is_asked and any(not has_same_inputs(member) for member in members)
+    return is_asked and any(not is_wanted_with_inputs_of_revision(member) for member in members)

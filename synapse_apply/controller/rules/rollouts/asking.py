@@ -13,39 +13,41 @@ from synapse_apply.controller.rollout_rows import (
     WaveEnd,
     WaveRow,
 )
-from synapse_apply.controller.rules.rollouts.words import describe_aborted
+from synapse_apply.controller.rules.rollouts.words import describe_aborted_rollout
 from synapse_apply.model.command import Command, Text
 
 
-def approve_wave(row: RolloutRow, wave: WaveRow, *, number: int, who: str) -> WaveRow:
+def build_approved_wave_or_refuse(
+    row: RolloutRow, wave: WaveRow, *, number: int, who: str
+) -> WaveRow:
     """The wave that a person lets begin; ActionRefused where it does not wait for that."""
-    _require_revision(row, number)
+    _require_revision_number(row, number)
     is_waiting = row.state is RolloutState.WAITING and not wave.approved_by
     if not is_waiting or wave.wave != row.wave:
         who_waits = f"Wave {row.wave} does." if is_waiting else "No wave does."
-        raise _refuse(row, f"Wave {wave.wave} does not wait for an approval", who_waits)
+        raise _build_refusal(row, f"Wave {wave.wave} does not wait for an approval", who_waits)
     return replace(wave, approved_by=who)
 
 
-def skip_wave(
+def build_skipped_wave_or_refuse(
     row: RolloutRow, wave: WaveRow, *, number: int, who: str, reason: str, now: float
 ) -> tuple[RolloutRow, WaveRow]:
     """The rollout and the open wave that a person closes without evidence.
 
-    `advance_rollout` then moves what is left of the wave, and goes on. ActionRefused where the wave
-    is not open.
+    `compute_rollout_step` then moves what is left of the wave, and goes on. ActionRefused where the
+    wave is not open.
     """
-    _require_revision(row, number)
+    _require_revision_number(row, number)
     is_open = row.state in {RolloutState.RUNNING, RolloutState.STOPPED} and bool(row.wave_since)
     if not is_open or wave.wave != row.wave:
-        raise _refuse(
+        raise _build_refusal(
             row, f"Wave {wave.wave} is not open", "Only the open wave can be closed this way."
         )
     wave = replace(wave, closed_at=now, end=WaveEnd.SKIPPED, closed_by=who, reason=reason)
-    return _go_on(row, who, now), wave
+    return _build_running_rollout(row, who, now), wave
 
 
-def resume_rollout(
+def build_resumed_rollout_or_refuse(
     row: RolloutRow,
     targets: Iterable[RolloutTargetRow],
     *,
@@ -57,36 +59,40 @@ def resume_rollout(
 
     They are to be looked at now. ActionRefused where it is not stopped.
     """
-    _require_revision(row, number)
+    _require_revision_number(row, number)
     if row.state is not RolloutState.STOPPED:
-        raise _refuse(row, "The rollout is not stopped", "There is nothing to resume.")
+        raise _build_refusal(row, "The rollout is not stopped", "There is nothing to resume.")
     failed = tuple(replace(target, failed_at=0.0) for target in targets if target.failed_at)
-    return _go_on(row, who, now), failed
+    return _build_running_rollout(row, who, now), failed
 
 
-def abort_rollout(row: RolloutRow, *, number: int, who: str, reason: str, now: float) -> RolloutRow:
+def build_aborted_rollout_or_refuse(
+    row: RolloutRow, *, number: int, who: str, reason: str, now: float
+) -> RolloutRow:
     """The rollout whose revision goes no further; ActionRefused where it has ended."""
-    _require_revision(row, number)
+    _require_revision_number(row, number)
     if row.state.is_over:
-        raise _refuse(row, "The rollout has ended", f"It is {row.state.value}.")
+        raise _build_refusal(row, "The rollout has ended", f"It is {row.state.value}.")
     row = replace(
         row, state=RolloutState.ABORTED, state_since=now, state_reason=reason, state_by=who
     )
-    return replace(row, description=describe_aborted(row))
+    return replace(row, description=describe_aborted_rollout(row))
 
 
-def _require_revision(row: RolloutRow, number: int) -> None:
+def _require_revision_number(row: RolloutRow, number: int) -> None:
     if row.number != number:
-        raise _refuse(row, "The rollout brings another revision by now", f"It is {row.commit}.")
+        raise _build_refusal(
+            row, "The rollout brings another revision by now", f"It is {row.commit}."
+        )
 
 
-def _go_on(row: RolloutRow, who: str, now: float) -> RolloutRow:
+def _build_running_rollout(row: RolloutRow, who: str, now: float) -> RolloutRow:
     if row.state is RolloutState.RUNNING:
         return row
     return replace(row, state=RolloutState.RUNNING, state_since=now, state_reason="", state_by=who)
 
 
-def _refuse(row: RolloutRow, summary: str, detail: str) -> ActionRefused:
+def _build_refusal(row: RolloutRow, summary: str, detail: str) -> ActionRefused:
     return ActionRefused.from_summary(
         summary,
         f"{row.name}: {row.state.value}. {detail}",

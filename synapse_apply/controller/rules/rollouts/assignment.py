@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from synapse_apply.controller.rows import TargetName
-from synapse_apply.controller.rules.targets import KeyedTarget
+from synapse_apply.controller.rules.targets import TargetAtHead
 from synapse_apply.controller.settings import Mode, Rollout, Wave
 from synapse_apply.model.diagnostic import (
     Diagnostic,
@@ -51,7 +51,9 @@ def compute_waves_digest(rollout: Rollout) -> str:
     return hashlib.sha256(json.dumps(patterns).encode()).hexdigest()
 
 
-def find_wave_or_none(rollout: Rollout, target: str, labels: Mapping[str, str]) -> int | None:
+def find_wave_number_or_none(
+    rollout: Rollout, target: str, labels: Mapping[str, str]
+) -> int | None:
     """The first wave, counted from 1, that matches a target; None where it is in no wave."""
     numbered = enumerate(rollout.waves, start=1)
     return next((number for number, wave in numbered if matches_wave(wave, target, labels)), None)
@@ -66,7 +68,9 @@ def matches_wave(wave: Wave, target: str, labels: Mapping[str, str]) -> bool:
     )
 
 
-def assign_waves(rollouts: Iterable[Rollout], keyed: Sequence[KeyedTarget]) -> RolloutAssignments:
+def assign_targets_to_waves(
+    rollouts: Iterable[Rollout], keyed: Sequence[TargetAtHead]
+) -> RolloutAssignments:
     """The targets of a head by rollout and wave; `rollouts` are those of the head's source."""
     assigned: dict[str, list[AssignedTarget]] = {}
     findings: list[Diagnostic] = []
@@ -75,7 +79,8 @@ def assign_waves(rollouts: Iterable[Rollout], keyed: Sequence[KeyedTarget]) -> R
         waves = {
             target.name: wave
             for target in keyed
-            if (wave := find_wave_or_none(rollout, target.name.target, target.labels)) is not None
+            if (wave := find_wave_number_or_none(rollout, target.name.target, target.labels))
+            is not None
         }
         assigned[rollout.name] = sorted(
             (
@@ -86,7 +91,7 @@ def assign_waves(rollouts: Iterable[Rollout], keyed: Sequence[KeyedTarget]) -> R
             key=lambda item: (item.wave, item.name),
         )
         findings.extend(_iter_shared_target_findings(rollout, waves, owners))
-        findings.extend(_iter_target_findings(rollout, waves, keyed))
+        findings.extend(_iter_unfit_target_findings(rollout, waves, keyed))
         findings.extend(_iter_empty_pattern_findings(rollout, keyed))
         owners |= dict.fromkeys(waves, rollout)
     return RolloutAssignments(assigned, tuple(findings))
@@ -105,8 +110,8 @@ def _iter_shared_target_findings(
             )
 
 
-def _iter_target_findings(
-    rollout: Rollout, waves: Mapping[TargetName, int], keyed: Sequence[KeyedTarget]
+def _iter_unfit_target_findings(
+    rollout: Rollout, waves: Mapping[TargetName, int], keyed: Sequence[TargetAtHead]
 ) -> Iterator[Diagnostic]:
     """Targets that cannot do what their wave asks of them."""
     for target in keyed:
@@ -136,7 +141,7 @@ def _iter_target_findings(
 
 
 def _iter_empty_pattern_findings(
-    rollout: Rollout, keyed: Sequence[KeyedTarget]
+    rollout: Rollout, keyed: Sequence[TargetAtHead]
 ) -> Iterator[Diagnostic]:
     for number, wave in enumerate(rollout.waves, start=1):
         for pattern in wave.targets:

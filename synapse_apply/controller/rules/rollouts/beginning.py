@@ -16,15 +16,15 @@ from synapse_apply.controller.rules.rollouts.assignment import (
     AssignedTarget,
     compute_waves_digest,
 )
-from synapse_apply.controller.rules.rollouts.evidence import forget_evidence
-from synapse_apply.controller.rules.rollouts.words import name_wave
+from synapse_apply.controller.rules.rollouts.evidence import build_target_without_evidence
+from synapse_apply.controller.rules.rollouts.words import format_wave_of_count
 from synapse_apply.controller.settings import Rollout
 from synapse_apply.model.frozen import frozen
 
 
 @frozen
 class RolloutBeginning:
-    """The rows that a head changes; `advance_rollout` then opens the first wave.
+    """The rows that a head changes; `compute_rollout_step` then opens the first wave.
 
     `rollout` is None where there is none to write, `targets` are those that are other than before,
     `removed_names` those that are in the rollout no more, and `waves` rows that replace what was
@@ -55,7 +55,7 @@ def is_newer_head_due(rollout: Rollout, row: RolloutRow | None, head_number: int
     return row.number < head_number and not is_finished_first
 
 
-def begin_rollout(
+def compute_rollout_beginning(
     rollout: Rollout,
     before: RolloutRow | None,
     targets_before: Sequence[RolloutTargetRow],
@@ -78,7 +78,9 @@ def begin_rollout(
     if before is not None and before.number > number:
         return RolloutBeginning()
     if before is not None and before.number == number:
-        return _continue_at_same_head(rollout, before, rows_by_name, assigned, removed_names, now)
+        return _compute_beginning_at_same_head(
+            rollout, before, rows_by_name, assigned, removed_names, now
+        )
     if not is_newer_head_due(rollout, before, number):
         return RolloutBeginning(removed_names=removed_names)
     has_reached_all = before is None or before.state is RolloutState.DONE
@@ -93,12 +95,12 @@ def begin_rollout(
         waves_digest=compute_waves_digest(rollout),
         reached_at=now if has_reached_all or before is None else before.reached_at,
     )
-    row = replace(row, description=name_wave(row))
-    targets = _build_target_rows(row, rows_by_name, assigned)
+    row = replace(row, description=format_wave_of_count(row))
+    targets = _build_rollout_target_rows(row, rows_by_name, assigned)
     return RolloutBeginning(row, tuple(targets), removed_names)
 
 
-def _continue_at_same_head(
+def _compute_beginning_at_same_head(
     rollout: Rollout,
     before: RolloutRow,
     rows_by_name: Mapping[TargetName, RolloutTargetRow],
@@ -124,7 +126,7 @@ def _continue_at_same_head(
         ]
     targets = [
         target
-        for target in _build_target_rows(row, rows_by_name, assigned)
+        for target in _build_rollout_target_rows(row, rows_by_name, assigned)
         if target != rows_by_name.get(target.target)
     ]
     return RolloutBeginning(
@@ -139,15 +141,15 @@ def _list_changed_waves(row: RolloutTargetRow | None, item: AssignedTarget) -> l
     return [item.wave, row.wave] if row.wave != item.wave else []
 
 
-def _build_target_rows(
+def _build_rollout_target_rows(
     row: RolloutRow,
     rows_by_name: Mapping[TargetName, RolloutTargetRow],
     assigned: Iterable[AssignedTarget],
 ) -> list[RolloutTargetRow]:
-    return [_build_target_row(row, rows_by_name.get(item.name), item) for item in assigned]
+    return [_build_rollout_target_row(row, rows_by_name.get(item.name), item) for item in assigned]
 
 
-def _build_target_row(
+def _build_rollout_target_row(
     row: RolloutRow, before: RolloutTargetRow | None, item: AssignedTarget
 ) -> RolloutTargetRow:
     if before is None:
@@ -163,7 +165,9 @@ def _build_target_row(
         if before.moved_digest == before.digest != item.digest:
             # Another version of this program reads other inputs in the same revision.
             return replace(
-                forget_evidence(target), moved_digest=item.digest, arrived_at=before.arrived_at
+                build_target_without_evidence(target),
+                moved_digest=item.digest,
+                arrived_at=before.arrived_at,
             )
         return target
     # What was seen to be mended since counts no more against the newer revision.

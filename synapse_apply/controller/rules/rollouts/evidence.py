@@ -71,7 +71,9 @@ def choose_shown_state(
     return ShownState.GOOD if is_done and not has_more else ShownState.OPEN
 
 
-def update_evidence(row: RolloutTargetRow, run: ShownRun, *, interval: float) -> RolloutTargetRow:
+def add_evidence_of_run_if_it_counts(
+    row: RolloutTargetRow, run: ShownRun, *, interval: float
+) -> RolloutTargetRow:
     """A target of a rollout after a run; `interval` is the time between two looks, in seconds.
 
     A run counts that was claimed after the target was moved, with the inputs that it was moved to.
@@ -105,7 +107,7 @@ def find_soak_end(row: RolloutTargetRow, wave: Wave) -> float | None:
     return row.good_until + (wave.soak - row.soaked) if is_soaking else None
 
 
-def forget_evidence(row: RolloutTargetRow) -> RolloutTargetRow:
+def build_target_without_evidence(row: RolloutTargetRow) -> RolloutTargetRow:
     """A target of a rollout that has shown nothing yet."""
     return replace(
         row,

@@ -22,20 +22,20 @@ def is_member_gone(member: RolloutMember) -> bool:
     return member.target is None or member.target.is_gone
 
 
-def list_live_members(members: Iterable[RolloutMember]) -> list[RolloutMember]:
+def list_members_still_declared(members: Iterable[RolloutMember]) -> list[RolloutMember]:
     """The members that the head declares, by name."""
     live = [member for member in members if not is_member_gone(member)]
     return sorted(live, key=lambda member: member.row.target)
 
 
-def is_moved(member: RolloutMember) -> bool:
+def is_moved_to_revision(member: RolloutMember) -> bool:
     """Whether the target is wanted at the rollout's revision, with the inputs that it has there."""
     row, target = member
     is_wanted = target is not None and target.wanted_number >= row.number
     return is_wanted and bool(row.moved_at) and row.moved_digest == row.digest
 
 
-def has_same_inputs(member: RolloutMember) -> bool:
+def is_wanted_with_inputs_of_revision(member: RolloutMember) -> bool:
     """Whether the revision asks nothing of the target that is not wanted of it already."""
     target = member.target
     return target is not None and target.wanted_digest == member.row.digest
@@ -46,7 +46,7 @@ def is_done_with_inputs(member: RolloutMember) -> bool:
     target = member.target
     if target is None or target.progress is not TargetProgress.DONE:
         return False
-    return has_same_inputs(member) and target.input_digest == member.row.digest
+    return is_wanted_with_inputs_of_revision(member) and target.input_digest == member.row.digest
 
 
 def is_in_change(member: RolloutMember) -> bool:
@@ -60,7 +60,7 @@ def has_shown_all(member: RolloutMember, wave: Wave) -> bool:
     It was moved, its last look was good, and it looked good for as long as the wave soaks.
     """
     row = member.row
-    return is_moved(member) and bool(row.good_since) and row.soaked >= wave.soak
+    return is_moved_to_revision(member) and bool(row.good_since) and row.soaked >= wave.soak
 
 
 def has_failed(member: RolloutMember) -> bool:

@@ -7,25 +7,25 @@ from dataclasses import replace
 
 from synapse_apply.controller.rollout_rows import RolloutTargetRow
 from synapse_apply.controller.rows import RunCause
-from synapse_apply.controller.rules.rollouts.evidence import forget_evidence
+from synapse_apply.controller.rules.rollouts.evidence import build_target_without_evidence
 from synapse_apply.controller.rules.rollouts.members import (
     RolloutMember,
-    has_same_inputs,
     is_done_with_inputs,
     is_in_change,
-    is_moved,
+    is_moved_to_revision,
+    is_wanted_with_inputs_of_revision,
 )
-from synapse_apply.controller.rules.targets import move_to_revision
+from synapse_apply.controller.rules.targets import build_target_row_at_revision
 from synapse_apply.controller.settings import Wave
 
 
-def choose_moves(wave: Wave, members: Sequence[RolloutMember]) -> list[RolloutMember]:
+def choose_members_to_move(wave: Wave, members: Sequence[RolloutMember]) -> list[RolloutMember]:
     """The members of an open wave that are moved now, in the order of `members`.
 
     Those whose inputs stay the same are moved at once, and those that are in change already; of the
     others as many as `max_parallel` lets beside what is in change.
     """
-    waiting = [member for member in members if not is_moved(member)]
+    waiting = [member for member in members if not is_moved_to_revision(member)]
     free_count = len(waiting)
     if wave.max_parallel is not None:
         free_count = wave.max_parallel - sum(map(is_in_change, members))
@@ -39,7 +39,7 @@ def choose_moves(wave: Wave, members: Sequence[RolloutMember]) -> list[RolloutMe
     return chosen
 
 
-def move_member(member: RolloutMember, now: float) -> RolloutMember:
+def build_moved_member(member: RolloutMember, now: float) -> RolloutMember:
     """A member at the revision of its rollout; it is looked at now, unless it has shown all it can.
 
     Where its inputs stay those that it was moved to before, what it has shown stays, too.
@@ -48,11 +48,11 @@ def move_member(member: RolloutMember, now: float) -> RolloutMember:
     row, target = member
     if target is None:
         raise ValueError(f"{row.target} is not known")
-    moved_target = move_to_revision(target, row.commit, row.number, row.digest)
+    moved_target = build_target_row_at_revision(target, row.commit, row.number, row.digest)
     if _keeps_evidence(member):
         return RolloutMember(row, moved_target)
     moved_row: RolloutTargetRow = replace(
-        forget_evidence(row),
+        build_target_without_evidence(row),
         moved_digest=row.digest,
         moved_at=now,
         moved_epoch=target.epoch,
@@ -70,4 +70,6 @@ def _is_brought_into_change(member: RolloutMember) -> bool:
 
 def _keeps_evidence(member: RolloutMember) -> bool:
     """Whether the target has been moved to these inputs, and had no others since."""
-    return member.row.moved_digest == member.row.digest and has_same_inputs(member)
+    return member.row.moved_digest == member.row.digest and is_wanted_with_inputs_of_revision(
+        member
+    )

@@ -11,7 +11,7 @@ from synapse_apply.controller.rules.rollouts.members import (
     RolloutMember,
     has_failed,
     has_shown_all,
-    is_moved,
+    is_moved_to_revision,
 )
 from synapse_apply.controller.settings import Wave
 from synapse_apply.model.phrases import pluralize
@@ -61,7 +61,7 @@ _STATES_BY_CONDITION = {
 def choose_member_state(member: RolloutMember, wave: Wave | None) -> MemberState:
     """How far a target is with its wave; `wave` is None where the settings have it no more."""
     row, target = member
-    if not is_moved(member) or target is None:
+    if not is_moved_to_revision(member) or target is None:
         return MemberState.NOT_YET
     if has_shown_all(member, wave or Wave()):
         return MemberState.SHOWN
@@ -88,32 +88,32 @@ def describe_wave(row: RolloutRow, wave: Wave, members: Sequence[RolloutMember])
             suffix = f": {_join_names(state_names)}" if state in _NAMED_STATES else ""
             parts.append(f"{len(state_names):,} {state.value}{suffix}")
     prefix = "stopped: " if row.state is RolloutState.STOPPED else ""
-    return f"{prefix}{name_wave(row)}: {', '.join(parts)}"
+    return f"{prefix}{format_wave_of_count(row)}: {', '.join(parts)}"
 
 
 def describe_wave_to_approve(row: RolloutRow, target_count: int) -> str:
     """What a person is to let begin; of a reader who sees none of its targets, without a count."""
     count = f": {pluralize(target_count, 'target')}" if target_count else ""
-    return f"{name_wave(row)} waits for approval{count}"
+    return f"{format_wave_of_count(row)} waits for approval{count}"
 
 
-def describe_failed(row: RolloutRow, failed: Iterable[RolloutMember]) -> str:
+def describe_failed_targets(row: RolloutRow, failed: Iterable[RolloutMember]) -> str:
     """Why a rollout is stopped, such as `3 targets of wave 2 failed: eu-1, eu-2, eu-3`."""
     names = [member.row.target.target for member in failed]
     return f"{pluralize(len(names), 'target')} of wave {row.wave} failed: {_join_names(names)}"
 
 
-def describe_done(row: RolloutRow) -> str:
+def describe_done_rollout(row: RolloutRow) -> str:
     return f"all of {pluralize(row.wave_count, 'wave')} closed"
 
 
-def describe_aborted(row: RolloutRow) -> str:
+def describe_aborted_rollout(row: RolloutRow) -> str:
     """Who said that the revision goes no further, and why."""
     reason = f": {row.state_reason}" if row.state_reason else ""
-    return f"aborted in {name_wave(row)} by {row.state_by}{reason}"
+    return f"aborted in {format_wave_of_count(row)} by {row.state_by}{reason}"
 
 
-def name_wave(row: RolloutRow) -> str:
+def format_wave_of_count(row: RolloutRow) -> str:
     """The wave that is open or comes next, such as `wave 2 of 3`."""
     return f"wave {row.wave} of {row.wave_count}"
 

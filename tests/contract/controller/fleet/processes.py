@@ -39,7 +39,7 @@ class WrongClock(MachineClock):
     def read_wall(self) -> float:
         return super().read_wall() + self._ahead
 
-    def draw(self) -> float:
+    def draw_fraction(self) -> float:
         """What is new is due at once."""
         return 0.0
 
@@ -53,7 +53,9 @@ class Process:
         self.store.create_or_upgrade()
         self.workers = StandInWorkers()
         self.holder = build_unique_holder_name()
-        clock = SharedClock(WrongClock(clock_ahead), self.store.read_database_clock_or_none)
+        clock = SharedClock(
+            WrongClock(clock_ahead), self.store.read_database_clock_or_none_for_file
+        )
         self.shared_clock = clock
         self.parts = LoopParts(
             fleet.world.configure(),
@@ -99,7 +101,7 @@ class Process:
 
         def live() -> None:
             try:
-                self.loop.run(lambda: None)
+                self.loop.run_until_stopped(lambda: None)
             except Exception as problem:  # noqa: BLE001 - a test looks at it
                 self.failures.append(problem)
 
@@ -112,11 +114,11 @@ class Process:
             return
         self._is_stopped = True
         self.workers.gate.set()
-        self.loop.stop()
+        self.loop.request_stop()
         if self._thread is not None:
             self._thread.join(SECONDS)
         else:
-            self.loop._drain()
+            self.loop._end_runs_and_workers_or_raise_failure()
         self.store.close()
         assert self.failures == []
 
@@ -162,7 +164,7 @@ class Fleet:
         """Have targets looked at, as somebody asks on a page of the first process."""
         for target in targets:
             actions = self.processes[0].loop.get_people_actions()
-            actions.reconcile("proxy:ann", TargetName("acme", target))
+            actions.reconcile_soon_or_refuse("proxy:ann", TargetName("acme", target))
 
 
 @contextmanager
@@ -176,6 +178,6 @@ def open_fleet(
     finally:
         for process in fleet.processes:
             process.workers.gate.set()
-            process.loop.stop()
+            process.loop.request_stop()
         for process in reversed(fleet.processes):
             process.stop()

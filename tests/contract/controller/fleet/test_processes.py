@@ -36,14 +36,14 @@ def fleet(tmp_path: Path, postgres: PostgresServer) -> Iterator[Fleet]:
 def start_by_hand(fleet: Fleet) -> Process:
     """A process that leads, and goes round once more whenever a test calls `_go_round`."""
     process = fleet.start(is_by_hand=True)
-    process.loop._start()
+    process.loop._start_engine_and_lead_if_free()
     assert process.is_leading
     return process
 
 
 def wait_until_in_sync(fleet: Fleet) -> None:
     def are_in_sync() -> bool:
-        counts = fleet.processes[0].store.count_targets_by_state()
+        counts = fleet.processes[0].store.count_present_targets_in_each_state()
         return counts[TargetCondition.IN_SYNC] == len(NAMES)
 
     wait_until(are_in_sync, SECONDS, "all targets are in sync")
@@ -88,12 +88,12 @@ def test_a_leader_that_was_overtaken_writes_nothing(fleet: Fleet) -> None:
     assert first.loop._tasks.count_running("fetch") == 1
     first.freeze()
     second = fleet.start(is_by_hand=True)
-    second.loop._start()
+    second.loop._start_engine_and_lead_if_free()
     assert second.is_leading
     goes_on.set()
     assert first.loop._tasks.wait_and_tell_if_idle(SECONDS)
     assert first.store.find_revision("acme", "c2") is None
-    first.loop._go_round_if_store_answers()
+    first.loop._go_round_surviving_lost_lead_or_store()
     assert not first.is_leading
     # Nobody has answered the webhook yet.
     second.loop._go_round()
@@ -118,7 +118,10 @@ def test_what_a_process_found_that_was_overtaken_is_not_recorded(fleet: Fleet) -
     first.workers.gate.set()
     assert first.loop._tasks.wait_and_tell_if_idle(SECONDS)
     wait_until_in_sync(fleet)
-    assert first.store.list_runs(TargetName("acme", "t0"), 9)[0].counts.total == 0
+    assert (
+        first.store.list_newest_runs_without_documents(TargetName("acme", "t0"), 9)[0].counts.total
+        == 0
+    )
     assert sorted(fleet.processes[1].workers.asked) == NAMES
 
 
@@ -196,7 +199,7 @@ def test_machines_whose_clocks_differ_share_that_of_the_database(fleet: Fleet) -
     wait_until_in_sync(fleet)
     assert abs(first.parts.clock.read_wall() - second.parts.clock.read_wall()) < 0.5
     assert fleet.list_asked() == NAMES
-    lease = first.store.find_lease("leader")
+    lease = first.store.find_lease_even_if_over("leader")
     assert lease is not None
     assert lease.epoch == 1
 
@@ -239,7 +242,7 @@ def test_a_standby_believes_a_jump_of_the_clock_when_the_leader_has_seen_it(flee
     standby.loop._go_round()
     assert standby.parts.clock.read_wall() - before > 3000.0
     assert not standby.is_leading
-    lease = process.store.find_lease("leader")
+    lease = process.store.find_lease_even_if_over("leader")
     assert lease is not None
     assert lease.until > process.parts.clock.read_wall()
 
@@ -250,7 +253,7 @@ def test_a_leader_that_drains_lets_another_one_lead_at_once(fleet: Fleet) -> Non
     second = fleet.start()
     first.stop()
     wait_until(lambda: second.is_leading, 4.0, "the second leads before the lease would end")
-    assert [row.holder for row in second.store.list_processes()] == [second.holder]
+    assert [row.holder for row in second.store.list_recorded_processes()] == [second.holder]
     assert list(second.store.list_claimed_targets(0.0)) == []
 
 
@@ -275,9 +278,9 @@ def test_one_round_needs_the_lead(fleet: Fleet) -> None:
     wait_until_in_sync(fleet)
     once = fleet.start(is_by_hand=True)
     with pytest.raises(LockHeld):
-        once.loop.run_once()
+        once.loop.run_once_and_count_postponed_targets()
     leader.stop()
     fleet.repository.push("c2", t1="d2")
     again = fleet.start(is_by_hand=True)
-    assert again.loop.run_once() == 0
+    assert again.loop.run_once_and_count_postponed_targets() == 0
     assert again.workers.asked == ["acme/t1"]

@@ -10,7 +10,7 @@ from forges.github import StandInGitHub
 from forges.loopback_server import Failure
 
 from synapse_apply.controller import delivery
-from synapse_apply.controller.forge.github import GitHubStatuses
+from synapse_apply.controller.forge.github import GitHubStatusSender
 from synapse_apply.controller.forge.senders import build_status_sender
 from synapse_apply.controller.ports import StatusUnreadable
 from synapse_apply.controller.rows import StatusRow, StatusState, StatusText
@@ -44,11 +44,14 @@ def row(text, context=CONTEXT):
 def test_what_is_sent_is_what_is_read_back(github):
     """State, words and link; the newest counts, and another context is none."""
     sender = build(github.url)
-    assert sender.read_shown_text_or_none(row(PENDING)) is None
+    assert sender.read_shown_text_or_none_if_no_status(row(PENDING)) is None
     for text in (PENDING, FAILURE):
         assert sender.send(row(text)).finding is None
-        assert sender.read_shown_text_or_none(row(text)) == text
-    assert sender.read_shown_text_or_none(row(PENDING, "synapse-apply/main/other")) is None
+        assert sender.read_shown_text_or_none_if_no_status(row(text)) == text
+    assert (
+        sender.read_shown_text_or_none_if_no_status(row(PENDING, "synapse-apply/main/other"))
+        is None
+    )
     assert [status.state for status in github.list_of(COMMIT, CONTEXT)] == ["pending", "failure"]
 
 
@@ -58,7 +61,7 @@ def test_our_context_is_found_behind_a_hundred_others(github):
     for number in range(120):
         assert sender.send(row(PENDING, f"other/{number}")).finding is None
     assert sender.send(row(FAILURE, CONTEXT.upper())).finding is None
-    assert sender.read_shown_text_or_none(row(PENDING)) == FAILURE
+    assert sender.read_shown_text_or_none_if_no_status(row(PENDING)) == FAILURE
 
 
 def test_texts_have_the_size_that_github_takes(github):
@@ -70,7 +73,7 @@ def test_texts_have_the_size_that_github_takes(github):
     assert len(status.description) == 140
     assert status.description.startswith("two lines xx")
     assert status.target_url is None
-    assert sender.read_shown_text_or_none(row(long)) == long
+    assert sender.read_shown_text_or_none_if_no_status(row(long)) == long
 
 
 LATER = [
@@ -109,7 +112,7 @@ def test_a_limit_is_one_for_what_is_read_too(github):
     """It is waited for, and not taken for a right that is missing."""
     github.failures.append(Failure(403, {"Retry-After": "30"}))
     with pytest.raises(StatusUnreadable) as caught:
-        build(github.url).read_shown_text_or_none(row(PENDING))
+        build(github.url).read_shown_text_or_none_if_no_status(row(PENDING))
     assert (caught.value.result.retry_after, caught.value.result.is_final) == (30, False)
 
 
@@ -136,7 +139,7 @@ def test_a_lost_answer_is_read_back(github):
     result = sender.send(row(FAILURE))
     assert result.finding is not None
     assert not result.is_final
-    assert sender.read_shown_text_or_none(row(FAILURE)) == FAILURE
+    assert sender.read_shown_text_or_none_if_no_status(row(FAILURE)) == FAILURE
     assert len(github.list_of(COMMIT, CONTEXT)) == 1
 
 
@@ -156,7 +159,7 @@ def test_an_odd_answer_is_not_taken_for_no_status(github, body):
     """Else a status would be sent again and again."""
     github.failures.append(Failure(200, {}, body))
     with pytest.raises(StatusUnreadable) as caught:
-        build(github.url).read_shown_text_or_none(row(PENDING))
+        build(github.url).read_shown_text_or_none_if_no_status(row(PENDING))
     assert caught.value.result.finding is not None
 
 
@@ -165,7 +168,7 @@ def test_odd_statuses_beside_ours_are_passed_over(github):
     odd = [3, None, {"context": CONTEXT, "state": "blue"}, {"context": 7, "state": "success"}]
     ours = {"context": CONTEXT, "state": "success", "description": None, "target_url": 4}
     github.failures.append(Failure(200, {}, json.dumps({"statuses": [*odd, ours]}).encode()))
-    assert build(github.url).read_shown_text_or_none(row(PENDING)) == StatusText(
+    assert build(github.url).read_shown_text_or_none_if_no_status(row(PENDING)) == StatusText(
         StatusState.SUCCESS, "", ""
     )
 
@@ -210,7 +213,7 @@ def test_what_cannot_be_used_is_refused_at_the_start(repository, url, token):
 def test_how_far_the_clock_is_away_from_that_of_the_forge(github):
     """By the date of its newest answer; not known before the first."""
     forge = ForgeStatus("github", "acme/synapse", SecretName("env", "T"), github.url)
-    sender = GitHubStatuses(forge, Sensitive(TOKEN), lambda: time.time() + 300)
+    sender = GitHubStatusSender(forge, Sensitive(TOKEN), lambda: time.time() + 300)
     assert sender.get_clock_offset_or_none() is None
     sender.send(row(PENDING))
     assert sender.get_clock_offset_or_none() == pytest.approx(300, abs=5)

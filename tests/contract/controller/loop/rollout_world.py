@@ -103,13 +103,13 @@ class RolloutWorld(World):
     def reload(self, loop: ControllerLoop) -> None:
         """Have a running loop take the settings as they are now, and follow the source."""
         loop._reload = self.configure
-        loop.ask_reload()
+        loop.request_reload_of_configuration()
         self.settle(loop)
         self.follow(loop)
 
     @property
     def rollout(self) -> RolloutRow:
-        found = self.store.find_rollout("all")
+        found = self.store.find_begun_rollout("all")
         assert found is not None
         return found
 
@@ -118,7 +118,7 @@ class RolloutWorld(World):
         return f"{row.commit} wave {row.wave} {row.state.value}"
 
     def list_waves(self) -> list[WaveRow]:
-        return list(self.store.list_waves("all", self.rollout.number))
+        return list(self.store.list_recorded_waves("all", self.rollout.number))
 
     def get_evidence(self, target: str) -> RolloutTargetRow:
         found = self.store.find_rollout_target(TargetName("acme", target))
@@ -127,14 +127,16 @@ class RolloutWorld(World):
 
     def list_wanted(self) -> dict[str, str]:
         """The commit that each target is to be at."""
-        names = [row.name.target for row in self.store.list_targets_of_source("acme")]
+        names = [
+            row.name.target for row in self.store.list_present_and_gone_targets_of_source("acme")
+        ]
         return {name: self.get_target(name).wanted_commit for name in names}
 
     def list_audit_of_rollouts(self) -> list[str]:
         """What the audit has of the rollout, oldest first, without the commit."""
         return [
             f"{audit.who} {audit.action}: {audit.detail.partition(': ')[2]}"
-            for audit in self.store.iter_audit_rows()
+            for audit in self.store.iter_all_audit_rows_oldest_first()
             if audit.subject == "acme/all"
         ]
 
@@ -147,7 +149,7 @@ def start_after_first_head(world: RolloutWorld, *waves: Wave, **changes: object)
     world.start(loop)
     while world.rollout.state is not RolloutState.DONE:
         if world.rollout.state is RolloutState.WAITING:
-            loop.get_rollout_actions().approve_wave(ANN, "all", 1, world.rollout.wave)
+            loop.get_rollout_actions().approve_wave_or_refuse(ANN, "all", 1, world.rollout.wave)
         world.wait(loop, 6 * MINUTE, step=180)
     assert world.take_writes() == []
     world.inbox.messages.clear()

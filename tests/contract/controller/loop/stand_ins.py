@@ -108,10 +108,10 @@ class StandInClock:
     def read_counter(self) -> float:
         return self.counter
 
-    def draw(self) -> float:
+    def draw_fraction(self) -> float:
         return 0.5
 
-    def draw_bytes(self, count: int) -> bytes:
+    def draw_random_bytes(self, count: int) -> bytes:
         return bytes(count)
 
     def advance(self, seconds: float) -> None:
@@ -277,7 +277,7 @@ class StandInForge:
         self.sent.append((row.commit, row.wished))
         return SendResult()
 
-    def read_shown_text_or_none(self, row: StatusRow) -> StatusText | None:
+    def read_shown_text_or_none_if_no_status(self, row: StatusRow) -> StatusText | None:
         self.reads += 1
         return self.shown.get(row.commit)
 
@@ -346,7 +346,7 @@ class World:
 
     def get_target(self, target: str) -> TargetRow:
         """A target of the source, as the store has it."""
-        row = self.store.find_target(TargetName("acme", target))
+        row = self.store.find_target_even_if_gone(TargetName("acme", target))
         assert row is not None
         return row
 
@@ -368,13 +368,13 @@ class World:
     def run_once(self) -> list[str]:
         """One round of a controller that is started anew; the targets that were looked at."""
         self.workers.asked, self.workers.is_closed = [], False
-        self.build_loop().run_once()
+        self.build_loop().run_once_and_count_postponed_targets()
         return sorted(self.workers.asked)
 
     def start(self, loop: ControllerLoop, *, is_settled: bool = True) -> None:
         """Start a loop and let a moment pass, in which new targets become due; then as `settle`."""
         self.workers.is_closed = False
-        loop._start()
+        loop._start_engine_and_lead_if_free()
         self.settle(loop)
         self.clock.advance(1)
         if is_settled:

@@ -32,7 +32,7 @@ DRIFTED = row("plugin/c", cause=RowCause.DRIFT)
 
 def describe_runs(world: World, target: str = "prod") -> list[str]:
     """The runs of a target, oldest first."""
-    runs = world.store.list_runs(TargetName("acme", target), 20)
+    runs = world.store.list_newest_runs_without_documents(TargetName("acme", target), 20)
     return [f"{run.verb.value} {run.outcome.value}" for run in reversed(runs)]
 
 
@@ -62,7 +62,11 @@ def test_auto_applies_what_git_says_and_looks_at_what_is_live(world: World) -> N
     assert (prod.applied_commit, prod.mode, prod.applied_at) == ("c1", Mode.AUTO, world.clock.wall)
     assert end_of(world, "c1")[0] is RevisionEnd.SUCCESS
     assert world.inbox.messages == []
-    end, begin = [audit for audit in world.store.list_audit(9) if "apply" in audit.action]
+    end, begin = [
+        audit
+        for audit in world.store.list_audit_newest_first_unless_after(9)
+        if "apply" in audit.action
+    ]
     assert {audit.who for audit in (begin, end)} == {"controller:main"}
     assert {audit.subject for audit in (begin, end)} == {"acme/prod"}
     assert (begin.action, begin.detail) == ("begin apply", f"run {run.id} of c1")
@@ -82,7 +86,7 @@ def test_an_apply_whose_controller_was_killed_is_in_the_history(world: World) ->
         return RunResult(RunOutcome.WORKER_LOST)
 
     world.workers.applied["acme/prod"] = die
-    loop.run_once()
+    loop.run_once_and_count_postponed_targets()
     (lost,) = world.workers.applies
     assert describe_runs(world) == []
     begun = world.get_target("prod").begun_apply
@@ -102,7 +106,11 @@ def test_an_apply_whose_controller_was_killed_is_in_the_history(world: World) ->
         run.findings[0].summary == "The controller ended, or lost its claim, while this apply ran"
     )
     assert world.get_target("prod").begun_apply is None
-    texts = [audit.detail for audit in world.store.list_audit(99) if audit.action == "apply"]
+    texts = [
+        audit.detail
+        for audit in world.store.list_audit_newest_first_unless_after(99)
+        if audit.action == "apply"
+    ]
     assert f"run {lost.run_id} of c1: worker_lost" in texts
     assert len(texts) == 2
     assert world.inbox.messages == []
@@ -242,7 +250,7 @@ def test_another_run_that_has_the_lock_is_waited_for(world: World) -> None:
     world.workers.applied["acme/prod"] = RunResult(
         RunOutcome.APPLY_STOPPED, held_up_by_run="kim@laptop"
     )
-    assert world.build_loop().run_once() == 1
+    assert world.build_loop().run_once_and_count_postponed_targets() == 1
     world.workers.is_closed = False
     assert describe_runs(world) == []
     prod = world.get_target("prod")
@@ -302,7 +310,7 @@ def test_another_mode_counts_at_once(world: World) -> None:
     world.start(loop)
     assert world.workers.applies == []
     world.set_rules(AUTO)
-    loop.ask_reload()
+    loop.request_reload_of_configuration()
     world.settle(loop)
     world.clock.advance(1)
     world.settle(loop)
@@ -375,7 +383,7 @@ def test_who_waits_for_a_verification_is_looked_at_when_that_target_had_a_run(
     assert (prod.state, prod.progress) == (TargetCondition.WAITING, TargetProgress.WAITING)
     assert end_of(world, "c1")[0] is RevisionEnd.NONE
     world.workers.results["acme/dev"] = plan_of(FIRST)
-    loop.get_people_actions().reconcile("proxy:ann", TargetName("acme", "dev"))
+    loop.get_people_actions().reconcile_soon_or_refuse("proxy:ann", TargetName("acme", "dev"))
     world.workers.results["acme/prod"] = plan_of(SECOND)
     world.settle(loop)
     assert [str(request.target) for request in world.workers.applies] == ["acme/dev", "acme/prod"]
@@ -406,7 +414,7 @@ def test_a_rule_that_covers_more_counts_at_once(world: World) -> None:
     world.start(loop)
     assert world.get_target("prod").state is TargetCondition.HELD
     world.set_rules(AUTO)
-    loop.ask_reload()
+    loop.request_reload_of_configuration()
     world.settle(loop)
     assert len(world.workers.applies) == 1
 
@@ -420,7 +428,7 @@ def test_a_pause_says_so_where_a_window_was_waited_for(world: World) -> None:
     world.start(loop)
     assert world.get_target("prod").state is TargetCondition.WAITING
     until = world.clock.wall + 9000
-    loop.get_people_actions().pause("proxy:ann", "acme/prod", "an incident", until)
+    loop.get_people_actions().pause_scope_or_refuse("proxy:ann", "acme/prod", "an incident", until)
     world.settle(loop)
     prod = world.get_target("prod")
     assert prod.state is TargetCondition.PAUSED

@@ -50,7 +50,7 @@ def test_a_first_round_looks_at_everything_once(world: World) -> None:
     assert world.forge.describe() == {"c1": "success: planned only: 1 change"}
     assert world.forge.shown["c1"].url == "https://page.example/revisions/acme/c1"
     assert end_of(world, "c1") == (RevisionEnd.SUCCESS, "planned only: 1 change")
-    prod = world.store.find_target(PROD)
+    prod = world.store.find_target_even_if_gone(PROD)
     assert prod is not None
     assert (prod.state, prod.wanted_commit, prod.applied_commit) == (
         TargetCondition.PENDING,
@@ -69,7 +69,7 @@ def test_the_same_inputs_are_asked_for_once_an_interval(world: World) -> None:
     assert world.run_once() == []
     world.clock.advance(2)
     assert world.run_once() == ["acme/dev", "acme/prod"]
-    (run,) = world.store.list_runs(PROD, 9)
+    (run,) = world.store.list_newest_runs_without_documents(PROD, 9)
     assert (run.repeats, run.last_seen_at) == (1, world.clock.wall)
 
 
@@ -79,7 +79,7 @@ def test_a_push_is_looked_at_where_its_inputs_changed(world: World) -> None:
     world.repository.push("c2", prod="p2")
     world.workers.results["acme/prod"] = CHANGES
     assert world.run_once() == ["acme/prod"]
-    dev = world.store.find_target(TargetName("acme", "dev"))
+    dev = world.store.find_target_even_if_gone(TargetName("acme", "dev"))
     assert dev is not None
     assert (dev.wanted_commit, dev.applied_commit) == ("c2", "c1")
     world.repository.push("c3")
@@ -135,7 +135,7 @@ def test_a_commit_that_cannot_be_used_is_red_and_changes_no_target(world: World)
     world.repository.push("c2", prod="p2")
     world.repository.broken.add("c2")
     assert world.run_once() == []
-    prod = world.store.find_target(PROD)
+    prod = world.store.find_target_even_if_gone(PROD)
     assert prod is not None
     assert prod.wanted_commit == "c1"
     world.repository.push("c3")
@@ -157,7 +157,7 @@ def test_a_commit_that_is_overtaken_ends_with_the_next_one(world: World) -> None
     world.workers.gate.clear()
     world.repository.push("c2", prod="p2")
     world.clock.advance(61)
-    loop._start()
+    loop._start_engine_and_lead_if_free()
     go_round_until(loop, lambda: world.workers.running.total() > 0)
     # The look may have begun before the fetch.
     go_round_until(loop, lambda: world.store.find_revision("acme", "c2") is not None)
@@ -198,11 +198,11 @@ def test_a_branch_that_goes_back_is_believed_at_a_second_look(tmp_path: Path, re
     world.clock.advance(100)
     world.repository.head = "c1"
     world.run_once()
-    assert [row.commit for row in world.store.list_revisions("acme", 9)] == ["c2"]
+    assert [row.commit for row in world.store.list_newest_revisions("acme", 9)] == ["c2"]
     world.clock.advance(61)
     world.run_once()
-    commits = [row.commit for row in world.store.list_revisions("acme", 9)]
-    (source,) = world.store.list_sources()
+    commits = [row.commit for row in world.store.list_newest_revisions("acme", 9)]
+    (source,) = world.store.list_configured_sources()
     if rewinds == "hold":
         assert commits == ["c2"]
         assert source.finding is not None
@@ -228,7 +228,7 @@ def test_a_source_that_is_away_is_told_at_the_third_failure_and_when_it_is_back(
     world.repository.is_away = True
     for _ in range(4):
         world.run_once()
-    (source,) = world.store.list_sources()
+    (source,) = world.store.list_configured_sources()
     assert source.failures == 4
     assert source.finding is not None
     world.clock.advance(700)
@@ -241,7 +241,7 @@ def test_a_source_that_is_away_is_told_at_the_third_failure_and_when_it_is_back(
 def test_a_clock_that_jumps_neither_stops_looks_nor_floods_them(world: World) -> None:
     """Neither while the loop runs, nor while it did not."""
     loop = world.build_loop()
-    loop._start()
+    loop._start_engine_and_lead_if_free()
     assert world.settle(loop) == []  # spread over two seconds
     world.clock.advance(2)
     assert world.settle(loop) == ["acme/dev", "acme/prod"]
@@ -264,7 +264,7 @@ def test_a_clock_that_is_set_back_while_nothing_runs_keeps_nothing_waiting(world
     world.clock.wall -= 1800
     world.repository.push("c2", dev="2", prod="2")
     loop = world.build_loop()
-    loop._start()
+    loop._start_engine_and_lead_if_free()
     world.clock.advance(90)
     assert world.settle(loop) == ["acme/dev", "acme/prod"]
 
@@ -273,7 +273,7 @@ def test_a_clock_that_is_set_back_while_nothing_runs_keeps_nothing_waiting(world
 def test_a_clock_that_jumps_during_a_look_puts_nothing_off(world: World, jump: float) -> None:
     """What ends between the jump and the round that sees it is due an interval later, no more."""
     loop = world.build_loop()
-    loop._start()
+    loop._start_engine_and_lead_if_free()
     world.settle(loop)
     world.clock.advance(2)
 
@@ -312,7 +312,7 @@ def test_a_host_gets_at_most_four_looks_at_once_and_no_target_two(tmp_path: Path
     world.workers.most_running = 0
     assert len(world.run_once()) == 100
     assert 1 < world.workers.most_running <= 4
-    counts = world.store.count_targets_by_state()
+    counts = world.store.count_present_targets_in_each_state()
     assert counts[TargetCondition.IN_SYNC] == 100
     world.store.close()
 
@@ -331,12 +331,12 @@ def test_stopping_lets_looks_end_and_then_ends_the_workers(
         world.clock.advance(3)
         loop.fetch_source_at_next_round("acme")
         time.sleep(0.01)
-    loop.stop()
+    loop.request_stop()
     runner.join(10)
     assert not runner.is_alive()
     assert world.workers.is_closed
-    assert world.store.list_runs(PROD, 9) == []
-    assert world.store.count_targets_by_state()[TargetCondition.NOT_LOOKED_AT] == 2
+    assert world.store.list_newest_runs_without_documents(PROD, 9) == []
+    assert world.store.count_present_targets_in_each_state()[TargetCondition.NOT_LOOKED_AT] == 2
     assert world.run_once() == ["acme/dev", "acme/prod"]
 
 
@@ -356,7 +356,7 @@ def test_another_runs_apply_is_not_told_as_drift(world: World) -> None:
 def test_a_configuration_is_taken_over_while_it_runs(world: World) -> None:
     """Targets without a rule are left alone, removed sources vanish, and come back as they were."""
     loop = world.build_loop()
-    loop._start()
+    loop._start_engine_and_lead_if_free()
     world.clock.advance(0)
     world.settle(loop)
     world.clock.advance(2)
@@ -366,24 +366,24 @@ def test_a_configuration_is_taken_over_while_it_runs(world: World) -> None:
     def take(**sources: Source) -> None:
         world.settings = replace(world.settings, sources=sources)
         loop._reload = world.configure
-        loop.ask_reload()
+        loop.request_reload_of_configuration()
         world.clock.advance(6)
         world.settle(loop)
 
     def list_names() -> list[str]:
-        page = world.store.list_targets(TargetFilter(), 0, 10)
+        page = world.store.read_page_of_present_targets(TargetFilter(), 0, 10)
         return sorted(str(row.name) for row in page.targets)
 
     take(acme=replace(acme, rules=(TargetRule("prod"),)))
     assert list_names() == ["acme/prod"]
     take()
     assert list_names() == []
-    assert world.store.list_sources() == []
+    assert world.store.list_configured_sources() == []
     take(acme=acme)
     assert list_names() == ["acme/dev", "acme/prod"]
-    assert [row.number for row in world.store.list_revisions("acme", 9)] == [1]
+    assert [row.number for row in world.store.list_newest_revisions("acme", 9)] == [1]
     loop._reload = lambda: None
-    loop.ask_reload()
+    loop.request_reload_of_configuration()
     world.settle(loop)
     assert list_names() == ["acme/dev", "acme/prod"]
 
@@ -392,7 +392,7 @@ def test_a_new_configuration_has_failing_targets_tried_at_once(world: World) -> 
     """It may mend them; what does not fail is not looked at sooner."""
     loop = world.build_loop()
     world.workers.results["acme/prod"] = FAILURE
-    loop._start()
+    loop._start_engine_and_lead_if_free()
     world.settle(loop)
     world.clock.advance(2)
     world.settle(loop)
@@ -402,7 +402,7 @@ def test_a_new_configuration_has_failing_targets_tried_at_once(world: World) -> 
     world.workers.results["acme/prod"] = IN_SYNC
     world.workers.asked.clear()
     loop._reload = world.configure
-    loop.ask_reload()
+    loop.request_reload_of_configuration()
     world.clock.advance(1)
     world.settle(loop)
     assert world.workers.asked == ["acme/prod"]
@@ -411,7 +411,7 @@ def test_a_new_configuration_has_failing_targets_tried_at_once(world: World) -> 
 def test_a_webhook_makes_one_poll_come_sooner(world: World) -> None:
     """A flood of them no more than one in five seconds; an unknown source none."""
     loop = world.build_loop()
-    loop._start()
+    loop._start_engine_and_lead_if_free()
     world.settle(loop)
     for _ in range(20):
         loop.fetch_source_at_next_round("acme")
@@ -431,14 +431,14 @@ def test_health_and_log_tell_what_was_done(world: World) -> None:
     lines = world.log.getvalue().splitlines()
     assert any("head accepted source=acme commit=c1 number=1" in line for line in lines)
     # So that the audit's end stands elsewhere, too.
-    (audited,) = world.store.list_audit(1)
+    (audited,) = world.store.list_audit_newest_first_unless_after(1)
     assert any(f"audit row=1 digest={audited.digest}" in line for line in lines)
     failing = next(line for line in lines if "target=acme/prod" in line)
     assert " warn look " in failing
     assert "summary=Broken" in failing
     loop = world.build_loop()
     assert loop.read_health().round_age is None
-    loop._start()
+    loop._start_engine_and_lead_if_free()
     world.settle(loop)
     assert loop.read_health().round_age == 0.0
 

@@ -34,7 +34,7 @@ def test_statuses_are_sent_again_where_they_failed_and_read_where_it_is_not_know
 def test_a_status_whose_answer_was_lost_is_read_before_it_is_sent_again(world: World) -> None:
     """It arrived: what the forge shows already is not sent twice."""
     loop = world.build_loop()
-    loop._start()
+    loop._start_engine_and_lead_if_free()
     world.settle(loop)
     send = world.forge.send
 
@@ -56,7 +56,7 @@ def test_a_status_whose_answer_was_lost_is_read_before_it_is_sent_again(world: W
 def test_what_failed_after_it_was_listed_is_not_tried_at_once(world: World) -> None:
     """A task goes by the row as it is when it begins, not by the one of its round."""
     loop = world.build_loop()
-    loop._start()
+    loop._start_engine_and_lead_if_free()
     world.settle(loop)
     (sent,) = world.forge.sent
     status = world.store.find_status("acme", "c1", "synapse-apply/main/acme")
@@ -65,7 +65,7 @@ def test_what_failed_after_it_was_listed_is_not_tried_at_once(world: World) -> N
     world.clock.advance(2)
     world.settle(loop)
     assert loop._lead is not None
-    loop._lead[1]._start_status(replace(status, sent=None))
+    loop._lead[1]._start_status_send(replace(status, sent=None))
     assert loop._tasks.wait_and_tell_if_idle(10)
     assert (world.forge.sent, world.forge.reads) == ([sent], 0)
 
@@ -73,7 +73,7 @@ def test_what_failed_after_it_was_listed_is_not_tried_at_once(world: World) -> N
 def test_a_status_that_somebody_wrote_over_is_put_right(world: World) -> None:
     """A minute after its end, and then every hour."""
     loop = world.build_loop()
-    loop._start()
+    loop._start_engine_and_lead_if_free()
     world.settle(loop)
     world.clock.advance(2)
     world.settle(loop)

@@ -74,7 +74,7 @@ class Life:
         world.workers.results["acme/dev"] = DRIFT
         self._go_on()
         world.set_rules(TargetRule("prod", mode=Mode.APPROVE), *RULES)
-        self.loop.ask_reload()
+        self.loop.request_reload_of_configuration()
         self._go_on()
 
     def _go_on(self) -> None:
@@ -86,7 +86,7 @@ class Life:
         tasks = self.loop._tasks
         for _ in range(200):
             was_idle, started = tasks.is_idle(), tasks.started_count
-            self.loop._go_round_if_store_answers()
+            self.loop._go_round_surviving_lost_lead_or_store()
             if was_idle and tasks.started_count == started and not self.loop._failed_tries:
                 return
             assert tasks.wait_and_tell_if_idle(10)
@@ -95,14 +95,17 @@ class Life:
 
     def _describe(self) -> object:
         world = self.world
-        targets = world.store.list_targets(TargetFilter(), 0, 9).targets
+        targets = world.store.read_page_of_present_targets(TargetFilter(), 0, 9).targets
         return (
             world.forge.describe(),
             [
                 (str(row.name), row.state, row.wanted_commit, row.mode, row.holder)
                 for row in targets
             ],
-            [(r.commit, r.end, r.description) for r in world.store.list_revisions("acme", 9)],
+            [
+                (r.commit, r.end, r.description)
+                for r in world.store.list_newest_revisions("acme", 9)
+            ],
             world.store.list_unsent_statuses_and_messages(),
             sorted(set(world.inbox.describe())),
         )

@@ -9,7 +9,7 @@ import pytest
 from contract.controller.loop.stand_ins import FAILURE, IN_SYNC, World, plan_of, row
 
 from synapse_apply.controller.loop.driver import ControllerLoop
-from synapse_apply.controller.loop.following import follow_source
+from synapse_apply.controller.loop.following import fetch_source_once_and_move_its_targets
 from synapse_apply.controller.planned_rows import RowAction
 from synapse_apply.controller.ports import ActionRefused, RunResult
 from synapse_apply.controller.rows import (
@@ -20,7 +20,7 @@ from synapse_apply.controller.rows import (
     TargetName,
 )
 from synapse_apply.controller.settings import DAY, FixedPause, Mode, TargetRule
-from synapse_apply.controller.store.audit_chain import find_broken_audit_row
+from synapse_apply.controller.store.audit_chain import find_first_broken_audit_row
 
 PROD = TargetName("acme", "prod")
 APPROVE = TargetRule("*", mode=Mode.APPROVE)
@@ -41,8 +41,12 @@ def loop(world: World) -> ControllerLoop:
 
 def list_actions(world: World) -> list[str]:
     """What the audit has of people, oldest first."""
-    rows = [audit for audit in world.store.iter_audit_rows() if not audit.who.startswith("contr")]
-    assert find_broken_audit_row(world.store.iter_audit_rows()) is None
+    rows = [
+        audit
+        for audit in world.store.iter_all_audit_rows_oldest_first()
+        if not audit.who.startswith("contr")
+    ]
+    assert find_first_broken_audit_row(world.store.iter_all_audit_rows_oldest_first()) is None
     return [f"{audit.who} {audit.action} {audit.subject}" for audit in rows]
 
 
@@ -50,7 +54,7 @@ def test_what_is_approved_is_applied_and_nothing_else(world: World, loop: Contro
     """At once, by the digest that was shown; the approval is used up by that run."""
     assert [hold.held_row.row for hold in world.store.list_holds(PROD)] == [FIRST, SECOND]
     assert world.inbox.describe() == ["held acme/prod"]
-    loop.get_people_actions().approve(ANN, PROD, [FIRST.digest])
+    loop.get_people_actions().approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
     assert world.get_target("prod").due_cause is RunCause.APPROVED
     world.settle(loop)
     (request,) = world.workers.applies
@@ -59,14 +63,14 @@ def test_what_is_approved_is_applied_and_nothing_else(world: World, loop: Contro
     run = world.store.find_run(request.run_id)
     assert run is not None
     assert (run.approved_by, run.cause, run.calls.done) == ((ANN,), RunCause.APPROVED, 1)
-    (approval,) = world.store.list_approvals(PROD)
+    (approval,) = world.store.list_approvals_even_used_or_expired(PROD)
     assert (approval.used_by_run, approval.who, approval.row) == (run.id, ANN, FIRST)
     assert [hold.held_row.row for hold in world.store.list_holds(PROD)] == [SECOND]
     world.clock.advance(3600)
     world.settle(loop)
     assert len(world.workers.applies) == 1
     assert list_actions(world) == ["proxy:ann approve acme/prod"]
-    assert FIRST.digest in world.store.list_audit(9)[2].detail
+    assert FIRST.digest in world.store.list_audit_newest_first_unless_after(9)[2].detail
 
 
 def test_two_people_have_to_approve(world: World) -> None:
@@ -77,10 +81,10 @@ def test_two_people_have_to_approve(world: World) -> None:
     world.start(loop)
     actions = loop.get_people_actions()
     for _ in range(2):
-        actions.approve(ANN, PROD, [FIRST.digest])
+        actions.approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
         assert world.settle(loop) == []
-    assert len(world.store.list_approvals(PROD)) == 1
-    actions.approve(BOB, PROD, [FIRST.digest])
+    assert len(world.store.list_approvals_even_used_or_expired(PROD)) == 1
+    actions.approve_rows_or_refuse(BOB, PROD, [FIRST.digest])
     world.settle(loop)
     (request,) = world.workers.applies
     assert request.who == "controller:main, approved by proxy:ann, token:bob"
@@ -90,7 +94,7 @@ def test_an_approval_ends_when_the_row_differs_or_after_a_week(
     world: World, loop: ControllerLoop
 ) -> None:
     """What is live by then was not approved."""
-    loop.get_people_actions().approve(ANN, PROD, [FIRST.digest])
+    loop.get_people_actions().approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
     world.workers.results["acme/prod"] = plan_of(replace(FIRST, digest="row1:other"))
     world.settle(loop)
     assert world.workers.applies == []
@@ -106,8 +110,8 @@ def test_an_approval_that_the_state_knows_as_used_is_tried_once(
     world: World, loop: ControllerLoop
 ) -> None:
     """A store that was restored does not know; the target's own state does."""
-    loop.get_people_actions().approve(ANN, PROD, [FIRST.digest])
-    (approval,) = world.store.list_approvals(PROD)
+    loop.get_people_actions().approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
+    (approval,) = world.store.list_approvals_even_used_or_expired(PROD)
     world.workers.applied["acme/prod"] = RunResult(
         RunOutcome.APPLY_FAILED,
         rows=(FIRST, SECOND),
@@ -140,9 +144,11 @@ def test_what_cannot_be_approved(
     loop = world.build_loop()
     world.start(loop)
     with pytest.raises(ActionRefused, match=reason) as caught:
-        loop.get_people_actions().approve(who, PROD, [SECOND.digest, *digests] if digests else [])
+        loop.get_people_actions().approve_rows_or_refuse(
+            who, PROD, [SECOND.digest, *digests] if digests else []
+        )
     assert caught.value.diagnostics[0].hint
-    assert world.store.list_approvals(PROD) == []
+    assert world.store.list_approvals_even_used_or_expired(PROD) == []
     assert list_actions(world) == []
 
 
@@ -157,15 +163,15 @@ def test_a_guard_stops_all_until_it_is_approved_by_name(world: World) -> None:
     actions = loop.get_people_actions()
     assert world.workers.applies == []
     with pytest.raises(ActionRefused, match="cannot be approved"):
-        actions.approve(ANN, PROD, [FIRST.digest])
-    actions.approve(ANN, PROD, [guard.digest])
+        actions.approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
+    actions.approve_rows_or_refuse(ANN, PROD, [guard.digest])
     world.settle(loop)
     assert len(world.workers.applies) == 1
     world.workers.results["acme/prod"] = plan_of(FIRST, policy)
     world.clock.advance(700)
     world.settle(loop)
     with pytest.raises(ActionRefused, match="cannot be approved") as caught:
-        actions.approve(ANN, PROD, [policy.digest])
+        actions.approve_rows_or_refuse(ANN, PROD, [policy.digest])
     assert "nobody" in caught.value.diagnostics[0].hint
 
 
@@ -178,15 +184,15 @@ def test_where_authors_are_unknown_no_approval_counts(world: World) -> None:
     actions = loop.get_people_actions()
     world.repository.are_authors_unknown = True
     with pytest.raises(ActionRefused, match="cannot be read"):
-        actions.approve(ANN, PROD, [FIRST.digest])
-    assert loop.list_authors(PROD) is None
+        actions.approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
+    assert loop.list_authors_of_next_apply_or_none(PROD) is None
     world.repository.are_authors_unknown = False
-    actions.approve(ANN, PROD, [FIRST.digest])
-    assert loop.list_authors(PROD) == ("Kim", "kim@acme.example")
+    actions.approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
+    assert loop.list_authors_of_next_apply_or_none(PROD) == ("Kim", "kim@acme.example")
     # Before the next round, so that the approval is first asked for at another commit.
     world.repository.push("c2", prod="p2")
     world.repository.are_authors_unknown = True
-    follow_source(loop._parts, "acme", is_spread=False)
+    fetch_source_once_and_move_its_targets(loop._parts, "acme", is_spread=False)
     world.settle(loop)
     assert world.get_target("prod").looked_number == 2
     assert world.workers.applies == []
@@ -198,18 +204,18 @@ def test_what_is_rejected_stays_held_and_loses_its_approvals(
     """Until the row differs, or somebody approves it after all."""
     actions = loop.get_people_actions()
     loop._parts.is_stopping = True
-    actions.approve(ANN, PROD, [FIRST.digest])
-    actions.reject(BOB, PROD, [FIRST.digest], "not\nthis week")
+    actions.approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
+    actions.reject_rows_or_refuse(BOB, PROD, [FIRST.digest], "not\nthis week")
     loop._parts.is_stopping = False
     world.settle(loop)
     assert world.workers.applies == []
-    assert world.store.list_approvals(PROD) == []
+    assert world.store.list_approvals_even_used_or_expired(PROD) == []
     hold = world.store.list_holds(PROD)[0]
     assert (hold.rejected_by, hold.rejected_reason) == (BOB, "not this week")
     world.clock.advance(700)
     world.settle(loop)
     assert world.store.list_holds(PROD)[0] == replace(hold, run=hold.run)
-    actions.approve(ANN, PROD, [FIRST.digest])
+    actions.approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
     assert world.store.list_holds(PROD)[0].rejected_by == ""
     world.settle(loop)
     assert len(world.workers.applies) == 1
@@ -227,7 +233,7 @@ def test_a_pause_holds_until_its_end_and_is_told_once_a_day(world: World) -> Non
     world.start(loop)
     actions = loop.get_people_actions()
     until = world.clock.wall + 2.5 * DAY
-    assert actions.pause(ANN, "acme/p*", "a  release", until).reason == "a release"
+    assert actions.pause_scope_or_refuse(ANN, "acme/p*", "a  release", until).reason == "a release"
     world.workers.results["acme/prod"] = plan_of(FIRST)
     world.workers.results["acme/dev"] = plan_of(FIRST)
     world.clock.advance(700)
@@ -248,7 +254,7 @@ def test_a_pause_holds_until_its_end_and_is_told_once_a_day(world: World) -> Non
     assert len(world.workers.applies) == 2
     assert list_actions(world) == ["proxy:ann pause acme/p*"]
     with pytest.raises(ActionRefused, match="no such pause"):
-        actions.resume(ANN, "acme/p*")
+        actions.resume_scope_or_refuse(ANN, "acme/p*")
 
 
 def test_a_pause_that_is_ended_is_over_at_once(world: World) -> None:
@@ -256,24 +262,24 @@ def test_a_pause_that_is_ended_is_over_at_once(world: World) -> None:
     world.set_rules(AUTO)
     world.workers.results["acme/prod"] = plan_of(FIRST)
     loop = world.build_loop()
-    loop._start()
+    loop._start_engine_and_lead_if_free()
     world.settle(loop)
     actions = loop.get_people_actions()
-    actions.pause(ANN, "*", "", world.clock.wall + DAY)
+    actions.pause_scope_or_refuse(ANN, "*", "", world.clock.wall + DAY)
     world.clock.advance(1)
     world.settle(loop)
     assert world.get_target("prod").state is TargetCondition.PAUSED
-    actions.resume(BOB, "*")
+    actions.resume_scope_or_refuse(BOB, "*")
     world.settle(loop)
     assert len(world.workers.applies) == 1
-    assert world.store.list_pauses() == []
+    assert world.store.list_people_pauses_even_ended() == []
     assert list_actions(world) == ["proxy:ann pause *", "token:bob resume *"]
 
 
 def test_what_was_to_be_done_says_that_it_is_paused(world: World, loop: ControllerLoop) -> None:
     """Also where it waited for something else before; what is held stays held."""
     world.set_rules(replace(AUTO, pause=FixedPause("a freeze")))
-    loop.get_people_actions().pause(ANN, "acme/prod", "x", world.clock.wall + 60)
+    loop.get_people_actions().pause_scope_or_refuse(ANN, "acme/prod", "x", world.clock.wall + 60)
     world.settle(loop)
     held = world.get_target("prod")
     assert held.state is TargetCondition.HELD
@@ -284,13 +290,13 @@ def test_what_is_held_says_that_it_is_paused_until_it_is_not(
     world: World, loop: ControllerLoop
 ) -> None:
     actions = loop.get_people_actions()
-    actions.pause(ANN, "acme/*", "x", world.clock.wall + DAY)
+    actions.pause_scope_or_refuse(ANN, "acme/*", "x", world.clock.wall + DAY)
     world.clock.advance(31)
     world.settle(loop)
     held = world.get_target("prod")
     assert held.state is TargetCondition.HELD
     assert held.waiting_reason.startswith("paused by proxy:ann until ")
-    actions.resume(BOB, "acme/*")
+    actions.resume_scope_or_refuse(BOB, "acme/*")
     world.clock.advance(31)
     world.settle(loop)
     assert world.get_target("prod").waiting_reason == ""
@@ -310,8 +316,8 @@ def test_pauses_that_are_refused(
 ) -> None:
     """One that would pause nothing, and one that has ended or never would."""
     with pytest.raises(ActionRefused, match=reason):
-        loop.get_people_actions().pause(ANN, scope, "x", world.clock.wall + seconds)
-    assert world.store.list_pauses() == []
+        loop.get_people_actions().pause_scope_or_refuse(ANN, scope, "x", world.clock.wall + seconds)
+    assert world.store.list_people_pauses_even_ended() == []
 
 
 def test_a_pause_of_the_file_is_not_for_people_to_end(world: World) -> None:
@@ -320,7 +326,7 @@ def test_a_pause_of_the_file_is_not_for_people_to_end(world: World) -> None:
     loop = world.build_loop()
     world.start(loop)
     with pytest.raises(ActionRefused, match="no such pause") as caught:
-        loop.get_people_actions().resume(ANN, "acme/prod")
+        loop.get_people_actions().resume_scope_or_refuse(ANN, "acme/prod")
     assert "controller.yaml pauses it: a freeze" in caught.value.diagnostics[0].detail
     assert world.inbox.describe() == ["paused"]
 
@@ -333,14 +339,14 @@ def test_reconcile_looks_at_once_and_fetches(world: World) -> None:
     fetches = world.repository.fetches
     world.workers.results["acme/prod"] = IN_SYNC
     world.clock.advance(6)
-    loop.get_people_actions().reconcile(BOB, PROD)
+    loop.get_people_actions().reconcile_soon_or_refuse(BOB, PROD)
     assert world.settle(loop) == ["acme/prod"]
     assert world.repository.fetches == fetches + 1
     assert world.get_target("prod").state is TargetCondition.IN_SYNC
-    (run, *_) = world.store.list_runs(PROD, 1)
+    (run, *_) = world.store.list_newest_runs_without_documents(PROD, 1)
     assert run.cause is RunCause.ASKED
     with pytest.raises(ActionRefused, match="no such target"):
-        loop.get_people_actions().reconcile(BOB, TargetName("acme", "unknown"))
+        loop.get_people_actions().reconcile_soon_or_refuse(BOB, TargetName("acme", "unknown"))
     assert list_actions(world) == ["token:bob reconcile acme/prod"]
 
 
@@ -372,8 +378,8 @@ def test_people_can_act_from_many_threads(world: World, loop: ControllerLoop) ->
     actions = loop.get_people_actions()
 
     def act(number: int) -> None:
-        actions.approve(f"proxy:p{number}", PROD, [FIRST.digest, SECOND.digest])
-        actions.reconcile(f"proxy:p{number}", PROD)
+        actions.approve_rows_or_refuse(f"proxy:p{number}", PROD, [FIRST.digest, SECOND.digest])
+        actions.reconcile_soon_or_refuse(f"proxy:p{number}", PROD)
 
     threads = [threading.Thread(target=act, args=(number,)) for number in range(8)]
     for thread in threads:
@@ -381,7 +387,7 @@ def test_people_can_act_from_many_threads(world: World, loop: ControllerLoop) ->
     for thread in threads:
         thread.join()
     assert len(list_actions(world)) == 16
-    assert len(world.store.list_approvals(PROD)) == 16
+    assert len(world.store.list_approvals_even_used_or_expired(PROD)) == 16
 
 
 def test_a_look_that_fails_says_nothing_of_what_waits(world: World, loop: ControllerLoop) -> None:
@@ -392,7 +398,7 @@ def test_a_look_that_fails_says_nothing_of_what_waits(world: World, loop: Contro
     world.settle(loop)
     assert world.get_target("prod").state is TargetCondition.FAILING
     assert world.store.list_holds(PROD) == holds
-    loop.get_people_actions().approve(ANN, PROD, [FIRST.digest])
+    loop.get_people_actions().approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
 
 
 def test_an_approval_that_may_still_count_is_kept_however_short_history_is(
@@ -404,10 +410,10 @@ def test_an_approval_that_may_still_count_is_kept_however_short_history_is(
     world.workers.results["acme/prod"] = plan_of(FIRST)
     loop = world.build_loop()
     world.start(loop)
-    loop.get_people_actions().approve(ANN, PROD, [FIRST.digest])
+    loop.get_people_actions().approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
     world.clock.advance(6 * DAY)
     world.settle(loop)
-    assert len(world.store.list_approvals(PROD)) == 1
+    assert len(world.store.list_approvals_even_used_or_expired(PROD)) == 1
     world.clock.advance(DAY + 3600)
     world.settle(loop)
-    assert world.store.list_approvals(PROD) == []
+    assert world.store.list_approvals_even_used_or_expired(PROD) == []

@@ -10,7 +10,7 @@ import pytest
 from contract.controller.loop.stand_ins import IN_SYNC, World, plan_of, row
 
 from synapse_apply.controller.loop.driver import ControllerLoop
-from synapse_apply.controller.loop.following import follow_source
+from synapse_apply.controller.loop.following import fetch_source_once_and_move_its_targets
 from synapse_apply.controller.planned_rows import RowCause
 from synapse_apply.controller.ports import ApplyRequest, LookRequest, Permit, RunResult
 from synapse_apply.controller.rows import (
@@ -33,7 +33,7 @@ DRIFTED = row("plugin/c", cause=RowCause.DRIFT)
 
 def describe_runs(world: World, target: str = "prod") -> list[str]:
     """The runs of a target, oldest first."""
-    runs = world.store.list_runs(TargetName("acme", target), 20)
+    runs = world.store.list_newest_runs_without_documents(TargetName("acme", target), 20)
     return [f"{run.verb.value} {run.outcome.value}" for run in reversed(runs)]
 
 
@@ -65,7 +65,7 @@ def test_a_pause_in_the_middle_of_an_apply_takes_its_permit(world: World) -> Non
 
     def pause() -> None:
         until = world.clock.wall + 300
-        loop.get_people_actions().pause("proxy:ann", "acme/*", "an incident", until)
+        loop.get_people_actions().pause_scope_or_refuse("proxy:ann", "acme/*", "an incident", until)
 
     world.workers.applied["acme/prod"] = apply_with_permits(world, pause, permits)
     world.start(loop)
@@ -77,7 +77,7 @@ def test_a_pause_in_the_middle_of_an_apply_takes_its_permit(world: World) -> Non
     assert (prod.state, prod.failures) == (TargetCondition.PAUSED, 0)
     assert prod.due_at == world.clock.wall + 300
     # The look after it says what is left.
-    look, run = world.store.list_runs(prod.name, 2)
+    look, run = world.store.list_newest_runs_without_documents(prod.name, 2)
     assert (look.id, look.verb) == (prod.last_run, RunVerb.LOOK)
     assert run.stop_reason == second.reason
     del world.workers.applied["acme/prod"]
@@ -93,10 +93,10 @@ def test_a_controller_that_stops_begins_no_further_call(world: World) -> None:
     world.workers.results["acme/prod"] = plan_of(FIRST, SECOND)
     loop = world.build_loop()
     permits: list[Permit] = []
-    world.workers.applied["acme/prod"] = apply_with_permits(world, loop.stop, permits)
+    world.workers.applied["acme/prod"] = apply_with_permits(world, loop.request_stop, permits)
     world.start(loop)
     assert permits[1].reason == "the controller ends"
-    loop._drain()
+    loop._end_runs_and_workers_or_raise_failure()
     assert world.workers.is_stopped
     assert describe_runs(world) == ["apply apply_stopped"]
     prod = world.get_target("prod")
@@ -114,7 +114,7 @@ def test_a_controller_that_stops_begins_no_apply(world: World) -> None:
     loop = world.build_loop()
 
     def look(_request: object) -> RunResult:
-        loop.stop()
+        loop.request_stop()
         return plan_of(FIRST)
 
     world.workers.results["acme/prod"] = look
@@ -135,17 +135,17 @@ def test_a_store_that_cannot_be_read_permits_nothing(
     world.workers.results["acme/prod"] = plan_of(FIRST)
     permits: list[Permit] = []
 
-    list_pauses = world.store.list_pauses
+    list_people_pauses_even_ended = world.store.list_people_pauses_even_ended
 
     def raise_error() -> object:
         # The rounds of the loop read them, too, on their own thread.
         if threading.current_thread() is threading.main_thread():
-            return list_pauses()
+            return list_people_pauses_even_ended()
         raise ControllerStoreError(error_finding("The disk is away"))
 
     def apply(_request: ApplyRequest, read_permit: Callable[[], Permit]) -> RunResult:
         with monkeypatch.context() as patch:
-            patch.setattr(world.store, "list_pauses", raise_error)
+            patch.setattr(world.store, "list_people_pauses_even_ended", raise_error)
             permits.append(read_permit())
         return RunResult(RunOutcome.APPLY_STOPPED, rows=(FIRST,), calls=CallCounts(skipped=1))
 
@@ -157,7 +157,7 @@ def test_a_store_that_cannot_be_read_permits_nothing(
 def push_and_follow(world: World, loop: ControllerLoop, commit: str, **inputs: str) -> None:
     """A new head, as the loop takes it over while something else goes on."""
     world.repository.push(commit, **inputs)
-    follow_source(loop._parts, "acme", is_spread=False)
+    fetch_source_once_and_move_its_targets(loop._parts, "acme", is_spread=False)
 
 
 def test_no_apply_begins_for_a_revision_that_is_not_wanted_any_more(world: World) -> None:
@@ -242,9 +242,11 @@ def test_an_approval_that_is_taken_back_ends_the_apply(world: World) -> None:
     actions = loop.get_people_actions()
     permits: list[Permit] = []
     world.workers.applied["acme/prod"] = apply_with_permits(
-        world, lambda: actions.reject("proxy:bob", PROD, [SECOND.digest], "no"), permits
+        world,
+        lambda: actions.reject_rows_or_refuse("proxy:bob", PROD, [SECOND.digest], "no"),
+        permits,
     )
-    actions.approve("proxy:ann", PROD, [FIRST.digest, SECOND.digest])
+    actions.approve_rows_or_refuse("proxy:ann", PROD, [FIRST.digest, SECOND.digest])
     world.settle(loop)
     assert permits[0].reason == ""
     assert "approval" in permits[1].reason

@@ -35,7 +35,7 @@ def test_a_wave_is_let_begin_by_a_person(world: RolloutWorld, waiting_loop: Cont
     assert told == [("held", False), ("held", True), ("held", True), ("held", True)]
     assert world.forge.describe()["c2"].startswith("pending: 3 of 4 done")
     actions = waiting_loop.get_rollout_actions()
-    actions.approve_wave(ANN, "all", 2, 3)
+    actions.approve_wave_or_refuse(ANN, "all", 2, 3)
     world.settle(waiting_loop)
     assert world.take_writes() == ["prod-1 c2"]
     assert world.describe_rollout() == "c2 wave 3 done"
@@ -48,10 +48,16 @@ def test_a_wave_is_let_begin_by_a_person(world: RolloutWorld, waiting_loop: Cont
 
 Act = Callable[[ControllerLoop, int, int], None]
 ACTS: list[Act] = [
-    lambda loop, number, wave: loop.get_rollout_actions().approve_wave(BOB, "all", number, wave),
-    lambda loop, number, wave: loop.get_rollout_actions().skip_wave(BOB, "all", number, wave, "x"),
-    lambda loop, number, _: loop.get_rollout_actions().resume_rollout(BOB, "all", number),
-    lambda loop, number, _: loop.get_rollout_actions().abort_rollout(BOB, "all", number, "x"),
+    lambda loop, number, wave: loop.get_rollout_actions().approve_wave_or_refuse(
+        BOB, "all", number, wave
+    ),
+    lambda loop, number, wave: loop.get_rollout_actions().skip_wave_or_refuse(
+        BOB, "all", number, wave, "x"
+    ),
+    lambda loop, number, _: loop.get_rollout_actions().resume_rollout_or_refuse(BOB, "all", number),
+    lambda loop, number, _: loop.get_rollout_actions().abort_rollout_or_refuse(
+        BOB, "all", number, "x"
+    ),
 ]
 
 
@@ -75,16 +81,16 @@ def test_an_unknown_rollout_is_refused(world: RolloutWorld, waiting_loop: Contro
     world.set_rollouts(ALL, Rollout("other", "acme", (CANARIES,)))
     for name in ("other", "none", ""):
         with pytest.raises(ActionRefused, match="no such rollout"):
-            waiting_loop.get_rollout_actions().abort_rollout(ANN, name, 2, "")
+            waiting_loop.get_rollout_actions().abort_rollout_or_refuse(ANN, name, 2, "")
 
 
 def test_two_who_approve_at_once_are_one(world: RolloutWorld, waiting_loop: ControllerLoop) -> None:
     """The second one is told that it does not wait any more, or repeats it before it has begun."""
     actions = waiting_loop.get_rollout_actions()
-    actions.approve_wave(ANN, "all", 2, 3)
+    actions.approve_wave_or_refuse(ANN, "all", 2, 3)
     world.settle(waiting_loop)
     with pytest.raises(ActionRefused, match="does not wait for an approval"):
-        actions.approve_wave(BOB, "all", 2, 3)
+        actions.approve_wave_or_refuse(BOB, "all", 2, 3)
     assert world.list_waves()[2].approved_by == ANN
     assert world.take_writes() == ["prod-1 c2"]
 
@@ -97,15 +103,15 @@ def test_a_stopped_one_is_resumed(world: RolloutWorld) -> None:
     world.follow(loop)
     assert world.describe_rollout() == "c2 wave 1 stopped"
     actions = loop.get_rollout_actions()
-    actions.resume_rollout(ANN, "all", 2)
+    actions.resume_rollout_or_refuse(ANN, "all", 2)
     world.settle(loop)
     assert world.describe_rollout() == "c2 wave 1 stopped"
     world.failing.clear()
-    actions.resume_rollout(ANN, "all", 2)
+    actions.resume_rollout_or_refuse(ANN, "all", 2)
     world.settle(loop)
     assert world.describe_rollout() == "c2 wave 3 done"
     with pytest.raises(ActionRefused, match="not stopped"):
-        actions.resume_rollout(ANN, "all", 2)
+        actions.resume_rollout_or_refuse(ANN, "all", 2)
     told = [row.event for row in world.inbox.messages if row.fields["rollout"]]
     assert told == ["failed", "recovered", "failed", "recovered"]
 
@@ -116,7 +122,7 @@ def test_a_wave_is_skipped_with_a_reason(world: RolloutWorld) -> None:
     world.push("c2")
     world.failing.add("canary-1")
     world.follow(loop)
-    loop.get_rollout_actions().skip_wave(ANN, "all", 2, 1, "the canary's server\nis away")
+    loop.get_rollout_actions().skip_wave_or_refuse(ANN, "all", 2, 1, "the canary's server\nis away")
     world.settle(loop)
     assert sorted(world.take_writes()) == ["eu-1 c2", "eu-2 c2", "prod-1 c2"]
     wave = world.list_waves()[0]
@@ -133,7 +139,7 @@ def test_an_aborted_revision_goes_no_further(
 ) -> None:
     """Its commit is red; targets stay where they are, and the next head begins."""
     loop = waiting_loop
-    loop.get_rollout_actions().abort_rollout(ANN, "all", 2, "wrong images")
+    loop.get_rollout_actions().abort_rollout_or_refuse(ANN, "all", 2, "wrong images")
     world.wait(loop, 60 * MINUTE, step=600)
     assert world.list_wanted() == {"canary-1": "c2", "eu-1": "c2", "eu-2": "c2", "prod-1": "c1"}
     assert world.forge.describe()["c2"].startswith("failure: 3 of 4 done; aborted in wave 3")

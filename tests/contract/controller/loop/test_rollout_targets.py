@@ -37,7 +37,7 @@ def test_a_new_target_is_made_with_its_wave(world: RolloutWorld) -> None:
     world.follow(loop)
     assert world.take_writes() == ["canary-1 c2"]
     assert (world.list_wanted()["eu-3"], world.live.get("eu-3")) == ("", None)
-    loop.get_rollout_actions().approve_wave(ANN, "all", 2, 2)
+    loop.get_rollout_actions().approve_wave_or_refuse(ANN, "all", 2, 2)
     world.settle(loop)
     assert "eu-3 c2" in world.take_writes()
     assert world.describe_rollout() == "c2 wave 3 done"
@@ -67,7 +67,7 @@ def test_targets_of_a_rollout_that_is_no_more_follow_the_head(
     world.set_rollouts()
     world.reload(waiting_loop)
     assert world.take_writes() == ["prod-1 c2"]
-    assert world.store.list_rollouts() == []
+    assert world.store.list_begun_rollouts() == []
     assert world.store.list_rollout_targets("all") == []
     assert world.list_audit_of_rollouts()[-1] == (
         "controller:main forget rollout: controller.yaml has it no more"
@@ -87,7 +87,7 @@ def test_waves_that_are_changed_in_the_middle_keep_what_was_shown(
     world.reload(waiting_loop)
     assert world.describe_rollout() == "c2 wave 2 waiting for approval"
     assert world.take_writes() == []
-    waiting_loop.get_rollout_actions().approve_wave(ANN, "all", 2, 2)
+    waiting_loop.get_rollout_actions().approve_wave_or_refuse(ANN, "all", 2, 2)
     world.settle(waiting_loop)
     assert world.take_writes() == ["prod-1 c2"]
     assert world.describe_rollout() == "c2 wave 3 done"
@@ -102,7 +102,7 @@ def test_rollouts_that_share_a_target_move_nothing_until_that_is_mended(
     world.set_rollouts(three, other)
     world.reload(waiting_loop)
     assert world.forge.describe()["c2"] == ("failure: it cannot be used: A target in two rollouts")
-    waiting_loop.get_rollout_actions().approve_wave(ANN, "all", 2, 3)
+    waiting_loop.get_rollout_actions().approve_wave_or_refuse(ANN, "all", 2, 3)
     world.settle(waiting_loop)
     assert world.take_writes() == []
     world.set_rollouts(three)

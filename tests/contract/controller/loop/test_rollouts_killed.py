@@ -62,18 +62,22 @@ class RolloutLife:
         world.push("c4")
         self._go_on(approve=False)
         self._act(
-            lambda: world.build_loop().get_rollout_actions().abort_rollout(ANN, "all", 4, "no")
+            lambda: (
+                world.build_loop()
+                .get_rollout_actions()
+                .abort_rollout_or_refuse(ANN, "all", 4, "no")
+            )
         )
         self._go_on(approve=True)
 
     def _go_on(self, *, approve: bool) -> None:
         for _ in range(STEPS):
-            self._act(lambda: self.world.build_loop().run_once())
+            self._act(lambda: self.world.build_loop().run_once_and_count_postponed_targets())
             self.world.workers.is_closed = False
             if approve and self.world.rollout.state is RolloutState.WAITING:
                 number, wave = self.world.rollout.number, self.world.rollout.wave
                 self._act(
-                    lambda: self.world.build_loop().get_rollout_actions().approve_wave(
+                    lambda: self.world.build_loop().get_rollout_actions().approve_wave_or_refuse(
                         ANN, "all", number, wave  # noqa: B023
                     )
                 )  # fmt: skip
@@ -93,7 +97,7 @@ class RolloutLife:
 
     def _describe(self) -> object:
         world = self.world
-        waves = [world.store.list_waves("all", number) for number in (1, 2, 3, 4)]
+        waves = [world.store.list_recorded_waves("all", number) for number in (1, 2, 3, 4)]
         return (
             sorted(text for text, _ in self.written),
             world.live,

@@ -209,7 +209,9 @@ def test_everybody_sees_their_targets_and_no_others(held_page: ServedPage) -> No
             assert hidden not in read_text(html)
         assert held_page.get("/sources/vision", **headers).status_code == 404
         assert held_page.get("/sources/acme", **headers).status_code == 200
-        run = held_page.store.list_runs(samples.TargetName("vision", "lab"), 1)[0]
+        run = held_page.store.list_newest_runs_without_documents(
+            samples.TargetName("vision", "lab"), 1
+        )[0]
         assert held_page.get(f"/runs/{run.id}", **headers).status_code == 404
         assert "unknown" in held_page.get("/badge/vision/lab.svg", **headers).text
 
@@ -243,8 +245,8 @@ def test_a_source_is_there_where_one_of_its_targets_is(
 ) -> None:
     """And what speaks of all of them where all could be read, also those to come."""
     store = RestrictedStore(held_page.store, patterns)
-    assert ("acme" in [row.name for row in store.list_sources()]) == is_seen
-    revisions = store.list_revisions("acme", 9)
+    assert ("acme" in [row.name for row in store.list_configured_sources()]) == is_seen
+    revisions = store.list_newest_revisions("acme", 9)
     assert bool(revisions) == is_seen
     assert all(bool(row.description) == is_whole for row in revisions)
     context = "synapse-apply/platform/acme"
@@ -252,7 +254,7 @@ def test_a_source_is_there_where_one_of_its_targets_is(
     assert (status is not None) == is_whole
     has_everything = "*" in patterns
     assert store.can_read_everything == has_everything
-    assert bool([*store.iter_audit_rows()]) == has_everything
+    assert bool([*store.iter_all_audit_rows_oldest_first()]) == has_everything
 
 
 def test_what_concerns_the_controller_is_for_who_reads_everything(tmp_path: Path) -> None:
@@ -261,7 +263,7 @@ def test_what_concerns_the_controller_is_for_who_reads_everything(tmp_path: Path
     with closing(samples.open_store(tmp_path)) as store:
         samples.fill_few(store)
         with store.write() as writer:
-            writer.put_configuration_findings([warning_finding("W", "sources.vision")])
+            writer.replace_configuration_findings([warning_finding("W", "sources.vision")])
             writer.put_status(StatusRow("vision", "c", "x", status, refusal="403"))
             writer.put_message_if_new(MessageRow("m", "slack 1", "failed", "f", {}, 1.0))
             for scope in ("*", "vision/*", "acme/prod-*", "acme/dev"):
@@ -273,7 +275,7 @@ def test_what_concerns_the_controller_is_for_who_reads_everything(tmp_path: Path
             (("none/*",), [], (0, 0)),
         ):
             readable = RestrictedStore(store, patterns)
-            assert [row.scope for row in readable.list_pauses()] == scopes
+            assert [row.scope for row in readable.list_people_pauses_even_ended()] == scopes
             statuses, messages = readable.list_unsent_statuses_and_messages()
             refused = [row for row in statuses if row.refusal]
             assert (len(refused), len(messages)) == unsent

@@ -15,7 +15,7 @@ from unit.controller.page import people_samples as people
 from unit.controller.page.page_samples import HEAD_COMMIT
 
 from synapse_apply.controller.rows import AuditRow
-from synapse_apply.controller.store.audit_chain import find_broken_audit_row
+from synapse_apply.controller.store.audit_chain import find_first_broken_audit_row
 
 from .conftest import ServedPage
 
@@ -86,12 +86,15 @@ def test_the_audit_is_read_from_any_row_on(held_page: ServedPage) -> None:
     newest_first = held_page.get("/api/v1/audit", **OPS).json()["items"]
     assert [row["number"] for row in newest_first] == [4, 3, 2, 1]
     every_row = [AuditRow(**row) for row in reversed(newest_first)]
-    assert find_broken_audit_row(every_row) is None
+    assert find_first_broken_audit_row(every_row) is None
 
 
 def test_a_run_has_its_plan_and_its_report(held_page: ServedPage) -> None:
     """Each as the command prints it; null where there is none."""
-    apply, look = (held_page.store.list_runs(people.STAGING, 2)[index].id for index in (1, 0))
+    apply, look = (
+        held_page.store.list_newest_runs_without_documents(people.STAGING, 2)[index].id
+        for index in (1, 0)
+    )
     for run_id, has_plan in ((look, True), (apply, False)):
         document = held_page.get(f"/api/v1/runs/{run_id}", **OPS).json()
         Draft202012Validator(SCHEMA).validate(document)

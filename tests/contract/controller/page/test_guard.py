@@ -190,7 +190,7 @@ def test_a_page_that_fails_tells_nothing_and_the_next_one_is_answered(
         raise RuntimeError("c4n4ry-value")
 
     with monkeypatch.context() as patched:
-        patched.setattr(type(page.store), "list_sources", fail)
+        patched.setattr(type(page.store), "list_configured_sources", fail)
         answer = page.get("/")
         assert (answer.status_code, answer.text) == (
             500,

@@ -124,7 +124,9 @@ def fill_with(store: SqliteControllerStore, text: str) -> TargetName:
                             commit=commit, plan_json=plan_json)  # fmt: skip
     failed = replace(run, id="z" + commit[:80], outcome=RunOutcome.PLAN_ERROR, plan_json="")
     with store.write() as writer:
-        writer.put_source(SourceRow(name.source, sideways=commit, fetched_at=1, finding=found[0]))
+        writer.put_source_except_head_and_counters(
+            SourceRow(name.source, sideways=commit, fetched_at=1, finding=found[0])
+        )
         revision = RevisionRow(name.source, 1, commit, 1.0, text, text, RevisionEnd.FAILURE, text,
                                2.0, found[0], commit)  # fmt: skip
         writer.accept_head_if_number_unchanged(name.source, 0, revision)
@@ -133,7 +135,7 @@ def fill_with(store: SqliteControllerStore, text: str) -> TargetName:
             writer.put_run(row)
         fill_with_people(writer, name, commit, text)
         fill_with_rollout(writer, name, commit, text)
-        writer.put_target(
+        writer.put_target_keeping_claim_and_newer_revision(
             TargetRow(name, commit, 1, commit, state=TargetCondition.FAILING,
                       counts=ChangeCounts(1, 2, 3), last_run=run.id, looked_at=1.0, changed_at=1.0,
                       failures=3, backend_host=text, waiting_reason=text, hold_count=9,
@@ -143,7 +145,7 @@ def fill_with(store: SqliteControllerStore, text: str) -> TargetName:
         status = StatusText(StatusState.FAILURE, text, text)
         context = f"synapse-apply/{samples.SETTINGS.name}/{name.source}"
         writer.put_status(StatusRow(name.source, commit, context, status, status, refusal=text))
-        writer.put_configuration_findings(found)
+        writer.replace_configuration_findings(found)
     return name
 
 
@@ -209,11 +211,11 @@ def hostile(
             people.SETTINGS, name=name.target, sources={name.source: source},
             rollouts={name.source: Rollout(name.source, name.source, waves)},
         )  # fmt: skip
-        runs = [row.id for row in store.list_runs(name, 9)]
+        runs = [row.id for row in store.list_newest_runs_without_documents(name, 9)]
         paths = [
             "/", f"/?q={quote(name.target[:150], safe='')}&source={quote(name.source, safe='')}",
             addresses.build_target_path(name), addresses.build_source_path(name.source),
-            addresses.build_revision_path(name.source, store.list_sources()[0].head),
+            addresses.build_revision_path(name.source, store.list_configured_sources()[0].head),
             *map(addresses.build_run_path, runs), addresses.build_badge_path(name),
             "/audit", f"/audit?{urlencode({'q': name.target[:9], 'who': name.target})}",
             "/rollouts", addresses.build_rollout_path(name.source), "/api/v1/rollouts",

@@ -69,7 +69,7 @@ def test_a_target_shows_the_jobs_of_its_plugins_that_ran_at_its_last_look(
 ) -> None:
     """Or why they are not known; nothing where nobody asked. The API has the same."""
     name = TargetName("vision", "lab")
-    row = page.store.find_target(name)
+    row = page.store.find_target_even_if_gone(name)
     assert row is not None
     assert "Running jobs" not in page.get(f"/targets/{name}").text
     jobs = (
@@ -78,7 +78,7 @@ def test_a_target_shows_the_jobs_of_its_plugins_that_ran_at_its_last_look(
     )
     seen = RunningJobsSeen(jobs, is_cut=True, seen_at=samples.NOW - samples.MINUTE)
     with page.store.write() as writer:
-        writer.put_target(replace(row, running_jobs=seen))
+        writer.put_target_keeping_claim_and_newer_revision(replace(row, running_jobs=seen))
     text = read_text(page.get(f"/targets/{name}").text)
     assert "running at the look 1 min ago ; there may be more: see jobs list" in text
     assert "4711 release/yolo@1.1.0 1.1.0 running 42 % 3 h ago" in text
@@ -87,11 +87,11 @@ def test_a_target_shows_the_jobs_of_its_plugins_that_ran_at_its_last_look(
     assert [job["id"] for job in item["running_jobs"]["jobs"]] == ["4711", "4710"]
     with page.store.write() as writer:
         unread = RunningJobsSeen(unread_reason="its token may not list jobs (403)", seen_at=1.0)
-        writer.put_target(replace(row, running_jobs=unread))
+        writer.put_target_keeping_claim_and_newer_revision(replace(row, running_jobs=unread))
     text = read_text(page.get(f"/targets/{name}").text)
     assert "Not known: its token may not list jobs (403)" in text
     with page.store.write() as writer:
-        writer.put_target(row)
+        writer.put_target_keeping_claim_and_newer_revision(row)
 
 
 def test_a_failing_target_shows_its_findings(page: ServedPage) -> None:
@@ -102,7 +102,7 @@ def test_a_failing_target_shows_its_findings(page: ServedPage) -> None:
 
 
 def test_a_run_names_its_cause_and_links_to_its_commit(page: ServedPage) -> None:
-    run = page.store.list_runs(TargetName("acme", "staging"), 1)[0]
+    run = page.store.list_newest_runs_without_documents(TargetName("acme", "staging"), 1)[0]
     html = page.get(f"/runs/{run.id}").text
     assert "a push" in read_text(html)
     assert f'href="https://github.com/acme/synapse/commit/{HEAD_COMMIT}"' in html
@@ -153,7 +153,9 @@ def test_a_ref_that_went_back_needs_a_person_where_it_is_held(
     source = replace(samples.SETTINGS.sources["acme"], rewinds=rewinds)
     empty_page.loop.settings = replace(samples.SETTINGS, sources={"acme": source})
     with empty_page.store.write() as writer:
-        writer.put_source(SourceRow("acme", sideways=OLD_COMMIT, fetched_at=samples.NOW))
+        writer.put_source_except_head_and_counters(
+            SourceRow("acme", sideways=OLD_COMMIT, fetched_at=samples.NOW)
+        )
     for path in ("/", "/sources/acme"):
         text = read_text(empty_page.get(path).text)
         assert ("The ref went back or sideways" in text) == is_said
@@ -184,7 +186,7 @@ def test_what_is_wrong_with_the_configuration_is_said_on_every_page(
     empty_page: ServedPage, findings: list[Diagnostic], title: str
 ) -> None:
     with empty_page.store.write() as writer:
-        writer.put_configuration_findings(findings)
+        writer.replace_configuration_findings(findings)
     for path in ("/", "/none"):
         text = read_text(empty_page.get(path, Accept="text/html").text)
         assert title in text

@@ -45,7 +45,12 @@ def test_a_store_that_is_away_is_said_so(
     def raise_unavailable(*_: object, **__: object) -> NoReturn:
         raise StoreUnavailable.from_summary("The database does not answer", "db.internal: away.")
 
-    for name in ("list_sources", "list_audit", "list_configuration_findings", "list_processes"):
+    for name in (
+        "list_configured_sources",
+        "list_audit_newest_first_unless_after",
+        "list_configuration_findings",
+        "list_recorded_processes",
+    ):
         monkeypatch.setattr(page.store, name, raise_unavailable)
     answer = page.get(path, Accept=accepted)
     assert answer.status_code == 503

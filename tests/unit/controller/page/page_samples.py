@@ -74,22 +74,24 @@ class StubPeopleActions:
         self.calls: list[tuple[object, ...]] = []
         self.refusal: ActionRefused | None = None
 
-    def reconcile(self, who: str, name: TargetName) -> None:
+    def reconcile_soon_or_refuse(self, who: str, name: TargetName) -> None:
         self._record("reconcile", who, str(name))
 
-    def pause(self, who: str, scope: str, reason: str, until: float) -> PauseRow:
+    def pause_scope_or_refuse(self, who: str, scope: str, reason: str, until: float) -> PauseRow:
         self._record("pause", who, scope, reason, until)
         return PauseRow(scope, who, reason, NOW, until)
 
-    def resume(self, who: str, scope: str) -> None:
+    def resume_scope_or_refuse(self, who: str, scope: str) -> None:
         self._record("resume", who, scope)
 
-    def approve(
+    def approve_rows_or_refuse(
         self, who: str, name: TargetName, row_digests: Sequence[str], groups: Sequence[str] = ()
     ) -> None:
         self._record("approve", who, str(name), *row_digests)
 
-    def reject(self, who: str, name: TargetName, row_digests: Sequence[str], reason: str) -> None:
+    def reject_rows_or_refuse(
+        self, who: str, name: TargetName, row_digests: Sequence[str], reason: str
+    ) -> None:
         self._record("reject", who, str(name), *row_digests, reason)
 
     def _record(self, *call: object) -> None:
@@ -105,16 +107,18 @@ class StubRolloutActions:
         self.calls: list[tuple[object, ...]] = []
         self.refusal: ActionRefused | None = None
 
-    def approve_wave(self, who: str, rollout: str, number: int, wave: int) -> None:
+    def approve_wave_or_refuse(self, who: str, rollout: str, number: int, wave: int) -> None:
         self._record("approve", who, rollout, number, wave)
 
-    def resume_rollout(self, who: str, rollout: str, number: int) -> None:
+    def resume_rollout_or_refuse(self, who: str, rollout: str, number: int) -> None:
         self._record("resume", who, rollout, number)
 
-    def skip_wave(self, who: str, rollout: str, number: int, wave: int, reason: str) -> None:
+    def skip_wave_or_refuse(
+        self, who: str, rollout: str, number: int, wave: int, reason: str
+    ) -> None:
         self._record("skip", who, rollout, number, wave, reason)
 
-    def abort_rollout(self, who: str, rollout: str, number: int, reason: str) -> None:
+    def abort_rollout_or_refuse(self, who: str, rollout: str, number: int, reason: str) -> None:
         self._record("abort", who, rollout, number, reason)
 
     def _record(self, *call: object) -> None:
@@ -145,7 +149,7 @@ class StubLoop:
     def read_health(self) -> LoopHealth:
         return self.health
 
-    def list_authors(self, _name: TargetName) -> tuple[str, ...] | None:
+    def list_authors_of_next_apply_or_none(self, _name: TargetName) -> tuple[str, ...] | None:
         return self.authors
 
     def get_people_actions(self) -> StubPeopleActions:
@@ -195,14 +199,16 @@ def fill_few(store: WritableStore) -> None:
     ]  # fmt: skip
     with store.write() as writer:
         for name in ("acme", "vision"):
-            writer.put_source(SourceRow(name, fetched_at=NOW - 20, due_at=NOW + 40))
+            writer.put_source_except_head_and_counters(
+                SourceRow(name, fetched_at=NOW - 20, due_at=NOW + 40)
+            )
             for revision in build_revisions(name):
                 writer.accept_head_if_number_unchanged(
                     name, revision.number - 1, replace(revision, end=RevisionEnd.NONE)
                 )
                 writer.put_revision(revision)
         for target in targets:
-            writer.put_target(target)
+            writer.put_target_keeping_claim_and_newer_revision(target)
             for run in _build_runs(target):
                 writer.put_run(run)
         writer.put_status(
@@ -292,7 +298,9 @@ def fill_many(store: WritableStore, count: int, runs: int = 8) -> None:
               TargetCondition.PENDING)  # fmt: skip
     with store.write() as writer:
         for source in ("acme", "globex", "initech", "umbrella"):
-            writer.put_source(SourceRow(source, fetched_at=NOW - 20, due_at=NOW + 40))
+            writer.put_source_except_head_and_counters(
+                SourceRow(source, fetched_at=NOW - 20, due_at=NOW + 40)
+            )
             for revision in build_revisions(source):
                 writer.accept_head_if_number_unchanged(source, revision.number - 1, revision)
         for index in range(count):
@@ -313,7 +321,7 @@ def fill_many(store: WritableStore, count: int, runs: int = 8) -> None:
                 due_at=NOW + index % 600,
                 failures=3 if is_failing else 0,
             )  # fmt: skip
-            writer.put_target(target)
+            writer.put_target_keeping_claim_and_newer_revision(target)
             for number in range(8 - runs, 8):
                 is_last = number == 7
                 writer.put_run(

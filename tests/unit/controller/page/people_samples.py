@@ -137,7 +137,7 @@ def build_approval(
 def fill_held(store: WritableStore) -> None:
     """The few targets, of which acme/staging waits for people; a pause, an apply, an audit."""
     samples.fill_few(store)
-    target = store.find_target(STAGING)
+    target = store.find_target_even_if_gone(STAGING)
     assert target is not None
     applied = samples.build_run(
         10, STAGING, RunOutcome.APPLY_FAILED, verb=RunVerb.APPLY, cause=RunCause.APPROVED,
@@ -145,7 +145,7 @@ def fill_held(store: WritableStore) -> None:
         stop_reason="paused by proxy:ann", report_json=REPORT,
     )  # fmt: skip
     with store.write() as writer:
-        writer.put_target(
+        writer.put_target_keeping_claim_and_newer_revision(
             replace(target, state=TargetCondition.HELD, mode=Mode.APPROVE, hold_count=len(HELD),
                     held_guard_count=sum(h.row.action is RowAction.GUARD for h in HELD),
                     waiting_reason="")

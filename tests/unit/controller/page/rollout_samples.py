@@ -85,13 +85,13 @@ def fill_rollouts(store: WritableStore, row: RolloutRow = FLEET) -> None:
     people.fill_held(store)
     with store.write() as writer:
         for member, state in MEMBERS:
-            is_moved = bool(member.moved_at)
-            writer.put_target(
+            is_moved_to_revision = bool(member.moved_at)
+            writer.put_target_keeping_claim_and_newer_revision(
                 TargetRow(
-                    member.target, HEAD_COMMIT if is_moved else OLD_COMMIT, 3 if is_moved else 1,
+                    member.target, HEAD_COMMIT if is_moved_to_revision else OLD_COMMIT, 3 if is_moved_to_revision else 1,
                     HEAD_COMMIT if member.good_since else OLD_COMMIT, state=state,
                     looked_at=NOW - 10, looked_number=3, changed_at=NOW - HOUR, due_at=NOW + MINUTE,
-                    wanted_digest=DIGEST if is_moved else OLD_DIGEST, head_digest=DIGEST,
+                    wanted_digest=DIGEST if is_moved_to_revision else OLD_DIGEST, head_digest=DIGEST,
                     waiting_reason="outside of a window until 2026-11-27T09:00:00Z"
                     if state is TargetCondition.WAITING else "",
                     hold_count=2 if state is TargetCondition.HELD else 0,
@@ -123,26 +123,28 @@ def fill_rollouts(store: WritableStore, row: RolloutRow = FLEET) -> None:
 def fill_large_rollout(store: WritableStore, count: int) -> None:
     """`count` targets in three waves, the second of which is open."""
     with store.write() as writer:
-        writer.put_source(SourceRow("acme", fetched_at=NOW - 20, due_at=NOW + 40))
+        writer.put_source_except_head_and_counters(
+            SourceRow("acme", fetched_at=NOW - 20, due_at=NOW + 40)
+        )
         for revision in samples.build_revisions("acme"):
             writer.accept_head_if_number_unchanged("acme", revision.number - 1, revision)
         members = []
         for index in range(count):
             wave = 1 if index < 10 else 2 if index < count // 3 else 3
-            is_moved = wave < 3 and (index % 3 > 0 or wave == 1)
-            good_since = NOW - HOUR if is_moved and (wave == 1 or index % 7) else 0.0
+            is_moved_to_revision = wave < 3 and (index % 3 > 0 or wave == 1)
+            good_since = NOW - HOUR if is_moved_to_revision and (wave == 1 or index % 7) else 0.0
             member = build_member(
-                f"tenant-{index:05d}", wave, moved_at=NOW - 2 * HOUR if is_moved else 0.0,
+                f"tenant-{index:05d}", wave, moved_at=NOW - 2 * HOUR if is_moved_to_revision else 0.0,
                 good_since=good_since, good_until=NOW - MINUTE if good_since else 0.0,
                 soaked=59 * MINUTE if index % 2 or wave == 1 else 5 * MINUTE,
             )  # fmt: skip
             members.append(member)
-            writer.put_target(
+            writer.put_target_keeping_claim_and_newer_revision(
                 TargetRow(
-                    member.target, HEAD_COMMIT if is_moved else COMMITS[index % 2], 3 if is_moved else 1,
-                    state=TargetCondition.FAILING if is_moved and not good_since and not index % 35
+                    member.target, HEAD_COMMIT if is_moved_to_revision else COMMITS[index % 2], 3 if is_moved_to_revision else 1,
+                    state=TargetCondition.FAILING if is_moved_to_revision and not good_since and not index % 35
                     else TargetCondition.IN_SYNC,
-                    looked_at=NOW - 10, looked_number=3, wanted_digest=DIGEST if is_moved else OLD_DIGEST,
+                    looked_at=NOW - 10, looked_number=3, wanted_digest=DIGEST if is_moved_to_revision else OLD_DIGEST,
                 )
             )  # fmt: skip
         writer.put_rollout_targets(members)

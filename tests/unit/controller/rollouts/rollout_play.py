@@ -28,16 +28,23 @@ from synapse_apply.controller.rows import (
 )
 from synapse_apply.controller.rules.assessment import assess_apply, assess_look
 from synapse_apply.controller.rules.rollouts import asking
-from synapse_apply.controller.rules.rollouts.advancing import RolloutStep, advance_rollout
-from synapse_apply.controller.rules.rollouts.assignment import assign_waves
-from synapse_apply.controller.rules.rollouts.beginning import begin_rollout, is_newer_head_due
+from synapse_apply.controller.rules.rollouts.advancing import RolloutStep, compute_rollout_step
+from synapse_apply.controller.rules.rollouts.assignment import assign_targets_to_waves
+from synapse_apply.controller.rules.rollouts.beginning import (
+    compute_rollout_beginning,
+    is_newer_head_due,
+)
 from synapse_apply.controller.rules.rollouts.evidence import (
     ShownRun,
+    add_evidence_of_run_if_it_counts,
     choose_shown_state,
-    update_evidence,
 )
 from synapse_apply.controller.rules.rollouts.members import RolloutMember
-from synapse_apply.controller.rules.targets import KeyedTarget, move_to_head, update_after_run
+from synapse_apply.controller.rules.targets import (
+    TargetAtHead,
+    build_target_row_after_run,
+    build_target_rows_at_head,
+)
 from synapse_apply.controller.settings import Defaults, Mode, Rollout, TargetRule
 
 RULE = TargetRule("*", Mode.AUTO)
@@ -75,7 +82,7 @@ class RolloutPlay:
         self.rollout = rollout
         self.now = now
         self.number = 0
-        self.keyed: tuple[KeyedTarget, ...] = ()
+        self.keyed: tuple[TargetAtHead, ...] = ()
         self.row: RolloutRow | None = None
         self.waves: dict[tuple[int, int], WaveRow] = {}
         self.members: dict[TargetName, RolloutTargetRow] = {}
@@ -87,16 +94,16 @@ class RolloutPlay:
         """A new head, with the digest of each target that it declares."""
         self.number += 1
         self.keyed = tuple(
-            KeyedTarget(TargetName("acme", name), RULE, digest, (labels or {}).get(name, {}))
+            TargetAtHead(TargetName("acme", name), RULE, digest, (labels or {}).get(name, {}))
             for name, digest in digests.items()
         )
         self.compare()
 
     def compare(self) -> None:
         """Compare the targets with the head, as at each new one and at each start."""
-        assignments = assign_waves([self.rollout], self.keyed)
+        assignments = assign_targets_to_waves([self.rollout], self.keyed)
         assert not any(finding.is_error for finding in assignments.findings)
-        for target in move_to_head(
+        for target in build_target_rows_at_head(
             self.targets.values(),
             self.keyed,
             f"c{self.number}",
@@ -108,7 +115,7 @@ class RolloutPlay:
             in_rollouts=assignments.names_in_any_rollout,
         ):
             self._put_target(target)
-        beginning = begin_rollout(
+        beginning = compute_rollout_beginning(
             self.rollout,
             self.row,
             list(self.members.values()),
@@ -152,7 +159,7 @@ class RolloutPlay:
             else assess_look(result, judgement, RULE, None, RunCause.INTERVAL)
         )
         self._put_target(
-            update_after_run(
+            build_target_row_after_run(
                 self.targets[name],
                 run.target,
                 "run",
@@ -173,7 +180,7 @@ class RolloutPlay:
                 run.began_at,
                 self.now,
             )
-            self.members[name] = update_evidence(
+            self.members[name] = add_evidence_of_run_if_it_counts(
                 self.members[name], shown_run, interval=DEFAULTS.interval
             )
         self.advance()
@@ -187,13 +194,15 @@ class RolloutPlay:
 
     def approve(self, wave: int, who: str = "proxy:ann") -> None:
         row = self.require_row()
-        approved = asking.approve_wave(row, self._get_wave(wave), number=row.number, who=who)
+        approved = asking.build_approved_wave_or_refuse(
+            row, self._get_wave(wave), number=row.number, who=who
+        )
         self.waves[row.number, wave] = approved
         self.advance()
 
     def skip(self, wave: int, reason: str = "urgent") -> None:
         row = self.require_row()
-        self.row, self.waves[row.number, wave] = asking.skip_wave(
+        self.row, self.waves[row.number, wave] = asking.build_skipped_wave_or_refuse(
             row,
             self._get_wave(wave),
             number=row.number,
@@ -205,7 +214,7 @@ class RolloutPlay:
 
     def resume(self) -> None:
         row = self.require_row()
-        self.row, changed = asking.resume_rollout(
+        self.row, changed = asking.build_resumed_rollout_or_refuse(
             row, self.members.values(), number=row.number, who="proxy:ann", now=self.now
         )
         self.members |= {member.target: member for member in changed}
@@ -213,7 +222,7 @@ class RolloutPlay:
 
     def abort(self, reason: str = "no") -> None:
         row = self.require_row()
-        self.row = asking.abort_rollout(
+        self.row = asking.build_aborted_rollout_or_refuse(
             row, number=row.number, who="proxy:ann", reason=reason, now=self.now
         )
         self.advance()
@@ -240,7 +249,7 @@ class RolloutPlay:
     def _take_step(self) -> RolloutStep:
         row = self.require_row()
         waves = [wave for (number, _), wave in self.waves.items() if number == row.number]
-        step = advance_rollout(self.rollout, row, waves, self.list_members, self.now)
+        step = compute_rollout_step(self.rollout, row, waves, self.list_members, self.now)
         self.row = step.rollout
         self.waves |= {(wave.number, wave.wave): wave for wave in step.waves}
         self.members |= {member.target: member for member in step.rollout_targets}

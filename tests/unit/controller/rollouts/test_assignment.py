@@ -5,8 +5,11 @@ from __future__ import annotations
 from unit.controller.rollouts.rollout_play import RULE
 
 from synapse_apply.controller.rows import TargetName
-from synapse_apply.controller.rules.rollouts.assignment import RolloutAssignments, assign_waves
-from synapse_apply.controller.rules.targets import KeyedTarget
+from synapse_apply.controller.rules.rollouts.assignment import (
+    RolloutAssignments,
+    assign_targets_to_waves,
+)
+from synapse_apply.controller.rules.targets import TargetAtHead
 from synapse_apply.controller.settings import Rollout, TargetRule, Wave
 from synapse_apply.model.diagnostic import Position
 
@@ -15,13 +18,13 @@ PLACE = Position("controller.yaml", 30, 9)
 
 def key(
     name: str, rule: TargetRule = RULE, tier: str = "", required: tuple[str, ...] = ()
-) -> KeyedTarget:
+) -> TargetAtHead:
     labels = {"tier": tier} if tier else {}
-    return KeyedTarget(TargetName("acme", name), rule, "d", labels, required)
+    return TargetAtHead(TargetName("acme", name), rule, "d", labels, required)
 
 
-def assign(waves: list[Wave], *keyed: KeyedTarget) -> RolloutAssignments:
-    return assign_waves([Rollout("all", "acme", tuple(waves), position=PLACE)], keyed)
+def assign(waves: list[Wave], *keyed: TargetAtHead) -> RolloutAssignments:
+    return assign_targets_to_waves([Rollout("all", "acme", tuple(waves), position=PLACE)], keyed)
 
 
 def test_a_target_belongs_to_the_first_wave_that_matches_it() -> None:
@@ -67,7 +70,7 @@ def test_a_target_in_two_rollouts_is_refused() -> None:
         Rollout("one", "acme", (Wave(("a*",)),)),
         Rollout("two", "acme", (Wave(("b",)), Wave(labels={"tier": "x"}, position=PLACE))),
     ]
-    assignments = assign_waves(rollouts, [key("a1", tier="x"), key("a2"), key("b")])
+    assignments = assign_targets_to_waves(rollouts, [key("a1", tier="x"), key("a2"), key("b")])
     (finding,) = assignments.findings
     assert finding.is_error
     assert finding.detail == "acme/a1 belongs to rollout `one` and to `two`"

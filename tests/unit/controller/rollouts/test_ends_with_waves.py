@@ -16,8 +16,8 @@ from synapse_apply.controller.rows import (
     TargetProgress,
     TargetRow,
 )
-from synapse_apply.controller.rules.revision_end import update_revisions
-from synapse_apply.controller.rules.target_statuses import describe_target_status
+from synapse_apply.controller.rules.revision_end import build_changed_revisions
+from synapse_apply.controller.rules.target_statuses import build_target_status_text
 
 COMMIT = "1a2b3c4" + "0" * 33
 HEAD = RevisionRow("acme", 4, COMMIT, 1.0)
@@ -35,7 +35,9 @@ ABORTED = replace(
 
 
 def end_head(progress: RevisionProgress, *rollouts: RolloutRow) -> RevisionRow:
-    (revision,) = update_revisions([HEAD], progress, is_keyed=True, now=9.0, rollouts=rollouts)
+    (revision,) = build_changed_revisions(
+        [HEAD], progress, is_keyed=True, now=9.0, rollouts=rollouts
+    )
     return revision
 
 
@@ -70,10 +72,12 @@ def test_the_head_says_how_far_its_waves_are(
 
 def test_a_stopped_revision_turns_green_when_it_goes_on_to_its_end() -> None:
     red = end_head(SOME_DONE, STOPPED)
-    (pending,) = update_revisions([red], SOME_DONE, is_keyed=True, now=10.0, rollouts=[RUNNING])
+    (pending,) = build_changed_revisions(
+        [red], SOME_DONE, is_keyed=True, now=10.0, rollouts=[RUNNING]
+    )
     assert pending.end is RevisionEnd.NONE
     ended = replace(RUNNING, state=RolloutState.DONE)
-    (green,) = update_revisions([pending], DONE, is_keyed=True, now=11.0, rollouts=[ended])
+    (green,) = build_changed_revisions([pending], DONE, is_keyed=True, now=11.0, rollouts=[ended])
     assert (green.end, green.is_final) == (RevisionEnd.SUCCESS, True)
 
 
@@ -97,7 +101,7 @@ def test_an_aborted_revision_is_red_for_good() -> None:
     assert revision.description == words.replace(", 9 in later waves", "")
     newest = RevisionRow("acme", 5, "5" * 40, 8.0)
     overtaken = replace(HEAD, overtaken_by=newest.commit)
-    changed = update_revisions(
+    changed = build_changed_revisions(
         [newest, overtaken], RevisionProgress(2, 0), is_keyed=True, now=9.0, rollouts=[ABORTED]
     )
     assert [row.end for row in changed] == [RevisionEnd.NONE, RevisionEnd.FAILURE]
@@ -120,9 +124,9 @@ def test_the_status_of_a_target_says_that_it_waits_for_its_wave() -> None:
         touched_number=4,
         progress=TargetProgress.FAILING,
     )
-    status = describe_target_status(target, HEAD, "https://page.example")
+    status = build_target_status_text(target, HEAD, "https://page.example")
     assert status.state is StatusState.PENDING
     assert status.description == "waiting for its wave of the rollout"
     untouched = replace(target, head_digest="old", touched_number=3)
-    status = describe_target_status(untouched, HEAD, "https://page.example")
+    status = build_target_status_text(untouched, HEAD, "https://page.example")
     assert status.state is StatusState.SUCCESS

@@ -8,7 +8,11 @@ from itertools import repeat
 from unit.controller.rollouts.rollout_play import DEFAULTS, RULE
 
 from synapse_apply.controller.rows import RunCause, TargetName, TargetProgress, TargetRow
-from synapse_apply.controller.rules.targets import KeyedTarget, move_to_head, move_to_revision
+from synapse_apply.controller.rules.targets import (
+    TargetAtHead,
+    build_target_row_at_revision,
+    build_target_rows_at_head,
+)
 
 PROD = TargetName("acme", "prod")
 DONE = TargetRow(
@@ -24,9 +28,9 @@ DONE = TargetRow(
 
 
 def move(row: TargetRow, digest: str, number: int = 2) -> TargetRow:
-    (moved,) = move_to_head(
+    (moved,) = build_target_rows_at_head(
         [row],
-        [KeyedTarget(PROD, RULE, digest)],
+        [TargetAtHead(PROD, RULE, digest)],
         f"c{number}",
         number,
         defaults=DEFAULTS,
@@ -69,6 +73,6 @@ def test_the_same_head_has_other_inputs_for_another_version_of_the_program() -> 
 def test_a_failure_at_an_older_revision_says_nothing_of_a_newer_one() -> None:
     """What else is known of the same inputs stays known."""
     failing = replace(DONE, progress=TargetProgress.FAILING)
-    assert move_to_revision(failing, "c2", 2, "d").progress is TargetProgress.OPEN
-    assert move_to_revision(DONE, "c2", 2, "d").progress is TargetProgress.DONE
-    assert move_to_revision(DONE, "c2", 2, "e").progress is TargetProgress.OPEN
+    assert build_target_row_at_revision(failing, "c2", 2, "d").progress is TargetProgress.OPEN
+    assert build_target_row_at_revision(DONE, "c2", 2, "d").progress is TargetProgress.DONE
+    assert build_target_row_at_revision(DONE, "c2", 2, "e").progress is TargetProgress.OPEN

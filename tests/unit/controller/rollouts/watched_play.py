@@ -16,7 +16,7 @@ from unit.controller.rollouts.rollout_play import DEFAULTS, BegunRun, Outcome, R
 from synapse_apply.controller.rollout_rows import RolloutState, WaveEnd
 from synapse_apply.controller.rows import TargetName, TargetRow
 from synapse_apply.controller.rules.rollouts.advancing import RolloutStep
-from synapse_apply.controller.rules.rollouts.assignment import find_wave_or_none
+from synapse_apply.controller.rules.rollouts.assignment import find_wave_number_or_none
 from synapse_apply.controller.settings import Rollout
 
 GOOD_OUTCOMES = {Outcome.GOOD, Outcome.HELD_DRIFT}
@@ -179,7 +179,7 @@ class WatchedPlay(RolloutPlay):
         return range(1, len(self.rollout.waves) + 1)
 
     def _find_wave(self, name: TargetName) -> int:
-        wave = find_wave_or_none(self.rollout, name.target, {})
+        wave = find_wave_number_or_none(self.rollout, name.target, {})
         assert wave is not None
         return wave
 

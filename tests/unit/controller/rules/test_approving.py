@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from synapse_apply.controller.planned_rows import ApplyTerms, PlannedRow, RowAction, RowCause
 from synapse_apply.controller.rows import ApprovalRow, TargetName
 from synapse_apply.controller.rules.approving import (
-    build_terms,
+    build_apply_terms,
+    count_approvals_of_row,
     describe_approvals,
-    explain_approvals,
     is_author,
 )
 from synapse_apply.controller.settings import (
@@ -51,7 +51,8 @@ def make_approval(
 
 def is_approved(rule: TargetRule, *approvals: ApprovalRow, authors: tuple[str, ...] = ()) -> bool:
     return (
-        "row1:a" in build_terms(rule, approvals, now=NOW, access=ACCESS, authors=authors).approvals
+        "row1:a"
+        in build_apply_terms(rule, approvals, now=NOW, access=ACCESS, authors=authors).approvals
     )
 
 
@@ -59,11 +60,13 @@ def test_what_each_mode_may_do_without_asking() -> None:
     """Observe nothing, approve what was approved alone, auto what its rule lists, too."""
     approval = make_approval("proxy:ann")
     auto = AutoRule(frozenset({RowCause.GIT}), frozenset({RowAction.UPDATE}))
-    assert build_terms(TargetRule("*"), [approval], now=NOW, access=ACCESS) == ApplyTerms()
+    assert build_apply_terms(TargetRule("*"), [approval], now=NOW, access=ACCESS) == ApplyTerms()
     approved = {"row1:a": (approval.id,)}
-    assert build_terms(ONE, [approval], now=NOW, access=ACCESS) == ApplyTerms(approvals=approved)
+    assert build_apply_terms(ONE, [approval], now=NOW, access=ACCESS) == ApplyTerms(
+        approvals=approved
+    )
     rule = TargetRule("*", Mode.AUTO, auto=auto)
-    terms = build_terms(rule, [approval], now=NOW, access=ACCESS)
+    terms = build_apply_terms(rule, [approval], now=NOW, access=ACCESS)
     assert terms == ApplyTerms(auto.causes, auto.actions, approved)
 
 
@@ -118,7 +121,9 @@ def test_all_unused_approvals_of_a_row_are_used_up() -> None:
     """Also an author's, which does not count now and would permit the row again later."""
     approvals = [make_approval("proxy:ann"), make_approval("proxy:bob"), make_approval("proxy:cat")]
     old = [make_approval("proxy:dan", age=8 * DAY), make_approval("proxy:eve", used_at=1.0)]
-    terms = build_terms(NOT_AUTHOR, [*approvals, *old], now=NOW, access=ACCESS, authors=("ann",))
+    terms = build_apply_terms(
+        NOT_AUTHOR, [*approvals, *old], now=NOW, access=ACCESS, authors=("ann",)
+    )
     assert sorted(terms.approvals["row1:a"]) == sorted(approval.id for approval in approvals)
 
 
@@ -131,19 +136,21 @@ def test_the_page_says_who_counts_and_who_does_not() -> None:
         make_approval("proxy:cat", age=8 * DAY),
         make_approval("proxy:dan", digest="row1:b"),
     ]
-    count = explain_approvals(rule, approvals, "row1:a", now=NOW, access=ACCESS, authors=("Bob",))
+    count = count_approvals_of_row(
+        rule, approvals, "row1:a", now=NOW, access=ACCESS, authors=("Bob",)
+    )
     assert not count.is_enough
     assert describe_approvals(count) == (
         "1 of 2 approvals, by proxy:ann; proxy:bob does not count: an author of what would be "
         "applied; proxy:cat does not count: it is older than 7 days"
     )
-    nobody = explain_approvals(ONE, [], "row1:a", now=NOW, access=ACCESS)
+    nobody = count_approvals_of_row(ONE, [], "row1:a", now=NOW, access=ACCESS)
     assert describe_approvals(nobody) == "0 of 1 approval"
 
 
 def test_what_was_rejected_is_not_approved() -> None:
     """Whatever approvals are left of it."""
-    terms = build_terms(
+    terms = build_apply_terms(
         ONE, [make_approval("proxy:ann")], now=NOW, access=ACCESS, rejected={"row1:a"}
     )
     assert not terms.approvals
@@ -173,7 +180,9 @@ def test_more_approvals_never_permit_less(
         for count in range(len(approvals) + 1)
     ]
     assert seen == sorted(seen)
-    count = explain_approvals(rule, approvals, "row1:a", now=NOW, access=ACCESS, authors=("bob",))
+    count = count_approvals_of_row(
+        rule, approvals, "row1:a", now=NOW, access=ACCESS, authors=("bob",)
+    )
     assert count.is_enough is seen[-1]
     if not_author:
         assert "proxy:bob" not in count.who_counts
@@ -197,7 +206,7 @@ def test_whose_right_was_taken_away_since_does_not_count(who: str, access: Acces
     """Rules count as they are when a row is done; its approval is used up all the same."""
     approval = make_approval(who)
     assert is_approved(ONE, approval)
-    assert build_terms(ONE, [approval], now=NOW, access=access).approvals == {}
-    count = explain_approvals(ONE, [approval], "row1:a", now=NOW, access=access)
+    assert build_apply_terms(ONE, [approval], now=NOW, access=access).approvals == {}
+    count = count_approvals_of_row(ONE, [approval], "row1:a", now=NOW, access=access)
     assert [left.reason for left in count.left_out] == ["they have no right to approve it any more"]
     assert count.approval_ids == (approval.id,)

@@ -28,12 +28,12 @@ from synapse_apply.controller.rows import (
     TargetProgress,
     TargetRow,
 )
-from synapse_apply.controller.rules.approving import build_terms
+from synapse_apply.controller.rules.approving import build_apply_terms
 from synapse_apply.controller.rules.assessment import Assessment, assess_apply, assess_look
 from synapse_apply.controller.rules.judging import judge_rows
 from synapse_apply.controller.rules.pausing import ApplyBlock
-from synapse_apply.controller.rules.target_statuses import format_held
-from synapse_apply.controller.rules.targets import update_after_run
+from synapse_apply.controller.rules.target_statuses import format_held_rows_and_guards
+from synapse_apply.controller.rules.targets import build_target_row_after_run
 from synapse_apply.controller.settings import AutoRule, Defaults, Mode, TargetRule
 
 AUTO = TargetRule("*", Mode.AUTO)
@@ -73,7 +73,7 @@ def look(
     outcome: RunOutcome = RunOutcome.CHANGES,
 ) -> Assessment:
     result = make_result(*rows, outcome=outcome)
-    judgement = judge_rows(result.rows, build_terms(rule, (), now=NOW, access=None))
+    judgement = judge_rows(result.rows, build_apply_terms(rule, (), now=NOW, access=None))
     return assess_look(result, judgement, rule, block, cause)
 
 
@@ -169,7 +169,7 @@ def test_what_the_state_lacks_is_written_without_a_change() -> None:
 def test_approved_drift_that_a_guard_stops_is_held() -> None:
     """Somebody has decided that it is to be done: it is not left alone any more."""
     terms = replace(
-        build_terms(GIT_ONLY, (), now=NOW, access=None), approvals={DRIFT.digest: ("a1",)}
+        build_apply_terms(GIT_ONLY, (), now=NOW, access=None), approvals={DRIFT.digest: ("a1",)}
     )
     result = make_result(DRIFT, GUARD)
     found = assess_look(result, judge_rows(result.rows, terms), GIT_ONLY, None, RunCause.APPROVED)
@@ -209,9 +209,9 @@ def test_what_needs_a_person_says_that_it_is_paused_too() -> None:
 def test_guards_are_counted_apart_from_rows() -> None:
     held = finish_look(ROW, APPROVE, GIT, GUARD)
     assert (held.hold_count, held.held_guard_count) == (2, 1)
-    assert format_held(2, 1) == "1 row and 1 guard"
-    assert format_held(1, 1) == "1 guard"
-    assert format_held(3, 0) == "3 rows"
+    assert format_held_rows_and_guards(2, 1) == "1 row and 1 guard"
+    assert format_held_rows_and_guards(1, 1) == "1 guard"
+    assert format_held_rows_and_guards(3, 0) == "3 rows"
 
 
 ROW = TargetRow(
@@ -221,7 +221,7 @@ ROW = TargetRow(
 
 def finish_look(row: TargetRow, rule: TargetRule, *rows: PlannedRow, **values: object) -> TargetRow:
     result = make_result(*rows, outcome=RunOutcome.CHANGES if rows else RunOutcome.IN_SYNC)
-    judgement = judge_rows(rows, build_terms(rule, (), now=NOW, access=None))
+    judgement = judge_rows(rows, build_apply_terms(rule, (), now=NOW, access=None))
     block = values.get("block")
     assert block is None or isinstance(block, ApplyBlock)
     found = assess_look(result, judgement, rule, block, row.due_cause)
@@ -236,14 +236,14 @@ def finish_apply(
     calls: CallCounts | None = None,
 ) -> TargetRow:
     result = replace(make_result(*rows, outcome=outcome), calls=calls or CallCounts())
-    judgement = judge_rows(rows, build_terms(AUTO, (), now=NOW, access=None))
+    judgement = judge_rows(rows, build_apply_terms(AUTO, (), now=NOW, access=None))
     return finish(row, result, assess_apply(result, judgement, AUTO, block), RunVerb.APPLY, AUTO)
 
 
 def finish(
     row: TargetRow, result: RunResult, found: Assessment, verb: RunVerb, rule: TargetRule
 ) -> TargetRow:
-    return update_after_run(
+    return build_target_row_after_run(
         row,
         row,
         "r1",
@@ -380,13 +380,13 @@ def test_no_run_of_bad_luck_applies_without_end(data: st.DataObject) -> None:
         look_outcome = data.draw(LOOKS)
         result = make_result(*([GIT] if look_outcome is RunOutcome.CHANGES else []))
         result = replace(result, outcome=look_outcome)
-        judgement = judge_rows(result.rows, build_terms(AUTO, (), now=now, access=None))
+        judgement = judge_rows(result.rows, build_apply_terms(AUTO, (), now=now, access=None))
         found, verb = assess_look(result, judgement, AUTO, None, row.due_cause), RunVerb.LOOK
         if found.is_apply_next:
             applied_at.append(now)
             result = make_result(GIT, outcome=data.draw(APPLIES))
             found, verb = assess_apply(result, judgement, AUTO, None), RunVerb.APPLY
-        row = update_after_run(
+        row = build_target_row_after_run(
             row,
             row,
             "r1",

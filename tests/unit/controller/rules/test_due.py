@@ -35,7 +35,7 @@ def test_retries_back_off() -> None:
 @given(st.integers(1, 100_000), CHANCES)
 def test_first_looks_are_spread_over_the_interval(count: int, chance: float) -> None:
     """One is looked at now, twelve within twelve seconds, ten thousand within the interval."""
-    delay = due.compute_first_delay(600, count, chance)
+    delay = due.compute_delay_spread_over_targets(600, count, chance)
     assert 0 <= delay <= min(600, count)
 
 
@@ -58,5 +58,5 @@ def test_no_due_time_is_further_away_than_the_longest_delay() -> None:
     assert due.compute_longest_delay(600, DEFAULTS) == 3600
     assert due.compute_longest_delay(10_000, DEFAULTS) == 12_000
     rule = TargetRule("*", interval=10.0)
-    assert due.get_interval(rule, DEFAULTS) == 10
-    assert due.get_interval(TargetRule("*"), DEFAULTS) == 600
+    assert due.get_interval_or_default(rule, DEFAULTS) == 10
+    assert due.get_interval_or_default(TargetRule("*"), DEFAULTS) == 600

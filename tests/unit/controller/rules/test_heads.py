@@ -10,10 +10,10 @@ from synapse_apply.controller.ports import Head
 from synapse_apply.controller.rows import RevisionEnd, RevisionRow, SourceRow
 from synapse_apply.controller.rules.heads import (
     HeadDecision,
-    build_revision,
+    build_next_revision,
+    build_overtaken_revision,
+    build_source_with_sideways_commit,
     decide_head,
-    mark_overtaken,
-    note_sideways_commit,
 )
 
 HEAD = SourceRow("acme", head="h1", head_number=4)
@@ -40,23 +40,23 @@ def test_what_is_no_descendant_is_believed_at_a_second_look(
 ) -> None:
     """A minute later, and only while the ref names the same commit all along."""
     assert decide(HEAD, "old", 100, rewinds=rewinds) is HeadDecision.LOOK_AGAIN
-    noted = note_sideways_commit(HEAD, "old", 100)
+    noted = build_source_with_sideways_commit(HEAD, "old", 100)
     assert decide(noted, "old", 159, rewinds=rewinds) is HeadDecision.LOOK_AGAIN
     assert decide(noted, "old", 160, rewinds=rewinds) is believed
-    assert note_sideways_commit(noted, "old", 130) == noted
+    assert build_source_with_sideways_commit(noted, "old", 130) == noted
     assert decide(noted, "other", 160, rewinds=rewinds) is HeadDecision.LOOK_AGAIN
 
 
 def test_a_clock_that_was_set_back_makes_nothing_believed_early() -> None:
     """The minute begins anew."""
-    noted = note_sideways_commit(HEAD, "old", 1000)
+    noted = build_source_with_sideways_commit(HEAD, "old", 1000)
     assert decide(noted, "old", 10, rewinds="follow") is HeadDecision.LOOK_AGAIN
-    assert note_sideways_commit(noted, "old", 10).sideways_since == 10
+    assert build_source_with_sideways_commit(noted, "old", 10).sideways_since == 10
 
 
 def test_a_revision_has_the_next_number() -> None:
     """And what Git says of the commit."""
-    revision = build_revision(HEAD, Head("h2", "김", "subject"), 9.0)
+    revision = build_next_revision(HEAD, Head("h2", "김", "subject"), 9.0)
     assert (revision.number, revision.commit, revision.author) == (5, "h2", "김")
 
 
@@ -64,6 +64,6 @@ def test_one_that_is_overtaken_while_red_stays_red() -> None:
     """All others are open until the next head ends."""
     for end, forced in product(RevisionEnd, (True, False)):
         revision = RevisionRow("acme", 4, "h1", 0, end=end, is_final=end is RevisionEnd.SUCCESS)
-        marked = mark_overtaken(revision, "h2", is_forced=forced)
+        marked = build_overtaken_revision(revision, "h2", is_forced=forced)
         assert marked.is_final == (end is not RevisionEnd.NONE)
         assert (marked.overtaken_by, marked.forced_away, marked.end) == ("h2", forced, end)

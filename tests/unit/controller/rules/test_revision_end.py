@@ -14,8 +14,8 @@ from synapse_apply.controller.rows import (
     RevisionRow,
     StatusState,
 )
-from synapse_apply.controller.rules.heads import mark_overtaken
-from synapse_apply.controller.rules.revision_end import describe_status, update_revisions
+from synapse_apply.controller.rules.heads import build_overtaken_revision
+from synapse_apply.controller.rules.revision_end import build_changed_revisions, build_status_text
 from synapse_apply.model.diagnostic import error_finding
 
 HEAD = RevisionRow("acme", 2, "2222222aaaaaaa", 0.0)
@@ -23,7 +23,7 @@ NONE, SUCCESS, FAILURE, ERROR = RevisionEnd
 
 
 def end_head(progress: RevisionProgress, *, is_keyed: bool = True) -> RevisionRow:
-    changed = update_revisions([HEAD], progress, is_keyed=is_keyed, now=9.0)
+    changed = build_changed_revisions([HEAD], progress, is_keyed=is_keyed, now=9.0)
     return changed[0] if changed else HEAD
 
 
@@ -91,21 +91,21 @@ def test_the_head_sums_its_targets_up(
 def test_before_the_targets_are_known_it_is_pending() -> None:
     """Also where no target is known to be concerned yet."""
     revision = end_head(RevisionProgress(), is_keyed=False)
-    status = describe_status(revision, "https://page.example/x")
+    status = build_status_text(revision, "https://page.example/x")
     assert (status.state, status.description) == (StatusState.PENDING, "waiting for the first look")
 
 
 def test_a_retry_that_succeeds_turns_it_green() -> None:
     """And then it is final: what fails later is no matter of this commit."""
     red = end_head(RevisionProgress(2, 1, 1, ("prod",)))
-    (green,) = update_revisions([red], RevisionProgress(2, 2), is_keyed=True, now=10.0)
+    (green,) = build_changed_revisions([red], RevisionProgress(2, 2), is_keyed=True, now=10.0)
     assert (green.end, green.ended_at, green.is_final) == (SUCCESS, 10.0, True)
 
 
 def test_a_commit_that_cannot_be_used_is_red_for_good() -> None:
     """The text names what is wrong."""
     broken = replace(HEAD, finding=error_finding("Duplicate key"))
-    (ended,) = update_revisions([broken], RevisionProgress(), is_keyed=False, now=1.0)
+    (ended,) = build_changed_revisions([broken], RevisionProgress(), is_keyed=False, now=1.0)
     assert (ended.end, ended.is_final) == (FAILURE, True)
     assert ended.description == "it cannot be used: Duplicate key"
 
@@ -113,7 +113,7 @@ def test_a_commit_that_cannot_be_used_is_red_for_good() -> None:
 def overtake(*ends: RevisionEnd) -> list[RevisionRow]:
     """Revisions with these ends, newest first, each overtaken by the next; then HEAD."""
     older = [
-        mark_overtaken(
+        build_overtaken_revision(
             RevisionRow("acme", 1 - index, f"{index}", 0.0, end=end), HEAD.commit, is_forced=False
         )
         for index, end in enumerate(ends)
@@ -124,11 +124,13 @@ def overtake(*ends: RevisionEnd) -> list[RevisionRow]:
 def test_what_was_overtaken_while_open_ends_as_the_next_head_does() -> None:
     """Through any number of heads, and open again while that one is."""
     rows = overtake(NONE, NONE)
-    changed = update_revisions(rows, RevisionProgress(2, 1, 1, ("prod",)), is_keyed=True, now=1.0)
+    changed = build_changed_revisions(
+        rows, RevisionProgress(2, 1, 1, ("prod",)), is_keyed=True, now=1.0
+    )
     assert [row.end for row in changed] == [FAILURE] * 3
     assert not any(row.is_final for row in changed)
     assert changed[1].description.startswith("failed with 2222222: 1 of 2 done, 1 failing: prod")
-    changed = update_revisions(changed, RevisionProgress(2, 2), is_keyed=True, now=2.0)
+    changed = build_changed_revisions(changed, RevisionProgress(2, 2), is_keyed=True, now=2.0)
     assert [row.end for row in changed] == [SUCCESS] * 3
     assert all(row.is_final for row in changed)
     assert changed[1].description.startswith("done with 2222222")
@@ -142,9 +144,11 @@ def test_what_was_overtaken_while_red_stays_red() -> None:
 
 def test_what_was_forced_away_ends_with_an_error() -> None:
     """And with it what it had overtaken."""
-    away = mark_overtaken(RevisionRow("acme", 1, "1", 0.0), HEAD.commit, is_forced=True)
+    away = build_overtaken_revision(RevisionRow("acme", 1, "1", 0.0), HEAD.commit, is_forced=True)
     before = replace(RevisionRow("acme", 0, "0", 0.0), overtaken_by="1")
-    changed = update_revisions([HEAD, away, before], RevisionProgress(3), is_keyed=True, now=1.0)
+    changed = build_changed_revisions(
+        [HEAD, away, before], RevisionProgress(3), is_keyed=True, now=1.0
+    )
     assert [(row.number, row.end, row.is_final) for row in changed] == [
         (2, NONE, False),
         (1, ERROR, True),
@@ -164,8 +168,10 @@ def test_what_was_forced_away_ends_with_an_error() -> None:
 def test_descriptions_are_short_and_updates_come_to_rest(progress: RevisionProgress) -> None:
     """At most 140 characters; the same facts change nothing twice."""
     rows = overtake(NONE, NONE)
-    changed = {row.number: row for row in update_revisions(rows, progress, is_keyed=True, now=1.0)}
+    changed = {
+        row.number: row for row in build_changed_revisions(rows, progress, is_keyed=True, now=1.0)
+    }
     rows = [changed.get(row.number, row) for row in rows]
     assert all(len(row.description) <= 140 for row in rows)
     still_open = [row for row in rows if not row.is_final]
-    assert update_revisions(still_open, progress, is_keyed=True, now=2.0) == []
+    assert build_changed_revisions(still_open, progress, is_keyed=True, now=2.0) == []

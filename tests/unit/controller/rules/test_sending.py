@@ -31,7 +31,7 @@ DONE = SendResult()
 def test_updates_are_ten_seconds_apart_but_for_the_end() -> None:
     """The first is sent at once; an end never waits; nothing equal is sent."""
     assert sending.is_status_due(ROW, 100.0, 10.0)
-    sent = sending.mark_status_after_send(ROW, PENDING, DONE, 100.0, DEFAULTS, 0.5)
+    sent = sending.build_status_after_send(ROW, PENDING, DONE, 100.0, DEFAULTS, 0.5)
     assert not sending.is_status_due(sent, 200.0, 10.0)
     more = replace(sent, wished=MORE)
     assert not sending.is_status_due(more, 109.0, 10.0)
@@ -42,49 +42,51 @@ def test_updates_are_ten_seconds_apart_but_for_the_end() -> None:
 
 def test_failures_are_tried_again_as_asked_and_a_refusal_never() -> None:
     """By the forge's own delay where it names one."""
-    failed = sending.mark_status_after_send(ROW, PENDING, FAILED, 100.0, DEFAULTS, 0.5)
+    failed = sending.build_status_after_send(ROW, PENDING, FAILED, 100.0, DEFAULTS, 0.5)
     assert (failed.failures, failed.try_at, failed.sent) == (1, 115.0, None)
     assert not sending.is_status_due(failed, 114.0, 10.0)
     assert sending.is_status_due(failed, 115.0, 10.0)
-    later = sending.mark_status_after_send(failed, PENDING, LATER, 100.0, DEFAULTS, 0.5)
+    later = sending.build_status_after_send(failed, PENDING, LATER, 100.0, DEFAULTS, 0.5)
     assert (later.failures, later.try_at) == (2, 190.0)
-    refused = sending.mark_status_after_send(ROW, PENDING, REFUSAL, 100.0, DEFAULTS, 0.5)
+    refused = sending.build_status_after_send(ROW, PENDING, REFUSAL, 100.0, DEFAULTS, 0.5)
     assert refused.refusal == "Forbidden"
     assert not sending.is_status_due(refused, 1e9, 10.0)
-    assert not sending.is_read_due(refused, 1e9, 3600.0)
+    assert not sending.is_status_to_be_read_back(refused, 1e9, 3600.0)
 
 
 def test_an_end_is_read_back_after_a_minute_and_every_hour() -> None:
     """What somebody else wrote over it is found and sent again."""
     ended = replace(ROW, wished=END, sent=END, sent_at=100.0)
-    assert not sending.is_read_due(ended, 159.0, 3600.0)
-    assert sending.is_read_due(ended, 160.0, 3600.0)
-    read = sending.mark_status_after_read(ended, END, 160.0)
-    assert not sending.is_read_due(read, 3759.0, 3600.0)
-    assert sending.is_read_due(read, 3760.0, 3600.0)
-    overwritten = sending.mark_status_after_read(ended, None, 160.0)
+    assert not sending.is_status_to_be_read_back(ended, 159.0, 3600.0)
+    assert sending.is_status_to_be_read_back(ended, 160.0, 3600.0)
+    read = sending.build_status_after_read(ended, END, 160.0)
+    assert not sending.is_status_to_be_read_back(read, 3759.0, 3600.0)
+    assert sending.is_status_to_be_read_back(read, 3760.0, 3600.0)
+    overwritten = sending.build_status_after_read(ended, None, 160.0)
     assert sending.is_status_due(overwritten, 161.0, 10.0)
-    assert not sending.is_read_due(replace(ROW, sent=PENDING), 1e9, 3600.0)
-    unread = sending.mark_status_unread(ended, FAILED, 160.0, DEFAULTS, 0.5)
-    assert not sending.is_read_due(unread, 174.0, 3600.0)
-    assert sending.is_read_due(unread, 175.0, 3600.0)
-    assert sending.wish_status(read, replace(ROW, wished=MORE)) == replace(read, wished=MORE)
-    assert sending.wish_status(None, ROW) == ROW
+    assert not sending.is_status_to_be_read_back(replace(ROW, sent=PENDING), 1e9, 3600.0)
+    unread = sending.build_status_after_failed_read(ended, FAILED, 160.0, DEFAULTS, 0.5)
+    assert not sending.is_status_to_be_read_back(unread, 174.0, 3600.0)
+    assert sending.is_status_to_be_read_back(unread, 175.0, 3600.0)
+    assert sending.build_status_with_new_wish(read, replace(ROW, wished=MORE)) == replace(
+        read, wished=MORE
+    )
+    assert sending.build_status_with_new_wish(None, ROW) == ROW
 
 
 def test_a_message_is_tried_for_a_day() -> None:
     """Then it is given up, since an old alarm is noise."""
     row = MessageRow("m", "hook", "failed", "f", {}, created_at=100.0)
     assert sending.is_message_due(row, 100.0)
-    failed = sending.mark_message_after_send(row, FAILED, 100.0, DEFAULTS, 0.5)
+    failed = sending.build_message_after_send(row, FAILED, 100.0, DEFAULTS, 0.5)
     assert (failed.try_at, failed.failures) == (115.0, 1)
     assert not sending.is_message_due(failed, 101.0)
-    old = sending.mark_message_after_send(row, FAILED, 100.0 + 86_401, DEFAULTS, 0.5)
+    old = sending.build_message_after_send(row, FAILED, 100.0 + 86_401, DEFAULTS, 0.5)
     assert old.refusal == "it could not be delivered for a day"
     assert not sending.is_message_due(old, 1e9)
-    sent = sending.mark_message_after_send(row, DONE, 101.0, DEFAULTS, 0.5)
+    sent = sending.build_message_after_send(row, DONE, 101.0, DEFAULTS, 0.5)
     assert not sending.is_message_due(sent, 1e9)
-    refused = sending.mark_message_after_send(row, REFUSAL, 101.0, DEFAULTS, 0.5)
+    refused = sending.build_message_after_send(row, REFUSAL, 101.0, DEFAULTS, 0.5)
     assert refused.refusal == "Forbidden"
 
 
