@@ -324,7 +324,7 @@ def test_stopping_lets_looks_end_and_then_ends_the_workers(
     monkeypatch.setattr(driver, "DRAIN_SECONDS", 0.2)
     world.workers.gate.clear()
     loop = world.build_loop()
-    runner = threading.Thread(target=loop.run, args=(lambda: None,))
+    runner = threading.Thread(target=loop.run_until_stopped, args=(lambda: None,))
     runner.start()
     deadline = time.monotonic() + 10
     while not world.workers.asked and time.monotonic() < deadline:
