@@ -12,7 +12,7 @@ import click
 
 from synapse_apply.cli.main import NAME, root
 from synapse_apply.emulator.table import render_emulator_page as emulator_page
-from synapse_apply.manifests.schema.unsupported import iter_unsupported_settings
+from synapse_apply.manifests.schema.unsupported import iter_unsupported_policy_setting_errors
 from synapse_apply.model.packages.rules import RULES_BY_ID
 
 DOCS = Path(__file__).resolve().parent
@@ -415,7 +415,9 @@ def _not_yet(path: tuple[str, ...], kind: str, schema: Mapping[str, Any]) -> Ite
 def _refused(path: tuple[str, ...], kind: str, value: Any) -> bool:
     for part in reversed(path):
         value = {part: value}
-    return kind == "project" and any(True for _ in iter_unsupported_settings(value, {}))
+    return kind == "project" and any(
+        True for _ in iter_unsupported_policy_setting_errors(value, {})
+    )
 
 
 PAGES = {

@@ -20,7 +20,7 @@ from synapse_apply.live.named_secrets import (
     with_free_form_fields_secret_in_unmarked_kinds,
     with_secret_fields_of_single_objects,
 )
-from synapse_apply.manifests.files.quoted_refs import scan_secret_refs
+from synapse_apply.manifests.files.quoted_refs import scan_possible_secret_refs_skipping_unreadable
 from synapse_apply.manifests.schema.secret_field_marks import build_marks_with_project_providers
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import ServerObject
@@ -72,7 +72,7 @@ class LiveBackend(TargetSession):
 
     def mask_resolvable_secrets_of_project_in_answers(self) -> None:
         """Mask the values of the project's secret references in the backend's answers."""
-        references = scan_secret_refs(self.project, self.target)
+        references = scan_possible_secret_refs_skipping_unreadable(self.project, self.target)
         marks = build_marks_with_project_providers(self.project.providers)
         mask_resolvable_secrets_of_references(
             self.backend.redactor, references, marks, self.resolver.resolve_secret

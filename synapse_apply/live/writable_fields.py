@@ -45,13 +45,13 @@ class WrittenFieldPredicate:
 
     @cached_property
     def _documents_by_position_or_empty(self) -> dict[Position, WrittenDocument]:
-        from synapse_apply.manifests.edit.written_documents import iter_written_documents
+        from synapse_apply.manifests.edit.written_documents import iter_readable_written_documents
 
         session = self._session
         if session.declared_target.commit:
             return {}
         try:
-            documents = iter_written_documents(
+            documents = iter_readable_written_documents(
                 session.project, [session.target], list(session.paths)
             )
             return {document.position: document for document in documents}

@@ -12,7 +12,10 @@ from synapse_apply.manifests.decode.draft import ConfigWithPositions
 from synapse_apply.manifests.decode.loading import FileCache, LoadedManifests
 from synapse_apply.manifests.edit import raise_version
 from synapse_apply.manifests.edit.rewriting import Rewrite, rewrite_all_or_none
-from synapse_apply.manifests.edit.written_documents import WrittenDocument, iter_written_documents
+from synapse_apply.manifests.edit.written_documents import (
+    WrittenDocument,
+    iter_readable_written_documents,
+)
 from synapse_apply.manifests.project.targets import select_targets_to_check
 from synapse_apply.manifests.yaml.editing import Edit, apply_edits
 from synapse_apply.manifests.yaml.reader import read_documents, read_single_mapping
@@ -116,7 +119,9 @@ def bump_version_of_only_release(
         invocation, project, select_targets_to_check(project, invocation.target)
     )
     paths = [str(path) for path in invocation.paths]
-    bump_project.documents = list(iter_written_documents(project, bump_project.targets, paths))
+    bump_project.documents = list(
+        iter_readable_written_documents(project, bump_project.targets, paths)
+    )
     bump_project.target_manifests = [
         configuration.load_target_manifests_with_findings(invocation, project, target)
         for target in bump_project.targets
@@ -125,7 +130,9 @@ def bump_version_of_only_release(
     release = resources[0]
     # An edit would replace the variable by a literal in every target that reads the document.
     raise_version.require_version_without_variable(document, release)
-    new_address = raise_version.compute_raised_address(release, request.part, request.exact_version)
+    new_address = raise_version.compute_address_with_higher_version(
+        release, request.part, request.exact_version
+    )
     raise_version.require_address_undeclared(new_address, bump_project.target_manifests)
     keys = ("version", "changelog") if request.changelog is not None else ("version",)
     raise_version.require_no_overlay_conflict(

@@ -30,7 +30,7 @@ from synapse_apply.manifests.export.manifest_of_object import Exporter, SecretVa
 from synapse_apply.manifests.export.unseen_secrets import has_any_secret
 from synapse_apply.manifests.files.manifest_files import (
     is_folder_read_by_default,
-    list_manifest_paths,
+    list_configured_or_default_manifest_paths,
 )
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
@@ -440,7 +440,7 @@ def _iter_hint_unless_folder_is_read(live_backend: LiveBackend, folder: Path) ->
         return
     file = project.file.name if project.file else "a project file"
     relative_folder = os.path.relpath(folder.resolve(), project.root.resolve())
-    current_selections = ", ".join(list_manifest_paths(project, target))
+    current_selections = ", ".join(list_configured_or_default_manifest_paths(project, target))
     instruction = f"Add {relative_folder} to `manifests:` in {file} (now: {current_selections})"
     if relative_folder.startswith(".."):
         instruction = (

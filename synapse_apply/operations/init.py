@@ -9,16 +9,22 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from synapse_apply.manifests.edit.rewriting import build_existing_file_finding, write_new_file
+from synapse_apply.manifests.edit.rewriting import (
+    build_existing_file_finding,
+    create_new_file_with_parents,
+)
 from synapse_apply.manifests.export.export_files import SCHEMA_FILE
-from synapse_apply.manifests.export.manifest_names import is_valid_name, normalize_to_name
+from synapse_apply.manifests.export.manifest_names import (
+    build_valid_name_or_fallback,
+    is_valid_name,
+)
 from synapse_apply.manifests.phrases import FILL_IN
 from synapse_apply.manifests.project.project import FILE_NAME, find_project_file
 from synapse_apply.manifests.schema.schemas import (
     bundle_schema_with_referenced_files,
     format_schema,
-    list_missing_keys,
-    list_provider_schemas,
+    list_missing_required_keys,
+    list_providers_with_schema,
 )
 from synapse_apply.manifests.yaml.reader import read_single_mapping
 from synapse_apply.manifests.yaml.write_scalars import format_inline_scalar
@@ -85,9 +91,9 @@ class ProjectScaffold:
         for path, text in self.files.items():
             name = "project" if path.name == FILE_NAME else "manifest"
             schema = choose_existing_or_new_schema_path(self.root, path, name)
-            write_new_file(path, with_schema_line(text, path, schema))
+            create_new_file_with_parents(path, with_schema_line(text, path, schema))
             if not schema.exists() and not schema.parent.is_symlink():
-                write_new_file(schema, format_schema(name))
+                create_new_file_with_parents(schema, format_schema(name))
 
 
 def choose_existing_or_new_schema_path(root: Path, file: Path, name: str) -> Path:
@@ -162,7 +168,7 @@ def build_plugin_scaffold(folder: Path, plugin: Path) -> ProjectScaffold:
     )
     config = config_entry[0] if config_entry else {}
     plugin_code = config.get("code") or plugin.resolve().name
-    name = normalize_to_name(str(plugin_code))
+    name = build_valid_name_or_fallback(str(plugin_code))
     files = {
         root / MANIFESTS_FOLDER / f"{name}.yaml": _format_plugin_and_release(name, source, config)
     }
@@ -181,7 +187,7 @@ def build_manifest_template(kind: str, name: str, provider: str = "amazon_s3") -
         raise InputError.from_summary(
             "This cannot be a name",
             f"{name + separator + version!r} is not lower-case letters, digits, `.`, `_` and `-`.",
-            Text("For example ", Command("new", kind, normalize_to_name(name)), "."),
+            Text("For example ", Command("new", kind, build_valid_name_or_fallback(name)), "."),
         )
     if kind == "plugin":
         return _format_plugin_manifest(name)
@@ -262,9 +268,9 @@ spec:
 
 
 def _format_storage_manifest(name: str, provider: str) -> str:
-    if provider not in list_provider_schemas():
-        known_text = ", ".join(list_provider_schemas())
-        suggestion = suggest_known_word_or_empty(provider, list_provider_schemas())
+    if provider not in list_providers_with_schema():
+        known_text = ", ".join(list_providers_with_schema())
+        suggestion = suggest_known_word_or_empty(provider, list_providers_with_schema())
         raise InputError.from_summary(
             "Unknown provider", f"{provider!r}.", suggestion or f"Known: {known_text}."
         )
@@ -293,7 +299,7 @@ def _iter_configuration_lines(name: str, schema: Mapping[str, Any]) -> Iterator[
     yield "  configuration:"
     keys = schema["properties"]
     other_keys = set(schema.get("x-vocabularies", {}).get("platform", ()))
-    required_keys = list_missing_keys(schema)
+    required_keys = list_missing_required_keys(schema)
     secret_keys = [key for key in keys if keys[key].get("x-secret") and key not in other_keys]
     # Where the schema requires none of the secret keys by itself, all are shown as required.
     required_keys |= set() if required_keys & set(secret_keys) else set(secret_keys)

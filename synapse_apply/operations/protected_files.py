@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from synapse_apply.files.opening import OWN_FOLDER
-from synapse_apply.manifests.decode.loading import contains_manifest
+from synapse_apply.manifests.decode.loading import contains_document_of_our_api
 from synapse_apply.manifests.export.inventory import is_inventory_file
-from synapse_apply.manifests.files.manifest_files import collect_manifest_files, would_read_file
+from synapse_apply.manifests.files.manifest_files import collect_manifest_files, would_read_new_file
 from synapse_apply.manifests.project.project import find_project_file
 from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.model.errors import SynapseApplyError
@@ -109,7 +109,7 @@ def _choose_targets_of_distinct_files(
 
 def _would_be_manifest(path: Path, project: Project, invocation: Invocation) -> bool:
     return any(
-        would_read_file(path, project, target, selection)
+        would_read_new_file(path, project, target, selection)
         for target in _choose_targets_of_distinct_files(project, invocation)
         for selection in _list_default_and_named_manifest_paths(invocation)
     )
@@ -148,7 +148,7 @@ def _is_manifest_file(path: Path, project: Project, invocation: Invocation) -> b
             listing = collect_manifest_files(project, target, selection)
             if any(_is_same_file(path, file) for file in listing.files):
                 reading = read_documents(path.read_bytes(), path.name)
-                has_documents = not listing.implicit or contains_manifest(reading)
+                has_documents = not listing.implicit or contains_document_of_our_api(reading)
                 return has_documents and not is_inventory_file(reading)
     return False
 

@@ -16,7 +16,10 @@ from synapse_apply.live.manifest_comparison import (
 from synapse_apply.manifests.decode.loading import FileCache, LoadedManifests
 from synapse_apply.manifests.edit.rewriting import Rewrite, rewrite_all_or_none
 from synapse_apply.manifests.edit.source_map import DocumentSpot, FieldOrigins
-from synapse_apply.manifests.edit.written_documents import WrittenDocument, iter_written_documents
+from synapse_apply.manifests.edit.written_documents import (
+    WrittenDocument,
+    iter_readable_written_documents,
+)
 from synapse_apply.manifests.project.project import read_project_or_findings
 from synapse_apply.manifests.project.targets import list_declared_targets
 from synapse_apply.manifests.yaml.editing import Edit, apply_edits
@@ -312,7 +315,7 @@ class _ProjectEditor:
             for each_target in (*list_declared_targets(project), target)
         }
         documents = tuple(
-            iter_written_documents(
+            iter_readable_written_documents(
                 project, targets.values(), [str(path) for path in invocation.paths]
             )
         )

@@ -15,7 +15,7 @@ from synapse_apply.manifests.decode.draft import ReadPackageConfig
 from synapse_apply.manifests.decode.loading import FileCache, LoadedManifests, load_manifests
 from synapse_apply.manifests.files.committed import CommittedFolder
 from synapse_apply.manifests.project.command_line_variables import parse_command_line_variables
-from synapse_apply.manifests.project.pinned_settings import apply_pinned_settings
+from synapse_apply.manifests.project.pinned_settings import build_project_under_pinned_settings
 from synapse_apply.manifests.project.project import (
     FILE_NAME,
     build_default_project,
@@ -93,7 +93,7 @@ def _load_own_and_pinned_projects(invocation: Invocation) -> LoadedProjects:
         pinned = _require_pinned_project(resolve_ref_to_commit_or_raise(file.parent, ref), file)
         # Before what differs is told: a target that is new here has no settings yet.
         _require_own_target_in_pinned_project(own, pinned, file, invocation)
-        project = apply_pinned_settings(own, pinned, ref)
+        project = build_project_under_pinned_settings(own, pinned, ref)
     if findings := tuple(
         iter_findings_of_targets_sharing_state_or_key(project, invocation.environ)
     ):
@@ -144,7 +144,7 @@ def _require_committed_projects_cached(source: _CommittedProjectFile) -> LoadedP
     project = pinned = own
     if source.pin is not None:
         pinned = _require_pinned_project(source.pin, source.file)
-        project = apply_pinned_settings(own, pinned, source.pin.ref)
+        project = build_project_under_pinned_settings(own, pinned, source.pin.ref)
     if findings := tuple(iter_findings_of_targets_sharing_state_or_key(project, source.environ)):
         raise InputError(*findings)
     return LoadedProjects(own, pinned, project)

@@ -13,7 +13,7 @@ from pathlib import Path
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests.decode.draft import ConfigWithPositions
 from synapse_apply.manifests.decode.loading import LoadedManifests
-from synapse_apply.manifests.decode.package_needs import iter_unmet_needs
+from synapse_apply.manifests.decode.package_needs import iter_releases_with_unmet_need_flaw
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Severity
 from synapse_apply.model.errors import InputError
@@ -97,7 +97,9 @@ def _iter_unmet_need_findings(
 
     from synapse_apply.packages.lint import withhold_flaw_text_with_known_secret
 
-    for resource, flaw in iter_unmet_needs(manifests.desired, read_config_or_empty):
+    for resource, flaw in iter_releases_with_unmet_need_flaw(
+        manifests.desired, read_config_or_empty
+    ):
         finding = with_path_relative_to_working_folder(
             build_flaw_finding(
                 withhold_flaw_text_with_known_secret(flaw),

@@ -13,7 +13,7 @@ from synapse_apply import __version__
 from synapse_apply.applying.permits import FinalPermit
 from synapse_apply.applying.step import Actor
 from synapse_apply.manifests.decode.loading import LoadedManifests
-from synapse_apply.manifests.files.committed import read_committed_secret_or_none
+from synapse_apply.manifests.files.committed import read_committed_secret_or_none_if_outside
 from synapse_apply.manifests.project.targets import choose_and_fill_target
 from synapse_apply.manifests.yaml.reader import read_single_mapping
 from synapse_apply.model.address import Address
@@ -177,7 +177,7 @@ class TargetSession(OfflineTarget):
 
         commit = configuration.resolve_manifest_commit_or_raise(self.project, self.invocation.as_of)
         with open_folder_at_commit_or_raise(commit) as folder:
-            return read_committed_secret_or_none(folder, path)
+            return read_committed_secret_or_none_if_outside(folder, path)
 
     @cached_property
     def actor(self) -> Actor:

@@ -21,7 +21,7 @@ from echoing import echoing
 from synapse_apply.emulator.serve import EmbeddedServer
 from synapse_apply.manifests.export.manifest_of_object import Exporter
 from synapse_apply.manifests.project.project import build_default_project
-from synapse_apply.manifests.schema.secret_field_marks import read_secret_marks
+from synapse_apply.manifests.schema.secret_field_marks import read_marks_of_storage_secrets
 from synapse_apply.model.address import Address
 
 DEEP = bool(os.environ.get("SYNAPSE_APPLY_TEST_DEEP"))
@@ -408,7 +408,7 @@ def test_thousands_of_them_take_no_time(tmp_path: Path, what: str) -> None:
     begin = time.process_time()
     if what == "variables":
         empty = build_default_project(tmp_path)
-        exporter = Exporter(empty, empty.targets["embedded"], read_secret_marks())
+        exporter = Exporter(empty, empty.targets["embedded"], read_marks_of_storage_secrets())
         token = "ghp_" + "a1B2c3D4e5" * 4
         configuration = {"token" + "-" * number: token for number in range(900)}
         spec = {"name": "P", "configuration": configuration}

@@ -26,7 +26,10 @@ PARTS = {
         "manifests/yaml/reader.py",
         "collect_documents_past_broken_ones",
     ),
-    "schemas, secret fields, decoding": ("manifests/decode/loading.py", "_decode_documents"),
+    "schemas, secret fields, decoding": (
+        "manifests/decode/loading.py",
+        "_decode_documents_and_report",
+    ),
     "reading the state": ("stores/sql.py", "read_state"),
     "live objects": ("live/live_reader.py", "store_lookups_of_declared_parents_first"),
     "the three sides made comparable": (

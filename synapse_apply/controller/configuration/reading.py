@@ -84,7 +84,7 @@ def parse_and_check_configuration(
     is_access_known = True
     if not validator.is_valid(value):
         value_to_check = ValueToCheck(
-            value, positions, scalar_text=document.source.read_scalar_text_as_written
+            value, positions, scalar_text=document.source.read_scalar_text_as_written_or_usual
         )
         findings.extend(build_schema_findings(SCHEMA_NAME, value_to_check))
         # What no schema can say of the rest, so that nobody meets it in a second run.

@@ -17,7 +17,7 @@ from synapse_apply.controller.source.input_digest import (
     compute_digest_of_parts,
 )
 from synapse_apply.controller.source.mirror_git import MirrorGit, quote_last_git_lines_or_empty
-from synapse_apply.manifests.project.pinned_settings import apply_pinned_settings
+from synapse_apply.manifests.project.pinned_settings import build_project_under_pinned_settings
 from synapse_apply.manifests.project.project import FILE_NAME, read_project_or_findings
 from synapse_apply.manifests.project.target_lists import MAX_LIST_BYTES
 from synapse_apply.model.coding.canonical_json import format_canonical_json
@@ -56,7 +56,7 @@ class CommittedProject:
             pin_entry = self._require_project_file(pinned_files, pin)
             pinned_project = self._read_project_or_raise_input_error(pin_entry, pinned_files, pin)
             self._rows.append(_collect_list_rows_by_target(pinned_project))
-            self._project = apply_pinned_settings(
+            self._project = build_project_under_pinned_settings(
                 self._project, pinned_project, shorten_git_ref_if_commit_id(source.project_from)
             )
             self._ids.append(pin_entry.object_id)

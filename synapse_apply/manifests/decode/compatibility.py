@@ -41,17 +41,17 @@ class ApiCompatibility:
                 binding = kind.select_newest_binding(self.target.api)
                 self.findings.extend(self._iter_mixed_api_version_errors(kind, binding, resources))
                 self.findings.extend(
-                    self._iter_unsupported_field_findings(kind, binding, resources)
+                    self._iter_one_finding_of_unsupported_fields(kind, binding, resources)
                 )
                 self.findings.extend(
-                    self._iter_unsupported_retain_findings(kind, binding, declared)
+                    self._iter_one_finding_of_unsupported_retain(kind, binding, declared)
                 )
                 self.findings.extend(
                     self._iter_create_constraint_findings(kind, binding, resources)
                 )
                 fitted.update(
-                    (resource.address, _drop_unsupported_fields(binding, resource))
-                    for resource in _select_with_unsupported_fields(binding, resources)
+                    (resource.address, _copy_without_unsupported_fields(binding, resource))
+                    for resource in _list_resources_with_unsupported_fields(binding, resources)
                 )
         return fitted
 
@@ -85,11 +85,11 @@ class ApiCompatibility:
                     target=self.target.name,
                 )
 
-    def _iter_unsupported_field_findings(
+    def _iter_one_finding_of_unsupported_fields(
         self, kind: ResourceType, binding: ApiBinding, resources: Iterable[Desired]
     ) -> Iterator[Diagnostic]:
         """One finding for all resources of a kind, at the position of the first such field."""
-        affected = _select_with_unsupported_fields(binding, resources)
+        affected = _list_resources_with_unsupported_fields(binding, resources)
         if not affected:
             return
         names = [
@@ -131,7 +131,7 @@ class ApiCompatibility:
             target=self.target.name,
         )
 
-    def _iter_unsupported_retain_findings(
+    def _iter_one_finding_of_unsupported_retain(
         self, kind: ResourceType, binding: ApiBinding, declared: Mapping[Address, Desired]
     ) -> Iterator[Diagnostic]:
         """A finding where `retain` is declared and the API version cannot delete such objects."""
@@ -215,14 +215,14 @@ class ApiCompatibility:
         )
 
 
-def _select_with_unsupported_fields(
+def _list_resources_with_unsupported_fields(
     binding: ApiBinding, resources: Iterable[Desired]
 ) -> list[Desired]:
     """The resources with a field that the API version does not have."""
     return [resource for resource in resources if not binding.fields >= resource.spec.keys()]
 
 
-def _drop_unsupported_fields(binding: ApiBinding, resource: Desired) -> Desired:
+def _copy_without_unsupported_fields(binding: ApiBinding, resource: Desired) -> Desired:
     """A copy of the resource with only the fields that the API version has."""
     spec = {name: value for name, value in resource.spec.items() if name in binding.fields}
     return replace(resource, spec=spec)

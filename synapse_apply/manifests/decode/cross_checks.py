@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from synapse_apply.manifests.decode.draft import PUBLISHED, DecodeContext
 from synapse_apply.manifests.decode.overlays import Overlay
-from synapse_apply.manifests.decode.package_needs import release_version_sort_key
+from synapse_apply.manifests.decode.package_needs import build_release_version_sort_key
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import (
     Diagnostic,
@@ -52,7 +52,7 @@ def iter_undeclared_reference_errors(
         for name, value in resource.spec.items() if resource.depends_on else ():
             if isinstance(value, Reference) and value.address not in known_addresses:
                 kind = value.address.kind
-                hint = _build_similar_address_hint(value.address, known_addresses, hints)
+                hint = _suggest_similar_address_or_declaring(value.address, known_addresses, hints)
                 yield error_finding(
                     f"Missing {kind}",
                     f"no manifest declares {value.address}",
@@ -63,7 +63,7 @@ def iter_undeclared_reference_errors(
                 )
 
 
-def _build_similar_address_hint(
+def _suggest_similar_address_or_declaring(
     missing: Address, known_addresses: Collection[Address], hint_cache: dict[Address, str]
 ) -> str:
     """A hint naming the most similar address of the kind.
@@ -90,7 +90,7 @@ def iter_shared_source_warnings(declared: Mapping[Address, Desired]) -> Iterable
             by_source[source.kind, source.path, source.ref].append(resource)
     for releases in by_source.values():
         if len(releases) > 1:
-            newest = max(releases, key=release_version_sort_key)
+            newest = max(releases, key=build_release_version_sort_key)
             for older in releases:
                 if older is not newest:
                     yield _build_shared_source_warning(older, newest)
@@ -108,7 +108,7 @@ def _build_shared_source_warning(older_release: Desired, newest_release: Desired
     )
 
 
-def iter_plugin_code_mismatches(
+def iter_plugin_code_mismatch_errors(
     context: DecodeContext, declared: Mapping[Address, Desired]
 ) -> Iterable[Diagnostic]:
     """An error for each package whose config.yaml has another code than its plugin's manifest."""
@@ -116,7 +116,7 @@ def iter_plugin_code_mismatches(
         owner = declared.get(resource.depends_on[0]) if resource.depends_on else None
         if owner is None or resource.source is None:
             continue
-        config, positions = context.read_config_or_report(resource.source)
+        config, positions = context.read_config_or_empty_reporting_once(resource.source)
         manifest_code, package_code = owner.spec.get("code"), config.get("code")
         if manifest_code is not None and package_code is not None and manifest_code != package_code:
             code_position = positions.get(("code",))

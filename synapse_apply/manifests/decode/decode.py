@@ -13,12 +13,12 @@ from synapse_apply.manifests.decode.overlays import (
     LayeredPositions,
     Overlay,
     apply_merge_patch,
-    copy_without_field,
+    copy_without_field_or_list_containing_it,
 )
 from synapse_apply.manifests.decode.secret_fields import (
     SENSITIVE,
     may_be_sensitive_or_report,
-    replace_and_report_secrets,
+    replace_secrets_and_report_plain_text,
     select_secret_marks,
 )
 from synapse_apply.manifests.decode.variables import VariableValues, substitute_variables_or_missing
@@ -39,9 +39,9 @@ _ADDRESS_BUILDERS: dict[str, Callable[[DecodeContext, Draft], Address | None]] =
     release.PREFIX: release.build_release_address_or_none,
 }
 _SPEC_DECODERS: dict[str, Callable[[DecodeContext, Draft], dict[str, Any]]] = {
-    plugin.PREFIX: plugin.decode_plugin_spec,
-    release.PREFIX: release.decode_release_spec,
-    storage.PREFIX: storage.decode_storage_spec,
+    plugin.PREFIX: plugin.decode_plugin_spec_completed_from_config,
+    release.PREFIX: release.decode_release_spec_with_config_version,
+    storage.PREFIX: storage.decode_storage_spec_replacing_secrets,
 }
 
 
@@ -73,7 +73,7 @@ def build_draft_with_variables_or_report(
         return None
     draft.schema = schema
     if document.source.has_variables:
-        draft.value = _substitute_variables_outside_address_fields(context, draft, values)
+        draft.value = _substitute_or_report_outside_address_fields(context, draft, values)
     return draft
 
 
@@ -122,7 +122,7 @@ def _resolve_kind_prefix_or_report(context: DecodeContext, draft: Draft) -> str 
     return None
 
 
-def _substitute_variables_outside_address_fields(
+def _substitute_or_report_outside_address_fields(
     context: DecodeContext, draft: Draft, values: VariableValues
 ) -> Any:
     """The draft's value with variables replaced, except in the fields that make up its address.
@@ -132,7 +132,7 @@ def _substitute_variables_outside_address_fields(
     """
 
     def report_unresolved(path: FieldPath, summary: str, detail: str, hint: str) -> None:
-        safe_detail = _hide_secret_detail(context, draft, path, detail)
+        safe_detail = _hide_detail_of_secret_field(context, draft, path, detail)
         context.report_finding(draft, path, summary, safe_detail, hint, target=context.target.name)
 
     # Taken out before the substitution and put back in front, so that the order of keys stays.
@@ -153,14 +153,16 @@ def _substitute_variables_outside_address_fields(
     return {**fixed_fields, **result}
 
 
-def _hide_secret_detail(context: DecodeContext, draft: Draft, path: FieldPath, detail: str) -> str:
+def _hide_detail_of_secret_field(
+    context: DecodeContext, draft: Draft, path: FieldPath, detail: str
+) -> str:
     """The detail as it is, or one that quotes nothing where the field may hold a secret."""
     if select_secret_marks(context, draft).is_secret(path[1:]):
         return f"`{format_field_path(path)}` holds a reference that is no declared variable"
     return detail
 
 
-def set_draft_address(context: DecodeContext, draft: Draft) -> None:
+def set_draft_address_or_none(context: DecodeContext, draft: Draft) -> None:
     """Set the draft's address from its fields.
 
     None where they are unfit, which the schema reports.
@@ -170,7 +172,7 @@ def set_draft_address(context: DecodeContext, draft: Draft) -> None:
     )(context, draft)
 
 
-def apply_overlay_keeping_address(
+def apply_overlay_or_report_changed_address(
     context: DecodeContext, draft: Draft, overlay: Overlay, values: VariableValues
 ) -> None:
     """Apply one overlay to the draft in place; one that would change the address is an error.
@@ -182,13 +184,13 @@ def apply_overlay_keeping_address(
     def report_unresolved(path: FieldPath, summary: str, detail: str, hint: str) -> None:
         # The text stands in the project file, not in the manifest that report_finding would name.
         position = overlay.positions.get((*prefix, *path), overlay.position)
-        safe_detail = _hide_secret_detail(context, draft, path, detail)
+        safe_detail = _hide_detail_of_secret_field(context, draft, path, detail)
         context.report_finding(draft, path, summary, safe_detail, hint, target=context.target.name)
         context.findings[-1] = context.findings[-1].with_changes(position=position)
 
     # An overlay with a pattern is copied into every document it matches, so it is charged each
     # time.
-    if not values.charge_substitution_if_affordable(
+    if not values.charge_substitution_and_check_limit(
         overlay.patch, f"overlay {overlay.pattern}", report_unresolved, ()
     ):
         return
@@ -200,7 +202,7 @@ def apply_overlay_keeping_address(
     old_positions = draft.positions
     draft.value = apply_merge_patch(old_value, patch)
     draft.positions = LayeredPositions(overlay, old_positions)
-    set_draft_address(context, draft)
+    set_draft_address_or_none(context, draft)
     if draft.address != old_address:
         new_address, draft.address = draft.address, old_address
         draft.value, draft.positions = old_value, old_positions
@@ -227,7 +229,7 @@ def fits_schema_or_report(context: DecodeContext, draft: Draft) -> bool:
         for finding in build_schema_findings(
             draft.schema, _build_value_to_check_hiding_secrets(context, draft)
         ):
-            if draft.is_unknown(finding.path or ()):
+            if draft.is_unknown_at_or_above(finding.path or ()):
                 continue
             # Only a value from an overlay is wrong on this target alone.
             overlaid_here = finding.position and finding.position.file != draft.document.source.file
@@ -244,23 +246,27 @@ def decode_known_part_or_report(context: DecodeContext, draft: Draft) -> Desired
     """
     count_before = len(context.findings)
     resource = None
-    if fits_schema_or_report(context, draft) and _fits_after_removing_misfits(context, draft):
+    if fits_schema_or_report(context, draft) and _remove_misfits_and_check_rest_fits(
+        context, draft
+    ):
         resource = decode_desired_or_report(context, draft)
     # Decoding reports misfits of unknown values as well; the missing variable was reported already.
     context.findings[count_before:] = [
         finding
         for finding in context.findings[count_before:]
-        if not draft.is_unknown(finding.path or ())
+        if not draft.is_unknown_at_or_above(finding.path or ())
     ]
     if resource is None:
         return None
     spec = {
-        name: value for name, value in resource.spec.items() if not draft.is_unknown(("spec", name))
+        name: value
+        for name, value in resource.spec.items()
+        if not draft.is_unknown_at_or_above(("spec", name))
     }
     return replace(resource, spec=spec)
 
 
-def _fits_after_removing_misfits(context: DecodeContext, draft: Draft) -> bool:
+def _remove_misfits_and_check_rest_fits(context: DecodeContext, draft: Draft) -> bool:
     """Whether the draft fits its schema once misfits are removed from it.
 
     An unreplaced `${var.X}` where a number is needed does not fit, and says nothing of the rest.
@@ -273,7 +279,7 @@ def _fits_after_removing_misfits(context: DecodeContext, draft: Draft) -> bool:
         if len(misfits) > _MAX_REMOVED:  # each removal copies the maps around the field
             return False
         for finding in misfits:
-            draft.value = copy_without_field(draft.value, finding.path or ())
+            draft.value = copy_without_field_or_list_containing_it(draft.value, finding.path or ())
     return bool(is_valid(draft.value))
 
 
@@ -283,15 +289,17 @@ def _build_value_to_check_hiding_secrets(context: DecodeContext, draft: Draft) -
     def is_hidden(path: FieldPath) -> bool:
         return path[:1] == ("spec",) and marks.is_secret(path[1:])
 
-    def read_scalar_text_as_written(position: Position, value: Any) -> str:
+    def read_scalar_text_as_written_or_usual(position: Position, value: Any) -> str:
         overlays: Iterable[Overlay] = context.target.overlays.values()
         # A value may come from an overlay, whose text is the project file's.
         for text in (source, *(overlay.source for overlay in overlays)):
             if text.file == position.file:
-                return text.read_scalar_text_as_written(position, value)
+                return text.read_scalar_text_as_written_or_usual(position, value)
         return str(value)
 
-    return ValueToCheck(draft.value, draft.positions, is_hidden, read_scalar_text_as_written)
+    return ValueToCheck(
+        draft.value, draft.positions, is_hidden, read_scalar_text_as_written_or_usual
+    )
 
 
 def decode_desired_or_report(context: DecodeContext, draft: Draft) -> Desired | None:
@@ -303,10 +311,12 @@ def decode_desired_or_report(context: DecodeContext, draft: Draft) -> Desired | 
         release.report_missing_or_malformed_version(context, draft)
         return None
     _report_unfilled_values(context, draft)
-    spec = _SPEC_DECODERS.get(draft.schema, named_documents.decode_named_spec)(context, draft)
+    spec = _SPEC_DECODERS.get(draft.schema, named_documents.decode_spec_with_references)(
+        context, draft
+    )
     # Kinds in `marks` (storages) have their secrets replaced by their own decoder.
     if draft.schema not in context.marks.kinds:
-        spec = replace_and_report_secrets(context, draft, spec)
+        spec = replace_secrets_and_report_plain_text(context, draft, spec)
     # Read after the spec, which reports a source that cannot be read.
     carries_package = CATALOGUE[draft.schema].carries_package
     source = release.parse_release_source_or_none(context, draft) if carries_package else None
@@ -319,7 +329,7 @@ def decode_desired_or_report(context: DecodeContext, draft: Draft) -> Desired | 
         address=draft.address,
         spec=spec,
         labels=dict(draft.metadata.get("labels", {})),
-        lifecycle=_decode_lifecycle(context, draft),
+        lifecycle=_decode_lifecycle_reporting_bad_pointers(context, draft),
         remote_id=None if pinned_id is None else str(pinned_id),
         depends_on=depends_on,
         source=source,
@@ -352,19 +362,21 @@ def _report_unfilled_values(context: DecodeContext, draft: Draft) -> None:
 _DEFAULT_LIFECYCLE = Lifecycle()
 
 
-def _decode_lifecycle(context: DecodeContext, draft: Draft) -> Lifecycle:
+def _decode_lifecycle_reporting_bad_pointers(context: DecodeContext, draft: Draft) -> Lifecycle:
     block = draft.value.get("lifecycle")
     if not block:
         return _DEFAULT_LIFECYCLE
     return Lifecycle(
         prevent_destroy=block.get("prevent_destroy", False),
-        ignore_changes=_decode_field_pointers(context, draft, block, "ignore_changes"),
-        own=_decode_field_pointers(context, draft, block, "own"),
-        sensitive=_decode_field_pointers(context, draft, block, SENSITIVE),
+        ignore_changes=_decode_valid_pointers_and_report_others(
+            context, draft, block, "ignore_changes"
+        ),
+        own=_decode_valid_pointers_and_report_others(context, draft, block, "own"),
+        sensitive=_decode_valid_pointers_and_report_others(context, draft, block, SENSITIVE),
     )
 
 
-def _decode_field_pointers(
+def _decode_valid_pointers_and_report_others(
     context: DecodeContext, draft: Draft, block: Mapping[str, Any], key: str
 ) -> tuple[FieldPath, ...]:
     paths: list[FieldPath] = []

@@ -63,7 +63,7 @@ class Draft:
         """Whether some text has a variable without a value; such a draft declares nothing."""
         return bool(self.unknown_paths)
 
-    def is_unknown(self, path: FieldPath) -> bool:
+    def is_unknown_at_or_above(self, path: FieldPath) -> bool:
         """Whether the value at a path, or one that contains it, is not known."""
         return any(path[:length] in self.unknown_paths for length in range(len(path) + 1))
 
@@ -129,7 +129,7 @@ class DecodeContext:
         """As `report_finding`, as a warning."""
         self.report_finding(draft, path, summary, detail, hint, Severity.WARNING)
 
-    def read_config_or_report(
+    def read_config_or_empty_reporting_once(
         self, source: PackageSource | None, draft: Draft | None = None
     ) -> ConfigWithPositions:
         """A package's config.yaml and positions; empty where it has none or cannot be read.
@@ -141,20 +141,20 @@ class DecodeContext:
             return {}, {}
         key = (source.kind, source.path, source.ref)
         if key not in self._config_by_source:
-            self._config_by_source[key] = self._read_config_uncached_or_none(
+            self._config_by_source[key] = self._read_config_uncached_or_report_and_none(
                 source, self.read_package_config_or_none, draft
             )
         return self._config_by_source[key] or ({}, {})
 
     def was_unreadable(self, source: PackageSource | None) -> bool:
-        """Whether an earlier `read_config_or_report` failed to read this package."""
+        """Whether an earlier `read_config_or_empty_reporting_once` failed to read this package."""
         if source is None:
             return False
         # None was stored by a failed read; () means that nobody has asked for this source yet.
         return self._config_by_source.get((source.kind, source.path, source.ref), ()) is None
 
     def was_read_and_has_no_config(self, source: PackageSource) -> bool:
-        """Whether a `read_config_or_report` read this package and found no config.yaml in it."""
+        """Whether this package was read by then, and had no config.yaml."""
         return (source.kind, source.path, source.ref) in self._sources_without_config
 
     def mark_flaw_reported(self, source: PackageSource | None, rule: str) -> None:
@@ -174,13 +174,15 @@ class DecodeContext:
         """Why manifests of the target may not name a secret; None where they may."""
         key = ref.identity
         if key not in self._denials:
-            context = self._source_context = self._source_context or self._build_source_context()
+            context = self._source_context = (
+                self._source_context or self._build_source_context_without_environment()
+            )
             self._denials[key] = find_reserved_denial(ref, context) or source.find_denial(
                 ref, context
             )
         return self._denials[key]
 
-    def _build_source_context(self) -> SourceContext:
+    def _build_source_context_without_environment(self) -> SourceContext:
         return SourceContext(
             self.project.root,
             {},
@@ -194,7 +196,7 @@ class DecodeContext:
             self.read_committed_file_or_none,
         )
 
-    def _read_config_uncached_or_none(
+    def _read_config_uncached_or_report_and_none(
         self,
         source: PackageSource,
         read_package_config_or_none: ReadPackageConfig,
@@ -237,7 +239,10 @@ class DecodeContext:
         """
         value = draft.spec.get(key)
         # A variable without a value, which was reported: no folder of that literal name is meant.
-        if any(draft.is_unknown(("spec", key, *suffix)) for suffix in ((), ("path",), ("ref",))):
+        if any(
+            draft.is_unknown_at_or_above(("spec", key, *suffix))
+            for suffix in ((), ("path",), ("ref",))
+        ):
             return None
         position = draft.find_position(("spec", key))
         if value == PUBLISHED and key == "source":
@@ -252,7 +257,7 @@ class DecodeContext:
         kind = "file" if key == "file" else ("git" if ref else "folder")
         return PackageSource(kind, normalize_source_path(path), ref, position)
 
-    def report_path_outside_project(self, draft: Draft, path: FieldPath, text: Any) -> None:
+    def report_path_if_outside_project(self, draft: Draft, path: FieldPath, text: Any) -> None:
         """Report a path that leaves the project and is not listed under `allow_files`."""
         if isinstance(text, str) and not self._is_path_allowed_by_its_text(text):
             finding = build_outside_finding(text, self.project)

@@ -15,27 +15,27 @@ from synapse_apply.manifests.decode import cross_checks
 from synapse_apply.manifests.decode.compatibility import ApiCompatibility
 from synapse_apply.manifests.decode.decode import (
     API_VERSION,
-    apply_overlay_keeping_address,
+    apply_overlay_or_report_changed_address,
     build_draft_with_variables_or_report,
     decode_desired_or_report,
     decode_known_part_or_report,
     fits_schema_or_report,
-    set_draft_address,
+    set_draft_address_or_none,
 )
 from synapse_apply.manifests.decode.draft import DecodeContext, ReadPackageConfig
 from synapse_apply.manifests.decode.overlays import Overlay
-from synapse_apply.manifests.decode.package_needs import add_package_dependencies
+from synapse_apply.manifests.decode.package_needs import with_package_dependencies
 from synapse_apply.manifests.decode.variables import VariableValues
 from synapse_apply.manifests.export.inventory import is_inventory_file
 from synapse_apply.manifests.files.committed import (
     CommittedFolder,
     read_committed_manifests,
-    read_committed_secret_or_none,
+    read_committed_secret_or_none_if_outside,
 )
 from synapse_apply.manifests.files.manifest_files import collect_manifest_files, format_display_path
 from synapse_apply.manifests.project.refactoring import (
-    iter_moved_but_declared,
-    iter_moved_but_declared_at_ref,
+    iter_findings_of_moved_or_removed_at_ref,
+    iter_moved_or_removed_but_declared_errors,
     list_names_after_moves,
 )
 from synapse_apply.manifests.schema import secret_field_marks
@@ -84,7 +84,7 @@ class FileCache:
 
     readings: dict[Path, ReadResult] = field(default_factory=dict)
 
-    def read_documents_once(self, file: Path, name: str) -> ReadResult:
+    def read_documents_once_or_finding(self, file: Path, name: str) -> ReadResult:
         if file not in self.readings:
             try:
                 self.readings[file] = read_documents(read_plain_file(file), name)
@@ -121,7 +121,7 @@ def load_manifests(
         target,
         secret_field_marks.build_marks_with_project_providers(project.providers),
         read_package_config_or_none,
-        read_committed_file_or_none=partial(read_committed_secret_or_none, commit_folder)
+        read_committed_file_or_none=partial(read_committed_secret_or_none_if_outside, commit_folder)
         if commit_folder is not None
         else None,
     )
@@ -129,12 +129,14 @@ def load_manifests(
     with pause_gc():
         values = VariableValues(project, target, variables or {})
         # Before the documents, so that an unused variable with a wrong value is reported as well.
-        values.report_invalid_values()
+        values.compute_set_values_and_report_invalid()
         if commit_folder is None:
-            documents = _find_and_read_documents(context, paths, file_cache or FileCache())
+            documents = _find_and_read_documents_reporting(
+                context, paths, file_cache or FileCache()
+            )
         else:
-            documents = _read_committed_documents(context, paths, commit_folder)
-        declared = _decode_documents(
+            documents = _read_committed_documents_reporting(context, paths, commit_folder)
+        declared = _decode_documents_and_report(
             context, documents, values, commit_folder.name if commit_folder else ""
         )
     findings = [*values.findings, *context.findings]
@@ -191,7 +193,7 @@ def load_manifests_of_targets(
 
 # An inventory in a listed folder is no manifest and is passed over, recognised by its one key; a
 # file that is listed itself is read as one.
-def _find_and_read_documents(
+def _find_and_read_documents_reporting(
     context: DecodeContext, paths: Sequence[str], file_cache: FileCache
 ) -> list[Document]:
     listing = collect_manifest_files(context.project, context.target, paths)
@@ -200,9 +202,9 @@ def _find_and_read_documents(
     # Once for all files: asking the system for each costs more than reading a small one.
     folder = os.getcwd()  # noqa: PTH109 - compared as text, a thousand times
     for file in listing.files:
-        reading = file_cache.read_documents_once(file, format_display_path(file, folder))
+        reading = file_cache.read_documents_once_or_finding(file, format_display_path(file, folder))
         # A folder that nobody configured may hold other YAML, whose errors are not ours to report.
-        if listing.implicit and not contains_manifest(reading):
+        if listing.implicit and not contains_document_of_our_api(reading):
             continue
         # The inventory that `export` writes into the folder is no manifest, unless it is named
         # itself.
@@ -213,7 +215,7 @@ def _find_and_read_documents(
     return documents
 
 
-def _read_committed_documents(
+def _read_committed_documents_reporting(
     context: DecodeContext, paths: Sequence[str], commit_folder: CommittedFolder
 ) -> list[Document]:
     committed_files = read_committed_manifests(
@@ -222,14 +224,14 @@ def _read_committed_documents(
     context.findings.extend(committed_files.findings)
     documents: list[Document] = []
     for reading in committed_files.readings:
-        if committed_files.implicit and not contains_manifest(reading):
+        if committed_files.implicit and not contains_document_of_our_api(reading):
             continue
         context.findings.extend(reading.diagnostics)
         documents.extend(reading.documents)
     return documents
 
 
-def contains_manifest(reading: ReadResult) -> bool:
+def contains_document_of_our_api(reading: ReadResult) -> bool:
     """Whether any document has our `apiVersion`.
 
     Asked where no folder of manifests is configured and the project's folder is read: it holds
@@ -243,7 +245,7 @@ def contains_manifest(reading: ReadResult) -> bool:
     )
 
 
-def _decode_documents(
+def _decode_documents_and_report(
     context: DecodeContext, documents: Iterable[Document], values: VariableValues, ref: str
 ) -> dict[Address, Desired]:
     overlays = TargetOverlays(context, ref)
@@ -254,11 +256,11 @@ def _decode_documents(
         draft = build_draft_with_variables_or_report(context, document, values)
         if draft is None:
             continue
-        set_draft_address(context, draft)
+        set_draft_address_or_none(context, draft)
         if draft.address is not None:
             # Overlays come before the schema check, since they may complete a document.
-            for overlay in overlays.select_and_mark_used(draft.address):
-                apply_overlay_keeping_address(context, draft, overlay, values)
+            for overlay in overlays.select_overlays_of_address_and_mark_used(draft.address):
+                apply_overlay_or_report_changed_address(context, draft, overlay, values)
             # A duplicate is skipped: the first document wins, so that later checks see one of the
             # two.
             if draft.address in position_by_address:
@@ -285,13 +287,13 @@ def _decode_documents(
         )
     )
     context.findings.extend(cross_checks.iter_shared_source_warnings(declared))
-    context.findings.extend(cross_checks.iter_plugin_code_mismatches(context, declared))
+    context.findings.extend(cross_checks.iter_plugin_code_mismatch_errors(context, declared))
     context.findings.extend(overlays.iter_unused_findings(position_by_address))
     context.findings.extend(_iter_move_and_removal_findings(context, position_by_address, ref))
     # Last, on decoded values: what an API version cannot carry is still checked above.
     fitting = ApiCompatibility(context.target, context.findings)
     return fitting.check_and_drop_unsupported_fields(
-        add_package_dependencies(declared, context.read_config_or_report)
+        with_package_dependencies(declared, context.read_config_or_empty_reporting_once)
     )
 
 
@@ -300,10 +302,12 @@ def _iter_move_and_removal_findings(
 ) -> Iterable[Diagnostic]:
     project, target = context.project, context.target.name
     if ref:
-        return iter_moved_but_declared_at_ref(
+        return iter_findings_of_moved_or_removed_at_ref(
             ref, project.moved, project.removed, declared_addresses, target
         )
-    return iter_moved_but_declared(project.moved, project.removed, declared_addresses, target)
+    return iter_moved_or_removed_but_declared_errors(
+        project.moved, project.removed, declared_addresses, target
+    )
 
 
 class TargetOverlays:
@@ -320,7 +324,7 @@ class TargetOverlays:
         self._moves = context.project.moved if ref else ()
         self._used_patterns: set[str] = set()
 
-    def select_and_mark_used(self, address: Address) -> list[Overlay]:
+    def select_overlays_of_address_and_mark_used(self, address: Address) -> list[Overlay]:
         """The overlays that match an address, in the order of the project file."""
         if not self._overlays:
             return []
@@ -355,7 +359,7 @@ def _encode_resource_for_digest(resource: Desired) -> JsonObject:
     }
 
 
-def _encode_marker_for_digest(value: Any) -> Any:
+def _encode_non_json_value_for_digest(value: Any) -> Any:
     if isinstance(value, SecretRef):
         return {"$secret": [*value.identity]}
     if isinstance(value, Reference):
@@ -364,6 +368,6 @@ def _encode_marker_for_digest(value: Any) -> Any:
 
 
 _DIGEST_ENCODER = build_canonical_encoder(
-    default=_encode_marker_for_digest,
+    default=_encode_non_json_value_for_digest,
     check_circular=False,  # a manifest holds no circles
 )

@@ -85,11 +85,14 @@ def parse_and_check_config(data: bytes | str, file: str) -> PackageConfig:
         return PackageConfig(value, document.positions, tuple(findings))
     flaws = dict.fromkeys((*_iter_schema_flaws(document), *_iter_flaws_beyond_schema(document)))
     return PackageConfig(
-        document.value, document.positions, (), tuple(sorted(flaws, key=flaw_sort_key_by_position))
+        document.value,
+        document.positions,
+        (),
+        tuple(sorted(flaws, key=build_flaw_position_sort_key)),
     )
 
 
-def flaw_sort_key_by_position(flaw: PackageFlaw) -> tuple[str, int, int]:
+def build_flaw_position_sort_key(flaw: PackageFlaw) -> tuple[str, int, int]:
     """Sorts flaws by file, line and column."""
     position = flaw.position
     return (position.file, position.line, position.column) if position else ("", 0, 0)
@@ -105,7 +108,7 @@ def _iter_schema_flaws(document: Document) -> Iterator[PackageFlaw]:
     if schemas.compile_validator(SCHEMA_NAME).is_valid(value):
         return
     value_to_check = ValueToCheck(
-        value, document.positions, scalar_text=document.source.read_scalar_text_as_written
+        value, document.positions, scalar_text=document.source.read_scalar_text_as_written_or_usual
     )
     for finding in build_schema_findings(SCHEMA_NAME, value_to_check):
         yield PackageFlaw(
@@ -129,10 +132,10 @@ def _iter_flaws_beyond_schema(document: Document) -> Iterator[PackageFlaw]:
             )
 
 
-_Violations = Iterator[tuple[FieldPath, str, str]]
+_PathDetailHints = Iterator[tuple[FieldPath, str, str]]
 
 
-def _iter_matching_texts(
+def _iter_texts_at_paths_matching(
     value: Any, pattern: FieldPath, path: FieldPath = ()
 ) -> Iterator[tuple[FieldPath, str]]:
     """The texts at the paths that match a pattern, with their paths; `*` is any key or index."""
@@ -144,28 +147,28 @@ def _iter_matching_texts(
     if isinstance(value, dict):
         keys = value if first_part == "*" else [key for key in (first_part,) if key in value]
         for key in keys:
-            yield from _iter_matching_texts(value[key], pattern_tail, (*path, key))
+            yield from _iter_texts_at_paths_matching(value[key], pattern_tail, (*path, key))
     elif isinstance(value, list) and first_part == "*":
         for index, item in enumerate(value):
-            yield from _iter_matching_texts(item, pattern_tail, (*path, index))
+            yield from _iter_texts_at_paths_matching(item, pattern_tail, (*path, index))
 
 
-def _iter_bad_specifiers(document: Document) -> _Violations:
+def _iter_bad_specifiers(document: Document) -> _PathDetailHints:
     for pattern in _SPECIFIER_PATHS:
-        for path, text in _iter_matching_texts(document.value, pattern):
+        for path, text in _iter_texts_at_paths_matching(document.value, pattern):
             if not is_version_specifier(text):
                 quoted_text = f' ("{text}")' if len(text) <= _MAX_SHOWN_LENGTH else ""
                 detail = f"`{format_field_path(path)}` is not a version specifier{quoted_text}"
                 yield path, detail, 'write, for example, ">=1.2,<2", or "==1.2.0" for one alone'
 
 
-def _iter_self_dependency_violations(document: Document) -> _Violations:
+def _iter_self_dependency_violations(document: Document) -> _PathDetailHints:
     code, needs = document.value.get("code"), document.value.get("dependencies")
     if isinstance(needs, dict) and isinstance(code, str) and code in needs:
         yield ("dependencies", code), f"`dependencies` of {code} names {code}", "take the line out"
 
 
-def _iter_categories_refused_by_sdk(document: Document) -> _Violations:
+def _iter_converter_category_violation(document: Document) -> _PathDetailHints:
     if document.value.get("category") == "converter":
         detail = (
             "the backend knows `category: converter`, but the platform's SDK, with which its "
@@ -178,13 +181,13 @@ def _iter_categories_refused_by_sdk(document: Document) -> _Violations:
         )
 
 
-def _iter_smart_tool_type_uses(document: Document) -> _Violations:
+def _iter_smart_tool_type_uses(document: Document) -> _PathDetailHints:
     if "smart_tool_type" in document.value:
         detail = "`smart_tool_type` is written by the platform's templates and read by nothing"
         yield ("smart_tool_type",), detail, "write `smart_tool:`"
 
 
-def _iter_shared_dockerfiles(document: Document) -> _Violations:
+def _iter_shared_dockerfile_violation(document: Document) -> _PathDetailHints:
     blocks = [document.value.get(name) for name in ("container", "code_server")]
     files = [
         block.get("dockerfile")
@@ -197,15 +200,15 @@ def _iter_shared_dockerfiles(document: Document) -> _Violations:
         yield ("code_server", "dockerfile"), detail, "give the code server a Dockerfile of its own"
 
 
-def _iter_yaml11_conflicts(document: Document) -> _Violations:
+def _iter_yaml11_conflicts(document: Document) -> _PathDetailHints:
     """Unquoted texts that a YAML 1.1 reader, such as the platform's, reads as another type."""
     # A quick search of the raw text; the walk below is needed for few files.
     if not any(mark in document.source.text for mark in _list_marks_of_possible_yaml11_values()):
         return
     for pattern in _TEXT_PATHS:
-        for path, text in _iter_matching_texts(document.value, pattern):
-            kind = _describe_yaml11_non_text(text)
-            if kind and _is_unquoted(document, path, text):
+        for path, text in _iter_texts_at_paths_matching(document.value, pattern):
+            kind = _describe_yaml11_type_or_empty_for_text(text)
+            if kind and _is_written_without_quotes(document, path, text):
                 detail = (
                     f"`{format_field_path(path)}` is {kind} to the platform, which reads YAML 1.1"
                 )
@@ -227,7 +230,7 @@ _YAML11_TYPE_LABELS = {
 
 
 # PyYAML's implicit resolvers are those of YAML 1.1, keyed by a scalar's first character.
-def _describe_yaml11_non_text(text: str) -> str:
+def _describe_yaml11_type_or_empty_for_text(text: str) -> str:
     if len(text) > _MAX_SHOWN_LENGTH:
         return ""
     resolvers = yaml.SafeLoader.yaml_implicit_resolvers.get(text[:1], ())
@@ -237,7 +240,7 @@ def _describe_yaml11_non_text(text: str) -> str:
     return ""
 
 
-def _is_unquoted(document: Document, path: FieldPath, text: str) -> bool:
+def _is_written_without_quotes(document: Document, path: FieldPath, text: str) -> bool:
     """Whether the text at a path is written without quotes."""
     position = document.positions.get(path)
     lines = document.source.text.split("\n")
@@ -248,11 +251,11 @@ def _is_unquoted(document: Document, path: FieldPath, text: str) -> bool:
     return value_text.strip().startswith(text)
 
 
-_CHECKS_BEYOND_SCHEMA: dict[str, Callable[[Document], _Violations]] = {
-    "category-converter": _iter_categories_refused_by_sdk,
+_CHECKS_BEYOND_SCHEMA: dict[str, Callable[[Document], _PathDetailHints]] = {
+    "category-converter": _iter_converter_category_violation,
     "dependency-itself": _iter_self_dependency_violations,
     "specifier": _iter_bad_specifiers,
     "smart-tool-type": _iter_smart_tool_type_uses,
-    "dockerfile": _iter_shared_dockerfiles,
+    "dockerfile": _iter_shared_dockerfile_violation,
     "yaml-1.1": _iter_yaml11_conflicts,
 }

@@ -12,7 +12,10 @@ from dataclasses import dataclass, field, replace
 
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests.decode.draft import ConfigWithPositions
-from synapse_apply.manifests.decode.specifiers import is_version_matching, is_version_specifier
+from synapse_apply.manifests.decode.specifiers import (
+    is_version_matching_or_false_if_unparsable,
+    is_version_specifier,
+)
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import FieldPath, Position, find_nearest_position
 from synapse_apply.model.frozen import frozen
@@ -36,7 +39,7 @@ class PackageNeed:
     position: Position | None
 
 
-def parse_package_needs(config: ConfigWithPositions) -> tuple[PackageNeed, ...]:
+def parse_valid_package_needs(config: ConfigWithPositions) -> tuple[PackageNeed, ...]:
     """The needs of a config.yaml; malformed ones are skipped, since package_config reports them."""
     value, positions = config
     dependencies = value.get(_DEPENDENCIES_FIELD)
@@ -73,22 +76,26 @@ class DeclaredPlugins:
         fitting_releases = [
             release
             for release in self.releases_by_code.get(need.code, ())
-            if is_version_matching(str(release.spec.get("version", "")), need.specifier)
+            if is_version_matching_or_false_if_unparsable(
+                str(release.spec.get("version", "")), need.specifier
+            )
         ]
         if fitting_releases:
-            return max(fitting_releases, key=release_version_sort_key).address
+            return max(fitting_releases, key=build_release_version_sort_key).address
         return self.plugin_by_code.get(need.code)
 
-    def is_declared(self, code: str) -> bool:
+    def is_plugin_code_declared(self, code: str) -> bool:
         return code in self.plugin_by_code or code in self.releases_by_code
 
-    def list_declared_versions(self, code: str) -> list[str]:
+    def list_declared_versions_sorted_as_text(self, code: str) -> list[str]:
         return sorted(
             str(release.spec.get("version", "")) for release in self.releases_by_code.get(code, ())
         )
 
 
-def release_version_sort_key(release: Desired) -> tuple[bool, VersionSortKey | tuple[()], str]:
+def build_release_version_sort_key(
+    release: Desired,
+) -> tuple[bool, VersionSortKey | tuple[()], str]:
     """Sorts releases by version; versions that are not semantic come first, by their text."""
     version = str(release.spec.get("version", ""))
     sort_key = get_version_sort_key_or_none(version)
@@ -115,7 +122,7 @@ def _collect_plugins_and_needs(
             declared_plugins.releases_by_code[code].append(resource)
             if plugin is not None:
                 declared_plugins.plugin_by_code.setdefault(code, plugin.address)
-        if needs := parse_package_needs(config):
+        if needs := parse_valid_package_needs(config):
             release_needs.append(
                 ReleaseNeeds(resource, code if isinstance(code, str) else "", needs)
             )
@@ -125,7 +132,7 @@ def _collect_plugins_and_needs(
 # As `Desired.depends_on`, like a reference: order, graph, refusals and records need nothing new. On
 # v2 a plugin that is created with its first release waits for what that needs. Cycles are searched
 # in strongly connected components alone, because a checkout may hold thousands.
-def add_package_dependencies(
+def with_package_dependencies(
     declared: Mapping[Address, Desired], read_config: ReadConfig
 ) -> dict[Address, Desired]:
     """The same resources, with what each package needs added to `depends_on`."""
@@ -147,7 +154,7 @@ def add_package_dependencies(
     return resources
 
 
-def iter_unmet_needs(
+def iter_releases_with_unmet_need_flaw(
     declared: Mapping[Address, Desired], read_config: ReadConfig
 ) -> Iterator[tuple[Desired, PackageFlaw]]:
     """Each release with a need that no manifest declares, or declares in no fitting version."""
@@ -159,7 +166,7 @@ def iter_unmet_needs(
             # A package that needs itself is a flaw of its own, which package_config reports.
             if need.code == release_needs.code:
                 continue
-            if not declared_plugins.is_declared(need.code):
+            if not declared_plugins.is_plugin_code_declared(need.code):
                 yield (
                     release_needs.release,
                     _build_need_flaw(
@@ -171,7 +178,7 @@ def iter_unmet_needs(
                     ),
                 )
             elif (
-                versions := declared_plugins.list_declared_versions(need.code)
+                versions := declared_plugins.list_declared_versions_sorted_as_text(need.code)
             ) and declared_plugins.find_newest_release_or_plugin(
                 need
             ) == declared_plugins.plugin_by_code.get(need.code):

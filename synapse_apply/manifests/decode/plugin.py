@@ -14,7 +14,7 @@ _CONFIG_FIELDS = ("name", "code", "description", "category")
 _NON_FIELD_KEYS = frozenset(("from", "retain"))
 
 
-def decode_plugin_spec(context: DecodeContext, draft: Draft) -> DecodedSpec:
+def decode_plugin_spec_completed_from_config(context: DecodeContext, draft: Draft) -> DecodedSpec:
     """The plugin's fields, the missing ones taken from `from`; contradictions are reported."""
     fields = {key: value for key, value in draft.spec.items() if key not in _NON_FIELD_KEYS}
     if "from" not in draft.spec:
@@ -23,16 +23,16 @@ def decode_plugin_spec(context: DecodeContext, draft: Draft) -> DecodedSpec:
     if source is None:
         value = draft.spec["from"]
         path = value.get("path") if isinstance(value, dict) else value
-        context.report_path_outside_project(draft, ("spec", "from"), path)
+        context.report_path_if_outside_project(draft, ("spec", "from"), path)
         return fields
-    config = context.read_config_or_report(source, draft)
+    config = context.read_config_or_empty_reporting_once(source, draft)
     for key in _CONFIG_FIELDS:
         config_value = config[0].get(key)
         # A value of another type is a flaw of the package, reported when the package is checked.
         if config_value is None or not isinstance(config_value, str):
             continue
         if key in fields:
-            report_conflict_with_config(context, draft, key, config, source)
+            report_field_if_config_contradicts(context, draft, key, config, source)
         else:
             fields[key] = config_value
     if context.was_read_and_has_no_config(source):
@@ -61,7 +61,7 @@ def decode_plugin_spec(context: DecodeContext, draft: Draft) -> DecodedSpec:
     return fields
 
 
-def report_conflict_with_config(
+def report_field_if_config_contradicts(
     context: DecodeContext,
     draft: Draft,
     key: str,

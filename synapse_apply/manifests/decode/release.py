@@ -14,11 +14,11 @@ from synapse_apply.kinds.run_forms import (
 )
 from synapse_apply.manifests.decode.draft import PUBLISHED, DecodeContext, Draft
 from synapse_apply.manifests.decode.plugin import PREFIX as PLUGIN
-from synapse_apply.manifests.decode.plugin import report_conflict_with_config
-from synapse_apply.manifests.decode.secret_fields import replace_and_report_secrets
+from synapse_apply.manifests.decode.plugin import report_field_if_config_contradicts
+from synapse_apply.manifests.decode.secret_fields import replace_secrets_and_report_plain_text
 from synapse_apply.manifests.schema.named_documents import (
     extract_declared_remote_id_or_none,
-    parse_reference,
+    parse_reference_or_remote_id,
 )
 from synapse_apply.manifests.yaml.reader import describe_value_kind
 from synapse_apply.model.address import Address
@@ -43,7 +43,7 @@ def resolve_release_version_or_none(context: DecodeContext, draft: Draft) -> str
     """The declared version, else the package's; None where it has no valid form."""
     declared = draft.spec.get("version")
     if declared is None:
-        declared = context.read_config_or_report(
+        declared = context.read_config_or_empty_reporting_once(
             parse_release_source_or_none(context, draft), draft
         )[0].get("version")
         if contains_known_secret(
@@ -65,15 +65,15 @@ def build_release_address_or_none(context: DecodeContext, draft: Draft) -> Addre
     return Address(PREFIX, f"{owner}@{release_version}")
 
 
-def decode_release_spec(context: DecodeContext, draft: Draft) -> DecodedSpec:
+def decode_release_spec_with_config_version(context: DecodeContext, draft: Draft) -> DecodedSpec:
     """The release's fields; `plugin` is a Reference, or the remote id as text."""
     fields = {key: value for key, value in draft.spec.items() if key not in _NON_FIELD_KEYS}
-    fields["plugin"] = parse_reference(PLUGIN, draft.spec["plugin"])
+    fields["plugin"] = parse_reference_or_remote_id(PLUGIN, draft.spec["plugin"])
     source = parse_release_source_or_none(context, draft)
-    config = context.read_config_or_report(source, draft)
+    config = context.read_config_or_empty_reporting_once(source, draft)
     _report_source_paths_outside_project(context, draft)
     if "version" in fields:
-        report_conflict_with_config(context, draft, "version", config, source)
+        report_field_if_config_contradicts(context, draft, "version", config, source)
     elif config_version := resolve_release_version_or_none(context, draft):
         fields["version"] = config_version
     return fields
@@ -88,9 +88,9 @@ def decode_verification_or_none(context: DecodeContext, draft: Draft) -> Mapping
     verify = draft.spec.get("verify")
     if verify is None:
         return None
-    block: Mapping[str, Any] = replace_and_report_secrets(context, draft, {"verify": verify})[
-        "verify"
-    ]
+    block: Mapping[str, Any] = replace_secrets_and_report_plain_text(
+        context, draft, {"verify": verify}
+    )["verify"]
     page_keys, platform_keys = (
         [key for key in form if key in verify] for form in (PAGE_FORM, PLATFORM_FORM)
     )
@@ -105,7 +105,7 @@ def decode_verification_or_none(context: DecodeContext, draft: Draft) -> Mapping
             f"use either {', '.join(PAGE_FORM)} or {', '.join(PLATFORM_FORM)}",
         )
         return block
-    actions = _list_package_actions(context, draft)
+    actions = _list_actions_of_config_or_declared(context, draft)
     action = _select_action_or_report(context, draft, actions) if actions else None
     if action is None:
         return block
@@ -115,9 +115,11 @@ def decode_verification_or_none(context: DecodeContext, draft: Draft) -> Mapping
     return to_platform_form(block, action)
 
 
-def _list_package_actions(context: DecodeContext, draft: Draft) -> tuple[str, ...]:
+def _list_actions_of_config_or_declared(context: DecodeContext, draft: Draft) -> tuple[str, ...]:
     """The names of the actions in the package's config.yaml, else in the declared `config`."""
-    config = context.read_config_or_report(parse_release_source_or_none(context, draft), draft)[0]
+    config = context.read_config_or_empty_reporting_once(
+        parse_release_source_or_none(context, draft), draft
+    )[0]
     return list_action_names(config) or list_action_names(draft.spec.get("config"))
 
 
@@ -162,7 +164,7 @@ def _report_source_paths_outside_project(context: DecodeContext, draft: Draft) -
         value = draft.spec.get(key)
         if value != PUBLISHED:
             path = value.get("path") if isinstance(value, dict) else value
-            context.report_path_outside_project(draft, ("spec", key), path)
+            context.report_path_if_outside_project(draft, ("spec", key), path)
 
 
 def report_missing_or_malformed_version(context: DecodeContext, draft: Draft) -> None:
@@ -173,7 +175,7 @@ def report_missing_or_malformed_version(context: DecodeContext, draft: Draft) ->
     if source is None or context.was_unreadable(source):
         _report_source_paths_outside_project(context, draft)
         return
-    config, positions = context.read_config_or_report(source)
+    config, positions = context.read_config_or_empty_reporting_once(source)
     config_version = config.get("version")
     if config_version is None:
         source_text = (

@@ -74,7 +74,9 @@ def select_secret_marks(context: DecodeContext, draft: Draft) -> SpecMarks:
     return UNMARKED.with_named_secret_paths(named) if named else UNMARKED
 
 
-def replace_and_report_secrets(context: DecodeContext, draft: Draft, spec: Spec) -> DecodedSpec:
+def replace_secrets_and_report_plain_text(
+    context: DecodeContext, draft: Draft, spec: Spec
+) -> DecodedSpec:
     """The spec with a SecretRef in every secret field; secrets in plain text are reported."""
     walk = _SpecWalk(context, draft, select_secret_marks(context, draft))
     names = {path[0] for path in walk.marks.named} if walk.marks.named else ()
@@ -82,13 +84,13 @@ def replace_and_report_secrets(context: DecodeContext, draft: Draft, spec: Spec)
         # A text outside of the container is neither secret nor a reference.
         key: value
         if type(value) is str and key != walk.marks.container and key not in names
-        else walk.replace_secrets(value, (key,))
+        else walk.replace_secrets_and_collect_plain_text(value, (key,))
         for key, value in spec.items()
     }
-    _report_plain_text_secrets(context, draft, walk.literals)
+    _warn_of_plain_text_secrets(context, draft, walk.literals)
     if draft.schema not in context.marks.kinds:
         for name in list_free_form_fields(draft.schema):
-            _report_secret_lookalikes(context, draft, wrapped.get(name), (name,))
+            _warn_of_secret_lookalikes(context, draft, wrapped.get(name), (name,))
     return wrapped
 
 
@@ -121,11 +123,11 @@ def may_be_sensitive_or_report(
             f"name a field inside of {', '.join(f'/{name}' for name in free)}",
         )
         return False
-    _report_absent_sensitive_path(context, draft, path, pointer_path)
+    _warn_if_sensitive_path_is_absent(context, draft, path, pointer_path)
     return True
 
 
-def _report_absent_sensitive_path(
+def _warn_if_sensitive_path_is_absent(
     context: DecodeContext, draft: Draft, path: FieldPath, pointer_path: FieldPath
 ) -> None:
     value: Any = draft.spec
@@ -155,19 +157,19 @@ def _report_absent_sensitive_path(
         return
 
 
-def _report_secret_lookalikes(
+def _warn_of_secret_lookalikes(
     context: DecodeContext, draft: Draft, value: Any, path: FieldPath
 ) -> None:
     """Warn of each free-form value that looks like a secret and is not marked as one."""
     if isinstance(value, dict):
         for key, below in value.items():
             if isinstance(below, str | list | dict):
-                _report_secret_lookalikes(context, draft, below, (*path, key))
+                _warn_of_secret_lookalikes(context, draft, below, (*path, key))
         return
     kind = describe_secret_lookalike_or_empty(path, value)
-    if not kind or _is_allowed_by_comment(draft, ("spec", *path)):
+    if not kind or _is_allowed_by_comment_at_or_above(draft, ("spec", *path)):
         return
-    source = f"env: {suggest_variable_name(path)}"
+    source = f"env: {suggest_environment_variable_name(path)}"
     if isinstance(value, list):
         source += ", format: json"
     context.report_warning(
@@ -199,13 +201,13 @@ def describe_secret_lookalike_or_empty(path: FieldPath, value: Any) -> str:
     return ""
 
 
-def suggest_variable_name(path: FieldPath) -> str:
+def suggest_environment_variable_name(path: FieldPath) -> str:
     """The last key of a path as a name of an environment variable, such as `API_TOKEN`."""
     name = re.sub(r"[^A-Za-z0-9]+", "_", str(path[-1])).upper()
     return f"_{name}" if name[:1].isdigit() else name
 
 
-def _is_allowed_by_comment(draft: Draft, path: FieldPath) -> bool:
+def _is_allowed_by_comment_at_or_above(draft: Draft, path: FieldPath) -> bool:
     """Whether a comment at or above the value's line says that it is no secret."""
     place, source = draft.find_position(path), draft.document.source
     if place is None or place.file != source.file:
@@ -213,19 +215,19 @@ def _is_allowed_by_comment(draft: Draft, path: FieldPath) -> bool:
     return is_line_allowed_by_comment(source.get_line_and_preceding(place.line), 2)
 
 
-def _report_plain_text_secrets(
+def _warn_of_plain_text_secrets(
     context: DecodeContext, draft: Draft, literals: list[FieldPath]
 ) -> None:
     if draft.schema not in context.marks.kinds:
         for path in literals:
-            _report_plain_text_secret(context, draft, path)
+            _warn_of_plain_text_secret(context, draft, path)
         return
     if not literals:
         return
     provider = draft.spec.get(context.marks.kinds[draft.schema].selector)
     # A provider that the project describes is in these marks as well.
     is_described = provider in context.marks.kinds[draft.schema].secret_paths_by_value
-    if not is_described and provider not in schemas.list_provider_schemas():
+    if not is_described and provider not in schemas.list_providers_with_schema():
         return  # the unknown provider itself was reported, once
     if not is_described:
         # Any of them may be harmless: one finding, not one for each.
@@ -240,11 +242,11 @@ def _report_plain_text_secrets(
         )
         return
     for path in literals:
-        _report_plain_text_secret(context, draft, path)
+        _warn_of_plain_text_secret(context, draft, path)
 
 
-def _report_plain_text_secret(context: DecodeContext, draft: Draft, path: FieldPath) -> None:
-    name = suggest_variable_name(path)
+def _warn_of_plain_text_secret(context: DecodeContext, draft: Draft, path: FieldPath) -> None:
+    name = suggest_environment_variable_name(path)
     context.report_warning(
         draft,
         ("spec", *path),
@@ -266,18 +268,23 @@ class _SpecWalk:
     marks: SpecMarks
     literals: list[FieldPath] = field(default_factory=list)
 
-    def replace_secrets(self, value: Any, path: FieldPath) -> Any:
+    def replace_secrets_and_collect_plain_text(self, value: Any, path: FieldPath) -> Any:
         """A copy of the value with SecretRef in place of secrets; reports misplaced `valueFrom`."""
         if value is None:
             return None
         is_secret = self.marks.is_secret(path)
-        if is_secret and _is_value_from(value):
-            return _decode_value_from_or_report(self.context, self.draft, value[VALUE_FROM], path)
+        if is_secret and _is_value_from_map(value):
+            return _decode_value_from_reporting_denial_or_none(
+                self.context, self.draft, value[VALUE_FROM], path
+            )
         if isinstance(value, dict) and value and not self.marks.is_map_one_secret(path):
-            if not is_secret and _is_value_from(value):
+            if not is_secret and _is_value_from_map(value):
                 _report_misplaced_value_from(self.context, self.draft, path)
                 return None
-            return {key: self.replace_secrets(child, (*path, key)) for key, child in value.items()}
+            return {
+                key: self.replace_secrets_and_collect_plain_text(child, (*path, key))
+                for key, child in value.items()
+            }
         if isinstance(value, list):
             for reference_path in _iter_value_from_paths(value, path):
                 _report_misplaced_value_from(self.context, self.draft, reference_path, in_list=True)
@@ -288,12 +295,12 @@ class _SpecWalk:
         return SecretRef("literal", literal=Sensitive(value))
 
 
-def _is_value_from(value: Any) -> bool:
+def _is_value_from_map(value: Any) -> bool:
     return isinstance(value, dict) and len(value) == 1 and VALUE_FROM in value
 
 
 def _iter_value_from_paths(value: Any, path: FieldPath) -> Iterator[FieldPath]:
-    if _is_value_from(value):
+    if _is_value_from_map(value):
         yield path
     elif isinstance(value, dict):
         for key, child in value.items():
@@ -324,7 +331,7 @@ def _report_misplaced_value_from(
     context.report_finding(draft, ("spec", *path), ONLY_FOR_SECRETS, detail, hint)
 
 
-def _decode_value_from_or_report(
+def _decode_value_from_reporting_denial_or_none(
     context: DecodeContext, draft: Draft, source_block: Any, path: FieldPath
 ) -> SecretRef | None:
     block_path = ("spec", *path, VALUE_FROM)

@@ -30,7 +30,7 @@ def is_version_specifier(text: str) -> bool:
     return _parse_specifier_or_none(text) is not None
 
 
-def is_version_matching(version: str, specifier: str) -> bool:
+def is_version_matching_or_false_if_unparsable(version: str, specifier: str) -> bool:
     """Whether a version fits a specifier; False where either cannot be parsed."""
     from packaging.version import InvalidVersion, Version  # noqa: PLC0415
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from synapse_apply.manifests.decode.draft import DecodeContext, Draft
-from synapse_apply.manifests.decode.secret_fields import replace_and_report_secrets
+from synapse_apply.manifests.decode.secret_fields import replace_secrets_and_report_plain_text
 from synapse_apply.manifests.schema import schemas
 from synapse_apply.model.coding.json_types import DecodedSpec
 from synapse_apply.model.phrases import find_closest_word_or_empty, suggest_known_word_or_empty
@@ -12,32 +12,32 @@ from synapse_apply.model.project import Provider
 PREFIX = "storage"
 
 
-def decode_storage_spec(context: DecodeContext, draft: Draft) -> DecodedSpec:
+def decode_storage_spec_replacing_secrets(context: DecodeContext, draft: Draft) -> DecodedSpec:
     """The storage's fields with secrets replaced; an unknown provider is one warning a target."""
     provider = draft.spec["provider"]
     provider_description = context.project.providers.get(provider)
     if provider_description is not None:
-        _report_wrong_configuration_keys(context, draft, provider_description)
+        _report_unknown_and_missing_configuration_keys(context, draft, provider_description)
         # A key that is not described would be treated as a secret, and reported a second time.
         configuration = draft.spec.get("configuration", {})
         known_configuration = {
             key: value for key, value in configuration.items() if key in provider_description.keys
         }
-        return replace_and_report_secrets(
+        return replace_secrets_and_report_plain_text(
             context, draft, {**draft.spec, "configuration": known_configuration}
         )
     if (
-        provider not in schemas.list_provider_schemas()
+        provider not in schemas.list_providers_with_schema()
         and provider not in context.unknown_providers
     ):
         context.unknown_providers.add(provider)
         _warn_of_unknown_provider(context, draft, provider)
-    return replace_and_report_secrets(context, draft, draft.spec)
+    return replace_secrets_and_report_plain_text(context, draft, draft.spec)
 
 
 def _warn_of_unknown_provider(context: DecodeContext, draft: Draft, provider: str) -> None:
     closest_name = find_closest_word_or_empty(
-        provider, (*schemas.list_provider_schemas(), *context.project.providers)
+        provider, (*schemas.list_providers_with_schema(), *context.project.providers)
     )
     describe_hint = (
         f"describe its keys under `providers: {{{provider}: {{keys: ...}}}}` of the project file"
@@ -54,7 +54,7 @@ def _warn_of_unknown_provider(context: DecodeContext, draft: Draft, provider: st
     )
 
 
-def _report_wrong_configuration_keys(
+def _report_unknown_and_missing_configuration_keys(
     context: DecodeContext, draft: Draft, provider: Provider
 ) -> None:
     """Report keys that the project file's description of the provider lacks or requires."""

@@ -71,7 +71,7 @@ class ParsedVariable(NamedTuple):
     finding: Diagnostic | None
 
 
-def parse_variable_text(variable: Variable, text: str) -> ParsedVariable:
+def parse_variable_text_unless_reference(variable: Variable, text: str) -> ParsedVariable:
     """The text of `--var NAME=TEXT` parsed as the variable's type.
 
     Lists and maps are written as YAML or JSON.
@@ -109,7 +109,7 @@ class VariableValues:
     _cost_by_name: dict[str, int] = field(default_factory=dict)
     _spent_cost: int = 0
 
-    def charge_substitution_if_affordable(
+    def charge_substitution_and_check_limit(
         self, value: Any, name: str, report: ReportFinding, path: FieldPath
     ) -> bool:
         """Add a value's size to what was put into documents; False (reported once) above the limit.
@@ -117,7 +117,7 @@ class VariableValues:
         `name` identifies the value, so that its size is computed once.
         """
         if name not in self._cost_by_name:
-            self._cost_by_name[name] = _count_characters_in_document(value)
+            self._cost_by_name[name] = _measure_substitution_cost(value)
         spent_before, self._spent_cost = (
             self._spent_cost,
             self._spent_cost + self._cost_by_name[name],
@@ -136,7 +136,7 @@ class VariableValues:
         self._spent_cost = max(self._spent_cost, _MAX_TOTAL_COST + 1)
         return False
 
-    def report_invalid_values(self) -> None:
+    def compute_set_values_and_report_invalid(self) -> None:
         """Compute every variable that has a value, used or not, to report what is wrong with it."""
         declared = self.project.variables
         for name in self.command_line_values:
@@ -146,7 +146,7 @@ class VariableValues:
             if self._get_raw_value_or_missing(declared[name]) is not MISSING:
                 self._resolve_or_missing(name)
 
-    def resolve_value(self, name: str) -> Any:
+    def resolve_value_or_raise_unresolvable(self, name: str) -> Any:
         """The value of a declared variable; raises _Unresolvable without one (reported once)."""
         value = self._resolve_or_missing(name)
         if value is MISSING:
@@ -155,7 +155,7 @@ class VariableValues:
 
     def _resolve_or_missing(self, name: str) -> Any:
         if name not in self._resolved_values:
-            self._resolved_values[name] = self._compute_value_or_report_missing(
+            self._resolved_values[name] = self._compute_value_or_report_and_missing(
                 self.project.variables[name]
             )
         return self._resolved_values[name]
@@ -167,11 +167,11 @@ class VariableValues:
             return self.target.variables[variable.name]
         return variable.default if variable.has_default else MISSING
 
-    def _compute_value_or_report_missing(self, variable: Variable) -> Any:
+    def _compute_value_or_report_and_missing(self, variable: Variable) -> Any:
         if variable.name in self._resolving:
             # Only the cycle itself, without the variables that led to it.
             cycle = [*self._resolving[self._resolving.index(variable.name) :], variable.name]
-            self._report_finding(
+            self._report_finding_unless_repeated(
                 variable,
                 "Variable cycle",
                 " -> ".join(cycle),
@@ -179,7 +179,7 @@ class VariableValues:
             )
             return MISSING
         if len(self._resolving) >= _MAX_CHAIN_LENGTH:
-            self._report_finding(
+            self._report_finding_unless_repeated(
                 variable,
                 "Variables nested too deeply",
                 f"more than {_MAX_CHAIN_LENGTH} variables refer to each other in a row",
@@ -189,7 +189,7 @@ class VariableValues:
         raw = self._get_raw_value_or_missing(variable)
         if raw is MISSING:
             setting_path = f"targets.{self.target.name}.variables"
-            self._report_finding(
+            self._report_finding_unless_repeated(
                 variable,
                 "Variable without a value",
                 f"`{variable.name}` has no default and no value on target {self.target.name}",
@@ -198,13 +198,15 @@ class VariableValues:
             return MISSING
         # The command line gives texts only; the project file gives values with types.
         if isinstance(raw, str) and variable.name in self.command_line_values:
-            raw, finding = parse_variable_text(variable, raw)
+            raw, finding = parse_variable_text_unless_reference(variable, raw)
             if finding is not None:
                 self.findings.append(finding)
                 return MISSING
-        return self._value_of_type_or_report(variable, self._substitute_or_report(variable, raw))
+        return self._check_type_or_report_and_missing(
+            variable, self._substitute_or_report_and_missing(variable, raw)
+        )
 
-    def _substitute_or_report(self, variable: Variable, raw: Any) -> Any:
+    def _substitute_or_report_and_missing(self, variable: Variable, raw: Any) -> Any:
         """A variable's value with the variables in it replaced; MISSING (reported) where it fails.
 
         `_resolving` holds the names that are being computed, by which a cycle is noticed.
@@ -237,15 +239,17 @@ class VariableValues:
             )
             value = MISSING
         for summary, detail, hint in findings:
-            self._report_finding(variable, summary, f"variable `{variable.name}`: {detail}", hint)
+            self._report_finding_unless_repeated(
+                variable, summary, f"variable `{variable.name}`: {detail}", hint
+            )
         return value
 
-    def _value_of_type_or_report(self, variable: Variable, value: Any) -> Any:
+    def _check_type_or_report_and_missing(self, variable: Variable, value: Any) -> Any:
         if value is MISSING:
             return MISSING
         if not is_of_variable_type(variable.type, value):
             hint = "quote it" if variable.type == "string" else ""
-            self._report_finding(
+            self._report_finding_unless_repeated(
                 variable,
                 "Wrong type of variable",
                 f"`{variable.name}` is {describe_value_kind(value)} where "
@@ -261,7 +265,9 @@ class VariableValues:
             return variable.position
         return self.target.variable_places.get(variable.name, variable.position)
 
-    def _report_finding(self, variable: Variable, summary: str, detail: str, hint: str) -> None:
+    def _report_finding_unless_repeated(
+        self, variable: Variable, summary: str, detail: str, hint: str
+    ) -> None:
         position = self._find_value_position(variable)
         finding = error_finding(summary, detail, hint, position=position, target=self.target.name)
         # A variable that several others use is asked for several times.
@@ -278,7 +284,7 @@ def _exceeds_size_or_depth_limits(value: Any) -> bool:
     return False
 
 
-def _count_characters_in_document(value: Any) -> int:
+def _measure_substitution_cost(value: Any) -> int:
     """The size of a value in a document, in characters of text."""
     return sum(
         _NODE_COST + (len(node) if isinstance(node, str) else 0)
@@ -326,7 +332,7 @@ def substitute_variables_or_missing(
         # Most texts have no variable, and most documents are mostly texts.
         if "${" not in value:
             return value
-        text = _substitute_in_text(value, values, report, path)
+        text = _substitute_in_text_or_missing(value, values, report, path)
         if text is MISSING and unreplaced_paths is not None:
             unreplaced_paths.add(path)
             return value
@@ -368,7 +374,7 @@ def _substitute_in_map_or_missing(
     return result if is_complete else MISSING
 
 
-def _substitute_in_text(
+def _substitute_in_text_or_missing(
     text: str, values: VariableValues, report: ReportFinding, path: FieldPath
 ) -> Any:
     full_match = REFERENCE_PATTERN.fullmatch(text)
@@ -433,8 +439,8 @@ def _resolve_reference_or_missing(
         )
         return MISSING
     try:
-        value = values.resolve_value(name)
+        value = values.resolve_value_or_raise_unresolvable(name)
     except _Unresolvable:
         return MISSING
-    is_affordable = values.charge_substitution_if_affordable(value, f"var.{name}", report, path)
+    is_affordable = values.charge_substitution_and_check_limit(value, f"var.{name}", report, path)
     return value if is_affordable else MISSING

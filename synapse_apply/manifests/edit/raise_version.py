@@ -33,7 +33,9 @@ def require_version_without_variable(document: WrittenDocument, release: Desired
         )
 
 
-def compute_raised_address(release: Desired, part: str, requested_version: str = "") -> Address:
+def compute_address_with_higher_version(
+    release: Desired, part: str, requested_version: str = ""
+) -> Address:
     """The release's address with the next version, or with `requested_version`.
 
     `part` is major, minor or patch. Raises InputError where the version is malformed or not higher.

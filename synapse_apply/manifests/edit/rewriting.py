@@ -49,20 +49,20 @@ def rewrite_all_or_none(changes: Sequence[Rewrite]) -> None:
             # Read back: another writer may have replaced the file in between.
             _require_file_content(change, real_path, change.new_content)
     except OSError as problem:
-        _restore_old_contents(done)
+        _try_to_restore_old_contents(done)
         raise InputError(_build_unwritable_finding(prepared[-1][0], problem)) from None
     except InputError:
-        _restore_old_contents(done)
+        _try_to_restore_old_contents(done)
         raise
     finally:
         for _, _, temporary_path in prepared:
             with suppress(OSError):
                 temporary_path.unlink()
     for folder in {real_path.parent for _, real_path, _ in prepared}:
-        _fsync_folder(folder)
+        _try_to_fsync_folder(folder)
 
 
-def write_new_file(path: Path, text: str) -> None:
+def create_new_file_with_parents(path: Path, text: str) -> None:
     """Create a file and its parent folders; InputError if it exists or cannot be written.
 
     A file that could not be written completely is removed again.
@@ -120,13 +120,13 @@ def _require_file_content(change: Rewrite, real_path: Path, content: bytes) -> N
         raise InputError(_build_changed_finding(change))
 
 
-def _restore_old_contents(done: Sequence[Rewrite]) -> None:
+def _try_to_restore_old_contents(done: Sequence[Rewrite]) -> None:
     for change in done:
         with suppress(OSError):
             change.file.resolve().write_bytes(change.old_content)
 
 
-def _fsync_folder(folder: Path) -> None:
+def _try_to_fsync_folder(folder: Path) -> None:
     """Flush a folder's entries, so that renames survive a power failure.
 
     Ignored where unsupported.

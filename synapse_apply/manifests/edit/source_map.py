@@ -33,7 +33,7 @@ class DocumentSpot:
     path: FieldPath
 
     @property
-    def written_value(self) -> Any:
+    def written_value_or_absent(self) -> Any:
         """The value that stands there now, or ABSENT."""
         return get_at_or_absent(self.document.document.value, self.path)
 
@@ -67,12 +67,12 @@ class FieldOrigins:
             edit_spot = self._require_spot_in_project_file((*overlay.prefix, *full_path))
         # Other targets read the manifest, so this target's value goes into an overlay of its own.
         elif self.is_shared:
-            self._require_value_in_manifest(full_path, path)
+            self._require_value_not_from_variable_or_package(full_path, path)
             edit_spot = self._require_spot_in_project_file(
                 ("targets", self.target.name, "overlays", str(self.resource.address), *full_path)
             )
         else:
-            self._require_value_in_manifest(full_path, path)
+            self._require_value_not_from_variable_or_package(full_path, path)
             return DocumentSpot(self.document, full_path)
         self._require_no_variable(edit_spot)
         return edit_spot
@@ -113,11 +113,16 @@ class FieldOrigins:
             )
         return DocumentSpot(self.project, path)
 
-    def _require_value_in_manifest(self, full_path: FieldPath, path: FieldPath) -> None:
+    def _require_value_not_from_variable_or_package(
+        self, full_path: FieldPath, path: FieldPath
+    ) -> None:
         self._require_no_variable(DocumentSpot(self.document, full_path))
-        written_value = get_at_or_absent(self.document.document.value, full_path)
+        written_value_or_absent = get_at_or_absent(self.document.document.value, full_path)
         # Writing it into the manifest would contradict the package, which is an error.
-        if written_value is ABSENT and get_at_or_absent(self.resource.spec, path) is not ABSENT:
+        if (
+            written_value_or_absent is ABSENT
+            and get_at_or_absent(self.resource.spec, path) is not ABSENT
+        ):
             source = self.resource.source or self.document.get_value_or_none("spec", "from")
             raise InputError(
                 self._build_refusal(
@@ -138,7 +143,7 @@ class FieldOrigins:
             if isinstance(ancestor, str)
             for name in _iter_variable_names(ancestor)
         ]
-        for name in (*names, *_iter_variable_names(spot.written_value)):
+        for name in (*names, *_iter_variable_names(spot.written_value_or_absent)):
             variable_position = self._find_variable_position(name)
             position_note = f" ({variable_position})" if variable_position else ""
             field_name = format_field_path(spot.path[spot.path.index("spec") :])

@@ -45,7 +45,7 @@ class WrittenDocument:
         return node
 
 
-def iter_written_documents(
+def iter_readable_written_documents(
     project: Project, targets: Iterable[Target], paths: Sequence[str] = ()
 ) -> Iterator[WrittenDocument]:
     """Read the manifests of these targets and yield each document once; raises nothing.
@@ -58,6 +58,8 @@ def iter_written_documents(
     for target in targets:
         files.update(dict.fromkeys(collect_manifest_files(project, target, paths).files))
     for file in files:
-        reading = file_cache.read_documents_once(file, format_display_path(file, str(Path.cwd())))
+        reading = file_cache.read_documents_once_or_finding(
+            file, format_display_path(file, str(Path.cwd()))
+        )
         for index, document in enumerate(reading.documents):
             yield WrittenDocument(file, document.source.file, index, document)

@@ -10,8 +10,8 @@ from pathlib import Path
 from synapse_apply.manifests.edit.rewriting import (
     Rewrite,
     build_existing_file_finding,
+    create_new_file_with_parents,
     rewrite_all_or_none,
-    write_new_file,
 )
 from synapse_apply.manifests.schema.schemas import format_schema
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
@@ -62,7 +62,7 @@ def write_export(
     new_texts: dict[Path, str] = {}
     rewrites: list[Rewrite] = []
     for path, text in {**manifests, layout.inventory: inventory_text}.items():
-        current_content = _read_content_if_exists(path)
+        current_content = _read_content_or_none_if_absent(path)
         if current_content is None:
             new_texts[path] = text
         # An export that is repeated must not touch files that are as they should be.
@@ -83,7 +83,7 @@ def write_export(
     # Before the new files: if this fails, nothing has been written.
     rewrite_all_or_none(rewrites)
     for path, text in new_texts.items():
-        write_new_file(path, text)
+        create_new_file_with_parents(path, text)
     result.files += sorted(
         {*new_texts, *(change.file for change in rewrites)} - {layout.schema_file}
     )
@@ -95,7 +95,9 @@ def _iter_obstacle_findings(
 ) -> Iterator[Diagnostic]:
     """A finding for each link, or file in the place of a folder, that is in the way of a write."""
     files = (*manifests, layout.schema_file)
-    if _normalize_real_path(layout.inventory) in set(map(_normalize_real_path, files)):
+    if _build_lower_case_real_path(layout.inventory) in set(
+        map(_build_lower_case_real_path, files)
+    ):
         yield error_finding(
             "Two files of one name",
             f"{layout.inventory} is where the inventory shall be written, and a file of the "
@@ -103,8 +105,8 @@ def _iter_obstacle_findings(
             "Nothing was written. Name another file with --inventory.",
         )
     for folder in dict.fromkeys((layout.folder, *(file.parent for file in files))):
-        yield from _iter_folder_obstacles(folder, "--out", may_link=folder == layout.folder)
-    yield from _iter_folder_obstacles(layout.inventory.parent, "--inventory", may_link=True)
+        yield from _iter_folder_obstacle_findings(folder, "--out", may_link=folder == layout.folder)
+    yield from _iter_folder_obstacle_findings(layout.inventory.parent, "--inventory", may_link=True)
     for file in files:
         if file.is_symlink():
             yield _build_link_finding(file, "--out")
@@ -112,12 +114,14 @@ def _iter_obstacle_findings(
         yield _build_link_finding(layout.inventory, "--inventory")
 
 
-def _normalize_real_path(path: Path) -> str:
+def _build_lower_case_real_path(path: Path) -> str:
     """A path's real path in lower case: equal for two spellings, also where case is ignored."""
     return os.path.realpath(path).lower()
 
 
-def _iter_folder_obstacles(folder: Path, option: str, *, may_link: bool) -> Iterator[Diagnostic]:
+def _iter_folder_obstacle_findings(
+    folder: Path, option: str, *, may_link: bool
+) -> Iterator[Diagnostic]:
     """Findings for why no file can be written in a folder; one that is missing will be created."""
     # The user named the folder, so it may be a link; the folders inside it are ours.
     if folder.is_symlink() and not (may_link and folder.is_dir()):
@@ -149,7 +153,7 @@ def _build_link_finding(path: Path, option: str) -> Diagnostic:
     )
 
 
-def _read_content_if_exists(path: Path) -> bytes | None:
+def _read_content_or_none_if_absent(path: Path) -> bytes | None:
     try:
         return path.read_bytes()
     except FileNotFoundError:

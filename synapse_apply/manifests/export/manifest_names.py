@@ -38,7 +38,7 @@ def explain_invalid_address_or_empty(address: Address) -> str:
     return "" if is_valid_name(name) else f"a name has {_NAME_RULE}"
 
 
-def normalize_to_name(text: str, fallback: str = "plugin") -> str:
+def build_valid_name_or_fallback(text: str, fallback: str = "plugin") -> str:
     """A valid name made of a text's allowed characters; `fallback` where it has none."""
     candidate = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")
     return candidate[:_MAX_NAME_LENGTH].rstrip("-._") or fallback
@@ -49,18 +49,20 @@ def make_unused_name(text: str, number: str, kind: str, used_names: Collection[s
 
     `number` is the object's id, so that an object gets the same name each time.
     """
-    fallback = normalize_to_name(f"{kind}-{number}", kind)
-    base_name = normalize_to_name(text, fallback)
+    fallback = build_valid_name_or_fallback(f"{kind}-{number}", kind)
+    base_name = build_valid_name_or_fallback(text, fallback)
     if base_name not in used_names:
         return base_name
     return next(
         name
-        for name in _iter_numbered_names(base_name, normalize_to_name(number, "id"))
+        for name in _iter_endless_numbered_names(
+            base_name, build_valid_name_or_fallback(number, "id")
+        )
         if name not in used_names
     )
 
 
-def _iter_numbered_names(base_name: str, number: str) -> Iterator[str]:
+def _iter_endless_numbered_names(base_name: str, number: str) -> Iterator[str]:
     # A long id is cut at its front, so that one character of the name still fits.
     suffix = f"-{number}"[-_MAX_NAME_LENGTH + 1 :]
     yield base_name[: _MAX_NAME_LENGTH - len(suffix)].rstrip("-._") + suffix

@@ -14,7 +14,7 @@ from synapse_apply.manifests.decode.decode import (
     build_draft_with_variables_or_report,
     decode_desired_or_report,
     fits_schema_or_report,
-    set_draft_address,
+    set_draft_address_or_none,
 )
 from synapse_apply.manifests.decode.draft import DecodeContext
 from synapse_apply.manifests.decode.secret_fields import (
@@ -227,11 +227,11 @@ class Exporter:
                 - configuration.keys()
             ):
                 set_at_creating_maps(tree, (marks.container, key), _build_live_reference())
-        if provider not in schemas.list_provider_schemas():
+        if provider not in schemas.list_providers_with_schema():
             return
         schema = schemas.bundle_schema_with_referenced_files(f"providers/{provider}")
         for key in sorted(
-            schemas.list_missing_keys(schema, configuration)
+            schemas.list_missing_required_keys(schema, configuration)
             if isinstance(configuration, dict)
             else ()
         ):
@@ -258,7 +258,7 @@ class Exporter:
             context, reading.documents[0], VariableValues(self.project, self.target)
         )
         if draft is not None and not draft.has_unknown_values:
-            set_draft_address(context, draft)
+            set_draft_address_or_none(context, draft)
             if fits_schema_or_report(context, draft):
                 decode_desired_or_report(context, draft)
         errors = [_to_left_out_field(finding) for finding in context.findings if finding.is_error]

@@ -97,18 +97,18 @@ def read_committed_manifests(
                 build_outside_finding(text, project, get_text_position_or_none(text))
             )
             continue
-        for path in _iter_manifest_paths(text, commit_folder, result):
+        for path in _iter_manifest_paths_or_report(text, commit_folder, result):
             is_list = path in project.list_files and path != posixpath.normpath(text)
             if path not in visited and not is_list:
                 visited.add(path)
-                reading = _read_committed_file(path, commit_folder)
+                reading = _read_committed_file_or_finding(path, commit_folder)
                 # An inventory is skipped in a folder, and an error if it is listed itself.
                 if path == posixpath.normpath(text) or not is_inventory_file(reading):
                     result.readings.append(reading)
     return result
 
 
-def _iter_manifest_paths(
+def _iter_manifest_paths_or_report(
     text: str, commit_folder: CommittedFolder, result: CommittedFiles
 ) -> Iterator[str]:
     path = posixpath.normpath(text)
@@ -119,15 +119,15 @@ def _iter_manifest_paths(
         result.findings.append(_build_absent_at_ref_warning(text, commit_folder))
     elif entry is None or entry.unreadable_reason:
         result.findings.append(
-            _build_missing_finding(text, commit_folder, entry, is_outside=is_outside)
+            _build_missing_or_unreadable_finding(text, commit_folder, entry, is_outside=is_outside)
         )
     elif entry.is_folder:
-        yield from _iter_files_of_commit_folder(path, commit_folder, result)
+        yield from _iter_manifest_paths_below_folder(path, commit_folder, result)
     else:
         yield path
 
 
-def _iter_files_of_commit_folder(
+def _iter_manifest_paths_below_folder(
     folder: str, commit_folder: CommittedFolder, result: CommittedFiles
 ) -> Iterator[str]:
     for entry in commit_folder.list_folder(folder):
@@ -137,12 +137,12 @@ def _iter_files_of_commit_folder(
         if entry.unreadable_reason:
             result.findings.append(_build_unreadable_entry_finding(entry, commit_folder))
         elif entry.is_folder:
-            yield from _iter_files_of_commit_folder(entry.path, commit_folder, result)
+            yield from _iter_manifest_paths_below_folder(entry.path, commit_folder, result)
         elif is_manifest_name(name):
             yield entry.path
 
 
-def _read_committed_file(path: str, commit_folder: CommittedFolder) -> ReadResult:
+def _read_committed_file_or_finding(path: str, commit_folder: CommittedFolder) -> ReadResult:
     display_name = f"{commit_folder.name}:{path}"
     try:
         return read_documents(commit_folder.read_content(path), display_name)
@@ -153,7 +153,7 @@ def _read_committed_file(path: str, commit_folder: CommittedFolder) -> ReadResul
         )
 
 
-def _build_missing_finding(
+def _build_missing_or_unreadable_finding(
     text: str, commit_folder: CommittedFolder, entry: CommittedEntry | None, *, is_outside: bool
 ) -> Diagnostic:
     if entry is not None:
@@ -193,7 +193,7 @@ def _build_unreadable_entry_finding(
     )
 
 
-def read_committed_secret_or_none(folder: CommittedFolder, path: str) -> bytes | None:
+def read_committed_secret_or_none_if_outside(folder: CommittedFolder, path: str) -> bytes | None:
     """A file with secrets as a commit has it, None for a path that is not in the project's folder.
 
     SecretUnavailable where the commit has no such file.

@@ -40,7 +40,7 @@ def collect_manifest_files(
     """
     result = ManifestFiles()
     listed_paths = (*project.manifests, *target.manifests)
-    entries = _resolve_entries(project, target, paths)
+    entries = _list_entries_as_written_and_as_path(project, target, paths)
     result.implicit = not paths and not listed_paths and entries[0][0] == "."
     visited: set[Path] = set()
     for text, path in entries:
@@ -53,30 +53,31 @@ def collect_manifest_files(
                 build_outside_finding(text, project, get_text_position_or_none(text))
             )
             continue
-        if link_finding := _find_link_leading_outside(
+        if link_finding := _find_outside_link_error_unless_allowed(
             project, target, path, text, is_typed=bool(paths)
         ):
             result.findings.append(link_finding)
             continue
-        for file in _iter_entry_files(path, project, result, text):
+        for file in _iter_entry_files_or_report_missing(path, project, result, text):
             if file not in visited:
                 visited.add(file)
                 result.files.append(file)
     return result
 
 
-def list_folders_without_manifests(
+def list_folders_without_manifest_names(
     project: Project, target: Target, paths: Sequence[str] = ()
 ) -> list[str]:
     """The configured folders, as written, in which no file has a manifest's name."""
     return [
         text
-        for text, path in _resolve_entries(project, target, paths)
-        if path.is_dir() and not any(_iter_entry_files(path, project, ManifestFiles(), text))
+        for text, path in _list_entries_as_written_and_as_path(project, target, paths)
+        if path.is_dir()
+        and not any(_iter_entry_files_or_report_missing(path, project, ManifestFiles(), text))
     ]
 
 
-def list_manifest_paths(project: Project, target: Target) -> tuple[str, ...]:
+def list_configured_or_default_manifest_paths(project: Project, target: Target) -> tuple[str, ...]:
     """The configured manifest paths as written, else the default one."""
     if listed_paths := (*project.manifests, *target.manifests):
         return listed_paths
@@ -86,7 +87,7 @@ def list_manifest_paths(project: Project, target: Target) -> tuple[str, ...]:
 def is_folder_read_by_default(project: Project, target: Target, folder: Path) -> bool:
     """Whether a manifest in this folder would be read without naming it on the command line."""
     real_folder = os.path.realpath(folder)
-    for text in list_manifest_paths(project, target):
+    for text in list_configured_or_default_manifest_paths(project, target):
         listed_folder = os.path.realpath(project.root / text)
         if is_project_path_allowed_by_its_text(project, target, text) and _is_at_or_below(
             real_folder, listed_folder
@@ -98,22 +99,25 @@ def is_folder_read_by_default(project: Project, target: Target, folder: Path) ->
     return False
 
 
-def _resolve_entries(
+def _list_entries_as_written_and_as_path(
     project: Project, target: Target, paths: Sequence[str]
 ) -> list[tuple[str, Path]]:
     """The folders and files to read, each as written and as a path."""
     if paths:
         return [(text, Path.cwd() / text) for text in paths]
-    return [(text, project.root / text) for text in list_manifest_paths(project, target)]
+    return [
+        (text, project.root / text)
+        for text in list_configured_or_default_manifest_paths(project, target)
+    ]
 
 
-def would_read_file(
+def would_read_new_file(
     path: Path, project: Project, target: Target, paths: Sequence[str] = ()
 ) -> bool:
     """Whether a new file at this real path would be read as a manifest."""
     if not is_manifest_name(path.name) or is_list_of_targets(project, str(path)):
         return False
-    for _, folder in _resolve_entries(project, target, paths):
+    for _, folder in _list_entries_as_written_and_as_path(project, target, paths):
         listed_folder = Path(os.path.realpath(folder))
         if listed_folder.is_dir() and path.is_relative_to(listed_folder):
             return not any(map(is_ignored_name, path.relative_to(listed_folder).parts))
@@ -135,7 +139,7 @@ def is_list_of_targets(project: Project, path: str) -> bool:
     return any(path == os.path.join(project.root, name) for name in project.list_files)  # noqa: PTH118
 
 
-def _find_link_leading_outside(
+def _find_outside_link_error_unless_allowed(
     project: Project, target: Target, path: Path, text: str, *, is_typed: bool
 ) -> Diagnostic | None:
     """The finding for a path inside the project whose links lead outside; None where they do not.
@@ -167,7 +171,7 @@ def _find_link_leading_outside(
     )
 
 
-def _iter_entry_files(
+def _iter_entry_files_or_report_missing(
     path: Path, project: Project, result: ManifestFiles, text: str
 ) -> Iterator[Path]:
     path = Path(os.path.normpath(path))
@@ -176,7 +180,7 @@ def _iter_entry_files(
         result.listed_files.add(path)
         yield path
     elif is_folder:
-        yield from _iter_manifest_files_of_folder(str(path), project, result)
+        yield from _iter_folder_manifests_and_report_refused(str(path), project, result)
     else:
         result.findings.append(
             error_finding(
@@ -188,7 +192,7 @@ def _iter_entry_files(
         )
 
 
-def _iter_manifest_files_of_folder(
+def _iter_folder_manifests_and_report_refused(
     folder: str, project: Project, result: ManifestFiles
 ) -> Iterator[Path]:
     folder_entries = _scan_folder_reporting_unreadable(folder, result)
@@ -200,7 +204,7 @@ def _iter_manifest_files_of_folder(
             continue
         # Linked folders are refused below: following them could loop or leave the project.
         if entry.is_dir(follow_symlinks=False):
-            yield from _iter_manifest_files_of_folder(entry.path, project, result)
+            yield from _iter_folder_manifests_and_report_refused(entry.path, project, result)
         elif entry.is_symlink() and _is_link_to_folder(entry):
             result.findings.append(_build_linked_folder_finding(entry.path))
         elif is_manifest_name(entry.name) and not is_list_of_targets(project, entry.path):

@@ -41,7 +41,9 @@ _AS_JSON = re.compile(_KEY % "format" + r"""["']?json\b""")
 
 # For commands without manifests: reading 1,000 manifests takes 0.4 s, searching their text a tenth
 # of it. One reference too many does no harm, because it only adds to what is masked.
-def scan_secret_refs(project: Project, target: Target) -> set[SecretRef]:
+def scan_possible_secret_refs_skipping_unreadable(
+    project: Project, target: Target
+) -> set[SecretRef]:
     """The variables and files that the project's files seem to name for secrets of one target.
 
     Files that cannot be read are skipped. Without a project file there is the embedded backend
@@ -54,7 +56,9 @@ def scan_secret_refs(project: Project, target: Target) -> set[SecretRef]:
     return {
         ref
         for file in files
-        for source, argument, form in _iter_references_in_text(_read_text_with_value_from(file))
+        for source, argument, form in _iter_references_in_text(
+            _read_text_or_empty_without_value_from(file)
+        )
         if (
             ref := build_reference_or_none_if_malformed(
                 source, _substitute_in_argument(argument, values), form
@@ -63,7 +67,7 @@ def scan_secret_refs(project: Project, target: Target) -> set[SecretRef]:
     }
 
 
-def _read_text_with_value_from(file: Path) -> str:
+def _read_text_or_empty_without_value_from(file: Path) -> str:
     with suppress(OSError):
         content = read_plain_file(file)
         if VALUE_FROM.encode() in content:

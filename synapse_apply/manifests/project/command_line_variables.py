@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from synapse_apply.manifests.decode.variables import parse_variable_text
+from synapse_apply.manifests.decode.variables import parse_variable_text_unless_reference
 from synapse_apply.manifests.yaml.reader import parse_single_mapping_with_findings
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.phrases import suggest_known_word_or_empty
@@ -42,7 +42,7 @@ def parse_command_line_variables(
                 )
             )
         else:
-            value, finding = parse_variable_text(variable, text)
+            value, finding = parse_variable_text_unless_reference(variable, text)
             if finding is None:
                 values[name] = value
             else:

@@ -40,7 +40,7 @@ class _SettingLookup:
     offers: tuple[SettingOffer, ...]
 
 
-def fill_url_token_and_tenant(
+def with_url_token_and_tenant_filled(
     target: Target, environ: Mapping[str, str], read_login_file_or_none: ReadLogin
 ) -> Target:
     """The target with missing settings filled in; `looked_at` lists the sources of each.
@@ -50,9 +50,11 @@ def fill_url_token_and_tenant(
     # The embedded backend runs in this process and has no credentials.
     if target.is_embedded:
         return target
-    url = _resolve_url(target, environ, read_login_file_or_none)
-    token, offers = _resolve_token(target, url.value, environ, read_login_file_or_none)
-    tenant = _resolve_tenant(target, token, environ, read_login_file_or_none)
+    url = _resolve_url_or_empty(target, environ, read_login_file_or_none)
+    token, offers = _resolve_token_reference_or_none(
+        target, url.value, environ, read_login_file_or_none
+    )
+    tenant = _resolve_tenant_or_empty(target, token, environ, read_login_file_or_none)
     offers_by_setting = {"url": url.offers, "token": offers, "tenant": tenant.offers}
     return replace(
         target, url=url.value, token=token, tenant=tenant.value, looked_at=offers_by_setting
@@ -70,7 +72,7 @@ def environment_or_login_has_host(
     )
 
 
-def _resolve_url(
+def _resolve_url_or_empty(
     target: Target, environ: Mapping[str, str], read_login_file_or_none: ReadLogin
 ) -> _SettingLookup:
     # The variable is checked only if it is used: a wrong one must not break a complete target.
@@ -99,7 +101,7 @@ def _resolve_url(
 # A token of the environment or of a login is used only for the origin that it was kept for.
 # Otherwise a url changed in a pull request, or a variable left from other work, would send it
 # elsewhere. Token and host of a login are read at once, so that no other login can come in between.
-def _resolve_token(
+def _resolve_token_reference_or_none(
     target: Target, url: str, environ: Mapping[str, str], read_login_file_or_none: ReadLogin
 ) -> tuple[SecretRef | None, tuple[SettingOffer, ...]]:
     variable_token = environ.get(TOKEN_VARIABLE, "")
@@ -134,7 +136,7 @@ def _resolve_token(
     return login_reference, (*offers, _build_login_offer(stored_login, reason))
 
 
-def _resolve_tenant(
+def _resolve_tenant_or_empty(
     target: Target,
     token: SecretRef | None,
     environ: Mapping[str, str],

@@ -21,7 +21,7 @@ _MAX_NAMES = 20
 _PROJECT_SETTINGS = ("default_target", "max_package_size", "providers")
 
 
-def apply_pinned_settings(project: Project, rules: Project, revision: str) -> Project:
+def build_project_under_pinned_settings(project: Project, rules: Project, revision: str) -> Project:
     """The declarations of `project` under the settings of `rules`, its file at a revision.
 
     Targets are those that both have. Settings that differ are a warning in `findings`. What either
@@ -103,10 +103,12 @@ def _iter_differing_target_setting_names(
         if name not in _NON_SETTING_FIELDS and getattr(own_target, name) != getattr(
             ruling_target, name
         ):
-            yield from _list_differing_sources(own_target, ruling_target, name)
+            yield from _list_setting_or_differing_source_names(own_target, ruling_target, name)
 
 
-def _list_differing_sources(own_target: Target, ruling_target: Target, name: str) -> list[str]:
+def _list_setting_or_differing_source_names(
+    own_target: Target, ruling_target: Target, name: str
+) -> list[str]:
     """The names under which the project file has a setting that differs."""
     if name != "source_settings":
         return [name]

@@ -120,7 +120,7 @@ def _decode_window_or_report(
         detail = f"{block['duration']} is no length of a window"
         hint = "write more than nothing and at most 366d"
         report_finding((*rule_path, "duration"), "Value out of range", detail, hint)
-    time_zone = _load_time_zone_or_none(
+    time_zone = _load_time_zone_or_report(
         block.get("timezone", "UTC"), (*rule_path, "timezone"), report_finding
     )
     if cron is None or duration is None or time_zone is None:
@@ -135,7 +135,7 @@ def _parse_duration_or_none(text: str) -> timedelta | None:
     return timedelta(seconds=seconds) if 0 < seconds <= _MAX_DURATION.total_seconds() else None
 
 
-def _load_time_zone_or_none(
+def _load_time_zone_or_report(
     name: str, zone_path: FieldPath, report_finding: ReportFinding
 ) -> tzinfo | None:
     """The time zone of an IANA name; None (reported) for an unknown one."""

@@ -33,7 +33,7 @@ from synapse_apply.manifests.project.target_lists import (
 )
 from synapse_apply.manifests.schema import schemas, secret_field_marks
 from synapse_apply.manifests.schema.explain import ValueToCheck, build_schema_findings
-from synapse_apply.manifests.schema.unsupported import iter_unsupported_settings
+from synapse_apply.manifests.schema.unsupported import iter_unsupported_policy_setting_errors
 from synapse_apply.manifests.yaml.reader import (
     Document,
     iter_extra_document_findings,
@@ -124,31 +124,31 @@ def read_project_or_findings(
     # The fast validator decides; the one that explains is slow to import.
     if not schemas.compile_validator("project").is_valid(value):
         value_to_check = ValueToCheck(
-            value, positions, scalar_text=document.source.read_scalar_text_as_written
+            value, positions, scalar_text=document.source.read_scalar_text_as_written_or_usual
         )
         findings.extend(build_schema_findings("project", value_to_check))
     if isinstance(value, dict):
-        findings.extend(iter_unsupported_settings(value, positions))
+        findings.extend(iter_unsupported_policy_setting_errors(value, positions))
     # Decoding relies on the schema, so it starts only when all of it is right.
     if findings:
         return None, tuple(findings)
     listed = ListedTargets({}, (), ())
     if "targets_from" in value:
-        reader = read_list_file or partial(_read_list_file_or_none, file)
+        reader = read_list_file or partial(_read_list_file_or_none_if_absent, file)
         listed = read_listed_targets(document, display_name, reader)
     placed = ListedPositions(positions, listed.targets)
     if listed.targets and not listed.findings:
         schema_findings = iter_listed_schema_findings(listed.targets, placed)
-        findings.extend(placed.place_findings(schema_findings))
+        findings.extend(placed.move_findings_to_rows_or_template(schema_findings))
     if findings or listed.findings:
         return None, (*listed.findings, *findings)
     decoder = _ProjectDecoder(document, listed, placed)
-    project = decoder.decode_project(file)
-    findings = list(placed.place_findings(iter(decoder.findings)))
+    project = decoder.decode_project_and_collect_findings(file)
+    findings = list(placed.move_findings_to_rows_or_template(iter(decoder.findings)))
     return (None if findings else project), tuple(findings)
 
 
-def _read_list_file_or_none(project_file: Path, name: str) -> bytes | None:
+def _read_list_file_or_none_if_absent(project_file: Path, name: str) -> bytes | None:
     """A list in the folder of a project file, None without one; OSError, also for links out."""
     path = project_file.parent / name
     if not os.path.lexists(path):
@@ -176,7 +176,7 @@ class _ProjectDecoder:
         self._checked_parts: dict[tuple[int, ...], tuple[PolicyRule, ...]] = {}
         self.rules = decode_rules(self.value, (), self.positions, self._report_finding)
 
-    def decode_project(self, file: Path) -> Project:
+    def decode_project_and_collect_findings(self, file: Path) -> Project:
         value = self.value
         variables = {
             name: Variable(
@@ -196,7 +196,7 @@ class _ProjectDecoder:
         self._report_undeclared_target_variables(variables)
         self._report_wrong_required_targets(targets)
         refactoring = RefactoringDecoder(value, self.positions, self._report_finding)
-        moved = refactoring.decode_moves()
+        moved = refactoring.decode_valid_moves_and_report_others()
         default = value.get("default_target", "")
         if default and default not in targets:
             self._report_finding(
@@ -212,16 +212,18 @@ class _ProjectDecoder:
             manifests=self._list_manifest_paths_with_positions(("manifests",), value),
             variables=variables,
             targets=targets,
-            reserved=collect_credential_variables_and_files(self._list_credentials()),
+            reserved=collect_credential_variables_and_files(
+                self._list_targets_with_distinct_credentials()
+            ),
             default_target=default,
             moved=moved,
-            removed=refactoring.decode_removals(moved),
+            removed=refactoring.decode_removals_and_report_moved(moved),
             max_package_size=value.get("max_package_size", 4 * 1024**3),
-            providers=self._decode_providers(),
+            providers=self._decode_providers_or_report_known(),
             list_files=self.listed.files,
         )
 
-    def _list_credentials(self) -> dict[str, Target]:
+    def _list_targets_with_distinct_credentials(self) -> dict[str, Target]:
         """Targets that know nothing but their credentials; of those that name the same, the first.
 
         What a template says of credentials without a row is one object for all of its targets.
@@ -232,13 +234,13 @@ class _ProjectDecoder:
             identity = tuple(id(settings.get(key)) for key in keys)
             if identity not in targets:
                 targets[identity] = Target(
-                    name, token=_decode_token(settings), agents=_decode_agents(settings),
+                    name, token=_decode_token_or_none(settings), agents=_decode_agents(settings),
                     state=_decode_state_settings(settings.get("state", {})),
                     source_settings=_list_source_settings(settings),
                 )  # fmt: skip
         return {target.name: target for target in targets.values()}
 
-    def _decode_providers(self) -> dict[str, Provider]:
+    def _decode_providers_or_report_known(self) -> dict[str, Provider]:
         providers = {}
         for name, description in self.value.get("providers", {}).items():
             if name in secret_field_marks.list_providers_with_known_secrets():
@@ -259,7 +261,7 @@ class _ProjectDecoder:
             )
         return providers
 
-    def _report_state_key_of_server(self, name: str, settings: SettingsBlock) -> None:
+    def _report_state_key_if_live(self, name: str, settings: SettingsBlock) -> None:
         key = _decode_state_settings(settings).key
         if key is not None and key.keeps_live_value:
             self._report_finding(
@@ -346,9 +348,9 @@ class _ProjectDecoder:
                     f"`{pattern}` is not an address",
                     "write plugin/NAME, release/NAME@VERSION, release/NAME@* or storage/NAME",
                 )
-        self._decode_rules_once(name)
+        self._decode_merged_rules_once(name)
         if "key" in settings.get("state", ()):
-            self._report_state_key_of_server(name, settings["state"])
+            self._report_state_key_if_live(name, settings["state"])
         for source in SECRET_SOURCES:
             if source in settings and (id(settings[source]),) not in self._checked_parts:
                 self._checked_parts[id(settings[source]),] = ()
@@ -356,7 +358,7 @@ class _ProjectDecoder:
                     fault_path = (*target_path, source, *fault.path)
                     self._report_finding(fault_path, fault.summary, fault.detail, fault.hint)
 
-    def _decode_rules_once(self, name: str) -> tuple[PolicyRule, ...]:
+    def _decode_merged_rules_once(self, name: str) -> tuple[PolicyRule, ...]:
         """The rules of a target's policy, which are one tuple for all that share the block."""
         settings = self.settings.get(name, {})
         # The default rules protect shared backends; the embedded one is the user's own.
@@ -387,7 +389,7 @@ class _ProjectDecoder:
             tenant=settings.get("tenant", ""),
             # v1 is the default, as every backend has it.
             api={"*": api} if isinstance(api, str) else {"*": "v1", **api},
-            token=_decode_token(settings),
+            token=_decode_token_or_none(settings),
             agents=_decode_agents(settings),
             state=_decode_state_settings(settings.get("state", {})),
             variables=dict(settings.get("variables", {})),
@@ -417,7 +419,7 @@ class _ProjectDecoder:
             guards=GuardSettings(**guards),
             policy=Policy(
                 policy.get("unreleased_source", "note"),
-                self._decode_rules_once(name),
+                self._decode_merged_rules_once(name),
             ),
             unsupported_fields=settings.get("unsupported_fields", "error"),
             position=self.positions.get(target_path) if name in self.settings else None,
@@ -426,7 +428,7 @@ class _ProjectDecoder:
         )
 
 
-def _decode_token(settings: SettingsBlock) -> SecretRef | None:
+def _decode_token_or_none(settings: SettingsBlock) -> SecretRef | None:
     token = settings.get("token")
     return SecretRef("env", token["env"]) if token else None
 

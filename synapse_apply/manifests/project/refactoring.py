@@ -39,7 +39,7 @@ class RefactoringDecoder:
         self._positions = positions
         self._report_finding = report_finding
 
-    def decode_moves(self) -> tuple[MovedAddress, ...]:
+    def decode_valid_moves_and_report_others(self) -> tuple[MovedAddress, ...]:
         """The valid moves in the order of the file; a chain A to B to C is two of them."""
         moves: list[MovedAddress] = []
         sources: set[Address] = set()
@@ -73,7 +73,9 @@ class RefactoringDecoder:
         self._report_move_cycles(moves)
         return tuple(moves)
 
-    def decode_removals(self, moves: Sequence[MovedAddress]) -> tuple[RemovedAddress, ...]:
+    def decode_removals_and_report_moved(
+        self, moves: Sequence[MovedAddress]
+    ) -> tuple[RemovedAddress, ...]:
         """The removed addresses, each once; one that is also moved is reported."""
         removal_by_address: dict[Address, RemovedAddress] = {}
         sources = {move.old for move in moves}
@@ -106,7 +108,7 @@ class RefactoringDecoder:
         new_by_old = {move.old: move.new for move in moves}
         reported: set[Address] = set()
         for index, move in enumerate(self._value.get("moved", ())):
-            start = self._parse_address(move["from"])
+            start = self._parse_valid_address(move["from"])
             chain, current = [start], new_by_old.get(start)
             while current is not None and current not in chain:
                 chain.append(current)
@@ -117,12 +119,12 @@ class RefactoringDecoder:
                 hint = "remove the move that leads back"
                 self._report_finding(("moved", index), "Moves in a circle", chain_text, hint)
 
-    def _parse_address(self, text: str) -> Address:
+    def _parse_valid_address(self, text: str) -> Address:
         kind, _, name = text.partition("/")
         return Address(kind, name)
 
 
-def iter_moved_but_declared(
+def iter_moved_or_removed_but_declared_errors(
     moves: Iterable[MovedAddress],
     removals: Iterable[RemovedAddress],
     declared_addresses: Collection[Address],
@@ -151,14 +153,14 @@ def iter_moved_but_declared(
             )
 
 
-def iter_moved_but_declared_at_ref(
+def iter_findings_of_moved_or_removed_at_ref(
     ref: str,
     moves: Iterable[MovedAddress],
     removals: Iterable[RemovedAddress],
     declared_addresses: Collection[Address],
     target: str,
 ) -> Iterable[Diagnostic]:
-    """As `iter_moved_but_declared`, for the manifests of a Git ref, which cannot be changed.
+    """As `iter_moved_or_removed_but_declared_errors`, for manifests of a Git ref: they stay so.
 
     What they declare counts as not removed, and moves lead to what they declare. Only where
     they declare both ends of a move is it unknown which of the two a record belongs to.

@@ -102,8 +102,8 @@ class RowTemplate:
 def parse_row_template(value: Mapping[str, Any], report: ReportFinding) -> RowTemplate:
     """A template parsed; references that cannot be replaced are reported."""
     paths_by_key: dict[str, FieldPath] = {}
-    root = _parse_node(value, (), report, paths_by_key)
-    texts = list(_iter_texts(root))
+    root = _parse_template_node(value, (), report, paths_by_key)
+    texts = list(_iter_row_texts(root))
     literals = [piece for text in texts for piece in text.pieces if isinstance(piece, str)]
     return RowTemplate(
         root,
@@ -156,7 +156,7 @@ class _FilledList:
     children: list[Any]
 
 
-def _parse_node(
+def _parse_template_node(
     value: Any, path: FieldPath, report: ReportFinding, paths: dict[str, FieldPath]
 ) -> Any:
     if isinstance(value, str):
@@ -169,7 +169,8 @@ def _parse_node(
         return text if text.keys else text.fill_as_text({})
     if isinstance(value, Mapping):
         children = {
-            key: _parse_node(child, (*path, key), report, paths) for key, child in value.items()
+            key: _parse_template_node(child, (*path, key), report, paths)
+            for key, child in value.items()
         }
         for key in _iter_keys_naming_rows(children):
             report(
@@ -182,7 +183,8 @@ def _parse_node(
         return value if is_same else _FilledMap(children)
     if isinstance(value, list):
         items = [
-            _parse_node(item, (*path, index), report, paths) for index, item in enumerate(value)
+            _parse_template_node(item, (*path, index), report, paths)
+            for index, item in enumerate(value)
         ]
         is_same = all(item is old for item, old in zip(items, value, strict=True))
         return value if is_same else _FilledList(items)
@@ -193,22 +195,22 @@ def _iter_keys_naming_rows(children: Mapping[str, Any]) -> Iterator[str]:
     return (key for key in children if "${row." in key)
 
 
-def _iter_children(node: Any) -> Iterable[Any]:
+def _iter_children_made_for_each_row(node: Any) -> Iterable[Any]:
     """What is made anew for each row, of a mapping or a list; nothing of all else."""
     if isinstance(node, _FilledMap):
         return node.children.values()
     return node.children if isinstance(node, _FilledList) else ()
 
 
-def _iter_texts(node: Any) -> Iterator[RowText]:
+def _iter_row_texts(node: Any) -> Iterator[RowText]:
     if isinstance(node, RowText):
         yield node
-    for child in _iter_children(node):
-        yield from _iter_texts(child)
+    for child in _iter_children_made_for_each_row(node):
+        yield from _iter_row_texts(child)
 
 
 def _count_made_nodes(node: Any) -> int:
-    return 1 + sum(map(_count_made_nodes, _iter_children(node)))
+    return 1 + sum(map(_count_made_nodes, _iter_children_made_for_each_row(node)))
 
 
 def _fill_node(node: Any, row: Mapping[str, RowValue]) -> Any:

@@ -75,7 +75,7 @@ class _TargetList:
     template: RowTemplate
     defaults: Mapping[str, RowValue]
 
-    def list_named_keys(self) -> dict[str, FieldPath]:
+    def map_named_keys_to_first_paths(self) -> dict[str, FieldPath]:
         """The keys that name and template use, with the path in the project file of the first."""
         paths = {
             key: (*self.path, "template", *inner_path)
@@ -108,14 +108,14 @@ class ListedPositions(Mapping[FieldPath, Position]):
         self._targets = targets
 
     def __getitem__(self, path: FieldPath) -> Position:
-        if (listed := self.find_listed_target(path)) is None:
+        if (listed := self.find_listed_target_of_path(path)) is None:
             return self._own[path]
         rest = path[2:]
         if position := self.find_row_position(listed, rest):
             return position
         return self._own[(*listed.origin.path, "template", *rest)]
 
-    def find_listed_target(self, path: FieldPath) -> ListedTarget | None:
+    def find_listed_target_of_path(self, path: FieldPath) -> ListedTarget | None:
         """The target of a list that a path is of; None for any other path."""
         is_of_target = len(path) > 1 and path[0] == "targets"
         return self._targets.get(str(path[1])) if is_of_target else None
@@ -142,12 +142,14 @@ class ListedPositions(Mapping[FieldPath, Position]):
     def __bool__(self) -> bool:
         return True
 
-    def place_findings(self, findings: Iterator[Diagnostic]) -> Iterator[Diagnostic]:
+    def move_findings_to_rows_or_template(
+        self, findings: Iterator[Diagnostic]
+    ) -> Iterator[Diagnostic]:
         """Findings about targets, each at its row; one of the template itself only once, there."""
         reported_keys: set[tuple[str, Position | None]] = set()
         for finding in findings:
             path = finding.path or ()
-            listed = self.find_listed_target(path)
+            listed = self.find_listed_target_of_path(path)
             if listed is None:
                 yield finding
                 continue
@@ -186,18 +188,18 @@ def iter_listed_schema_findings(
         value_to_check = ValueToCheck(
             _build_project_of({name: targets[name]}),
             positions,
-            scalar_text=partial(_read_scalar_text, targets[name]),
+            scalar_text=partial(_read_scalar_text_of_row_or_format, targets[name]),
         )
         yield from build_schema_findings("project", value_to_check)
     if len(misfits) > MAX_ROW_FINDINGS:
-        yield _build_more_finding(len(misfits) - MAX_ROW_FINDINGS, positions)
+        yield _build_finding_counting_more(len(misfits) - MAX_ROW_FINDINGS, positions)
 
 
-def _read_scalar_text(listed: ListedTarget, position: Position, value: Any) -> str:
+def _read_scalar_text_of_row_or_format(listed: ListedTarget, position: Position, value: Any) -> str:
     """How a value is written in its row; its usual text where it is not the row's."""
     document = listed.origin.file.document
     if document is not None and document.source.file == position.file:
-        return document.source.read_scalar_text_as_written(position, value)
+        return document.source.read_scalar_text_as_written_or_usual(position, value)
     return format_row_value(value)
 
 
@@ -206,7 +208,7 @@ def _build_project_of(targets: Mapping[str, ListedTarget]) -> JsonDocument:
     return {"apiVersion": "synapse-apply/v1", "kind": "Project", "targets": settings}
 
 
-def _build_more_finding(count: int, positions: Mapping[FieldPath, Position]) -> Diagnostic:
+def _build_finding_counting_more(count: int, positions: Mapping[FieldPath, Position]) -> Diagnostic:
     return error_finding(
         "More mistakes in rows", f"{count:,} more are not shown",
         "mend these first", position=positions.get(("targets_from",)),
@@ -230,7 +232,7 @@ def read_listed_targets(
     in findings, beside which the files of lists are named.
     """
     reader = _ListReader(document, display_name, read_list_file)
-    reader.read_lists()
+    reader.read_lists_into_targets_and_findings()
     findings = sorted(reader.findings, key=lambda finding: finding.position or _NO_POSITION)
     return ListedTargets(reader.targets, tuple(findings), tuple(reader.files))
 
@@ -249,7 +251,7 @@ class _ListReader:
         self.files: dict[str, _ListFile] = {}
         self.findings: list[Diagnostic] = []
 
-    def read_lists(self) -> None:
+    def read_lists_into_targets_and_findings(self) -> None:
         block = self._value.get("targets_from", [])
         entries: list[tuple[FieldPath, Mapping[str, Any]]] = (
             [(("targets_from", index), entry) for index, entry in enumerate(block)]
@@ -259,24 +261,24 @@ class _ListReader:
         lists = [
             target_list
             for path, entry in entries
-            if (target_list := self._parse_list_or_none(path, entry)) is not None
+            if (target_list := self._parse_list_or_report(path, entry)) is not None
         ]
         if self.findings:
             return
         for file in self.files.values():
             lists_of_file = [entry for entry in lists if entry.file is file]
-            self._report_unknown_keys(file, lists_of_file)
+            self._report_wrong_rows_and_unknown_keys(file, lists_of_file)
         for target_list in lists:
             self._make_targets(target_list)
         if self._row_finding_count > MAX_ROW_FINDINGS:
             count = self._row_finding_count - MAX_ROW_FINDINGS
-            self.findings.append(_build_more_finding(count, self._positions))
+            self.findings.append(_build_finding_counting_more(count, self._positions))
 
     def _report(self, path: FieldPath, summary: str, detail: str, hint: str) -> None:
         position = find_nearest_position(self._positions, path)
         self.findings.append(error_finding(summary, detail, hint, position=position, path=path))
 
-    def _report_row(
+    def _report_row_within_limit(
         self, file: _ListFile, path: FieldPath, summary: str, detail: str, hint: str
     ) -> None:
         self._row_finding_count += 1
@@ -285,7 +287,9 @@ class _ListReader:
         position = find_nearest_position(file.document.positions, path)
         self.findings.append(error_finding(summary, detail, hint, position=position))
 
-    def _parse_list_or_none(self, path: FieldPath, entry: Mapping[str, Any]) -> _TargetList | None:
+    def _parse_list_or_report(
+        self, path: FieldPath, entry: Mapping[str, Any]
+    ) -> _TargetList | None:
         file = self._read_file_or_report(path, entry["file"])
         template = parse_row_template(
             entry["template"],
@@ -334,10 +338,12 @@ class _ListReader:
                 "make it, or mend the path, which is relative to the project file",
             )  # fmt: skip
             return None
-        self.files[normal_name] = self._parse_file(normal_name, display_name, content)
+        self.files[normal_name] = self._parse_list_file_or_report(
+            normal_name, display_name, content
+        )
         return self.files[normal_name]
 
-    def _parse_file(self, name: str, display_name: str, content: bytes) -> _ListFile:
+    def _parse_list_file_or_report(self, name: str, display_name: str, content: bytes) -> _ListFile:
         reading = read_documents(content, display_name)
         self.findings.extend(reading.diagnostics)
         self.findings.extend(iter_extra_document_findings(reading, display_name))
@@ -364,42 +370,49 @@ class _ListReader:
             document = None
         return _ListFile(name, document)
 
-    def _report_unknown_keys(self, file: _ListFile, lists: list[_TargetList]) -> None:
+    def _report_wrong_rows_and_unknown_keys(
+        self, file: _ListFile, lists: list[_TargetList]
+    ) -> None:
         """Report rows that are none, and keys that nothing names: a mistyped one changes nothing.
 
         Where a row is no row, nothing is made of the file.
         """
-        named_keys = {key for target_list in lists for key in target_list.list_named_keys()}
+        named_keys = {
+            key for target_list in lists for key in target_list.map_named_keys_to_first_paths()
+        }
         for target_list in lists:
             for key in target_list.defaults:
                 if key not in named_keys:
                     self._report(
-                        (*target_list.path, "defaults", key), *_describe_unknown(key, named_keys)
+                        (*target_list.path, "defaults", key),
+                        *_describe_unknown_key(key, named_keys),
                     )
         for index, row in enumerate(file.document.value if file.document else ()):
             if not isinstance(row, dict):
                 detail = f"the row is {describe_value_kind(row)} where a mapping is needed"
                 hint = "write KEY: VALUE lines, such as `name: acme`"
-                self._report_row(file, (index,), "Not a row", detail, hint)
+                self._report_row_within_limit(file, (index,), "Not a row", detail, hint)
                 continue
             for key, value in row.items():
                 if self._row_finding_count > MAX_ROW_FINDINGS:
                     self._row_finding_count += key not in named_keys
                 elif key not in named_keys:
-                    self._report_row(file, (index, key), *_describe_unknown(key, named_keys))
+                    self._report_row_within_limit(
+                        file, (index, key), *_describe_unknown_key(key, named_keys)
+                    )
                 elif not isinstance(value, (str, int, float)):
                     detail = f"`{key}` is {describe_value_kind(value)} where one value is needed"
                     hint = "a row holds texts, numbers and booleans; leave out what has no value"
-                    self._report_row(file, (index, key), "Wrong type", detail, hint)
+                    self._report_row_within_limit(file, (index, key), "Wrong type", detail, hint)
 
     def _make_targets(self, target_list: _TargetList) -> None:
-        named = target_list.list_named_keys()
+        named = target_list.map_named_keys_to_first_paths()
         file = target_list.file
         for index, row in enumerate(file.document.value if file.document else ()):
             if not isinstance(row, dict):
                 continue
             # Before anything is looked up: a template may name as many keys as there are rows.
-            if not self._charge_if_affordable(target_list, len(named)):
+            if not self._charge_and_check_limit(target_list, len(named)):
                 return
             values = {**target_list.defaults, **row} if target_list.defaults else row
             missing = [key for key in named if key not in values]
@@ -407,12 +420,12 @@ class _ListReader:
                 use_position = find_nearest_position(self._positions, named[key])
                 detail = f"the row has no `{key}`, named at {use_position}"
                 hint = "add it to the row, or to `defaults` for every row without it"
-                self._report_row(file, (index,), "Missing value", detail, hint)
+                self._report_row_within_limit(file, (index,), "Missing value", detail, hint)
             cost = 0 if missing else target_list.template.estimate_cost(values)
-            if not missing and self._charge_if_affordable(target_list, cost):
-                self._make_target(target_list, index, values)
+            if not missing and self._charge_and_check_limit(target_list, cost):
+                self._make_target_or_report(target_list, index, values)
 
-    def _charge_if_affordable(self, target_list: _TargetList, cost: int) -> bool:
+    def _charge_and_check_limit(self, target_list: _TargetList, cost: int) -> bool:
         """Add to what the rows cost so far; False, reported once, above the limit."""
         before, self._cost = self._cost, self._cost + cost
         if before <= _MAX_TOTAL_COST < self._cost:
@@ -423,7 +436,7 @@ class _ListReader:
             )  # fmt: skip
         return self._cost <= _MAX_TOTAL_COST
 
-    def _make_target(
+    def _make_target_or_report(
         self, target_list: _TargetList, index: int, values: Mapping[str, RowValue]
     ) -> None:
         file = target_list.file
@@ -432,19 +445,23 @@ class _ListReader:
         if not _is_target_name(name):
             rule = _read_targets_schema()["propertyNames"]["x-rule"]
             detail = f"the name {name[:80]!r} is not of the form it must have"
-            self._report_row(file, name_path, "Malformed value", detail, f"write {rule}")
+            self._report_row_within_limit(
+                file, name_path, "Malformed value", detail, f"write {rule}"
+            )
         elif name == EMBEDDED:
             detail = "`embedded` is always the embedded backend, and no row makes it"
-            self._report_row(file, name_path, "Reserved target", detail, "choose another name")
-        elif (other := self._find_place_of_target(name)) is not None:
+            self._report_row_within_limit(
+                file, name_path, "Reserved target", detail, "choose another name"
+            )
+        elif (other := self._find_position_of_target(name)) is not None:
             detail = f"there is a target `{name}` already, at {other}"
             hint = "each target has a name of its own: remove one of the two"
-            self._report_row(file, name_path, "Duplicate target", detail, hint)
+            self._report_row_within_limit(file, name_path, "Duplicate target", detail, hint)
         else:
             settings = target_list.template.fill_with(values)
             self.targets[name] = ListedTarget(settings, values, index, target_list)
 
-    def _find_place_of_target(self, name: str) -> Position | None:
+    def _find_position_of_target(self, name: str) -> Position | None:
         listed = self.targets.get(name)
         if listed is None:
             return self._positions.get(("targets", name))
@@ -452,7 +469,7 @@ class _ListReader:
         return document.positions[(listed.index,)] if document else None
 
 
-def _describe_unknown(key: str, named_keys: set[str]) -> tuple[str, str, str]:
+def _describe_unknown_key(key: str, named_keys: set[str]) -> tuple[str, str, str]:
     match = find_closest_word_or_empty(key, named_keys)
     return (
         "Unknown key",

@@ -10,7 +10,7 @@ from synapse_apply.manifests.project.credentials import (
     TOKEN_VARIABLE,
     ReadLogin,
     environment_or_login_has_host,
-    fill_url_token_and_tenant,
+    with_url_token_and_tenant_filled,
 )
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.phrases import format_short_list, suggest_known_word_or_empty
@@ -48,7 +48,7 @@ def choose_and_fill_target(
 
     Raises InputError where the name is unknown, or none was given and the choice is not clear.
     """
-    return fill_url_token_and_tenant(
+    return with_url_token_and_tenant_filled(
         _choose_unfilled_target(project, name, environ, is_interactive, read_login_file_or_none),
         environ,
         read_login_file_or_none,
@@ -58,9 +58,11 @@ def choose_and_fill_target(
 def select_targets_to_check(project: Project, name: str | None) -> tuple[Target, ...]:
     """The targets that `validate` checks: the named one, else the declared ones, else embedded."""
     if name:
-        return (_require_named_target(project, name, {}),)
+        return (_require_named_or_environment_target(project, name, {}),)
     # Without an environment: checking manifests needs no credentials.
-    return list_declared_targets(project) or (_require_named_target(project, EMBEDDED, {}),)
+    return list_declared_targets(project) or (
+        _require_named_or_environment_target(project, EMBEDDED, {}),
+    )
 
 
 def _choose_unfilled_target(
@@ -71,9 +73,9 @@ def _choose_unfilled_target(
     read_login_file_or_none: ReadLogin,
 ) -> Target:
     if name:
-        return _require_named_target(project, name, environ, read_login_file_or_none)
+        return _require_named_or_environment_target(project, name, environ, read_login_file_or_none)
     if project.default_target:
-        return _require_named_target(
+        return _require_named_or_environment_target(
             project, project.default_target, environ, read_login_file_or_none
         )
     declared = list_declared_target_names(project)
@@ -91,7 +93,7 @@ def _choose_unfilled_target(
     ]
     # Set variables mean that a real backend was intended, and a pipeline must never guess.
     if is_interactive and not set_variables:
-        return _require_named_target(project, EMBEDDED, environ)
+        return _require_named_or_environment_target(project, EMBEDDED, environ)
     reason = f"{' and '.join(set_variables)} set" if set_variables else "not on a terminal"
     raise InputError.from_summary(
         "Which target?",
@@ -100,7 +102,7 @@ def _choose_unfilled_target(
     )
 
 
-def _require_named_target(
+def _require_named_or_environment_target(
     project: Project,
     name: str,
     environ: Mapping[str, str],

@@ -83,7 +83,7 @@ def build_schema_findings(name: str, value_to_check: ValueToCheck) -> tuple[Diag
     # The two validators may disagree on rare cases (such as huge numbers); no misfit may be lost.
     if not findings:
         findings.update(dict.fromkeys(_iter_findings_naming_only_path(name, value_to_check)))
-    return tuple(sorted(findings, key=_position_sort_key))
+    return tuple(sorted(findings, key=_build_position_sort_key))
 
 
 def _iter_rule_ids_endlessly(problem: Any, root_schema: Mapping[str, Any]) -> Iterator[str | None]:
@@ -110,7 +110,7 @@ def _iter_rule_ids_endlessly(problem: Any, root_schema: Mapping[str, Any]) -> It
         yield rule
 
 
-def _position_sort_key(finding: Diagnostic) -> tuple[str, int, int]:
+def _build_position_sort_key(finding: Diagnostic) -> tuple[str, int, int]:
     position = finding.position
     return (position.file, position.line, position.column) if position else ("", 0, 0)
 

@@ -17,16 +17,16 @@ def build_named_address_or_none(_context: DecodeContext, draft: Draft) -> Addres
     return Address(draft.schema, name) if isinstance(name, str) and name else None
 
 
-def decode_named_spec(_context: DecodeContext, draft: Draft) -> DecodedSpec:
+def decode_spec_with_references(_context: DecodeContext, draft: Draft) -> DecodedSpec:
     """The spec's fields; one that refers to another object is a Reference, or a remote id."""
     fields = dict(draft.spec)
     for name, rule in CATALOGUE[draft.schema].rules.items():
         if rule.references and name in fields:
-            fields[name] = parse_reference(rule.references, fields[name])
+            fields[name] = parse_reference_or_remote_id(rule.references, fields[name])
     return fields
 
 
-def parse_reference(kind: str, value: Any) -> str | Reference:
+def parse_reference_or_remote_id(kind: str, value: Any) -> str | Reference:
     """A Reference to the address of a name, or the remote id of `{id: 123}` as text."""
     return extract_declared_remote_id_or_none(value) or Reference(Address(kind, value))
 

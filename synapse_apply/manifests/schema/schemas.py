@@ -137,14 +137,16 @@ def is_valid_target_url(text: str) -> bool:
 
 
 @cache
-def list_provider_schemas() -> tuple[str, ...]:
+def list_providers_with_schema() -> tuple[str, ...]:
     """The storage providers that have a schema of their own."""
     return tuple(
         name.partition("/")[2] for name in list_schema_names() if name.startswith("providers/")
     )
 
 
-def list_missing_keys(schema: Mapping[str, Any], present_keys: Collection[str] = ()) -> set[str]:
+def list_missing_required_keys(
+    schema: Mapping[str, Any], present_keys: Collection[str] = ()
+) -> set[str]:
     """The required keys that are missing; of several alternatives (`anyOf`) those of the first."""
     alternatives = [
         frozenset(alternative.get("required", ())) for alternative in schema.get("anyOf", ())

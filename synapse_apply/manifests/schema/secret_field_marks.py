@@ -9,19 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 
-from synapse_apply.manifests.schema.schemas import list_provider_schemas, read_schema
+from synapse_apply.manifests.schema.schemas import list_providers_with_schema, read_schema
 from synapse_apply.model.project import Provider
 from synapse_apply.model.secrets.secret_marks import KindMarks, SecretMarks
 
 
 @cache
-def read_secret_marks() -> SecretMarks:
+def read_marks_of_storage_secrets() -> SecretMarks:
     """Which storage fields hold secrets, read from `x-secret` of the provider schemas.
 
     A provider whose schema itself is `x-secret` is left out, so that every leaf is secret.
     """
     by_value, described = {}, {}
-    for provider in list_provider_schemas():
+    for provider in list_providers_with_schema():
         schema = read_schema("providers/" + provider)
         if schema.get("x-secret"):
             continue
@@ -39,15 +39,15 @@ def read_secret_marks() -> SecretMarks:
 @cache
 def list_providers_with_known_secrets() -> frozenset[str]:
     """The storage providers whose schema lists their keys and which of these are secret."""
-    return frozenset(read_secret_marks().kinds["storage"].secret_paths_by_value)
+    return frozenset(read_marks_of_storage_secrets().kinds["storage"].secret_paths_by_value)
 
 
 def build_marks_with_project_providers(project_providers: Mapping[str, Provider]) -> SecretMarks:
-    """The marks of `read_secret_marks`, with the providers that the project describes."""
+    """The marks of `read_marks_of_storage_secrets`, and of providers that the project describes."""
     # Not built anew for each target, since nearly no project describes providers.
     if not project_providers:
-        return read_secret_marks()
-    marks = read_secret_marks().kinds["storage"]
+        return read_marks_of_storage_secrets()
+    marks = read_marks_of_storage_secrets().kinds["storage"]
     by_value, described = dict(marks.secret_paths_by_value), dict(marks.described_paths_by_value)
     for name, provider in project_providers.items():
         by_value[name] = frozenset((marks.container, key) for key in provider.secrets)

@@ -11,7 +11,7 @@ from synapse_apply.model.phrases import format_field_path
 _SUPPORTED_POLICY_KEYS = frozenset(("unreleased_source", "rules"))
 
 
-def iter_unsupported_settings(
+def iter_unsupported_policy_setting_errors(
     value: Mapping[str, Any], positions: Mapping[FieldPath, Position]
 ) -> Iterator[Diagnostic]:
     """An error for each setting of a project file that this version does not support."""

@@ -11,7 +11,7 @@ from synapse_apply.manifests.yaml.slots import (
     SlotEntry,
     ValueSlot,
     apply_cuts,
-    is_comment_line,
+    is_comment_line_indented_by,
     is_first_in_line,
     locate_line_start,
     locate_previous_line_end,
@@ -48,9 +48,9 @@ def iter_bracket_cuts(
         yield from container.iter_cuts_removing_all(new_texts)
         return
     if new_texts:
-        yield from container.iter_insertions_before(first_kept, new_texts)
+        yield from container.iter_cuts_inserting_before(first_kept, new_texts)
     for index in sorted(kept_indexes & added_after.keys()):
-        yield from container.iter_insertions_after(
+        yield from container.iter_cuts_inserting_after(
             index, [container.format_entry(value) for value in added_after[index]]
         )
     yield from container.iter_removal_cuts(last_has_additions=max(kept_indexes) in added_after)
@@ -93,7 +93,7 @@ class _BracketedContainer:
             yield end, end, ", ".join(new_texts)
         elif not self._has_comment_between(start, end, entries):
             replaced_range = (entries[0].start, entries[-1].end) if new_texts else (start, end)
-            yield *replaced_range, self._entry_separator(0).join(new_texts)
+            yield *replaced_range, self._format_separator_in_style_of_entry(0).join(new_texts)
         elif new_texts:
             yield entries[0].start, entries[0].end, ", ".join(new_texts)
             # The first entry's place holds the new text, so only the others are removed.
@@ -104,16 +104,18 @@ class _BracketedContainer:
             remaining_text = apply_cuts(self._text[:end], cuts)[start:]
             yield from cuts if "#" in remaining_text else [(start, end, "")]
 
-    def iter_insertions_before(self, index: int, new_texts: list[str]) -> Iterator[Cut]:
+    def iter_cuts_inserting_before(self, index: int, new_texts: list[str]) -> Iterator[Cut]:
         """Cuts that insert new entries before the one at an index."""
         start = self._entries[index].start
         yield (
             start,
             start,
-            "".join(new_text + self._entry_separator(index) for new_text in new_texts),
+            "".join(
+                new_text + self._format_separator_in_style_of_entry(index) for new_text in new_texts
+            ),
         )
 
-    def iter_insertions_after(self, index: int, new_texts: list[str]) -> Iterator[Cut]:
+    def iter_cuts_inserting_after(self, index: int, new_texts: list[str]) -> Iterator[Cut]:
         """Cuts that insert new entries behind one, on lines of their own if that one is."""
         text, entry = self._text, self._entries[index]
         if not self._has_own_lines(index):
@@ -123,8 +125,10 @@ class _BracketedContainer:
         if entry.comma_offset < 0:
             yield entry.end, entry.end, ","
         end = locate_line_end(text, max(entry.end, entry.comma_offset))
-        lines = self._entry_separator(index).join(new_texts) + ("" if is_last else ",")
-        yield end, end, self._entry_separator(index)[1:] + lines
+        lines = self._format_separator_in_style_of_entry(index).join(new_texts) + (
+            "" if is_last else ","
+        )
+        yield end, end, self._format_separator_in_style_of_entry(index)[1:] + lines
 
     def iter_removal_cuts(self, *, last_has_additions: bool) -> Iterator[Cut]:
         """Cuts that remove the entries that are not kept, one run of neighbours after another."""
@@ -174,7 +178,7 @@ class _BracketedContainer:
             while (
                 previous_start := locate_line_start(text, locate_previous_line_end(text, start))
             ) > floor:
-                if not is_comment_line(
+                if not is_comment_line_indented_by(
                     text, previous_start, count_characters_before_in_line(text, entry.start)
                 ):
                     break
@@ -200,7 +204,7 @@ class _BracketedContainer:
         line_rest = text[end : locate_line_end(text, end)].strip(" \t")
         return (not line_rest or line_rest.startswith("#")) and is_first_in_line(text, entry.start)
 
-    def _entry_separator(self, index: int) -> str:
+    def _format_separator_in_style_of_entry(self, index: int) -> str:
         """The text between this entry and the next.
 
         A comma and a space, or a comma and a line break.

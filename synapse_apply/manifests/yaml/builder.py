@@ -119,7 +119,7 @@ class Builder:
             # would slow down reading.
             value_mark = start.line + first_line << COLUMN_BITS | start.column
             if event.tag is not None:
-                value = self._read_tagged_scalar(event, value_mark)
+                value = self._read_tagged_scalar_as_text(event, value_mark)
             # Most plain scalars begin with a letter that no number or keyword begins with.
             elif not event.style and (not text or text[0] in first_chars):
                 value = self._read_plain_scalar_or_report(text, value_mark)
@@ -129,16 +129,16 @@ class Builder:
                 self._anchors[event.anchor] = (value, value_mark, 1)
             frame = stack[-1] if stack else None
             if frame is None or not frame.is_map:
-                self._add_value(value, value_mark, value_mark)
+                self._add_value_or_report_bad_key(value, value_mark, value_mark)
             elif frame.key is None:
                 if type(value) is not str:
                     value = self._report_non_string_key_and_return_text(value, value_mark, text)
                 elif text == "<<" and not event.style:
-                    value = self._refuse_merge_key(value_mark)
+                    value = self._report_merge_key_and_return_marker(value_mark)
                 frame.key, frame.key_mark = value, value_mark
-            # _add_value reports the duplicate key, or drops the value of a merge key.
+            # It reports the duplicate key, or drops the value of a merge key.
             elif frame.key in frame.value or frame.key is _MERGE_KEY:
-                self._add_value(value, value_mark, value_mark)
+                self._add_value_or_report_bad_key(value, value_mark, value_mark)
             else:
                 frame.value[frame.key] = value
                 frame.position_trees[frame.key] = frame.key_mark
@@ -148,7 +148,7 @@ class Builder:
         start = event.start_mark
         return pack_mark_counting_from_zero(start.line + self._first_line, start.column)
 
-    def _read_tagged_scalar(self, event: Any, value_mark: Mark) -> str:
+    def _read_tagged_scalar_as_text(self, event: Any, value_mark: Mark) -> str:
         if event.tag not in _STRING_TAGS:
             self._report_unsupported_tag(event.tag, value_mark)
         text: str = event.value
@@ -176,7 +176,7 @@ class Builder:
             )
             return text
 
-    def _refuse_merge_key(self, key_mark: Mark) -> Any:
+    def _report_merge_key_and_return_marker(self, key_mark: Mark) -> Any:
         self._report(
             "Merge keys are not supported",
             "`<<` merges another mapping into this one, which YAML 1.2 no longer knows",
@@ -205,7 +205,9 @@ class Builder:
         )
         return text
 
-    def _add_value(self, value: Any, tree: PositionTree, value_mark: Mark) -> None:
+    def _add_value_or_report_bad_key(
+        self, value: Any, tree: PositionTree, value_mark: Mark
+    ) -> None:
         if not self._stack:
             self._result = (value, tree)
             return
@@ -216,7 +218,7 @@ class Builder:
             return
         key = frame.key
         if key is None:
-            self._refuse_complex_key(frame, value_mark)
+            self._report_complex_key_and_make_one_up(frame, value_mark)
             return
         frame.key = None
         if key is _MERGE_KEY:
@@ -229,7 +231,7 @@ class Builder:
             (frame.key_mark, tree[1]) if type(tree) is tuple else frame.key_mark
         )
 
-    def _refuse_complex_key(self, frame: _OpenCollection, key_mark: Mark) -> None:
+    def _report_complex_key_and_make_one_up(self, frame: _OpenCollection, key_mark: Mark) -> None:
         self._report(
             "Key is not a string",
             "a mapping, a list or an alias stands where a key is expected",
@@ -288,9 +290,9 @@ class Builder:
             self._anchors[frame.anchor] = (frame.value, tree, size)
         if self._stack:
             self._stack[-1].nested_size += size
-        self._add_value(frame.value, tree, frame.start_mark)
+        self._add_value_or_report_bad_key(frame.value, tree, frame.start_mark)
 
-    def _add_alias(self, event: Any) -> None:
+    def _add_alias_value_or_report(self, event: Any) -> None:
         alias_mark = self._pack_event_mark(event)
         value, tree, size = self._resolve_alias_or_report(event.anchor, alias_mark)
         # Counted by expanded size: a value that an alias names may hold aliases of its own.
@@ -310,7 +312,9 @@ class Builder:
             if frame.is_map and frame.key is None and type(value) is str:
                 frame.key, frame.key_mark = value, alias_mark
                 return
-        self._add_value(value, tree if type(tree) is tuple else alias_mark, alias_mark)
+        self._add_value_or_report_bad_key(
+            value, tree if type(tree) is tuple else alias_mark, alias_mark
+        )
 
     def _resolve_alias_or_report(
         self, name: str, alias_mark: Mark
@@ -339,7 +343,7 @@ class Builder:
         events.SequenceStartEvent: _open_list,
         events.MappingEndEvent: _close_collection,
         events.SequenceEndEvent: _close_collection,
-        events.AliasEvent: _add_alias,
+        events.AliasEvent: _add_alias_value_or_report,
     }
 
 

@@ -27,7 +27,7 @@ from synapse_apply.manifests.yaml.spans import (
     count_characters_before_in_line,
     locate_line_end,
     locate_value_end,
-    parse_document_nodes,
+    parse_nodes_of_valid_documents,
 )
 from synapse_apply.manifests.yaml.write_scalars import (
     format_block_scalar_or_none,
@@ -111,7 +111,7 @@ class _EditRequest:
         if reading.diagnostics:
             raise InputError(*reading.diagnostics)
         self._documents = reading.documents
-        roots = parse_document_nodes(text)
+        roots = parse_nodes_of_valid_documents(text)
         if edit.document >= len(roots):
             raise IndexError(f"{name} has no document {edit.document}")
         self._root = ValueSlot(roots[edit.document], reading.documents[edit.document].value)

@@ -158,7 +158,9 @@ def _align_items_without_crossing(
         for j in range(len(new_items) - 1, -1, -1):
             # Equal items weigh far more than any similarity, so that they are hardly ever
             # separated.
-            similarity = 10.0 if old_texts[i] == new_texts[j] else shared_content.score_pair(i, j)
+            similarity = (
+                10.0 if old_texts[i] == new_texts[j] else shared_content.score_similarity(i, j)
+            )
             pair_scores[i][j] = _BASE_SCORE + similarity + best_scores[i + 1][j + 1]
             best_scores[i][j] = max(pair_scores[i][j], best_scores[i + 1][j], best_scores[i][j + 1])
     matches: IndexPairs = []
@@ -187,7 +189,7 @@ class _SharedContent:
         ]
         self._counts = [Counter(part for item in side for part in item) for side in self._parts]
 
-    def score_pair(self, i: int, j: int) -> float:
+    def score_similarity(self, i: int, j: int) -> float:
         """A similarity from 0: of texts by prefix and suffix, of maps by common pairs and keys."""
         old_item, new_item = self._items[0][i], self._items[1][j]
         if isinstance(old_item, str) and isinstance(new_item, str):
@@ -200,7 +202,7 @@ class _SharedContent:
                 )
                 / max_length
             )
-        if _collection_type_or_str(old_item) is not _collection_type_or_str(new_item):
+        if _get_collection_type_or_str(old_item) is not _get_collection_type_or_str(new_item):
             return 0.0
         old_counts, new_counts = self._counts
         keys = (
@@ -227,12 +229,12 @@ def _list_comparable_parts(item: Any) -> list[tuple[str, str]]:
         ]
     return (
         [("", format_normalized_json(child, in_list=True)) for child in item]
-        if _collection_type_or_str(item) is list
+        if _get_collection_type_or_str(item) is list
         else []
     )
 
 
-def _collection_type_or_str(value: Any) -> type:
+def _get_collection_type_or_str(value: Any) -> type:
     if isinstance(value, Mapping):
         return dict
     return list if isinstance(value, list | tuple) else str

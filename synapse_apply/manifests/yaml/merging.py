@@ -25,7 +25,7 @@ from synapse_apply.manifests.yaml.slots import (
     Cut,
     SlotEntry,
     ValueSlot,
-    is_comment_line,
+    is_comment_line_indented_by,
     is_first_in_line,
     list_entries,
     locate_line_start,
@@ -53,7 +53,7 @@ class ContainerChanges:
     def removed_indexes(self) -> list[int]:
         return [index for index in range(len(self.entries)) if index not in self.kept_values]
 
-    def add_value(self, index: int, value: Any) -> None:
+    def add_value_after(self, index: int, value: Any) -> None:
         self.added_after.setdefault(index, []).append(value)
 
 
@@ -70,7 +70,7 @@ def compute_container_changes(
                 result.kept_values[index] = value.get(element.key)
         for pair in value.items():
             if pair[0] not in slot.value and not (in_list and pair[1] is None):
-                result.add_value(max(result.kept_values, default=-1), pair)
+                result.add_value_after(max(result.kept_values, default=-1), pair)
         return result
     pairs = pair_list_items(slot.value, value)
     result.kept_values = {index: value[n] for index, n in pairs}
@@ -80,7 +80,7 @@ def compute_container_changes(
         if n in old_index_by_new:
             previous = old_index_by_new[n]
         else:
-            result.add_value(previous, element)
+            result.add_value_after(previous, element)
     return result
 
 
@@ -202,10 +202,13 @@ class _LineCuts:
         text, entry = self._text, self._entries[index]
         if index in self._changes.kept_values:
             if new_lines:
-                end = self._locate_entry_end(index)
+                end = self._locate_end_with_deeper_comments(index)
                 yield end, end, "".join(self._line_break + line for line in new_lines)
             return
-        start, end = self._locate_entry_start(index), self._locate_entry_end(index)
+        start, end = (
+            self._locate_start_with_comments_above(index),
+            self._locate_end_with_deeper_comments(index),
+        )
         if new_lines and not is_first_in_line(text, entry.start):
             yield entry.start, end, self._line_break.join(new_lines)[self._indent_width :]
         elif new_lines:
@@ -224,7 +227,9 @@ class _LineCuts:
             return
         neighbours = zip(range(first_kept), range(1, first_kept + 1), strict=True)
         gaps = (
-            text[self._locate_entry_end(a) : locate_line_start(text, entries[b].start)]
+            text[
+                self._locate_end_with_deeper_comments(a) : locate_line_start(text, entries[b].start)
+            ]
             for a, b in neighbours
         )
         # Without comments between the removed entries one cut is enough.
@@ -236,7 +241,7 @@ class _LineCuts:
         )
         yield (
             locate_line_start(text, entries[0].start) + indent_width,
-            self._locate_entry_end(0),
+            self._locate_end_with_deeper_comments(0),
             "",
         )
         for index in range(1, first_kept):
@@ -254,7 +259,7 @@ class _LineCuts:
         for index in range(1 if self._is_inline else 0, len(self._entries)):
             yield from self._iter_entry_cuts(index, [])
 
-    def _locate_entry_start(self, index: int) -> int:
+    def _locate_start_with_comments_above(self, index: int) -> int:
         """Where an entry's lines begin, including the comment lines above an item but the first."""
         text = self._text
         start = locate_line_start(text, self._entries[index].start)
@@ -262,16 +267,16 @@ class _LineCuts:
         # items.
         if self._slot.node.is_map or not index:
             return start
-        floor = self._locate_entry_end(index - 1)
+        floor = self._locate_end_with_deeper_comments(index - 1)
         while (
             previous_start := locate_line_start(text, locate_previous_line_end(text, start))
         ) > floor:
-            if not is_comment_line(text, previous_start, self._indent_width):
+            if not is_comment_line_indented_by(text, previous_start, self._indent_width):
                 break
             start = previous_start
         return start
 
-    def _locate_entry_end(self, index: int) -> int:
+    def _locate_end_with_deeper_comments(self, index: int) -> int:
         """Where an entry's last line ends.
 
         Comments that are indented deeper than a dash belong to it.
@@ -280,7 +285,7 @@ class _LineCuts:
         end = locate_line_end(text, self._entries[index].end)
         while not self._slot.node.is_map and end < len(text):
             next_start = locate_next_line_start(text, end)
-            if not is_comment_line(text, next_start, self._indent_width, deeper=True):
+            if not is_comment_line_indented_by(text, next_start, self._indent_width, deeper=True):
                 break
             end = locate_line_end(text, next_start)
         return end

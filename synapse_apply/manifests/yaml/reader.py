@@ -50,7 +50,7 @@ class SourceText:
     has_variables: bool = False
     has_fill_in: bool = False
 
-    def read_scalar_text_as_written(self, position: Position, value: Any) -> str:
+    def read_scalar_text_as_written_or_usual(self, position: Position, value: Any) -> str:
         """How a scalar value at a key's or item's position is written.
 
         Its usual text where unclear.
@@ -112,7 +112,7 @@ class ReadResult:
 
 def read_documents(data: bytes | str, file: str) -> ReadResult:
     """Read every document of a text; problems are in the result, and nothing is raised."""
-    text, findings = _decode_text(data, file)
+    text, findings = _decode_text_or_finding(data, file)
     if text is None:
         return ReadResult((), tuple(findings))
     reader = _YamlReader(SourceText(file, text, "${" in text, FILL_IN in text))
@@ -177,7 +177,7 @@ def describe_value_kind(value: Any) -> str:
     return "a list" if isinstance(value, list) else "a mapping"
 
 
-def _decode_text(data: bytes | str, file: str) -> tuple[str | None, list[Diagnostic]]:
+def _decode_text_or_finding(data: bytes | str, file: str) -> tuple[str | None, list[Diagnostic]]:
     if isinstance(data, str):
         text = data
         if not text.isascii():
@@ -222,7 +222,7 @@ class _YamlReader:
             )
             if broken_line is None:
                 return
-            next_start = self._find_next_document(text, start, broken_line)
+            next_start = self._find_next_document_offset(text, start, broken_line)
             if next_start is None:
                 return
             start = next_start
@@ -233,7 +233,7 @@ class _YamlReader:
             pack_mark_counting_from_zero(text.count("\n", 0, start), 0),
         )
 
-    def _find_next_document(self, text: str, start: int, line: int) -> int | None:
+    def _find_next_document_offset(self, text: str, start: int, line: int) -> int | None:
         """The offset of the first `---` at or below a line, always beyond `start`."""
         offset = 0
         for _ in range(line):
@@ -257,7 +257,7 @@ class _YamlReader:
             UnreadableDocument,
             create_yaml_parser,
         )
-        from synapse_apply.manifests.yaml.syntax import build_syntax_finding  # noqa: PLC0415
+        from synapse_apply.manifests.yaml.syntax import build_syntax_finding_and_line  # noqa: PLC0415
 
         last_mark = pack_mark_counting_from_zero(first_line, 0)
 
@@ -269,7 +269,7 @@ class _YamlReader:
         try:
             parser = create_yaml_parser(text)
             builder = Builder(parser.get_event, record_finding, first_line)
-            self._read_documents(parser, builder.build_document)
+            self._read_documents_of_parser(parser, builder.build_document)
         except UnreadableDocument:
             return unpack_mark_counting_from_one(last_mark)[0] - 1
         except yaml.reader.ReaderError:
@@ -281,14 +281,14 @@ class _YamlReader:
                 else first_line
             )
         except yaml.MarkedYAMLError as problem:
-            finding, line = build_syntax_finding(
+            finding, line = build_syntax_finding_and_line(
                 problem, self.source.file, self.source.text, first_line
             )
             self.findings.append(finding)
             return line
         return None
 
-    def _read_documents(
+    def _read_documents_of_parser(
         self, parser: Any, build_document: Callable[[], tuple[Any, PositionTree]]
     ) -> None:
         while True:

@@ -147,7 +147,7 @@ def is_first_in_line(text: str, offset: int) -> bool:
     return not text[locate_line_start(text, offset) : offset].strip(" \t")
 
 
-def is_comment_line(text: str, start: int, width: int, *, deeper: bool = False) -> bool:
+def is_comment_line_indented_by(text: str, start: int, width: int, *, deeper: bool = False) -> bool:
     """Whether the line at `start` is a comment indented by `width`, or with `deeper` by more."""
     line = text[start : locate_line_end(text, start)]
     stripped_line = line.lstrip(" \t")

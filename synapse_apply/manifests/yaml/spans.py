@@ -50,7 +50,7 @@ class SourceNode:
         return next((value for key, value in self.pairs if key.value == part), None)
 
 
-def parse_document_nodes(text: str) -> list[SourceNode]:
+def parse_nodes_of_valid_documents(text: str) -> list[SourceNode]:
     """The root node of each document that is not empty, counted as the reader counts them.
 
     The text must be one that the reader reads without an error.

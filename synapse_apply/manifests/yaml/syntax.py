@@ -63,7 +63,7 @@ _KNOWN_MESSAGES = (
 )
 
 
-def build_syntax_finding(
+def build_syntax_finding_and_line(
     problem: yaml.MarkedYAMLError, file: str, text: str, first_line: int
 ) -> tuple[Diagnostic, int]:
     """The finding for a syntax error, and its line (from 0) in the whole text.

@@ -22,7 +22,7 @@ from synapse_apply.emulator.core import store
 from synapse_apply.emulator.serve import EmbeddedServer
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests.schema import schemas as shapes
-from synapse_apply.manifests.schema.secret_field_marks import read_secret_marks
+from synapse_apply.manifests.schema.secret_field_marks import read_marks_of_storage_secrets
 
 TOKEN = "queue-token"
 HEAD = {"apiVersion": "synapse-apply/v1"}
@@ -32,7 +32,7 @@ CACHED = (
     "bundle_schema_with_referenced_files",
     "build_strict_schema",
     "compile_validator",
-    "list_provider_schemas",
+    "list_providers_with_schema",
 )
 
 
@@ -97,7 +97,7 @@ def known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
         for one in serve.VERSIONS
     )
     monkeypatch.setattr(serve, "VERSIONS", versions)
-    caches = [*(getattr(shapes, name) for name in CACHED), read_secret_marks]
+    caches = [*(getattr(shapes, name) for name in CACHED), read_marks_of_storage_secrets]
     for cached in caches:
         cached.cache_clear()
     yield

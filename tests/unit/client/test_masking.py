@@ -12,7 +12,7 @@ import pytest
 from synapse_apply.applying.steps.request_body import reveal_secrets_and_masks_in_body
 from synapse_apply.client.http.redaction import MASK, Redactor
 from synapse_apply.kinds.wire import require_remote_id_of_answer, wrap_secrets_and_withhold_masked
-from synapse_apply.manifests.schema.secret_field_marks import read_secret_marks
+from synapse_apply.manifests.schema.secret_field_marks import read_marks_of_storage_secrets
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.secrets.masked_text import MaskedText, contains_masked_text, unmask_value
 from synapse_apply.model.values import Sensitive
@@ -154,7 +154,7 @@ def test_the_original_is_for_comparison_and_for_the_server_alone():
         "configuration": {"bucket_name": SECRET, "secret_access_key": SECRET},
     }
     safe = wrap_secrets_and_withhold_masked(
-        "storage", redactor.mask_secrets_in_json_value(spec), read_secret_marks()
+        "storage", redactor.mask_secrets_in_json_value(spec), read_marks_of_storage_secrets()
     )
     assert safe["configuration"]["secret_access_key"] == Sensitive(SECRET)
     for shown in (str(safe), f"{safe['name']}", json.dumps(safe["name"]), repr(redactor)):

@@ -13,7 +13,7 @@ from synapse_apply.kinds.wire import (
     to_wire_id,
     wrap_secrets_and_withhold_masked,
 )
-from synapse_apply.manifests.schema.secret_field_marks import read_secret_marks
+from synapse_apply.manifests.schema.secret_field_marks import read_marks_of_storage_secrets
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.secrets.secret_marks import KindMarks, NamedSecrets, SecretMarks
@@ -177,7 +177,9 @@ def test_a_key_that_a_server_adds_is_secret(provider, key):
     """The schemas know every key that is safe to show; what they do not know may be a secret."""
     known = {"amazon_s3": "bucket_name", "smb": "share", "file_system": "location"}[provider]
     spec = {"provider": provider, "configuration": {known: "open", key: "s3cret"}}
-    made = wrap_secrets_and_withhold_masked("storage", spec, read_secret_marks())["configuration"]
+    made = wrap_secrets_and_withhold_masked("storage", spec, read_marks_of_storage_secrets())[
+        "configuration"
+    ]
     assert made == {known: "open", key: Sensitive("s3cret")}
 
 
@@ -195,14 +197,16 @@ def test_a_configuration_that_is_no_map_is_secret_as_a_whole(packed):
 def test_an_empty_secret_is_one_that_is_kept_back(nothing, key):
     """A server that withholds credentials may leave their places: nothing of it is sent back."""
     spec = {"provider": "amazon_s3", "configuration": {"bucket_name": "b", key: nothing}}
-    made = wrap_secrets_and_withhold_masked("storage", spec, read_secret_marks())["configuration"]
+    made = wrap_secrets_and_withhold_masked("storage", spec, read_marks_of_storage_secrets())[
+        "configuration"
+    ]
     assert made == {"bucket_name": "b", key: WithheldSecret("omitted")}
 
 
 def test_an_empty_value_of_an_open_field_is_one():
     """Only what may be a secret is never empty."""
     spec = {"provider": "amazon_s3", "configuration": {"bucket_name": ""}}
-    assert wrap_secrets_and_withhold_masked("storage", spec, read_secret_marks())[
+    assert wrap_secrets_and_withhold_masked("storage", spec, read_marks_of_storage_secrets())[
         "configuration"
     ] == {"bucket_name": ""}
 
@@ -212,7 +216,7 @@ TOKEN_PATH = ("configuration", "auth", "token")
 
 def named(**ways):
     """Marks of one plugin's token, by which it is recognised."""
-    return SecretMarks(read_secret_marks().kinds, NamedSecrets(**ways))
+    return SecretMarks(read_marks_of_storage_secrets().kinds, NamedSecrets(**ways))
 
 
 @pytest.mark.parametrize(

@@ -13,19 +13,19 @@ from hypothesis import strategies as st
 from synapse_apply.kinds.plugin import V1 as PLUGIN
 from synapse_apply.kinds.storage import V1 as STORAGE
 from synapse_apply.manifests.export.manifest_names import (
+    build_valid_name_or_fallback,
     is_valid_name,
     make_unused_name,
-    normalize_to_name,
 )
 from synapse_apply.manifests.export.manifest_of_object import ExportedManifest, Exporter
 from synapse_apply.manifests.project.project import build_default_project
-from synapse_apply.manifests.schema.secret_field_marks import read_secret_marks
+from synapse_apply.manifests.schema.secret_field_marks import read_marks_of_storage_secrets
 from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.manifests.yaml.writing import format_document
 from synapse_apply.model.address import Address
 
 PROJECT = build_default_project(Path("/nowhere"))
-EXPORTER = Exporter(PROJECT, PROJECT.targets["embedded"], read_secret_marks(), "x.json")
+EXPORTER = Exporter(PROJECT, PROJECT.targets["embedded"], read_marks_of_storage_secrets(), "x.json")
 LIVE = {"valueFrom": {"live": True}}
 SCALARS = (
     st.none()
@@ -43,13 +43,13 @@ TREES = st.recursive(
 
 
 def plugin(**spec: Any) -> ExportedManifest:
-    live = PLUGIN.decode({"id": 1, "name": "P", **spec}, read_secret_marks()).spec
+    live = PLUGIN.decode({"id": 1, "name": "P", **spec}, read_marks_of_storage_secrets()).spec
     return EXPORTER.build_manifest(Address("plugin", "p"), live, {})
 
 
 def storage(provider: str, configuration: Any) -> ExportedManifest:
     raw = {"id": 1, "name": "S", "provider": provider, "configuration": configuration}
-    live = STORAGE.decode(raw, read_secret_marks()).spec
+    live = STORAGE.decode(raw, read_marks_of_storage_secrets()).spec
     return EXPORTER.build_manifest(Address("storage", "s"), live, {})
 
 
@@ -154,12 +154,14 @@ def test_names_are_near_to_what_things_are_called() -> None:
     assert make_unused_name("raw data", "8", "storage", {"raw-data"}) == "raw-data-8"
     assert make_unused_name("저장소", "9", "storage", ()) == "storage-9"
     assert make_unused_name("a" * 90, "12", "storage", {"a" * 63}) == "a" * 60 + "-12"
-    assert normalize_to_name("Ünï", "x") == "n"
+    assert build_valid_name_or_fallback("Ünï", "x") == "n"
 
 
 def test_no_two_secrets_share_a_variable() -> None:
     """Names that differ in signs alone, in one manifest and in another one."""
-    exporter = Exporter(PROJECT, PROJECT.targets["embedded"], read_secret_marks(), "x.json")
+    exporter = Exporter(
+        PROJECT, PROJECT.targets["embedded"], read_marks_of_storage_secrets(), "x.json"
+    )
     token = "ghp_" + "a1B2c3D4e5" * 4
     spec = {"name": "P", "configuration": {"a-b": token, "a_b": token, "a": {"b": token}}}
     made = [exporter.build_manifest(Address("plugin", name), spec, {}) for name in ("x-y", "x.y")]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from synapse_apply.manifests.project.pinned_settings import apply_pinned_settings
+from synapse_apply.manifests.project.pinned_settings import build_project_under_pinned_settings
 from synapse_apply.model.diagnostic import Position
 from synapse_apply.model.policy import Policy, PolicyRule
 from synapse_apply.model.project import GuardSettings, Project, StateSettings, Target
@@ -55,7 +55,7 @@ def test_every_setting_is_tried() -> None:
 def test_a_setting_of_a_target(name: str) -> None:
     """All is taken from the rules, and told, but for what declares something."""
     own = replace(BASE, position=Position("synapse-apply.yaml", 9, 1), **{name: OTHER[name]})
-    made = apply_pinned_settings(project(own), project(BASE), "main")
+    made = build_project_under_pinned_settings(project(own), project(BASE), "main")
     declares = name in FROM_THE_CHANGE
     assert getattr(made.targets["prod"], name) == getattr(own if declares else BASE, name)
     if declares:
@@ -71,7 +71,9 @@ def test_settings_of_the_project_and_targets_of_one_side() -> None:
     """Defaults and limits are of the rules; a target needs both files."""
     new, gone = Target("new", position=BASE.position), Target("gone", position=BASE.position)
     own = project(BASE, new, default_target="new", max_package_size=1)
-    made = apply_pinned_settings(own, project(BASE, gone, default_target="prod"), "main")
+    made = build_project_under_pinned_settings(
+        own, project(BASE, gone, default_target="prod"), "main"
+    )
     assert set(made.targets) == {"prod"}
     assert (made.default_target, made.max_package_size) == ("prod", 4 * 1024**3)
     (told,) = made.findings
@@ -85,4 +87,6 @@ def test_a_rule_of_a_policy_that_stands_elsewhere_is_the_same() -> None:
         replace(BASE, policy=Policy(rules=(PolicyRule("changelog", "changelog", position=at),)))
         for at in (Position("synapse-apply.yaml", 9, 1), Position("main:synapse-apply.yaml", 3, 1))
     ]
-    assert not apply_pinned_settings(project(placed[0]), project(placed[1]), "main").findings
+    assert not build_project_under_pinned_settings(
+        project(placed[0]), project(placed[1]), "main"
+    ).findings

@@ -104,7 +104,7 @@ def test_schemas_and_kinds_know_the_same_fields() -> None:
 
 def test_secret_marks_come_from_the_schemas() -> None:
     """Marked keys are secret; every leaf is, of a provider whose keys nobody documented."""
-    marks = secret_field_marks.read_secret_marks()
+    marks = secret_field_marks.read_marks_of_storage_secrets()
     spec = {"provider": "amazon_s3"}
     assert marks.is_secret("storage", spec, ("configuration", "secret_access_key"))
     assert not marks.is_secret("storage", spec, ("configuration", "bucket_name"))

@@ -8,7 +8,7 @@ from synapse_apply.live.named_secrets import (
     with_secret_fields_of_single_objects,
     wrap_values_recorded_as_secret_and_warn,
 )
-from synapse_apply.manifests.schema.secret_field_marks import read_secret_marks
+from synapse_apply.manifests.schema.secret_field_marks import read_marks_of_storage_secrets
 from synapse_apply.model.address import Address
 from synapse_apply.model.resource import Desired, Lifecycle
 from synapse_apply.model.state import Intent, Record
@@ -45,7 +45,7 @@ def test_a_record_with_a_digest_hides_the_field_of_its_object():
         {"seen": {TOKEN: WithheldSecret("omitted")}},
     ):
         marks = with_secret_fields_of_single_objects(
-            read_secret_marks(), CATALOGUE, {}, {}, {YOLO: record(**sides)}
+            read_marks_of_storage_secrets(), CATALOGUE, {}, {}, {YOLO: record(**sides)}
         )
         assert shown(marks) == HIDDEN
         assert shown(marks, id=8, code="other")["token"] == "t"
@@ -54,7 +54,7 @@ def test_a_record_with_a_digest_hides_the_field_of_its_object():
 def test_an_open_create_hides_it_too():
     """The object may have been made before anybody saw the answer."""
     marks = with_secret_fields_of_single_objects(
-        read_secret_marks(), CATALOGUE, {}, {}, {}, [open_create()]
+        read_marks_of_storage_secrets(), CATALOGUE, {}, {}, {}, [open_create()]
     )
     assert shown(marks) == HIDDEN
     assert shown(marks.with_address(YOLO)) == HIDDEN
@@ -71,14 +71,14 @@ def test_a_manifest_hides_it_by_its_pin_its_key_and_its_record():
         (Desired(YOLO, {}, lifecycle=named), {YOLO: record()}),
     ):
         marks = with_secret_fields_of_single_objects(
-            read_secret_marks(), CATALOGUE, {}, {YOLO: one}, records
+            read_marks_of_storage_secrets(), CATALOGUE, {}, {YOLO: one}, records
         )
         assert shown(marks) == HIDDEN
 
 
 def test_nothing_is_named_where_nothing_is():
     """The marks of the schemas are given back as they are."""
-    marks = read_secret_marks()
+    marks = read_marks_of_storage_secrets()
     assert (
         with_secret_fields_of_single_objects(marks, CATALOGUE, {}, {YOLO: PLAIN}, {YOLO: record()})
         is marks
@@ -89,7 +89,7 @@ def test_plain_values_are_wrapped_where_a_secret_is_recorded():
     """Once, with a warning; beside it all stays as it is. An open call counts as a record does."""
     for records, intents in (({YOLO: record(applied={TOKEN: MAC})}, ()), ({}, (open_create(),))):
         desired, told = wrap_values_recorded_as_secret_and_warn(
-            {YOLO: PLAIN}, records, read_secret_marks(), intents
+            {YOLO: PLAIN}, records, read_marks_of_storage_secrets(), intents
         )
         found = desired[YOLO].spec["configuration"]
         assert found["open"] == 1
@@ -102,7 +102,7 @@ def test_kinds_whose_schemas_mark_fields_have_no_others():
     """A provider that is described later takes the mark off, as before."""
     storage = Desired(RAW, {"provider": "p", "configuration": {"token": "t"}})
     desired, told = wrap_values_recorded_as_secret_and_warn(
-        {RAW: storage}, {RAW: record(RAW, applied={TOKEN: MAC})}, read_secret_marks()
+        {RAW: storage}, {RAW: record(RAW, applied={TOKEN: MAC})}, read_marks_of_storage_secrets()
     )
     assert desired[RAW] is storage
     assert not told
@@ -110,7 +110,9 @@ def test_kinds_whose_schemas_mark_fields_have_no_others():
 
 def test_where_nothing_is_known_every_free_form_field_is_secret():
     """And no other one."""
-    marks = with_free_form_fields_secret_in_unmarked_kinds(read_secret_marks(), CATALOGUE)
+    marks = with_free_form_fields_secret_in_unmarked_kinds(
+        read_marks_of_storage_secrets(), CATALOGUE
+    )
     assert shown(marks) == {"token": Sensitive("t"), "open": Sensitive(1)}
     body = {"id": 7, "plugin": 1, "version": "1", "config": {"a": 1}}
     found = CATALOGUE["release"].bindings["v1"].decode(body, marks).spec
