@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from synapse_apply.applying.step import Step
@@ -18,7 +18,7 @@ from synapse_apply.model.errors import (
     describe_failure_without_request_id_and_effect,
 )
 from synapse_apply.model.observed import Observed
-from synapse_apply.model.phrases import format_field_path
+from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.plan import Action
 from synapse_apply.model.remote.error_body import (
     format_field_name_if_safe_or_empty,
@@ -140,6 +140,18 @@ def build_unknown_outcome_diagnostic(step: Step, cause: Diagnostic) -> Diagnosti
         "Apply again: the next run looks it up before it does anything else.",
         address=str(step.address),
         request_id=cause.request_id,
+    )
+
+
+def build_secret_set_since_plan_diagnostic(step: Step, paths: Sequence[FieldPath]) -> Diagnostic:
+    """The finding for an update that would clear secrets which somebody set since the plan."""
+    names = format_short_list(map(format_field_path, paths))
+    return error_finding(
+        "A secret was set since the plan was made",
+        f"{names} of {step.address} has a value that is never read back; the update would clear "
+        "it. Nothing was sent.",
+        f"Declare {names} with a valueFrom other than live, or remove it, and plan again.",
+        address=str(step.address),
     )
 
 

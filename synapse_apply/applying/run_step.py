@@ -37,7 +37,7 @@ from synapse_apply.applying.step import (
 from synapse_apply.applying.steps.create import create_object_and_companion
 from synapse_apply.applying.steps.request_body import (
     build_declared_fields_without_final_call,
-    build_update_body_and_owned_fields,
+    build_update_body_that_clears_no_secret,
 )
 from synapse_apply.applying.write_intents import acquire_slot_and_write_stamped_intents_in_time
 from synapse_apply.model.address import Address
@@ -172,7 +172,7 @@ def _execute_update(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome
         raise ValueError(f"{step.address} cannot be updated, yet its plan says so")
     # Read again, not taken from the plan: the PUT overwrites all that changed since.
     observed = lookup.read_object_by_id_or_raise(step, tools, record.remote_id)
-    body, managed_fields = build_update_body_and_owned_fields(
+    body, managed_fields = build_update_body_that_clears_no_secret(
         step, observed.spec, live, tools.secrets.resolve_secret
     )
     (intent,) = acquire_slot_and_write_stamped_intents_in_time(

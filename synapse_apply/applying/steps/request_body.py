@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field, replace
 from typing import Any, NamedTuple
 
+from synapse_apply.applying import messages
 from synapse_apply.applying.lookup import resolve_natural_key_or_empty
 from synapse_apply.applying.step import CREATES, LiveObjects, Step, list_step_and_companion
 from synapse_apply.kinds.descriptor import UpdateMode
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import DecodedSpec, JsonObject, RequestBody, Spec
 from synapse_apply.model.diagnostic import FieldPath, is_at_or_below
+from synapse_apply.model.errors import Stale
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.ports import Secrets
 from synapse_apply.model.secrets.masked_text import unmask_value
@@ -136,16 +138,38 @@ class BodyAndOwnedFields(NamedTuple):
     owned_fields: dict[FieldPath, Any]
 
 
-def build_update_body_and_owned_fields(
+def build_update_body_that_clears_no_secret(
     step: Step, live_spec: Spec, live: LiveObjects, resolve: ResolveSecret
 ) -> BodyAndOwnedFields:
-    """The body of an update of the live object, secrets revealed, and the fields that are ours."""
+    """The body of an update of the live object, secrets revealed, and the fields that are ours.
+
+    Stale where it would leave out, and so clear, a live secret that the plan does not drop: a plan
+    refuses such an update, so the secret was set since.
+    """
     full_body, managed_fields = build_unrevealed_put_body_and_owned_fields(step, live_spec, live)
     if step.binding.update_mode is UpdateMode.PATCH:
         full_body = select_top_level_fields_with_changes(full_body, step)
+    if cleared_paths := _list_secrets_body_would_clear(step, live_spec, full_body):
+        raise Stale(messages.build_secret_set_since_plan_diagnostic(step, cleared_paths))
     return BodyAndOwnedFields(
         step.binding.encode(reveal_secrets_and_masks_in_body(full_body, resolve)), managed_fields
     )
+
+
+def _list_secrets_body_would_clear(
+    step: Step, live_spec: Spec, body: RequestBody
+) -> list[FieldPath]:
+    """Live secrets that are not in a body which replaces them, although nobody dropped them."""
+    changed_paths = [change.path for change in step.change.fields]
+    is_put = step.binding.update_mode is UpdateMode.PUT
+    return [
+        path
+        for path, value in flatten(unmask_value(dict(live_spec))).items()
+        if isinstance(value, Sensitive | WithheldSecret)
+        and path[0] in (step.binding.fields if is_put else body)
+        and not is_at_or_below(path, changed_paths)
+        and get_at_or_absent(body, path) is ABSENT
+    ]
 
 
 def iter_secrets_that_calls_send(step: Step) -> Iterator[tuple[FieldPath, SecretRef]]:

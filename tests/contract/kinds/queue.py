@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from synapse_apply.client.calls import ClientCall as Request
-from synapse_apply.client.calls import build_path
+from synapse_apply.client.calls import build_encoded_path_or_raise_not_sent
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest, Endpoint
 from synapse_apply.emulator.core.cursors import build_cursor_page
 from synapse_apply.emulator.core.errors import build_not_found_error
@@ -126,7 +126,9 @@ V1 = ApiBinding(
     fields=FIELDS,
     lookup={"name": Lookup.COMPLETE},
     read_object=_read,
-    list_objects=lambda api: api._read_complete_object_list(build_path("queues")),
+    list_objects=lambda api: api._read_complete_object_list(
+        build_encoded_path_or_raise_not_sent("queues")
+    ),
     lists_whole_objects=True,
     list_natural_keys=_keys,
     create_object=_create,

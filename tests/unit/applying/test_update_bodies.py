@@ -9,6 +9,9 @@ from synapse_apply.kinds.descriptor import UpdateMode
 from synapse_apply.model.report import Result
 from synapse_apply.model.resource import Lifecycle
 from synapse_apply.model.values import SecretRef
+from synapse_apply.operations.apply import apply
+from synapse_apply.operations.plan import plan
+from synapse_apply.planning.plan_input import PlanOptions
 
 KEY = SecretRef("env", "W_KEY")
 
@@ -105,6 +108,23 @@ def test_what_did_not_change_is_sent_as_it_is_declared(bench):
     bench.apply(widget("w", note="A", size=2, configuration={"key": KEY, "x": 1}))
     configuration = {"key": "s3cret-1", "x": 1}
     assert sent(bench) == {"name": "w", "note": "A", "size": 2, "configuration": configuration}
+
+
+@pytest.mark.parametrize("mode", list(UpdateMode))
+def test_a_secret_that_was_set_since_the_plan_is_not_cleared(bench, mode):
+    """It cannot be sent back, and what replaces the map around it would leave it out."""
+    bench.catalogue = {"widget": widget_kind(update_mode=mode)}
+    bench.apply(widget("w", configuration={"x": 1}))
+    context = bench.context(widget("w", configuration={"x": 2}))
+    before = list(bench.api.bodies)
+    with bench.store.lock("apply"):
+        planned = plan(context, PlanOptions())
+        bench.live("w")["configuration"]["key"] = "of-others"
+        report = apply(context, planned, bench.progress, lambda: 0)
+    assert bench.api.bodies == before
+    assert outcome(report, "widget/w").result is Result.FAILED
+    assert "configuration.key of widget/w has a value that is never read back" in told(report)
+    assert "of-others" not in told(report)
 
 
 def test_a_kept_live_secret_stops_a_whole_update(bench):
