@@ -384,7 +384,9 @@ def test_networks(address: str, network: str) -> None:
 )
 def test_what_is_near_is_fetched_only_where_the_backend_is(base: str, url: str, may: bool) -> None:
     """https is needed unless the backend is without it; odd spellings are what they resolve to."""
-    assert (ReachableNetworks.from_backend(base).describe_url_fault_or_empty(url) == "") is may
+    assert (
+        ReachableNetworks.from_resolved_backend_host(base).describe_url_fault_or_empty(url) == ""
+    ) is may
 
 
 def test_a_name_that_changes_its_address_reaches_nothing(

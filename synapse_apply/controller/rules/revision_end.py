@@ -17,6 +17,7 @@ from synapse_apply.controller.rows import (
     StatusState,
     StatusText,
 )
+from synapse_apply.model.phrases import pluralize
 
 MAX_DESCRIPTION_LENGTH = 140
 SHORT_COMMIT_LENGTH = 7
@@ -170,14 +171,14 @@ def describe_done_revision(progress: RevisionProgress) -> str:
 
 def _describe_applied(progress: RevisionProgress) -> str:
     if progress.applied_row_count:
-        return f"applied: {_format_count_of_noun(progress.applied_row_count, 'change')}"
-    return f"applied: no changes, {_format_count_of_noun(progress.applied_count, 'target')}"
+        return f"applied: {pluralize(progress.applied_row_count, 'change')}"
+    return f"applied: no changes, {pluralize(progress.applied_count, 'target')}"
 
 
 def _describe_observed(progress: RevisionProgress, observed_count: int) -> str:
     if not progress.change_count:
-        return f"planned only: no changes, {_format_count_of_noun(observed_count, 'target')}"
-    changes = _format_count_of_noun(progress.change_count, "change")
+        return f"planned only: no changes, {pluralize(observed_count, 'target')}"
+    changes = pluralize(progress.change_count, "change")
     refused = f", {progress.refused_count} refused" if progress.refused_count else ""
     return f"planned only: {changes}{refused}"
 
@@ -225,7 +226,3 @@ def shorten_commit(commit: str) -> str:
 def limit_text(text: str, max_length: int) -> str:
     """A text, cut where it is too long."""
     return text if len(text) <= max_length else text[: max_length - 1] + "…"
-
-
-def _format_count_of_noun(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

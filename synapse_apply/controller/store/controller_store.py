@@ -178,7 +178,7 @@ class ControllerStore:
 
     def put_process_and_delete_unseen_ones(self, row: ProcessRow, forgotten_before: float) -> None:
         with self._write_without_waiting_if_shared() as writer:
-            writer.put_process_and_delete_unseen_ones(row)
+            writer.put_process(row)
             writer.delete_processes_before(forgotten_before)
 
     @contextmanager

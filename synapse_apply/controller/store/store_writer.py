@@ -236,7 +236,7 @@ class SqlStoreWriter:
             [name, holder, epoch],
         )
 
-    def put_process_and_delete_unseen_ones(self, row: ProcessRow) -> None:
+    def put_process(self, row: ProcessRow) -> None:
         self._connection.execute_now_or_before_commit(
             PROCESSES.build_upsert_statement(), PROCESSES.encode_row(row)
         )

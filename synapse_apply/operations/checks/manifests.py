@@ -10,6 +10,7 @@ from synapse_apply.model.checkup import CheckResult
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding, warning_finding
 from synapse_apply.model.errors import InputError, SecretUnavailable, SynapseApplyError
+from synapse_apply.model.phrases import pluralize
 from synapse_apply.operations.checks.target_checkup import LazyTargetParts
 from synapse_apply.views.paths import format_path_from_cwd
 
@@ -79,7 +80,7 @@ def check_manifests_in_one_row(checkup: LazyTargetParts) -> Iterator[CheckResult
     if declared_target.diagnostics:
         yield from _iter_one_row_counting_findings(name, declared_target.diagnostics)
     elif count:
-        yield CheckResult.build_ok("manifests", f"{_format_count(count, 'resource')} declared")
+        yield CheckResult.build_ok("manifests", f"{pluralize(count, 'resource')} declared")
     else:
         finding = warning_finding(
             "No manifest declares anything",
@@ -129,12 +130,8 @@ def _iter_one_row_counting_findings(
         f"{first.detail}"
     )
     hint = Text(Command("validate", target=target), " shows every one.")
-    count = _format_count(errors, "error") if errors else _format_count(len(findings), "warning")
+    count = pluralize(errors, "error") if errors else pluralize(len(findings), "warning")
     finding = (error_finding if errors else warning_finding)(
         f"The manifests have {count}", text, hint
     )
     yield CheckResult.from_finding("manifests", finding, counted_findings=findings)
-
-
-def _format_count(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -81,23 +81,23 @@ def write_schema(folder: Path) -> None:
 
 
 def _read(api: Any, pk: str) -> Any:
-    return api._get_and_require_object(api._build_path("queues", to_wire_id(pk)))
+    return api._get_and_require_object(api._build_versioned_path("queues", to_wire_id(pk)))
 
 
 def _create(api: Any, body: Mapping[str, Any], key: str) -> Any:
     return api._send_body_and_require_object(
-        "POST", api._build_path("queues"), body, None, idempotency_key=key
+        "POST", api._build_versioned_path("queues"), body, None, idempotency_key=key
     )
 
 
 def _update(api: Any, method: str, pk: str, body: Mapping[str, Any]) -> Any:
     return api._send_body_and_require_object(
-        method, api._build_path("queues", to_wire_id(pk)), body, None
+        method, api._build_versioned_path("queues", to_wire_id(pk)), body, None
     )
 
 
 def _delete(api: Any, pk: str) -> None:
-    path = api._build_path("queues", to_wire_id(pk))
+    path = api._build_versioned_path("queues", to_wire_id(pk))
     api._send(Request("DELETE", path, mutates=True, empty_ok=True))
 
 
@@ -142,7 +142,9 @@ V2 = ApiBinding(
     fields=FIELDS_V2,
     lookup={"name": Lookup.COMPLETE},
     read_object=lambda api, pk: _read(api.v2, pk),
-    list_objects=lambda api: api.v2._read_complete_object_list(api.v2._build_path("queues")),
+    list_objects=lambda api: api.v2._read_complete_object_list(
+        api.v2._build_versioned_path("queues")
+    ),
     lists_whole_objects=True,
     list_natural_keys=_keys,
     create_object=lambda api, body, key: _create(api.v2, body, key),

@@ -26,7 +26,7 @@ def test_processes_are_counted_and_what_differs_is_said(page: ServedPage) -> Non
     with page.store.write() as writer:
         assert writer.take_lease("leader", "a:1:x", 60.0, 50.0) == 1
         for row in (leader, other):
-            writer.put_process_and_delete_unseen_ones(row)
+            writer.put_process(row)
     html = page.get("/").text
     assert "1 replica and 1 worker; a leads." in html
     assert "b&lt; (process 2) has another controller.yaml than the leader." in html
