@@ -209,7 +209,10 @@ class MemoryStore:
             rows.serial += 1
 
     def close_ended_intent(
-        self, ended_intent: Intent, record_unless_removed: Record | None, entry: AuditEntry
+        self,
+        ended_intent: Intent,
+        record_or_none_to_remove_if_done: Record | None,
+        entry: AuditEntry,
     ) -> None:
         if ended_intent.state is IntentState.OPEN:
             raise ValueError("settling an intent says how it ended")
@@ -217,8 +220,8 @@ class MemoryStore:
             if ended_intent.id not in rows.intents:
                 raise state_messages.build_no_open_intent_error(ended_intent)
             text = row_texts.encode_audit_entry(entry, MEMORY_LOCATION)
-            if record_unless_removed is not None:
-                _store_changed_records(rows, [record_unless_removed])
+            if record_or_none_to_remove_if_done is not None:
+                _store_changed_records(rows, [record_or_none_to_remove_if_done])
             elif ended_intent.state is IntentState.DONE:
                 _remove_record(rows, ended_intent.address)
             if ended_intent.state in {IntentState.FAILED, IntentState.ABSENT}:

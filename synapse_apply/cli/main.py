@@ -66,7 +66,7 @@ def main() -> NoReturn:
     threading.excepthook = _print_thread_failure
     for number in (signal.SIGTERM, signal.SIGHUP):
         with suppress(ValueError, OSError):
-            signal.signal(number, _raise_terminated)
+            signal.signal(number, _restore_default_signals_and_raise_terminated)
     tune_collector_for_command()
     code = run(sys.argv[1:])
     # At its end the interpreter collects garbage once more, which takes a tenth of a large plan.
@@ -217,7 +217,9 @@ def _configure_logging() -> None:
         raise click.UsageError(str(problem)) from None
 
 
-def _raise_terminated(_number: int, _frame: FrameType | None) -> None:
+def _restore_default_signals_and_raise_terminated(
+    _number: int, _frame: FrameType | None
+) -> NoReturn:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     raise Terminated

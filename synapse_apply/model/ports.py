@@ -306,7 +306,10 @@ class StateStore(Protocol):
         ...
 
     def close_ended_intent(
-        self, ended_intent: Intent, record_unless_removed: Record | None, entry: AuditEntry
+        self,
+        ended_intent: Intent,
+        record_or_none_to_remove_if_done: Record | None,
+        entry: AuditEntry,
     ) -> None:
         """Close an intent with its `state`, write its record, and add an audit entry; atomic.
 

@@ -142,6 +142,6 @@ def _describe_exception_without_text(problem: Exception) -> str:
 
 def _get_target_name_or_empty(checkup: LazyTargetParts) -> str:
     try:
-        return checkup.target.get_or_raise_unchecked().name
+        return checkup.target.get_or_raise_unchecked_error().name
     except UncheckedError:
         return ""

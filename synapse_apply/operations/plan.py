@@ -90,7 +90,9 @@ def plan(
     plan = (
         plan
         if dry_run_progress is None
-        else _plan_again_with_dry_run_refusals(session, plan_result, plan_input, dry_run_progress)
+        else _send_dry_runs_and_plan_again_with_refusals(
+            session, plan_result, plan_input, dry_run_progress
+        )
     )
     # Without the lock nothing more was sent: what could not be read then says nothing.
     session.store.require_lock_not_lost()
@@ -245,7 +247,7 @@ def _build_plan_base(session: TargetSession, state: State) -> PlanBase:
     )
 
 
-def _plan_again_with_dry_run_refusals(
+def _send_dry_runs_and_plan_again_with_refusals(
     session: TargetSession, plan_result: PlanResult, plan_input: PlanInput, progress: Progress
 ) -> Plan:
     """Send the calls as dry runs, and plan again with what the backend refused."""

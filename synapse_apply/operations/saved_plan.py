@@ -22,7 +22,7 @@ from synapse_apply.model.ports import StateStore
 from synapse_apply.model.values import Mac, Sensitive
 from synapse_apply.operations import saved_plan_file
 from synapse_apply.planning.plan_input import PlanOptions
-from synapse_apply.planning.staleness.narrow import narrow_plan
+from synapse_apply.planning.staleness.narrow import narrow_plan_refusing_stale_changes
 from synapse_apply.planning.staleness.unite_plans import unite_plans
 from synapse_apply.workspace.state_access import describe_state_identity
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
@@ -271,7 +271,10 @@ def narrow_to_saved_plan_or_raise_stale(
         _require_same_manifests(saved_plan, plan_result)
     _require_no_additional_moves(saved_plan, plan_result)
     return replace(
-        plan_result, plan=narrow_plan(saved_plan.plan, plan_result.plan, reviewed=reviewed)
+        plan_result,
+        plan=narrow_plan_refusing_stale_changes(
+            saved_plan.plan, plan_result.plan, reviewed=reviewed
+        ),
     )
 
 

@@ -26,16 +26,16 @@ class ValidationResult:
 
     @property
     def summary(self) -> str:
-        """One line for people."""
+        """One line for people: whether all is valid, and how much was checked."""
+        word = "Not valid" if any(finding.is_error for finding in self.diagnostics) else "Valid"
         parts = [
             f"{pluralize(count, 'resource')} for {name}" for name, count in self.counts.items()
         ]
         if len(parts) > _MAX_COUNTED_TARGETS:
             total = sum(self.counts.values())
             parts = [f"{total:,} resources for {len(self.counts):,} targets"]
-        return (
-            f"Valid: {', '.join(parts)}{format_warning_and_note_counts_or_empty(self.diagnostics)}."
-        )
+        counts_text = format_warning_and_note_counts_or_empty(self.diagnostics)
+        return f"{word}: {', '.join(parts)}{counts_text}."
 
 
 def validate(invocation: Invocation, *, every_target: bool = True) -> ValidationResult:

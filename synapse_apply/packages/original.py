@@ -13,7 +13,7 @@ from synapse_apply.model.errors import InputError
 # A 1 GiB zip was read three times and written once; this way it is read twice. The last bytes are
 # given out only when all of them had the planned digest. A zip that was written within 2 s before
 # the plan is copied instead, because its time could not show another write.
-class OriginalFile(io.RawIOBase):
+class HashedFileReadInOrder(io.RawIOBase):
     """A stream over an open file that must have a known size and digest.
 
     `sha256` is the expected digest in hex. The last block is only given if all bytes have this

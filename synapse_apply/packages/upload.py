@@ -17,7 +17,7 @@ from synapse_apply.model.resource import FILE, PUBLISHED, Package
 from synapse_apply.packages.content import BLOCK, MeasuredPackage, compute_package_digest
 from synapse_apply.packages.diff import list_added_removed_and_changed_paths
 from synapse_apply.packages.inspection import MAX_SIZE, measure_or_raise_all_errors
-from synapse_apply.packages.original import OriginalFile
+from synapse_apply.packages.original import HashedFileReadInOrder
 from synapse_apply.packages.source.open_source import (
     open_and_gather_source_files,
     open_zip_file_or_zip_at_ref,
@@ -77,7 +77,9 @@ class SourcePackages:
         ) as file:
             yield file
 
-    def _open_original_if_planned(self, address: Address, package: Package) -> OriginalFile | None:
+    def _open_original_if_planned(
+        self, address: Address, package: Package
+    ) -> HashedFileReadInOrder | None:
         """The zip itself, open, if its bytes are known to have the planned content; else None."""
         source = package.source
         if source.kind != FILE or source.ref:
@@ -95,7 +97,7 @@ class SourcePackages:
         if sha256 is None or build_file_stamp(file.name, os.fstat(file.fileno())) != stamp:
             file.close()
             return None
-        return OriginalFile(
+        return HashedFileReadInOrder(
             file, stamp.size, sha256, _build_changed_while_read_error(address, package)
         )
 

@@ -170,7 +170,10 @@ class SqlStore(LockedStore):
         )
 
     def close_ended_intent(
-        self, ended_intent: Intent, record_unless_removed: Record | None, entry: AuditEntry
+        self,
+        ended_intent: Intent,
+        record_or_none_to_remove_if_done: Record | None,
+        entry: AuditEntry,
     ) -> None:
         """Close an open intent, store or drop its record, and append the audit entry.
 
@@ -181,11 +184,12 @@ class SqlStore(LockedStore):
             raise ValueError("settling an intent says how it ended")
         call_note = CallNote(
             ended_intent,
-            record=record_unless_removed,
+            record=record_or_none_to_remove_if_done,
             record_row=()
-            if record_unless_removed is None
-            else self._build_record_row(record_unless_removed),
-            drops_record=record_unless_removed is None and ended_intent.state is IntentState.DONE,
+            if record_or_none_to_remove_if_done is None
+            else self._build_record_row(record_or_none_to_remove_if_done),
+            drops_record=record_or_none_to_remove_if_done is None
+            and ended_intent.state is IntentState.DONE,
             audit_row=(entry.at, entry.address, row_texts.encode_audit_entry(entry, self.where)),
         )
         self._write_batch.write_durably(call_note)
@@ -274,7 +278,7 @@ class SqlStore(LockedStore):
         return self._database.read_in_snapshot(read_rows)
 
     def replace_project_and_key_ids(self, shared_ids: ProjectAndKeyIds) -> None:
-        def replace_id_rows_without_serial(run: SqlRunner) -> bool:
+        def replace_id_rows_if_changed_and_return_false(run: SqlRunner) -> bool:
             if snapshot.read_project_and_key_ids(run) == shared_ids:
                 return False
             for row_id in (schema.PROJECT_ROW, schema.KEY_ROW):
@@ -283,7 +287,7 @@ class SqlStore(LockedStore):
                 run(schema.ADD_PLAN, row)
             return False
 
-        self._write_durably_and_count_serial_if_changed(replace_id_rows_without_serial)
+        self._write_durably_and_count_serial_if_changed(replace_id_rows_if_changed_and_return_false)
 
     def list_audit_entries(self, limit: int = 1000) -> list[AuditEntry]:
         def read_newest_rows(run: SqlRunner) -> list[Row]:

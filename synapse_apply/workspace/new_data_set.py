@@ -10,7 +10,7 @@ from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.target_session import TargetSession
 
 
-def create_embedded_data_set_and_state_if_absent(
+def create_embedded_data_set_and_state_if_both_absent(
     project: Project, invocation: Invocation, profile: str = ""
 ) -> bool:
     """Create the data set, then the key and the state, as an apply does; returns whether it did.

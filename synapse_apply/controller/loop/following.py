@@ -45,10 +45,12 @@ from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_fi
 from synapse_apply.model.errors import InputError, SynapseApplyError
 
 
-def fetch_source_once_and_move_its_targets(parts: LoopParts, name: str, *, is_spread: bool) -> None:
+def fetch_source_or_record_failure_and_move_targets(
+    parts: LoopParts, name: str, *, spreads_new_targets: bool
+) -> None:
     """Fetch a source once and take over what it names; a failure is recorded, and never raised.
 
-    `is_spread` says whether many new targets are spread over their interval.
+    `spreads_new_targets` says whether many new targets are spread over their interval.
     """
     source, row = parts.settings.sources[name], parts.store.find_source_even_if_removed(name)
     if row is None:
@@ -62,7 +64,7 @@ def fetch_source_once_and_move_its_targets(parts: LoopParts, name: str, *, is_sp
         source = parts.settings.sources.get(name, source)
         if row.head and (is_asked or row.head_number > row.keyed_number):
             _move_targets_to_head_or_record_unusable(
-                parts, source, row, mirror, is_spread=is_spread
+                parts, source, row, mirror, spreads_new_targets=spreads_new_targets
             )
             mirror.protect_only_these_commits_from_pruning(parts.store.list_commits_in_use(name))
     except (LeadershipLost, StoreUnavailable):
@@ -276,7 +278,7 @@ def _write_new_head_unless_another_did(
 
 
 def _move_targets_to_head_or_record_unusable(
-    parts: LoopParts, source: Source, row: SourceRow, mirror: Mirror, *, is_spread: bool
+    parts: LoopParts, source: Source, row: SourceRow, mirror: Mirror, *, spreads_new_targets: bool
 ) -> None:
     """Move the targets of a source to its head, those whose inputs changed to be looked at.
 
@@ -303,7 +305,7 @@ def _move_targets_to_head_or_record_unusable(
             defaults=parts.settings.defaults,
             now=parts.clock.read_wall(),
             chances=(parts.clock.draw_fraction() for _ in repeat(None)),
-            is_spread=is_spread,
+            spreads_new_targets=spreads_new_targets,
             in_rollouts=assignments.names_in_any_rollout,
         )
         for target in moved:

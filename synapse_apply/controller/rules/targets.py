@@ -58,14 +58,14 @@ def build_target_rows_at_head(
     defaults: Defaults,
     now: float,
     chances: Iterable[float],
-    is_spread: bool,
+    spreads_new_targets: bool,
     in_rollouts: Collection[TargetName] = (),
 ) -> list[TargetRow]:
     """The rows of a source's targets as a new head makes them.
 
     Every target is to be at the head. One whose inputs are not those of its last good look is
     touched, and due at once; one with the same inputs that is not done with them is touched, too.
-    A new one is due soon, and where `is_spread` many new ones are spread over their interval. One
+    A new one is due soon; with `spreads_new_targets` many are spread over their interval. One
     that the head does not declare, or no rule matches, is gone. Those `in_rollouts` stay at the
     revision that they have, a new one at none, until their rollout moves them.
     """
@@ -89,7 +89,7 @@ def build_target_rows_at_head(
             is_other = row.wanted_number != number or row.wanted_digest != target.digest
             row = build_target_row_at_revision(row, commit, number, target.digest)
             row = replace(row, head_digest=target.digest, is_gone=False)
-            if is_new and is_spread:
+            if is_new and spreads_new_targets:
                 delay = compute_delay_spread_over_targets(
                     get_interval_or_default(target.rule, defaults), new_count, chance
                 )

@@ -56,7 +56,7 @@ def build_agents(tokens_by_name: Mapping[str, SecretRef]) -> tuple[Agent, ...]:
 
 def check_agents_named_by_target(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """The rows for the target's agents; without a backend, only their variables are checked."""
-    target = checkup.target.get_or_raise_unchecked()
+    target = checkup.target.get_or_raise_unchecked_error()
     target_agents = build_agents(target.agents)
     if not target_agents:
         yield CheckResult.build_ok("agents", "the target names none")
@@ -89,8 +89,8 @@ def check_token_and_health_of_each_agent(
 
 def _get_health_call_or_reason(checkup: LazyTargetParts) -> tuple[AskHealth | None, str]:
     try:
-        checkup.answer_seconds.get_or_raise_unchecked()
-        return checkup.backend.get_or_raise_unchecked().api.health_check_agent, ""
+        checkup.answer_seconds.get_or_raise_unchecked_error()
+        return checkup.backend.get_or_raise_unchecked_error().api.health_check_agent, ""
     except UncheckedError as missing:
         return None, f"{missing}"
 

@@ -30,7 +30,7 @@ HAS_LIST = "yes"
 
 def check_url_source_and_encryption(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """The url and the setting it comes from; a warning for http:// to another machine."""
-    backend_url, target = checkup.url.get_or_raise(), checkup.target.get_or_raise_unchecked()
+    backend_url, target = checkup.url.get_or_raise(), checkup.target.get_or_raise_unchecked_error()
     if target.is_embedded:
         yield CheckResult.build_ok("url", f"{backend_url} (the embedded backend)")
         return
@@ -51,7 +51,7 @@ def check_host_may_get_token(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """Whether the token may be sent to this host."""
     checkup.host_permission.get_or_raise()
     limit = checkup.session.invocation.environ.get(HOSTS_VARIABLE)
-    if checkup.target.get_or_raise_unchecked().is_embedded or limit is None:
+    if checkup.target.get_or_raise_unchecked_error().is_embedded or limit is None:
         reason = (
             "the embedded backend is this process's own"
             if limit
@@ -64,7 +64,10 @@ def check_host_may_get_token(checkup: LazyTargetParts) -> Iterator[CheckResult]:
 
 def check_token_source_and_login_file(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """Where the token comes from, never what it is."""
-    access_token, target = checkup.token.get_or_raise(), checkup.target.get_or_raise_unchecked()
+    access_token, target = (
+        checkup.token.get_or_raise(),
+        checkup.target.get_or_raise_unchecked_error(),
+    )
     if target.is_embedded:
         yield CheckResult.build_ok("token", "the embedded backend's own, new at each start")
     elif access_token is None:
@@ -86,8 +89,8 @@ def check_backend_answer(checkup: LazyTargetParts) -> Iterator[CheckResult]:
         return
     # The embedded backend takes its own token, which says nothing of anybody's.
     is_token_sent = (
-        checkup.token.get_or_raise_unchecked()
-        and not checkup.target.get_or_raise_unchecked().is_embedded
+        checkup.token.get_or_raise_unchecked_error()
+        and not checkup.target.get_or_raise_unchecked_error().is_embedded
     )
     token_text = " and takes the token" if is_token_sent else ""
     yield CheckResult.build_ok("backend", f"answers in {seconds * 1000:.0f} ms{token_text}")
@@ -95,8 +98,8 @@ def check_backend_answer(checkup: LazyTargetParts) -> Iterator[CheckResult]:
 
 def report_requested_tenant(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """Which tenant is requested; a backend that disagrees refuses the read."""
-    target = checkup.target.get_or_raise_unchecked()
-    checkup.answer_seconds.get_or_raise_unchecked()
+    target = checkup.target.get_or_raise_unchecked_error()
+    checkup.answer_seconds.get_or_raise_unchecked_error()
     if target.is_embedded:
         yield CheckResult.build_ok("tenant", "the embedded backend's own")
     elif target.tenant:
@@ -109,8 +112,8 @@ def report_requested_tenant(checkup: LazyTargetParts) -> Iterator[CheckResult]:
 
 def report_api_versions_of_kinds(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """The API version used for each kind."""
-    target = checkup.target.get_or_raise_unchecked()
-    checkup.answer_seconds.get_or_raise_unchecked()
+    target = checkup.target.get_or_raise_unchecked_error()
+    checkup.answer_seconds.get_or_raise_unchecked_error()
     kinds: dict[str, list[str]] = {}
     for kind in CATALOGUE.values():
         kinds.setdefault(kind.select_newest_binding(target.api).api, []).append(kind.prefix)
@@ -120,9 +123,9 @@ def report_api_versions_of_kinds(checkup: LazyTargetParts) -> Iterator[CheckResu
 
 def check_list_capabilities(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """Operations that this backend has and some others lack."""
-    target = checkup.target.get_or_raise_unchecked()
-    checkup.answer_seconds.get_or_raise_unchecked()
-    client = checkup.backend.get_or_raise_unchecked().api
+    target = checkup.target.get_or_raise_unchecked_error()
+    checkup.answer_seconds.get_or_raise_unchecked_error()
+    client = checkup.backend.get_or_raise_unchecked_error().api
     for kind in CATALOGUE.values():
         binding = kind.select_newest_binding(target.api)
         if binding.probe_list is None:
@@ -146,8 +149,10 @@ def check_list_capabilities(checkup: LazyTargetParts) -> Iterator[CheckResult]:
 
 def check_clock_against_server(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """How far this machine's clock is from the server's, by the answers so far."""
-    target = checkup.target.get_or_raise_unchecked()
-    yield build_clock_result(checkup.backend.get_or_raise_unchecked().server_clock.skew, target)
+    target = checkup.target.get_or_raise_unchecked_error()
+    yield build_clock_result(
+        checkup.backend.get_or_raise_unchecked_error().server_clock.skew, target
+    )
 
 
 def _describe_source_and_overridden(target: Target, setting: str) -> str:
@@ -206,7 +211,7 @@ def build_cheap_read_failure_finding(failure: RemoteError, checkup: LazyTargetPa
     """The error for a failed cheap read, with what to do."""
     known_texts = (text[1:] for text in _REFUSAL_TEXTS if isinstance(failure, text[0]))
     summary, hint = next(known_texts, _FOREIGN_API_TEXT)
-    target = checkup.target.get_or_raise_unchecked()
+    target = checkup.target.get_or_raise_unchecked_error()
     token_variable = TOKEN_VARIABLE if target.token is None else target.token.name
     hint = hint.format(token=token_variable, tenant=target.tenant or "none named")
     return error_finding(summary, f"{failure}", hint, request_id=failure.request_id)

@@ -39,7 +39,7 @@ def check_git_repository_of_project(checkup: LazyTargetParts) -> Iterator[CheckR
     from synapse_apply.files.repository import find_repository_or_raise_if_untrusted
     from synapse_apply.packages.source.git import read_trusted_head_commit_id_or_empty
 
-    root = checkup.project.get_or_raise_unchecked().root
+    root = checkup.project.get_or_raise_unchecked_error().root
     try:
         git_repository = find_repository_or_raise_if_untrusted(root)
         head_commit = read_trusted_head_commit_id_or_empty(root)[:7] if git_repository else ""
@@ -70,7 +70,7 @@ def check_target_can_be_chosen(checkup: LazyTargetParts) -> Iterator[CheckResult
 
 def check_manifests_in_one_row(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """Whether the manifests are valid, in one line: `validate` shows each finding."""
-    name = checkup.target.get_or_raise_unchecked().name
+    name = checkup.target.get_or_raise_unchecked_error().name
     try:
         declared_target = checkup.declared_target.get_or_raise()
     except SynapseApplyError as problem:
@@ -92,7 +92,7 @@ def check_manifests_in_one_row(checkup: LazyTargetParts) -> Iterator[CheckResult
 
 def check_what_opens_each_secret_source(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """Of each source of secrets that the target sets up: what opens it, and why not others."""
-    checkup.target.get_or_raise_unchecked()
+    checkup.target.get_or_raise_unchecked_error()
     for source, offers in checkup.session.resolver.list_setting_offers_by_source().items():
         text = "; ".join(map(str, offers))
         if any(not offer.reason for offer in offers):

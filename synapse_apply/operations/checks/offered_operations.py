@@ -90,7 +90,7 @@ def read_backend_offer_or_unasked_reason(where: Invocation) -> BackendOffer:
         for kind in CATALOGUE.values():
             if any(binding.list_capability for binding in kind.bindings.values()):
                 needs = kind.select_newest_binding(
-                    checkup.target.get_or_raise_unchecked().api
+                    checkup.target.get_or_raise_unchecked_error().api
                 ).list_capability
                 (listed if not needs or needs in lists else unlisted).append(kind.prefix)
         return BackendOffer(rows, listed=tuple(listed), unlisted=tuple(unlisted))

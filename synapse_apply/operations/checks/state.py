@@ -44,7 +44,7 @@ from synapse_apply.workspace.sharing.project_binding import build_project_bindin
 
 def check_own_folder_is_trusted_and_writable(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """Whether the tool's folder beside the project is its own, and was not committed."""
-    root = checkup.project.get_or_raise_unchecked().root
+    root = checkup.project.get_or_raise_unchecked_error().root
     folder = root / OWN_FOLDER if checkup.own_folder.get_or_raise() else root
     # Asked of the system: a read-only mount shows in no mode of the folder.
     if not os.access(folder, os.W_OK | os.X_OK):
@@ -91,7 +91,7 @@ def _build_read_only_finding(folder: Path, *, is_state_kept_there: bool) -> Diag
 def _is_state_local_or_target_unknown(checkup: LazyTargetParts) -> bool:
     """Whether the target's state is kept beside the project; True where no target is known."""
     try:
-        return not checkup.target.get_or_raise_unchecked().state.url
+        return not checkup.target.get_or_raise_unchecked_error().state.url
     except UncheckedError:
         return True
 
@@ -112,7 +112,7 @@ def check_state_exists_and_is_not_older(checkup: LazyTargetParts) -> Iterator[Ch
             store,
             state_snapshot.lineage,
             store.read_progress(),
-            checkup.target.get_or_raise_unchecked(),
+            checkup.target.get_or_raise_unchecked_error(),
         )
         yield from (CheckResult.from_finding("state", finding) for finding in older_findings)
         if not older_findings:
@@ -121,8 +121,8 @@ def check_state_exists_and_is_not_older(checkup: LazyTargetParts) -> Iterator[Ch
             )
         return
     target, embedded = (
-        checkup.target.get_or_raise_unchecked(),
-        checkup.embedded_backend.get_or_raise_unchecked(),
+        checkup.target.get_or_raise_unchecked_error(),
+        checkup.embedded_backend.get_or_raise_unchecked_error(),
     )
     if embedded is None:
         raise state_access.build_missing_state_error(target, checkup.session.seen_place)
@@ -134,14 +134,14 @@ def check_state_exists_and_is_not_older(checkup: LazyTargetParts) -> Iterator[Ch
 def check_state_identity(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """Whether the state belongs to the target's current url and tenant."""
     recorded_identity, target = (
-        checkup.state.get_or_raise_unchecked().binding,
-        checkup.target.get_or_raise_unchecked(),
+        checkup.state.get_or_raise_unchecked_error().binding,
+        checkup.target.get_or_raise_unchecked_error(),
     )
-    embedded = checkup.embedded_backend.get_or_raise_unchecked()
+    embedded = checkup.embedded_backend.get_or_raise_unchecked_error()
     if embedded is not None and recorded_identity.data_set != embedded.data_set:
         raise state_access.build_embedded_mismatch_error(target, state_access.OTHER_DATA_TEXT)
     expected_identity = state_access.build_state_identity(
-        normalize_base_url(checkup.url.get_or_raise_unchecked()), target, embedded
+        normalize_base_url(checkup.url.get_or_raise_unchecked_error()), target, embedded
     )
     findings = state_access.build_findings_if_backend_differs(
         recorded_identity, target, expected_identity
@@ -157,12 +157,12 @@ def check_state_is_bound_to_project(checkup: LazyTargetParts) -> Iterator[CheckR
     """Whether a shared state is bound to this project; no row for any other state."""
     shared_ids, project = (
         _read_project_and_key_ids_or_none_if_unshared(checkup),
-        checkup.project.get_or_raise_unchecked(),
+        checkup.project.get_or_raise_unchecked_error(),
     )
     if shared_ids is None:
         return
     findings = build_project_binding_findings(
-        shared_ids.project_id, project, checkup.target.get_or_raise_unchecked()
+        shared_ids.project_id, project, checkup.target.get_or_raise_unchecked_error()
     )
     yield from (CheckResult.from_finding("sharing", finding) for finding in findings)
     if not findings:
@@ -172,8 +172,8 @@ def check_state_is_bound_to_project(checkup: LazyTargetParts) -> Iterator[CheckR
 def check_pinned_lineage(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """Whether the state has the lineage that the project file pins."""
     recorded_lineage, target = (
-        checkup.state.get_or_raise_unchecked().lineage,
-        checkup.target.get_or_raise_unchecked(),
+        checkup.state.get_or_raise_unchecked_error().lineage,
+        checkup.target.get_or_raise_unchecked_error(),
     )
     findings = state_access.build_findings_if_pinned_lineage_differs(recorded_lineage, target)
     yield from (CheckResult.from_finding("lineage", finding) for finding in findings)
@@ -185,10 +185,10 @@ def check_pinned_lineage(checkup: LazyTargetParts) -> Iterator[CheckResult]:
 def check_state_key(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """Whether the state key exists, and is the one that recorded secrets were digested with."""
     project, target = (
-        checkup.project.get_or_raise_unchecked(),
-        checkup.target.get_or_raise_unchecked(),
+        checkup.project.get_or_raise_unchecked_error(),
+        checkup.target.get_or_raise_unchecked_error(),
     )
-    checkup.own_folder.get_or_raise_unchecked()
+    checkup.own_folder.get_or_raise_unchecked_error()
     keys = checkup.session.state_keys
     yield from (CheckResult.from_finding("key", entry) for entry in keys.warnings)
     used_key_ids = _collect_key_ids_of_digests_or_empty(checkup)
@@ -229,8 +229,8 @@ def check_state_key(checkup: LazyTargetParts) -> Iterator[CheckResult]:
 
 def check_lock_is_free(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """Whether a run would have to wait."""
-    checkup.state.get_or_raise_unchecked()
-    owner_notes = checkup.store.get_or_raise_unchecked().describe_lock_owner()
+    checkup.state.get_or_raise_unchecked_error()
+    owner_notes = checkup.store.get_or_raise_unchecked_error().describe_lock_owner()
     yield from (
         CheckResult.from_finding("lock", warning_finding(note.summary, note.detail, note.hint))
         for note in owner_notes
@@ -243,7 +243,7 @@ def report_accepted_differences(checkup: LazyTargetParts) -> Iterator[CheckResul
     """Differences between manifest and live object that `state accept` recorded as accepted."""
     field_names = [
         f"{address}: {format_field_path(path)}"
-        for address, record in sorted(checkup.state.get_or_raise_unchecked().records.items())
+        for address, record in sorted(checkup.state.get_or_raise_unchecked_error().records.items())
         for path in _iter_accepted_paths_still_differing(record)
     ]
     undo_hint = Text(Command("state accept ADDRESS --undo"), " shows them in plans again")
@@ -272,10 +272,10 @@ def _iter_accepted_paths_still_differing(record: Record) -> Iterator[FieldPath]:
 
 def check_open_and_journaled_calls(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """Calls with unknown outcome, and calls that only a recovery journal has."""
-    checkup.own_folder.get_or_raise_unchecked()
+    checkup.own_folder.get_or_raise_unchecked_error()
     project, target = (
-        checkup.project.get_or_raise_unchecked(),
-        checkup.target.get_or_raise_unchecked(),
+        checkup.project.get_or_raise_unchecked_error(),
+        checkup.target.get_or_raise_unchecked_error(),
     )
     try:
         keys = checkup.session.state_keys
@@ -285,7 +285,7 @@ def check_open_and_journaled_calls(checkup: LazyTargetParts) -> Iterator[CheckRe
         project, target, keys, _read_lineage_or_empty(checkup)
     )
     yield from (CheckResult.from_finding("calls", entry) for entry in unrecorded_findings)
-    intents = checkup.state.get_or_raise_unchecked().open_intents
+    intents = checkup.state.get_or_raise_unchecked_error().open_intents
     if not intents:
         if not unrecorded_findings:
             yield CheckResult.build_ok("calls", "none of unknown outcome")
@@ -303,12 +303,14 @@ def check_open_and_journaled_calls(checkup: LazyTargetParts) -> Iterator[CheckRe
 
 def check_live_duplicates_of_records(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """Whether a second live object has the natural key of a recorded one."""
-    records = checkup.state.get_or_raise_unchecked().records
-    checkup.answer_seconds.get_or_raise_unchecked()
-    marks = build_marks_with_project_providers(checkup.project.get_or_raise_unchecked().providers)
+    records = checkup.state.get_or_raise_unchecked_error().records
+    checkup.answer_seconds.get_or_raise_unchecked_error()
+    marks = build_marks_with_project_providers(
+        checkup.project.get_or_raise_unchecked_error().providers
+    )
     api, versions = (
-        checkup.backend.get_or_raise_unchecked().api,
-        checkup.target.get_or_raise_unchecked().api,
+        checkup.backend.get_or_raise_unchecked_error().api,
+        checkup.target.get_or_raise_unchecked_error().api,
     )
     count = 0
     for prefix, kind in CATALOGUE.items():
@@ -350,7 +352,7 @@ def check_live_duplicates_of_records(checkup: LazyTargetParts) -> Iterator[Check
 def _read_lineage_or_empty(checkup: LazyTargetParts) -> str:
     """The state's lineage; "" where it cannot be read."""
     try:
-        return checkup.state.get_or_raise_unchecked().lineage
+        return checkup.state.get_or_raise_unchecked_error().lineage
     except UncheckedError:
         return ""
 
@@ -358,7 +360,7 @@ def _read_lineage_or_empty(checkup: LazyTargetParts) -> str:
 def _certainly_has_no_state(checkup: LazyTargetParts) -> bool:
     """Whether there is certainly no state; one that cannot be opened may exist."""
     try:
-        return not checkup.store.get_or_raise_unchecked().exists()
+        return not checkup.store.get_or_raise_unchecked_error().exists()
     except (UncheckedError, SynapseApplyError):
         return False
 
@@ -366,7 +368,7 @@ def _certainly_has_no_state(checkup: LazyTargetParts) -> bool:
 def _collect_key_ids_of_digests_or_empty(checkup: LazyTargetParts) -> set[str]:
     """Ids of the keys that the state's digests were made with; empty if it cannot be read."""
     try:
-        return collect_key_ids_of_digests(checkup.state.get_or_raise_unchecked())
+        return collect_key_ids_of_digests(checkup.state.get_or_raise_unchecked_error())
     except UncheckedError:
         return set()
 
@@ -384,16 +386,16 @@ def _read_project_and_key_ids_or_none_if_unshared(
     checkup: LazyTargetParts,
 ) -> ProjectAndKeyIds | None:
     """What all who use the state must have in common; None for a state that is not shared."""
-    checkup.store.get_or_raise_unchecked()
+    checkup.store.get_or_raise_unchecked_error()
     if not checkup.session.is_state_shared:
         return None
-    checkup.state.get_or_raise_unchecked()
+    checkup.state.get_or_raise_unchecked_error()
     return checkup.session.read_project_and_key_ids_or_none_if_unshared()
 
 
 def _declares_secrets_or_false_if_unreadable(checkup: LazyTargetParts) -> bool:
     """Whether manifests that can be read declare a secret; none is resolved."""
     try:
-        return declares_any_secret(checkup.declared_target.get_or_raise_unchecked().desired)
+        return declares_any_secret(checkup.declared_target.get_or_raise_unchecked_error().desired)
     except UncheckedError:
         return False

@@ -22,10 +22,10 @@ def check_bucket_by_making_an_object(checkup: LazyTargetParts) -> Iterator[Check
     One object is made for it, and deleted.
     """
     project, target = (
-        checkup.project.get_or_raise_unchecked(),
-        checkup.target.get_or_raise_unchecked(),
+        checkup.project.get_or_raise_unchecked_error(),
+        checkup.target.get_or_raise_unchecked_error(),
     )
-    checkup.store.get_or_raise_unchecked()
+    checkup.store.get_or_raise_unchecked_error()
     environ = checkup.session.invocation.environ
     url = resolve_state_url_or_raise_if_unset(target.state.url, project, environ)
     with open_bucket_folder_or_none_for_other_url(url, target, environ) as folder:

@@ -51,14 +51,14 @@ class LazyValue(Generic[T]):
         if not self._values:
             try:
                 for needed_part in self._needs:
-                    needed_part.get_or_raise_unchecked()
+                    needed_part.get_or_raise_unchecked_error()
                 self._values.append(self._make())
             except Exception as failure:
                 self._failure = failure
                 raise
         return self._values[0]
 
-    def get_or_raise_unchecked(self) -> T:
+    def get_or_raise_unchecked_error(self) -> T:
         """The value, for a check of something else; UncheckedError without it."""
         try:
             return self.get_or_raise()
@@ -117,12 +117,12 @@ class LazyTargetParts:
             "the state cannot be opened", lambda: session.store, self.own_folder, self.target
         )
         self.state = LazyValue(
-            "the state cannot be read", self._read_state_or_raise_unchecked, self.store
+            "the state cannot be read", self._read_state_or_raise_unchecked_error, self.store
         )
 
     def _start_embedded_backend_or_none(self) -> EmbeddedBackend | None:
         if self.session.target.is_embedded:
-            self.own_folder.get_or_raise_unchecked()
+            self.own_folder.get_or_raise_unchecked_error()
         return self.session.embedded_backend
 
     def _require_backend_url(self) -> str:
@@ -145,7 +145,7 @@ class LazyTargetParts:
         connected_backend = self.session.backend
         if self._reads_manifests:
             with suppress(UncheckedError):
-                manifests = self.declared_target.get_or_raise_unchecked().manifests
+                manifests = self.declared_target.get_or_raise_unchecked_error().manifests
                 self.session.mask_secrets_of_manifests_in_answers(manifests)
         return connected_backend
 
@@ -156,7 +156,7 @@ class LazyTargetParts:
         api.list_jobs({"page_size": 1})
         return time.monotonic() - started_at
 
-    def _read_state_or_raise_unchecked(self) -> State:
+    def _read_state_or_raise_unchecked_error(self) -> State:
         store = self.store.get_or_raise()
         if not store.exists():
             raise UncheckedError("there is no state")

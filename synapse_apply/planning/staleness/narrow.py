@@ -16,7 +16,7 @@ _CREATES = frozenset({Action.CREATE, Action.RECREATE})
 ACTION_OF_GUARD = {guards.RECREATE: Action.RECREATE, guards.ADOPT: Action.ADOPT}
 
 
-def narrow_plan(saved: Plan, fresh: Plan, *, reviewed: bool) -> Plan:
+def narrow_plan_refusing_stale_changes(saved: Plan, fresh: Plan, *, reviewed: bool) -> Plan:
     """The fresh plan with only the saved changes that still hold; each other one is refused.
 
     Changes that the saved plan lacks are left out, since it did not touch them; with `reviewed`

@@ -58,12 +58,13 @@ def _load_sops_file_once(ref: SecretRef, context: SourceContext) -> SopsFile:
     """The file of a reference, read once a run; SecretUnavailable also for keys not listed."""
     name = ref.get_argument_or_empty("file")
     file: SopsFile = context.memo.get_or_make_or_raise_failure_again(
-        (_SETTINGS, "file", name), lambda: _read_sops_file_with_listed_keys(name, context)
+        (_SETTINGS, "file", name),
+        lambda: _read_sops_file_refusing_keys_unlisted_by_target(name, context),
     )
     return file
 
 
-def _read_sops_file_with_listed_keys(name: str, context: SourceContext) -> SopsFile:
+def _read_sops_file_refusing_keys_unlisted_by_target(name: str, context: SourceContext) -> SopsFile:
     content = (
         context.read_committed_file_or_none(name) if context.read_committed_file_or_none else None
     )

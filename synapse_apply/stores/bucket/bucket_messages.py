@@ -108,7 +108,7 @@ class BucketFailure:
 PAGE_IN_PLACE_OF_OBJECT = BucketFailure(0, "", _FOREIGN_MARKS[0])
 
 
-def classify_client_exception(problem: BaseException) -> BucketFailure:
+def parse_client_exception(problem: BaseException) -> BucketFailure:
     """What an exception of the client says, by the marks in its text."""
     text = "kind: Timeout" if isinstance(problem, TimeoutError) else str(problem)
     status = _STATUS_PATTERN.search(text)

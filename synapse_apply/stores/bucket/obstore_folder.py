@@ -23,7 +23,7 @@ from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.stores.bucket.bucket_messages import (
     PAGE_IN_PLACE_OF_OBJECT,
     BucketFailure,
-    classify_client_exception,
+    parse_client_exception,
 )
 from synapse_apply.stores.bucket.bucket_options import (
     OPERATION_SECONDS,
@@ -199,18 +199,18 @@ class ObstoreFolder:
             try:
                 return operation(name)
             except _FAILURES as problem:
-                return classify_client_exception(problem)
+                return parse_client_exception(problem)
 
         pool = self._start_pool_if_needed()
         try:
             futures = [pool.submit(attempt, name) for name in names]
         except RuntimeError as problem:  # closed by another thread, or the process ends
-            return [classify_client_exception(problem)] * len(names)
+            return [parse_client_exception(problem)] * len(names)
         deadline = time.monotonic() + self._deadline * (1 + len(names) // _MAX_PARALLEL_REQUESTS)
         try:
             return [future.result(max(0.0, deadline - time.monotonic())) for future in futures]
         except TimeoutError as problem:
-            return [classify_client_exception(problem)] * len(names)
+            return [parse_client_exception(problem)] * len(names)
         finally:
             for future in futures:
                 future.cancel()

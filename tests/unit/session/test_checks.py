@@ -163,7 +163,7 @@ def test_what_cannot_be_made_is_tried_once() -> None:
         with pytest.raises(InputError):
             thing.get_or_raise()
         with pytest.raises(UncheckedError, match="there is no thing"):
-            thing.get_or_raise_unchecked()
+            thing.get_or_raise_unchecked_error()
     assert tries == [1]
 
 

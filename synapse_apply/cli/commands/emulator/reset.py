@@ -43,7 +43,9 @@ def command(*, console: Console, invocation: Invocation, profile: str | None, ye
     from synapse_apply.emulator.core.data_folder import DataSetPlaceError
     from synapse_apply.emulator.core.store import DataSetError
     from synapse_apply.workspace.configuration import load_valid_project_or_defaults
-    from synapse_apply.workspace.new_data_set import create_embedded_data_set_and_state_if_absent
+    from synapse_apply.workspace.new_data_set import (
+        create_embedded_data_set_and_state_if_both_absent,
+    )
 
     require_approval_or_person_to_ask(console, is_approved=yes, verb="emulator reset", flag="--yes")
     project = load_valid_project_or_defaults(invocation)
@@ -63,7 +65,7 @@ def command(*, console: Console, invocation: Invocation, profile: str | None, ye
             "The embedded backend is in use", f"{problem}.", "Stop it, then reset it."
         ) from None
     console.write_output("Removed.\n" if was_removed else "There was nothing to remove.\n")
-    if profile is not None and create_embedded_data_set_and_state_if_absent(
+    if profile is not None and create_embedded_data_set_and_state_if_both_absent(
         project, invocation, profile
     ):
         console.write_output(f"The embedded backend has profile {profile} now.\n")

@@ -70,7 +70,9 @@ def command(
     from synapse_apply.emulator.serve import ServeError, build_unchecked_settings, serve
     from synapse_apply.workspace.configuration import load_valid_project_or_defaults
     from synapse_apply.workspace.embedded import require_data_folder_absent_or_trusted
-    from synapse_apply.workspace.new_data_set import create_embedded_data_set_and_state_if_absent
+    from synapse_apply.workspace.new_data_set import (
+        create_embedded_data_set_and_state_if_both_absent,
+    )
 
     if token and any_token:
         raise click.UsageError("Give either --token or --any-token.")
@@ -86,7 +88,7 @@ def command(
     if data is None:
         project = load_valid_project_or_defaults(invocation)
         data = require_data_folder_absent_or_trusted(project.root)
-        create_embedded_data_set_and_state_if_absent(project, invocation, profile or "")
+        create_embedded_data_set_and_state_if_both_absent(project, invocation, profile or "")
     try:
         serve(data, host=host, port=port, settings=settings)
     except (ServeError, DataSetError, UnknownSwitchError) as problem:

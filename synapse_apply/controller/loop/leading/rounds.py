@@ -149,8 +149,8 @@ class LeaderRounds:
 
     def _start_fetch_unless_running(self, name: str) -> None:
         def fetch() -> None:
-            following.fetch_source_once_and_move_its_targets(
-                self._parts, name, is_spread=not self._is_once
+            following.fetch_source_or_record_failure_and_move_targets(
+                self._parts, name, spreads_new_targets=not self._is_once
             )
             self._fetched[name] = self._parts.clock.read_counter()
 

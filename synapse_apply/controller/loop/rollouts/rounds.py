@@ -33,7 +33,7 @@ def write_next_steps_of_rollouts(parts: LoopParts, source: str) -> None:
         # Most of the time there is nothing to do: that costs no transaction.
         if not row.state.is_over:
             row = _write_next_step_or_none_if_not_to_go_on(parts, rollout) or row
-        _request_comparison_if_newer_head_is_due(parts, rollout, row)
+        _request_fetch_and_comparison_if_newer_head_waits_no_more(parts, rollout, row)
 
 
 def _write_next_step_or_none_if_not_to_go_on(
@@ -110,7 +110,7 @@ def _audit_wave(
         audit_and_log_step(parts, writer, after, "close wave", f"{text}: {wave.end.value}")
 
 
-def _request_comparison_if_newer_head_is_due(
+def _request_fetch_and_comparison_if_newer_head_waits_no_more(
     parts: LoopParts, rollout: Rollout, row: RolloutRow
 ) -> None:
     """Have the source compared soon where its head waits for this rollout no more.

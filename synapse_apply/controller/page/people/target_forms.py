@@ -72,7 +72,7 @@ class TargetForms:
         return Right.APPROVE in self.rights
 
     @property
-    def has_row_to_decide(self) -> bool:
+    def has_approvable_row(self) -> bool:
         return any(row.can_be_approved for row in self.held_rows)
 
 

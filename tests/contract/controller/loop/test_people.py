@@ -9,7 +9,7 @@ import pytest
 from contract.controller.loop.stand_ins import FAILURE, IN_SYNC, World, plan_of, row
 
 from synapse_apply.controller.loop.driver import ControllerLoop
-from synapse_apply.controller.loop.following import fetch_source_once_and_move_its_targets
+from synapse_apply.controller.loop.following import fetch_source_or_record_failure_and_move_targets
 from synapse_apply.controller.planned_rows import RowAction
 from synapse_apply.controller.ports import ActionRefused, RunResult
 from synapse_apply.controller.rows import (
@@ -192,7 +192,7 @@ def test_where_authors_are_unknown_no_approval_counts(world: World) -> None:
     # Before the next round, so that the approval is first asked for at another commit.
     world.repository.push("c2", prod="p2")
     world.repository.are_authors_unknown = True
-    fetch_source_once_and_move_its_targets(loop._parts, "acme", is_spread=False)
+    fetch_source_or_record_failure_and_move_targets(loop._parts, "acme", spreads_new_targets=False)
     world.settle(loop)
     assert world.get_target("prod").looked_number == 2
     assert world.workers.applies == []

@@ -10,7 +10,7 @@ import pytest
 from contract.controller.loop.stand_ins import IN_SYNC, World, plan_of, row
 
 from synapse_apply.controller.loop.driver import ControllerLoop
-from synapse_apply.controller.loop.following import fetch_source_once_and_move_its_targets
+from synapse_apply.controller.loop.following import fetch_source_or_record_failure_and_move_targets
 from synapse_apply.controller.planned_rows import RowCause
 from synapse_apply.controller.ports import ApplyRequest, LookRequest, Permit, RunResult
 from synapse_apply.controller.rows import (
@@ -157,7 +157,7 @@ def test_a_store_that_cannot_be_read_permits_nothing(
 def push_and_follow(world: World, loop: ControllerLoop, commit: str, **inputs: str) -> None:
     """A new head, as the loop takes it over while something else goes on."""
     world.repository.push(commit, **inputs)
-    fetch_source_once_and_move_its_targets(loop._parts, "acme", is_spread=False)
+    fetch_source_or_record_failure_and_move_targets(loop._parts, "acme", spreads_new_targets=False)
 
 
 def test_no_apply_begins_for_a_revision_that_is_not_wanted_any_more(world: World) -> None:

@@ -111,7 +111,7 @@ class RolloutPlay:
             defaults=DEFAULTS,
             now=self.now,
             chances=repeat(0.5),
-            is_spread=False,
+            spreads_new_targets=False,
             in_rollouts=assignments.names_in_any_rollout,
         ):
             self._put_target(target)

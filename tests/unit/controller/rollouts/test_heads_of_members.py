@@ -36,7 +36,7 @@ def move(row: TargetRow, digest: str, number: int = 2) -> TargetRow:
         defaults=DEFAULTS,
         now=100.0,
         chances=repeat(0.5),
-        is_spread=True,
+        spreads_new_targets=True,
         in_rollouts={PROD},
     )
     return moved

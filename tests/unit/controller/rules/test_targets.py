@@ -59,7 +59,7 @@ def move(rows: list[TargetRow], digests: dict[str, str], number: int = 2) -> dic
         defaults=DEFAULTS,
         now=100.0,
         chances=repeat(0.5),
-        is_spread=True,
+        spreads_new_targets=True,
     )
     return {row.name.target: row for row in moved}
 
