@@ -407,7 +407,7 @@ def test_a_name_that_changes_its_address_reaches_nothing(
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.setattr(
         ReachableNetworks,
-        "from_backend",
+        "from_resolved_backend_host",
         classmethod(lambda cls, _base: cls(frozenset({"public"}), True)),
     )
     client = BackendClient(site[1].url, "a-token-of-tests")
