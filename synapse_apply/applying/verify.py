@@ -146,6 +146,9 @@ class _VerificationRun:
             job = parse_job(answer).id
         except ValueError:
             return self._record_result_of_answer_without_job(intent, owner, answer, request_id)
+        except RemoteError as failure:
+            # An id that cannot be used. The job has the run's mark, by which it is looked for.
+            return self._search_job_of_lost_answer_and_follow(intent, failure)
         return self._record_job_and_follow(intent, job, request_id)
 
     def _build_run_intent(self, owner: str) -> Intent:

@@ -241,9 +241,12 @@ class WritableStore(ReadableStore, Protocol):
         ...
 
     def list_due_statuses_and_messages(
-        self, now: float, limit: int
+        self, now: float, status_sources: Collection[str], limit: int
     ) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
-        """Those to be sent at `now`, the oldest first; none that waits or never can be sent."""
+        """Those to be sent at `now`, the oldest first; none that waits or never can be sent.
+
+        Statuses of some sources alone, and `limit` of each at most.
+        """
         ...
 
     def find_message(self, message_id: str) -> MessageRow | None:

@@ -241,7 +241,8 @@ def require_executable_outside_checkouts(name: str, checkouts: Folders) -> str:
         os.environ.get("PATH", os.defpath), checkouts
     ):
         path = Path(folder, name)
-        if path.is_file() and os.access(path, os.X_OK) and not _is_in_checkout(path, checkouts):
+        # In this order: `is_file` raises in a folder that may not be searched.
+        if os.access(path, os.X_OK) and path.is_file() and not _is_in_checkout(path, checkouts):
             return str(path)
     raise FileNotFoundError(2, "not found in an absolute folder of PATH outside of the checkout")
 

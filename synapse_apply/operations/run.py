@@ -147,6 +147,10 @@ def send_run_once_auditing_only_failures(
         return StartedRun(parse_job(answer), answer, plugin, body)
     except ValueError:
         return StartedRun(None, answer, plugin, body)
+    except RemoteError as failure:
+        # The job was started, but its id cannot be used.
+        _audit_run_call_or_warn(live_backend, request, "", "unknown")
+        raise _build_outcome_unknown_error(live_backend, request, failure, search_start) from None
 
 
 def _send_run_auditing_interruption(

@@ -6,6 +6,7 @@ It is a JSON object with the keys `host` (default: the vendor's), `access_token`
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ def read_login_with_problem_or_none_if_absent(environ: Mapping[str, str]) -> Log
     """Read the login file; None if there is none. An unusable file gives a Login with `problem`."""
     home = environ.get("HOME", "")
     path = Path(home) / ".synapse" / "config.json"
-    if not home or not path.exists():
+    # Not `path.exists()`, which raises where the home may not be searched.
+    if not home or not os.path.lexists(path):
         return None
     try:
         # Under its label: the full path would show the user's name.

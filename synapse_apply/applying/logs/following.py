@@ -6,7 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from synapse_apply.model.coding.json_types import RequestBody, ServerAnswer
-from synapse_apply.model.errors import RemoteError, RemoteTimeout, ServerFault, Unreachable
+from synapse_apply.model.errors import (
+    RateLimited,
+    RemoteError,
+    RemoteTimeout,
+    ServerFault,
+    Unreachable,
+)
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import Job, parse_job
 from synapse_apply.model.ports import JobCalls
@@ -89,7 +95,7 @@ def poll_deferred_run_until_result_or_last_envelope(
             break
         try:
             answer = run(question)
-        except (RemoteTimeout, ServerFault, Unreachable):
+        except (RateLimited, RemoteTimeout, ServerFault, Unreachable):
             continue
     return answer
 

@@ -89,11 +89,9 @@ class JobFollower:
                 f"{_format_follow_hint(job.id, self.console)}.\n"
             )
             return Exit.ERROR
-        failure_reason = get_job_failure_text_or_empty(job)
         # The server's reason may end with a full stop of its own.
-        message = (
-            f"{name} {job.status.value}{f': {sanitize(failure_reason)}' if failure_reason else ''}."
-        ).replace("..", ".")
+        failure_reason = sanitize(get_job_failure_text_or_empty(job)).removesuffix(".")
+        message = f"{name} {job.status.value}{f': {failure_reason}' if failure_reason else ''}."
         if self.log_only or self.console.as_json:
             self.console.write_stderr(
                 "" if self.log_only and _is_completed(job) else f"{message}\n"

@@ -48,8 +48,9 @@ from synapse_apply.model.errors import InputError, SynapseApplyError
 def fetch_source_or_record_failure_and_move_targets(
     parts: LoopParts, name: str, *, spreads_new_targets: bool
 ) -> None:
-    """Fetch a source once and take over what it names; a failure is recorded, and never raised.
+    """Fetch a source once and take over what it names; a failure is recorded, and not raised.
 
+    LeadershipLost and StoreUnavailable are raised, as nothing can be recorded then.
     `spreads_new_targets` says whether many new targets are spread over their interval.
     """
     source, row = parts.settings.sources[name], parts.store.find_source_even_if_removed(name)
@@ -67,9 +68,8 @@ def fetch_source_or_record_failure_and_move_targets(
                 parts, source, row, mirror, spreads_new_targets=spreads_new_targets
             )
             mirror.protect_only_these_commits_from_pruning(parts.store.list_commits_in_use(name))
+        is_asked = False
     except (LeadershipLost, StoreUnavailable):
-        if is_asked:
-            parts.request_comparison_at_next_fetch(name)
         raise
     except SynapseApplyError as problem:
         _write_failed_fetch_and_log(parts, source, row, problem.diagnostics[0])
@@ -78,6 +78,10 @@ def fetch_source_or_record_failure_and_move_targets(
         detail = f"{type(problem).__name__} was raised."
         finding = error_finding("The fetch ended with an internal error", detail)
         _write_failed_fetch_and_log(parts, source, row, finding)
+    finally:
+        # What was asked for and not done is done at the next fetch, also where the head stays.
+        if is_asked:
+            parts.request_comparison_at_next_fetch(name)
 
 
 def advance_rollouts_and_write_revision_ends(parts: LoopParts, source: str) -> None:

@@ -10,6 +10,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from synapse_apply import __version__
+from synapse_apply.controller.page.entry.present_targets import iter_present_targets
 from synapse_apply.controller.page.phrases import NEEDS_PERSON
 from synapse_apply.controller.ports import LoopHealth
 from synapse_apply.controller.rollout_rows import RolloutRow, RolloutState
@@ -82,8 +83,8 @@ class _StoreCollector(Collector):
         )
         for source in sources:
             held_targets = TargetFilter(source.name, TargetCondition.HELD)
-            page = self._store.read_page_of_present_targets(held_targets, 0, _MAX_TARGETS_BY_NAME)
-            family.add_metric([source.name], sum(target.hold_count for target in page.targets))
+            targets = iter_present_targets(self._store, held_targets)
+            family.add_metric([source.name], sum(target.hold_count for target in targets))
         return family
 
     def _build_unsent_count_metric(self) -> GaugeMetricFamily:

@@ -185,13 +185,18 @@ def require_printable_target(item: Mapping[str, Any]) -> None:
         require_count(item.get(key, 0), key)
 
 
-def decode_only_target_or_none_if_empty(page: AnswerPage) -> ShownTarget | None:
-    """The only target of a TargetList, None for an empty one; OddAnswerError."""
+def decode_only_target_or_none_if_empty(page: AnswerPage, name: str) -> ShownTarget | None:
+    """The target `name`, the only one of a TargetList; None for an empty one.
+
+    OddAnswerError, also for another target or more than one.
+    """
     sources = {source["name"]: source for source in decode_sources_of_target_list(page.fields)}
     if not page.items:
         return None
     item = page.items[0]
     require_printable_target(item)
+    if len(page.items) > 1 or item["name"] != name:
+        raise OddAnswerError("name")
     if not isinstance(item.get("is_claimed"), bool):
         raise OddAnswerError("is_claimed")
     cause = _decode_enum_member(RunCause, item, "due_cause")

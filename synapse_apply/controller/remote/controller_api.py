@@ -153,7 +153,9 @@ class ControllerApi:
     def find_target(self, name: str) -> ShownTarget | None:
         """A target (SOURCE/TARGET) as it is now, None where there is none that may be read."""
         page = self._read_page_or_raise_refusal("targets", "TargetList", {"target": name})
-        return self._decode_or_raise_unavailable(decode_only_target_or_none_if_empty, page)
+        return self._decode_or_raise_unavailable(
+            lambda answer: decode_only_target_or_none_if_empty(answer, name), page
+        )
 
     def list_runs(self, target: str, limit: int) -> list[ShownRunEnd]:
         """The newest runs of a target, newest first."""

@@ -313,12 +313,20 @@ class ControllerStore:
         )
 
     def list_due_statuses_and_messages(
-        self, now: float, limit: int
+        self, now: float, status_sources: Collection[str], limit: int
     ) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
         due = "AND refusal = '' AND try_at <= ? ORDER BY try_at LIMIT ?"
+        names = sorted(status_sources)
+        # A list of none is no SQL.
+        is_of_them = f"source IN ({', '.join('?' * len(names))})" if names else "source <> source"
         return self._run_in_read_transaction(
             lambda reader: (
-                read_rows(reader, STATUSES, f"WHERE sent <> wished {due}", [now, limit]),
+                read_rows(
+                    reader,
+                    STATUSES,
+                    f"WHERE {is_of_them} AND sent <> wished {due}",
+                    [*names, now, limit],
+                ),
                 read_rows(reader, MESSAGES, f"WHERE sent_at = 0 {due}", [now, limit]),
             )
         )

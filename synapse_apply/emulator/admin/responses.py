@@ -75,7 +75,8 @@ def _require_kind_in_path(request: EmulatorRequest) -> Kind:
 def _require_object_in_path(request: EmulatorRequest, kind: Kind) -> StoredObject:
     """The object with the id in the path, of any tenant. Raises ApiError (404)."""
     text = request.path["id"]
-    row = request.backend.store.find_by_id(kind, int(text)) if text.isdecimal() else None
+    is_id = text.isdecimal() and len(text) < 20
+    row = request.backend.store.find_by_id(kind, int(text)) if is_id else None
     if row is None:
         raise build_not_found_error()
     return row
@@ -235,7 +236,7 @@ def send_package(request: EmulatorRequest) -> EmulatorAnswer:
     text = request.path["id"]
     row = (
         request.backend.store.find_by_id("release", int(text), request.tenant)
-        if text.isdecimal()
+        if text.isdecimal() and len(text) < 20
         else None
     )
     stored_package = row.body.get("package") if row else None

@@ -37,6 +37,9 @@ def parse_iso_time_or_none(text: str) -> float | None:
     try:
         # An unescaped "+" of a query string arrives as a space.
         moment = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
-    except ValueError:
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        # In these zones it is written again, which the first and the last year may not fit.
+        moment.astimezone(_SEOUL)
+        return moment.astimezone(UTC).timestamp()
+    except (ValueError, OverflowError):
         return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -59,7 +59,8 @@ class VaultAnswer:
     def mentions(self, *phrases: str) -> bool:
         """Whether one of Vault's own error messages contains one of these phrases."""
         errors = self.document.get("errors")
-        texts = [text.lower() for text in errors if isinstance(text, str)] if errors else []
+        errors = errors if isinstance(errors, list) else []
+        texts = [text.lower() for text in errors if isinstance(text, str)]
         return any(phrase in text for phrase in phrases for text in texts)
 
 

@@ -8,6 +8,7 @@ would not: a server that crashed gives the id of a lost transaction to another o
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -178,7 +179,7 @@ class PostgresDatabase(FastWrites):
             yield
 
     def write_backup(self, path: str) -> None:
-        if Path(path).exists():
+        if os.path.lexists(path):
             raise state_messages.build_backup_exists_error(path)
         write_new_state_file(self.read_in_snapshot(read_all_rows_but_lock_as_inserts), Path(path))
 

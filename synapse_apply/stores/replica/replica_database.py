@@ -7,6 +7,7 @@ row then tells that the lock is lost.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -170,7 +171,7 @@ class ReplicaDatabase:
         yield
 
     def write_backup(self, path: str) -> None:
-        if Path(path).exists():
+        if os.path.lexists(path):
             raise state_messages.build_backup_exists_error(path)
         try:
             statements = self.read_in_snapshot(read_all_rows_but_lock_as_inserts)

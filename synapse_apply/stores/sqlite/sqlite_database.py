@@ -318,7 +318,8 @@ def open_intact_backup(source: str) -> Iterator[sqlite3.Connection]:
         # Elsewhere a user may name a link. In our own folder restores leave plain files only.
         for suffix in ("", "-journal", "-wal", "-shm"):
             opening.stat_own_file_or_none(_build_companion_path(path, suffix))
-    if not path.is_file():
+    # In this order: `is_file` raises in a folder that may not be searched.
+    if not os.path.lexists(path) or not path.is_file():
         raise state_messages.build_not_a_backup_error(source, "does not exist")
     with sqlite_messages.translate_errors_to_state_errors(source, "Opening"):
         connection = _connect_to_existing_file(Path(source), "ro")

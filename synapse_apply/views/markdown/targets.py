@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 
 from synapse_apply.model.errors import Exit
 from synapse_apply.model.frozen import frozen
@@ -66,8 +67,8 @@ def render_targets_markdown(
             [
                 _format_hidden_marker_of_targets(command, selectors),
                 f"## {command.capitalize()} of {len(parts) + len(not_begun):,} targets",
-                _format_targets_table_up_to_max_rows(worst_first, command),
-                _format_not_begun_targets_or_empty(not_begun),
+                _format_targets_table_that_fits(worst_first, command, budget),
+                _format_not_begun_targets_that_fit_or_empty(not_begun, budget),
             ],
         )
     )
@@ -110,15 +111,30 @@ def _format_hidden_marker_of_targets(command: str, selectors: str) -> str:
     return format_hidden_marker(f"targets={name}" + ("" if command == "plan" else f" {command}"))
 
 
-def _format_targets_table_up_to_max_rows(parts: Sequence[MarkdownPart], command: str) -> str:
-    rows = [
+def _format_targets_table_that_fits(
+    parts: Sequence[MarkdownPart], command: str, budget: SizeBudget
+) -> str:
+    rows = (
         f"| {format_cut_code_span(part.target, MAX_NAME_LENGTH)} | {part.exit_code} | "
         f"{_describe_nonzero_counts_or_outcome(part, command)} |"
-        for part in parts[:_MAX_ROWS]
-    ]
-    if len(parts) > _MAX_ROWS:
-        rows.append(f"| *{len(parts) - _MAX_ROWS:,} more* | | |")
-    return "\n".join(["| Target | Exit code | |", "| --- | ---: | --- |", *rows])
+        for part in parts
+    )
+    shown_rows = _take_texts_that_fit(rows, budget.limit // 2, budget)
+    if len(parts) > len(shown_rows):
+        shown_rows.append(f"| *{len(parts) - len(shown_rows):,} more* | | |")
+    return "\n".join(["| Target | Exit code | |", "| --- | ---: | --- |", *shown_rows])
+
+
+def _take_texts_that_fit(texts: Iterable[str], max_size: int, budget: SizeBudget) -> list[str]:
+    """The first texts, _MAX_ROWS at most, that together are no larger than a size."""
+    fitting_texts: list[str] = []
+    room = max_size
+    for text in islice(texts, _MAX_ROWS):
+        room -= budget.measure(text) + 2
+        if room < 0:
+            break
+        fitting_texts.append(text)
+    return fitting_texts
 
 
 def _describe_nonzero_counts_or_outcome(part: MarkdownPart, command: str) -> str:
@@ -133,9 +149,10 @@ def _describe_nonzero_counts_or_outcome(part: MarkdownPart, command: str) -> str
     return "error" if part.exit_code == Exit.ERROR else "nothing" if not part.exit_code else ""
 
 
-def _format_not_begun_targets_or_empty(names: Sequence[str]) -> str:
+def _format_not_begun_targets_that_fit_or_empty(names: Sequence[str], budget: SizeBudget) -> str:
     if not names:
         return ""
-    spans = [format_cut_code_span(name, MAX_NAME_LENGTH) for name in names[:_MAX_ROWS]]
-    more = f" and {len(names) - _MAX_ROWS:,} more" if len(names) > _MAX_ROWS else ""
+    all_spans = (format_cut_code_span(name, MAX_NAME_LENGTH) for name in names)
+    spans = _take_texts_that_fit(all_spans, budget.limit // 4, budget)
+    more = f" and {len(names) - len(spans):,} more" if len(names) > len(spans) else ""
     return f"Not begun: {', '.join(spans)}{more}."

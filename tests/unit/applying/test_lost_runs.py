@@ -13,6 +13,7 @@ from synapse_apply.kinds.run_body import RUN_MARK_KEY
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.plan import Refusal
+from synapse_apply.model.secrets.masked_text import MaskedText
 from synapse_apply.model.state import AuditEntry, IntentState
 from synapse_apply.model.verification import RunStatus
 from synapse_apply.operations import state
@@ -66,6 +67,15 @@ def test_killed_between_run_and_look_the_same_job_is_followed(bench):
     assert bench.store.read_state().open_intents == ()
     assert bench.apply(*DECLARED).exit_code == 0
     assert (runs(bench), last(bench).result) == (1, RunStatus.PASSED)
+
+
+def test_a_job_whose_id_cannot_be_used_is_found_by_its_mark(bench):
+    """The id repeats a secret; the run is done all the same, and no second one is started."""
+    run_plugin = bench.api.run_plugin
+    masked = MaskedText.from_original("***", "3")
+    bench.api.run_plugin = lambda pk, data: {**run_plugin(pk, data), "job_id": masked}
+    assert bench.apply(*DECLARED).exit_code == 0
+    assert (runs(bench), last(bench).job, last(bench).result) == (1, "3", RunStatus.PASSED)
 
 
 def test_killed_while_the_run_was_sent_its_job_is_found_by_its_mark(bench):

@@ -12,7 +12,7 @@ from unit.applying.scripted import ScriptedApi, refused
 from synapse_apply.kinds.descriptor import VerificationSpec
 from synapse_apply.kinds.release import RUN_VERIFICATION
 from synapse_apply.kinds.run_body import RUN_MARK_KEY
-from synapse_apply.model.errors import Effect, RemoteError, ServerFault, StateError
+from synapse_apply.model.errors import Effect, RateLimited, RemoteError, ServerFault, StateError
 from synapse_apply.model.report import Report
 from synapse_apply.model.verification import LastRun, RunStatus, VerificationResult
 from synapse_apply.views.text.plan import render_report
@@ -405,15 +405,16 @@ def answer_in_turn(bench, *answers):
 
 
 def test_a_ticket_is_polled_until_the_result_is_there(bench):
-    """A question that was lost is asked again; the result ends the verification."""
+    """A question that was lost or not taken is asked again; the result ends the verification."""
     lost = ServerFault("502", status_code=502, effect=Effect.UNKNOWN)
-    sent = answer_in_turn(bench, PENDING, PENDING, lost, {"labels": 3})
+    limited = RateLimited("429", status_code=429, effect=Effect.NONE)
+    sent = answer_in_turn(bench, PENDING, PENDING, lost, limited, {"labels": 3})
     assert bench.apply(plugin(), release(verify=SERVE)).exit_code == 0
     assert last(bench).result is RunStatus.PASSED
     question = {"model": 9, "method": "post", "json": {"__synapse_poll__": "t1-77"}}
-    assert [data["params"] for data in sent[1:]] == [question] * 3
+    assert [data["params"] for data in sent[1:]] == [question] * 4
     assert {data["version"] for data in sent} == {"1.0.0"}
-    assert bench.clock.waited == pytest.approx(15.0)
+    assert bench.clock.waited == pytest.approx(20.0)
 
 
 @pytest.mark.parametrize(

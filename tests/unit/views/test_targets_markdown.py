@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from synapse_apply.views.markdown.budget import MIN_BUDGET, SizeBudget
+from synapse_apply.views.markdown.budget import MIN_BUDGET, SizeBudget, count_utf8_bytes
 from synapse_apply.views.markdown.targets import MarkdownPart, render_targets_markdown
 
 CHANGED = {"add": "2", "destroy": "1", "has_changes": "true"}
@@ -51,3 +51,15 @@ def test_what_does_not_fit_is_counted() -> None:
     shown = text.count("## Plan for t")
     assert shown >= (BUDGET.limit - 20_000) // (MIN_BUDGET + 2)
     assert text.endswith(f"*{300 - shown} more targets are not shown here.*\n")
+
+
+def test_long_names_of_many_targets_keep_the_limit_too() -> None:
+    """What is left of a step summary may be small, and a larger text is dropped as a whole."""
+    names = [f"{number:03}-{'é' * 90}" for number in range(100)]
+    budget = SizeBudget(MIN_BUDGET, count_utf8_bytes)
+    parts = [build_part(name, 1) for name in names]
+    text = render_targets_markdown(parts, names, "apply", "prod-*", budget=budget)
+    assert count_utf8_bytes(text) <= MIN_BUDGET
+    rows = text.count("| `0")
+    assert f"| *{100 - rows} more* | | |" in text
+    assert " more." in text

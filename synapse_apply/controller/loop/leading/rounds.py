@@ -177,12 +177,14 @@ class LeaderRounds:
             self._ends_due_at = ended_at + min(pause, _MOST_ENDS_SECONDS)
 
     def _start_due_sends(self, now: float) -> None:
-        statuses, messages = self._parts.store.list_due_statuses_and_messages(now, _SENDS_A_ROUND)
+        # Of others, which stay unsent, fifty would leave no room.
+        sources = self._parts.configured.status_senders.keys()
+        statuses, messages = self._parts.store.list_due_statuses_and_messages(
+            now, sources, _SENDS_A_ROUND
+        )
         spacing = self._parts.settings.defaults.status_spacing
         for status in statuses:
-            if status.source in self._parts.configured.status_senders and is_status_due(
-                status, now, spacing
-            ):
+            if is_status_due(status, now, spacing):
                 self._start_status_send(status)
         for message in messages:
             if is_message_due(message, now):

@@ -10,6 +10,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from synapse_apply.controller.fleet_rows import LeaseRow, ProcessRow
+from synapse_apply.controller.page.entry.present_targets import iter_present_targets
 from synapse_apply.controller.rollout_rows import RolloutRow, RolloutTargetRow, WaveRow
 from synapse_apply.controller.rows import (
     ApprovalRow,
@@ -35,7 +36,6 @@ from synapse_apply.controller.store_ports import (
 )
 from synapse_apply.model.diagnostic import Diagnostic
 
-_MOST_TARGETS = 10_000
 _SINGLE_WILDCARDS = frozenset("?[")
 
 
@@ -227,10 +227,8 @@ class RestrictedStore:
 
     def has_readable_target_matching(self, scope: str) -> bool:
         """Whether a scope matches a target that can be read."""
-        pages = self._store.read_page_of_present_targets(
-            TargetFilter(patterns=(scope,)), 0, _MOST_TARGETS
-        )
-        return any(self.can_read_target(row.name) for row in pages.targets)
+        targets = iter_present_targets(self._store, TargetFilter(patterns=(scope,)))
+        return any(self.can_read_target(row.name) for row in targets)
 
     def _hide_words_unless_all_readable(self, row: RolloutRow) -> RolloutRow:
         """A rollout without the words that may name targets, where not all can be read."""

@@ -13,6 +13,7 @@ from synapse_apply.controller.page.api import (
     parse_valid_limit_or_default,
     parse_whole_number_or_default,
 )
+from synapse_apply.controller.page.entry.present_targets import iter_present_targets
 from synapse_apply.controller.page.entry.refusals import RequestRefused
 from synapse_apply.controller.page.entry.visitor import Visitor
 from synapse_apply.controller.page.people.holds import (
@@ -87,8 +88,9 @@ def _iter_names_with_holds(store: ReadableStore) -> Iterator[TargetName]:
     for condition in TargetCondition:
         if condition in _CONDITIONS_WITHOUT_HOLDS:
             continue
-        page = store.read_page_of_present_targets(TargetFilter(state=condition), 0, MAX_ITEMS)
-        yield from (target.name for target in page.targets if target.hold_count)
+        targets = iter_present_targets(store, TargetFilter(state=condition))
+        # Before their rows are read: pages are of one moment as far as possible.
+        yield from [target.name for target in targets if target.hold_count]
 
 
 def _build_held_row_views_of_target(

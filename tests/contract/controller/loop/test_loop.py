@@ -14,7 +14,7 @@ from contract.controller.loop.stand_ins import CHANGES, DRIFT, FAILURE, IN_SYNC,
 from synapse_apply.controller.loop import driver
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.loop.leading import dispatching
-from synapse_apply.controller.ports import LookRequest, RunResult
+from synapse_apply.controller.ports import LookRequest, RunResult, SourceUnavailable
 from synapse_apply.controller.rows import (
     RevisionEnd,
     StatusState,
@@ -23,6 +23,7 @@ from synapse_apply.controller.rows import (
 )
 from synapse_apply.controller.settings import Mode, Source, TargetRule
 from synapse_apply.controller.store_ports import TargetFilter
+from synapse_apply.model.diagnostic import error_finding
 
 PROD = TargetName("acme", "prod")
 
@@ -386,6 +387,34 @@ def test_a_configuration_is_taken_over_while_it_runs(world: World) -> None:
     loop.request_reload_of_configuration()
     world.settle(loop)
     assert list_names() == ["acme/dev", "acme/prod"]
+
+
+def test_a_new_rule_holds_also_where_the_first_fetch_after_it_fails(world: World) -> None:
+    """The comparison that the configuration asked for is made at the next fetch, at the same head."""
+    world.run_once()
+    loop = world.build_loop()
+    loop._start_engine_and_lead_if_free()
+    world.settle(loop)
+    acme = world.settings.sources["acme"]
+    world.settings = replace(
+        world.settings, sources={"acme": replace(acme, rules=(TargetRule("prod"),))}
+    )
+    list_targets = world.repository.list_targets
+
+    def fail(commit: str) -> None:
+        raise SourceUnavailable(error_finding("The repository is not read"))
+
+    world.repository.list_targets = fail  # type: ignore[assignment, method-assign]
+    loop._reload = world.configure
+    loop.request_reload_of_configuration()
+    world.clock.advance(6)
+    world.settle(loop)
+    world.repository.list_targets = list_targets  # type: ignore[method-assign]
+    for _ in range(8):
+        world.clock.advance(300)
+        world.settle(loop)
+    page = world.store.read_page_of_present_targets(TargetFilter(), 0, 10)
+    assert [str(row.name) for row in page.targets] == ["acme/prod"]
 
 
 def test_a_new_configuration_has_failing_targets_tried_at_once(world: World) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from contract.controller.loop.stand_ins import World
 
 from synapse_apply.controller.ports import SendResult
-from synapse_apply.controller.rows import StatusRow, StatusState
+from synapse_apply.controller.rows import StatusRow, StatusState, StatusText
 from synapse_apply.model.diagnostic import error_finding
 
 
@@ -97,3 +97,16 @@ def test_a_status_that_is_refused_stops_nothing(world: World) -> None:
     assert world.forge.sent == []
     (status,), _ = world.store.list_unsent_statuses_and_messages()
     assert status.refusal == "Forbidden"
+
+
+def test_statuses_of_a_source_without_a_forge_block_no_other(world: World) -> None:
+    """What was not sent when a source lost its forge is more than a round sends."""
+    gone = [
+        StatusRow("gone", f"c{number}", "x", StatusText(StatusState.PENDING, "waits", ""))
+        for number in range(60)
+    ]
+    with world.store.write() as writer:
+        for row in gone:
+            writer.put_status(row)
+    assert world.run_once() == ["acme/dev", "acme/prod"]
+    assert world.store.list_statuses_of_commit("acme", "c1")[0].sent is not None
