@@ -120,7 +120,9 @@ class SettledLoop:
     def read_health(self) -> LoopHealth:
         return LoopHealth(0.0, 60.0)
 
-    def list_authors_of_next_apply_or_none(self, _name: TargetName) -> tuple[str, ...] | None:
+    def list_authors_of_next_apply_none_if_unreadable(
+        self, _name: TargetName
+    ) -> tuple[str, ...] | None:
         return ()
 
     def fetch_source_at_next_round(self, source: str) -> None:
@@ -176,7 +178,7 @@ def write_rollout(store: SqliteControllerStore, now: float) -> None:
         subjects = {old: "Add the archive storage", new: "Raise the limit of image processing"}
         for number, (commit, subject) in enumerate(subjects.items(), start=1):
             revision = RevisionRow("acme", number, commit, now - 7200, "Mina Park", subject)
-            writer.accept_head_if_number_unchanged("acme", number - 1, revision)
+            writer.accept_head_and_put_revision_if_number_unchanged("acme", number - 1, revision)
         for target, wave, state, evidence in members:
             name, is_moved = TargetName("acme", target), evidence is not None
             number, commit, digest = (2, new, "new") if is_moved else (1, old, "old")

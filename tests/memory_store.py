@@ -174,7 +174,7 @@ class MemoryStore:
     def holds_lock(self) -> bool:
         return bool(self._lock_id)
 
-    def describe_lock_owner(self) -> tuple[Diagnostic, ...]:
+    def list_lock_held_findings_unless_owner_ended(self) -> tuple[Diagnostic, ...]:
         """Nothing: only this process can hold it."""
         return ()
 
@@ -200,11 +200,11 @@ class MemoryStore:
         with self._open_rows_for_writing() as rows:
             rows.audit.extend(entry_texts)
 
-    def write_intent(self, intent: Intent) -> None:
+    def open_intent_and_use_up_its_approvals(self, intent: Intent) -> None:
         with self._open_rows_for_writing() as rows:
             if intent.id in rows.intents:
                 raise state_messages.build_duplicate_intent_error(intent)
-            _use_approvals_up_and_return_false(rows, intent.approvals)
+            _use_approvals_up_or_raise_and_return_false(rows, intent.approvals)
             rows.intents[intent.id] = row_texts.encode_intent(intent, MEMORY_LOCATION)
             rows.serial += 1
 
@@ -234,17 +234,17 @@ class MemoryStore:
         with self._open_rows_for_writing() as rows:
             _require_unused_approvals(rows, uses_up)
             rows.serial += _store_changed_records(rows, records)
-            _use_approvals_up_and_return_false(rows, uses_up)
+            _use_approvals_up_or_raise_and_return_false(rows, uses_up)
 
     def remove_records(self, *addresses: Address, uses_up: Sequence[str] = ()) -> None:
         with self._open_rows_for_writing() as rows:
-            _use_approvals_up_and_return_false(rows, uses_up)
+            _use_approvals_up_or_raise_and_return_false(rows, uses_up)
             removals = [_remove_record(rows, address) for address in addresses]
             rows.serial += any(removals)
 
-    def use_approvals_up(self, *approval_ids: str) -> None:
+    def use_approvals_up_or_raise_if_used(self, *approval_ids: str) -> None:
         with self._open_rows_for_writing() as rows:
-            _use_approvals_up_and_return_false(rows, approval_ids)
+            _use_approvals_up_or_raise_and_return_false(rows, approval_ids)
 
     def list_used_approvals(self, approval_ids: Sequence[str]) -> tuple[str, ...]:
         plans = self._require_rows().plans
@@ -280,7 +280,7 @@ class MemoryStore:
                 rows.plans.pop(row_id, None)
             rows.plans.update(list_plan_rows_of_filled_shared_ids(shared_ids))
 
-    def list_audit_entries(self, limit: int = 1000) -> list[AuditEntry]:
+    def list_audit_entries_newest_first(self, limit: int = 1000) -> list[AuditEntry]:
         newest = self._require_rows().audit[::-1][:limit]
         return [row_texts.decode_audit_entry(text, MEMORY_LOCATION, "audit") for text in newest]
 
@@ -321,7 +321,7 @@ class MemoryStore:
         except FileExistsError:
             raise state_messages.build_backup_exists_error(path) from None
 
-    def restore_backup(
+    def restore_backup_and_return_kept_path_or_empty(
         self,
         source: str,
         check_backup: BackupCheck = accept_any_backup,
@@ -461,7 +461,9 @@ def _require_unused_approvals(rows: StoredRows, approval_ids: Sequence[str]) -> 
         raise state_messages.build_approval_used_error(used_ids)
 
 
-def _use_approvals_up_and_return_false(rows: StoredRows, approval_ids: Sequence[str]) -> None:
+def _use_approvals_up_or_raise_and_return_false(
+    rows: StoredRows, approval_ids: Sequence[str]
+) -> None:
     _require_unused_approvals(rows, approval_ids)
     rows.plans.update({f"approval:{each}": "" for each in approval_ids})
 

@@ -95,7 +95,7 @@ class MemoryFolder:
             sizes = [len(self.bucket.contents[name]) for name in names]
         return map(ObjectInfo, names, sizes, ages)
 
-    def delete_and_count_refused(self, names: Sequence[str]) -> int:
+    def delete_and_count_undeleted(self, names: Sequence[str]) -> int:
         """All or, where it is refused, none."""
         self._go()
         if self.refuses_deletes:
@@ -163,7 +163,7 @@ class DiskFolder:
                 status = path.stat()
                 yield ObjectInfo(f"{prefix}{name}", status.st_size, time.time() - status.st_mtime)
 
-    def delete_and_count_refused(self, names: Sequence[str]) -> int:
+    def delete_and_count_undeleted(self, names: Sequence[str]) -> int:
         """All that are there."""
         for name in names:
             (self._root / name).unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from uuid import uuid4
 from synapse_apply.applying import lookup, messages, recognition
 from synapse_apply.applying.records import (
     build_record_after_create_or_update,
-    build_warnings_of_fields_not_taken_as_sent,
+    build_warnings_of_fields_newly_not_taken_as_sent,
 )
 from synapse_apply.applying.step import ApplyTools, LiveObjects, Step
 from synapse_apply.applying.steps.request_body import replace_secrets_by_macs_or_leave_out
@@ -88,7 +88,7 @@ def confirm_and_claim_object_left_by_call(
                 )
                 warnings = (
                     mismatch_warning,
-                    *build_warnings_of_fields_not_taken_as_sent(
+                    *build_warnings_of_fields_newly_not_taken_as_sent(
                         step, call.managed_fields, observed
                     ),
                 )
@@ -96,7 +96,8 @@ def confirm_and_claim_object_left_by_call(
     return CallEcho(
         observed,
         request_id,
-        warnings or build_warnings_of_fields_not_taken_as_sent(step, call.managed_fields, observed),
+        warnings
+        or build_warnings_of_fields_newly_not_taken_as_sent(step, call.managed_fields, observed),
     )
 
 

@@ -33,7 +33,7 @@ def can_complete_search_find_create(step: Step, tools: ApplyTools, live: LiveObj
     return step.binding.determine_search_proof(key, tools.capabilities) is Lookup.COMPLETE
 
 
-def settle_unknown_create_if_found(
+def settle_unknown_create_if_found_as_sent(
     step: Step, tools: ApplyTools, live: LiveObjects, previous: Outcome
 ) -> Outcome:
     """A DONE outcome, and the intent settled, if the object is there as sent; else `previous`."""
@@ -95,7 +95,9 @@ def _close_intent_if_object_is_as_sent(
     )
 
 
-def iter_recheck_pauses(tools: ApplyTools, should_stop: Callable[[], object]) -> Iterator[None]:
+def sleep_and_yield_after_each_recheck_pause(
+    tools: ApplyTools, should_stop: Callable[[], object]
+) -> Iterator[None]:
     """Yield after ever longer pauses, `settle_after` seconds in all; ends when `should_stop`."""
     for part in _PARTS if tools.settle_after > 0 else ():
         seconds = tools.settle_after * part / sum(_PARTS)

@@ -307,7 +307,7 @@ def _find_paths_under_other_state_key(record: Record, declared_fields: Fields) -
     }
 
 
-def build_warnings_of_fields_not_taken_as_sent(
+def build_warnings_of_fields_newly_not_taken_as_sent(
     step: Step, sent: Mapping[FieldPath, Any], observed: Observed
 ) -> tuple[Diagnostic, ...]:
     """Warnings for fields whose answer differs from what was sent, or that the backend lacks."""

@@ -37,7 +37,7 @@ from synapse_apply.applying.step import (
 from synapse_apply.applying.steps.create import create_object_and_companion
 from synapse_apply.applying.steps.request_body import (
     build_declared_fields_without_final_call,
-    build_update_body_that_clears_no_secret,
+    build_update_body_or_raise_stale_if_clearing_secret,
 )
 from synapse_apply.applying.write_intents import acquire_slot_and_write_stamped_intents_in_time
 from synapse_apply.model.address import Address
@@ -64,7 +64,7 @@ def execute_step_and_companion(
         )
 
     if not is_create:  # a create may write its intent before it has its slot
-        tools.acquire_slot_or_raise_not_started(step.address)
+        tools.acquire_slot_and_mark_started_or_raise_not_started(step.address)
     return _run_work_and_report_with_errors_as_outcomes(step, tools, run_action)
 
 
@@ -105,16 +105,18 @@ def _run_work_and_report_with_errors_as_outcomes(
         )
         outcomes = (build_outcome(step, Result.FAILED, (diagnostic,)),)
     except StepNotStarted:
-        _report_end_of_created_steps(step, tools, {}, tools.clock.monotonic_seconds() - started_at)
+        _report_end_of_step_and_companion(
+            step, tools, {}, tools.clock.monotonic_seconds() - started_at
+        )
         raise
     seconds = tools.clock.monotonic_seconds() - started_at
-    _report_end_of_created_steps(
+    _report_end_of_step_and_companion(
         step, tools, {outcome.address: outcome for outcome in outcomes}, seconds
     )
     return tuple(replace(outcome, seconds=seconds) for outcome in outcomes)
 
 
-def _report_end_of_created_steps(
+def _report_end_of_step_and_companion(
     step: Step, tools: ApplyTools, outcomes: Mapping[Address, Outcome], seconds: float
 ) -> None:
     for created_step in list_step_and_companion(step):
@@ -172,7 +174,7 @@ def _execute_update(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome
         raise ValueError(f"{step.address} cannot be updated, yet its plan says so")
     # Read again, not taken from the plan: the PUT overwrites all that changed since.
     observed = lookup.read_object_by_id_or_raise(step, tools, record.remote_id)
-    body, managed_fields = build_update_body_that_clears_no_secret(
+    body, managed_fields = build_update_body_or_raise_stale_if_clearing_secret(
         step, observed.spec, live, tools.secrets.resolve_secret
     )
     (intent,) = acquire_slot_and_write_stamped_intents_in_time(

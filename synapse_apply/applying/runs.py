@@ -15,7 +15,7 @@ from synapse_apply.kinds.run_body import RUN_MARK_KEY, compute_run_body_digest
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.job import Job, parse_job
+from synapse_apply.model.job import Job, parse_job_requiring_usable_id
 from synapse_apply.model.ports import Api, StateStore
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.state import Intent, IntentState, Record
@@ -57,11 +57,11 @@ def map_job_ids_to_recorded_addresses(records: Mapping[Address, Record]) -> dict
     }
 
 
-def list_job_ids_of_settled_runs(store: StateStore) -> frozenset[str]:
-    """Ids of jobs of runs whose outcome is known, which cannot belong to an open run."""
+def list_job_ids_of_runs_with_known_job(store: StateStore) -> frozenset[str]:
+    """Ids of jobs that the state knows to be of a run, ended or not: none is an open run's."""
     settled_jobs = {
         entry.remote_id
-        for entry in store.list_audit_entries()
+        for entry in store.list_audit_entries_newest_first()
         if entry.verb == RUN_VERB and entry.remote_id and entry.result.startswith(_HAS_JOB)
     }
     return frozenset(settled_jobs) | set(
@@ -80,12 +80,12 @@ def search_run_candidates(
     owners, possible_jobs = JobOwners(api), []
 
     def is_candidate(job: Job) -> bool:
-        if job.id in known_jobs_of_others or not _may_job_be_of_run(job, intent):
+        if job.id in known_jobs_of_others or not _may_unmarked_job_be_of_run(job, intent):
             return False
         full_job = owners.with_plugin_and_version_of_release(job)
         return not owners.certainly_runs_other_plugin(
             full_job, intent.remote_id
-        ) and _may_job_be_of_run(full_job, intent)
+        ) and _may_unmarked_job_be_of_run(full_job, intent)
 
     for raw in proof.list_jobs(
         api, intent.remote_id, datetime.fromisoformat(intent.sent_at) - _ZONES
@@ -103,12 +103,12 @@ def search_run_candidates(
 
 def _parse_listed_job_or_raise_remote_error(raw: Mapping[str, Any]) -> Job:
     try:
-        return parse_job(raw)
+        return parse_job_requiring_usable_id(raw)
     except ValueError:
         raise RemoteError("the list of jobs holds something that is not a job") from None
 
 
-def _may_job_be_of_run(job: Job, intent: Intent) -> bool:
+def _may_unmarked_job_be_of_run(job: Job, intent: Intent) -> bool:
     """Whether nothing shows that a job belongs to another run.
 
     A server may return a job's context in part or not at all, so only a value that was not sent

@@ -10,8 +10,8 @@ from typing import Any
 from synapse_apply.applying import messages
 from synapse_apply.applying.recheck_unknown import (
     can_complete_search_find_create,
-    iter_recheck_pauses,
-    settle_unknown_create_if_found,
+    settle_unknown_create_if_found_as_sent,
+    sleep_and_yield_after_each_recheck_pause,
 )
 from synapse_apply.applying.run_step import execute_final_call, execute_step_and_companion
 from synapse_apply.applying.step import ApplyTools, Step, StepNotStarted, list_step_and_companion
@@ -70,7 +70,7 @@ class Scheduler:
         self._final_outcomes: dict[Address, Outcome | None] = {}
         # Creates of unknown outcome, which are looked up again when all else is done.
         self._unknown_creates: set[Address] = set()
-        self._pauses = iter_recheck_pauses(tools, stop_reason)
+        self._pauses = sleep_and_yield_after_each_recheck_pause(tools, stop_reason)
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
@@ -106,7 +106,7 @@ class Scheduler:
         # Steps that still wait for a slot have sent nothing, so they are skipped, not unknown.
         for address in sorted(self._running):
             if address in self._tools.started_addresses:
-                self._record_interrupted_as_unknown(self._tasks[address])
+                self._record_interrupted_as_unknown_or_running(self._tasks[address])
         for step in self._tasks.values():
             self._set_skipped_outcomes_where_missing(
                 step, self._stop_reason() or "the run was stopped"
@@ -159,20 +159,24 @@ class Scheduler:
                 # owner's id.
                 if self._owner_of_companion.get(address) in self._unknown_creates:
                     continue
-                outcome = settle_unknown_create_if_found(step, self._tools, self._live, previous)
+                outcome = settle_unknown_create_if_found_as_sent(
+                    step, self._tools, self._live, previous
+                )
                 if outcome.result is Result.DONE:
-                    self._report_recheck_end(address, outcome, started_at)
+                    self._end_recheck_of_create_and_report(address, outcome, started_at)
                     startable += self._record_outcome_and_list_startable(outcome)
             # Steps that can start now come first; the look-ups go on when these are done.
             if startable or next(self._pauses, self) is self:
                 break
         if not startable:
             for address in sorted(self._unknown_creates):
-                self._report_recheck_end(address, self._outcomes[address], started_at)
+                self._end_recheck_of_create_and_report(address, self._outcomes[address], started_at)
                 self._skip_rest_of_step_and_all_dependents(address)
         return startable
 
-    def _report_recheck_end(self, address: Address, outcome: Outcome, started_at: float) -> None:
+    def _end_recheck_of_create_and_report(
+        self, address: Address, outcome: Outcome, started_at: float
+    ) -> None:
         self._unknown_creates.remove(address)
         seconds = self._tools.clock.monotonic_seconds() - started_at
         verb, result = outcome.action.value, outcome.result.value
@@ -200,7 +204,7 @@ class Scheduler:
             return lambda: execute_step_and_companion(step, tools, live)
 
         def run_final_stage() -> Outcome | VerificationResult:
-            tools.acquire_slot_or_raise_not_started(step.address)
+            tools.acquire_slot_and_mark_started_or_raise_not_started(step.address)
             if self._needs_verification(step):
                 return start_or_follow_verification_run(step, tools, live, self._stop_reason)
             return execute_final_call(step, tools, live)
@@ -327,7 +331,7 @@ class Scheduler:
             skipped = Outcome(address, step.change.action, Result.SKIPPED, diagnostics=diagnostics)
             self._final_outcomes[address] = skipped if is_only_outcome else None
 
-    def _record_interrupted_as_unknown(self, step: Step) -> None:
+    def _record_interrupted_as_unknown_or_running(self, step: Step) -> None:
         """Give an interrupted step an UNKNOWN outcome; its intent is stored for the next run."""
         address, diagnostics = step.address, (messages.build_interrupted_diagnostic(step),)
         if self._needs_write(step):

@@ -71,7 +71,7 @@ class IntentResolver:
     """Looks open intents up; nothing is written here.
 
     `now` is RFC 3339 UTC, `uptime` the same moment as the machine counts it.
-    `list_job_ids_of_settled_runs` is asked only where a run is open.
+    `list_job_ids_of_runs_with_known_job` is asked only where a run is open.
     `find_other_owner` gives the other address that an object is recorded under, None where there is
     none. `find_listed` gives the objects of a kind with a natural key from a list that was read
     after `now`, None where none was.
@@ -85,7 +85,7 @@ class IntentResolver:
     now: str
     settle_after: float
     uptime: Uptime = Uptime()
-    list_job_ids_of_settled_runs: Callable[[], Container[str]] = frozenset
+    list_job_ids_of_runs_with_known_job: Callable[[], Container[str]] = frozenset
     find_other_owner: Callable[[Observed, Address], Address | None] = lambda _live, _address: None
     find_listed: Callable[[str, ApiBinding, str], list[Observed] | None] = lambda *_what: None
 
@@ -147,7 +147,7 @@ class IntentResolver:
         if kind.verification_spec is None:
             return ResolvedIntent(intent, record, "this version knows no run of its kind")
         candidates = search_run_candidates(
-            self.api, kind.verification_spec, intent, self.list_job_ids_of_settled_runs()
+            self.api, kind.verification_spec, intent, self.list_job_ids_of_runs_with_known_job()
         )
         if candidates.job is not None:
             return ResolvedIntent(

@@ -214,7 +214,7 @@ class ApplyTools:
     permit: FinalPermit = field(default_factory=FinalPermit)
     approvals: Mapping[Address, tuple[str, ...]] = field(default_factory=dict)
 
-    def acquire_slot_or_raise_not_started(self, *addresses: Address) -> None:
+    def acquire_slot_and_mark_started_or_raise_not_started(self, *addresses: Address) -> None:
         """Wait for a slot to call the backend; raises StepNotStarted where the run shall end."""
         if self.slot.acquire_slot_unless_held() and self.stop_reason():
             raise StepNotStarted

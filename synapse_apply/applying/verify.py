@@ -20,11 +20,11 @@ from synapse_apply.applying.logs.following import (
     poll_deferred_run_until_result_or_last_envelope,
     poll_job_until_end_timeout_or_stop,
 )
-from synapse_apply.applying.recheck_unknown import iter_recheck_pauses
+from synapse_apply.applying.recheck_unknown import sleep_and_yield_after_each_recheck_pause
 from synapse_apply.applying.runs import (
     RunCandidates,
     build_closed_run_intent_and_record,
-    list_job_ids_of_settled_runs,
+    list_job_ids_of_runs_with_known_job,
     search_run_candidates,
     with_last_run_replaced,
 )
@@ -48,7 +48,12 @@ from synapse_apply.model.errors import (
     SynapseApplyError,
 )
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.job import Job, JobStatus, derive_status_from_run_result, parse_job
+from synapse_apply.model.job import (
+    Job,
+    JobStatus,
+    derive_run_result_status_or_completed,
+    parse_job_requiring_usable_id,
+)
 from synapse_apply.model.plan import Action
 from synapse_apply.model.state import Intent, IntentState, Record
 from synapse_apply.model.values import flatten
@@ -143,7 +148,7 @@ class _VerificationRun:
         request_id = self.tools.last_request_id()
         # The call is done, whatever the answer is: from here on nothing may start a second run.
         try:
-            job = parse_job(answer).id
+            job = parse_job_requiring_usable_id(answer).id
         except ValueError:
             return self._record_result_of_answer_without_job(intent, owner, answer, request_id)
         except RemoteError as failure:
@@ -204,7 +209,7 @@ class _VerificationRun:
         """Record a run whose answer has no job, but its result or a ticket for it."""
         with suppress(RemoteError):  # the envelope with the ticket is then judged
             answer = self._poll_result_if_answer_is_ticket(owner, answer)
-        status = derive_status_from_run_result(answer)
+        status = derive_run_result_status_or_completed(answer)
         has_failed = status is not JobStatus.COMPLETED
         verdict = RunStatus.FAILED if has_failed else RunStatus.PASSED
         diagnostics = (words.build_bad_answer_diagnostic(self.step, status),) if has_failed else ()
@@ -251,11 +256,11 @@ class _VerificationRun:
         self, intent: Intent, failure: RemoteError
     ) -> VerificationResult:
         """Search the job of a run whose answer was lost; only a job with our mark is proof."""
-        pauses_left = iter_recheck_pauses(self.tools, self.should_stop)
+        pauses_left = sleep_and_yield_after_each_recheck_pause(self.tools, self.should_stop)
         while True:
             candidates = RunCandidates()
             with suppress(RemoteError, StateError):
-                settled_jobs = list_job_ids_of_settled_runs(self.tools.store)
+                settled_jobs = list_job_ids_of_runs_with_known_job(self.tools.store)
                 candidates = search_run_candidates(self.tools.api, self.proof, intent, settled_jobs)
             if candidates.job is not None:
                 job, request_id = candidates.job.id, failure.request_id or ""

@@ -27,14 +27,14 @@ def acquire_slot_and_write_stamped_intents_in_time(
     addresses = [intent.address for intent in intents]
     tools.require_permit_or_raise_not_started()
     if not before_slot:
-        tools.acquire_slot_or_raise_not_started()
+        tools.acquire_slot_and_mark_started_or_raise_not_started()
     started_at = tools.clock.monotonic_seconds()
     tools.started_addresses.update(addresses)
     written_intents = _stamp_and_write_intents_in_time(tools, intents)
     if not before_slot:
         return written_intents
     try:
-        tools.acquire_slot_or_raise_not_started()
+        tools.acquire_slot_and_mark_started_or_raise_not_started()
     except StepNotStarted:
         # If the state cannot be written, the next run finds out that nothing was sent.
         if not (tools.store.has_failed_write() or tools.store.is_lock_lost()):
@@ -66,7 +66,7 @@ def _stamp_and_write_intents_in_time(
     )
     for position, intent in enumerate(intents):
         try:
-            tools.store.write_intent(intent)
+            tools.store.open_intent_and_use_up_its_approvals(intent)
         except StateError:
             # What was announced of this call with an approval that was used before, or on a disk
             # that is full now: nothing of it is sent.

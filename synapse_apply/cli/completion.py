@@ -26,7 +26,7 @@ _MOST_CONTROLLER_TARGETS, _CONTROLLER_SECONDS = 200, 1.0
 _PLAIN_WORD = re.compile(r"[\w./@:=+,-]+")
 
 
-def complete_targets(
+def complete_targets_and_labels(
     ctx: click.Context, _param: click.Parameter, prefix: str
 ) -> list[CompletionItem[str]]:
     """The project's targets, and their labels."""
@@ -39,7 +39,7 @@ def complete_targets(
     )
 
 
-def complete_addresses(
+def complete_declared_addresses(
     ctx: click.Context, _param: click.Parameter, prefix: str
 ) -> list[CompletionItem[str]]:
     """The declared addresses."""
@@ -61,7 +61,7 @@ def complete_recorded_addresses(
     )
 
 
-def complete_addresses_or_files(
+def complete_known_addresses_else_files(
     ctx: click.Context, param: click.Parameter, prefix: str
 ) -> list[CompletionItem[str]]:
     """Declared and recorded addresses, or files where none starts with the prefix."""
@@ -74,10 +74,12 @@ def complete_addresses_or_files(
             *complete.list_addresses_of_local_states(invocation),
         }
     )
-    return _build_completions_of_plain_words(names, prefix) or complete_files(ctx, param, prefix)
+    return _build_completions_of_plain_words(names, prefix) or delegate_file_completion_to_shell(
+        ctx, param, prefix
+    )
 
 
-def complete_files(
+def delegate_file_completion_to_shell(
     _ctx: click.Context, _param: click.Parameter, prefix: str
 ) -> list[CompletionItem[str]]:
     """The shell's own completion of files."""
@@ -86,7 +88,7 @@ def complete_files(
     return [CompletionItem(prefix, type="file")]
 
 
-def complete_plugins(
+def complete_declared_plugins(
     ctx: click.Context, _param: click.Parameter, prefix: str
 ) -> list[CompletionItem[str]]:
     """The declared plugins."""
@@ -129,7 +131,7 @@ def complete_reports(
 ) -> list[CompletionItem[str]]:
     """The kinds of report, and files after `=`."""
     if "=" in prefix:
-        return complete_files(ctx, param, prefix.partition("=")[2])
+        return delegate_file_completion_to_shell(ctx, param, prefix.partition("=")[2])
     return _build_completions_of_plain_words(
         [f"{kind}=" for kind in option_parsing.REPORT_KINDS], prefix
     )

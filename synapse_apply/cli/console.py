@@ -145,7 +145,7 @@ class Console:
             sys.stderr.write(text)
             sys.stderr.flush()
 
-    def write_message_line(self, text: str) -> None:
+    def write_line_to_stderr_if_json_else_output(self, text: str) -> None:
         """Write a line for people: to stdout, or to stderr where stdout gets JSON."""
         (self.write_stderr if self.as_json else self.write_output)(f"{text}\n")
 

@@ -35,7 +35,7 @@ _LOCK_TIMEOUT_HINT = f"{_LOCK_TIMEOUT_OPTION} SECONDS waits by itself."
 def print_failure(problem: BaseException, console: Console, command: str = "") -> int:
     """Print a failure, as text or as the command's JSON document; returns the exit code."""
     plain_findings, code = build_failure_findings(problem)
-    if isinstance(problem, LockHeld) and _has_lock_timeout_option():
+    if isinstance(problem, LockHeld) and _is_lock_timeout_option_of_running_command():
         plain_findings = [
             finding.with_changes(hint=finding.hint + " " + _LOCK_TIMEOUT_HINT)
             for finding in plain_findings
@@ -45,10 +45,10 @@ def print_failure(problem: BaseException, console: Console, command: str = "") -
     if not isinstance(problem, (SynapseApplyError, RemoteError, *_SIGNAL_STOPS)):
         _write_traceback_if_logs_are_on(problem, console)
     if console.as_json and not console.has_written_document:
-        from synapse_apply.views.json.failure import failure_document
+        from synapse_apply.views.json.failure import build_findings_document_in_shape_of_command
 
         console.write_or_keep_document(
-            failure_document(
+            build_findings_document_in_shape_of_command(
                 command,
                 findings,
                 code,
@@ -63,7 +63,7 @@ def print_failure(problem: BaseException, console: Console, command: str = "") -
     return code
 
 
-def _has_lock_timeout_option() -> bool:
+def _is_lock_timeout_option_of_running_command() -> bool:
     """Whether the running command has --lock-timeout."""
     click_context = click.get_current_context(silent=True)
     options = (
@@ -132,7 +132,7 @@ def _build_system_finding_or_none(problem: BaseException) -> Diagnostic | None:
     if not isinstance(problem, OSError):
         return None
     if isinstance(problem, (FileNotFoundError, PermissionError)) and (
-        reason := _explain_unusable_folder_or_empty()
+        reason := _explain_unusable_working_folder_or_empty()
     ):
         return error_finding(
             "The working folder cannot be used",
@@ -149,7 +149,7 @@ def _build_system_finding_or_none(problem: BaseException) -> Diagnostic | None:
     return None
 
 
-def _explain_unusable_folder_or_empty() -> str:
+def _explain_unusable_working_folder_or_empty() -> str:
     """Why the working folder cannot be used, "" where it can."""
     try:
         working_folder = os.getcwd()  # noqa: PTH109 - it is asked for, not used

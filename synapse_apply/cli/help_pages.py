@@ -261,9 +261,9 @@ class LazyGroup(click.Group):
                 return renamed.name, command, [*renamed.first_arguments, *args[word_count:]]
         if args and args[0] not in self.entries and not args[0].startswith("-"):
             self._reject_group_if_renamed(ctx, args[0])
-            from synapse_apply.model.phrases import find_closest_word_or_empty
+            from synapse_apply.model.phrases import find_word_with_same_prefix_or_closest_or_empty
 
-            match = find_closest_word_or_empty(args[0], self.entries)
+            match = find_word_with_same_prefix_or_closest_or_empty(args[0], self.entries)
             hint = f" Did you mean {match!r}?" if match else ""
             raise click.UsageError(f"There is no command {args[0]!r}.{hint}", ctx)
         return super().resolve_command(ctx, args)

@@ -172,7 +172,7 @@ def _invoke_command(command_line: Sequence[str]) -> int:
 
         return complete_or_print_script(root, instruction)
     try:
-        _reject_argument_variables(command_line)
+        _reject_set_argument_environment_variables(command_line)
         if os.environ.get("SYNAPSE_APPLY_LOG"):
             _configure_logging()
         with root.make_context(NAME, list(command_line)) as click_context:
@@ -180,13 +180,13 @@ def _invoke_command(command_line: Sequence[str]) -> int:
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.ClickException as problem:
-        with _ignore_closed_stream():
+        with _suppress_os_errors():
             problem.show(sys.stderr)
         return USAGE if isinstance(problem, click.UsageError) else problem.exit_code
     return code if isinstance(code, int) else 0
 
 
-def _reject_argument_variables(command_line: Sequence[str]) -> None:
+def _reject_set_argument_environment_variables(command_line: Sequence[str]) -> None:
     """A usage error for SYNAPSE_APPLY_ARGS*: a pipeline that sets it must not run without it."""
     is_command = bool(command_line) and not command_line[0].startswith("-")
     for name, value in os.environ.items() if is_command else ():
@@ -197,8 +197,8 @@ def _reject_argument_variables(command_line: Sequence[str]) -> None:
             )
 
 
-def _ignore_closed_stream() -> AbstractContextManager[None]:
-    """Ignore errors of a full or closed stderr: the exit code still tells."""
+def _suppress_os_errors() -> AbstractContextManager[None]:
+    """Ignore every OSError, as of a full or closed stderr: the exit code still tells."""
     return suppress(OSError)
 
 

@@ -36,7 +36,7 @@ from synapse_apply.views.json.documents import (
     plan_document,
     report_document,
 )
-from synapse_apply.views.json.failure import failure_document
+from synapse_apply.views.json.failure import build_findings_document_in_shape_of_command
 from synapse_apply.views.markdown import markdown_report as markdown
 from synapse_apply.views.markdown.budget import (
     COMMENT_BUDGET,
@@ -129,7 +129,7 @@ class Reports:
         self._write_reports_or_warn(
             replace(
                 self._build_plan_source(plan, code),
-                document=lambda: self._build_failure_document((), code, plan),
+                document=lambda: self._build_findings_document_in_shape_of_command((), code, plan),
             )
         )
 
@@ -149,7 +149,10 @@ class Reports:
         if (plan := get_stopped_plan_or_none(failure)) is not None:
             targeted_findings = name_target_in_commands(findings, self.console.typed_target)
             source = replace(
-                source, document=lambda: self._build_failure_document(targeted_findings, code, plan)
+                source,
+                document=lambda: self._build_findings_document_in_shape_of_command(
+                    targeted_findings, code, plan
+                ),
             )
         self._write_reports_or_warn(source)
 
@@ -189,7 +192,7 @@ class Reports:
             lambda: remarks.build_plan_finding_refusal_and_guard_annotations(plan),
             lambda: gitlab.count_plan_changes_or_no_counts(plan),
             github.build_plan_outputs(plan, code),
-            lambda: remarks.build_plan_annotations_but_warnings_on_unchanged(plan),
+            lambda: remarks.build_plan_annotations_but_non_errors_on_unchanged(plan),
         )
 
     def _build_drift_source(self, drift: Drift, code: int) -> ReportSource:
@@ -199,7 +202,7 @@ class Reports:
             lambda budget: markdown.render_drift_markdown(drift, budget=budget, run_url=url),
             lambda: html.render_drift_html(drift, run_url=url, links=self._build_forge_links()),
             lambda: remarks.build_annotations_of_drift_and_its_findings(drift),
-            lambda: gitlab.count_drift_changes_or_no_counts(drift),
+            lambda: gitlab.count_changes_to_revert_drift_or_no_counts(drift),
             github.build_drift_outputs(drift, code),
         )
 
@@ -221,7 +224,7 @@ class Reports:
             self._resolve_target_name_or_empty(),
         )
         return ReportSource(
-            lambda: self._build_failure_document(targeted_findings, code),
+            lambda: self._build_findings_document_in_shape_of_command(targeted_findings, code),
             lambda budget: markdown.render_findings_markdown(
                 targeted_findings, self.command, target=target, budget=budget, run_url=url
             ),
@@ -237,13 +240,15 @@ class Reports:
             ),
             lambda: remarks.build_finding_annotations(targeted_findings),
             lambda: gitlab.NO_COUNTS,
-            github.build_failure_outputs(code),
+            github.build_outputs_of_run_without_plan(code),
         )
 
-    def _build_failure_document(
+    def _build_findings_document_in_shape_of_command(
         self, findings: Sequence[Diagnostic], code: int, plan: Plan | None = None
     ) -> JsonDocument:
-        return failure_document(self.command, findings, code, tool_version=__version__, plan=plan)
+        return build_findings_document_in_shape_of_command(
+            self.command, findings, code, tool_version=__version__, plan=plan
+        )
 
     def _resolve_target_name_or_empty(self) -> str:
         """The chosen target, also after a failure; "" for all targets and where there is none."""
@@ -269,7 +274,7 @@ class Reports:
                 if text := _RENDERERS[kind](self, source) if file else "":
                     self._write_to_stdout_or_file(file, text)
                 if kind == "github":
-                    yield from self._write_runner_files_and_iter_errors(source)
+                    yield from self._write_github_annotations_and_files_iter_errors(source)
             except OSError as problem:
                 yield _build_unwritable_finding(kind, problem.filename or file, problem)
 
@@ -279,7 +284,9 @@ class Reports:
         else:
             write_file_atomically_or_to_device(self.invocation.directory / file, text)
 
-    def _write_runner_files_and_iter_errors(self, source: ReportSource) -> Iterator[Diagnostic]:
+    def _write_github_annotations_and_files_iter_errors(
+        self, source: ReportSource
+    ) -> Iterator[Diagnostic]:
         """Write annotations to stderr, and the summary and output files of GitHub Actions."""
         placed_annotations = (source.touched_annotations or source.annotations)()
         self.console.write_stderr(

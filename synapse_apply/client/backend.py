@@ -80,7 +80,7 @@ class BackendClient(IntegrationClientMixin):
         )
         redactor = redactor or Redactor()
         for token in (credentials.token, credentials.agent_token):
-            redactor.mask_secret_from_now_on(token)
+            redactor.mask_secret_from_now_on_if_long_enough(token)
         options = Options(
             self._limits, Backoff(max(0, retries), jitter=jitter),
             TransportTiming(clock, now, sleep),

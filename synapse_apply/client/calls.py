@@ -51,7 +51,7 @@ def treat_every_path_as_sensitive(_path: FieldPath) -> bool:
 
 # An error body may echo the request, so of what a server says only the texts of declared fields
 # that are not secret are printed.
-def build_check_for_sensitive_fields(*field_names: str) -> IsSensitive:
+def build_check_for_paths_in_sensitive_fields(*field_names: str) -> IsSensitive:
     """A check that is true for each path below one of these top-level fields."""
     return lambda path: bool(path) and path[0] in field_names
 

@@ -74,7 +74,7 @@ def reread_list_until_complete(
     raise failures.build_unexpected_answer_error(*reading.last_exchange, problem)
 
 
-def read_list_once_or_none_if_long_or_not_useful(
+def read_list_in_single_pass_or_none_if_long_or_useless(
     list_query: ListQuery,
     max_pages: int,
     is_first_page_useful: Callable[[Sequence[Any]], bool],
@@ -114,7 +114,11 @@ class _ListReading:
 
     def add_page(self, page: ListPage) -> None:
         self.page_count += 1
-        self.items += [item for item in page.items if _remember_id_and_tell_if_new(item, self.ids)]
+        self.items += [
+            item
+            for item in page.items
+            if _remember_id_and_tell_if_new_or_without_id(item, self.ids)
+        ]
 
 
 def _read_each_page_once(
@@ -209,7 +213,7 @@ def _add_pages_in_parallel_and_judge_soundness(
     )
 
 
-def _remember_id_and_tell_if_new(item: Any, seen_ids: set[Any]) -> bool:
+def _remember_id_and_tell_if_new_or_without_id(item: Any, seen_ids: set[Any]) -> bool:
     """Whether the item's id is not in `seen_ids`, to which it is added. True without an id."""
     identity = item.get("id") if isinstance(item, Mapping) else None
     if not isinstance(identity, str | int):

@@ -14,7 +14,7 @@ from synapse_apply.client.answer_shapes import JOB, PLUGIN, RELEASE, STORAGE
 from synapse_apply.client.calls import (
     ClientCall,
     IsSensitive,
-    build_check_for_sensitive_fields,
+    build_check_for_paths_in_sensitive_fields,
     build_encoded_path_or_raise_not_sent,
     treat_every_path_as_sensitive,
 )
@@ -34,7 +34,7 @@ from synapse_apply.model.coding.json_types import (
     ServerObject,
 )
 
-_IS_IN_CONFIGURATION = build_check_for_sensitive_fields("configuration")
+_IS_IN_CONFIGURATION = build_check_for_paths_in_sensitive_fields("configuration")
 # API page, "Storage data structure": an error may be about a field that was not sent.
 _STORAGE_FIELDS = frozenset({"name", "provider", "category", "configuration"})
 
@@ -71,7 +71,7 @@ class IntegrationClientMixin(ApiOperations):
             sensitive=treat_every_path_as_sensitive,
         )
         # The token is an argument of this call only; a server may quote the path.
-        self._transport.redactor.mask_secret_from_now_on(token)
+        self._transport.redactor.mask_secret_from_now_on_if_long_enough(token)
         return self._send_and_require_object(call)
 
     def get_plugin(self, pk: RemoteId) -> ServerObject:
@@ -120,7 +120,7 @@ class IntegrationClientMixin(ApiOperations):
             "POST", build_encoded_path_or_raise_not_sent("plugins", pk, "run"), data, sensitive
         )
         answer = self._send(call)
-        value = self._unwrap_json_answer_or_raise(call, answer)
+        value = self._unwrap_json_or_empty_object_or_raise(call, answer)
         if not isinstance(value, dict):
             return {"result": value}
         if fault := JOB.describe_first_fault_or_empty(value):
@@ -135,18 +135,18 @@ class IntegrationClientMixin(ApiOperations):
             build_encoded_path_or_raise_not_sent("plugins"), shape=PLUGIN
         )
 
-    def list_plugins_once_or_none_if_long_or_not_useful(
+    def list_plugins_in_single_pass_or_none_if_long_or_useless(
         self, max_pages: int, is_first_page_useful: PageCheck
     ) -> list[ServerObject] | None:
         """All plugins of a single reading of the list, which may have missed some.
 
         None for more than `max_pages` pages, or if `is_first_page_useful` is false for the first.
         """
-        return self._read_list_once_or_none_if_long_or_not_useful(
+        return self._read_list_in_single_pass_or_none_if_long_or_useless(
             build_encoded_path_or_raise_not_sent("plugins"), PLUGIN, max_pages, is_first_page_useful
         )
 
-    def can_list_plugins(self) -> bool:
+    def ask_server_if_it_lists_plugins(self) -> bool:
         """Ask the server whether it lists plugins: 2xx is yes, 404 or 405 no, else ClientError."""
         path = build_encoded_path_or_raise_not_sent("plugins")
         try:
@@ -317,11 +317,11 @@ class IntegrationClientMixin(ApiOperations):
             build_encoded_path_or_raise_not_sent("storages"), shape=STORAGE
         )
 
-    def list_storages_once_or_none_if_long_or_not_useful(
+    def list_storages_in_single_pass_or_none_if_long_or_useless(
         self, max_pages: int, is_first_page_useful: PageCheck
     ) -> list[ServerObject] | None:
-        """As `list_plugins_once_or_none_if_long_or_not_useful`."""
-        return self._read_list_once_or_none_if_long_or_not_useful(
+        """As `list_plugins_in_single_pass_or_none_if_long_or_useless`."""
+        return self._read_list_in_single_pass_or_none_if_long_or_useless(
             build_encoded_path_or_raise_not_sent("storages"),
             STORAGE,
             max_pages,

@@ -94,13 +94,13 @@ class ApiOperations:
             list_query, limits.max_pages, limits.max_weight
         )
 
-    def _read_list_once_or_none_if_long_or_not_useful(
+    def _read_list_in_single_pass_or_none_if_long_or_useless(
         self, path: str, shape: AnswerShape, max_pages: int, is_first_page_useful: PageCheck
     ) -> list[ServerObject] | None:
-        """As `read_list_once_or_none_if_long_or_not_useful`."""
+        """As `read_list_in_single_pass_or_none_if_long_or_useless`."""
         max_weight = self._transport.limits.max_weight
         list_query = self._build_list_query(path, shape=shape)
-        return consistent_lists.read_list_once_or_none_if_long_or_not_useful(
+        return consistent_lists.read_list_in_single_pass_or_none_if_long_or_useless(
             list_query, max_pages, is_first_page_useful, max_weight
         )
 
@@ -209,7 +209,7 @@ class ApiOperations:
         UnexpectedAnswerError for an answer that is something else.
         """
         answer = self._send(call)
-        value = self._unwrap_json_answer_or_raise(call, answer)
+        value = self._unwrap_json_or_empty_object_or_raise(call, answer)
         if not isinstance(value, dict):
             raise failures.build_unexpected_answer_error(call, answer, "an object was expected")
         # An empty object, as for an empty body, has neither fields nor an id to be checked.
@@ -233,7 +233,7 @@ class ApiOperations:
             else shape
         )
 
-    def _unwrap_json_answer_or_raise(self, call: ClientCall, answer: Answer) -> JsonValue:
+    def _unwrap_json_or_empty_object_or_raise(self, call: ClientCall, answer: Answer) -> JsonValue:
         """The parsed answer without its envelope, {} for an empty one that is allowed to be so.
 
         UnexpectedAnswerError for a body that is not JSON.

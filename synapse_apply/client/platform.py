@@ -54,11 +54,11 @@ class PlatformV2(ApiOperations):
             self._build_versioned_path("plugins"), params, PLUGIN_V2
         )
 
-    def list_plugins_once_or_none_if_long_or_not_useful(
+    def list_plugins_in_single_pass_or_none_if_long_or_useless(
         self, max_pages: int, is_first_page_useful: PageCheck
     ) -> list[ServerObject] | None:
         """Plugins of a single reading of the list, without their descriptions; as in v1."""
-        return self._read_list_once_or_none_if_long_or_not_useful(
+        return self._read_list_in_single_pass_or_none_if_long_or_useless(
             self._build_versioned_path("plugins"), PLUGIN_V2, max_pages, is_first_page_useful
         )
 
@@ -129,11 +129,11 @@ class PlatformV2(ApiOperations):
             self._build_versioned_path(_RELEASES_PATH), params, RELEASE_V2
         )
 
-    def list_plugin_releases_once_or_none_if_long_or_not_useful(
+    def list_releases_in_single_pass_or_none_if_long_or_useless(
         self, max_pages: int, is_first_page_useful: PageCheck
     ) -> list[ServerObject] | None:
-        """As `list_plugins_once_or_none_if_long_or_not_useful`."""
-        return self._read_list_once_or_none_if_long_or_not_useful(
+        """As `list_plugins_in_single_pass_or_none_if_long_or_useless`."""
+        return self._read_list_in_single_pass_or_none_if_long_or_useless(
             self._build_versioned_path(_RELEASES_PATH), RELEASE_V2, max_pages, is_first_page_useful
         )
 
@@ -257,7 +257,7 @@ class PlatformV2(ApiOperations):
         call = build_mutating_json_call("POST", path, {"logs": [dict(log) for log in logs]}, None)
         call = replace(call, query=_build_dry_run_query_or_empty(dry_run))
         answer = self._send(call)
-        created_logs = self._unwrap_json_answer_or_raise(call, answer)
+        created_logs = self._unwrap_json_or_empty_object_or_raise(call, answer)
         if not isinstance(created_logs, list):
             raise failures.build_unexpected_answer_error(call, answer, "a list was expected")
         return created_logs

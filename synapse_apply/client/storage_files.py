@@ -120,7 +120,7 @@ class ReachableNetworks:
     allows_http: bool
 
     @classmethod
-    def from_resolved_backend_host(cls, base_url: str) -> ReachableNetworks:
+    def resolve_public_and_backend_networks(cls, base_url: str) -> ReachableNetworks:
         """Public networks, and those that the backend's own host resolves to."""
         parts = urlsplit(base_url)
         host = parts.hostname or ""
@@ -132,7 +132,7 @@ class ReachableNetworks:
     def allows_address(self, address: str) -> bool:
         return classify_network_or_private_if_no_address(address) in self.networks
 
-    def describe_url_fault_or_empty(self, url: str) -> str:
+    def resolve_host_and_describe_url_fault_or_empty(self, url: str) -> str:
         """Why a URL must not be fetched, without quoting it; "" if it may. Resolves its host."""
         try:
             parts = urlsplit(url)
@@ -225,11 +225,11 @@ class FetchOptions:
 
         FailedFetchError for a connection or storage that failed, else RemoteError.
         """
-        reachable = ReachableNetworks.from_resolved_backend_host(self.route.base_url)
+        reachable = ReachableNetworks.resolve_public_and_backend_networks(self.route.base_url)
         # Some servers give a URL relative to their own.
         url, redirect_count = _join_url_or_empty(self.route.base_url, url), 0
         while True:
-            if fault := reachable.describe_url_fault_or_empty(url):
+            if fault := reachable.resolve_host_and_describe_url_fault_or_empty(url):
                 subject = (
                     "The server's URL of the file"
                     if not redirect_count

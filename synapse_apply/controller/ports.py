@@ -55,7 +55,7 @@ class Mirror(Protocol):
         """Fetch the source's ref; returns what it names now."""
         ...
 
-    def fetch_commit_if_missing(self, commit: str) -> bool:
+    def fetch_commit_if_missing_or_pin_is_old(self, commit: str) -> bool:
         """Fetch as `fetch_head` does where the commit is not here yet; whether it fetched.
 
         Where the project file of another ref counts, also where that was not looked at for an
@@ -63,11 +63,11 @@ class Mirror(Protocol):
         """
         ...
 
-    def is_descendant(self, commit: str, ancestor: str) -> bool:
+    def is_same_or_descendant(self, commit: str, ancestor: str) -> bool:
         """Whether `ancestor` is reached from `commit`; True for the same commit."""
         ...
 
-    def list_authors(self, commit: str, since_commit: str) -> tuple[str, ...]:
+    def list_author_names_and_emails(self, commit: str, since_commit: str) -> tuple[str, ...]:
         """Names and email addresses of the authors of the commits that `since_commit` lacks.
 
         Sorted, each once; of all commits for "".
@@ -183,7 +183,7 @@ class Workers(Protocol):
         """
         ...
 
-    def ask_applies_to_stop(self) -> None:
+    def ask_applies_to_stop_and_begin_no_more(self) -> None:
         """Let no apply begin another call: what has begun has a few seconds to end.
 
         Returns at once; `apply` begins nothing any more (RunOutcome.APPLY_STOPPED).
@@ -191,7 +191,7 @@ class Workers(Protocol):
         ...
 
     def close(self) -> None:
-        """End all children, looks at once, applies as `ask_applies_to_stop` says."""
+        """End all children: looks at once, applies as when they are asked to stop."""
         ...
 
 
@@ -308,7 +308,9 @@ class RunningLoop(LookTrigger, Protocol):
         """What people can ask of its rollouts."""
         ...
 
-    def list_authors_of_next_apply_or_none(self, name: TargetName) -> tuple[str, ...] | None:
+    def list_authors_of_next_apply_none_if_unreadable(
+        self, name: TargetName
+    ) -> tuple[str, ...] | None:
         """The authors of the commits that an apply would bring to a target; None if unknown now."""
         ...
 
@@ -320,7 +322,7 @@ class StatusSender(Protocol):
         """Make the forge show what the row wishes; never raises for what the forge answers."""
         ...
 
-    def read_shown_text_or_none_if_no_status(self, row: StatusRow) -> StatusText | None:
+    def read_shown_text_or_wished_if_equivalent_or_none(self, row: StatusRow) -> StatusText | None:
         """What the forge shows for the row's commit and context, None for nothing.
 
         `row.wished` itself where that is shown as far as the forge can show it (texts that it cuts,

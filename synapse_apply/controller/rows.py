@@ -97,7 +97,7 @@ class ChangeCounts:
     guards: int = 0
 
     @property
-    def total(self) -> int:
+    def row_count_without_guards(self) -> int:
         """Rows that ask for something to be done or decided."""
         return self.add + self.change + self.destroy + self.import_ + self.forget + self.refused
 

@@ -205,7 +205,7 @@ class _Controller:
             self.store.create_or_upgrade()
             self.store.claim_shared_store_or_raise_if_anothers(self.configured.settings.name)
             self._log_broken_row_of_newest_audit()
-            self.log_and_publish_findings()
+            self.log_errors_and_findings_and_publish_if_replica()
             with closing(
                 WorkerPool(
                     self.configured.settings,
@@ -256,7 +256,7 @@ class _Controller:
     ) -> None:
         self.log.write_line_unless_stream_is_gone(level, event, self.clock.read_wall(), **values)
 
-    def log_and_publish_findings(self, *errors: Diagnostic) -> None:
+    def log_errors_and_findings_and_publish_if_replica(self, *errors: Diagnostic) -> None:
         """Log what is wrong with the configuration, and write it where the page finds it."""
         findings = (*errors, *self.reader.findings)
         for finding in findings:
@@ -275,12 +275,12 @@ class _Controller:
         try:
             configured = self.reader.read_again_keeping_fixed_settings(self.configured.settings)
         except SynapseApplyError as problem:
-            self.log_and_publish_findings(*problem.diagnostics)
+            self.log_errors_and_findings_and_publish_if_replica(*problem.diagnostics)
             self.write_log("error", "configuration not taken", file=self._setup.file)
             return None
         self.configured = configured
         self._workers.use_settings_for_new_work(configured.settings)
-        self.log_and_publish_findings()
+        self.log_errors_and_findings_and_publish_if_replica()
         self.write_log("info", "configuration taken", file=self._setup.file)
         return configured
 
@@ -370,7 +370,11 @@ def run_controller_once(
         if signal_numbers:
             return Exit.SIGINT if signal_numbers[0] == signal.SIGINT else Exit.SIGTERM
         code = derive_exit_code_of_store(controller.store, detailed=detailed)
-        return Exit.select_by_precedence(code, Exit.LOCKED) if locked_count else code
+        return (
+            Exit.select_by_precedence_or_error_code_if_none(code, Exit.LOCKED)
+            if locked_count
+            else code
+        )
 
 
 def _digest_file_or_empty(file: Path) -> str:
@@ -390,7 +394,7 @@ def derive_exit_code_of_store(store: ReadableStore, *, detailed: bool) -> int:
     """
     codes = {Exit.OK}
     for source in store.list_configured_sources():
-        revision = store.find_revision(source.name, source.head)
+        revision = store.find_newest_revision_of_commit(source.name, source.head)
         if source.finding is not None or revision is None or revision.finding is not None:
             codes.add(Exit.ERROR)
     counts = store.count_present_targets_in_each_state()
@@ -409,7 +413,7 @@ def derive_exit_code_of_store(store: ReadableStore, *, detailed: bool) -> int:
         codes.add(Exit.REFUSED)
     if detailed and sum(counts.values()) > counts[TargetCondition.IN_SYNC]:
         codes.add(Exit.CHANGES)
-    return Exit.select_by_precedence(*codes)
+    return Exit.select_by_precedence_or_error_code_if_none(*codes)
 
 
 def _list_targets_in_state(store: ReadableStore, state: TargetCondition) -> Sequence[TargetRow]:

@@ -106,15 +106,17 @@ class ReadableStore(Protocol):
         """The outcomes of the newest runs of each target, oldest first, for spark lines."""
         ...
 
-    def find_revision(self, source: str, commit: str) -> RevisionRow | None:
-        """A revision by its full id, None for one that never was the head."""
+    def find_newest_revision_of_commit(self, source: str, commit: str) -> RevisionRow | None:
+        """The newest revision of a full commit id, None for one that never was the head."""
         ...
 
     def list_newest_revisions(self, source: str, limit: int) -> Sequence[RevisionRow]:
         """The newest revisions of a source, newest first."""
         ...
 
-    def list_unsent_statuses_and_messages(self) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
+    def list_unsent_and_refused_statuses_and_messages(
+        self,
+    ) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
         """Statuses and messages that are still to be sent, or never can be."""
         ...
 
@@ -148,15 +150,15 @@ class ReadableStore(Protocol):
         """The pauses that people have set, also those that are over; by scope."""
         ...
 
-    def list_begun_rollouts(self) -> Sequence[RolloutRow]:
-        """Every rollout that has begun, by name."""
+    def list_begun_rollouts_even_ended(self) -> Sequence[RolloutRow]:
+        """Every rollout that has begun, also those that have ended; by name."""
         ...
 
-    def find_begun_rollout(self, name: str) -> RolloutRow | None:
+    def find_begun_rollout_even_if_ended(self, name: str) -> RolloutRow | None:
         """A rollout with its newest revision, None for one that has not begun."""
         ...
 
-    def list_recorded_waves(self, rollout: str, number: int) -> Sequence[WaveRow]:
+    def list_recorded_waves_of_revision(self, rollout: str, number: int) -> Sequence[WaveRow]:
         """The waves of a rollout of one revision that were opened, approved or closed, in order."""
         ...
 
@@ -253,7 +255,7 @@ class WritableStore(ReadableStore, Protocol):
         """A message, None for an unknown one."""
         ...
 
-    def find_newest_run_or_message_id_or_empty(self) -> str:
+    def find_newest_id_of_run_message_or_approval_or_empty(self) -> str:
         """The greatest id of a run, a message or an approval, "" for none."""
         ...
 
@@ -270,13 +272,13 @@ class StoreWriter(Protocol):
     """What one transaction can write. Rows replace those with the same key."""
 
     def put_source_except_head_and_counters(self, row: SourceRow) -> None:
-        """Write a source, but for its head, which `accept_head_if_number_unchanged` alone moves.
+        """Write a source, but for its head and its counters where it is known already.
 
-        Nor does it move `change_number` and `asked_number`.
+        `accept_head_and_put_revision_if_number_unchanged` alone moves the head.
         """
         ...
 
-    def accept_head_if_number_unchanged(
+    def accept_head_and_put_revision_if_number_unchanged(
         self, source: str, old_number: int, revision: RevisionRow
     ) -> bool:
         """Make a revision the head if the head's number is still `old_number`; whether it was.
@@ -305,12 +307,12 @@ class StoreWriter(Protocol):
         """Targets that are due later than a time."""
         ...
 
-    def shift_due_times_and_claims(self, seconds: float) -> None:
+    def shift_due_times_claims_and_leases(self, seconds: float) -> None:
         """Move all due times and claims of the store, after a jump of the wall clock."""
         ...
 
-    def limit_delays_of_sends(self, now: float, longest: float) -> None:
-        """Have no status or message due later than `longest` seconds from now."""
+    def make_sends_due_now_if_delayed_longer(self, now: float, longest: float) -> None:
+        """Have statuses and messages due at once that are due later than `longest` from `now`."""
         ...
 
     def claim_target_and_get_epoch_or_zero(
@@ -331,7 +333,9 @@ class StoreWriter(Protocol):
         """End every claim of one holder."""
         ...
 
-    def take_lease(self, name: str, holder: str, until: float, now: float) -> int:
+    def take_or_renew_lease_and_get_epoch_or_zero(
+        self, name: str, holder: str, until: float, now: float
+    ) -> int:
         """Take a lease that nobody else has at `now`, or renew it; its epoch, 0 where another has.
 
         A lease that is the holder's keeps its epoch, also where it was over; else the epoch grows.
@@ -359,7 +363,7 @@ class StoreWriter(Protocol):
         """Have a source fetched at once, by `asked_number`; without effect on an unknown one."""
         ...
 
-    def release_target(self, name: TargetName, holder: str, epoch: int) -> None:
+    def release_claim_if_own(self, name: TargetName, holder: str, epoch: int) -> None:
         """End a claim; without effect where it is another's by now."""
         ...
 
@@ -433,7 +437,7 @@ class StoreWriter(Protocol):
         """Delete old runs, but for the newest of each target; how many."""
         ...
 
-    def delete_old_sent_messages_and_revisions(self, when: float) -> None:
+    def delete_old_ended_messages_revisions_and_statuses(self, when: float) -> None:
         """Delete old messages that need no sending, and old revisions with their statuses.
 
         The head of a source stays, however old it is.

@@ -12,7 +12,7 @@ from synapse_apply.emulator.core.switches import UnknownSwitchError
 from synapse_apply.emulator.faults.rules import FaultsError, read_valid_fault_document
 from synapse_apply.emulator.serve import (
     ServeError,
-    build_unchecked_settings,
+    build_settings_with_unchecked_switches,
     reset_data_set_if_any,
     serve,
 )
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _build_argument_parser().parse_args(arguments)
     try:
         if options.command == "serve":
-            settings = build_unchecked_settings(
+            settings = build_settings_with_unchecked_switches(
                 switches=dict(options.switch),
                 profile=options.profile,
                 token=options.token,

@@ -46,7 +46,7 @@ def reset_data_set_if_any(data: Path | str) -> bool:
     data = Path(data)
     if not data.exists():
         return False
-    data_folder.require_existing_files_are_own(data)
+    data_folder.require_known_files_are_plain_and_trusted(data)
     if not (data / data_folder.DATABASE).exists():
         return False
     lock = DataLock(data)
@@ -65,7 +65,7 @@ def find_running_server(data: Path | str) -> RunningServer | None:
     """
     data = Path(data)
     try:
-        data_folder.require_existing_files_are_own(data)
+        data_folder.require_known_files_are_plain_and_trusted(data)
         text = data_folder.read_endpoint(data)
         # Whoever can take the lock is alone: then no server runs.
         DataLock(data).release()
@@ -76,7 +76,7 @@ def find_running_server(data: Path | str) -> RunningServer | None:
     return None
 
 
-def is_readable_and_never_written(data: Path | str) -> bool:
+def is_known_never_to_have_had_plugin_release_or_storage(data: Path | str) -> bool:
     """Whether no plugin, release or storage was ever created; False if that cannot be read."""
     statement = (
         "SELECT COUNT(*) FROM sqlite_sequence WHERE name IN ('plugin', 'release', 'storage')"
@@ -120,7 +120,7 @@ def _parse_and_verify_endpoint(data: Path, text: bytes) -> RunningServer:
         is_complete = False
     if not is_complete:
         raise _build_endpoint_error(data, "does not tell url, pid, data_set and token of a server")
-    if not _is_loopback(parts.hostname or "") or server.url != f"http://{parts.netloc}":
+    if not _is_loopback_ip_address(parts.hostname or "") or server.url != f"http://{parts.netloc}":
         raise _build_endpoint_error(
             data, f"names {server.url!a}, which is no address of this machine's own"
         )
@@ -148,7 +148,7 @@ def _build_endpoint_error(data: Path, reason: str) -> EndpointError:
     )
 
 
-def _is_loopback(host: str) -> bool:
+def _is_loopback_ip_address(host: str) -> bool:
     """Whether a host is a loopback IP address; False for a name, which may resolve to any."""
     try:
         return ipaddress.ip_address(host).is_loopback

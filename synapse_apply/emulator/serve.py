@@ -39,7 +39,7 @@ __all__ = (
     "RunningServer",
     "ServeError",
     "ServerSettings",
-    "build_unchecked_settings",
+    "build_settings_with_unchecked_switches",
     "find_running_server",
     "reset_data_set_if_any",
     "serve",
@@ -77,7 +77,7 @@ class EmbeddedServer:
         `profile`. `faults` is a document of rules (docs/faults.md).
         """
         self._data = Path(data)
-        self._settings = build_unchecked_settings(
+        self._settings = build_settings_with_unchecked_switches(
             switches=switches, profile=profile, token=token, tenant=tenant, tokens=tokens,
             any_token=any_token,
             latency=latency, job_seconds=job_seconds, max_upload=max_upload, faults=faults,
@@ -128,7 +128,7 @@ class EmbeddedServer:
         self.backend.close()
 
 
-def build_unchecked_settings(
+def build_settings_with_unchecked_switches(
     *,
     switches: Mapping[str, str] | None = None,
     profile: str = "",

@@ -65,7 +65,7 @@ def format_safe_directory_section(directories: Sequence[str]) -> str:
 
 
 @cache
-def ask_git_version_or_empty_unless_too_old(program: str) -> str:
+def ask_git_version_if_too_old_or_empty(program: str) -> str:
     """What a Git older than MINIMUM_GIT says its version is; "" for any other, or an unclear one.
 
     Runs `git version`, once for each program; OSError if it cannot be started.

@@ -27,7 +27,7 @@ class NotPlainFileError(OSError):
         super().__init__(errno.EINVAL, reason)
 
 
-def read_plain_file(path: Path, max_bytes: int = MAX_FILE_BYTES) -> bytes:
+def read_regular_file_following_links(path: Path, max_bytes: int = MAX_FILE_BYTES) -> bytes:
     """The content of a regular file; NotPlainFileError for another one or a larger one; OSError.
 
     Links are followed: the caller checks with `leads_outside_folder`. A pipe is not waited for,
@@ -42,7 +42,7 @@ def read_plain_file(path: Path, max_bytes: int = MAX_FILE_BYTES) -> bytes:
         return _read_all_or_raise_above_limit(file, max_bytes)
 
 
-def read_command_line_file_within_checkout(
+def read_command_line_file_checked_if_in_checkout(
     path: Path, folder: Path | None = None, max_bytes: int = MAX_FILE_BYTES
 ) -> bytes:
     """The content of a file that is named on the command line.
@@ -50,10 +50,10 @@ def read_command_line_file_within_checkout(
     In a checkout (or in `folder`, outside of any) it must be a regular file that does not lead out
     of it, else NotPlainFileError. Elsewhere it may be anything, such as a shell's `<(...)`.
     """
-    checkout = find_enclosing_checkout(path) or folder
+    checkout = find_nearest_checkout_above(path) or folder
     if checkout is not None and _is_same_or_below(os.path.abspath(path), os.path.abspath(checkout)):  # noqa: PTH100
         require_real_path_inside_folder(path, checkout)
-        return read_plain_file(path, max_bytes)
+        return read_regular_file_following_links(path, max_bytes)
     with path.open("rb") as file:
         return _read_all_or_raise_above_limit(file, max_bytes)
 
@@ -85,7 +85,7 @@ def is_lexically_same_or_below(path: Path, folder: Path) -> bool:
     )
 
 
-def find_enclosing_checkout(path: Path) -> Path | None:
+def find_nearest_checkout_above(path: Path) -> Path | None:
     """The nearest folder above a path with a `.git` in it, None without one.
 
     Links of the path are not followed.
@@ -103,7 +103,9 @@ def read_submodule_paths_of_existing_gitmodules(folder: Path) -> frozenset[str]:
     """
     file = folder / ".gitmodules"
     try:
-        text = b"" if file.is_symlink() else read_plain_file(file, _MAX_LIST_BYTES)
+        text = (
+            b"" if file.is_symlink() else read_regular_file_following_links(file, _MAX_LIST_BYTES)
+        )
     except NotPlainFileError:
         text = b""
     paths = set()

@@ -235,7 +235,7 @@ def create_missing_private_folders_with_gitignore(
 
 
 def has_readable_gitignore_that_excludes_all(folder: Path) -> bool:
-    """Whether the folder's own `.gitignore` excludes all of it; False if it cannot be read."""
+    """Whether a folder's `.gitignore` excludes all; False if unreadable, an error if not ours."""
     try:
         return _excludes_everything(read_start_of_own_file(folder / IGNORE_FILE))
     except OSError:

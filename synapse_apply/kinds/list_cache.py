@@ -140,7 +140,7 @@ class ListCache:
         paths: Iterable[FieldPath],
         marks: SecretMarks | None = None,
     ) -> Observed | None:
-        """A listed object, decoded; None if its values at these paths need a read by its id.
+        """A listed object's reliable fields; None if values at these paths need a read by its id.
 
         `marks` tell which of its fields are secret, if it is known which object it is. RemoteError
         as `find_recorded_in_list_if_reliable`.

@@ -35,7 +35,7 @@ from synapse_apply.kinds.wire import (
 )
 from synapse_apply.model.coding.json_types import JsonObject, RequestBody, ServerObject, Spec
 from synapse_apply.model.errors import NotFound, RemoteError
-from synapse_apply.model.job import parse_job
+from synapse_apply.model.job import parse_job_requiring_usable_id
 from synapse_apply.model.observed import Lookup, Observed
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 
@@ -80,7 +80,9 @@ def _decode_plugin_of_v1_wrapping_secrets(raw: ServerObject, marks: SecretMarks)
 def _list_tenant_plugins_once_or_none_if_long_or_not_useful(
     api: Api, max_pages: int, is_first_page_useful: PagePredicate
 ) -> Sequence[ServerObject] | None:
-    plugins = api.list_plugins_once_or_none_if_long_or_not_useful(max_pages, is_first_page_useful)
+    plugins = api.list_plugins_in_single_pass_or_none_if_long_or_useless(
+        max_pages, is_first_page_useful
+    )
     return None if plugins is None else select_plugins_that_may_belong_to_tenant(api, plugins)
 
 
@@ -121,7 +123,7 @@ def _iter_plugin_ids_named_by_jobs_with_repeats(api: Api) -> Iterator[str]:
     ids: dict[str, str] = {}
     for raw in api.iterate_jobs():
         try:
-            job = owners.with_plugin_and_version_of_release(parse_job(raw))
+            job = owners.with_plugin_and_version_of_release(parse_job_requiring_usable_id(raw))
         except ValueError:
             raise RemoteError("the list of jobs holds something that is not a job") from None
         if job.plugin:
@@ -167,7 +169,7 @@ V1 = ApiBinding(
     list_once_or_none=_list_tenant_plugins_once_or_none_if_long_or_not_useful,
     belongs_to_tenant=may_belong_to_tenant,
     list_capability=LIST_CAPABILITY,
-    probe_list=lambda api: api.can_list_plugins(),
+    probe_list=lambda api: api.ask_server_if_it_lists_plugins(),
     iter_ids_named_by_jobs=_iter_plugin_ids_named_by_jobs_with_repeats,
     list_natural_keys=_list_natural_keys,
     create_object=lambda api, body, key: api.create_plugin(body, idempotency_key=key),
@@ -219,7 +221,9 @@ V2 = ApiBinding(
     read_object=lambda api, object_id: api.v2.get_plugin(to_wire_id(object_id)),
     list_objects=lambda api: api.v2.list_plugins(),
     list_once_or_none=lambda api, max_pages, is_first_page_useful: (
-        api.v2.list_plugins_once_or_none_if_long_or_not_useful(max_pages, is_first_page_useful)
+        api.v2.list_plugins_in_single_pass_or_none_if_long_or_useless(
+            max_pages, is_first_page_useful
+        )
     ),
     list_natural_keys=_list_natural_keys,
     create_object=lambda api, body, key: api.v2.create_plugin(body, idempotency_key=key),

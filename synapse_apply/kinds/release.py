@@ -247,7 +247,7 @@ V2 = ApiBinding(
     list_objects=_list_v2_releases_adding_plugin_codes,
     lists_whole_objects=True,
     list_once_or_none=lambda api, max_pages, is_first_page_useful: (
-        api.v2.list_plugin_releases_once_or_none_if_long_or_not_useful(
+        api.v2.list_releases_in_single_pass_or_none_if_long_or_useless(
             max_pages, is_first_page_useful
         )
     ),

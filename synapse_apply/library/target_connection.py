@@ -86,7 +86,7 @@ class TargetConnection:
             yield self._live_backend
 
     @contextmanager
-    def open_session_under_other_key(self) -> Iterator[TargetSession]:
+    def open_own_session_accepting_other_key(self) -> Iterator[TargetSession]:
         """A session of its own for a state whose key is about to change; the shared one is closed.
 
         It takes another key than that of the state, which a session for a plan refuses.

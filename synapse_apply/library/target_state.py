@@ -90,13 +90,13 @@ class TargetState:
         from synapse_apply.operations.state import remove_records_keeping_objects
         from synapse_apply.workspace.selection import (
             build_state_selectable,
-            choose_addresses_with_wildcards,
+            choose_named_addresses_and_suitable_wildcard_matches,
         )
 
         names = require_names("names", names)
         with self._connection.open_session_of_state_alone() as session:
             selectable = build_state_selectable(session.store.read_state())
-            addresses = choose_addresses_with_wildcards(selectable, names)
+            addresses = choose_named_addresses_and_suitable_wildcard_matches(selectable, names)
             remove_records_keeping_objects(session, addresses)
         return addresses
 
@@ -122,13 +122,13 @@ class TargetState:
         written meanwhile.
         """
         from synapse_apply.operations.accept_difference import (
-            plan_and_accept_differences_if_confirmed,
+            plan_and_accept_differences_or_raise_not_approved,
         )
         from synapse_apply.workspace.selection import choose_matching_or_parse_complete_address
 
         name = require_text("name", name)
         with self._connection.open_or_reuse_session() as session:
-            return plan_and_accept_differences_if_confirmed(
+            return plan_and_accept_differences_or_raise_not_approved(
                 session, choose_matching_or_parse_complete_address(session, name), confirm
             )
 
@@ -154,11 +154,11 @@ class TargetState:
         arrive: `wait` gets the seconds until then and the calls, and lets the time pass; without it
         such a call stays open. InputError where a name has no call open.
         """
-        from synapse_apply.operations.settle import look_up_and_settle_named_calls
+        from synapse_apply.operations.settle import look_up_and_settle_named_or_all_calls
 
         names = require_names("names", names)
         with self._connection.open_or_reuse_session() as session:
-            return look_up_and_settle_named_calls(session, names, wait)
+            return look_up_and_settle_named_or_all_calls(session, names, wait)
 
     def settle_as_not_done(self, name: str) -> Intent:
         """Close an open call as not done: you looked. StateError where none is open."""
@@ -187,11 +187,13 @@ class TargetState:
         says, returns True. InputError for a file that was changed or is of another state,
         StateError where it contradicts the state; the file stays then.
         """
-        from synapse_apply.operations.record_calls import read_and_record_journal_if_confirmed
+        from synapse_apply.operations.record_calls import (
+            read_and_record_journal_or_raise_not_approved,
+        )
 
         path = require_and_join_path("file", file, self._connection.invocation.directory)
         with self._connection.open_session_of_state_alone() as session:
-            return read_and_record_journal_if_confirmed(session, path, confirm)
+            return read_and_record_journal_or_raise_not_approved(session, path, confirm)
 
     def restore(
         self, file: Path | str, *, confirm: Callable[[StateExchange], bool] | None = None
@@ -201,11 +203,11 @@ class TargetState:
         `confirm` gets the two states, where there is one to replace. StateError, with nothing
         replaced, for no backup, one of another backend, or another lineage than the pinned one.
         """
-        from synapse_apply.operations.restore import restore_backup_if_confirmed
+        from synapse_apply.operations.restore import restore_backup_or_raise_not_approved
 
         path = require_and_join_path("file", file, self._connection.invocation.directory)
         with self._connection.open_session_of_state_alone() as session:
-            return restore_backup_if_confirmed(session, path, confirm)
+            return restore_backup_or_raise_not_approved(session, path, confirm)
 
     def create(self, *, lineage: str = "", key_file: Path | str | None = None) -> CreatedState:
         """Create an empty state, which knows no object that exists; sends nothing.
@@ -214,7 +216,7 @@ class TargetState:
         one is made in `key_file`. `lineage` is needed where the project file pins one, or where a
         state was here before. StateError where there is a state, InputError without a key.
         """
-        from synapse_apply.operations.create_state import create_empty_state_and_key
+        from synapse_apply.operations.create_state import create_empty_state_and_missing_key
         from synapse_apply.operations.state import build_current_state_identity
 
         folder = self._connection.invocation.directory
@@ -223,7 +225,7 @@ class TargetState:
         # A session that is open already knows of no state and no key.
         self._connection.disconnect()
         with self._connection.open_session_of_state_alone() as session:
-            return create_empty_state_and_key(
+            return create_empty_state_and_missing_key(
                 session, build_current_state_identity(session), lineage, path
             )
 
@@ -234,10 +236,10 @@ class TargetState:
         resolved for it; what cannot be keeps its old digest. `confirm` is asked where whoever has
         the former key is shut out of a shared state. InputError without a key.
         """
-        from synapse_apply.operations.rekey import rekey_if_confirmed
+        from synapse_apply.operations.rekey import rekey_or_raise_not_approved
 
-        with self._connection.open_session_under_other_key() as session:
-            return rekey_if_confirmed(session, confirm)
+        with self._connection.open_own_session_accepting_other_key() as session:
+            return rekey_or_raise_not_approved(session, confirm)
 
     def rebind(self, *, confirm: Callable[[Rebinding], bool] | None = None) -> Rebinding:
         """Bind the state to the target's url and tenant as they are now, and to this project.
@@ -245,12 +247,14 @@ class TargetState:
         Only right for the same backend under another name. `confirm` gets what would change; where
         nothing would it is not asked. A new project id is written into the project file.
         """
-        from synapse_apply.operations.rebind import rebind_if_confirmed
+        from synapse_apply.operations.rebind import rebind_or_raise_not_approved
         from synapse_apply.operations.state import build_current_state_identity
 
         self._connection.disconnect()
         with self._connection.open_session_of_state_alone() as session:
-            return rebind_if_confirmed(session, build_current_state_identity(session), confirm)
+            return rebind_or_raise_not_approved(
+                session, build_current_state_identity(session), confirm
+            )
 
     def copy_to(self, url: str | SecretRef) -> State:
         """Copy the whole state to another store, and compare the two; returns the copy.

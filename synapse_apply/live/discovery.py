@@ -149,7 +149,7 @@ class ObjectGatherer:
         ids_by_kind = {prefix: list(ids) for prefix, ids in self._query.ids.items()}
         # Named members first: they tell which owners have to be read as well.
         for kind in (kind for kind in kinds if kind.series_field and kind.prefix in ids_by_kind):
-            self._store_by_ids_and_record_missing_required(kind, ids_by_kind[kind.prefix])
+            self._read_by_ids_and_record_missing_required(kind, ids_by_kind[kind.prefix])
             owners = {
                 str(observed.spec.get(kind.series_field, ""))
                 for observed in self.list_gathered_objects_sorted_by_id(kind.prefix)
@@ -184,10 +184,10 @@ class ObjectGatherer:
         selects_by_code = self._query.codes and _may_support_lookup_by_code(binding)
         selects_by_jobs = self._query.from_jobs and binding.iter_ids_named_by_jobs is not None
         if named_objects is not None:
-            self._store_by_ids_and_record_missing_required(kind, named_objects)
+            self._read_by_ids_and_record_missing_required(kind, named_objects)
         if selects_by_jobs and binding.iter_ids_named_by_jobs is not None:
             plugin_ids = sorted(set(binding.iter_ids_named_by_jobs(self._live_backend.api)))
-            self._store_by_ids_and_record_missing_required(
+            self._read_by_ids_and_record_missing_required(
                 # Of a job's plugin nobody said that it must be there: it may be deleted, or
                 # another's.
                 kind,
@@ -305,7 +305,7 @@ class ObjectGatherer:
 
         return [max(raws, key=build_newness_key)]
 
-    def _store_by_ids_and_record_missing_required(
+    def _read_by_ids_and_record_missing_required(
         self, kind: ResourceType, named_objects: Iterable[NamedObject]
     ) -> None:
         binding = self._live_backend.select_binding(kind.prefix)
@@ -339,7 +339,7 @@ class ObjectGatherer:
     ) -> None:
         """Store listed objects; where list items lack fields, read each object first."""
         if not binding.lists_whole_objects:
-            self._store_by_ids_and_record_missing_required(
+            self._read_by_ids_and_record_missing_required(
                 kind, [NamedObject(require_remote_id_of_answer(raw)) for raw in raws]
             )
             return

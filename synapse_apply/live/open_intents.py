@@ -14,7 +14,7 @@ from synapse_apply.model.observed import ObjectKey, Observed
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import Intent, Record, State
 from synapse_apply.workspace.recovery_journal import (
-    map_journaled_done_or_unsigned_calls_by_intent_id,
+    map_done_calls_of_any_valid_journal_by_intent_id,
 )
 from synapse_apply.workspace.target_session import TargetSession
 
@@ -55,7 +55,7 @@ def look_up_outcomes_of_open_intents(
         return []
     # Here, not above: most runs meet no open call.
     from synapse_apply.applying.claimed_ids import build_owner_index_by_kind_api_and_id
-    from synapse_apply.applying.runs import list_job_ids_of_settled_runs
+    from synapse_apply.applying.runs import list_job_ids_of_runs_with_known_job
     from synapse_apply.applying.settle import IntentResolver
 
     # Before any list is read: absence from a list says nothing of what came after it.
@@ -71,8 +71,8 @@ def look_up_outcomes_of_open_intents(
         now,
         session.target.settle_after,
         current_uptime,
-        lambda: list_job_ids_of_settled_runs(session.store),
-        lambda observed, address: _find_other_recorded_owner_or_none(owners, observed, address),
+        lambda: list_job_ids_of_runs_with_known_job(session.store),
+        lambda observed, address: _find_other_address_of_object_or_none(owners, observed, address),
         live_reader.list_by_key_or_none_if_unlistable,
     )
     records: dict[Address, Record] = dict(state.records)
@@ -87,7 +87,7 @@ def look_up_outcomes_of_open_intents(
     return results
 
 
-def _find_other_recorded_owner_or_none(
+def _find_other_address_of_object_or_none(
     owners: Mapping[ObjectKey, Address], observed: Observed, address: Address
 ) -> Address | None:
     owner = owners.get(ObjectKey(address.kind, observed.api, observed.remote_id))
@@ -130,7 +130,7 @@ def raise_if_journal_contradicts_closing_by_hand(
     `remote_id` is the id to close it with, "" to close it as not done. An unsigned journal counts
     too: it may be right, and somebody should look first.
     """
-    journal_files = map_journaled_done_or_unsigned_calls_by_intent_id(
+    journal_files = map_done_calls_of_any_valid_journal_by_intent_id(
         session.project, session.target, state, session.state_keys
     )
     journal_file = journal_files.get(open_intent.id)

@@ -25,7 +25,7 @@ def build_warning_if_other_run_is_writing(
         warning_finding(
             CONCURRENT_RUN_SUMMARY, f"{owner_note.detail} {_UNRECORDED_NOTE}", owner_note.hint
         )
-        for owner_note in store.describe_lock_owner()
+        for owner_note in store.list_lock_held_findings_unless_owner_ended()
     )
     if owner_warnings or store.read_serial() == serial_when_read:
         return owner_warnings

@@ -71,7 +71,7 @@ def make_iterator_of_origin_sources(session: TargetSession) -> IterOriginSources
 
     def iter_commit_sources(record: Record, source: PackageSource) -> Iterable[PackageSource]:
         if not commit_by_release:
-            for entry in session.store.list_audit_entries():
+            for entry in session.store.list_audit_entries_newest_first():
                 if entry.verb == CREATE_VERB and entry.commit:
                     commit_by_release.setdefault((entry.address, entry.digest), entry.commit)
         published_commit = commit_by_release.get((str(record.address), record.digest or ""), "")

@@ -69,10 +69,10 @@ class Diagnostic(WithCommands):
         for name, max_length in _MAX_LENGTHS.items():
             text = getattr(self, name)
             if text is not None and len(text) > max_length:
-                object.__setattr__(self, name, shorten_text_in_the_middle(text, max_length))
+                object.__setattr__(self, name, cut_middle_out_of_too_long_text(text, max_length))
         if self.path is not None and any(_is_too_long(part) for part in self.path):
             short = tuple(
-                shorten_text_in_the_middle(p, _MAX_NAME_LENGTH) if _is_too_long(p) else p
+                cut_middle_out_of_too_long_text(p, _MAX_NAME_LENGTH) if _is_too_long(p) else p
                 for p in self.path
             )
             object.__setattr__(self, "path", short)
@@ -133,7 +133,7 @@ def _is_too_long(part: str | int) -> bool:
     return isinstance(part, str) and len(part) > _MAX_NAME_LENGTH
 
 
-def shorten_text_in_the_middle(text: Any, max_length: int) -> str:
+def cut_middle_out_of_too_long_text(text: Any, max_length: int) -> str:
     """The beginning and the end of a long text, and how much is left out between them."""
     tail = max_length // 4
     left_out = f" ... ({len(text) - max_length:,} more characters) ... "
@@ -150,7 +150,7 @@ def warning_finding(summary: str, detail: str = "", hint: str = "", **fields: An
     return Diagnostic(Severity.WARNING, summary, detail, hint, **fields)
 
 
-def find_nearest_position(
+def find_position_at_or_nearest_above(
     positions: Mapping[FieldPath, Position], path: FieldPath
 ) -> Position | None:
     """The position of a path, or of the nearest path above it that has one."""

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 class Exit:
     """Exit codes.
 
-    When several apply, `select_by_precedence` picks one by PRECEDENCE.
+    When several apply, `select_by_precedence_or_error_code_if_none` picks one by PRECEDENCE.
     """
 
     OK = 0
@@ -52,7 +52,7 @@ class Exit:
     PRECEDENCE = (UNKNOWN, SIGINT, SIGTERM, INCOMPLETE, STALE, REFUSED, LOCKED, ERROR, CHANGES, OK)
 
     @classmethod
-    def select_by_precedence(cls, *codes: int) -> int:
+    def select_by_precedence_or_error_code_if_none(cls, *codes: int) -> int:
         """The exit code when several apply, by PRECEDENCE; ERROR for none of them."""
         return next((code for code in cls.PRECEDENCE if code in codes), cls.ERROR)
 

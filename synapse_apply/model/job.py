@@ -94,7 +94,7 @@ class ChangedJob(NamedTuple):
     audit_warning: Diagnostic | None
 
 
-def parse_job(raw: Mapping[str, Any]) -> Job:
+def parse_job_requiring_usable_id(raw: Mapping[str, Any]) -> Job:
     """The job in a server's answer to a run (`job_id`) or to a read (`id`).
 
     Raises ValueError where it names no job, since a server may answer a run with its result, and
@@ -111,12 +111,16 @@ def parse_job(raw: Mapping[str, Any]) -> Job:
         id=str(job_id),
         status=parse_job_status_or_unknown(raw.get("status", "queued")),
         progress=_parse_progress_percent_or_none(raw),
-        plugin=_format_text_or_object_id_or_empty(owner),
+        plugin=_format_value_or_id_of_object_or_empty_for_none(owner),
         plugin_code=_get_plugin_code_or_empty(owner),
-        release=_format_text_or_object_id_or_empty(raw.get("plugin_release")),
+        release=_format_value_or_id_of_object_or_empty_for_none(raw.get("plugin_release")),
         version=_find_release_version_or_empty(raw),
-        created=_format_text_or_object_id_or_empty(raw.get("created", raw.get("created_at"))),
-        completed=_format_text_or_object_id_or_empty(raw.get("completed", raw.get("completed_at"))),
+        created=_format_value_or_id_of_object_or_empty_for_none(
+            raw.get("created", raw.get("created_at"))
+        ),
+        completed=_format_value_or_id_of_object_or_empty_for_none(
+            raw.get("completed", raw.get("completed_at"))
+        ),
         context=context if isinstance(context, Mapping) else {},
         raw=raw,
     )
@@ -127,7 +131,7 @@ _SUCCESS_FLAGS = ("success", "succeeded", "ok")
 _ERROR_FIELDS = ("error", "errors", "exception", "traceback")
 
 
-def derive_status_from_run_result(answer: ServerAnswer) -> JobStatus:
+def derive_run_result_status_or_completed(answer: ServerAnswer) -> JobStatus:
     """The status of a run whose answer is the result itself in place of a job.
 
     The action's own result has any form. It has failed where it, or the `result` inside it, has an
@@ -143,13 +147,13 @@ def derive_status_from_run_result(answer: ServerAnswer) -> JobStatus:
             status = parse_job_status_or_unknown(result.get("status"))
             if status in {JobStatus.FAILED, JobStatus.STOPPED}:
                 return status
-            if _reports_failure(result):
+            if _has_error_or_denies_success(result):
                 return JobStatus.FAILED
     status = parse_job_status_or_unknown(answer.get("status"))
     return status if status in _ACTIVE_STATUSES and inner is None else JobStatus.COMPLETED
 
 
-def _reports_failure(result: Mapping[str, Any]) -> bool:
+def _has_error_or_denies_success(result: Mapping[str, Any]) -> bool:
     denies_success = any(result.get(name) is False for name in _SUCCESS_FLAGS)
     status = str(result.get("status", "")).strip().lower()
     # A number under such a name is a measurement, such as an error rate.
@@ -168,7 +172,9 @@ def _get_plugin_reference_or_none(raw: Mapping[str, Any]) -> object:
 
 def _get_plugin_code_or_empty(owner: object) -> str:
     return (
-        _format_text_or_object_id_or_empty(owner.get("code")) if isinstance(owner, Mapping) else ""
+        _format_value_or_id_of_object_or_empty_for_none(owner.get("code"))
+        if isinstance(owner, Mapping)
+        else ""
     )
 
 
@@ -189,10 +195,10 @@ def _find_release_version_or_empty(raw: Mapping[str, Any]) -> str:
     """The version in the job, else in its expanded release; "" for none."""
     release = raw.get("plugin_release")
     release_version = release.get("version") if isinstance(release, Mapping) else None
-    return _format_text_or_object_id_or_empty(raw.get("version") or release_version)
+    return _format_value_or_id_of_object_or_empty_for_none(raw.get("version") or release_version)
 
 
-def _format_text_or_object_id_or_empty(value: object) -> str:
+def _format_value_or_id_of_object_or_empty_for_none(value: object) -> str:
     if isinstance(value, Mapping):  # an expanded plugin or release
         value = value.get("id")
     return "" if value is None else str(value)

@@ -22,7 +22,7 @@ def format_field_path(path: FieldPath, format_key: Callable[[Any], str] = str) -
     return text
 
 
-def pluralize(count: int, noun: str) -> str:
+def format_count_and_noun(count: int, noun: str) -> str:
     """A count with its noun, such as `1 error` or `2 errors`."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
@@ -36,11 +36,11 @@ def format_short_list(names: Iterable[object]) -> str:
 
 def suggest_name_or_default_hint(name: str, known_names: Iterable[str], default_hint: str) -> str:
     """A hint with the known name closest to an unknown one, else the default."""
-    match = find_closest_word_or_empty(name, known_names)
+    match = find_word_with_same_prefix_or_closest_or_empty(name, known_names)
     return f"Did you mean {match}?" if match else default_hint
 
 
-def suggest_known_word_or_empty(word: str, known_words: Iterable[str]) -> str:
+def suggest_closest_or_list_known_words_or_empty(word: str, known_words: Iterable[str]) -> str:
     """A hint with the closest known word, or listing known words when none is close.
 
     "" for none.
@@ -48,7 +48,7 @@ def suggest_known_word_or_empty(word: str, known_words: Iterable[str]) -> str:
     words = [str(known_word) for known_word in known_words]
     if not words:
         return ""
-    match = find_closest_word_or_empty(word, words)
+    match = find_word_with_same_prefix_or_closest_or_empty(word, words)
     if match:
         return f"did you mean `{match}`?"
     first_words = sorted(words)[:_MAX_KNOWN_WORDS]
@@ -56,7 +56,9 @@ def suggest_known_word_or_empty(word: str, known_words: Iterable[str]) -> str:
     return "known: " + ", ".join(first_words) + ellipsis_text
 
 
-def find_closest_word_or_empty(word: str, words: Iterable[str], min_likeness: float = 0.6) -> str:
+def find_word_with_same_prefix_or_closest_or_empty(
+    word: str, words: Iterable[str], min_likeness: float = 0.6
+) -> str:
     """The word that shares a prefix with `word` or is spelled most like it; "" for none.
 
     `min_likeness` is from 0 to 1, as the ratio of `difflib.SequenceMatcher`.

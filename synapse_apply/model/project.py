@@ -139,7 +139,9 @@ def may_name_several_targets(selector: str) -> bool:
     return not {"*", "=", ","}.isdisjoint(selector)
 
 
-def collect_credential_variables_and_files(targets: Mapping[str, Target]) -> ReservedVariables:
+def collect_credential_variables_files_and_references(
+    targets: Mapping[str, Target],
+) -> ReservedVariables:
     """The variables and files that these targets name for their own credentials.
 
     These are token, agents, state, and what opens a source of secrets.
@@ -154,7 +156,7 @@ def collect_credential_variables_and_files(targets: Mapping[str, Target]) -> Res
             "state.url": target.state.url,
             "state.key": target.state.key,
             **{f"agents.{agent}": token for agent, token in target.agents.items()},
-            **dict(iter_credential_references(target.source_settings)),
+            **dict(iter_env_and_file_references(target.source_settings)),
         }
         for setting, value in settings.items():
             setting_path = f"targets.{name}.{setting}"
@@ -170,7 +172,7 @@ def collect_credential_variables_and_files(targets: Mapping[str, Target]) -> Res
     return ReservedVariables(variables, files, tuple(references))
 
 
-def iter_credential_references(
+def iter_env_and_file_references(
     settings: Mapping[str, Any], prefix: str = ""
 ) -> Iterator[tuple[str, SecretRef]]:
     """The path and the reference of each `{env: NAME}` or `{file: PATH}`, at any depth."""
@@ -181,7 +183,7 @@ def iter_credential_references(
         if len(value) == 1 and source in {"env", "file"} and isinstance(name, str):
             yield f"{prefix}{key}", SecretRef(source, name)
         else:
-            yield from iter_credential_references(value, f"{prefix}{key}.")
+            yield from iter_env_and_file_references(value, f"{prefix}{key}.")
 
 
 def _get_local_path_or_empty(url: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import Spec
-from synapse_apply.model.diagnostic import FieldPath, Position, find_nearest_position
+from synapse_apply.model.diagnostic import FieldPath, Position, find_position_at_or_nearest_above
 from synapse_apply.model.frozen import frozen
 
 
@@ -97,4 +97,4 @@ class Desired:
 
     def find_position(self, path: FieldPath) -> Position | None:
         """The position of a spec field, or of the nearest field above it that has one."""
-        return find_nearest_position(self.positions, ("spec", *path)) or self.position
+        return find_position_at_or_nearest_above(self.positions, ("spec", *path)) or self.position

@@ -80,7 +80,7 @@ def require_acceptable_resource(plan_result: PlanResult, address: Address) -> Ac
     )
 
 
-def plan_and_accept_differences_if_confirmed(
+def plan_and_accept_differences_or_raise_not_approved(
     session: TargetSession,
     address: Address,
     confirm: Callable[[AcceptableResource], bool] | None,
@@ -93,11 +93,11 @@ def plan_and_accept_differences_if_confirmed(
     acceptable = require_acceptable_resource(plan_result, address)
     if confirm is not None and not confirm(acceptable):
         raise NotApproved.from_summary(f"{address} was not accepted", "confirm said no.")
-    record_differences_as_accepted(session, plan_result, acceptable)
+    record_differences_as_accepted_or_raise_if_changed(session, plan_result, acceptable)
     return acceptable
 
 
-def record_differences_as_accepted(
+def record_differences_as_accepted_or_raise_if_changed(
     session: TargetSession, plan_result: PlanResult, acceptable: AcceptableResource
 ) -> Record:
     """Record that what is declared counts as applied and what is live as seen; nothing is sent.

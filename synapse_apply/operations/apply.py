@@ -107,7 +107,7 @@ class ApplyRun:
         if plan_result is not None:
             plan_result = replace(plan_result, plan=plan)
         check(plan, all_or_nothing=self._all_or_nothing)
-        self._require_approval_of_changes(plan)
+        self._raise_if_confirm_refuses_changes(plan)
         # Compared under the lock: otherwise another run could write after the comparison.
         with self._session.lock_state_of_own_project(self._operation):
             current_result = plan_result
@@ -128,7 +128,7 @@ class ApplyRun:
             check(plan, all_or_nothing=self._all_or_nothing)
             # Before the question: the time that a person takes counts.
             read_at = self._session.clock.monotonic_seconds()
-            self._require_approval_of_changes(plan)
+            self._raise_if_confirm_refuses_changes(plan)
             with self._session.lock_state_of_own_project(self._operation):
                 if self._is_plan_outdated(plan, read_at):
                     plan_result = self.make_plan_with_preflight()
@@ -142,7 +142,7 @@ class ApplyRun:
             lambda: make_plan(self._session, self._options)
         )
 
-    def _require_approval_of_changes(self, plan: Plan) -> None:
+    def _raise_if_confirm_refuses_changes(self, plan: Plan) -> None:
         """NotApproved where the plan has changes and `confirm` returns false for it."""
         if plan.has_changes and self._confirm is not None and not self._confirm(plan):
             problem = NotApproved(error_finding("Apply cancelled", "Nothing was sent."))

@@ -62,7 +62,7 @@ def plan_and_apply_permitted_rows(
         narrowed = narrow_to_permitted_rows(plan_result.plan, permitted, identity.run_id)
         observer.show_plan(narrowed)
         check(narrowed)
-        report = _apply_using_up_unused_guard_approvals(
+        report = _apply_using_up_guard_approvals_unless_used_before(
             session, apply_run, replace(plan_result, plan=narrowed), permitted
         )
         used_ids: tuple[str, ...] = ()
@@ -72,7 +72,7 @@ def plan_and_apply_permitted_rows(
     return PermittedApply(report, used_ids, report.stop_reason)
 
 
-def _apply_using_up_unused_guard_approvals(
+def _apply_using_up_guard_approvals_unless_used_before(
     session: TargetSession,
     apply_run: ApplyRun,
     plan_result: PlanResult,
@@ -99,11 +99,13 @@ def _apply_using_up_unused_guard_approvals(
     report = apply_run.apply_checked_plan_under_held_lock(
         plan_result, permitted=replace(permitted, approvals=approvals)
     )
-    if not report.has_certainly_done_nothing:
+    if not report.has_only_failed_or_skipped_changes_and_skipped_runs:
         # That row may have failed, or waited for another that did.
         with suppress(StateError):
             used_ids = store.list_used_approvals(guard_ids)
-            store.use_approvals_up(*(each for each in guard_ids if each not in used_ids))
+            store.use_approvals_up_or_raise_if_used(
+                *(each for each in guard_ids if each not in used_ids)
+            )
     return report
 
 

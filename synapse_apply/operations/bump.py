@@ -24,12 +24,12 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.phrases import suggest_known_word_or_empty
+from synapse_apply.model.phrases import suggest_closest_or_list_known_words_or_empty
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import FILE, FOLDER, GIT, Desired, PackageSource
 from synapse_apply.packages.inspection import read_package_config_or_none
 from synapse_apply.packages.source.open_source import find_config_file_of_folder_source_or_none
-from synapse_apply.views.paths import format_path_from_cwd
+from synapse_apply.views.paths import format_path_relative_to_cwd_if_inside
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.invocation import Invocation
 
@@ -244,7 +244,7 @@ def _raise_no_release(bump_project: _BumpProject, plugin: str, name: str) -> NoR
         error_finding(
             "There is no such release",
             f"No manifest declares a release of plugin {name or plugin!r}.",
-            suggest_known_word_or_empty(name, owners)
+            suggest_closest_or_list_known_words_or_empty(name, owners)
             or Text(Command("new release NAME"), " writes one."),
         ),
         *unread_errors,
@@ -268,7 +268,9 @@ def _raise_no_version(
         error_finding(
             "There is no such release",
             f"No manifest declares release/{name}@{version}.",
-            suggest_known_word_or_empty(f"release/{name}@{version}", declared_addresses),
+            suggest_closest_or_list_known_words_or_empty(
+                f"release/{name}@{version}", declared_addresses
+            ),
         ),
         *bump_project.list_distinct_manifest_errors(),
     )
@@ -313,14 +315,16 @@ def _collect_edits_by_file(
         edit = Edit(("spec", "changelog"), text, document.index, preceding_key)
         current_value = document.get_value_or_none("spec", "changelog")
         edits[document.file, document.name].append((edit, current_value))
-    for file, current_value in _iter_editable_config_files_with_version(bump_project, resources):
-        edits[file, format_path_from_cwd(file)].append(
+    for file, current_value in _iter_config_files_to_edit_or_raise_if_out_of_reach(
+        bump_project, resources
+    ):
+        edits[file, format_path_relative_to_cwd_if_inside(file)].append(
             (Edit(("version",), new_version), current_value)
         )
     return edits
 
 
-def _iter_editable_config_files_with_version(
+def _iter_config_files_to_edit_or_raise_if_out_of_reach(
     bump_project: _BumpProject, resources: Sequence[Desired]
 ) -> Iterator[tuple[Path, Any]]:
     """Each config.yaml with a version, and the version; InputError for one in Git or a zip."""

@@ -8,8 +8,11 @@ from dataclasses import replace
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import SynapseApplyError
-from synapse_apply.model.phrases import pluralize
-from synapse_apply.operations.saved_plan import SavedPlan, list_state_mismatch_errors
+from synapse_apply.model.phrases import format_count_and_noun
+from synapse_apply.operations.saved_plan import (
+    SavedPlan,
+    list_errors_of_other_state_or_applied_plan,
+)
 from synapse_apply.planning.package import get_uploaded_digest_or_empty
 from synapse_apply.workspace.configuration import DeclaredTarget
 from synapse_apply.workspace.invocation import Invocation
@@ -26,7 +29,9 @@ def list_warnings_of_changes_since_plan(
         with TargetSession(plan_invocation) as session:
             if not session.store.exists():
                 return findings
-            problems = list_state_mismatch_errors(session.store, saved_plan, session.target.name)
+            problems = list_errors_of_other_state_or_applied_plan(
+                session.store, saved_plan, session.target.name
+            )
             findings += [
                 warning_finding(problem.summary, problem.detail, problem.hint)
                 for problem in problems
@@ -46,7 +51,7 @@ def _iter_source_change_warnings(
             "The planned manifests or packages are no longer here",
             Text(
                 "The manifests here, or packages that they name, have "
-                f"{pluralize(errors, 'error')}: ",
+                f"{format_count_and_noun(errors, 'error')}: ",
                 Command("validate"),
                 " shows them.",
             ),

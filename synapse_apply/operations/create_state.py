@@ -10,7 +10,7 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.state import NO_SHARED_IDS, BackendIdentity, ProjectAndKeyIds
-from synapse_apply.operations.checks.state_bucket import require_usable_if_bucket_url
+from synapse_apply.operations.checks.state_bucket import probe_and_require_usable_if_bucket_url
 from synapse_apply.secrets.keys import StateKey
 from synapse_apply.stores.bucket.bucket_url import is_bucket_url
 from synapse_apply.stores.git.git_url import is_git_url
@@ -48,7 +48,7 @@ class CreatedState:
     steps: tuple[str, ...] = ()
 
 
-def create_empty_state_and_key(
+def create_empty_state_and_missing_key(
     session: TargetSession,
     state_identity: BackendIdentity,
     lineage: str = "",
@@ -76,7 +76,7 @@ def create_empty_state_and_key(
         return CreatedState(session.target.name, new_lineage, bool(session.target.state.lineage))
     _require_no_state(session)
     _require_place_unseen_or_of_same_lineage(session, lineage)
-    require_usable_if_bucket_url(session, session.target.state.url)
+    probe_and_require_usable_if_bucket_url(session, session.target.state.url)
     hint = Text(
         "Get it from whoever has it. To make one: ",
         Command("state init --key-file PATH", target=session.target.name),
@@ -121,7 +121,10 @@ def _iter_sharing_steps(shared_key: SharedKey, target_name: str) -> Iterator[str
         yield f"It is bound to state key {key.key_id}, from {key.origin}."
         return
     yield from build_lines_about_new_key(
-        key.key_id, shared_key.key_file, target_name, is_found=shared_key.is_found
+        key.key_id,
+        shared_key.key_file,
+        target_name,
+        is_found_by_commands=shared_key.is_found_by_commands,
     )
 
 

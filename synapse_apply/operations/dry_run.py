@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from synapse_apply.applying.dry_run.dry_run import DryRunResult, dry_run_steps
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
-from synapse_apply.model.phrases import format_short_list, pluralize
+from synapse_apply.model.phrases import format_count_and_noun, format_short_list
 from synapse_apply.model.ports import Progress
 from synapse_apply.model.runtime.parallel_reads import open_interruptible_thread_pool
 from synapse_apply.operations.steps import (
@@ -43,7 +43,7 @@ def _iter_warning_if_calls_untried(dry_run_result: DryRunResult) -> Iterator[Dia
     if not reasons:
         return
     counts = dry_run_result.dry_run_counts
-    calls_text = f"{counts.untried} of {pluralize(counts.total_calls, 'call')}"
+    calls_text = f"{counts.untried} of {format_count_and_noun(counts.total_calls, 'call')}"
     reasons_text = "; ".join(
         f"{reason} ({format_short_list(addresses)})" for reason, addresses in reasons.items()
     )

@@ -41,7 +41,7 @@ from synapse_apply.model.runtime.parallel_reads import open_interruptible_thread
 from synapse_apply.model.secrets.masked_text import contains_masked_text
 from synapse_apply.model.values import Reference
 from synapse_apply.operations.protected_files import explain_why_not_to_overwrite_or_empty
-from synapse_apply.views.paths import format_path_from_cwd
+from synapse_apply.views.paths import format_path_relative_to_cwd_if_inside
 from synapse_apply.workspace.invocation import Invocation
 
 PUBLISHED_SOURCE = {"source": "published"}
@@ -86,7 +86,7 @@ class ExportReport:
         ]
 
     @property
-    def is_done_without_any_refusal(self) -> bool:
+    def has_left_out_nothing_asked_for(self) -> bool:
         """Whether nothing that was asked for was left out."""
         has_left_out = any(exported_object.left_out_fields for exported_object in self.objects)
         return not has_left_out and not any(missed.is_failure for missed in self.missed_objects)
@@ -114,7 +114,7 @@ def choose_unprotected_inventory_path_or_raise(
     if reason := explain_why_not_to_overwrite_or_empty(path, invocation, inventory=True):
         raise InputError.from_summary(
             "The inventory cannot be written",
-            f"{format_path_from_cwd(path)} {reason}; nothing was done.",
+            f"{format_path_relative_to_cwd_if_inside(path)} {reason}; nothing was done.",
             "Choose another place with --inventory.",
         )
     return path
@@ -238,7 +238,9 @@ class _ManifestMaker:
         for observed in objects:
             same_key_objects = [
                 other_object
-                for other_object in objects_by_key[self._derive_key_or_id(kind, observed)]
+                for other_object in objects_by_key[
+                    self._derive_natural_key_or_unique_text(kind, observed)
+                ]
                 if other_object is not observed
             ]
             reason = self._explain_not_exportable_or_empty(kind, observed, same_key_objects)
@@ -302,7 +304,7 @@ class _ManifestMaker:
                 (get_owner_prefix_of_series_kind(kind), str(observed.spec[kind.series_field]))
             )
             return Address(kind.prefix, f"{owner}@{observed.spec.get(kind.version_field, '')}")
-        text = self._derive_key_or_id(kind, observed).partition("=")[2]
+        text = self._derive_natural_key_or_unique_text(kind, observed).partition("=")[2]
         used_names = self._used_names[kind.prefix]
         return Address(
             kind.prefix, make_unused_name(text, observed.remote_id, kind.prefix, used_names)
@@ -332,7 +334,7 @@ class _ManifestMaker:
         if contains_masked_text(observed.spec):
             return "a text of it repeats a secret, which no manifest may hold: change it there"
         if same_key_objects:
-            form, _, text = self._derive_key_or_id(kind, observed).partition("=")
+            form, _, text = self._derive_natural_key_or_unique_text(kind, observed).partition("=")
             ids = ", ".join(other_object.remote_id for other_object in same_key_objects)
             return f"{form} {text!r} is also that of id {ids}: rename one, then export again"
         return ""
@@ -343,10 +345,10 @@ class _ManifestMaker:
         """Objects by natural key: a manifest could not say which of several it means."""
         objects_by_key: dict[str, list[Observed]] = defaultdict(list)
         for observed in objects:
-            objects_by_key[self._derive_key_or_id(kind, observed)].append(observed)
+            objects_by_key[self._derive_natural_key_or_unique_text(kind, observed)].append(observed)
         return objects_by_key
 
-    def _derive_key_or_id(self, kind: ResourceType, observed: Observed) -> str:
+    def _derive_natural_key_or_unique_text(self, kind: ResourceType, observed: Observed) -> str:
         """The natural key, else a text that is unique to the object, such as `id=7`."""
         owner = None
         if kind.series_field:
@@ -427,7 +429,7 @@ def _iter_next_steps(
 
 def _iter_import_steps(inventory: Path) -> Iterator[str]:
     yield Text(
-        Command("import -f", format_path_from_cwd(inventory)),
+        Command("import -f", format_path_relative_to_cwd_if_inside(inventory)),
         " takes them into the state.",
     )
     yield Text(Command("plan"), " says how they differ from the manifests.")
@@ -444,7 +446,7 @@ def _iter_hint_unless_folder_is_read(live_backend: LiveBackend, folder: Path) ->
     instruction = f"Add {relative_folder} to `manifests:` in {file} (now: {current_selections})"
     if relative_folder.startswith(".."):
         instruction = (
-            f"Move {format_path_from_cwd(folder)} to where {file}"
+            f"Move {format_path_relative_to_cwd_if_inside(folder)} to where {file}"
             f" has `manifests:` ({current_selections})"
         )
     yield f"{instruction} first: a plan would want to forget what it does not read."

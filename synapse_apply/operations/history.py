@@ -76,7 +76,7 @@ def list_newest_past_runs(session: TargetSession, limit: int) -> list[PastRun]:
     _require_state_exists(session)
     size = _PAGE_SIZE
     while True:
-        entries = session.store.list_audit_entries(size)
+        entries = session.store.list_audit_entries_newest_first(size)
         runs = _group_entries_into_runs(entries)
         # One more run than was asked for is needed to know that the last one is whole.
         if len(entries) < size or len(runs) > limit:
@@ -120,7 +120,7 @@ def _require_state_exists(session: TargetSession) -> None:
 
 def _read_all_audit_entries(store: StateStore) -> list[AuditEntry]:
     size = _PAGE_SIZE
-    while len(entries := store.list_audit_entries(size)) == size:
+    while len(entries := store.list_audit_entries_newest_first(size)) == size:
         size *= 4
     return entries
 

@@ -166,7 +166,7 @@ class _RowRecordBuilder:
                 address=str(address),
             )
         # Before the object is read: what is recorded elsewhere needs no request to be refused.
-        self._require_address_and_object_are_free(address, row.remote_id, binding)
+        self._require_address_and_object_not_recorded_otherwise(address, row.remote_id, binding)
         raw, observed = _require_and_decode_object(
             session, binding, address, row.remote_id, self._marks.with_address(address)
         )
@@ -209,7 +209,7 @@ class _RowRecordBuilder:
             self._warn(finding)
             return None
 
-    def _require_address_and_object_are_free(
+    def _require_address_and_object_not_recorded_otherwise(
         self, address: Address, remote_id: str, binding: ApiBinding
     ) -> None:
         own_record = self._records.get(address)
@@ -472,7 +472,7 @@ def _get_series_and_version(
 def _close_open_calls_but_runs_as_imported(
     session: TargetSession, records: Mapping[Address, Record]
 ) -> None:
-    """Close open creates of imported addresses: the imported object is what they created."""
+    """Close open calls of imported addresses, but runs: the imported object is what they left."""
     for intent in session.store.read_state().open_intents:
         record = records.get(intent.address)
         if record is None or intent.verb == RUN_VERB:  # of a run only a job would tell

@@ -32,7 +32,7 @@ from synapse_apply.manifests.yaml.writing import format_schema_line
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.phrases import suggest_known_word_or_empty
+from synapse_apply.model.phrases import suggest_closest_or_list_known_words_or_empty
 from synapse_apply.model.resource import PackageSource
 from synapse_apply.packages.inspection import read_package_config_or_none
 
@@ -80,7 +80,7 @@ class ProjectScaffold:
     root: Path
     files: Mapping[Path, str]
 
-    def write_all_files_or_none_with_schemas(self) -> None:
+    def write_all_files_with_schemas_or_raise_if_one_exists(self) -> None:
         """Write all files, or none where one of them exists (InputError).
 
         Also writes the schemas that they name, where these do not exist yet.
@@ -129,7 +129,7 @@ def write_manifest_if_path_given_and_return_text(folder: Path, text: str, out: P
     root = project_file.parent if project_file else folder
     file = out if out is not None else root / MANIFESTS_FOLDER / "new.yaml"
     if out is not None:
-        ProjectScaffold(root, {file: text}).write_all_files_or_none_with_schemas()
+        ProjectScaffold(root, {file: text}).write_all_files_with_schemas_or_raise_if_one_exists()
     return with_schema_line(text, file, choose_existing_or_new_schema_path(root, file, "manifest"))
 
 
@@ -270,7 +270,9 @@ spec:
 def _format_storage_manifest(name: str, provider: str) -> str:
     if provider not in list_providers_with_schema():
         known_text = ", ".join(list_providers_with_schema())
-        suggestion = suggest_known_word_or_empty(provider, list_providers_with_schema())
+        suggestion = suggest_closest_or_list_known_words_or_empty(
+            provider, list_providers_with_schema()
+        )
         raise InputError.from_summary(
             "Unknown provider", f"{provider!r}.", suggestion or f"Known: {known_text}."
         )

@@ -41,7 +41,7 @@ from synapse_apply.model.job import (
     Job,
     JobStatus,
     list_words_of_known_status,
-    parse_job,
+    parse_job_requiring_usable_id,
 )
 from synapse_apply.model.ports import JobCalls
 from synapse_apply.model.remote.log_lines import LogLine
@@ -309,7 +309,7 @@ def _convert_to_utc(moment: datetime) -> datetime:
 
 def _parse_job_or_raise_remote_error(raw: object) -> Job:
     try:
-        return parse_job(raw if isinstance(raw, Mapping) else {})
+        return parse_job_requiring_usable_id(raw if isinstance(raw, Mapping) else {})
     except ValueError as problem:
         raise RemoteError(f"jobs: {problem}") from None
 

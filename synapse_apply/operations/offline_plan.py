@@ -219,7 +219,9 @@ def plan_offline(comparison: OfflineComparison, options: PlanOptions) -> Plan:
     )
     draft_plan = make_plan(plan_input)
     changes = tuple(
-        _with_offline_notes_without_made_up_ids(change, resources.get(change.address), comparison)
+        _with_offline_notes_without_unsure_ids_and_refusals(
+            change, resources.get(change.address), comparison
+        )
         for change in draft_plan.changes
     )
 
@@ -297,7 +299,7 @@ def _iter_new_addresses_with_renamed_records(
             yield address, record
 
 
-def _with_offline_notes_without_made_up_ids(
+def _with_offline_notes_without_unsure_ids_and_refusals(
     change: Change, resource: ResourceState | None, comparison: OfflineComparison
 ) -> Change:
     """A change without made-up ids, and with notes on references, digests and metadata."""

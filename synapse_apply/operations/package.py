@@ -17,7 +17,7 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages.rules import build_flaw_finding
 from synapse_apply.model.packages.versions import get_version_sort_key_or_none, is_valid_version
-from synapse_apply.model.phrases import suggest_known_word_or_empty
+from synapse_apply.model.phrases import suggest_closest_or_list_known_words_or_empty
 from synapse_apply.model.resource import PUBLISHED, Desired, Package, PackageSource
 from synapse_apply.model.state import Record
 from synapse_apply.packages.build import write_package_zip as write_zip_of_source
@@ -130,7 +130,9 @@ def _require_single_release(
             "Which release?", f"{name} may be {matches_text}.", "Give the whole address."
         )
     missing_path_text = f"nothing is at {path}, and " if path is not None else ""
-    suggestion = suggest_known_word_or_empty(name, [str(address) for address in releases])
+    suggestion = suggest_closest_or_list_known_words_or_empty(
+        name, [str(address) for address in releases]
+    )
     raise InputError.from_summary(
         "There is no such package" if path is not None else "There is no such release",
         f"{name}: {missing_path_text}no manifest declares a release of this name.",
@@ -304,7 +306,7 @@ def _choose_record_to_compare_or_raise(
         raise InputError.from_summary(
             "There is no such published release",
             f"The state has no {compared_name} of the series of {address}.",
-            suggest_known_word_or_empty(compared_name, versions)
+            suggest_closest_or_list_known_words_or_empty(compared_name, versions)
             or Text(Command("state list"), " shows what it has."),
             address=str(address),
         )

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from synapse_apply.live.common_rules import find_policy_rule_addresses_other_targets_declare
+from synapse_apply.live.common_rules import find_addresses_named_by_rules_and_declared_elsewhere
 from synapse_apply.live.comparable_values import build_known_resource_states
 from synapse_apply.live.live_reader import LiveReader
 from synapse_apply.live.named_secrets import wrap_values_recorded_as_secret_and_warn
@@ -167,7 +167,7 @@ def _read_state_and_live_objects(
         ),
         published_versions=live_versions,
         can_write=WrittenFieldPredicate(session),
-        declared_in_other_targets=find_policy_rule_addresses_other_targets_declare(
+        declared_in_other_targets=find_addresses_named_by_rules_and_declared_elsewhere(
             session, resources
         ),
     )
@@ -355,7 +355,7 @@ def _read_other_target_runs_if_release_is_new(
 
 
 def _is_new_and_verifiable(resource: ResourceState) -> bool:
-    """Whether it will be created here, and is of a kind that another target may have verified."""
+    """Whether it is declared, not seen live, and of a kind another target may have verified."""
     is_new = resource.desired is not None and resource.lookup_result.observed is None
     return is_new and resource.type.verification_spec is not None
 

@@ -12,7 +12,7 @@ from synapse_apply.model.policy import RULE_ID_PREFIX, Policy
 from synapse_apply.model.project import Target
 from synapse_apply.planning.guards import GUARD_NAMES
 from synapse_apply.planning.plan_input import PlanOptions
-from synapse_apply.planning.policy.plan_rules import list_overridable_rule_names
+from synapse_apply.planning.policy.plan_rules import list_overridable_rule_ids
 from synapse_apply.workspace.selection import Selectable, select_addresses_or_none_for_all
 
 
@@ -89,7 +89,7 @@ def describe_unknown_guard_or_empty(name: str) -> str:
 
 def _require_policy_rules_overridable(overridden: Collection[str], policy: Policy) -> None:
     """InputError for a policy rule that does not exist, or that cannot be overridden."""
-    overridable_names = list_overridable_rule_names(policy.rules)
+    overridable_names = list_overridable_rule_ids(policy.rules)
     rules = {rule.id: rule for rule in policy.rules}
     findings = []
     for name in overridden:

@@ -54,7 +54,10 @@ def explain_why_not_to_overwrite_or_empty(
 def _explain_state_package_or_manifest_file_or_empty(
     path: Path, project: Project, invocation: Invocation, *, inventory: bool
 ) -> str:
-    if any(_belongs_to_state(path, state_path) for state_path in _iter_state_paths(project)):
+    if any(
+        _belongs_to_state(path, state_path)
+        for state_path in _iter_local_state_and_key_paths(project)
+    ):
         return "is the state of a target, or belongs to it"
     if any(_is_same_file(path, project.root / name) for name in project.list_files):
         return "is a list of targets"
@@ -74,7 +77,7 @@ def _belongs_to_state(path: Path, state_path: Path) -> bool:
     return path.parent == state_path.parent and path.name.startswith(names)
 
 
-def _iter_state_paths(project: Project) -> Iterator[Path]:
+def _iter_local_state_and_key_paths(project: Project) -> Iterator[Path]:
     """The local states and keys of all targets, links followed: some lie outside the project."""
     for target in project.targets.values():
         yield Path(os.path.realpath(build_state_key_path(project, target)))

@@ -36,7 +36,7 @@ class Rebinding:
     shared_ids: ProjectAndKeyIds = NO_SHARED_IDS
 
     @property
-    def changes_identity(self) -> bool:
+    def changes_backend_identity(self) -> bool:
         return self.bound_identity != self.identity
 
     @property
@@ -45,7 +45,7 @@ class Rebinding:
 
     @property
     def changes_anything(self) -> bool:
-        return self.changes_identity or self.changes_project
+        return self.changes_backend_identity or self.changes_project
 
     @property
     def bound_text(self) -> str:
@@ -69,7 +69,7 @@ class Rebinding:
     def warning_text(self) -> str:
         """What to consider before it is done."""
         sentences = []
-        if self.changes_identity:
+        if self.changes_backend_identity:
             sentences.append("It must be the same backend.")
         if self.changes_project and self.shared_ids.project_id:
             sentences.append("Runs of the project that it belongs to now are refused from then on.")
@@ -103,7 +103,7 @@ def build_rebinding_or_raise_if_project_unnamed(
     )
 
 
-def rebind_if_confirmed(
+def rebind_or_raise_not_approved(
     session: TargetSession,
     identity: BackendIdentity,
     confirm: Callable[[Rebinding], bool] | None = None,

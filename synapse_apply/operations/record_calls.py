@@ -33,7 +33,7 @@ def read_valid_recovery_journal(session: TargetSession, path: Path) -> JournalCo
     return read_valid_journal(path, session.target.name, session.state_keys)
 
 
-def read_and_record_journal_if_confirmed(
+def read_and_record_journal_or_raise_not_approved(
     session: TargetSession, path: Path, confirm: Callable[[JournalContent], bool] | None
 ) -> RecoveredCalls:
     """Read a file and record its calls; NotApproved for an unsigned one that `confirm` refuses.
@@ -62,12 +62,14 @@ def record_calls_and_remove_journal(
         for ended_call in content.calls:
             state = session.store.read_state()
             _require_same_lineage(path, ended_call, state)
-            if _is_call_recorded_or_raise_if_other_object(path, ended_call, state):
+            if _needs_no_recording_or_raise_if_other_object(path, ended_call, state):
                 known_intents.append(ended_call.intent)
                 continue
             if ended_call.intent.id not in {intent.id for intent in state.open_intents}:
                 # A backup from before the call was restored.
-                session.store.write_intent(_without_used_approvals(session, ended_call.intent))
+                session.store.open_intent_and_use_up_its_approvals(
+                    _without_used_approvals(session, ended_call.intent)
+                )
             session.store.close_ended_intent(
                 ended_call.intent, ended_call.record, ended_call.audit_entry
             )
@@ -94,7 +96,7 @@ def _require_same_lineage(path: Path, ended_call: EndedCall, state: State) -> No
         )
 
 
-def _is_call_recorded_or_raise_if_other_object(
+def _needs_no_recording_or_raise_if_other_object(
     path: Path, ended_call: EndedCall, state: State
 ) -> bool:
     """Whether the state needs nothing of this call; StateError where it recorded another object."""

@@ -103,7 +103,7 @@ def renew_key_and_rekey_secrets_and_signatures(session: TargetSession) -> RekeyR
     )
 
 
-def rekey_if_confirmed(
+def rekey_or_raise_not_approved(
     session: TargetSession, confirm: Callable[[], bool] | None = None
 ) -> RekeyResult:
     """Rekey; NotApproved where others would be shut out and `confirm` says no."""
@@ -132,7 +132,7 @@ def _rekey_copy_and_replace_signed_state(
         with closing(make_unopened_sqlite_store(copy_path)) as copy, copy.lock("state rekey"):
             result = _bind_key_and_rekey_locked_store(session, copy, keys, shared_ids)
         session.store_signer.is_renewed = True
-        session.store.restore_backup(str(copy_path))
+        session.store.restore_backup_and_return_kept_path_or_empty(str(copy_path))
     return result
 
 
@@ -213,7 +213,7 @@ def _rekey_record(session: TargetSession, secrets: SecretStore, record: Record) 
     rekeyed_paths: set[FieldPath] = set()
     kept_paths: set[FieldPath] = set()
 
-    def rekey_value(path: FieldPath, value: Any) -> Any:
+    def rekey_value_or_note_kept(path: FieldPath, value: Any) -> Any:
         if not isinstance(value, Mac) or value.key_id == secrets.key_id:
             return value
         new_mac = _rekey_mac_or_report_kept(
@@ -222,8 +222,12 @@ def _rekey_record(session: TargetSession, secrets: SecretStore, record: Record) 
         (kept_paths if new_mac is value else rekeyed_paths).add(path)
         return new_mac
 
-    applied_fields = {path: rekey_value(path, value) for path, value in record.applied.items()}
-    observed_fields = {path: rekey_value(path, value) for path, value in record.seen.items()}
+    applied_fields = {
+        path: rekey_value_or_note_kept(path, value) for path, value in record.applied.items()
+    }
+    observed_fields = {
+        path: rekey_value_or_note_kept(path, value) for path, value in record.seen.items()
+    }
     # A secret counts once, though it is both in what was applied and in what was seen.
     return _RekeyedRecord(
         replace(record, applied=applied_fields, seen=observed_fields),

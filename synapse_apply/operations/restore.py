@@ -33,7 +33,7 @@ class StateExchange:
     current_state: StateOrigin | None
 
     @property
-    def lineage_difference(self) -> str:
+    def lineage_difference_sentence_or_empty(self) -> str:
         """A sentence where backup and current state are of different lineages, else ""."""
         current_state, backup = self.current_state, self.backup
         if current_state is None or current_state.lineage == backup.lineage:
@@ -55,7 +55,7 @@ class RestoredState:
     warnings: tuple[Diagnostic, ...]
 
 
-def read_exchange_of_allowed_restore(
+def read_exchange_or_raise_if_restore_refused(
     session: TargetSession, path: Path, state_identity: BackendIdentity
 ) -> StateExchange:
     """The backup and the state it would replace; StateError where a restore would be refused.
@@ -67,7 +67,7 @@ def read_exchange_of_allowed_restore(
     return StateExchange(backup, _read_current_origin_or_none(session.store))
 
 
-def restore_backup_if_confirmed(
+def restore_backup_or_raise_not_approved(
     session: TargetSession, path: Path, confirm: Callable[[StateExchange], bool] | None
 ) -> RestoredState:
     """Replace the state by a backup, where `confirm`, if given, agrees; else NotApproved.
@@ -75,10 +75,10 @@ def restore_backup_if_confirmed(
     It is asked only where there is a state to replace. StateError where it would be refused.
     """
     identity = build_current_state_identity(session, is_read_only=True)
-    exchange = read_exchange_of_allowed_restore(session, path, identity)
+    exchange = read_exchange_or_raise_if_restore_refused(session, path, identity)
     if confirm is not None and session.store.exists() and not confirm(exchange):
         raise NotApproved.from_summary("The state was not replaced", "confirm said no.")
-    kept_location = restore_allowed_backup_keeping_old_state(session, path, identity)
+    kept_location = restore_backup_keeping_old_state_or_raise_if_refused(session, path, identity)
     warnings = (
         *build_warning_if_lineage_was_replaced(exchange, kept_location, session.target),
         *_build_warning_if_bound_to_other_key(session),
@@ -86,7 +86,7 @@ def restore_backup_if_confirmed(
     return RestoredState(exchange, kept_location, warnings)
 
 
-def restore_allowed_backup_keeping_old_state(
+def restore_backup_keeping_old_state_or_raise_if_refused(
     session: TargetSession, path: Path, state_identity: BackendIdentity
 ) -> str:
     """Replace the state by a backup; returns the path of the kept old state, "" without one.
@@ -103,7 +103,7 @@ def restore_allowed_backup_keeping_old_state(
     def read_progress_seen_here(lineage: str) -> StateProgress:
         return session.last_seen_files.read_farthest_progress_or_zero(lineage).progress
 
-    return session.store.restore_backup(
+    return session.store.restore_backup_and_return_kept_path_or_empty(
         str(path), check_backup, str(kept_path), read_progress_seen_here
     )
 
@@ -112,13 +112,15 @@ def build_warning_if_lineage_was_replaced(
     state_exchange: StateExchange, kept_path: str, target: Target
 ) -> tuple[Diagnostic, ...]:
     """A warning where the replaced state was of another lineage than the backup."""
-    if not state_exchange.lineage_difference:
+    if not state_exchange.lineage_difference_sentence_or_empty:
         return ()
     undo_command = Command("state restore", kept_path, target=target.name)
     return (
         warning_finding(
             "Another state was replaced",
-            state_exchange.lineage_difference.replace("that is here", "that was here"),
+            state_exchange.lineage_difference_sentence_or_empty.replace(
+                "that is here", "that was here"
+            ),
             Text("If that was wrong: ", undo_command, ".") if kept_path else "",
             target=target.name,
         ),

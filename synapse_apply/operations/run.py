@@ -48,7 +48,12 @@ from synapse_apply.model.errors import (
     describe_failure_without_request_id_and_effect,
 )
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.job import Job, JobStatus, derive_status_from_run_result, parse_job
+from synapse_apply.model.job import (
+    Job,
+    JobStatus,
+    derive_run_result_status_or_completed,
+    parse_job_requiring_usable_id,
+)
 from synapse_apply.model.remote.deferred_run import build_poll_request_or_none
 
 _PLUGIN_PREFIX = "plugin"
@@ -97,7 +102,7 @@ class StartedRun:
 
     @property
     def status(self) -> JobStatus:
-        return self.job.status if self.job else derive_status_from_run_result(self.answer)
+        return self.job.status if self.job else derive_run_result_status_or_completed(self.answer)
 
     @property
     def has_result_ticket(self) -> bool:
@@ -144,7 +149,7 @@ def send_run_once_auditing_only_failures(
         _audit_run_call_or_warn(live_backend, request, "", "failed")
         raise _build_refusal_error(request, failure) from None
     try:
-        return StartedRun(parse_job(answer), answer, plugin, body)
+        return StartedRun(parse_job_requiring_usable_id(answer), answer, plugin, body)
     except ValueError:
         return StartedRun(None, answer, plugin, body)
     except RemoteError as failure:

@@ -10,7 +10,12 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.errors import Forbidden, Invalid, NotFound, RateLimited, RemoteError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.job import Job, JobStatus, list_words_of_known_status, parse_job
+from synapse_apply.model.job import (
+    Job,
+    JobStatus,
+    list_words_of_known_status,
+    parse_job_requiring_usable_id,
+)
 from synapse_apply.model.plan import Change, Plan
 from synapse_apply.workspace.target_session import TargetSession
 
@@ -116,7 +121,7 @@ class _OwnersOfJobs:
         seen_ids: set[str] = set()
         for raw in page:
             try:
-                job = parse_job(raw)
+                job = parse_job_requiring_usable_id(raw)
             except (ValueError, RemoteError):
                 continue
             # A server may pass over a filter that it does not know.

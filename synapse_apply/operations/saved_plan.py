@@ -98,8 +98,8 @@ def save_plan_to_new_file(
     return SaveResult(mac is not None)
 
 
-def read_valid_saved_plan(path: Path) -> SavedPlan:
-    """The plan in a file; InputError when it is none, is damaged or of a newer version."""
+def read_saved_plan_without_verifying_signature(path: Path) -> SavedPlan:
+    """The plan in a file, its signature unchecked; InputError for none, a damaged or newer one."""
     document = saved_plan_file.read_plan_document_of_valid_file(path)
     try:
         return _decode_saved_plan_of_this_format(path, document)
@@ -180,11 +180,15 @@ def require_usable_plan_and_list_warnings(
     A reviewed plan may be applied again. Returns the warnings about an unsigned plan that is
     allowed.
     """
-    findings = list_state_mismatch_errors(session.store, saved_plan, session.target.name)
+    findings = list_errors_of_other_state_or_applied_plan(
+        session.store, saved_plan, session.target.name
+    )
     # First whose plan it is: with another target's key nothing can be said of its signature.
     if any(finding.summary == _OTHER_TARGET_SUMMARY for finding in findings):
         raise Stale(*findings)
-    warnings = _require_valid_signature_or_warn(session, saved_plan, allow_unsigned=allow_unsigned)
+    warnings = _require_signature_or_warn_if_unsigned_allowed(
+        session, saved_plan, allow_unsigned=allow_unsigned
+    )
     if findings and not reviewed:
         raise Stale(*findings)
     return warnings
@@ -194,7 +198,7 @@ _APPLIED_SUMMARY = "This plan was applied already"
 _OTHER_TARGET_SUMMARY = "This plan is for another target"
 
 
-def list_state_mismatch_errors(
+def list_errors_of_other_state_or_applied_plan(
     store: StateStore, saved_plan: SavedPlan, target: str
 ) -> tuple[Diagnostic, ...]:
     """Errors where a state is not the one the plan was made for, or has applied it."""
@@ -234,7 +238,7 @@ def _build_other_target_hint(saved_plan: SavedPlan, target: str) -> str:
     return f"Apply it with -t {shlex.quote(own_target)}, the target it was made for, or plan again."
 
 
-def _require_valid_signature_or_warn(
+def _require_signature_or_warn_if_unsigned_allowed(
     session: TargetSession, saved_plan: SavedPlan, *, allow_unsigned: bool
 ) -> tuple[Diagnostic, ...]:
     """Stale for a wrong signature; for one that is missing or unknown, Stale or a warning."""

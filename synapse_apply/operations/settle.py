@@ -29,7 +29,7 @@ from synapse_apply.workspace.recovery_journal import (
 )
 from synapse_apply.workspace.selection import (
     build_state_selectable,
-    choose_addresses_with_wildcards,
+    choose_named_addresses_and_suitable_wildcard_matches,
 )
 from synapse_apply.workspace.target_session import TargetSession
 
@@ -81,7 +81,7 @@ def read_state_and_advice_on_open_calls(session: TargetSession) -> tuple[State, 
     return state, OpenCalls(tuple(calls), findings)
 
 
-def look_up_and_settle_named_calls(
+def look_up_and_settle_named_or_all_calls(
     session: TargetSession, names: Sequence[str], wait: WaitCallback | None
 ) -> SettledCalls:
     """Look up the open calls of these names (of all, without any), and record known outcomes.
@@ -90,7 +90,7 @@ def look_up_and_settle_named_calls(
     leaves these open. InputError where a name has no call open.
     """
     resolved_intents = look_up_and_settle_open_calls(
-        session, choose_addresses_with_open_call_or_raise(session.store.read_state(), names)
+        session, choose_addresses_checking_open_call_of_wildcards(session.store.read_state(), names)
     )
     other_findings: tuple[Diagnostic, ...] = ()
     if wait is not None:
@@ -170,10 +170,12 @@ def look_up_and_settle_open_calls(
     return resolved_intents
 
 
-def choose_addresses_with_open_call_or_raise(state: State, names: Sequence[str]) -> list[Address]:
-    """The addresses with an open call that names match; an error where a name has none open."""
+def choose_addresses_checking_open_call_of_wildcards(
+    state: State, names: Sequence[str]
+) -> list[Address]:
+    """The addresses of names; a name with `*` gives those with an open call, else an error."""
     open_addresses = {intent.address for intent in state.open_intents}
-    return choose_addresses_with_wildcards(
+    return choose_named_addresses_and_suitable_wildcard_matches(
         build_state_selectable(state), names, open_addresses.__contains__, "has a call open"
     )
 

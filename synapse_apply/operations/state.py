@@ -25,12 +25,12 @@ from synapse_apply.model.refactoring import build_renames_with_series_members
 from synapse_apply.model.state import BackendIdentity, Intent, IntentState, Record, State
 from synapse_apply.model.values import SecretRef
 from synapse_apply.model.verification import RUN_VERB
-from synapse_apply.operations.checks.state_bucket import require_usable_if_bucket_url
+from synapse_apply.operations.checks.state_bucket import probe_and_require_usable_if_bucket_url
 from synapse_apply.secrets.keys import format_key_variable_name_of_target
 from synapse_apply.stores.bucket.bucket_url import is_bucket_url
 from synapse_apply.stores.git.git_url import is_git_url
 from synapse_apply.stores.inventory import build_inventory_sorted_by_address
-from synapse_apply.stores.migrate import copy_and_verify_state_under_lock
+from synapse_apply.stores.migrate import copy_and_verify_state_under_source_lock
 from synapse_apply.stores.state_messages import build_open_call_error
 from synapse_apply.stores.state_urls import is_local_or_empty_url
 from synapse_apply.workspace.embedded import start_or_join_embedded_backend
@@ -155,12 +155,14 @@ def copy_state_to_empty_store_at_url(session: TargetSession, url: str | SecretRe
     there is no key, and no terminal at which one may be made.
     """
     environ = session.invocation.environ
-    require_usable_if_bucket_url(session, url)
+    probe_and_require_usable_if_bucket_url(session, url)
     _make_key_if_store_needs_signatures(session, url)
     with closing(
         open_store_at_url(url, session.project, session.target, environ, session.store_signer)
     ) as new_store:
-        return copy_and_verify_state_under_lock(session.store, new_store, session.lock_wait_seconds)
+        return copy_and_verify_state_under_source_lock(
+            session.store, new_store, session.lock_wait_seconds
+        )
 
 
 def _make_key_if_store_needs_signatures(session: TargetSession, url: str | SecretRef) -> None:

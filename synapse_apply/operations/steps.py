@@ -55,13 +55,13 @@ def build_apply_tools(
             plan.base.lineage,
             plan.id,
             session.state_keys,
-        ).append_call_durably,
+        ).append_call_durably_and_return_path_or_empty,
     )
 
 
 def build_steps_of_actionable_changes(plan_result: PlanResult) -> list[Step]:
     """One step for each change that apply has something to do for, in the plan's order."""
-    unkept = _collect_unkept_fields_by_kind(plan_result)
+    unkept = _collect_fields_backend_did_not_store_by_kind(plan_result)
     steps = {
         change.address: _build_step(plan_result, change, frozenset(unkept[change.address.kind]))
         for change in plan_result.plan.actionable_changes
@@ -92,7 +92,7 @@ def _with_natural_key_from_owner_if_missing(member_step: Step, owner_step: Step)
     )
 
 
-def _collect_unkept_fields_by_kind(planned: PlanResult) -> dict[str, set[str]]:
+def _collect_fields_backend_did_not_store_by_kind(planned: PlanResult) -> dict[str, set[str]]:
     """Fields that the backend did not store in earlier runs, by kind."""
     unkept: dict[str, set[str]] = defaultdict(set)
     for address, item in planned.resources.items():

@@ -18,7 +18,7 @@ from synapse_apply.model.errors import (
     RemoteError,
     describe_failure_without_request_id_and_effect,
 )
-from synapse_apply.model.job import ChangedJob, Job, parse_job
+from synapse_apply.model.job import ChangedJob, Job, parse_job_requiring_usable_id
 
 _NOT_SUPPORTED_STATUS = 405
 _AGENT_FAILURE_STATUSES = frozenset({502, 503, 504})
@@ -40,7 +40,7 @@ def require_stoppable_job(live_backend: LiveBackend, job_id: str) -> Job:
             "Stop it in Synapse; or let the target say `api: v2` and give the job's UUID.",
         )
     try:
-        job = parse_job(live_backend.api.v2.get_job(job_id))
+        job = parse_job_requiring_usable_id(live_backend.api.v2.get_job(job_id))
     except NotFound as failure:
         raise build_not_found_or_hidden_error("job", job_id, failure, _LIST_HINT) from None
     except ValueError as problem:
@@ -76,7 +76,7 @@ def stop_job_once_and_audit(live_backend: LiveBackend, job: Job) -> ChangedJob:
         live_backend, "stop", address, job.id, "done"
     )
     try:
-        return ChangedJob(parse_job(answer), audit_warning)
+        return ChangedJob(parse_job_requiring_usable_id(answer), audit_warning)
     except ValueError:
         return ChangedJob(job, audit_warning)
 

@@ -7,7 +7,7 @@ from synapse_apply.manifests.files.empty_folders import build_no_manifest_findin
 from synapse_apply.manifests.project.targets import select_targets_to_check
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.phrases import pluralize
+from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.views.text.findings import format_warning_and_note_counts_or_empty
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.invocation import Invocation
@@ -29,7 +29,8 @@ class ValidationResult:
         """One line for people: whether all is valid, and how much was checked."""
         word = "Not valid" if any(finding.is_error for finding in self.diagnostics) else "Valid"
         parts = [
-            f"{pluralize(count, 'resource')} for {name}" for name, count in self.counts.items()
+            f"{format_count_and_noun(count, 'resource')} for {name}"
+            for name, count in self.counts.items()
         ]
         if len(parts) > _MAX_COUNTED_TARGETS:
             total = sum(self.counts.values())

@@ -22,7 +22,7 @@ from synapse_apply.workspace.target_session import PlanResult, TargetSession
 def select_named_releases_or_empty_without_names(
     session: TargetSession, names: Sequence[str]
 ) -> frozenset[Address]:
-    """The releases that names match, none without names; InputError for names without a match.
+    """The addresses that names match, none without names; InputError for names without a match.
 
     What of them can be run is checked by `narrow_to_verification_runs_or_raise`.
     """

@@ -43,7 +43,7 @@ class ComparedBytes:
     diagnostics: tuple[Diagnostic, ...] = ()
 
     @property
-    def is_consistent(self) -> bool:
+    def has_same_or_first_digest(self) -> bool:
         return self.result in {BytesResult.SAME, BytesResult.LEARNED}
 
 
@@ -106,7 +106,7 @@ def _compare_and_record_release(
         return _build_unread_result(
             address, record, "The published bytes cannot be read", detail, ""
         )
-    return _compare_and_record_bytes(session, address, record, published_bytes)
+    return _compare_bytes_and_record_unless_different(session, address, record, published_bytes)
 
 
 def _build_unread_result(
@@ -117,7 +117,7 @@ def _build_unread_result(
     return ComparedBytes(address, BytesResult.UNREAD, recorded_digest, "", (diagnostic,))
 
 
-def _compare_and_record_bytes(
+def _compare_bytes_and_record_unless_different(
     session: TargetSession, address: Address, record: Record, published_bytes: PublishedBytes
 ) -> ComparedBytes:
     recorded_digest = record.digest or ""

@@ -30,17 +30,20 @@ from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding
 from synapse_apply.model.drift import Drift, ObjectDrift, WrittenEdit
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.phrases import format_field_path, suggest_known_word_or_empty
+from synapse_apply.model.phrases import (
+    format_field_path,
+    suggest_closest_or_list_known_words_or_empty,
+)
 from synapse_apply.model.plan import FieldChange
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.values import ABSENT, get_at_or_absent, is_map
 from synapse_apply.operations.drift import build_options_that_revert_drift, compute_drift
 from synapse_apply.operations.plan import plan as make_plan
-from synapse_apply.views.paths import format_path_from_cwd
+from synapse_apply.views.paths import format_path_relative_to_cwd_if_inside
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.invocation import Invocation
-from synapse_apply.workspace.selection import choose_addresses_with_wildcards
+from synapse_apply.workspace.selection import choose_named_addresses_and_suitable_wildcard_matches
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 _REFUSAL_SUMMARY = "This drift cannot be written"
@@ -114,7 +117,7 @@ def write_named_drift(
     drifted_addresses = {
         object_drift.address for object_drift in drift.objects if not object_drift.is_missing
     }
-    addresses = choose_addresses_with_wildcards(
+    addresses = choose_named_addresses_and_suitable_wildcard_matches(
         session, names, drifted_addresses.__contains__, "has drifted"
     )
     return write_live_values(invocation, session, plan_result, drift, addresses, write=write)
@@ -152,7 +155,7 @@ def write_live_values(
             plan_result.resources[address], origins.resource.spec, object_drift.fields
         ):
             try:
-                live_edits += _iter_edit_of_differing_plain_value(
+                live_edits += _iter_edit_or_raise_if_secret_or_reference(
                     session, origins, change, object_drift.blocked_reason
                 )
             except InputError as problem:
@@ -188,7 +191,7 @@ def _require_writable_or_empty_drift(
     if problems:
         raise InputError(*problems)
     if address not in session.desired:
-        hint = suggest_known_word_or_empty(str(address), map(str, session.desired))
+        hint = suggest_closest_or_list_known_words_or_empty(str(address), map(str, session.desired))
         raise _build_refusal_error(address, f"No manifest declares {address}", hint)
     object_drift = next(
         (object_drift for object_drift in drift.objects if object_drift.address == address), None
@@ -218,7 +221,7 @@ def _build_refusal_error(address: Address, detail: str, hint: str, **fields: Any
 # Written where the declared value stands, in the target's overlay where other targets read the
 # manifest. Everything is read again before the first file is replaced, and compared as a plan does
 # it. Drift is a set of leaves, so the highest place that must change is found first.
-def _iter_edit_of_differing_plain_value(
+def _iter_edit_or_raise_if_secret_or_reference(
     session: TargetSession, origins: FieldOrigins, change: FieldChange, blocked_reason: str
 ) -> Iterator[_LiveEdit]:
     """The manifest edit for one field change; none where the manifest already has the live value.
@@ -342,7 +345,7 @@ class _ProjectEditor:
         file = self.project.file
         project_document = None
         if file is not None:
-            name = format_path_from_cwd(file)
+            name = format_path_relative_to_cwd_if_inside(file)
             project_document = WrittenDocument(
                 file, name, 0, read_documents(file.read_bytes(), name).documents[0]
             )

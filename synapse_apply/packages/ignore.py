@@ -16,7 +16,10 @@ from typing import NamedTuple
 from synapse_apply.model.frozen import frozen
 from synapse_apply.packages.content import UnreadableError
 from synapse_apply.packages.entry_names import escape_misleading_path, normalize_path_to_nfc
-from synapse_apply.packages.wildmatch import IgnorePattern, parse_pattern_or_none
+from synapse_apply.packages.wildmatch import (
+    IgnorePattern,
+    parse_pattern_or_none_if_blank_or_comment,
+)
 
 IGNORE_FILES = (".synapseignore", ".gitignore")
 
@@ -109,7 +112,7 @@ def _parse_ignore_file(
     lines = tuple(normalize_path_to_nfc(text).split("\n"))
     patterns: list[tuple[int, IgnorePattern]] = []
     for index, line in enumerate(lines):
-        if pattern := parse_pattern_or_none(line):
+        if pattern := parse_pattern_or_none_if_blank_or_comment(line):
             patterns.append((index, pattern))
             if cost is not None and pattern.expression is not None:
                 cost.add_or_raise_above_limits(wildcard_chars=len(line))

@@ -19,10 +19,10 @@ from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.resource import FILE, PackageSource
 from synapse_apply.model.secrets.credentials import (
     NOT_SHOWN_TEXT,
-    contains_known_secret,
-    find_credentials,
+    contains_secret_of_known_form,
     guess_secret_kind_or_empty,
     is_line_allowed_by_comment,
+    list_one_unallowed_credential_per_line,
 )
 from synapse_apply.model.values import flatten
 from synapse_apply.packages import requirements
@@ -158,7 +158,7 @@ class PackageLint:
         text = data.decode("utf-8", "replace")
         self._flaws += self._iter_flaws_of_credentials_in_text(entry.path, text)
         if entry.path == requirements.REQUIREMENTS_FILE:
-            self._flaws += self._remember_libraries_and_iter_unpinned_flaws(text)
+            self._flaws += self._remember_libraries_and_iter_one_unpinned_flaw(text)
         # Beyond the limit only imports go unchecked; secrets are still searched for.
         if entry.path.endswith(".py") and self._code_size + len(text) <= _MAX_CODE_SIZE:
             self._code_size += len(text)
@@ -194,7 +194,7 @@ class PackageLint:
         config = self.read_config(self._config_bytes, self._label_file(self._config_name))
         self.config_findings = tuple(
             finding.with_changes(detail=NOT_SHOWN_TEXT, hint="", path=None)
-            if contains_known_secret(f"{finding}")
+            if contains_secret_of_known_form(f"{finding}")
             else finding
             for finding in config.findings
         )
@@ -241,7 +241,7 @@ class PackageLint:
             yield PackageFlaw("package:unreadable-config", detail, "", self._build_position(name))
 
     def _iter_flaws_of_credentials_in_text(self, path: str, text: str) -> Iterator[PackageFlaw]:
-        for credential in find_credentials(text):
+        for credential in list_one_unallowed_credential_per_line(text):
             position = self._build_position(path, credential.line, credential.column)
             yield _build_secret_flaw(
                 credential.kind, "here", position, is_certain=credential.is_certain
@@ -272,12 +272,12 @@ class PackageLint:
                     or is_line_allowed_by_comment(text, position.line)
                 ):
                     continue
-                is_certain = isinstance(value, str) and contains_known_secret(value)
+                is_certain = isinstance(value, str) and contains_secret_of_known_form(value)
                 yield _build_secret_flaw(
                     kind, f"`{format_field_path(full_path)}`", position, is_certain, full_path
                 )
 
-    def _remember_libraries_and_iter_unpinned_flaws(self, text: str) -> Iterator[PackageFlaw]:
+    def _remember_libraries_and_iter_one_unpinned_flaw(self, text: str) -> Iterator[PackageFlaw]:
         """Requirements without a pinned version; also remembers the names of the libraries."""
         parsed = list(requirements.iter_named_requirements(text))
         self._libraries = frozenset(
@@ -435,7 +435,7 @@ def _build_position_sort_key(flaw: PackageFlaw) -> tuple[str, int, int]:
 
 def withhold_flaw_text_with_known_secret(flaw: PackageFlaw) -> PackageFlaw:
     """The flaw, without detail, hint and path if these would quote a well-known secret."""
-    if not contains_known_secret(f"{flaw.detail} {flaw.hint} {flaw.path}"):
+    if not contains_secret_of_known_form(f"{flaw.detail} {flaw.hint} {flaw.path}"):
         return flaw
     return PackageFlaw(flaw.rule, NOT_SHOWN_TEXT, "", flaw.position)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.secrets.credentials import find_credentials
+from synapse_apply.model.secrets.credentials import list_one_unallowed_credential_per_line
 
 MAX_DIFF_SIZE = 32 * 1024
 MAX_DIFF_LINES = 800
@@ -76,7 +76,7 @@ def find_secret_line_numbers_or_none_if_private_key(text: str) -> set[int] | Non
 
     The latter is for a private key, any part of which helps an attacker.
     """
-    matches = find_credentials(text)
+    matches = list_one_unallowed_credential_per_line(text)
     if any("private key" in match.kind for match in matches):
         return None
     numbers = {match.line for match in matches}

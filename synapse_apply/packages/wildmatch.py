@@ -64,11 +64,11 @@ class IgnorePattern:
         return self.expression.fullmatch(candidate) is not None
 
 
-def parse_pattern_or_none(line: str) -> IgnorePattern | None:
+def parse_pattern_or_none_if_blank_or_comment(line: str) -> IgnorePattern | None:
     """The pattern in a line, None for a blank line or comment; ValueError if it is too long."""
     if line.startswith("#"):
         return None
-    text = _strip_trailing_spaces(line.removesuffix("\r"))
+    text = _strip_trailing_spaces_not_escaped(line.removesuffix("\r"))
     excludes = not text.startswith("!")
     text = text.removeprefix("!")
     matches_folders_only = text.endswith("/")
@@ -99,7 +99,7 @@ def _build_pattern_expression_or_never_matching(text: str, matches_name_only: bo
         return _NEVER_EXPRESSION
 
 
-def _strip_trailing_spaces(line: str) -> str:
+def _strip_trailing_spaces_not_escaped(line: str) -> str:
     """The line without the spaces at its end, except one that a backslash precedes."""
     end = position = 0
     while position < len(line):
@@ -154,16 +154,16 @@ def _parse_bracket_and_find_its_end(text: str, position: int) -> tuple[str, int]
     # A `]` right after the opening bracket is a member of the set.
     while is_first or text[position : position + 1] != "]":
         is_first = False
-        char = _get_char_or_never_matches(text, position)
+        char = _get_char_or_raise_never_matches(text, position)
         if char == "\\":
             position += 1
-            previous_char = _get_char_or_never_matches(text, position)
+            previous_char = _get_char_or_raise_never_matches(text, position)
             parts.append(re.escape(previous_char))
         elif char == "-" and previous_char and text[position + 1 : position + 2] not in ("", "]"):
             position += 1
             if text[position] == "\\":
                 position += 1
-            last_char = _get_char_or_never_matches(text, position)
+            last_char = _get_char_or_raise_never_matches(text, position)
             if previous_char <= last_char:
                 parts.append(f"{re.escape(previous_char)}-{re.escape(last_char)}")
             previous_char = ""
@@ -192,7 +192,7 @@ def _parse_bracket_and_find_its_end(text: str, position: int) -> tuple[str, int]
     return f"(?!/)[{'^' if is_negated else ''}{''.join(parts)}]", position
 
 
-def _get_char_or_never_matches(text: str, position: int) -> str:
+def _get_char_or_raise_never_matches(text: str, position: int) -> str:
     if position >= len(text):
         raise _NeverMatches
     return text[position]

@@ -79,7 +79,7 @@ def build_change(
 def build_no_op_change_with_fingerprint_if_verifiable(
     resource: ResourceState, depends_on: tuple[Address, ...]
 ) -> Change:
-    """The change of a resource that stays as it is, without a fingerprint.
+    """The change of a resource that stays as it is; a fingerprint only where its kind has runs.
 
     Only a verification run may still be due for it.
     """

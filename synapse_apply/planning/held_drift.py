@@ -10,8 +10,8 @@ from synapse_apply.model.plan import FieldChange
 from synapse_apply.planning.plan_input import CanWrite, ResourceState, can_always_write
 from synapse_apply.planning.refusals import (
     build_drift_write_command,
+    is_field_set_by_final_call,
     is_fixed_field,
-    is_sealed_field,
 )
 from synapse_apply.planning.writable import can_write_all_live_values_to_manifest
 
@@ -44,7 +44,7 @@ def build_one_held_drift_note_or_empty(
     # `--revert-drift` sends an update, which cannot contain such a field.
     if has_fixed:
         revert = Text(f"changing {pronoun} back in Synapse undoes {pronoun}: this API cannot")
-    if any(is_sealed_field(resource, change.path) for change in held_fields):
+    if any(is_field_set_by_final_call(resource, change.path) for change in held_fields):
         revert = Text("nothing takes it back")
     heading = f"{names} {past_verb} changed outside and {present_verb} kept (on_drift: hold):"
     return (Text(f"{heading}\n", accept, ",\n", revert),)

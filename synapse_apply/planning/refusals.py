@@ -79,7 +79,7 @@ def is_fixed_field(resource: ResourceState, path: FieldPath) -> bool:
     return resource.type.is_unchangeable_field(resource.binding, path[0])
 
 
-def is_sealed_field(resource: ResourceState, path: FieldPath) -> bool:
+def is_field_set_by_final_call(resource: ResourceState, path: FieldPath) -> bool:
     """Whether this field cannot be set back once it is set, not even in Synapse."""
     return resource.binding.final_call is not None and path == (resource.binding.final_call.name,)
 
@@ -111,7 +111,7 @@ def _suggest_synapse_change_unless_sealed(
     resource: ResourceState, changes: Sequence[FieldChange]
 ) -> tuple[str, ...]:
     """The ways out by a change in Synapse; none for fields that it cannot change either."""
-    if any(is_sealed_field(resource, change.path) for change in changes):
+    if any(is_field_set_by_final_call(resource, change.path) for change in changes):
         return ()
     # Only the product has changed, so changing it back is the first way out.
     if {change.cause for change in changes} == {Cause.DRIFT}:

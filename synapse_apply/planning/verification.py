@@ -55,7 +55,7 @@ def add_due_run_or_refuse_unverified(
     ):
         return decision
     due, change = _find_due_run(resource, decision, index, verify), decision.change
-    if due is None and _is_unverified_adoption(resource, change.action):
+    if due is None and _is_adopted_or_has_no_run_of_ours(resource, change.action):
         note = Text(
             f"{resource.address} is not verified: it was adopted, and is run only by ",
             Command("verify", resource.address),
@@ -64,7 +64,7 @@ def add_due_run_or_refuse_unverified(
     return replace(decision, change=replace(change, verification=due))
 
 
-def _is_unverified_adoption(resource: ResourceState, action: Action) -> bool:
+def _is_adopted_or_has_no_run_of_ours(resource: ResourceState, action: Action) -> bool:
     """Whether the object was or will be adopted, and no run of ours has verified it."""
     record = resource.record
     if record is None:
@@ -114,7 +114,7 @@ def _find_followed_or_due_run(
     last_run = LastRun.from_json_or_none(record.verification)
     if (
         last_run is not None
-        and last_run.result.may_be_running
+        and last_run.result.has_job_that_may_be_running
         and last_run.parameters == verification.parameters
     ):
         if (

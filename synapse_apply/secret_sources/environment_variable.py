@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from synapse_apply.model.secrets.secret_rules import is_forbidden_variable, is_variable_allowed
+from synapse_apply.model.secrets.secret_rules import (
+    is_forbidden_variable,
+    is_variable_unforbidden_and_in_patterns_if_any,
+)
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secret_sources.secret_text import is_encodable_as_utf8
 from synapse_apply.secret_sources.source import (
@@ -37,7 +40,7 @@ def find_variable_denial(ref: SecretRef, context: SourceContext) -> Denial | Non
             reason=f"{name} is never readable by valueFrom: {setting} names it",
             remedy="Hand the secret over in a variable of its own.",
         )
-    if is_variable_allowed(name, context.allow_env):
+    if is_variable_unforbidden_and_in_patterns_if_any(name, context.allow_env):
         return None
     return Denial(
         "Variable is not allowed",

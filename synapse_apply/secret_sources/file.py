@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from synapse_apply.model.secrets.secret_rules import is_file_allowed_by_path_text
+from synapse_apply.model.secrets.secret_rules import is_file_in_project_or_allowed_by_path_text
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secret_sources.source import (
     FORBIDDEN,
@@ -24,11 +24,11 @@ from synapse_apply.secret_sources.source import (
 MAX_SECRET_BYTES = 1024 * 1024
 
 
-def find_file_denial(name: str, context: SourceContext) -> Denial | None:
+def find_file_denial_by_path_text(name: str, context: SourceContext) -> Denial | None:
     """Why manifests may not read a file, by its path's text alone; None where they may."""
-    if setting := context.reserved.find_setting_by_file_or_empty(name, context.root):
+    if setting := context.reserved.find_setting_by_file_or_beside_it_or_empty(name, context.root):
         return _build_reserved_denial(name, setting)
-    if is_file_allowed_by_path_text(name, context.root, context.allow_files):
+    if is_file_in_project_or_allowed_by_path_text(name, context.root, context.allow_files):
         return None
     return _build_outside_denial(name)
 
@@ -38,7 +38,7 @@ def require_allowed_file(name: str, context: SourceContext) -> None:
     root = context.root.absolute()
     if setting := _find_setting_that_names_file_or_empty(name, root, context):
         raise_if_denied(_build_reserved_denial(name, setting))
-    if not is_file_allowed_by_path_text(
+    if not is_file_in_project_or_allowed_by_path_text(
         name, root, context.allow_files
     ) or not _is_resolved_file_allowed(name, root, context):
         raise_if_denied(_build_outside_denial(name))
@@ -65,7 +65,7 @@ def require_path_that_project_may_read(name: str, context: SourceContext) -> Pat
     return path
 
 
-def _read_committed_text_or_text_on_disk(ref: SecretRef, context: SourceContext) -> str:
+def _read_text_on_disk_or_committed_without_checkout(ref: SecretRef, context: SourceContext) -> str:
     # In a checkout it is the file on disk: there is one that Git does not have.
     if context.without_checkout and context.read_committed_file_or_none is not None:
         content = context.read_committed_file_or_none(ref.name)
@@ -158,7 +158,7 @@ def _build_outside_denial(name: str) -> Denial:
 
 def _find_setting_that_names_file_or_empty(name: str, root: Path, context: SourceContext) -> str:
     """The project setting that names this file, by this or another path; "" if none does."""
-    if setting := context.reserved.find_setting_by_file_or_empty(name, root):
+    if setting := context.reserved.find_setting_by_file_or_beside_it_or_empty(name, root):
         return setting
     for other, setting in context.reserved.files.items():
         with suppress(OSError, ValueError):
@@ -176,11 +176,11 @@ def _is_resolved_file_allowed(name: str, root: Path, context: SourceContext) -> 
     outside_files = [
         allowed_file
         for allowed_file in context.allow_files
-        if not is_file_allowed_by_path_text(allowed_file, root, ())
+        if not is_file_in_project_or_allowed_by_path_text(allowed_file, root, ())
     ]
     try:
         resolved_files = [str((root / allowed_file).resolve()) for allowed_file in outside_files]
-        return is_file_allowed_by_path_text(
+        return is_file_in_project_or_allowed_by_path_text(
             str((root / name).resolve()), root.resolve(), resolved_files
         )
     except (OSError, RuntimeError):
@@ -197,8 +197,8 @@ def _decode_utf8_or_none(content: bytes) -> str | None:
 FILE = SecretSource(
     name="file",
     example="{valueFrom: {file: PATH}}",
-    find_denial=lambda ref, context: find_file_denial(ref.name, context),
+    find_denial=lambda ref, context: find_file_denial_by_path_text(ref.name, context),
     require_allowed=lambda ref, context: require_allowed_file(ref.name, context),
-    read_text=_read_committed_text_or_text_on_disk,
+    read_text=_read_text_on_disk_or_committed_without_checkout,
     names_file=True,
 )

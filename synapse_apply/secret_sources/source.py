@@ -184,7 +184,9 @@ class SecretSource:
     names_file: bool = False
 
 
-def find_reserved_denial(ref: SecretRef, context: SourceContext) -> Denial | None:
+def find_reserved_denial_but_for_env_and_file_sources(
+    ref: SecretRef, context: SourceContext
+) -> Denial | None:
     """Why manifests may not name a secret that a setting of the project names; None otherwise.
 
     Of sources with more than a name: those of variables and files see to theirs.
@@ -229,7 +231,7 @@ def build_reference_or_none_if_malformed(
     )
 
 
-def describe_needed_argument(source: SecretSource) -> str:
+def describe_malformed_argument(source: SecretSource) -> str:
     """Why `build_reference_or_none_if_malformed` gives None, behind the field's name."""
     if not source.required_keys:
         return "is not a name"

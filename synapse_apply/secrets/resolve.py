@@ -21,7 +21,7 @@ from synapse_apply.secret_sources.source import (
     ReadMapping,
     SecretSource,
     SourceContext,
-    find_reserved_denial,
+    find_reserved_denial_but_for_env_and_file_sources,
     raise_if_denied,
     raise_unavailable,
 )
@@ -86,7 +86,7 @@ class SecretResolver:
         the diagnostic is a phrase that fits after "not checked:".
         """
         if ref.literal is None:
-            raise_if_denied(find_reserved_denial(ref, self.context))
+            raise_if_denied(find_reserved_denial_but_for_env_and_file_sources(ref, self.context))
             _require_known_source(ref).require_allowed(ref, self.context)
         return self.resolve_setting(ref)
 

@@ -75,8 +75,8 @@ class LogReading(NamedTuple):
     position: str
     owner_lease_seconds: float | None = None
 
-    def find_row_as_of_end(self, table: str, key: str | int) -> Row | None:
-        """The row of a primary key as of the end of this reading; None if it does not tell."""
+    def find_row_as_far_as_read(self, table: str, key: str | int) -> Row | None:
+        """The row of a primary key as of the end of this reading; None if deleted or not in it."""
         rows = (self.tables or {}).get(table, ())
         found_row = next((row for row in rows if row[0] == key), None)
         for batch in self.batches:

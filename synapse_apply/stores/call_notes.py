@@ -86,7 +86,7 @@ def write_notes_if_combinable(
 
 def _check_then_write_notes(run: SqlRunner, notes: Sequence[CallNote]) -> None:
     """Check all notes, then write them; StateError or NotCombinable before anything is written."""
-    stored_texts = _require_fitting_intents_and_read_texts_by_address(run, notes)
+    stored_texts = _require_fitting_intents_and_read_record_texts(run, notes)
     changed_notes = [
         note
         for note in notes
@@ -143,7 +143,7 @@ def _check_then_write_notes(run: SqlRunner, notes: Sequence[CallNote]) -> None:
     run(schema.ADD_TO_SERIAL, (len(notes),))
 
 
-def _require_fitting_intents_and_read_texts_by_address(
+def _require_fitting_intents_and_read_record_texts(
     run: SqlRunner, notes: Sequence[CallNote]
 ) -> dict[str, str]:
     """The stored record texts by address, of the records that the notes replace.

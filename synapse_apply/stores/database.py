@@ -148,7 +148,7 @@ class Database(Protocol):
     def close(self) -> None: ...
 
 
-class FastWrites:
+class LoglessDatabaseWithoutWaits:
     """The part of a Database whose commit takes no longer than a call: nothing is waited for."""
 
     @property

@@ -21,7 +21,7 @@ class MovableStore(Protocol):
     def create_from_snapshot(self, state_snapshot: StateSnapshot) -> None: ...
 
 
-def copy_and_verify_state_under_lock(
+def copy_and_verify_state_under_source_lock(
     source: MovableStore, target: MovableStore, timeout: float = 0.0
 ) -> State:
     """Copy all of a state except its lock, and compare the copy; returns the copied state.

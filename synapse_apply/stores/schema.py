@@ -95,7 +95,7 @@ _NULLABLE_COLUMNS = frozenset(("owner", "token"))
 LARGEST_NUMBER = 2**62
 
 
-def is_number_column(column: str) -> bool:
+def is_number_column_besides_id(column: str) -> bool:
     """Whether a column of TABLE_COLUMNS holds integers; all others hold text, but for `id`."""
     return column in _NUMBER_COLUMNS
 

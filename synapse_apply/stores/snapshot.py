@@ -72,8 +72,8 @@ def decode_state(rows: StateRows, location: str) -> State:
     )
 
 
-def read_used_plans_and_audit(run: SqlRunner, location: str) -> StateHistory:
-    """Used plans, sorted by id, and all audit entries, oldest first."""
+def read_all_plan_rows_and_audit_entries(run: SqlRunner, location: str) -> StateHistory:
+    """All rows of table `plans`, sorted by id, and all audit entries, oldest first."""
     plans = sorted((plan_id, applied_at) for plan_id, applied_at in run(schema.ALL_PLANS, ()))
     audit = (
         row_texts.decode_audit_entry(text, location, "audit")

@@ -160,7 +160,7 @@ class SqlStore(LockedStore):
         if audit_rows:
             self._write_durably_and_count_serial_if_changed(insert_entries_without_serial)
 
-    def write_intent(self, intent: Intent) -> None:
+    def open_intent_and_use_up_its_approvals(self, intent: Intent) -> None:
         self._write_batch.write_durably(
             CallNote(
                 intent,
@@ -199,7 +199,7 @@ class SqlStore(LockedStore):
         rows = [(record, self._build_record_row(record)) for record in records_by_address.values()]
 
         def write_changed_rows_and_tell_if_any(run: SqlRunner) -> bool:
-            self._use_approvals_up_and_return_false(run, uses_up)
+            self._use_approvals_up_or_raise_and_return_false(run, uses_up)
             return self._write_changed_rows_and_tell_if_any(run, rows)
 
         self._write_durably_and_count_serial_if_changed(write_changed_rows_and_tell_if_any)
@@ -208,7 +208,7 @@ class SqlStore(LockedStore):
         """Delete the records at these addresses; one that is not recorded is ignored."""
 
         def delete_recorded_and_tell_if_any(run: SqlRunner) -> bool:
-            self._use_approvals_up_and_return_false(run, uses_up)
+            self._use_approvals_up_or_raise_and_return_false(run, uses_up)
             stored_addresses = [
                 str(requested_address)
                 for requested_address in addresses
@@ -229,7 +229,7 @@ class SqlStore(LockedStore):
         call on an old one.
         """
 
-        def rename_records(run: SqlRunner) -> bool:
+        def rename_records_and_tell_if_any_changed(run: SqlRunner) -> bool:
             self._require_known_old_and_free_new_addresses(run, renames)
             # All records, since any of them may depend on a renamed address.
             rows = run(schema.ALL_RECORDS, ())
@@ -244,7 +244,7 @@ class SqlStore(LockedStore):
                 run, [(record, self._build_record_row(record)) for record in renamed_records]
             )
 
-        self._write_durably_and_count_serial_if_changed(rename_records)
+        self._write_durably_and_count_serial_if_changed(rename_records_and_tell_if_any_changed)
 
     def _require_known_old_and_free_new_addresses(self, run: SqlRunner, renames: Renames) -> None:
         """StateError unless every old address is recorded without open call, and no new one is."""
@@ -271,11 +271,11 @@ class SqlStore(LockedStore):
         self._write_durably_and_count_serial_if_changed(update_identity_and_tell_if_changed)
 
     def read_project_and_key_ids(self) -> ProjectAndKeyIds:
-        def read_rows(run: SqlRunner) -> ProjectAndKeyIds:
+        def read_ids_from_plan_rows(run: SqlRunner) -> ProjectAndKeyIds:
             self._require_meta_row_of_known_format(run)
             return snapshot.read_project_and_key_ids(run)
 
-        return self._database.read_in_snapshot(read_rows)
+        return self._database.read_in_snapshot(read_ids_from_plan_rows)
 
     def replace_project_and_key_ids(self, shared_ids: ProjectAndKeyIds) -> None:
         def replace_id_rows_if_changed_and_return_false(run: SqlRunner) -> bool:
@@ -289,7 +289,7 @@ class SqlStore(LockedStore):
 
         self._write_durably_and_count_serial_if_changed(replace_id_rows_if_changed_and_return_false)
 
-    def list_audit_entries(self, limit: int = 1000) -> list[AuditEntry]:
+    def list_audit_entries_newest_first(self, limit: int = 1000) -> list[AuditEntry]:
         def read_newest_rows(run: SqlRunner) -> list[Row]:
             self._require_meta_row_of_known_format(run)
             return run(schema.NEWEST_AUDIT, (limit,))
@@ -315,9 +315,9 @@ class SqlStore(LockedStore):
 
         return self._database.read_in_snapshot(has_plan_row)
 
-    def use_approvals_up(self, *approval_ids: str) -> None:
+    def use_approvals_up_or_raise_if_used(self, *approval_ids: str) -> None:
         self._write_durably_and_count_serial_if_changed(
-            lambda run: self._use_approvals_up_and_return_false(run, approval_ids)
+            lambda run: self._use_approvals_up_or_raise_and_return_false(run, approval_ids)
         )
 
     def list_used_approvals(self, approval_ids: Sequence[str]) -> tuple[str, ...]:
@@ -333,7 +333,7 @@ class SqlStore(LockedStore):
             self.read_serial()  # raises for a state that is missing or newer than this version
         self._database.write_backup(path)
 
-    def restore_backup(
+    def restore_backup_and_return_kept_path_or_empty(
         self,
         source: str,
         check_backup: BackupCheck = accept_any_backup,
@@ -378,7 +378,9 @@ class SqlStore(LockedStore):
         """The state with its history, read in one transaction."""
 
         def read_rows_and_history(run: SqlRunner) -> tuple[StateRows, StateHistory]:
-            return self._read_state_rows(run), snapshot.read_used_plans_and_audit(run, self.where)
+            return self._read_state_rows(run), snapshot.read_all_plan_rows_and_audit_entries(
+                run, self.where
+            )
 
         rows, history = self._database.read_in_snapshot(read_rows_and_history)
         return StateSnapshot(
@@ -423,7 +425,7 @@ class SqlStore(LockedStore):
             run(schema.ALL_INTENTS, ()),
         )
 
-    def _use_approvals_up_and_return_false(
+    def _use_approvals_up_or_raise_and_return_false(
         self, run: SqlRunner, approval_ids: Sequence[str]
     ) -> bool:
         """Use approvals up in a transaction; False, as no serial is counted for them."""
@@ -466,7 +468,7 @@ class SqlStore(LockedStore):
         try:
             return self.read_progress()
         except DamagedLog as damage:
-            meta_row = damage.reading.find_row_as_of_end("meta", 1)
+            meta_row = damage.reading.find_row_as_far_as_read("meta", 1)
         except StateError:
             return NO_PROGRESS
         if meta_row is None:

@@ -91,7 +91,7 @@ class WriteBatch:
                         self._wait_for_turn(self._may_commit_wait, self.report_wait)
                         self._commit_as_leader(pending_write)
         except BaseException:
-            self._withdraw_write_and_wake_next_leader(pending_write)
+            self._withdraw_if_queued_and_wake_leader_if_none(pending_write)
             raise
         if pending_write.failure is not None:
             raise _copy_if_state_error(pending_write.failure)
@@ -114,7 +114,7 @@ class WriteBatch:
             if not self._leadership.locked():
                 return
 
-    def _withdraw_write_and_wake_next_leader(self, pending_write: PendingWrite) -> None:
+    def _withdraw_if_queued_and_wake_leader_if_none(self, pending_write: PendingWrite) -> None:
         """Drop a write whose thread is interrupted, and wake another leader if there is none."""
         with self._mutex:
             if pending_write in self._queue:

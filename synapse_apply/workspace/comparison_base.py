@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import field, replace
 from pathlib import Path
 
-from synapse_apply.files.checkout import read_command_line_file_within_checkout
+from synapse_apply.files.checkout import read_command_line_file_checked_if_in_checkout
 from synapse_apply.manifests.project.command_line_variables import parse_command_line_variables
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Severity, warning_finding
@@ -23,7 +23,7 @@ from synapse_apply.packages.source.git import (
     resolve_ref_to_commit_or_raise,
 )
 from synapse_apply.packages.source.ref_memory import pin_refs_to_commits_in_block
-from synapse_apply.views.paths import format_path_from_cwd
+from synapse_apply.views.paths import format_path_relative_to_cwd_if_inside
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.git_revision import open_folder_at_commit_or_raise
 from synapse_apply.workspace.invocation import Invocation
@@ -99,7 +99,7 @@ def _read_resources_and_warnings_or_raise_errors(
             commit, project.file
         )
     if base_project is None:
-        name = format_path_from_cwd(project.file or project.root)
+        name = format_path_relative_to_cwd_if_inside(project.file or project.root)
         return {}, (_build_all_new_warning(f"{name} is not in {commit.ref}."),)
     base_target = base_project.targets.get(target.name)
     if base_target is None:
@@ -159,7 +159,7 @@ def _list_named_manifests_that_commit_has(
 
 def _read_variable_files_with_names(invocation: Invocation) -> list[tuple[str, bytes]]:
     return [
-        (str(path), read_command_line_file_within_checkout(path))
+        (str(path), read_command_line_file_checked_if_in_checkout(path))
         for path in invocation.variable_files
     ]
 

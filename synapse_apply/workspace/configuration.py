@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from synapse_apply.files.checkout import read_command_line_file_within_checkout
+from synapse_apply.files.checkout import read_command_line_file_checked_if_in_checkout
 from synapse_apply.manifests.decode.draft import ReadPackageConfig
 from synapse_apply.manifests.decode.loading import FileCache, LoadedManifests, load_manifests
 from synapse_apply.manifests.files.committed import CommittedFolder
@@ -29,7 +29,7 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Desired, Package
-from synapse_apply.views.paths import format_path_from_cwd
+from synapse_apply.views.paths import format_path_relative_to_cwd_if_inside
 from synapse_apply.workspace.invocation import Invocation, LoadedProjects, ProjectMemory
 from synapse_apply.workspace.package_sources import PackageSources
 from synapse_apply.workspace.sharing.separate_states import (
@@ -138,7 +138,7 @@ def _require_committed_projects_cached(source: _CommittedProjectFile) -> LoadedP
     if own is None:
         raise InputError.from_summary(
             "No project file in that commit",
-            f"{source.commit.label} has no {format_path_from_cwd(source.file)}.",
+            f"{source.commit.label} has no {format_path_relative_to_cwd_if_inside(source.file)}.",
             "Is the project in another folder of the repository?",
         )
     project = pinned = own
@@ -152,11 +152,13 @@ def _require_committed_projects_cached(source: _CommittedProjectFile) -> LoadedP
 
 def _require_valid_project_file(file: Path) -> Project:
     try:
-        project, findings = read_project_or_findings(file, format_path_from_cwd(file))
+        project, findings = read_project_or_findings(
+            file, format_path_relative_to_cwd_if_inside(file)
+        )
     except OSError as problem:
         raise InputError.from_summary(
             "The project file cannot be read",
-            f"{format_path_from_cwd(file)}: {problem.strerror}.",
+            f"{format_path_relative_to_cwd_if_inside(file)}: {problem.strerror}.",
             "Check the path given with --project.",
         ) from None
     if project is None:
@@ -169,7 +171,7 @@ def _require_pinned_project(commit: GitCommit, file: Path) -> Project:
     if pinned_project is None:
         raise InputError.from_summary(
             "No project file at that Git ref",
-            f"{format_path_from_cwd(file)} is not in {commit.ref}.",
+            f"{format_path_relative_to_cwd_if_inside(file)} is not in {commit.ref}.",
             "Was it added or renamed later? Merge it first, then take settings from there.",
         )
     return pinned_project
@@ -182,8 +184,8 @@ def _require_own_target_in_pinned_project(
     if own_target is not None and own_target.name not in pinned_project.targets:
         raise InputError.from_summary(
             "Target not declared at that Git ref",
-            f"{format_path_from_cwd(file)} at {invocation.project_from} has no target `"
-            f"{own_target.name}`.",
+            f"{format_path_relative_to_cwd_if_inside(file)} at {invocation.project_from} has no "
+            f"target `{own_target.name}`.",
             "A target takes effect once it is merged; name another one.",
             position=own_target.position,
         )
@@ -212,7 +214,7 @@ def read_valid_project_or_none_if_not_in_commit(commit: GitCommit, file: Path) -
     # A list is of the same commit, whatever stands in the checkout.
     project, findings = read_project_or_findings(
         file,
-        f"{commit.label}:{format_path_from_cwd(file)}",
+        f"{commit.label}:{format_path_relative_to_cwd_if_inside(file)}",
         data,
         lambda name: read_committed_file_or_none_if_absent(commit, name, MAX_LIST_BYTES),
     )
@@ -228,14 +230,14 @@ def read_valid_command_line_variables(invocation: Invocation, project: Project) 
         try:
             files.append(
                 (
-                    format_path_from_cwd(path),
-                    read_command_line_file_within_checkout(path, project.root),
+                    format_path_relative_to_cwd_if_inside(path),
+                    read_command_line_file_checked_if_in_checkout(path, project.root),
                 )
             )
         except OSError as problem:
             raise InputError.from_summary(
                 "A variable file cannot be read",
-                f"{format_path_from_cwd(path)}: {problem.strerror}.",
+                f"{format_path_relative_to_cwd_if_inside(path)}: {problem.strerror}.",
                 "Check the path given with --var-file.",
             ) from None
     variables, findings = parse_command_line_variables(

@@ -55,7 +55,7 @@ def require_data_folder_absent_or_trusted(root: Path) -> Path:
     with convert_os_errors_to_state_error(data_path):
         if has_own_folder_or_raise_if_untrusted(root) and own_folder_exists(data_path):
             try:
-                data_folder.require_existing_files_are_own(data_path)
+                data_folder.require_known_files_are_plain_and_trusted(data_path)
             except data_folder.DataSetPlaceError as failure:
                 raise _build_untrusted_error(failure) from None
     return data_path
@@ -66,7 +66,7 @@ def find_trusted_data_set_id_or_empty(root: Path) -> str:
     from synapse_apply.emulator.data_set import read_data_set_id_or_empty
 
     data_path = require_data_folder_absent_or_trusted(root)
-    server = _find_trusted_running_server(data_path)
+    server = _find_trusted_running_server_or_none(data_path)
     return server.data_set if server is not None else read_data_set_id_or_empty(data_path)
 
 
@@ -84,17 +84,17 @@ def start_or_join_embedded_backend(
     folder. Data without a state would look as if the state had been lost.
     """
     from synapse_apply.emulator.core.data_folder import DATABASE
-    from synapse_apply.emulator.data_set import is_readable_and_never_written
+    from synapse_apply.emulator.data_set import is_known_never_to_have_had_plugin_release_or_storage
 
     data_path = require_data_folder_absent_or_trusted(root)
     # A data set has one writer: a second server on it would be refused anyway.
-    server = _find_trusted_running_server(data_path)
+    server = _find_trusted_running_server_or_none(data_path)
     if server is not None:
         token = Sensitive(server.token)
         yield EmbeddedBackend(
             server.url,
             server.data_set,
-            is_new=is_readable_and_never_written(data_path),
+            is_new=is_known_never_to_have_had_plugin_release_or_storage(data_path),
             token=token,
         )
         return
@@ -109,7 +109,9 @@ def start_or_join_embedded_backend(
         return
     _create_private_data_folder(data_path.parent)
     with _run_embedded_server_in_block(
-        data_path, is_new=has_no_data or is_readable_and_never_written(data_path), profile=profile
+        data_path,
+        is_new=has_no_data or is_known_never_to_have_had_plugin_release_or_storage(data_path),
+        profile=profile,
     ) as backend:
         yield backend
 
@@ -117,7 +119,7 @@ def start_or_join_embedded_backend(
 # `SYNAPSE_APPLY_HOSTS` does not list the embedded backend. What `endpoint.json` says is checked
 # instead (numeric loopback, our process, its lock, its data set), and its token is of no use
 # elsewhere.
-def _find_trusted_running_server(data_path: Path) -> RunningServer | None:
+def _find_trusted_running_server_or_none(data_path: Path) -> RunningServer | None:
     from synapse_apply.emulator.core.data_folder import DataSetPlaceError
     from synapse_apply.emulator.data_set import EndpointError, find_running_server
 

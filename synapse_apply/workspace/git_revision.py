@@ -45,7 +45,7 @@ class CommittedTree:
     def name(self) -> str:
         return self._name
 
-    def contains_path(self, path: str) -> bool:
+    def does_path_stay_inside_repository(self, path: str) -> bool:
         return not path.startswith("/") and not _leads_above_project(
             self._convert_to_repository_path(path)
         )

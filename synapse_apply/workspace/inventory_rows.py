@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from synapse_apply.files.checkout import read_command_line_file_within_checkout
+from synapse_apply.files.checkout import read_command_line_file_checked_if_in_checkout
 from synapse_apply.manifests.yaml.reader import describe_value_kind, read_single_mapping
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
@@ -14,7 +14,7 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages.digest import DIGEST_RULE, is_package_digest
 from synapse_apply.model.remote.remote_ids import parse_remote_id
-from synapse_apply.views.paths import format_path_from_cwd
+from synapse_apply.views.paths import format_path_relative_to_cwd_if_inside
 
 _ROW_FORM_HINT = Text(
     "A row has `address: KIND/NAME` and `id: ID`, as ", Command("state inventory"), " prints it."
@@ -145,9 +145,11 @@ def _build_duplicate_finding(
 
 def read_nonempty_inventory_file(path: Path) -> InventoryRowsByAddress:
     """Read the rows of an inventory file, by address; InputError with every finding."""
-    name = format_path_from_cwd(path)
+    name = format_path_relative_to_cwd_if_inside(path)
     try:
-        mapping, positions = read_single_mapping(read_command_line_file_within_checkout(path), name)
+        mapping, positions = read_single_mapping(
+            read_command_line_file_checked_if_in_checkout(path), name
+        )
     except OSError as problem:
         raise InputError.from_summary(
             "The inventory cannot be read", f"{name}: {problem.strerror}."

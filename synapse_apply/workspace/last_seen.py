@@ -88,7 +88,7 @@ class LastSeenFiles:
         """The greatest progress of a lineage in any of the folders."""
         farthest = SeenProgress()
         for folder in self.folders:
-            seen = _read_progress_or_none_if_untrusted(
+            seen = _read_progress_or_none_if_unusable(
                 _build_progress_file_path(folder, lineage), lineage
             )
             if seen is not None:
@@ -98,7 +98,7 @@ class LastSeenFiles:
     def remember_progress_if_greater(self, lineage: str, progress: StateProgress) -> None:
         """Write the progress of a lineage to each folder that has a smaller one."""
         for folder in self.folders:
-            seen = _read_progress_or_none_if_untrusted(
+            seen = _read_progress_or_none_if_unusable(
                 _build_progress_file_path(folder, lineage), lineage
             )
             if seen is None or not seen.progress.has_reached(progress):
@@ -140,7 +140,7 @@ class LastSeenFiles:
         farthest = self.read_farthest_progress_or_zero(lineage)
         if progress.has_reached(farthest.progress):
             return ()
-        last_change = next((entry.at for entry in store.list_audit_entries(1)), "")
+        last_change = next((entry.at for entry in store.list_audit_entries_newest_first(1)), "")
         change_text = f", last changed {last_change}" if last_change else ""
         restore_command = Command("state restore FILE", target=target.name)
         finding = error_finding(
@@ -260,7 +260,7 @@ def _combine_greater_numbers_and_newer_time(
     )
 
 
-def _read_progress_or_none_if_untrusted(path: Path, lineage: str) -> SeenProgress | None:
+def _read_progress_or_none_if_unusable(path: Path, lineage: str) -> SeenProgress | None:
     """The progress in a file; None where it is not this user's, or not of this lineage."""
     document = _read_own_json_or_empty(path)
     serial, fence = (
@@ -282,7 +282,7 @@ def _lock_and_write_greatest_progress(folder: Path, lineage: str, progress: Stat
     create_missing_private_folders_with_gitignore(folder, own_top=folder.parent)
     path = _build_progress_file_path(folder, lineage)
     with _lock_folder_if_supported(folder):
-        seen = _read_progress_or_none_if_untrusted(path, lineage)
+        seen = _read_progress_or_none_if_unusable(path, lineage)
         if seen is not None:
             progress = progress.compute_maximum_of_each_number(seen.progress)
         document = {

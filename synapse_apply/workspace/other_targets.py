@@ -30,14 +30,14 @@ def read_runs_or_problem_by_required_target(session: TargetSession) -> dict[str,
     Raises nothing: a state that cannot be read has no runs, and a problem that says why.
     """
     return {
-        name: _read_trusted_runs_or_problem(
+        name: _read_runs_with_doubts_or_problem(
             session.build_session_of_other_target(session.project.targets[name])
         )
         for name in session.target.require_verified
     }
 
 
-def _read_trusted_runs_or_problem(other_session: TargetSession) -> OtherTargetRuns:
+def _read_runs_with_doubts_or_problem(other_session: TargetSession) -> OtherTargetRuns:
     try:
         with other_session:
             target, store = other_session.target, other_session.store

@@ -20,9 +20,9 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.packages.rules import PackageFlaw, build_flaw_finding
 from synapse_apply.model.project import Target
 from synapse_apply.model.resource import Desired, PackageSource
-from synapse_apply.model.secrets.credentials import format_unless_known_secret
+from synapse_apply.model.secrets.credentials import format_unless_it_holds_secret_of_known_form
 from synapse_apply.planning.order import sort_by_dependencies_and_find_cycles
-from synapse_apply.views.paths import format_path_from_cwd
+from synapse_apply.views.paths import format_path_relative_to_cwd_if_inside
 from synapse_apply.workspace.package_sources import PackageSources
 
 _PUBLISHED_KIND = "published"
@@ -60,7 +60,9 @@ def with_path_relative_to_working_folder(finding: Diagnostic, root: Path) -> Dia
         finding
         if position is None
         else finding.with_changes(
-            position=replace(position, file=format_path_from_cwd(root / position.file))
+            position=replace(
+                position, file=format_path_relative_to_cwd_if_inside(root / position.file)
+            )
         )
     )
 
@@ -136,7 +138,7 @@ def _iter_platform_limit_findings(
             description = (
                 f"has no `{name}`"
                 if value is None
-                else f"has {name} {format_unless_known_secret(value)}"
+                else f"has {name} {format_unless_it_holds_secret_of_known_form(value)}"
             )
             flaw = PackageFlaw(
                 f"package:{kind.prefix}-{name}",

@@ -96,7 +96,9 @@ class RecoveryJournal:
         self._keys = keys or StateKeys()
         self._lock = Lock()
 
-    def append_call_durably(self, intent: Intent, record: Record | None, entry: AuditEntry) -> str:
+    def append_call_durably_and_return_path_or_empty(
+        self, intent: Intent, record: Record | None, entry: AuditEntry
+    ) -> str:
         """Append a call durably; returns the file's path, "" where no folder could take it."""
         line = {
             "format": FILE_FORMAT,
@@ -272,9 +274,7 @@ def map_genuine_journaled_done_calls_by_intent_id(
     project: Project, target: Target, state: State, keys: StateKeys
 ) -> Mapping[str, JournaledDoneCall]:
     """Open calls that a genuine journal of this state says were done, by the intent's id."""
-    files_by_intent = map_journaled_done_or_unsigned_calls_by_intent_id(
-        project, target, state, keys
-    )
+    files_by_intent = map_done_calls_of_any_valid_journal_by_intent_id(project, target, state, keys)
     return {
         intent_id: journal_file
         for intent_id, journal_file in files_by_intent.items()
@@ -282,10 +282,10 @@ def map_genuine_journaled_done_calls_by_intent_id(
     }
 
 
-def map_journaled_done_or_unsigned_calls_by_intent_id(
+def map_done_calls_of_any_valid_journal_by_intent_id(
     project: Project, target: Target, state: State, keys: StateKeys
 ) -> Mapping[str, JournaledDoneCall]:
-    """The same, with files that are not signed too."""
+    """The same, with files that are not signed, or with another key, too."""
     files_by_intent: dict[str, JournaledDoneCall] = {}
     open_by_id = {intent.id: intent for intent in state.open_intents}
     # In a run that this state does not know of, the same object was made under another intent.

@@ -17,7 +17,7 @@ from synapse_apply.model.address import Address, has_wildcard, matches_pattern
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError, NameNotFound
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.phrases import suggest_known_word_or_empty
+from synapse_apply.model.phrases import suggest_closest_or_list_known_words_or_empty
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.state import State
 
@@ -116,7 +116,7 @@ def choose_matching_or_parse_complete_address(
     return _parse_address_or_raise_no_match(name, known_addresses, selectable)
 
 
-def choose_addresses_with_wildcards(
+def choose_named_addresses_and_suitable_wildcard_matches(
     selectable: Selectable,
     names: Iterable[str],
     is_suitable: Callable[[Address], bool] = lambda _address: True,
@@ -287,7 +287,7 @@ def _build_no_match_finding(
     return error_finding(
         "Nothing matches the selection",
         f"`{name}` is not an address, name, kind or label of what is declared or recorded",
-        suggest_known_word_or_empty(name, sorted(words))
+        suggest_closest_or_list_known_words_or_empty(name, sorted(words))
         or "write KIND/NAME, with `*` for several; a name, a kind, or KEY=VALUE of a label",
     )
 

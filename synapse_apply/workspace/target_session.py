@@ -155,7 +155,7 @@ class TargetSession(OfflineTarget):
             self._prepare_secret_server_connection,
             target=self.target.name,
             read_single_mapping=read_single_mapping,
-            read_committed_file_or_none=self._read_file_at_commit_or_none
+            read_committed_file_or_none=self._read_secret_file_at_commit_or_none_if_outside
             if self.invocation.as_of
             else None,
             without_checkout=self.invocation.without_checkout,
@@ -171,7 +171,7 @@ class TargetSession(OfflineTarget):
 
         return prepare_secret_connection_or_raise(origin, ca_file, self.invocation.environ)
 
-    def _read_file_at_commit_or_none(self, path: str) -> bytes | None:
+    def _read_secret_file_at_commit_or_none_if_outside(self, path: str) -> bytes | None:
         """A file as the revision of the manifests has it, None for one outside of the project."""
         from synapse_apply.workspace.git_revision import open_folder_at_commit_or_raise
 
@@ -257,10 +257,10 @@ class TargetSession(OfflineTarget):
 
         `create` writes a new key file beside a local state where there is no key.
         """
-        keys = self.key_sources.load_trusted_keys_with_warnings()
+        keys = self.key_sources.load_trusted_keys_restricting_files_with_warnings()
         if create and keys.current_key is None:
             self.key_sources.make_or_read_key_file(build_state_key_path(self.project, self.target))
-            keys = self.key_sources.load_trusted_keys_with_warnings()
+            keys = self.key_sources.load_trusted_keys_restricting_files_with_warnings()
         self._loaded_keys = keys
         return keys
 
@@ -378,11 +378,11 @@ class TargetSession(OfflineTarget):
 
     def _raise_if_state_would_lie_in_checkout(self) -> None:
         from synapse_apply.workspace.sharing.state_url_files import (
-            build_state_of_checkout_error_or_none,
+            build_error_if_state_would_lie_in_checkout,
         )
 
         environ = self.invocation.environ
-        error = build_state_of_checkout_error_or_none(self.project, self.target, environ)
+        error = build_error_if_state_would_lie_in_checkout(self.project, self.target, environ)
         if error is not None:
             raise error
 

@@ -61,7 +61,7 @@ def bench(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Bench]:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Transport, "_sleep_unless_refused", lambda _self, _seconds: None)
+    monkeypatch.setattr(Transport, "_sleep_until_over_or_refused", lambda _self, _seconds: None)
     for name, value in {
         "FAULT_TOKEN": TOKEN,
         "RAW_KEY": "s3cret-of-raw",

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from synapse_apply.model.secrets.credentials import find_credentials
+from synapse_apply.model.secrets.credentials import list_one_unallowed_credential_per_line
 from synapse_apply.operations import package
 from synapse_apply.packages.entrypoints import iter_possibly_imported_module_paths
 from synapse_apply.packages.publisher import PublisherRules
-from synapse_apply.views.json.failure import failure_document
+from synapse_apply.views.json.failure import build_findings_document_in_shape_of_command
 from synapse_apply.views.text.findings import render_diagnostics
 from synapse_apply.workspace.invocation import Invocation
 
@@ -30,7 +30,9 @@ def check(folder: Path, files: dict[str, str]) -> tuple[str, list[str | None]]:
     found = package.list_package_problems(
         package.resolve_path_or_release_to_package_query(Invocation(directory=folder), "p")
     )
-    document = failure_document("package check", found, 1, tool_version="")
+    document = build_findings_document_in_shape_of_command(
+        "package check", found, 1, tool_version=""
+    )
     text = render_diagnostics(found, color=False) + json.dumps(document)
     return text, [one.rule for one in found]
 
@@ -45,7 +47,7 @@ def test_no_text_takes_long_to_be_searched(piece: str) -> None:
     """Half a MiB of what each expression nearly matches."""
     text = piece * (SIZE // len(piece))
     begun = time.process_time()
-    find_credentials(text)
+    list_one_unallowed_credential_per_line(text)
     assert time.process_time() - begun < 3
 
 

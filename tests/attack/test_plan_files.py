@@ -153,7 +153,7 @@ def test_a_zip_that_plan_does_not_write_is_refused(place, case):
     file = place / "plain"
     change(file, entries_of(file))
     with pytest.raises(InputError) as caught:
-        saved_plan.read_valid_saved_plan(file)
+        saved_plan.read_saved_plan_without_verifying_signature(file)
     (found,) = caught.value.diagnostics
     assert found.summary == "This plan file cannot be used"
     assert said in found.detail
@@ -164,7 +164,7 @@ def test_packages_in_a_plan(place):
     file = place / "plain"
     zipped(file, [*entries_of(file).items(), (FOREIGN, b"PK")])
     with pytest.raises(InputError) as caught:
-        saved_plan.read_valid_saved_plan(file)
+        saved_plan.read_saved_plan_without_verifying_signature(file)
     assert "it carries packages" in caught.value.diagnostics[0].detail
 
 
@@ -197,7 +197,7 @@ def test_json_that_can_be_read_in_two_ways_is_refused(place, case):
     text = change(entries["plan.json"].decode())
     zipped(file, [("plan.json", text if isinstance(text, bytes) else text.encode())])
     with pytest.raises(InputError) as caught:
-        saved_plan.read_valid_saved_plan(file)
+        saved_plan.read_saved_plan_without_verifying_signature(file)
     assert f"plan.json in it {said}" in caught.value.diagnostics[0].detail
 
 
@@ -296,4 +296,4 @@ def test_a_pipe_is_no_plan(tmp_path: Path) -> None:
     """It is not waited for."""
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InputError, match="cannot be used"):
-        saved_plan.read_valid_saved_plan(tmp_path / "pipe")
+        saved_plan.read_saved_plan_without_verifying_signature(tmp_path / "pipe")

@@ -385,7 +385,10 @@ def test_networks(address: str, network: str) -> None:
 def test_what_is_near_is_fetched_only_where_the_backend_is(base: str, url: str, may: bool) -> None:
     """https is needed unless the backend is without it; odd spellings are what they resolve to."""
     assert (
-        ReachableNetworks.from_resolved_backend_host(base).describe_url_fault_or_empty(url) == ""
+        ReachableNetworks.resolve_public_and_backend_networks(
+            base
+        ).resolve_host_and_describe_url_fault_or_empty(url)
+        == ""
     ) is may
 
 
@@ -407,7 +410,7 @@ def test_a_name_that_changes_its_address_reaches_nothing(
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.setattr(
         ReachableNetworks,
-        "from_resolved_backend_host",
+        "resolve_public_and_backend_networks",
         classmethod(lambda cls, _base: cls(frozenset({"public"}), True)),
     )
     client = BackendClient(site[1].url, "a-token-of-tests")

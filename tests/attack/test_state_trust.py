@@ -281,7 +281,9 @@ def keep(
                             sent_at="2026-01-01T00:00:00Z")  # fmt: skip
             done = replace(intent, state=IntentState.DONE, remote_id=f"10{number}")
             entry = context.actor.build_audit_entry(done, "done", moment="2026-01-01T00:00:00Z")
-            path = aside.append_call_durably(done, Record(address, f"10{number}", "v1"), entry)
+            path = aside.append_call_durably_and_return_path_or_empty(
+                done, Record(address, f"10{number}", "v1"), entry
+            )
     return Path(path)
 
 

@@ -46,7 +46,7 @@ def call(store: SqlStore, number: int) -> None:
     """One create as an apply makes it, without the request between."""
     made = record(number)
     intent = Intent(f"i{number}", "p1", made.address, "create", "v1", made.natural_key)
-    store.write_intent(intent)
+    store.open_intent_and_use_up_its_approvals(intent)
     entry = AuditEntry("t", "me", "", "p1", str(made.address), "create", "", "", "done")
     store.close_ended_intent(replace(intent, state=IntentState.DONE), made, entry)
 

@@ -253,7 +253,7 @@ class ApplyingSite(Site):
         """All that the state knows to have been done, oldest first."""
         where = Invocation(directory=self.checkout, target="dev", environ=self.own_variables)
         with open_state(where) as state:
-            return state.store.list_audit_entries(100_000)[::-1]
+            return state.store.list_audit_entries_newest_first(100_000)[::-1]
 
     # What people do
 

@@ -265,7 +265,9 @@ class RolloutSite(ApplyingSite):
         for target in self.labels:
             where = Invocation(directory=self.checkout, target=target, environ=self.own_variables)
             with open_state(where) as state:
-                self.check_runs_are_whole(state.store.list_audit_entries(100_000)[::-1])
+                self.check_runs_are_whole(
+                    state.store.list_audit_entries_newest_first(100_000)[::-1]
+                )
             calls = self.list_writes_of(target)
             for call, after in pairwise(calls):
                 is_same = call.process_id == after.process_id

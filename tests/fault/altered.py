@@ -30,7 +30,7 @@ from synapse_apply.workspace import environment, state_access, target_session
 
 WRITES = frozenset(
     {
-        "write_intent",
+        "open_intent_and_use_up_its_approvals",
         "close_ended_intent",
         "write_records",
         "remove_records",

@@ -24,7 +24,7 @@ from synapse_apply.model.plan import Action, Plan
 from synapse_apply.model.report import Report
 from synapse_apply.model.state import AuditEntry
 from synapse_apply.operations.apply import apply, check
-from synapse_apply.operations.create_state import create_empty_state_and_key
+from synapse_apply.operations.create_state import create_empty_state_and_missing_key
 from synapse_apply.operations.plan import plan
 from synapse_apply.planning.plan_input import PlanOptions
 from synapse_apply.views.text.progress import SilentProgress
@@ -237,7 +237,7 @@ class Site:
             binding = state_access.build_state_identity(
                 normalize_base_url(server.url), state.target, None
             )
-            create_empty_state_and_key(state, binding)
+            create_empty_state_and_missing_key(state, binding)
         return made
 
     @property
@@ -322,7 +322,7 @@ class Site:
     def written(self) -> tuple[int, list[AuditEntry]]:
         """The state's serial and all that was ever done, the newest first."""
         with open_state(self.where()) as state:
-            return state.store.read_serial(), state.store.list_audit_entries()
+            return state.store.read_serial(), state.store.list_audit_entries_newest_first()
 
     def open_intents(self) -> list[Address]:
         with open_state(self.where()) as state:

@@ -54,7 +54,12 @@ def test_a_call_that_never_arrives_is_made_again_in_time(
 ) -> None:
     """A clock that was set back by hours makes nobody wait for hours."""
     site = make_site()
-    stop = {"signal": signal.SIGKILL, "write": "write_intent", "nth": STORAGE, "moment": "after"}
+    stop = {
+        "signal": signal.SIGKILL,
+        "write": "open_intent_and_use_up_its_approvals",
+        "nth": STORAGE,
+        "moment": "after",
+    }
     with applying(site, ahead=HOURS, **stop) as process:
         assert process.wait(60) == -signal.SIGKILL
     report = next_run(site, later=100.0)

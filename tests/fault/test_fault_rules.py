@@ -125,11 +125,11 @@ def test_rules_count_by_themselves_and_the_first_due_acts() -> None:
         )
     )
     asked = [("POST", "/a/1"), ("POST", "/a/2/b"), ("GET", "/a/3"), ("GET", "/a/4"), ("GET", "/b")]
-    took = [schedule.count_request_and_take_due_rule(*one) for one in asked]
+    took = [schedule.count_request_in_all_rules_and_get_first_due(*one) for one in asked]
     assert [rule and rule.action.value for rule in took] == [None, 503, 504, None, None]
     assert [count["seen"] for count in schedule.as_dict()["counts"]] == [2, 4]
     schedule.replace_rules({"rules": []})
-    assert schedule.count_request_and_take_due_rule("POST", "/a/1") is None
+    assert schedule.count_request_in_all_rules_and_get_first_due("POST", "/a/1") is None
 
 
 def test_the_page_says_it_all() -> None:

@@ -27,7 +27,7 @@ _LEFT = ("failed", "unknown")
 CASES = {
     f"{way}-{write}": (way, write)
     for way in WAYS
-    for write in ("write_intent", "close_ended_intent")
+    for write in ("open_intent_and_use_up_its_approvals", "close_ended_intent")
 }
 
 
@@ -38,7 +38,7 @@ CASES = {
         CASES,
         "limit-close_ended_intent",
         "tmpfs-close_ended_intent",
-        "modes-write_intent",
+        "modes-open_intent_and_use_up_its_approvals",
     ),
 )
 def test_a_state_that_takes_no_more(

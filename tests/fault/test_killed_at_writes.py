@@ -38,7 +38,7 @@ def test_no_write_is_left_out(make_site: Callable[..., Site]) -> None:
     assert (code, Counter(err.split())) == (
         0,
         {
-            "write_intent": WRITES // 2,
+            "open_intent_and_use_up_its_approvals": WRITES // 2,
             "close_ended_intent": WRITES // 2,
         },
     )

@@ -188,7 +188,7 @@ def test_what_ends_it_before_its_first_call(make_site: Callable[..., Site], serv
     assert len(asked) == 1
     assert set(server.ids()) == {"storage/storage-0"}
     with open_state(site.where()) as state, pytest.raises(StateError, match="not locked"):
-        state.store.use_approvals_up("a1")
+        state.store.use_approvals_up_or_raise_if_used("a1")
 
 
 def apply_permitted_at_once(site: Site) -> None:

@@ -55,7 +55,12 @@ def test_stopped_before_a_call_is_sent(
     for nth in some(POSTS[api], 1, turn=1, most=MOST[api]):
         site = make_shared_site()
         server.faults(COUNTS)
-        stop = {"signal": signal.SIGSTOP, "write": "write_intent", "nth": nth, "moment": "after"}
+        stop = {
+            "signal": signal.SIGSTOP,
+            "write": "open_intent_and_use_up_its_approvals",
+            "nth": nth,
+            "moment": "after",
+        }
         with applying(site, lease=LEASE, **stop) as first:
             stands_still(first)
             code = another(site, later=LATER)

@@ -46,7 +46,9 @@ def rewritten(site: Site, **changes: Any) -> None:
         aside = RecoveryJournal([file.parent], "site", lineage, line["plan"], context.state_keys)
     assert not changes
     ended = (codec.intent_from_json(intent), codec.record_from_json(record))
-    aside.append_call_durably(*ended, codec.audit_entry_from_json(line["entry"]))
+    aside.append_call_durably_and_return_path_or_empty(
+        *ended, codec.audit_entry_from_json(line["entry"])
+    )
 
 
 def test_settle_names_the_file_and_its_command_alone(

@@ -167,7 +167,7 @@ def write_unrecorded(folder: Path, lineage: str, target: str) -> Path:
     """Calls that a run could not record, signed."""
     aside = RecoveryJournal([folder], target, lineage, samples.PLAN_ID, StateKeys((samples.KEY,)))
     for intent, record, entry in samples.build_ended():
-        path = aside.append_call_durably(intent, record, entry)
+        path = aside.append_call_durably_and_return_path_or_empty(intent, record, entry)
     return Path(path)
 
 

@@ -57,7 +57,7 @@ def test_a_state_is_read(store: SqlStore) -> None:
     assert contents == expected
     assert store.read_progress() == StateProgress(serial=41, fence=expected.fence + 1)
     assert store.was_plan_applied(samples.PLAN_ID)
-    assert store.list_audit_entries(1) == [expected.audit[-1]]
+    assert store.list_audit_entries_newest_first(1) == [expected.audit[-1]]
     assert codec.state_to_json(contents.state) == read_document("state.json")
 
 
@@ -101,7 +101,7 @@ def test_the_holder_of_a_lock_is_told(tmp_path: Path) -> None:
     with closing(
         make_unopened_sqlite_store(shutil.copy(FILES / "locked.db", tmp_path / "state.db"))
     ) as store:
-        (finding,) = store.describe_lock_owner()
+        (finding,) = store.list_lock_held_findings_unless_owner_ended()
         for part in ("somebody@another-host", "process 1", "running apply since 2026-11-26T21:00"):
             assert part in finding.detail
         assert "https://ci.example/runs/1" in finding.detail
@@ -126,7 +126,7 @@ def test_digests_and_signatures_stay() -> None:
 
 def test_saved_plans_are_read() -> None:
     """The plan, its options, its signature."""
-    contents = saved_plan.read_valid_saved_plan(FILES / "next.plan")
+    contents = saved_plan.read_saved_plan_without_verifying_signature(FILES / "next.plan")
     actions = {str(change.address): change.action.value for change in contents.plan.changes}
     assert actions == {
         "plugin/echo": "update",
@@ -164,5 +164,5 @@ def test_unrecorded_calls_are_written_byte_for_byte(tmp_path: Path) -> None:
     """With their signatures, since another run goes on in the same file."""
     aside = RecoveryJournal([tmp_path], "prod", samples.LINEAGE, samples.PLAN_ID, KEYS)
     for intent, record, entry in samples.build_ended():
-        aside.append_call_durably(intent, record, entry)
+        aside.append_call_durably_and_return_path_or_empty(intent, record, entry)
     assert (tmp_path / UNRECORDED).read_text() == (FILES / UNRECORDED).read_text()

@@ -117,11 +117,11 @@ def test_an_open_run_is_found_by_its_mark(typed: Typed, root: Path) -> None:
     release = Address.parse("release/echo@1.0.0")
     with closing(make_unopened_sqlite_store(root / OWN / "state" / "embedded.db")) as store:
         with store.lock("a test"):
-            store.write_intent(intent)
+            store.open_intent_and_use_up_its_approvals(intent)
         typed("state settle")
         record = store.find_record(release)
         assert store.read_state().open_intents == ()
-        assert "settled: done" in store.list_audit_entries(1)[0].result
+        assert "settled: done" in store.list_audit_entries_newest_first(1)[0].result
     assert record is not None
     last = LastRun.from_json_or_none(record.verification)
     assert last is not None

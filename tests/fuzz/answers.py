@@ -222,7 +222,7 @@ class Answers:
         (folder / "synapse-apply.yaml").write_text(PROJECT.format(url=url), encoding="utf-8")
         self.folder, self.now = folder, folder / ".synapse-apply"
         mock.patch.object(
-            Transport, "_sleep_unless_refused", return_value=None
+            Transport, "_sleep_until_over_or_refused", return_value=None
         ).start()  # nobody has the time
         for command in (("state", "init"), ("plan",), ("apply", "--auto-approve")):
             if execute(*command, "-t", "one"):

@@ -26,7 +26,7 @@ from synapse_apply.model.report import Report
 from synapse_apply.model.state import State
 from synapse_apply.operations import state as states
 from synapse_apply.operations.apply import apply, check
-from synapse_apply.operations.create_state import create_empty_state_and_key
+from synapse_apply.operations.create_state import create_empty_state_and_missing_key
 from synapse_apply.operations.import_ import record_all_live_objects_or_none
 from synapse_apply.operations.plan import plan
 from synapse_apply.planning.plan_input import PlanOptions
@@ -259,7 +259,7 @@ class Project:
             binding = state_access.build_state_identity(
                 normalize_base_url(server.url), state.target, None
             )
-            create_empty_state_and_key(state, binding)
+            create_empty_state_and_missing_key(state, binding)
         return made
 
     @property

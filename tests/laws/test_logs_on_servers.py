@@ -55,7 +55,7 @@ class RemoteContents(MutableMapping):
         obstore.put(self.folder._store, name, content)
 
     def __delitem__(self, name):
-        self.folder.delete_and_count_refused([name])
+        self.folder.delete_and_count_undeleted([name])
 
     def __iter__(self):
         for prefix in ("audit/", "links/", "snapshots/"):

@@ -9,7 +9,7 @@ from synapse_apply.applying import lookup
 from synapse_apply.applying.step import ApplyTools, LiveObjects, Step
 from synapse_apply.applying.steps.request_body import (
     build_pending_objects,
-    build_update_body_that_clears_no_secret,
+    build_update_body_or_raise_stale_if_clearing_secret,
     find_address_of_package_to_upload,
 )
 from synapse_apply.kinds.search import list_by_natural_key_or_empty_if_unsearchable
@@ -68,7 +68,7 @@ def _dry_run_update(step: Step, tools: ApplyTools, live: LiveObjects) -> None:
     call, observed = step.binding.update_object, step.observed
     if call is None or observed is None:
         raise ValueError(f"{step.address} cannot be updated, yet its plan says so")
-    body, _managed_fields = build_update_body_that_clears_no_secret(
+    body, _managed_fields = build_update_body_or_raise_stale_if_clearing_secret(
         step, observed.spec, live, tools.secrets.resolve_secret
     )
     call(tools.api.dry_run, step.change.remote_id, body)
@@ -83,7 +83,7 @@ def _is_update_seen_live_or_none_if_unknown(
         return None
     if observed is None or step.observed is None:
         return None
-    _body, managed_fields = build_update_body_that_clears_no_secret(
+    _body, managed_fields = build_update_body_or_raise_stale_if_clearing_secret(
         step, step.observed.spec, live, tools.secrets.resolve_secret
     )
     return lookup.shows_update_in_all_kept_fields(step, managed_fields, observed, tools.secrets)

@@ -14,7 +14,7 @@ from synapse_apply.model.errors import (
     Unreachable,
 )
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.job import Job, parse_job
+from synapse_apply.model.job import Job, parse_job_requiring_usable_id
 from synapse_apply.model.ports import JobCalls
 from synapse_apply.model.remote.deferred_run import build_poll_request_or_none
 
@@ -103,7 +103,7 @@ def poll_deferred_run_until_result_or_last_envelope(
 def read_job(api: JobCalls, job_id: str) -> Job:
     """Read a job; raises RemoteError, also for an answer that is no job."""
     try:
-        return parse_job(api.get_job(job_id))
+        return parse_job_requiring_usable_id(api.get_job(job_id))
     except ValueError as problem:
         raise RemoteError(f"GET jobs/{job_id}/: {problem}") from None
 

@@ -76,7 +76,7 @@ def create_object_and_companion(
     ]
     package_address = find_address_of_package_to_upload(step)
     if package_address:  # packing takes disk space, so the number of concurrent ones is limited
-        tools.acquire_slot_or_raise_not_started()
+        tools.acquire_slot_and_mark_started_or_raise_not_started()
     with (
         tools.packages.open_package(package_address)
         if package_address

@@ -138,7 +138,7 @@ class BodyAndOwnedFields(NamedTuple):
     owned_fields: dict[FieldPath, Any]
 
 
-def build_update_body_that_clears_no_secret(
+def build_update_body_or_raise_stale_if_clearing_secret(
     step: Step, live_spec: Spec, live: LiveObjects, resolve: ResolveSecret
 ) -> BodyAndOwnedFields:
     """The body of an update of the live object, secrets revealed, and the fields that are ours.

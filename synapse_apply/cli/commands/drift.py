@@ -11,8 +11,8 @@ from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.params import options, revision_options
 from synapse_apply.cli.params.addresses import DECLARED_NAME
 from synapse_apply.cli.params.removed_options import (
+    add_hidden_old_option_that_warns_of_new,
     add_removed_preflight_option,
-    add_renamed_option,
 )
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     help="Write the live values of this resource into the manifests, with `*` of all that drifted; "
     "may be repeated.",
 )
-@add_renamed_option("--accept", "--write", type=DECLARED_NAME, multiple=True)
+@add_hidden_old_option_that_warns_of_new("--accept", "--write", type=DECLARED_NAME, multiple=True)
 @click.option("--dry-run", is_flag=True, help="With --write: show the edits and write nothing.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when there is drift.")
 @add_removed_preflight_option("drift")

@@ -43,7 +43,7 @@ def command(*, console: Console, chdir: Path | None, plugin: Path | None) -> int
     from synapse_apply.cli.params.invocation_options import add_invocation_options_to_commands
     from synapse_apply.model.command import Command, Text
     from synapse_apply.operations import init
-    from synapse_apply.views.paths import format_path_from_cwd
+    from synapse_apply.views.paths import format_path_relative_to_cwd_if_inside
     from synapse_apply.workspace.invocation import Invocation
 
     folder = Path.cwd() / chdir if chdir else Path.cwd()
@@ -52,9 +52,9 @@ def command(*, console: Console, chdir: Path | None, plugin: Path | None) -> int
         if plugin
         else init.build_project_scaffold_or_raise_in_project(folder)
     )
-    project_scaffold.write_all_files_or_none_with_schemas()
+    project_scaffold.write_all_files_with_schemas_or_raise_if_one_exists()
     for path in project_scaffold.files:
-        console.write_output(f"Wrote {format_path_from_cwd(path)}\n")
+        console.write_output(f"Wrote {format_path_relative_to_cwd_if_inside(path)}\n")
     if "SYNAPSE_APPLY_IN_AUTOMATION" not in console.environ:
         next_step = Text(Command("plan"), " shows what would be done on the embedded backend.")
         console.write_output(

@@ -48,7 +48,9 @@ _STARTED_ADVICE = "The run was started; the same command would start another."
 )
 @options.add_json_options
 @options.add_target_options
-@click.argument("plugin", metavar="PLUGIN[@VERSION]", shell_complete=completion.complete_plugins)
+@click.argument(
+    "plugin", metavar="PLUGIN[@VERSION]", shell_complete=completion.complete_declared_plugins
+)
 @click.option("-p", "--param", "parameters", multiple=True, metavar="KEY=VALUE",
               callback=param_types.parse_key_value_options,
               help="A parameter: JSON where it is JSON, else a text; may be repeated.")  # fmt: skip
@@ -75,7 +77,10 @@ def command(*, console: Console, invocation: Invocation, plugin: str, follow: bo
 
     run_keywords = _parse_run_keywords_and_read_params_file(plugin, run_options)
     display = _RunDisplay(console, str(run_keywords["plugin"]), is_awaited=follow)
-    with open_command_target(invocation) as target, display.write_document_if_interrupted():
+    with (
+        open_command_target(invocation) as target,
+        display.add_advice_and_write_document_if_interrupted(),
+    ):
         started_run = target.jobs.run_plugin(
             **run_keywords,
             on_start=display.show_started_run,
@@ -113,7 +118,7 @@ class _RunDisplay:
         _show_started_run(self.console, self.plugin, started_run)
 
     @contextmanager
-    def write_document_if_interrupted(self) -> Iterator[None]:
+    def add_advice_and_write_document_if_interrupted(self) -> Iterator[None]:
         """On an interrupt after the start, write the document with the job's id."""
         try:
             yield
@@ -163,20 +168,24 @@ def _show_started_run(
     from synapse_apply.views.text.values import format_value_inline
 
     if started_run.job is not None:
-        console.write_message_line(f"Job {sanitize(started_run.job.id)} started.")
+        console.write_line_to_stderr_if_json_else_output(
+            f"Job {sanitize(started_run.job.id)} started."
+        )
         return
     name, status = sanitize(plugin), started_run.status
     if not status.has_ended:
         way = "there is nothing to follow it by"
         if started_run.has_result_ticket:
             way = "it is waited for" if is_awaited else "--follow waits for one"
-        console.write_message_line(
+        console.write_line_to_stderr_if_json_else_output(
             f"{name} was started, and answered without a job and without a result: {way}."
         )
     elif not console.as_json:
         bad = "" if status is JobStatus.COMPLETED else f" that it {status.value}"
         answer = format_value_inline(started_run.answer)
-        console.write_message_line(f"{name} ran, and answered{bad or ' at once'}: {answer}")
+        console.write_line_to_stderr_if_json_else_output(
+            f"{name} ran, and answered{bad or ' at once'}: {answer}"
+        )
 
 
 def _choose_exit_code_of_followed_run(started: StartedRun) -> int:

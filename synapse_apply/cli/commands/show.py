@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 @options.add_file_option
 @options.add_variable_options
 @click.argument(
-    "what", metavar="ADDRESS|FILE", shell_complete=completion.complete_addresses_or_files
+    "what", metavar="ADDRESS|FILE", shell_complete=completion.complete_known_addresses_else_files
 )
 @click.option("--show-unchanged", is_flag=True, help="Of a plan, also what stays as it is.")
 @options.add_parallelism_option

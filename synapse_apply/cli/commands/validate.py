@@ -46,10 +46,10 @@ def command(*, console: Console, invocation: Invocation, reports: Reports | None
     code = Exit.ERROR if errors else Exit.OK
     if console.as_json:
         from synapse_apply.model.command import name_target_in_commands
-        from synapse_apply.views.json.failure import failure_document
+        from synapse_apply.views.json.failure import build_findings_document_in_shape_of_command
 
         console.write_or_keep_document(
-            failure_document(
+            build_findings_document_in_shape_of_command(
                 "validate",
                 name_target_in_commands(validation.diagnostics, console.typed_target),
                 code,

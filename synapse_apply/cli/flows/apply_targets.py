@@ -55,12 +55,14 @@ class _PlannedApply:
         for invocation in invocations:
             self._plan_and_print_or_note_failure(invocation)
         if self._failed and not run.keeps_going:
-            code = Exit.select_by_precedence(*(section.exit_code for section in self._failed))
+            code = Exit.select_by_precedence_or_error_code_if_none(
+                *(section.exit_code for section in self._failed)
+            )
             run.console.write_stderr("\nNothing was sent to any target.\n")
-            return run.finish(names, code)
+            return run.write_totals_and_reports_and_get_exit_code(names, code)
         if any(plan.is_applyable for _, _, plan in self._planned) and not self._ask():
             run.console.write_stderr("Apply cancelled. Nothing was sent.\n")
-            return run.finish(names, Exit.ERROR)
+            return run.write_totals_and_reports_and_get_exit_code(names, Exit.ERROR)
         # From here on each target has the section of its apply, below that of its plan.
         run.sections[:] = self._failed
         try:
@@ -68,9 +70,13 @@ class _PlannedApply:
                 if run.must_stop_after(run.run_one(invocation, approved=(target, plan))):
                     break
         except (KeyboardInterrupt, Terminated):
-            run.finish(self._list_begun_targets_before_others(names))
+            run.write_totals_and_reports_and_get_exit_code(
+                self._list_begun_targets_before_others(names)
+            )
             raise
-        return run.finish(self._list_begun_targets_before_others(names))
+        return run.write_totals_and_reports_and_get_exit_code(
+            self._list_begun_targets_before_others(names)
+        )
 
     def _list_begun_targets_before_others(self, names: Sequence[str]) -> list[str]:
         """All targets, those that had a turn before those that had none."""
@@ -80,7 +86,7 @@ class _PlannedApply:
     def _plan_and_print_or_note_failure(self, invocation: Invocation) -> None:
         """Plan one target and print it; what is wrong with it is printed and remembered."""
         run = self._run
-        section = run.begin_section(invocation)
+        section = run.add_section_and_print_heading(invocation)
         observer = ConsoleObserver(
             run.build_section_console(section), show_unchanged=run.parameters["show_unchanged"]
         )

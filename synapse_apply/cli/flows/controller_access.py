@@ -33,7 +33,7 @@ def open_controller_api(console: Console, url: str) -> ControllerApi:
     return ControllerApi(url, console.environ.get(TOKEN_VARIABLE, ""))
 
 
-def choose_url_or_empty(url: str) -> str:
+def choose_url_or_empty_if_data_option_is_typed(url: str) -> str:
     """The URL that is asked, "" where a data folder is read; UsageError where both are typed."""
     context = click.get_current_context()
     if context.get_parameter_source("data") is not ParameterSource.COMMANDLINE:
@@ -43,7 +43,7 @@ def choose_url_or_empty(url: str) -> str:
     return ""
 
 
-def ask_for_each_despite_refusals(
+def request_for_each_and_print_despite_refusals(
     console: Console, names: Iterable[str], ask: Callable[[str], str]
 ) -> int:
     """Ask for one thing after the other, and print what was done; the worst exit code.
@@ -62,7 +62,7 @@ def ask_for_each_despite_refusals(
         except SynapseApplyError as problem:
             console.write_findings(problem.diagnostics)
             codes.append(problem.exit_code)
-    return Exit.select_by_precedence(*codes)
+    return Exit.select_by_precedence_or_error_code_if_none(*codes)
 
 
 def wait_for_targets_and_print(
@@ -99,4 +99,4 @@ def wait_for_targets_and_print(
         print_target_list(
             console, {"items": targets, "source_findings": [*source_findings.values()]}
         )
-    return Exit.select_by_precedence(*codes)
+    return Exit.select_by_precedence_or_error_code_if_none(*codes)

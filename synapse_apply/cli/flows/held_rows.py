@@ -24,7 +24,7 @@ class RowDecision:
     only_approvable: bool = False
 
 
-def choose_rows_to_decide_on(
+def choose_named_rows_or_all_after_shown_and_yes(
     console: Console,
     api: ControllerApi,
     target: str,
@@ -44,14 +44,18 @@ def choose_rows_to_decide_on(
         return _select_named_rows_or_raise(rows, target, row_digests, decision)
     decidable_rows = [row for row in rows if row.can_be_approved or not decision.only_approvable]
     console.write_output(
-        format_held_rows(target, api.url, rows, _read_planned_fields_by_run(api, rows))
+        format_held_rows(
+            target, api.url, rows, _read_planned_fields_by_run_where_readable(api, rows)
+        )
     )
     if decidable_rows:
         _ask_and_require_yes(console, target, decidable_rows, decision)
     return decidable_rows
 
 
-def _read_planned_fields_by_run(api: ControllerApi, rows: Sequence[ShownRow]) -> ShownFields:
+def _read_planned_fields_by_run_where_readable(
+    api: ControllerApi, rows: Sequence[ShownRow]
+) -> ShownFields:
     """What the plans that held the rows say of their fields; nothing of one that is too large."""
     from synapse_apply.controller.remote.controller_api import ControllerUnavailable
 
@@ -89,7 +93,7 @@ def _ask_and_require_yes(
     console: Console, target: str, rows: Sequence[ShownRow], decision: RowDecision
 ) -> None:
     from synapse_apply.cli.flows.approval import ask_approval
-    from synapse_apply.model.phrases import pluralize
+    from synapse_apply.model.phrases import format_count_and_noun
     from synapse_apply.views.sanitize import sanitize
 
     if not console.is_interactive:
@@ -98,7 +102,7 @@ def _ask_and_require_yes(
             f"`{decision.verb}` needs the digest of each row where there is no terminal to ask on.",
             "Add --row DIGEST for each row that you have seen.",
         )
-    count = pluralize(len(rows), "row")
+    count = format_count_and_noun(len(rows), "row")
     question = sanitize(f"{decision.verb.capitalize()} {count} of {target}?")
     if not ask_approval(console, question, "Those with a digest, as they are shown above."):
         raise NotApproved.from_summary(

@@ -44,11 +44,11 @@ class JobFollower:
         timeout: float | None,
         tail: int | None = None,
     ) -> Job:
-        """Follow a job until its end; on an interrupt, say that the job itself continues."""
+        """Follow a job to its end or the timeout; on an interrupt, say that it goes on."""
         with _print_follow_hint_if_interrupted(self.console, job_id):
             return jobs.follow_log(
-                job_id, self.write_log_line, on_job=self.show_progress, on_note=self.show_note,
-                tail=tail, interval=interval, timeout=timeout,
+                job_id, self.write_log_line, on_job=self.show_progress_step_on_terminal,
+                on_note=self.show_note, tail=tail, interval=interval, timeout=timeout,
             )  # fmt: skip
 
     def write_log_line(self, line: LogLine) -> None:
@@ -59,7 +59,7 @@ class JobFollower:
         text = format_log_line(line, color=self.console.is_output_colored)
         (self.console.write_stderr if self.console.as_json else self.console.write_output)(text)
 
-    def show_progress(self, job: Job) -> None:
+    def show_progress_step_on_terminal(self, job: Job) -> None:
         """Print progress on a terminal only, never into a pipeline's log."""
         progress = job.progress or 0.0
         has_moved = (

@@ -38,7 +38,7 @@ class PlanDestination:
         target: OpenTarget,
         plan: Plan,
     ) -> str:
-        """Save a plan; returns the text to print after the plan has been shown."""
+        """Save a plan that has no errors; returns the text to print after the plan was shown."""
         if plan.has_errors:
             return f"\nThe plan was not saved to {self.out}: it has errors.\n"
         save_result = target.save_plan(plan, self.out)

@@ -46,7 +46,7 @@ def run_on_targets(
     """
     command = format_command_name(click.get_current_context())
     console: Console = parameters["console"]
-    _reject_options_of_one_target(command, console, parameters)
+    _reject_options_of_one_target_and_json_lines(command, console, parameters)
     reports = TargetsReports.from_parameters_or_none_requested(
         parameters, invocation, command, selectors
     )
@@ -76,7 +76,7 @@ def run_on_targets(
     return run.run_all(invocations)
 
 
-def _reject_options_of_one_target(
+def _reject_options_of_one_target_and_json_lines(
     command: str, console: Console, parameters: Mapping[str, Any]
 ) -> None:
     """A usage error for an option that means one target, and for --json-lines."""
@@ -114,9 +114,9 @@ class TargetsRun:
                 if self.must_stop_after(self.run_one(invocation)):
                     break
         except (KeyboardInterrupt, Terminated):
-            self.finish(names)
+            self.write_totals_and_reports_and_get_exit_code(names)
             raise
-        return self.finish(names)
+        return self.write_totals_and_reports_and_get_exit_code(names)
 
     def must_stop_after(self, code: int) -> bool:
         """Whether no other target is to be begun after one that ended with this code."""
@@ -124,7 +124,7 @@ class TargetsRun:
 
     def run_one(self, invocation: Invocation, **more: Any) -> int:
         """Run the body for one target, below its heading; a failure is printed and gives a code."""
-        section = self.begin_section(invocation)
+        section = self.add_section_and_print_heading(invocation)
         console = self.build_section_console(section)
         parameters = {**self.parameters, **more, "console": console}
         try:
@@ -140,7 +140,7 @@ class TargetsRun:
             section.exit_code = self.print_failure_of_target(failure, section)
         return section.exit_code
 
-    def begin_section(self, invocation: Invocation) -> TargetSection:
+    def add_section_and_print_heading(self, invocation: Invocation) -> TargetSection:
         """A new section, below its heading where text is printed."""
         section = TargetSection(str(invocation.target))
         if not self.console.as_json:
@@ -162,14 +162,16 @@ class TargetsRun:
             )
         return print_failure(failure, self.build_section_console(section), self.command)
 
-    def finish(self, names: Sequence[str], code: int | None = None) -> int:
+    def write_totals_and_reports_and_get_exit_code(
+        self, names: Sequence[str], code: int | None = None
+    ) -> int:
         """Write what is for all targets; returns the worst exit code, or `code` where it is given.
 
         `names` are all targets that were meant.
         """
         not_begun = names[len(self.sections) :]
         codes = [section.exit_code for section in self.sections]
-        worst = Exit.select_by_precedence(*codes) if code is None else code
+        worst = Exit.select_by_precedence_or_error_code_if_none(*codes) if code is None else code
         parts = [TargetPart(s.target, s.exit_code, s.document) for s in self.sections]
         document = build_targets_document(
             self.command, parts, not_begun, worst, tool_version=__version__

@@ -39,7 +39,7 @@ class AddressType(click.ParamType[Any]):
         return self._completer(ctx, param, incomplete)
 
 
-ADDRESS = AddressType(completion.complete_addresses)
+ADDRESS = AddressType(completion.complete_declared_addresses)
 
 
 class NameType(click.ParamType[Any]):
@@ -56,7 +56,7 @@ class NameType(click.ParamType[Any]):
         return self._completer(ctx, param, incomplete)
 
 
-DECLARED_NAME = NameType(completion.complete_addresses)
+DECLARED_NAME = NameType(completion.complete_declared_addresses)
 RECORDED_NAME = NameType(completion.complete_recorded_addresses)
 
 

@@ -83,7 +83,7 @@ def parse_name_value_options_last_wins(
     return values
 
 
-def require_known_guard_names(
+def require_guard_names_known_or_of_policy_form(
     _ctx: click.Context, _param: click.Parameter, guard_names: tuple[str, ...]
 ) -> tuple[str, ...]:
     """A usage error for an unknown guard.

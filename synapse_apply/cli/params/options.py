@@ -202,7 +202,7 @@ def _add_target_option(body: CommandBody, help_text: str) -> CommandBody:
         "--target",
         metavar="NAME",
         multiple=True,
-        shell_complete=completion.complete_targets,
+        shell_complete=completion.complete_targets_and_labels,
         help=help_text,
     )(body)
 
@@ -237,7 +237,9 @@ def _add_project_options(body: CommandBody, *, takes_several_targets: bool) -> C
     ) -> int:
         # A pipeline may have an empty variable there, which names none.
         target = tuple(filter(None, target))
-        name = _require_one_target_or_empty(target, may_be_several=takes_several_targets)
+        name = _get_single_target_or_reject_unallowed_several(
+            target, may_be_several=takes_several_targets
+        )
         if not target or name:
             parameters.pop("keep_going", None)
         invocation_options = {
@@ -259,7 +261,9 @@ def _add_project_options(body: CommandBody, *, takes_several_targets: bool) -> C
     return call_with_invocation
 
 
-def _require_one_target_or_empty(names: Sequence[str], *, may_be_several: bool) -> str:
+def _get_single_target_or_reject_unallowed_several(
+    names: Sequence[str], *, may_be_several: bool
+) -> str:
     """The one target that is named; "" for none, and for several where there may be several."""
     name = get_single_target_or_empty({"target": names})
     if names and not name and not may_be_several:
@@ -407,7 +411,7 @@ add_plan_options = _combine_options(
         "--override-guard",
         "overridden",
         multiple=True,
-        callback=option_parsing.require_known_guard_names,
+        callback=option_parsing.require_guard_names_known_or_of_policy_form,
         shell_complete=completion.complete_guards,
         metavar="NAME",
         help="Override this guard, or policy:RULE for a freeze or a limit of the policy; may be "

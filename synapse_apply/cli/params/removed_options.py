@@ -32,7 +32,9 @@ def add_removed_option(name: str, advice: str) -> Callable[[Any], Any]:
     )
 
 
-def add_renamed_option(old_name: str, new_name: str, **settings: Any) -> Callable[[Any], Any]:
+def add_hidden_old_option_that_warns_of_new(
+    old_name: str, new_name: str, **settings: Any
+) -> Callable[[Any], Any]:
     """A hidden option that works as before, for one more version, and warns on stderr."""
 
     def warn(_ctx: click.Context, _param: click.Parameter, value: Any) -> Any:

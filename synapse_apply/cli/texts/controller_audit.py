@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from synapse_apply.cli.console import Console
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import Exit
-from synapse_apply.model.phrases import pluralize
+from synapse_apply.model.phrases import format_count_and_noun
 
 if TYPE_CHECKING:
     from synapse_apply.controller.audit_report import AuditReport
@@ -41,7 +41,7 @@ def print_audit_report(
             if newest
             else ""
         )
-        rows = pluralize(report.row_count, "row")
+        rows = format_count_and_noun(report.row_count, "row")
         console.write_output(f"The chain holds: {rows}{end}.\n")
     return code
 
@@ -62,7 +62,7 @@ def _list_chain_findings(report: AuditReport) -> list[Diagnostic]:
         findings.append(
             error_finding(
                 "The audit has no row with the expected digest",
-                f"It has {pluralize(report.row_count, 'row')}, and none with it.",
+                f"It has {format_count_and_noun(report.row_count, 'row')}, and none with it.",
                 "Its end was cut off, or it is the audit of another controller: compare it with a "
                 "backup.",
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from synapse_apply.model.phrases import pluralize
+from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
 
 if TYPE_CHECKING:
@@ -23,9 +23,8 @@ def format_held_rows(target: str, url: str, rows: Sequence[ShownRow], fields: Sh
     """The rows with their fields, why each waits, and the digest of each that can be approved."""
     if not rows:
         return sanitize(f"No row of {target} waits for a person.") + "\n"
-    lines = [
-        f"{pluralize(len(rows), 'row')} of {target} wait{'s' * (len(rows) == 1)} for a person:"
-    ]
+    verb = "waits" if len(rows) == 1 else "wait"
+    lines = [f"{format_count_and_noun(len(rows), 'row')} of {target} {verb} for a person:"]
     commit = ""
     for row in rows:
         lines += ["", *_iter_row_lines(row, fields.get(row.run, {}).get(row.address, ()))]
@@ -42,11 +41,11 @@ def format_approval_result(
     target: str, rows: Sequence[ShownRow], who: str, rows_left: Sequence[ShownRow]
 ) -> str:
     """What was approved, and what is still needed of the rows that wait after it."""
-    lines = [f"Approved {pluralize(len(rows), 'row')} of {target} as {who}."]
+    lines = [f"Approved {format_count_and_noun(len(rows), 'row')} of {target} as {who}."]
     digests = {row.digest for row in rows}
     for row in rows_left:
         if row.digest in digests:
-            lines += _iter_lines_on_missing_approvals(row, who)
+            lines += _iter_lines_on_uncounted_and_missing_approvals(row, who)
     return escape_ci_commands("".join(f"{sanitize(line)}\n" for line in lines))
 
 
@@ -76,7 +75,7 @@ def _cut_value_and_count_rest(value: str) -> str:
     return f"{value[:_MAX_VALUE_LENGTH]} ... ({len(value) - _MAX_VALUE_LENGTH:,} more characters)"
 
 
-def _iter_lines_on_missing_approvals(row: ShownRow, who: str) -> Iterator[str]:
+def _iter_lines_on_uncounted_and_missing_approvals(row: ShownRow, who: str) -> Iterator[str]:
     counting = {approval.who for approval in row.approvals if not approval.reason}
     missing_count = row.approvals_needed - len(counting)
     reason = next(
@@ -86,4 +85,4 @@ def _iter_lines_on_missing_approvals(row: ShownRow, who: str) -> Iterator[str]:
     if reason:
         yield f"  {row.address}: yours does not count: {reason}."
     if missing_count > 0:
-        yield f"  {row.address}: {pluralize(missing_count, 'more approval')} needed."
+        yield f"  {row.address}: {format_count_and_noun(missing_count, 'more approval')} needed."

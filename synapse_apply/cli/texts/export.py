@@ -8,8 +8,8 @@ from synapse_apply.cli.params.invocation_options import add_invocation_options_t
 from synapse_apply.library import ExportedFiles
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.diagnostic import format_json_pointer
-from synapse_apply.model.phrases import pluralize
-from synapse_apply.views.paths import format_path_from_cwd
+from synapse_apply.model.phrases import format_count_and_noun
+from synapse_apply.views.paths import format_path_relative_to_cwd_if_inside
 from synapse_apply.views.text.export import (
     format_secret_variables_to_set_or_empty,
     render_unexported_with_reasons_or_empty,
@@ -22,7 +22,7 @@ def print_exported_files(
     """Print the files that were written, the secrets to set, what was not exported, and hints."""
     export_report, unchanged_files = exported_files.report, exported_files.unchanged_files
     for path in exported_files.files:
-        console.write_output(f"Wrote {format_path_from_cwd(path)}\n")
+        console.write_output(f"Wrote {format_path_relative_to_cwd_if_inside(path)}\n")
     left_out_fields = [
         (str(entry.address), reason)
         for entry in export_report.objects
@@ -40,7 +40,7 @@ def print_exported_files(
         )
     )
     unchanged_text = f", {len(unchanged_files)} files unchanged" if unchanged_files else ""
-    count = pluralize(len(export_report.objects), "resource")
+    count = format_count_and_noun(len(export_report.objects), "resource")
     failure_count = sum(entry.is_failure for entry in export_report.missed_objects)
     console.write_output(
         f"\nExport complete! {count} exported, {failure_count} not{unchanged_text}.\n"

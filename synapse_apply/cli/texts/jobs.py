@@ -49,7 +49,7 @@ def print_job(console: Console, job: Job) -> int:
         console.write_or_keep_document(build_job_document(job))
         return 0
     heading = f"job {job.id}: {format_job_status(job)}"
-    fields = flatten(_select_fields_worth_showing(job.raw))
+    fields = flatten(_select_nonempty_fields_not_printed_elsewhere(job.raw))
     object_label = ("job", job.id, job.id)
     console.write_output(
         render_fields_block(
@@ -110,7 +110,7 @@ def _build_job_row(job: Job) -> tuple[object, ...]:
     return (job.id, job.status.value, percent, plugin, job.version, *times)
 
 
-def _select_fields_worth_showing(raw: Mapping[str, Any]) -> JsonDocument:
+def _select_nonempty_fields_not_printed_elsewhere(raw: Mapping[str, Any]) -> JsonDocument:
     """The fields without empty values and without those printed elsewhere."""
     return {
         name: value

@@ -15,9 +15,9 @@ from synapse_apply.library import (
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.command import Command
 from synapse_apply.model.packages.digest import EXECUTABLE_SUFFIX
-from synapse_apply.model.phrases import pluralize
+from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.views.grammar import format_byte_size
-from synapse_apply.views.paths import format_path_from_cwd
+from synapse_apply.views.paths import format_path_relative_to_cwd_if_inside
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
 from synapse_apply.views.text.style import Style
 from synapse_apply.views.text.tables import render_table
@@ -50,7 +50,7 @@ def build_zip_document(package_query: PackageQuery, written_zip: WrittenZip) -> 
     """The package's document, and path and size of the zip that was written."""
     path = written_zip.file
     zip_document = {
-        "path": format_path_from_cwd(path),
+        "path": format_path_relative_to_cwd_if_inside(path),
         "size": path.stat().st_size,
     }
     return {**build_package_document(package_query, written_zip), "zip": zip_document}
@@ -61,8 +61,8 @@ def format_zip_summary(written_zip: WrittenZip) -> str:
     package, path = written_zip.package, written_zip.file
     size = format_byte_size(path.stat().st_size)
     return escape_ci_commands(
-        f"Wrote {sanitize(format_path_from_cwd(path))} ({size}): "
-        f"{pluralize(len(package.files), 'file')}, "
+        f"Wrote {sanitize(format_path_relative_to_cwd_if_inside(path))} ({size}): "
+        f"{format_count_and_noun(len(package.files), 'file')}, "
         f"{format_byte_size(package.size)}\n{package.digest}\n"
     )
 
@@ -87,7 +87,8 @@ def format_contents(
     """A table of the files in the zip, and one of those left out."""
     style = Style(color)
     total = format_byte_size(sum(listing.included.values()))
-    text = f"{sanitize(package_query.label)}: {pluralize(len(listing.included), 'file')}, {total}\n"
+    count_text = format_count_and_noun(len(listing.included), "file")
+    text = f"{sanitize(package_query.label)}: {count_text}, {total}\n"
     if listing.included:
         rows = [
             (format_byte_size(size), path) for path, size in _list_included_files(listing, by_size)

@@ -19,7 +19,7 @@ from synapse_apply.client.http.redaction import Redactor
 from synapse_apply.model.coding.json_types import JsonValue
 from synapse_apply.model.coding.server_json import (
     OddJsonError,
-    decode_utf8,
+    decode_utf8_or_raise_odd_json,
     parse_lenient_json,
     parse_strict_json,
 )
@@ -71,7 +71,7 @@ class Answer:
     @cached_property
     def _masked_json_and_parse_fault(self) -> tuple[Any, str]:
         try:
-            text = decode_utf8(self.body)
+            text = decode_utf8_or_raise_odd_json(self.body)
             value = (parse_lenient_json if self.is_display_text else parse_strict_json)(text)
         except OddJsonError as problem:
             return None, str(problem)

@@ -243,7 +243,7 @@ class TimedConnection(HTTPConnection):
             if (
                 not attempt.sent
                 and not attempt.repeatable
-                and is_unusable_since_readable_or_closed(self.sock)
+                and probe_if_readable_or_closed_by_peer(self.sock)
             ):
                 # http.client would take these bytes for the answer to this request.
                 self.close()
@@ -266,12 +266,12 @@ class TimedConnection(HTTPConnection):
             return False
         if (
             self._trailing_bytes and self._trailing_bytes.is_present
-        ) or is_unusable_since_readable_or_closed(self.sock):
+        ) or probe_if_readable_or_closed_by_peer(self.sock):
             return False
         return super().is_connected
 
 
-def is_unusable_since_readable_or_closed(sock: Any) -> bool:
+def probe_if_readable_or_closed_by_peer(sock: Any) -> bool:
     """Whether an idle connection has bytes to read, or was closed by the server.
 
     With TLS only decrypted bytes count, since a server may send session tickets at any time. That

@@ -47,7 +47,7 @@ def build_route_with_environment_proxies_and_tls(
     is_local = is_loopback(urlsplit(base).hostname or "")
     # A proxy's loopback is another machine's, so that the call would fail or go astray.
     proxies: dict[str, Any] = {} if is_local else requests.utils.get_environ_proxies(base, None)
-    return BackendRoute(base, proxies, _resolve_tls_verification_from_environment(verify))
+    return BackendRoute(base, proxies, _resolve_tls_verification_given_or_from_environment(verify))
 
 
 def _validate_and_normalize_base_url(base_url: str) -> str:
@@ -74,7 +74,7 @@ def _validate_and_normalize_base_url(base_url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}/"
 
 
-def _resolve_tls_verification_from_environment(verify: bool | str | None) -> bool | str:
+def _resolve_tls_verification_given_or_from_environment(verify: bool | str | None) -> bool | str:
     """`verify` as requests takes it, None from the environment; InputError for a missing bundle."""
     if verify is None:
         names = (name for name in _BUNDLE_VARIABLES if os.environ.get(name))

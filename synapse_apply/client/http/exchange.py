@@ -92,7 +92,7 @@ class HttpExchanger:
             except HttpExchangeError as caught:
                 failure = caught
             wait = None
-            if _may_succeed_later(request, answer, failure):
+            if _has_repeated_status_or_is_unreachable(request, answer, failure):
                 retry_after = answer.headers.get("retry-after") if answer else None
                 wait = repeats.count_attempt_and_get_wait_or_none(
                     is_rate_limited=answer is not None and answer.status == 429,
@@ -156,7 +156,7 @@ class HttpExchanger:
         return HttpAnswer(response.status, headers, bytes(body))
 
 
-def _may_succeed_later(
+def _has_repeated_status_or_is_unreachable(
     request: HttpRequest, answer: HttpAnswer | None, failure: HttpExchangeError | None
 ) -> bool:
     if answer is not None:

@@ -4,7 +4,7 @@ A server may quote what it was sent, and its answers end up in terminals, report
 state. So each text, key and id of an answer is masked right after it is parsed. This is in
 addition to the redaction by path, which wraps every value at a path that is known to be secret.
 
-- A value counts in each form of `list_secret_forms_in_hex_and_base64` and `_list_escaped_forms`.
+- A value counts in each form of `list_text_as_is_and_in_hex_and_base64` and `_list_escaped_forms`.
   So does a leading part of it, because servers shorten what they quote: 8 characters, or 4 after a
   prefix that many values share (`syn_`, `https://host/`), or 12 where those are words by their
   looks.
@@ -102,12 +102,12 @@ class Redactor:
         self._search: _SecretSearch | None = None
         self._is_stale = False
         for value in values:
-            self.mask_secret_from_now_on(value)
+            self.mask_secret_from_now_on_if_long_enough(value)
 
     def __repr__(self) -> str:
         return f"<Redactor of {len(self._secrets)} values>"
 
-    def mask_secret_from_now_on(self, value: Any) -> None:
+    def mask_secret_from_now_on_if_long_enough(self, value: Any) -> None:
         """Mask this from now on: a text, a number, or a tree whose texts are all secrets."""
         with self._lock:
             for part in _iter_texts_of_secret_to_mask(value):
@@ -293,8 +293,8 @@ def _iter_encoded_forms_of_secret(text: str) -> Iterator[_SecretForm]:
         length == len(text) and bool(_WORDS.fullmatch(text))
     )
     full_forms, prefixes = (
-        list_secret_forms_in_hex_and_base64(text),
-        list_secret_forms_in_hex_and_base64(text[:length]),
+        list_text_as_is_and_in_hex_and_base64(text),
+        list_text_as_is_and_in_hex_and_base64(text[:length]),
     )
     if not _PLAIN_CHARS.fullmatch(text):
         full_forms += _list_escaped_forms(text)
@@ -309,7 +309,7 @@ def _iter_encoded_forms_of_secret(text: str) -> Iterator[_SecretForm]:
             )
 
 
-def list_secret_forms_in_hex_and_base64(text: str) -> list[str]:
+def list_text_as_is_and_in_hex_and_base64(text: str) -> list[str]:
     """A value as it is, in hexadecimal (both cases) and in base64 (both alphabets), in fixed order.
 
     In base64 a form is the characters that do not depend on what precedes and follows the value,

@@ -162,8 +162,10 @@ class Transport:
         # A stream has no total time to bound the waits after 429s, so that they count as repeats.
         repeats = Repeats(self._options.backoff, deadline, rate_limits_count=bool(call.accept))
         while True:
-            result = self._send_once_within_pacer_limits(call, deadline, repeats.attempt)
-            if result.error is None or not self._is_failed_call_safe_to_repeat(call, result):
+            result = self._attempt_within_pacer_limits_unless_streamed(
+                call, deadline, repeats.attempt
+            )
+            if result.error is None or not self._is_transient_failure_safe_to_repeat(call, result):
                 return result
             wait = repeats.count_attempt_and_get_wait_or_none(
                 is_rate_limited=isinstance(result.error, RateLimitError),
@@ -171,9 +173,9 @@ class Transport:
             )
             if wait is None:
                 return result
-            self._sleep_unless_refused(wait)
+            self._sleep_until_over_or_refused(wait)
 
-    def _send_once_within_pacer_limits(
+    def _attempt_within_pacer_limits_unless_streamed(
         self, call: ClientCall, deadline: Deadline, attempt_number: int
     ) -> _AttemptResult:
         """One attempt, begun when the pacer has a free slot; a stream takes none.
@@ -181,18 +183,18 @@ class Transport:
         A stream mostly waits for a log to be written, which is no load for the host.
         """
         if call.accept:
-            return self._send_once_and_notify(call, deadline, attempt_number)
+            return self._attempt_and_notify_observers(call, deadline, attempt_number)
 
         def should_stop() -> bool:
             return bool(self._get_refusal_or_empty(call)) or deadline.is_passed
 
         # A later attempt has already waited for the server's Retry-After.
         if attempt_number == 1 and (delay := self._pacer.compute_seconds_until_resume()):
-            self._sleep_unless_refused(min(delay, deadline.compute_remaining_seconds()))
+            self._sleep_until_over_or_refused(min(delay, deadline.compute_remaining_seconds()))
         acquired_at = self._pacer.take_slot_after_wait_or_stop(should_stop)
         is_answered = False
         try:
-            result = self._send_once_and_notify(call, deadline, attempt_number)
+            result = self._attempt_and_notify_observers(call, deadline, attempt_number)
             if isinstance(result.error, RateLimitError):
                 max_wait = self._options.backoff.max_server_wait
                 self._pacer.halve_limit_once_and_pause(
@@ -208,7 +210,9 @@ class Transport:
 
     # An upload that did not leave completely was not acted on: its length is announced and its last
     # boundary is missing. It is sent again; a complete one without an answer never is.
-    def _is_failed_call_safe_to_repeat(self, call: ClientCall, result: _AttemptResult) -> bool:
+    def _is_transient_failure_safe_to_repeat(
+        self, call: ClientCall, result: _AttemptResult
+    ) -> bool:
         """Whether a failed call may be sent again: it is harmless, or was not acted on."""
         if result.error is None or not result.error.transient or self._get_refusal_or_empty(call):
             return False
@@ -260,12 +264,12 @@ class Transport:
                 )
             if wait is None:
                 raise failure
-            self._sleep_unless_refused(wait)
+            self._sleep_until_over_or_refused(wait)
             # The failed attempt may have written a part of the file.
             out.seek(begin)
             out.truncate()
 
-    def _sleep_unless_refused(self, seconds: float) -> None:
+    def _sleep_until_over_or_refused(self, seconds: float) -> None:
         if self._options.timing.sleep is not None:
             self._options.timing.sleep(seconds)
             return
@@ -274,7 +278,7 @@ class Transport:
         while not self._get_refusal_or_empty() and (remaining := end - time.monotonic()) > 0:
             time.sleep(min(remaining, _POLL_SECONDS))
 
-    def _send_once_and_notify(
+    def _attempt_and_notify_observers(
         self, call: ClientCall, deadline: Deadline, attempt_number: int
     ) -> _AttemptResult:
         options = self._options
@@ -368,7 +372,7 @@ class Transport:
             response = self._send_and_read_head(call, url, query, deadline)
             # Kept for the case that the body breaks off: the status alone settles a 4xx or 5xx.
             answer = self._build_answer(call, response, b"", complete=False)
-            return self._read_body_unless_streamed(call, response, attempt)
+            return self._read_body_unless_success_is_streamed(call, response, attempt)
         except failures.LIBRARY_ERRORS as caught:
             failure = caught
             attempt.close_response()
@@ -417,7 +421,7 @@ class Transport:
             call.method, _append_query(url, query), headers, call.body, timeout
         )
 
-    def _read_body_unless_streamed(
+    def _read_body_unless_success_is_streamed(
         self, call: ClientCall, response: BaseHTTPResponse, attempt: Attempt
     ) -> _AttemptResult:
         if call.accept and 200 <= response.status < 300:

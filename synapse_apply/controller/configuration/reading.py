@@ -17,10 +17,10 @@ from synapse_apply.controller.configuration.literal_secrets import replace_liter
 from synapse_apply.controller.configuration.unused_settings import iter_unused_setting_warnings
 from synapse_apply.controller.configuration.valid_parts import build_document_of_valid_parts
 from synapse_apply.controller.settings import Controller
-from synapse_apply.files.checkout import read_plain_file
+from synapse_apply.files.checkout import read_regular_file_following_links
 from synapse_apply.manifests.schema import schemas
 from synapse_apply.manifests.schema.explain import ValueToCheck, build_schema_findings
-from synapse_apply.manifests.yaml.reader import iter_extra_document_findings, read_documents
+from synapse_apply.manifests.yaml.reader import iter_one_error_of_extra_documents, read_documents
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding
 from synapse_apply.model.errors import InputError
@@ -39,7 +39,7 @@ class ConfigurationReading(NamedTuple):
 def read_and_check_configuration(file: FilePath) -> ConfigurationReading:
     """The configuration of a file; InputError if it cannot be read at all."""
     try:
-        data = read_plain_file(file, _MAX_FILE_BYTES)
+        data = read_regular_file_following_links(file, _MAX_FILE_BYTES)
     except OSError as problem:
         raise InputError.from_summary(
             "The configuration cannot be read",
@@ -70,7 +70,7 @@ def parse_and_check_configuration(
     """
     now = time.time() if now is None else now
     reading = read_documents(data, str(file))
-    findings = [*reading.diagnostics, *iter_extra_document_findings(reading, str(file))]
+    findings = [*reading.diagnostics, *iter_one_error_of_extra_documents(reading, str(file))]
     if not reading.documents:
         return ConfigurationReading(
             None, (*findings, *_build_empty_file_error_unless_findings(file, findings))

@@ -188,9 +188,9 @@ class _Scene:
         ]
 
     def _make_state_and_apply_if_staging(self, name: str) -> None:
-        self._run_own_program("state", "init", "-t", name)
+        self._run_synapse_apply("state", "init", "-t", name)
         if name == _STAGING:
-            self._run_own_program("apply", "-t", name, "--auto-approve")
+            self._run_synapse_apply("apply", "-t", name, "--auto-approve")
 
     def _change_plugins_of_dev_and_staging(self) -> None:
         token = self._variables[demo_files.TOKEN_VARIABLE]
@@ -199,7 +199,7 @@ class _Scene:
                 for plugin in client.list_plugins():
                     client.update_plugin(plugin["id"], {"description": "Changed by hand"})
 
-    def _run_own_program(self, *arguments: str) -> None:
+    def _run_synapse_apply(self, *arguments: str) -> None:
         run_synapse_apply_or_raise_input_error(self._repository.folder, self._variables, *arguments)
 
 

@@ -26,7 +26,7 @@ from synapse_apply.controller.loop.running import RunCounts
 from synapse_apply.controller.loop.tasks import BackgroundTasks
 from synapse_apply.controller.loop.working import look_apply_if_permitted_and_record
 from synapse_apply.controller.rows import RunCause, TargetName, TargetRow
-from synapse_apply.controller.rules.processes import list_live_processes
+from synapse_apply.controller.rules.processes import list_processes_alive_by_newest_seen
 from synapse_apply.controller.rules.turns import choose_targets_to_work_on
 from synapse_apply.controller.store.store_errors import StoreUnavailable
 
@@ -76,7 +76,7 @@ class FleetEngine:
             clock,
             describe_process,
             lambda: leader.get_epoch_to_renew_or_zero() if isinstance(leader, LeasedLeader) else 0,
-            parts.own_claims.list_claimed_names,
+            parts.own_claims.list_names_of_claims_to_renew,
         )
         self._queue: JobQueue | None = None
 
@@ -188,7 +188,7 @@ class JobDispatcher:
         if self._parts.is_stopping:
             return
         try:
-            self._delete_lost_jobs_and_tell_differences_if_due()
+            self._delete_lost_jobs_and_log_differences_if_due()
             self._put_jobs_for_due_targets(now)
         except StoreUnavailable as problem:
             if not self._is_queue_away:
@@ -202,7 +202,7 @@ class JobDispatcher:
     def _put_jobs_for_due_targets(self, now: float) -> None:
         parts = self._parts
         waiting_names = self._queue.list_targets_with_waiting_job()
-        slots = self._count_slots_of_live_processes(now)
+        slots = self._count_slots_of_live_processes_at_least_own(now)
         room = _JOBS_PER_SLOT * slots - len(waiting_names)
         self._has_more = room <= 0
         if room <= 0:
@@ -227,13 +227,13 @@ class JobDispatcher:
             for row in chosen
         )
 
-    def _count_slots_of_live_processes(self, now: float) -> int:
+    def _count_slots_of_live_processes_at_least_own(self, now: float) -> int:
         """How many targets can be worked on at once, by all processes that were seen lately."""
         processes = self._parts.store.list_recorded_processes()
         alive = sum(row.slots for row in processes if row.seen_at > now - _ALIVE_SECONDS)
         return max(alive, self._own_slots)
 
-    def _delete_lost_jobs_and_tell_differences_if_due(self) -> None:
+    def _delete_lost_jobs_and_log_differences_if_due(self) -> None:
         """Delete jobs of processes that are gone, and tell of processes that differ."""
         counter = self._parts.clock.read_counter()
         looked_at = self._others_looked_at
@@ -244,7 +244,7 @@ class JobDispatcher:
         if count:
             self._parts.log("info", "lost jobs deleted", jobs=count)
         store = self._parts.store
-        for process in list_live_processes(
+        for process in list_processes_alive_by_newest_seen(
             store.list_recorded_processes(), store.find_lease_even_if_over(LEADER_LEASE)
         ):
             difference = process.row.holder, process.difference

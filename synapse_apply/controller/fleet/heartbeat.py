@@ -87,7 +87,7 @@ class Heartbeat:
             self._is_stopping.wait(_BEAT_SECONDS)
 
     def _renew_leases_and_own_process_row(self, beat: int) -> None:
-        self._clock.adjust_to_database_clock()
+        self._clock.adjust_to_database_clock_if_quick_or_first()
         now = self._clock.read_wall()
         row = replace(self._describe_process(), seen_at=now)
         self._store.extend_claims_and_leader_lease(

@@ -136,7 +136,7 @@ class ForgeApi:
         self.wall_clock = wall_clock
         self.clock_offset: float | None = None
 
-    def call_or_raise_undelivered(
+    def call_and_measure_clock_or_raise_undelivered(
         self, method: str, path: str, body: Mapping[str, Any] | None = None
     ) -> ForgeAnswer:
         """Send one request; UndeliveredError without an answer."""
@@ -148,7 +148,7 @@ class ForgeApi:
             self.clock_offset = self.wall_clock() - date
         return ForgeAnswer(answer, parse_json_answer_or_none(answer))
 
-    def read_json_or_raise_unreadable(
+    def read_json_or_none_if_invalid_or_raise_unreadable(
         self, path: str, build_refusal: Callable[[ForgeAnswer], SendResult] | None = None
     ) -> JsonValue:
         """The JSON value at a path, None for what is no JSON; StatusUnreadable for any failure.
@@ -156,7 +156,7 @@ class ForgeApi:
         `build_refusal` says what an answer that is no success means, None: as the method does.
         """
         try:
-            answer = self.call_or_raise_undelivered("GET", path)
+            answer = self.call_and_measure_clock_or_raise_undelivered("GET", path)
         except UndeliveredError as failure:
             raise StatusUnreadable(failure.result) from None
         if answer.status != 200:
@@ -187,7 +187,7 @@ class ForgeApi:
         """What is said of a success that does not show what was sent."""
         return self._build_result_in_words(_FOREIGN, answer.status, None)
 
-    def build_foreign_list_error(self) -> StatusUnreadable:
+    def build_error_of_malformed_status_list(self) -> StatusUnreadable:
         """The error for a list of statuses that does not have its form."""
         return StatusUnreadable(self._build_result_in_words(_FOREIGN, 200, None))
 
@@ -221,7 +221,7 @@ def require_well_formed_repository(
     )
 
 
-def shorten_line(text: str, max_length: int) -> str:
+def join_lines_and_cut_with_ellipsis(text: str, max_length: int) -> str:
     """A text on one line with at most this many characters, the last one `…` if it was cut."""
     line = " ".join(text.split())
     return line if len(line) <= max_length else line[: max_length - 1].rstrip() + "…"

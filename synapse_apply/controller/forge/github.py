@@ -17,9 +17,9 @@ from synapse_apply.controller.delivery import UndeliveredError
 from synapse_apply.controller.forge.forge_api import (
     ForgeAnswer,
     ForgeApi,
+    join_lines_and_cut_with_ellipsis,
     require_commit,
     require_well_formed_repository,
-    shorten_line,
 )
 from synapse_apply.controller.ports import SendResult
 from synapse_apply.controller.rows import StatusRow, StatusState, StatusText
@@ -54,7 +54,7 @@ class GitHubStatusSender:
         if text.url:
             body["target_url"] = text.url
         try:
-            answer = self._api.call_or_raise_undelivered(
+            answer = self._api.call_and_measure_clock_or_raise_undelivered(
                 "POST", f"{self._path}/statuses/{require_commit(row)}", body
             )
         except UndeliveredError as failure:
@@ -69,7 +69,7 @@ class GitHubStatusSender:
         """As StatusSender."""
         return self._api.clock_offset
 
-    def read_shown_text_or_none_if_no_status(self, row: StatusRow) -> StatusText | None:
+    def read_shown_text_or_wished_if_equivalent_or_none(self, row: StatusRow) -> StatusText | None:
         """As StatusSender (`GET /repos/{owner}/{repo}/commits/{ref}/status`).
 
         The combined status has the newest of each context; the plain list has all of them, of
@@ -77,12 +77,12 @@ class GitHubStatusSender:
         """
         base = f"{self._path}/commits/{require_commit(row)}/status?per_page={_PAGE_SIZE}&page="
         for page in range(1, _MAX_PAGES + 1):
-            document = self._api.read_json_or_raise_unreadable(
+            document = self._api.read_json_or_none_if_invalid_or_raise_unreadable(
                 f"{base}{page}", self._build_result_of_refusal
             )
             statuses = document.get("statuses") if isinstance(document, Mapping) else None
             if not isinstance(statuses, list):
-                raise self._api.build_foreign_list_error()
+                raise self._api.build_error_of_malformed_status_list()
             for text in _iter_status_texts_of_context(statuses, row.context):
                 return row.wished if text == _shorten_for_github(row.wished) else text
             if len(statuses) < _PAGE_SIZE:
@@ -108,7 +108,9 @@ class GitHubStatusSender:
 
 def _shorten_for_github(text: StatusText) -> StatusText:
     """A text as GitHub takes it."""
-    return StatusText(text.state, shorten_line(text.description, _MAX_DESCRIPTION), text.url)
+    return StatusText(
+        text.state, join_lines_and_cut_with_ellipsis(text.description, _MAX_DESCRIPTION), text.url
+    )
 
 
 def _iter_status_texts_of_context(statuses: list[Any], context: str) -> Iterator[StatusText]:

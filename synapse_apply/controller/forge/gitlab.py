@@ -19,9 +19,9 @@ from synapse_apply.controller.delivery import UndeliveredError
 from synapse_apply.controller.forge.forge_api import (
     ForgeAnswer,
     ForgeApi,
+    join_lines_and_cut_with_ellipsis,
     require_commit,
     require_well_formed_repository,
-    shorten_line,
 )
 from synapse_apply.controller.ports import SendResult, StatusUnreadable
 from synapse_apply.controller.rows import StatusRow, StatusState, StatusText
@@ -82,7 +82,7 @@ class GitLabStatusSender:
             answer = self._post_status(row, word)
             if answer.status != 400:
                 return self._build_result_of_answer(row, answer, word)
-            return self._send_where_transition_is_refused(row, answer)
+            return self._settle_answer_400_by_reading_or_sending_running(row, answer)
         except UndeliveredError as failure:
             return failure.result
         except StatusUnreadable as failure:
@@ -92,7 +92,7 @@ class GitLabStatusSender:
         """As StatusSender."""
         return self._api.clock_offset
 
-    def read_shown_text_or_none_if_no_status(self, row: StatusRow) -> StatusText | None:
+    def read_shown_text_or_wished_if_equivalent_or_none(self, row: StatusRow) -> StatusText | None:
         """As StatusSender (`GET /projects/:id/repository/commits/:sha/statuses`)."""
         current = self._read_newest_status_or_none(row)
         if current is None:
@@ -109,11 +109,13 @@ class GitLabStatusSender:
         }
         if text.url:
             body["target_url"] = text.url
-        return self._api.call_or_raise_undelivered(
+        return self._api.call_and_measure_clock_or_raise_undelivered(
             "POST", f"{self._path}/statuses/{require_commit(row)}", body
         )
 
-    def _send_where_transition_is_refused(self, row: StatusRow, answer: ForgeAnswer) -> SendResult:
+    def _settle_answer_400_by_reading_or_sending_running(
+        self, row: StatusRow, answer: ForgeAnswer
+    ) -> SendResult:
         """Read what is shown: equal is done, and words change only by a state that changes."""
         current = self._read_newest_status_or_none(row)
         if current is None or current.text.state is not row.wished.state:
@@ -142,19 +144,23 @@ class GitLabStatusSender:
         """The newest status of the row's name; StatusUnreadable."""
         query = f"name={quote(row.context, safe='')}&ref={quote(self._ref, safe='')}&per_page=100"
         path = f"{self._path}/repository/commits/{require_commit(row)}/statuses?{query}"
-        document = self._api.read_json_or_raise_unreadable(path)
+        document = self._api.read_json_or_none_if_invalid_or_raise_unreadable(path)
         if not isinstance(document, list):
-            raise self._api.build_foreign_list_error()
+            raise self._api.build_error_of_malformed_status_list()
         statuses = [status for status in document if _is_status_of_context(status, row.context)]
         if not statuses:
             return None
-        return _parse_checked_status(max(statuses, key=lambda status: status["id"]), row)
+        return _parse_checked_status_reading_failed_as_wished(
+            max(statuses, key=lambda status: status["id"]), row
+        )
 
 
 def _shorten_for_gitlab_without_long_url(text: StatusText) -> StatusText:
     """A text as GitLab takes it."""
     url = text.url if len(text.url) <= _MAX_URL else ""
-    return StatusText(text.state, shorten_line(text.description, _MAX_DESCRIPTION), url)
+    return StatusText(
+        text.state, join_lines_and_cut_with_ellipsis(text.description, _MAX_DESCRIPTION), url
+    )
 
 
 def _is_shown_as_far_as_possible(wished: StatusText, current: _CurrentStatus) -> bool:
@@ -176,7 +182,9 @@ def _is_status_of_context(document: Any, context: str) -> bool:
     )
 
 
-def _parse_checked_status(document: Mapping[str, Any], row: StatusRow) -> _CurrentStatus:
+def _parse_checked_status_reading_failed_as_wished(
+    document: Mapping[str, Any], row: StatusRow
+) -> _CurrentStatus:
     word = document["status"]
     state = _STATES.get(word, StatusState.PENDING)
     # GitLab has one word for both.

@@ -29,7 +29,7 @@ from synapse_apply.controller.rows import (
 )
 from synapse_apply.controller.rules.approving import (
     count_approvals_of_row,
-    is_approval_expired,
+    is_approval_expired_or_of_far_future,
     is_author,
 )
 from synapse_apply.controller.rules.assessment import CONDITIONS_OF_PEOPLE
@@ -87,7 +87,7 @@ class LoopPeopleActions:
         with parts.write() as writer:
             now = parts.clock.read_wall()
             matching = self._require_present_targets_in_scope(scope)
-            _require_pause_end_within_a_year(until, now)
+            _require_pause_end_ahead_within_a_year(until, now)
             row = PauseRow(scope, who, normalize_reason_or_refuse_if_long(reason), now, until)
             writer.put_pause(row)
             queue_pause_message_of_each_source(parts, writer, row)
@@ -144,7 +144,7 @@ class LoopPeopleActions:
             holds = self._require_holds_of_all_rows(name, row_digests)
             for hold in holds:
                 _require_approvable(hold)
-            authors = self._list_counting_authors_or_refuse_author(who, row, rule)
+            authors = self._list_counting_authors_or_refuse_author_or_unknown(who, row, rule)
             approvals = list(parts.store.list_approvals_even_used_or_expired(name))
             for hold in holds:
                 if not _has_unused_approval_with_same_groups(
@@ -163,7 +163,7 @@ class LoopPeopleActions:
                     approvals.append(approval)
             approved_digests = {hold.row_digest for hold in holds}
             writer.replace_holds(
-                name, self._build_holds_with_rejection(name, approved_digests, "", "")
+                name, self._build_holds_with_rejection_or_cleared(name, approved_digests, "", "")
             )
             self._append_audit_and_log(writer, who, "approve", str(name), _describe_holds(holds))
             is_enough = any(
@@ -194,12 +194,13 @@ class LoopPeopleActions:
             for digest in sorted(rejected_digests):
                 writer.delete_unused_approvals_of_row(name, digest)
             writer.replace_holds(
-                name, self._build_holds_with_rejection(name, rejected_digests, who, reason)
+                name,
+                self._build_holds_with_rejection_or_cleared(name, rejected_digests, who, reason),
             )
             detail = _describe_holds(holds) + (f"; {reason}" if reason else "")
             self._append_audit_and_log(writer, who, "reject", str(name), detail)
 
-    def _build_holds_with_rejection(
+    def _build_holds_with_rejection_or_cleared(
         self, name: TargetName, digests: Collection[str], who: str, reason: str
     ) -> list[HoldRow]:
         """The holds of a target, those of these digests rejected by `who` ("": by nobody)."""
@@ -297,7 +298,7 @@ class LoopPeopleActions:
             )
         return [holds[digest] for digest in dict.fromkeys(row_digests)]
 
-    def _list_counting_authors_or_refuse_author(
+    def _list_counting_authors_or_refuse_author_or_unknown(
         self,
         who: str,
         row: TargetRow,
@@ -323,7 +324,7 @@ class LoopPeopleActions:
         return authors
 
 
-def _require_pause_end_within_a_year(until: float, now: float) -> None:
+def _require_pause_end_ahead_within_a_year(until: float, now: float) -> None:
     """Refused for an end that has passed, or is too far away."""
     if not now < until <= now + MAX_PAUSE_SECONDS:
         raise ActionRefused.from_summary(
@@ -365,7 +366,7 @@ def _has_unused_approval_with_same_groups(
         and approval.groups == tuple(groups)
         and approval.row_digest == row_digest
         and not approval.used_at
-        and not is_approval_expired(approval, now)
+        and not is_approval_expired_or_of_far_future(approval, now)
         for approval in approvals
     )
 

@@ -10,7 +10,7 @@ from synapse_apply.controller.loop.lost_applies import record_begin_of_apply
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.running import (
     FinishedRun,
-    fetch_commit_and_run_by_worker,
+    fetch_commit_and_ask_worker_with_errors_as_result,
     is_pruned_by_rule_or_default,
 )
 from synapse_apply.controller.page.addresses import build_run_path
@@ -37,7 +37,7 @@ def record_begin_and_apply_by_worker(
     if approvers:
         who += f", approved by {', '.join(approvers)}"
     operation = f"apply by controller {parts.settings.name}"
-    if url := parts.build_url(build_run_path(run_id)):
+    if url := parts.build_public_url_or_empty(build_run_path(run_id)):
         operation += f" ({url})"
     request = ApplyRequest(
         row.name,
@@ -51,7 +51,7 @@ def record_begin_and_apply_by_worker(
     )
     reader = PermitReader(parts, claimed, decision.rule, used_ids)
     record_begin_of_apply(parts, row, claimed.epoch, run_id, approvers)
-    return fetch_commit_and_run_by_worker(
+    return fetch_commit_and_ask_worker_with_errors_as_result(
         parts, RunVerb.APPLY, run_id, row, lambda: parts.workers.apply(request, reader.read_permit)
     )
 
@@ -109,14 +109,14 @@ class PermitReader:
             # A newer head does not cut an apply in its middle: it waits.
             is_commit_wanted=self._has_begun or is_commit_wanted,
             is_stopping=parts.is_stopping,
-            has_approvals=self._has_approvals(),
+            has_approvals=self._still_has_approvals_it_was_judged_by(),
         )
         if not parts.store.is_shared or permit.reason or row is None:
             return permit
         # Another process may have the target from the end of the claim on.
         return permit._replace(until=min(permit.until, monotonic + row.lease_until - now))
 
-    def _has_approvals(self) -> bool:
+    def _still_has_approvals_it_was_judged_by(self) -> bool:
         """Whether nobody took back an approval by which the apply was judged."""
         if not self._approval_ids:
             return True

@@ -34,7 +34,7 @@ class AuthorCache:
         if mirror is None:
             return None
         try:
-            authors = mirror.list_authors(row.wanted_commit, row.applied_commit)
+            authors = mirror.list_author_names_and_emails(row.wanted_commit, row.applied_commit)
         except SynapseApplyError:
             return None
         with self._lock:

@@ -69,4 +69,4 @@ def reread_claimed_or_none_if_inputs_or_claim_changed(
 def release_claim(parts: LoopParts, claimed: ClaimedTarget) -> None:
     """End the claim; the target stays due."""
     with parts.write() as writer:
-        writer.release_target(claimed.row.name, parts.holder, claimed.epoch)
+        writer.release_claim_if_own(claimed.row.name, parts.holder, claimed.epoch)

@@ -60,9 +60,9 @@ class SharedClock:
         self._read_database_clock = read_database_clock
         self._offset = clock.read_wall() - clock.read_counter()
         self._is_measured = False
-        self.adjust_to_database_clock()
+        self.adjust_to_database_clock_if_quick_or_first()
 
-    def adjust_to_database_clock(self) -> None:
+    def adjust_to_database_clock_if_quick_or_first(self) -> None:
         """Ask the database for its clock, by the middle of the time that its answer takes.
 
         An answer that takes long counts only for the first time.

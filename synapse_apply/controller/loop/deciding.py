@@ -56,7 +56,7 @@ def judge_rows_by_what_holds_now(
     """Judge the rows of a target's plan by all that holds now."""
     now = parts.clock.read_wall()
     rule, access = find_target_rule(parts, row.name) or _OBSERVING_RULE, parts.settings.access
-    approvals, authors = _read_unused_approvals_and_authors(parts, row, rule)
+    approvals, authors = _read_usable_approvals_and_counting_authors(parts, row, rule)
     rejected = {hold.row_digest for hold in parts.store.list_holds(row.name) if hold.rejected_by}
     terms = build_apply_terms(
         rule, approvals, now=now, access=access, authors=authors, rejected=rejected
@@ -82,7 +82,7 @@ def judge_rows_by_terms_of_begun_apply(
     return replace(begun, judgement=judgement, block=block)
 
 
-def _read_unused_approvals_and_authors(
+def _read_usable_approvals_and_counting_authors(
     parts: LoopParts, row: TargetRow, rule: TargetRule
 ) -> tuple[Sequence[ApprovalRow], tuple[str, ...]]:
     """The unused approvals of a target, and who wrote what would be applied if that counts.

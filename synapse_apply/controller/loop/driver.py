@@ -91,7 +91,9 @@ class ControllerLoop:
     def get_rollout_actions(self) -> RolloutActions:
         return self._rollout_actions
 
-    def list_authors_of_next_apply_or_none(self, name: TargetName) -> tuple[str, ...] | None:
+    def list_authors_of_next_apply_none_if_unreadable(
+        self, name: TargetName
+    ) -> tuple[str, ...] | None:
         """See RunningLoop."""
         row = self._parts.store.find_target_even_if_gone(name)
         if row is None:
@@ -147,9 +149,9 @@ class ControllerLoop:
                 self._go_round_surviving_lost_lead_or_store()
                 self._wake_up.wait(self._compute_seconds_to_next_round())
         except StoreTooNew:
-            self._end_runs_and_workers_or_raise_failure()
+            self._end_runs_and_workers_then_raise_task_failure()
             raise
-        self._end_runs_and_workers_or_raise_failure()
+        self._end_runs_and_workers_then_raise_task_failure()
 
     def run_once_and_count_postponed_targets(self) -> int:
         """Fetch every source, work on every target that is due by then, and tell of it.
@@ -172,7 +174,7 @@ class ControllerLoop:
             if was_idle and self._tasks.started_count == started_count:
                 break
             self._wake_up.wait(ROUND_SECONDS)
-        self._end_runs_and_workers_or_raise_failure()
+        self._end_runs_and_workers_then_raise_task_failure()
         return self._parts.postponed_count
 
     def _start_engine_and_lead_if_free(self) -> None:
@@ -278,7 +280,7 @@ class ControllerLoop:
             parts, self._tasks, self._counts, is_once=self._is_once
         )
         rounds = LeaderRounds(parts, self._tasks, dispatcher, is_once=self._is_once)
-        rounds.take_over_store()
+        rounds.prepare_store_for_new_lead()
         self._lead = epoch, rounds
         if epoch:
             self._parts.log("info", "lead taken", epoch=epoch)
@@ -302,7 +304,7 @@ class ControllerLoop:
             self._lead[1].adopt_configuration(self._settings_before)
         self._settings_before = None
 
-    def _end_runs_and_workers_or_raise_failure(self) -> None:
+    def _end_runs_and_workers_then_raise_task_failure(self) -> None:
         """Let what runs end, for a while; then end the workers.
 
         An apply begins no further call, and what it has begun is recorded; a look that is cut short
@@ -310,7 +312,7 @@ class ControllerLoop:
         """
         self._parts.is_stopping = True
         self._engine.stop_taking_work()
-        self._parts.workers.ask_applies_to_stop()
+        self._parts.workers.ask_applies_to_stop_and_begin_no_more()
         self._tasks.wait_and_tell_if_idle(_LAST_DUTIES_SECONDS, ignored_kind=LOOK)
         # Of a store that cannot be written the lease runs out by itself.
         with suppress(ControllerStoreError):

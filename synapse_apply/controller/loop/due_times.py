@@ -33,13 +33,13 @@ class DueTimes:
         self._parts = parts
         self._jumped_at: float | None = None
 
-    def shift_due_times_if_clock_jumped(self) -> None:
+    def correct_clock_and_shift_due_times_if_it_jumped(self) -> None:
         """Move due times by as much as the wall clock jumped since the last call."""
         parts, clock = self._parts, self._parts.clock
         counter, error = clock.read_counter(), clock.measure_seconds_machine_is_ahead()
         if is_clock_jump(error):
             with parts.write() as writer:
-                writer.shift_due_times_and_claims(error)
+                writer.shift_due_times_claims_and_leases(error)
                 # Within the transaction: no other one may be between the two.
                 clock.move_wall_time_by(error)
             parts.log("warn", "clock jumped", seconds=error)
@@ -93,7 +93,7 @@ def pull_in_due_times_too_far_ahead(parts: LoopParts) -> None:
             if source and polled.due_at > now + compute_longest_delay(source.poll, defaults):
                 writer.put_source_except_head_and_counters(replace(polled, due_at=now))
         # No receiver can ask for a longer wait (`delivery.py`).
-        writer.limit_delays_of_sends(now, max(HOUR, defaults.retry_most))
+        writer.make_sends_due_now_if_delayed_longer(now, max(HOUR, defaults.retry_most))
 
 
 def make_failing_targets_due_within(parts: LoopParts, longest: float) -> None:

@@ -28,9 +28,12 @@ from synapse_apply.controller.rules.heads import (
     build_overtaken_revision,
     build_source_with_sideways_commit,
     decide_head,
-    list_older_red_revisions_made_final,
+    list_older_red_made_final_if_revision_is_final,
 )
-from synapse_apply.controller.rules.messages import find_fetch_event, find_head_event
+from synapse_apply.controller.rules.messages import (
+    find_fetch_event,
+    find_head_event_compared_with_head_before,
+)
 from synapse_apply.controller.rules.revision_end import build_changed_revisions, shorten_commit
 from synapse_apply.controller.rules.rollouts.assignment import assign_targets_to_waves
 from synapse_apply.controller.rules.targets import (
@@ -48,7 +51,7 @@ from synapse_apply.model.errors import InputError, SynapseApplyError
 def fetch_source_or_record_failure_and_move_targets(
     parts: LoopParts, name: str, *, spreads_new_targets: bool
 ) -> None:
-    """Fetch a source once and take over what it names; a failure is recorded, and not raised.
+    """Fetch a source once and take over what it names; a failure of the fetch is recorded.
 
     LeadershipLost and StoreUnavailable are raised, as nothing can be recorded then.
     `spreads_new_targets` says whether many new targets are spread over their interval.
@@ -115,7 +118,9 @@ def _write_revision_ends_and_statuses(parts: LoopParts, writer: StoreWriter, sou
         is_keyed=is_keyed,
         now=parts.clock.read_wall(),
         rollouts=[
-            rollout for rollout in parts.store.list_begun_rollouts() if rollout.source == source
+            rollout
+            for rollout in parts.store.list_begun_rollouts_even_ended()
+            if rollout.source == source
         ],
     )
     for revision in changed:
@@ -143,11 +148,11 @@ def _decide_on_fetched_head_and_write_source(
 ) -> SourceRow:
     """The source after a fetch that worked, written to the store; perhaps with another head."""
     now = parts.clock.read_wall()
-    is_descendant = bool(row.head) and mirror.is_descendant(head.commit, row.head)
+    is_same_or_descendant = bool(row.head) and mirror.is_same_or_descendant(head.commit, row.head)
     decision = decide_head(
         row,
         head.commit,
-        is_descendant=is_descendant,
+        is_same_or_descendant=is_same_or_descendant,
         rewinds=source.rewinds,
         now=now,
         second_look=parts.settings.defaults.second_look,
@@ -255,7 +260,9 @@ def _write_new_head_unless_another_did(
     with parts.write() as writer:
         before = next(iter(parts.store.list_newest_revisions(row.name, 1)), None)
         writer.put_source_except_head_and_counters(fetched)
-        if not writer.accept_head_if_number_unchanged(row.name, row.head_number, revision):
+        if not writer.accept_head_and_put_revision_if_number_unchanged(
+            row.name, row.head_number, revision
+        ):
             return fetched
         overtaken: list[RevisionRow] = []
         if before is not None:
@@ -265,7 +272,7 @@ def _write_new_head_unless_another_did(
                 for row in parts.store.list_revisions_whose_end_may_change(row.name)
                 if row.overtaken_by
             ]
-            overtaken = [marked, *list_older_red_revisions_made_final(marked, older)]
+            overtaken = [marked, *list_older_red_made_final_if_revision_is_final(marked, older)]
         for overtaken_revision in overtaken:
             writer.put_revision(overtaken_revision)
         parts.write_wished_statuses_of_revisions(writer, [revision, *overtaken])
@@ -382,7 +389,7 @@ def _read_head_revision_and_one_before_or_none(
 def _queue_head_message_if_news(
     parts: LoopParts, writer: StoreWriter, revision: RevisionRow, before: RevisionRow | None
 ) -> None:
-    event = find_head_event(before, revision)
+    event = find_head_event_compared_with_head_before(before, revision)
     if event is not None:
         parts.queue_message_for_each_channel_unless_told(
             writer,

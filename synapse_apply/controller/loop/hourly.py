@@ -52,7 +52,7 @@ def delete_old_rows(parts: LoopParts) -> None:
     oldest = now - parts.settings.defaults.keep
     with parts.write() as writer:
         count = writer.delete_old_runs_except_newest_of_each_target(oldest)
-        writer.delete_old_sent_messages_and_revisions(oldest)
+        writer.delete_old_ended_messages_revisions_and_statuses(oldest)
         writer.delete_approvals_given_and_pauses_ended_before(min(oldest, now - APPROVAL_SECONDS))
     if count:
         parts.log("info", "old runs deleted", runs=count)
@@ -99,7 +99,7 @@ def queue_pause_message_of_each_source(
     parts: LoopParts, writer: StoreWriter, pause: PauseRow
 ) -> None:
     """Tell of a pause, each source that it concerns; or remind of it, once a day."""
-    for source, target in _iter_sources_with_sole_target_of_scope(parts, pause.scope):
+    for source, target in _iter_sources_in_scope_with_target_if_named(parts, pause.scope):
         _queue_pause_message(parts, writer, pause, source, target)
 
 
@@ -123,7 +123,7 @@ def _queue_pause_message(
     )
 
 
-def _iter_sources_with_sole_target_of_scope(
+def _iter_sources_in_scope_with_target_if_named(
     parts: LoopParts, scope: str
 ) -> Iterator[tuple[str, TargetName | None]]:
     """Each source that has a target in a scope, with the target if the scope is that alone."""

@@ -127,7 +127,7 @@ class LoopParts:
         mirror = self.configured.mirrors.get(row.name.source)
         if not self.store.is_shared or mirror is None:
             return
-        if mirror.fetch_commit_if_missing(row.wanted_commit):
+        if mirror.fetch_commit_if_missing_or_pin_is_old(row.wanted_commit):
             mirror.protect_only_these_commits_from_pruning(
                 self.store.list_commits_in_use(row.name.source)
             )
@@ -168,7 +168,7 @@ class LoopParts:
             self._sources_to_compare.discard(source)
             return is_asked
 
-    def build_url(self, path: str) -> str:
+    def build_public_url_or_empty(self, path: str) -> str:
         """The public address of a page; "" where the configuration names none."""
         public_url = self.settings.public_url
         return public_url + path if public_url else ""
@@ -185,12 +185,12 @@ class LoopParts:
             if revision.source not in self.configured.status_senders:
                 continue
             path = build_revision_path(revision.source, revision.commit)
-            wished = build_status_text(revision, self.build_url(path))
+            wished = build_status_text(revision, self.build_public_url_or_empty(path))
             self._write_wished_status_if_changed(
                 writer, revision, self.build_status_context_of_source(revision.source), wished
             )
             if revision.overtaken_by:
-                self._write_ended_target_statuses(writer, revision)
+                self._write_target_statuses_of_overtaken_revision(writer, revision)
 
     def write_wished_statuses_of_targets_if_asked(
         self, writer: StoreWriter, head: RevisionRow
@@ -212,7 +212,7 @@ class LoopParts:
             context = build_target_status_context(self.settings.name, target.name)
             if head.is_final and self.store.find_status(head.source, head.commit, context):
                 continue
-            url = self.build_url(build_target_path(target.name))
+            url = self.build_public_url_or_empty(build_target_path(target.name))
             is_failing = target.progress is TargetProgress.FAILING
             reason = (
                 self.find_error_of_newest_failed_run_or_empty(target.name) if is_failing else ""
@@ -227,7 +227,9 @@ class LoopParts:
         findings = run.findings if run is not None else ()
         return next((finding.summary for finding in findings if finding.is_error), "")
 
-    def _write_ended_target_statuses(self, writer: StoreWriter, revision: RevisionRow) -> None:
+    def _write_target_statuses_of_overtaken_revision(
+        self, writer: StoreWriter, revision: RevisionRow
+    ) -> None:
         """Have what targets show on a commit that was overtaken follow the commit's own end."""
         own_context = self.build_status_context_of_source(revision.source)
         for row in self.store.list_statuses_of_commit(revision.source, revision.commit):
@@ -274,7 +276,7 @@ class LoopParts:
             commit=commit,
             finding=finding,
             counts=counts,
-            url=self.build_url(page or build_source_path(source)),
+            url=self.build_public_url_or_empty(page or build_source_path(source)),
             holds=holds,
             pause=pause,
             rollout=rollout,

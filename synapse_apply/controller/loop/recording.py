@@ -26,7 +26,7 @@ from synapse_apply.controller.rules.due import HELD_UP_SECONDS
 from synapse_apply.controller.rules.messages import find_target_event
 from synapse_apply.controller.rules.targets import (
     build_target_row_after_run,
-    is_look_that_found_the_same,
+    has_same_result_and_inputs_as_last_run,
 )
 from synapse_apply.controller.settings import Event, Mode
 from synapse_apply.controller.store_ports import StoreWriter, TargetFilter
@@ -56,7 +56,7 @@ def record_run_and_release_unless_claim_lost(
             _write_run_target_holds_and_audit(
                 parts, writer, row, claimed, run, decision, assessment
             )
-        writer.release_target(name, parts.holder, claimed.epoch)
+        writer.release_claim_if_own(name, parts.holder, claimed.epoch)
         writer.increment_change_number_of_source(name.source)
 
 
@@ -89,7 +89,7 @@ def _write_run_target_holds_and_audit(
     if (
         last is not None
         and run.verb is last.verb is RunVerb.LOOK
-        and is_look_that_found_the_same(last, run_row, has_same_inputs=has_same_inputs)
+        and has_same_result_and_inputs_as_last_run(last, run_row, has_same_inputs=has_same_inputs)
     ):
         run_id = last.id
         writer.count_repeated_look_of_run(last.id, run.ended_at)
@@ -268,7 +268,7 @@ def _log_run(parts: LoopParts, row: TargetRow, run: RunRow) -> None:
         commit=run.commit,
         outcome=run.outcome.value,
         state=row.state.value,
-        changes=run.counts.total,
+        changes=run.counts.row_count_without_guards,
         drifted=run.counts.drifted,
         held=row.hold_count or "",
         done=calls.done if run.verb is RunVerb.APPLY else "",

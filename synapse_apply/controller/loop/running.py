@@ -58,12 +58,12 @@ def look_by_worker_and_wait(
         defaults.timeout,
         prune=is_pruned_by_rule_or_default(parts, rule),
     )
-    return fetch_commit_and_run_by_worker(
+    return fetch_commit_and_ask_worker_with_errors_as_result(
         parts, RunVerb.LOOK, parts.make_id(), row, lambda: parts.workers.look(request)
     )
 
 
-def fetch_commit_and_run_by_worker(
+def fetch_commit_and_ask_worker_with_errors_as_result(
     parts: LoopParts, verb: RunVerb, run_id: str, row: TargetRow, ask: Callable[[], RunResult]
 ) -> FinishedRun:
     """What `ask` gives, with the times; what it raises is a result, too: WORKER_LOST.

@@ -56,7 +56,10 @@ class BackgroundTasks:
             self._running[key] = subject
             self.started_count += 1
         Thread(
-            target=self._run_and_note_failure, args=(key, work), daemon=True, name=str(key)
+            target=self._run_and_note_failure_unless_survived,
+            args=(key, work),
+            daemon=True,
+            name=str(key),
         ).start()
         return True
 
@@ -105,7 +108,9 @@ class BackgroundTasks:
         with self._changed:
             return self._changed.wait_for(is_idle, seconds)
 
-    def _run_and_note_failure(self, key: Hashable, work: Callable[[], None]) -> None:
+    def _run_and_note_failure_unless_survived(
+        self, key: Hashable, work: Callable[[], None]
+    ) -> None:
         try:
             work()
         except self._survived:

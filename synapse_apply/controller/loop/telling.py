@@ -55,7 +55,7 @@ def read_back_status_and_tell_if_readable(parts: LoopParts, row: StatusRow) -> b
     if sender is None:
         return False
     try:
-        text = sender.read_shown_text_or_none_if_no_status(row)
+        text = sender.read_shown_text_or_wished_if_equivalent_or_none(row)
     except StatusUnreadable as problem:
         result = problem.result
     except Exception as problem:  # noqa: BLE001

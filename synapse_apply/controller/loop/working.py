@@ -39,7 +39,7 @@ def look_apply_if_permitted_and_record(
 
     Nothing is recorded of what was ended with the controller: the target stays due.
     """
-    with parts.own_claims.renew_claim_during_block(claimed.row.name):
+    with parts.own_claims.mark_claim_for_renewal_during_block(claimed.row.name):
         _look_apply_if_permitted_and_record(parts, claimed, counts)
 
 

@@ -23,8 +23,11 @@ from synapse_apply.controller.rows import (
     TargetName,
     TargetRow,
 )
-from synapse_apply.controller.rules.heads import is_source_up_to_date
-from synapse_apply.controller.rules.processes import LiveProcess, list_live_processes
+from synapse_apply.controller.rules.heads import is_fetch_answered_and_head_compared_or_failing
+from synapse_apply.controller.rules.processes import (
+    LiveProcess,
+    list_processes_alive_by_newest_seen,
+)
 from synapse_apply.controller.store_ports import ReadableStore, TargetFilter, TargetPage
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.diagnostic import Diagnostic
@@ -76,7 +79,7 @@ def list_targets_as_json(store: ReadableStore, parameters: Mapping[str, str]) ->
         ],
         "processes": [
             _process_to_json(process)
-            for process in list_live_processes(
+            for process in list_processes_alive_by_newest_seen(
                 store.list_recorded_processes(), store.find_lease_even_if_over(LEADER_LEASE)
             )
         ],
@@ -159,7 +162,7 @@ def _source_to_json(source: SourceRow) -> JsonDocument:
         "name": source.name,
         "head": source.head or None,
         "fetched_at": _time_to_json_or_none_if_zero(source.fetched_at),
-        "is_up_to_date": is_source_up_to_date(source),
+        "is_up_to_date": is_fetch_answered_and_head_compared_or_failing(source),
     }
 
 
@@ -177,7 +180,7 @@ def _process_to_json(process: LiveProcess) -> JsonDocument:
 
 def _list_fetch_and_head_findings(store: ReadableStore, source: SourceRow) -> list[Diagnostic]:
     """Why a source cannot be followed: its last fetch, and its head."""
-    head = store.find_revision(source.name, source.head) if source.head else None
+    head = store.find_newest_revision_of_commit(source.name, source.head) if source.head else None
     findings = (source.finding, head.finding if head is not None else None)
     return [finding for finding in findings if finding is not None]
 

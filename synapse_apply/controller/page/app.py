@@ -95,7 +95,7 @@ class PageApp:
             Route("/badge/{source}/{target:path}.svg", self.send_badge),
             Route("/icon.svg", self.send_icon),
             Route("/metrics", self.send_metrics),
-            Route("/healthz", self.send_health),
+            Route("/healthz", self.send_ok_unconditionally),
             Route("/readyz", self.send_readiness),
             Route("/api/v1/targets", self._build_endpoint_of_store_list(api.list_targets_as_json)),
             Route(
@@ -108,12 +108,12 @@ class PageApp:
             ),
             Route(
                 "/api/v1/pauses",
-                self._build_endpoint_of_visitor_list(api_lists.list_pauses_as_json),
+                self._build_endpoint_of_visitor_list(api_lists.list_active_people_pauses_as_json),
             ),
             Route(
                 "/api/v1/audit",
                 self._build_endpoint_of_visitor_list(
-                    api_lists.list_whole_audit_as_json_or_raise_refused
+                    api_lists.list_audit_page_as_json_or_raise_unless_reads_all
                 ),
             ),
             *actions.list_routes(),
@@ -214,7 +214,7 @@ class PageApp:
         body = render_metrics(self._store, self._loop.read_health())
         return Response(body, headers={"Content-Type": CONTENT_TYPE})
 
-    async def send_health(self, _request: Request) -> Response:
+    async def send_ok_unconditionally(self, _request: Request) -> Response:
         """That this process answers, and nothing more."""
         return PlainTextResponse("ok\n")
 
@@ -229,18 +229,20 @@ class PageApp:
         body = await read_body_within_limits(request, hooks.MAX_BODY_SIZE)
         signature = request.headers.get("x-hub-signature-256", "")
         is_genuine = hooks.is_genuine_github_hook(body, signature, self._hook_secrets["github"])
-        return self._poll_pushed_sources_and_answer(body, is_genuine=is_genuine)
+        return self._request_fetch_of_pushed_sources_or_raise_forbidden(body, is_genuine=is_genuine)
 
     async def take_gitlab_hook(self, request: Request) -> Response:
         token = request.headers.get("x-gitlab-token", "")
         # Before the body is read: who has no token sends us nothing.
         if not hooks.is_genuine_gitlab_hook(token, self._hook_secrets["gitlab"]):
-            return self._poll_pushed_sources_and_answer(b"", is_genuine=False)
-        return self._poll_pushed_sources_and_answer(
+            return self._request_fetch_of_pushed_sources_or_raise_forbidden(b"", is_genuine=False)
+        return self._request_fetch_of_pushed_sources_or_raise_forbidden(
             await read_body_within_limits(request, hooks.MAX_BODY_SIZE), is_genuine=True
         )
 
-    def _poll_pushed_sources_and_answer(self, body: bytes, *, is_genuine: bool) -> Response:
+    def _request_fetch_of_pushed_sources_or_raise_forbidden(
+        self, body: bytes, *, is_genuine: bool
+    ) -> Response:
         if not is_genuine:
             raise HTTPException(
                 HTTPStatus.FORBIDDEN, "The signature or token is not the right one."

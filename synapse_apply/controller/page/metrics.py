@@ -46,7 +46,7 @@ class _StoreCollector(Collector):
         yield self._build_metric_of_targets_needing_person()
         yield self._build_held_row_count_metric(sources)
         yield from _iter_source_metrics(sources)
-        yield from _iter_rollout_metrics(self._store.list_begun_rollouts())
+        yield from _iter_rollout_metrics(self._store.list_begun_rollouts_even_ended())
         yield self._build_unsent_count_metric()
         yield from _iter_loop_metrics(self._health)
         build = _build_empty_gauge("build_info", "The version of the controller.", "version")
@@ -91,7 +91,7 @@ class _StoreCollector(Collector):
         family = _build_empty_gauge(
             "unsent", "Commit statuses and messages that wait or were refused.", "what", "state"
         )
-        statuses, messages = self._store.list_unsent_statuses_and_messages()
+        statuses, messages = self._store.list_unsent_and_refused_statuses_and_messages()
         for what, rows in (("status", statuses), ("message", messages)):
             refused = sum(bool(row.refusal) for row in rows)
             family.add_metric([what, "refused"], refused)

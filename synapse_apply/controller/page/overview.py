@@ -28,7 +28,7 @@ from synapse_apply.controller.settings import Controller
 from synapse_apply.controller.store_ports import ReadableStore, TargetFilter
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.phrases import pluralize
+from synapse_apply.model.phrases import format_count_and_noun
 
 TARGETS_PER_PAGE = 100
 _MAX_TROUBLES = 8
@@ -124,7 +124,7 @@ class Overview:
         return sum(self.counts.get(condition, 0) for condition in NEEDS_PERSON)
 
     @property
-    def hidden_trouble_count(self) -> int:
+    def hidden_target_count_needing_person(self) -> int:
         return self.needs_person_count - sum(len(trouble.targets) for trouble in self.troubles)
 
     @property
@@ -139,10 +139,10 @@ class Overview:
             return f"{self.needs_person_count:,} of {targets} {verb} a person"
         if self.source_troubles:
             verb = "needs" if len(self.source_troubles) == 1 else "need"
-            return f"{pluralize(len(self.source_troubles), 'source')} {verb} a person"
+            return f"{format_count_and_noun(len(self.source_troubles), 'source')} {verb} a person"
         if rollout_count := sum(rollout.needs_person for rollout in self.rollouts):
             verb = "needs" if rollout_count == 1 else "need"
-            return f"{pluralize(rollout_count, 'rollout')} {verb} a person"
+            return f"{format_count_and_noun(rollout_count, 'rollout')} {verb} a person"
         if in_sync == self.total:
             return "The one target is in sync" if in_sync == 1 else f"All {targets} are in sync"
         return f"{in_sync:,} of {targets} in sync"
@@ -169,7 +169,7 @@ class Overview:
         if not self.targets:
             return f"0 of {self.matching_count:,}"
         if self.page_count == 1:
-            return pluralize(self.matching_count, "target")
+            return format_count_and_noun(self.matching_count, "target")
         return f"{first + 1:,} to {first + len(self.targets):,} of {self.matching_count:,}"
 
 
@@ -243,13 +243,15 @@ def _find_head_revisions_by_source_name(
     store: ReadableStore, sources: Sequence[SourceRow]
 ) -> Mapping[str, RevisionRow]:
     """The head of each source that has one."""
-    revisions = (store.find_revision(row.name, row.head) for row in sources if row.head)
+    revisions = (
+        store.find_newest_revision_of_commit(row.name, row.head) for row in sources if row.head
+    )
     return {revision.source: revision for revision in revisions if revision is not None}
 
 
 def _list_newest_refused_of_each_receiver(store: ReadableStore) -> Sequence[Undelivered]:
     """The newest status of each source, and message of each channel, that was refused."""
-    statuses, messages = store.list_unsent_statuses_and_messages()
+    statuses, messages = store.list_unsent_and_refused_statuses_and_messages()
     refused = {
         **{("commit status", row.source): row.refusal for row in statuses if row.refusal},
         **{("message", row.channel): row.refusal for row in messages if row.refusal},

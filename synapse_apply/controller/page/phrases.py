@@ -19,7 +19,7 @@ from synapse_apply.controller.rows import (
 )
 from synapse_apply.controller.rules.target_statuses import format_held_rows_and_guards
 from synapse_apply.controller.settings import Mode
-from synapse_apply.model.phrases import pluralize
+from synapse_apply.model.phrases import format_count_and_noun
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 # Digests of rows have 64 hex digits, ids of commits 40 or 64.
@@ -161,7 +161,7 @@ def _iter_counts(counts: ChangeCounts) -> Iterator[str]:
     }
     yield from (f"{count:,} {word}" for word, count in words.items() if count)
     if counts.guards:
-        yield pluralize(counts.guards, "guard")
+        yield format_count_and_noun(counts.guards, "guard")
 
 
 def format_holds_of_target(target: TargetRow) -> str:
@@ -189,7 +189,7 @@ def format_duration_in_largest_unit(seconds: float) -> str:
     return "less than 1 s"
 
 
-def format_age_or_never(when: float, now: float) -> str:
+def format_time_ago_or_ahead_or_never(when: float, now: float) -> str:
     """How long ago it was ("3 h ago"), or how far ahead it is ("in 5 min"); "never" for 0."""
     if not when:
         return "never"
@@ -199,9 +199,9 @@ def format_age_or_never(when: float, now: float) -> str:
     return f"{distance} ago" if when <= now else f"in {distance}"
 
 
-def format_due(due_at: float, now: float) -> str:
+def format_due_time_or_now(due_at: float, now: float) -> str:
     """When a look is due; "now" for one that is due already."""
-    return "now" if due_at <= now else format_age_or_never(due_at, now)
+    return "now" if due_at <= now else format_time_ago_or_ahead_or_never(due_at, now)
 
 
 def format_utc(when: float) -> str:

@@ -89,10 +89,10 @@ class PageRenderer:
         return self._environment.get_template(template).render(
             now=now,
             ago=lambda when: _build_time_element_or_span_if_zero(
-                when, phrases.format_age_or_never(when, now)
+                when, phrases.format_time_ago_or_ahead_or_never(when, now)
             ),
             due=lambda when: _build_time_element_or_span_if_zero(
-                when, phrases.format_due(when, now)
+                when, phrases.format_due_time_or_now(when, now)
             ),
             **values,
         )

@@ -43,14 +43,14 @@ def parse_report_object_or_none(report_json: str) -> dict[str, Any] | None:
     return document if isinstance(document, dict) else None
 
 
-def list_reported_calls_done_last(report_json: str) -> Sequence[ReportedCall]:
+def list_first_reported_calls_done_last(report_json: str) -> Sequence[ReportedCall]:
     """What became of each row, what is not done first; nothing for a report of another shape."""
     document = parse_report_object_or_none(report_json) or {}
-    calls = sorted(_iter_calls_except_no_ops(document), key=lambda call: call.result == "done")
+    calls = sorted(_iter_calls_except_done_no_ops(document), key=lambda call: call.result == "done")
     return calls[:MAX_SHOWN_CALLS]
 
 
-def _iter_calls_except_no_ops(document: dict[str, Any]) -> Iterator[ReportedCall]:
+def _iter_calls_except_done_no_ops(document: dict[str, Any]) -> Iterator[ReportedCall]:
     findings = {
         _get_text_or_empty(finding, "address"): finding
         for finding in _list_objects_or_empty(document.get("diagnostics"))

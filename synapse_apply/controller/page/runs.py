@@ -12,7 +12,10 @@ from synapse_apply.controller.page.plan_part import (
     build_forge_links_or_no_links,
     render_plan_part_or_empty,
 )
-from synapse_apply.controller.page.report_part import ReportedCall, list_reported_calls_done_last
+from synapse_apply.controller.page.report_part import (
+    ReportedCall,
+    list_first_reported_calls_done_last,
+)
 from synapse_apply.controller.rows import (
     RevisionRow,
     RunOutcome,
@@ -116,9 +119,9 @@ def read_run_view_or_none(
     return RunView(
         run,
         render_plan_part_or_empty(run.plan_json, links, has_next_steps=is_observed),
-        link_commit_or_empty(source, run.commit),
-        store.find_revision(run.target.source, run.commit),
-        list_reported_calls_done_last(run.report_json),
+        link_commit_if_possible_or_empty_without_commit(source, run.commit),
+        store.find_newest_revision_of_commit(run.target.source, run.commit),
+        list_first_reported_calls_done_last(run.report_json),
     )
 
 
@@ -126,7 +129,7 @@ def read_revision_view_or_none(
     store: ReadableStore, source: str, commit: str, settings: Controller
 ) -> RevisionView | None:
     """Read what a revision's page shows; None for one that never was the head."""
-    revision = store.find_revision(source, commit)
+    revision = store.find_newest_revision_of_commit(source, commit)
     if revision is None:
         return None
     page = store.read_page_of_present_targets(
@@ -137,12 +140,12 @@ def read_revision_view_or_none(
         page.targets,
         page.matching_count,
         store.find_status(source, commit, build_status_context(settings.name, source)),
-        link_commit_or_empty(settings.sources.get(source), commit),
+        link_commit_if_possible_or_empty_without_commit(settings.sources.get(source), commit),
         is_head=not revision.overtaken_by,
     )
 
 
-def link_commit_or_empty(source: Source | None, commit: str) -> Markup:
+def link_commit_if_possible_or_empty_without_commit(source: Source | None, commit: str) -> Markup:
     """The commit, linked to the forge where that is known; "" for no commit."""
     return mark_escaped_html(
         build_forge_links_or_no_links(

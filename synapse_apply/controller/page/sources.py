@@ -59,7 +59,9 @@ def _iter_source_troubles(
                 "Push a descendant of the head, or set `rewinds: follow` for this source.",
             ),
         )
-    revision = store.find_revision(source.name, source.head) if source.head else None
+    revision = (
+        store.find_newest_revision_of_commit(source.name, source.head) if source.head else None
+    )
     if revision is not None and revision.finding is not None:
         yield SourceTrouble(source, revision.finding)
 

@@ -19,7 +19,7 @@ from synapse_apply.controller.settings import Mode
 from synapse_apply.model.coding.json_types import JsonValue
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, format_json_pointer
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.phrases import pluralize
+from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.views.grammar import format_byte_size
 
 T = TypeVar("T")
@@ -185,7 +185,7 @@ def require_printable_target(item: Mapping[str, Any]) -> None:
         require_count(item.get(key, 0), key)
 
 
-def decode_only_target_or_none_if_empty(page: AnswerPage, name: str) -> ShownTarget | None:
+def decode_first_target_or_none_if_empty(page: AnswerPage, name: str) -> ShownTarget | None:
     """The target `name`, the only one of a TargetList; None for an empty one.
 
     OddAnswerError, also for another target or more than one.
@@ -308,7 +308,7 @@ def _iter_created_fields(
 def _format_package(package: Mapping[str, Any]) -> str:
     """Such as `plugins/yolo, 3 files, 244 B, pkg1:sha256:...`."""
     source, digest = (get_text_or_empty(package, name) for name in ("source", "digest"))
-    files = pluralize(require_count(package.get("files", 0), "files"), "file")
+    files = format_count_and_noun(require_count(package.get("files", 0), "files"), "file")
     size = format_byte_size(require_count(package.get("size", 0), "size"))
     return ", ".join(filter(None, (source, files, size, digest)))
 

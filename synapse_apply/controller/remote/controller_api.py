@@ -31,8 +31,8 @@ from synapse_apply.controller.remote.answers import (
     decode_action_result,
     decode_audit_row,
     decode_first_finding_of_problem_or_none,
+    decode_first_target_or_none_if_empty,
     decode_list_page_of_kind,
-    decode_only_target_or_none_if_empty,
     decode_planned_fields_by_address,
     decode_processes_of_target_list,
     decode_run_end,
@@ -134,7 +134,7 @@ class ControllerApi:
             ),
         }
 
-    def list_names_matching_or_plain_name(self, pattern: str) -> list[str]:
+    def list_names_matching_or_plain_name_unchecked(self, pattern: str) -> list[str]:
         """The targets that match a pattern (fnmatch) of SOURCE/TARGET; a plain name is itself."""
         if not any(character in pattern for character in "*?["):
             return [pattern]
@@ -154,10 +154,10 @@ class ControllerApi:
         """A target (SOURCE/TARGET) as it is now, None where there is none that may be read."""
         page = self._read_page_or_raise_refusal("targets", "TargetList", {"target": name})
         return self._decode_or_raise_unavailable(
-            lambda answer: decode_only_target_or_none_if_empty(answer, name), page
+            lambda answer: decode_first_target_or_none_if_empty(answer, name), page
         )
 
-    def list_runs(self, target: str, limit: int) -> list[ShownRunEnd]:
+    def list_newest_runs_first(self, target: str, limit: int) -> list[ShownRunEnd]:
         """The newest runs of a target, newest first."""
         page = self._read_page_or_raise_refusal(
             "runs", "RunList", {"target": target, "limit": f"{limit}"}
@@ -175,10 +175,12 @@ class ControllerApi:
 
     def read_planned_fields_by_address(self, run_id: str) -> dict[str, tuple[ShownField, ...]]:
         """What each row of a run's plan changes, by address; nothing where it is not kept."""
-        answer = self._send_or_raise_unavailable("GET", f"/api/v1/runs/{quote(run_id, safe='')}")
+        answer = self._send_or_raise_unavailable_or_outcome_unknown(
+            "GET", f"/api/v1/runs/{quote(run_id, safe='')}"
+        )
         document = self._parse_masked_answer_or_none(answer)
         if answer.status != _OK:
-            raise self._build_error_of_refusal(answer, document)
+            raise self._build_error_of_unsuccessful_answer(answer, document)
         return self._decode_or_raise_unavailable(decode_planned_fields_by_address, document)
 
     def iter_unmasked_audit_rows(self) -> Iterator[AuditRow]:
@@ -231,18 +233,18 @@ class ControllerApi:
         page = self._read_page_or_raise_refusal("rollouts", "RolloutList", {})
         return [self._decode_or_raise_unavailable(decode_rollout, item) for item in page.items]
 
-    def read_rollout(self, name: str, *, has_targets: bool = False) -> ShownRollout:
-        """A rollout with its waves; with `has_targets` its document has every target."""
+    def read_rollout(self, name: str, *, reads_all_targets: bool = False) -> ShownRollout:
+        """A rollout with its waves; with `reads_all_targets` its document has every target."""
         path = f"rollouts/{quote(name, safe='')}"
         page = self._read_page_or_raise_refusal(path, "Rollout", {"limit": "1"})
         fields = page.fields
-        if has_targets:
+        if reads_all_targets:
             pages = self._iter_pages(path, "Rollout", {}, _ROLLOUT_TARGETS_PER_PAGE)
             items = [item for page_items in pages for item in page_items]
             fields = {**fields, "items": items, "total": len(items), "offset": 0}
         return self._decode_or_raise_unavailable(decode_rollout, fields)
 
-    def ask_rollout_or_raise_refused(
+    def ask_rollout_or_raise_stale_or_refused(
         self, name: str, action: str, number: int, wave: int = 0, reason: str = ""
     ) -> RolloutResult:
         """Approve, resume, skip or abort, of the revision and wave that were shown.
@@ -284,12 +286,12 @@ class ControllerApi:
         )
 
     def _post_or_raise_refusal(self, path: str, body: Mapping[str, Any]) -> JsonValue:
-        answer = self._send_or_raise_unavailable(
+        answer = self._send_or_raise_unavailable_or_outcome_unknown(
             "POST", f"/api/v1/{path}", encode_compact_json(body)
         )
         document = self._parse_masked_answer_or_none(answer)
         if answer.status != _OK:
-            raise self._build_error_of_refusal(answer, document)
+            raise self._build_error_of_unsuccessful_answer(answer, document)
         return document
 
     def _iter_pages(
@@ -314,9 +316,13 @@ class ControllerApi:
     def _read_page_or_raise_refusal(
         self, path: str, kind: str, parameters: Mapping[str, str], *, is_masked: bool = True
     ) -> AnswerPage:
-        answer = self._send_or_raise_unavailable("GET", f"/api/v1/{path}?{urlencode(parameters)}")
+        answer = self._send_or_raise_unavailable_or_outcome_unknown(
+            "GET", f"/api/v1/{path}?{urlencode(parameters)}"
+        )
         if answer.status != _OK:
-            raise self._build_error_of_refusal(answer, self._parse_masked_answer_or_none(answer))
+            raise self._build_error_of_unsuccessful_answer(
+                answer, self._parse_masked_answer_or_none(answer)
+            )
         document = (
             self._parse_masked_answer_or_none(answer)
             if is_masked
@@ -326,7 +332,9 @@ class ControllerApi:
             lambda value: decode_list_page_of_kind(value, kind), document
         )
 
-    def _send_or_raise_unavailable(self, method: str, path: str, body: bytes = b"") -> HttpAnswer:
+    def _send_or_raise_unavailable_or_outcome_unknown(
+        self, method: str, path: str, body: bytes = b""
+    ) -> HttpAnswer:
         try:
             return self._receiver.send_json_once_or_raise_undelivered(
                 method, path, self._headers, body
@@ -347,7 +355,9 @@ class ControllerApi:
     def _parse_masked_answer_or_none(self, answer: HttpAnswer) -> JsonValue:
         return self._redactor.mask_secrets_in_json_value(parse_json_answer_or_none(answer))
 
-    def _build_error_of_refusal(self, answer: HttpAnswer, document: JsonValue) -> SynapseApplyError:
+    def _build_error_of_unsuccessful_answer(
+        self, answer: HttpAnswer, document: JsonValue
+    ) -> SynapseApplyError:
         """What an answer that is no success means; its own words, where it is a Problem."""
         problem = decode_first_finding_of_problem_or_none(document)
         if answer.status == 401:

@@ -61,9 +61,13 @@ def derive_exit_code_of_settled_target(api: ControllerApi, name: str, target: Sh
     ERROR where its source cannot be followed: it is at an older revision then.
     """
     code = derive_exit_code_of_target(
-        target.state, target.mode, lambda: api.list_runs(name, MOST_RUNS_OF_FAILURE)
+        target.state, target.mode, lambda: api.list_newest_runs_first(name, MOST_RUNS_OF_FAILURE)
     )
     is_source_broken = any(
         entry["finding"].get("severity") == "error" for entry in target.source_findings
     )
-    return Exit.select_by_precedence(code, Exit.ERROR) if is_source_broken else code
+    return (
+        Exit.select_by_precedence_or_error_code_if_none(code, Exit.ERROR)
+        if is_source_broken
+        else code
+    )

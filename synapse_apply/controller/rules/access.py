@@ -25,7 +25,7 @@ class Person:
     groups: frozenset[str] = frozenset()
 
 
-def is_allowed(
+def is_allowed_for_target_or_for_any_if_none(
     access: Access | None, person: Person | None, right: Right, name: TargetName | None
 ) -> bool:
     """Whether somebody may do something with a target; with any target at all for None.
@@ -38,7 +38,7 @@ def is_allowed(
         return right is Right.READ
     return any(
         right in _list_rights_of_rule_with_read(rule) and rule.targets
-        for rule in _iter_rules_of(access, person)
+        for rule in _iter_rules_of_still_configured_person(access, person)
     )
 
 
@@ -47,7 +47,7 @@ def list_rights(access: Access | None, person: Person | None, name: TargetName) 
     if access is None:
         return frozenset({Right.READ})
     rights: set[Right] = set()
-    for rule in _iter_rules_of(access, person):
+    for rule in _iter_rules_of_still_configured_person(access, person):
         if any(fnmatchcase(str(name), pattern) for pattern in rule.targets):
             rights |= _list_rights_of_rule_with_read(rule)
     return frozenset(rights)
@@ -59,7 +59,7 @@ def list_readable_patterns(access: Access | None, person: Person | None) -> tupl
         return ("*",)
     patterns = [
         pattern
-        for rule in _iter_rules_of(access, person)
+        for rule in _iter_rules_of_still_configured_person(access, person)
         if _list_rights_of_rule_with_read(rule)
         for pattern in rule.targets
     ]
@@ -78,10 +78,13 @@ def can_pause_scope(
     if not matching or access is None:
         return False
     if _WILDCARDS.isdisjoint(scope):
-        return all(is_allowed(access, person, Right.PAUSE, name) for name in matching)
+        return all(
+            is_allowed_for_target_or_for_any_if_none(access, person, Right.PAUSE, name)
+            for name in matching
+        )
     return any(
         _surely_covers(pattern, scope)
-        for rule in _iter_rules_of(access, person)
+        for rule in _iter_rules_of_still_configured_person(access, person)
         if Right.PAUSE in rule.rights
         for pattern in rule.targets
     )
@@ -96,7 +99,9 @@ def _surely_covers(pattern: str, scope: str) -> bool:
     return pattern == scope or (has_stars_alone and fnmatchcase(scope, pattern))
 
 
-def _iter_rules_of(access: Access, person: Person | None) -> Iterator[AccessRule]:
+def _iter_rules_of_still_configured_person(
+    access: Access, person: Person | None
+) -> Iterator[AccessRule]:
     if person is None or not _is_identity_still_configured(access, person.identity):
         return
     names = {person.identity, *(f"{GROUP_PREFIX}{group}" for group in person.groups)}

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 
 from synapse_apply.controller.planned_rows import ApplyTerms
 from synapse_apply.controller.rows import ApprovalRow
-from synapse_apply.controller.rules.access import Person, is_allowed
+from synapse_apply.controller.rules.access import Person, is_allowed_for_target_or_for_any_if_none
 from synapse_apply.controller.settings import DAY, Access, Mode, Right, TargetRule
 from synapse_apply.model.frozen import frozen
 
@@ -67,7 +67,7 @@ def build_apply_terms(
         by_digest.setdefault(approval.row_digest, []).append(approval)
     author_names = _collect_folded_author_names(authors) if rule.not_author else frozenset()
     counts = {
-        digest: _count_approvals(rule, of_row, now, access, author_names)
+        digest: _count_approvals_of_one_row(rule, of_row, now, access, author_names)
         for digest, of_row in by_digest.items()
         if digest not in rejected
     }
@@ -91,7 +91,7 @@ def count_approvals_of_row(
     """Who has approved a row, and whose approval does not count, as for `build_apply_terms`."""
     of_row = [approval for approval in approvals if approval.row_digest == row_digest]
     author_names = _collect_folded_author_names(authors) if rule.not_author else frozenset()
-    return _count_approvals(rule, of_row, now, access, author_names)
+    return _count_approvals_of_one_row(rule, of_row, now, access, author_names)
 
 
 def describe_approvals(count: ApprovalCount) -> str:
@@ -104,7 +104,7 @@ def describe_approvals(count: ApprovalCount) -> str:
     return "; ".join([text, *left_out])
 
 
-def is_approval_expired(approval: ApprovalRow, now: float) -> bool:
+def is_approval_expired_or_of_far_future(approval: ApprovalRow, now: float) -> bool:
     """Whether an approval is too old; one of the far future is, too: the clock was set back."""
     return abs(now - approval.approved_at) >= APPROVAL_SECONDS
 
@@ -118,7 +118,7 @@ def is_author(who: str, authors: Collection[str]) -> bool:
     return _is_one_of_author_names(who, _collect_folded_author_names(authors))
 
 
-def _count_approvals(
+def _count_approvals_of_one_row(
     rule: TargetRule,
     approvals: Iterable[ApprovalRow],
     now: float,
@@ -131,7 +131,7 @@ def _count_approvals(
     # The newest of each person, so that one who approves again after a week counts.
     for approval in sorted(approvals, key=lambda row: (row.approved_at, row.id), reverse=True):
         person = _get_person_key(approval.who)
-        if not approval.used_at and not is_approval_expired(approval, now):
+        if not approval.used_at and not is_approval_expired_or_of_far_future(approval, now):
             unused_ids.append(approval.id)
         reason = _get_exclusion_reason_or_empty(rule, approval, now, access, author_names)
         if reason:
@@ -157,11 +157,11 @@ def _get_exclusion_reason_or_empty(
     """Why an approval does not count; "" where it does."""
     if approval.used_at:
         return "it was used already"
-    if is_approval_expired(approval, now):
+    if is_approval_expired_or_of_far_future(approval, now):
         return "it is older than 7 days"
     # A right, or a token, may have been taken away since.
     person = Person(approval.who, frozenset(approval.groups))
-    if not is_allowed(access, person, Right.APPROVE, approval.target):
+    if not is_allowed_for_target_or_for_any_if_none(access, person, Right.APPROVE, approval.target):
         return "they have no right to approve it any more"
     if rule.not_author and _is_one_of_author_names(approval.who, author_names):
         return "an author of what would be applied"
@@ -170,7 +170,7 @@ def _get_exclusion_reason_or_empty(
 
 def _get_person_key(who: str) -> str:
     """The same for the identities of one person: a token of their own name is no second one."""
-    return _fold(who.partition(":")[2] or who)
+    return _normalize_strip_and_fold_case(who.partition(":")[2] or who)
 
 
 def _is_one_of_author_names(who: str, author_names: frozenset[str]) -> bool:
@@ -183,7 +183,7 @@ def _collect_folded_author_names(authors: Collection[str]) -> frozenset[str]:
 
 def _list_folded_names_of_author(text: str) -> frozenset[str]:
     """A name, or an address and what stands before its `@`; to be compared."""
-    name = _fold(text)
+    name = _normalize_strip_and_fold_case(text)
     local_part, sign, _ = name.rpartition("@")
     names = {name, local_part} if sign else {name}
     if _NUMBERED_ADDRESS in name:
@@ -191,5 +191,5 @@ def _list_folded_names_of_author(text: str) -> frozenset[str]:
     return frozenset(names - {""})
 
 
-def _fold(text: str) -> str:
+def _normalize_strip_and_fold_case(text: str) -> str:
     return unicodedata.normalize("NFKC", text).strip().casefold()

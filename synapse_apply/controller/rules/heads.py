@@ -32,18 +32,18 @@ def decide_head(
     source: SourceRow,
     commit: str,
     *,
-    is_descendant: bool,
+    is_same_or_descendant: bool,
     rewinds: Literal["hold", "follow"],
     now: float,
     second_look: float = MINUTE,
 ) -> HeadDecision:
-    """What to do about the commit that the ref names; `is_descendant` of the head is given.
+    """What to do about the commit that the ref names; `is_same_or_descendant` of the head is given.
 
     `second_look` is after how many seconds a commit that is none is believed.
     """
     if commit == source.head:
         return HeadDecision.UNCHANGED
-    if not source.head or is_descendant:
+    if not source.head or is_same_or_descendant:
         return HeadDecision.ACCEPT
     passed = now - source.sideways_since
     # A clock that was set back makes it wait anew, and never be believed early.
@@ -69,7 +69,7 @@ def build_next_revision(source: SourceRow, head: Head, now: float) -> RevisionRo
     )
 
 
-def list_older_red_revisions_made_final(
+def list_older_red_made_final_if_revision_is_final(
     revision: RevisionRow, older: Iterable[RevisionRow]
 ) -> list[RevisionRow]:
     """The older open revisions that end for good with one that was overtaken while red."""
@@ -94,7 +94,7 @@ def build_overtaken_revision(
     )
 
 
-def is_source_up_to_date(row: SourceRow) -> bool:
-    """Whether no fetch is asked for, and the targets of the head are known, as far as can be."""
+def is_fetch_answered_and_head_compared_or_failing(row: SourceRow) -> bool:
+    """Whether no fetch is asked for, and the targets of the head are known or fetches fail."""
     is_compared = row.keyed_number >= row.head_number or row.failures > 0
     return row.answered_number >= row.asked_number and is_compared

@@ -38,9 +38,11 @@ def judge_rows(rows: Sequence[PlannedRow], terms: ApplyTerms) -> Judgement:
     """
     guards = [row for row in rows if row.action is RowAction.GUARD]
     others = [row for row in rows if row.action is not RowAction.GUARD]
-    refused_rows = [row for row in others if _is_refused(row) and not row.is_waiting]
+    refused_rows = [
+        row for row in others if _is_refused_waiting_or_unknown(row) and not row.is_waiting
+    ]
     waiting_rows = [row for row in others if row.is_waiting]
-    doable_rows = [row for row in others if not _is_refused(row)]
+    doable_rows = [row for row in others if not _is_refused_waiting_or_unknown(row)]
 
     holds = {id(row): hold for row in doable_rows if (hold := _find_hold(row, terms)) is not None}
     dependents = _group_rows_by_needed_address(row for row in doable_rows if id(row) not in holds)
@@ -69,7 +71,7 @@ def judge_rows(rows: Sequence[PlannedRow], terms: ApplyTerms) -> Judgement:
     # Told before its rows are approved, so that a person approves both at once.
     for guard in guards:
         is_open = not guard.is_waiting and not _is_overridden(guard, terms)
-        if is_open and _is_violated(guard, doable_rows, is_all=True):
+        if is_open and _is_violated(guard, doable_rows, is_whole_plan_guard_always_violated=True):
             holds[id(guard)] = HeldRow(guard, HoldReason.GUARD)
     overridden_guards = [] if stopping_guards else violated_guards
     return Judgement(
@@ -86,7 +88,7 @@ def judge_rows(rows: Sequence[PlannedRow], terms: ApplyTerms) -> Judgement:
     )
 
 
-def _is_refused(row: PlannedRow) -> bool:
+def _is_refused_waiting_or_unknown(row: PlannedRow) -> bool:
     return bool(row.refusal) or row.is_waiting or row.is_outcome_unknown
 
 
@@ -132,14 +134,19 @@ def _iter_dependents(
                 addresses.append(row.address)
 
 
-def _is_violated(guard: PlannedRow, rows: Collection[PlannedRow], *, is_all: bool = False) -> bool:
+def _is_violated(
+    guard: PlannedRow,
+    rows: Collection[PlannedRow],
+    *,
+    is_whole_plan_guard_always_violated: bool = False,
+) -> bool:
     """Whether doing these rows violates a guard.
 
-    One that counts no rows judges the plan as a whole: any row violates it. With `is_all` the rows
-    are all that there are, and it is violated without any.
+    One that counts no rows judges the plan as a whole: any row violates it, and with
+    `is_whole_plan_guard_always_violated` also none.
     """
     if not guard.needs:
-        return bool(rows) or is_all
+        return bool(rows) or is_whole_plan_guard_always_violated
     counted = frozenset(guard.needs)
     return sum(row.address in counted for row in rows) > guard.limit
 

@@ -17,7 +17,7 @@ from synapse_apply.controller.rows import (
     StatusState,
     StatusText,
 )
-from synapse_apply.model.phrases import pluralize
+from synapse_apply.model.phrases import format_count_and_noun
 
 MAX_DESCRIPTION_LENGTH = 140
 SHORT_COMMIT_LENGTH = 7
@@ -58,7 +58,7 @@ def build_changed_revisions(
                 revision, RevisionEnd.FAILURE, aborted.description, is_final=True
             )
         else:
-            updated = _build_revision_that_ends_as_newer(revision, newer)
+            updated = _build_revision_following_newer_or_forced_away(revision, newer)
         if updated.end is not revision.end and updated.end is not RevisionEnd.NONE:
             updated = replace(updated, ended_at=now)
         if updated != revision:
@@ -129,7 +129,9 @@ def _list_descriptions_of_open_rollouts(
     ]
 
 
-def _build_revision_that_ends_as_newer(revision: RevisionRow, newer: RevisionRow) -> RevisionRow:
+def _build_revision_following_newer_or_forced_away(
+    revision: RevisionRow, newer: RevisionRow
+) -> RevisionRow:
     """A revision that was open when the next one came, which ends as that one does."""
     short_commit = shorten_commit(newer.commit)
     if revision.forced_away:
@@ -171,14 +173,14 @@ def describe_done_revision(progress: RevisionProgress) -> str:
 
 def _describe_applied(progress: RevisionProgress) -> str:
     if progress.applied_row_count:
-        return f"applied: {pluralize(progress.applied_row_count, 'change')}"
-    return f"applied: no changes, {pluralize(progress.applied_count, 'target')}"
+        return f"applied: {format_count_and_noun(progress.applied_row_count, 'change')}"
+    return f"applied: no changes, {format_count_and_noun(progress.applied_count, 'target')}"
 
 
 def _describe_observed(progress: RevisionProgress, observed_count: int) -> str:
     if not progress.change_count:
-        return f"planned only: no changes, {pluralize(observed_count, 'target')}"
-    changes = pluralize(progress.change_count, "change")
+        return f"planned only: no changes, {format_count_and_noun(observed_count, 'target')}"
+    changes = format_count_and_noun(progress.change_count, "change")
     refused = f", {progress.refused_count} refused" if progress.refused_count else ""
     return f"planned only: {changes}{refused}"
 

@@ -17,7 +17,7 @@ from synapse_apply.controller.rules.revision_end import (
     limit_text,
 )
 from synapse_apply.controller.settings import Mode
-from synapse_apply.model.phrases import pluralize
+from synapse_apply.model.phrases import format_count_and_noun
 
 # A forge shows a few dozen contexts of a commit; beyond these the summary tells more.
 MAX_TARGET_CONTEXTS = 20
@@ -64,22 +64,26 @@ def build_status_text_once_overtaken(status: StatusText, revision: RevisionRow) 
     return StatusText(state, revision.description, status.url)
 
 
-def format_held_rows_and_guards(count: int, guard_count: int) -> str:
-    """What waits for a person: "2 rows and 1 guard"; `count` has the guards, too."""
-    row_count = count - guard_count
+def format_held_rows_and_guards(row_and_guard_count: int, guard_count: int) -> str:
+    """What waits for a person: "2 rows and 1 guard"; `row_and_guard_count` has the guards, too."""
+    row_count = row_and_guard_count - guard_count
     parts = [
-        pluralize(number, noun)
+        format_count_and_noun(number, noun)
         for number, noun in ((row_count, "row"), (guard_count, "guard"))
         if number
     ]
-    return " and ".join(parts) or pluralize(0, "row")
+    return " and ".join(parts) or format_count_and_noun(0, "row")
 
 
 def _describe_target_progress(target: TargetRow, failing_reason: str) -> str:
     counts = target.counts
     match target.progress:
         case TargetProgress.DONE if target.mode is Mode.OBSERVE:
-            changes = pluralize(counts.total, "change") if counts.total else "no changes"
+            changes = (
+                format_count_and_noun(counts.row_count_without_guards, "change")
+                if counts.row_count_without_guards
+                else "no changes"
+            )
             return f"planned only: {changes}"
         case TargetProgress.DONE:
             return "live"
@@ -89,7 +93,7 @@ def _describe_target_progress(target: TargetRow, failing_reason: str) -> str:
         case TargetProgress.WAITING:
             return f"waiting: {target.waiting_reason}"
         case TargetProgress.REFUSED:
-            return f"refused: {pluralize(counts.refused, 'row')}"
+            return f"refused: {format_count_and_noun(counts.refused, 'row')}"
         case TargetProgress.FAILING:
             return f"failing: {failing_reason or 'its page says why'}"
         case _:

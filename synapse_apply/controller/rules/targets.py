@@ -123,7 +123,9 @@ def build_target_row_at_revision(
     )
 
 
-def is_look_that_found_the_same(last: RunRow | None, run: RunRow, *, has_same_inputs: bool) -> bool:
+def has_same_result_and_inputs_as_last_run(
+    last: RunRow | None, run: RunRow, *, has_same_inputs: bool
+) -> bool:
     """Whether a look found what the last one found, so that it is a time in a row of that."""
     return (
         last is not None

@@ -84,7 +84,7 @@ class GitMirror:
             )
             return parse_head_of_commit_object(commit, content.output)
 
-    def fetch_commit_if_missing(self, commit: str) -> bool:
+    def fetch_commit_if_missing_or_pin_is_old(self, commit: str) -> bool:
         """Fetch as `fetch_head` does where the commit is not here yet; whether it fetched.
 
         Where the project file of another ref counts, also where that was not looked at for an
@@ -101,7 +101,7 @@ class GitMirror:
             raise self._build_unreadable_error(commit)
         return True
 
-    def is_descendant(self, commit: str, ancestor: str) -> bool:
+    def is_same_or_descendant(self, commit: str, ancestor: str) -> bool:
         """Whether `ancestor` is reached from `commit`; True for the same commit.
 
         False where the mirror does not have `ancestor` any more.
@@ -117,7 +117,7 @@ class GitMirror:
             return False
         raise self._build_unreadable_error(commit)
 
-    def list_authors(self, commit: str, since_commit: str) -> tuple[str, ...]:
+    def list_author_names_and_emails(self, commit: str, since_commit: str) -> tuple[str, ...]:
         """Names and email addresses of the authors of the commits that `since_commit` lacks.
 
         Sorted, each once; of all commits for "", and where the mirror does not have that one.
@@ -173,7 +173,7 @@ class GitMirror:
     def _fetch_if_refs_have_moved(self) -> None:
         """Fetch what has moved since the last fetch; for who has the lock."""
         try:
-            self._git.make_mirror_unless_usable(self._read_object_format_or_sha1())
+            self._git.make_or_replace_mirror_unless_usable(self._read_object_format_or_sha1())
             remote_ids = self._git.list_remote_ids_by_ref(
                 *self._head_names, *self._pin_names, TAGS_PATTERN
             )
@@ -203,7 +203,7 @@ class GitMirror:
             else ""
         )
         object_format = "sha256" if len(remote_ids[head_name]) == _SHA256_LENGTH else "sha1"
-        self._git.make_mirror_unless_usable(object_format)
+        self._git.make_or_replace_mirror_unless_usable(object_format)
         refspecs = build_refspecs(self._source, head_name, pin_name)
         self._delete_refs_of_other_settings(refspecs)
         result = self._git.fetch_refs_within_size_limit(refspecs)
@@ -214,7 +214,7 @@ class GitMirror:
             self._git.replace_by_empty_mirror(object_format)
             result = self._git.fetch_refs_within_size_limit(refspecs)
         if result.exit_code:
-            self._git.raise_unreachable(result)
+            self._git.raise_source_unavailable_with_words_of_git(result)
         if not self._find_commit_id_or_empty(HEAD_REF):
             raise self._build_unreadable_error(remote_ids[head_name])
         self._git.compact_if_many_packs()

@@ -19,7 +19,7 @@ from synapse_apply.controller.source.access import (
 from synapse_apply.controller.source.places import SourceFolders
 from synapse_apply.files.bare_repository import (
     MINIMUM_GIT,
-    ask_git_version_or_empty_unless_too_old,
+    ask_git_version_if_too_old_or_empty,
     format_safe_directory_section,
     make_bare_repository_in_new_folder,
 )
@@ -70,9 +70,9 @@ class MirrorGit:
         self._limits = limits
         self._global_config = folders.mirror.with_suffix(".gitconfig")
 
-    def make_mirror_unless_usable(self, object_format: str) -> None:
+    def make_or_replace_mirror_unless_usable(self, object_format: str) -> None:
         """Make the mirror where there is none that can be used; OSError."""
-        self._folders.create()
+        self._folders.create_missing_checkout_and_home()
         self._global_config.write_text(format_safe_directory_section(self._access.safe_directories))
         git_dir = self._folders.mirror
         is_usable = all((git_dir / name).exists() for name in ("HEAD", "config", "objects", "refs"))
@@ -93,7 +93,7 @@ class MirrorGit:
             _MAX_LISTED_REFS,
         )
         if result.exit_code:
-            self.raise_unreachable(result)
+            self.raise_source_unavailable_with_words_of_git(result)
         lines = (os.fsdecode(line).partition("\t") for line in result.output.splitlines())
         return {name: object_id for object_id, _, name in lines}
 
@@ -139,7 +139,7 @@ class MirrorGit:
             self.run_local_git("repack", "-a", "-d", "--quiet")
             self.run_local_git("pack-refs", "--all")
 
-    def raise_unreachable(self, result: ProgramResult) -> NoReturn:
+    def raise_source_unavailable_with_words_of_git(self, result: ProgramResult) -> NoReturn:
         """SourceUnavailable that says what Git said."""
         source = self._access.source
         url = sanitize_url_and_strip_credentials(source.url)
@@ -203,7 +203,7 @@ class MirrorGit:
             ) from None
 
     def _require_new_enough_git(self, program: str) -> None:
-        if version_text := ask_git_version_or_empty_unless_too_old(program):
+        if version_text := ask_git_version_if_too_old_or_empty(program):
             raise SourceUnavailable.from_summary(
                 "Git is too old",
                 f"git {version_text} lacks what a mirror needs.",

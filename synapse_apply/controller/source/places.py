@@ -28,7 +28,7 @@ class SourceFolders:
     project: Path
     home: Path
 
-    def create(self) -> None:
+    def create_missing_checkout_and_home(self) -> None:
         """Make the place and the home where they are missing; OSError."""
         for folder in (self.mirror.parent, self.empty_checkout.parent, self.home.parent):
             folder.mkdir(_FOLDER_MODE, parents=True, exist_ok=True)

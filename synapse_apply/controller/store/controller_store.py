@@ -110,7 +110,7 @@ class ControllerStore:
         """
         if self.is_shared:
             with self.write() as writer:
-                owner = writer.claim_store_and_get_owner(controller)
+                owner = writer.claim_store_if_unowned_and_get_owner(controller)
             if owner != controller:
                 raise store_errors.build_other_controllers_store_error(controller, owner)
 
@@ -179,7 +179,7 @@ class ControllerStore:
     def put_process_and_delete_unseen_ones(self, row: ProcessRow, forgotten_before: float) -> None:
         with self._write_without_waiting_if_shared() as writer:
             writer.put_process(row)
-            writer.delete_processes_before(forgotten_before)
+            writer.delete_processes_last_seen_before(forgotten_before)
 
     @contextmanager
     def _write_without_waiting_if_shared(self) -> Iterator[SqlStoreWriter]:
@@ -269,7 +269,7 @@ class ControllerStore:
 
         return self._run_in_read_transaction(read_outcomes)
 
-    def find_revision(self, source: str, commit: str) -> RevisionRow | None:
+    def find_newest_revision_of_commit(self, source: str, commit: str) -> RevisionRow | None:
         rest = 'WHERE source = ? AND "commit" = ? ORDER BY number DESC'
         return self._select_first_or_none(REVISIONS, rest, [source, commit])
 
@@ -304,7 +304,9 @@ class ControllerStore:
         )
         return [commit for (commit,) in cells if commit]
 
-    def list_unsent_statuses_and_messages(self) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
+    def list_unsent_and_refused_statuses_and_messages(
+        self,
+    ) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
         return self._run_in_read_transaction(
             lambda reader: (
                 read_rows(reader, STATUSES, "WHERE sent <> wished ORDER BY try_at"),
@@ -334,7 +336,7 @@ class ControllerStore:
     def find_message(self, message_id: str) -> MessageRow | None:
         return self._select_first_or_none(MESSAGES, "WHERE id = ?", [message_id])
 
-    def find_newest_run_or_message_id_or_empty(self) -> str:
+    def find_newest_id_of_run_message_or_approval_or_empty(self) -> str:
         statement = (
             "SELECT COALESCE(MAX(id), '') FROM (SELECT MAX(id) AS id FROM runs"
             " UNION SELECT MAX(id) FROM messages UNION SELECT MAX(id) FROM approvals) AS newest"
@@ -381,13 +383,13 @@ class ControllerStore:
     def list_people_pauses_even_ended(self) -> Sequence[PauseRow]:
         return self._select_rows(PAUSES, "ORDER BY scope")
 
-    def list_begun_rollouts(self) -> Sequence[RolloutRow]:
+    def list_begun_rollouts_even_ended(self) -> Sequence[RolloutRow]:
         return self._select_rows(ROLLOUTS, "ORDER BY name")
 
-    def find_begun_rollout(self, name: str) -> RolloutRow | None:
+    def find_begun_rollout_even_if_ended(self, name: str) -> RolloutRow | None:
         return self._select_first_or_none(ROLLOUTS, "WHERE name = ?", [name])
 
-    def list_recorded_waves(self, rollout: str, number: int) -> Sequence[WaveRow]:
+    def list_recorded_waves_of_revision(self, rollout: str, number: int) -> Sequence[WaveRow]:
         return self._select_rows(
             WAVES, "WHERE rollout = ? AND number = ? ORDER BY wave", [rollout, number]
         )

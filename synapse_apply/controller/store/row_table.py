@@ -71,7 +71,7 @@ class RowTable(Generic[R]):
         hints = get_type_hints(row_type)
         ordered = sorted(fields(row_type), key=lambda field: field.name == last_field)  # type: ignore[arg-type]
         self._codings = tuple(
-            _add_default_cells_unless_missing(
+            _add_default_cells_if_default(
                 _build_field_coding(field.name, hints[field.name]), field.default
             )
             for field in ordered
@@ -96,7 +96,7 @@ class RowTable(Generic[R]):
         ]
         return f"CREATE TABLE {self.name} ({', '.join(definitions)}) {dialect.table_options}"
 
-    def list_definitions_of_missing_columns(
+    def list_missing_column_definitions_or_raise_no_default(
         self, present_columns: Collection[str], dialect: SqlDialect
     ) -> list[str]:
         """The definition of each column that is not present, with its value in old rows.
@@ -170,7 +170,7 @@ class RowTable(Generic[R]):
         return self._row_type(**values)
 
 
-def _add_default_cells_unless_missing(coding: _FieldCoding, default: Any) -> _FieldCoding:
+def _add_default_cells_if_default(coding: _FieldCoding, default: Any) -> _FieldCoding:
     return coding if default is MISSING else replace(coding, default_cells=coding.encode(default))
 
 

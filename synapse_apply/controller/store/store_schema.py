@@ -43,7 +43,7 @@ TARGETS = RowTable(
     numbers={
         "state_rank": lambda row: STATE_RANKS[row.state],
         "is_urgent": lambda row: row.due_cause in _URGENT_CAUSES,
-        "change_count": lambda row: row.counts.total,
+        "change_count": lambda row: row.counts.row_count_without_guards,
         "refused_count": lambda row: row.counts.refused + row.counts.guards,
     },
 )

@@ -90,5 +90,5 @@ def _iter_statements_adding_missing_columns(
     connection: StoreConnection, dialect: SqlDialect, table: RowTable[Any]
 ) -> Iterator[str]:
     present = {name for (name,) in connection.execute(dialect.column_names, [table.name])}
-    for definition in table.list_definitions_of_missing_columns(present, dialect):
+    for definition in table.list_missing_column_definitions_or_raise_no_default(present, dialect):
         yield f"ALTER TABLE {table.name} ADD COLUMN {definition}"

@@ -51,15 +51,15 @@ from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.coding.json_shapes import build_coder
 from synapse_apply.model.diagnostic import Diagnostic
 
-# A head is moved by accept_head_if_number_unchanged alone, what is counted by what counts it.
+# A head is moved by accept_head_and_put_revision_if_number_unchanged alone, a count by what counts.
 _FIXED_SOURCE_COLUMNS = ("head", "head_number", "change_number", "asked_number")
 _PUT_SOURCE = SOURCES.build_upsert_statement(
     {name: f"sources.{name}" for name in _FIXED_SOURCE_COLUMNS}
 )
 # Of the same revision another version of this program makes another digest.
 _IS_NOT_OLDER = "excluded.wanted_number >= targets.wanted_number"
-# Claims are moved by claim_target_and_get_epoch_or_zero and release_target alone, and a wanted
-# revision only forwards.
+# Claims are moved by claim_target_and_get_epoch_or_zero and release_claim_if_own alone, and a
+# wanted revision only forwards.
 _PUT_TARGET = TARGETS.build_upsert_statement(
     {
         **{name: f"targets.{name}" for name in ("holder", "lease_until", "epoch")},
@@ -97,7 +97,7 @@ class SqlStoreWriter:
         """See StoreWriter; the head and its number stay as they are where the source is known."""
         self._connection.execute_now_or_before_commit(_PUT_SOURCE, SOURCES.encode_row(row))
 
-    def accept_head_if_number_unchanged(
+    def accept_head_and_put_revision_if_number_unchanged(
         self, source: str, old_number: int, revision: RevisionRow
     ) -> bool:
         if (revision.source, revision.number) != (source, old_number + 1):
@@ -145,7 +145,7 @@ class SqlStoreWriter:
         statement = TARGETS.build_select_statement("WHERE is_gone = 0 AND due_at > ?")
         return [TARGETS.decode_row(cells) for cells in self._connection.execute(statement, [when])]
 
-    def shift_due_times_and_claims(self, seconds: float) -> None:
+    def shift_due_times_claims_and_leases(self, seconds: float) -> None:
         for statement in (
             "UPDATE targets SET due_at = due_at + ?, lease_until = lease_until + ?",
             "UPDATE leases SET until = until + ?",
@@ -157,7 +157,7 @@ class SqlStoreWriter:
                 statement, [seconds] * statement.count("?")
             )
 
-    def limit_delays_of_sends(self, now: float, longest: float) -> None:
+    def make_sends_due_now_if_delayed_longer(self, now: float, longest: float) -> None:
         for statement in (
             "UPDATE statuses SET try_at = ? WHERE try_at > ?",
             "UPDATE messages SET try_at = ? WHERE sent_at = 0 AND try_at > ?",
@@ -180,7 +180,7 @@ class SqlStoreWriter:
         )
         return self._connection.execute(statement, [*name, holder, epoch]).fetchone() is not None
 
-    def release_target(self, name: TargetName, holder: str, epoch: int) -> None:
+    def release_claim_if_own(self, name: TargetName, holder: str, epoch: int) -> None:
         self._connection.execute_now_or_before_commit(
             "UPDATE targets SET holder = '', lease_until = 0 WHERE source = ? AND target = ?"
             " AND holder = ? AND epoch = ?",
@@ -217,7 +217,9 @@ class SqlStoreWriter:
             [until, holder, until, json.dumps([str(name) for name in names])],
         )
 
-    def take_lease(self, name: str, holder: str, until: float, now: float) -> int:
+    def take_or_renew_lease_and_get_epoch_or_zero(
+        self, name: str, holder: str, until: float, now: float
+    ) -> int:
         row = LeaseRow(name, holder, until, epoch=1)
         cursor = self._connection.execute(_TAKE_LEASE, [*LEASES.encode_row(row), now])
         if not cursor.rowcount:
@@ -246,7 +248,7 @@ class SqlStoreWriter:
             "DELETE FROM processes WHERE holder = ?", [holder]
         )
 
-    def delete_processes_before(self, when: float) -> None:
+    def delete_processes_last_seen_before(self, when: float) -> None:
         self._connection.execute_now_or_before_commit(
             "DELETE FROM processes WHERE seen_at < ?", [when]
         )
@@ -372,7 +374,7 @@ class SqlStoreWriter:
             AUDIT.build_insert_statement(), AUDIT.encode_row(row)
         )
 
-    def claim_store_and_get_owner(self, controller: str) -> str:
+    def claim_store_if_unowned_and_get_owner(self, controller: str) -> str:
         """Write down whose store this is unless that stands there; the name that does then."""
         self._connection.execute_now_or_before_commit(
             "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO NOTHING",
@@ -398,7 +400,7 @@ class SqlStoreWriter:
         )
         return cursor.rowcount
 
-    def delete_old_sent_messages_and_revisions(self, when: float) -> None:
+    def delete_old_ended_messages_revisions_and_statuses(self, when: float) -> None:
         """Delete old messages that were sent or refused, and old revisions with their statuses.
 
         The head of a source stays, however old it is.

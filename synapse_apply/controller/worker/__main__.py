@@ -31,7 +31,7 @@ _OWN_VARIABLES = (
 
 def main() -> None:
     """Answer until standard input ends."""
-    answers = _take_over_standard_output()
+    answers = _take_answer_pipe_and_silence_standard_output()
     # What is in memory here must not be left on a disk.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # Who stops a whole service signals this process, too: its controller says when it is to end.
@@ -57,7 +57,7 @@ def _look_or_apply_as_ordered(order: Order, permit: RelayedPermit) -> RunResult:
     return apply_permitted_rows_to_target(order, order.apply, environ, permit)
 
 
-def _take_over_standard_output() -> BinaryIO:
+def _take_answer_pipe_and_silence_standard_output() -> BinaryIO:
     """The pipe of answers; whatever else is printed goes nowhere."""
     answers = os.fdopen(os.dup(1), "wb")
     nowhere = os.open(os.devnull, os.O_WRONLY)

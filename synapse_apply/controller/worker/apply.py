@@ -14,7 +14,7 @@ from synapse_apply.controller.rules.judging import judge_rows
 from synapse_apply.controller.worker.exchange import ApplyOrder, Order
 from synapse_apply.controller.worker.look import (
     MAX_HOLDER_CHARACTERS,
-    build_finding_of_current_exception,
+    build_finding_of_current_exception_without_its_text,
     build_result_of_failure,
     build_result_of_plan,
     open_ordered_target,
@@ -94,7 +94,7 @@ def apply_permitted_rows_to_target(
         holder = " ".join(f"{finding.summary}: {finding.detail}" for finding in held.diagnostics)
         return RunResult(RunOutcome.APPLY_STOPPED, held_up_by_run=holder[:MAX_HOLDER_CHARACTERS])
     except Refused as stop:
-        return _build_result_of_stopping_guard(rows, stop)
+        return _build_result_of_apply_refused_by_guard(rows, stop)
     except SynapseApplyError as failure:
         # Before the first call: one that fails is in the report.
         if failure.plan is not None and failure.plan.has_errors:
@@ -102,7 +102,9 @@ def apply_permitted_rows_to_target(
                 return build_result_of_plan(failure.plan)
         return build_result_of_failure(name_target_in_commands(failure.diagnostics, order.target))
     except Exception:  # noqa: BLE001 - one broken target must not end the worker
-        failed = build_result_of_failure((build_finding_of_current_exception("An apply"),))
+        failed = build_result_of_failure(
+            (build_finding_of_current_exception_without_its_text("An apply"),)
+        )
         unknown_count = len(rows.judgement.permitted_rows)
         if not unknown_count:
             return failed
@@ -111,7 +113,7 @@ def apply_permitted_rows_to_target(
         return replace(failed, outcome=RunOutcome.APPLY_FAILED, calls=calls)
 
 
-def _build_result_of_stopping_guard(rows: RowsUnderLock, stop: Refused) -> RunResult:
+def _build_result_of_apply_refused_by_guard(rows: RowsUnderLock, stop: Refused) -> RunResult:
     """What is told where a guard stopped the apply before its first call."""
     if rows.result is None:
         return build_result_of_failure(stop.diagnostics)

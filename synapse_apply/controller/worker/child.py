@@ -47,7 +47,7 @@ class Child:
 
     @property
     def is_usable(self) -> bool:
-        """Whether it may be asked once more, or has ended, served long enough, or grown."""
+        """Whether it may be asked once more: it has not ended, served long enough, or grown."""
         return (
             self._is_usable
             and self._order_count < _ORDERS_OF_ONE_CHILD
@@ -69,9 +69,13 @@ class Child:
         except _NoAnswer as end:
             return end.result
         except OSError:
-            return conversation.build_lost_result("The worker had ended before it was asked.")
+            return conversation.build_result_without_answer(
+                "The worker had ended before it was asked."
+            )
         except WrongShapeError:
-            return conversation.build_lost_result("The worker gave no answer that can be read.")
+            return conversation.build_result_without_answer(
+                "The worker gave no answer that can be read."
+            )
         else:
             self._is_usable = True
             return result
@@ -118,9 +122,13 @@ class Child:
             block = os.read(descriptor, _READ_BYTES)
             line += block
             if not block:
-                raise _NoAnswer(conversation.build_lost_result("The worker ended in its middle."))
+                raise _NoAnswer(
+                    conversation.build_result_without_answer("The worker ended in its middle.")
+                )
             if len(line) > MAX_LINE_BYTES:
-                raise _NoAnswer(conversation.build_lost_result("The worker's answer was too long."))
+                raise _NoAnswer(
+                    conversation.build_result_without_answer("The worker's answer was too long.")
+                )
         return bytes(line)
 
     def _require_within_limits(self, conversation: Conversation) -> None:
@@ -129,7 +137,9 @@ class Child:
             raise _NoAnswer(end)
         if self._read_resident_bytes_or_zero() > _MOST_RESIDENT_BYTES:
             size = f"{_MOST_RESIDENT_BYTES // 1024**2} MiB"
-            raise _NoAnswer(conversation.build_lost_result(f"The worker took more than {size}."))
+            raise _NoAnswer(
+                conversation.build_result_without_answer(f"The worker took more than {size}.")
+            )
 
     def _read_resident_bytes_or_zero(self) -> int:
         """How much memory it has, 0 where the system does not say so in /proc."""

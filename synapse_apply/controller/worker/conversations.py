@@ -52,7 +52,7 @@ class Conversation(Protocol):
         """The result that a line says; WrongShapeError for one that no worker of ours writes."""
         ...
 
-    def build_lost_result(self, detail: str) -> RunResult:
+    def build_result_without_answer(self, detail: str) -> RunResult:
         """The result where there is no answer; `detail` is a sentence that says why."""
         ...
 
@@ -86,7 +86,7 @@ class LookConversation:
         """See Conversation."""
         return decode_plausible_look_result(line)
 
-    def build_lost_result(self, detail: str) -> RunResult:
+    def build_result_without_answer(self, detail: str) -> RunResult:
         """See Conversation."""
         return build_result_of_lost_look(detail)
 
@@ -167,7 +167,7 @@ class ApplyConversation:
         findings = (self._build_late_finding(), *result.findings)
         return replace(result, outcome=RunOutcome.TIMEOUT, findings=findings)
 
-    def build_lost_result(self, detail: str) -> RunResult:
+    def build_result_without_answer(self, detail: str) -> RunResult:
         """See Conversation."""
         # Whoever closes the workers kills it at the same moment as its own time ends.
         if (end := self.build_result_that_ends_worker_or_none()) is not None:

@@ -54,7 +54,7 @@ class IncomingLines:
 
     def _read_to_end_and_exit_process(self) -> None:
         with suppress(WrongShapeError):
-            for line in _iter_lines_of_standard_input():
+            for line in _iter_complete_lines_of_standard_input():
                 self._take_order_or_permit(decode_order_or_permit(line))
         self._permit.end()
         self._orders.put(None)
@@ -66,7 +66,7 @@ class IncomingLines:
 
     def _take_order_or_permit(self, message: Order | Permit) -> None:
         if isinstance(message, Permit):
-            self._permit.renew(message)
+            self._permit.take_permit_or_final_denial(message)
             return
         with self._lock:
             self._is_applying = message.apply is not None
@@ -75,7 +75,7 @@ class IncomingLines:
         self._orders.put(message)
 
 
-def _iter_lines_of_standard_input() -> Iterator[bytes]:
+def _iter_complete_lines_of_standard_input() -> Iterator[bytes]:
     """Lines of standard input; one that has no end is none.
 
     Read without a buffer of Python's, whose lock a daemon thread would hold at the end.

@@ -17,7 +17,7 @@ from synapse_apply.controller.ports import RunResult
 from synapse_apply.controller.rows import ChangeCounts, RunOutcome
 from synapse_apply.controller.worker.answer_checks import require_rows_within_limits
 from synapse_apply.controller.worker.exchange import Order
-from synapse_apply.controller.worker.jobs import read_running_jobs_or_none
+from synapse_apply.controller.worker.jobs import read_running_jobs_or_none_without_live_plugin
 from synapse_apply.controller.worker.planned import list_planned_rows_then_guards
 from synapse_apply.library.opening import open_target_at_commit
 from synapse_apply.library.target import OpenTarget
@@ -57,11 +57,15 @@ def look_at_target(order: Order, environ: Mapping[str, str]) -> RunResult:
             # A backend that did not answer is not asked for more.
             if plan.has_errors:
                 return result
-            return replace(result, running_jobs=read_running_jobs_or_none(target, plan))
+            return replace(
+                result, running_jobs=read_running_jobs_or_none_without_live_plugin(target, plan)
+            )
     except SynapseApplyError as failure:
         return build_result_of_failure(name_target_in_commands(failure.diagnostics, order.target))
     except Exception:  # noqa: BLE001 - one broken target must not end the worker
-        return build_result_of_failure((build_finding_of_current_exception("A look"),))
+        return build_result_of_failure(
+            (build_finding_of_current_exception_without_its_text("A look"),)
+        )
 
 
 def open_ordered_target(
@@ -96,7 +100,7 @@ def build_result_of_plan(plan: Plan) -> RunResult:
         _count_changes(plan),
         plan.diagnostics,
         format_canonical_json(plan_to_json(plan)),
-        compute_result_digest(outcome, plan.diagnostics, plan),
+        compute_result_digest_ignoring_times_and_ids(outcome, plan.diagnostics, plan),
         _get_host_or_embedded(plan.base.binding.url),
         next(_iter_descriptions_of_concurrent_runs(plan), "")[:MAX_HOLDER_CHARACTERS],
         rows,
@@ -107,11 +111,13 @@ def build_result_of_failure(findings: tuple[Diagnostic, ...]) -> RunResult:
     """What is told where there was no plan at all."""
     outcome = RunOutcome.PLAN_ERROR
     return RunResult(
-        outcome, findings=findings, result_digest=compute_result_digest(outcome, findings)
+        outcome,
+        findings=findings,
+        result_digest=compute_result_digest_ignoring_times_and_ids(outcome, findings),
     )
 
 
-def compute_result_digest(
+def compute_result_digest_ignoring_times_and_ids(
     outcome: RunOutcome, findings: tuple[Diagnostic, ...], plan: Plan | None = None
 ) -> str:
     """A digest over what was found, without times and ids: the same until something else is."""
@@ -129,7 +135,9 @@ def compute_result_digest(
         ],
     }
     if plan is not None:
-        rows = [change_to_json(change) for change in plan.changes if _says_what_was_found(change)]
+        rows = [
+            change_to_json(change) for change in plan.changes if _is_more_than_bare_no_op(change)
+        ]
         facts["rows"] = [[row[key] for key in _TELLING_KEYS] for row in rows]
         texts = [[row[key] for key in _TELLING_TEXTS] for row in rows]
         facts["texts"] = _CHANGING_TEXT.sub("~", format_canonical_json(texts))
@@ -138,7 +146,7 @@ def compute_result_digest(
     return hashlib.sha256(format_canonical_json(facts).encode()).hexdigest()
 
 
-def _says_what_was_found(change: Change) -> bool:
+def _is_more_than_bare_no_op(change: Change) -> bool:
     return (
         change.action is not Action.NO_OP
         or change.is_refused
@@ -181,7 +189,7 @@ def _iter_descriptions_of_concurrent_runs(plan: Plan) -> Iterator[str]:
             yield finding.detail
 
 
-def build_finding_of_current_exception(subject: str) -> Diagnostic:
+def build_finding_of_current_exception_without_its_text(subject: str) -> Diagnostic:
     """The exception that is handled now, by its type and place: its text may quote a secret."""
     kind, _, trace = sys.exc_info()
     frame = traceback.extract_tb(trace)[-1]

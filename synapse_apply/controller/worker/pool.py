@@ -123,7 +123,7 @@ class WorkerPool:
             children = [*self._busy, *(child for _, child in self._idle)]
             return tuple(child.process_id for child in children)
 
-    def ask_applies_to_stop(self) -> None:
+    def ask_applies_to_stop_and_begin_no_more(self) -> None:
         """See Workers."""
         with self._changed:
             if self._applies_end_at is None:
@@ -145,9 +145,9 @@ class WorkerPool:
     def close(self) -> None:
         """End all children, also amid a look, and answer those who wait.
 
-        Applies have time to end their calls, from the first `ask_applies_to_stop` on.
+        Applies have time to end their calls, from when they were first asked to stop.
         """
-        self.ask_applies_to_stop()
+        self.ask_applies_to_stop_and_begin_no_more()
         with self._changed:
             self._is_closed = True
             children = [child for child in self._busy if child not in self._applies.values()]
@@ -181,8 +181,10 @@ class WorkerPool:
         name, entry = request.target, _Waiting(request.target, read_permit is not None)
         with self._changed:
             self._waiting.append(entry)
-            self._changed.wait_for(lambda: self._begins_no_more(entry) or self._is_next(entry))
-            self._count_turn_before_older_source(name)
+            self._changed.wait_for(
+                lambda: self._begins_no_more(entry) or self._is_next_and_has_free_place(entry)
+            )
+            self._count_or_reset_turns_before_older_source(name)
             self._waiting.remove(entry)
             if self._begins_no_more(entry):
                 self._changed.notify_all()
@@ -213,7 +215,7 @@ class WorkerPool:
         """Whether nothing of this sort begins any more."""
         return self._is_closed or (entry.is_apply and self._applies_end_at is not None)
 
-    def _is_next(self, entry: _Waiting) -> bool:
+    def _is_next_and_has_free_place(self, entry: _Waiting) -> bool:
         """Whether one that waits may begin: there is a place, and no other goes before."""
         if sum(self._turns_of_source.values()) >= self._most_looks:
             return False
@@ -236,7 +238,7 @@ class WorkerPool:
         is_preferred = has_idle_child and self._preferred_count[source] < _MOST_PREFERRED
         return self._turns_of_source[source], not entry.is_apply, not is_preferred
 
-    def _count_turn_before_older_source(self, name: TargetName) -> None:
+    def _count_or_reset_turns_before_older_source(self, name: TargetName) -> None:
         """Note whether one begins before an older one of another source."""
         is_first = next(iter(self._waiting)).name.source == name.source
         self._preferred_count[name.source] = (
@@ -259,7 +261,7 @@ class WorkerPool:
     ) -> RunResult:
         try:
             folders = build_paths_of_source_folders(self._data, turn.source)
-            folders.create()
+            folders.create_missing_checkout_and_home()
             child = child or self._start_child(turn, folders)
             order = self._build_order(turn, folders)
             if order.apply is None or read_permit is None:

@@ -38,7 +38,7 @@ class RelayedPermit:
             self._until, self._final_reason = 0.0, ""
             self._changed.notify_all()
 
-    def renew(self, permit: Permit) -> None:
+    def take_permit_or_final_denial(self, permit: Permit) -> None:
         """Take a permit, or that there is none: then there is none any more for this apply."""
         now, now_since_boot = read_permit_and_boot_clocks()
         with self._changed:
@@ -49,7 +49,7 @@ class RelayedPermit:
 
     def end(self) -> None:
         """Note that the controller has ended: nothing is permitted from now on."""
-        self.renew(Permit(0.0, "the controller has ended"))
+        self.take_permit_or_final_denial(Permit(0.0, "the controller has ended"))
 
     def explain_missing_or_empty(self) -> str:
         """Why no call may begin, as a phrase; "" while one may. May wait for news before."""

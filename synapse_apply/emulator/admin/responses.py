@@ -72,7 +72,7 @@ def _require_kind_in_path(request: EmulatorRequest) -> Kind:
     return kind
 
 
-def _require_object_in_path(request: EmulatorRequest, kind: Kind) -> StoredObject:
+def _require_object_of_any_tenant_in_path(request: EmulatorRequest, kind: Kind) -> StoredObject:
     """The object with the id in the path, of any tenant. Raises ApiError (404)."""
     text = request.path["id"]
     is_id = text.isdecimal() and len(text) < 20
@@ -102,7 +102,9 @@ def list_objects_of_all_tenants(request: EmulatorRequest) -> EmulatorAnswer:
 
 def read_object_of_any_tenant(request: EmulatorRequest) -> EmulatorAnswer:
     return EmulatorAnswer(
-        _build_stored_object_json(_require_object_in_path(request, _require_kind_in_path(request)))
+        _build_stored_object_json(
+            _require_object_of_any_tenant_in_path(request, _require_kind_in_path(request))
+        )
     )
 
 
@@ -132,7 +134,7 @@ def edit_object_unchecked(request: EmulatorRequest) -> EmulatorAnswer:
     Its key follows from the new code or version. Raises ApiError (404, 409).
     """
     kind = _require_kind_in_path(request)
-    row = _require_object_in_path(request, kind)
+    row = _require_object_of_any_tenant_in_path(request, kind)
     body = {**row.body, **request.body.values}
     if kind != "job":
         body["modified"] = request.backend.clock.now()
@@ -152,7 +154,7 @@ def edit_object_unchecked(request: EmulatorRequest) -> EmulatorAnswer:
 def delete_object_despite_references(request: EmulatorRequest) -> EmulatorAnswer:
     """Delete a stored object, whatever refers to it: an outside deletion."""
     kind = _require_kind_in_path(request)
-    request.backend.store.delete(kind, _require_object_in_path(request, kind).id)
+    request.backend.store.delete(kind, _require_object_of_any_tenant_in_path(request, kind).id)
     return EmulatorAnswer(None, 204)
 
 
@@ -231,7 +233,7 @@ def set_clock_offset(request: EmulatorRequest) -> EmulatorAnswer:
     return read_clock(request)
 
 
-def send_package(request: EmulatorRequest) -> EmulatorAnswer:
+def send_package_of_tenants_release(request: EmulatorRequest) -> EmulatorAnswer:
     """Send the package of a tenant's release. Raises ApiError (404)."""
     text = request.path["id"]
     row = (

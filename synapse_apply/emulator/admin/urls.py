@@ -56,7 +56,10 @@ ENDPOINTS = (
         "Let the next `{count}` jobs fail.",
     ),
     _build_own_endpoint(
-        "GET", "packages/{id}/", responses.send_package, "The bytes of a release's package."
+        "GET",
+        "packages/{id}/",
+        responses.send_package_of_tenants_release,
+        "The bytes of a release's package.",
     ),
     _build_own_endpoint(
         "GET",

@@ -43,7 +43,7 @@ def list_agents(request: EmulatorRequest) -> EmulatorAnswer:
 def _build_token_or_install_script_fields(
     request: EmulatorRequest, row: StoredObject
 ) -> AnswerObject:
-    if request.has_switch_value("agent_items", "token"):
+    if request.has_server_switch_value("agent_items", "token"):
         return {"token": row.key, "node_install_script": ""}
     script = f"curl -fsSL {request.root_url}/install.sh | sh -s -- --token {row.key}"
     return {"node_install_script": script}

@@ -272,7 +272,7 @@ def _respond_or_dry_run(endpoint: Endpoint, request: EmulatorRequest) -> Emulato
     with request.backend.store.transaction(roll_back=True):
         answer = endpoint.respond(request)
     is_dry_run_answer = isinstance(answer.body, dict) and "dry_run" in answer.body
-    if is_dry_run_answer or request.has_switch_value("v2_dry_run_answer", "object"):
+    if is_dry_run_answer or request.has_server_switch_value("v2_dry_run_answer", "object"):
         return answer
     summary = {
         "dry_run": True,

@@ -133,7 +133,7 @@ class DataSetBackend:
         self.data = data
         try:
             data_folder.make_data_folder_if_absent(data)
-            data_folder.require_existing_files_are_own(data)
+            data_folder.require_known_files_are_plain_and_trusted(data)
             self._lock = DataLock(data)
         except OSError as error:
             raise DataSetPlaceError(

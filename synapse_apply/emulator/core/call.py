@@ -43,7 +43,7 @@ class EmulatorRequest:
         """Whether a query parameter has the value true, 1, yes or t, in any case."""
         return self.query.get(name, "").lower() in {"true", "1", "yes", "t"}
 
-    def has_switch_value(self, switch: str, value: str) -> bool:
+    def has_server_switch_value(self, switch: str, value: str) -> bool:
         """Whether a switch of the server has this value."""
         return self.backend.switches.has_value(switch, value)
 

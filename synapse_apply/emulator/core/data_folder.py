@@ -66,14 +66,14 @@ def _make_ignored_folder(data: Path) -> None:
 
 
 # The same rule as in files/opening.py, a second time: the emulator imports nothing of the rest.
-def require_existing_files_are_own(data: Path) -> None:
+def require_known_files_are_plain_and_trusted(data: Path) -> None:
     """Raises DataSetPlaceError for a file of a known name that is a link or not ours."""
     _require_project_folders_are_no_links(data)
     with open_folder_descriptor(data) as folder:
         for name in (*_DATABASE_FILES, LOCK, ENDPOINT, f"{ENDPOINT}.new"):
-            _require_plain_entry_of_trusted_owner(folder, data, name)
+            _require_entry_absent_or_plain_of_trusted_owner(folder, data, name)
         for name in (PACKAGES, INCOMING):
-            _require_plain_entry_of_trusted_owner(folder, data, name, stat.S_IFDIR)
+            _require_entry_absent_or_plain_of_trusted_owner(folder, data, name, stat.S_IFDIR)
 
 
 @contextmanager
@@ -90,7 +90,7 @@ def open_folder_descriptor(data: Path) -> Iterator[int]:
 def open_own_file_descriptor(data: Path, name: str, flags: int) -> int:
     """Open a file in the folder; returns its descriptor. Raises OSError, DataSetPlaceError."""
     with open_folder_descriptor(data) as folder:
-        _require_plain_entry_of_trusted_owner(folder, data, name)
+        _require_entry_absent_or_plain_of_trusted_owner(folder, data, name)
         # Without O_NONBLOCK opening a named pipe would wait for its writer.
         safety_flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         return os.open(name, flags | safety_flags, 0o600, dir_fd=folder)
@@ -151,13 +151,13 @@ def _make_subfolder_unless_present(data: Path, name: str) -> None:
     with open_folder_descriptor(data) as folder:
         with suppress(FileExistsError):
             os.mkdir(name, 0o700, dir_fd=folder)
-        _require_plain_entry_of_trusted_owner(folder, data, name, stat.S_IFDIR)
+        _require_entry_absent_or_plain_of_trusted_owner(folder, data, name, stat.S_IFDIR)
 
 
 def _remove_matching_files(data: Path, subfolder_name: str, pattern: re.Pattern[str]) -> None:
     """Delete the regular files in a subfolder whose names match; nothing else."""
     with open_folder_descriptor(data) as folder:
-        _require_plain_entry_of_trusted_owner(folder, data, subfolder_name, stat.S_IFDIR)
+        _require_entry_absent_or_plain_of_trusted_owner(folder, data, subfolder_name, stat.S_IFDIR)
         subfolder = os.open(subfolder_name, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=folder)
         try:
             for file_name in os.listdir(subfolder):  # noqa: PTH208 - by its descriptor
@@ -171,7 +171,7 @@ def _remove_matching_files(data: Path, subfolder_name: str, pattern: re.Pattern[
             os.close(subfolder)
 
 
-def _require_plain_entry_of_trusted_owner(
+def _require_entry_absent_or_plain_of_trusted_owner(
     folder: int, data: Path, name: str, expected_type: int = stat.S_IFREG
 ) -> None:
     """DataSetPlaceError for an existing entry that is a link, of another type, or not ours."""

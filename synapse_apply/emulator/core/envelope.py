@@ -64,7 +64,9 @@ FACTS = (
 )
 
 
-def wrap_in_envelope(answer: EmulatorAnswer, request: EmulatorRequest) -> EmulatorAnswer:
+def wrap_in_envelope_unless_plain_empty_or_stream(
+    answer: EmulatorAnswer, request: EmulatorRequest
+) -> EmulatorAnswer:
     """The answer in its envelope; a 204, a stream, or any with `v2_answers=plain` as it is."""
     if (
         # A 204 has no body to wrap, and a stream consists of events of its own.
@@ -74,7 +76,7 @@ def wrap_in_envelope(answer: EmulatorAnswer, request: EmulatorRequest) -> Emulat
     ):
         return answer
     meta: dict[str, Any] = {"request_id": request.request_id, **answer.meta}
-    if request.is_dry_run and request.has_switch_value("v2_dry_run_answer", "object"):
+    if request.is_dry_run and request.has_server_switch_value("v2_dry_run_answer", "object"):
         meta["dry_run"] = True
     return dataclasses.replace(answer, body={"data": answer.body, "meta": meta})
 

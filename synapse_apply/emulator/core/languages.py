@@ -111,7 +111,7 @@ def _parse_weight_one_by_default(parameter: str) -> float:
         return 0.0
 
 
-def translate_text_to_korean(text: str) -> str:
+def translate_text_to_korean_if_known(text: str) -> str:
     """A refusal's text in Korean, unchanged if there is no translation."""
     for rule, korean in _TRANSLATION_RULES:
         if rule.fullmatch(text):
@@ -133,7 +133,7 @@ def translate_error_to_korean(error: ApiError) -> ApiError:
 
 def _translate_texts(value: Any) -> Any:
     if isinstance(value, str):
-        return translate_text_to_korean(value)
+        return translate_text_to_korean_if_known(value)
     if isinstance(value, Mapping):
         return {key: _translate_texts(item) for key, item in value.items()}
     if isinstance(value, list):

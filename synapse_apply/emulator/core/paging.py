@@ -41,7 +41,7 @@ def add_v1_filters_and_order_if_switched(
 ) -> ObjectQuery:
     """The query with the filters and the order that all lists of v1 take. Raises ApiError (400)."""
     newest_first = query.newest_first
-    if not request.has_switch_value("filters", "platform"):
+    if not request.has_server_switch_value("filters", "platform"):
         return query
     ordering = request.query.get("ordering", "")
     if ordering.removeprefix("-") in _ORDERS:

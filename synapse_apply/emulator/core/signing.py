@@ -30,7 +30,7 @@ def sign_url(backend: DataSetBackend, root: str, path: str) -> str:
     return f"{root}{path}?{urlencode(query)}"
 
 
-def require_valid_signed_url(
+def require_valid_signed_url_without_token(
     backend: DataSetBackend, path: str, query: Mapping[str, str], headers: Mapping[str, str]
 ) -> None:
     """Raises ApiError: 403 for a wrong or expired signature, 400 if there is a token as well."""

@@ -135,7 +135,7 @@ class ObjectStore:
 
     def _check_database_and_create_tables(self, path: Path) -> None:
         execute = self._connection.execute
-        self._require_own_database(path)
+        self._require_new_or_own_database(path)
         # WAL with synchronous NORMAL loses nothing when the process is killed, without a flush to
         # disk for each request. A power loss may lose the last requests, which is accepted here.
         execute("PRAGMA journal_mode=WAL")
@@ -164,7 +164,7 @@ class ObjectStore:
         execute("COMMIT")
         self.data_set: str = execute("SELECT value FROM about WHERE name='data_set'").fetchone()[0]
 
-    def _require_own_database(self, path: Path) -> None:
+    def _require_new_or_own_database(self, path: Path) -> None:
         """Raises DataSetError for a database of another program, before anything is written to it.
 
         Data sets of earlier versions have no application id and are recognised by their tables.

@@ -124,7 +124,9 @@ class FaultMiddleware:
         rule = None
         # Its own endpoints stay usable: they are how a test takes the faults away again.
         if faults.rules and scope["type"] == "http" and not scope["path"].startswith(OWN_PREFIX):
-            rule = faults.count_request_and_take_due_rule(scope["method"], scope["path"])
+            rule = faults.count_request_in_all_rules_and_get_first_due(
+                scope["method"], scope["path"]
+            )
         if rule is None:
             await self.app(scope, receive, send)
             return

@@ -87,7 +87,7 @@ class FaultRule:
         self.tokens_left -= 1
         return True
 
-    def count_match_and_return_if_in_range(self, method: str, path: str) -> bool:
+    def count_match_and_tell_if_in_range(self, method: str, path: str) -> bool:
         """Count a request that matches; whether its number is in the rule's range."""
         if self.method not in ("", method) or not fnmatch.fnmatchcase(path, self.path):
             return False
@@ -103,10 +103,12 @@ class FaultSchedule:
 
     rules: list[FaultRule] = field(default_factory=list)
 
-    def count_request_and_take_due_rule(self, method: str, path: str) -> FaultRule | None:
+    def count_request_in_all_rules_and_get_first_due(
+        self, method: str, path: str
+    ) -> FaultRule | None:
         """Count a new request in all rules; returns the first rule that is due, else None."""
         # A list and no `next`: every rule must count the request.
-        due = [rule for rule in self.rules if rule.count_match_and_return_if_in_range(method, path)]
+        due = [rule for rule in self.rules if rule.count_match_and_tell_if_in_range(method, path)]
         return due[0] if due else None
 
     def replace_rules(self, document: Any) -> None:

@@ -80,13 +80,15 @@ def parse_job_script_or_default(
         script_options |= source if isinstance(source, dict) else {}
     fails = parameters.get("fail") is True or script_options.get("outcome") == "failed"
     return JobScript(
-        seconds=_clamp_number(script_options.get("seconds"), seconds, 86_400.0),
+        seconds=_clamp_number_or_default(script_options.get("seconds"), seconds, 86_400.0),
         outcome="failed" if fails else "completed",
-        log_lines=int(_clamp_number(script_options.get("log_lines"), DEFAULT_LINES, MAX_LINES)),
+        log_lines=int(
+            _clamp_number_or_default(script_options.get("log_lines"), DEFAULT_LINES, MAX_LINES)
+        ),
     )
 
 
-def _clamp_number(value: Any, default: float, maximum: float) -> float:
+def _clamp_number_or_default(value: Any, default: float, maximum: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return default
     return min(max(float(value), 0.0), maximum)

@@ -42,7 +42,7 @@ def _require_job_in_path(request: EmulatorRequest) -> StoredObject:
     """The tenant's job with the id in the path. Raises ApiError (404)."""
     text, store = request.path["id"], request.backend.store
     number = int(text) if text.isdecimal() and len(text) < 20 else 0
-    if request.has_switch_value("job_ids", "uuid"):
+    if request.has_server_switch_value("job_ids", "uuid"):
         number = ids.parse_job_uuid_or_none(store.data_set, text) or 0
     row = store.find_by_id("job", number, request.tenant)
     if row is None:
@@ -83,8 +83,10 @@ def run_plugin(request: EmulatorRequest) -> EmulatorAnswer:
         "job", request.tenant, body, created=backend.clock.now(), parent=plugin.id
     )
     job = build_job_json(request, row)
-    job_id_field = {"job_id": job["id"]} if not request.has_switch_value("run_job", "id") else {}
-    if request.has_switch_value("run_job", "job_id"):
+    job_id_field = (
+        {"job_id": job["id"]} if not request.has_server_switch_value("run_job", "id") else {}
+    )
+    if request.has_server_switch_value("run_job", "job_id"):
         job.pop("id")
     return EmulatorAnswer({**job_id_field, **job})
 
@@ -100,7 +102,7 @@ def _parse_run_values_and_find_release_or_newest(
     request: EmulatorRequest, plugin: StoredObject
 ) -> _RunRequest:
     """What a run asks for. Raises ApiError (400)."""
-    is_platform = request.has_switch_value("run_form", "platform")
+    is_platform = request.has_server_switch_value("run_form", "platform")
     names = models.PAGE_ONLY_NAMES if is_platform else ()
     fields = tuple(field for field in models.RUN_FIELDS if field.name not in names)
     if is_platform:
@@ -122,8 +124,8 @@ def _is_answered_with_result(
     request: EmulatorRequest, action: str, release: StoredObject | None
 ) -> bool:
     """Whether a run is answered with the action's result, without a job."""
-    if not request.has_switch_value("run_answer", "method"):
-        return request.has_switch_value("run_answer", "result")
+    if not request.has_server_switch_value("run_answer", "method"):
+        return request.has_server_switch_value("run_answer", "result")
     config = release.body.get("config") if release else None
     actions = config.get("actions") if isinstance(config, dict) else None
     action_config = actions.get(action) if isinstance(actions, dict) else None
@@ -168,7 +170,7 @@ def list_jobs(request: EmulatorRequest) -> EmulatorAnswer:
     query = _build_job_query(request)
     store = request.backend.store
     status = request.query.get("status")
-    is_page = request.has_switch_value("filters", "page")
+    is_page = request.has_server_switch_value("filters", "page")
     # There is one user; any other one has no jobs.
     if is_page and request.query.get("user") not in (None, "", str(USER_ID)):
         return build_page_answer(request, 0, lambda _limit, _offset: [])
@@ -219,7 +221,7 @@ def _build_job_filter(
 
 def _build_job_query(request: EmulatorRequest) -> ObjectQuery:
     parent = created_after = None
-    if request.has_switch_value("filters", "platform"):
+    if request.has_server_switch_value("filters", "platform"):
         return add_v1_filters_and_order_if_switched(
             request, ObjectQuery(request.tenant, newest_first=True)
         )
@@ -297,7 +299,7 @@ def _parse_allowed_status_change(word: object, old: words.Status) -> words.Statu
 def list_console_logs(request: EmulatorRequest) -> EmulatorAnswer:
     row = _require_job_in_path(request)
     lines = models.list_log_lines(row, models.compute_job_moment(row, request.backend.clock.now()))
-    if not lines and request.has_switch_value("no_logs", "missing"):
+    if not lines and request.has_server_switch_value("no_logs", "missing"):
         raise build_not_found_error()
     return EmulatorAnswer(
         [
@@ -314,7 +316,7 @@ def tail_console_logs(request: EmulatorRequest) -> EmulatorAnswer:
     try:
         row = _require_job_in_path(request)
     except ApiError:
-        if request.has_switch_value("tail_of_none", "missing"):
+        if request.has_server_switch_value("tail_of_none", "missing"):
             raise
         return EmulatorAnswer(None, stream=tail.stream_error("Job not found."))
     identity = _build_job_id(request, row)
@@ -327,7 +329,7 @@ def tail_console_logs(request: EmulatorRequest) -> EmulatorAnswer:
 
 
 def _build_job_id(request: EmulatorRequest, row: StoredObject) -> int | str:
-    is_uuid = request.has_switch_value("job_ids", "uuid")
+    is_uuid = request.has_server_switch_value("job_ids", "uuid")
     return ids.build_job_uuid(request.backend.store.data_set, row) if is_uuid else row.id
 
 
@@ -338,7 +340,7 @@ def build_job_json(request: EmulatorRequest, row: StoredObject) -> AnswerObject:
         models.build_job_result_or_none(row, job_moment),
         request.parse_expanded_fields(),
     )
-    is_platform = request.has_switch_value("job_fields", "platform")
+    is_platform = request.has_server_switch_value("job_fields", "platform")
     document = {
         "id": _build_job_id(request, row),
         "status": words.format_status_word(
@@ -350,7 +352,7 @@ def build_job_json(request: EmulatorRequest, row: StoredObject) -> AnswerObject:
             else _build_fields_of_api_page(row, job_moment)
         ),
     }
-    if request.has_switch_value("job_context", "returned"):
+    if request.has_server_switch_value("job_context", "returned"):
         document["context"] = row.body["context"]
     if result is not None or "result" in expands:
         document["result"] = result

@@ -41,7 +41,7 @@ def list_plugins(request: EmulatorRequest) -> EmulatorAnswer:
     store = request.backend.store
     query = ObjectQuery(
         request.tenant,
-        newest_first=request.has_switch_value("list_order", "newest"),
+        newest_first=request.has_server_switch_value("list_order", "newest"),
         includes_public=models.shows_plugins_of_others(request.backend),
     )
     query = add_v1_filters_and_order_if_switched(request, query)
@@ -71,11 +71,11 @@ def create_plugin(request: EmulatorRequest) -> EmulatorAnswer:
         # Plugin and first release are made together or not at all.
         with backend.store.transaction():
             row = backend.store.insert("plugin", request.tenant, body, created=now, key=code)
-            if request.has_switch_value("first_release", "made"):
+            if request.has_server_switch_value("first_release", "made"):
                 release_field["release"] = releases.store_first_release_and_build_json(backend, row)
     except DuplicateKeyError:
         raise errors.build_code_taken_error(
-            str(code), is_field=request.has_switch_value("code_taken", "field")
+            str(code), is_field=request.has_server_switch_value("code_taken", "field")
         ) from None
     return EmulatorAnswer({**models.build_plugin_json(backend, row), **release_field}, 201)
 
@@ -98,7 +98,7 @@ def update_plugin(request: EmulatorRequest) -> EmulatorAnswer:
     code = models.require_valid_code_or_none(values.pop("code", None)) or old_code
     # A plugin without a code may get one; then it is final.
     if old_code is not None and code != old_code:
-        if request.has_switch_value("code_change", "refused"):
+        if request.has_server_switch_value("code_change", "refused"):
             raise errors.build_code_change_error()
         code = old_code
     if is_full:
@@ -110,5 +110,5 @@ def update_plugin(request: EmulatorRequest) -> EmulatorAnswer:
         )
     except DuplicateKeyError:
         raise errors.build_code_taken_error(
-            str(code), is_field=request.has_switch_value("code_taken", "field")
+            str(code), is_field=request.has_server_switch_value("code_taken", "field")
         ) from None

@@ -55,7 +55,7 @@ def build_release_key(plugin_id: int, version: str) -> str:
     return f"{plugin_id}@{version}"
 
 
-def find_release_by_id_or_code_version(
+def find_visible_release_by_id_or_code_version(
     backend: DataSetBackend, tenant: str, lookup: str
 ) -> StoredObject | None:
     """A release that a tenant sees, by id or by `code@version`; None without one."""
@@ -83,7 +83,7 @@ def is_release_visible(backend: DataSetBackend, tenant: str, row: StoredObject) 
     )
 
 
-def store_package_by_sha256(backend: DataSetBackend, upload: Upload) -> str:
+def move_package_to_file_named_by_sha256(backend: DataSetBackend, upload: Upload) -> str:
     """Move an uploaded package to the file named by its SHA-256, which is returned.
 
     Equal packages are stored once.
@@ -155,7 +155,7 @@ def _build_file_field(request: EmulatorRequest, row: StoredObject) -> Any:
     package = row.body.get("package")
     if not package:
         return None
-    if request.has_switch_value("release_file", "signed"):
+    if request.has_server_switch_value("release_file", "signed"):
         return signing.sign_url(request.backend, request.root_url, build_package_url_path(row.id))
     return {"name": package["name"], "url": f"{request.root_url}/_emulator/packages/{row.id}/"}
 

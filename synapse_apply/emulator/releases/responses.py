@@ -29,7 +29,7 @@ _VERSION_EXISTS_FIELDS = {"conflict": "", "field": "version", "general": "non_fi
 
 
 def read_release(request: EmulatorRequest) -> EmulatorAnswer:
-    row = models.find_release_by_id_or_code_version(
+    row = models.find_visible_release_by_id_or_code_version(
         request.backend, request.tenant, request.path["lookup"]
     )
     if row is None:
@@ -48,13 +48,13 @@ def list_releases(request: EmulatorRequest) -> EmulatorAnswer:
         plugin = plugins.find_visible_plugin_by_id_or_code(
             request.backend, request.tenant, request.query["plugin"]
         )
-        if plugin is None and request.has_switch_value("unknown_plugin", "refused"):
+        if plugin is None and request.has_server_switch_value("unknown_plugin", "refused"):
             raise errors.build_plugin_choice_error(request.query["plugin"])
         parent = plugin.id if plugin else 0
         # A visible plugin of another tenant has releases of that tenant.
         tenant = plugin.tenant if plugin else request.tenant
     query = ObjectQuery(
-        tenant, parent, newest_first=request.has_switch_value("list_order", "newest")
+        tenant, parent, newest_first=request.has_server_switch_value("list_order", "newest")
     )
     store, query = request.backend.store, add_v1_filters_and_order_if_switched(request, query)
     return build_page_answer(
@@ -78,7 +78,7 @@ def create_release(request: EmulatorRequest) -> EmulatorAnswer:
         _require_debug_release_may_replace(request, plugin, earlier, values)
     upload = request.uploads.get("file")
     if upload is not None:
-        sha256 = models.store_package_by_sha256(request.backend, upload)
+        sha256 = models.move_package_to_file_named_by_sha256(request.backend, upload)
         values["package"] = {"name": upload.name, "size": upload.size, "sha256": sha256}
     if earlier is not None:
         return EmulatorAnswer(
@@ -100,7 +100,7 @@ def _require_debug_release_may_replace(
 ) -> None:
     """Raises ApiError (400, 409) unless a debug release may replace the earlier one."""
     version = values["version"]
-    if not (values["debug"] and request.has_switch_value("debug_releases", "replaced")):
+    if not (values["debug"] and request.has_server_switch_value("debug_releases", "replaced")):
         field = _VERSION_EXISTS_FIELDS[request.backend.switches["release_taken"]]
         raise errors.build_version_exists_error(plugin.key or str(plugin.id), version, field)
     if earlier.body.get("is_released"):
@@ -122,7 +122,7 @@ def _parse_valid_release_create(request: EmulatorRequest) -> _ReleaseCreate:
         values = with_default_values(fields, convert_sent_fields_or_raise_all(fields, request.body))
     with collect_api_error_messages(problems):
         _require_file_if_sent_is_nonempty_upload(request)
-        values |= _read_version_and_config_from_package_or_empty(request, values)
+        values |= _read_version_and_config_from_package_if_switched(request, values)
     with collect_api_error_messages(problems):
         plugin = _require_plugin_named_in_body(request)
     if problems or plugin is None:
@@ -131,7 +131,7 @@ def _parse_valid_release_create(request: EmulatorRequest) -> _ReleaseCreate:
     if (
         "meta" in values
         and not values["debug"]
-        and request.has_switch_value("release_meta", "debug")
+        and request.has_server_switch_value("release_meta", "debug")
     ):
         values["meta"] = None
     return _ReleaseCreate(plugin, values)
@@ -145,14 +145,14 @@ def _require_file_if_sent_is_nonempty_upload(request: EmulatorRequest) -> None:
         raise errors.build_not_a_file_error()
 
 
-def _read_version_and_config_from_package_or_empty(
+def _read_version_and_config_from_package_if_switched(
     request: EmulatorRequest, values: FieldValues
 ) -> FieldValues:
     """Version and config from config.yaml in the package; {} with `release_source=form`.
 
     Raises ApiError (400), but not for a debug release, which is not validated.
     """
-    if request.has_switch_value("release_source", "form"):
+    if request.has_server_switch_value("release_source", "form"):
         return {}
     upload, is_debug = request.uploads.get("file"), bool(values.get("debug"))
     if upload is None:
@@ -167,7 +167,7 @@ def _read_version_and_config_from_package_or_empty(
         if (
             form_version
             and form_version != version
-            and request.has_switch_value("release_source", "checked")
+            and request.has_server_switch_value("release_source", "checked")
         ):
             raise errors.build_version_mismatch_error(form_version, version)
     except ApiError:
@@ -204,7 +204,7 @@ def send_package_by_signed_url(request: EmulatorRequest) -> EmulatorAnswer:
     """Send the package of a release for a valid signed URL. Raises ApiError (400, 403, 404)."""
     identity = request.path["id"]
     number = int(identity) if identity.isdecimal() and len(identity) < 20 else 0
-    signing.require_valid_signed_url(
+    signing.require_valid_signed_url_without_token(
         request.backend, models.build_package_url_path(number), request.query, request.headers
     )
     row = request.backend.store.find_by_id("release", number)

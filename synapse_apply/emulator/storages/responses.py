@@ -34,12 +34,12 @@ def _require_storage_in_path(request: EmulatorRequest) -> StoredObject:
 
 
 def _build_storage_json(request: EmulatorRequest, row: StoredObject) -> AnswerObject:
-    is_in_session = request.has_switch_value("credential_regime", "session")
+    is_in_session = request.has_server_switch_value("credential_regime", "session")
     return models.build_storage_json(
         row,
         # In this regime the session alone shows credentials, whatever the switch `secrets` says.
         secrets="omitted" if is_in_session else request.backend.switches["secrets"],
-        with_configuration=request.has_switch_value("configuration", "always")
+        with_configuration=request.has_server_switch_value("configuration", "always")
         or request.is_query_true("with_configuration"),
     )
 
@@ -52,12 +52,12 @@ def list_storages(request: EmulatorRequest) -> EmulatorAnswer:
     """One page of the tenant's storages of `?category=`, or all, by the switch `storage_pages`."""
     store = request.backend.store
     query = ObjectQuery(
-        request.tenant, newest_first=request.has_switch_value("list_order", "newest")
+        request.tenant, newest_first=request.has_server_switch_value("list_order", "newest")
     )
     query = add_v1_filters_and_order_if_switched(request, query)
     # Filtered in Python, since the category is no column.
     category = _parse_category_filter_or_none(request)
-    if request.has_switch_value("storage_pages", "bare"):
+    if request.has_server_switch_value("storage_pages", "bare"):
         rows = [row for row in store.select("storage", query) if _has_category(row, category)]
         return EmulatorAnswer([_build_list_item(request, row) for row in rows])
     if category is None:
@@ -104,7 +104,7 @@ def create_storage(request: EmulatorRequest) -> EmulatorAnswer:
     values = with_default_values(
         models.FIELDS, convert_sent_fields_or_raise_all(models.FIELDS, request.body)
     )
-    if request.has_switch_value("storage_keys", "checked"):
+    if request.has_server_switch_value("storage_keys", "checked"):
         errors.raise_if_keys_are_missing(
             models.list_missing_keys(values["provider"], values["configuration"])
         )

@@ -15,7 +15,7 @@ from synapse_apply.model.diagnostic import (
     error_finding,
     warning_finding,
 )
-from synapse_apply.model.phrases import pluralize
+from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.project import Target
 from synapse_apply.model.resource import Desired
 
@@ -39,7 +39,9 @@ class ApiCompatibility:
         for kind in CATALOGUE.values():
             if resources := by_kind.get(kind.prefix, []):
                 binding = kind.select_newest_binding(self.target.api)
-                self.findings.extend(self._iter_mixed_api_version_errors(kind, binding, resources))
+                self.findings.extend(
+                    self._iter_errors_of_references_across_api_versions(kind, binding, resources)
+                )
                 self.findings.extend(
                     self._iter_one_finding_of_unsupported_fields(kind, binding, resources)
                 )
@@ -55,7 +57,7 @@ class ApiCompatibility:
                 )
         return fitted
 
-    def _iter_mixed_api_version_errors(
+    def _iter_errors_of_references_across_api_versions(
         self, kind: ResourceType, binding: ApiBinding, resources: Iterable[Desired]
     ) -> Iterator[Diagnostic]:
         """An error where a kind and one it refers to by id are reached through different versions.
@@ -116,7 +118,7 @@ class ApiCompatibility:
         position: Position | None,
     ) -> Diagnostic:
         leaves_out = self.target.unsupported_fields == "warning"
-        count = pluralize(len(resources), prefix)
+        count = format_count_and_noun(len(resources), prefix)
         overlay_hint = (
             "`unsupported_fields: warning` of the target leaves them out, an overlay with null "
         )

@@ -16,9 +16,9 @@ from synapse_apply.model.diagnostic import (
     error_finding,
     warning_finding,
 )
-from synapse_apply.model.phrases import suggest_known_word_or_empty
+from synapse_apply.model.phrases import suggest_closest_or_list_known_words_or_empty
 from synapse_apply.model.resource import Desired, PackageSource
-from synapse_apply.model.secrets.credentials import format_unless_known_secret
+from synapse_apply.model.secrets.credentials import format_unless_it_holds_secret_of_known_form
 from synapse_apply.model.values import Reference
 
 _MAX_SUGGESTIONS = 20
@@ -73,7 +73,7 @@ def _suggest_similar_address_or_declaring(
     """
     if missing not in hint_cache and len(hint_cache) < _MAX_SUGGESTIONS:
         names = [address.name for address in known_addresses if address.kind == missing.kind]
-        hint_cache[missing] = suggest_known_word_or_empty(missing.name, names)
+        hint_cache[missing] = suggest_closest_or_list_known_words_or_empty(missing.name, names)
     return hint_cache.get(missing) or "declare it"
 
 
@@ -123,9 +123,8 @@ def iter_plugin_code_mismatch_errors(
             yield error_finding(
                 "Manifest and package disagree",
                 f"{owner.address} has code {manifest_code} ({owner.find_position(('code',))}), "
-                f"but `code` is"
-                f" {format_unless_known_secret(package_code)} in the package's config.yaml"
-                + (f" ({code_position})" if code_position else ""),
+                f"but `code` is {format_unless_it_holds_secret_of_known_form(package_code)} "
+                "in the package's config.yaml" + (f" ({code_position})" if code_position else ""),
                 "make both the same, or release another package",
                 position=resource.find_position(("plugin",)),
                 address=str(resource.address),
@@ -151,7 +150,7 @@ def iter_unused_overlay_findings(
             "Overlay matches no resource",
             f"no manifest of target {target} declares {overlay.pattern}"
             + (f" in {ref}: it is passed over" if ref else ""),
-            suggest_known_word_or_empty(
+            suggest_closest_or_list_known_words_or_empty(
                 overlay.pattern, [str(address) for address in declared_addresses]
             ),
             overlay.position,

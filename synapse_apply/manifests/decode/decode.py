@@ -28,7 +28,10 @@ from synapse_apply.manifests.schema.explain import ValueToCheck, build_schema_fi
 from synapse_apply.manifests.yaml.reader import Document, describe_value_kind
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import FieldPath, Position, error_finding, parse_json_pointer
-from synapse_apply.model.phrases import format_field_path, suggest_known_word_or_empty
+from synapse_apply.model.phrases import (
+    format_field_path,
+    suggest_closest_or_list_known_words_or_empty,
+)
 from synapse_apply.model.resource import Desired, Lifecycle
 from synapse_apply.model.values import Reference, flatten
 
@@ -40,7 +43,7 @@ _ADDRESS_BUILDERS: dict[str, Callable[[DecodeContext, Draft], Address | None]] =
 }
 _SPEC_DECODERS: dict[str, Callable[[DecodeContext, Draft], dict[str, Any]]] = {
     plugin.PREFIX: plugin.decode_plugin_spec_completed_from_config,
-    release.PREFIX: release.decode_release_spec_with_config_version,
+    release.PREFIX: release.decode_release_spec_completing_version_from_config,
     storage.PREFIX: storage.decode_storage_spec_replacing_secrets,
 }
 
@@ -50,7 +53,7 @@ def map_kind_names_to_address_prefixes() -> dict[str, str]:
     return {kind.kind: prefix for prefix, kind in sorted(CATALOGUE.items())}
 
 
-def build_draft_with_variables_or_report(
+def build_variable_filled_draft_or_none_if_kind_unknown(
     context: DecodeContext, document: Document, values: VariableValues
 ) -> Draft | None:
     """A draft of the document with its variables replaced; None (reported) if its kind is unknown.
@@ -117,7 +120,7 @@ def _resolve_kind_prefix_or_report(context: DecodeContext, draft: Draft) -> str 
             ("kind",),
             "Unknown kind",
             f"`{kind}` is not a kind",
-            suggest_known_word_or_empty(kind, prefixes),
+            suggest_closest_or_list_known_words_or_empty(kind, prefixes),
         )
     return None
 
@@ -132,7 +135,7 @@ def _substitute_or_report_outside_address_fields(
     """
 
     def report_unresolved(path: FieldPath, summary: str, detail: str, hint: str) -> None:
-        safe_detail = _hide_detail_of_secret_field(context, draft, path, detail)
+        safe_detail = _hide_detail_if_field_may_be_secret(context, draft, path, detail)
         context.report_finding(draft, path, summary, safe_detail, hint, target=context.target.name)
 
     # Taken out before the substitution and put back in front, so that the order of keys stays.
@@ -153,7 +156,7 @@ def _substitute_or_report_outside_address_fields(
     return {**fixed_fields, **result}
 
 
-def _hide_detail_of_secret_field(
+def _hide_detail_if_field_may_be_secret(
     context: DecodeContext, draft: Draft, path: FieldPath, detail: str
 ) -> str:
     """The detail as it is, or one that quotes nothing where the field may hold a secret."""
@@ -184,13 +187,13 @@ def apply_overlay_or_report_changed_address(
     def report_unresolved(path: FieldPath, summary: str, detail: str, hint: str) -> None:
         # The text stands in the project file, not in the manifest that report_finding would name.
         position = overlay.positions.get((*prefix, *path), overlay.position)
-        safe_detail = _hide_detail_of_secret_field(context, draft, path, detail)
+        safe_detail = _hide_detail_if_field_may_be_secret(context, draft, path, detail)
         context.report_finding(draft, path, summary, safe_detail, hint, target=context.target.name)
         context.findings[-1] = context.findings[-1].with_changes(position=position)
 
     # An overlay with a pattern is copied into every document it matches, so it is charged each
     # time.
-    if not values.charge_substitution_and_check_limit(
+    if not values.charge_substitution_and_check_within_limit(
         overlay.patch, f"overlay {overlay.pattern}", report_unresolved, ()
     ):
         return
@@ -220,8 +223,8 @@ def apply_overlay_or_report_changed_address(
     draft.unknown_paths |= unknown_paths
 
 
-def fits_schema_or_report(context: DecodeContext, draft: Draft) -> bool:
-    """Whether the draft fits its kind's schema; reports each misfit at a known value."""
+def fits_schema_where_known_or_report(context: DecodeContext, draft: Draft) -> bool:
+    """Whether the draft fits its schema where its values are known; reports each misfit there."""
     count_before = len(context.findings)
     # Nearly every document fits, and `is_valid` is much faster than collecting the misfits.
     if not schemas.compile_validator(draft.schema).is_valid(draft.value):
@@ -246,10 +249,10 @@ def decode_known_part_or_report(context: DecodeContext, draft: Draft) -> Desired
     """
     count_before = len(context.findings)
     resource = None
-    if fits_schema_or_report(context, draft) and _remove_misfits_and_check_rest_fits(
+    if fits_schema_where_known_or_report(context, draft) and _remove_misfits_and_check_rest_fits(
         context, draft
     ):
-        resource = decode_desired_or_report(context, draft)
+        resource = decode_desired_or_none_without_version_or_package(context, draft)
     # Decoding reports misfits of unknown values as well; the missing variable was reported already.
     context.findings[count_before:] = [
         finding
@@ -302,13 +305,15 @@ def _build_value_to_check_hiding_secrets(context: DecodeContext, draft: Draft) -
     )
 
 
-def decode_desired_or_report(context: DecodeContext, draft: Draft) -> Desired | None:
+def decode_desired_or_none_without_version_or_package(
+    context: DecodeContext, draft: Draft
+) -> Desired | None:
     """The Desired of a draft that fits its schema.
 
     None (reported) without a version or a package.
     """
     if draft.address is None:
-        release.report_missing_or_malformed_version(context, draft)
+        release.report_missing_version_or_malformed_config_version(context, draft)
         return None
     _report_unfilled_values(context, draft)
     spec = _SPEC_DECODERS.get(draft.schema, named_documents.decode_spec_with_references)(
@@ -333,7 +338,7 @@ def decode_desired_or_report(context: DecodeContext, draft: Draft) -> Desired | 
         remote_id=None if pinned_id is None else str(pinned_id),
         depends_on=depends_on,
         source=source,
-        verify=release.decode_verification_or_none(context, draft),
+        verify=release.decode_verification_or_none_if_undeclared(context, draft),
         retain=draft.spec.get("retain"),
         position=draft.position,
         positions=draft.positions,
@@ -391,7 +396,7 @@ def _decode_valid_pointers_and_report_others(
                 pointer_path,
                 "Pointer matches no field",
                 f"`{text}` points to no field of spec",
-                suggest_known_word_or_empty(path[0], fields)
+                suggest_closest_or_list_known_words_or_empty(path[0], fields)
                 if path
                 else "point to a field, for example /description",
             )

@@ -18,19 +18,19 @@ from synapse_apply.model.diagnostic import (
     FieldPath,
     Position,
     Severity,
-    find_nearest_position,
+    find_position_at_or_nearest_above,
 )
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import PackageSource
-from synapse_apply.model.secrets.credentials import NOT_SHOWN_TEXT, contains_known_secret
+from synapse_apply.model.secrets.credentials import NOT_SHOWN_TEXT, contains_secret_of_known_form
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secret_sources.source import (
     Denial,
     SecretSource,
     SourceContext,
-    find_reserved_denial,
+    find_reserved_denial_but_for_env_and_file_sources,
 )
 
 ConfigWithPositions = tuple[Mapping[str, Any], Mapping[FieldPath, Position]]
@@ -78,7 +78,7 @@ class Draft:
         return section if isinstance(section, dict) else {}
 
     def find_position(self, path: FieldPath = ()) -> Position | None:
-        return find_nearest_position(self.positions, path)
+        return find_position_at_or_nearest_above(self.positions, path)
 
 
 @dataclass(slots=True)
@@ -177,9 +177,9 @@ class DecodeContext:
             context = self._source_context = (
                 self._source_context or self._build_source_context_without_environment()
             )
-            self._denials[key] = find_reserved_denial(ref, context) or source.find_denial(
+            self._denials[key] = find_reserved_denial_but_for_env_and_file_sources(
                 ref, context
-            )
+            ) or source.find_denial(ref, context)
         return self._denials[key]
 
     def _build_source_context_without_environment(self) -> SourceContext:
@@ -226,7 +226,7 @@ class DecodeContext:
         for finding in findings:
             position = finding.position or source.position
             # A config.yaml may quote a value that this run knows as a secret.
-            if contains_known_secret(f"{finding.detail} {finding.hint} {finding.path}"):
+            if contains_secret_of_known_form(f"{finding.detail} {finding.hint} {finding.path}"):
                 finding = finding.with_changes(detail=NOT_SHOWN_TEXT, hint="", path=None)  # noqa: PLW2901
             self.findings.append(
                 finding.with_changes(position=position, address=finding.address or address)
@@ -257,7 +257,9 @@ class DecodeContext:
         kind = "file" if key == "file" else ("git" if ref else "folder")
         return PackageSource(kind, normalize_source_path(path), ref, position)
 
-    def report_path_if_outside_project(self, draft: Draft, path: FieldPath, text: Any) -> None:
+    def report_path_if_outside_project_and_not_allowed(
+        self, draft: Draft, path: FieldPath, text: Any
+    ) -> None:
         """Report a path that leaves the project and is not listed under `allow_files`."""
         if isinstance(text, str) and not self._is_path_allowed_by_its_text(text):
             finding = build_outside_finding(text, self.project)

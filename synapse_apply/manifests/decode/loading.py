@@ -10,16 +10,16 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from synapse_apply.files.checkout import read_plain_file
+from synapse_apply.files.checkout import read_regular_file_following_links
 from synapse_apply.manifests.decode import cross_checks
 from synapse_apply.manifests.decode.compatibility import ApiCompatibility
 from synapse_apply.manifests.decode.decode import (
     API_VERSION,
     apply_overlay_or_report_changed_address,
-    build_draft_with_variables_or_report,
-    decode_desired_or_report,
+    build_variable_filled_draft_or_none_if_kind_unknown,
+    decode_desired_or_none_without_version_or_package,
     decode_known_part_or_report,
-    fits_schema_or_report,
+    fits_schema_where_known_or_report,
     set_draft_address_or_none,
 )
 from synapse_apply.manifests.decode.draft import DecodeContext, ReadPackageConfig
@@ -36,7 +36,7 @@ from synapse_apply.manifests.files.manifest_files import collect_manifest_files,
 from synapse_apply.manifests.project.refactoring import (
     iter_findings_of_moved_or_removed_at_ref,
     iter_moved_or_removed_but_declared_errors,
-    list_names_after_moves,
+    list_address_and_its_names_after_moves,
 )
 from synapse_apply.manifests.schema import secret_field_marks
 from synapse_apply.manifests.yaml.reader import Document, ReadResult, read_documents
@@ -87,7 +87,7 @@ class FileCache:
     def read_documents_once_or_finding(self, file: Path, name: str) -> ReadResult:
         if file not in self.readings:
             try:
-                self.readings[file] = read_documents(read_plain_file(file), name)
+                self.readings[file] = read_documents(read_regular_file_following_links(file), name)
             except OSError as problem:
                 finding = error_finding(
                     "Unreadable file",
@@ -253,7 +253,7 @@ def _decode_documents_and_report(
     declared: dict[Address, Desired] = {}
     partly_known: dict[Address, Desired] = {}
     for document in documents:
-        draft = build_draft_with_variables_or_report(context, document, values)
+        draft = build_variable_filled_draft_or_none_if_kind_unknown(context, document, values)
         if draft is None:
             continue
         set_draft_address_or_none(context, draft)
@@ -277,8 +277,8 @@ def _decode_documents_and_report(
             resource = decode_known_part_or_report(context, draft)
             if resource is not None:
                 partly_known[resource.address] = resource
-        elif fits_schema_or_report(context, draft):
-            resource = decode_desired_or_report(context, draft)
+        elif fits_schema_where_known_or_report(context, draft):
+            resource = decode_desired_or_none_without_version_or_package(context, draft)
             if resource is not None:
                 declared[resource.address] = resource
     context.findings.extend(
@@ -329,7 +329,11 @@ class TargetOverlays:
         if not self._overlays:
             return []
         # Overlays are those of today's project file, which may use the address after a rename.
-        names = list_names_after_moves(address, self._moves) if self._moves else (str(address),)
+        names = (
+            list_address_and_its_names_after_moves(address, self._moves)
+            if self._moves
+            else (str(address),)
+        )
         matching = [
             overlay for overlay in self._overlays if any(map(overlay.matches_address, names))
         ]

@@ -18,7 +18,7 @@ from synapse_apply.manifests.schema.explain import ValueToCheck, build_schema_fi
 from synapse_apply.manifests.yaml.reader import (
     Document,
     describe_value_kind,
-    iter_extra_document_findings,
+    iter_one_error_of_extra_documents,
     read_documents,
 )
 from synapse_apply.model.diagnostic import (
@@ -26,7 +26,7 @@ from synapse_apply.model.diagnostic import (
     FieldPath,
     Position,
     error_finding,
-    find_nearest_position,
+    find_position_at_or_nearest_above,
 )
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages.rules import PackageFlaw
@@ -65,7 +65,7 @@ def parse_and_check_config(data: bytes | str, file: str) -> PackageConfig:
     Flaws may quote values of the file.
     """
     reading = read_documents(data, file)
-    findings = [*reading.diagnostics, *iter_extra_document_findings(reading, file)]
+    findings = [*reading.diagnostics, *iter_one_error_of_extra_documents(reading, file)]
     if not reading.documents:
         return PackageConfig(
             {}, {(): Position(file, 1, 1)}, tuple(findings), _build_empty_config_flaws(file)
@@ -127,7 +127,7 @@ def _iter_flaws_beyond_schema(document: Document) -> Iterator[PackageFlaw]:
                 f"package:{rule}",
                 detail,
                 hint,
-                find_nearest_position(document.positions, path),
+                find_position_at_or_nearest_above(document.positions, path),
                 path,
             )
 

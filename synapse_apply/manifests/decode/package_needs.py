@@ -17,7 +17,7 @@ from synapse_apply.manifests.decode.specifiers import (
     is_version_specifier,
 )
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import FieldPath, Position, find_nearest_position
+from synapse_apply.model.diagnostic import FieldPath, Position, find_position_at_or_nearest_above
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages.rules import PackageFlaw
 from synapse_apply.model.packages.versions import VersionSortKey, get_version_sort_key_or_none
@@ -48,7 +48,7 @@ def parse_valid_package_needs(config: ConfigWithPositions) -> tuple[PackageNeed,
             code,
             specifier,
             (_DEPENDENCIES_FIELD, code),
-            find_nearest_position(positions, (_DEPENDENCIES_FIELD, code)),
+            find_position_at_or_nearest_above(positions, (_DEPENDENCIES_FIELD, code)),
         )
         for code, specifier in (dependencies.items() if isinstance(dependencies, Mapping) else ())
         if isinstance(specifier, str) and is_version_specifier(specifier)
@@ -71,7 +71,7 @@ class DeclaredPlugins:
     plugin_by_code: dict[str, Address] = field(default_factory=dict)
     releases_by_code: dict[str, list[Desired]] = field(default_factory=lambda: defaultdict(list))
 
-    def find_newest_release_or_plugin(self, need: PackageNeed) -> Address | None:
+    def find_newest_fitting_release_or_plugin(self, need: PackageNeed) -> Address | None:
         """The newest declared release that fits, else the plugin; None if neither is declared."""
         fitting_releases = [
             release
@@ -84,7 +84,7 @@ class DeclaredPlugins:
             return max(fitting_releases, key=build_release_version_sort_key).address
         return self.plugin_by_code.get(need.code)
 
-    def is_plugin_code_declared(self, code: str) -> bool:
+    def has_plugin_or_release_of_code(self, code: str) -> bool:
         return code in self.plugin_by_code or code in self.releases_by_code
 
     def list_declared_versions_sorted_as_text(self, code: str) -> list[str]:
@@ -140,7 +140,7 @@ def with_package_dependencies(
     declared_plugins, releases = _collect_plugins_and_needs(declared, read_config)
     for release_needs in releases:
         needed_addresses = (
-            declared_plugins.find_newest_release_or_plugin(need)
+            declared_plugins.find_newest_fitting_release_or_plugin(need)
             for need in release_needs.needs
             # A package that needs itself would make a cycle.
             if need.code != release_needs.code
@@ -157,7 +157,7 @@ def with_package_dependencies(
 def iter_releases_with_unmet_need_flaw(
     declared: Mapping[Address, Desired], read_config: ReadConfig
 ) -> Iterator[tuple[Desired, PackageFlaw]]:
-    """Each release with a need that no manifest declares, or declares in no fitting version."""
+    """The release and a flaw for each need that no manifest declares in a fitting version."""
     declared_plugins, releases = _collect_plugins_and_needs(declared, read_config)
     for release_needs in releases:
         for need in release_needs.needs:
@@ -166,7 +166,7 @@ def iter_releases_with_unmet_need_flaw(
             # A package that needs itself is a flaw of its own, which package_config reports.
             if need.code == release_needs.code:
                 continue
-            if not declared_plugins.is_plugin_code_declared(need.code):
+            if not declared_plugins.has_plugin_or_release_of_code(need.code):
                 yield (
                     release_needs.release,
                     _build_need_flaw(
@@ -179,7 +179,7 @@ def iter_releases_with_unmet_need_flaw(
                 )
             elif (
                 versions := declared_plugins.list_declared_versions_sorted_as_text(need.code)
-            ) and declared_plugins.find_newest_release_or_plugin(
+            ) and declared_plugins.find_newest_fitting_release_or_plugin(
                 need
             ) == declared_plugins.plugin_by_code.get(need.code):
                 versions_text = ", ".join(versions)

@@ -7,7 +7,7 @@ from synapse_apply.manifests.yaml.reader import describe_value_kind
 from synapse_apply.model.coding.json_types import DecodedSpec
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.resource import PackageSource
-from synapse_apply.model.secrets.credentials import format_unless_known_secret
+from synapse_apply.model.secrets.credentials import format_unless_it_holds_secret_of_known_form
 
 PREFIX = "plugin"
 _CONFIG_FIELDS = ("name", "code", "description", "category")
@@ -23,7 +23,7 @@ def decode_plugin_spec_completed_from_config(context: DecodeContext, draft: Draf
     if source is None:
         value = draft.spec["from"]
         path = value.get("path") if isinstance(value, dict) else value
-        context.report_path_if_outside_project(draft, ("spec", "from"), path)
+        context.report_path_if_outside_project_and_not_allowed(draft, ("spec", "from"), path)
         return fields
     config = context.read_config_or_empty_reporting_once(source, draft)
     for key in _CONFIG_FIELDS:
@@ -73,7 +73,7 @@ def report_field_if_config_contradicts(
     if manifest_value is None or config_value is None or manifest_value == str(config_value):
         return
     hint = "make both the same, or remove it here"
-    shown_value = format_unless_known_secret(config_value)
+    shown_value = format_unless_it_holds_secret_of_known_form(config_value)
     if not isinstance(config_value, str):
         shown_value = f"{describe_value_kind(config_value)} ({shown_value})"
         hint = f"quote it there; {hint}"

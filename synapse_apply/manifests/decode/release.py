@@ -26,8 +26,8 @@ from synapse_apply.model.coding.json_types import DecodedSpec
 from synapse_apply.model.packages.versions import is_valid_version
 from synapse_apply.model.resource import PackageSource
 from synapse_apply.model.secrets.credentials import (
-    contains_known_secret,
-    format_unless_known_secret,
+    contains_secret_of_known_form,
+    format_unless_it_holds_secret_of_known_form,
 )
 
 PREFIX = "release"
@@ -46,7 +46,7 @@ def resolve_release_version_or_none(context: DecodeContext, draft: Draft) -> str
         declared = context.read_config_or_empty_reporting_once(
             parse_release_source_or_none(context, draft), draft
         )[0].get("version")
-        if contains_known_secret(
+        if contains_secret_of_known_form(
             str(declared)
         ):  # it would be part of an address, which is shown everywhere
             return None
@@ -65,13 +65,15 @@ def build_release_address_or_none(context: DecodeContext, draft: Draft) -> Addre
     return Address(PREFIX, f"{owner}@{release_version}")
 
 
-def decode_release_spec_with_config_version(context: DecodeContext, draft: Draft) -> DecodedSpec:
+def decode_release_spec_completing_version_from_config(
+    context: DecodeContext, draft: Draft
+) -> DecodedSpec:
     """The release's fields; `plugin` is a Reference, or the remote id as text."""
     fields = {key: value for key, value in draft.spec.items() if key not in _NON_FIELD_KEYS}
     fields["plugin"] = parse_reference_or_remote_id(PLUGIN, draft.spec["plugin"])
     source = parse_release_source_or_none(context, draft)
     config = context.read_config_or_empty_reporting_once(source, draft)
-    _report_source_paths_outside_project(context, draft)
+    _report_source_paths_outside_and_not_allowed(context, draft)
     if "version" in fields:
         report_field_if_config_contradicts(context, draft, "version", config, source)
     elif config_version := resolve_release_version_or_none(context, draft):
@@ -79,7 +81,9 @@ def decode_release_spec_with_config_version(context: DecodeContext, draft: Draft
     return fields
 
 
-def decode_verification_or_none(context: DecodeContext, draft: Draft) -> Mapping[str, Any] | None:
+def decode_verification_or_none_if_undeclared(
+    context: DecodeContext, draft: Draft
+) -> Mapping[str, Any] | None:
     """The `verify:` block in the form in which the run is started; None without one.
 
     A plugin that lists actions is run in the platform's form, which names one of them. Mixing both
@@ -131,7 +135,9 @@ def _select_action_or_report(
     declared = verify.get("action")
     if declared in actions:
         return str(declared)
-    actions_text = format_unless_known_secret(describe_at_most_ten_actions(actions))
+    actions_text = format_unless_it_holds_secret_of_known_form(
+        describe_at_most_ten_actions(actions)
+    )
     if declared:
         context.report_finding(
             draft,
@@ -144,7 +150,9 @@ def _select_action_or_report(
         return None
     if len(actions) == 1:
         return actions[0]
-    first_action = format_unless_known_secret(describe_at_most_ten_actions(actions[:1]))
+    first_action = format_unless_it_holds_secret_of_known_form(
+        describe_at_most_ten_actions(actions[:1])
+    )
     hint = f"add `action: {first_action}`, or another one"
     if any(name in verify for name in PAGE_FORM):
         hint += "; parameters stand under `params` then"
@@ -159,21 +167,23 @@ def _select_action_or_report(
     return None
 
 
-def _report_source_paths_outside_project(context: DecodeContext, draft: Draft) -> None:
+def _report_source_paths_outside_and_not_allowed(context: DecodeContext, draft: Draft) -> None:
     for key in ("source", "file"):
         value = draft.spec.get(key)
         if value != PUBLISHED:
             path = value.get("path") if isinstance(value, dict) else value
-            context.report_path_if_outside_project(draft, ("spec", key), path)
+            context.report_path_if_outside_project_and_not_allowed(draft, ("spec", key), path)
 
 
-def report_missing_or_malformed_version(context: DecodeContext, draft: Draft) -> None:
+def report_missing_version_or_malformed_config_version(
+    context: DecodeContext, draft: Draft
+) -> None:
     """Report why no version is known; a declared one that is malformed the schema has reported."""
     if draft.spec.get("version") is not None:
         return
     source = parse_release_source_or_none(context, draft)
     if source is None or context.was_unreadable(source):
-        _report_source_paths_outside_project(context, draft)
+        _report_source_paths_outside_and_not_allowed(context, draft)
         return
     config, positions = context.read_config_or_empty_reporting_once(source)
     config_version = config.get("version")
@@ -197,7 +207,7 @@ def report_missing_or_malformed_version(context: DecodeContext, draft: Draft) ->
         ("spec",),
         "Malformed version",
         f"`version` is {describe_value_kind(config_version)} "
-        f"({format_unless_known_secret(config_version)}) in the package's config.yaml"
-        + (f" ({version_position})" if version_position else ""),
+        f"({format_unless_it_holds_secret_of_known_form(config_version)}) "
+        "in the package's config.yaml" + (f" ({version_position})" if version_position else ""),
         "quote it, and use letters, digits, `.`, `_`, `+` and `-`, at most 64",
     )

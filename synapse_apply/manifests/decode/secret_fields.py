@@ -22,9 +22,9 @@ from synapse_apply.manifests.schema import schemas
 from synapse_apply.model.coding.json_types import DecodedSpec, Spec
 from synapse_apply.model.diagnostic import FieldPath, format_json_pointer, parse_json_pointer
 from synapse_apply.model.phrases import (
-    find_closest_word_or_empty,
+    find_word_with_same_prefix_or_closest_or_empty,
     format_field_path,
-    suggest_known_word_or_empty,
+    suggest_closest_or_list_known_words_or_empty,
 )
 from synapse_apply.model.secrets.credentials import (
     guess_secret_kind_or_empty,
@@ -35,7 +35,7 @@ from synapse_apply.model.values import SecretRef, Sensitive
 from synapse_apply.secret_sources.catalogue import SECRET_SOURCES, format_source_names
 from synapse_apply.secret_sources.source import (
     build_reference_or_none_if_malformed,
-    describe_needed_argument,
+    describe_malformed_argument,
 )
 
 SENSITIVE = "sensitive"
@@ -140,14 +140,14 @@ def _warn_if_sensitive_path_is_absent(
         detail = f"`{text}` names no field of spec: {above} has no `{part}`"
         is_early = int(pointer_path[-1]) < _MAX_SUGGESTIONS
         hint = (
-            suggest_known_word_or_empty(str(part), value)
+            suggest_closest_or_list_known_words_or_empty(str(part), value)
             if isinstance(value, dict) and is_early
             else ""
         )
         if (
             isinstance(value, dict)
             and is_early
-            and (near := find_closest_word_or_empty(str(part), value))
+            and (near := find_word_with_same_prefix_or_closest_or_empty(str(part), value))
         ):
             hint = f"did you mean `{format_json_pointer((*path[:end], near, *path[end + 1 :]))}`?"
         elif isinstance(value, list):
@@ -274,7 +274,7 @@ class _SpecWalk:
             return None
         is_secret = self.marks.is_secret(path)
         if is_secret and _is_value_from_map(value):
-            return _decode_value_from_reporting_denial_or_none(
+            return _decode_value_from_also_denied_or_none_if_malformed(
                 self.context, self.draft, value[VALUE_FROM], path
             )
         if isinstance(value, dict) and value and not self.marks.is_map_one_secret(path):
@@ -331,7 +331,7 @@ def _report_misplaced_value_from(
     context.report_finding(draft, ("spec", *path), ONLY_FOR_SECRETS, detail, hint)
 
 
-def _decode_value_from_reporting_denial_or_none(
+def _decode_value_from_also_denied_or_none_if_malformed(
     context: DecodeContext, draft: Draft, source_block: Any, path: FieldPath
 ) -> SecretRef | None:
     block_path = ("spec", *path, VALUE_FROM)
@@ -357,7 +357,7 @@ def _decode_value_from_reporting_denial_or_none(
             draft,
             source_path,
             "Malformed valueFrom",
-            f"`{format_field_path(source_path)}` {describe_needed_argument(source)}",
+            f"`{format_field_path(source_path)}` {describe_malformed_argument(source)}",
             f"write {source.example}",
         )
         return None

@@ -6,7 +6,10 @@ from synapse_apply.manifests.decode.draft import DecodeContext, Draft
 from synapse_apply.manifests.decode.secret_fields import replace_secrets_and_report_plain_text
 from synapse_apply.manifests.schema import schemas
 from synapse_apply.model.coding.json_types import DecodedSpec
-from synapse_apply.model.phrases import find_closest_word_or_empty, suggest_known_word_or_empty
+from synapse_apply.model.phrases import (
+    find_word_with_same_prefix_or_closest_or_empty,
+    suggest_closest_or_list_known_words_or_empty,
+)
 from synapse_apply.model.project import Provider
 
 PREFIX = "storage"
@@ -36,7 +39,7 @@ def decode_storage_spec_replacing_secrets(context: DecodeContext, draft: Draft) 
 
 
 def _warn_of_unknown_provider(context: DecodeContext, draft: Draft, provider: str) -> None:
-    closest_name = find_closest_word_or_empty(
+    closest_name = find_word_with_same_prefix_or_closest_or_empty(
         provider, (*schemas.list_providers_with_schema(), *context.project.providers)
     )
     describe_hint = (
@@ -66,7 +69,7 @@ def _report_unknown_and_missing_configuration_keys(
                 ("spec", "configuration", key),
                 "Unknown field",
                 f"provider `{draft.spec['provider']}` has no key `{key}`",
-                suggest_known_word_or_empty(key, sorted(provider.keys)),
+                suggest_closest_or_list_known_words_or_empty(key, sorted(provider.keys)),
             )
     for key in sorted(provider.required - configuration.keys()):
         context.report_finding(

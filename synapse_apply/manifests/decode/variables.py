@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from synapse_apply.manifests.yaml.reader import describe_value_kind, read_documents
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, error_finding
-from synapse_apply.model.phrases import suggest_known_word_or_empty
+from synapse_apply.model.phrases import suggest_closest_or_list_known_words_or_empty
 from synapse_apply.model.project import Project, Target, Variable
 
 ReportFinding = Callable[[FieldPath, str, str, str], None]
@@ -109,7 +109,7 @@ class VariableValues:
     _cost_by_name: dict[str, int] = field(default_factory=dict)
     _spent_cost: int = 0
 
-    def charge_substitution_and_check_limit(
+    def charge_substitution_and_check_within_limit(
         self, value: Any, name: str, report: ReportFinding, path: FieldPath
     ) -> bool:
         """Add a value's size to what was put into documents; False (reported once) above the limit.
@@ -310,7 +310,7 @@ def _build_undeclared_variable_finding(name: str, declared: Mapping[str, Variabl
     return error_finding(
         "Undeclared variable",
         f"--var {name}: no variable `{name}` is declared",
-        suggest_known_word_or_empty(name, declared)
+        suggest_closest_or_list_known_words_or_empty(name, declared)
         or "declare it under `variables:` in synapse-apply.yaml",
     )
 
@@ -434,7 +434,7 @@ def _resolve_reference_or_missing(
             path,
             "Undeclared variable",
             f"no variable `{name}` is declared",
-            suggest_known_word_or_empty(name, values.project.variables)
+            suggest_closest_or_list_known_words_or_empty(name, values.project.variables)
             or "declare it under `variables:` in synapse-apply.yaml",
         )
         return MISSING
@@ -442,5 +442,7 @@ def _resolve_reference_or_missing(
         value = values.resolve_value_or_raise_unresolvable(name)
     except _Unresolvable:
         return MISSING
-    is_affordable = values.charge_substitution_and_check_limit(value, f"var.{name}", report, path)
+    is_affordable = values.charge_substitution_and_check_within_limit(
+        value, f"var.{name}", report, path
+    )
     return value if is_affordable else MISSING

@@ -11,9 +11,9 @@ from typing import Any
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests.decode.decode import (
     API_VERSION,
-    build_draft_with_variables_or_report,
-    decode_desired_or_report,
-    fits_schema_or_report,
+    build_variable_filled_draft_or_none_if_kind_unknown,
+    decode_desired_or_none_without_version_or_package,
+    fits_schema_where_known_or_report,
     set_draft_address_or_none,
 )
 from synapse_apply.manifests.decode.draft import DecodeContext
@@ -141,7 +141,7 @@ class Exporter:
                         address, fields[name], (name,), secrets
                     )
         tree: dict[str, Any] = _replace_secrets_and_drop_unwritable_keys(fields, (), left_out)
-        self._add_live_secret_references(address.kind, tree)
+        self._add_live_references_of_missing_required_secrets(address.kind, tree)
         tree |= extra_fields
         # Removing one misfit may reveal the next, so the text is written and read back until it
         # fits.
@@ -154,7 +154,7 @@ class Exporter:
             )
             findings = self._list_round_trip_problems(address, text, tree)
             if not findings:
-                left_out += self._iter_unseen_secrets(address.kind, spec, tree)
+                left_out += self._iter_at_most_one_note_of_unseen_secrets(address.kind, spec, tree)
                 return ExportedManifest(address, text, tuple(left_out), written_secrets)
             removed = [
                 problem
@@ -213,7 +213,9 @@ class Exporter:
         head = {"apiVersion": API_VERSION, "kind": kind, **metadata}
         return {**head, **(lifecycle if secrets else {}), "spec": dict(tree)}
 
-    def _add_live_secret_references(self, kind: str, tree: dict[str, Any]) -> None:
+    def _add_live_references_of_missing_required_secrets(
+        self, kind: str, tree: dict[str, Any]
+    ) -> None:
         """Add `valueFrom: {live: true}` for required secrets that the server's answer lacks."""
         marks = self.marks.kinds.get(kind)
         provider = tree.get(marks.selector) if marks is not None else None
@@ -238,7 +240,7 @@ class Exporter:
             if schema["properties"][key].get("x-secret"):
                 set_at_creating_maps(tree, (marks.container, key), _build_live_reference())
 
-    def _iter_unseen_secrets(
+    def _iter_at_most_one_note_of_unseen_secrets(
         self, kind: str, spec: Spec, tree: Mapping[str, Any]
     ) -> Iterator[LeftOutField]:
         if not self.shows_secrets and (
@@ -254,13 +256,13 @@ class Exporter:
         if reading.diagnostics or len(reading.documents) != 1:
             return [_to_left_out_field(finding) for finding in reading.diagnostics]
         context = DecodeContext(self.project, self.target, self.marks)
-        draft = build_draft_with_variables_or_report(
+        draft = build_variable_filled_draft_or_none_if_kind_unknown(
             context, reading.documents[0], VariableValues(self.project, self.target)
         )
         if draft is not None and not draft.has_unknown_values:
             set_draft_address_or_none(context, draft)
-            if fits_schema_or_report(context, draft):
-                decode_desired_or_report(context, draft)
+            if fits_schema_where_known_or_report(context, draft):
+                decode_desired_or_none_without_version_or_package(context, draft)
         errors = [_to_left_out_field(finding) for finding in context.findings if finding.is_error]
         if errors or draft is None:
             return errors
@@ -329,11 +331,16 @@ def _explain_unwritable_value_or_empty(value: Any, depth_left: int) -> str:
     if isinstance(value, list | Mapping) and depth_left < 0:
         return "it stands too deep inside other values"
     return next(
-        (reason for reason in _iter_unwritable_child_reasons(value, depth_left - 1) if reason), ""
+        (
+            reason
+            for reason in _iter_unwritable_reasons_or_empty_of_children(value, depth_left - 1)
+            if reason
+        ),
+        "",
     )
 
 
-def _iter_unwritable_child_reasons(value: Any, depth_left: int) -> Iterator[str]:
+def _iter_unwritable_reasons_or_empty_of_children(value: Any, depth_left: int) -> Iterator[str]:
     if isinstance(value, list):
         yield from (_explain_unwritable_value_or_empty(child, depth_left) for child in value)
     elif isinstance(value, Mapping):

@@ -45,7 +45,7 @@ class CommittedFolder(Protocol):
         """The name of the commit in messages."""
         ...
 
-    def contains_path(self, path: str) -> bool:
+    def does_path_stay_inside_repository(self, path: str) -> bool:
         """Whether a path lies in the repository."""
         ...
 
@@ -112,7 +112,7 @@ def _iter_manifest_paths_or_report(
     text: str, commit_folder: CommittedFolder, result: CommittedFiles
 ) -> Iterator[str]:
     path = posixpath.normpath(text)
-    is_outside = not commit_folder.contains_path(path)
+    is_outside = not commit_folder.does_path_stay_inside_repository(path)
     entry = None if is_outside else commit_folder.find_entry_or_unreadable_ancestor(path)
     # A path from the project file, which may be younger than the commit, is only a warning.
     if entry is None and get_text_position_or_none(text) is not None and not is_outside:

@@ -68,7 +68,7 @@ def collect_manifest_files(
 def list_folders_without_manifest_names(
     project: Project, target: Target, paths: Sequence[str] = ()
 ) -> list[str]:
-    """The configured folders, as written, in which no file has a manifest's name."""
+    """The folders to read, as written, in which no file has a manifest's name."""
     return [
         text
         for text, path in _list_entries_as_written_and_as_path(project, target, paths)

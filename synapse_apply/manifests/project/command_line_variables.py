@@ -8,7 +8,7 @@ from typing import Any
 from synapse_apply.manifests.decode.variables import parse_variable_text_unless_reference
 from synapse_apply.manifests.yaml.reader import parse_single_mapping_with_findings
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
-from synapse_apply.model.phrases import suggest_known_word_or_empty
+from synapse_apply.model.phrases import suggest_closest_or_list_known_words_or_empty
 from synapse_apply.model.project import Project
 
 
@@ -37,7 +37,7 @@ def parse_command_line_variables(
                 error_finding(
                     "Undeclared variable",
                     f"--var {name}: no variable `{name}` is declared",
-                    suggest_known_word_or_empty(name, project.variables)
+                    suggest_closest_or_list_known_words_or_empty(name, project.variables)
                     or "declare it under `variables:`",
                 )
             )
@@ -67,7 +67,7 @@ def _merge_variable_file(
                 error_finding(
                     "Undeclared variable",
                     f"no variable `{name}` is declared",
-                    suggest_known_word_or_empty(name, project.variables)
+                    suggest_closest_or_list_known_words_or_empty(name, project.variables)
                     or "declare it under `variables:`",
                     position=positions.get((name,)),
                 )

@@ -83,7 +83,7 @@ def _resolve_url_or_empty(
             declared_url,
             (
                 SettingOffer("url of the target"),
-                _build_overridden_offer(HOST_VARIABLE, other_url, declared_url),
+                _build_offer_of_variable_beside_used_value(HOST_VARIABLE, other_url, declared_url),
             ),
         )
     offers = [SettingOffer("url of the target", _NOT_SET)]
@@ -145,7 +145,9 @@ def _resolve_tenant_or_empty(
     """The tenant of the target, the environment, or the login whose token is used."""
     variable_tenant = environ.get(TENANT_VARIABLE, "")
     if target.tenant:
-        variable_offer = _build_overridden_offer(TENANT_VARIABLE, variable_tenant, target.tenant)
+        variable_offer = _build_offer_of_variable_beside_used_value(
+            TENANT_VARIABLE, variable_tenant, target.tenant
+        )
         return _SettingLookup(target.tenant, (SettingOffer("tenant of the target"), variable_offer))
     offers = [SettingOffer("tenant of the target", _NOT_SET)]
     if variable_tenant:
@@ -160,7 +162,9 @@ def _resolve_tenant_or_empty(
     return _SettingLookup(stored_login.tenant, (*offers, SettingOffer(stored_login.file_label)))
 
 
-def _build_overridden_offer(name: str, variable_value: str, used_value: str) -> SettingOffer:
+def _build_offer_of_variable_beside_used_value(
+    name: str, variable_value: str, used_value: str
+) -> SettingOffer:
     """What is said of a variable where the project file gives the setting."""
     if not variable_value:
         return SettingOffer(name, _NOT_SET)

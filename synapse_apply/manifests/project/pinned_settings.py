@@ -36,7 +36,7 @@ def build_project_under_pinned_settings(project: Project, rules: Project, revisi
         )
 
     shared = [name for name in project.targets if name in rules.targets]
-    warnings = _iter_ignored_setting_warnings(project, rules, revision)
+    warnings = _iter_one_warning_of_all_ignored_settings(project, rules, revision)
     return replace(
         project,
         targets=LazyTargets(shared, build_pinned_target),
@@ -48,7 +48,7 @@ def build_project_under_pinned_settings(project: Project, rules: Project, revisi
     )
 
 
-def _iter_ignored_setting_warnings(
+def _iter_one_warning_of_all_ignored_settings(
     project: Project, rules: Project, revision: str
 ) -> Iterator[Diagnostic]:
     differing = list(_iter_differing_settings(project, rules))

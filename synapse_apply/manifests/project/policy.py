@@ -9,7 +9,10 @@ from typing import Any
 
 from synapse_apply.model.coding.json_types import SettingsBlock
 from synapse_apply.model.diagnostic import FieldPath, Position
-from synapse_apply.model.phrases import find_closest_word_or_empty, suggest_known_word_or_empty
+from synapse_apply.model.phrases import (
+    find_word_with_same_prefix_or_closest_or_empty,
+    suggest_closest_or_list_known_words_or_empty,
+)
 from synapse_apply.model.policy import DEFAULT_RULES, DENY, OFF, PolicyRule
 from synapse_apply.model.runtime.cron import Cron, Window
 
@@ -72,7 +75,7 @@ def merge_rules_for_target(
                 rule_path,
                 "No rule to remove",
                 detail,
-                suggest_known_word_or_empty(rule.name, names),
+                suggest_closest_or_list_known_words_or_empty(rule.name, names),
             )
     own_by_name = {rule.name: rule for rule in own}
     # A target's rule takes the place of the common one, so that the order stays.
@@ -147,7 +150,9 @@ def _load_time_zone_or_report(
     try:
         return zoneinfo.ZoneInfo(name)
     except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
-        closest_name = find_closest_word_or_empty(name, zoneinfo.available_timezones())
+        closest_name = find_word_with_same_prefix_or_closest_or_empty(
+            name, zoneinfo.available_timezones()
+        )
         hint = f"did you mean `{closest_name}`?" if closest_name else _IANA_HINT
         report_finding(zone_path, "Unknown time zone", f"there is no time zone `{name}` here", hint)
     return None

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from synapse_apply.files.checkout import (
-    read_command_line_file_within_checkout,
-    read_plain_file,
+    read_command_line_file_checked_if_in_checkout,
+    read_regular_file_following_links,
     require_real_path_inside_folder,
 )
 from synapse_apply.kinds.catalogue import CATALOGUE
@@ -36,12 +36,12 @@ from synapse_apply.manifests.schema.explain import ValueToCheck, build_schema_fi
 from synapse_apply.manifests.schema.unsupported import iter_unsupported_policy_setting_errors
 from synapse_apply.manifests.yaml.reader import (
     Document,
-    iter_extra_document_findings,
+    iter_one_error_of_extra_documents,
     read_documents,
 )
 from synapse_apply.model.coding.json_types import SettingsBlock
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, error_finding
-from synapse_apply.model.phrases import suggest_known_word_or_empty
+from synapse_apply.model.phrases import suggest_closest_or_list_known_words_or_empty
 from synapse_apply.model.policy import Policy, PolicyRule
 from synapse_apply.model.project import (
     EMBEDDED,
@@ -51,7 +51,7 @@ from synapse_apply.model.project import (
     StateSettings,
     Target,
     Variable,
-    collect_credential_variables_and_files,
+    collect_credential_variables_files_and_references,
 )
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secret_sources.catalogue import SECRET_SOURCES
@@ -104,7 +104,7 @@ def read_project_or_findings(
     is no repository).
     """
     if data is None:
-        data = read_command_line_file_within_checkout(file, file.parent)
+        data = read_command_line_file_checked_if_in_checkout(file, file.parent)
     reading = read_documents(data, display_name)
     findings = list(reading.diagnostics)
     if not reading.documents and not findings:
@@ -116,7 +116,7 @@ def read_project_or_findings(
                 position=Position(display_name, 1, 1),
             )
         )
-    findings.extend(iter_extra_document_findings(reading, display_name))
+    findings.extend(iter_one_error_of_extra_documents(reading, display_name))
     if not reading.documents:
         return None, tuple(findings)
     document = reading.documents[0]
@@ -154,7 +154,7 @@ def _read_list_file_or_none_if_absent(project_file: Path, name: str) -> bytes | 
     if not os.path.lexists(path):
         return None
     require_real_path_inside_folder(path, project_file.parent)
-    return read_plain_file(path, MAX_LIST_BYTES)
+    return read_regular_file_following_links(path, MAX_LIST_BYTES)
 
 
 class _ProjectDecoder:
@@ -192,7 +192,7 @@ class _ProjectDecoder:
         # The embedded target is there without being declared; it may be declared to be configured.
         targets = LazyTargets((*self.settings, EMBEDDED), self._build_target)
         for name in self.settings:
-            self._check_target(name)
+            self._report_target_faults_beyond_schema(name)
         self._report_undeclared_target_variables(variables)
         self._report_wrong_required_targets(targets)
         refactoring = RefactoringDecoder(value, self.positions, self._report_finding)
@@ -203,7 +203,7 @@ class _ProjectDecoder:
                 ("default_target",),
                 "Unknown target",
                 f"there is no target `{default}`",
-                suggest_known_word_or_empty(default, targets),
+                suggest_closest_or_list_known_words_or_empty(default, targets),
             )
         return Project(
             root=file.parent,
@@ -212,8 +212,8 @@ class _ProjectDecoder:
             manifests=self._list_manifest_paths_with_positions(("manifests",), value),
             variables=variables,
             targets=targets,
-            reserved=collect_credential_variables_and_files(
-                self._list_targets_with_distinct_credentials()
+            reserved=collect_credential_variables_files_and_references(
+                self._build_credential_only_targets_without_repeats()
             ),
             default_target=default,
             moved=moved,
@@ -223,7 +223,7 @@ class _ProjectDecoder:
             list_files=self.listed.files,
         )
 
-    def _list_targets_with_distinct_credentials(self) -> dict[str, Target]:
+    def _build_credential_only_targets_without_repeats(self) -> dict[str, Target]:
         """Targets that know nothing but their credentials; of those that name the same, the first.
 
         What a template says of credentials without a row is one object for all of its targets.
@@ -295,7 +295,7 @@ class _ProjectDecoder:
                         ("targets", target, "variables", name),
                         "Undeclared variable",
                         f"no variable `{name}` is declared",
-                        suggest_known_word_or_empty(name, declared)
+                        suggest_closest_or_list_known_words_or_empty(name, declared)
                         or "declare it under `variables:`",
                     )
 
@@ -320,12 +320,12 @@ class _ProjectDecoder:
         # To look through thousands of names for each of thousands of rows would take minutes.
         names = [name for name in (*self.settings, EMBEDDED) if name != own_name]
         return (
-            suggest_known_word_or_empty(unknown_name, names)
+            suggest_closest_or_list_known_words_or_empty(unknown_name, names)
             if len(self.findings) < MAX_ROW_FINDINGS
             else ""
         )
 
-    def _check_target(self, name: str) -> None:
+    def _report_target_faults_beyond_schema(self, name: str) -> None:
         """Report what no schema finds; what several targets of a list share is checked once."""
         target_path: FieldPath = ("targets", name)
         settings = self.settings[name]

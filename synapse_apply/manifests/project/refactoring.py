@@ -15,7 +15,7 @@ from synapse_apply.model.diagnostic import (
     error_finding,
     warning_finding,
 )
-from synapse_apply.model.phrases import suggest_known_word_or_empty
+from synapse_apply.model.phrases import suggest_closest_or_list_known_words_or_empty
 from synapse_apply.model.refactoring import (
     MovedAddress,
     RemovedAddress,
@@ -40,7 +40,7 @@ class RefactoringDecoder:
         self._report_finding = report_finding
 
     def decode_valid_moves_and_report_others(self) -> tuple[MovedAddress, ...]:
-        """The valid moves in the order of the file; a chain A to B to C is two of them."""
+        """The moves of the file without wrong ones; those of a circle are reported, and stay."""
         moves: list[MovedAddress] = []
         sources: set[Address] = set()
         targets: set[Address] = set()
@@ -98,7 +98,9 @@ class RefactoringDecoder:
         kind, slash, name = text.partition("/")
         if slash and name and kind in CATALOGUE:
             return Address(kind, name)
-        kind_hint = suggest_known_word_or_empty(kind, sorted(CATALOGUE)) if slash else ""
+        kind_hint = (
+            suggest_closest_or_list_known_words_or_empty(kind, sorted(CATALOGUE)) if slash else ""
+        )
         hint = kind_hint or "write plugin/NAME, release/NAME@VERSION or storage/NAME"
         self._report_finding(path, "Malformed address", f"`{text}` is not an address", hint)
         return None
@@ -108,7 +110,7 @@ class RefactoringDecoder:
         new_by_old = {move.old: move.new for move in moves}
         reported: set[Address] = set()
         for index, move in enumerate(self._value.get("moved", ())):
-            start = self._parse_valid_address(move["from"])
+            start = self._split_address_without_check(move["from"])
             chain, current = [start], new_by_old.get(start)
             while current is not None and current not in chain:
                 chain.append(current)
@@ -119,7 +121,7 @@ class RefactoringDecoder:
                 hint = "remove the move that leads back"
                 self._report_finding(("moved", index), "Moves in a circle", chain_text, hint)
 
-    def _parse_valid_address(self, text: str) -> Address:
+    def _split_address_without_check(self, text: str) -> Address:
         kind, _, name = text.partition("/")
         return Address(kind, name)
 
@@ -193,7 +195,9 @@ def iter_findings_of_moved_or_removed_at_ref(
             )
 
 
-def list_names_after_moves(address: Address, moves: Iterable[MovedAddress]) -> tuple[str, ...]:
+def list_address_and_its_names_after_moves(
+    address: Address, moves: Iterable[MovedAddress]
+) -> tuple[str, ...]:
     """An address, and those that moves gave it or its owner since, by which overlays name it."""
     new_by_old = {move.old: move.new for move in moves}
     names, current = [str(address)], address
@@ -204,6 +208,6 @@ def list_names_after_moves(address: Address, moves: Iterable[MovedAddress]) -> t
     owner_name, separator, version = address.name.rpartition("@")
     if kind is not None and kind.series_field and separator:
         owner_address = Address(kind.rules[kind.series_field].references, owner_name)
-        owner_names = list_names_after_moves(owner_address, moves)[1:]
+        owner_names = list_address_and_its_names_after_moves(owner_address, moves)[1:]
         names += (f"{address.kind}/{name.partition('/')[2]}@{version}" for name in owner_names)
     return tuple(names)

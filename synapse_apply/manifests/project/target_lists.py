@@ -26,7 +26,7 @@ from synapse_apply.manifests.schema.explain import ValueToCheck, build_schema_fi
 from synapse_apply.manifests.yaml.reader import (
     Document,
     describe_value_kind,
-    iter_extra_document_findings,
+    iter_one_error_of_extra_documents,
     read_documents,
 )
 from synapse_apply.model.coding.json_types import JsonDocument
@@ -35,11 +35,14 @@ from synapse_apply.model.diagnostic import (
     FieldPath,
     Position,
     error_finding,
-    find_nearest_position,
+    find_position_at_or_nearest_above,
 )
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.phrases import find_closest_word_or_empty, format_field_path
+from synapse_apply.model.phrases import (
+    find_word_with_same_prefix_or_closest_or_empty,
+    format_field_path,
+)
 from synapse_apply.model.project import EMBEDDED
 
 ReadListFile = Callable[[str], bytes | None]
@@ -156,7 +159,7 @@ class ListedPositions(Mapping[FieldPath, Position]):
             rest = path[2:]
             template_path = (*listed.origin.path, "template", *rest)
             template_name = format_field_path((*listed.origin.path, "template"))
-            template_position = find_nearest_position(self._own, template_path)
+            template_position = find_position_at_or_nearest_above(self._own, template_path)
             is_about_key = finding.summary in _SUMMARIES_ABOUT_KEYS
             if rest and not is_about_key and self.find_row_position(listed, rest):
                 yield finding.with_changes(
@@ -275,7 +278,7 @@ class _ListReader:
             self.findings.append(_build_finding_counting_more(count, self._positions))
 
     def _report(self, path: FieldPath, summary: str, detail: str, hint: str) -> None:
-        position = find_nearest_position(self._positions, path)
+        position = find_position_at_or_nearest_above(self._positions, path)
         self.findings.append(error_finding(summary, detail, hint, position=position, path=path))
 
     def _report_row_within_limit(
@@ -284,7 +287,7 @@ class _ListReader:
         self._row_finding_count += 1
         if self._row_finding_count > MAX_ROW_FINDINGS or file.document is None:
             return
-        position = find_nearest_position(file.document.positions, path)
+        position = find_position_at_or_nearest_above(file.document.positions, path)
         self.findings.append(error_finding(summary, detail, hint, position=position))
 
     def _parse_list_or_report(
@@ -346,7 +349,7 @@ class _ListReader:
     def _parse_list_file_or_report(self, name: str, display_name: str, content: bytes) -> _ListFile:
         reading = read_documents(content, display_name)
         self.findings.extend(reading.diagnostics)
-        self.findings.extend(iter_extra_document_findings(reading, display_name))
+        self.findings.extend(iter_one_error_of_extra_documents(reading, display_name))
         document = reading.documents[0] if reading.documents else None
         if document is None and not reading.diagnostics:
             self.findings.append(
@@ -412,20 +415,20 @@ class _ListReader:
             if not isinstance(row, dict):
                 continue
             # Before anything is looked up: a template may name as many keys as there are rows.
-            if not self._charge_and_check_limit(target_list, len(named)):
+            if not self._charge_and_check_within_limit(target_list, len(named)):
                 return
             values = {**target_list.defaults, **row} if target_list.defaults else row
             missing = [key for key in named if key not in values]
             for key in missing:
-                use_position = find_nearest_position(self._positions, named[key])
+                use_position = find_position_at_or_nearest_above(self._positions, named[key])
                 detail = f"the row has no `{key}`, named at {use_position}"
                 hint = "add it to the row, or to `defaults` for every row without it"
                 self._report_row_within_limit(file, (index,), "Missing value", detail, hint)
             cost = 0 if missing else target_list.template.estimate_cost(values)
-            if not missing and self._charge_and_check_limit(target_list, cost):
+            if not missing and self._charge_and_check_within_limit(target_list, cost):
                 self._make_target_or_report(target_list, index, values)
 
-    def _charge_and_check_limit(self, target_list: _TargetList, cost: int) -> bool:
+    def _charge_and_check_within_limit(self, target_list: _TargetList, cost: int) -> bool:
         """Add to what the rows cost so far; False, reported once, above the limit."""
         before, self._cost = self._cost, self._cost + cost
         if before <= _MAX_TOTAL_COST < self._cost:
@@ -442,7 +445,7 @@ class _ListReader:
         file = target_list.file
         name = target_list.name.fill_as_text(values)
         name_path: FieldPath = (index, *target_list.name.keys[:1])
-        if not _is_target_name(name):
+        if not _has_form_of_target_name(name):
             rule = _read_targets_schema()["propertyNames"]["x-rule"]
             detail = f"the name {name[:80]!r} is not of the form it must have"
             self._report_row_within_limit(
@@ -470,7 +473,7 @@ class _ListReader:
 
 
 def _describe_unknown_key(key: str, named_keys: set[str]) -> tuple[str, str, str]:
-    match = find_closest_word_or_empty(key, named_keys)
+    match = find_word_with_same_prefix_or_closest_or_empty(key, named_keys)
     return (
         "Unknown key",
         f"nothing in `targets_from` names `${{row.{key}}}`",
@@ -489,5 +492,5 @@ def _compile_name_pattern() -> re.Pattern[str]:
     return re.compile(_read_targets_schema()["propertyNames"]["pattern"].rstrip("$"))
 
 
-def _is_target_name(name: str) -> bool:
+def _has_form_of_target_name(name: str) -> bool:
     return _compile_name_pattern().fullmatch(name) is not None

@@ -8,7 +8,10 @@ from synapse_apply.manifests.project.targets import list_declared_target_names
 from synapse_apply.model.address import matches_pattern
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.phrases import find_closest_word_or_empty, suggest_known_word_or_empty
+from synapse_apply.model.phrases import (
+    find_word_with_same_prefix_or_closest_or_empty,
+    suggest_closest_or_list_known_words_or_empty,
+)
 from synapse_apply.model.project import EMBEDDED, Project, may_name_several_targets
 
 
@@ -61,12 +64,14 @@ def _build_no_match_finding(project: Project, selector: str) -> Diagnostic:
         return error_finding(
             "Unknown target",
             f"there is no target `{selector}`",
-            suggest_known_word_or_empty(selector, names),
+            suggest_closest_or_list_known_words_or_empty(selector, names),
         )
     known_words = [*names, *list_target_labels(project)]
-    match = find_closest_word_or_empty(selector.replace("*", ""), known_words)
+    match = find_word_with_same_prefix_or_closest_or_empty(selector.replace("*", ""), known_words)
     return error_finding(
         "No target matches",
         f"of {len(names) - 1:,} declared targets none matches `{selector}`",
-        f"did you mean `{match}`?" if match else suggest_known_word_or_empty("", known_words),
+        f"did you mean `{match}`?"
+        if match
+        else suggest_closest_or_list_known_words_or_empty("", known_words),
     )

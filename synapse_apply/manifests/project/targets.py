@@ -13,7 +13,10 @@ from synapse_apply.manifests.project.credentials import (
     with_url_token_and_tenant_filled,
 )
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.phrases import format_short_list, suggest_known_word_or_empty
+from synapse_apply.model.phrases import (
+    format_short_list,
+    suggest_closest_or_list_known_words_or_empty,
+)
 from synapse_apply.model.project import EMBEDDED, Project, Target
 
 _NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
@@ -124,5 +127,5 @@ def _require_named_or_environment_target(
     raise InputError.from_summary(
         "Unknown target",
         f"there is no target `{name}`",
-        suggest_known_word_or_empty(name, known_names),
+        suggest_closest_or_list_known_words_or_empty(name, known_names),
     )

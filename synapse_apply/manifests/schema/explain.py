@@ -20,10 +20,13 @@ from synapse_apply.model.diagnostic import (
     FieldPath,
     Position,
     error_finding,
-    find_nearest_position,
+    find_position_at_or_nearest_above,
 )
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.phrases import format_field_path, suggest_known_word_or_empty
+from synapse_apply.model.phrases import (
+    format_field_path,
+    suggest_closest_or_list_known_words_or_empty,
+)
 
 ScalarText = Callable[[Position, Any], str]
 _TYPE_LABELS = {
@@ -61,7 +64,7 @@ class ValueToCheck:
     path: FieldPath = ()
 
     def find_position(self, path: FieldPath) -> Position | None:
-        return find_nearest_position(self.positions, (*self.path, *path))
+        return find_position_at_or_nearest_above(self.positions, (*self.path, *path))
 
 
 @cache
@@ -187,7 +190,7 @@ def _iter_unknown_field_findings(
                 (*path, key),
                 "Unknown field",
                 f"`{key}` is not a field of {parent_name}",
-                suggest_known_word_or_empty(key, properties),
+                suggest_closest_or_list_known_words_or_empty(key, properties),
             )
 
 
@@ -296,7 +299,11 @@ def _iter_value_not_allowed_findings(
             (*path, problem.instance),
         )
     text = problem.instance if isinstance(problem.instance, str) and value_text else ""
-    hint = suggest_known_word_or_empty(text, words) if text else f"write {' or '.join(words)}"
+    hint = (
+        suggest_closest_or_list_known_words_or_empty(text, words)
+        if text
+        else f"write {' or '.join(words)}"
+    )
     yield _build_finding(value_to_check, path, "Unknown value", detail, hint)
 
 

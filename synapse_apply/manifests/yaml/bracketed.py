@@ -45,7 +45,7 @@ def iter_bracket_cuts(
         for value in added_after[index]
     ]
     if not kept_indexes:
-        yield from container.iter_cuts_removing_all(new_texts)
+        yield from container.iter_cuts_replacing_all_entries(new_texts)
         return
     if new_texts:
         yield from container.iter_cuts_inserting_before(first_kept, new_texts)
@@ -85,10 +85,10 @@ class _BracketedContainer:
             f"{format_flow_value(pair_value, quote)}"
         )
 
-    def iter_cuts_removing_all(self, new_texts: list[str]) -> Iterator[Cut]:
+    def iter_cuts_replacing_all_entries(self, new_texts: list[str]) -> Iterator[Cut]:
         """Cuts that replace all entries by new ones; comments on lines of their own stay."""
         entries = self._entries
-        start, end = self._locate_content_start(), self._node.end - 1
+        start, end = self._locate_offset_behind_opening_bracket(), self._node.end - 1
         if not entries:
             yield end, end, ", ".join(new_texts)
         elif not self._has_comment_between(start, end, entries):
@@ -144,7 +144,7 @@ class _BracketedContainer:
             start = (
                 entries[previous].comma_offset + 1
                 if previous >= 0
-                else self._locate_content_start()
+                else self._locate_offset_behind_opening_bracket()
             )
             end = self._node.end - 1 if following == len(entries) else entries[following].start
             own_lines = last_has_additions and at_end and self._has_own_lines(previous)
@@ -214,7 +214,7 @@ class _BracketedContainer:
             return ", "
         return f",{self._line_break}{' ' * count_characters_before_in_line(self._text, start)}"
 
-    def _locate_content_start(self) -> int:
+    def _locate_offset_behind_opening_bracket(self) -> int:
         """The offset behind the opening bracket."""
         return self._text.index("{" if self._node.is_map else "[", self._node.start) + 1
 

@@ -150,7 +150,7 @@ class Builder:
 
     def _read_tagged_scalar_as_text(self, event: Any, value_mark: Mark) -> str:
         if event.tag not in _STRING_TAGS:
-            self._report_unsupported_tag(event.tag, value_mark)
+            self._report_tag_unless_core(event.tag, value_mark)
         text: str = event.value
         return text
 
@@ -185,7 +185,7 @@ class Builder:
         )
         return _MERGE_KEY
 
-    def _report_unsupported_tag(self, tag: str, value_mark: Mark) -> None:
+    def _report_tag_unless_core(self, tag: str, value_mark: Mark) -> None:
         if tag not in _CORE_TAGS:
             is_core = tag.startswith(_YAML_TAG_PREFIX)
             tag_text = "!!" + tag.removeprefix(_YAML_TAG_PREFIX) if is_core else tag
@@ -256,22 +256,30 @@ class Builder:
     def _open_map(self, event: Any) -> None:
         self._stack.append(
             _OpenCollection(
-                {}, {}, True, self._pack_start_and_report_bad_tag_or_depth(event), event.anchor
+                {},
+                {},
+                True,
+                self._pack_start_reporting_tag_or_raise_if_too_deep(event),
+                event.anchor,
             )
         )
 
     def _open_list(self, event: Any) -> None:
         self._stack.append(
             _OpenCollection(
-                [], [], False, self._pack_start_and_report_bad_tag_or_depth(event), event.anchor
+                [],
+                [],
+                False,
+                self._pack_start_reporting_tag_or_raise_if_too_deep(event),
+                event.anchor,
             )
         )
 
-    def _pack_start_and_report_bad_tag_or_depth(self, event: Any) -> Mark:
+    def _pack_start_reporting_tag_or_raise_if_too_deep(self, event: Any) -> Mark:
         start = event.start_mark
         start_mark: Mark = start.line + self._first_line << COLUMN_BITS | start.column
         if event.tag is not None and event.tag != "!":
-            self._report_unsupported_tag(event.tag, start_mark)
+            self._report_tag_unless_core(event.tag, start_mark)
         if len(self._stack) >= MAX_DEPTH:
             self._report(
                 "Nested too deeply",
@@ -292,9 +300,11 @@ class Builder:
             self._stack[-1].nested_size += size
         self._add_value_or_report_bad_key(frame.value, tree, frame.start_mark)
 
-    def _add_alias_value_or_report(self, event: Any) -> None:
+    def _add_alias_value_or_raise_above_limit(self, event: Any) -> None:
         alias_mark = self._pack_event_mark(event)
-        value, tree, size = self._resolve_alias_or_report(event.anchor, alias_mark)
+        value, tree, size = self._resolve_alias_or_report_and_return_its_text(
+            event.anchor, alias_mark
+        )
         # Counted by expanded size: a value that an alias names may hold aliases of its own.
         self._aliased_count += size
         if self._aliased_count > MAX_ALIASED_NODES:
@@ -316,7 +326,7 @@ class Builder:
             value, tree if type(tree) is tuple else alias_mark, alias_mark
         )
 
-    def _resolve_alias_or_report(
+    def _resolve_alias_or_report_and_return_its_text(
         self, name: str, alias_mark: Mark
     ) -> tuple[Any, PositionTree, int]:
         anchored = self._anchors.get(name)
@@ -343,7 +353,7 @@ class Builder:
         events.SequenceStartEvent: _open_list,
         events.MappingEndEvent: _close_collection,
         events.SequenceEndEvent: _close_collection,
-        events.AliasEvent: _add_alias_value_or_report,
+        events.AliasEvent: _add_alias_value_or_raise_above_limit,
     }
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, NoReturn
 
 from synapse_apply.manifests.yaml.likeness import format_normalized_json
-from synapse_apply.manifests.yaml.merging import iter_merge_cuts
+from synapse_apply.manifests.yaml.merging import iter_cuts_that_turn_value_into_new
 from synapse_apply.manifests.yaml.reader import Document, ReadResult, read_documents
 from synapse_apply.manifests.yaml.reshaping import (
     format_block_lines,
@@ -174,7 +174,7 @@ class _EditRequest:
                 parent, {k: v for k, v in parent.value.items() if k != key}
             )
         elif slot is None:
-            yield from self._iter_texts_with_new_key_or_item(parent.node)
+            yield from self._iter_texts_with_new_key_and_value(parent.node)
         else:
             self._require_editable(slot.node, "its value")
             if not (
@@ -200,7 +200,7 @@ class _EditRequest:
 
     def _iter_merged_texts(self, slot: ValueSlot, value: Any) -> Iterator[str]:
         for allow_literals in (True, False):
-            cuts = iter_merge_cuts(
+            cuts = iter_cuts_that_turn_value_into_new(
                 self._text, slot, value, self._detect_line_break(), allow_literals=allow_literals
             )
             yield apply_cuts(self._text, cuts)
@@ -236,7 +236,7 @@ class _EditRequest:
                 f"{subject} has an anchor or a tag ({node.properties})", "Write it without."
             )
 
-    def _iter_texts_with_new_key_or_item(self, parent: SourceNode) -> Iterator[str]:
+    def _iter_texts_with_new_key_and_value(self, parent: SourceNode) -> Iterator[str]:
         text, value = self._text, self._edit.value
         key = str(self._edit.path[-1])
         if not parent.pairs:

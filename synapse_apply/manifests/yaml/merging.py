@@ -19,7 +19,7 @@ from synapse_apply.manifests.yaml.reshaping import (
     format_flow_value,
     is_collection,
     list_cuts_that_replace_value_together,
-    locate_value_offset,
+    locate_where_value_can_be_written,
 )
 from synapse_apply.manifests.yaml.slots import (
     Cut,
@@ -84,7 +84,7 @@ def compute_container_changes(
     return result
 
 
-def iter_merge_cuts(
+def iter_cuts_that_turn_value_into_new(
     text: str,
     slot: ValueSlot,
     value: Any,
@@ -109,7 +109,7 @@ def iter_merge_cuts(
     is_child_in_list = in_list or not node.is_map
     for index, new_value in container_changes.kept_values.items():
         child_slot = container_changes.entries[index].slot
-        yield from iter_merge_cuts(
+        yield from iter_cuts_that_turn_value_into_new(
             text,
             child_slot,
             new_value,
@@ -202,12 +202,12 @@ class _LineCuts:
         text, entry = self._text, self._entries[index]
         if index in self._changes.kept_values:
             if new_lines:
-                end = self._locate_end_with_deeper_comments(index)
+                end = self._locate_end_with_deeper_comments_in_list(index)
                 yield end, end, "".join(self._line_break + line for line in new_lines)
             return
         start, end = (
-            self._locate_start_with_comments_above(index),
-            self._locate_end_with_deeper_comments(index),
+            self._locate_start_with_comments_above_in_list(index),
+            self._locate_end_with_deeper_comments_in_list(index),
         )
         if new_lines and not is_first_in_line(text, entry.start):
             yield entry.start, end, self._line_break.join(new_lines)[self._indent_width :]
@@ -228,7 +228,9 @@ class _LineCuts:
         neighbours = zip(range(first_kept), range(1, first_kept + 1), strict=True)
         gaps = (
             text[
-                self._locate_end_with_deeper_comments(a) : locate_line_start(text, entries[b].start)
+                self._locate_end_with_deeper_comments_in_list(a) : locate_line_start(
+                    text, entries[b].start
+                )
             ]
             for a, b in neighbours
         )
@@ -241,7 +243,7 @@ class _LineCuts:
         )
         yield (
             locate_line_start(text, entries[0].start) + indent_width,
-            self._locate_end_with_deeper_comments(0),
+            self._locate_end_with_deeper_comments_in_list(0),
             "",
         )
         for index in range(1, first_kept):
@@ -254,12 +256,12 @@ class _LineCuts:
         if self._is_inline:
             yield entry.start, entry.end, brackets
         else:
-            value_offset = locate_value_offset(self._text, self._slot)
+            value_offset = locate_where_value_can_be_written(self._text, self._slot)
             yield value_offset, value_offset, f" {brackets}"
         for index in range(1 if self._is_inline else 0, len(self._entries)):
             yield from self._iter_entry_cuts(index, [])
 
-    def _locate_start_with_comments_above(self, index: int) -> int:
+    def _locate_start_with_comments_above_in_list(self, index: int) -> int:
         """Where an entry's lines begin, including the comment lines above an item but the first."""
         text = self._text
         start = locate_line_start(text, self._entries[index].start)
@@ -267,7 +269,7 @@ class _LineCuts:
         # items.
         if self._slot.node.is_map or not index:
             return start
-        floor = self._locate_end_with_deeper_comments(index - 1)
+        floor = self._locate_end_with_deeper_comments_in_list(index - 1)
         while (
             previous_start := locate_line_start(text, locate_previous_line_end(text, start))
         ) > floor:
@@ -276,7 +278,7 @@ class _LineCuts:
             start = previous_start
         return start
 
-    def _locate_end_with_deeper_comments(self, index: int) -> int:
+    def _locate_end_with_deeper_comments_in_list(self, index: int) -> int:
         """Where an entry's last line ends.
 
         Comments that are indented deeper than a dash belong to it.

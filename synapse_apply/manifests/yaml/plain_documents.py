@@ -115,7 +115,7 @@ def _convert_plain_node_or_raise(
         if type(key_node) is not ScalarNode:
             raise _NotPlain
         key = key_node.value
-        if key in values or (not key_node.style and _is_odd_key(key)):
+        if key in values or (not key_node.style and _is_merge_or_non_text_key(key)):
             raise _NotPlain
         start = key_node.start_mark
         key_mark = start.line + first_line << COLUMN_BITS | start.column
@@ -135,7 +135,7 @@ def _convert_plain_node_or_raise(
     return values, (start_mark, position_trees)
 
 
-def _is_odd_key(key: str) -> bool:
+def _is_merge_or_non_text_key(key: str) -> bool:
     """Whether an unquoted key merges another map, or is not text."""
     if not key or key[0] in NON_STRING_FIRST_CHARS:
         return parse_plain_scalar(key) is not key

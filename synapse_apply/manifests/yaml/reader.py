@@ -140,7 +140,7 @@ def parse_single_mapping_with_findings(
     """As `read_single_mapping`, returning the findings in place of raising them."""
     reading = read_documents(data, file)
     findings = list(reading.diagnostics)
-    findings.extend(iter_extra_document_findings(reading, file))
+    findings.extend(iter_one_error_of_extra_documents(reading, file))
     if not reading.documents:
         return {}, {(): Position(file, 1, 1)}, tuple(findings)
     first = reading.documents[0]
@@ -153,7 +153,7 @@ def parse_single_mapping_with_findings(
     return {}, first.positions, tuple(findings)
 
 
-def iter_extra_document_findings(reading: ReadResult, file: str) -> Iterator[Diagnostic]:
+def iter_one_error_of_extra_documents(reading: ReadResult, file: str) -> Iterator[Diagnostic]:
     """An error at the second document of a text that should hold one."""
     for second in reading.documents[1:2]:
         yield error_finding(
@@ -246,10 +246,10 @@ class _YamlReader:
         """Read documents to the end (None), or to a broken one (the problem's line, from 0)."""
         # A quick test: the pattern is searched only in texts that may hold such a character.
         if not text.isascii() or "\x00" in text or "\x1b" in text:
-            text = self._replace_and_report_control_characters(text, first_line)
+            text = self._replace_all_and_report_first_control_character(text, first_line)
         plain_documents = compose_plain_documents_or_none(text, first_line)
         if plain_documents is not None:
-            self._add_documents(plain_documents)
+            self._add_documents_that_are_not_null(plain_documents)
             return None
         # Here, not above: most texts are plain.
         from synapse_apply.manifests.yaml.builder import (  # noqa: PLC0415
@@ -273,7 +273,7 @@ class _YamlReader:
         except UnreadableDocument:
             return unpack_mark_counting_from_one(last_mark)[0] - 1
         except yaml.reader.ReaderError:
-            cleaned = self._replace_and_report_control_characters(text, first_line)
+            cleaned = self._replace_all_and_report_first_control_character(text, first_line)
             # Characters were replaced by U+FFFD, so the second attempt cannot fail in the same way.
             return (
                 self._read_until_broken_line_or_none(cleaned, first_line)
@@ -296,9 +296,11 @@ class _YamlReader:
             if event_type is events.StreamEndEvent:
                 return
             if event_type is events.DocumentStartEvent:
-                self._add_documents([build_document()])
+                self._add_documents_that_are_not_null([build_document()])
 
-    def _add_documents(self, documents: Iterable[tuple[Any, PositionTree]]) -> None:
+    def _add_documents_that_are_not_null(
+        self, documents: Iterable[tuple[Any, PositionTree]]
+    ) -> None:
         self.documents.extend(
             Document(value, tree, self.source) for value, tree in documents if value is not None
         )
@@ -307,7 +309,7 @@ class _YamlReader:
         position = LazyPositions(self.source.file, finding_mark)[()]
         self.findings.append(error_finding(summary, detail, hint, position=position))
 
-    def _replace_and_report_control_characters(self, text: str, first_line: int) -> str:
+    def _replace_all_and_report_first_control_character(self, text: str, first_line: int) -> str:
         match = re.search(_CONTROL_CHARACTER, text)
         if match is None:
             return text

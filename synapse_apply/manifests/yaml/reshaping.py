@@ -197,7 +197,7 @@ def _iter_block_replacement_cuts(
     value_text = _format_inline_value(value)
     # The value moves up to the line of its key, and the old lines go.
     if is_on_own_line and slot.base_column >= 0:
-        value_offset = locate_value_offset(text, slot)
+        value_offset = locate_where_value_can_be_written(text, slot)
         yield value_offset, value_offset, f" {value_text}"
         yield (
             locate_previous_line_end(text, locate_line_start(text, start)),
@@ -214,7 +214,7 @@ def _iter_block_replacement_cuts(
         yield start, locate_line_end(text, last), value_text + trailing_comment
 
 
-def locate_value_offset(text: str, slot: ValueSlot) -> int:
+def locate_where_value_can_be_written(text: str, slot: ValueSlot) -> int:
     """Where a value can be written behind its key or dash, and behind its anchor or tag."""
     return locate_properties_end(text, slot.node) if slot.node.properties else slot.value_offset
 

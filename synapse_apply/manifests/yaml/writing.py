@@ -36,7 +36,7 @@ def _iter_map_lines(value: Mapping[str, Any]) -> Iterator[str]:
 
 def _iter_entry_lines(line_head: str, key: str, value: Any) -> Iterator[str]:
     """The lines of a key and its value; `line_head` is the key with its colon."""
-    if key in _INLINE_KEYS or _is_inline_value(value):
+    if key in _INLINE_KEYS or _is_empty_collection_or_value_from(value):
         yield f"{line_head} {_format_escaped_flow_value(value)}"
     elif isinstance(value, Mapping):
         yield line_head
@@ -50,7 +50,7 @@ def _iter_entry_lines(line_head: str, key: str, value: Any) -> Iterator[str]:
 
 def _iter_list_lines(values: list[Any]) -> Iterator[str]:
     for value in values:
-        if isinstance(value, Mapping) and not _is_inline_value(value):
+        if isinstance(value, Mapping) and not _is_empty_collection_or_value_from(value):
             child_lines = _iter_map_lines(value)
         elif isinstance(value, list) and value:
             child_lines = _iter_list_lines(value)
@@ -83,7 +83,7 @@ def _iter_indented_lines(lines: Iterator[str]) -> Iterator[str]:
     return (_INDENT + line if line else line for line in lines)
 
 
-def _is_inline_value(value: Any) -> bool:
+def _is_empty_collection_or_value_from(value: Any) -> bool:
     """Whether a value is empty, or a `valueFrom`, which are written on one line."""
     if isinstance(value, Mapping):
         return not value or value.keys() == {"valueFrom"}

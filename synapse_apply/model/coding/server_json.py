@@ -32,7 +32,9 @@ class OddJsonError(ValueError):
 # Strict for what the program uses; logs are parsed leniently, because people read them.
 def parse_strict_json(text: str | bytes) -> JsonValue:
     """The value of a JSON text in UTF-8; raises OddJsonError for all that RFC 8259 excludes."""
-    return _parse_with_decoder(decode_utf8(text), _STRICT_DECODER, _STRICT_LONG_DECODER)
+    return _parse_with_decoder(
+        decode_utf8_or_raise_odd_json(text), _STRICT_DECODER, _STRICT_LONG_DECODER
+    )
 
 
 def parse_lenient_json(text: str | bytes) -> JsonValue:
@@ -40,7 +42,7 @@ def parse_lenient_json(text: str | bytes) -> JsonValue:
 
     NaN and numbers that are too large become texts; raises OddJsonError for what is not JSON.
     """
-    decoded_text = decode_utf8(text)
+    decoded_text = decode_utf8_or_raise_odd_json(text)
     value = _parse_with_decoder(
         decoded_text, _LENIENT_DECODER, _LENIENT_DECODER, refuse_surrogates=False
     )
@@ -84,7 +86,7 @@ def describe_api_like_field_names(value: Mapping[str, Any]) -> str:
     return f"its fields are {', '.join(names)}" if names else "it has no fields"
 
 
-def decode_utf8(text: str | bytes) -> str:
+def decode_utf8_or_raise_odd_json(text: str | bytes) -> str:
     """The text of UTF-8 bytes, without a byte order mark; raises OddJsonError for others."""
     if isinstance(text, str):
         return text

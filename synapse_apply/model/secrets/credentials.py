@@ -115,7 +115,7 @@ _MIN_SECRET_LENGTH = 8  # as in `_ASSIGNMENT`; every form is longer
 NOT_SHOWN_TEXT = "what stands here is not shown, since it holds what looks like a secret"
 
 
-def find_credentials(text: str) -> list[Credential]:
+def list_one_unallowed_credential_per_line(text: str) -> list[Credential]:
     """The secrets of a text in order, one for each line, without those that a comment allows."""
     kinds_by_offset: dict[int, tuple[str, bool]] = {}
     for form, pattern in _iter_possible_forms(text):
@@ -127,17 +127,19 @@ def find_credentials(text: str) -> list[Credential]:
     return list(_iter_reported_credentials(text, kinds_by_offset)) if kinds_by_offset else []
 
 
-def contains_known_secret(text: str) -> bool:
+def contains_secret_of_known_form(text: str) -> bool:
     """Whether a text holds a secret of a known form; comments do not count."""
     return any(
         pattern.search(text) for form, pattern in _iter_possible_forms(text) if form.is_certain
     )
 
 
-def format_unless_known_secret(value: object) -> str:
+def format_unless_it_holds_secret_of_known_form(value: object) -> str:
     """A value as text, or a phrase that it is not shown where it holds a secret of a known form."""
     text = str(value)
-    return "not shown, since it looks like a secret" if contains_known_secret(text) else text
+    return (
+        "not shown, since it looks like a secret" if contains_secret_of_known_form(text) else text
+    )
 
 
 def guess_secret_kind_or_empty(setting_name: str, value: str) -> str:

@@ -92,11 +92,11 @@ class ReservedVariables:
         """The path of the setting that names a variable; "" for none."""
         return self.variables.get(name.upper(), "")
 
-    def find_setting_by_file_or_empty(self, path: str, root: Path) -> str:
+    def find_setting_by_file_or_beside_it_or_empty(self, path: str, root: Path) -> str:
         """The path of the setting that names a file, or a file beside it; "" for none.
 
-        By the path's text alone, as in `is_file_allowed_by_path_text`: the reader checks the
-        resolved path again.
+        By the path's text alone, as in `is_file_in_project_or_allowed_by_path_text`: the reader
+        checks the resolved path again.
         """
         normalized_path = str(_normalize_path_not_following_links(path, root))
         for name, setting in self.files.items():
@@ -118,7 +118,7 @@ def is_forbidden_variable(name: str) -> bool:
     return any(fnmatchcase(upper, pattern) for pattern in FORBIDDEN_ENV)
 
 
-def is_variable_allowed(name: str, patterns: Sequence[str]) -> bool:
+def is_variable_unforbidden_and_in_patterns_if_any(name: str, patterns: Sequence[str]) -> bool:
     """Whether `allow_env` lets `valueFrom` read a variable.
 
     Patterns are `*`, `?` and `[...]`, case-sensitive. Without a pattern every variable that is
@@ -129,7 +129,9 @@ def is_variable_allowed(name: str, patterns: Sequence[str]) -> bool:
     return not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def is_file_allowed_by_path_text(path: str, root: Path, allow_files: Sequence[str]) -> bool:
+def is_file_in_project_or_allowed_by_path_text(
+    path: str, root: Path, allow_files: Sequence[str]
+) -> bool:
     """Whether `valueFrom: {file: ...}` may name this path, by its text alone.
 
     `path` is relative to `root` or absolute; `allow_files` are exact names of files, most of them

@@ -10,9 +10,9 @@ from synapse_apply.model.checkup import CheckResult
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding, warning_finding
 from synapse_apply.model.errors import InputError, SecretUnavailable, SynapseApplyError
-from synapse_apply.model.phrases import pluralize
+from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.operations.checks.target_checkup import LazyTargetParts
-from synapse_apply.views.paths import format_path_from_cwd
+from synapse_apply.views.paths import format_path_relative_to_cwd_if_inside
 
 
 def report_tool_and_system_versions(_checkup: LazyTargetParts) -> Iterator[CheckResult]:
@@ -27,7 +27,7 @@ def check_project_file(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     project_settings = checkup.project.get_or_raise()
     yield CheckResult.build_ok(
         "project",
-        format_path_from_cwd(project_settings.file)
+        format_path_relative_to_cwd_if_inside(project_settings.file)
         if project_settings.file
         else "none here or above",
     )
@@ -80,7 +80,9 @@ def check_manifests_in_one_row(checkup: LazyTargetParts) -> Iterator[CheckResult
     if declared_target.diagnostics:
         yield from _iter_one_row_counting_findings(name, declared_target.diagnostics)
     elif count:
-        yield CheckResult.build_ok("manifests", f"{pluralize(count, 'resource')} declared")
+        yield CheckResult.build_ok(
+            "manifests", f"{format_count_and_noun(count, 'resource')} declared"
+        )
     else:
         finding = warning_finding(
             "No manifest declares anything",
@@ -130,7 +132,11 @@ def _iter_one_row_counting_findings(
         f"{first.detail}"
     )
     hint = Text(Command("validate", target=target), " shows every one.")
-    count = pluralize(errors, "error") if errors else pluralize(len(findings), "warning")
+    count = (
+        format_count_and_noun(errors, "error")
+        if errors
+        else format_count_and_noun(len(findings), "warning")
+    )
     finding = (error_finding if errors else warning_finding)(
         f"The manifests have {count}", text, hint
     )

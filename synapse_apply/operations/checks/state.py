@@ -230,7 +230,9 @@ def check_state_key(checkup: LazyTargetParts) -> Iterator[CheckResult]:
 def check_lock_is_free(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """Whether a run would have to wait."""
     checkup.state.get_or_raise_unchecked_error()
-    owner_notes = checkup.store.get_or_raise_unchecked_error().describe_lock_owner()
+    owner_notes = (
+        checkup.store.get_or_raise_unchecked_error().list_lock_held_findings_unless_owner_ended()
+    )
     yield from (
         CheckResult.from_finding("lock", warning_finding(note.summary, note.detail, note.hint))
         for note in owner_notes
@@ -239,7 +241,7 @@ def check_lock_is_free(checkup: LazyTargetParts) -> Iterator[CheckResult]:
         yield CheckResult.build_ok("lock", "free")
 
 
-def report_accepted_differences(checkup: LazyTargetParts) -> Iterator[CheckResult]:
+def report_accepted_fields_still_differing(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """Differences between manifest and live object that `state accept` recorded as accepted."""
     field_names = [
         f"{address}: {format_field_path(path)}"

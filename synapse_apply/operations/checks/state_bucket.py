@@ -16,7 +16,9 @@ from synapse_apply.workspace.state_access import resolve_state_url_or_raise_if_u
 from synapse_apply.workspace.target_session import TargetSession
 
 
-def check_bucket_by_making_an_object(checkup: LazyTargetParts) -> Iterator[CheckResult]:
+def check_bucket_by_making_and_deleting_an_object(
+    checkup: LazyTargetParts,
+) -> Iterator[CheckResult]:
     """Whether a bucket does what a state needs, and what pruning left; no row for another store.
 
     One object is made for it, and deleted.
@@ -55,7 +57,7 @@ def check_bucket_by_making_an_object(checkup: LazyTargetParts) -> Iterator[Check
     yield CheckResult.from_finding("bucket", finding)
 
 
-def require_usable_if_bucket_url(session: TargetSession, url: str | SecretRef) -> None:
+def probe_and_require_usable_if_bucket_url(session: TargetSession, url: str | SecretRef) -> None:
     """StateError where the url of a new state names a bucket that cannot hold one."""
     target, environ = session.target, session.invocation.environ
     with open_bucket_folder_or_none_for_other_url(

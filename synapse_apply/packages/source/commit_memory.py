@@ -52,7 +52,7 @@ class _RecentValues(Generic[V]):
                 self._values.move_to_end(key)
             return self._values.get(key)
 
-    def keep(self, key: Hashable, value: V) -> None:
+    def add_if_new_forgetting_least_recently_used(self, key: Hashable, value: V) -> None:
         with self._lock:
             if key in self._values:
                 return
@@ -77,7 +77,7 @@ class CommitMemory:
             return ref
         commit = find()
         if commit == ref and _FULL_ID.fullmatch(ref):
-            self._commits.keep((git_dir, ref), ref)
+            self._commits.add_if_new_forgetting_least_recently_used((git_dir, ref), ref)
         return commit
 
     def get_or_list_folder_of_commit(
@@ -89,7 +89,7 @@ class CommitMemory:
         if listing is None:
             listing = TreeListing(list_entries())
             if len(listing.entries_by_path) <= _MOST_ENTRIES:
-                self._listings.keep(key, listing)
+                self._listings.add_if_new_forgetting_least_recently_used(key, listing)
         return listing
 
     def is_small_enough_to_keep(self, size: int) -> bool:
@@ -103,7 +103,7 @@ class CommitMemory:
     def keep_blob_if_small(self, git_dir: Path, object_id: str, content: bytes) -> None:
         """Keep the content of a blob, unless it is large."""
         if self.is_small_enough_to_keep(len(content)):
-            self._blobs.keep((git_dir, object_id), content)
+            self._blobs.add_if_new_forgetting_least_recently_used((git_dir, object_id), content)
 
 
 _memory: CommitMemory | None = None

@@ -57,7 +57,7 @@ def list_changed_and_untracked_read_files_or_empty(
     all_names = sorted(
         {
             *changed_names,
-            *_select_names_with_other_content(root, commit, uncertain_names),
+            *_select_names_with_other_content_or_all_on_error(root, commit, uncertain_names),
             *untracked_names,
         }
     )
@@ -80,8 +80,10 @@ def _split_changed_and_uncertain(fields: list[bytes], prefix: str) -> tuple[list
     return changed_names, uncertain_names
 
 
-def _select_names_with_other_content(root: Path, commit: str, names: list[str]) -> Iterable[str]:
-    """Those files whose content differs from the commit's, after Git's own conversions."""
+def _select_names_with_other_content_or_all_on_error(
+    root: Path, commit: str, names: list[str]
+) -> Iterable[str]:
+    """Those files whose content differs from the commit's, for Git; all where it cannot tell."""
     if not names:
         return ()
     try:

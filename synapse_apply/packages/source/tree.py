@@ -123,7 +123,7 @@ def _walk_tree_into(tree: SourceTree, gathered: GatheredFiles) -> None:
             elif node.kind is EntryKind.FOLDER:
                 pending_folders.append((node.path, rules))
             else:
-                _add_file_or_findings_on_it(tree, node, gathered)
+                _add_file_and_findings_on_its_name_or_link(tree, node, gathered)
 
 
 def find_rule_leaving_path_or_parent_out(tree: SourceTree, path: str) -> str | None:
@@ -143,10 +143,12 @@ def find_rule_leaving_path_or_parent_out(tree: SourceTree, path: str) -> str | N
     return None
 
 
-def _add_file_or_findings_on_it(tree: SourceTree, node: TreeEntry, gathered: GatheredFiles) -> None:
+def _add_file_and_findings_on_its_name_or_link(
+    tree: SourceTree, node: TreeEntry, gathered: GatheredFiles
+) -> None:
     gathered.findings += iter_unsafe_name_errors(normalize_path_to_nfc(node.path))
     try:
-        file_or_finding = resolve_to_regular_file_or_finding(tree, node)
+        file_or_finding = resolve_link_or_same_entry_or_finding_if_unusable(tree, node)
     except UnreadableError as problem:
         file_or_finding = problem.finding
     if isinstance(file_or_finding, Diagnostic):
@@ -163,8 +165,10 @@ def _add_file_or_findings_on_it(tree: SourceTree, node: TreeEntry, gathered: Gat
     )
 
 
-def resolve_to_regular_file_or_finding(tree: SourceTree, node: TreeEntry) -> TreeEntry | Diagnostic:
-    """The regular file that an entry is, or that its link leads to; else the error."""
+def resolve_link_or_same_entry_or_finding_if_unusable(
+    tree: SourceTree, node: TreeEntry
+) -> TreeEntry | Diagnostic:
+    """The entry itself, or the file that its link leads to; the error for one without content."""
     name = escape_misleading_path(node.path)
     if node.kind is EntryKind.LINK:
         return _follow_link_inside_tree_or_finding(tree, node)
@@ -255,7 +259,7 @@ def read_small_text_or_none_if_absent_or_folder(tree: SourceTree, path: str) -> 
     node = tree.find_entry_without_following_links(path)
     if node is None or node.kind is EntryKind.FOLDER:
         return None
-    file_or_finding = resolve_to_regular_file_or_finding(tree, node)
+    file_or_finding = resolve_link_or_same_entry_or_finding_if_unusable(tree, node)
     if isinstance(file_or_finding, Diagnostic):
         raise UnreadableError(file_or_finding.summary, file_or_finding.detail, file_or_finding.hint)
     return decode_small_utf8_text_or_raise_unreadable(
@@ -268,7 +272,7 @@ def read_file_bytes_or_raise_unreadable(tree: SourceTree, path: str) -> bytes:
     node = tree.find_entry_without_following_links(path)
     if node is None:
         raise UnreadableError("File not found", f"There is no {escape_misleading_path(path)}.")
-    file_or_finding = resolve_to_regular_file_or_finding(tree, node)
+    file_or_finding = resolve_link_or_same_entry_or_finding_if_unusable(tree, node)
     if isinstance(file_or_finding, Diagnostic):
         raise UnreadableError(file_or_finding.summary, file_or_finding.detail, file_or_finding.hint)
     return b"".join(tree.iter_blocks(file_or_finding))

@@ -20,7 +20,7 @@ from synapse_apply.packages.source.git import (
     resolve_ref_to_commit_or_raise,
     run_git_plumbing_in_trusted_repository,
 )
-from synapse_apply.packages.source.tree import resolve_to_regular_file_or_finding
+from synapse_apply.packages.source.tree import resolve_link_or_same_entry_or_finding_if_unusable
 
 _CONVERTING_ATTRIBUTES = ("text", "crlf", "eol", "ident", "working-tree-encoding")
 _FILTER = "filter"
@@ -101,7 +101,11 @@ def _read_blob_ids_by_name(
         for name in names:
             node = tree.find_entry_without_following_links(name)
             try:
-                file = None if node is None else resolve_to_regular_file_or_finding(tree, node)
+                file = (
+                    None
+                    if node is None
+                    else resolve_link_or_same_entry_or_finding_if_unusable(tree, node)
+                )
             except UnreadableError:
                 continue
             if file is not None and not isinstance(file, Diagnostic):

@@ -54,7 +54,9 @@ def gather_zip_files_and_errors(
     gathered = GatheredFiles()
     infos = archive.infolist()
     gathered.findings += (
-        _iter_zip_bomb_errors(infos) if size is None else _iter_total_size_errors(infos, size)
+        _iter_zip_bomb_error_of_all_entries(infos)
+        if size is None
+        else _iter_error_if_total_size_differs(infos, size)
     )
     gathered.findings += _iter_first_overlap_error(archive, infos)
     for info in infos:
@@ -129,7 +131,9 @@ def _iter_entry_errors(info: zipfile.ZipInfo) -> Iterator[Diagnostic]:
         )
 
 
-def _iter_total_size_errors(infos: list[zipfile.ZipInfo], size: int) -> Iterator[Diagnostic]:
+def _iter_error_if_total_size_differs(
+    infos: list[zipfile.ZipInfo], size: int
+) -> Iterator[Diagnostic]:
     total = sum(info.file_size for info in infos)
     if total != size:
         yield error_finding(
@@ -137,7 +141,7 @@ def _iter_total_size_errors(infos: list[zipfile.ZipInfo], size: int) -> Iterator
         )
 
 
-def _iter_zip_bomb_errors(infos: list[zipfile.ZipInfo]) -> Iterator[Diagnostic]:
+def _iter_zip_bomb_error_of_all_entries(infos: list[zipfile.ZipInfo]) -> Iterator[Diagnostic]:
     total = sum(info.file_size for info in infos)
     packed_size = sum(info.compress_size for info in infos)
     if total > _BOMB_FROM and total > _BOMB_RATIO * max(packed_size, 1):

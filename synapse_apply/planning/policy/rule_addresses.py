@@ -7,7 +7,10 @@ from collections.abc import Iterator, Sequence
 
 from synapse_apply.kinds.descriptor import Catalogue
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
-from synapse_apply.model.phrases import find_closest_word_or_empty, format_short_list
+from synapse_apply.model.phrases import (
+    find_word_with_same_prefix_or_closest_or_empty,
+    format_short_list,
+)
 from synapse_apply.model.policy import PolicyRule
 from synapse_apply.planning.plan_input import PlanInput
 
@@ -48,7 +51,10 @@ def list_literal_addresses_of_rule(rule: PolicyRule, catalogue: Catalogue) -> li
 def _suggest_close_names_or_correction(
     unknown_names: Sequence[str], known_addresses: Sequence[str]
 ) -> str:
-    matches = [find_closest_word_or_empty(name, known_addresses, 0.8) for name in unknown_names]
+    matches = [
+        find_word_with_same_prefix_or_closest_or_empty(name, known_addresses, 0.8)
+        for name in unknown_names
+    ]
     if suggestions := dict.fromkeys(filter(None, matches)):
         return f"Did you mean {format_short_list(suggestions)}?"
     return "Correct the address, or take it out of the rule if its resource is gone."

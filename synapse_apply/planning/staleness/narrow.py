@@ -49,7 +49,7 @@ def narrow_plan_refusing_stale_changes(saved: Plan, fresh: Plan, *, reviewed: bo
     for change in fresh.changes:
         row = rows_by_address[change.address]
         # Fresh changes are in dependency order, so what is stopped is known before its dependents.
-        if _is_call_or_forget(row) and (
+        if _is_unrefused_call_run_or_forget(row) and (
             needs := stopped_addresses
             & {*row.depends_on, find_member_address_created_by_same_call(row)}
         ):
@@ -107,7 +107,7 @@ def is_shown_as_to_be_done(change: Change) -> bool:
     return due and not change.superseded and not change.is_refused
 
 
-def _is_call_or_forget(row: Change) -> bool:
+def _is_unrefused_call_run_or_forget(row: Change) -> bool:
     """Whether a change is left out if its dependencies are: a call, or the end of a record."""
     return row.has_unrefused_call_or_run or (row.action is Action.FORGET and not row.is_refused)
 

@@ -33,7 +33,8 @@ def list_decidable_changes(plan: Plan) -> tuple[Change, ...]:
     return tuple(
         change
         for change in plan.changes
-        if change.is_refused or (is_shown_as_to_be_done(change) and not _is_only_followed(change))
+        if change.is_refused
+        or (is_shown_as_to_be_done(change) and not _has_only_recorded_job_to_follow(change))
     )
 
 
@@ -49,7 +50,7 @@ def has_work_without_permission(plan: Plan) -> bool:
         change.action is Action.NO_OP
         and not change.is_refused
         and not change.superseded
-        and (change.rebase or _is_only_followed(change))
+        and (change.rebase or _has_only_recorded_job_to_follow(change))
         for change in plan.changes
     )
 
@@ -110,7 +111,7 @@ def narrow_to_permitted_rows(plan: Plan, permitted: PermittedRows, plan_id: str)
     return replace(plan, id=plan_id, changes=tuple(rows), guards=guards)
 
 
-def _is_only_followed(change: Change) -> bool:
+def _has_only_recorded_job_to_follow(change: Change) -> bool:
     """Whether all that is left of a change is the end of a run whose job is recorded."""
     run = change.verification
     return change.action is Action.NO_OP and run is not None and bool(run.job)
@@ -122,11 +123,13 @@ def _select_changes_to_make(plan: Plan, permitted: Collection[Address]) -> froze
         change.address: change
         for change in plan.changes
         if is_shown_as_to_be_done(change)
-        and (change.address in permitted or _is_only_followed(change))
+        and (change.address in permitted or _has_only_recorded_job_to_follow(change))
     }
     dependents: dict[Address, list[Address]] = defaultdict(list)
     for address, change in addresses_to_make.items():
-        for need in () if _is_only_followed(change) else list_needed_addresses(change):
+        for need in (
+            () if _has_only_recorded_job_to_follow(change) else list_needed_addresses(change)
+        ):
             dependents[need].append(address)
     # What stays as it is prevents nothing.
     not_made = deque(

@@ -15,7 +15,7 @@ _PROXY_VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
 _CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
-def select_connection_variables(environ: Mapping[str, str]) -> dict[str, str]:
+def build_connection_variables_with_absolute_paths(environ: Mapping[str, str]) -> dict[str, str]:
     """The variables for sops; paths are absolute, since it runs in another folder."""
     names = [*_PROXY_VARIABLES, *(name.lower() for name in _PROXY_VARIABLES)]
     variables = {name: environ[name] for name in names if environ.get(name)}

@@ -14,7 +14,10 @@ from typing import Any, NoReturn
 from synapse_apply.model.diagnostic import parse_json_pointer
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.phrases import format_short_list, suggest_known_word_or_empty
+from synapse_apply.model.phrases import (
+    format_short_list,
+    suggest_closest_or_list_known_words_or_empty,
+)
 from synapse_apply.secret_sources.secret_text import is_encodable_as_utf8
 from synapse_apply.secret_sources.sops.keys import KINDS_BY_SECTION, NamedKey
 from synapse_apply.secret_sources.source import (
@@ -149,7 +152,7 @@ def require_value_at_key_path(tree: Any, key: str, name: str) -> Any:
 
 def _raise_missing_key_path(value: Any, part: str, key: str, name: str) -> NoReturn:
     if isinstance(value, Mapping):
-        hint = suggest_known_word_or_empty(part, map(str, value)) or (
+        hint = suggest_closest_or_list_known_words_or_empty(part, map(str, value)) or (
             f"The keys there are {format_short_list(value)}."
             if value
             else "The mapping there is empty."

@@ -12,7 +12,7 @@ from dataclasses import field
 
 from synapse_apply.model.coding.json_types import SettingsBlock
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.project import iter_credential_references
+from synapse_apply.model.project import iter_env_and_file_references
 
 Entry = Mapping[str, str]
 
@@ -158,7 +158,7 @@ def iter_credentials_of_listed_kinds(
             continue
         references = {
             path.removeprefix(kind.setting).removeprefix("."): ref.name
-            for path, ref in iter_credential_references({kind.setting: settings[kind.setting]})
+            for path, ref in iter_env_and_file_references({kind.setting: settings[kind.setting]})
         }
         names = tuple(references.values())
         yield KeyCredentials(

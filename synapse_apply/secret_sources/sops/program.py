@@ -105,8 +105,8 @@ def find_sops_on_path_outside_checkout(root: Path) -> SopsProgram | None:
     return SopsProgram(path, match[0].removeprefix(f"{PROGRAM} ") if match else "", checkouts)
 
 
-def require_recent_sops_program(root: Path) -> SopsProgram:
-    """The program; SecretUnavailable without one, or for one that is too old."""
+def require_sops_program_not_known_too_old(root: Path) -> SopsProgram:
+    """The program; SecretUnavailable without one, or for one that is known to be too old."""
     program = find_sops_on_path_outside_checkout(root)
     min_version = ".".join(map(str, MIN_VERSION))
     if program is None:

@@ -16,7 +16,9 @@ from synapse_apply.secret_sources.file import (
     require_path_that_project_may_read,
 )
 from synapse_apply.secret_sources.secret_text import parse_json_with_problem
-from synapse_apply.secret_sources.sops.connection import select_connection_variables
+from synapse_apply.secret_sources.sops.connection import (
+    build_connection_variables_with_absolute_paths,
+)
 from synapse_apply.secret_sources.sops.encrypted_file import (
     SopsFile,
     parse_and_validate_sops_file,
@@ -33,7 +35,7 @@ from synapse_apply.secret_sources.sops.program import (
     SopsProgram,
     decrypt_document_to_json,
     find_sops_on_path_outside_checkout,
-    require_recent_sops_program,
+    require_sops_program_not_known_too_old,
 )
 from synapse_apply.secret_sources.source import (
     FORBIDDEN,
@@ -51,10 +53,12 @@ def require_encrypted_value_of_reference(ref: SecretRef, context: SourceContext)
 
     Decrypts nothing and starts nothing.
     """
-    require_encrypted_value(_load_sops_file_once(ref, context), ref.get_argument_or_empty("key"))
+    require_encrypted_value(
+        _load_sops_file_of_listed_keys_once(ref, context), ref.get_argument_or_empty("key")
+    )
 
 
-def _load_sops_file_once(ref: SecretRef, context: SourceContext) -> SopsFile:
+def _load_sops_file_of_listed_keys_once(ref: SecretRef, context: SourceContext) -> SopsFile:
     """The file of a reference, read once a run; SecretUnavailable also for keys not listed."""
     name = ref.get_argument_or_empty("file")
     file: SopsFile = context.memo.get_or_make_or_raise_failure_again(
@@ -96,7 +100,7 @@ def _read_sops_file_refusing_keys_unlisted_by_target(name: str, context: SourceC
 
 def read_decrypted_value_as_text(ref: SecretRef, context: SourceContext) -> str:
     """The value as text, or as JSON where the format is json; SecretUnavailable."""
-    file, key = _load_sops_file_once(ref, context), ref.get_argument_or_empty("key")
+    file, key = _load_sops_file_of_listed_keys_once(ref, context), ref.get_argument_or_empty("key")
     require_encrypted_value(file, key)
     decrypted: Sensitive = context.memo.get_or_make_or_raise_failure_again(
         (_SETTINGS, "decrypted", file.name), lambda: _decrypt_file_with_usable_keys(file, context)
@@ -122,7 +126,7 @@ def _decrypt_file_with_usable_keys(file: SopsFile, context: SourceContext) -> Se
     if not usable:
         _raise_no_credential_for_keys(file, matching)
     program = context.memo.get_or_make_or_raise_failure_again(
-        (_SETTINGS, "program"), lambda: require_recent_sops_program(context.root)
+        (_SETTINGS, "program"), lambda: require_sops_program_not_known_too_old(context.root)
     )
     # Only the kinds of keys that have a credential are passed on: sops would try the servers of
     # the others as well.
@@ -131,7 +135,7 @@ def _decrypt_file_with_usable_keys(file: SopsFile, context: SourceContext) -> Se
         file.build_json_with_keys_of_sections({credentials.kind.section for credentials in usable}),
         file.name,
         _merge_credential_variables(usable),
-        _select_connection_variables_if_needed(usable, context.environ),
+        _build_connection_variables_if_server_is_asked(usable, context.environ),
         [name for credentials in usable for name in credentials.variable_names],
     )
     document, problem = parse_json_with_problem(output.decode("utf-8", "replace"))
@@ -144,12 +148,12 @@ def _decrypt_file_with_usable_keys(file: SopsFile, context: SourceContext) -> Se
     return Sensitive(document)
 
 
-def _select_connection_variables_if_needed(
+def _build_connection_variables_if_server_is_asked(
     all_credentials: Iterable[KeyCredentials], environ: Mapping[str, str]
 ) -> dict[str, str]:
     """How a server is reached, where one of the keys lies at a server; {} for all others."""
     is_server_asked = any(credentials.kind.needs_listing for credentials in all_credentials)
-    return select_connection_variables(environ) if is_server_asked else {}
+    return build_connection_variables_with_absolute_paths(environ) if is_server_asked else {}
 
 
 def _merge_credential_variables(all_credentials: Iterable[KeyCredentials]) -> dict[str, str]:

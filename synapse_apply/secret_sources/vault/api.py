@@ -56,7 +56,7 @@ class VaultAnswer:
             value = value.get(name) if isinstance(value, Mapping) else None
         return value if isinstance(value, Mapping) else None
 
-    def mentions(self, *phrases: str) -> bool:
+    def errors_contain_any_of(self, *phrases: str) -> bool:
         """Whether one of Vault's own error messages contains one of these phrases."""
         errors = self.document.get("errors")
         errors = errors if isinstance(errors, list) else []
@@ -79,34 +79,36 @@ class VaultApi:
     ) -> VaultAnswer:
         """Read one version of a secret, without `version` the newest (`GET MOUNT/data/NAME`)."""
         query = f"?version={version}" if version is not None else ""
-        return self._send_call_following_redirects(
+        return self._send_call_following_same_server_redirects(
             "GET", f"{_quote_url_path(path.mount)}/data/{_quote_url_path(path.name)}{query}", token
         )
 
     def request_mount(self, path: VaultPath, token: Sensitive) -> VaultAnswer:
         """What is mounted where a path lies (`GET sys/internal/ui/mounts/PATH`)."""
-        return self._send_call_following_redirects(
+        return self._send_call_following_same_server_redirects(
             "GET", f"sys/internal/ui/mounts/{_quote_url_path(str(path))}", token
         )
 
     def request_token_for_jwt(self, mount: str, role: str, jwt: Sensitive) -> VaultAnswer:
         """Ask for a token (`POST auth/MOUNT/login`)."""
         body = {"role": role, "jwt": jwt.reveal()}
-        return self._send_call_following_redirects(
+        return self._send_call_following_same_server_redirects(
             "POST", f"auth/{_quote_url_path(mount)}/login", None, body
         )
 
     def request_token_lookup(self, token: Sensitive) -> VaultAnswer:
         """What a token is (`GET auth/token/lookup-self`)."""
-        return self._send_call_following_redirects("GET", "auth/token/lookup-self", token)
+        return self._send_call_following_same_server_redirects(
+            "GET", "auth/token/lookup-self", token
+        )
 
     def request_token_revocation(self, token: Sensitive) -> None:
         """End a token (`POST auth/token/revoke-self`)."""
-        self._send_call_following_redirects(
+        self._send_call_following_same_server_redirects(
             "POST", "auth/token/revoke-self", token, max_seconds=_REVOKE_SECONDS
         )
 
-    def _send_call_following_redirects(
+    def _send_call_following_same_server_redirects(
         self,
         method: str,
         path: str,
@@ -132,7 +134,7 @@ class VaultApi:
             )
             _log.debug("Vault: %s %s -> %d", method, path, answer.status)
             if not 300 <= answer.status < 400:
-                return self._parse_answer_or_raise_unless_about_the_secret(answer)
+                return self._parse_answer_or_raise_unless_call_decides(answer)
             url_path = self._resolve_redirect_to_same_server(url_path, answer)
         raise self._problems.build_unfollowed_redirect_error()
 
@@ -162,7 +164,7 @@ class VaultApi:
             raise self._problems.build_unfollowed_redirect_error()
         return parts.path + (f"?{parts.query}" if parts.query else "")
 
-    def _parse_answer_or_raise_unless_about_the_secret(self, answer: HttpAnswer) -> VaultAnswer:
+    def _parse_answer_or_raise_unless_call_decides(self, answer: HttpAnswer) -> VaultAnswer:
         """Returns 200, 204, 400, 403 and 404 alone; SecretUnavailable for all else."""
         if answer.status == 204:
             return VaultAnswer(answer.status)
@@ -179,13 +181,15 @@ class VaultApi:
         if not _is_form_of_vault(parsed):
             reason = f"it answered {answer.status} with JSON that is not Vault's"
             raise self._problems.build_foreign_server_error(reason)
-        if answer.status == 500 and parsed.mentions("not active", "standby"):
+        if answer.status == 500 and parsed.errors_contain_any_of("not active", "standby"):
             raise self._problems.build_status_error(473)
         if answer.status not in _STATUSES_OF_CALLS:
-            is_sealed = answer.status == 503 and parsed.mentions("sealed")
+            is_sealed = answer.status == 503 and parsed.errors_contain_any_of("sealed")
             raise self._problems.build_status_error(answer.status, is_sealed=is_sealed)
-        if answer.status == 404 and parsed.mentions("namespace not found", "no namespace"):
-            raise self._problems.build_namespace_error()
+        if answer.status == 404 and parsed.errors_contain_any_of(
+            "namespace not found", "no namespace"
+        ):
+            raise self._problems.build_unknown_namespace_error()
         return parsed
 
 

@@ -164,7 +164,7 @@ class VaultProblems:
             "Check whether another server or a proxy answers there.",
         )
 
-    def build_namespace_error(self) -> SecretUnavailable:
+    def build_unknown_namespace_error(self) -> SecretUnavailable:
         """The namespace does not exist, or is not visible."""
         name = self._settings.namespace
         return SecretUnavailable.from_summary(
@@ -174,7 +174,7 @@ class VaultProblems:
             "the address bar of its web page show it.",
         )
 
-    def build_denied_error(
+    def build_denied_read_or_refused_token_error(
         self, path: VaultPath, login: VaultLogin, *, is_token_refused: bool
     ) -> SecretUnavailable:
         """403: no policy allows the read, or the token is not accepted at all."""
@@ -254,7 +254,7 @@ class VaultProblems:
             "is named in vault.mounts of the target.",
         )
 
-    def build_longer_mount_error(self, path: VaultPath) -> SecretUnavailable:
+    def build_other_mount_error(self, path: VaultPath) -> SecretUnavailable:
         """The secrets engine of the path is mounted at another path than its first part."""
         return SecretUnavailable.from_summary(
             "The mount is another one",

@@ -167,8 +167,10 @@ class VaultReader:
         with self._remember_failure_and_raise_it_again():
             answer = self._api.request_secret_version(path, version, token.value)
         if answer.status == 403:
-            is_refused = self._is_token_refused(answer, token)
-            raise self._problems.build_denied_error(path, token.login, is_token_refused=is_refused)
+            is_refused = self._ask_if_needed_whether_token_is_refused(answer, token)
+            raise self._problems.build_denied_read_or_refused_token_error(
+                path, token.login, is_token_refused=is_refused
+            )
         metadata, secret = (
             answer.get_nested_map_or_none("data", "metadata"),
             answer.get_nested_map_or_none("data", "data"),
@@ -176,7 +178,7 @@ class VaultReader:
         read_version = _get_positive_integer_or_none(metadata, "version")
         # A 404 with metadata is of a version that is gone.
         if metadata is None or read_version is None or (secret and not answer.is_success):
-            raise self._build_absent_secret_error(answer, path, version, token)
+            raise self._ask_mount_and_build_absent_secret_error(answer, path, version, token)
         if version not in {None, read_version}:
             # A server that does not know `version` answers the newest one, which was not asked for.
             raise self._problems.build_other_version_error(path, version or 0)
@@ -188,7 +190,7 @@ class VaultReader:
 
     # KV version 1 and a missing mount answer as a missing secret does: what is mounted there tells
     # them apart, where the token may ask for it.
-    def _build_absent_secret_error(
+    def _ask_mount_and_build_absent_secret_error(
         self, answer: VaultAnswer, path: VaultPath, version: int | None, token: _VaultToken
     ) -> SecretUnavailable:
         # KV version 1 has the values where version 2 has `data` and `metadata`.
@@ -200,18 +202,20 @@ class VaultReader:
         mounted_at, options = mount.get("path"), mount.get("options")
         kv_version = options.get("version") if isinstance(options, Mapping) else None
         if isinstance(mounted_at, str) and mounted_at.strip("/") != path.mount:
-            return self._problems.build_longer_mount_error(path)
+            return self._problems.build_other_mount_error(path)
         if mount and (mount.get("type") != "kv" or kv_version != "2"):
             return self._problems.build_mount_version_error(path)
-        if answer.mentions("no handler for route"):
+        if answer.errors_contain_any_of("no handler for route"):
             return self._problems.build_missing_mount_error(path)
         return self._problems.build_missing_secret_error(path, version)
 
-    def _is_token_refused(self, denial: VaultAnswer, token: _VaultToken) -> bool:
+    def _ask_if_needed_whether_token_is_refused(
+        self, denial: VaultAnswer, token: _VaultToken
+    ) -> bool:
         """Whether a 403 is about the token itself: Vault says the same where no policy allows."""
         if token.is_issued_here:
             return False
-        if denial.mentions("invalid token", "bad token"):
+        if denial.errors_contain_any_of("invalid token", "bad token"):
             return True
         return self._api.request_token_lookup(token.value).status == 403
 
@@ -304,7 +308,7 @@ def _explain_jwt_refusal(answer: VaultAnswer, login: VaultLogin) -> str:
     if answer.status in {403, 404}:
         return f"no JWT login is mounted at auth/{login.mount}, or it is not allowed"
     for phrases, reason in _JWT_REFUSALS:
-        if answer.mentions(*phrases):
+        if answer.errors_contain_any_of(*phrases):
             return reason
     return f"it answered {answer.status}; its audit log has the reason"
 

@@ -201,7 +201,7 @@ def _list_login_offers(context: SourceContext) -> tuple[SettingOffer, ...]:
     return _get_or_make_reader_of_target(context).list_login_offers()
 
 
-def _describe_accepted_login(context: SourceContext) -> str:
+def _log_in_to_vault_and_describe_accepted_login(context: SourceContext) -> str:
     settings, check = (
         _build_settings_or_none_without_vault(context),
         _get_or_make_reader_of_target(context).log_in_and_check_token(),
@@ -236,6 +236,6 @@ VAULT = SecretSource(
     optional_keys=("version",),
     format_name=_format_name,
     list_setting_offers=_list_login_offers,
-    ask_server_for_access_phrase_or_empty=_describe_accepted_login,
+    ask_server_for_access_phrase_or_empty=_log_in_to_vault_and_describe_accepted_login,
     find_faults=find_address_and_login_faults,
 )

@@ -46,7 +46,7 @@ def probe_bucket_or_raise_unsuitable(folder: ObjectFolder) -> ProbeResult:
         winners = [content for content, is_made in zip(contents, outcomes, strict=True) if is_made]
     try:
         problem = _describe_probe_problem_or_empty(folder, name, winners, contents)
-        may_delete = folder.delete_and_count_refused([name]) == 0
+        may_delete = folder.delete_and_count_undeleted([name]) == 0
         if (
             not problem
             and may_delete
@@ -54,7 +54,7 @@ def probe_bucket_or_raise_unsuitable(folder: ObjectFolder) -> ProbeResult:
         ):
             problem = "it does not make an object anew that was deleted"
     finally:
-        folder.delete_and_count_refused([name])
+        folder.delete_and_count_undeleted([name])
     if problem:
         raise StateError.from_summary(
             "This bucket cannot hold a state", f"{folder.location}: {problem}.", _HINT

@@ -158,13 +158,13 @@ class ObstoreFolder:
             made_at = meta["last_modified"]
             self._latest_store_time = max(made_at, self._latest_store_time or made_at)
         infos = [
-            self._build_info(meta)
+            self._build_info_with_lower_bound_of_age(meta)
             for meta in outcome
             if meta["path"].startswith(prefix) and meta["path"] > after
         ]
         return iter(sorted(infos, key=lambda info: info.name))
 
-    def delete_and_count_refused(self, names: Sequence[str]) -> int:
+    def delete_and_count_undeleted(self, names: Sequence[str]) -> int:
         def delete(name: str) -> None:
             # Azure calls it an error that there is none.
             with suppress(FileNotFoundError):
@@ -179,7 +179,7 @@ class ObstoreFolder:
                 self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None
 
-    def _build_info(self, meta: ObjectMeta) -> ObjectInfo:
+    def _build_info_with_lower_bound_of_age(self, meta: ObjectMeta) -> ObjectInfo:
         # A lower bound of the age: the store's clock has passed the latest time it gave.
         latest = self._latest_store_time
         age = (latest - meta["last_modified"]).total_seconds() if latest is not None else None

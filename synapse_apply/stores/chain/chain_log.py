@@ -222,7 +222,7 @@ class ChainLog:
                 return self._adopt_earlier_restart_or_none(reading, batch)
         start = self._reader.read_start_view_of_last_folder()
         numbers, is_left_behind = (
-            self._list_link_and_snapshot_numbers_behind(start),
+            self._list_link_and_snapshot_numbers_after(start),
             self._is_distrusted_and_replaceable(start),
         )
         # A seal that is not genuine leads to a folder in which one that is follows at once. Where a
@@ -243,11 +243,11 @@ class ChainLog:
                 # Two processes that restore make the same seal: the first link behind it decides
                 # between them.
                 return None  # by another process, behind the same seal
-            numbers, is_left_behind = self._list_link_and_snapshot_numbers_behind(start), False
+            numbers, is_left_behind = self._list_link_and_snapshot_numbers_after(start), False
         self._view, self._pending, self._has_begun_anew = start, None, True
         return self.append_or_none_if_overtaken(batch, start.position)
 
-    def _list_link_and_snapshot_numbers_behind(self, start: ChainView) -> list[int]:
+    def _list_link_and_snapshot_numbers_after(self, start: ChainView) -> list[int]:
         """The numbers of what a folder holds, links and snapshots, behind a view."""
         parts = ("links", "snapshots")
         return [
@@ -311,7 +311,9 @@ class ChainLog:
         )
         if by_lock_owner:
             return True
-        newest_snapshot = self._reader.find_newest_snapshot_number_or_zero(view.folder, view.number)
+        newest_snapshot = self._reader.find_newest_readable_snapshot_number_or_zero(
+            view.folder, view.number
+        )
         return is_link_in_the_chain(link.number, newest_snapshot, by_lock_owner=by_lock_owner)
 
     def _send_and_return_outcome_and_if_confirmed(

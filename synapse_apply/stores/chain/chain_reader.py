@@ -78,7 +78,7 @@ class ChainReader:
         self._digest_at_bookmark = ""
         while True:
             try:
-                reading = self._read_folder_retrying_gaps(start)
+                reading = self._read_folder_retrying_gaps_or_raise_seal(start)
             except _SealMet as seal_met:
                 start = seal_met.view
             else:
@@ -118,7 +118,9 @@ class ChainReader:
     def read_on_or_whole_chain(self, view: ChainView) -> ChainReading:
         """What follows a view; all of the chain if it goes on in another folder."""
         try:
-            return self._read_until_absent(ChainReading(view, None, ()), [])
+            return self._add_links_and_read_until_absent_or_raise_gap(
+                ChainReading(view, None, ()), []
+            )
         except (_GapMet, _SealMet):
             return self.read_whole_chain()
 
@@ -131,7 +133,7 @@ class ChainReader:
         numbers = (parse_number_of_object_name_or_none(info.name) for info in infos)
         return sorted(number for number in numbers if number is not None and number > after)
 
-    def find_newest_snapshot_number_or_zero(self, folder: int, after: int = 0) -> int:
+    def find_newest_readable_snapshot_number_or_zero(self, folder: int, after: int = 0) -> int:
         """The number of the newest snapshot above `after` that can be read, 0 for none."""
         return next(
             (
@@ -184,11 +186,11 @@ class ChainReader:
             return False
         return True
 
-    def _read_folder_retrying_gaps(self, start: ChainView) -> ChainReading:
+    def _read_folder_retrying_gaps_or_raise_seal(self, start: ChainView) -> ChainReading:
         """All links of one folder; _SealMet if the chain goes on in another one."""
         for _ in range(_MAX_READS):
             try:
-                return self._read_folder_once(start)
+                return self._read_folder_once_or_raise_gap_or_seal(start)
             except _GapMet as gap:
                 problem = gap
             # A list that is behind, or a prune in between, is another one a moment later.
@@ -197,7 +199,7 @@ class ChainReader:
             self._folder.location, problem.name, "is missing", problem.reading
         )
 
-    def _read_folder_once(self, start: ChainView) -> ChainReading:
+    def _read_folder_once_or_raise_gap_or_seal(self, start: ChainView) -> ChainReading:
         snapshots = self.list_numbers_above(start.folder, "snapshots", start.number)
         damaged: list[int] = []
         while True:
@@ -225,7 +227,7 @@ class ChainReader:
             view = replace(start, damaged_snapshots=tuple(damaged))
             reading = ChainReading(view, {}, ())
             if base:
-                snapshot_reading = self._read_snapshot_or_none_if_damaged(
+                snapshot_reading = self._read_snapshot_or_none_if_damaged_or_raise_gap(
                     view, base, contents.pop()
                 )
                 if snapshot_reading is None:
@@ -246,13 +248,17 @@ class ChainReader:
             while (content := by_number.get(number)) is not None:
                 links.append(content)
                 number += 1
-            reading = self._add_links(reading, links)
+            reading = self._add_links_or_raise_damaged_or_seal(reading, links)
             # A number that is absent in between of others is a gap.
             if number < next_number:
                 raise _GapMet(build_link_name(start.folder, number), reading)
-            return reading if number == next_number else self._read_until_absent(reading, [])
+            return (
+                reading
+                if number == next_number
+                else self._add_links_and_read_until_absent_or_raise_gap(reading, [])
+            )
 
-    def _read_until_absent(
+    def _add_links_and_read_until_absent_or_raise_gap(
         self, reading: ChainReading, contents: Sequence[bytes | None]
     ) -> ChainReading:
         """Add these links, and those behind them until a number is absent."""
@@ -260,20 +266,20 @@ class ChainReader:
         windows = iter(_WINDOWS)
         window = next(windows)
         while True:
-            reading = self._add_links(reading, contents)
+            reading = self._add_links_or_raise_damaged_or_seal(reading, contents)
             view = reading.view
             numbers = range(view.number + 1, view.number + 1 + window)
             names = [build_link_name(view.folder, number) for number in numbers]
             stored = self._folder.get_objects_or_none_in_order(names)
             absent = stored.index(None) if None in stored else window
             if absent < window and all(content is None for content in stored[absent:]):
-                return self._add_links(reading, stored[:absent])
+                return self._add_links_or_raise_damaged_or_seal(reading, stored[:absent])
             # If it is there now, it was made while those behind it were asked for.
             if absent < window and self._folder.get_or_none_if_absent(names[absent]) is None:
                 raise _GapMet(names[absent], reading)
             contents, window = stored[:absent], next(windows, _WINDOWS[-1])
 
-    def _read_snapshot_or_none_if_damaged(
+    def _read_snapshot_or_none_if_damaged_or_raise_gap(
         self, view: ChainView, number: int, content: bytes | None
     ) -> ChainReading | None:
         """The reading of a snapshot, None if it is damaged; _GapMet if it was pruned meanwhile."""
@@ -300,7 +306,9 @@ class ChainReader:
         is_ours = isinstance(decoded.value, Snapshot) and decoded.is_genuine is not False
         return decoded if is_ours else None
 
-    def _add_links(self, reading: ChainReading, contents: Sequence[bytes | None]) -> ChainReading:
+    def _add_links_or_raise_damaged_or_seal(
+        self, reading: ChainReading, contents: Sequence[bytes | None]
+    ) -> ChainReading:
         """The reading with the next links; DamagedLog for one that does not fit."""
         view, batches = reading.view, list(reading.batches)
         for content in contents:

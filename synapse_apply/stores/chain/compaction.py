@@ -87,9 +87,9 @@ class ChainCompactor:
         return rows
 
     def _write_snapshot_or_raise_refused(self, view: ChainView, tables: TableRows) -> ChainView:
-        """Write the state as of a view; the view as it is if the store refuses."""
+        """Write the state as of a view; returns the view at the snapshot. StateError if refused."""
         # Before the snapshot, which names it: an object that nobody names harms nothing.
-        audit_objects = self._write_audit_object_and_list_all(view, tables["audit"])
+        audit_objects = self._write_older_audit_rows_and_list_audit_objects(view, tables["audit"])
         last = audit_objects[-1].last if audit_objects else 0
         newest_audit_rows = [row for row in tables["audit"] if row[0] > last]
         snapshot = Snapshot(
@@ -109,7 +109,7 @@ class ChainCompactor:
             raise StateError.from_summary("The snapshot was refused")
         return view.build_view_at_snapshot(snapshot, len(encoded.content))
 
-    def _write_audit_object_and_list_all(
+    def _write_older_audit_rows_and_list_audit_objects(
         self, view: ChainView, audit_rows: Sequence[Row]
     ) -> tuple[AuditObject, ...]:
         """Write the older rows that no object has yet; returns all audit objects."""
@@ -153,21 +153,25 @@ class ChainCompactor:
         )
         audit_infos = self._folder.list_objects(f"{prefix}audit/")
         names += list_unnamed_audit_objects(
-            [info.name for info in audit_infos if self._is_old(info)],
+            [info.name for info in audit_infos if self._is_known_old_enough_to_prune(info)],
             {audit_object.name for audit_object in kept_objects},
         )
         if names:
-            self._folder.delete_and_count_refused(names)
+            self._folder.delete_and_count_undeleted(names)
 
     def _map_numbers_to_is_old(self, prefix: str) -> dict[int, bool]:
         """The numbers below a prefix, each with whether it is old enough to be pruned."""
         infos = self._folder.list_objects(prefix)
         numbered = [
-            (parse_number_of_object_name_or_none(info.name), self._is_old(info)) for info in infos
+            (
+                parse_number_of_object_name_or_none(info.name),
+                self._is_known_old_enough_to_prune(info),
+            )
+            for info in infos
         ]
         return {number: is_old for number, is_old in numbered if number is not None}
 
-    def _is_old(self, info: ObjectInfo) -> bool:
+    def _is_known_old_enough_to_prune(self, info: ObjectInfo) -> bool:
         """Whether the store's own times say that an object is old enough to be pruned."""
         # A store that tells no times prunes nothing: a process may be about to read what is there.
         return info.age_seconds is not None and info.age_seconds >= self._prune_age_seconds

@@ -49,7 +49,7 @@ class ObjectFolder(Protocol):
         """The objects whose names begin with `prefix`, sorted by name, behind the name `after`."""
         ...
 
-    def delete_and_count_refused(self, names: Sequence[str]) -> int:
+    def delete_and_count_undeleted(self, names: Sequence[str]) -> int:
         """Delete objects, as far as that is permitted; returns how many could not be deleted."""
         ...
 

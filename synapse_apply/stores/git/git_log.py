@@ -158,7 +158,7 @@ class GitLog:
     def read_since_position_or_anew(self, position: str) -> LogReading:
         remote_tip = self._read_remote_tip_or_empty()
         if not remote_tip:
-            last_seen = self._find_last_seen_or_none()
+            last_seen = self._find_newest_read_bookmark_or_none()
             if last_seen is not None:
                 raise git_messages.build_wound_back_error(self.location, last_seen, None)
             return LogReading(None, (), "")
@@ -255,7 +255,7 @@ class GitLog:
 
         `expected_id` is what the ref named a moment ago.
         """
-        last_seen = self._find_last_seen_or_none()
+        last_seen = self._find_newest_read_bookmark_or_none()
         is_other = self._bookmark is not None and self._bookmark.commit_id != expected_id
         depth = _DEPTH_TO_BOOKMARK if is_other else 1
         commit_id = self._repository.fetch_ref_and_return_commit_id(self._location.ref, depth)
@@ -284,7 +284,7 @@ class GitLog:
         )
         return self._tip
 
-    def _find_last_seen_or_none(self) -> GitBookmark | None:
+    def _find_newest_read_bookmark_or_none(self) -> GitBookmark | None:
         """The newest commit that this process, or an earlier one, has read; None for neither."""
         if self._tip is not None:
             return GitBookmark(self._tip.commit.number, self._tip.commit_id)
@@ -423,8 +423,8 @@ class GitLog:
                 return self._adopt_tip_and_end_attempt(attempt, own_tip)
             # Somebody else's commit is there, or one of theirs on top of ours.
             if remote_tip != attempt.old_id:
-                return self._settle_behind_other_commit_or_none(attempt)
-            self._add_commit_with_parent_if_rootless(attempt)
+                return self._adopt_own_commit_below_other_tip_or_none(attempt)
+            self._add_commit_with_parent_if_only_root_was_tried(attempt)
         raise git_messages.build_push_refused_error(self.location, self._location.ref, error_text)
 
     def _list_refspecs_that_keep_old_history(self, attempt: PushAttempt) -> list[str]:
@@ -433,7 +433,7 @@ class GitLog:
         keeps_old = attempt.begins_history and attempt.old_id and len(attempt.tips) == 1
         return [f"+{attempt.old_id}:{self._location.previous_ref}"] if keeps_old else []
 
-    def _add_commit_with_parent_if_rootless(self, attempt: PushAttempt) -> None:
+    def _add_commit_with_parent_if_only_root_was_tried(self, attempt: PushAttempt) -> None:
         """Make another commit where the one without a parent was refused, as some hosts do."""
         if attempt.begins_history and attempt.old_id and len(attempt.tips) == 1:
             number = attempt.tips[0].commit.number
@@ -461,7 +461,9 @@ class GitLog:
         self._attempt = None
         return AppendedBatch(tip.commit_id)
 
-    def _settle_behind_other_commit_or_none(self, attempt: PushAttempt) -> AppendedBatch | None:
+    def _adopt_own_commit_below_other_tip_or_none(
+        self, attempt: PushAttempt
+    ) -> AppendedBatch | None:
         """Find out whether another commit stands behind ours, or in its place (None)."""
         try:
             remote_tip = self._repository.fetch_ref_and_return_commit_id(self._location.ref)

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from synapse_apply.files.bare_repository import (
-    ask_git_version_or_empty_unless_too_old,
+    ask_git_version_if_too_old_or_empty,
     format_safe_directory_section,
     make_bare_repository_in_new_folder,
     overwrite_bare_repository_configuration,
@@ -78,7 +78,7 @@ class PrivateRepository:
             )
         }
         if any(len(commit_id) == _SHA256_LENGTH for commit_id in ids_by_ref.values()):
-            self._use_sha256_if_made()
+            self._switch_to_sha256_if_repository_is_made()
         return ids_by_ref.get(ref, "")
 
     def fetch_ref_and_return_commit_id(self, ref: str, depth: int = 1) -> str:
@@ -194,7 +194,7 @@ class PrivateRepository:
         except OSError as problem:
             raise git_messages.build_no_folder_error(str(problem.strerror)) from None
 
-    def _use_sha256_if_made(self) -> None:
+    def _switch_to_sha256_if_repository_is_made(self) -> None:
         if self._folder is not None:
             # Possible because it is empty until then: a repository keeps the digest of its first
             # object.
@@ -220,5 +220,5 @@ def _remove_leftovers_of_killed_runs(parent: Path) -> None:
 
 
 def _require_new_enough_git(program: str) -> None:
-    if version_text := ask_git_version_or_empty_unless_too_old(program):
+    if version_text := ask_git_version_if_too_old_or_empty(program):
         raise git_messages.build_old_git_error(version_text)

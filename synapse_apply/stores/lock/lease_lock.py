@@ -68,7 +68,7 @@ class LeaseLock:
         """The owner that the lock row names now, None without a row."""
         return self._database.read_in_snapshot(_read_lock_owner_or_none, requires_newest=True)
 
-    def describe_lock_owner(self) -> tuple[Diagnostic, ...]:
+    def list_lock_held_findings_unless_owner_ended(self) -> tuple[Diagnostic, ...]:
         """The findings a run would get that wants the lock now; () if it could take it at once."""
         lock_owner = self.read_owner_or_none()
         if lock_owner is None or has_certainly_ended(lock_owner.process, self._runner.process):
@@ -78,7 +78,7 @@ class LeaseLock:
     def remove_lock_with_id(self, lock_id: str) -> None:
         """Delete the lock row with this id; StateError for another one. Its owner's writes fail."""
 
-        def delete_lock_row(run: SqlRunner) -> None:
+        def delete_lock_row_or_raise_wrong_id(run: SqlRunner) -> None:
             lock_owner = _read_lock_owner_or_none(run)
             if lock_owner is None or lock_owner.lock_id != lock_id:
                 unlock_command = self._format_unlock_command(lock_owner) if lock_owner else ""
@@ -87,7 +87,7 @@ class LeaseLock:
                 )
             run(schema.DROP_LOCK, ())
 
-        self._database.write_in_transaction(delete_lock_row)
+        self._database.write_in_transaction(delete_lock_row_or_raise_wrong_id)
 
     def _acquire_before_timeout(
         self, operation: str, timeout: float, repair: bool, stack: ExitStack

@@ -110,9 +110,9 @@ class LockedStore:
         finally:
             self._write_batch.call_load, self._write_batch.report_wait = None, ignore_wait
 
-    def describe_lock_owner(self) -> tuple[Diagnostic, ...]:
-        """The findings a run would get that wants the lock now; () if it is free."""
-        return self._lock.describe_lock_owner()
+    def list_lock_held_findings_unless_owner_ended(self) -> tuple[Diagnostic, ...]:
+        """The findings a run would get that wants the lock now; () if it could take it at once."""
+        return self._lock.list_lock_held_findings_unless_owner_ended()
 
     def remove_lock_even_if_in_use(self, lock_id: str) -> None:
         """Remove the lock with this id; StateError for another one. Its owner's writes fail."""

@@ -24,7 +24,7 @@ from psycopg import pq, sql
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import StateError
 from synapse_apply.stores import schema, state_messages
-from synapse_apply.stores.database import FastWrites, Row, SqlRunner, Statement, T
+from synapse_apply.stores.database import LoglessDatabaseWithoutWaits, Row, SqlRunner, Statement, T
 from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.postgres import postgres_messages
 from synapse_apply.stores.postgres.postgres_messages import MissingTable, PostgresUnreachable
@@ -92,7 +92,7 @@ def make_unconnected_postgres_store(
     )
 
 
-class PostgresDatabase(FastWrites):
+class PostgresDatabase(LoglessDatabaseWithoutWaits):
     """A Database (stores/database.py, which documents its methods): one connection at a time."""
 
     def __init__(
@@ -153,7 +153,7 @@ class PostgresDatabase(FastWrites):
         self, work: Callable[[SqlRunner], T], *, requires_newest: bool = False
     ) -> T:
         del requires_newest  # always the newest
-        return self._retry_if_connection_was_lost(
+        return self._retry_if_server_reached_before_was_lost(
             lambda: self._run_transaction(_BEGIN_READ, work, "Reading")
         )
 
@@ -252,7 +252,7 @@ class PostgresDatabase(FastWrites):
             run(self._fill_sql_template("CREATE SCHEMA {schema}"), ())
         run(_CREATE_CLIENTS_TABLE, ())
 
-    def _retry_if_connection_was_lost(self, attempt: Callable[[], T]) -> T:
+    def _retry_if_server_reached_before_was_lost(self, attempt: Callable[[], T]) -> T:
         """Run the attempt again while the server is unreachable, for `patience` seconds.
 
         Not before a first success: a wrong host is reported at once. An attempt raises
@@ -296,7 +296,7 @@ class PostgresDatabase(FastWrites):
             return self._run_transaction(_BEGIN_WRITE, work_and_mark, "Writing", self._last_mark)
 
         with self._connection_lock:
-            return self._retry_if_connection_was_lost(attempt_write)
+            return self._retry_if_server_reached_before_was_lost(attempt_write)
 
     def _fill_sql_template(self, template: str) -> str:
         mark, first = sql.Literal(self._last_mark), sql.Literal(self._last_mark == 1)
@@ -357,7 +357,7 @@ class PostgresDatabase(FastWrites):
             return mark_rows == [(mark,)]
 
         try:
-            return self._retry_if_connection_was_lost(
+            return self._retry_if_server_reached_before_was_lost(
                 lambda: self._run_transaction(_BEGIN_WRITE, is_mark_stored, "Reading")
             )
         except StateError:

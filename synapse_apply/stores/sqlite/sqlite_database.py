@@ -25,7 +25,7 @@ from synapse_apply.stores.backups import (
     iter_numbered_paths_without_end,
     link_or_copy_under_free_name,
 )
-from synapse_apply.stores.database import FastWrites, Row, SqlRunner, Statement, T
+from synapse_apply.stores.database import LoglessDatabaseWithoutWaits, Row, SqlRunner, Statement, T
 from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.lock.lockfile import hold_lock_file_or_raise_held
 from synapse_apply.stores.snapshot import StateOrigin, read_state_origin
@@ -54,7 +54,7 @@ def make_unopened_sqlite_store(
     return SqlStore(database, tool_version, now, runner or LockRunner(run_url))
 
 
-class SqliteDatabase(FastWrites):
+class SqliteDatabase(LoglessDatabaseWithoutWaits):
     """A Database (stores/database.py, which documents its methods) in one file.
 
     It has one connection, which one thread uses at a time.

@@ -52,8 +52,8 @@ def build_plan_finding_refusal_and_guard_annotations(plan: Plan) -> list[Annotat
     ]
 
 
-def build_plan_annotations_but_warnings_on_unchanged(plan: Plan) -> list[Annotation]:
-    """Annotations as for a plan, without warnings about resources that it does not change.
+def build_plan_annotations_but_non_errors_on_unchanged(plan: Plan) -> list[Annotation]:
+    """Annotations as for a plan, without warnings and notes on resources that it does not change.
 
     A reviewer is shown what the change touches; errors are shown in any case.
     """

@@ -129,8 +129,8 @@ def build_report_outputs(report: Report) -> dict[str, str]:
     }
 
 
-def build_failure_outputs(exit_code: int) -> dict[str, str]:
-    """The step outputs of a run that ended before it had a plan."""
+def build_outputs_of_run_without_plan(exit_code: int) -> dict[str, str]:
+    """The step outputs of a command that has findings and no plan, whether it failed or not."""
     return {"exit_code": str(exit_code), "has_changes": _format_bool(exit_code == Exit.CHANGES)}
 
 

@@ -35,7 +35,7 @@ def count_plan_changes_or_no_counts(plan: Plan) -> dict[str, int]:
     return {"create": counts.add, "update": counts.change, "delete": counts.destroy}
 
 
-def count_drift_changes_or_no_counts(drift: Drift) -> dict[str, int]:
+def count_changes_to_revert_drift_or_no_counts(drift: Drift) -> dict[str, int]:
     """What an apply that reverts the drift would do; NO_COUNTS for a check with errors."""
     if drift.has_errors:
         return NO_COUNTS

@@ -31,7 +31,7 @@ class _NodePosition:
     width: float
 
 
-def draw_near_planned_or_name_command_or_empty(
+def draw_planned_with_neighbours_or_name_command_or_empty(
     nodes: Iterable[GraphNode], row_id_by_address: Mapping[str, str], target: str = ""
 ) -> str:
     """An SVG of planned resources and their neighbours; "" where nothing depends on anything.

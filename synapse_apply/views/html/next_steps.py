@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from synapse_apply.model.command import Command
-from synapse_apply.model.phrases import pluralize
+from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Action, Cause, Plan
 from synapse_apply.model.report import Report, Result
 from synapse_apply.views.html.parts import render_code, render_copyable_command
@@ -24,7 +24,7 @@ def _iter_next_steps_after_plan(plan: Plan) -> Iterator[str]:
         yield f'Fix <a href="#errors">the errors</a>, then plan again: {plan_command}'
         return
     if plan.refused_changes:
-        rows = pluralize(len(plan.refused_changes), "refused row")
+        rows = format_count_and_noun(len(plan.refused_changes), "refused row")
         yield (
             f'Settle <a href="#refused">{rows}</a>: the ways out stand below; apply leaves '
             "it out until then."

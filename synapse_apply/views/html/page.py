@@ -10,7 +10,9 @@ from importlib.resources import files
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Cause
 from synapse_apply.views.graph import GraphNode
-from synapse_apply.views.html.graph_drawing import draw_near_planned_or_name_command_or_empty
+from synapse_apply.views.html.graph_drawing import (
+    draw_planned_with_neighbours_or_name_command_or_empty,
+)
 from synapse_apply.views.html.parts import (
     CAUSE_LABELS,
     cut_and_escape,
@@ -113,7 +115,7 @@ class HtmlPage:
         row_count = sum(len(section.rows) for section in self._shown_sections)
         yield from _render_sections(self._shown_sections, open_all=row_count <= _MAX_OPEN_ROWS)
         yield _render_graph_section_or_empty(
-            draw_near_planned_or_name_command_or_empty(
+            draw_planned_with_neighbours_or_name_command_or_empty(
                 self.graph_nodes, self.row_id_by_address, self.target
             )
         )
@@ -189,11 +191,13 @@ def _render_hidden_filters_or_empty(rows: Sequence[HtmlRow], trouble_label: str)
         return ""
     causes = {cause for row in rows for cause in row.causes}
     selects = [
-        _render_select_if_choice("action", "Action", {row.action: row.action for row in rows}),
-        _render_select_if_choice(
+        _render_select_or_empty_below_two_choices(
+            "action", "Action", {row.action: row.action for row in rows}
+        ),
+        _render_select_or_empty_below_two_choices(
             "kind", "Kind", {row.address.kind: row.address.kind for row in rows}
         ),
-        _render_select_if_choice(
+        _render_select_or_empty_below_two_choices(
             "cause", "Cause", {c.value: CAUSE_LABELS[c] for c in Cause if c in causes}
         ),
     ]
@@ -209,7 +213,9 @@ def _render_hidden_filters_or_empty(rows: Sequence[HtmlRow], trouble_label: str)
     )
 
 
-def _render_select_if_choice(name: str, title: str, choices: Mapping[str, str]) -> str:
+def _render_select_or_empty_below_two_choices(
+    name: str, title: str, choices: Mapping[str, str]
+) -> str:
     # A filter with one choice does nothing.
     if len(choices) < 2:
         return ""

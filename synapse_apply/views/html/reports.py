@@ -8,7 +8,7 @@ from functools import partial
 
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.drift import Drift
-from synapse_apply.model.phrases import pluralize
+from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Action, Plan, PlanBase
 from synapse_apply.model.report import Report, Result
 from synapse_apply.views.graph import build_nodes_of_unsuperseded_changes
@@ -35,7 +35,7 @@ from synapse_apply.views.text.drift import (
 from synapse_apply.views.text.outcomes import (
     OutcomeCounts,
     format_totals_and_next_steps,
-    is_change_or_failed_no_op,
+    is_change_or_failed_or_unknown_no_op,
     list_outcome_findings_errors_last,
 )
 from synapse_apply.views.text.plan import format_plan_and_accepted_totals as plan_totals
@@ -131,7 +131,9 @@ def render_report_html(report: Report, *, run_url: str = "", links: ForgeLinks =
     shown_outcomes = dict(by_result)
     for filtered_result in (Result.DONE, Result.SKIPPED):
         shown_outcomes[filtered_result] = [
-            outcome for outcome in by_result[filtered_result] if is_change_or_failed_no_op(outcome)
+            outcome
+            for outcome in by_result[filtered_result]
+            if is_change_or_failed_or_unknown_no_op(outcome)
         ]
     # Findings of other results are in the rows of their resources.
     all_findings = [
@@ -239,7 +241,7 @@ def render_findings_html(
     return HtmlPage(
         f"{command.capitalize()} {outcome_text}{name}",
         "bad" if errors else "good",
-        [f"{pluralize(len(errors), 'error')}."],
+        [f"{format_count_and_noun(len(errors), 'error')}."],
         "",
         [
             _build_findings_section("errors", "Errors", errors, links),

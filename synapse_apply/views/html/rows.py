@@ -11,7 +11,7 @@ from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.drift import ObjectDrift, Unmanaged
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages.replacement import parse_replacement_or_none
-from synapse_apply.model.phrases import pluralize
+from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange, GuardViolation
 from synapse_apply.model.report import Outcome, Report, Result
 from synapse_apply.model.values import ABSENT, flatten
@@ -38,7 +38,7 @@ from synapse_apply.views.text.findings import format_finding_location_or_empty
 from synapse_apply.views.text.outcomes import format_outcome_row, list_outcome_findings_errors_last
 from synapse_apply.views.text.plan_rows import (
     FILE_VERB_SYMBOLS,
-    get_reason_unless_missing_or_empty,
+    get_reason_or_empty_if_object_is_missing,
     iter_fields_and_removals_of_values_above_them,
     list_redacted_changes_or_whole_object,
     summarize_replaced_version,
@@ -46,7 +46,7 @@ from synapse_apply.views.text.plan_rows import (
 )
 from synapse_apply.views.text.style import Style
 from synapse_apply.views.text.verification import (
-    format_run_rows_but_of_failed_releases,
+    format_run_rows_but_skipped_of_unfinished_releases,
     split_into_cut_log_lines,
 )
 
@@ -88,7 +88,7 @@ def build_change_row(change: Change, links: ForgeLinks = NO_LINKS) -> HtmlRow:
         )
         + _render_dependencies_or_empty(change),
         _list_causes_without_cause_none(fields),
-        tags=(pluralize(changed_count, "field"),) if changed_count else (),
+        tags=(format_count_and_noun(changed_count, "field"),) if changed_count else (),
     )
 
 
@@ -102,7 +102,7 @@ def _render_change_facts_and_changed_files(change: Change, links: ForgeLinks) ->
     facts = [
         render_prose(fact)
         for fact in (
-            get_reason_unless_missing_or_empty(change),
+            get_reason_or_empty_if_object_is_missing(change),
             summarize_uploaded_package_or_empty(change),
             *change.notes,
         )
@@ -135,7 +135,7 @@ def _render_replaced_version_with_files_or_empty(change: Change) -> str:
             )
         items.append(f"<li>{file_html}</li>")
     items += (
-        [f"<li>{pluralize(replacement.unlisted_count, 'more file')}</li>"]
+        [f"<li>{format_count_and_noun(replacement.unlisted_count, 'more file')}</li>"]
         if replacement.unlisted_count
         else []
     )
@@ -289,7 +289,9 @@ def iter_outcome_rows(
             ),
             _list_causes_without_cause_none(fields),
             needs_decision=outcome.result in {Result.FAILED, Result.UNKNOWN},
-            tags=(pluralize(len(outcome.diagnostics), "finding"),) if outcome.diagnostics else (),
+            tags=(format_count_and_noun(len(outcome.diagnostics), "finding"),)
+            if outcome.diagnostics
+            else (),
         )
 
 
@@ -297,7 +299,7 @@ def iter_run_rows(report: Report, links: ForgeLinks = NO_LINKS) -> Iterator[Html
     """A row for each verification run: its findings, and the last lines of its job's log."""
     for result in report.verification_results:
         row_text = "".join(
-            format_run_rows_but_of_failed_releases(
+            format_run_rows_but_skipped_of_unfinished_releases(
                 replace(report, outcomes=(), verification_results=(result,)), _PLAIN
             )
         ).strip()
@@ -369,7 +371,9 @@ def build_drift_row(object_drift: ObjectDrift, links: ForgeLinks = NO_LINKS) -> 
         "".join(render_paragraph(fact, "fact") for fact in facts) + table,
         _list_causes_without_cause_none(object_drift.fields),
         needs_decision=bool(object_drift.blocked_reason),
-        tags=(pluralize(len(object_drift.fields), "field"),) if object_drift.fields else (),
+        tags=(format_count_and_noun(len(object_drift.fields), "field"),)
+        if object_drift.fields
+        else (),
     )
 
 

@@ -20,7 +20,7 @@ from synapse_apply.views.text.outcomes import OutcomeCounts
 
 # A command that ends before its plan prints the document that it always prints, empty but for
 # findings and exit code, and never two of them.
-def failure_document(
+def build_findings_document_in_shape_of_command(
     command: str,
     diagnostics: Iterable[Diagnostic],
     exit_code: int,

@@ -8,7 +8,7 @@ from itertools import chain
 from synapse_apply.model.command import Command
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.drift import Drift
-from synapse_apply.model.phrases import pluralize
+from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Action, Change, Plan, PlanBase
 from synapse_apply.model.report import Outcome, Report, Result
 from synapse_apply.views.grammar import format_plan_line
@@ -39,7 +39,7 @@ from synapse_apply.views.text.drift import (
 from synapse_apply.views.text.findings import merge_many_findings_differing_in_address
 from synapse_apply.views.text.outcomes import (
     format_totals_and_next_steps,
-    is_change_or_failed_no_op,
+    is_change_or_failed_or_unknown_no_op,
     list_outcome_findings_errors_last,
 )
 from synapse_apply.views.text.plan import format_plan_and_accepted_totals as plan_totals
@@ -141,7 +141,7 @@ def render_report_markdown(
     """The Markdown of an apply: counts and what went wrong first, what was done last."""
     by_result = {result: [o for o in report.outcomes if o.result is result] for result in Result}
     done_outcomes, skipped_outcomes = (
-        [outcome for outcome in by_result[result] if is_change_or_failed_no_op(outcome)]
+        [outcome for outcome in by_result[result] if is_change_or_failed_or_unknown_no_op(outcome)]
         for result in (Result.DONE, Result.SKIPPED)
     )
     # Without the line on refused changes, which are counted in the headline below.
@@ -278,7 +278,7 @@ def render_findings_markdown(
         format_hidden_marker(f"target={shorten_and_percent_encode_name_for_marker(target)}{kind}"),
         f"## {command.capitalize()} {outcome_text}{name}",
     ]
-    heading_parts += [_escape_and_format_bold(f"{pluralize(len(errors), 'error')}.")]
+    heading_parts += [_escape_and_format_bold(f"{format_count_and_noun(len(errors), 'error')}.")]
     sections = [
         *_build_finding_section_unless_empty("Errors", errors),
         *_build_finding_section_unless_empty(

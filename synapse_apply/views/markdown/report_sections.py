@@ -8,7 +8,7 @@ from dataclasses import replace
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.drift import ObjectDrift
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.phrases import pluralize
+from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange, GuardViolation
 from synapse_apply.model.refactoring import MovedAddress
 from synapse_apply.model.report import Outcome, Report
@@ -40,7 +40,7 @@ from synapse_apply.views.text.outcomes import format_outcome_row, list_outcome_f
 from synapse_apply.views.text.plan_rows import ChangeRenderer
 from synapse_apply.views.text.style import Style
 from synapse_apply.views.text.verification import (
-    format_run_rows_but_of_failed_releases,
+    format_run_rows_but_skipped_of_unfinished_releases,
     split_into_cut_log_lines,
 )
 
@@ -129,7 +129,7 @@ def iter_collapsible_diffs_of_changes(
         symbol = "" if adopts_as_is else ACTION_SYMBOLS[change.action]
         name = format_cut_html_code(f"{symbol} {change.address}".strip())
         field_count_text = (
-            f" ({pluralize(len(change.fields), 'field')})"
+            f" ({format_count_and_noun(len(change.fields), 'field')})"
             if _is_update_or_adoption_with_fields(change)
             else ""
         )
@@ -292,7 +292,7 @@ def iter_run_entries_with_shortened_logs(report: Report, budget: SizeBudget) -> 
     """A line for each verification run, with its findings and the last lines of its job's log."""
     for result in report.verification_results:
         row = "\n".join(
-            format_run_rows_but_of_failed_releases(
+            format_run_rows_but_skipped_of_unfinished_releases(
                 replace(report, outcomes=(), verification_results=(result,)), _PLAIN
             )
         )

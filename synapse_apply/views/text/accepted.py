@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.diagnostic import format_json_pointer
-from synapse_apply.model.phrases import pluralize
+from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Change, FieldChange
 from synapse_apply.views.json.redaction import to_plain_json_with_secrets_null
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
@@ -44,7 +44,7 @@ def name_accepted_fields_or_empty(address_field_texts: Sequence[str]) -> str:
         else ""
     )
     return (
-        f"{pluralize(len(address_field_texts), 'accepted difference')} "
+        f"{format_count_and_noun(len(address_field_texts), 'accepted difference')} "
         f"({', '.join(address_field_texts[:_MAX_LISTED])}{remainder})."
     )
 

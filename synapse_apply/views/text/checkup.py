@@ -7,7 +7,7 @@ from itertools import groupby
 
 from synapse_apply.model.checkup import CheckResult, CheckStatus, Checkup
 from synapse_apply.model.coding.json_types import JsonDocument
-from synapse_apply.model.phrases import pluralize
+from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.views.json.documents import FORMAT_VERSION
 from synapse_apply.views.sanitize import (
     escape_ci_commands,
@@ -47,7 +47,7 @@ def render_checkup(checkup: Checkup, *, color: bool) -> str:
     lines: list[str] = []
     for title, results in checkup.sections:
         lines.append(style(sanitize(title), "bold"))
-        for result in _join_runs_of_unchecked_results(results):
+        for result in _join_unchecked_neighbours_of_same_reason(results):
             lines += _iter_check_result_lines(result, status_width, name_width, style)
         lines.append("")
     lines.append(_format_checkup_totals(checkup, style))
@@ -140,7 +140,9 @@ def _build_result_fields_without_names(result: CheckResult) -> JsonDocument:
     }
 
 
-def _join_runs_of_unchecked_results(results: Iterable[CheckResult]) -> Iterator[CheckResult]:
+def _join_unchecked_neighbours_of_same_reason(
+    results: Iterable[CheckResult],
+) -> Iterator[CheckResult]:
     """The results, with three or more neighbours unchecked for the same reason joined to one."""
     for (status, reason), group in groupby(results, lambda result: (result.status, result.summary)):
         similar_results = list(group)
@@ -179,8 +181,8 @@ def _format_checkup_totals(checkup: Checkup, style: Style) -> str:
         checkup.count_results(status)
         for status in (CheckStatus.PROBLEM, CheckStatus.WARNING, CheckStatus.UNCHECKED)
     )
-    parts = [pluralize(problems, "problem")] if problems else []
-    parts += [pluralize(warnings, "warning")] if warnings else []
+    parts = [format_count_and_noun(problems, "problem")] if problems else []
+    parts += [format_count_and_noun(warnings, "warning")] if warnings else []
     parts += [f"{unchecked} not checked"] if unchecked else []
     if problems:
         return style(f"{', '.join(parts)}.", "error")

@@ -13,7 +13,7 @@ from synapse_apply.model.command import (
 )
 from synapse_apply.model.diagnostic import format_json_pointer
 from synapse_apply.model.drift import Drift, ObjectDrift, Unmanaged, WrittenEdit
-from synapse_apply.model.phrases import pluralize
+from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.values import ABSENT
 from synapse_apply.views.json.documents import FORMAT_VERSION, build_base_document
@@ -25,7 +25,7 @@ from synapse_apply.views.text.accepted import (
     name_accepted_differences_or_empty,
 )
 from synapse_apply.views.text.field_rows import RowLayout, build_field_tree
-from synapse_apply.views.text.findings import format_finding_blocks, format_quoted_path
+from synapse_apply.views.text.findings import format_blocks_of_merged_findings, format_quoted_path
 from synapse_apply.views.text.plan import format_target_line
 from synapse_apply.views.text.style import Style
 from synapse_apply.views.text.tables import MAX_COLUMN_WIDTH
@@ -54,7 +54,7 @@ def render_drift(
     parts += [_HEADER, *blocks] if blocks else []
     parts.append("\n".join([*_iter_unmanaged_lines_if_looked_for(drift, style)]))
     parts.append("\n".join([*_iter_totals_and_next_steps(drift, style, location)]))
-    parts += format_finding_blocks(drift.diagnostics, style)
+    parts += format_blocks_of_merged_findings(drift.diagnostics, style)
     return escape_ci_commands("\n\n".join(part for part in parts if part) + "\n")
 
 
@@ -162,7 +162,9 @@ def _iter_totals_and_next_steps(
 def format_drift_totals(drift: Drift) -> str:
     """The line with the counts of drifted objects, or that there is no drift."""
     if drift.has_errors:
-        count = pluralize(sum(finding.is_error for finding in drift.diagnostics), "error")
+        count = format_count_and_noun(
+            sum(finding.is_error for finding in drift.diagnostics), "error"
+        )
         return f"Drift incomplete: {count}. What could be seen is shown."
     if not drift.objects:
         return NO_DRIFT
@@ -236,7 +238,9 @@ def count_unapplied_changes_in_a_line(drift: Drift, location: Sequence[str] = ()
     count = len(drift.pending_addresses)
     verb = "waits" if count == 1 else "wait"
     text = Text(
-        f"{pluralize(count, 'declared change')} {verb} to be applied: see ", Command("plan"), "."
+        f"{format_count_and_noun(count, 'declared change')} {verb} to be applied: see ",
+        Command("plan"),
+        ".",
     )
     return name_target_in_commands(text, drift.typed_target, location)
 
@@ -275,7 +279,7 @@ def iter_lines_on_unread_and_unlisted_kinds(drift: Drift) -> Iterator[str]:
 
 def count_unmanaged_objects_in_a_line(drift: Drift) -> str:
     """The line that counts unmanaged live objects."""
-    count = pluralize(len(drift.unmanaged or ()), "live object")
+    count = format_count_and_noun(len(drift.unmanaged or ()), "live object")
     # `0` would be wrong: lists that could not be read may have some.
     if drift.unread_kinds and not drift.unmanaged:
         return "Unmanaged: none among what could be listed."

@@ -21,11 +21,11 @@ _MAX_LISTED = 5
 
 
 def render_diagnostics(diagnostics: Iterable[Diagnostic], *, color: bool) -> str:
-    """Every finding as an `Error: `, `Warning: ` or `Note: ` block, one empty line between them.
+    """Findings, similar ones merged, as `Error: `, `Warning: ` or `Note: ` blocks, a line apart.
 
     "" when there are none; else the text ends with a newline.
     """
-    blocks = format_finding_blocks(diagnostics, Style(color))
+    blocks = format_blocks_of_merged_findings(diagnostics, Style(color))
     return escape_ci_commands("\n\n".join(blocks) + "\n") if blocks else ""
 
 
@@ -41,7 +41,7 @@ def format_warning_and_note_counts_or_empty(diagnostics: Iterable[Diagnostic]) -
     )
 
 
-def format_finding_blocks(diagnostics: Iterable[Diagnostic], style: Style) -> list[str]:
+def format_blocks_of_merged_findings(diagnostics: Iterable[Diagnostic], style: Style) -> list[str]:
     """A block for each finding, similar ones merged, without empty lines around it."""
     return [
         "\n".join(_format_finding_block(finding, style))

@@ -18,13 +18,13 @@ from synapse_apply.views.grammar import (
     format_refusal_phrase,
 )
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
-from synapse_apply.views.text.findings import format_finding_blocks
+from synapse_apply.views.text.findings import format_blocks_of_merged_findings
 from synapse_apply.views.text.refusals import format_refusal_rows, format_refused_count
 from synapse_apply.views.text.style import Style
 from synapse_apply.views.text.verification import (
     format_log_ends_and_findings_of_runs,
     format_run_counts_as_lines_or_empty,
-    format_run_rows_but_of_failed_releases,
+    format_run_rows_but_skipped_of_unfinished_releases,
 )
 
 _SIGNAL_NAMES = {1: "SIGHUP", 2: "SIGINT", 15: "SIGTERM"}
@@ -68,7 +68,8 @@ class OutcomeCounts:
             forgotten=report.count_done_changes(Action.FORGET),
             failed=report.count_outcomes(Result.FAILED),
             skipped=sum(
-                o.result is Result.SKIPPED and is_change_or_failed_no_op(o) for o in report.outcomes
+                o.result is Result.SKIPPED and is_change_or_failed_or_unknown_no_op(o)
+                for o in report.outcomes
             ),
             unknown=report.count_outcomes(Result.UNKNOWN),
             refused=len(report.plan.refused_changes),
@@ -105,10 +106,14 @@ def render_report(report: Report, *, color: bool) -> str:
     rows = [
         format_outcome_row(outcome, style)
         for outcome in report.outcomes
-        if is_change_or_failed_no_op(outcome)
+        if is_change_or_failed_or_unknown_no_op(outcome)
     ]
     moves = format_moved_lines(report.plan.moved)
-    parts = ["\n".join([*moves, *rows, *format_run_rows_but_of_failed_releases(report, style)])]
+    parts = [
+        "\n".join(
+            [*moves, *rows, *format_run_rows_but_skipped_of_unfinished_releases(report, style)]
+        )
+    ]
     parts += [
         "\n".join(format_refusal_rows(change, style)) for change in report.plan.refused_changes
     ]
@@ -116,13 +121,15 @@ def render_report(report: Report, *, color: bool) -> str:
     unskipped_outcomes = (
         outcome for outcome in report.outcomes if outcome.result is not Result.SKIPPED
     )
-    parts += format_finding_blocks(list_outcome_findings_errors_last(unskipped_outcomes), style)
+    parts += format_blocks_of_merged_findings(
+        list_outcome_findings_errors_last(unskipped_outcomes), style
+    )
     parts += format_log_ends_and_findings_of_runs(report.verification_results, style)
     parts.append(format_totals_and_next_steps(report, style))
     return escape_ci_commands("\n\n".join(part for part in parts if part) + "\n")
 
 
-def is_change_or_failed_no_op(outcome: Outcome) -> bool:
+def is_change_or_failed_or_unknown_no_op(outcome: Outcome) -> bool:
     """Whether an outcome has a row.
 
     A record that was (or was not yet) brought up to date has none.

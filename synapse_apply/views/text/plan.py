@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from synapse_apply.model.phrases import pluralize
+from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Action, Change, GuardViolation, Plan, PlanBase
 from synapse_apply.model.remote.dry_run_counts import DryRunCounts
 from synapse_apply.views.grammar import (
@@ -17,7 +17,7 @@ from synapse_apply.views.sanitize import (
 )
 from synapse_apply.views.text.accepted import name_accepted_differences_or_empty
 from synapse_apply.views.text.findings import (
-    format_finding_blocks,
+    format_blocks_of_merged_findings,
     render_diagnostics,
     sanitize_and_indent_lines,
 )
@@ -63,7 +63,7 @@ def render_plan(
     if show_unchanged:
         parts.append(
             "\n".join(
-                blocks.render_unchanged_line(c)
+                blocks.render_line_of_unchanged_or_superseded(c)
                 for c in plan.changes
                 if _is_unchanged_or_superseded_unrefused(c)
             )
@@ -73,7 +73,7 @@ def render_plan(
         parts.insert(0, format_target_line(plan.base, style, plan.trial))
     parts.append(format_plan_and_accepted_totals(plan, style))
     parts += [_format_guard(guard, style) for guard in plan.guards]
-    parts += format_finding_blocks(plan.diagnostics, style)
+    parts += format_blocks_of_merged_findings(plan.diagnostics, style)
     return escape_ci_commands("\n\n".join(part for part in parts if part) + "\n")
 
 
@@ -84,7 +84,7 @@ def _format_header_moves_and_change_blocks(plan: Plan, blocks: ChangeRenderer) -
         for row in (
             *([blocks.render_change_block(change)] if is_object_change_to_make(change) else []),
             *(
-                [blocks.render_verification_run(change)]
+                [blocks.render_verification_run_or_empty(change)]
                 if change.verification and not change.is_refused
                 else []
             ),
@@ -135,7 +135,7 @@ def format_target_line(base: PlanBase, style: Style, dry_run: DryRunCounts | Non
             f"commit {shorten_commit_keeping_dirty_suffix(base.commit)} " if base.commit else ""
         )
         return style(
-            f"Target {sanitize(base.target)}: {commit}{describe_what_plan_was_compared_with(base)}",
+            f"Target {sanitize(base.target)}: {commit}{describe_comparison_of_offline_plan(base)}",
             "dim",
         )
     if base.binding.tenant:
@@ -146,13 +146,13 @@ def format_target_line(base: PlanBase, style: Style, dry_run: DryRunCounts | Non
         facts.append(f"commit {shorten_commit_keeping_dirty_suffix(base.commit)}")
     if dry_run is not None and dry_run.total_calls:
         facts.append(
-            f"{dry_run.tried} of {pluralize(dry_run.total_calls, 'call')} checked there by "
-            "a dry run"
+            f"{dry_run.tried} of {format_count_and_noun(dry_run.total_calls, 'call')} checked "
+            "there by a dry run"
         )
     return style(f"Target {sanitize(base.target)}: {', '.join(facts)}", "dim")
 
 
-def describe_what_plan_was_compared_with(base: PlanBase) -> str:
+def describe_comparison_of_offline_plan(base: PlanBase) -> str:
     """What an offline plan was compared with, as a phrase."""
     if not base.compared:
         return f"not compared with {sanitize(base.against)}; the backend was not asked"
@@ -173,7 +173,9 @@ def format_plan_and_accepted_totals(plan: Plan, style: Style) -> str:
 def _format_totals_or_why_there_are_none(plan: Plan, style: Style) -> str:
     # Counts of an incomplete plan would be wrong.
     if plan.has_errors:
-        count = pluralize(sum(finding.is_error for finding in plan.diagnostics), "error")
+        count = format_count_and_noun(
+            sum(finding.is_error for finding in plan.diagnostics), "error"
+        )
         return style(f"Plan incomplete: {count}. It cannot be applied.", "bold")
     if not (plan.has_changes or plan.refused_changes):
         if plan.base.is_offline:

@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages.replacement import Replacement, parse_replacement_or_none
-from synapse_apply.model.phrases import pluralize
+from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange
 from synapse_apply.model.values import ABSENT, WithheldSecret, flatten, get_at_or_absent, is_map
 from synapse_apply.views.grammar import ACTION_SYMBOLS, PLANNED_PHRASES, format_byte_size
@@ -65,7 +65,7 @@ class ChangeRenderer:
         if change.action is Action.ADOPT and change.remote_id:
             lines.append(f"  # (imported from {quote_string(change.remote_id)})")
         for fact in (
-            get_reason_unless_missing_or_empty(change),
+            get_reason_or_empty_if_object_is_missing(change),
             summarize_uploaded_package_or_empty(change),
             *change.notes,
         ):
@@ -96,7 +96,7 @@ class ChangeRenderer:
                 path, WithheldSecret("omitted"), is_shown=self.show_unchanged
             )
 
-    def render_verification_run(self, change: Change) -> str:
+    def render_verification_run_or_empty(self, change: Change) -> str:
         """The block of the change's verification run; "" without one."""
         verification = change.verification
         return (
@@ -148,8 +148,8 @@ class ChangeRenderer:
             build_field_tree(field_changes), _INDENT + 2
         )
 
-    def render_unchanged_line(self, change: Change) -> str:
-        """The line of a resource that stays as it is."""
+    def render_line_of_unchanged_or_superseded(self, change: Change) -> str:
+        """The line of a resource that stays as it is, or whose change is superseded."""
         status_text = "is superseded" if change.superseded else PLANNED_PHRASES[Action.NO_OP]
         if change.reason:
             status_text += f" ({sanitize(change.reason)})"
@@ -158,7 +158,7 @@ class ChangeRenderer:
         return self.style(f"  # {sanitize(change.address)} {status_text}", "dim")
 
 
-def get_reason_unless_missing_or_empty(change: Change) -> str:
+def get_reason_or_empty_if_object_is_missing(change: Change) -> str:
     """The reason to show under a change's heading; "" where the heading says it already."""
     # The heading of a recreate says already that the object is missing.
     return "" if change.reason == "missing" else change.reason
@@ -172,7 +172,7 @@ def summarize_uploaded_package_or_empty(change: Change) -> str:
     source, files, size = (package.get(name) for name in ("source", "files", "size"))
     parts = [f"package {source}" if isinstance(source, str) else "package"]
     if _is_valid_count(files):
-        parts.append(pluralize(files, "file"))
+        parts.append(format_count_and_noun(files, "file"))
     if _is_valid_count(size):
         parts.append(format_byte_size(size))
     return ", ".join(parts)
@@ -185,7 +185,7 @@ def summarize_replaced_version(replacement: Replacement) -> str:
         return f"{head}, whose files are not recorded"
     counts = [(verb, count) for verb, count in replacement.counts.items() if count]
     count_texts = [
-        f"{count if index else pluralize(count, 'file')} {verb}"
+        f"{count if index else format_count_and_noun(count, 'file')} {verb}"
         for index, (verb, count) in enumerate(counts)
     ]
     return f"{head}: {', '.join(count_texts) or 'the same files'}"
@@ -210,7 +210,7 @@ def format_replaced_version_and_file_diffs(change: Change) -> list[str]:
             lines.append(f"      ({len(changed_file.diff) - remaining_lines} more lines)")
         remaining_lines = max(0, remaining_lines - len(changed_file.diff))
     if hidden_count := max(0, len(replacement.files) - _MAX_FILES) + replacement.unlisted_count:
-        lines.append(f"  ({pluralize(hidden_count, 'more file')})")
+        lines.append(f"  ({format_count_and_noun(hidden_count, 'more file')})")
     return lines
 
 

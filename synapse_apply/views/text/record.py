@@ -9,7 +9,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.observed import Observed
-from synapse_apply.model.phrases import pluralize
+from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import Fields, flatten
 from synapse_apply.views.json.redaction import (
@@ -177,7 +177,7 @@ def _get_time_digest_was_proven_or_empty(record: Record) -> str:
 
 def _collect_record_facts_by_label(record: Record) -> dict[str, str]:
     """The facts of a record beside its fields, by label; empty ones left out."""
-    files = f" ({pluralize(len(record.files), 'file')})" if record.files else ""
+    files = f" ({format_count_and_noun(len(record.files), 'file')})" if record.files else ""
     facts = {
         "api": record.api,
         "depends on": ", ".join(map(str, record.depends_on)),

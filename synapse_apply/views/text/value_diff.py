@@ -97,7 +97,7 @@ def _format_line_diff_with_context(
     old: list[str],
     new: list[str],
     noun: str,
-    format_command_line: Callable[[str, str], str],
+    format_diff_line: Callable[[str, str], str],
     style: Style,
 ) -> list[str]:
     """A head with counts, then removed and added lines with a little context."""
@@ -109,13 +109,13 @@ def _format_line_diff_with_context(
     body: list[str] = []
     for index, (tag, old_from, old_to, new_from, new_to) in enumerate(blocks):
         if tag == "equal":
-            equal_lines = [format_command_line(line, " ") for line in old[old_from:old_to]]
+            equal_lines = [format_diff_line(line, " ") for line in old[old_from:old_to]]
             body += _keep_context_and_count_hidden_lines(
                 equal_lines, noun, is_first=index == 0, is_last=index == len(blocks) - 1
             )
             continue
-        body += [style(format_command_line(line, "-"), "-") for line in old[old_from:old_to]]
-        body += [style(format_command_line(line, "+"), "+") for line in new[new_from:new_to]]
+        body += [style(format_diff_line(line, "-"), "-") for line in old[old_from:old_to]]
+        body += [style(format_diff_line(line, "+"), "+") for line in new[new_from:new_to]]
     count = f"{len(old)} -> {len(new)}" if len(old) != len(new) else str(len(old))
     return [f"({count} {noun})", *body]
 

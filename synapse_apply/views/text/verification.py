@@ -15,7 +15,10 @@ from synapse_apply.views.grammar import format_duration
 from synapse_apply.views.json.redaction import to_plain_json_with_secrets_null
 from synapse_apply.views.sanitize import sanitize
 from synapse_apply.views.text.field_rows import FieldNode, RowLayout
-from synapse_apply.views.text.findings import format_finding_blocks, sanitize_and_indent_lines
+from synapse_apply.views.text.findings import (
+    format_blocks_of_merged_findings,
+    sanitize_and_indent_lines,
+)
 from synapse_apply.views.text.style import Style
 from synapse_apply.views.text.values import split_into_cut_lines
 
@@ -60,8 +63,8 @@ def format_planned_run_counts_as_lines_or_empty(plan: Plan, style: Style) -> lis
     return [style(f"{text}.", "bold")]
 
 
-def format_run_rows_but_of_failed_releases(report: Report, style: Style) -> list[str]:
-    """A row for each run; skipped runs of releases that failed have none, as those have a row."""
+def format_run_rows_but_skipped_of_unfinished_releases(report: Report, style: Style) -> list[str]:
+    """A row for each run, but for skipped ones of releases that are not done: those have a row."""
     # A run is skipped with its release, whose own row says so already.
     unfinished_addresses = {o.address for o in report.outcomes if o.result is not Result.DONE}
     return [
@@ -111,7 +114,7 @@ def format_log_ends_and_findings_of_runs(
                 )
             )
         if result.status is not RunStatus.SKIPPED:
-            blocks += format_finding_blocks(result.diagnostics, style)
+            blocks += format_blocks_of_merged_findings(result.diagnostics, style)
     return blocks
 
 

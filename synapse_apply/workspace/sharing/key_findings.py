@@ -28,7 +28,7 @@ def build_missing_or_wrong_key_findings(
         findings += build_findings_unless_shared_key_fits(keys, sources, shared_key_id)
     elif keys.current_key is None and declares_any_secret(desired):
         findings.append(build_no_key_warning(project, target))
-    if keys.current_key is None and _has_verified_releases_required_by_others(
+    if keys.current_key is None and _declares_verification_that_other_targets_require(
         project, target, desired
     ):
         findings.append(_build_unsigned_runs_warning(project, target))
@@ -102,7 +102,7 @@ def declares_any_secret(desired: Mapping[Address, Desired]) -> bool:
     return any(isinstance(value, SecretRef) for spec in specs for value in flatten(spec).values())
 
 
-def _has_verified_releases_required_by_others(
+def _declares_verification_that_other_targets_require(
     project: Project, target: Target, desired: Mapping[Address, Desired]
 ) -> bool:
     """Whether another target requires releases that are verified in this one."""

@@ -79,7 +79,7 @@ class KeySources:
         key_file = self.target.state.key_file
         return self.project.root / key_file if key_file else None
 
-    def load_trusted_keys_with_warnings(self) -> StateKeys:
+    def load_trusted_keys_restricting_files_with_warnings(self) -> StateKeys:
         """The keys at hand. InputError for an unusable first key, and a file that Git would take.
 
         StateError for a file beside the state that is not trusted.
@@ -88,7 +88,7 @@ class KeySources:
         has_own_folder_or_raise_if_untrusted(self.project.root)
         user_key_path = self.user_key_path
         if user_key_path is not None and user_key_path.exists():
-            require_key_file_ignored_by_git(user_key_path)
+            require_key_file_not_exposed_to_git(user_key_path)
         own_key_path = build_state_key_path(self.project, self.target)
         files = (own_key_path,) if user_key_path is None else (user_key_path, own_key_path)
         declared_key, problem = self._read_declared_key_or_warning()
@@ -109,7 +109,7 @@ class KeySources:
         if reference is None:
             return None, None
         if path is not None and path.exists():
-            require_key_file_ignored_by_git(path)
+            require_key_file_not_exposed_to_git(path)
         try:
             text, problem = self.resolve_setting_or_reason(reference)
         except SecretUnavailable:
@@ -131,13 +131,13 @@ class KeySources:
     def make_or_read_key_file(self, path: Path) -> StateKey:
         """Make a key in a file, or read the one that is there; InputError if Git would take it."""
         own_top = self._create_own_folder_or_none_if_foreign(path)
-        require_key_file_ignored_by_git(path, is_written=True)
+        require_key_file_not_exposed_to_git(path, is_written=True)
         return create_or_read_key(path, own_top)
 
     def renew_key_in_file_keeping_old(self, path: Path) -> StateKey:
         """Replace the key in a file, and keep the old one beside it; InputError if Git takes it."""
         own_top = self._create_own_folder_or_none_if_foreign(path)
-        require_key_file_ignored_by_git(path, is_written=True)
+        require_key_file_not_exposed_to_git(path, is_written=True)
         return replace_key_file_and_keep_previous(path, own_top)
 
     def find_renewable_key_file_or_none(self, keys: StateKeys) -> Path | None:
@@ -191,7 +191,7 @@ def build_key_sources(
     return KeySources(project, target, environ, resolve_setting_or_reason, user_folder)
 
 
-def require_key_file_ignored_by_git(path: Path, *, is_written: bool = False) -> None:
+def require_key_file_not_exposed_to_git(path: Path, *, is_written: bool = False) -> None:
     """InputError for a key file that Git has, or would add to a commit.
 
     With `is_written` also for the files that are made beside it when it is written.

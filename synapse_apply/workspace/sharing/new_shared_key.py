@@ -23,14 +23,14 @@ from synapse_apply.workspace.target_session import TargetSession
 class SharedKey:
     """The key of a new shared state, and the project that it is bound to.
 
-    `key_file` is the file in which it was made, None where there was a key. `is_found`: commands
-    on this machine find the key without being told where it is.
+    `key_file` is the file in which it was made, None where there was a key.
+    `is_found_by_commands`: commands on this machine find the key without being told where it is.
     """
 
     project_id: ProjectId
     key: StateKey | None
     key_file: Path | None
-    is_found: bool
+    is_found_by_commands: bool
 
 
 def find_or_make_shared_key_and_write_project_id(
@@ -61,18 +61,18 @@ def find_or_make_shared_key_and_write_project_id(
     # the state is bound to.
     if made_key is not None and made_key != found_key:
         session.use_state_key_in_this_run(made_key)
-    return SharedKey(project_id, key, new_key_path, is_found=found_key == key)
+    return SharedKey(project_id, key, new_key_path, is_found_by_commands=found_key == key)
 
 
 def build_lines_about_new_key(
-    key_id: str, key_file: Path, target_name: str, *, is_found: bool = True
+    key_id: str, key_file: Path, target_name: str, *, is_found_by_commands: bool = True
 ) -> list[str]:
     """Where a new key is, and the commands that carry it to the secrets of a pipeline; no key.
 
-    `is_found`: commands on this machine look there by themselves.
+    `is_found_by_commands`: commands on this machine look there by themselves.
     """
     lines = [f"Made state key {key_id} in {key_file}."]
-    if not is_found:
+    if not is_found_by_commands:
         lines.append(
             "No command looks there by itself: put it into "
             f"{format_key_variable_name_of_target(target_name)}, or name it in the project file: "

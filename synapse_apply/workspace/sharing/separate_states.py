@@ -63,12 +63,12 @@ def iter_findings_of_targets_sharing_state_or_key(
 
 
 def _iter_first_and_later_target_at_same_place(
-    project: Project, find_newest_seen_place: Callable[[Target], Hashable]
+    project: Project, get_place_or_none: Callable[[Target], Hashable]
 ) -> Iterator[tuple[Target, Target]]:
     """Each target whose place an earlier one has, behind that one; a place of None is nobody's."""
     first_targets: dict[Hashable, Target] = {}
     for target in project.targets.values():
-        comparable_place = find_newest_seen_place(target)
+        comparable_place = get_place_or_none(target)
         if comparable_place is None:
             continue
         first = first_targets.setdefault(comparable_place, target)

@@ -53,7 +53,7 @@ def require_allowed_state_files(
             )
 
 
-def build_state_of_checkout_error_or_none(
+def build_error_if_state_would_lie_in_checkout(
     project: Project, target: Target, environ: Mapping[str, str]
 ) -> StateError | None:
     """The error that a target's state would lie in a checkout, where there is none; else None.

@@ -114,7 +114,7 @@ def measure_store(store: ControllerStore, target_count: int) -> Cost:
                 assert row is not None
                 assert writer.is_claim_still_own_even_if_over(name, "measured", epoch)
                 writer.put_target_keeping_claim_and_newer_revision(replace(row, looked_at=now))
-                writer.release_target(name, "measured", epoch)
+                writer.release_claim_if_own(name, "measured", epoch)
     return Cost(costs["all"].wall / len(looked), costs["all"].cpu / len(looked))
 
 

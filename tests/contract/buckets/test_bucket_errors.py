@@ -118,7 +118,7 @@ def test_what_may_not_be_deleted_is_counted(spoiled, proxy):
     proxy.choose = lambda method, _path: (
         (403, error("AccessDenied")) if method == "DELETE" else None
     )
-    assert spoiled.delete_and_count_refused(["links/1", "links/2"]) == 2
+    assert spoiled.delete_and_count_undeleted(["links/1", "links/2"]) == 2
 
 
 def test_a_port_where_nobody_listens(moto):

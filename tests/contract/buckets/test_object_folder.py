@@ -81,7 +81,7 @@ def test_what_is_deleted_is_gone_and_its_name_is_free(folder):
     """Also what never was there counts as deleted."""
     for name in ("links/1", "links/2", "links/3"):
         folder.try_put_if_absent_and_tell_if_certain(name, b"x")
-    assert folder.delete_and_count_refused(["links/1", "links/3", "links/7"]) == 0
+    assert folder.delete_and_count_undeleted(["links/1", "links/3", "links/7"]) == 0
     assert names(folder, "links/") == ["links/2"]
     assert folder.try_put_if_absent_and_tell_if_certain("links/1", b"anew")
 

@@ -31,7 +31,7 @@ def test_plugins(client, plugin, code):
     assert client.get_plugin(plugin["id"])["code"] == code
     assert client.update_plugin(plugin["id"], {"description": "d"})["description"] == "d"
     assert client.get_plugin(plugin["id"])["name"] == "Plugin"
-    assert client.can_list_plugins() is False
+    assert client.ask_server_if_it_lists_plugins() is False
     with pytest.raises((ConflictError, ValidationError)):
         client.create_plugin({"name": "Plugin", "code": code})
 

@@ -30,7 +30,9 @@ def count(store: ControllerStore, times: int) -> None:
             number = source.head_number + 1
             writer.put_source_except_head_and_counters(source)
             revision = RevisionRow("acme", number, f"c{number}", 1.0)
-            assert writer.accept_head_if_number_unchanged("acme", number - 1, revision)
+            assert writer.accept_head_and_put_revision_if_number_unchanged(
+                "acme", number - 1, revision
+            )
             writer.put_target_keeping_claim_and_newer_revision(
                 replace(target, failures=target.failures + 1)
             )

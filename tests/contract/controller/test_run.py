@@ -153,7 +153,7 @@ def test_the_exit_code_is_that_of_the_worst(tmp_path: Path) -> None:
     assert find_codes() == (Exit.ERROR, Exit.ERROR)  # never fetched
     revision = RevisionRow("acme", 1, "c1", 0.0)
     with store.write() as writer:
-        writer.accept_head_if_number_unchanged("acme", 0, revision)
+        writer.accept_head_and_put_revision_if_number_unchanged("acme", 0, revision)
     assert find_codes() == (Exit.OK, Exit.OK)
     for state in TargetCondition:
         expected = {
@@ -190,7 +190,9 @@ def test_the_exit_code_of_an_apply_is_that_of_the_command(
         store.create_or_upgrade()
         with store.write() as writer:
             writer.put_source_except_head_and_counters(SourceRow("acme"))
-            writer.accept_head_if_number_unchanged("acme", 0, RevisionRow("acme", 1, "c1", 0.0))
+            writer.accept_head_and_put_revision_if_number_unchanged(
+                "acme", 0, RevisionRow("acme", 1, "c1", 0.0)
+            )
             writer.put_target_keeping_claim_and_newer_revision(
                 TargetRow(name, state=TargetCondition.FAILING)
             )

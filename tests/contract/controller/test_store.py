@@ -43,7 +43,7 @@ PROD = TargetName("acme", "prod")
 
 def put_head(store: ControllerStore, source: str, number: int, commit: str) -> bool:
     with store.write() as writer:
-        return writer.accept_head_if_number_unchanged(
+        return writer.accept_head_and_put_revision_if_number_unchanged(
             source, number - 1, RevisionRow(source, number, commit, 1.0)
         )
 
@@ -74,7 +74,7 @@ def test_rows_are_read_back_as_they_were_written(store: ControllerStore) -> None
         writer.replace_configuration_findings([FINDING])
     assert store.list_configured_sources() == [source]
     assert store.find_target_even_if_gone(PROD) == target
-    assert store.find_revision("acme", "c1") == revision
+    assert store.find_newest_revision_of_commit("acme", "c1") == revision
     assert store.list_newest_revisions("acme", 5) == [revision]
     assert store.find_run("r1") == run
     assert store.list_newest_runs_without_documents(PROD, 5) == [replace(run, plan_json="")]
@@ -83,14 +83,14 @@ def test_rows_are_read_back_as_they_were_written(store: ControllerStore) -> None
     assert store.read_page_of_present_targets(of_commit, 0, 9) == TargetPage([target], 1)
     of_another = TargetFilter("acme", wanted_commit="c2")
     assert store.read_page_of_present_targets(of_another, 0, 9) == TargetPage([], 0)
-    assert store.list_unsent_statuses_and_messages() == ([status], [message])
+    assert store.list_unsent_and_refused_statuses_and_messages() == ([status], [message])
     assert store.find_status("acme", "c1", status.context) == status
     assert list(store.list_configuration_findings()) == [FINDING]
     with store.write() as writer:
         writer.put_status(replace(status, sent=wished))
         writer.replace_existing_message(replace(message, sent_at=4.0))
         writer.replace_configuration_findings([])
-    assert store.list_unsent_statuses_and_messages() == ([], [])
+    assert store.list_unsent_and_refused_statuses_and_messages() == ([], [])
     assert list(store.list_configuration_findings()) == []
 
 
@@ -98,7 +98,7 @@ def test_what_is_not_there_is_none(store: ControllerStore) -> None:
     """Unknown names are no errors of a page."""
     assert store.find_target_even_if_gone(PROD) is None
     assert store.find_run("r") is None
-    assert store.find_revision("acme", "c") is None
+    assert store.find_newest_revision_of_commit("acme", "c") is None
     assert store.list_newest_outcomes_oldest_first([PROD], 3) == {PROD: []}
 
 
@@ -115,9 +115,11 @@ def test_a_head_is_accepted_once_for_each_number(store: ControllerStore) -> None
         )
     (source,) = store.list_configured_sources()
     assert (source.head, source.head_number, source.due_at) == ("c2", 2, 7.0)
-    assert store.find_revision("acme", "old") is None
+    assert store.find_newest_revision_of_commit("acme", "old") is None
     with pytest.raises(ValueError, match="cannot follow"), store.write() as writer:
-        writer.accept_head_if_number_unchanged("acme", 2, RevisionRow("acme", 9, "c9", 1.0))
+        writer.accept_head_and_put_revision_if_number_unchanged(
+            "acme", 2, RevisionRow("acme", 9, "c9", 1.0)
+        )
 
 
 def test_a_wanted_revision_never_moves_back(store: ControllerStore) -> None:
@@ -255,16 +257,16 @@ def test_old_rows_are_deleted_but_for_the_newest(store: ControllerStore) -> None
             writer.put_message_if_new(row)
         writer.replace_existing_message(MessageRow("m1", "h", "e", "1", {}, 1.0, sent_at=2.0))
         for number in (1, 2):
-            writer.accept_head_if_number_unchanged(
+            writer.accept_head_and_put_revision_if_number_unchanged(
                 "acme", number - 1, RevisionRow("acme", number, f"c{number}", 1.0)
             )
             text = StatusText(StatusState.SUCCESS, "", "")
             writer.put_status(StatusRow("acme", f"c{number}", "x", text))
         assert writer.delete_old_runs_except_newest_of_each_target(50) == 1
-        writer.delete_old_sent_messages_and_revisions(50)
+        writer.delete_old_ended_messages_revisions_and_statuses(50)
     assert [row.id for row in store.list_newest_runs_without_documents(PROD, 9)] == ["r3", "r2"]
     assert [row.commit for row in store.list_newest_revisions("acme", 9)] == ["c2"]
-    statuses, messages = store.list_unsent_statuses_and_messages()
+    statuses, messages = store.list_unsent_and_refused_statuses_and_messages()
     assert ([row.commit for row in statuses], [row.id for row in messages]) == (["c2"], ["m2"])
 
 
@@ -411,7 +413,7 @@ def test_due_times_move_with_the_clock(store: ControllerStore) -> None:
     with store.write() as writer:
         writer.put_source_except_head_and_counters(SourceRow("acme", due_at=100.0))
         writer.put_target_keeping_claim_and_newer_revision(TargetRow(PROD, due_at=160.0))
-        writer.shift_due_times_and_claims(-50)
+        writer.shift_due_times_claims_and_leases(-50)
         assert [row.name for row in writer.list_present_targets_due_after(100)] == [PROD]
         assert [row.name for row in writer.list_present_targets_due_after(110)] == []
     assert store.list_configured_sources()[0].due_at == 50
@@ -423,7 +425,7 @@ def test_commits_in_use_and_open_revisions(store: ControllerStore) -> None:
         writer.put_source_except_head_and_counters(SourceRow("acme", sideways="side"))
         for number in (1, 2, 3):
             revision = RevisionRow("acme", number, f"c{number}", 1.0, is_final=number == 2)
-            writer.accept_head_if_number_unchanged("acme", number - 1, revision)
+            writer.accept_head_and_put_revision_if_number_unchanged("acme", number - 1, revision)
         writer.put_target_keeping_claim_and_newer_revision(
             TargetRow(PROD, "c3", 3, applied_commit="c1")
         )

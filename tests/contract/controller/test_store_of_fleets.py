@@ -25,9 +25,9 @@ def test_a_claim_has_one_holder_and_a_growing_epoch(store: ControllerStore) -> N
         assert writer.is_claim_still_own_even_if_over(PROD, "a", 1)
         assert writer.claim_target_and_get_epoch_or_zero(PROD, "b", until=30, now=10) == 2
         assert not writer.is_claim_still_own_even_if_over(PROD, "a", 1)
-        writer.release_target(PROD, "a", 1)
+        writer.release_claim_if_own(PROD, "a", 1)
         assert writer.is_claim_still_own_even_if_over(PROD, "b", 2)
-        writer.release_target(PROD, "b", 2)
+        writer.release_claim_if_own(PROD, "b", 2)
         assert writer.claim_target_and_get_epoch_or_zero(PROD, "a", until=40, now=11) == 3
         writer.release_all_claims()
         assert writer.claim_target_and_get_epoch_or_zero(PROD, "c", until=40, now=11) == 4
@@ -43,21 +43,27 @@ def test_a_lease_has_one_holder_until_it_is_over(store: ControllerStore) -> None
     """Its epoch grows with each other holder; who had it before is told that it is not valid."""
     assert store.find_lease_even_if_over("leader") is None
     with store.write() as writer:
-        assert writer.take_lease("leader", "a", until=8, now=0) == 1
-        assert writer.take_lease("leader", "b", until=15, now=7) == 0
-        assert writer.take_lease("leader", "a", until=10, now=2) == 1
-        assert writer.take_lease("other", "b", until=15, now=7) == 1
+        assert writer.take_or_renew_lease_and_get_epoch_or_zero("leader", "a", until=8, now=0) == 1
+        assert writer.take_or_renew_lease_and_get_epoch_or_zero("leader", "b", until=15, now=7) == 0
+        assert writer.take_or_renew_lease_and_get_epoch_or_zero("leader", "a", until=10, now=2) == 1
+        assert writer.take_or_renew_lease_and_get_epoch_or_zero("other", "b", until=15, now=7) == 1
         assert writer.is_lease_still_own_even_if_over("leader", "a", 1)
     assert store.find_lease_even_if_over("leader") == LeaseRow("leader", "a", 10, 1)
     with store.write() as writer:
-        assert writer.take_lease("leader", "a", until=30, now=20) == 1
-        assert writer.take_lease("leader", "b", until=40, now=30) == 2
+        assert (
+            writer.take_or_renew_lease_and_get_epoch_or_zero("leader", "a", until=30, now=20) == 1
+        )
+        assert (
+            writer.take_or_renew_lease_and_get_epoch_or_zero("leader", "b", until=40, now=30) == 2
+        )
         assert not writer.is_lease_still_own_even_if_over("leader", "a", 1)
         writer.release_lease_if_own("leader", "a", 1)
         assert writer.is_lease_still_own_even_if_over("leader", "b", 2)
         writer.release_lease_if_own("leader", "b", 2)
         assert not writer.is_lease_still_own_even_if_over("leader", "b", 2)
-        assert writer.take_lease("leader", "b", until=50, now=30) == 3
+        assert (
+            writer.take_or_renew_lease_and_get_epoch_or_zero("leader", "b", until=50, now=30) == 3
+        )
 
 
 def test_a_holder_renews_and_ends_its_own_claims_alone(store: ControllerStore) -> None:
@@ -67,7 +73,7 @@ def test_a_holder_renews_and_ends_its_own_claims_alone(store: ControllerStore) -
         for name, holder in zip(names, ["me", "me", "other"], strict=True):
             writer.put_target_keeping_claim_and_newer_revision(TargetRow(name))
             writer.claim_target_and_get_epoch_or_zero(name, holder, until=8, now=0)
-        writer.take_lease("leader", "me", until=8, now=0)
+        writer.take_or_renew_lease_and_get_epoch_or_zero("leader", "me", until=8, now=0)
     assert [row.name for row in store.list_claimed_targets(7)] == names
     store.extend_claims_and_leader_lease("me", 12, 1, names)
     store.extend_claims_and_leader_lease("me", 10, 1, names)

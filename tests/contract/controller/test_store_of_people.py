@@ -99,7 +99,9 @@ def test_rows_that_applies_of_a_revision_have_done_are_counted(
     applied = replace(run, verb=RunVerb.APPLY, calls=CallCounts(done=2))
     with store.write() as writer:
         writer.put_source_except_head_and_counters(SourceRow("acme"))
-        writer.accept_head_if_number_unchanged("acme", 0, RevisionRow("acme", 1, "c1", 1.0))
+        writer.accept_head_and_put_revision_if_number_unchanged(
+            "acme", 0, RevisionRow("acme", 1, "c1", 1.0)
+        )
         writer.put_run(run)
         writer.put_run(replace(applied, id="r2"))
         writer.put_run(replace(applied, id="r3", calls=CallCounts(done=1, failed=4)))

@@ -45,12 +45,12 @@ def test_a_rollout_is_forgotten_with_all_that_was_said_of_it(store: ControllerSt
     assert sorted(store.list_commits_in_use("acme")) == ["c1", "c2-of-acme"]
     with store.write() as writer:
         writer.delete_rollout_with_waves_and_targets("all")
-    assert [row.name for row in store.list_begun_rollouts()] == ["others"]
-    assert store.list_recorded_waves("all", 2) == []
+    assert [row.name for row in store.list_begun_rollouts_even_ended()] == ["others"]
+    assert store.list_recorded_waves_of_revision("all", 2) == []
     assert store.list_rollout_targets("all") == []
     assert store.list_commits_in_use("acme") == ["c1"]
     assert store.find_target_even_if_gone(EU) is not None
-    assert [wave.wave for wave in store.list_recorded_waves("others", 2)] == [1]
+    assert [wave.wave for wave in store.list_recorded_waves_of_revision("others", 2)] == [1]
 
 
 def test_a_new_target_of_a_later_wave_is_never_due(store: ControllerStore) -> None:

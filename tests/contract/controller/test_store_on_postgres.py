@@ -302,7 +302,7 @@ def test_a_store_is_upgraded_by_the_first_replica_of_a_newer_version(
     target = store.find_target_even_if_gone(PROD)
     assert target is not None
     assert target.head_digest == "d"
-    assert (store.list_begun_rollouts(), store.list_recorded_processes()) == ([], [])
+    assert (store.list_begun_rollouts_even_ended(), store.list_recorded_processes()) == ([], [])
 
 
 def test_tables_of_another_program_are_not_touched(

@@ -81,7 +81,7 @@ def test_all_that_it_had_is_there(old_store: SqliteControllerStore) -> None:
     run = old_store.find_run("r1")
     assert run is not None
     assert (run.outcome, run.verb, run.plan_json) == (RunOutcome.IN_SYNC, RunVerb.LOOK, '{"a": 1}')
-    statuses, messages = old_store.list_unsent_statuses_and_messages()
+    statuses, messages = old_store.list_unsent_and_refused_statuses_and_messages()
     assert ([row.commit for row in statuses], [row.id for row in messages]) == (["c1"], ["m1"])
     assert [row.number for row in old_store.iter_all_audit_rows_oldest_first()] == [1, 2]
     assert find_first_broken_audit_row(old_store.iter_all_audit_rows_oldest_first()) is None
@@ -181,7 +181,7 @@ def test_an_older_program_goes_on_beside_a_newer_one(
     with store.write() as writer:
         writer.put_target_keeping_claim_and_newer_revision(TargetRow(PROD, failures=1))
         writer.put_target_keeping_claim_and_newer_revision(TargetRow(new))
-        writer.shift_due_times_and_claims(1.0)
+        writer.shift_due_times_claims_and_leases(1.0)
         assert writer.claim_target_and_get_epoch_or_zero(PROD, "me", until=9.0, now=1.0) == 1
     # The column is seen from beside alone: whatever lost its value is deleted.
     run_beside("DELETE FROM targets WHERE newer NOT IN ('precious', 'unset')")

@@ -29,8 +29,8 @@ def fill(store):
             record(),
             record("b@1", "2", kind="release", version="1", digest=f"pkg1:sha256:{'ef' * 32}"),
         )
-        store.write_intent(intent("c", "i1"))
-        store.write_intent(intent("d", "i2"))
+        store.open_intent_and_use_up_its_approvals(intent("c", "i1"))
+        store.open_intent_and_use_up_its_approvals(intent("d", "i2"))
         store.close_ended_intent(intent("d", "i2", state=IntentState.FAILED), None, entry("d"))
         store.mark_plan_applied("p1")
 
@@ -41,12 +41,12 @@ def test_a_backup_restores_everything_into_an_empty_place(store, sort, open_stor
     before = store.read_state()
     store.write_backup(str(tmp_path / "backup"))
     fresh = open_store(sort, "new")
-    fresh.restore_backup(str(tmp_path / "backup"))
+    fresh.restore_backup_and_return_kept_path_or_empty(str(tmp_path / "backup"))
     after = fresh.read_state()
     assert (after.records, after.open_intents) == (before.records, before.open_intents)
     assert (after.lineage, after.binding) == (LINEAGE, BINDING)
     assert after.serial == before.serial + 1
-    assert fresh.list_audit_entries() == [entry("d")]
+    assert fresh.list_audit_entries_newest_first() == [entry("d")]
     assert fresh.was_plan_applied("p1")
     fresh.close()
 
@@ -56,7 +56,7 @@ def test_a_restore_goes_back_and_the_serial_goes_on(locked, tmp_path):
     locked.write_records(record())
     locked.write_backup(str(tmp_path / "backup"))
     locked.write_records(record("later", "2"))
-    locked.restore_backup(str(tmp_path / "backup"))
+    locked.restore_backup_and_return_kept_path_or_empty(str(tmp_path / "backup"))
     assert set(locked.read_state().records) == {Address("plugin", "yolo")}
     assert locked.read_serial() == 3
     locked.write_records(record("again", "2"))
@@ -86,7 +86,7 @@ def test_what_is_no_backup_leaves_the_state_alone(store, tmp_path, content):
     if content is not None:
         source.write_bytes(content)
     with pytest.raises(StateError) as caught:
-        store.restore_backup(str(source))
+        store.restore_backup_and_return_kept_path_or_empty(str(source))
     assert str(source) in caught.value.diagnostics[0].detail
     assert len(store.read_state().records) == 2
 
@@ -96,10 +96,10 @@ def test_a_newer_or_damaged_json_backup_is_refused(tmp_path):
     source = tmp_path / "source"
     source.write_text('{"synapse_apply_state": 2}')
     with pytest.raises(StateError, match="newer version"):
-        MemoryStore().restore_backup(str(source))
+        MemoryStore().restore_backup_and_return_kept_path_or_empty(str(source))
     source.write_text('{"synapse_apply_state": 1, "state": {"lineage": 5}}')
     with pytest.raises(StateError, match="damaged"):
-        MemoryStore().restore_backup(str(source))
+        MemoryStore().restore_backup_and_return_kept_path_or_empty(str(source))
 
 
 def test_a_newer_or_damaged_database_is_refused(sqlite, tmp_path):
@@ -112,10 +112,10 @@ def test_a_newer_or_damaged_database_is_refused(sqlite, tmp_path):
         other.execute("PRAGMA user_version = 2")
     other.close()
     with pytest.raises(StateError, match="newer version"):
-        sqlite.restore_backup(str(newer))
+        sqlite.restore_backup_and_return_kept_path_or_empty(str(newer))
     torn.write_bytes(torn.read_bytes()[:-4096] + b"\x55" * 4096)
     with pytest.raises(StateError, match="damaged"):
-        sqlite.restore_backup(str(torn))
+        sqlite.restore_backup_and_return_kept_path_or_empty(str(torn))
     assert len(sqlite.read_state().records) == 2
 
 
@@ -129,7 +129,7 @@ def test_a_ruined_state_comes_back_from_a_backup(sqlite, path, tmp_path, ruin):
     else:
         path.write_bytes(b"rubbish" * 1000 if ruin == "rubbish" else b"")
     path.with_name("prod.db-journal").write_bytes(b"left over" * 100)
-    sqlite.restore_backup(str(tmp_path / "backup.db"))
+    sqlite.restore_backup_and_return_kept_path_or_empty(str(tmp_path / "backup.db"))
     assert len(sqlite.read_state().records) == 2
     assert not path.with_name("prod.db-journal").exists()
 
@@ -137,15 +137,15 @@ def test_a_ruined_state_comes_back_from_a_backup(sqlite, path, tmp_path, ruin):
 def ruin_last_link(folder):
     """Put something else where the last link is."""
     *_, last = [info.name for info in folder.list_objects("links/")]
-    folder.delete_and_count_refused([last])
+    folder.delete_and_count_undeleted([last])
     folder.try_put_if_absent_and_tell_if_certain(last, b"rubbish")
 
 
 # A chain has no tables: what it can lose are links.
 LOST_OF_CHAINS = {
-    "DROP TABLE meta": lambda folder: folder.delete_and_count_refused(["links/000000000001"]),
+    "DROP TABLE meta": lambda folder: folder.delete_and_count_undeleted(["links/000000000001"]),
     "DROP TABLE lock": ruin_last_link,
-    "DROP TABLE records": lambda folder: folder.delete_and_count_refused(["links/000000000004"]),
+    "DROP TABLE records": lambda folder: folder.delete_and_count_undeleted(["links/000000000004"]),
 }
 
 
@@ -176,7 +176,7 @@ def test_a_state_without_some_of_its_rows_comes_back_too(open_store, shared, tmp
         store._database.write_in_transaction(lambda run: run(statement, ()))
     with pytest.raises(StateError, match=r"damaged|no state"):
         store.read_state()
-    store.restore_backup(str(tmp_path / "backup.db"))
+    store.restore_backup_and_return_kept_path_or_empty(str(tmp_path / "backup.db"))
     with store.lock("again"):
         store.write_records(record("more", "9"))
     assert len(store.read_state().records) == 3
@@ -188,16 +188,18 @@ def test_a_restore_waits_for_nobody_and_takes_no_lock_by_force(open_store, share
     store.create_state(BINDING, LINEAGE)
     store.write_backup(str(tmp_path / "backup.db"))
     with other.lock("apply"), pytest.raises(LockHeld):
-        store.restore_backup(str(tmp_path / "backup.db"))
+        store.restore_backup_and_return_kept_path_or_empty(str(tmp_path / "backup.db"))
 
 
 def test_what_a_restore_replaces_is_kept_beside(sqlite, path, tmp_path):
     """The wrong backup can be undone."""
     sqlite.write_backup(str(tmp_path / "backup.db"))
     fill(sqlite)
-    sqlite.restore_backup(str(tmp_path / "backup.db"))
+    sqlite.restore_backup_and_return_kept_path_or_empty(str(tmp_path / "backup.db"))
     assert sqlite.read_state().records == {}
-    sqlite.restore_backup(str(path.with_name("prod.db.before-restore")))
+    sqlite.restore_backup_and_return_kept_path_or_empty(
+        str(path.with_name("prod.db.before-restore"))
+    )
     assert len(sqlite.read_state().records) == 2
 
 
@@ -205,9 +207,12 @@ def test_no_kept_state_takes_the_place_of_another(sqlite, path, tmp_path):
     """Each restore says under which name it kept what it replaced, also what cannot be read."""
     sqlite.write_backup(str(tmp_path / "backup.db"))
     fill(sqlite)
-    kept = [sqlite.restore_backup(str(tmp_path / "backup.db")) for _ in range(2)]
+    kept = [
+        sqlite.restore_backup_and_return_kept_path_or_empty(str(tmp_path / "backup.db"))
+        for _ in range(2)
+    ]
     path.write_bytes(b"rubbish")
-    kept.append(sqlite.restore_backup(str(tmp_path / "backup.db")))
+    kept.append(sqlite.restore_backup_and_return_kept_path_or_empty(str(tmp_path / "backup.db")))
     first = f"{path}.before-restore"
     assert kept == [first, f"{first}-2", f"{first}-3"]
     assert [require_origin_of_intact_backup(name).record_count for name in kept[:2]] == [2, 0]
@@ -221,7 +226,10 @@ def test_what_a_restore_replaces_is_kept_where_files_have_no_links(
     sqlite.write_backup(str(tmp_path / "backup.db"))
     fill(sqlite)
     monkeypatch.setattr(os, "link", no_links)
-    first, second = (Path(sqlite.restore_backup(str(tmp_path / "backup.db"))) for _ in range(2))
+    first, second = (
+        Path(sqlite.restore_backup_and_return_kept_path_or_empty(str(tmp_path / "backup.db")))
+        for _ in range(2)
+    )
     assert (
         require_origin_of_intact_backup(str(first)).record_count,
         require_origin_of_intact_backup(str(second)).record_count,
@@ -239,7 +247,7 @@ def test_a_first_state_replaces_nothing(open_store, sort, store, tmp_path):
     store.write_backup(str(tmp_path / "backup"))
     fresh = open_store(sort, "new")
     assert (
-        fresh.restore_backup(
+        fresh.restore_backup_and_return_kept_path_or_empty(
             str(tmp_path / "backup"), kept_path_unless_beside_file=str(tmp_path / "kept")
         )
         == ""
@@ -259,7 +267,9 @@ def test_a_backup_that_is_not_wanted_replaces_nothing(store, tmp_path):
         raise StateError.from_summary("Not this one", "It is another's.")
 
     with pytest.raises(StateError, match="Not this one"):
-        store.restore_backup(str(tmp_path / "backup"), vet, str(tmp_path / "kept"))
+        store.restore_backup_and_return_kept_path_or_empty(
+            str(tmp_path / "backup"), vet, str(tmp_path / "kept")
+        )
     assert seen == [(BINDING, LINEAGE)]
     assert len(store.read_state().records) == 2
     assert not list(tmp_path.rglob("*kept*")) + list(tmp_path.rglob("*before-restore*"))
@@ -271,7 +281,7 @@ def test_another_store_on_the_file_sees_the_restored_state(sqlite, path, tmp_pat
     other = make_unopened_sqlite_store(path)
     fill(other)
     assert len(sqlite.read_state().records) == 2
-    other.restore_backup(str(tmp_path / "backup.db"))
+    other.restore_backup_and_return_kept_path_or_empty(str(tmp_path / "backup.db"))
     other.close()
     assert sqlite.read_state().records == {}
 

@@ -29,7 +29,7 @@ def statements_of_one_call(store, monkeypatch, number):
     with monkeypatch.context() as patch:
         patch.setattr(store._database, "write_in_transaction", counting)
         begun = intent(f"new{number}", ident=f"new{number}")
-        store.write_intent(begun)
+        store.open_intent_and_use_up_its_approvals(begun)
         done = replace(begun, state=IntentState.DONE)
         store.close_ended_intent(done, record(f"new{number}", f"new{number}"), entry())
     return len(counted), sum(counted)

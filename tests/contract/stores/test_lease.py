@@ -65,16 +65,16 @@ def test_the_holder_is_named_with_the_way_out(theirs, ours):
 
 def test_who_is_in_the_way_can_be_asked_without_wanting_the_lock(theirs, ours):
     """The same words; nothing while it is free, nor of a process that has ended."""
-    assert ours.describe_lock_owner() == ()
+    assert ours.list_lock_held_findings_unless_owner_ended() == ()
     with theirs.lock("apply"):
-        (found,) = ours.describe_lock_owner()
+        (found,) = ours.list_lock_held_findings_unless_owner_ended()
         with pytest.raises(LockHeld) as caught, ours.lock("plan"):
             pytest.fail("two held one lock")
         assert (found,) == caught.value.diagnostics
     ended = replace(identify_this_process(), start_ticks="before")
     theirs._lock._runner = replace(theirs._lock._runner, process=ended)
     with theirs.lock("apply"):
-        assert ours.describe_lock_owner() == ()
+        assert ours.list_lock_held_findings_unless_owner_ended() == ()
 
 
 def test_a_waiter_gets_the_lock_when_it_is_given_back(theirs, ours):
@@ -158,13 +158,13 @@ def test_every_write_is_refused_to_a_lock_that_was_lost(theirs, ours):
     """Its rows say so, in the transaction of the write."""
     with theirs.lock("apply"):
         theirs.write_records(record())
-        theirs.write_intent(intent())
+        theirs.open_intent_and_use_up_its_approvals(intent())
         before = theirs.read_snapshot()
         ours.remove_lock_even_if_in_use(theirs._lease.lock_owner.lock_id)
         at = record().address
         for write in (
             lambda: theirs.write_records(record("more", "2")),
-            lambda: theirs.write_intent(intent(ident="i2")),
+            lambda: theirs.open_intent_and_use_up_its_approvals(intent(ident="i2")),
             lambda: theirs.close_ended_intent(intent(state=IntentState.DONE), None, entry()),
             lambda: theirs.remove_records(at),
             lambda: theirs.rename_addresses({at: at._replace(name="new")}),
@@ -198,7 +198,7 @@ def test_tokens_only_grow(theirs, ours, tmp_path):
     for store in (theirs, ours, theirs):
         with store.lock("apply"):
             seen.append(token(store))
-    ours.restore_backup(str(tmp_path / "old"))
+    ours.restore_backup_and_return_kept_path_or_empty(str(tmp_path / "old"))
     for _ in range(2):
         with theirs.lock("apply"):
             seen.append(token(theirs))
@@ -210,7 +210,7 @@ def test_a_restore_keeps_the_lock_and_its_holder_goes_on(ours, tmp_path):
     with ours.lock("apply"):
         ours.write_records(record())
         ours.write_backup(str(tmp_path / "old"))
-        ours.restore_backup(str(tmp_path / "old"))
+        ours.restore_backup_and_return_kept_path_or_empty(str(tmp_path / "old"))
         ours.write_records(record("more", "2"))
         ours._lease._send_heartbeat()
         assert ours.holds_lock()

@@ -55,7 +55,7 @@ def test_each_change_moves_the_serial_by_one(locked):
     """Every write that changes what is read counts once."""
     locked.write_records(record(), record("other", "2"))
     assert locked.read_serial() == 1
-    locked.write_intent(intent())
+    locked.open_intent_and_use_up_its_approvals(intent())
     assert locked.read_serial() == 2
     locked.close_ended_intent(intent(state=IntentState.DONE), record(), entry())
     assert locked.read_serial() == 3
@@ -119,7 +119,7 @@ def test_the_ids_that_a_state_is_shared_under(store, tmp_path):
     with store.lock("test"):
         store.replace_project_and_key_ids(ProjectAndKeyIds())
     assert store.read_project_and_key_ids() == ProjectAndKeyIds()
-    store.restore_backup(str(tmp_path / "copy"))
+    store.restore_backup_and_return_kept_path_or_empty(str(tmp_path / "copy"))
     assert store.read_project_and_key_ids() == first
     assert store.was_plan_applied("plan-1")
 

@@ -40,7 +40,7 @@ def test_writes_share_commits_and_none_is_lost(made, monkeypatch):
     def call(number):
         name, ident = f"p{number}", f"i{number}"
         begun = intent(name, ident=ident)
-        made.write_intent(begun)
+        made.open_intent_and_use_up_its_approvals(begun)
         written = record(name, str(number))
         made.close_ended_intent(replace(begun, state=IntentState.DONE), written, entry(name))
         return made.find_record(begun.address) == written
@@ -53,7 +53,7 @@ def test_writes_share_commits_and_none_is_lost(made, monkeypatch):
     state = made.read_state()
     assert len(state.records) == 120
     assert state.open_intents == ()
-    assert len(made.list_audit_entries()) == 120
+    assert len(made.list_audit_entries_newest_first()) == 120
 
 
 def test_a_write_that_is_wrong_takes_none_with_it(made):
@@ -65,7 +65,7 @@ def test_a_write_that_is_wrong_takes_none_with_it(made):
             if number % 2:
                 made.close_ended_intent(replace(begun, state=IntentState.FAILED), None, entry())
             else:
-                made.write_intent(begun)
+                made.open_intent_and_use_up_its_approvals(begun)
         except StateError as failure:
             return str(failure)
         return ""

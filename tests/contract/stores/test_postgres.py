@@ -202,7 +202,7 @@ def test_a_schema_of_another_program_is_left_alone(server, opened, url, schema, 
     with pytest.raises(StateError, match="already"):
         store.create_state(BINDING, LINEAGE)
     with pytest.raises(StateError, match="not a state of synapse-apply"):
-        store.restore_backup(str(tmp_path / "t.db"))
+        store.restore_backup_and_return_kept_path_or_empty(str(tmp_path / "t.db"))
     assert server.run(f"SELECT * FROM {schema}.meta") == []
 
 
@@ -210,8 +210,8 @@ def test_a_backup_is_a_file_that_every_store_reads(pg, tmp_path, opened, url):
     """From PostgreSQL to SQLite and back, with something of everything."""
     with pg.lock("fill"):
         pg.write_records(record(), record("b@1", "2", kind="release"))
-        pg.write_intent(intent("c", "i1"))
-        pg.write_intent(intent("d", "i2"))
+        pg.open_intent_and_use_up_its_approvals(intent("c", "i1"))
+        pg.open_intent_and_use_up_its_approvals(intent("d", "i2"))
         pg.close_ended_intent(intent("d", "i2", state=IntentState.FAILED), None, entry("d"))
         pg.mark_plan_applied("p1")
         pg.write_backup(str(tmp_path / "copy.db"))
@@ -220,7 +220,7 @@ def test_a_backup_is_a_file_that_every_store_reads(pg, tmp_path, opened, url):
     with local.lock("test"):
         local.write_records(record("more", "7"))
     local.close()
-    pg.restore_backup(str(tmp_path / "copy.db"))
+    pg.restore_backup_and_return_kept_path_or_empty(str(tmp_path / "copy.db"))
     assert "more" in {at.name for at in pg.read_state().records}
     with sqlite3.connect(tmp_path / "copy.db") as raw:
         assert raw.execute("SELECT COUNT(*) FROM lock").fetchone() == (0,)
@@ -234,13 +234,18 @@ def test_what_a_restore_replaces_is_kept_as_a_backup(pg, tmp_path):
         pg.write_records(record())
     keep = str(tmp_path / "state" / "prod.before-restore")
     kept = [
-        pg.restore_backup(str(tmp_path / "copy.db"), kept_path_unless_beside_file=keep)
+        pg.restore_backup_and_return_kept_path_or_empty(
+            str(tmp_path / "copy.db"), kept_path_unless_beside_file=keep
+        )
         for _ in range(2)
     ]
     assert kept == [keep, f"{keep}-2"]
     assert [require_origin_of_intact_backup(name).record_count for name in kept] == [1, 0]
     pg._database.write_in_transaction(lambda run: run("DROP TABLE records", ()))
-    assert pg.restore_backup(kept[0], kept_path_unless_beside_file=keep) == ""
+    assert (
+        pg.restore_backup_and_return_kept_path_or_empty(kept[0], kept_path_unless_beside_file=keep)
+        == ""
+    )
     assert len(pg.read_state().records) == 1
 
 

@@ -91,7 +91,7 @@ def test_work_that_broke_off_is_done_again_from_its_beginning(server, pg):
 def test_kill_9_of_the_server_loses_nothing_acknowledged(server, pg):
     """It is killed between two calls and comes back: the same command goes on."""
     with pg.lock("apply"):
-        pg.write_intent(intent("c", "i1"))
+        pg.open_intent_and_use_up_its_approvals(intent("c", "i1"))
         pg.write_records(record())
         server.kill()
         server.start()
@@ -99,7 +99,7 @@ def test_kill_9_of_the_server_loses_nothing_acknowledged(server, pg):
         made = record("c", "2")
         pg.close_ended_intent(intent("c", "i1", state=IntentState.DONE), made, entry("c"))
     assert len(pg.read_state().records) == 2
-    assert pg.list_audit_entries() == [entry("c")]
+    assert pg.list_audit_entries_newest_first() == [entry("c")]
 
 
 def test_kill_9_of_the_server_in_the_middle_of_writes(server, pg):
@@ -215,7 +215,7 @@ def test_a_holder_that_cannot_reach_the_database_for_a_lease_stops(server, url, 
 def test_a_commit_without_an_answer_is_looked_up_and_never_doubled(behind, proxy, moment):
     """Whether the server heard it or not: once, and the caller need not know."""
     with behind.lock("apply"):
-        behind.write_intent(intent())
+        behind.open_intent_and_use_up_its_approvals(intent())
         proxy.break_at = moment
         behind.close_ended_intent(intent(state=IntentState.DONE), record(), entry())
         assert proxy.broken.wait(5)
@@ -224,7 +224,7 @@ def test_a_commit_without_an_answer_is_looked_up_and_never_doubled(behind, proxy
         behind.mark_plan_applied("p1")
     state = behind.read_state()
     assert (list(state.records.values()), state.open_intents) == ([record()], ())
-    assert (behind.list_audit_entries(), behind.read_serial()) == ([entry()], 2)
+    assert (behind.list_audit_entries_newest_first(), behind.read_serial()) == ([entry()], 2)
     assert behind.was_plan_applied("p1")
 
 

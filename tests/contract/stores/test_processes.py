@@ -27,7 +27,7 @@ from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_sto
 store = make_unopened_sqlite_store(sys.argv[1], run_url="https://ci.example/run/7")
 with store.lock("apply"):
     store.write_records(record())
-    store.write_intent(intent("fresh", "i9"))
+    store.open_intent_and_use_up_its_approvals(intent("fresh", "i9"))
     print("announced", flush=True)
     sys.stdin.read()
 """
@@ -148,7 +148,7 @@ def test_nothing_is_written_without_the_lock(store):
     address = record().address
     for write in (
         lambda: store.write_records(record()),
-        lambda: store.write_intent(intent()),
+        lambda: store.open_intent_and_use_up_its_approvals(intent()),
         lambda: store.close_ended_intent(ended, None, entry()),
         lambda: store.remove_records(address),
         lambda: store.rename_addresses({address: address}),
@@ -166,7 +166,7 @@ def test_threads_write_and_read_at_once(locked):
     def call(number):
         name = f"p{number}"
         announced = intent(name, ident=name)
-        locked.write_intent(announced)
+        locked.open_intent_and_use_up_its_approvals(announced)
         assert locked.read_state().serial > 0
         done = replace(announced, state=IntentState.DONE)
         locked.close_ended_intent(done, record(name, str(number)), entry(name))
@@ -174,6 +174,6 @@ def test_threads_write_and_read_at_once(locked):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(call, range(40)))
     state = locked.read_state()
-    assert len(state.records) == len(locked.list_audit_entries()) == 40
+    assert len(state.records) == len(locked.list_audit_entries_newest_first()) == 40
     assert state.open_intents == ()
     assert state.serial == 80

@@ -43,18 +43,18 @@ def test_a_record_is_read_back_as_it_was_written(locked):
 def test_an_intent_is_open_until_it_is_settled(locked):
     """What was announced is listed with all it announces."""
     announced = intent(fields={("key",): Mac("k", "ab")}, deadline=30.5, sent_at="t")
-    locked.write_intent(announced)
+    locked.open_intent_and_use_up_its_approvals(announced)
     assert locked.read_state().open_intents == (announced,)
     locked.close_ended_intent(replace(announced, state=IntentState.DONE), record(), entry())
     assert locked.read_state().open_intents == ()
     assert locked.read_state().records == {YOLO: record()}
-    assert locked.list_audit_entries() == [entry()]
+    assert locked.list_audit_entries_newest_first() == [entry()]
 
 
 def test_open_intents_are_listed_in_the_order_they_were_announced(locked):
     """The order of calls is the order of their settling later."""
     for name in ("b", "a", "c"):
-        locked.write_intent(intent(name, ident=f"i-{name}"))
+        locked.open_intent_and_use_up_its_approvals(intent(name, ident=f"i-{name}"))
     assert [one.address.name for one in locked.read_state().open_intents] == ["b", "a", "c"]
 
 
@@ -63,7 +63,7 @@ def test_a_call_without_intent_can_be_noted(locked):
     locked.write_records(record())
     before = locked.read_state()
     locked.append_audit_entries(entry())
-    assert locked.list_audit_entries() == [entry()]
+    assert locked.list_audit_entries_newest_first() == [entry()]
     assert locked.read_state() == before
 
 
@@ -71,16 +71,16 @@ def test_a_failed_call_leaves_the_record(locked):
     """Failed and absent calls change no record, whatever they were to do."""
     locked.write_records(record())
     for ident, state in (("i1", IntentState.FAILED), ("i2", IntentState.ABSENT)):
-        locked.write_intent(intent(ident=ident))
+        locked.open_intent_and_use_up_its_approvals(intent(ident=ident))
         locked.close_ended_intent(settled(state, ident=ident), None, entry(result=state.value))
     assert locked.read_state().records == {YOLO: record()}
-    assert [one.result for one in locked.list_audit_entries()] == ["absent", "failed"]
+    assert [one.result for one in locked.list_audit_entries_newest_first()] == ["absent", "failed"]
 
 
 def test_a_delete_that_was_done_removes_the_record(locked):
     """Done without a record means gone."""
     locked.write_records(record())
-    locked.write_intent(intent(verb="delete"))
+    locked.open_intent_and_use_up_its_approvals(intent(verb="delete"))
     locked.close_ended_intent(settled(IntentState.DONE, verb="delete"), None, entry())
     assert locked.read_state().records == {}
 
@@ -90,10 +90,10 @@ def test_settling_twice_or_what_was_not_begun_is_an_error(locked):
     with pytest.raises(StateError, match="not open"):
         locked.close_ended_intent(settled(IntentState.DONE), record(), entry())
     assert locked.read_state().records == {}
-    assert locked.list_audit_entries() == []
-    locked.write_intent(intent())
+    assert locked.list_audit_entries_newest_first() == []
+    locked.open_intent_and_use_up_its_approvals(intent())
     with pytest.raises(StateError, match="announced before"):
-        locked.write_intent(intent())
+        locked.open_intent_and_use_up_its_approvals(intent())
     with pytest.raises(ValueError, match="how it ended"):
         locked.close_ended_intent(intent(), record(), entry())
 
@@ -101,11 +101,15 @@ def test_settling_twice_or_what_was_not_begun_is_an_error(locked):
 def test_a_refused_settle_changes_nothing(locked):
     """Record, intent and audit change together or not at all."""
     locked.write_records(record("other", "1"))
-    locked.write_intent(intent())
+    locked.open_intent_and_use_up_its_approvals(intent())
     with pytest.raises(StateError, match="two addresses"):
         locked.close_ended_intent(settled(IntentState.DONE), record(), entry())
     state = locked.read_state()
-    assert (len(state.open_intents), set(state.records), locked.list_audit_entries()) == (
+    assert (
+        len(state.open_intents),
+        set(state.records),
+        locked.list_audit_entries_newest_first(),
+    ) == (
         1,
         {Address("plugin", "other")},
         [],
@@ -175,7 +179,7 @@ def test_a_move_needs_a_known_source_a_free_place_and_no_open_call(locked):
         locked.rename_addresses({Address("plugin", "nobody"): Address("plugin", "new")})
     with pytest.raises(StateError, match="taken"):
         locked.rename_addresses({YOLO: Address("plugin", "other")})
-    locked.write_intent(intent(verb="update"))
+    locked.open_intent_and_use_up_its_approvals(intent(verb="update"))
     with pytest.raises(StateError, match="not settled"):
         locked.rename_addresses({YOLO: Address("plugin", "new")})
     assert len(locked.read_state().records) == 2
@@ -184,11 +188,11 @@ def test_a_move_needs_a_known_source_a_free_place_and_no_open_call(locked):
 def test_audit_gives_the_newest_first_and_no_more_than_asked(locked):
     """History is read from its end."""
     for number in range(5):
-        locked.write_intent(intent(ident=f"i{number}"))
+        locked.open_intent_and_use_up_its_approvals(intent(ident=f"i{number}"))
         ended = intent(ident=f"i{number}", state=IntentState.FAILED)
         locked.close_ended_intent(ended, None, entry(at=f"t{number}"))
-    assert [one.at for one in locked.list_audit_entries(limit=2)] == ["t4", "t3"]
-    assert len(locked.list_audit_entries()) == 5
+    assert [one.at for one in locked.list_audit_entries_newest_first(limit=2)] == ["t4", "t3"]
+    assert len(locked.list_audit_entries_newest_first()) == 5
 
 
 @pytest.mark.parametrize("value", [Sensitive("s3cr3t"), SecretRef("env", "s3cr3t")])
@@ -198,5 +202,5 @@ def test_a_secret_is_never_stored(locked, value):
         locked.write_records(record(applied={("key",): value}))
     assert "s3cr3t" not in str(caught.value)
     with pytest.raises(TypeError):
-        locked.write_intent(intent(fields={("list",): [value]}))
+        locked.open_intent_and_use_up_its_approvals(intent(fields={("list",): [value]}))
     assert (locked.read_state().records, locked.read_state().open_intents) == ({}, ())

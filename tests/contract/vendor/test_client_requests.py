@@ -113,7 +113,7 @@ def test_filters_are_hints(backend, client):
 
 
 def test_it_is_seen_that_plugins_are_listed(backend, client):
-    assert client.can_list_plugins() is True
+    assert client.ask_server_if_it_lists_plugins() is True
 
 
 def test_all_refused_fields_are_in_the_error(client):

@@ -266,7 +266,7 @@ def test_a_call_of_unknown_outcome(applied: Site) -> None:
                     sent_at="2026-01-02T03:04:05Z")  # fmt: skip
     where = Invocation(applied.root, environ=applied.environ)
     with open_state(where) as context, context.lock_state_of_own_project("apply"):
-        context.store.write_intent(intent)
+        context.store.open_intent_and_use_up_its_approvals(intent)
     found = applied.look()
     assert found.odd == ["calls"]
     assert "create of storage/more (sent 2026-01-02T03:04:05Z)" in found.text("calls")
@@ -296,17 +296,19 @@ def test_calls_kept_where_temporary_files_are(applied: Site, tmp_path: Path) -> 
             context.actor.build_audit_entry(intent, "done", moment="2026-01-02T03:04:05Z"),
         )
         whose = ("prod", context.store.read_lineage(), PLAN)
-        ours = RecoveryJournal([shared], *whose, context.state_keys).append_call_durably(*ended)
+        ours = RecoveryJournal(
+            [shared], *whose, context.state_keys
+        ).append_call_durably_and_return_path_or_empty(*ended)
     RecoveryJournal(
         [shared], "prod", "of-another-project", PLAN.replace("5f1c", "77aa")
-    ).append_call_durably(*ended)
+    ).append_call_durably_and_return_path_or_empty(*ended)
     found = applied.look()
     assert found.odd == ["calls"]
     assert f"`synapse-apply state record {ours} -t prod`" in found.text("calls")
     assert "state record" in applied.run("plan", 0).stdout
 
     Path(ours).unlink()
-    RecoveryJournal([shared], *whose).append_call_durably(*ended)
+    RecoveryJournal([shared], *whose).append_call_durably_and_return_path_or_empty(*ended)
     assert "the state key did not sign it" in applied.look().text("calls")
     assert "state record" not in applied.run("plan", 0).stdout
 

@@ -85,7 +85,7 @@ def test_calls_of_a_running_apply_are_not_called_lost(place: Workplace) -> None:
     store = make_unopened_sqlite_store(place.root / ".synapse-apply" / "state" / "prod.db")
     with closing(store):
         with store.lock("apply"):
-            store.write_intent(call)
+            store.open_intent_and_use_up_its_approvals(call)
             during = place.plan(code=0)
         after = place.plan(code=0)
     assert "the run that is under way has not recorded how it ended" in during.out

@@ -28,7 +28,7 @@ def killed(server: Server, make: Callable[..., Workplace]) -> Workplace:
         ) as store,
         store.lock("apply"),
     ):
-        store.write_intent(call)
+        store.open_intent_and_use_up_its_approvals(call)
     return place
 
 

@@ -12,7 +12,7 @@ from contract.stores.git.repositories import make_remote, open_git_at
 from e2e.scenarios.workplace import Server, Workplace, project, sample
 from installed import environment
 
-from synapse_apply.stores.migrate import copy_and_verify_state_under_lock
+from synapse_apply.stores.migrate import copy_and_verify_state_under_source_lock
 from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
 
 KEY = base64.b64encode(bytes(32)).decode()
@@ -97,7 +97,7 @@ def test_an_unsigned_copy_is_signed_by_a_rekey(
         closing(make_unopened_sqlite_store(states / f"{target}.db")) as source,
         closing(open_git_at(remote)) as copy,
     ):
-        copy_and_verify_state_under_lock(source, copy)
+        copy_and_verify_state_under_source_lock(source, copy)
     keep_state_at(keyless, target, remote)
     keyless.environ["SYNAPSE_APPLY_STATE_KEY"] = KEY
     assert UNSIGNED in keyless.run("plan", "-t", target, code=0).text

@@ -55,7 +55,7 @@ def test_what_is_as_declared_is_adopted_where_that_was_asked_for(bench):
     assert "1 imported" in render_report(report, color=False)
     assert bench.record("widget/w").remote_id == "9"
     assert bench.store.read_state().open_intents == ()
-    assert bench.store.list_audit_entries()[0].result == "adopted"
+    assert bench.store.list_audit_entries_newest_first()[0].result == "adopted"
     assert len(bench.api.objects["widget"]) == 1
     assert not bench.plan(desired).plan.has_changes
 

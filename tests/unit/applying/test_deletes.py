@@ -24,7 +24,7 @@ def test_a_delete_removes_the_object_and_its_record(bench):
     assert report.count_done_changes(Action.DELETE) == 1
     assert bench.store.find_record(W) is None
     assert [one["name"] for one in bench.api.objects["widget"].values()] == ["keep"]
-    assert bench.store.list_audit_entries()[0].verb == "delete"
+    assert bench.store.list_audit_entries_newest_first()[0].verb == "delete"
     assert not bench.plan(widget("keep"), prune=True).plan.has_changes
 
 

@@ -60,7 +60,7 @@ def test_what_alone_is_refused_is_sent_plain(bench, fields):
         assert (sent["plugin"] == 1) is ("plugin" in fields)
         assert ("meta" in sent) is ("meta" not in fields)
     assert len(bench.api.objects["release"]) == 2
-    told_of = [(one.address, one.result) for one in bench.store.list_audit_entries()]
+    told_of = [(one.address, one.result) for one in bench.store.list_audit_entries_newest_first()]
     assert told_of.count((AT, "refused")) == 1
     assert told_of.count((AT, "done")) == 1
     assert bench.store.read_state().open_intents == ()

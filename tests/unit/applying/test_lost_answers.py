@@ -103,7 +103,10 @@ def test_a_refused_create_closes_its_intent(bench, status):
     assert report.exit_code == 3
     assert f"answered {status}: note: is odd" in told(report)
     assert bench.store.read_state().open_intents == ()
-    assert [entry.result for entry in bench.store.list_audit_entries()] == ["done", "failed"]
+    assert [entry.result for entry in bench.store.list_audit_entries_newest_first()] == [
+        "done",
+        "failed",
+    ]
 
 
 def test_an_update_that_was_done_is_looked_up(bench):

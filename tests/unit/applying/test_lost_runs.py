@@ -86,7 +86,9 @@ def test_killed_while_the_run_was_sent_its_job_is_found_by_its_mark(bench):
     assert change.verification.job == "3"
     assert bench.apply(*DECLARED).exit_code == 0
     assert (runs(bench), last(bench).job) == (1, "3")
-    assert [entry.result for entry in bench.store.list_audit_entries()[:1]] == ["settled: done"]
+    assert [entry.result for entry in bench.store.list_audit_entries_newest_first()[:1]] == [
+        "settled: done"
+    ]
 
 
 def test_an_answer_that_is_lost_is_looked_up_at_once(bench):
@@ -172,7 +174,7 @@ def test_settled_by_hand_with_its_job_that_is_followed(bench):
     cut(bench)
     others_job(bench)
     state.close_open_run_with_job(state_of(bench), ADDRESS, "3", moment=LATER)
-    assert bench.store.list_audit_entries()[0].result == "settled by hand: job 3"
+    assert bench.store.list_audit_entries_newest_first()[0].result == "settled by hand: job 3"
     assert (last(bench).result, last(bench).job) == (RunStatus.RUNNING, "3")
     assert bench.apply(*DECLARED).exit_code == 0
     assert (runs(bench), last(bench).result) == (2, RunStatus.PASSED)

@@ -263,7 +263,7 @@ def test_failed_calls_are_audited_without_values(bench):
     bench.environ["W_KEY"] = "v4lue-of-it"
     bench.api.fail("create_widget", refused(400))
     bench.apply(widget("w", configuration={"key": SecretRef("env", "W_KEY")}))
-    (entry,) = bench.store.list_audit_entries()
+    (entry,) = bench.store.list_audit_entries_newest_first()
     assert (entry.verb, entry.result, entry.who) == ("create", "failed", "tester")
     assert entry.digest.startswith("sha256:")
     assert "v4lue" not in repr(entry)
@@ -329,7 +329,7 @@ def test_a_state_that_cannot_be_written_before_a_call(bench):
     def full(*_args):
         raise StateError.from_summary("The disk is full", "No byte is left.")
 
-    bench.store.write_intent = full
+    bench.store.open_intent_and_use_up_its_approvals = full
     report = bench.apply(widget("w"))
     assert outcome(report, "widget/w").result is Result.FAILED
     assert bench.api.bodies == []

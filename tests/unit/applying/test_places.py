@@ -55,7 +55,7 @@ def crowd(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 def results(bench: Bench) -> list[str]:
     """How each call ended, the newest last."""
-    return [entry.result for entry in reversed(bench.store.list_audit_entries())]
+    return [entry.result for entry in reversed(bench.store.list_audit_entries_newest_first())]
 
 
 def test_a_create_is_announced_before_it_has_its_place(bench: Bench, crowd) -> None:

@@ -51,7 +51,7 @@ def test_a_create_that_was_done_is_found(bench):
     assert bench.api.writes() == ["create_widget"]
     assert bench.record("widget/w").remote_id == "1"
     assert bench.store.read_state().open_intents == ()
-    assert bench.store.list_audit_entries()[0].result
+    assert bench.store.list_audit_entries_newest_first()[0].result
 
 
 def test_planning_alone_settles_nothing(bench):
@@ -157,7 +157,7 @@ def test_settled_as_absent_by_hand_it_is_created(bench):
     state = bench.context()
     intent = states.close_open_call_as_not_done(state, W, moment=LATER)
     assert intent.state is IntentState.ABSENT
-    assert bench.store.list_audit_entries()[0].result == "settled by hand: absent"
+    assert bench.store.list_audit_entries_newest_first()[0].result == "settled by hand: absent"
     assert bench.apply(widget("w")).exit_code == 0
     with pytest.raises(StateError, match="No call of this address is open"):
         states.close_open_call_as_not_done(state, W, moment=LATER)
@@ -333,4 +333,4 @@ def open_creates(bench, *names: str) -> None:
                 sent_at=bench.clock.utc_now(),
                 deadline=65.0,
             )
-            bench.store.write_intent(call)
+            bench.store.open_intent_and_use_up_its_approvals(call)

@@ -18,8 +18,8 @@ class Slow(MemoryStore):
     bench: Bench
     seconds = 0.0
 
-    def write_intent(self, intent: Intent) -> None:
-        super().write_intent(intent)
+    def open_intent_and_use_up_its_approvals(self, intent: Intent) -> None:
+        super().open_intent_and_use_up_its_approvals(intent)
         self.bench.clock.waited += self.seconds
 
 
@@ -28,11 +28,11 @@ class Full(MemoryStore):
 
     left = 1000
 
-    def write_intent(self, intent: Intent) -> None:
+    def open_intent_and_use_up_its_approvals(self, intent: Intent) -> None:
         self.left -= 1
         if self.has_failed_write():
             raise StateError.from_summary("The disk is full")
-        super().write_intent(intent)
+        super().open_intent_and_use_up_its_approvals(intent)
 
     def has_failed_write(self) -> bool:
         return self.left < 0
@@ -55,7 +55,7 @@ def test_a_call_noted_too_late_is_not_sent(slow):
     assert "It took 6 s to record that create of widget/w is about to be sent." in said.detail
     assert slow.api.writes() == []
     assert slow.store.read_state().open_intents == ()
-    assert slow.store.list_audit_entries()[0].result == "not sent"
+    assert slow.store.list_audit_entries_newest_first()[0].result == "not sent"
     slow.store.seconds = 4.0
     assert slow.apply(widget("w")).exit_code == 0
     assert len(slow.api.objects["widget"]) == 1

@@ -74,7 +74,7 @@ def test_the_platform_form_names_action_and_version(bench):
 def test_the_run_is_in_the_audit(bench):
     """Digest of the parameters, id of the job, id of the request."""
     passing(bench)
-    entry = bench.store.list_audit_entries()[0]
+    entry = bench.store.list_audit_entries_newest_first()[0]
     assert (entry.verb, entry.address, entry.remote_id) == ("run", AT, "3")
     assert (entry.result, entry.request_id) == ("done", "req-1")
     assert entry.digest == last(bench).parameters

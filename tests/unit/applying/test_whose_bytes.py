@@ -91,4 +91,4 @@ def test_the_audit_names_the_request_that_wrote(bench, hides):
     with bench.store.lock("apply"):
         backend = replace(context.backend, request_id=request_id)
         apply(with_parts(context, backend=backend), planned, bench.progress)
-    assert bench.store.list_audit_entries()[0].request_id == "write"
+    assert bench.store.list_audit_entries_newest_first()[0].request_id == "write"

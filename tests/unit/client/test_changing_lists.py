@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from synapse_apply.client import ClientError
 from synapse_apply.client.calls import ClientCall
 from synapse_apply.client.consistent_lists import (
-    read_list_once_or_none_if_long_or_not_useful,
+    read_list_in_single_pass_or_none_if_long_or_useless,
     reread_list_until_complete,
 )
 from synapse_apply.client.dialects import v1
@@ -100,7 +100,9 @@ def test_a_glance_reads_each_page_once():
     server = Changing(14, [], newest_first=False)
     assert (
         len(
-            read_list_once_or_none_if_long_or_not_useful(server.listing(4), 10, lambda _items: True)
+            read_list_in_single_pass_or_none_if_long_or_useless(
+                server.listing(4), 10, lambda _items: True
+            )
         )
         == 14
     )
@@ -112,7 +114,9 @@ def test_a_glance_that_is_not_worth_it_ends_at_the_first_page(most, use):
     """More pages than it may cost, or items of no use."""
     server = Changing(14, [], newest_first=False)
     assert (
-        read_list_once_or_none_if_long_or_not_useful(server.listing(4), most, lambda _items: use)
+        read_list_in_single_pass_or_none_if_long_or_useless(
+            server.listing(4), most, lambda _items: use
+        )
         is None
     )
     assert server.asked == 1

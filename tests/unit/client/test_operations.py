@@ -159,9 +159,9 @@ def test_other_ids_are_one_segment(server, client, pk):
 def test_plugin_list_is_probed(server, client):
     """200 is yes, 404 and 405 are no, anything else is an error."""
     server.then(answer(200, []), answer(404, {"detail": "x"}), answer(405, {}), answer(403, {}))
-    assert [client.can_list_plugins() for _ in range(3)] == [True, False, False]
+    assert [client.ask_server_if_it_lists_plugins() for _ in range(3)] == [True, False, False]
     with pytest.raises(ClientError) as caught:
-        client.can_list_plugins()
+        client.ask_server_if_it_lists_plugins()
     assert caught.value.status_code == 403
 
 

@@ -9,7 +9,7 @@ import pytest
 from synapse_apply.model.job import (
     JobStatus,
     list_words_of_known_status,
-    parse_job,
+    parse_job_requiring_usable_id,
     parse_job_status_or_unknown,
 )
 from synapse_apply.model.remote.log_lines import LogLine, iter_log_lines
@@ -44,7 +44,7 @@ def test_words_of_both_vocabularies() -> None:
 )
 def test_progress(raw: dict[str, Any], progress: float | None) -> None:
     """Of the platform's record first, else of the page; a step's own figure is none of the job."""
-    assert parse_job({"id": 1, **raw}).progress == progress
+    assert parse_job_requiring_usable_id({"id": 1, **raw}).progress == progress
 
 
 @pytest.mark.parametrize(

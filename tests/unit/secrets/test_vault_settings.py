@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from synapse_apply.model.project import Target, collect_credential_variables_and_files
+from synapse_apply.model.project import Target, collect_credential_variables_files_and_references
 from synapse_apply.secret_sources.source import SourceContext, build_reference_or_none_if_malformed
 from synapse_apply.secret_sources.vault.settings import (
     build_settings_of_valid_block,
@@ -113,9 +113,11 @@ def test_tls_except_on_a_loopback_address(address: str, is_wrong: bool) -> None:
 
 def test_its_credentials_are_closed_to_manifests() -> None:
     """The variable of the JWT, and the file of the token."""
-    reserved = collect_credential_variables_and_files(
+    reserved = collect_credential_variables_files_and_references(
         {"prod": Target("prod", source_settings={"vault": BLOCK})}
     )
     assert reserved.find_setting_by_variable_or_empty("JOB_JWT") == "targets.prod.vault.jwt.token"
-    setting = reserved.find_setting_by_file_or_empty("~/.vault-token", Path("/project"))
+    setting = reserved.find_setting_by_file_or_beside_it_or_empty(
+        "~/.vault-token", Path("/project")
+    )
     assert setting == "targets.prod.vault.token"

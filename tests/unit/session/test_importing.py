@@ -10,7 +10,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.values import SecretRef
 from synapse_apply.operations.accept_difference import (
-    record_differences_as_accepted,
+    record_differences_as_accepted_or_raise_if_changed,
     require_acceptable_resource,
 )
 from synapse_apply.operations.import_ import record_all_live_objects_or_none
@@ -176,7 +176,7 @@ def test_the_digest_of_an_inventory_is_recorded_where_nothing_else_tells_one(ben
 def accept_all(bench, desired):
     """Accept what differs, whatever it is."""
     planned = bench.plan(desired)
-    record_differences_as_accepted(
+    record_differences_as_accepted_or_raise_if_changed(
         bench.context(desired), planned, require_acceptable_resource(planned, W)
     )
 

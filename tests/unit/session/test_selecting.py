@@ -10,8 +10,8 @@ from unit.applying.bench import Bench, plugin, release, widget
 from synapse_apply.model.address import matches_pattern
 from synapse_apply.model.errors import InputError
 from synapse_apply.workspace.selection import (
-    choose_addresses_with_wildcards,
     choose_matching_or_parse_complete_address,
+    choose_named_addresses_and_suitable_wildcard_matches,
     select_addresses_or_none_for_all,
 )
 
@@ -140,9 +140,9 @@ def test_one_is_not_chosen_where_none_or_several_fit(context, name):
 def test_each_name_is_one_and_a_pattern_is_all(context):
     """`state rm release/yolo` must not forget several; `release/yolo@*` says so."""
     with pytest.raises(InputError) as caught:
-        choose_addresses_with_wildcards(context, ["widget/w", "release/yolo"])
+        choose_named_addresses_and_suitable_wildcard_matches(context, ["widget/w", "release/yolo"])
     assert caught.value.diagnostics[0].summary == "Which one?"
-    found = choose_addresses_with_wildcards(
+    found = choose_named_addresses_and_suitable_wildcard_matches(
         context, ["release/yolo@*", "w", "widget/*"], lambda at: at.name != "old"
     )
     assert [*map(str, found)] == ["release/yolo@1.0.0", "release/yolo@2.0.0", "widget/w"]

@@ -26,7 +26,7 @@ def begin(bench: Bench, *names: str) -> None:
             call = Intent(
                 name, "p", at, "create", "v1", key, sent_at=bench.clock.utc_now(), deadline=65
             )
-            bench.store.write_intent(call)
+            bench.store.open_intent_and_use_up_its_approvals(call)
 
 
 class Waits:

@@ -90,9 +90,12 @@ def together(store: SqlStore):
 def test_many_are_noted_in_a_few_statements(store: SqlStore, together: Together) -> None:
     """However many they are; each intent, record and line of the audit is there, and counted."""
     for name in "abcdefgh":
-        store.write_intent(intent(name))
+        store.open_intent_and_use_up_its_approvals(intent(name))
     before = store.read_serial()
-    begins = [lambda name=name: store.write_intent(intent(name)) for name in "pqrstuvw"]
+    begins = [
+        lambda name=name: store.open_intent_and_use_up_its_approvals(intent(name))
+        for name in "pqrstuvw"
+    ]
     settles = [
         lambda name=name: store.close_ended_intent(*ended(name, f"id-{name}"))
         for name in "abcdefgh"
@@ -102,21 +105,21 @@ def test_many_are_noted_in_a_few_statements(store: SqlStore, together: Together)
     state = store.read_state()
     assert [one.address.name for one in state.records.values()] == list("abcdefgh")
     assert {one.id for one in state.open_intents} == {f"id-{name}" for name in "pqrstuvw"}
-    assert len(store.list_audit_entries()) == 9
+    assert len(store.list_audit_entries_newest_first()) == 9
     assert store.read_serial() - before == 16
 
 
 def test_one_that_is_wrong_fails_alone(store: SqlStore, together: Together) -> None:
     """With its own words; the others are noted."""
     for name in "abc":
-        store.write_intent(intent(name))
+        store.open_intent_and_use_up_its_approvals(intent(name))
     store.write_records(record("other", "taken"))
     failures = together.do(
         lambda: store.close_ended_intent(*ended("a", "new")),
-        lambda: store.write_intent(intent("b")),
+        lambda: store.open_intent_and_use_up_its_approvals(intent("b")),
         lambda: store.close_ended_intent(*ended("never", "x")),
         lambda: store.close_ended_intent(*ended("c", "taken")),
-        lambda: store.write_intent(intent("d")),
+        lambda: store.open_intent_and_use_up_its_approvals(intent("d")),
     )
     assert [isinstance(one, StateError) for one in failures] == [False, True, True, True, False]
     assert "storage/other" in str(failures[3].diagnostics)
@@ -128,7 +131,7 @@ def test_one_that_is_wrong_fails_alone(store: SqlStore, together: Together) -> N
 def test_two_that_want_one_object_or_one_address(store: SqlStore, together: Together) -> None:
     """The first of them has it, as if they had come one after the other."""
     for name in "ab":
-        store.write_intent(intent(name))
+        store.open_intent_and_use_up_its_approvals(intent(name))
     failures = together.do(
         lambda: store.close_ended_intent(*ended("a", "same")),
         lambda: store.close_ended_intent(*ended("b", "same")),
@@ -136,8 +139,8 @@ def test_two_that_want_one_object_or_one_address(store: SqlStore, together: Toge
     assert sorted(map(bool, failures)) == [False, True]
     assert len(store.read_state().records) == 1
     twice = replace(intent("a"), id="id-second")
-    store.write_intent(twice)
-    store.write_intent(replace(intent("a"), id="id-third"))
+    store.open_intent_and_use_up_its_approvals(twice)
+    store.open_intent_and_use_up_its_approvals(replace(intent("a"), id="id-third"))
     closed = ended("a", "one")
     others = [(replace(closed[0], id=at), *closed[1:]) for at in ("id-second", "id-third")]
     assert together.do(*[lambda one=one: store.close_ended_intent(*one) for one in others]) == [
@@ -151,7 +154,7 @@ def test_a_record_goes_and_another_comes(store: SqlStore, together: Together) ->
     """A delete and a create of one transaction."""
     store.write_records(record("old", "1"))
     for name in ("old", "new"):
-        store.write_intent(intent(name))
+        store.open_intent_and_use_up_its_approvals(intent(name))
     works = [
         lambda: store.close_ended_intent(*ended("old")),
         lambda: store.close_ended_intent(*ended("new", "2")),
@@ -163,7 +166,7 @@ def test_a_record_goes_and_another_comes(store: SqlStore, together: Together) ->
 def test_more_than_a_statement_takes(store: SqlStore, together: Together) -> None:
     """Each goes by itself then."""
     names = [f"n{number:03}" for number in range(MAX_NOTES + 1)]
-    assert together.do(*[lambda at=at: store.write_intent(intent(at)) for at in names]) == [
-        None
-    ] * len(names)
+    assert together.do(
+        *[lambda at=at: store.open_intent_and_use_up_its_approvals(intent(at)) for at in names]
+    ) == [None] * len(names)
     assert len(store.read_state().open_intents) == len(names)

@@ -120,12 +120,15 @@ def test_the_document_passes_its_schema(drift: Drift) -> None:
 
 def test_what_ci_reads() -> None:
     """Counts, outputs, and a warning at the place of each resource."""
-    assert gitlab.count_drift_changes_or_no_counts(EVERYTHING) == {
+    assert gitlab.count_changes_to_revert_drift_or_no_counts(EVERYTHING) == {
         "create": 1,
         "update": 2,
         "delete": 0,
     }
-    assert gitlab.count_drift_changes_or_no_counts(replace(EVERYTHING, diagnostics=(ERROR,))) == {}
+    assert (
+        gitlab.count_changes_to_revert_drift_or_no_counts(replace(EVERYTHING, diagnostics=(ERROR,)))
+        == {}
+    )
     outputs = github.build_drift_outputs(EVERYTHING, 2)
     assert outputs == {"drifted": "2", "gone": "1", "waiting": "2", "unmanaged": "2",
                        "exit_code": "2", "has_changes": "true"}  # fmt: skip

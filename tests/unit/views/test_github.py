@@ -23,7 +23,7 @@ from synapse_apply.views.ci.annotations import (
     copy_annotations_with_known_file_names_replaced,
 )
 from synapse_apply.views.ci.github import (
-    build_failure_outputs,
+    build_outputs_of_run_without_plan,
     build_plan_outputs,
     build_report_outputs,
     format_annotation_commands_limited_by_level,
@@ -175,7 +175,7 @@ def test_outputs():
     assert build_plan_outputs(samples.PLANS["verify"], 2)["verify"] == "2"
     ran = build_report_outputs(REPORTS["not-verified"])
     assert (ran["verify"], ran["not_verified"]) == ("0", "5")
-    assert build_failure_outputs(1) == {"exit_code": "1", "has_changes": "false"}
+    assert build_outputs_of_run_without_plan(1) == {"exit_code": "1", "has_changes": "false"}
 
 
 def test_outputs_are_delimited():

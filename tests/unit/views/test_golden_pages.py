@@ -22,7 +22,7 @@ from synapse_apply.views.html.reports import (
     render_report_html,
 )
 from synapse_apply.views.json.documents import format_redacted_json_document
-from synapse_apply.views.json.failure import failure_document
+from synapse_apply.views.json.failure import build_findings_document_in_shape_of_command
 from synapse_apply.views.text.export import render_unexported_with_reasons_or_empty
 
 PAGES = {
@@ -49,7 +49,7 @@ def test_outputs_and_counts() -> None:
     told = [
         github.format_outputs_file(github.build_plan_outputs(plan, 2), "END"),
         github.format_outputs_file(github.build_report_outputs(report), "END"),
-        github.format_outputs_file(github.build_failure_outputs(1), "END"),
+        github.format_outputs_file(github.build_outputs_of_run_without_plan(1), "END"),
         format_redacted_json_document(gitlab.count_plan_changes_or_no_counts(plan)),
         format_redacted_json_document(gitlab.count_done_changes_of_report(report)),
     ]
@@ -85,5 +85,7 @@ def test_what_an_export_leaves_out() -> None:
 @pytest.mark.parametrize("command", ["plan", "apply", "drift", "validate"])
 def test_failures(command: str) -> None:
     """What a program reads where a command ended before it had anything to tell."""
-    document = failure_document(command, [ERROR], 1, tool_version="0.1.0")
+    document = build_findings_document_in_shape_of_command(
+        command, [ERROR], 1, tool_version="0.1.0"
+    )
     check_golden(f"failure-{command}.json", format_redacted_json_document(document))

@@ -42,7 +42,7 @@ from synapse_apply.views.json.documents import (
     format_redacted_json_document,
     format_redacted_json_line,
 )
-from synapse_apply.views.json.failure import failure_document
+from synapse_apply.views.json.failure import build_findings_document_in_shape_of_command
 from synapse_apply.views.markdown import markdown_report
 from synapse_apply.views.text.checkup import checkup_document, render_checkup
 from synapse_apply.views.text.drift import drift_document, render_drift, render_written_edits
@@ -191,10 +191,10 @@ JSON: Mapping[str, Callable[[str], str]] = {
     "report": lambda text: format_redacted_json_document(documents.report_document(a_report(text))),
     "drift": lambda text: format_redacted_json_document(drift_document(a_drift(text))),
     "failure": lambda text: format_redacted_json_document(
-        failure_document(text, found(text), 1, tool_version=text)
+        build_findings_document_in_shape_of_command(text, found(text), 1, tool_version=text)
     ),
     "line": lambda text: format_redacted_json_line(
-        failure_document(text, found(text), 1, tool_version=text)
+        build_findings_document_in_shape_of_command(text, found(text), 1, tool_version=text)
     ),
     "doctor": lambda text: format_redacted_json_document(
         checkup_document(a_checkup(text), tool_version=text)

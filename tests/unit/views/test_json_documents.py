@@ -15,7 +15,7 @@ from synapse_apply.views.json.documents import (
     plan_document,
     report_document,
 )
-from synapse_apply.views.json.failure import failure_document
+from synapse_apply.views.json.failure import build_findings_document_in_shape_of_command
 
 SCHEMAS = Path(__file__).parents[3] / "schemas" / "v1"
 
@@ -63,7 +63,9 @@ def test_report_passes_its_schema(name):
 def test_a_failure_has_the_shape_of_its_command(command, name):
     """A command that ends before it has a plan prints what its readers expect, and why."""
     document = json.loads(
-        format_redacted_json_document(failure_document(command, [ERROR], 5, tool_version="1"))
+        format_redacted_json_document(
+            build_findings_document_in_shape_of_command(command, [ERROR], 5, tool_version="1")
+        )
     )
     jsonschema.validate(document, closed(schema(name)))
     assert (document["exit_code"], len(document["diagnostics"])) == (5, 1)

@@ -10,7 +10,7 @@ from synapse_apply.model.plan import Action, Change, Plan, PlanBase, Refusal
 from synapse_apply.model.report import Outcome, Report, Result
 from synapse_apply.model.state import BackendIdentity
 from synapse_apply.views.ci.annotations import (
-    build_plan_annotations_but_warnings_on_unchanged,
+    build_plan_annotations_but_non_errors_on_unchanged,
     build_plan_finding_refusal_and_guard_annotations,
 )
 from synapse_apply.views.ci.github import build_report_outputs
@@ -103,7 +103,7 @@ def test_annotations_are_for_rows_that_the_change_touches() -> None:
     )
     plan = replace(PLAN, changes=changes, diagnostics=found)
     touched = {
-        (one.title, one.subject) for one in build_plan_annotations_but_warnings_on_unchanged(plan)
+        (one.title, one.subject) for one in build_plan_annotations_but_non_errors_on_unchanged(plan)
     }
     assert touched == {
         ("Look here", "storage/s1"),

@@ -37,12 +37,15 @@ def command(*, console: Console, url: str, target: str, row_digests: tuple[str, 
     it ends when the row differs, when it is used, and after seven days.
     """
     from synapse_apply.cli.flows.controller_access import open_controller_api
-    from synapse_apply.cli.flows.held_rows import RowDecision, choose_rows_to_decide_on
+    from synapse_apply.cli.flows.held_rows import (
+        RowDecision,
+        choose_named_rows_or_all_after_shown_and_yes,
+    )
     from synapse_apply.cli.texts.controller_rows import format_approval_result
 
     api = open_controller_api(console, url)
     decision = RowDecision("approve", only_approvable=True)
-    rows = choose_rows_to_decide_on(console, api, target, row_digests, decision)
+    rows = choose_named_rows_or_all_after_shown_and_yes(console, api, target, row_digests, decision)
     if not rows:
         return 0
     result = api.approve(target, [row.digest for row in rows])

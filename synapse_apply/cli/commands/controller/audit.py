@@ -63,7 +63,10 @@ def command(
     whoever it was read from. That its end was cut off only a digest from elsewhere can tell: the
     controller logs the newest one every hour.
     """
-    from synapse_apply.cli.flows.controller_access import choose_url_or_empty, open_controller_api
+    from synapse_apply.cli.flows.controller_access import (
+        choose_url_or_empty_if_data_option_is_typed,
+        open_controller_api,
+    )
     from synapse_apply.cli.texts.controller_audit import print_audit_report
     from synapse_apply.controller.audit_report import (
         AuditSelection,
@@ -72,7 +75,7 @@ def command(
     )
 
     selection = AuditSelection(pattern or "", who, limit)
-    if url := choose_url_or_empty(url):
+    if url := choose_url_or_empty_if_data_option_is_typed(url):
         api = open_controller_api(console, url)
         report = fetch_and_check_audit(api, selection, expected_digest)
         return print_audit_report(console, report, api.mask)

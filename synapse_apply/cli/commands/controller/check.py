@@ -40,10 +40,12 @@ def command(*, console: Console, file: Path, strict: bool) -> int:
         findings = tuple(finding.with_error_in_place_of_warning() for finding in findings)
     code = Exit.ERROR if any(finding.is_error for finding in findings) else Exit.OK
     if console.as_json:
-        from synapse_apply.views.json.failure import failure_document
+        from synapse_apply.views.json.failure import build_findings_document_in_shape_of_command
 
         console.write_or_keep_document(
-            failure_document("controller check", findings, code, tool_version=__version__)
+            build_findings_document_in_shape_of_command(
+                "controller check", findings, code, tool_version=__version__
+            )
         )
         return code
     console.write_findings(findings)

@@ -55,8 +55,8 @@ def command(
     the same pattern replaces the first.
     """
     from synapse_apply.cli.flows.controller_access import (
-        ask_for_each_despite_refusals,
         open_controller_api,
+        request_for_each_and_print_despite_refusals,
     )
 
     if span is not None and until is not None:
@@ -68,4 +68,4 @@ def command(
         result = api.pause(scope, reason, end)
         return f"{scope} is paused until {result.until or f'{end:%Y-%m-%dT%H:%M:%SZ}'}."
 
-    return ask_for_each_despite_refusals(console, patterns, pause_scope_and_describe)
+    return request_for_each_and_print_despite_refusals(console, patterns, pause_scope_and_describe)

@@ -56,8 +56,8 @@ def command(
     With --wait that has ended, too; what is held or waits for a window is not waited for.
     """
     from synapse_apply.cli.flows.controller_access import (
-        ask_for_each_despite_refusals,
         open_controller_api,
+        request_for_each_and_print_despite_refusals,
         wait_for_targets_and_print,
     )
     from synapse_apply.model.command import Command, Text
@@ -68,7 +68,9 @@ def command(
     api = open_controller_api(console, url)
     names = list(
         dict.fromkeys(
-            name for pattern in patterns for name in api.list_names_matching_or_plain_name(pattern)
+            name
+            for pattern in patterns
+            for name in api.list_names_matching_or_plain_name_unchecked(pattern)
         )
     )
     if not names:
@@ -85,10 +87,12 @@ def command(
         asked_names.append(name)
         return f"{name} is looked at now."
 
-    code = ask_for_each_despite_refusals(console, names, request_reconcile_and_describe)
+    code = request_for_each_and_print_despite_refusals(
+        console, names, request_reconcile_and_describe
+    )
     if not is_waiting:
         return code
     span = timeout or timedelta(minutes=30)
-    return Exit.select_by_precedence(
+    return Exit.select_by_precedence_or_error_code_if_none(
         code, wait_for_targets_and_print(console, api, asked_names, span)
     )

@@ -43,15 +43,20 @@ def command(
     the last word.
     """
     from synapse_apply.cli.flows.controller_access import open_controller_api
-    from synapse_apply.cli.flows.held_rows import RowDecision, choose_rows_to_decide_on
-    from synapse_apply.model.phrases import pluralize
+    from synapse_apply.cli.flows.held_rows import (
+        RowDecision,
+        choose_named_rows_or_all_after_shown_and_yes,
+    )
+    from synapse_apply.model.phrases import format_count_and_noun
     from synapse_apply.views.sanitize import sanitize
 
     api = open_controller_api(console, url)
-    rows = choose_rows_to_decide_on(console, api, target, row_digests, RowDecision("reject"))
+    rows = choose_named_rows_or_all_after_shown_and_yes(
+        console, api, target, row_digests, RowDecision("reject")
+    )
     if not rows:
         return 0
     result = api.reject(target, [row.digest for row in rows], reason)
-    count = pluralize(len(rows), "row")
+    count = format_count_and_noun(len(rows), "row")
     console.write_output(sanitize(f"Rejected {count} of {target} as {result.who}.") + "\n")
     return 0

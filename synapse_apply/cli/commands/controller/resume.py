@@ -29,8 +29,8 @@ def command(*, console: Console, url: str, patterns: tuple[str, ...]) -> int:
     A pause that stands in controller.yaml ends where that is changed.
     """
     from synapse_apply.cli.flows.controller_access import (
-        ask_for_each_despite_refusals,
         open_controller_api,
+        request_for_each_and_print_despite_refusals,
     )
 
     api = open_controller_api(console, url)
@@ -39,4 +39,4 @@ def command(*, console: Console, url: str, patterns: tuple[str, ...]) -> int:
         api.resume(scope)
         return f"{scope} is not paused any more."
 
-    return ask_for_each_despite_refusals(console, patterns, resume_scope_and_describe)
+    return request_for_each_and_print_despite_refusals(console, patterns, resume_scope_and_describe)

@@ -27,11 +27,14 @@ def command(*, console: Console, data: Path, url: str) -> int:
 
     Reads its store, also while it runs; with an address its HTTP API.
     """
-    from synapse_apply.cli.flows.controller_access import choose_url_or_empty, open_controller_api
+    from synapse_apply.cli.flows.controller_access import (
+        choose_url_or_empty_if_data_option_is_typed,
+        open_controller_api,
+    )
     from synapse_apply.cli.texts.controller import print_target_list
     from synapse_apply.controller.status import read_stored_targets_as_document
 
-    if url := choose_url_or_empty(url):
+    if url := choose_url_or_empty_if_data_option_is_typed(url):
         print_target_list(console, open_controller_api(console, url).read_target_list_document())
     else:
         print_target_list(console, read_stored_targets_as_document(data))

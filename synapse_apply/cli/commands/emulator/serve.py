@@ -67,7 +67,11 @@ def command(
     """
     from synapse_apply.emulator.core.store import DataSetError
     from synapse_apply.emulator.core.switches import UnknownSwitchError
-    from synapse_apply.emulator.serve import ServeError, build_unchecked_settings, serve
+    from synapse_apply.emulator.serve import (
+        ServeError,
+        build_settings_with_unchecked_switches,
+        serve,
+    )
     from synapse_apply.workspace.configuration import load_valid_project_or_defaults
     from synapse_apply.workspace.embedded import require_data_folder_absent_or_trusted
     from synapse_apply.workspace.new_data_set import (
@@ -76,7 +80,7 @@ def command(
 
     if token and any_token:
         raise click.UsageError("Give either --token or --any-token.")
-    settings = build_unchecked_settings(
+    settings = build_settings_with_unchecked_switches(
         switches=switches,
         profile=profile or "",
         token=token,

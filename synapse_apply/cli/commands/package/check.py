@@ -39,7 +39,7 @@ def command(
     from synapse_apply import __version__
     from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.model.command import name_target_in_commands
-    from synapse_apply.views.json.failure import failure_document
+    from synapse_apply.views.json.failure import build_findings_document_in_shape_of_command
     from synapse_apply.views.sanitize import escape_ci_commands, sanitize
     from synapse_apply.views.text.findings import format_warning_and_note_counts_or_empty
 
@@ -51,7 +51,9 @@ def command(
     if console.as_json:
         targeted_findings = name_target_in_commands(findings, console.typed_target)
         console.write_or_keep_document(
-            failure_document("package check", targeted_findings, code, tool_version=__version__)
+            build_findings_document_in_shape_of_command(
+                "package check", targeted_findings, code, tool_version=__version__
+            )
         )
     else:
         console.write_findings(findings)

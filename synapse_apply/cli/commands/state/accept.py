@@ -58,7 +58,7 @@ def command(
         return _undo_acceptance_and_print(console, invocation, name)
     from synapse_apply.cli.flows.approval import ask_approval, require_approval_or_person_to_ask
     from synapse_apply.cli.flows.command_target import open_command_target
-    from synapse_apply.model.phrases import pluralize
+    from synapse_apply.model.phrases import format_count_and_noun
     from synapse_apply.views.text.accepted import render_new_and_accepted_differences
 
     def show_and_confirm(acceptable: AcceptableResource) -> bool:
@@ -76,7 +76,9 @@ def command(
         if not differing_fields:
             return True
         require_approval_or_person_to_ask(console, is_approved=auto_approve, verb="state accept")
-        question = f"Accept {pluralize(len(differing_fields), 'difference')} of {address}?"
+        question = (
+            f"Accept {format_count_and_noun(len(differing_fields), 'difference')} of {address}?"
+        )
         detail = "Nothing is sent. Plans no longer show it until one of the two sides moves."
         return auto_approve or ask_approval(console, question, detail)
 
@@ -89,7 +91,7 @@ def command(
     count = len(accepted.differing_fields)
     console.write_output(
         f"Accepted {accepted.resource.address} as it is live: "
-        f"{pluralize(count, 'difference') if count else 'no difference'}"
+        f"{format_count_and_noun(count, 'difference') if count else 'no difference'}"
         f"{' that was not accepted before' if accepted.accepted_fields else ''}.\n"
     )
     return 0

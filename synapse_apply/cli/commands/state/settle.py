@@ -76,11 +76,11 @@ def command(
             raise click.UsageError(
                 "--absent and --job settle one ADDRESS, without --wait, --json or each other."
             )
-        return _settle_call_as_told_and_print(console, invocation, names[0], job)
-    return _look_up_and_print_open_calls(console, invocation, names, should_wait=wait)
+        return _settle_call_with_job_or_as_not_done_and_print(console, invocation, names[0], job)
+    return _settle_open_calls_by_look_up_and_print(console, invocation, names, should_wait=wait)
 
 
-def _look_up_and_print_open_calls(
+def _settle_open_calls_by_look_up_and_print(
     console: Console, invocation: Invocation, names: tuple[str, ...], *, should_wait: bool
 ) -> int:
     import time
@@ -94,7 +94,7 @@ def _look_up_and_print_open_calls(
         return print_settled_calls(console, target.state.settle(names, wait=wait))
 
 
-def _settle_call_as_told_and_print(
+def _settle_call_with_job_or_as_not_done_and_print(
     console: Console, invocation: Invocation, name: str, job: str | None
 ) -> int:
     from synapse_apply.cli.flows.command_target import open_command_target

@@ -68,7 +68,7 @@ class ThreadDispatcher:
             self._candidates.remove(row)
             claimed = claim_if_due_and_record_lost_apply(self._parts, row.name)
             if claimed is not None:
-                self._start_look(claimed)
+                self._start_look_and_perhaps_apply(claimed)
 
     @property
     def seconds_to_next_round(self) -> float:
@@ -91,7 +91,7 @@ class ThreadDispatcher:
             self._candidates, self._listed_at = list(due), counter
         return self._candidates
 
-    def _start_look(self, claimed: ClaimedTarget) -> None:
+    def _start_look_and_perhaps_apply(self, claimed: ClaimedTarget) -> None:
         def look() -> None:
             look_apply_if_permitted_and_record(self._parts, claimed, self._counts)
 
@@ -115,9 +115,9 @@ class SingleRoundDispatcher(ThreadDispatcher):
     def _may_begin(self, row: TargetRow) -> bool:
         return _get_key_of_what_is_done_once(row) not in self._begun
 
-    def _start_look(self, claimed: ClaimedTarget) -> None:
+    def _start_look_and_perhaps_apply(self, claimed: ClaimedTarget) -> None:
         self._begun.add(_get_key_of_what_is_done_once(claimed.row))
-        super()._start_look(claimed)
+        super()._start_look_and_perhaps_apply(claimed)
 
 
 def _get_key_of_what_is_done_once(row: TargetRow) -> tuple[TargetName, str, bool]:

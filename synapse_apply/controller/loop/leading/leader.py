@@ -79,7 +79,9 @@ class LeasedLeader:
             # Now, and not before other writers were waited for. A lease that ran out and that
             # nobody took is this one's still, with its epoch.
             now = self._clock.read_wall()
-            self.epoch = writer.take_lease(LEADER_LEASE, self._holder, now + LEASE_SECONDS, now)
+            self.epoch = writer.take_or_renew_lease_and_get_epoch_or_zero(
+                LEADER_LEASE, self._holder, now + LEASE_SECONDS, now
+            )
         return self.epoch or None
 
     def release_lease(self) -> None:

@@ -53,11 +53,11 @@ class LeaderRounds:
         self._ends_due_at = 0.0
         self._sources_to_update: set[str] = set()
 
-    def take_over_store(self) -> None:
+    def prepare_store_for_new_lead(self) -> None:
         """Bring the store in line with the configuration, and end what a killed process began."""
         parts = self._parts
         now = parts.clock.read_wall()
-        parts.ids.begin_after(parts.store.find_newest_run_or_message_id_or_empty())
+        parts.ids.begin_after(parts.store.find_newest_id_of_run_message_or_approval_or_empty())
         self._put_configured_and_remove_other_sources()
         fetched_at = max(
             (row.fetched_at for row in parts.store.list_configured_sources()), default=now
@@ -68,13 +68,13 @@ class LeaderRounds:
                 writer.release_all_claims()
             # The clock was set back while nobody watched it, by this much or a little more.
             if fetched_at > now:
-                writer.shift_due_times_and_claims(now - fetched_at)
+                writer.shift_due_times_claims_and_leases(now - fetched_at)
         due_times.pull_in_due_times_too_far_ahead(parts)
         # A variable can be mended by a restart alone. Runs of --once have a timer of their own.
         retry_within = 0.0 if self._is_once else parts.settings.defaults.retry_first
         due_times.make_failing_targets_due_within(parts, retry_within)
         due_times.make_targets_due_that_settings_decide_otherwise(parts)
-        statuses, _ = parts.store.list_unsent_statuses_and_messages()
+        statuses, _ = parts.store.list_unsent_and_refused_statuses_and_messages()
         # Whether these were sent is not known: they are read first.
         self._unsure = {(row.source, row.commit, row.context) for row in statuses}
         for name in parts.settings.sources:
@@ -122,12 +122,12 @@ class LeaderRounds:
 
     def go_round(self) -> None:
         """Start what is due, and write what is known by now."""
-        self._due_times.shift_due_times_if_clock_jumped()
+        self._due_times.correct_clock_and_shift_due_times_if_it_jumped()
         now = self._parts.clock.read_wall()
         sources = self._parts.store.list_configured_sources()
         if not self._is_once:
             self._start_due_fetches(sources, now)
-        self._update_changed_ends(sources)
+        self._write_rollouts_and_revision_ends_at_times_if_changed(sources)
         # Where each target gets one look, it is one at the head.
         if not (self._is_once and self._tasks.count_running(_FETCH)):
             self._dispatcher.dispatch_due_targets_without_waiting(now)
@@ -156,7 +156,9 @@ class LeaderRounds:
 
         self._tasks.start_unless_running_or_failed((_FETCH, name), fetch)
 
-    def _update_changed_ends(self, sources: Collection[SourceRow]) -> None:
+    def _write_rollouts_and_revision_ends_at_times_if_changed(
+        self, sources: Collection[SourceRow]
+    ) -> None:
         """Write the ends of the revisions of sources that changed; seldom while looks end."""
         self._sources_to_update |= self._parts.take_and_clear_changed_sources()
         for row in sources:

@@ -16,7 +16,7 @@ from synapse_apply.controller.rollout_rows import RolloutRow, WaveRow
 from synapse_apply.controller.rows import RunCause
 from synapse_apply.controller.rules.rollouts import asking
 from synapse_apply.controller.store_ports import StoreWriter
-from synapse_apply.model.phrases import pluralize
+from synapse_apply.model.phrases import format_count_and_noun
 
 
 class LoopRolloutActions:
@@ -65,7 +65,7 @@ class LoopRolloutActions:
                 row,
                 who,
                 "resume rollout",
-                f"{pluralize(len(failed), 'target')} tried again",
+                f"{format_count_and_noun(len(failed), 'target')} tried again",
             )
             queue_rollout_messages_if_news(parts, writer, row, after)
         self._mark_changed_and_wake_loop(row)
@@ -107,7 +107,7 @@ class LoopRolloutActions:
         self._mark_changed_and_wake_loop(row)
 
     def _require_configured_begun_rollout(self, name: str) -> RolloutRow:
-        row = self._parts.store.find_begun_rollout(name)
+        row = self._parts.store.find_begun_rollout_even_if_ended(name)
         rollout = self._parts.settings.rollouts.get(name)
         if row is None or rollout is None or rollout.source != row.source:
             raise ActionRefused.from_summary(
@@ -119,7 +119,7 @@ class LoopRolloutActions:
 
     def _read_wave_or_blank(self, row: RolloutRow, wave: int) -> WaveRow:
         """What was said of a wave so far."""
-        rows = self._parts.store.list_recorded_waves(row.name, row.number)
+        rows = self._parts.store.list_recorded_waves_of_revision(row.name, row.number)
         blank = WaveRow(row.source, row.name, row.number, wave)
         return {row.wave: row for row in rows}.get(wave, blank)
 

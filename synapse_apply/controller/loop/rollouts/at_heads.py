@@ -16,7 +16,7 @@ from synapse_apply.controller.rules.rollouts.assignment import RolloutAssignment
 from synapse_apply.controller.rules.rollouts.beginning import compute_rollout_beginning
 from synapse_apply.controller.settings import Rollout
 from synapse_apply.controller.store_ports import StoreWriter
-from synapse_apply.model.phrases import pluralize
+from synapse_apply.model.phrases import format_count_and_noun
 
 
 def list_configured_rollouts_of_source(parts: LoopParts, source: str) -> list[Rollout]:
@@ -34,7 +34,7 @@ def write_and_forget_rollouts_at_head(
     configured = {
         rollout.name: rollout for rollout in list_configured_rollouts_of_source(parts, source.name)
     }
-    for row in parts.store.list_begun_rollouts():
+    for row in parts.store.list_begun_rollouts_even_ended():
         is_unknown = row.source == source.name and row.name not in configured
         if is_unknown or row.source not in parts.settings.sources:
             writer.delete_rollout_with_waves_and_targets(row.name)
@@ -43,7 +43,7 @@ def write_and_forget_rollouts_at_head(
             )
     beginnings = []
     for rollout in configured.values():
-        before = parts.store.find_begun_rollout(rollout.name)
+        before = parts.store.find_begun_rollout_even_if_ended(rollout.name)
         targets_before: Sequence[RolloutTargetRow] = ()
         if before is not None and before.source != source.name:
             writer.delete_rollout_with_waves_and_targets(before.name)
@@ -85,7 +85,7 @@ def _audit_beginning_and_queue_messages(
 ) -> None:
     if before is None or before.number != after.number:
         audit_and_log_step(
-            parts, writer, after, "begin rollout", pluralize(after.wave_count, "wave")
+            parts, writer, after, "begin rollout", format_count_and_noun(after.wave_count, "wave")
         )
     elif before.wave != after.wave:
         detail = f"wave {after.wave} anew: its targets are others"

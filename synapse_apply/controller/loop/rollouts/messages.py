@@ -5,7 +5,10 @@ from __future__ import annotations
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.page.addresses import build_rollout_path
 from synapse_apply.controller.rollout_rows import RolloutRow, RolloutState
-from synapse_apply.controller.rules.rollouts.advancing import OVERDUE_SECONDS, is_rollout_overdue
+from synapse_apply.controller.rules.rollouts.advancing import (
+    OVERDUE_SECONDS,
+    has_not_reached_last_wave_for_a_week,
+)
 from synapse_apply.controller.rules.sending import compute_number_of_daily_reminder
 from synapse_apply.controller.settings import DAY, Event
 from synapse_apply.controller.store_ports import StoreWriter
@@ -35,10 +38,10 @@ def queue_rollout_messages_if_news(
 def queue_rollout_reminders(parts: LoopParts, writer: StoreWriter) -> None:
     """Tell once a day of the rollouts that need a person, or did not end for a week."""
     now = parts.clock.read_wall()
-    for row in parts.store.list_begun_rollouts():
+    for row in parts.store.list_begun_rollouts_even_ended():
         if row.name not in parts.settings.rollouts:
             continue
-        if is_rollout_overdue(row, now):
+        if has_not_reached_last_wave_for_a_week(row, now):
             number = compute_number_of_daily_reminder(row.reached_at + OVERDUE_SECONDS, now)
             fact = f"rollout {row.name} of {row.source} long since {row.reached_at}, day {number}"
             finding = _build_overdue_rollout_finding(row, now)

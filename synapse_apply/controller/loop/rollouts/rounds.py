@@ -12,12 +12,12 @@ from synapse_apply.controller.loop.rollouts.messages import (
 )
 from synapse_apply.controller.rollout_rows import RolloutRow, RolloutState, WaveEnd, WaveRow
 from synapse_apply.controller.rules.rollouts.advancing import RolloutStep, compute_rollout_step
-from synapse_apply.controller.rules.rollouts.assignment import compute_waves_digest
+from synapse_apply.controller.rules.rollouts.assignment import compute_digest_of_wave_patterns
 from synapse_apply.controller.rules.rollouts.beginning import is_newer_head_due
 from synapse_apply.controller.rules.rollouts.members import RolloutMember
 from synapse_apply.controller.settings import Rollout
 from synapse_apply.controller.store_ports import StoreWriter
-from synapse_apply.model.phrases import pluralize
+from synapse_apply.model.phrases import format_count_and_noun
 
 
 def write_next_steps_of_rollouts(parts: LoopParts, source: str) -> None:
@@ -27,7 +27,7 @@ def write_next_steps_of_rollouts(parts: LoopParts, source: str) -> None:
     (`new_head: queue`).
     """
     for rollout in list_configured_rollouts_of_source(parts, source):
-        row = parts.store.find_begun_rollout(rollout.name)
+        row = parts.store.find_begun_rollout_even_if_ended(rollout.name)
         if row is None or row.source != source:
             continue
         # Most of the time there is nothing to do: that costs no transaction.
@@ -41,10 +41,10 @@ def _write_next_step_or_none_if_not_to_go_on(
 ) -> RolloutRow | None:
     """One step of a rollout, and the rollout after it; None where it ended or was forgotten."""
     with parts.write() as writer:
-        row = parts.store.find_begun_rollout(rollout.name)
+        row = parts.store.find_begun_rollout_even_if_ended(rollout.name)
         if row is None or row.state.is_over or _is_revision_refused(parts, row):
             return None
-        if row.waves_digest != compute_waves_digest(rollout):
+        if row.waves_digest != compute_digest_of_wave_patterns(rollout):
             # Which target is in which wave now says the comparison that was asked for.
             return None
         name = row.name
@@ -57,7 +57,7 @@ def _write_next_step_or_none_if_not_to_go_on(
             }
             return [RolloutMember(row, targets.get(row.target)) for row in rows]
 
-        waves = parts.store.list_recorded_waves(name, row.number)
+        waves = parts.store.list_recorded_waves_of_revision(name, row.number)
         if _waits_for_person(rollout, row, waves):
             return None
         step = compute_rollout_step(rollout, row, waves, read_members, parts.clock.read_wall())
@@ -75,7 +75,7 @@ def _waits_for_person(rollout: Rollout, row: RolloutRow, waves: Sequence[WaveRow
 
 def _is_revision_refused(parts: LoopParts, row: RolloutRow) -> bool:
     """Whether the revision that it brings was refused since: which waves there are is not known."""
-    revision = parts.store.find_revision(row.source, row.commit)
+    revision = parts.store.find_newest_revision_of_commit(row.source, row.commit)
     return revision is not None and revision.number == row.number and revision.finding is not None
 
 
@@ -87,7 +87,7 @@ def _write_step_and_messages(
         writer.put_rollout(after)
     for wave in step.waves:
         writer.put_wave(wave)
-        _audit_wave(parts, writer, after, wave, step)
+        _audit_wave_unless_closed_at_once(parts, writer, after, wave, step)
     writer.put_rollout_targets(step.rollout_targets)
     for target in step.targets:
         writer.put_target_keeping_claim_and_newer_revision(target)
@@ -97,14 +97,14 @@ def _write_step_and_messages(
     queue_rollout_messages_if_news(parts, writer, before, after)
 
 
-def _audit_wave(
+def _audit_wave_unless_closed_at_once(
     parts: LoopParts, writer: StoreWriter, after: RolloutRow, wave: WaveRow, step: RolloutStep
 ) -> None:
     """Note that a wave was opened or closed; nothing of one in which nothing was to be done."""
     text = f"wave {wave.wave} of {after.wave_count}"
     if wave.end is WaveEnd.NONE:
         moved_count = sum(member.row.wave == wave.wave for member in step.members)
-        moved = pluralize(moved_count, "target")
+        moved = format_count_and_noun(moved_count, "target")
         audit_and_log_step(parts, writer, after, "open wave", f"{text}: {moved} moved")
     elif wave.closed_at > wave.opened_at:
         audit_and_log_step(parts, writer, after, "close wave", f"{text}: {wave.end.value}")
@@ -122,7 +122,7 @@ def _request_fetch_and_comparison_if_newer_head_waits_no_more(
         return
     if not is_newer_head_due(rollout, row, source.head_number):
         return
-    head = parts.store.find_revision(source.name, source.head)
+    head = parts.store.find_newest_revision_of_commit(source.name, source.head)
     if head is None or head.finding is not None:
         return
     parts.request_comparison_at_next_fetch(source.name)

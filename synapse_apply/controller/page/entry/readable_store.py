@@ -117,12 +117,12 @@ class RestrictedStore:
             [name for name in names if self.can_read_target(name)], limit
         )
 
-    def find_revision(self, source: str, commit: str) -> RevisionRow | None:
+    def find_newest_revision_of_commit(self, source: str, commit: str) -> RevisionRow | None:
         if not self._can_see_source(source):
             return None
-        revision = self._store.find_revision(source, commit)
+        revision = self._store.find_newest_revision_of_commit(source, commit)
         return (
-            self._hide_words_of_revision_unless_all_readable(revision)
+            self._blank_description_and_finding_unless_all_readable(revision)
             if revision is not None
             else None
         )
@@ -132,13 +132,15 @@ class RestrictedStore:
             return ()
         return [
             *map(
-                self._hide_words_of_revision_unless_all_readable,
+                self._blank_description_and_finding_unless_all_readable,
                 self._store.list_newest_revisions(source, limit),
             )
         ]
 
-    def list_unsent_statuses_and_messages(self) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
-        statuses, messages = self._store.list_unsent_statuses_and_messages()
+    def list_unsent_and_refused_statuses_and_messages(
+        self,
+    ) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
+        statuses, messages = self._store.list_unsent_and_refused_statuses_and_messages()
         return (
             [row for row in statuses if self.can_read_all_targets_of_source(row.source)],
             messages if self._reads_all else (),
@@ -184,21 +186,23 @@ class RestrictedStore:
             if self.has_readable_target_matching(row.scope)
         ]
 
-    def list_begun_rollouts(self) -> Sequence[RolloutRow]:
+    def list_begun_rollouts_even_ended(self) -> Sequence[RolloutRow]:
         """Those of sources that can be seen; why one stands still, where all can be read."""
         rows = [
-            row for row in self._store.list_begun_rollouts() if self._can_see_source(row.source)
+            row
+            for row in self._store.list_begun_rollouts_even_ended()
+            if self._can_see_source(row.source)
         ]
-        return [*map(self._hide_words_unless_all_readable, rows)]
+        return [*map(self._blank_reason_and_description_unless_all_readable, rows)]
 
-    def find_begun_rollout(self, name: str) -> RolloutRow | None:
-        row = self._store.find_begun_rollout(name)
+    def find_begun_rollout_even_if_ended(self, name: str) -> RolloutRow | None:
+        row = self._store.find_begun_rollout_even_if_ended(name)
         if row is None or not self._can_see_source(row.source):
             return None
-        return self._hide_words_unless_all_readable(row)
+        return self._blank_reason_and_description_unless_all_readable(row)
 
-    def list_recorded_waves(self, rollout: str, number: int) -> Sequence[WaveRow]:
-        rows = self._store.list_recorded_waves(rollout, number)
+    def list_recorded_waves_of_revision(self, rollout: str, number: int) -> Sequence[WaveRow]:
+        rows = self._store.list_recorded_waves_of_revision(rollout, number)
         return rows if all(self.can_read_all_targets_of_source(row.source) for row in rows) else ()
 
     def list_rollout_targets(
@@ -230,13 +234,15 @@ class RestrictedStore:
         targets = iter_present_targets(self._store, TargetFilter(patterns=(scope,)))
         return any(self.can_read_target(row.name) for row in targets)
 
-    def _hide_words_unless_all_readable(self, row: RolloutRow) -> RolloutRow:
+    def _blank_reason_and_description_unless_all_readable(self, row: RolloutRow) -> RolloutRow:
         """A rollout without the words that may name targets, where not all can be read."""
         if self.can_read_all_targets_of_source(row.source):
             return row
         return replace(row, state_reason="", description="")
 
-    def _hide_words_of_revision_unless_all_readable(self, revision: RevisionRow) -> RevisionRow:
+    def _blank_description_and_finding_unless_all_readable(
+        self, revision: RevisionRow
+    ) -> RevisionRow:
         """A revision without the words that name targets, where not all can be read."""
         if self.can_read_all_targets_of_source(revision.source):
             return revision

@@ -82,7 +82,7 @@ class Visitor:
 
 
 def build_right_refusal(right: Right, scope: str, visitor: Visitor) -> RequestRefused:
-    """The refusal of somebody without a right; RequestRefused for who has no name at all."""
+    """The refusal of somebody without a right; another text for who has no name at all."""
     if visitor.person is None:
         return RequestRefused.from_words(
             HTTPStatus.FORBIDDEN,

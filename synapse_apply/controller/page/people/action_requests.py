@@ -91,7 +91,7 @@ def read_valid_form_request(
         case Verb.RESUME:
             return ActionRequest(verb, scope=scope)
         case Verb.APPROVE | Verb.REJECT:
-            digests = _require_distinct_row_digests(fields.get("row", ()))
+            digests = _require_row_digests_dropping_duplicates(fields.get("row", ()))
             return ActionRequest(verb, name, row_digests=digests, reason=reason)
     return ActionRequest(verb, name)
 
@@ -126,7 +126,9 @@ def read_valid_json_request(verb: Verb, body: bytes, now: float) -> ActionReques
     rows = document.get("rows", [])
     if not isinstance(rows, list):
         raise _build_bad_request_refusal("Not a list", "`rows` is a list of digests.")
-    return ActionRequest(verb, name, row_digests=_require_distinct_row_digests(rows), reason=reason)
+    return ActionRequest(
+        verb, name, row_digests=_require_row_digests_dropping_duplicates(rows), reason=reason
+    )
 
 
 _MEMBERS = {
@@ -217,7 +219,7 @@ def require_usable_reason(text: str, *, is_needed: bool) -> str:
     return reason
 
 
-def _require_distinct_row_digests(values: Sequence[Any]) -> tuple[str, ...]:
+def _require_row_digests_dropping_duplicates(values: Sequence[Any]) -> tuple[str, ...]:
     digests = tuple(dict.fromkeys(value for value in values if isinstance(value, str)))
     if not values:
         raise _build_bad_request_refusal(

@@ -44,7 +44,11 @@ def list_holds_as_json(
         raise RequestRefused.from_words(
             HTTPStatus.NOT_FOUND, "Nothing is known by this name", f"There is no target {name}."
         )
-    names = [name] if name is not None else _iter_names_with_holds(visitor.store)
+    names = (
+        [name]
+        if name is not None
+        else _iter_first_names_with_holds_of_each_condition(visitor.store)
+    )
     holds = [hold for target in names for hold in visitor.store.list_holds(target)]
     items = [
         _hold_to_json(target, view)
@@ -54,7 +58,7 @@ def list_holds_as_json(
     return {**build_list_document("HoldList", items), "total": len(holds), "offset": offset}
 
 
-def list_pauses_as_json(
+def list_active_people_pauses_as_json(
     visitor: Visitor, _loop: RunningLoop, parameters: Mapping[str, str], now: float
 ) -> JsonDocument:
     """A PauseList of the pauses that people have set and that hold now. Parameter: limit."""
@@ -63,7 +67,7 @@ def list_pauses_as_json(
     return build_list_document("PauseList", [_pause_to_json(pause) for pause in pauses[:limit]])
 
 
-def list_whole_audit_as_json_or_raise_refused(
+def list_audit_page_as_json_or_raise_unless_reads_all(
     visitor: Visitor, _loop: RunningLoop, parameters: Mapping[str, str], _now: float
 ) -> JsonDocument:
     """An AuditList, newest first; with `after` oldest first. Parameters: who, q, after, limit.
@@ -84,7 +88,7 @@ def list_whole_audit_as_json_or_raise_refused(
     return build_list_document("AuditList", [_audit_row_to_json(row) for row in rows])
 
 
-def _iter_names_with_holds(store: ReadableStore) -> Iterator[TargetName]:
+def _iter_first_names_with_holds_of_each_condition(store: ReadableStore) -> Iterator[TargetName]:
     for condition in TargetCondition:
         if condition in _CONDITIONS_WITHOUT_HOLDS:
             continue
@@ -100,7 +104,7 @@ def _build_held_row_views_of_target(
     rule = find_rule(source, name.target) if source else None
     authors: Collection[str] | None = ()
     if rule is not None and rule.not_author:
-        authors = loop.list_authors_of_next_apply_or_none(name)
+        authors = loop.list_authors_of_next_apply_none_if_unreadable(name)
     approvals = store.list_approvals_even_used_or_expired(name)
     return build_held_row_views(
         holds, approvals, rule, now=now, access=loop.get_settings().access, authors=authors

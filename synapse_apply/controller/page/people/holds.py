@@ -10,7 +10,7 @@ from synapse_apply.controller.rules.approving import (
     APPROVAL_SECONDS,
     ApprovalCount,
     count_approvals_of_row,
-    is_approval_expired,
+    is_approval_expired_or_of_far_future,
     is_author,
 )
 from synapse_apply.controller.settings import Access, TargetRule
@@ -95,7 +95,7 @@ def _build_held_row_view(
         for approval in of_row
         if approval.who == identity
         and not approval.used_at
-        and not is_approval_expired(approval, now)
+        and not is_approval_expired_or_of_far_future(approval, now)
     ]
     return HeldRowView(
         hold,

@@ -89,7 +89,7 @@ def read_target_forms(
     rule = find_rule(source, name.target) if source else None
     rights = visitor.list_rights(name) if visitor.person else frozenset()
     authors = (
-        loop.list_authors_of_next_apply_or_none(name)
+        loop.list_authors_of_next_apply_none_if_unreadable(name)
         if rule is not None and rule.not_author
         else ()
     )

@@ -102,7 +102,7 @@ def carry_out_rollout_request_or_raise_refused(
     Whoever may approve rows of every target that it concerns may decide: those of the wave, or of
     the whole rollout.
     """
-    if visitor.store.find_begun_rollout(request.rollout) is None:
+    if visitor.store.find_begun_rollout_even_if_ended(request.rollout) is None:
         raise RequestRefused.from_words(
             HTTPStatus.NOT_FOUND,
             "Nothing is known by this name",

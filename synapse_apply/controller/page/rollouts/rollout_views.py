@@ -36,7 +36,7 @@ from synapse_apply.controller.rules.rollouts.words import (
 from synapse_apply.controller.settings import Controller, Rollout, Wave
 from synapse_apply.controller.store_ports import TargetFilter
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.phrases import pluralize
+from synapse_apply.model.phrases import format_count_and_noun
 
 SHOWN_HISTORY = 10
 _MOST_TARGETS = 1_000_000
@@ -111,7 +111,7 @@ class PastRollout(NamedTuple):
         closed = sum(wave.end is WaveEnd.EVIDENCE for wave in self.waves)
         skipped = sum(wave.end is WaveEnd.SKIPPED for wave in self.waves)
         parts = [
-            f"{pluralize(closed, 'wave')} closed",
+            f"{format_count_and_noun(closed, 'wave')} closed",
             *([f"{skipped:,} skipped"] if skipped else []),
         ]
         return ", ".join(parts)
@@ -148,7 +148,7 @@ def list_rollout_summaries(
 ) -> Sequence[RolloutSummary]:
     """The rollouts that are configured or have begun, those that need a person first."""
     sources = {source.name for source in store.list_configured_sources()}
-    rows = {row.name: row for row in store.list_begun_rollouts()}
+    rows = {row.name: row for row in store.list_begun_rollouts_even_ended()}
     configured = {n: r for n, r in settings.rollouts.items() if r.source in sources}
     summaries = [
         _build_summary_with_revision(store, name, rows.get(name), configured.get(name))
@@ -179,14 +179,16 @@ def _build_summary_with_revision(
     source = row.source if row else settings.source if settings else ""
     if row is None:
         return RolloutSummary(name, source, None, settings, None)
-    return RolloutSummary(name, source, row, settings, store.find_revision(source, row.commit))
+    return RolloutSummary(
+        name, source, row, settings, store.find_newest_revision_of_commit(source, row.commit)
+    )
 
 
 def read_rollout_view_or_none(
     store: RestrictedStore, name: str, settings: Controller
 ) -> RolloutView | None:
     """Read what a rollout's page shows; None for an unknown one, and for one of others' targets."""
-    row = store.find_begun_rollout(name)
+    row = store.find_begun_rollout_even_if_ended(name)
     configured = settings.rollouts.get(name)
     source_name = row.source if row else configured.source if configured else ""
     source = next((row for row in store.list_configured_sources() if row.name == source_name), None)
@@ -202,7 +204,7 @@ def read_rollout_view_or_none(
         summary,
         waves,
         _count_targets_by_revision(store, row, [cell for wave in waves for cell in wave.cells]),
-        _read_past_rollouts(store, row),
+        _read_newest_past_rollouts(store, row),
         _find_waiting_head_or_empty(row, configured, source),
         is_whole,
         _describe_progress(
@@ -246,7 +248,9 @@ def _read_wave_views(
     *,
     is_whole: bool,
 ) -> Sequence[WaveView]:
-    wave_rows = {wave.wave: wave for wave in store.list_recorded_waves(row.name, row.number)}
+    wave_rows = {
+        wave.wave: wave for wave in store.list_recorded_waves_of_revision(row.name, row.number)
+    }
     views = [
         build_wave_view(
             row, number, wave_rows.get(number), _find_wave_settings_or_none(settings, number),
@@ -269,19 +273,22 @@ def _count_targets_by_revision(
     counts = Counter(cell.commit for cell in cells)
     commits = [row.commit, *(c for c, _ in counts.most_common() if c and c != row.commit)]
     return [
-        RevisionShare(commit, store.find_revision(row.source, commit), counts[commit])
+        RevisionShare(
+            commit, store.find_newest_revision_of_commit(row.source, commit), counts[commit]
+        )
         for commit in commits
     ]
 
 
-def _read_past_rollouts(store: RestrictedStore, row: RolloutRow) -> Sequence[PastRollout]:
+def _read_newest_past_rollouts(store: RestrictedStore, row: RolloutRow) -> Sequence[PastRollout]:
     earlier = [
         revision
         for revision in store.list_newest_revisions(row.source, SHOWN_HISTORY + 1)
         if revision.number < row.number
     ]
     pairs = [
-        (revision, store.list_recorded_waves(row.name, revision.number)) for revision in earlier
+        (revision, store.list_recorded_waves_of_revision(row.name, revision.number))
+        for revision in earlier
     ]
     return [PastRollout(revision, waves) for revision, waves in pairs if waves]
 
@@ -312,7 +319,7 @@ def find_membership_or_none(
 ) -> RolloutMembership | None:
     """Where a target is in its rollout; None for one that is in none."""
     row = store.find_rollout_target(name)
-    rollout = store.find_begun_rollout(row.rollout) if row is not None else None
+    rollout = store.find_begun_rollout_even_if_ended(row.rollout) if row is not None else None
     if row is None or rollout is None:
         return None
     wave = _find_wave_settings_or_none(settings.rollouts.get(row.rollout), row.wave)
@@ -332,10 +339,10 @@ def list_rollouts_of_revision(
     store: RestrictedStore, revision: RevisionRow
 ) -> Sequence[RolloutOfRevision]:
     """The rollouts that brought a revision, or bring it now."""
-    rows = [row for row in store.list_begun_rollouts() if row.source == revision.source]
+    rows = [row for row in store.list_begun_rollouts_even_ended() if row.source == revision.source]
     rollouts = []
     for row in rows:
-        waves = store.list_recorded_waves(row.name, revision.number)
+        waves = store.list_recorded_waves_of_revision(row.name, revision.number)
         own_row = row if row.number == revision.number else None
         if waves or own_row is not None:
             rollouts.append(RolloutOfRevision(row.name, own_row, PastRollout(revision, waves)))

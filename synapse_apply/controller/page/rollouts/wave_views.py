@@ -26,7 +26,7 @@ from synapse_apply.controller.rules.rollouts.members import (
 from synapse_apply.controller.rules.rollouts.words import MemberState, choose_member_state
 from synapse_apply.controller.settings import Wave
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.phrases import pluralize
+from synapse_apply.model.phrases import format_count_and_noun
 
 _MAX_NAMED_CELLS = 60  # more than these have no room for their names
 _MAX_CELLS = 400  # more than these are counts
@@ -142,7 +142,7 @@ class WaveView:
         return sum(cell.has_failed for cell in self.cells)
 
     @property
-    def shown_count(self) -> int:
+    def target_count_in_state_shown(self) -> int:
         return self.counts.get(MemberState.SHOWN, 0)
 
     @property
@@ -223,7 +223,7 @@ def describe_wave_limits(wave: Wave) -> str:
     if wave.max_parallel is not None:
         parts.append(f"at most {wave.max_parallel:,} at once")
     parts.append(
-        f"stops at more than {pluralize(wave.max_failures, 'failure')}"
+        f"stops at more than {format_count_and_noun(wave.max_failures, 'failure')}"
         if wave.max_failures
         else "stops at the first failure"
     )

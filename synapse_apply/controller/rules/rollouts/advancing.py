@@ -74,7 +74,7 @@ def compute_rollout_step(
     return _StepComputation(rollout, row, waves, read_members, now).compute_step()
 
 
-def is_rollout_overdue(row: RolloutRow, now: float) -> bool:
+def has_not_reached_last_wave_for_a_week(row: RolloutRow, now: float) -> bool:
     """Whether no revision of the rollout has come to the last wave for a week."""
     return (
         not row.state.is_over
@@ -104,13 +104,13 @@ class _StepComputation:
         self._moved_members: list[RolloutMember] = []
 
     def compute_step(self) -> RolloutStep:
-        while not self._row.state.is_over and self._pass_wave_and_tell_if_another_is_next():
+        while not self._row.state.is_over and self._advance_wave_and_tell_if_it_closed():
             pass
         return RolloutStep(
             self._row, tuple(self._changed_waves.values()), tuple(self._moved_members)
         )
 
-    def _pass_wave_and_tell_if_another_is_next(self) -> bool:
+    def _advance_wave_and_tell_if_it_closed(self) -> bool:
         """Do what can be done of the wave that is next; whether it is closed and another is."""
         row = self._row
         if row.wave > len(self._settings):
@@ -120,7 +120,7 @@ class _StepComputation:
         settings = self._settings[row.wave - 1]
         members = list_members_still_declared(self._read_members(row.wave))
         if wave.end is WaveEnd.SKIPPED:
-            self._note_moved_members(
+            self._move_and_note_members(
                 [member for member in members if not is_moved_to_revision(member)]
             )
             self._go_on_to_next_wave_or_finish()
@@ -131,10 +131,10 @@ class _StepComputation:
                 self._set_description(describe_wave_to_approve(row, len(members)))
                 return False
             wave = replace(wave, opened_at=self._now)
-            self._note_opened_wave(wave)
-        return self._move_targets_and_tell_if_wave_closed(wave, settings, members)
+            self._note_opened_wave_and_set_running(wave)
+        return self._stop_or_move_targets_and_tell_if_wave_closed(wave, settings, members)
 
-    def _move_targets_and_tell_if_wave_closed(
+    def _stop_or_move_targets_and_tell_if_wave_closed(
         self, wave: WaveRow, settings: Wave, members: Sequence[RolloutMember]
     ) -> bool:
         failed = [member for member in members if has_failed(member)]
@@ -158,14 +158,14 @@ class _StepComputation:
         self._go_on_to_next_wave_or_finish()
         return True
 
-    def _note_opened_wave(self, wave: WaveRow) -> None:
+    def _note_opened_wave_and_set_running(self, wave: WaveRow) -> None:
         self._note_changed_wave(wave)
         self._set_state_unless_same(RolloutState.RUNNING)
         self._row = replace(self._row, wave_since=self._now)
         if wave.wave == len(self._settings):
             self._row = replace(self._row, reached_at=self._now)
 
-    def _note_moved_members(self, members: Sequence[RolloutMember]) -> None:
+    def _move_and_note_members(self, members: Sequence[RolloutMember]) -> None:
         self._moved_members.extend(build_moved_member(member, self._now) for member in members)
 
     def _go_on_to_next_wave_or_finish(self) -> None:

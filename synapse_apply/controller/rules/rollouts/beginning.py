@@ -14,7 +14,7 @@ from synapse_apply.controller.rollout_rows import (
 from synapse_apply.controller.rows import TargetName
 from synapse_apply.controller.rules.rollouts.assignment import (
     AssignedTarget,
-    compute_waves_digest,
+    compute_digest_of_wave_patterns,
 )
 from synapse_apply.controller.rules.rollouts.evidence import build_target_without_evidence
 from synapse_apply.controller.rules.rollouts.words import format_wave_of_count
@@ -45,7 +45,7 @@ def is_newer_head_due(rollout: Rollout, row: RolloutRow | None, head_number: int
     mended by a commit. With other waves than it was begun with it cannot be finished.
     """
     if row is None or (
-        row.number < head_number and row.waves_digest != compute_waves_digest(rollout)
+        row.number < head_number and row.waves_digest != compute_digest_of_wave_patterns(rollout)
     ):
         return True
     is_finished_first = rollout.new_head == "queue" and row.state in {
@@ -92,7 +92,7 @@ def compute_rollout_beginning(
         now,
         len(rollout.waves),
         state_since=now,
-        waves_digest=compute_waves_digest(rollout),
+        waves_digest=compute_digest_of_wave_patterns(rollout),
         reached_at=now if has_reached_all or before is None else before.reached_at,
     )
     row = replace(row, description=format_wave_of_count(row))
@@ -111,7 +111,9 @@ def _compute_beginning_at_same_head(
     changed_waves = [
         wave for item in assigned for wave in _list_changed_waves(rows_by_name.get(item.name), item)
     ]
-    row = replace(before, wave_count=len(rollout.waves), waves_digest=compute_waves_digest(rollout))
+    row = replace(
+        before, wave_count=len(rollout.waves), waves_digest=compute_digest_of_wave_patterns(rollout)
+    )
     waves: list[WaveRow] = []
     first = min(changed_waves, default=row.wave + 1)
     is_over = before.state is RolloutState.DONE and bool(changed_waves)

@@ -17,14 +17,14 @@ class RolloutMember(NamedTuple):
     target: TargetRow | None
 
 
-def is_member_gone(member: RolloutMember) -> bool:
+def is_member_gone_or_unknown(member: RolloutMember) -> bool:
     """Whether the head no longer declares the target, so that no wave waits for it."""
     return member.target is None or member.target.is_gone
 
 
 def list_members_still_declared(members: Iterable[RolloutMember]) -> list[RolloutMember]:
     """The members that the head declares, by name."""
-    live = [member for member in members if not is_member_gone(member)]
+    live = [member for member in members if not is_member_gone_or_unknown(member)]
     return sorted(live, key=lambda member: member.row.target)
 
 
@@ -41,7 +41,7 @@ def is_wanted_with_inputs_of_revision(member: RolloutMember) -> bool:
     return target is not None and target.wanted_digest == member.row.digest
 
 
-def is_done_with_inputs(member: RolloutMember) -> bool:
+def is_done_with_inputs_of_revision(member: RolloutMember) -> bool:
     """Whether the target is live with the inputs that the revision asks of it."""
     target = member.target
     if target is None or target.progress is not TargetProgress.DONE:

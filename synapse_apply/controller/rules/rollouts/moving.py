@@ -10,7 +10,7 @@ from synapse_apply.controller.rows import RunCause
 from synapse_apply.controller.rules.rollouts.evidence import build_target_without_evidence
 from synapse_apply.controller.rules.rollouts.members import (
     RolloutMember,
-    is_done_with_inputs,
+    is_done_with_inputs_of_revision,
     is_in_change,
     is_moved_to_revision,
     is_wanted_with_inputs_of_revision,
@@ -56,7 +56,7 @@ def build_moved_member(member: RolloutMember, now: float) -> RolloutMember:
         moved_digest=row.digest,
         moved_at=now,
         moved_epoch=target.epoch,
-        arrived_at=now if is_done_with_inputs(member) else 0.0,
+        arrived_at=now if is_done_with_inputs_of_revision(member) else 0.0,
     )
     return RolloutMember(moved_row, replace(moved_target, due_at=now, due_cause=RunCause.PUSH))
 
@@ -65,7 +65,7 @@ def _is_brought_into_change(member: RolloutMember) -> bool:
     """Whether a move makes work for a target that has none, so that `max_parallel` counts it."""
     if is_in_change(member) or _keeps_evidence(member):
         return False
-    return not is_done_with_inputs(member)
+    return not is_done_with_inputs_of_revision(member)
 
 
 def _keeps_evidence(member: RolloutMember) -> bool:

@@ -14,7 +14,7 @@ from synapse_apply.controller.rules.rollouts.members import (
     is_moved_to_revision,
 )
 from synapse_apply.controller.settings import Wave
-from synapse_apply.model.phrases import pluralize
+from synapse_apply.model.phrases import format_count_and_noun
 
 _MAX_NAMES = 3
 
@@ -85,7 +85,11 @@ def describe_wave(row: RolloutRow, wave: Wave, members: Sequence[RolloutMember])
     parts = [f"{shown_count:,} of {len(members):,} shown"]
     for state, state_names in names.items():
         if state_names:
-            suffix = f": {_join_names(state_names)}" if state in _NAMED_STATES else ""
+            suffix = (
+                f": {_join_first_names_and_count_others(state_names)}"
+                if state in _NAMED_STATES
+                else ""
+            )
             parts.append(f"{len(state_names):,} {state.value}{suffix}")
     prefix = "stopped: " if row.state is RolloutState.STOPPED else ""
     return f"{prefix}{format_wave_of_count(row)}: {', '.join(parts)}"
@@ -93,18 +97,19 @@ def describe_wave(row: RolloutRow, wave: Wave, members: Sequence[RolloutMember])
 
 def describe_wave_to_approve(row: RolloutRow, target_count: int) -> str:
     """What a person is to let begin; of a reader who sees none of its targets, without a count."""
-    count = f": {pluralize(target_count, 'target')}" if target_count else ""
+    count = f": {format_count_and_noun(target_count, 'target')}" if target_count else ""
     return f"{format_wave_of_count(row)} waits for approval{count}"
 
 
 def describe_failed_targets(row: RolloutRow, failed: Iterable[RolloutMember]) -> str:
     """Why a rollout is stopped, such as `3 targets of wave 2 failed: eu-1, eu-2, eu-3`."""
     names = [member.row.target.target for member in failed]
-    return f"{pluralize(len(names), 'target')} of wave {row.wave} failed: {_join_names(names)}"
+    count_text = format_count_and_noun(len(names), "target")
+    return f"{count_text} of wave {row.wave} failed: {_join_first_names_and_count_others(names)}"
 
 
 def describe_done_rollout(row: RolloutRow) -> str:
-    return f"all of {pluralize(row.wave_count, 'wave')} closed"
+    return f"all of {format_count_and_noun(row.wave_count, 'wave')} closed"
 
 
 def describe_aborted_rollout(row: RolloutRow) -> str:
@@ -118,7 +123,7 @@ def format_wave_of_count(row: RolloutRow) -> str:
     return f"wave {row.wave} of {row.wave_count}"
 
 
-def _join_names(names: Sequence[str]) -> str:
+def _join_first_names_and_count_others(names: Sequence[str]) -> str:
     hidden_count = len(names) - _MAX_NAMES
     suffix = [f"{hidden_count:,} more"] if hidden_count > 0 else []
     return ", ".join([*names[:_MAX_NAMES], *suffix])

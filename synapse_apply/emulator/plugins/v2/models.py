@@ -74,16 +74,18 @@ def is_visible_on_v2(row: StoredObject | None) -> bool:
     return row is not None and bool(row.body.get("code"))
 
 
-def find_plugin_by_v2_id_text(
+def find_plugin_shown_on_v2_by_v2_id_text(
     backend: DataSetBackend, tenant: str, text: str
 ) -> StoredObject | None:
     """A tenant's plugin by its id on v2 as text; None if v2 does not show it."""
     if not text.isdecimal() or len(text) > 19:
         return None
-    return find_plugin_by_row_id(backend, tenant, backend.from_v2_id_or_zero(int(text)))
+    return find_plugin_shown_on_v2_by_row_id(backend, tenant, backend.from_v2_id_or_zero(int(text)))
 
 
-def find_plugin_by_row_id(backend: DataSetBackend, tenant: str, number: int) -> StoredObject | None:
+def find_plugin_shown_on_v2_by_row_id(
+    backend: DataSetBackend, tenant: str, number: int
+) -> StoredObject | None:
     """A tenant's plugin by its id in the store; None if v2 does not show it."""
     row = backend.store.find_by_id("plugin", number, tenant)
     return row if is_visible_on_v2(row) else None

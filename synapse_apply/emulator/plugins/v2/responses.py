@@ -30,7 +30,9 @@ _FILTERS = (
 
 
 def _require_plugin_in_path(request: EmulatorRequest) -> StoredObject:
-    row = models.find_plugin_by_v2_id_text(request.backend, request.tenant, request.path["id"])
+    row = models.find_plugin_shown_on_v2_by_v2_id_text(
+        request.backend, request.tenant, request.path["id"]
+    )
     if row is None:
         raise build_not_found_error()
     return row
@@ -63,7 +65,7 @@ def list_plugins(request: EmulatorRequest) -> EmulatorAnswer:
 def create_plugin_with_release(request: EmulatorRequest) -> EmulatorAnswer:
     """Create a plugin and its first release, or neither. Raises ApiError (400, 409)."""
     backend = request.backend
-    values, contents = _parse_valid_plugin_create(request)
+    values, contents = _parse_plugin_create_with_free_code_and_name(request)
     now = backend.clock.now()
     plugin_values = {field.name: values[field.name] for field in models.OWN_FIELDS}
     body = {
@@ -90,7 +92,7 @@ class _PluginCreate(NamedTuple):
     first_release_contents: FieldValues
 
 
-def _parse_valid_plugin_create(request: EmulatorRequest) -> _PluginCreate:
+def _parse_plugin_create_with_free_code_and_name(request: EmulatorRequest) -> _PluginCreate:
     """What a create asks for. Raises ApiError (400, 409)."""
     problems: dict[str, Any] = {}
     values: FieldValues = {}

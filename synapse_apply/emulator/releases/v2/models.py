@@ -67,7 +67,7 @@ def store_release_and_package(
         raise build_version_exists_error(plugin.body["code"], version) from None
     # A file is not rolled back with the database.
     if "package" in contents and not request.is_dry_run:
-        v1.store_package_by_sha256(backend, request.uploads["file"])
+        v1.move_package_to_file_named_by_sha256(backend, request.uploads["file"])
     return row
 
 

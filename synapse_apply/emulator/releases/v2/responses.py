@@ -45,7 +45,9 @@ def _require_release_in_path_and_its_plugin(request: EmulatorRequest) -> _Releas
             "release", request.backend.from_v2_id_or_zero(int(text)), request.tenant
         )
         plugin = (
-            plugins.find_plugin_by_row_id(request.backend, request.tenant, row.parent or 0)
+            plugins.find_plugin_shown_on_v2_by_row_id(
+                request.backend, request.tenant, row.parent or 0
+            )
             if row
             else None
         )
@@ -67,7 +69,7 @@ def list_releases_of_visible_plugins(request: EmulatorRequest) -> EmulatorAnswer
     filter_values = convert_sent_filters_or_refuse(request, _FILTERS)
     store, parent = request.backend.store, None
     if "plugin" in filter_values:
-        plugin = plugins.find_plugin_by_v2_id_text(
+        plugin = plugins.find_plugin_shown_on_v2_by_v2_id_text(
             request.backend, request.tenant, str(filter_values["plugin"])
         )
         # No object has the id 0, so that an unknown plugin gives an empty list.
@@ -109,7 +111,7 @@ def _parse_valid_release_create(request: EmulatorRequest) -> _ReleaseCreateV2:
     plugin: StoredObject | None = None
     with collect_api_error_messages(problems):
         values = convert_sent_fields_or_raise_all(models.FIELDS, request.body)
-        plugin = plugins.find_plugin_by_v2_id_text(
+        plugin = plugins.find_plugin_shown_on_v2_by_v2_id_text(
             request.backend, request.tenant, str(values["plugin"])
         )
         if plugin is None:

@@ -118,7 +118,7 @@ class Process:
         if self._thread is not None:
             self._thread.join(SECONDS)
         else:
-            self.loop._end_runs_and_workers_or_raise_failure()
+            self.loop._end_runs_and_workers_then_raise_task_failure()
         self.store.close()
         assert self.failures == []
 

@@ -92,13 +92,13 @@ def test_a_leader_that_was_overtaken_writes_nothing(fleet: Fleet) -> None:
     assert second.is_leading
     goes_on.set()
     assert first.loop._tasks.wait_and_tell_if_idle(SECONDS)
-    assert first.store.find_revision("acme", "c2") is None
+    assert first.store.find_newest_revision_of_commit("acme", "c2") is None
     first.loop._go_round_surviving_lost_lead_or_store()
     assert not first.is_leading
     # Nobody has answered the webhook yet.
     second.loop._go_round()
     assert second.loop._tasks.wait_and_tell_if_idle(SECONDS)
-    assert second.store.find_revision("acme", "c2") is not None
+    assert second.store.find_newest_revision_of_commit("acme", "c2") is not None
 
 
 def test_what_a_process_found_that_was_overtaken_is_not_recorded(fleet: Fleet) -> None:
@@ -119,7 +119,9 @@ def test_what_a_process_found_that_was_overtaken_is_not_recorded(fleet: Fleet) -
     assert first.loop._tasks.wait_and_tell_if_idle(SECONDS)
     wait_until_in_sync(fleet)
     assert (
-        first.store.list_newest_runs_without_documents(TargetName("acme", "t0"), 9)[0].counts.total
+        first.store.list_newest_runs_without_documents(TargetName("acme", "t0"), 9)[
+            0
+        ].counts.row_count_without_guards
         == 0
     )
     assert sorted(fleet.processes[1].workers.asked) == NAMES

@@ -109,7 +109,7 @@ class RolloutWorld(World):
 
     @property
     def rollout(self) -> RolloutRow:
-        found = self.store.find_begun_rollout("all")
+        found = self.store.find_begun_rollout_even_if_ended("all")
         assert found is not None
         return found
 
@@ -118,7 +118,7 @@ class RolloutWorld(World):
         return f"{row.commit} wave {row.wave} {row.state.value}"
 
     def list_waves(self) -> list[WaveRow]:
-        return list(self.store.list_recorded_waves("all", self.rollout.number))
+        return list(self.store.list_recorded_waves_of_revision("all", self.rollout.number))
 
     def get_evidence(self, target: str) -> RolloutTargetRow:
         found = self.store.find_rollout_target(TargetName("acme", target))

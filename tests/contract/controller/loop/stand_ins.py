@@ -147,15 +147,15 @@ class StandInRepository:
             raise SourceUnavailable(error_finding("The repository is not reached"))
         return Head(self.head, "Kim", f"subject of {self.head}")
 
-    def fetch_commit_if_missing(self, commit: str) -> bool:
+    def fetch_commit_if_missing_or_pin_is_old(self, commit: str) -> bool:
         return False
 
-    def is_descendant(self, commit: str, ancestor: str) -> bool:
+    def is_same_or_descendant(self, commit: str, ancestor: str) -> bool:
         while commit and commit != ancestor:
             commit = self.parents.get(commit, "")
         return commit == ancestor
 
-    def list_authors(self, commit: str, since_commit: str) -> tuple[str, ...]:
+    def list_author_names_and_emails(self, commit: str, since_commit: str) -> tuple[str, ...]:
         if self.are_authors_unknown:
             raise SourceUnavailable(error_finding("The repository is not read"))
         return self.authors
@@ -243,7 +243,7 @@ class StandInWorkers:
             report_json="{}",
         )
 
-    def ask_applies_to_stop(self) -> None:
+    def ask_applies_to_stop_and_begin_no_more(self) -> None:
         self.is_stopped = True
 
     def close(self) -> None:
@@ -277,7 +277,7 @@ class StandInForge:
         self.sent.append((row.commit, row.wished))
         return SendResult()
 
-    def read_shown_text_or_none_if_no_status(self, row: StatusRow) -> StatusText | None:
+    def read_shown_text_or_wished_if_equivalent_or_none(self, row: StatusRow) -> StatusText | None:
         self.reads += 1
         return self.shown.get(row.commit)
 

@@ -37,7 +37,7 @@ def describe_runs(world: World, target: str = "prod") -> list[str]:
 
 
 def end_of(world: World, commit: str) -> tuple[RevisionEnd, str]:
-    revision = world.store.find_revision("acme", commit)
+    revision = world.store.find_newest_revision_of_commit("acme", commit)
     assert revision is not None
     return revision.end, revision.description
 

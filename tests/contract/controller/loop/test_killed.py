@@ -97,7 +97,7 @@ class Life:
             world.forge.describe(),
             [(str(row.name), row.state, row.wanted_commit, row.failures) for row in targets],
             [(r.commit, r.end, r.description) for r in world.store.list_newest_revisions("acme", 9)],
-            world.store.list_unsent_statuses_and_messages(),
+            world.store.list_unsent_and_refused_statuses_and_messages(),
             sorted({row.id: f"{row.event} {row.fields['target']}" for row in world.inbox.messages}.values()),
         )  # fmt: skip
 

@@ -29,7 +29,7 @@ PROD = TargetName("acme", "prod")
 
 
 def end_of(world: World, commit: str) -> tuple[RevisionEnd, str]:
-    revision = world.store.find_revision("acme", commit)
+    revision = world.store.find_newest_revision_of_commit("acme", commit)
     assert revision is not None
     return revision.end, revision.description
 
@@ -161,12 +161,16 @@ def test_a_commit_that_is_overtaken_ends_with_the_next_one(world: World) -> None
     loop._start_engine_and_lead_if_free()
     go_round_until(loop, lambda: world.workers.running.total() > 0)
     # The look may have begun before the fetch.
-    go_round_until(loop, lambda: world.store.find_revision("acme", "c2") is not None)
+    go_round_until(
+        loop, lambda: world.store.find_newest_revision_of_commit("acme", "c2") is not None
+    )
     assert end_of(world, "c2")[0] is RevisionEnd.NONE
     world.workers.results["acme/prod"] = IN_SYNC
     world.repository.push("c3", prod="p3")
     world.clock.advance(61)
-    go_round_until(loop, lambda: world.store.find_revision("acme", "c3") is not None)
+    go_round_until(
+        loop, lambda: world.store.find_newest_revision_of_commit("acme", "c3") is not None
+    )
     world.workers.gate.set()
     assert loop._tasks.wait_and_tell_if_idle(10)
     world.settle(loop)
@@ -215,7 +219,7 @@ def test_a_branch_that_goes_back_is_believed_at_a_second_look(tmp_path: Path, re
     else:
         assert commits == ["c1", "c2"]
         assert (source.head, source.head_number, source.finding) == ("c1", 2, None)
-        revision = world.store.find_revision("acme", "c2")
+        revision = world.store.find_newest_revision_of_commit("acme", "c2")
         assert revision is not None
         assert revision.forced_away
     world.store.close()

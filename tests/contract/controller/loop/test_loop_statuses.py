@@ -28,7 +28,7 @@ def test_statuses_are_sent_again_where_they_failed_and_read_where_it_is_not_know
         writer.put_status(replace(status, sent=None))
     world.run_once()
     assert len(world.forge.sent) == 1
-    assert world.store.list_unsent_statuses_and_messages() == ([], [])
+    assert world.store.list_unsent_and_refused_statuses_and_messages() == ([], [])
 
 
 def test_a_status_whose_answer_was_lost_is_read_before_it_is_sent_again(world: World) -> None:
@@ -50,7 +50,7 @@ def test_a_status_whose_answer_was_lost_is_read_before_it_is_sent_again(world: W
     world.clock.advance(60)
     world.settle(loop)
     assert (len(world.forge.sent), world.forge.reads) == (count, 1)
-    assert world.store.list_unsent_statuses_and_messages() == ([], [])
+    assert world.store.list_unsent_and_refused_statuses_and_messages() == ([], [])
 
 
 def test_what_failed_after_it_was_listed_is_not_tried_at_once(world: World) -> None:
@@ -95,7 +95,7 @@ def test_a_status_that_is_refused_stops_nothing(world: World) -> None:
     world.clock.advance(1000)
     world.run_once()
     assert world.forge.sent == []
-    (status,), _ = world.store.list_unsent_statuses_and_messages()
+    (status,), _ = world.store.list_unsent_and_refused_statuses_and_messages()
     assert status.refusal == "Forbidden"
 
 

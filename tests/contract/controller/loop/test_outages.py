@@ -106,7 +106,7 @@ class Life:
                 (r.commit, r.end, r.description)
                 for r in world.store.list_newest_revisions("acme", 9)
             ],
-            world.store.list_unsent_statuses_and_messages(),
+            world.store.list_unsent_and_refused_statuses_and_messages(),
             sorted(set(world.inbox.describe())),
         )
 

@@ -185,10 +185,10 @@ def test_where_authors_are_unknown_no_approval_counts(world: World) -> None:
     world.repository.are_authors_unknown = True
     with pytest.raises(ActionRefused, match="cannot be read"):
         actions.approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
-    assert loop.list_authors_of_next_apply_or_none(PROD) is None
+    assert loop.list_authors_of_next_apply_none_if_unreadable(PROD) is None
     world.repository.are_authors_unknown = False
     actions.approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
-    assert loop.list_authors_of_next_apply_or_none(PROD) == ("Kim", "kim@acme.example")
+    assert loop.list_authors_of_next_apply_none_if_unreadable(PROD) == ("Kim", "kim@acme.example")
     # Before the next round, so that the approval is first asked for at another commit.
     world.repository.push("c2", prod="p2")
     world.repository.are_authors_unknown = True

@@ -96,7 +96,7 @@ def test_a_controller_that_stops_begins_no_further_call(world: World) -> None:
     world.workers.applied["acme/prod"] = apply_with_permits(world, loop.request_stop, permits)
     world.start(loop)
     assert permits[1].reason == "the controller ends"
-    loop._end_runs_and_workers_or_raise_failure()
+    loop._end_runs_and_workers_then_raise_task_failure()
     assert world.workers.is_stopped
     assert describe_runs(world) == ["apply apply_stopped"]
     prod = world.get_target("prod")

@@ -67,7 +67,7 @@ def test_targets_of_a_rollout_that_is_no_more_follow_the_head(
     world.set_rollouts()
     world.reload(waiting_loop)
     assert world.take_writes() == ["prod-1 c2"]
-    assert world.store.list_begun_rollouts() == []
+    assert world.store.list_begun_rollouts_even_ended() == []
     assert world.store.list_rollout_targets("all") == []
     assert world.list_audit_of_rollouts()[-1] == (
         "controller:main forget rollout: controller.yaml has it no more"

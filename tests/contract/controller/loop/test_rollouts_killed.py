@@ -97,7 +97,9 @@ class RolloutLife:
 
     def _describe(self) -> object:
         world = self.world
-        waves = [world.store.list_recorded_waves("all", number) for number in (1, 2, 3, 4)]
+        waves = [
+            world.store.list_recorded_waves_of_revision("all", number) for number in (1, 2, 3, 4)
+        ]
         return (
             sorted(text for text, _ in self.written),
             world.live,

@@ -276,7 +276,7 @@ def test_what_concerns_the_controller_is_for_who_reads_everything(tmp_path: Path
         ):
             readable = RestrictedStore(store, patterns)
             assert [row.scope for row in readable.list_people_pauses_even_ended()] == scopes
-            statuses, messages = readable.list_unsent_statuses_and_messages()
+            statuses, messages = readable.list_unsent_and_refused_statuses_and_messages()
             refused = [row for row in statuses if row.refusal]
             assert (len(refused), len(messages)) == unsent
             assert bool(readable.list_configuration_findings()) == (patterns == ("*",))

@@ -129,7 +129,7 @@ def fill_with(store: SqliteControllerStore, text: str) -> TargetName:
         )
         revision = RevisionRow(name.source, 1, commit, 1.0, text, text, RevisionEnd.FAILURE, text,
                                2.0, found[0], commit)  # fmt: skip
-        writer.accept_head_if_number_unchanged(name.source, 0, revision)
+        writer.accept_head_and_put_revision_if_number_unchanged(name.source, 0, revision)
         writer.put_revision(revision)
         for row in (run, failed, build_apply(run, text)):
             writer.put_run(row)

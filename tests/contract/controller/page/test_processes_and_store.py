@@ -24,7 +24,7 @@ def test_processes_are_counted_and_what_differs_is_said(page: ServedPage) -> Non
     leader = ProcessRow("a:1:x", "a", 1, ProcessRole.REPLICA, "1.0", "d1", 4, 0.0, 50.0)
     other = ProcessRow("b<:2:x", "b<", 2, ProcessRole.WORKER, "1.0", "d2", 4, 0.0, 50.0)
     with page.store.write() as writer:
-        assert writer.take_lease("leader", "a:1:x", 60.0, 50.0) == 1
+        assert writer.take_or_renew_lease_and_get_epoch_or_zero("leader", "a:1:x", 60.0, 50.0) == 1
         for row in (leader, other):
             writer.put_process(row)
     html = page.get("/").text

@@ -38,8 +38,8 @@ def test_follows_the_ref(upstream: Upstream, data: Path) -> None:
     second = upstream.commit({"README": "x"})
     upstream.commit({"README": "y"}, branch="other")
     assert mirror.fetch_head().commit == second
-    assert mirror.is_descendant(second, first)
-    assert not mirror.is_descendant(first, second)
+    assert mirror.is_same_or_descendant(second, first)
+    assert not mirror.is_same_or_descendant(first, second)
 
 
 def test_nothing_is_checked_out(upstream: Upstream, data: Path) -> None:
@@ -58,7 +58,7 @@ def test_what_was_forced_away_stays_while_it_is_kept(upstream: Upstream, data: P
     mirror.protect_only_these_commits_from_pruning([second])
     git(upstream.path, "update-ref", "refs/heads/main", first)
     assert mirror.fetch_head().commit == first
-    assert not mirror.is_descendant(first, second)
+    assert not mirror.is_same_or_descendant(first, second)
     bare = data / "mirrors" / "acme.git"
     git(bare, "repack", "-a", "-d", "-q")
     assert list_names(mirror, second) == ("prod",)
@@ -76,14 +76,14 @@ def test_a_commit_is_fetched_where_a_machine_first_needs_it(
     first = upstream.commit({"synapse-apply.yaml": PROJECT})
     source = build_source(upstream)
     mirror = GitMirror(source, data, read_no_secret)
-    assert mirror.fetch_commit_if_missing(first)
-    assert not mirror.fetch_commit_if_missing(first)
+    assert mirror.fetch_commit_if_missing_or_pin_is_old(first)
+    assert not mirror.fetch_commit_if_missing_or_pin_is_old(first)
     second = upstream.commit({"README.md": "second"})
-    assert mirror.fetch_commit_if_missing(second)
+    assert mirror.fetch_commit_if_missing_or_pin_is_old(second)
     with pytest.raises(SourceUnavailable):
-        mirror.fetch_commit_if_missing("0" * 40)
+        mirror.fetch_commit_if_missing_or_pin_is_old("0" * 40)
     upstream.path.rename(tmp_path / "away.git")
-    assert not mirror.fetch_commit_if_missing(second)
+    assert not mirror.fetch_commit_if_missing_or_pin_is_old(second)
 
 
 @pytest.mark.parametrize("damage", ["gone", "emptied", "broken pack"])

@@ -149,7 +149,9 @@ class StubLoop:
     def read_health(self) -> LoopHealth:
         return self.health
 
-    def list_authors_of_next_apply_or_none(self, _name: TargetName) -> tuple[str, ...] | None:
+    def list_authors_of_next_apply_none_if_unreadable(
+        self, _name: TargetName
+    ) -> tuple[str, ...] | None:
         return self.authors
 
     def get_people_actions(self) -> StubPeopleActions:
@@ -203,7 +205,7 @@ def fill_few(store: WritableStore) -> None:
                 SourceRow(name, fetched_at=NOW - 20, due_at=NOW + 40)
             )
             for revision in build_revisions(name):
-                writer.accept_head_if_number_unchanged(
+                writer.accept_head_and_put_revision_if_number_unchanged(
                     name, revision.number - 1, replace(revision, end=RevisionEnd.NONE)
                 )
                 writer.put_revision(revision)
@@ -302,7 +304,9 @@ def fill_many(store: WritableStore, count: int, runs: int = 8) -> None:
                 SourceRow(source, fetched_at=NOW - 20, due_at=NOW + 40)
             )
             for revision in build_revisions(source):
-                writer.accept_head_if_number_unchanged(source, revision.number - 1, revision)
+                writer.accept_head_and_put_revision_if_number_unchanged(
+                    source, revision.number - 1, revision
+                )
         for index in range(count):
             source = ("acme", "globex", "initech", "umbrella")[index % 4]
             state = states[index // 100 % 4] if index % 100 == 0 else TargetCondition.IN_SYNC

@@ -127,7 +127,9 @@ def fill_large_rollout(store: WritableStore, count: int) -> None:
             SourceRow("acme", fetched_at=NOW - 20, due_at=NOW + 40)
         )
         for revision in samples.build_revisions("acme"):
-            writer.accept_head_if_number_unchanged("acme", revision.number - 1, revision)
+            writer.accept_head_and_put_revision_if_number_unchanged(
+                "acme", revision.number - 1, revision
+            )
         members = []
         for index in range(count):
             wave = 1 if index < 10 else 2 if index < count // 3 else 3

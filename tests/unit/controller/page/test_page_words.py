@@ -21,7 +21,7 @@ from synapse_apply.controller.page.plan_part import (
     build_forge_links_or_no_links,
     render_plan_part_or_empty,
 )
-from synapse_apply.controller.page.report_part import list_reported_calls_done_last
+from synapse_apply.controller.page.report_part import list_first_reported_calls_done_last
 from synapse_apply.controller.rows import ChangeCounts, RunOutcome, TargetCondition
 from synapse_apply.controller.settings import ForgeStatus, SecretName, Source
 from synapse_apply.model.address import Address
@@ -49,13 +49,13 @@ def test_a_distance_is_told_in_its_largest_unit(seconds: float, words: str) -> N
 )
 def test_a_time_is_told_from_now_on(when: float, words: str) -> None:
     """However odd it is, since a clock may jump."""
-    assert phrases.format_age_or_never(when, 1000.0).startswith(words)
+    assert phrases.format_time_ago_or_ahead_or_never(when, 1000.0).startswith(words)
     assert phrases.format_utc(when).endswith("Z")
 
 
 def test_what_is_due_already_is_due_now() -> None:
-    assert phrases.format_due(900.0, 1000.0) == "now"
-    assert phrases.format_due(1300.0, 1000.0) == "in 5 min"
+    assert phrases.format_due_time_or_now(900.0, 1000.0) == "now"
+    assert phrases.format_due_time_or_now(1300.0, 1000.0) == "in 5 min"
 
 
 def test_counts_name_what_needs_a_decision_first() -> None:
@@ -187,6 +187,8 @@ def test_a_program_is_told_from_a_person(identity: str, name: str) -> None:
 def test_a_report_of_another_shape_tells_of_no_call() -> None:
     """A worker is not trusted with what it reports."""
     for report in ("", "[]", "{", '{"outcomes": 1}', '{"outcomes": [1, null]}', "[" * 10_000):
-        assert list_reported_calls_done_last(report) == []
-    (call,) = list_reported_calls_done_last('{"outcomes": [{"address": 1, "result": ["done"]}]}')
+        assert list_first_reported_calls_done_last(report) == []
+    (call,) = list_first_reported_calls_done_last(
+        '{"outcomes": [{"address": 1, "result": ["done"]}]}'
+    )
     assert (call.address, call.result, call.tone) == ("", "", "quiet")

@@ -20,7 +20,7 @@ HEAD = SourceRow("acme", head="h1", head_number=4)
 
 
 def decide(source: SourceRow, commit: str, now: float, **settings: object) -> HeadDecision:
-    given = {"is_descendant": False, "rewinds": "hold", **settings}
+    given = {"is_same_or_descendant": False, "rewinds": "hold", **settings}
     return decide_head(source, commit, now=now, **given)  # type: ignore[arg-type]
 
 
@@ -28,7 +28,10 @@ def test_the_first_commit_and_descendants_are_accepted_at_once() -> None:
     """Whatever `rewinds` says."""
     for rewinds in ("hold", "follow"):
         assert decide(SourceRow("acme"), "c", 0, rewinds=rewinds) is HeadDecision.ACCEPT
-        assert decide(HEAD, "h2", 0, is_descendant=True, rewinds=rewinds) is HeadDecision.ACCEPT
+        assert (
+            decide(HEAD, "h2", 0, is_same_or_descendant=True, rewinds=rewinds)
+            is HeadDecision.ACCEPT
+        )
         assert decide(HEAD, "h1", 0, rewinds=rewinds) is HeadDecision.UNCHANGED
 
 

@@ -103,10 +103,10 @@ def test_a_head_that_cannot_be_used_is_told_and_so_is_the_next_good_one() -> Non
     """Two good ones in a row are no news."""
     good = RevisionRow("acme", 1, "c1", 0.0)
     broken = replace(good, finding=error_finding("Duplicate key"))
-    assert messages.find_head_event(None, good) is None
-    assert messages.find_head_event(good, broken) is Event.FAILED
-    assert messages.find_head_event(broken, good) is Event.RECOVERED
-    assert messages.find_head_event(good, good) is None
+    assert messages.find_head_event_compared_with_head_before(None, good) is None
+    assert messages.find_head_event_compared_with_head_before(good, broken) is Event.FAILED
+    assert messages.find_head_event_compared_with_head_before(broken, good) is Event.RECOVERED
+    assert messages.find_head_event_compared_with_head_before(good, good) is None
 
 
 def test_a_channel_gets_the_events_that_it_names() -> None:

@@ -30,7 +30,7 @@ from synapse_apply.controller.rules.targets import (
     build_target_row_after_run,
     build_target_rows_at_head,
     find_rule,
-    is_look_that_found_the_same,
+    has_same_result_and_inputs_as_last_run,
 )
 from synapse_apply.controller.rules.turns import choose_targets_to_work_on
 from synapse_apply.controller.settings import Defaults, Event, Source, TargetRule
@@ -178,14 +178,18 @@ def test_what_was_found_before_is_a_time_in_a_row() -> None:
     cause, outcome = RunCause.INTERVAL, RunOutcome.CHANGES
     last = RunRow("r1", PROD, "c1", cause, 0.0, 1.0, outcome, result_digest="d")
     again = replace(last, id="r2", ended_at=5.0)
-    assert is_look_that_found_the_same(last, again, has_same_inputs=False)
-    assert not is_look_that_found_the_same(None, again, has_same_inputs=True)
-    assert not is_look_that_found_the_same(last, replace(again, commit="c2"), has_same_inputs=False)
-    assert is_look_that_found_the_same(last, replace(again, commit="c2"), has_same_inputs=True)
-    assert not is_look_that_found_the_same(
+    assert has_same_result_and_inputs_as_last_run(last, again, has_same_inputs=False)
+    assert not has_same_result_and_inputs_as_last_run(None, again, has_same_inputs=True)
+    assert not has_same_result_and_inputs_as_last_run(
+        last, replace(again, commit="c2"), has_same_inputs=False
+    )
+    assert has_same_result_and_inputs_as_last_run(
+        last, replace(again, commit="c2"), has_same_inputs=True
+    )
+    assert not has_same_result_and_inputs_as_last_run(
         last, replace(again, result_digest="e"), has_same_inputs=True
     )
-    assert not is_look_that_found_the_same(
+    assert not has_same_result_and_inputs_as_last_run(
         last, replace(again, outcome=RunOutcome.IN_SYNC), has_same_inputs=True
     )
 

@@ -17,7 +17,7 @@ def test_a_permit_counts_until_its_deadline() -> None:
     permit = RelayedPermit(most_wait=0.05)
     assert "silent" in permit.explain_missing_or_empty()
     permit.reset()
-    permit.renew(Permit(time.monotonic() + 0.05))
+    permit.take_permit_or_final_denial(Permit(time.monotonic() + 0.05))
     assert permit.explain_missing_or_empty() == ""
     began = time.monotonic()
     while permit.explain_missing_or_empty() == "":
@@ -27,12 +27,12 @@ def test_a_permit_counts_until_its_deadline() -> None:
 
 def test_who_waits_goes_on_with_the_next_permit_and_not_before() -> None:
     permit = RelayedPermit(most_wait=20.0)
-    permit.renew(Permit(time.monotonic() - 1))
+    permit.take_permit_or_final_denial(Permit(time.monotonic() - 1))
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(permit.explain_missing_or_empty)
         time.sleep(0.05)
         assert not waiting.done()
-        permit.renew(Permit(time.monotonic() + 60))
+        permit.take_permit_or_final_denial(Permit(time.monotonic() + 60))
         assert waiting.result(5) == ""
 
 
@@ -41,13 +41,13 @@ def test_a_reason_is_for_good_until_the_next_apply() -> None:
     permit = RelayedPermit(most_wait=20.0)
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(permit.explain_missing_or_empty)
-        permit.renew(Permit(0.0, "the window closed"))
+        permit.take_permit_or_final_denial(Permit(0.0, "the window closed"))
         assert waiting.result(5) == "the window closed"
-    permit.renew(Permit(time.monotonic() + 60))
+    permit.take_permit_or_final_denial(Permit(time.monotonic() + 60))
     permit.end()
     assert permit.explain_missing_or_empty() == "the window closed"
     permit.reset()
-    permit.renew(Permit(time.monotonic() + 60))
+    permit.take_permit_or_final_denial(Permit(time.monotonic() + 60))
     assert permit.explain_missing_or_empty() == ""
 
 
@@ -55,7 +55,7 @@ def test_a_permit_ends_while_the_machine_sleeps(monkeypatch: pytest.MonkeyPatch)
     """Its own clock stands still then; another one tells."""
     permit, now = RelayedPermit(most_wait=0.01), time.monotonic()
     monkeypatch.setattr(relayed_permit, "read_permit_and_boot_clocks", lambda: (now, now + 1000))
-    permit.renew(Permit(now + 10))
+    permit.take_permit_or_final_denial(Permit(now + 10))
     assert permit.explain_missing_or_empty() == ""
     clocks = iter([(now + 1, now + 4000), (now + 2, now + 4001)])
     monkeypatch.setattr(relayed_permit, "read_permit_and_boot_clocks", lambda: next(clocks))
@@ -64,6 +64,6 @@ def test_a_permit_ends_while_the_machine_sleeps(monkeypatch: pytest.MonkeyPatch)
 
 def test_the_end_of_the_controller_ends_every_permit() -> None:
     permit = RelayedPermit()
-    permit.renew(Permit(time.monotonic() + 60))
+    permit.take_permit_or_final_denial(Permit(time.monotonic() + 60))
     permit.end()
     assert permit.explain_missing_or_empty() == "the controller has ended"

@@ -124,7 +124,7 @@ def test_one_change_of_one_resource_is_four_links(chains):
     store = chains.make()
     before = len(chains.names("links"))
     with store.lock("apply"):
-        store.write_intent(intent())
+        store.open_intent_and_use_up_its_approvals(intent())
         store.close_ended_intent(intent(state=IntentState.DONE), record(), entry())
     assert len(chains.names("links")) - before == 4
 

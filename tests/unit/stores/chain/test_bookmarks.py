@@ -103,7 +103,7 @@ def test_a_chain_that_was_written_anew_from_a_place_on(links, tmp_path):
     with pytest.raises(StateError, match=SET_BACK):
         reopen(chains, late).write_backup(str(kept))
     assert kept.exists()
-    reopen(chains, late).restore_backup(str(backup))
+    reopen(chains, late).restore_backup_and_return_kept_path_or_empty(str(backup))
     for bookmark in (early, late, ""):
         assert addresses(reopen(chains, bookmark)) == ["p0", "p1", "p2", "p3"]
 
@@ -114,7 +114,7 @@ def test_numbers_go_on_where_all_was_deleted(restores, tmp_path):
     chains = Chains()
     store = chains.make()
     write_many(store, 2)
-    store.restore_backup(write_backup(store, tmp_path / "first.db"))
+    store.restore_backup_and_return_kept_path_or_empty(write_backup(store, tmp_path / "first.db"))
     bookmark, backup = store.bookmark, write_backup(store, tmp_path / "backup.db")
     chains.bucket.contents.clear()
     late = reopen(chains, bookmark)
@@ -123,7 +123,7 @@ def test_numbers_go_on_where_all_was_deleted(restores, tmp_path):
         late.read_state()
     assert "now nothing is there" in raised.value.diagnostics[0].detail
     if restores:
-        late.restore_backup(backup)
+        late.restore_backup_and_return_kept_path_or_empty(backup)
     else:
         late.create_state(BINDING, LINEAGE)
     assert int(late.bookmark.split(":")[1]) > int(bookmark.split(":")[1])

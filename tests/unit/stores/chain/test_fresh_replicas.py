@@ -45,9 +45,9 @@ def test_what_is_looked_at_together_is_read_once(chains, reader):
 def test_the_lock_is_always_read_anew(chains, reader):
     """However fresh the rest is: who waits for it must see the signs of life."""
     writer = chains.make()
-    assert reader.describe_lock_owner() == ()
+    assert reader.list_lock_held_findings_unless_owner_ended() == ()
     with writer.lock("apply"):
-        assert reader.describe_lock_owner() != ()
+        assert reader.list_lock_held_findings_unless_owner_ended() != ()
         with pytest.raises(LockHeld), reader.lock("apply"):
             pytest.fail("two processes held one lock")
 

@@ -83,7 +83,10 @@ def test_a_newer_format_is_not_damage(chains, tmp_path):
     store = chains.make()
     store.write_backup(str(tmp_path / "backup"))
     ruin(chains, 3, b'{"format": 2}\n\n')
-    for act in (store.read_state, lambda: store.restore_backup(str(tmp_path / "backup"))):
+    for act in (
+        store.read_state,
+        lambda: store.restore_backup_and_return_kept_path_or_empty(str(tmp_path / "backup")),
+    ):
         with pytest.raises(StateError, match="newer version"):
             act()
     assert not chains.names("chain-2")
@@ -98,7 +101,7 @@ def test_a_restore_passes_by_the_folder_of_an_earlier_one(chains, tmp_path):
         last_number = int(chains.names("links")[-1].rpartition("/")[2])
         ruin(chains, last_number)
         fresh = chains.open()
-        fresh.restore_backup(str(tmp_path / "backup"))
+        fresh.restore_backup_and_return_kept_path_or_empty(str(tmp_path / "backup"))
         write_many(fresh, 2, first=10)
         assert addresses(chains.open()) == ["p0", "p1", "p10", "p11", "p2"]
     assert chains.names("chain-3/links")
@@ -115,7 +118,7 @@ def test_a_restore_seals_what_cannot_be_read_and_goes_on_behind_it(chains, tmp_p
     last = late.log.last_link_number_and_digest[0]
     ruin(chains, last - 2)
     fresh = chains.open()
-    saved_path = fresh.restore_backup(
+    saved_path = fresh.restore_backup_and_return_kept_path_or_empty(
         str(tmp_path / "backup"), kept_path_unless_beside_file=str(tmp_path / "kept")
     )
     assert require_origin_of_intact_backup(saved_path).record_count == 5
@@ -128,7 +131,7 @@ def test_a_restore_seals_what_cannot_be_read_and_goes_on_behind_it(chains, tmp_p
     # And once more.
     first_behind = chains.names("chain-2/links")[0]
     chains.bucket.contents[first_behind] = b"rubbish"
-    chains.open().restore_backup(str(tmp_path / "backup"))
+    chains.open().restore_backup_and_return_kept_path_or_empty(str(tmp_path / "backup"))
     assert chains.names("chain-3/links")
     assert addresses(chains.open()) == ["p0", "p1", "p2"]
 
@@ -149,11 +152,11 @@ def test_a_restore_that_was_interrupted_behind_the_seal_is_run_again(chains, tmp
         fail() if name.startswith("chain-2") else put(name, content)
     )
     with pytest.raises(StateError):
-        fresh.restore_backup(str(tmp_path / "backup"))
+        fresh.restore_backup_and_return_kept_path_or_empty(str(tmp_path / "backup"))
     with pytest.raises(StateError, match="damaged") as caught:
         chains.open().read_state()
     assert "interrupted" in caught.value.diagnostics[0].detail
-    chains.open().restore_backup(str(tmp_path / "backup"))
+    chains.open().restore_backup_and_return_kept_path_or_empty(str(tmp_path / "backup"))
     assert addresses(chains.open()) == ["p0", "p1", "p2"]
     assert not chains.names("chain-3")
 
@@ -184,7 +187,7 @@ def test_a_forged_link_stops_every_write_until_a_restore(chains, tmp_path):
     assert warning.summary == "The state has an entry that is not signed with its key"
     with pytest.raises(StateError, match="not signed with its key"):
         write_many(victim, 1, first=9)
-    victim.restore_backup(str(tmp_path / "backup"))
+    victim.restore_backup_and_return_kept_path_or_empty(str(tmp_path / "backup"))
     reader = chains.open(KeySigner())
     assert not reader.was_plan_applied("forged")
     assert reader.list_warnings() == ()
@@ -213,7 +216,7 @@ def test_rows_that_fit_no_table_are_damage_that_a_restore_leaves_behind(chains, 
     victim = chains.open(KeySigner())
     with pytest.raises(StateError, match="damaged"):
         victim.read_state()
-    victim.restore_backup(str(tmp_path / "backup"))
+    victim.restore_backup_and_return_kept_path_or_empty(str(tmp_path / "backup"))
     assert addresses(chains.open(KeySigner())) == ["p0"]
 
 
@@ -239,7 +242,7 @@ def test_a_forged_seal_leads_nobody_to_another_state_that_is_written(chains, tmp
     victim = chains.open(KeySigner())
     with pytest.raises(StateError):
         write_many(victim, 1, first=9)
-    victim.restore_backup(str(tmp_path / "backup"))
+    victim.restore_backup_and_return_kept_path_or_empty(str(tmp_path / "backup"))
     assert addresses(chains.open(KeySigner())) == ["p0"]
 
 
@@ -263,9 +266,9 @@ def test_a_backup_of_a_damaged_state_has_what_can_be_read(chains, tmp_path):
         chains.open().write_backup(str(tmp_path / "backup"))
     assert str(tmp_path / "backup") in caught.value.diagnostics[-1].detail
     other = Chains().open()
-    other.restore_backup(str(tmp_path / "backup"))
+    other.restore_backup_and_return_kept_path_or_empty(str(tmp_path / "backup"))
     assert addresses(other) == ["p0", "p1", "yolo"]
-    assert len(other.list_audit_entries()) == 300
+    assert len(other.list_audit_entries_newest_first()) == 300
 
 
 def test_objects_with_huge_numbers_are_no_end_of_the_chain(chains, tmp_path):
@@ -281,6 +284,6 @@ def test_objects_with_huge_numbers_are_no_end_of_the_chain(chains, tmp_path):
     chains.bucket.contents["links/999999999999"] = b"rubbish"
     with pytest.raises(StateError, match="damaged"):
         chains.open().read_state()
-    chains.open().restore_backup(str(tmp_path / "backup"))
+    chains.open().restore_backup_and_return_kept_path_or_empty(str(tmp_path / "backup"))
     write_many(chains.open(), 1, first=5)
     assert addresses(chains.open()) == ["p0", "p1", "p2", "p5"]

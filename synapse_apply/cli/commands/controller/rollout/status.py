@@ -36,7 +36,7 @@ def command(*, console: Console, url: str, name: str) -> int:
         document = {"apiVersion": "synapse-apply/v1", "kind": "RolloutList", "items": items}
         text = format_rollout_list(rollouts, color=console.is_output_colored)
     else:
-        rollout = api.read_rollout(name, has_targets=console.as_json)
+        rollout = api.read_rollout(name, reads_all_targets=console.as_json)
         document = dict(rollout.document)
         text = format_rollout(rollout, color=console.is_output_colored)
     if console.as_json:
