@@ -1,4 +1,4 @@
-"""Which message and exit code a failed command ends with; never a traceback."""
+"""How the error that ends a command is shown; its exit code is the error's. Never a traceback."""
 
 from __future__ import annotations
 
