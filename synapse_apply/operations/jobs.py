@@ -126,12 +126,13 @@ def iter_distinct_jobs_matching_filter(
 
 def require_job(live_backend: LiveBackend, job_id: str, expand: tuple[str, ...] = ()) -> Job:
     """One job, with the `expand` fields; InputError when there is none."""
-    params = {"expand": ",".join(expand)} if expand else None
+    job_calls = _select_job_calls_by_id(live_backend, job_id)
+    # API v2 shows a job whole, and has no such parameter.
+    is_expandable = job_calls is live_backend.api
+    params = {"expand": ",".join(expand)} if expand and is_expandable else None
     with _convert_unknown_job_errors_in_block(job_id):
         return JobOwners(live_backend.api).with_plugin_and_version_of_release(
-            _parse_job_or_raise_remote_error(
-                _select_job_calls_by_id(live_backend, job_id).get_job(job_id, params)
-            )
+            _parse_job_or_raise_remote_error(job_calls.get_job(job_id, params))
         )
 
 

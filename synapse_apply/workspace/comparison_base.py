@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import field, replace
 from pathlib import Path
@@ -148,12 +147,14 @@ def _list_named_manifests_that_commit_has(
     """Of the manifests named with `-f`, those that the commit has: the others are new."""
     if not invocation.paths:
         return ()
-    root = project.root.resolve()
     with open_folder_at_commit_or_raise(commit) as tree:
         return tuple(
             path
             for path in invocation.paths
-            if tree.find_entry_or_unreadable_ancestor(os.path.relpath(path, root)) is not None
+            if tree.find_entry_or_unreadable_ancestor(
+                configuration.format_path_in_resolved_root(path, project)
+            )
+            is not None
         )
 
 

@@ -298,9 +298,8 @@ def load_target_manifests_with_findings(
     of the command line.
     """
     paths = [str(path) for path in invocation.paths]
-    # In a commit, paths are relative to the project's folder with its links resolved.
     if committed_folder is not None:
-        paths = [os.path.relpath(path, project.root.resolve()) for path in paths]
+        paths = [format_path_in_resolved_root(path, project) for path in invocation.paths]
     return load_manifests(
         project,
         target,
@@ -314,6 +313,17 @@ def load_target_manifests_with_findings(
         file_cache=file_cache,
         commit_folder=committed_folder,
     )
+
+
+def format_path_in_resolved_root(path: Path, project: Project) -> str:
+    """A path that was typed, relative to the project's folder with its links resolved.
+
+    So paths are in a commit. The last part of the path is not resolved: it may be a link there.
+    """
+    root = project.root.resolve()
+    real_path = path.parent.resolve() / path.name
+    # The project's folder itself may have been typed through a link.
+    return os.path.relpath(real_path if real_path.is_relative_to(root) else path.resolve(), root)
 
 
 def hash_packages_into_declared_target(

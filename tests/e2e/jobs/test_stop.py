@@ -28,6 +28,14 @@ def uuid_of(place: Place) -> str:
     return str(job["id"])
 
 
+def test_a_job_of_v2_is_shown_whole_whatever_is_asked_to_be_expanded(place_v2: Place) -> None:
+    """API v2 has no such parameter: the id is right, and nothing is missing."""
+    place_v2.job(seconds=3600)
+    job = uuid_of(place_v2)
+    shown = place_v2.run("jobs", "get", job, "--expand", "logs", "--json").stdout
+    assert shown == place_v2.run("jobs", "get", job, "--json").stdout
+
+
 def test_a_running_job_is_stopped(place_v2: Place) -> None:
     """It is stopped on the server, told, and noted in the history; then it has ended."""
     place_v2.job(seconds=3600)

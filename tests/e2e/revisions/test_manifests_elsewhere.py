@@ -104,6 +104,18 @@ def test_what_is_not_allowed_or_behind_a_link_is_an_error(
     assert "../linked in HEAD is a link to a folder" in ran.text
 
 
+def test_a_file_that_was_typed_through_a_link_has_its_base(
+    repo: Repository, tmp_path: Path
+) -> None:
+    """The link is how the person came to the project; the commit has the file all the same."""
+    (tmp_path / "link").symlink_to(repo.root)
+    (file, *_) = sorted((repo.root / "manifests").glob("*.yaml"))
+    for root in (repo.root, tmp_path / "link"):
+        typed = str(root / "manifests" / file.name)
+        ran = repo.place.plan("--offline", "--against", "git:HEAD", "-f", typed, code=0)
+        assert "No changes." in ran.out, root
+
+
 @pytest.mark.parametrize("at", ["mods", "manifests/mods"])
 def test_a_submodule_that_is_not_checked_out_is_never_taken_for_empty(
     repo: Repository, tmp_path: Path, at: str
