@@ -50,7 +50,8 @@ def rewrite_all_or_none(changes: Sequence[Rewrite]) -> None:
             _require_file_content(change, real_path, change.new_content)
     except OSError as problem:
         _try_to_restore_old_contents(done)
-        raise InputError(_build_unwritable_finding(prepared[-1][0], problem)) from None
+        # `change` is the one that could not be replaced.
+        raise InputError(_build_unwritable_finding(change, problem)) from None
     except InputError:
         _try_to_restore_old_contents(done)
         raise

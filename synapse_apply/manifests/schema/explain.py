@@ -272,8 +272,13 @@ def _would_fit_unquoted(text: str, type_names: list[str]) -> bool:
         value = json.loads(text)
     except ValueError:
         return False
-    python_types = {"integer": int, "number": (int, float), "boolean": bool}
-    return any(isinstance(value, python_types[name]) for name in type_names if name in python_types)  # type: ignore[arg-type]
+    # By the type itself: to `isinstance`, True is an integer.
+    python_types: dict[str, set[type]] = {
+        "integer": {int},
+        "number": {int, float},
+        "boolean": {bool},
+    }
+    return any(type(value) in python_types.get(name, set()) for name in type_names)
 
 
 def _iter_value_not_allowed_findings(

@@ -54,7 +54,7 @@ def check_host_may_get_token(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     if checkup.target.get_or_raise_unchecked_error().is_embedded or limit is None:
         reason = (
             "the embedded backend is this process's own"
-            if limit
+            if limit is not None
             else f"{HOSTS_VARIABLE} is not set"
         )
         yield CheckResult.build_ok("hosts", f"no limit ({reason})")
