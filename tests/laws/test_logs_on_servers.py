@@ -171,7 +171,7 @@ class Repositories:
         store = SqlStore(ReplicaDatabase(log), runner=Hands().runner())
         store.folder, store.log = Network(), log
         repository = log._repository
-        repository.push = partial(self.push, repository, repository.push, store)
+        repository.push_once = partial(self.push, repository, repository.push_once, store)
         read = repository.ask_remote_for_commit_of_ref_or_empty
         repository.ask_remote_for_commit_of_ref_or_empty = partial(
             self.read_remote_ref, read, store.folder
