@@ -112,6 +112,10 @@ class Listener(uvicorn.Server):
             await asyncio.sleep(0.001)
         if self.server_state.connections or self.server_state.tasks:
             await super().shutdown(sockets)
+        # A request that outlives the grace period is cancelled, and leaves its connection open.
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)

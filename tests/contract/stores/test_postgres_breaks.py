@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from contextlib import contextmanager
 from threading import Event, Thread
@@ -150,7 +151,8 @@ def test_a_server_that_stays_away_is_told_as_such(server, url, pg):
             finally:
                 server.start()
         finding = caught.value.diagnostics[0]
-        assert "Connection refused" in finding.detail
+        # The second where a busy machine came to one try alone.
+        assert re.search("Connection refused|closed the connection", finding.detail)
         assert "What was recorded before is kept" in finding.hint
         with store.lock("again"):
             store.write_records(record("later", "2"))
