@@ -104,12 +104,10 @@ class Listener(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
             server.close()
-        # Twice: a connection that was accepted a moment ago is there a turn later only. One turn of
-        # the loop each for closed ones to go; uvicorn's own shutdown waits 0.1 s.
-        for _ in range(2):
-            for connection in list(self.server_state.connections):
-                connection.shutdown()
-            await asyncio.sleep(0.001)
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        # One turn of the loop for closed connections to go; uvicorn's own shutdown waits 0.1 s.
+        await asyncio.sleep(0.001)
         if self.server_state.connections or self.server_state.tasks:
             await super().shutdown(sockets)
         # A request that outlives the grace period is cancelled, and leaves its connection open.

@@ -100,3 +100,14 @@ def test_errors_of_a_manifest_stand_alone(folder):
     summaries = [one.summary for one in found(folder)]
     assert summaries
     assert "There is nothing to validate" not in summaries
+
+
+def test_a_summary_says_of_manifests_with_errors_that_they_are_not_valid(folder):
+    """Whoever uses the library may print it without a look at the findings."""
+    (folder / "synapse-apply.yaml").write_text(PROJECT)
+    (folder / "manifests").mkdir()
+    file = folder / "manifests" / "raw.yaml"
+    file.write_text(STORAGE)
+    assert validate(Invocation(folder)).summary.startswith("Valid: 1 resource")
+    file.write_text(STORAGE.replace("provider", "providr"))
+    assert validate(Invocation(folder)).summary.startswith("Not valid: ")
