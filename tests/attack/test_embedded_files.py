@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 from attack.planting import contents, foreign_database, git, give_away, make_pipe
 from e2e.scenarios.workplace import Ran, Workplace, sample
+from openers import get_opener_without_proxy
 
 from synapse_apply.emulator.core.backend import DataLock
 from synapse_apply.emulator.core.data_folder import DataSetPlaceError
@@ -320,9 +321,8 @@ def test_the_embedded_backend_needs_no_place_in_the_list_of_hosts(here: Here) ->
 
 def ask(url: str, path: str, **headers: str) -> int:
     request = urllib.request.Request(f"{url}{path}", headers=headers)
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(request, timeout=10) as answer:
+        with get_opener_without_proxy().open(request, timeout=10) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as refused:
         return refused.code

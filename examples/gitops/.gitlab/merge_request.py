@@ -16,6 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -298,6 +299,11 @@ def _origin_of(url: str) -> tuple[str, str]:
     return parts.scheme, parts.netloc
 
 
+@cache  # each new one reads all certificates of the system
+def _get_opener() -> urllib.request.OpenerDirector:
+    return urllib.request.build_opener(_KeepToken)
+
+
 def _call(
     method: str,
     path: str,
@@ -316,7 +322,7 @@ def _call(
     )
     for left in (0,) if method == "POST" else (2, 1, 0):
         try:
-            with urllib.request.build_opener(_KeepToken).open(request, timeout=60) as answer:
+            with _get_opener().open(request, timeout=60) as answer:
                 return read(answer)
         except OSError as problem:
             refused = isinstance(problem, urllib.error.HTTPError) and problem.code < 500

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from openers import get_opener_without_proxy
 
 from synapse_apply.client import BackendClient
 
@@ -51,7 +52,7 @@ def steer(backend_url: str) -> Callable[[str, str, dict[str, Any]], Any]:
             method=method,
             headers={"Authorization": f"Token {TOKEN}", "Content-Type": "application/json"},
         )
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as answer:
+        with get_opener_without_proxy().open(request) as answer:
             return json.load(answer)
 
     return call

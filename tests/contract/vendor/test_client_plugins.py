@@ -12,6 +12,7 @@ import pytest
 from contract.vendor.failures import PLUGIN, error_of
 from contract.vendor.packages import config_of, zip_of
 from contract.vendor.world import TENANT, TOKEN
+from openers import get_opener_without_proxy
 
 from synapse_apply.client.errors import ConflictError, NotFoundError, ValidationError
 from synapse_apply.model.errors import Effect
@@ -31,8 +32,7 @@ def upload(client, *, package: bytes = PACKAGE, **more):
 
 def fetch(url: str, **headers: str) -> bytes:
     request = urllib.request.Request(url, headers=headers)
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(request, timeout=10) as answer:
+    with get_opener_without_proxy().open(request, timeout=10) as answer:
         return bytes(answer.read())
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from contract.vendor.packages import config_of, zip_of
 from contract.vendor.world import OTHER_TOKEN, SESSION_TOKEN, TENANT, TOKEN
+from openers import get_opener_without_proxy
 
 from synapse_apply.client.errors import ValidationError
 
@@ -21,9 +22,8 @@ def ask(url: str, method: str = "GET", **headers: str) -> tuple[int, Any]:
     """The status and the body of an answer, JSON where it is some."""
     names = {name.replace("_", "-"): value for name, value in headers.items()}
     request = urllib.request.Request(url, headers=names, method=method)
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(request, timeout=10) as answer:
+        with get_opener_without_proxy().open(request, timeout=10) as answer:
             status, body = answer.status, answer.read()
     except urllib.error.HTTPError as failure:
         with failure:

@@ -8,12 +8,12 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from in_process import run_in_process
 from installed import HOME
+from openers import get_opener_without_proxy
 
 TOKEN = "acme-token-of-tests"
 OTHER_TOKEN = "other-token-of-tests"
@@ -172,7 +172,7 @@ class Server:
                 "Content-Type": "application/json",
             },
         )
-        with _opener().open(request, timeout=60) as answer:
+        with get_opener_without_proxy().open(request, timeout=60) as answer:
             content = answer.read()
         return json.loads(content) if content else None
 
@@ -194,11 +194,6 @@ class Server:
 
     def switch(self, **values: str) -> None:
         self.call("PATCH", "_emulator/switches/", values)
-
-
-@cache  # each new one reads all certificates of the system, for https
-def _opener() -> urllib.request.OpenerDirector:
-    return urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @contextmanager
