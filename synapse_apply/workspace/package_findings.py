@@ -97,11 +97,12 @@ def _iter_unmet_need_findings(
             config = None
         return config or ({}, {})
 
-    from synapse_apply.packages.lint import withhold_flaw_text_with_known_secret
-
     for resource, flaw in iter_releases_with_unmet_need_flaw(
         manifests.desired, read_config_or_empty
     ):
+        # The lint reads packages; most projects have no such flaw, and some no package.
+        from synapse_apply.packages.lint import withhold_flaw_text_with_known_secret
+
         finding = with_path_relative_to_working_folder(
             build_flaw_finding(
                 withhold_flaw_text_with_known_secret(flaw),

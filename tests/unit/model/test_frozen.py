@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import copy
+import inspect
+import pkgutil
 from dataclasses import field, fields, replace
+from importlib import import_module
+from typing import Any, cast
 
 import pytest
 
+import synapse_apply
 from synapse_apply.model.frozen import frozen
 
 
@@ -37,6 +42,18 @@ class Twin:
 @frozen
 class Nothing:
     """No field at all."""
+
+
+@frozen
+class Larger(Pair):
+    """With fields of its own behind those of another, and one that no caller gives."""
+
+    tags: list[str] = field(default_factory=list)
+    total: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        # As a class may do while it makes its values.
+        self.total = self.size + len(self.tags)  # type: ignore[misc]
 
 
 @frozen
@@ -86,3 +103,58 @@ def test_it_is_a_dataclass_with_slots() -> None:
     assert copy.deepcopy(one).hidden == "x"
     with pytest.raises(AttributeError):
         one.nmae = "b"  # type: ignore[attr-defined]
+
+
+def test_a_class_has_the_fields_of_the_class_that_it_derives_from() -> None:
+    """In their order, with their defaults; each value has a list of its own."""
+    one, two = Larger("a", 2, tags=["x"]), Larger("a")
+    assert (one.total, one.tags, two.total, two.tags) == (3, ["x"], 0, [])
+    two.tags.append("y")
+    assert Larger("a").tags == []
+    assert [part.name for part in fields(Larger)] == ["name", "size", "hidden", "tags", "total"]
+    assert replace(one, name="b") == Larger("b", 2, tags=["x"])
+    assert repr(one) == "Larger(name='a', size=2, tags=['x'], total=3)"
+    assert one != Pair("a", 2)
+    assert not hasattr(one, "__dict__")
+    with pytest.raises((TypeError, ValueError), match="init=False"):
+        replace(one, total=9)
+
+
+def test_arguments_are_checked_as_those_of_any_function() -> None:
+    """By number and name, and the error names the class."""
+    wrong: Any = Pair
+    wrong_larger: Any = Larger
+    with pytest.raises(TypeError, match=r"Pair\.__init__\(\) missing 1 required .* 'name'"):
+        wrong()
+    with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):
+        wrong("a", colour="red")
+    with pytest.raises(TypeError, match="'total'"):
+        wrong_larger("a", total=1)
+    assert list(inspect.signature(Pair).parameters) == ["name", "size", "hidden"]
+
+
+def test_a_default_that_could_be_changed_is_refused() -> None:
+    """All values would share it."""
+    with pytest.raises(TypeError, match="default of items could be changed"):
+
+        @frozen
+        class _Shared:
+            items: list[str] = []  # noqa: RUF012 - this is what is refused
+
+
+def test_a_pattern_takes_the_fields_in_their_order() -> None:
+    """As of any dataclass."""
+    match Pair("a", 2):
+        case Pair(name, size):
+            assert (name, size) == ("a", 2)
+    assert Larger.__match_args__ == ("name", "size", "hidden", "tags")  # type: ignore[attr-defined]
+
+
+def test_every_value_class_of_the_package_can_be_made() -> None:
+    """A class compiles its `__init__` when it is first used: here all of them do."""
+    for module in pkgutil.walk_packages(synapse_apply.__path__, "synapse_apply."):
+        if not module.name.endswith("__main__"):
+            for member in vars(import_module(module.name)).values():
+                if isinstance(member, type) and hasattr(member, "__value_fields__"):
+                    names = [part.name for part in fields(cast("Any", member)) if part.init]
+                    assert list(inspect.signature(member).parameters) == names, member
