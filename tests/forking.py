@@ -16,6 +16,7 @@ import importlib
 import json
 import os
 import pkgutil
+import platform
 import runpy
 import select
 import signal
@@ -34,7 +35,8 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 TESTS = Path(__file__).resolve().parent
-_PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
+_CLONE_PARENT = 0x8000  # clone(2)
+_CLONE_CALLS = {"x86_64": 56, "aarch64": 220}  # syscalls(2)
 _SIZE = struct.Struct("!I")
 # What a command imports only once it needs it, and is not of the package itself.
 _IMPORTED_LATE = ("psycopg", "sqlite3", "encodings.idna", "fault.disks", "fault.site")
@@ -147,8 +149,6 @@ class _Parent:
         """Start a command with these streams; gives the id of the process, a child of this one."""
         text = json.dumps(request).encode()
         with self._turn:
-            # Who forked it ends at once, and the nearest ancestor that asked for them inherits it.
-            _adopt_orphans(True)
             try:
                 socket.send_fds(self._socket, [_SIZE.pack(len(text))], streams)
                 self._socket.sendall(text)
@@ -156,8 +156,6 @@ class _Parent:
             except (EOFError, OSError) as problem:
                 assert self._process.stdout is not None
                 raise AssertionError(self._process.stdout.read().decode()) from problem
-            finally:
-                _adopt_orphans(False)
 
     def end(self) -> None:
         self._socket.close()
@@ -172,9 +170,19 @@ def _parent() -> _Parent:
     return parent
 
 
-def _adopt_orphans(adopts: bool) -> None:
-    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, int(adopts), 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "prctl")
+def _fork_sibling() -> int:
+    """As `os.fork`, but who waits for the new process is the parent of this one."""
+    interpreter = ctypes.pythonapi
+    interpreter.PyOS_BeforeFork()
+    number = _CLONE_CALLS[platform.machine()]
+    process = interpreter.syscall(number, _CLONE_PARENT | signal.SIGCHLD, 0, 0, 0, 0)
+    if process == 0:
+        interpreter.PyOS_AfterFork_Child()
+    else:
+        interpreter.PyOS_AfterFork_Parent()
+    if process < 0:
+        raise OSError("clone")
+    return int(process)
 
 
 def _receive(door: socket.socket, size: int) -> bytes:
@@ -206,32 +214,20 @@ def _serve(door: socket.socket, listener: socket.socket) -> list[str]:
         if not first:
             os._exit(0)
         request = json.loads(_receive(door, _SIZE.unpack(first)[0]))
-        read_end, write_end = os.pipe()
-        intermediate = os.fork()
-        if intermediate == 0:
-            parent = os.getpid()
-            process = os.fork()
-            if process:
-                # A signal to the group of a process that was just started must reach it.
-                while request["starts_session"] and os.getsid(process) != process:
-                    time.sleep(0.001)
-                os.write(write_end, _SIZE.pack(process))
-                os._exit(0)
+        process = _fork_sibling()
+        if process == 0:
             if request["starts_session"]:
                 os.setsid()
-            while os.getppid() == parent:
-                time.sleep(0.001)  # until it is a child of the tests
-            for number in (read_end, write_end):
-                os.close(number)
             door.close()
             listener.close()
             _become(request, streams)
             command: list[str] = request["command"]
             return command
-        # Only when its parent is gone is the process a child of the tests, who are told then.
-        os.waitpid(intermediate, 0)
-        door.sendall(os.read(read_end, _SIZE.size))
-        for number in (*streams, read_end, write_end):
+        # A signal to the group of a process that was just started must reach it.
+        while request["starts_session"] and os.getsid(process) != process:
+            time.sleep(0.001)
+        door.sendall(_SIZE.pack(process))
+        for number in streams:
             os.close(number)
 
 
@@ -307,6 +303,30 @@ def _import_everything() -> None:
     gc.freeze()  # what nobody looks through is shared by all forks
 
 
+def _end_without_freeing_memory() -> None:
+    """End with the exit code that is known, when all is done that anybody sees of an end.
+
+    To free every object is to copy all memory that forks share: more than most commands cost.
+    """
+    if not _exit_codes:
+        return
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        return  # the interpreter says so and has an exit code for it
+    os._exit(_exit_codes[0] & 0xFF)
+
+
+# One, once a process ends with a number.
+_exit_codes: list[int] = []
+
 if __name__ == "__main__":
+    atexit.register(_end_without_freeing_memory)  # the first of all: it is called last
     _import_everything()
-    _run(_serve(*(socket.socket(fileno=int(number)) for number in sys.argv[1:])))
+    try:
+        _run(_serve(*(socket.socket(fileno=int(number)) for number in sys.argv[1:])))
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            _exit_codes.append(end.code or 0)
+        raise
