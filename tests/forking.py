@@ -35,6 +35,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 TESTS = Path(__file__).resolve().parent
+_INTERPRETER = sys.executable
 _CLONE_PARENT = 0x8000  # clone(2)
 _CLONE_CALLS = {"x86_64": 56, "aarch64": 220}  # syscalls(2)
 _SIZE = struct.Struct("!I")
@@ -50,7 +51,7 @@ import json, os, socket, sys
 if {forks_isolated_only} and sys.argv[1:2] != ["-I"]:
     os.execv("{program}", ["{program}", *sys.argv[1:]])
 command = ["{program}", *sys.argv[1:]]
-request = dict(command=command, folder=os.getcwd(), environment=dict(os.environ))
+request = dict(command=command, folder=os.getcwd(), environment=dict(os.environ), started=sys.argv[0])
 text = json.dumps(request).encode()
 door = socket.socket(socket.AF_UNIX)
 door.connect("{address}")
@@ -68,7 +69,8 @@ def programs() -> Path:
     """A folder with programs for scripts: `synapse-apply`, and `python` with `-I`, are forks.
 
     What `-I` keeps out is out, but for what was imported before: whether a planted file is run is to
-    be tested with the interpreter itself. A signal to it reaches the fork as SIGKILL.
+    be tested with the interpreter itself. A signal to it reaches the fork as SIGKILL. A script finds
+    this `python` as `sys.executable`, so what it becomes with `-I` is a fork as well.
     """
     return _parent().programs
 
@@ -240,6 +242,8 @@ def _serve_client(client: socket.socket) -> list[str]:
         client.close()
         _become(request, streams)
         command: list[str] = request["command"]
+        if command[1:2] == ["-I"] and not command[2].startswith("-"):
+            sys.executable = request["started"]
         return command
     for stream in streams:
         os.close(stream)
@@ -269,7 +273,7 @@ def _run(command: list[str]) -> NoReturn:
         del arguments[0]
         first_folder = []
         sys.path[:] = ["", *(folder for folder in sys.path if folder != str(TESTS))]
-    if program != sys.executable:
+    if program != _INTERPRETER:
         sys.argv = command
         sys.path[0] = str(Path(program).parent)
         runpy.run_path(program, run_name="__main__")

@@ -103,6 +103,21 @@ def test_a_program_that_forks_is_the_isolated_interpreter(typed: str, tmp_path: 
     assert fork == new
 
 
+def test_what_a_script_becomes_is_such_a_program(tmp_path: Path) -> None:
+    """As the action's script becomes the command: its words, its exit code, and all is imported."""
+    script = tmp_path / "script.py"
+    code = "import sys; print(sys.argv, 'synapse_apply' in sys.modules); sys.exit(3)"
+    script.write_text(
+        f"import os, sys; os.execv(sys.executable, [sys.executable, '-I', '-c', {code!r}, 'a'])"
+    )
+    new, fork = (
+        run(subprocess.Popen, str(python), "-I", str(script), folder=tmp_path)
+        for python in (sys.executable, forking.programs() / "python")
+    )
+    assert new == (3, "['-c', 'a'] False\n", "")
+    assert fork == (3, "['-c', 'a'] True\n", "")
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_the_same(number: int, tmp_path: Path) -> None:
     """Its exit status is that of the process itself."""
