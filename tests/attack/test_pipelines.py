@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import sys
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
+import forking
 import pytest
 import yaml
+from attack.planted_programs import Canary
 from e2e.pipelines.actions import Runner, read_artifact, read_outputs
 from e2e.pipelines.conftest import SECRETS, World, _of_nobody, forge, fresh, world  # noqa: F401
 from e2e.pipelines.forge import PROJECT, TOKEN, make_archive, make_pull, make_run
@@ -23,57 +23,6 @@ from installed import BIN, ROOT
 from unit.packages.trees import git
 
 DEEP = os.environ.get("SYNAPSE_APPLY_TEST_DEEP") == "1"
-# Of the standard library what the steps import, of pip and of ours all that is imported first.
-MODULES = (
-    "venv", "pip", "json", "ssl", "re", "shlex", "urllib", "ensurepip", "encodings", "site", "click",
-    "yaml", "requests", "hatchling", "synapse_apply", "sitecustomize", "usercustomize", "_distutils_hack",
-)  # fmt: skip
-PROGRAMS = ("python", "python3", "pip3", "git", "mktemp", "env", "rm", "sh", "synapse-apply")
-SETTINGS = ("pip.conf", "pip.ini", "setup.cfg", "pyproject.toml", "setup.py", ".netrc", "tox.ini")
-
-
-@dataclass
-class Canary:
-    """A file that each planted file writes to once it is run."""
-
-    path: Path
-
-    def plant(self, folder: Path) -> None:
-        """Modules, programs and settings in a folder, as a pull request could commit them."""
-        code = f"open({str(self.path)!r}, 'a').write(__name__ + ' was imported\\n')\n"
-        for name in MODULES:
-            (folder / f"{name}.py").write_text(code)
-            package = folder / name
-            package.mkdir(exist_ok=True)
-            for file in ("__init__.py", "__main__.py"):
-                (package / file).write_text(code)
-        (folder / "evil.pth").write_text(f"import pathlib; {code}")
-        site = folder / "lib" / f"python3.{sys.version_info.minor}" / "site-packages"
-        site.mkdir(parents=True)
-        (site / "evil.pth").write_text(f"import pathlib; {code}")
-        (site / "usercustomize.py").write_text(code)
-        for name in PROGRAMS:
-            (folder / name).write_text(f"#!/bin/sh\necho {name} was run >> {self.path}\n")
-            (folder / name).chmod(0o755)
-        for name in SETTINGS:
-            (folder / name).write_text(code if name.endswith(".py") else EVIL_SETTINGS)
-
-    @property
-    def text(self) -> str:
-        return self.path.read_text() if self.path.exists() else ""
-
-
-EVIL_SETTINGS = """\
-[global]
-index-url = http://127.0.0.1:9/simple
-find-links = ./wheels
-[install]
-target = ./elsewhere
-[build-system]
-requires = []
-build-backend = "hatchling"
-backend-path = ["."]
-"""
 
 
 @pytest.fixture
@@ -130,6 +79,14 @@ def run_step(runner: Runner, name: str, env: Mapping[str, str]) -> tuple[int, st
 
 
 INTERPRETER = {"INTERPRETER": str(BIN / "python")}
+
+
+@pytest.fixture
+def forking_interpreter() -> dict[str, str]:
+    """Where the words of a command are tested, and not what its process imports."""
+    return {"INTERPRETER": str(forking.programs() / "python")}
+
+
 interpreter = pytest.fixture(lambda: BIN / "python")  # no fork: what it imports is what is tested
 
 
@@ -226,13 +183,14 @@ def action(tmp_path: Path) -> Path:
 
 QUICK = """\
 #!/bin/sh
+test "$1 $2 $3 $#" = "-I -m venv 4" || exit 99
 {python} -I -m venv --without-pip "$4" && ln -s {pip} "$4"/lib/python*/site-packages/
 """
 
 
 @pytest.fixture
 def quick_environments(runner: Runner, tmp_path: Path) -> None:
-    """A `python3` that makes environments with the pip there is, where pip is to refuse something."""
+    """A `python3` that makes environments with the pip there is; to copy one takes two seconds."""
     script = tmp_path / "quick" / "python3"
     script.parent.mkdir()
     pip = Path(str(distribution("pip").locate_file("pip")))
@@ -247,6 +205,9 @@ def install(runner: Runner, action: Path, env: Mapping[str, str], version: str) 
     return run_step(runner, "install", {**given, "VERSION": version, **env})
 
 
+# `venv` itself is isolated by `-I`, and starts pip's copy without PYTHONPATH: it is quick but for the
+# ways that only the deep tests try.
+@pytest.mark.usefixtures(*() if DEEP else ("quick_environments",))
 @pytest.mark.parametrize("version", ["", "synapse_apply==1"] if DEEP else [""])
 @pytest.mark.parametrize("way", WAYS if DEEP else WAYS[1:2])
 def test_the_installation_runs_no_file_of_the_checkout(
@@ -260,7 +221,7 @@ def test_the_installation_runs_no_file_of_the_checkout(
     env = surroundings(runner.checkout)[way]
     code, log = install(runner, action, env, version)
     assert code == 0, log
-    command = Path((runner.temp / "paths").read_text().strip(), "synapse-apply")
+    command = Path((runner.temp / "paths").read_text().splitlines()[-1], "synapse-apply")
     assert not command.is_relative_to(early)
     process = runner.start({"run": f"{command} plan"}, {}, env)
     assert process.communicate(timeout=60)[0] == "the installed command\n"
@@ -316,13 +277,15 @@ TEXTS = (
 
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("name", ["ARGS", "TARGET", "COMMAND"])
-def test_an_input_that_is_a_command(name: str, text: str, runner: Runner, canary: Canary) -> None:
+def test_an_input_that_is_a_command(
+    name: str, text: str, runner: Runner, canary: Canary, forking_interpreter: dict[str, str]
+) -> None:
     """Inputs are words of the command line, never of a script."""
     reports = runner.temp / "reports"
     reports.mkdir()
     given = {"COMMAND": "validate", "TARGET": "", "ARGS": "", "SAVE": "", "ARTIFACT": ""}
     given[name] = text.format(canary=canary.path)
-    more = {**INTERPRETER, "REVIEWED": "", "REPORTS": str(reports), "SECRETS": ""}
+    more = {**forking_interpreter, "REVIEWED": "", "REPORTS": str(reports), "SECRETS": ""}
     run_step(runner, "prepare", given)
     code, _ = run_step(runner, "run", {**given, **more})
     assert code != 0
@@ -342,7 +305,7 @@ ARGUMENTS = {
 
 @pytest.mark.parametrize("which", ARGUMENTS)
 def test_arguments_that_take_the_place_of_inputs(
-    which: str, runner: Runner, tmp_path: Path
+    which: str, runner: Runner, tmp_path: Path, forking_interpreter: dict[str, str]
 ) -> None:
     """What an input says is said last, so it holds; what makes no sense beside it is refused."""
     args, given, expected = ARGUMENTS[which]
@@ -350,7 +313,7 @@ def test_arguments_that_take_the_place_of_inputs(
     evil.write_text("no plan")
     reports = runner.temp / "reports"
     reports.mkdir()
-    env = {**INTERPRETER, "TARGET": "embedded", "SAVE": "", "REVIEWED": "", "SECRETS": "",
+    env = {**forking_interpreter, "TARGET": "embedded", "SAVE": "", "REVIEWED": "", "SECRETS": "",
            "REPORTS": str(reports), **given, "ARGS": args.format(evil=evil)}  # fmt: skip
     code, log = run_step(runner, "run", env)
     assert code == expected, log
@@ -378,10 +341,12 @@ UNREADABLE = ("no pair of-{secret}", "KEY<<END\n{secret}", "A=b\n{secret}\n")
 
 
 @pytest.mark.parametrize("text", UNREADABLE)
-def test_secrets_that_cannot_be_read_are_not_shown(text: str, runner: Runner) -> None:
+def test_secrets_that_cannot_be_read_are_not_shown(
+    text: str, runner: Runner, forking_interpreter: dict[str, str]
+) -> None:
     """The error tells the line's number, and no part of it."""
-    env = {**INTERPRETER, "COMMAND": "validate", "TARGET": "", "ARGS": "", "SAVE": "", "REVIEWED": "",
-           "REPORTS": str(runner.temp), "SECRETS": text.format(secret="s3cr3t-s3cr3t")}  # fmt: skip
+    env = {**forking_interpreter, "COMMAND": "validate", "TARGET": "", "ARGS": "", "SAVE": "",
+           "REVIEWED": "", "REPORTS": str(runner.temp), "SECRETS": text.format(secret="s3cr3t-s3cr3t")}  # fmt: skip
     code, log = run_step(runner, "run", env)
     assert code == 64
     assert "::error title=The input secrets cannot be read::" in log
@@ -446,10 +411,12 @@ def test_a_check_of_such_a_fork(fresh: World, canary: Canary) -> None:  # noqa: 
     assert canary.text == ""
 
 
+# One job is proof of what pip does in all: what is before a script is the same, and so are its words.
 RECORD = """\
 #!/bin/bash
 {{ printf '%s\\0' "$*"; /usr/bin/env; }} > "{folder}/$$.$RANDOM"
 if [ "$3" = venv ]; then mkdir -p "$5/bin" && cp "$0" "$5/bin/python" && exit; fi
+if [ "$3" = pip ] && [ {job} != plan ]; then exit; fi
 exec {python} "$@"
 """
 
@@ -470,7 +437,7 @@ def test_the_jobs_of_gitlab_on_such_a_branch(
         calls = tmp_path / job
         calls.mkdir()
         python = programs / "python3"
-        python.write_text(RECORD.format(folder=calls, python=BIN / "python"))
+        python.write_text(RECORD.format(folder=calls, job=job, python=BIN / "python"))
         python.chmod(0o755)
         given = {
             **({} if job == "check" else SECRETS),
