@@ -27,7 +27,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -39,8 +39,13 @@ _INTERPRETER = sys.executable
 _CLONE_PARENT = 0x8000  # clone(2)
 _CLONE_CALLS = {"x86_64": 56, "aarch64": 220}  # syscalls(2)
 _SIZE = struct.Struct("!I")
+# What /proc has as the arguments of a fork stands where those of the first process stood.
+_ROOM_FOR_ARGUMENTS = "-" * 400
 # What a command imports only once it needs it, and is not of the package itself.
-_IMPORTED_LATE = ("psycopg", "sqlite3", "encodings.idna", "fault.disks", "fault.site")
+_IMPORTED_LATE = (
+    *("psycopg", "sqlite3", "encodings.idna", "fault.disks", "fault.site"),
+    "controllers.forked_workers",
+)
 
 
 # Its process waits for a fork that does what it was to do, has its exit code, and ends with it. What
@@ -76,7 +81,12 @@ def programs() -> Path:
 
 
 class ForkedProcess(subprocess.Popen[str]):
-    """`subprocess.Popen` in all but how the process comes to be; what it is not made for raises."""
+    """`subprocess.Popen` in all but how the process comes to be; what it is not made for raises.
+
+    `prepared_by` names a function, as MODULE:NAME, that the process calls before its command.
+    """
+
+    prepared_by = ""
 
     def _execute_child(
         self,
@@ -99,27 +109,51 @@ class ForkedProcess(subprocess.Popen[str]):
             "folder": str(cwd or Path.cwd()),
             "environment": dict(os.environ if env is None else env),
             "starts_session": streams_and_rest[-2],
+            "prepared_by": self.prepared_by,
         }
         stream_numbers = [
             pipe if pipe >= 0 else number
             for number, pipe in enumerate((pipes[0], pipes[3], pipes[5]))
         ]
         try:
-            self.pid = _parent().fork(request, stream_numbers)
+            server = _templates[0] if _templates else _parent()
+            self.pid = server.fork(request, stream_numbers)
             self._child_created = True
         finally:
             self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
 
 
-class _Parent:
+class _ForkServer:
+    """A process that has imported everything, as the one at the other end of `door` sees it."""
+
+    def __init__(self, door: socket.socket) -> None:
+        self._socket, self._turn = door, threading.Lock()
+
+    def fork(self, request: dict[str, Any], streams: Sequence[int]) -> int:
+        """Start a command with these streams; gives the id of the process, a child of this one."""
+        text = json.dumps(request).encode()
+        with self._turn:
+            try:
+                socket.send_fds(self._socket, [_SIZE.pack(len(text))], streams)
+                self._socket.sendall(text)
+                return int.from_bytes(_receive(self._socket, _SIZE.size))
+            except (EOFError, OSError) as problem:
+                raise AssertionError(self.read_last_words()) from problem
+
+    def read_last_words(self) -> str:
+        """What the process wrote, once it has ended."""
+        return "who forks has ended"
+
+
+class _Parent(_ForkServer):
     """The process that has imported everything; it ends with the tests' process."""
 
     def __init__(self) -> None:
-        self._turn = threading.Lock()
         self._folder = tempfile.TemporaryDirectory(prefix="forking-")
         self.programs = Path(self._folder.name)
         address = str(Path(self._folder.name, "door"))
-        self._socket, other_end = socket.socketpair()
+        door, other_end = socket.socketpair()
+        super().__init__(door)
         with other_end, socket.socket(socket.AF_UNIX) as listener:
             listener.bind(address)
             listener.listen()
@@ -127,7 +161,7 @@ class _Parent:
                 self._write_program(name, address)
             numbers = [other_end.fileno(), listener.fileno()]
             self._process = subprocess.Popen(
-                [sys.executable, __file__, *map(str, numbers)],
+                [sys.executable, __file__, *map(str, numbers), _ROOM_FOR_ARGUMENTS],
                 pass_fds=numbers,
                 stdin=subprocess.DEVNULL,
                 # As the tests have them: what a stream is, was asked when the interpreter began.
@@ -147,17 +181,9 @@ class _Parent:
         file.write_text(text)
         file.chmod(0o755)
 
-    def fork(self, request: dict[str, Any], streams: Sequence[int]) -> int:
-        """Start a command with these streams; gives the id of the process, a child of this one."""
-        text = json.dumps(request).encode()
-        with self._turn:
-            try:
-                socket.send_fds(self._socket, [_SIZE.pack(len(text))], streams)
-                self._socket.sendall(text)
-                return int.from_bytes(_receive(self._socket, _SIZE.size))
-            except (EOFError, OSError) as problem:
-                assert self._process.stdout is not None
-                raise AssertionError(self._process.stdout.read().decode()) from problem
+    def read_last_words(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.read().decode()
 
     def end(self) -> None:
         self._socket.close()
@@ -165,11 +191,46 @@ class _Parent:
         self._folder.cleanup()
 
 
+class _Template(_ForkServer):
+    """A fork of this process as it is now, while it has no other thread; it ends with this process."""
+
+    def __init__(self) -> None:
+        door, other_end = socket.socketpair()
+        super().__init__(door)
+        if os.fork() == 0:
+            door.close()
+            _run(_serve(other_end))
+        other_end.close()
+
+
 @cache
 def _parent() -> _Parent:
     parent = _Parent()
     atexit.register(parent.end)
     return parent
+
+
+_templates: list[_Template] = []
+
+
+def start_forks_of_this_process() -> None:
+    """In a fork that has done nothing yet: what it starts as ForkedProcess are forks of itself."""
+    _templates.append(_Template())
+
+
+_read_real_time = time.time
+_read_seconds_ahead: Callable[[], float] = float
+
+
+def _read_time() -> float:
+    return _read_real_time() + _read_seconds_ahead()
+
+
+def put_clock_ahead(read_seconds: Callable[[], float]) -> None:
+    """Have `time.time` of this process be so many seconds ahead, also where a fork has it by value."""
+    global _read_seconds_ahead  # noqa: PLW0603 - what was imported has a function that looks here
+    _read_seconds_ahead = read_seconds
+    time.time = _read_time
 
 
 def _fork_sibling() -> int:
@@ -197,14 +258,14 @@ def _receive(door: socket.socket, size: int) -> bytes:
     return content
 
 
-def _serve(door: socket.socket, listener: socket.socket) -> list[str]:
+def _serve(door: socket.socket, listener: socket.socket | None = None) -> list[str]:
     """Fork for each request. Returns in a new process only, with the command that it is to run."""
     while True:
-        ready = select.select([door, listener], [], [])[0]
+        ready = select.select([door, listener] if listener else [door], [], [])[0]
         with suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
-        if listener in ready:
+        if listener and listener in ready:
             client, _ = listener.accept()
             if os.fork() == 0:
                 listener.close()
@@ -221,8 +282,11 @@ def _serve(door: socket.socket, listener: socket.socket) -> list[str]:
             if request["starts_session"]:
                 os.setsid()
             door.close()
-            listener.close()
+            if listener:
+                listener.close()
             _become(request, streams)
+            if request["prepared_by"]:
+                pkgutil.resolve_name(request["prepared_by"])()
             command: list[str] = request["command"]
             return command
         # A signal to the group of a process that was just started must reach it.
@@ -263,6 +327,15 @@ def _become(request: dict[str, Any], streams: Sequence[int]) -> None:
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
+    _show_arguments(request["command"])
+
+
+def _show_arguments(command: Sequence[str]) -> None:
+    """Have /proc/PID/cmdline show these, as far as there is room."""
+    words = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    start, end = int(words[45]), int(words[46])  # proc_pid_stat(5)
+    shown = "\0".join(command).encode()[: end - start - 1]
+    ctypes.memmove(start, shown.ljust(end - start, b"\0"), end - start)
 
 
 def _run(command: list[str]) -> NoReturn:
@@ -295,6 +368,7 @@ def _run(command: list[str]) -> NoReturn:
 
 
 def _import_everything() -> None:
+    time.time = _read_time
     import synapse_apply
 
     for module in pkgutil.walk_packages(synapse_apply.__path__, "synapse_apply."):
@@ -326,10 +400,12 @@ def _end_without_freeing_memory() -> None:
 _exit_codes: list[int] = []
 
 if __name__ == "__main__":
+    # Of what a fork imports there is to be one alone.
+    sys.modules["forking"] = sys.modules["__main__"]
     atexit.register(_end_without_freeing_memory)  # the first of all: it is called last
     _import_everything()
     try:
-        _run(_serve(*(socket.socket(fileno=int(number)) for number in sys.argv[1:])))
+        _run(_serve(*(socket.socket(fileno=int(number)) for number in sys.argv[1:3])))
     except SystemExit as end:
         if end.code is None or isinstance(end.code, int):
             _exit_codes.append(end.code or 0)

@@ -15,6 +15,7 @@ from typing import Any
 
 import requests
 from controllers.backend_proxy import BackendProxy, Call
+from controllers.forked_workers import ForkedController
 from controllers.site import BACKEND_TOKEN, SECONDS, Site
 from forges.loopback_server import wait_until
 from forking import ForkedProcess
@@ -126,14 +127,14 @@ class ApplyingSite(Site):
         return super().commit(description, message, push=push)
 
     @contextmanager
-    def start_another(self) -> Iterator[subprocess.Popen[bytes]]:
+    def start_another(self) -> Iterator[subprocess.Popen[str]]:
         """A controller of another name and data folder, for the same source and state."""
         port = free_port()
         text = (self.folder / "controller.yaml").read_text("utf-8")
         text = text.replace("{name: laws}", "{name: others}").replace(f":{self.port}", f":{port}")
         (self.folder / "another.yaml").write_text(re.sub(r"(?s)notify:.*?listen:", "listen:", text))
         with (self.folder / "log-another").open("wb") as log:
-            process = ForkedProcess(
+            process = ForkedController(
                 [str(BIN / "synapse-apply"), "controller", "run", "another.yaml", "--data", "other"],
                 cwd=self.folder, env=environment(self.environ), stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log, start_new_session=True,

@@ -23,6 +23,7 @@ import psycopg
 import requests
 from controllers.applying_site import OPS_TOKEN, STORAGE, ApplyingSite, read_process
 from controllers.backend_proxy import Call
+from controllers.forked_workers import ForkedController
 from controllers.site import SECONDS
 from forges.loopback_server import wait_until
 from in_process import run
@@ -62,7 +63,7 @@ class FleetProcess:
     verb: str
     port: int
     altered: dict[str, Any] | None = None
-    process: subprocess.Popen[bytes] | None = None
+    process: subprocess.Popen[Any] | None = None
 
     @property
     def process_id(self) -> int:
@@ -181,7 +182,7 @@ class FleetSite(ApplyingSite):
             environ["PYTHONPATH"] = str(TESTS)
         arguments = ["controller", process.verb, f"{process.name}.yaml"]
         with (self.folder / f"log-{process.name}").open("ab") as log:
-            process.process = subprocess.Popen(
+            process.process = ForkedController(
                 [*command, *arguments, "--data", f"data-{process.name}"],
                 cwd=self.folder, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,

@@ -22,6 +22,7 @@ from typing import Any, Self
 import requests
 from contract.stores.git.repositories import ENVIRON as GIT_ENVIRON
 from contract.stores.git.web import GitServer, serve_repositories
+from controllers.forked_workers import ForkedController
 from forges.github import StandInGitHub, Status
 from forges.gitlab import StandInGitLab
 from forges.hooks import WebhookSink
@@ -103,10 +104,14 @@ public_url: http://127.0.0.1:PORT
 
 @dataclass
 class Site:
-    """The servers, the repository with one target that is applied, and the controller's process."""
+    """The servers, the repository with one target that is applied, and the controller's process.
+
+    `forks_workers`: its workers are forks as well, of which /proc shows another environment.
+    """
 
     folder: Path
     interval: str = "1s"
+    forks_workers: bool = True
     forge_kind: str = "github"
     environ: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[Any] | None = None
@@ -291,8 +296,7 @@ class Site:
         if altered is not None:
             command = [sys.executable, "-m", "controllers.altered", json.dumps(altered)]
             environ["PYTHONPATH"] = path
-        # Another clock is there before anything is imported.
-        start = subprocess.Popen if altered and "clock" in altered else ForkedProcess
+        start = ForkedController if self.forks_workers else ForkedProcess
         self.runs += 1
         with (self.folder / f"log-{self.runs}").open("wb") as log:
             self.process = start(

@@ -118,6 +118,15 @@ def test_what_a_script_becomes_is_such_a_program(tmp_path: Path) -> None:
     assert fork == (3, "['-c', 'a'] True\n", "")
 
 
+def test_its_arguments_are_those_that_others_see(tmp_path: Path) -> None:
+    """In /proc, as `ps` shows them."""
+    script = "print(open('/proc/self/cmdline').read().rstrip(chr(0)))"
+    command = (sys.executable, "-c", script, "an argument")
+    new, fork = (run(process_type, *command, folder=tmp_path) for process_type in PROCESS_TYPES)
+    assert fork == new
+    assert fork[1].split("\0")[-1] == "an argument\n"
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_the_same(number: int, tmp_path: Path) -> None:
     """Its exit status is that of the process itself."""

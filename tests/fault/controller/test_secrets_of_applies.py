@@ -35,6 +35,7 @@ defaults: {interval"""
 def test_what_an_apply_sends_is_seen_by_the_backend_alone(applying_site: ApplyingSite) -> None:
     """It is in no store, log, page, report or message, and in no worker but the source's own."""
     site = applying_site
+    site.forks_workers = False  # what /proc shows of them is looked at
     site.environ["FETCH_TOKEN"] = site.environ["GIT_TOKEN"]
     site.environ |= {"ACME_STORAGE_ANOTHER_KEY": ANOTHER_KEY, "ACME_STORAGE_ID": "AKIAANOTHER"}
     host = site.backend_url.removeprefix("http://")

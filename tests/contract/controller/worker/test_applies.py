@@ -24,6 +24,8 @@ from synapse_apply.controller.worker import child
 from synapse_apply.emulator.serve import EmbeddedServer
 from synapse_apply.model.job import JobStatus
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 # A call that was permitted may reach the server so much later, on a slow machine.
 ON_ITS_WAY = 0.3
 MANY = 16

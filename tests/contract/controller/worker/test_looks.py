@@ -32,6 +32,8 @@ from synapse_apply.controller.worker.pool import WorkerPool
 from synapse_apply.emulator.serve import EmbeddedServer
 from synapse_apply.model.coding.codec import plan_from_json
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 TOKEN, KEY = "token-of-acme-1234567890", "key-of-acme-1234567890"
 PROJECT_HEAD = "apiVersion: synapse-apply/v1\nkind: Project\n"
 ENVIRON = {**os.environ, "ACME_TOKEN": TOKEN, "ACME_KEY": KEY, "OTHER_KEY": "canary-of-another"}
