@@ -74,7 +74,7 @@ TEXTS = [
     "javascript:alert(1)//https://evil.example/?a=1#x",
     "\u202e\u2066\u200f\x1b[31m\x00\ud800\u200b\x85",
     "".join(piece for piece in PIECES if len(piece) < 40),
-    LONG[-1],
+    LONG[-1][:10_000],
     "a/../b?c#d%2e%2e%00/\\;:@&=+$,",
 ]
 NUMBER = r"[0-9]+(\.[0-9]+)?"
