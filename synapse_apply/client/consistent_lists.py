@@ -8,7 +8,7 @@ compared.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from synapse_apply.client import failures
@@ -23,6 +23,7 @@ from synapse_apply.client.pagination import (
     with_fetch_limited_to_total_weight,
 )
 from synapse_apply.model.errors import NotFound
+from synapse_apply.model.frozen import mutable
 from synapse_apply.model.runtime.parallel_reads import open_interruptible_thread_pool
 
 _MAX_READINGS = 6
@@ -99,7 +100,7 @@ class _ListLongOrNotUsefulError(Exception):
     """`is_first_page_useful` was false, or the list has too many pages."""
 
 
-@dataclass(slots=True)
+@mutable
 class _ListReading:
     """One reading of all pages. `last_exchange`: call and answer of the page read last, for errors.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from threading import Lock
 from typing import Any
 
@@ -18,7 +18,7 @@ from synapse_apply.kinds.wire import require_remote_id_of_answer
 from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.errors import RemoteError
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, mutable
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.ports import Api
 from synapse_apply.model.secrets.secret_marks import SecretMarks
@@ -31,7 +31,7 @@ MIN_RECORDED = 20
 _READS_PER_PAGE = 4
 
 
-@dataclass(slots=True)
+@mutable
 class _ListedKind:
     """The list of one kind: `items` by id, and what was learnt of items of each variety.
 

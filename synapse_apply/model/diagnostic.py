@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 from functools import lru_cache
 from typing import Any
@@ -27,13 +27,16 @@ class Severity(Enum):
     NOTE = "note"
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@frozen
 class Position:
-    """A place in a text file; line and column start at 1."""
+    """A place in a text file; line and column start at 1. Sorted by file, line and column."""
 
     file: str
     line: int
     column: int
+
+    def __lt__(self, other: Position) -> bool:
+        return (self.file, self.line, self.column) < (other.file, other.line, other.column)
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}"

@@ -1,14 +1,16 @@
-"""How value classes are made: dataclasses with slots, whose fields are never assigned again.
+"""How value classes are made: dataclasses with slots, whose methods are compiled when used.
 
-`frozen` is `dataclass(frozen=True, slots=True)`, with assignment forbidden by the
-type checker alone. The standard library generates six methods for each class at
-import, which took a third of a small plan's time, and assigns each field by a call.
+`frozen` is `dataclass(frozen=True, slots=True)`, with assignment forbidden by the type checker
+alone; `mutable` is `dataclass(slots=True)`. The standard library generates up to six methods for
+each class at import, which took a third of a small plan's time, and assigns each field of a frozen
+class by a call.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, replace
+from functools import cached_property
 from inspect import get_annotations
 from operator import attrgetter
 from typing import Any, TypeVar, dataclass_transform
@@ -21,17 +23,26 @@ _MEMBERS_OF_ONE_CLASS = ("__dict__", "__weakref__")
 _NOT_GIVEN = object()
 
 
-# In place of dataclass(frozen=True, slots=True), which compiles six methods for each class at
-# import, 0.6 ms each, and assigns each field by a call; a plan imports 250 such classes and makes
-# values of a third of them. Here a class costs 0.02 ms at import, `__init__` 0.04 ms more when the
-# first value is made; the other methods are shared, and a value takes a third of the time. Type
-# checkers still see a frozen dataclass.
+# In place of the standard library's, which compiles up to six methods for each class at import,
+# 0.6 ms in all; a plan imports 250 such classes and makes values of a third of them. Here a class
+# costs 0.02 ms at import, `__init__` 0.04 ms more when the first value is made; the other methods
+# are shared, and a frozen value takes a third of the time. Type checkers still see dataclasses.
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def frozen(kind: type[T]) -> type[T]:
     """Class decorator: a dataclass whose equality, hash and repr use its fields, as declared.
 
     TypeError for a default that could be changed, such as a list.
     """
+    return _build_value_class(kind, __hash__)
+
+
+@dataclass_transform(field_specifiers=(field,))
+def mutable(kind: type[T]) -> type[T]:
+    """Class decorator: as `frozen`, for values whose fields are assigned again; without a hash."""
+    return _build_value_class(kind, None)
+
+
+def _build_value_class(kind: type[T], hash_method: Callable[[Any], int] | None) -> type[T]:
     members = {
         name: member for name, member in vars(kind).items() if name not in _MEMBERS_OF_ONE_CLASS
     }
@@ -46,6 +57,9 @@ def frozen(kind: type[T]) -> type[T]:
         value_fields.update(vars(base).get("__value_fields__", {}))
         inherited_slots.update(vars(base).get("__slots__", ()))
     value_fields.update(own_fields)
+    # A cached property keeps its value in the dictionary of the object.
+    has_cached_property = any(isinstance(member, cached_property) for member in members.values())
+    own_slots = (*own_fields, "__dict__") if has_cached_property else tuple(own_fields)
     compared = tuple(name for name, value_field in value_fields.items() if value_field.compare)
     made_members = {
         "__init__": _DeferredInit(),
@@ -55,11 +69,11 @@ def frozen(kind: type[T]) -> type[T]:
         "__replace__": replace,
         "__repr__": __repr__,
         "__eq__": __eq__,
-        "__hash__": __hash__,
+        "__hash__": hash_method,
         **{name: _DeferredDataclassMember(kind, members) for name in _MEMBERS_OF_DATACLASS},
         **{name: member for name, member in members.items() if name not in own_fields},
         "__qualname__": kind.__qualname__,
-        "__slots__": tuple(name for name in own_fields if name not in inherited_slots),
+        "__slots__": tuple(name for name in own_slots if name not in inherited_slots),
         "__value_fields__": value_fields,
         "__compared__": staticmethod(
             attrgetter(*compared) if len(compared) > 1 else _build_attribute_tuple_getter(compared)

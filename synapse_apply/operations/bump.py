@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,7 +23,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, mutable
 from synapse_apply.model.phrases import suggest_closest_or_list_known_words_or_empty
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import FILE, FOLDER, GIT, Desired, PackageSource
@@ -83,7 +83,7 @@ class BumpResult:
         return self.new_address.name.rpartition("@")[2]
 
 
-@dataclass(slots=True)
+@mutable
 class _BumpProject:
     """The project's documents as written, and the manifests each target decodes from them."""
 

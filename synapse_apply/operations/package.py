@@ -14,7 +14,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, mutable
 from synapse_apply.model.packages.rules import build_flaw_finding
 from synapse_apply.model.packages.versions import get_version_sort_key_or_none, is_valid_version
 from synapse_apply.model.phrases import suggest_closest_or_list_known_words_or_empty
@@ -157,7 +157,7 @@ def _require_own_source_and_build_query(session: TargetSession, release: Desired
     )
 
 
-@dataclass(slots=True)
+@mutable
 class PackageInside:
     """A package that was read and hashed; `file_sizes` are the sizes of its files in bytes."""
 

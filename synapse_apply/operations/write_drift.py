@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding
 from synapse_apply.model.drift import Drift, ObjectDrift, WrittenEdit
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, mutable
 from synapse_apply.model.phrases import (
     format_field_path,
     suggest_closest_or_list_known_words_or_empty,
@@ -62,7 +62,7 @@ class _LiveEdit:
         return self.spot.path[0] == "targets"
 
 
-@dataclass(slots=True)
+@mutable
 class _EditedFiles:
     """The edits so far, by file, and the content of each document after them."""
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, mutable
 from synapse_apply.model.packages.digest import EXECUTABLE_SUFFIX
 from synapse_apply.packages.zip_stamps import FileStamp
 
@@ -67,7 +67,7 @@ class ContentWatcher(Protocol):
         ...
 
 
-@dataclass(slots=True)
+@mutable
 class GatheredFiles:
     """The files of a source before they are read.
 
@@ -83,7 +83,7 @@ class GatheredFiles:
     ignore_files: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
+@mutable
 class MeasuredPackage:
     """`files` maps each path to `SHA256HEX`, or `SHA256HEX x` for an executable file.
 

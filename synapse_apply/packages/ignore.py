@@ -9,11 +9,11 @@ patterns come last, so that a line such as `!dist/` includes what they leave out
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from typing import NamedTuple
 
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, mutable
 from synapse_apply.packages.content import UnreadableError
 from synapse_apply.packages.entry_names import escape_misleading_path, normalize_path_to_nfc
 from synapse_apply.packages.wildmatch import (
@@ -45,7 +45,7 @@ class TooManyPatternsError(UnreadableError):
     """The ignore files of one package exceed the limits on matching."""
 
 
-@dataclass(slots=True)
+@mutable
 class _RuleCost:
     """Counts the work that the rules of one package have caused."""
 

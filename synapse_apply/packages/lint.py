@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, NamedTuple, Protocol
 
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, mutable
 from synapse_apply.model.packages.rules import PackageFlaw
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.resource import FILE, PackageSource
@@ -100,7 +100,7 @@ class _LeftOutPaths:
         return None
 
 
-@dataclass(slots=True)
+@mutable
 class PackageLint:
     """The ContentWatcher that lints one package.
 

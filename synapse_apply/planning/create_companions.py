@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from synapse_apply.model.address import Address
+from synapse_apply.model.frozen import mutable
 from synapse_apply.model.packages.versions import VersionSortKey, get_version_sort_key_or_none
 from synapse_apply.model.plan import Action, Change
 from synapse_apply.model.values import Reference
@@ -26,7 +27,7 @@ def find_member_address_created_by_same_call(change: Change) -> Address | None:
 
 # One call may create two objects. Each has an intent before the call and is settled by its own key,
 # so recovery handles them like two separate creates.
-@dataclass(slots=True)
+@mutable
 class CreateCompanions:
     """Which member is created together with which owner; filled while decisions are made.
 

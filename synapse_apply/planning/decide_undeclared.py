@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
+from synapse_apply.model.frozen import mutable
 from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.plan import Action
 from synapse_apply.planning import missing_dependencies, refusals
@@ -116,7 +117,7 @@ def _build_decision_with_note(resource: ResourceState, action: Action, note: str
     return Decision(replace(build_change(resource, action), notes=(note,)))
 
 
-@dataclass(slots=True)
+@mutable
 class SeriesSuccessors:
     """The declared members that take the place of removed ones, by series; computed once each.
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
+from synapse_apply.model.frozen import mutable
 from synapse_apply.model.packages.versions import VersionSortKey, get_version_sort_key_or_none
 from synapse_apply.planning.plan_input import ResourceState, SeriesKey
 
 
-@dataclass(slots=True)
+@mutable
 class SeriesMembers:
     """The declared members of one series, and every version that is taken.
 

@@ -8,7 +8,7 @@ A later answer that does not say so is a finding, and whether its call was carri
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from synapse_apply.applying import messages
@@ -33,7 +33,7 @@ from synapse_apply.model.errors import (
     Unconfirmed,
     advise_on_failure,
 )
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, mutable
 from synapse_apply.model.plan import Action, Refusal
 from synapse_apply.model.remote.dry_run_counts import DryRunCounts
 from synapse_apply.model.values import collect_references_outside_lists
@@ -81,7 +81,7 @@ class DryRunStepResult:
         return "failed" if self.reason or self.doubt is not None else "done"
 
 
-@dataclass(slots=True)
+@mutable
 class DryRunResult:
     """The results of all dry runs: refusals by address, calls not tried with reasons, findings."""
 

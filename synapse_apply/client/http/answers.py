@@ -5,7 +5,7 @@ from __future__ import annotations
 import http
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +23,7 @@ from synapse_apply.model.coding.server_json import (
     parse_lenient_json,
     parse_strict_json,
 )
+from synapse_apply.model.frozen import frozen
 
 # The characters of request ids of common servers and proxies; any other text may be a value of the
 # request that the server quotes.
@@ -33,7 +34,7 @@ _ACCEPTED_ENCODINGS = frozenset(("gzip", "x-gzip", "deflate", "identity"))
 _VALUE_WEIGHT = 40
 
 
-@dataclass(frozen=True, repr=False)
+@frozen
 class Answer:
     """Status, headers and body (empty if `complete` is False: it was not read or was lost).
 
@@ -51,6 +52,9 @@ class Answer:
     secret_bytes: bytes = b""
     redactor: Redactor = field(default_factory=Redactor)
     is_display_text: bool = False
+
+    # It may hold secrets, which are masked in what is made of it alone.
+    __repr__ = object.__repr__
 
     @property
     def estimated_memory_of_parsed_body(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import ApiBinding, ResourceType
@@ -15,12 +15,13 @@ from synapse_apply.model.diagnostic import (
     error_finding,
     warning_finding,
 )
+from synapse_apply.model.frozen import mutable
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.project import Target
 from synapse_apply.model.resource import Desired
 
 
-@dataclass(slots=True)
+@mutable
 class ApiCompatibility:
     """Checks what a target declares against its API versions; appends to `findings`."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from synapse_apply.manifests.files.manifest_files import (
@@ -21,6 +21,7 @@ from synapse_apply.model.diagnostic import (
     find_position_at_or_nearest_above,
 )
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import mutable
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import PackageSource
 from synapse_apply.model.secrets.credentials import NOT_SHOWN_TEXT, contains_secret_of_known_form
@@ -42,7 +43,7 @@ ReadPackageConfig = Callable[[PackageSource], "ConfigWithPositions | Diagnostic 
 PUBLISHED = "published"
 
 
-@dataclass(slots=True)
+@mutable
 class Draft:
     """One document while it is decoded for one target.
 
@@ -81,7 +82,7 @@ class Draft:
         return find_position_at_or_nearest_above(self.positions, path)
 
 
-@dataclass(slots=True)
+@mutable
 class DecodeContext:
     """What the decoding of all documents for one target shares.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.coding.canonical_json import build_canonical_encoder
 from synapse_apply.model.coding.json_types import JsonObject
 from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding
+from synapse_apply.model.frozen import frozen, mutable
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Desired, PackageSource
 from synapse_apply.model.runtime.paused_collection import pause_gc
@@ -51,7 +52,7 @@ from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.values import Reference, SecretRef
 
 
-@dataclass(frozen=True)
+@frozen
 class LoadedManifests:
     """What one target declares; must not be used when `has_errors`."""
 
@@ -78,7 +79,7 @@ class LoadedManifests:
         return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
-@dataclass(slots=True)
+@mutable
 class FileCache:
     """Remembers the documents of each file, since several targets read the same ones."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests.decode.draft import ConfigWithPositions
@@ -18,7 +18,7 @@ from synapse_apply.manifests.decode.specifiers import (
 )
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import FieldPath, Position, find_position_at_or_nearest_above
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, mutable
 from synapse_apply.model.packages.rules import PackageFlaw
 from synapse_apply.model.packages.versions import VersionSortKey, get_version_sort_key_or_none
 from synapse_apply.model.phrases import format_field_path
@@ -64,7 +64,7 @@ class ReleaseNeeds:
     needs: tuple[PackageNeed, ...]
 
 
-@dataclass(slots=True)
+@mutable
 class DeclaredPlugins:
     """The declared plugins and their releases, by the plugin's code."""
 

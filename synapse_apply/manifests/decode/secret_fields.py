@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from typing import Any
 
@@ -21,6 +21,7 @@ from synapse_apply.manifests.phrases import ONLY_FOR_SECRETS, VALUE_FROM
 from synapse_apply.manifests.schema import schemas
 from synapse_apply.model.coding.json_types import DecodedSpec, Spec
 from synapse_apply.model.diagnostic import FieldPath, format_json_pointer, parse_json_pointer
+from synapse_apply.model.frozen import mutable
 from synapse_apply.model.phrases import (
     find_word_with_same_prefix_or_closest_or_empty,
     format_field_path,
@@ -259,7 +260,7 @@ def _warn_of_plain_text_secret(context: DecodeContext, draft: Draft, path: Field
     )
 
 
-@dataclass(slots=True)
+@mutable
 class _SpecWalk:
     """One walk over a spec; `literals` collects the paths of secrets in plain text."""
 

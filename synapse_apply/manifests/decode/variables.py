@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, NamedTuple
 
 from synapse_apply.manifests.yaml.reader import describe_value_kind, read_documents
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, error_finding
+from synapse_apply.model.frozen import mutable
 from synapse_apply.model.phrases import suggest_closest_or_list_known_words_or_empty
 from synapse_apply.model.project import Project, Target, Variable
 
@@ -93,7 +94,7 @@ def parse_variable_text_unless_reference(variable: Variable, text: str) -> Parse
     return ParsedVariable(None, finding)
 
 
-@dataclass(slots=True)
+@mutable
 class VariableValues:
     """The values of a project's variables on one target, each computed at its first use.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from synapse_apply.manifests.edit.rewriting import (
@@ -16,7 +16,7 @@ from synapse_apply.manifests.edit.rewriting import (
 from synapse_apply.manifests.schema.schemas import format_schema
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, mutable
 
 # Dot folders are never read for manifests.
 SCHEMA_FILE = Path(".schema", "manifest.schema.json")
@@ -39,7 +39,7 @@ class ExportLayout:
         return self.folder / SCHEMA_FILE
 
 
-@dataclass(slots=True)
+@mutable
 class ExportResult:
     """The files that were written, and those that had this content already."""
 

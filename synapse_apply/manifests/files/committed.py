@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from synapse_apply.manifests.export.inventory import is_inventory_file
@@ -18,7 +18,7 @@ from synapse_apply.manifests.project.project import get_text_position_or_none
 from synapse_apply.manifests.yaml.reader import ReadResult, read_documents
 from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding, warning_finding
 from synapse_apply.model.errors import InputError, SecretUnavailable
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, mutable
 from synapse_apply.model.project import Project, Target
 
 
@@ -65,7 +65,7 @@ class CommittedFolder(Protocol):
         ...
 
 
-@dataclass(slots=True)
+@mutable
 class CommittedFiles:
     """What was read of a commit; `implicit` when no folder of manifests is configured."""
 

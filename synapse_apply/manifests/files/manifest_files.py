@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from synapse_apply.files.checkout import is_lexically_same_or_below, leads_outside_folder
 from synapse_apply.manifests.files.submodules import is_missing_submodule
 from synapse_apply.manifests.project.project import FILE_NAME, get_text_position_or_none
 from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding
+from synapse_apply.model.frozen import mutable
 from synapse_apply.model.project import Project, Target
 
 _MANIFEST_SUFFIXES = (".yaml", ".yml")
 _IGNORED_NAMES = frozenset(("node_modules", "__pycache__"))
 
 
-@dataclass(slots=True)
+@mutable
 class ManifestFiles:
     """The files of one target, each once; `implicit` when no folder of manifests is configured.
 

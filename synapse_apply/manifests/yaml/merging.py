@@ -8,7 +8,7 @@ item of a list stay, since they may be about all of it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from synapse_apply.manifests.yaml.bracketed import iter_bracket_cuts
@@ -34,9 +34,10 @@ from synapse_apply.manifests.yaml.slots import (
 )
 from synapse_apply.manifests.yaml.spans import count_characters_before_in_line, locate_line_end
 from synapse_apply.manifests.yaml.write_scalars import format_inline_scalar
+from synapse_apply.model.frozen import mutable
 
 
-@dataclass(slots=True)
+@mutable
 class ContainerChanges:
     """Which entries of a list or map stay, with which value, and which are new.
 

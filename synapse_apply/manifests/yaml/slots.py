@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from synapse_apply.manifests.yaml.spans import (
@@ -15,6 +14,7 @@ from synapse_apply.manifests.yaml.spans import (
     locate_line_end,
     locate_value_end,
 )
+from synapse_apply.model.frozen import mutable
 
 # A range of a text and its replacement: start and end offset, new text.
 Cut = tuple[int, int, str]
@@ -25,7 +25,7 @@ _COMMENT = re.compile(rf"(?<![^\s\[\]{{}},])#[^{LINE_BREAK_CHARS}]*")
 _BLOCK_STYLES = frozenset("|>")
 
 
-@dataclass(slots=True)
+@mutable
 class ValueSlot:
     """A value: how it is written (`node`) and what it means (`value`).
 
@@ -47,7 +47,7 @@ class ValueSlot:
         return not (self.node.is_scalar or self.node.flow or self.node.alias)
 
 
-@dataclass(slots=True)
+@mutable
 class SlotEntry:
     """A key with its value, or an item; `start` is the offset of the key or dash.
 

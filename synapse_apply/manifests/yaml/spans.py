@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from yaml import events
 
 from synapse_apply.manifests.yaml import read_scalars
 from synapse_apply.manifests.yaml.builder import create_yaml_parser
+from synapse_apply.model.frozen import mutable
 
 # YAML 1.1's line breaks, at which PyYAML and libyaml end a line.
 LINE_BREAK_CHARS = "\n\r\x85\u2028\u2029"
@@ -20,7 +21,7 @@ _LAST_LINE_BREAK = re.compile(f"(?:{LINE_BREAK.pattern})[ \t]*\\Z")
 _KEEP_HEADER = re.compile(r"[|>][0-9]?\+")
 
 
-@dataclass(slots=True)
+@mutable
 class SourceNode:
     """A scalar, an alias, a list or a map as written: `text[start:end]`.
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.descriptor import FieldRule
 from synapse_apply.model.diagnostic import FieldPath, is_at_or_below
+from synapse_apply.model.frozen import mutable
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.state import Record
@@ -25,7 +26,7 @@ NOT_COMPARED = "not compared: the server has its own, which may be the package's
 _NO_RULE = FieldRule("")
 
 
-@dataclass(slots=True)
+@mutable
 class ResourceDiff:
     """The differences of one object, and what the record has yet to learn.
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from uuid import uuid4
 
 from synapse_apply.model.command import Command
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import LockHeld, StateError
+from synapse_apply.model.frozen import frozen
 from synapse_apply.stores import schema, state_messages
 from synapse_apply.stores.database import Database, OwnerSign, SqlRunner
 from synapse_apply.stores.lock.lease import Lease
@@ -26,7 +27,7 @@ from synapse_apply.stores.state_messages import StoreBusyError
 MID_WRITE = "A process that is in the middle of a write, or was stopped there,"
 
 
-@dataclass(frozen=True)
+@frozen
 class LockRunner:
     """Who takes a lock: the CI run's URL, this process, and the timing.
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from synapse_apply.model.diagnostic import FieldPath
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, mutable
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.values import ABSENT, KnownAfterApply, is_map
 from synapse_apply.views.sanitize import sanitize
@@ -40,7 +40,7 @@ class FieldRow:
     is_shown: bool = True
 
 
-@dataclass(slots=True)
+@mutable
 class FieldNode:
     """A node of the tree of fields: its own rows, and its children by key.
 

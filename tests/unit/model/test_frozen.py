@@ -6,13 +6,14 @@ import copy
 import inspect
 import pkgutil
 from dataclasses import field, fields, replace
+from functools import cached_property
 from importlib import import_module
 from typing import Any, cast
 
 import pytest
 
 import synapse_apply
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.frozen import frozen, mutable
 
 
 @frozen
@@ -54,6 +55,24 @@ class Larger(Pair):
     def __post_init__(self) -> None:
         # As a class may do while it makes its values.
         self.total = self.size + len(self.tags)  # type: ignore[misc]
+
+
+@frozen
+class Sized:
+    """With a property that is computed once."""
+
+    name: str
+
+    @cached_property
+    def letters(self) -> list[str]:
+        return list(self.name)
+
+
+@mutable
+class Counter:
+    """Whose field is assigned again."""
+
+    count: int = 0
 
 
 @frozen
@@ -148,6 +167,24 @@ def test_a_pattern_takes_the_fields_in_their_order() -> None:
         case Pair(name, size):
             assert (name, size) == ("a", 2)
     assert Larger.__match_args__ == ("name", "size", "hidden", "tags")  # type: ignore[attr-defined]
+
+
+def test_a_cached_property_is_computed_once() -> None:
+    """It is neither compared nor shown."""
+    one = Sized("ab")
+    assert one.letters is one.letters
+    assert (one, repr(one)) == (Sized("ab"), "Sized(name='ab')")
+
+
+def test_a_mutable_value_is_no_key() -> None:
+    """What is equal now may differ later."""
+    one = Counter()
+    one.count += 1
+    assert (one, repr(one)) == (Counter(1), "Counter(count=1)")
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(one)
+    with pytest.raises(AttributeError):
+        one.cuont = 2  # type: ignore[attr-defined]
 
 
 def test_every_value_class_of_the_package_can_be_made() -> None:
