@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from synapse_apply.cli.main import main
+from synapse_apply.cli.start import main
 
 if __name__ == "__main__":
     main()

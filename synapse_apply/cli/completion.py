@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Completer = Callable[[click.Context, click.Parameter, str], "list[CompletionItem[str]]"]
 _MOST_CONTROLLER_TARGETS, _CONTROLLER_SECONDS = 200, 1.0
 # What a shell takes as it is: a label may hold anything, and must not become part of a command.
-_PLAIN_WORD = re.compile(r"[\w./@:=+,-]+")
+_PLAIN_WORD = r"[\w./@:=+,-]+"
 
 
 def complete_targets_and_labels(
@@ -172,7 +172,7 @@ def _build_completions_of_plain_words(
     return [
         CompletionItem(name)
         for name in names
-        if name.startswith(prefix) and _PLAIN_WORD.fullmatch(name)
+        if name.startswith(prefix) and re.fullmatch(_PLAIN_WORD, name)
     ]
 
 

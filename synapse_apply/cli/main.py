@@ -60,14 +60,11 @@ def root() -> None:
 
 def main() -> NoReturn:
     """Run the process's command line and exit with its code."""
-    from synapse_apply.model.runtime.paused_collection import tune_collector_for_command
-
     _prepare_output_streams()
     threading.excepthook = _print_thread_failure
     for number in (signal.SIGTERM, signal.SIGHUP):
         with suppress(ValueError, OSError):
             signal.signal(number, _restore_default_signals_and_raise_terminated)
-    tune_collector_for_command()
     code = run(sys.argv[1:])
     # At its end the interpreter collects garbage once more, which takes a tenth of a large plan.
     gc.freeze()

@@ -9,6 +9,10 @@ from typing import NoReturn
 def main() -> NoReturn:
     """Run the command line. Most of a short command's time is its imports."""
     try:
+        from synapse_apply.model.runtime.paused_collection import tune_collector_for_command
+
+        # First, since also what the imports build stays.
+        tune_collector_for_command()
         from synapse_apply.cli.main import main as run_command
     except KeyboardInterrupt:
         sys.stderr.write("\nInterrupted.\n")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import field
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Position
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.runtime.cron import Window
+
+if TYPE_CHECKING:
+    from synapse_apply.model.runtime.cron import Window
 
 DENY, WARN, OFF = "deny", "warn", "off"
 RULE_ID_PREFIX = "policy:"

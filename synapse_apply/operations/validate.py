@@ -8,7 +8,6 @@ from synapse_apply.manifests.project.targets import select_targets_to_check
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_count_and_noun
-from synapse_apply.views.text.findings import format_warning_and_note_counts_or_empty
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.package_findings import list_package_findings_of_targets
@@ -35,7 +34,11 @@ class ValidationResult:
         if len(parts) > _MAX_COUNTED_TARGETS:
             total = sum(self.counts.values())
             parts = [f"{total:,} resources for {len(self.counts):,} targets"]
-        counts_text = format_warning_and_note_counts_or_empty(self.diagnostics)
+        counts_text = ""
+        if self.diagnostics:
+            from synapse_apply.views.text.findings import format_warning_and_note_counts_or_empty
+
+            counts_text = format_warning_and_note_counts_or_empty(self.diagnostics)
         return f"{word}: {', '.join(parts)}{counts_text}."
 
 

@@ -342,7 +342,7 @@ def _list_journal_paths_or_empty_if_unreadable(folder: Path, target: str) -> lis
     except OSError:
         return []
     is_journal_name = _compile_journal_name_pattern(target).fullmatch
-    return [folder / name for name in sorted(names) if is_journal_name(name)]
+    return [folder / name for name in sorted(filter(is_journal_name, names))]
 
 
 def _compile_journal_name_pattern(target: str) -> re.Pattern[str]:

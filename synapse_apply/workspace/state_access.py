@@ -27,7 +27,6 @@ from synapse_apply.workspace.embedded import EmbeddedBackend
 from synapse_apply.workspace.environment import find_ci_run_url_or_empty
 from synapse_apply.workspace.last_seen import SeenPlace
 from synapse_apply.workspace.own_folder import resolve_trusted_state_path
-from synapse_apply.workspace.sharing.bucket_access import open_bucket_store
 from synapse_apply.workspace.sharing.key_sources import build_state_folder_path
 
 EMBEDDED_URL = "embedded:"
@@ -75,6 +74,8 @@ def open_store_at_url(
     if is_postgres_url(url):
         return _build_unconnected_postgres_store(url, target, runner)
     if is_bucket_url(url):
+        from synapse_apply.workspace.sharing.bucket_access import open_bucket_store
+
         return open_bucket_store(url, target, environ, runner, signer)
     if is_git_url(url):
         from synapse_apply.workspace.sharing.git_access import open_git_store

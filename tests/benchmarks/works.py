@@ -147,7 +147,7 @@ def _ratio(work: str, size: int, latency: float, figure: str, most: float, again
 _CHANGED = 10_000 // 100
 BOUNDS = (
     _ratio("help", 100, 0, "cpu", 1.3, "imports"),
-    _ratio("validate", 100, 0, "cpu", 2.2, "imports"),
+    _ratio("validate", 100, 0, "cpu", 2.0, "imports"),
     *(_ratio("plan", 10_000, at, "cpu", 1.8, "lists") for at in (0, SLOW)),
     *(_ratio("plan", 10_000, at, "wall", 2.0, "lists") for at in (0, SLOW)),
     Bound("plan", 10_000, 0, "memory", 200),

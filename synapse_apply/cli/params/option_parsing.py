@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from synapse_apply.model.values import SecretRef
 
 REPORT_KINDS = ("json", "markdown", "html", "github", "gitlab", "codequality")
-_ENV_REFERENCE = re.compile(r"""\{\s*["']?env["']?\s*:\s*["']?([A-Za-z_][A-Za-z0-9_]*)["']?\s*\}""")
-_LINEAGE_PATTERN = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
+# Compiled where such a value was given.
+_ENV_REFERENCE = r"""\{\s*["']?env["']?\s*:\s*["']?([A-Za-z_][A-Za-z0-9_]*)["']?\s*\}"""
+_LINEAGE_PATTERN = r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
 
 
 class NumberType(click.FloatRange):
@@ -35,7 +36,7 @@ def parse_unchecked_url_or_env_reference(
     """A text as it is, or the reference `{env: NAME}`; a usage error for another text in braces."""
     if not value.lstrip().startswith("{"):
         return value
-    env_match = _ENV_REFERENCE.fullmatch(value.strip())
+    env_match = re.fullmatch(_ENV_REFERENCE, value.strip())
     if env_match is None:
         raise click.BadParameter(
             "what is no url is `{env: NAME}`, with the name of a variable that holds one."
@@ -47,7 +48,7 @@ def parse_unchecked_url_or_env_reference(
 
 def parse_lineage_option_or_empty(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
     """A UUID in a state's form; a usage error for anything else."""
-    if value and _LINEAGE_PATTERN.fullmatch(value) is None:
+    if value and re.fullmatch(_LINEAGE_PATTERN, value) is None:
         raise click.BadParameter(f"{value!r} is not a UUID in lower-case letters and digits.")
     return value
 

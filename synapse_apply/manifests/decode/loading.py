@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import field
@@ -72,6 +71,8 @@ class LoadedManifests:
 
         Secrets only by reference.
         """
+        import hashlib  # noqa: PLC0415 - OpenSSL, 3 ms that `validate` does not need
+
         encoded_resources = [
             _encode_resource_for_digest(self.desired[address]) for address in sorted(self.desired)
         ]

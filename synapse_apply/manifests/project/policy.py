@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, timedelta, tzinfo
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from synapse_apply.model.coding.json_types import SettingsBlock
 from synapse_apply.model.diagnostic import FieldPath, Position
@@ -14,7 +14,9 @@ from synapse_apply.model.phrases import (
     suggest_closest_or_list_known_words_or_empty,
 )
 from synapse_apply.model.policy import DEFAULT_RULES, DENY, OFF, PolicyRule
-from synapse_apply.model.runtime.cron import Cron, Window
+
+if TYPE_CHECKING:
+    from synapse_apply.model.runtime.cron import Window
 
 # Called with the path in the project file, and summary, detail and hint of a finding.
 ReportFinding = Callable[[FieldPath, str, str, str], None]
@@ -112,6 +114,8 @@ def _to_texts(items: Iterable[Any]) -> tuple[str, ...]:
 def _decode_window_or_report(
     block: SettingsBlock, rule_path: FieldPath, report_finding: ReportFinding
 ) -> Window | None:
+    from synapse_apply.model.runtime.cron import Cron, Window  # noqa: PLC0415 - few have windows
+
     cron, text = None, block["cron"]
     try:
         cron = Cron.parse(text)

@@ -12,10 +12,6 @@ from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.values import SecretRef
-from synapse_apply.stores.state_urls import (
-    build_comparable_location_of_shared_url,
-    is_local_or_empty_url,
-)
 
 
 def iter_findings_of_targets_sharing_state_or_key(
@@ -79,6 +75,11 @@ def _iter_first_and_later_target_at_same_place(
 def _find_state_location_or_none(
     project: Project, target: Target, environ: Mapping[str, str]
 ) -> Hashable:
+    from synapse_apply.stores.state_urls import (
+        build_comparable_location_of_shared_url,
+        is_local_or_empty_url,
+    )
+
     url = target.state.url
     if isinstance(url, SecretRef):
         url = environ.get(url.name, "")
