@@ -19,7 +19,6 @@ from yaml import events
 from synapse_apply.manifests.phrases import FILL_IN
 from synapse_apply.manifests.yaml import read_scalars
 from synapse_apply.manifests.yaml.plain_documents import compose_plain_documents_or_none
-from synapse_apply.manifests.yaml.plain_lines import read_plain_lines_or_none
 from synapse_apply.manifests.yaml.positions import (
     LazyPositions,
     Mark,
@@ -248,9 +247,7 @@ class _YamlReader:
         # A quick test: the pattern is searched only in texts that may hold such a character.
         if not text.isascii() or "\x00" in text or "\x1b" in text:
             text = self._replace_all_and_report_first_control_character(text, first_line)
-        plain_documents = read_plain_lines_or_none(text, first_line)
-        if plain_documents is None:
-            plain_documents = compose_plain_documents_or_none(text, first_line)
+        plain_documents = compose_plain_documents_or_none(text, first_line)
         if plain_documents is not None:
             self._add_documents_that_are_not_null(plain_documents)
             return None

@@ -1,4 +1,4 @@
-"""Texts that are read by lines or composed as a whole mean what the builder makes of them."""
+"""Texts that libyaml composes as a whole mean what the builder of documents makes of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from synapse_apply.manifests.yaml import reader
 from synapse_apply.manifests.yaml.plain_documents import compose_plain_documents_or_none
-from synapse_apply.manifests.yaml.plain_lines import read_plain_lines_or_none
 from synapse_apply.manifests.yaml.reader import ReadResult, read_documents
 
 EXAMPLES = 3000 if os.environ.get("SYNAPSE_APPLY_TEST_DEEP") else 150
@@ -44,48 +43,6 @@ spec:
 # nothing
 --- plain words
 """
-LINES = """\
-# what finds cars
-apiVersion: synapse-apply/v1  # the only one
-kind: Storage
-metadata: {name: archive, labels: {team: "vision", tier: 'gold' , n: 1.50}} # mine
-spec:
-  name: archive of team's, 값 (1)
-  url: https://host:8080/path?
-  count: 12
-  ratio: -0.5
-  on: no
-  empty:
-
-  none: ~
-  configuration:
-     key: {valueFrom: {env: RAW_KEY}}
-     quoted: "a: b # c, 'd'"
-     single: '755'
-     nothing: {}
-  last: 1_000
----
----
-kind: Plugin
-spec:
-"""
-LINE_PARTS = (
-    ("", "", "", "  ", "  ", "    ", " ", "\t"),
-    ("a", "b", "c", "name", "true", "null", "no", "1", "<<", "'q'", "a b", "é", "-", "- a", "?"),
-    (":", ":", ":", ":", ": ", ":  ", "", " :", ":\t"),
-    (
-        "", "", "", "x", "x y", "x  y", "1", "-1", "- 1", "-", "~", "null", "true", "1.10", "0x1F",
-        "1e999", ".5", "-.inf", "=", "a:b", "a: b", "a :b", "a#b", "a #b", "#b", "it's", "'it''s'",
-        "'x'", '"x"', '"x\\n"', '"x" y', "{}", "{ }", "{a: 1}", "{a: 1,b: x}", "{a: {b: 'c, d'}}",
-        "{a:1}", "{a: b:c}", "{a: -1, a: 2}", "{a: x #b}", "{a: }", "{a}", "{a: [1]}", "{a: x}} ",
-        "{a: x", "[]", "&a x", "*a", "!x", "%x", "@x", "`x", "|", ">", ",x", "x,", "x]", "(x)", "값",
-        "x\u2028y", "x\x85y", "x\u00a0y", "…", "\U0001f600",
-    ),
-    ("", "", "", "", " ", " # c", " #", "#c", "\r", "\t"),
-)  # fmt: skip
-ANY_LINE = st.tuples(*map(st.sampled_from, LINE_PARTS)).map("".join) | st.sampled_from(
-    ("---", "--- ", "--- x", "...", "", "  ", "# c", "  # c", "- a", "x", "%YAML 1.2")
-)
 PIECES = st.sampled_from(
     [
         *"\t\n\r {}[]:-?,'\"|>#%é값\x85\u2028", "---\n", "null", "true", "1.10", "0x1F", "1e999",
@@ -99,7 +56,6 @@ PIECES = st.sampled_from(
 def built_alone() -> Iterator[None]:
     """No text counts as plain."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reader, "read_plain_lines_or_none", lambda _text, _first_line: None)
         patch.setattr(reader, "compose_plain_documents_or_none", lambda _text, _first_line: None)
         yield
 
@@ -132,16 +88,6 @@ def test_a_usual_text_is_plain() -> None:
     assert compose_plain_documents_or_none(PLAIN, 0) is not None
     require_same(PLAIN)
     require_same(PLAIN.replace("\n", "\r\n"))
-
-
-def test_a_usual_manifest_is_read_by_lines() -> None:
-    """Else the quickest way is none."""
-    assert read_plain_lines_or_none(LINES, 0) is not None
-    require_same(LINES)
-    require_same(LINES.replace("\n", "\r\n"))
-    deep = "".join(f"{' ' * level}a:\n" for level in range(120))
-    assert read_plain_lines_or_none(deep, 0) is None
-    require_same(deep)
 
 
 @pytest.mark.parametrize(
@@ -185,17 +131,9 @@ def test_any_text_reads_the_same(text: str) -> None:
     require_same(text)
 
 
-@given(st.lists(ANY_LINE, max_size=8).map("\n".join))
-@settings(max_examples=4 * EXAMPLES, deadline=None)
-def test_any_lines_read_the_same(text: str) -> None:
-    """Most of them are read line by line, or nearly."""
-    require_same(text)
-
-
-@pytest.mark.parametrize("manifest", [PLAIN, LINES])
 @given(st.integers(0, 2**32))
 @settings(max_examples=EXAMPLES, deadline=None)
-def test_a_changed_manifest_reads_the_same(manifest: str, seed: int) -> None:
+def test_a_changed_manifest_reads_the_same(seed: int) -> None:
     """Whatever was done to one."""
     random = Random(seed)
-    require_same(mutated_text(manifest, [manifest], random))
+    require_same(mutated_text(PLAIN, [PLAIN], random))
