@@ -27,7 +27,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -121,6 +121,25 @@ class ForkedProcess(subprocess.Popen[str]):
             self._child_created = True
         finally:
             self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
+
+
+def run_to_end(
+    command: Sequence[str | Path],
+    folder: Path,
+    environ: Mapping[str, str],
+    process_type: type[subprocess.Popen[str]] = ForkedProcess,
+    **streams: Any,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command without input; what it writes is returned, or goes to `streams`."""
+    pipe = subprocess.PIPE
+    chosen = {"stdin": subprocess.DEVNULL, "stdout": pipe, "stderr": pipe, **streams}
+    with process_type(command, cwd=folder, env=environ, text=True, **chosen) as process:
+        try:
+            out, err = process.communicate(timeout=120)
+        except BaseException:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 class _ForkServer:

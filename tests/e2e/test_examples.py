@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import forking
 import pytest
 from in_process import run
-from installed import BIN, ROOT, copied, environment, variables
+from installed import ROOT, copied, environment, variables
 
 from synapse_apply.emulator.serve import EmbeddedServer
 
@@ -48,7 +49,7 @@ def test_the_demo_script_prints_both_runs(tmp_path: Path) -> None:
     done = subprocess.run(
         ["bash", "demo.sh"],
         cwd=folder,
-        env=environment({"BIN": str(BIN)}),
+        env=environment({"BIN": str(forking.programs())}),
         capture_output=True,
         text=True,
         timeout=120,

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from forking import programs
-from installed import ROOT, copied, environment, run
+from in_process import run
+from installed import ROOT, copied, environment
 
 from synapse_apply.cli.registry import EXITS
 from synapse_apply.model.errors import Exit

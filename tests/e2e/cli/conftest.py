@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
+from forking import run_to_end
 from in_process import run_in_process
 from installed import HOME
 
@@ -42,22 +45,35 @@ def environment(**more: str) -> dict[str, str]:
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A plugin, its release and a storage with two secrets."""
-    plugin = tmp_path / "plugins" / "yolo"
+    shutil.copytree(_make_project_once(), tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+@cache
+def _make_project_once() -> Path:
+    folder = Path(tempfile.mkdtemp(dir=os.environ["XDG_CACHE_HOME"]))
+    plugin = folder / "plugins" / "yolo"
     plugin.mkdir(parents=True)
     (plugin / "config.yaml").write_text(
         "name: Yolo\ncode: yolo\ndescription: Detects\ncategory: export\nversion: 1.0.0\n"
     )
     (plugin / "main.py").write_text("print('yolo')\n")
-    done = run_in(tmp_path, "init", "--from", "plugins/yolo")
+    done = run_in(folder, "init", "--from", "plugins/yolo")
     assert done.returncode == 0, done.stderr
-    (tmp_path / "manifests" / "raw.yaml").write_text(STORAGE.format(name="raw"))
-    return tmp_path
+    (folder / "manifests" / "raw.yaml").write_text(STORAGE.format(name="raw"))
+    return folder
 
 
 @pytest.fixture
 def cli(project: Path) -> Run:
     """Runs the command in the project, without a terminal."""
     return partial(_run_with_secrets, run_in, project)
+
+
+@pytest.fixture
+def forked_cli(project: Path) -> Run:
+    """As `cli`, each command a fork (forking.py)."""
+    return partial(_run_with_secrets, run_forked, project)
 
 
 @pytest.fixture
@@ -77,6 +93,11 @@ def _run_with_secrets(
 def run_in(folder: Path, *typed: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """The command in a folder, in this process."""
     return run_in_process(list(typed), folder, environment(**environ))
+
+
+def run_forked(folder: Path, *typed: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """The same, as a fork: its streams are those of a process."""
+    return run_to_end([COMMAND, *typed], folder, environment(**environ))
 
 
 def run_installed(folder: Path, *typed: str, **environ: str) -> subprocess.CompletedProcess[str]:

@@ -69,7 +69,9 @@ def test_two_forms_of_json_are_a_usage_error(cli: Run) -> None:
 
 def test_verify_has_lines_too(cli: Run, project: Path) -> None:
     """A run by hand is a call that begins and ends."""
-    release = next(p for p in (project / "manifests").glob("*") if "kind: Release" in p.read_text())
+    release = next(
+        p for p in (project / "manifests").glob("*.yaml") if "kind: Release" in p.read_text()
+    )
     text = release.read_text()
     release.write_text(
         text.replace("kind: Release\nspec:\n", "kind: Release\nspec:\n  verify: {}\n")

@@ -12,8 +12,8 @@ from synapse_apply.manifests.schema.schemas import bundle_schema_with_referenced
 from .conftest import SECRETS, STORAGE, Run
 
 
-def test_the_main_job(installed_cli: Run) -> None:
-    """Plan, apply, and then there is nothing to do; each with the installed command."""
+def test_the_main_job(installed_cli: Run, forked_cli: Run) -> None:
+    """Plan, apply with the installed command, and then there is nothing to do."""
     planned = installed_cli("plan", "--detailed-exitcode")
     assert planned.returncode == 2, planned.stderr
     assert "\nPlan: 3 to add, 0 to change, 0 to destroy.\n" in planned.stdout
@@ -22,10 +22,10 @@ def test_the_main_job(installed_cli: Run) -> None:
     assert applied.returncode == 0, applied.stderr
     assert "\nApply complete! Resources: 3 added, 0 changed, 0 destroyed.\n" in applied.stdout
     assert "\x1b" not in planned.stdout + applied.stdout
-    again = installed_cli("plan", "--detailed-exitcode")
+    again = forked_cli("plan", "--detailed-exitcode")
     assert again.returncode == 0
     assert again.stdout.startswith("No changes.")
-    nothing = installed_cli("apply", "--auto-approve")
+    nothing = forked_cli("apply", "--auto-approve")
     assert nothing.returncode == 0
     assert nothing.stdout.startswith("No changes.")
     assert "Apply complete! Resources: 0 added, 0 changed, 0 destroyed." in nothing.stdout
@@ -33,11 +33,11 @@ def test_the_main_job(installed_cli: Run) -> None:
     assert not any(value in said for value in SECRETS.values())
 
 
-def test_documents(installed_cli: Run) -> None:
+def test_documents(forked_cli: Run) -> None:
     """`--json` prints one document that fits its schema, and nothing else."""
-    plan = json.loads(installed_cli("plan", "--json").stdout)
+    plan = json.loads(forked_cli("plan", "--json").stdout)
     Draft202012Validator(bundle_schema_with_referenced_files("plan")).validate(plan)
-    done = installed_cli("apply", "--json", "--auto-approve")
+    done = forked_cli("apply", "--json", "--auto-approve")
     report = json.loads(done.stdout)
     Draft202012Validator(bundle_schema_with_referenced_files("report")).validate(report)
     assert report["exit_code"] == done.returncode == 0

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 import pytest
+from forking import ForkedProcess, run_to_end
 from stopping import asked_again
 
 from synapse_apply.workspace.invocation import Invocation
@@ -23,7 +24,7 @@ from .conftest import COMMAND, SECRETS, STORAGE, Run, environment
 
 @contextmanager
 def started(folder: Path, *typed: str, **environ: str) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
+    process = ForkedProcess(
         [COMMAND, *typed],
         cwd=folder,
         env=environment(**SECRETS, **environ),
@@ -114,10 +115,7 @@ def test_a_reader_that_went_away_is_no_error(project: Path) -> None:
 def test_output_that_cannot_be_written_is_an_error(project: Path, typed: tuple[str, ...]) -> None:
     """A full disk must not look like a success, nor like a defect."""
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [COMMAND, *typed], cwd=project, env=environment(), stdout=full,
-            stderr=subprocess.PIPE, text=True, timeout=60, check=False,
-        )  # fmt: skip
+        done = run_to_end([COMMAND, *typed], project, environment(), stdout=full)
     assert done.returncode == 1
     assert done.stderr == "Error: The output cannot be written\n  No space left on device.\n"
 
@@ -144,11 +142,8 @@ def test_output_that_is_cut_off_is_an_error(project: Path, unbuffered: bool) -> 
 def test_an_apply_whose_report_cannot_be_written_says_what_it_did(project: Path) -> None:
     """On stderr, since the program that waits for its document gets none."""
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [COMMAND, "apply", "--auto-approve", "--json"], cwd=project,
-            env=environment(**SECRETS), stdout=full,
-            stderr=subprocess.PIPE, text=True, timeout=60, check=False,
-        )  # fmt: skip
+        typed = ("apply", "--auto-approve", "--json")
+        done = run_to_end([COMMAND, *typed], project, environment(**SECRETS), stdout=full)
     assert done.returncode == 1
     assert "Apply complete! Resources: 3 added" in done.stderr
     assert done.stderr.endswith("Error: The output cannot be written\n  No space left on device.\n")

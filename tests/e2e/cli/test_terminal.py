@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 from at_terminal import run_at_terminal
+from forking import ForkedProcess
 
 from .conftest import SECRETS, environment
 
@@ -13,6 +17,25 @@ from .conftest import SECRETS, environment
 def at_a_terminal(folder: Path, answer: bytes, *typed: str, **environ: str) -> tuple[int, str]:
     """Exit code and everything shown; the answer is typed when the question is there."""
     return run_at_terminal(folder, answer, environment(**SECRETS, **environ), *typed)
+
+
+@pytest.mark.parametrize(("answer", "code"), [(b"yes\n", 0), (b"\x03", 130)], ids=["yes", "Ctrl-C"])
+def test_a_fork_shows_what_the_installed_command_shows(
+    project: Path, tmp_path_factory: pytest.TempPathFactory, answer: bytes, code: int
+) -> None:
+    """All others here and elsewhere are forks; also the colours are those of a terminal."""
+    ends = []
+    for process_type in (subprocess.Popen, ForkedProcess):
+        copy = tmp_path_factory.mktemp("copy") / "project"
+        shutil.copytree(project, copy)
+        environ = environment(**SECRETS)
+        typed = ("apply", "--parallelism", "1")
+        ended, shown = run_at_terminal(copy, answer, environ, *typed, process_type=process_type)
+        lines = re.sub(r"\d+\.\d+s", "SECONDS", shown).splitlines()
+        ends.append((ended, [line for line in lines if "Creating..." not in line]))  # bars move
+    assert ends[0] == ends[1]
+    assert ends[0][0] == code
+    assert any("\x1b[" in line for line in ends[0][1])
 
 
 @pytest.mark.parametrize(

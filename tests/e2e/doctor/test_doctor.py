@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from e2e.doctor.conftest import Site
 from e2e.scenarios.workplace import Workplace, held
+from forking import run_to_end
 from in_process import run
 from installed import ROOT
 from jsonschema import Draft202012Validator
@@ -364,15 +364,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / ".synapse-apply"):
         folder.mkdir(exist_ok=True)
         folder.chmod(0o500)
-        done = subprocess.run(
-            [sys.executable, "-c", program],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT / "tests")},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = run_to_end([sys.executable, "-c", program], tmp_path, os.environ)
         folder.chmod(0o700)
         assert done.returncode == 1
         assert f"You may not write in {folder}: apply keeps the state" in " ".join(

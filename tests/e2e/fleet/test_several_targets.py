@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 from e2e.fleet.conftest import TENANTS, break_target
 from e2e.scenarios.workplace import QUIET, Ran, Server, Workplace, held
+from forking import ForkedProcess
 from installed import BIN
 
 from synapse_apply.library import open_targets
@@ -201,7 +202,7 @@ def test_a_signal_ends_all_with_one_document(fleet: Workplace, server: Server) -
     """What was begun is told, and who had no turn; nobody else is asked."""
     rule = {"match": {"path": "/storages/*", "from": 2}, "do": {"hang": 60}}
     server.call("PUT", "_emulator/faults/", {"rules": [rule]})
-    process = subprocess.Popen(
+    process = ForkedProcess(
         [BIN / "synapse-apply", "plan", "-t", "acme", "-t", "beta", "-t", "canary", "--json"],
         cwd=fleet.root,
         env={**QUIET, **fleet.environ},

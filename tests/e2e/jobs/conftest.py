@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from e2e.scenarios.workplace import TOKEN, Server, Workplace, project
+from forking import ForkedProcess
 from installed import BIN, environment
 
 from synapse_apply.emulator.core.clock import DataSetClock
@@ -28,8 +29,8 @@ class Place:
     clock: DataSetClock
 
     def start(self, *typed: str, **options: Any) -> subprocess.Popen[str]:
-        """The installed command, started; whoever starts it ends it."""
-        return subprocess.Popen(
+        """The command as a fork, started; whoever starts it ends it."""
+        return ForkedProcess(
             [str(BIN / "synapse-apply"), *typed],
             cwd=self.root,
             env=environment({"PROD_TOKEN": TOKEN}),

@@ -13,6 +13,7 @@ import pytest
 from e2e.journeys.conftest import Runner
 from e2e.revisions.conftest import Repository, repository
 from e2e.scenarios.workplace import TOKEN, Server, Workplace, project, sample
+from forking import ForkedProcess
 from installed import BIN, environment
 from postgres.server import PASSWORD, PostgresServer
 
@@ -139,7 +140,7 @@ def test_a_runner_that_is_killed(team: Repository, server: Server, runner: Runne
     hang = {"match": {"method": "POST", "nth": 3}, "do": {"hang": 60, "commit": "before"}}
     server.call("PUT", "_emulator/faults/", {"rules": [hang]})
     doomed = runner(team)
-    process = subprocess.Popen(
+    process = ForkedProcess(
         [str(BIN / "synapse-apply"), "apply", "--auto-approve", "--parallelism", "1"],
         cwd=doomed.root, env=environment(doomed.environ), stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

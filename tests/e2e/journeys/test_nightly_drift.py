@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import forking
 from e2e.scenarios.workplace import Server, Workplace
 from in_process import run
 from installed import ROOT, environment
@@ -30,7 +31,7 @@ def script() -> str:
 
 def night(place: Workplace, tools: Path) -> subprocess.CompletedProcess[str]:
     given = environment(place.environ)
-    given["PATH"] = f"{tools}{os.pathsep}{given['PATH']}"
+    given["PATH"] = os.pathsep.join(map(str, (tools, forking.programs(), given["PATH"])))
     return subprocess.run(
         ["bash", "-eu", "-c", script()],
         cwd=place.root, env=given, capture_output=True, text=True, timeout=120, check=False,

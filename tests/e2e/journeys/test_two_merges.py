@@ -14,6 +14,7 @@ import pytest
 from e2e.journeys.conftest import Runner
 from e2e.revisions.conftest import Repository, repository
 from e2e.scenarios.workplace import STORAGE, TOKEN, Server, Workplace, project, sample
+from forking import ForkedProcess
 from installed import BIN, environment
 
 SECONDS = 60
@@ -47,7 +48,7 @@ class Pipeline:
         self._stack = stack
 
     def start(self, place: Workplace, *typed: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
+        process = ForkedProcess(
             [str(BIN / "synapse-apply"), *typed],
             cwd=place.root, env=environment(place.environ), text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

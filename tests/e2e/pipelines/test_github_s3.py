@@ -21,7 +21,8 @@ import yaml
 from buckets.servers import BucketServer
 from e2e.pipelines.actions import Runner, read_artifact
 from e2e.pipelines.forge import PROJECT, TOKEN, Forge, make_pull, make_run
-from installed import ROOT, copied, environment, run, variables
+from in_process import run
+from installed import ROOT, copied, environment, variables
 from listening import Server
 from unit.packages.trees import git
 

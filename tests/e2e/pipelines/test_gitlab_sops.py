@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import forking
 import pytest
 import sops
 import yaml
@@ -82,9 +83,10 @@ def world(tmp_path: Path) -> Iterator[World]:
         # The image's `python3` has the tool.
         (tmp_path / "bin").mkdir()
         python = tmp_path / "bin" / "python3"
-        python.write_text(f'#!/bin/sh\nexec {BIN}/python "$@"\n')
+        programs = forking.programs()
+        python.write_text(f'#!/bin/sh\nexec {programs}/python "$@"\n')
         python.chmod(0o755)
-        path = os.pathsep.join([str(tmp_path / "bin"), str(BIN), os.defpath])
+        path = os.pathsep.join(map(str, (tmp_path / "bin", programs, BIN, os.defpath)))
         yield World(checkout, server, path)
 
 

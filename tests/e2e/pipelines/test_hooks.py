@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from installed import ROOT, copied, run
+from in_process import run
+from installed import ROOT, copied
 from unit.packages.trees import git
 
 START = ["python", "-I", "-m", "synapse_apply"]

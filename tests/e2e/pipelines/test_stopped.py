@@ -8,7 +8,8 @@ import time
 import yaml
 from e2e.pipelines.conftest import SECRETS, World
 from e2e.pipelines.gitlab import Pipeline
-from installed import BIN, ROOT, run
+from in_process import run
+from installed import BIN, ROOT
 
 HANG = {"rules": [{"match": {"method": "POST", "path": "/plugins/"}, "do": {"latency": 3000}}]}
 

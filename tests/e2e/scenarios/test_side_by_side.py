@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from e2e.scenarios.workplace import QUIET, TOKEN, Server, Workplace, project, sample
+from forking import ForkedProcess
 
 from synapse_apply.emulator.serve import EmbeddedServer
 
@@ -15,7 +16,7 @@ COMMAND = [str(Path(sys.executable).with_name("synapse-apply"))]
 
 
 def start(place: Workplace, *typed: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+    return ForkedProcess(
         [*COMMAND, *typed],
         cwd=place.root,
         env={**QUIET, **place.environ},

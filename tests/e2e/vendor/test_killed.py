@@ -10,6 +10,7 @@ import pytest
 from contract.vendor.web import Incident
 from contract.vendor.world import TOKEN
 from e2e.vendor.depth import choose
+from forking import ForkedProcess
 from installed import BIN, environment
 
 CREATES = {"plugin": "/plugins/", "release": "/plugin_releases/", "storage": "/storages/"}
@@ -19,7 +20,7 @@ WHENS = choose(CREATES, "plugin", "release")
 def kill_at(backend, place, path: str) -> None:
     """Start `apply` and kill it the moment such a create arrives; the backend acts on it."""
     command = [str(BIN / "synapse-apply"), "apply", "--auto-approve"]
-    program = subprocess.Popen(
+    program = ForkedProcess(
         command,
         cwd=place.root,
         env=environment({"PROD_TOKEN": TOKEN}),
