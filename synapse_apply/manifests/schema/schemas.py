@@ -22,6 +22,7 @@ SCHEMA_VERSION = "v1"
 _SCHEMA_SUFFIX = ".schema.json"
 
 
+@cache
 def choose_schema_folder() -> Path:
     """The folder of the schemas: inside the installed package, else of the checkout."""
     package_folder = Path(__file__).resolve().parents[2]
