@@ -43,45 +43,7 @@ class PageRenderer:
     def __init__(self, clock: Callable[[], float]) -> None:
         """`clock` gives wall-clock seconds since the epoch."""
         self._clock = clock
-        style = f"{read_asset('page.css')}\n{_read_template('controller.css')}"
-        # Before the first paint, else a chosen theme would flicker.
-        theme_script = _read_template("theme.js")
-        script = f"{read_asset('page.js')}\n{_read_template('controller.js')}"
-        self.content_policy = (
-            f"default-src 'none'; style-src '{hash_for_content_policy(style)}'; "
-            f"script-src '{hash_for_content_policy(theme_script)}' "
-            f"'{hash_for_content_policy(script)}'; img-src 'self'; connect-src 'self'; "
-            "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-        )
-        self._environment = Environment(
-            autoescape=True,
-            undefined=StrictUndefined,
-            loader=FunctionLoader(_read_template),
-            finalize=_shorten_and_escape_unless_markup,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            auto_reload=False,
-        )
-        self._environment.globals |= {
-            "page_style": mark_escaped_html(style),
-            "theme_script": mark_escaped_html(theme_script),
-            "page_script": mark_escaped_html(script),
-            "version": __version__,
-            "condition_styles": phrases.CONDITION_STYLES,
-            "outcome_phrases": phrases.OUTCOME_PHRASES,
-            "outcome_tones": _OUTCOME_TONES,
-            "cause_phrases": phrases.CAUSE_PHRASES,
-            "action_phrases": phrases.ACTION_PHRASES,
-            "row_cause_phrases": phrases.ROW_CAUSE_PHRASES,
-            "verb_phrases": phrases.VERB_PHRASES,
-            "mode_phrases": phrases.MODE_PHRASES,
-            "pause_choices": PAUSE_CHOICES,
-            "member_styles": MEMBER_STATE_STYLES,
-            "phase_styles": PHASE_STYLES,
-            "revision_path": addresses.build_revision_path,
-            "describe_processes": describe_processes,
-        }
-        self._environment.filters |= _get_filters_by_name()
+        self._environment, self.content_policy = _build_environment_and_content_policy()
 
     def render_template(self, template: str, **values: Any) -> str:
         """A page as HTML; all texts in `values` are escaped but Markup."""
@@ -96,6 +58,51 @@ class PageRenderer:
             ),
             **values,
         )
+
+
+@cache
+def _build_environment_and_content_policy() -> tuple[Environment, str]:
+    """What all pages of a process share, as to compile the templates takes longer than a page."""
+    style = f"{read_asset('page.css')}\n{_read_template('controller.css')}"
+    # Before the first paint, else a chosen theme would flicker.
+    theme_script = _read_template("theme.js")
+    script = f"{read_asset('page.js')}\n{_read_template('controller.js')}"
+    content_policy = (
+        f"default-src 'none'; style-src '{hash_for_content_policy(style)}'; "
+        f"script-src '{hash_for_content_policy(theme_script)}' "
+        f"'{hash_for_content_policy(script)}'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    )
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        loader=FunctionLoader(_read_template),
+        finalize=_shorten_and_escape_unless_markup,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.globals |= {
+        "page_style": mark_escaped_html(style),
+        "theme_script": mark_escaped_html(theme_script),
+        "page_script": mark_escaped_html(script),
+        "version": __version__,
+        "condition_styles": phrases.CONDITION_STYLES,
+        "outcome_phrases": phrases.OUTCOME_PHRASES,
+        "outcome_tones": _OUTCOME_TONES,
+        "cause_phrases": phrases.CAUSE_PHRASES,
+        "action_phrases": phrases.ACTION_PHRASES,
+        "row_cause_phrases": phrases.ROW_CAUSE_PHRASES,
+        "verb_phrases": phrases.VERB_PHRASES,
+        "mode_phrases": phrases.MODE_PHRASES,
+        "pause_choices": PAUSE_CHOICES,
+        "member_styles": MEMBER_STATE_STYLES,
+        "phase_styles": PHASE_STYLES,
+        "revision_path": addresses.build_revision_path,
+        "describe_processes": describe_processes,
+    }
+    environment.filters |= _get_filters_by_name()
+    return environment, content_policy
 
 
 def _get_filters_by_name() -> dict[str, Callable[..., Any]]:
