@@ -395,6 +395,7 @@ def _import_everything() -> None:
             importlib.import_module(module.name)
     for name in _IMPORTED_LATE:
         importlib.import_module(name)
+    pkgutil.resolve_name("controllers.forked_workers:load_page_templates")()
     assert threading.active_count() == 1, "a fork has none of the other threads"
     gc.collect()
     gc.freeze()  # what nobody looks through is shared by all forks

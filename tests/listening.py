@@ -1,8 +1,12 @@
-"""The HTTP server of tests: one thread a connection, and quiet about clients that hang up."""
+"""The HTTP server of tests: one thread a connection, quiet about clients that hang up, and idle."""
 
 from __future__ import annotations
 
+import os
+import select
 import sys
+import threading
+import weakref
 from http.server import ThreadingHTTPServer
 from typing import Any
 
@@ -15,6 +19,36 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        self._read_end, self._write_end = os.pipe()
+        # Not before the thread is gone that looks at it.
+        weakref.finalize(self, _close_all, self._read_end, self._write_end)
+        self._has_ended = threading.Event()
+        super().__init__(*arguments, **named)
+
+    def serve_forever(self, poll_interval: float = 0.0) -> None:
+        """Until `shutdown`, which wakes it: to look many times a second costs more than to answer."""
+        del poll_interval
+        poll = select.poll()
+        for one in (self.socket, self._read_end):
+            poll.register(one, select.POLLIN)
+        own = [(self.socket.fileno(), select.POLLIN)]
+        try:
+            while poll.poll() == own:  # not once it is closed or is to end
+                self._handle_request_noblock()  # type: ignore[attr-defined]
+        finally:
+            self._has_ended.set()
+
+    def shutdown(self) -> None:
+        """End `serve_forever`, which runs or is about to, and wait until it has."""
+        os.write(self._write_end, b"x")
+        self._has_ended.wait()
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
+
+
+def _close_all(*numbers: int) -> None:
+    for number in numbers:
+        os.close(number)

@@ -63,7 +63,7 @@ class LoopbackServer:
         self._stopped = threading.Event()
         self._server = Server(("127.0.0.1", 0), self._build_handler())
         self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        self._thread = threading.Thread(target=self._server.serve_forever)
 
     def __enter__(self) -> Self:
         self._thread.start()

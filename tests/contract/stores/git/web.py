@@ -6,23 +6,22 @@ import base64
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from threading import Thread
 
 from contract.stores.git.repositories import ENVIRON
+from listening import Server
 
 HEADER = "Authorization: Basic " + base64.b64encode(b"x:hunter2-and-some-more").decode()
 
 
-class GitServer(ThreadingHTTPServer):
+class GitServer(Server):
     """Serves the repositories of a folder to who sends HEADER.
 
     `answers` says for the next pushes what becomes of each: "lose" (done, no answer), "drop" (not
     done, no answer), a status (not done). `failure` is the status of every answer while it is set.
     """
-
-    daemon_threads = True
 
     def __init__(self, root: Path) -> None:
         super().__init__(("127.0.0.1", 0), _Request)
@@ -110,7 +109,7 @@ class _Request(BaseHTTPRequestHandler):
 def serve_repositories(root: Path) -> Iterator[GitServer]:
     """A server for the repositories of a folder during the block."""
     with GitServer(root) as server:
-        thread = Thread(target=server.serve_forever, args=(0.02,))
+        thread = Thread(target=server.serve_forever)
         thread.start()
         try:
             yield server
