@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from house.parsing import list_nodes
+from house.parsing import find_dotted_name_or_empty, list_nodes
 from installed import ROOT
 
+pytestmark = pytest.mark.one_process("syntax trees")
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 PACKAGE = ROOT / "synapse_apply"
 # What is said of storages alone and would not be said of another kind, and why.
@@ -137,7 +138,9 @@ def test_the_files_of_a_command() -> None:
     def defines_command(node: ast.AST) -> bool:
         if isinstance(node, ast.Dict):
             return any(key is not None and is_string(key, "bump") for key in node.keys)
-        is_definition = isinstance(node, ast.Call) and ast.unparse(node.func) == "manual_command"
+        is_definition = (
+            isinstance(node, ast.Call) and find_dotted_name_or_empty(node.func) == "manual_command"
+        )
         return is_definition and is_string(node.args[0], "bump")
 
     needed = find_modules(defines_command)

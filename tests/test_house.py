@@ -10,11 +10,14 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
 import pytest
+from house.parsing import list_nodes
 
+pytestmark = pytest.mark.one_process("syntax trees")
 PACKAGE = Path(__file__).resolve().parents[1] / "synapse_apply"
 # What is counted, and how many there are. Lower a number when there are fewer.
 MOST = {
@@ -86,11 +89,11 @@ def breaks_promise_of_verb(name: str, returned: str) -> bool:
     return returned == "bool | None" and not says_so
 
 
-def list_broken_promises(tree: ast.Module) -> list[str]:
+def list_broken_promises(nodes: Iterable[ast.AST]) -> list[str]:
     """The functions of a module that give back something else than their verbs promise."""
     functions = (
         (f"{owner.name}.{node.name}" if isinstance(owner, ast.ClassDef) else node.name, node)
-        for owner in ast.walk(tree)
+        for owner in nodes
         for node in ast.iter_child_nodes(owner)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.returns is not None
     )
@@ -98,8 +101,12 @@ def list_broken_promises(tree: ast.Module) -> list[str]:
         name
         for name, node in functions
         if name not in ALLOWED_VERBS
-        and breaks_promise_of_verb(node.name, ast.unparse(node.returns or node))
+        and breaks_promise_of_verb(node.name, unparse_annotation(node.returns or node))
     ]
+
+
+def unparse_annotation(node: ast.AST) -> str:
+    return node.id if isinstance(node, ast.Name) else ast.unparse(node)
 
 
 @cache
@@ -110,9 +117,9 @@ def count_all() -> dict[str, Counter[str]]:
     promises = Counter[str]()
     for path in PACKAGE.rglob("*.py"):
         folders[str(path.parent.relative_to(PACKAGE))] += path.name != "__init__.py"
-        tree = ast.parse(path.read_bytes())
-        promises.update(list_broken_promises(tree))
-        for node in ast.walk(tree):
+        nodes = list_nodes(path)
+        promises.update(list_broken_promises(nodes))
+        for node in nodes:
             if isinstance(node, ast.Name):
                 if isinstance(node.ctx, ast.Store) and node.id.strip("_") in _VAGUE:
                     vague[node.id] += 1

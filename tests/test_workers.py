@@ -27,6 +27,12 @@ def test_passes(number, tmp_path):
 def test_of_a_server(number, postgres):
     pass
 
+@pytest.mark.parametrize("number", range(20))
+@pytest.mark.one_process("of one")
+def test_of_one_process(number):
+    with LOG.open("a") as log:
+        log.write(f"of one: {os.getpid()}\\n")
+
 def test_fails(capfd):
     os.write(1, b"what it wrote")
     assert capfd.readouterr().out == "what it wrote"
@@ -67,11 +73,14 @@ def test_every_test_is_run_and_what_ends_badly_is_told(tmp_path):
     """One server for all; of a process that dies one test failed, and the rest of its tests run."""
     done = run_suite(tmp_path, "--workers", "3")
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "2 failed, 100 passed, 1 error in" in done.stdout
+    assert "2 failed, 120 passed, 1 error in" in done.stdout
     assert "E       assert (1 + 1) == 3" in done.stdout
     assert "FAILED test_suite.py::test_dies[3] - The process of this test ended with" in done.stdout
     assert "ERROR test_suite.py::test_ends_badly" in done.stdout
     assert (tmp_path / "log").read_text().count("server made") == 1
+    of_one = [line for line in (tmp_path / "log").read_text().splitlines() if "of one" in line]
+    assert len(of_one) == 20
+    assert len(set(of_one)) == 1
 
 
 def test_the_first_failure_ends_it_where_asked(tmp_path):

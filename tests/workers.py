@@ -41,6 +41,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "one_process(name): tests of one name share what a process builds once"
+    )
     if count := config.getoption("workers"):
         config.pluginmanager.register(_ForkedRun(count), "forked-run")
 
@@ -161,9 +164,18 @@ class _ForkedRun:
 
 
 def _cut_into_chunks(items: Sequence[pytest.Item]) -> Iterator[Chunk]:
-    """Cut them where another file begins, or tests that need a server, or a chunk is full."""
+    """Cut them where another file begins, or tests that need a server, or a chunk is full.
+
+    Those that are marked for one process are one chunk, and the first: it may be a long one.
+    """
+    of_one_process: dict[str, Chunk] = {}
+    others: Chunk = []
+    for at, item in enumerate(items):
+        mark = item.get_closest_marker("one_process")
+        (others if mark is None else of_one_process.setdefault(mark.args[0], [])).append(at)
+    yield from of_one_process.values()
     for _, group in itertools.groupby(
-        range(len(items)), lambda at: (items[at].path, _needs_server(items[at]))
+        others, lambda at: (items[at].path, _needs_server(items[at]))
     ):
         while chunk := list(itertools.islice(group, _TESTS_OF_A_CHUNK)):
             yield chunk
