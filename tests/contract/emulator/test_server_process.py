@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from contract.emulator.conftest import Wire
+from forking import ForkedProcess
 
 from synapse_apply.emulator.serve import EmbeddedServer, find_running_server
 
@@ -31,11 +32,13 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def launch(data: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[str], Wire]]]:
-    """Starts the program and waits for its line."""
+    """Starts the program, by default as a fork, and waits for its line."""
     with ExitStack() as stack:
 
-        def launched(*more: str) -> tuple[subprocess.Popen[str], Wire]:
-            process = subprocess.Popen(
+        def launched(
+            *more: str, start: type[subprocess.Popen[str]] = ForkedProcess
+        ) -> tuple[subprocess.Popen[str], Wire]:
+            process = start(
                 [*MODULE, "serve", "--data", str(data), "--token", TOKEN, *more],
                 stdout=subprocess.PIPE,
                 text=True,
@@ -51,14 +54,19 @@ def launch(data: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[str], Wi
 
 
 def call(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*MODULE, *arguments], capture_output=True, text=True, check=False, timeout=20
-    )
+    with ForkedProcess(
+        [*MODULE, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            output, errors = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
 def test_one_line_an_endpoint_file_and_a_clean_stop(launch, data):
     """The line is all of stdout; endpoint.json tells url, pid, data set, and goes at the end."""
-    process, wire = launch()
+    process, wire = launch(start=subprocess.Popen)
     told = json.loads((data / "endpoint.json").read_text())
     data_set = wire.get("/_emulator/health").body["data_set"]
     assert told == {"url": wire.url, "pid": process.pid, "data_set": data_set, "token": TOKEN}
@@ -73,7 +81,7 @@ def test_one_line_an_endpoint_file_and_a_clean_stop(launch, data):
 
 def test_ctrl_c_is_a_clean_stop(launch, data):
     """SIGINT ends with 0 and without a traceback."""
-    process, _ = launch()
+    process, _ = launch(start=subprocess.Popen)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=10) == 0
     assert not (data / "endpoint.json").exists()
