@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 
 from markdown_it import MarkdownIt
+from unit.views.plain_tags import PlainTagParser
 
 READER = MarkdownIt("gfm-like", {"linkify": False, "html": True})
 # What GitHub and GitLab turn into mentions, references, links and pictures, in any text but code.
@@ -15,7 +15,7 @@ REFERENCE = re.compile(
 TAGS = {"details", "summary", "code", "span", "sub"}
 
 
-class Page(HTMLParser):
+class Page(PlainTagParser):
     """What a reader sees: texts outside of code, code, links, and the tags they stand in."""
 
     def __init__(self, markdown: str) -> None:

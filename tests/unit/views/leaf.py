@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
+from functools import lru_cache
+
+from unit.views.plain_tags import PlainTagParser
 
 VOID = {"meta", "br", "wbr", "input"}
 TAGS = {
@@ -29,7 +31,12 @@ ATTRIBUTES = {
 }  # fmt: skip
 
 
-class Leaf(HTMLParser):
+@lru_cache(maxsize=4096)
+def matches_whole(pattern: str, value: str) -> bool:
+    return re.fullmatch(pattern, value) is not None
+
+
+class Leaf(PlainTagParser):
     """Fails on a tag or an attribute that is none of ours, and on one that does not close."""
 
     known_tags = TAGS
@@ -44,11 +51,13 @@ class Leaf(HTMLParser):
         self.leads: list[str] = []  # out of the page
         self.rows: list[dict[str, str]] = []
         self.policy = ""
-        self.texts: dict[str, str] = {}
-        self.said = ""
+        self._pieces: dict[str, list[str]] = {}
+        self._said: list[str] = []
         self._within: list[str] = []
         self.feed(page)
         self.close()
+        self.texts = {tag: "".join(pieces) for tag, pieces in self._pieces.items()}
+        self.said = "".join(self._said)
         assert self._within == []
         assert len(self.ids) == len(set(self.ids))
         assert {link.removeprefix("#") for link in self.links} <= set(self.ids)
@@ -59,7 +68,7 @@ class Leaf(HTMLParser):
         assert len(facts) == len(attrs)
         for name, value in attrs:
             pattern = self.known_attributes[name]
-            assert pattern is None or re.fullmatch(pattern, value), (name, value)
+            assert pattern is None or matches_whole(pattern, value), (name, value)
         self.tags.append(tag)
         self.ids += [facts["id"]] if "id" in facts else []
         href = facts.get("href", "")
@@ -80,9 +89,9 @@ class Leaf(HTMLParser):
 
     def handle_data(self, data):
         tag = self._within[-1] if self._within else ""
-        self.texts[tag] = self.texts.get(tag, "") + data
+        self._pieces.setdefault(tag, []).append(data)
         if tag not in {"style", "script"}:
-            self.said += data
+            self._said.append(data)
 
     def handle_comment(self, data):
         raise AssertionError(data)
