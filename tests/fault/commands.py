@@ -72,7 +72,7 @@ def reaches(server: Server, process: subprocess.Popen[str]) -> None:
     while not server.counts()[0]["done"]:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < until
-        time.sleep(0.005)
+        time.sleep(0.02)
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:

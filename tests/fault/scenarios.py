@@ -65,11 +65,14 @@ ON_V2 = tuple(SCENARIOS)
 _COUNTS: dict[tuple[str, int, str, str], int] = {}
 
 
-def requests_of(make_site: Callable[..., Site], scenario: str, groups: int = 4) -> int:
-    """How many requests an apply makes when nothing goes wrong."""
-    site = make_site(groups=groups)
-    case = (scenario, groups, site.api, site.server.profile)
+def requests_of(
+    make_site: Callable[..., Site], scenario: str, api: str, profile: str, groups: int = 4
+) -> int:
+    """How many requests an apply makes on an API version and a profile when nothing goes wrong."""
+    case = (scenario, groups, api, profile)
     if case not in _COUNTS:
+        site = make_site(groups=groups)
+        assert (site.api, site.server.profile) == (api, profile)
         SCENARIOS[scenario](site)
         site.server.faults(COUNTS)
         assert site.apply().code == 0

@@ -151,7 +151,7 @@ class Server:
         while time.monotonic() < until:
             if self.counts()[rule]["done"]:
                 return True
-            time.sleep(0.005)
+            time.sleep(0.02)
         return False
 
 
@@ -400,7 +400,11 @@ def pending(made: Plan) -> list[str]:
 
 def tally(server: Server, expected: set[str]) -> Counter[str]:
     """How many objects are there twice, and how many not at all."""
-    found = server.ids()
+    return tally_of(server.ids(), expected)
+
+
+def tally_of(found: Mapping[str, list[str]], expected: set[str]) -> Counter[str]:
+    """The same of what was found at the server: ids by address."""
     assert set(found) <= expected, set(found) - expected
     return Counter(
         duplicates=sum(len(ids) - 1 for ids in found.values()),

@@ -51,6 +51,7 @@ WHERE = [
 def test_fault(
     fault: str,
     scenario: str,
+    api: str,
     profile: str,
     make_site: Callable[..., Site],
     server: Server,
@@ -58,7 +59,7 @@ def test_fault(
 ) -> None:
     """No duplicate, no loss, a truthful report, and nothing left to do."""
     prepare = SCENARIOS[scenario]
-    count = requests_of(make_site, scenario)
+    count = requests_of(make_site, scenario, api, profile)
     turn = 2 * list(FAULTS).index(fault) + list(SCENARIOS).index(scenario)
     few = few_on(profile, 2) if fault in AT_LEAST else 1
     for number in some(count, few, turn):

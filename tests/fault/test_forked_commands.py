@@ -136,9 +136,11 @@ def test_a_signal_ends_it_the_same(number: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("by_fork", [False, True])
-def test_it_makes_the_same_requests(by_fork: bool, make_site: Callable[..., Site]) -> None:
+def test_it_makes_the_same_requests(
+    by_fork: bool, api: str, profile: str, make_site: Callable[..., Site]
+) -> None:
     """As many as an apply in this process, and the same result."""
-    count = requests_of(make_site, "first-apply", 2)
+    count = requests_of(make_site, "first-apply", api, profile, 2)
     site = make_site(groups=2)
     site.server.faults(COUNTS)
     with applying(site, by_fork=by_fork) as process:

@@ -25,11 +25,16 @@ BOUNDARIES = 8  # tried on API v2; all are on v1
 @on_api("v1", "v2")
 @pytest.mark.parametrize("commit", ["before", "after"])
 def test_interrupted_at_a_request(
-    commit: str, api: str, make_site: Callable[..., Site], server: Server, row: Row
+    commit: str,
+    api: str,
+    profile: str,
+    make_site: Callable[..., Site],
+    server: Server,
+    row: Row,
 ) -> None:
     """What has begun ends and is reported, the rest is skipped: exit 130."""
     few, most = (3, 0) if api == "v1" else (1, BOUNDARIES)
-    requests = requests_of(make_site, "first-apply")
+    requests = requests_of(make_site, "first-apply", api, profile)
     for number in some(requests, few, turn=2 + (commit == "after"), most=most):
         site = make_site()
         server.faults({"match": {"nth": number}, "do": {"hang": 0.2, "commit": commit}})
@@ -65,13 +70,14 @@ def backend(tmp_path: Path) -> Iterator[Backend]:
 def test_the_backend_is_killed(
     commit: str,
     api: str,
+    profile: str,
     make_site: Callable[..., Site],
     backend: Backend,
     tmp_path: Path,
     row: Row,
 ) -> None:
     """It comes back with what it had committed; the apply has said what it knew."""
-    requests = requests_of(make_site, "first-apply")
+    requests = requests_of(make_site, "first-apply", api, profile)
     most = 0 if api == "v1" else BOUNDARIES
     for number in some(requests, 2, turn=4 + 2 * (commit == "after"), most=most):
         server = backend.start()

@@ -31,6 +31,7 @@ SCENES = [
 def test_killed_at_a_request(
     commit: str,
     scenario: str,
+    api: str,
     profile: str,
     make_shared_site: Callable[..., Site],
     server: Server,
@@ -38,7 +39,7 @@ def test_killed_at_a_request(
     request: pytest.FixtureRequest,
 ) -> None:
     """The server has the request, has or has not done it, and nobody gets the answer."""
-    count = requests_of(make_shared_site, scenario, GROUPS[scenario])
+    count = requests_of(make_shared_site, scenario, api, profile, GROUPS[scenario])
     # A call that is on its way meets the backend: the sort of store is tried at the writes.
     few = few_on(profile, 2) if request.node.callspec.params["make_shared_site"] == "sqlite" else 1
     for number in some(count, few, turn=count // 3 + (commit == "after")):
