@@ -3,8 +3,8 @@
 A command is given as to a shell: the path of an installed script, or an interpreter with `-m
 MODULE` or `-c CODE`. Such a process has its own id, arguments, environment, folder and streams, it
 begins with the first line of the same script, and it is a child of the tests, which kill it and
-wait for it as for any other. Only the imports are done already. fault/test_forked_commands.py
-compares the two.
+wait for it as for any other. Only the imports are done already, and what of schemas and classes is
+compiled at its first use. fault/test_forked_commands.py compares the two.
 """
 
 from __future__ import annotations
@@ -396,9 +396,24 @@ def _import_everything() -> None:
     for name in _IMPORTED_LATE:
         importlib.import_module(name)
     pkgutil.resolve_name("controllers.forked_workers:load_page_templates")()
+    _compile_everything()
     assert threading.active_count() == 1, "a fork has none of the other threads"
     gc.collect()
     gc.freeze()  # what nobody looks through is shared by all forks
+
+
+def _compile_everything() -> None:
+    """What each process compiles at its first use, and has from then on: validators, constructors."""
+    from synapse_apply.kinds.catalogue import CATALOGUE
+    from synapse_apply.manifests.schema.schemas import compile_validator
+
+    for schema_name in ("project", "package-config", *CATALOGUE):
+        compile_validator(schema_name)
+    for module_name, module in tuple(sys.modules.items()):
+        if module_name.startswith("synapse_apply."):
+            for value in tuple(vars(module).values()):
+                if isinstance(value, type):
+                    getattr(value, "__init__")  # noqa: B009 - to ask for it is to compile it
 
 
 def _end_without_freeing_memory() -> None:
