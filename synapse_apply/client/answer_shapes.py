@@ -56,7 +56,8 @@ class AnswerShape:
             (self.bool_fields, bool, "a truth"),
         ):
             for name in names:
-                if not isinstance(value.get(name), expected_type | None):
+                field_value = value.get(name)
+                if field_value is not None and not isinstance(field_value, expected_type):
                     return f"an object whose {name} is not {type_text}"
         return ""
 

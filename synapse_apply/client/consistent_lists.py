@@ -217,7 +217,7 @@ def _add_pages_in_parallel_and_judge_soundness(
 def _remember_id_and_tell_if_new_or_without_id(item: Any, seen_ids: set[Any]) -> bool:
     """Whether the item's id is not in `seen_ids`, to which it is added. True without an id."""
     identity = item.get("id") if isinstance(item, Mapping) else None
-    if not isinstance(identity, str | int):
+    if not isinstance(identity, (str, int)):
         return True
     # An insertion pushed it to the next page, where it was met again.
     if identity in seen_ids:

@@ -170,7 +170,7 @@ class ListCache:
         The first object of each variety is read by its id and compared with its item.
         """
         variety = item.get(binding.variety_field) if binding.variety_field else None
-        if not isinstance(variety, str | None):
+        if variety is not None and not isinstance(variety, str):
             return frozenset()
         coverage = listed_kind.coverage_by_variety.get(variety)
         if coverage is None:

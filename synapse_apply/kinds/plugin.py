@@ -87,7 +87,7 @@ def _list_tenant_plugins_once_or_none_if_long_or_not_useful(
 
 
 def _list_natural_keys(raw: ServerObject) -> tuple[str, ...]:
-    return tuple(f"{form}={raw[form]}" for form in ("code", "name") if raw.get(form))
+    return tuple([f"{form}={raw[form]}" for form in ("code", "name") if raw.get(form)])
 
 
 def _list_at_most_one_plugin_by_code_key_via_releases(api: Api, key: str) -> Sequence[ServerObject]:

@@ -42,6 +42,8 @@ def build_declared_fields_with_ids_and_macs(
     `lasting_salt` is one that is the same in each run, "" where `salt` is.
     """
     fields = flatten(desired.spec)
+    if PLAIN_TYPES.issuperset(map(type, fields.values())):
+        return fields
     for path, value in fields.items():
         if type(value) in PLAIN_TYPES:
             continue

@@ -73,17 +73,17 @@ def iter_addresses_with_other_ids_of_same_key(
     marks: SecretMarks,
 ) -> Iterator[tuple[Address, tuple[str, ...]]]:
     """Recorded addresses with the ids of other live objects that have the same key."""
-    raws_by_key: dict[str, list[ServerObject]] = defaultdict(list)
-    raw_count = 0
-    for raw in raw_objects:
-        for key in _list_natural_or_identity_keys(kind, binding, raw, marks):
-            raws_by_key[key].append(raw)
-            raw_count += 1
-    if raw_count == len(raws_by_key) and not _has_several_identity_fields(kind):
+    keys_with_raws = [
+        (key, raw)
+        for raw in raw_objects
+        for key in _list_natural_or_identity_keys(kind, binding, raw, marks)
+    ]
+    has_equal_keys = len({key for key, _ in keys_with_raws}) < len(keys_with_raws)
+    if not has_equal_keys and not _has_several_identity_fields(kind):
         return  # each key has one object, and each record one key
-    ids_by_key = {
-        key: [*map(require_remote_id_of_answer, raws)] for key, raws in raws_by_key.items()
-    }
+    ids_by_key: dict[str, list[str]] = defaultdict(list)
+    for key, raw in keys_with_raws:
+        ids_by_key[key].append(require_remote_id_of_answer(raw))
     for address in sorted(records):
         record = records[address]
         keys = (

@@ -40,11 +40,12 @@ class ApiCompatibility:
         for kind in CATALOGUE.values():
             if resources := by_kind.get(kind.prefix, []):
                 binding = kind.select_newest_binding(self.target.api)
+                affected = _list_resources_with_unsupported_fields(binding, resources)
                 self.findings.extend(
                     self._iter_errors_of_references_across_api_versions(kind, binding, resources)
                 )
                 self.findings.extend(
-                    self._iter_one_finding_of_unsupported_fields(kind, binding, resources)
+                    self._iter_one_finding_of_unsupported_fields(kind, binding, affected)
                 )
                 self.findings.extend(
                     self._iter_one_finding_of_unsupported_retain(kind, binding, declared)
@@ -54,7 +55,7 @@ class ApiCompatibility:
                 )
                 fitted.update(
                     (resource.address, _copy_without_unsupported_fields(binding, resource))
-                    for resource in _list_resources_with_unsupported_fields(binding, resources)
+                    for resource in affected
                 )
         return fitted
 
@@ -89,10 +90,9 @@ class ApiCompatibility:
                 )
 
     def _iter_one_finding_of_unsupported_fields(
-        self, kind: ResourceType, binding: ApiBinding, resources: Iterable[Desired]
+        self, kind: ResourceType, binding: ApiBinding, affected: Sequence[Desired]
     ) -> Iterator[Diagnostic]:
         """One finding for all resources of a kind, at the position of the first such field."""
-        affected = _list_resources_with_unsupported_fields(binding, resources)
         if not affected:
             return
         names = [

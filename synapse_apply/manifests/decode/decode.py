@@ -328,7 +328,7 @@ def decode_desired_or_none_without_version_or_package(
     # Its version may be in the package, so the resource would be incomplete.
     if context.was_unreadable(source):
         return None
-    depends_on = tuple(value.address for value in spec.values() if isinstance(value, Reference))
+    depends_on = tuple([value.address for value in spec.values() if isinstance(value, Reference)])
     pinned_id = draft.metadata.get("id")
     return Desired(
         address=draft.address,

@@ -26,11 +26,13 @@ def has_remote_id_form(text: str) -> bool:
 
 def parse_remote_id(value: Any) -> str:
     """The id in a JSON value as text; raises ValueError, whose text does not quote the value."""
-    if isinstance(value, bool) or not isinstance(value, int | str):
+    # A tuple of types: `int | str` would be made anew for each of thousands of ids.
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
         raise ValueError(f"an id is a text or an integer, not {_describe_json_type(value)}")  # noqa: TRY004
-    if isinstance(value, int) and (value < 0 or value.bit_length() > _MAX_BITS):
-        raise ValueError("an id is no negative number and has at most 128 digits")
-    if isinstance(value, str) and not has_remote_id_form(value):
+    if isinstance(value, int):
+        if value < 0 or value.bit_length() > _MAX_BITS:
+            raise ValueError("an id is no negative number and has at most 128 digits")
+    elif not has_remote_id_form(value):
         raise ValueError(f"an id has {REMOTE_ID_RULE}")
     return str(value)
 
