@@ -1,6 +1,6 @@
 """Starts the worker children of a controller as forks: to import all that they need takes 0.3 s each.
 
-A worker's pipes, environment, arguments, folder and session are those of the real one, and so is
+The commands that the demo runs are forks as well. A worker's pipes, environment, arguments, folder and session are those of the real one, and so is
 how it is killed. What its interpreter looks into, and what /proc says of its environment, is to be
 tested with the real one.
 """
@@ -35,17 +35,17 @@ class ForkedController(ForkedProcess):
 def fork_workers_of_this_process() -> None:
     """In a process that has done nothing yet."""
     start_forks_of_this_process()
-    programs._start_in_own_session = start_worker_by_fork  # type: ignore[assignment]
+    programs._start_in_own_session = start_own_program_by_fork  # type: ignore[assignment]
 
 
 _start_program = programs._start_in_own_session
 
 
-def start_worker_by_fork(
+def start_own_program_by_fork(
     command: Sequence[str], environment: Mapping[str, str], error_stream: int
 ) -> subprocess.Popen[bytes] | subprocess.Popen[str]:
-    """As `programs` starts any program, but for a worker, which becomes a fork."""
-    if tuple(command) != child._COMMAND:
+    """As `programs` starts any program; a fork where it is this package in an isolated Python."""
+    if tuple(command[:3]) != child._COMMAND[:3] or not command[3].startswith("synapse_apply"):
         return _start_program(command, environment, error_stream)
     return ForkedProcess(
         command,

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from contract.controller.store_process import PROD
 from contract.controller.store_urls import build_store_url
+from forking import ForkedProcess
 from postgres.proxy import Proxy
 from postgres.server import PASSWORD, PostgresServer
 from stopping import stands_still
@@ -86,7 +87,7 @@ def behind(
 
 
 def start_process(url: str, verb: str, number: int) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+    return ForkedProcess(
         [sys.executable, "-m", "contract.controller.store_process", verb, str(number)],
         cwd=TESTS,
         env={**os.environ, "STORE_URL": url},

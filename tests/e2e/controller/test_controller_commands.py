@@ -10,16 +10,19 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from contract.controller.upstream import Upstream, storage
 from contract.stores.git.repositories import git
+from controllers.forked_workers import ForkedController, start_own_program_by_fork
 from forges.loopback_server import wait_until
 from in_process import run
 from installed import BIN, environment
 
 from synapse_apply.controller.remote.controller_api import TOKEN_VARIABLE, URL_VARIABLE
 from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply.files import programs
 
 SECRETS = {"ACME_TOKEN": "token-of-acme-1234567890", "ACME_KEY": "key-of-acme-1234567890"}
 TOKENS = {
@@ -74,7 +77,9 @@ targets:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    # Of commands in this process; the worker of the installed command is an interpreter.
+    monkeypatch.setattr(programs, "_start_in_own_session", start_own_program_by_fork)
     with EmbeddedServer(tmp_path / "backend", token=SECRETS["ACME_TOKEN"]) as backend:
         yield Site(tmp_path, backend)
 
@@ -131,11 +136,13 @@ def test_once_is_enough_for_cron(site: Site) -> None:
 
 
 @contextmanager
-def run_controller(site: Site) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+def run_controller(
+    site: Site, process_type: type[subprocess.Popen[Any]] = ForkedController
+) -> Iterator[tuple[subprocess.Popen[Any], Path]]:
     """The installed command in the background, and the file of its stderr."""
     log = site.folder / "log"
     with log.open("wb") as stream:
-        process = subprocess.Popen(
+        process = process_type(
             [str(BIN / "synapse-apply"), "controller", "run"],
             cwd=site.folder,
             env=environment({**SECRETS, **TOKENS}),
@@ -153,7 +160,7 @@ def run_controller(site: Site) -> Iterator[tuple[subprocess.Popen[bytes], Path]]
 def test_a_running_controller_follows_and_answers(site: Site) -> None:
     """A push is seen; a broken file is not taken, and the page says so; one stops by SIGTERM."""
     site.make_state()
-    with run_controller(site) as (process, log):
+    with run_controller(site, subprocess.Popen) as (process, log):
 
         def wait_for(pattern: str) -> str:
             found = wait_until(

@@ -17,7 +17,8 @@ import requests
 import yaml
 from contract.stores.git.repositories import ENVIRON as GIT_ENVIRON
 from forges.loopback_server import wait_until
-from installed import BIN, ROOT, copied, environment, run
+from forking import programs
+from installed import ROOT, copied, environment, run
 from postgres.server import free_port
 
 EXAMPLE = ROOT / "examples" / "controller"
@@ -47,7 +48,7 @@ class Started:
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 ["bash", str(self.folder / "start.sh"), str(self.work)],
-                env=environment({"BIN": str(BIN)}), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                env=environment({"BIN": str(programs())}), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
     def end(self) -> None:

@@ -14,6 +14,7 @@ import pytest
 import requests
 from at_terminal import run_at_terminal
 from contract.stores.git.repositories import ENVIRON as GIT_ENVIRON
+from controllers.forked_workers import ForkedController
 from forges.loopback_server import wait_until
 from in_process import run_in_process
 from installed import ROOT, environment
@@ -112,7 +113,7 @@ class FirstHour:
 def hour(tmp_path: Path) -> Iterator[FirstHour]:
     log = tmp_path / "log"
     with log.open("wb") as stream:
-        process = subprocess.Popen(
+        process = ForkedController(
             [sys.executable, "-c", DEMO],
             env=environment({"TMPDIR": str(tmp_path)}),
             stdin=subprocess.DEVNULL, stdout=stream, stderr=stream,

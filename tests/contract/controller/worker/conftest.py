@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from controllers.forked_workers import start_worker_by_fork
+from controllers.forked_workers import start_own_program_by_fork
 
 from synapse_apply.files import programs
 
@@ -12,5 +12,5 @@ from synapse_apply.files import programs
 def forked_workers() -> Iterator[None]:
     """Children are forks. Of an interpreter of their own are those of `test_canaries.py`."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(programs, "_start_in_own_session", start_worker_by_fork)
+        patch.setattr(programs, "_start_in_own_session", start_own_program_by_fork)
         yield
