@@ -38,7 +38,6 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.ports import StateStore
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.state import NO_PROGRESS, StateProgress
-from synapse_apply.stores.git.git_url import is_git_url
 from synapse_apply.workspace.environment import find_xdg_or_home_folder_or_none
 
 FILE_FORMAT = 1
@@ -216,6 +215,8 @@ def build_place_id(project: Project, target: Target, location: str) -> str:
 
     The name of a Git remote may mean another repository in another checkout, such as a fork's.
     """
+    from synapse_apply.stores.git.git_url import is_git_url
+
     is_remote_name = is_git_url(location) and "://" not in location
     project_name = str(project.root) if is_remote_name or not project.id else project.id
     parts = [project_name, target.name, location]

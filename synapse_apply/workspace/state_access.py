@@ -15,14 +15,10 @@ from synapse_apply.model.project import Project, Target
 from synapse_apply.model.state import BackendIdentity
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secrets.resolve import SecretResolver
-from synapse_apply.stores.bucket.bucket_url import is_bucket_url
 from synapse_apply.stores.chain.signer import Signer
-from synapse_apply.stores.git.git_url import is_git_url
 from synapse_apply.stores.lock.lease_lock import LockRunner
-from synapse_apply.stores.postgres.postgres_url import is_postgres_url
 from synapse_apply.stores.sql import SqlStore
 from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
-from synapse_apply.stores.state_urls import is_local_or_empty_url
 from synapse_apply.workspace.embedded import EmbeddedBackend
 from synapse_apply.workspace.environment import find_ci_run_url_or_empty
 from synapse_apply.workspace.last_seen import SeenPlace
@@ -71,16 +67,10 @@ def open_store_at_url(
     """
     url = resolve_state_url_or_raise_if_unset(url, project, environ)
     runner = LockRunner(find_ci_run_url_or_empty(environ), target.name)
-    if is_postgres_url(url):
-        return _build_unconnected_postgres_store(url, target, runner)
-    if is_bucket_url(url):
-        from synapse_apply.workspace.sharing.bucket_access import open_bucket_store
-
-        return open_bucket_store(url, target, environ, runner, signer)
-    if is_git_url(url):
-        from synapse_apply.workspace.sharing.git_access import open_git_store
-
-        return open_git_store(url, project.root, target, environ, runner, signer)
+    if url:
+        shared_store = _open_shared_store_or_none(url, project, target, environ, runner, signer)
+        if shared_store is not None:
+            return shared_store
     scheme, separator, _ = url.partition("://")
     # Only the scheme goes into the message: the rest of a mistyped url may have a password.
     if separator and scheme not in ("sqlite", "file"):
@@ -99,6 +89,32 @@ def open_store_at_url(
     return make_unopened_sqlite_store(path, tool_version=__version__, runner=runner)
 
 
+def _open_shared_store_or_none(
+    url: str,
+    project: Project,
+    target: Target,
+    environ: Mapping[str, str],
+    runner: LockRunner,
+    signer: Signer | None,
+) -> SqlStore | None:
+    """The store that is reached by a network; None for a url that names none."""
+    from synapse_apply.stores.bucket.bucket_url import is_bucket_url
+    from synapse_apply.stores.git.git_url import is_git_url
+    from synapse_apply.stores.postgres.postgres_url import is_postgres_url
+
+    if is_postgres_url(url):
+        return _build_unconnected_postgres_store(url, target, runner)
+    if is_bucket_url(url):
+        from synapse_apply.workspace.sharing.bucket_access import open_bucket_store
+
+        return open_bucket_store(url, target, environ, runner, signer)
+    if is_git_url(url):
+        from synapse_apply.workspace.sharing.git_access import open_git_store
+
+        return open_git_store(url, project.root, target, environ, runner, signer)
+    return None
+
+
 def resolve_state_url_or_raise_if_unset(
     url: str | SecretRef, project: Project, environ: Mapping[str, str]
 ) -> str:
@@ -110,6 +126,10 @@ def resolve_state_url_or_raise_if_unset(
 
 def resolve_local_path_or_none(url: str, project: Project) -> Path | None:
     """The file that a state's url names; None where it is empty, or names no file."""
+    if not url:
+        return None
+    from synapse_apply.stores.state_urls import is_local_or_empty_url
+
     if not is_local_or_empty_url(url):
         return None
     path = url.removeprefix("sqlite:///").removeprefix("file://")

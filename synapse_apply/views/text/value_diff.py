@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from difflib import SequenceMatcher
 from typing import Any
 
 from synapse_apply.views.text.cells import measure_width_in_terminal_cells
@@ -104,6 +103,8 @@ def _format_line_diff_with_context(
     if len(old) + len(new) > _MAX_COMPARED_LINES:
         blocks = [("replace", 0, len(old), 0, len(new))]
     else:
+        from difflib import SequenceMatcher  # noqa: PLC0415 - only values of several lines pay
+
         # Without autojunk, which would treat frequent lines as noise and give odd diffs.
         blocks = list(SequenceMatcher(None, old, new, autojunk=False).get_opcodes())
     body: list[str] = []
