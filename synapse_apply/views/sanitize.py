@@ -8,12 +8,11 @@ import re
 # cursor, reorders a line or hides in it. The joiners of emoji and Indic scripts, and the selectors
 # of their forms, are among them only where they stand beside ASCII, which they do not change.
 _UNSAFE_CHARS = re.compile(
-    "[\u200c\u200d\ufe00-\ufe0f](?<=[\x00-\x22\x24-\x29\x2b-\x2f\x3a-\x7f].)"
+    "([\u200c\u200d\ufe00-\ufe0f](?<=[\x00-\x22\x24-\x29\x2b-\x2f\x3a-\x7f].)"
     "|[\u200c\u200d](?=[\x00-\x7f])|[\x00-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f"
     "\u2028-\u202e\u2060-\u206f\u3164\ud800-\udfff\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff"
-    "\U000e0000-\U000e0fff]"
+    "\U000e0000-\U000e0fff])"
 )
-_SHORT_ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 # CI runners obey `::command::` at the start of a line (GitHub), and `##[command]` anywhere in one.
 _LINE_COMMAND = re.compile(r"^([ \t]*)::", re.MULTILINE)
 _HASH_COMMAND = re.compile(r"##(?=\[|vso\[)")
@@ -22,12 +21,37 @@ _PLAN_ROW = re.compile(r"^(\s*)#(?= .* (?:will be [a-z -]+|must be replaced)$)")
 _USER_INFO = re.compile(r"(?<=//)[^/@\s]*@")
 
 
-def _escape_char(match: re.Match[str]) -> str:
-    char = match.group()
-    if char in _SHORT_ESCAPES:
-        return _SHORT_ESCAPES[char]
-    code = ord(char)
-    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+class _Escapes(dict[str, str]):
+    """The escape of each unsafe character, made when it is met first."""
+
+    def __missing__(self, char: str) -> str:
+        code = ord(char)
+        escape = self[char] = f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+        return escape
+
+
+class _JsonEscapes(dict[str, str]):
+    """The same in JSON, whose escapes are UTF-16 code units."""
+
+    def __missing__(self, char: str) -> str:
+        # surrogatepass keeps lone surrogates as they are.
+        units = char.encode("utf-16-be", "surrogatepass").hex()
+        escape = self[char] = "".join(
+            f"\\u{units[index : index + 4]}" for index in range(0, len(units), 4)
+        )
+        return escape
+
+
+_ESCAPES = _Escapes({"\n": "\\n", "\t": "\\t", "\r": "\\r"})
+_JSON_ESCAPES = _JsonEscapes()
+
+
+def _escape_unsafe_chars(text: str, escapes: dict[str, str]) -> str:
+    # Every other part is such a character. `sub` with a function takes twice as long, and hostile
+    # text may be made of them alone.
+    parts = _UNSAFE_CHARS.split(text)
+    parts[1::2] = [escapes[char] for char in parts[1::2]]
+    return "".join(parts)
 
 
 def sanitize(text: object) -> str:
@@ -35,7 +59,7 @@ def sanitize(text: object) -> str:
     raw_text = str(text)
     # Most text is plain ASCII, and these two checks are far cheaper than the search.
     is_plain = raw_text.isascii() and raw_text.isprintable()
-    return raw_text if is_plain else _UNSAFE_CHARS.sub(_escape_char, raw_text)
+    return raw_text if is_plain else _escape_unsafe_chars(raw_text, _ESCAPES)
 
 
 def sanitize_lines(text: object) -> list[str]:
@@ -64,13 +88,7 @@ def escape_ci_commands(output: str) -> str:
 
 def escape_unsafe_json(text: str) -> str:
     """A JSON text with unsafe characters as JSON escapes, which mean the same to a reader."""
-
-    def escape_as_json(match: re.Match[str]) -> str:
-        # JSON escapes are UTF-16 code units; surrogatepass keeps lone surrogates as they are.
-        units = match.group().encode("utf-16-be", "surrogatepass").hex()
-        return "".join(f"\\u{units[index : index + 4]}" for index in range(0, len(units), 4))
-
-    safe = "\n".join(_UNSAFE_CHARS.sub(escape_as_json, line) for line in text.split("\n"))
+    safe = "\n".join(_escape_unsafe_chars(line, _JSON_ESCAPES) for line in text.split("\n"))
     return _HASH_COMMAND.sub(r"\\u0023#", safe)
 
 

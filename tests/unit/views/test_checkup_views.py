@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 
-import jsonschema
 import pytest
 from unit.views.golden_files import check_golden
-from unit.views.test_json_documents import closed, schema
+from unit.views.test_json_documents import require_closed_shape
 from unit.views.test_terminal_safety import EVIL, assert_harmless
 
 from synapse_apply.model.checkup import CheckResult, CheckStatus, Checkup
@@ -107,7 +106,7 @@ def test_the_document_passes_its_schema(checkup):
     document = json.loads(
         format_redacted_json_document(checkup_document(checkup, tool_version="0.1.0"))
     )
-    jsonschema.validate(document, closed(schema("doctor")))
+    require_closed_shape(document, "doctor")
 
 
 def test_the_documents_are_as_reviewed():
@@ -119,7 +118,7 @@ def test_the_documents_are_as_reviewed():
     document = json.loads(
         format_redacted_json_document(agents_document(AGENTS, tool_version="0.1.0"))
     )
-    jsonschema.validate(document, closed(schema("agents")))
+    require_closed_shape(document, "agents")
     check_golden("agents.json", format_redacted_json_document(document))
 
 

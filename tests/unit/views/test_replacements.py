@@ -3,10 +3,9 @@
 import json
 from dataclasses import replace
 
-import jsonschema
 import pytest
 from unit.views.plan_samples import PLANS
-from unit.views.test_json_documents import closed, schema
+from unit.views.test_json_documents import require_closed_shape
 
 from synapse_apply.model.packages.replacement import (
     ChangedFile,
@@ -49,7 +48,7 @@ def test_every_view_lists_the_files():
     assert "<b>\x1b" not in page
     assert "-a&lt;b&gt;\\u001b" in page
     document = json.loads(format_redacted_json_document(plan_document(plan)))
-    jsonschema.validate(document, closed(schema("plan")))
+    require_closed_shape(document, "plan")
     (shown,) = [r["replaces"] for r in document["resource_changes"] if "replaces" in r]
     assert [one["path"] for one in shown["files"]] == [one.path for one in FILES]
 
