@@ -41,7 +41,14 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## Apply the quickstart to the embedded backend, twice
 	@BIN=$(CURDIR)/$(BIN) bash examples/quickstart/demo.sh
 
-test: check unit ## Lint, types and every test
+RUN_TESTS = $(BIN)/python -m pytest --workers $(JOBS)
+
+# Types and the collection of the tests take one processor each, and run side by side. What is wrong
+# with a type is printed at once, and again at the end.
+test: lint ## Lint, types and every test
+	@log=$$(mktemp); ($(BIN)/mypy > "$$log" 2>&1 || { cat "$$log"; exit 1; }) & types=$$!; \
+		code=0; echo "$(RUN_TESTS)"; $(RUN_TESTS) || code=$$?; \
+		wait $$types || code=$$?; cat "$$log"; rm -f "$$log"; exit $$code
 
 check: lint types ## Lint and types
 
@@ -53,7 +60,7 @@ types: $(READY)
 	$(BIN)/mypy
 
 unit: $(READY)
-	$(BIN)/python -m pytest --workers $(JOBS)
+	$(RUN_TESTS)
 
 # What another Python does otherwise shows in the examples; the random search of the laws, which is
 # half of the time, is for the code, and `test` has it.
