@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import http.client
 import json
+import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -59,16 +61,33 @@ class Server:
         self.url = url
         self.profile = PAGE  # as every backend begins
         self.is_failing = False
+        self._turn = threading.Lock()
+        self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
+        weakref.finalize(self, self._connection.close)
 
     def send(self, method: str, path: str, body: Any = None) -> Any:
         headers = {"Synapse-Access-Token": f"Token {TOKEN}", "Content-Type": "application/json"}
         text = None if body is None else json.dumps(body).encode()
-        with closing(http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=30)) as door:
-            door.request(method, path, text, headers)
-            answer = door.getresponse()
-            content = answer.read()
-        assert answer.status < 300, (method, path, answer.status, content[:300])
+        with self._turn:
+            try:
+                status, content = self._send_once(method, path, text, headers)
+            except ConnectionError:
+                # It lay idle too long, and the server closed it: what was asked, nobody read.
+                self._connection.close()
+                status, content = self._send_once(method, path, text, headers)
+        assert status < 300, (method, path, status, content[:300])
         return json.loads(content) if content else None
+
+    def _send_once(
+        self, method: str, path: str, text: bytes | None, headers: dict[str, str]
+    ) -> tuple[int, bytes]:
+        try:
+            self._connection.request(method, path, text, headers)
+            answer = self._connection.getresponse()
+            return answer.status, answer.read()
+        except BaseException:
+            self._connection.close()
+            raise
 
     def objects(self, kind: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.send("GET", f"/_emulator/objects/{kind}/")["results"]

@@ -50,7 +50,7 @@ def test_killed_at_any_time(make_site: Callable[..., Site], server: Server, row:
     for part in range(40 if DEEP else 2):
         site = make_site()
         server.faults({"match": {"nth": 1}, "do": {"latency": 1}})
-        with applying(site, parallelism=1 + part % 4, by_fork=False) as process:
+        with applying(site, parallelism=1 + part % 4) as process:
             reaches(server, process)
             time.sleep(part * (0.006 if DEEP else 0.05))
             kill(process)

@@ -51,12 +51,18 @@ def converged(site: Site, server: Server) -> None:
 def test_one_command_records_what_was_done(
     api: str, make_site: Callable[..., Site], server: Server
 ) -> None:
-    """Also a plugin of v1, which nobody can look up, and a release that was made along."""
+    """Also a plugin of v1, which nobody can look up, and a release that was made along.
+
+    Until then it is in a file as private as a state, without a secret.
+    """
     for nth in range(1, 7) if api == "v1" else some(4, 2, turn=1):
         site, said, code = lose_state_during(make_site, server, nth)
         assert code == 7, said
         made = set(server.ids())
         assert len(made) == server.made()
+        found = one_file(site)
+        assert found.stat().st_mode & 0o777 == 0o600
+        assert site.environ["RAW_KEY"] not in found.read_text()
         (last,) = server.requests()[-1:]
         (typed,) = set(_RECOVER.findall(said))
         (site.root / "lost.db").replace(state_of(site))
@@ -113,17 +119,6 @@ def test_many_calls_at_once_are_all_kept(make_site: Callable[..., Site], server:
     # A call that was announced and never sent is unknown: a plugin of v1 is settled by hand.
     converge(site, None, Row("many calls at once"))
     converged(site, server)
-
-
-def test_the_file_holds_no_secret_and_belongs_to_its_owner(
-    make_site: Callable[..., Site], server: Server
-) -> None:
-    """It is as private as a state."""
-    for nth in range(1, 7):
-        site, _, _ = lose_state_during(make_site, server, nth)
-        found = one_file(site)
-        assert found.stat().st_mode & 0o777 == 0o600
-        assert site.environ["RAW_KEY"] not in found.read_text()
 
 
 def test_a_file_that_is_not_ours_changes_nothing(
