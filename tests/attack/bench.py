@@ -2,30 +2,64 @@
 
 from __future__ import annotations
 
+import http.client
 import itertools
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from attack.lying import Liar, Lie, honest
-from fault.site import Server, Site
+from fault.site import TOKEN, Server, Site
+
+
+class ServerBehindLiar(Server):
+    """The backend's own doors, asked past the liar and over one connection; `url` is the liar's."""
+
+    def __init__(self, liar: Liar) -> None:
+        super().__init__(liar.url)
+        self._behind = http.client.HTTPConnection(urlsplit(liar.behind).netloc, timeout=30)
+
+    def send(self, method: str, path: str, body: Any = None) -> Any:
+        headers = {"Synapse-Access-Token": f"Token {TOKEN}", "Content-Type": "application/json"}
+        self._behind.request(method, path, None if body is None else json.dumps(body), headers)
+        answer = self._behind.getresponse()
+        content = answer.read()
+        assert answer.status < 300, (method, path, answer.status, content[:300])
+        return json.loads(content) if content else None
+
+    def close(self) -> None:
+        self._behind.close()
+
+
+@dataclass
+class Projects:
+    """Those of a module's tests, in a folder; `shared` are the ones that the backend is of now."""
+
+    folder: Path
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+    shared: dict[tuple[str, str], tuple[Site, str]] = field(default_factory=dict)
 
 
 @dataclass
 class Bench:
-    """`typed` runs a command line; `numbers` are those of its projects."""
+    """`typed` runs a command line."""
 
-    folder: Path
+    projects: Projects
     liar: Liar
     server: Server
     typed: Callable[[str], tuple[int, str]]
-    numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def site(self, api: str) -> Site:
+        """A new project; the backend has no object then, so that no other project is shared."""
         self.liar.tells(honest)
-        return Site.make(self.folder / f"p{next(self.numbers)}", self.server, 1, api=api)
+        self.projects.shared.clear()
+        folder = self.projects.folder / f"p{next(self.projects.numbers)}"
+        return Site.make(folder, self.server, 1, api=api)
 
     @contextmanager
     def switched(self, **switches: str) -> Iterator[None]:

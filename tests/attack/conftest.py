@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from attack.bench import Bench
+from attack.bench import Bench, Projects, ServerBehindLiar
 from attack.lying import Liar, honest
 from fault.site import TENANT, TOKEN, Server
 
@@ -53,10 +54,23 @@ def liar(backend: EmbeddedServer) -> Iterator[Liar]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def behind(liar: Liar) -> Iterator[Server]:
+    with closing(ServerBehindLiar(liar)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def projects(tmp_path_factory: pytest.TempPathFactory) -> Projects:
+    return Projects(tmp_path_factory.mktemp("projects"))
+
+
 @pytest.fixture
 def bench(
     tmp_path: Path,
+    projects: Projects,
     liar: Liar,
+    behind: Server,
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Bench]:
@@ -75,5 +89,5 @@ def bench(
         out, err = capfd.readouterr()
         return code, out + err
 
-    yield Bench(tmp_path, liar, Server(liar.url), typed)
+    yield Bench(projects, liar, behind, typed)
     liar.tells(honest)

@@ -9,7 +9,7 @@ import random
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -99,6 +99,14 @@ class _Door(BaseHTTPRequestHandler):
     liar: Liar
     lock: threading.Lock
 
+    def setup(self) -> None:
+        super().setup()
+        self._behind = http.client.HTTPConnection(urlsplit(self.liar.behind).netloc, timeout=30)
+
+    def finish(self) -> None:
+        self._behind.close()
+        super().finish()
+
     def handle_one_request(self) -> None:
         self.raw_requestline = self.rfile.readline(65537)
         if not self.raw_requestline or not self.parse_request():
@@ -125,17 +133,15 @@ class _Door(BaseHTTPRequestHandler):
         return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
     def _ask(self, body: bytes) -> Answered:
-        behind = http.client.HTTPConnection(urlsplit(self.liar.behind).netloc, timeout=30)
-        with closing(behind):
-            kept = {k: v for k, v in self.headers.items() if k.lower() != "connection"}
-            kept["Accept-Encoding"] = "identity"
-            behind.request(self.command, self.path, body, kept)
-            # By itself: one that ends the connection is not closed with it where reading it fails.
-            with behind.getresponse() as answer:
-                left_out = {"content-length", "connection", "transfer-encoding"}
-                pairs = answer.getheaders()
-                headers = tuple(pair for pair in pairs if pair[0].lower() not in left_out)
-                return Answered(answer.status, headers, answer.read())
+        kept = {k: v for k, v in self.headers.items() if k.lower() != "connection"}
+        kept["Accept-Encoding"] = "identity"
+        self._behind.request(self.command, self.path, body, kept)
+        # By itself: one that ends the connection is not closed with it where reading it fails.
+        with self._behind.getresponse() as answer:
+            left_out = {"content-length", "connection", "transfer-encoding"}
+            pairs = answer.getheaders()
+            headers = tuple(pair for pair in pairs if pair[0].lower() not in left_out)
+            return Answered(answer.status, headers, answer.read())
 
     def _send(self, answered: Answered, *, close: bool) -> None:
         names = {name.lower() for name, _ in answered.headers}

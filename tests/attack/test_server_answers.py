@@ -39,25 +39,38 @@ COMMANDS = (
     "get storages",
     "get storage storage-0",
 )
+# These leave the project and the backend as they are: they share one that was applied.
+READING = ("plan", "drift", "export", "doctor", "get", "jobs list", "jobs get", "jobs logs")
 
 
 def prepared(bench: Bench, api: str, command: str) -> tuple[Site, str]:
     """A project as the command wants it, and the command with its ids."""
-    site = bench.site(api)
     if command == FIRST:
-        return site, command
-    code, out = bench.does(site, FIRST)
-    assert code == 0, out
-    if "{job}" in command:
-        code, out = bench.does(site, "run plugin-0 --param a=1 --json")
-        assert code == 0, out
-        command = command.replace("{job}", out.partition('"id": "')[2].partition('"')[0])
-    elif command == CHANGED:
+        return bench.site(api), command
+    shares, needs = command.startswith(READING), "job" if "{job}" in command else ""
+    shared = bench.projects.shared
+    site, job = (shares and shared.get((api, needs))) or applied(bench, api, needs)
+    if shares:
+        shared[api, needs] = site, job
+    if command == CHANGED:
         edit(site, '"description": "a"', '"description": "b"')
     elif command.startswith("verify"):
         edit(site, '"source"', '"verify": {"poll_interval": 0.05}, "source"')
     storage = bench.server.ids()["storage/storage-0"][0]
-    return site, command.format(out=f"out-{next(bench.numbers)}", storage=storage)
+    number = next(bench.projects.numbers)
+    return site, command.format(out=f"out-{number}", storage=storage, job=job)
+
+
+def applied(bench: Bench, api: str, needs: str) -> tuple[Site, str]:
+    """A new project that is applied, and the id of a job where one is needed."""
+    site = bench.site(api)
+    code, out = bench.does(site, FIRST)
+    assert code == 0, out
+    if needs != "job":
+        return site, ""
+    code, out = bench.does(site, "run plugin-0 --param a=1 --json")
+    assert code == 0, out
+    return site, out.partition('"id": "')[2].partition('"')[0]
 
 
 def edit(site: Site, before: str, after: str) -> None:
