@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -59,9 +60,18 @@ def here(tmp_path: Path) -> Here:
     return Here(place, tmp_path / "outside")
 
 
+@pytest.fixture(scope="module")
+def applied_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a project that was applied, for each test to copy."""
+    place = Workplace(tmp_path_factory.mktemp("applied") / "project", dict(SECRETS))
+    sample(place)
+    place.apply("-t", "embedded")
+    return place.root
+
+
 @pytest.fixture
-def applied(here: Here) -> Here:
-    here.place.apply("-t", "embedded")
+def applied(here: Here, applied_project: Path) -> Here:
+    shutil.copytree(applied_project, here.place.root, dirs_exist_ok=True)
     return here
 
 

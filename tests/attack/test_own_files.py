@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,20 +30,34 @@ from synapse_apply.files import opening, repository
 SECRETS = {"PROD_TOKEN": TOKEN, "RAW_ID": "raw-id-canary", "RAW_KEY": "raw-key-canary"}
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    """Everything is applied, and the commit holds what it should."""
-    place = Workplace(tmp_path / "project", dict(SECRETS))
-    with EmbeddedServer(tmp_path / "backend", token=TOKEN, tenant="acme") as server:
+@pytest.fixture(scope="module")
+def applied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, EmbeddedServer]]:
+    """A folder with a project and the cache of who applied it: no test has ever changed them."""
+    folder = tmp_path_factory.mktemp("applied")
+    place = make_place(folder)
+    with EmbeddedServer(folder / "backend", token=TOKEN, tenant="acme") as server:
         place.write("synapse-apply.yaml", project(server.url))
         sample(place)
         git(place.root, "init", "-q")
         git(place.root, "add", "-A")
         git(place.root, "commit", "-qm", "base")
-        (tmp_path / "outside").mkdir()
         place.run("state", "init", code=0)
         place.apply()
-        yield Site(place, server, tmp_path / "outside")
+        yield folder, server
+
+
+@pytest.fixture
+def site(tmp_path: Path, applied: tuple[Path, EmbeddedServer]) -> Site:
+    """Everything is applied, and the commit holds what it should."""
+    folder, server = applied
+    for name in ("project", "cache"):
+        shutil.copytree(folder / name, tmp_path / name)
+    (tmp_path / "outside").mkdir()
+    return Site(make_place(tmp_path), server, tmp_path / "outside")
+
+
+def make_place(folder: Path) -> Workplace:
+    return Workplace(folder / "project", {**SECRETS, "XDG_CACHE_HOME": str(folder / "cache")})
 
 
 def _folder_is_a_link(site: Site, _patch: pytest.MonkeyPatch) -> None:
