@@ -351,24 +351,10 @@ class TestPrograms:
         with pytest.raises(InputError, match="Git cannot be started"):
             checkout.url()
 
-    @pytest.mark.parametrize(
-        ("name", "value"),
-        [
-            ("GIT_CONFIG_PARAMETERS", "'core.fsmonitor=touch {canary}'"),
-            ("GIT_CONFIG_GLOBAL", "{settings}"),
-            ("GIT_SSH_COMMAND", "touch {canary}"),
-            ("GIT_PAGER", "touch {canary}"),
-            ("GIT_TRACE", "{canary}"),
-            ("GIT_TRACE2_EVENT", "{canary}"),
-            ("XDG_CONFIG_HOME", "{settings}"),
-            ("LD_PRELOAD_OF_TESTS", "x"),
-            ("SYNAPSE_ACCESS_TOKEN", "a-secret"),
-        ],
-    )
     def test_variables_reach_no_child_process(
-        self, checkout: Checkout, name: str, value: str, monkeypatch: pytest.MonkeyPatch
+        self, checkout: Checkout, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """It is given PATH, HOME, the locale and what we say to Git."""
+        """It is given PATH, HOME, the locale and what we say to Git, and none of all these."""
         seen = checkout.top.parent / "seen"
         script = checkout.top.parent / "spy" / "git"
         write(
@@ -377,8 +363,19 @@ class TestPrograms:
         script.chmod(0o755)
         stray = self.plant(checkout, "/nowhere")
         write(checkout.top.parent / "stray", {"git/config": stray})
-        places = {"canary": checkout.canary, "settings": checkout.top.parent / "stray"}
-        monkeypatch.setenv(name, value.format(**places))
+        set_variables = {
+            "GIT_CONFIG_PARAMETERS": f"'core.fsmonitor=touch {checkout.canary}'",
+            "GIT_CONFIG_GLOBAL": str(checkout.top.parent / "stray"),
+            "GIT_SSH_COMMAND": f"touch {checkout.canary}",
+            "GIT_PAGER": f"touch {checkout.canary}",
+            "GIT_TRACE": str(checkout.canary),
+            "GIT_TRACE2_EVENT": str(checkout.canary),
+            "XDG_CONFIG_HOME": str(checkout.top.parent / "stray"),
+            "LD_PRELOAD_OF_TESTS": "x",
+            "SYNAPSE_ACCESS_TOKEN": "a-secret",
+        }
+        for name, value in set_variables.items():
+            monkeypatch.setenv(name, value)
         monkeypatch.setenv("PATH", f"{script.parent}{os.pathsep}{os.environ['PATH']}")
         assert_base_answers(checkout)
         names = {line.partition("=")[0] for line in seen.read_text().splitlines()}

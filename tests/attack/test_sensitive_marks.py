@@ -92,8 +92,10 @@ def views(place: Workplace) -> list[Ran]:
         place.run("validate"),
         place.plan(),
         place.plan("--json"),
-        place.plan("--show-unchanged", "--html", "plan.html", "--markdown", "plan.md"),
-        place.plan("--out", "saved.plan"),
+        place.plan(
+            *("--show-unchanged", "--html", "plan.html", "--markdown", "plan.md"),
+            *("--out", "saved.plan"),
+        ),
         place.run("drift"),
         place.run("drift", "--json"),
         place.run("drift", "--write", "--auto-approve"),
