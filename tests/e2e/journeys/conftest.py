@@ -8,11 +8,21 @@ from pathlib import Path
 
 import pytest
 from e2e.revisions.conftest import Repository, _of_nobody, repo, unapplied
-from e2e.scenarios.conftest import applied, make, place, serve, server
+from e2e.scenarios.conftest import applied, copied_once, make, place, serve, server
 from e2e.scenarios.workplace import Workplace
 from unit.packages.trees import git
 
-__all__ = ["_of_nobody", "applied", "make", "place", "repo", "serve", "server", "unapplied"]
+__all__ = [
+    "_of_nobody",
+    "applied",
+    "copied_once",
+    "make",
+    "place",
+    "repo",
+    "serve",
+    "server",
+    "unapplied",
+]
 
 Runner = Callable[..., Workplace]
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from e2e.scenarios.conftest import applied, make, place, serve, server
+from e2e.scenarios.conftest import applied, copied_once, make, place, serve, server
 from e2e.scenarios.workplace import Workplace
 from unit.packages.trees import git
 
-__all__ = ["applied", "make", "place", "serve", "server"]
+__all__ = ["applied", "copied_once", "make", "place", "serve", "server"]
 
 
 @dataclass(frozen=True)

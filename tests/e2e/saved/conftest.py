@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 from e2e.cli.conftest import project
-from e2e.scenarios.conftest import applied, make, place, serve, server
+from e2e.scenarios.conftest import applied, copied_once, make, place, serve, server
 from e2e.scenarios.workplace import PLUGIN, Workplace
 
-__all__ = ["applied", "make", "place", "project", "serve", "server"]
+__all__ = ["applied", "copied_once", "make", "place", "project", "serve", "server"]
 
 SAM = PLUGIN.replace("yolo", "sam").replace("Yolo", "Sam")
 

@@ -2,16 +2,70 @@
 
 from __future__ import annotations
 
+import shutil
+import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+from unittest.mock import patch
 
 import pytest
-from e2e.scenarios.workplace import OTHER_TOKEN, TOKEN, Server, Workplace, project, sample
+from e2e.scenarios.workplace import OTHER_TOKEN, QUIET, TOKEN, Server, Workplace, project, sample
 from profiles import PROFILE
 
+from synapse_apply.emulator import serve as serving
+from synapse_apply.emulator.core.listener import build_socket_url, open_listening_socket
 from synapse_apply.emulator.serve import EmbeddedServer
+
+TENANTS: dict[str, Any] = {"tokens": {TOKEN: "acme", OTHER_TOKEN: "other"}, "tenant": "acme"}
+
+
+class ServerAtOpenSocket(EmbeddedServer):
+    """Listens at a socket that stays open when it ends, so that the next one has the same url."""
+
+    def __init__(self, data: Path, door: socket.socket, **more: Any) -> None:
+        super().__init__(data, **more)
+        self._door = door
+
+    def __enter__(self) -> Self:
+        with patch.object(serving, "open_listening_socket", lambda *_: self._door.dup()):
+            return super().__enter__()
+
+
+@dataclass(frozen=True)
+class AppliedOnce:
+    """The folders `backend`, `project` and `cache` as `state init` and `apply` leave them.
+
+    The url of the backend is in two of them: who copies them serves the copy at `door`.
+    """
+
+    folder: Path
+    door: socket.socket
+
+    @property
+    def url(self) -> str:
+        return build_socket_url(self.door)
+
+    def copy(self, name: str, to: Path) -> None:
+        shutil.copytree(self.folder / name, to / name, symlinks=True)
+
+
+@cache
+def apply_once(parent: Path) -> AppliedOnce:
+    """Made by the commands, once in a process of the tests."""
+    made = AppliedOnce(Path(tempfile.mkdtemp(dir=parent)), open_listening_socket("127.0.0.1", 0))
+    environ = {"PROD_TOKEN": TOKEN, "XDG_CACHE_HOME": str(made.folder / "cache")}
+    with ServerAtOpenSocket(made.folder / "backend", made.door, profile=PROFILE, **TENANTS):
+        there = Workplace(made.folder / "project", environ)
+        there.write("synapse-apply.yaml", project(made.url))
+        sample(there)
+        there.run("state", "init", code=0)
+        there.apply()
+    return made
 
 
 @pytest.fixture
@@ -20,34 +74,61 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     with ExitStack() as stack:
 
         def started(name: str = "backend", profile: str = PROFILE, **switches: str) -> Server:
-            tokens = {TOKEN: "acme", OTHER_TOKEN: "other"}
-            running = EmbeddedServer(
-                tmp_path / name, tokens=tokens, tenant="acme", profile=profile, switches=switches
-            )
+            running = EmbeddedServer(tmp_path / name, profile=profile, switches=switches, **TENANTS)
             return Server(stack.enter_context(running).url)
 
         yield started
 
 
 @pytest.fixture
-def server(serve: Callable[..., Server]) -> Server:
-    return serve()
+def copied_once(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AppliedOnce | None:
+    """What `server` and `place` are copies of where a test asks for `applied`; else None."""
+    wanted = "applied" in request.fixturenames
+    return apply_once(tmp_path_factory.getbasetemp()) if wanted else None
 
 
 @pytest.fixture
-def place(tmp_path: Path, server: Server) -> Workplace:
-    """A project of the sample manifests on target `prod`; no state yet."""
+def server(
+    serve: Callable[..., Server], copied_once: AppliedOnce | None, tmp_path: Path
+) -> Iterator[Server]:
+    if copied_once is None:
+        yield serve()
+        return
+    copied_once.copy("backend", tmp_path)
+    door = copied_once.door
+    with ServerAtOpenSocket(tmp_path / "backend", door, profile=PROFILE, **TENANTS) as running:
+        yield Server(running.url)
+
+
+@pytest.fixture
+def place(
+    server: Server,
+    copied_once: AppliedOnce | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Workplace:
+    """A project of the sample manifests on target `prod`; no state yet, but for `applied`."""
     made = Workplace(tmp_path / "project", {"PROD_TOKEN": TOKEN})
-    made.write("synapse-apply.yaml", project(server.url))
-    sample(made)
+    if copied_once is not None and copied_once.url == server.url:
+        copied_once.copy("project", tmp_path)
+        # All copies have one lineage: what is remembered of one must not be held against another.
+        copied_once.copy("cache", tmp_path)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        monkeypatch.setitem(QUIET, "XDG_CACHE_HOME", str(tmp_path / "cache"))
+    else:
+        made.write("synapse-apply.yaml", project(server.url))
+        sample(made)
     return made
 
 
 @pytest.fixture
 def applied(place: Workplace) -> Workplace:
     """The same with everything applied."""
-    place.run("state", "init", code=0)
-    place.apply()
+    if not (place.root / ".synapse-apply").exists():
+        place.run("state", "init", code=0)
+        place.apply()
     return place
 
 

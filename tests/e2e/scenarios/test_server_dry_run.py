@@ -59,7 +59,7 @@ def there(server: Server, make: Callable[..., Workplace]) -> Workplace:
 
 
 @pytest.fixture
-def applied(there: Workplace) -> Workplace:
+def applied_v2(there: Workplace) -> Workplace:
     there.apply()
     return there
 
@@ -98,30 +98,30 @@ def test_a_first_plan_is_tried_and_nothing_is_made(
 
 
 def test_every_verb_is_tried_and_the_data_set_is_as_it_was(
-    applied: Workplace, server: Server, tmp_path: Path
+    applied_v2: Workplace, server: Server, tmp_path: Path
 ) -> None:
     """An update, a release, a lock and a delete; a change of nothing shows that it is safe."""
-    declare(applied, PLUGIN, RELEASE, NEWER)
-    applied.apply()
+    declare(applied_v2, PLUGIN, RELEASE, NEWER)
+    applied_v2.apply()
     locked = RELEASE.replace("yolo}", "yolo, locked: true}")
     newest = RELEASE.replace("1.0.0", "2.0.0")
     changed = PLUGIN.replace("Finds", "Sees").replace("name: Yolo,", "name: Yolo, retain: 1,")
-    declare(applied, changed, locked, newest)
-    before = rows(tmp_path / "backend"), files(applied)
-    said, sent = tried(applied, server, "--prune")
+    declare(applied_v2, changed, locked, newest)
+    before = rows(tmp_path / "backend"), files(applied_v2)
+    said, sent = tried(applied_v2, server, "--prune")
     assert sent[0] == "PATCH /v2/plugins/1/"
     assert sorted(sent[1:3]) == ["PATCH /v2/plugins/1/", "POST /v2/plugin-releases/"]
     assert sent[3:] == ["DELETE /v2/plugin-releases/2/", "POST /v2/plugin-releases/1/release/"]
     assert ", 4 of 4 calls checked there by a dry run\n" in said
     assert "not tried" not in said
-    assert (rows(tmp_path / "backend"), files(applied)) == before
+    assert (rows(tmp_path / "backend"), files(applied_v2)) == before
 
 
-def test_what_the_backend_refuses_is_a_refused_row(applied: Workplace, server: Server) -> None:
+def test_what_the_backend_refuses_is_a_refused_row(applied_v2: Workplace, server: Server) -> None:
     """In its words, with a way out; what needs it is refused with it, the rest is not."""
     Server(server.url, OTHER_TOKEN).call("POST", "plugins/", {"name": "T", "code": "second"})
-    declare_both(applied, PLUGIN.replace("Finds", "Sees"))
-    said, _sent = tried(applied, server, "--detailed-exitcode", code=2)
+    declare_both(applied_v2, PLUGIN.replace("Finds", "Sees"))
+    said, _sent = tried(applied_v2, server, "--detailed-exitcode", code=2)
     row = "! plugin/second cannot be created: the backend answered 409 to a dry run: "
     assert row in said
     assert "(request id " in said
@@ -130,56 +130,56 @@ def test_what_the_backend_refuses_is_a_refused_row(applied: Workplace, server: S
     assert "* if it is there and you know its id: `synapse-apply import plugin/second ID" in said
     assert "! release/second@1.0.0 cannot be created: it depends on plugin/second, " in said
     assert "Refused: 2 (see ! rows).\nPlan: 0 to add, 1 to change, 0 to destroy." in said
-    document = json.loads(tried(applied, server, "--json")[0])
+    document = json.loads(tried(applied_v2, server, "--json")[0])
     VALIDATOR.validate(document)
     assert document["server_dry_run"] == {"tried": 2, "refused": 1, "untried": 0}
     assert (document["complete"], document["applyable"]) == (False, True)
     refused = [one for one in document["resource_changes"] if one["refusals"]]
     assert [one["refusals"][0]["rule"] for one in refused] == ["server", "dependency"]
-    tried(applied, server, "--report", "markdown=plan.md")
-    comment = (applied.root / "plan.md").read_text(encoding="utf-8")
+    tried(applied_v2, server, "--report", "markdown=plan.md")
+    comment = (applied_v2.root / "plan.md").read_text(encoding="utf-8")
     assert "### Refused (2)" in comment
     assert "2 of 2 calls checked there by a dry run" in comment
 
 
-def test_the_words_of_a_refusal(applied: Workplace, server: Server) -> None:
+def test_the_words_of_a_refusal(applied_v2: Workplace, server: Server) -> None:
     """A name that is taken, by its field; a version that was locked for good."""
     server.call("POST", "plugins/", {"name": "Taken", "code": "taken"})
-    declare(applied, PLUGIN.replace("name: Yolo", "name: Taken"), RELEASE)
-    said, _sent = tried(applied, server)
+    declare(applied_v2, PLUGIN.replace("name: Yolo", "name: Taken"), RELEASE)
+    said, _sent = tried(applied_v2, server)
     assert "plugin/yolo cannot be updated: the backend answered 400 to a dry run: " in said
     assert "name: A plugin with this name already exists in this workspace." in said
     assert "Way out: correct the manifest, then plan again" in said
-    declare(applied, PLUGIN, RELEASE, NEWER)
-    applied.apply()
+    declare(applied_v2, PLUGIN, RELEASE, NEWER)
+    applied_v2.apply()
     server.call("POST", "v2/plugin-releases/2/release/")
     server.call("DELETE", "v2/plugin-releases/2/")
-    said, _sent = tried(applied, server)
+    said, _sent = tried(applied_v2, server)
     assert "Version 1.1.0 is released and cannot be deployed again." in said
     assert "* declare it under a new version" in said
 
 
-def test_a_release_in_use_is_not_to_be_deleted(applied: Workplace, server: Server) -> None:
+def test_a_release_in_use_is_not_to_be_deleted(applied_v2: Workplace, server: Server) -> None:
     """The refusal of a delete, which only --prune asks for."""
     server.call("PATCH", "_emulator/objects/release/1/", {"in_use": True})
-    declare(applied, PLUGIN)
-    said, sent = tried(applied, server, "--prune")
+    declare(applied_v2, PLUGIN)
+    said, sent = tried(applied_v2, server, "--prune")
     assert sent[-1] == "DELETE /v2/plugin-releases/1/"
     assert "release/yolo@1.0.0 cannot be destroyed: the backend answered 409 to a dry run: " in said
     assert "The release is used by an active serve application" in said
     assert "Way out: resolve what it says, then plan again" in said
 
 
-def test_a_saved_plan_keeps_what_was_refused(applied: Workplace, server: Server) -> None:
+def test_a_saved_plan_keeps_what_was_refused(applied_v2: Workplace, server: Server) -> None:
     """Its refused rows are not carried out, the others are; `show` tells of both."""
     foreign = Server(server.url, OTHER_TOKEN)
     foreign.call("POST", "plugins/", {"name": "T", "code": "second"})
-    declare_both(applied, PLUGIN.replace("Finds", "Sees"))
-    tried(applied, server, "--out", "next.plan")
-    shown = applied.run("show", "next.plan", code=0).out
+    declare_both(applied_v2, PLUGIN.replace("Finds", "Sees"))
+    tried(applied_v2, server, "--out", "next.plan")
+    shown = applied_v2.run("show", "next.plan", code=0).out
     assert "2 of 2 calls checked there by a dry run" in shown
     assert "plugin/second cannot be created: the backend answered 409" in shown
-    applied.run("apply", "next.plan", code=4)
+    applied_v2.run("apply", "next.plan", code=4)
     own = [row["body"]["description"] for row in server.objects("plugin") if row["id"] == 1]
     assert own == ["Sees things"]
     assert server.counts == (2, 1, 1)
@@ -215,9 +215,9 @@ def test_a_target_on_v1_is_told_that_nothing_was_tried(
     assert "3 of 3 calls not tried: API v1 has no dry run (" in said
 
 
-def test_nothing_to_do_is_nothing_to_try(applied: Workplace, server: Server) -> None:
+def test_nothing_to_do_is_nothing_to_try(applied_v2: Workplace, server: Server) -> None:
     """Not even the change of nothing is sent."""
-    said, sent = tried(applied, server, "--detailed-exitcode")
+    said, sent = tried(applied_v2, server, "--detailed-exitcode")
     assert (sent, said.splitlines()[0]) == ([], "No changes. Live state matches the configuration.")
 
 
@@ -228,19 +228,19 @@ def test_what_it_does_not_go_with(there: Workplace) -> None:
 
 
 def test_a_backend_that_says_nothing_of_dry_runs_is_asked_for_no_other(
-    applied: Workplace, server: Server, tmp_path: Path
+    applied_v2: Workplace, server: Server, tmp_path: Path
 ) -> None:
     """Neither one that would act, nor one whose answers have no place for it."""
-    declare(applied, PLUGIN.replace("Finds", "Sees"), RELEASE, NEWER)
+    declare(applied_v2, PLUGIN.replace("Finds", "Sees"), RELEASE, NEWER)
     server.switch(v2_answers="plain")
     before = rows(tmp_path / "backend")
-    said, sent = tried(applied, server)
+    said, sent = tried(applied_v2, server)
     assert sent == ["PATCH /v2/plugins/1/"]
     assert "Warning: The backend does not say that it makes dry runs" in said
     assert f"2 of 2 calls not tried: {NOT_SHOWN} (plugin/yolo, release/yolo@1.1.0)." in said
     assert rows(tmp_path / "backend") == before
     server.switch(v2_answers="envelope", v2_dry_run="unknown")
-    _said, sent = tried(applied, server)
+    _said, sent = tried(applied_v2, server)
     assert sent == ["PATCH /v2/plugins/1/"]
     assert server.objects("plugin")[0]["body"]["description"] == "Finds things"
     assert server.counts == (1, 1, 1)
@@ -256,12 +256,12 @@ def test_without_a_plugin_nothing_is_tried(there: Workplace, server: Server) -> 
     assert server.counts == (0, 0, 0)
 
 
-def test_an_answer_that_fails_is_no_refusal(applied: Workplace, server: Server) -> None:
+def test_an_answer_that_fails_is_no_refusal(applied_v2: Workplace, server: Server) -> None:
     """The row stays as it is, and it is told that it was not tried."""
-    declare(applied, PLUGIN, RELEASE, NEWER)
+    declare(applied_v2, PLUGIN, RELEASE, NEWER)
     rule = {"match": {"path": "/v2/plugin-releases/", "method": "POST"}, "do": {"status": 503}}
     server.call("PUT", "_emulator/faults/", {"rules": [rule]})
-    said, sent = tried(applied, server)
+    said, sent = tried(applied_v2, server)
     assert sent == ["PATCH /v2/plugins/1/"]  # a fault is in no log
     assert "1 of 1 call not tried: the backend answered 503" in said
     assert "Plan: 1 to add, 0 to change, 0 to destroy." in said

@@ -6,11 +6,11 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from e2e.scenarios.conftest import place, serve, server
+from e2e.scenarios.conftest import copied_once, place, serve, server
 from e2e.scenarios.workplace import Server, Workplace, project, sample
 from postgres.server import PostgresServer
 
-__all__ = ["place", "serve", "server"]
+__all__ = ["copied_once", "place", "serve", "server"]
 
 
 @pytest.fixture
