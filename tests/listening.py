@@ -21,14 +21,14 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         self._read_end, self._write_end = os.pipe()
-        # Not before the thread is gone that looks at it.
-        weakref.finalize(self, _close_all, self._read_end, self._write_end)
-        self._has_ended = threading.Event()
+        self._close_pipe = weakref.finalize(self, _close_all, self._read_end, self._write_end)
+        self._has_begun, self._has_ended = False, threading.Event()
         super().__init__(*arguments, **named)
 
     def serve_forever(self, poll_interval: float = 0.0) -> None:
         """Until `shutdown`, which wakes it: to look many times a second costs more than to answer."""
         del poll_interval
+        self._has_begun = True
         poll = select.poll()
         for one in (self.socket, self._read_end):
             poll.register(one, select.POLLIN)
@@ -41,8 +41,15 @@ class Server(ThreadingHTTPServer):
 
     def shutdown(self) -> None:
         """End `serve_forever`, which runs or is about to, and wait until it has."""
-        os.write(self._write_end, b"x")
+        if self._close_pipe.alive:
+            os.write(self._write_end, b"x")
         self._has_ended.wait()
+
+    def server_close(self) -> None:
+        """Close the socket, and what wakes the server unless a thread still looks at it."""
+        super().server_close()
+        if self._has_ended.is_set() or not self._has_begun:
+            self._close_pipe()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exception(), ConnectionError):

@@ -125,9 +125,11 @@ def _settle_as_told(site: Site, plan: Plan, unknown: set[str]) -> None:
         if str(change.address) not in unknown:
             continue
         ways = " ".join(" ".join(refusal.ways_out) for refusal in change.refusals)
-        imports, settles = _COMMAND.findall(ways)
+        commands = _COMMAND.findall(ways)
         there = live.get(str(change.address))
-        command(site, imports.replace(" ID", f" {there[0]}") if there else settles)
+        # One alone takes over what a recovery file has.
+        typed = commands[0] if there or len(commands) == 1 else commands[1]
+        command(site, typed.replace(" ID", f" {there[0]}") if there else typed)
 
 
 def command(site: Site, typed: str, code: int = 0) -> str:

@@ -105,13 +105,14 @@ def test_killed_at_a_request_with_approvals(
 
 @on_api("v2")
 def test_an_update_that_may_still_act_is_waited_for(
-    make_site: Callable[..., Site], server: Server, row: Row
+    api: str, make_site: Callable[..., Site], server: Server, row: Row
 ) -> None:
     """Its approval is neither lost nor used again at once; the other rows go on."""
+    update = {"v1": "PUT", "v2": "PATCH"}[api]
     site = make_site(groups=2)
     changes(site)
     before = len(changing(server))
-    server.faults({"match": {"method": "PATCH", "nth": 1}, "do": {"hang": FOREVER}})
+    server.faults({"match": {"method": update, "nth": 1}, "do": {"hang": FOREVER}})
     with applying_permitted(site) as process:
         reaches(server, process)
         assert kill(process)
@@ -122,11 +123,11 @@ def test_an_update_that_may_still_act_is_waited_for(
     ]
     assert len(unknown) == 1
     assert {outcome.result for outcome in made.report.outcomes} == {Result.DONE}
-    updates = [asked for asked in changing(server)[before:] if asked.startswith("PATCH ")]
+    updates = [asked for asked in changing(server)[before:] if asked.startswith(f"{update} ")]
     assert len(updates) == 1
     converges(site, server, row)
     # By the approval that it was given, and once.
-    updates = [asked for asked in changing(server)[before:] if asked.startswith("PATCH ")]
+    updates = [asked for asked in changing(server)[before:] if asked.startswith(f"{update} ")]
     assert len(updates) == len(set(updates)) == 2
 
 
