@@ -331,6 +331,14 @@ class TimedAdapter(HTTPAdapter):
         self._routes_by_origin: dict[tuple[str, str], _OriginRoute] = {}
         super().__init__(pool_connections=2, pool_maxsize=connections, max_retries=0)
 
+    def close(self) -> None:
+        """Close the connections; a later request opens new ones."""
+        super().close()
+        # urllib3 forgets its pools without closing them, so that their connections would stay open
+        # until the garbage collector finds them.
+        while self._routes_by_origin:
+            self._routes_by_origin.popitem()[1].pool.close()
+
     def send_once_with_body_unread(
         self, method: str, url: str, headers: Mapping[str, str], body: Any, timeout: Timeout
     ) -> BaseHTTPResponse:
