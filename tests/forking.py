@@ -390,16 +390,35 @@ def _import_everything() -> None:
     time.time = _read_time
     import synapse_apply
 
-    for module in pkgutil.walk_packages(synapse_apply.__path__, "synapse_apply."):
+    for module in pkgutil.walk_packages(
+        synapse_apply.__path__, "synapse_apply.", onerror=_raise_unless_of_others
+    ):
         if not module.name.endswith("__main__"):
-            importlib.import_module(module.name)
+            _import_unless_packages_are_missing(module.name)
     for name in _IMPORTED_LATE:
-        importlib.import_module(name)
-    pkgutil.resolve_name("controllers.forked_workers:load_page_templates")()
+        _import_unless_packages_are_missing(name)
+    if "synapse_apply.controller.page.rendering" in sys.modules:
+        pkgutil.resolve_name("controllers.forked_workers:load_page_templates")()
     _compile_everything()
     assert threading.active_count() == 1, "a fork has none of the other threads"
     gc.collect()
     gc.freeze()  # what nobody looks through is shared by all forks
+
+
+def _import_unless_packages_are_missing(name: str) -> None:
+    """The environment with the lowest versions has not all optional packages."""
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        _raise_unless_of_others(name)
+
+
+def _raise_unless_of_others(name: str) -> None:
+    """Raise the current error again unless it is that a package of others is missing."""
+    error = sys.exception()
+    missing = (error.name or name) if isinstance(error, ModuleNotFoundError) else name
+    if error is not None and (missing == name or missing.startswith("synapse_apply")):
+        raise error
 
 
 def _compile_everything() -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from synapse_apply.cli import completion
+from synapse_apply.cli.params.any_type import AnyParamType
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from synapse_apply.model.address import Address
 
 
-class AddressType(click.ParamType[Any]):
+class AddressType(AnyParamType):
     """A parameter such as `plugin/yolo`, converted to Address; `completer` offers completions."""
 
     name = "address"
@@ -42,7 +43,7 @@ class AddressType(click.ParamType[Any]):
 ADDRESS = AddressType(completion.complete_declared_addresses)
 
 
-class NameType(click.ParamType[Any]):
+class NameType(AnyParamType):
     """A text that names a resource; the command resolves it with a state or manifests."""
 
     name = "name"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from synapse_apply.cli import completion
+from synapse_apply.cli.params.any_type import AnyParamType
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -56,7 +57,7 @@ API_ENVIRONMENT = (
 )
 
 
-class TargetPatternType(click.ParamType[Any]):
+class TargetPatternType(AnyParamType):
     """SOURCE/TARGET, or where `allow_patterns` is set a pattern of it such as `acme/*`."""
 
     name = "target"
@@ -80,7 +81,7 @@ class TargetPatternType(click.ParamType[Any]):
         return completion.complete_controller_targets(ctx, param, incomplete)
 
 
-class RowDigestType(click.ParamType[Any]):
+class RowDigestType(AnyParamType):
     """`row1:` and 64 hex digits: a shorter one could be that of another row."""
 
     name = "digest"
@@ -112,7 +113,7 @@ add_row_option = click.option(
 )
 
 
-class RevisionType(click.ParamType[Any]):
+class RevisionType(AnyParamType):
     """The id of a commit, or its first 7 digits at least."""
 
     name = "commit"

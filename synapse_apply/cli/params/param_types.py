@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from synapse_apply.cli.params.any_type import AnyParamType
 from synapse_apply.model.coding.json_types import JsonValue
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def parse_moment(text: str, now: datetime) -> datetime:
     return datetime.fromisoformat(text).astimezone(UTC)
 
 
-class MomentType(click.ParamType[Any]):
+class MomentType(AnyParamType):
     """`2026-11-24`, `2026-11-24T10:30:00Z`, or a span such as `7d`, `12h`, `1d12h`."""
 
     name = "moment"
@@ -61,7 +62,7 @@ class MomentType(click.ParamType[Any]):
             )
 
 
-class TimeSpanType(click.ParamType[Any]):
+class TimeSpanType(AnyParamType):
     """A span such as `7d`, `12h`, `1d12h`."""
 
     name = "span"
@@ -76,7 +77,7 @@ class TimeSpanType(click.ParamType[Any]):
             self.fail(f"{value!r} is not a span (7d, 12h, 30m, 1d12h).", param, ctx)
 
 
-class DateTimeType(click.ParamType[Any]):
+class DateTimeType(AnyParamType):
     """`2026-11-24` or `2026-11-24T10:30:00Z`; without a zone in that of this machine."""
 
     name = "time"
@@ -95,7 +96,7 @@ class DateTimeType(click.ParamType[Any]):
             self.fail(f"{value!r} is not a date (2026-11-24, 2026-11-24T10:30:00Z).", param, ctx)
 
 
-class JsonType(click.ParamType[Any]):
+class JsonType(AnyParamType):
     """Any JSON value."""
 
     name = "json"
@@ -108,7 +109,7 @@ class JsonType(click.ParamType[Any]):
             self.fail(f"this is not JSON: {problem}.", param, ctx)
 
 
-class StatusType(click.ParamType[Any]):
+class StatusType(AnyParamType):
     """A job's status in the words of the API page or of the platform."""
 
     name = "status"
