@@ -4,9 +4,9 @@ VENV ?= .venv-$(notdir $(PYTHON))
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LOWEST := .venv-lowest-$(notdir $(PYTHON))
-# Three times the processors: many tests wait for processes of their own, and with twice as many a
-# third of the time was idle. They are forks of one that has collected all tests (tests/workers.py).
-JOBS ?= $(shell $(PYTHON) -c "import os; print(3 * (os.cpu_count() or 1))")
+# Four times the processors: many tests wait for processes of their own, and with three times as many
+# a twentieth of the time was idle. They are forks of one that has collected all tests (tests/workers.py).
+JOBS ?= $(shell $(PYTHON) -c "import os; print(4 * (os.cpu_count() or 1))")
 
 # Tests start the command hundreds of times: without bytecode each start compiles all of it anew,
 # which takes longer than what the command does.
