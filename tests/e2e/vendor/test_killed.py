@@ -18,8 +18,11 @@ WHENS = choose(CREATES, "plugin", "release")
 
 
 def kill_at(backend, place, path: str) -> None:
-    """Start `apply` and kill it the moment such a create arrives; the backend acts on it."""
-    command = [str(BIN / "synapse-apply"), "apply", "--auto-approve"]
+    """Start `apply` and kill it the moment such a create arrives; the backend acts on it.
+
+    One call at a time: else another create may be under way at the kill as well, and not acted on.
+    """
+    command = [str(BIN / "synapse-apply"), "apply", "--auto-approve", "--parallelism", "1"]
     program = ForkedProcess(
         command,
         cwd=place.root,
