@@ -80,6 +80,17 @@ def build_bad_answer_diagnostic(step: Step, status: JobStatus) -> Diagnostic:
     )
 
 
+def build_stopped_before_result_diagnostic(step: Step) -> Diagnostic:
+    """The finding for a run without a job that still went on when this apply was stopped."""
+    return _build_run_error_or_warning_if_tolerated(
+        step,
+        "The result of the verification is not known",
+        "The run was started, and had no result yet when this command was stopped. "
+        f"{_say_version_is_published(step)}",
+        "Apply again: it is run once more.",
+    )
+
+
 def build_timed_out_diagnostic(step: Step, job: Job, seconds: float) -> Diagnostic:
     """The finding for a job that did not end within `seconds`."""
     detail = (

@@ -213,6 +213,10 @@ class _VerificationRun:
         has_failed = status is not JobStatus.COMPLETED
         verdict = RunStatus.FAILED if has_failed else RunStatus.PASSED
         diagnostics = (words.build_bad_answer_diagnostic(self.step, status),) if has_failed else ()
+        if not status.has_ended and self.should_stop():
+            # It was not waited for until its end, so it has neither passed nor failed.
+            verdict = RunStatus.UNKNOWN
+            diagnostics = (words.build_stopped_before_result_diagnostic(self.step),)
         closed = replace(intent, state=IntentState.DONE, remote_id="")
         if write_failure := self._close_run_intent_or_explain_failure(
             closed, self._build_signed_record_of_run(verdict), request_id

@@ -436,6 +436,17 @@ def test_a_ticket_that_leads_to_no_result_proves_nothing(bench, answer, words):
     assert bench.plan(plugin(), release(verify=SERVE)).plan.has_changes
 
 
+def test_a_stop_before_the_result_of_a_ticket_is_no_failure(bench):
+    """Nobody saw how it ended: that is recorded, said, and the next apply runs it again."""
+    sent = answer_in_turn(bench, PENDING)
+    report = bench.apply(plugin(), release(verify=SERVE), stop=lambda: 2 if sent else 0)
+    assert report.exit_code == 7
+    assert "no result yet when this command was stopped" in told(report)
+    assert last(bench).result is RunStatus.UNKNOWN
+    (change,) = bench.plan(plugin(), release(verify=SERVE)).plan.changes_to_verify
+    assert change.verification.reason == "the result of its last run is not known"
+
+
 @pytest.mark.parametrize(
     ("verify", "ticket"),
     [(PAGE, "t"), (SERVE, ""), (SERVE, "x" * 201), (SERVE, {"a": 1}), (SERVE, None)],
