@@ -76,7 +76,7 @@ def answering(answer: Callable[[Asked], Answer]) -> Iterator[Answering]:
 
     with Server(("127.0.0.1", 0), Handler) as server:
         told.url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
             yield told

@@ -15,7 +15,7 @@ def echoing(handler: type[http.server.BaseHTTPRequestHandler], how: str) -> Iter
     """The url of a server whose handler knows `how` it is to answer."""
     kind = type("Echoing", (handler,), {"how": how})
     with Server(("127.0.0.1", 0), kind) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()

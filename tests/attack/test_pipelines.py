@@ -207,7 +207,7 @@ def install(runner: Runner, action: Path, env: Mapping[str, str], version: str) 
 
 # `venv` itself is isolated by `-I`, and starts pip's copy without PYTHONPATH: it is quick but for the
 # ways that only the deep tests try.
-@pytest.mark.usefixtures(*() if DEEP else ("quick_environments",))
+@pytest.mark.usefixtures("canary", *(() if DEEP else ("quick_environments",)))
 @pytest.mark.parametrize("version", ["", "synapse_apply==1"] if DEEP else [""])
 @pytest.mark.parametrize("way", WAYS if DEEP else WAYS[1:2])
 def test_the_installation_runs_no_file_of_the_checkout(
