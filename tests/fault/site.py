@@ -139,8 +139,7 @@ class Server:
         self.faults()
         self.behave(profile)
         for kind in KINDS:
-            for row in self.objects(kind):
-                self.send("DELETE", f"/_emulator/objects/{kind}/{row['id']}/")
+            self.send("DELETE", f"/_emulator/objects/{kind}/")
         self.send("DELETE", "/_emulator/requests/")
 
     def faults(self, *rules: Mapping[str, Any]) -> None:

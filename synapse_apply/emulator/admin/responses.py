@@ -158,6 +158,12 @@ def delete_object_despite_references(request: EmulatorRequest) -> EmulatorAnswer
     return EmulatorAnswer(None, 204)
 
 
+def delete_all_objects_of_kind_despite_references(request: EmulatorRequest) -> EmulatorAnswer:
+    """Delete every stored object of a kind, of all tenants; ids of deleted ones are not reused."""
+    request.backend.store.delete_all(_require_kind_in_path(request))
+    return EmulatorAnswer(None, 204)
+
+
 def list_logged_requests_and_counts(request: EmulatorRequest) -> EmulatorAnswer:
     """The last logged requests, and the number of requests by method and route."""
     log = request.backend.request_log

@@ -71,6 +71,12 @@ ENDPOINTS = (
         "POST", "objects/{kind}/", responses.create_object_unchecked, "Store an object as it is."
     ),
     _build_own_endpoint(
+        "DELETE",
+        "objects/{kind}/",
+        responses.delete_all_objects_of_kind_despite_references,
+        "Delete all objects of a kind, of all tenants.",
+    ),
+    _build_own_endpoint(
         "GET",
         "objects/{kind}/{id}/",
         responses.read_object_of_any_tenant,

@@ -270,6 +270,10 @@ class ObjectStore:
     def delete(self, kind: Kind, identity: int) -> None:
         self._connection.execute(f"DELETE FROM {kind} WHERE id=?", (identity,))
 
+    def delete_all(self, kind: Kind) -> None:
+        """Delete all objects of a kind, of all tenants; the ids of deleted ones are not reused."""
+        self._connection.execute(f"DELETE FROM {kind}")
+
     def find_by_id(
         self, kind: Kind, identity: int, tenant: str | None = None
     ) -> StoredObject | None:

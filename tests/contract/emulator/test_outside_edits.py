@@ -26,6 +26,19 @@ def test_an_object_is_deleted_from_outside(wire):
     assert wire.plugin(code="yolo")["id"] == 2
 
 
+def test_all_objects_of_a_kind_are_deleted_from_outside(wire, other):
+    """Of every tenant, and of no other kind; their ids are not given again."""
+    wire.storage(name="mine")
+    other.storage(name="theirs")
+    wire.plugin(code="yolo")
+    assert wire.get("/storages/").body["count"] == 1
+    assert wire.send("DELETE", "/_emulator/objects/storage/").status == 204
+    assert wire.send("DELETE", "/_emulator/objects/secret/").status == 404
+    assert [one.get("/storages/").body["results"] for one in (wire, other)] == [[], []]
+    assert wire.get("/plugins/1/").status == 200
+    assert wire.storage(name="again")["id"] == 3
+
+
 def test_an_edit_keeps_keys_unique(wire):
     """Codes and versions stay the natural keys they are."""
     wire.plugin(code="one")
