@@ -11,14 +11,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import chain
 from threading import Lock
 
 from synapse_apply.kinds.descriptor import ApiBinding, Catalogue, FieldRule, ResourceType
 from synapse_apply.kinds.list_cache import MIN_RECORDED, ListCache
 from synapse_apply.kinds.search import (
     list_members_or_none,
-    list_objects_or_none_if_unsupported,
     read_listed_objects_in_full,
 )
 from synapse_apply.live.duplicates import (
@@ -28,6 +26,7 @@ from synapse_apply.live.duplicates import (
     list_raw_members_skipping_unlistable_owners,
     list_raw_objects_or_empty_if_long_or_failed,
 )
+from synapse_apply.live.full_lists import FullLists, ListUnavailableError
 from synapse_apply.live.unseen_resources import (
     build_ambiguous_key_finding,
     build_read_failure_finding,
@@ -46,14 +45,6 @@ from synapse_apply.model.values import Reference, flatten
 
 # One object may be slow; a backend that lets so many reads wait in vain is not asked for more.
 _MAX_TIMEOUTS = 3
-
-
-class _ListUnavailableError(RemoteError):
-    """The list of a kind could not be read; `finding` is the problem of all its resources."""
-
-    def __init__(self, finding: Diagnostic) -> None:
-        super().__init__(finding.detail)
-        self.finding = finding
 
 
 def _list_compared_paths(desired: Desired, record: Record) -> set[FieldPath]:
@@ -81,12 +72,10 @@ class LiveReader:
         self._versions = versions
         self.marks = marks
         self._parallelism = parallelism
-        self._objects_by_key: dict[str, dict[str, list[ServerObject]] | None] = {}
+        self._full_lists = FullLists(api)
         self._members_by_owner: dict[str, dict[str, list[Observed]]] = {}
-        self._list_failures: dict[str, _ListUnavailableError] = {}
         self._outage_finding: Diagnostic | None = None
         self._timeouts = 0
-        self._known_capabilities: dict[str, bool] = {}
         self._lock = Lock()
         self._bindings: dict[str, ApiBinding] = {}
         self._reference_rules: dict[str, Sequence[tuple[str, FieldRule]]] = {}
@@ -97,14 +86,14 @@ class LiveReader:
 
     @property
     def capabilities_known_so_far(self) -> Capabilities:
-        return Capabilities(dict(self._known_capabilities))
+        return self._full_lists.capabilities_known_so_far
 
     def learn_capabilities_by_listing_kinds(self, kinds: Iterable[str]) -> Capabilities:
         """The capabilities known so far, with those of these kinds read now."""
         for prefix in {kind for kind in kinds if kind in self._catalogue}:
             binding = self.select_binding(self._catalogue[prefix])
             if binding.list_capability:
-                self._index_list_by_key_once_or_none(prefix, binding)
+                self._full_lists.index_by_key_once_or_none(prefix, binding)
         return self.capabilities_known_so_far
 
     def list_by_key_or_none_if_unlistable(
@@ -116,7 +105,7 @@ class LiveReader:
         """
         if binding is not self.select_binding(self._catalogue[prefix]):
             return None
-        objects_by_key = self._index_list_by_key_once_or_none(prefix, binding)
+        objects_by_key = self._full_lists.index_by_key_once_or_none(prefix, binding)
         if objects_by_key is None:
             return None
         matches = read_listed_objects_in_full(self._api, binding, objects_by_key.get(key, []))
@@ -202,8 +191,8 @@ class LiveReader:
             # Those without a record are searched for in the whole list, which has the others too.
             # Where it cannot be had, each of them says so.
             with suppress(RemoteError):
-                for raws in (self._index_list_by_key_once_or_none(prefix, binding) or {}).values():
-                    self._list_cache.add_items_read_for_other_purpose(prefix, raws)
+                raws = self._full_lists.read_once_or_none(prefix, binding) or ()
+                self._list_cache.add_items_read_for_other_purpose(prefix, raws)
 
     def store_lookups_of_undeclared_in_recorded_api(
         self, addresses: Iterable[Address], records: Mapping[Address, Record]
@@ -264,8 +253,9 @@ class LiveReader:
         self, prefix: str, binding: ApiBinding, recorded: Sequence[Desired]
     ) -> Iterable[ServerObject]:
         """What was listed, else a list of few pages or owners, else nothing; never raises."""
-        if objects_by_key := self._objects_by_key.get(prefix):
-            return {id(raw): raw for raws in objects_by_key.values() for raw in raws}.values()
+        raw_objects = self._full_lists.get_if_read(prefix)
+        if raw_objects is not None:
+            return raw_objects
         if binding.list_objects is None and binding.list_members_or_none is not None:
             owners = self._list_readable_live_owners(self._catalogue[prefix], binding, recorded)
             # What is asked for one by one is bounded as the pages of a list are.
@@ -295,14 +285,14 @@ class LiveReader:
     def _list_live_members_or_none_if_unlistable(
         self, kind: ResourceType, binding: ApiBinding, owner: Observed
     ) -> list[Observed] | None:
-        objects_by_key = self._index_list_by_key_once_or_none(kind.prefix, binding)
-        if objects_by_key is None:
+        raws = self._full_lists.read_once_or_none(kind.prefix, binding)
+        if raws is None:
             raws = list_members_or_none(self._api, binding, owner)
             return None if raws is None else [binding.decode(raw, self.marks) for raw in raws]
         with self._lock:
             if kind.prefix not in self._members_by_owner:
                 groups = self._members_by_owner[kind.prefix] = defaultdict(list)
-                for raw in chain.from_iterable(objects_by_key.values()):
+                for raw in raws:  # also those without a natural key
                     observed = binding.decode(raw, self.marks)
                     groups[str(observed.spec.get(kind.series_field))].append(observed)
         return self._members_by_owner[kind.prefix].get(owner.remote_id, [])
@@ -325,7 +315,7 @@ class LiveReader:
             return LookupResult(address, problem=self._outage_finding)
         try:
             return observe()
-        except _ListUnavailableError as failure:
+        except ListUnavailableError as failure:
             return LookupResult(address, problem=failure.finding)
         except RemoteError as failure:
             return LookupResult(address, problem=self._count_and_describe_failure(address, failure))
@@ -416,48 +406,17 @@ class LiveReader:
         )
         if observed is not None:
             return observed
-        if self._objects_by_key[desired.address.kind] is not None:
+        if self._full_lists.get_if_read(desired.address.kind) is not None:
             raw = read_listed_objects_in_full(self._api, binding, [raw])[0]
         return binding.decode(raw, marks)
 
     def _list_with_key(self, kind: str, binding: ApiBinding, key: str) -> Sequence[ServerObject]:
         if not key:
             return []
-        objects_by_key = self._index_list_by_key_once_or_none(kind, binding)
+        objects_by_key = self._full_lists.index_by_key_once_or_none(kind, binding)
         if objects_by_key is not None:
             return objects_by_key.get(key, [])
         return binding.find_by_key(self._api, key) if binding.find_by_key is not None else []
-
-    def _index_list_by_key_once_or_none(
-        self, kind: str, binding: ApiBinding
-    ) -> dict[str, list[ServerObject]] | None:
-        """Listed objects by natural key, read once per run; None where there is no list."""
-        with self._lock:
-            if kind in self._list_failures:
-                raise self._list_failures[kind]
-            if kind not in self._objects_by_key:
-                raws = self._list_kind_or_remember_failure_and_raise(kind, binding)
-                if binding.list_capability:
-                    self._known_capabilities[binding.list_capability] = raws is not None
-                index: dict[str, list[ServerObject]] = defaultdict(list)
-                for raw in raws or ():
-                    for key in binding.list_natural_keys(raw):
-                        index[key].append(raw)
-                self._objects_by_key[kind] = None if raws is None else dict(index)
-            return self._objects_by_key[kind]
-
-    def _list_kind_or_remember_failure_and_raise(
-        self, kind: str, binding: ApiBinding
-    ) -> Sequence[ServerObject] | None:
-        try:
-            return list_objects_or_none_if_unsupported(self._api, binding)
-        except (*FINAL_READ_ERRORS, RemoteTimeout):
-            raise
-        except RemoteError as failure:
-            self._list_failures[kind] = _ListUnavailableError(
-                build_read_failure_finding(None, failure)
-            )
-            raise self._list_failures[kind] from None
 
     def _collect_live_parents_and_whether_one_is_missing(
         self, kind: ResourceType, desired: Desired

@@ -11,14 +11,18 @@ import pytest
 
 from synapse_apply.client import BackendClient
 from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.plugin import PLUGIN
 from synapse_apply.kinds.plugin import V2 as PLUGIN_V2
 from synapse_apply.kinds.release import RELEASE
 from synapse_apply.kinds.release import V2 as RELEASE_V2
 from synapse_apply.kinds.search import list_by_natural_key_or_empty_if_unsearchable
 from synapse_apply.kinds.storage import STORAGE
+from synapse_apply.live.live_reader import LiveReader
+from synapse_apply.model.address import Address
 from synapse_apply.model.errors import NotFound
 from synapse_apply.model.observed import Capabilities, Lookup
+from synapse_apply.model.resource import Desired
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 
 SPEC = {"code": "yolo", "name": "Yolo", "category": "export", "description": "d"}
@@ -99,6 +103,18 @@ def test_a_release_is_found_by_code_and_version(api):
     assert found(api, RELEASE_V2, "code=yolo@0.0.0") == [str(plugin["release"]["id"])]
     assert found(api, RELEASE_V2, "code=yolo@9") == []
     assert str(api.get_plugin_release_by_lookup("yolo@1.0.0")["id"]) == made.remote_id
+
+
+def test_a_release_of_a_plugin_that_no_list_shows_is_of_its_series(api, monkeypatch):
+    """Its plugin is not listed, so that it has no code and no key; its version counts."""
+    plugin = PLUGIN_V2.create_object(api, SPEC, "")
+    monkeypatch.setattr(type(api.v2), "list_plugins", lambda _v2: [])
+    declared = Desired(
+        Address("release", "yolo@1.0.0"), {"plugin": str(plugin["id"]), "version": "1.0.0"}
+    )
+    reader = LiveReader(api, CATALOGUE, {"*": "v2"}, SecretMarks(), 1)
+    members = reader.list_series_members_or_none_if_unlistable(declared)
+    assert [member.spec["version"] for member in members or ()] == ["0.0.0"]
 
 
 def test_a_deleted_release_is_gone(api):
