@@ -284,7 +284,7 @@ def test_a_target_is_wired_in_one_place() -> None:
         "connect_backend_or_raise_without_credentials": {session},
         "SecretResolver": {session, "workspace/state_access.py"},
         "SecretStore": {session, "operations/rekey.py"},
-        "build_actor": {session},
+        "build_actor": {session, "workspace/environment.py"},
         "SourcePackages": {session},
         "choose_and_fill_target": {
             session,

@@ -52,21 +52,6 @@ def _read_boot_and_time_namespace_ids_or_empty() -> str:
     return f"{boot_id} {clock_space}"
 
 
-def build_actor(invocation: Invocation, root: Path) -> Actor:
-    """Who runs which command: user@host, the CI run's URL and the commit, where there are any."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        # A container may run under a number that no account has.
-        user = f"uid{os.getuid()}"
-    return Actor(
-        f"{user}@{socket.gethostname()}",
-        find_ci_run_url_or_empty(invocation.environ),
-        "" if invocation.without_checkout else read_head_commit_id_or_empty(root),
-        command=invocation.command,
-    )
-
-
 @frozen
 class CheckoutState:
     """The checked-out commit, "" without one, and the files that differ from it."""
@@ -78,6 +63,28 @@ class CheckoutState:
     def commit_label(self) -> str:
         """The commit, with `-dirty` where files that were read differ from it."""
         return f"{self.commit}{DIRTY_SUFFIX}" if self.dirty else self.commit
+
+
+def build_actor(invocation: Invocation, checkout: CheckoutState) -> Actor:
+    """Who runs which command: user@host, the CI run's URL and the commit, where there are any."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        # A container may run under a number that no account has.
+        user = f"uid{os.getuid()}"
+    return Actor(
+        f"{user}@{socket.gethostname()}",
+        find_ci_run_url_or_empty(invocation.environ),
+        checkout.commit_label,
+        command=invocation.command,
+        dirty=checkout.dirty,
+    )
+
+
+def build_actor_at_checked_out_commit(invocation: Invocation, root: Path) -> Actor:
+    """`build_actor` with the commit alone; without one for who reads no checkout."""
+    commit = "" if invocation.without_checkout else read_head_commit_id_or_empty(root)
+    return build_actor(invocation, CheckoutState(commit))
 
 
 def read_commit_and_modified_files(root: Path, read_paths: Iterable[str]) -> CheckoutState:

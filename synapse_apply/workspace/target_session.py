@@ -36,8 +36,10 @@ from synapse_apply.stores.sql import SqlStore
 from synapse_apply.workspace import configuration, state_access
 from synapse_apply.workspace.embedded import EmbeddedBackend, start_or_join_embedded_backend
 from synapse_apply.workspace.environment import (
+    CheckoutState,
     SystemClock,
     build_actor,
+    build_actor_at_checked_out_commit,
     read_uptime,
 )
 from synapse_apply.workspace.invocation import Invocation
@@ -182,7 +184,7 @@ class TargetSession(OfflineTarget):
     @cached_property
     def actor(self) -> Actor:
         """Who runs this, at the checkout's commit; once ready for a plan, at the manifests'."""
-        return build_actor(self.invocation, self.project.root)
+        return build_actor_at_checked_out_commit(self.invocation, self.project.root)
 
     @cached_property
     def store(self) -> SqlStore:
@@ -429,11 +431,9 @@ class TargetSession(OfflineTarget):
             *build_genuine_journal_warnings(project, target, keys, store.read_lineage()),
         )
         self.mask_secrets_of_manifests_in_answers(declared.manifests)
-        if declared.commit:
-            self.actor = replace(self.actor, commit=declared.commit.id)
-        else:
-            checkout = self.read_commit_and_modified_files()
-            self.actor = replace(self.actor, commit=checkout.commit_label, dirty=checkout.dirty)
+        commit = declared.commit
+        checkout = CheckoutState(commit.id) if commit else self.read_commit_and_modified_files()
+        self.actor = build_actor(self.invocation, checkout)
 
     def _has_seen_state_under_current_key(self) -> bool:
         """Whether this machine has seen the state under the key in use.

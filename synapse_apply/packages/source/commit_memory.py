@@ -1,15 +1,18 @@
-"""What was read of commits, for a process that reads the same commit again and again.
+"""What was read of commits, for a process or a command that reads the same commit again.
 
 A worker of a controller looks at thousands of targets of one commit; without this each look starts
-Git four times and lists the whole project. The id of a commit or of a blob stands for its content,
-so that what is remembered is never out of date. Other processes remember nothing.
+Git four times and lists the whole project. A command reads the project file, the manifests and the
+packages of one commit. The id of a commit or of a blob stands for its content, so that what is
+remembered is never out of date. Outside of a command other processes remember nothing.
 """
 
 from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from threading import Lock
 from typing import Generic, TypeVar
@@ -64,10 +67,14 @@ class _RecentValues(Generic[V]):
 
 
 class CommitMemory:
-    """Full ids that are commits of a repository, listings of their folders, and small files."""
+    """Full ids that are commits of a repository, listings of their folders, and small files.
+
+    Beside the id of a commit there is its abbreviation, as unique as it was when Git made it.
+    """
 
     def __init__(self) -> None:
         self._commits = _RecentValues[str](_MOST_COMMITS, lambda _: 1)
+        self._short_ids = _RecentValues[str](_MOST_COMMITS, lambda _: 1)
         self._listings = _RecentValues[TreeListing](_MOST_LISTINGS, lambda _: 1)
         self._blobs = _RecentValues[bytes](_MOST_BYTES_OF_BLOBS, len)
 
@@ -76,9 +83,20 @@ class CommitMemory:
         if self._commits.find((git_dir, ref)):
             return ref
         commit = find()
-        if commit == ref and _FULL_ID.fullmatch(ref):
-            self._commits.add_if_new_forgetting_least_recently_used((git_dir, ref), ref)
+        # Whatever else is called like it, a full id means itself.
+        if _FULL_ID.fullmatch(commit):
+            self._commits.add_if_new_forgetting_least_recently_used((git_dir, commit), commit)
         return commit
+
+    def get_or_shorten_commit_id(
+        self, git_dir: Path, commit: str, shorten: Callable[[], str]
+    ) -> str:
+        """The abbreviation of a commit's id, by `shorten` at the first time."""
+        short_id = self._short_ids.find((git_dir, commit))
+        if short_id is None:
+            short_id = shorten()
+            self._short_ids.add_if_new_forgetting_least_recently_used((git_dir, commit), short_id)
+        return short_id
 
     def get_or_list_folder_of_commit(
         self, git_dir: Path, commit: str, path: str, list_entries: Callable[[], list[TreeEntry]]
@@ -107,6 +125,7 @@ class CommitMemory:
 
 
 _memory: CommitMemory | None = None
+_MEMORY_OF_BLOCK: ContextVar[CommitMemory | None] = ContextVar("memory_of_commits", default=None)
 
 
 def start_remembering_commits_in_this_process() -> None:
@@ -115,6 +134,16 @@ def start_remembering_commits_in_this_process() -> None:
     _memory = CommitMemory()
 
 
+@contextmanager
+def remember_commits_in_block() -> Iterator[None]:
+    """Keep what is read of commits until the block ends; a nested block shares it."""
+    token = _MEMORY_OF_BLOCK.set(_MEMORY_OF_BLOCK.get() or CommitMemory())
+    try:
+        yield
+    finally:
+        _MEMORY_OF_BLOCK.reset(token)
+
+
 def get_commit_memory_or_new_empty() -> CommitMemory:
-    """What this process remembers; an empty one for each call where it remembers nothing."""
-    return _memory if _memory is not None else CommitMemory()
+    """What this process or else this block remembers; a new empty one where neither does."""
+    return _memory or _MEMORY_OF_BLOCK.get() or CommitMemory()

@@ -68,14 +68,19 @@ def resolve_ref_to_commit_or_raise(root: Path, ref: str) -> GitCommit:
     """The commit that a ref means in the repository that contains `root`; InputError for none."""
     commit_id = _resolve_commit_id_or_raise(root, ref)
     # Shown beside other refs alone; a controller asks for full ids, a thousand times.
-    short_id = (
-        commit_id
-        if commit_id.startswith(ref)
-        else run_git_plumbing_in_trusted_repository(root, "rev-parse", "--short=7", commit_id)[1]
-        .decode()
-        .strip()
-    )
+    short_id = commit_id if commit_id.startswith(ref) else _shorten_commit_id(root, commit_id)
     return GitCommit(root, ref, commit_id, short_id)
+
+
+def _shorten_commit_id(root: Path, commit_id: str) -> str:
+    """The id's beginning that is unique in the repository, of seven characters or more."""
+    repository = _require_trusted_repository(root)
+    arguments = ("rev-parse", "--short=7", commit_id)
+    return get_commit_memory_or_new_empty().get_or_shorten_commit_id(
+        repository.git_dir,
+        commit_id,
+        lambda: run_git(root, repository, *arguments).output.decode().strip(),
+    )
 
 
 def is_checked_out_branch_without_commits(root: Path, ref: str) -> bool:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, NoReturn
 
 from synapse_apply.files.repository import Repository, run_git
 from synapse_apply.model.errors import InputError
@@ -116,21 +116,27 @@ def _raise_ambiguous_ref(ref: str, meanings: list[RefMeaning]) -> NoReturn:
 
 def _list_ref_meanings(repository: Repository, name: str) -> list[RefMeaning]:
     """All meanings of a name, in the order in which Git would choose."""
-    short_id_meanings: list[RefMeaning] = []
-    # A branch can be called like an id: the object must really have it.
-    if _FULL_ID.fullmatch(name) and _resolve_revision_or_empty(repository, name) == name.lower():
-        ids_by_ref = {name: name}
-    elif name in _HEAD_NAMES:
+    if _FULL_ID.fullmatch(name):
+        # A branch can be called like an id: Git takes one of full length for the object itself.
+        object_id, commit = _resolve_to_ids_or_empty(repository, [name, f"{name}^{{commit}}"])
+        if object_id in {name.lower(), ""}:
+            return [RefMeaning(name, commit)]
+    if name in _HEAD_NAMES:
         head_id = _run_git_or_empty(repository, "show-ref", "--verify", "--hash", "HEAD")
         ids_by_ref = {"HEAD": head_id} if head_id else {}
-    else:
-        ids_by_ref = {
-            **_read_pseudo_ref_or_empty(repository, name),
-            **_read_ids_of_matching_refs(repository, name),
-        }
-        short_id_meanings = _list_short_id_meanings(repository, name)
+        return _build_meanings_of_objects(repository, ids_by_ref)
+    return [
+        *_build_meanings_of_objects(repository, _read_pseudo_ref_or_empty(repository, name)),
+        *_list_meanings_by_matching_refs(repository, name),
+        *_list_short_id_meanings(repository, name),
+    ]
+
+
+def _build_meanings_of_objects(
+    repository: Repository, ids_by_ref: Mapping[str, str]
+) -> list[RefMeaning]:
     commits = _resolve_each_to_commit_or_empty(repository, list(ids_by_ref.values()))
-    return [*map(RefMeaning, ids_by_ref, commits), *short_id_meanings]
+    return list(map(RefMeaning, ids_by_ref, commits))
 
 
 def _read_pseudo_ref_or_empty(repository: Repository, name: str) -> dict[str, str]:
@@ -143,21 +149,43 @@ def _read_pseudo_ref_or_empty(repository: Repository, name: str) -> dict[str, st
     return {}
 
 
-def _read_ids_of_matching_refs(repository: Repository, name: str) -> dict[str, str]:
-    """The object ids of all refs that a name may mean, by full name, in Git's order.
+def _list_meanings_by_matching_refs(repository: Repository, name: str) -> list[RefMeaning]:
+    """The meanings of all refs that a name may mean, in Git's order.
 
     A name that begins with refs/ means only itself.
     """
     if not name:
-        return {}
+        return []
     names = (
         [name] if name.startswith("refs/") else [pattern.format(name) for pattern in _REF_PATTERNS]
     )
-    out = _run_git_or_empty(repository, "for-each-ref", "--format=%(objectname) %(refname)", *names)
-    ids_by_ref = {
-        full_name: id_ for id_, _, full_name in (line.partition(" ") for line in out.split("\n"))
-    }
-    return {full_name: ids_by_ref[full_name] for full_name in names if full_name in ids_by_ref}
+    refs = [ref for ref in _list_matching_refs(repository, names) if ref.name in names]
+    other_ids = {ref.name: ref.object_id for ref in refs if ref.kind != "commit"}
+    commits = {ref.name: ref.object_id for ref in refs}
+    for meaning in _build_meanings_of_objects(repository, other_ids):
+        commits[meaning.name] = meaning.commit
+    return [
+        RefMeaning(full_name, commits[full_name]) for full_name in names if full_name in commits
+    ]
+
+
+class _Ref(NamedTuple):
+    """A ref with what it names; `kind` is commit, tag, tree or blob, "" if Git cannot tell."""
+
+    name: str
+    object_id: str
+    kind: str
+
+
+def _list_matching_refs(repository: Repository, names: Sequence[str]) -> list[_Ref]:
+    """The refs with these full names, and those below them."""
+    arguments = ("for-each-ref", "--format=%(refname) %(objectname) %(objecttype)", *names)
+    code, out, _ = run_git(repository.top, repository, *arguments)
+    if code:
+        # Git gives none of them a kind if it lacks the object of one.
+        arguments = ("for-each-ref", "--format=%(refname) %(objectname) ", *names)
+        _, out, _ = run_git(repository.top, repository, *arguments)
+    return [_Ref(*line.split(" ")) for line in os.fsdecode(out).split("\n") if line]
 
 
 def _list_short_id_meanings(repository: Repository, name: str) -> list[RefMeaning]:
@@ -174,15 +202,20 @@ def _list_short_id_meanings(repository: Repository, name: str) -> list[RefMeanin
 
 def _resolve_each_to_commit_or_empty(repository: Repository, ids: Sequence[str]) -> list[str]:
     """The commit that each object is or tags, "" for another object or a missing one."""
-    if not ids:
+    return _resolve_to_ids_or_empty(repository, [f"{object_id}^{{commit}}" for object_id in ids])
+
+
+def _resolve_to_ids_or_empty(repository: Repository, revisions: Sequence[str]) -> list[str]:
+    """The id of the object that each revision names, "" for a missing one."""
+    if not revisions:
         return []
-    input_text = "".join(f"{object_id}^{{commit}}\n" for object_id in ids)
+    input_text = "".join(f"{revision}\n" for revision in revisions)
     arguments = ("cat-file", "--batch-check=%(objectname) found")
     _, out, _ = run_git(repository.top, repository, *arguments, input_bytes=input_text.encode())
     answers = (line.partition(" ") for line in os.fsdecode(out).splitlines())
-    commits = [id_ if status == "found" else "" for id_, _, status in answers]
+    ids = [id_ if status == "found" else "" for id_, _, status in answers]
     # Git stops at a damaged object; the rest counts as missing.
-    return commits + [""] * (len(ids) - len(commits))
+    return ids + [""] * (len(revisions) - len(ids))
 
 
 def _resolve_revision_or_empty(repository: Repository, revision: str) -> str:

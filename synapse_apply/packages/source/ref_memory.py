@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
+from synapse_apply.packages.source.commit_memory import remember_commits_in_block
+
 _MEMORY: ContextVar[dict[tuple[Path, str], str] | None] = ContextVar(
     "commits_of_refs", default=None
 )
@@ -24,14 +26,16 @@ def pin_refs_to_commits_in_block(
 ) -> Iterator[None]:
     """Let each ref keep the commit of its first use in the block; a nested block shares them.
 
-    Blocks that are given the same `commits` share them, too.
+    Blocks that are given the same `commits` share them, too. What is read of commits in the block
+    is kept until it ends.
     """
     memory = _MEMORY.get()
     if memory is None:
         memory = {} if commits is None else commits
     token = _MEMORY.set(memory)
     try:
-        yield
+        with remember_commits_in_block():
+            yield
     finally:
         _MEMORY.reset(token)
 

@@ -1,4 +1,4 @@
-"""What a worker of a controller remembers of commits: what is read once more starts no Git."""
+"""What a worker of a controller or a command remembers of commits: read once more it starts no Git."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.packages.content import UnreadableError
 from synapse_apply.packages.source import commit_memory
 from synapse_apply.packages.source.git import GitTree, resolve_ref_to_commit_or_raise
+from synapse_apply.packages.source.ref_memory import pin_refs_to_commits_in_block
 from synapse_apply.packages.source.tree import read_file_bytes_or_raise_unreadable
 
 LARGE = b"x" * 70_000
@@ -115,8 +116,21 @@ def test_what_was_used_longest_ago_is_forgotten(root: Path) -> None:
                 assert read_file_bytes_or_raise_unreadable(tree, name) == text
 
 
+def test_a_command_starts_no_git_for_what_it_has_read(root: Path, git_count: Path) -> None:
+    """By the name of a branch as well, which means one commit to the command; then it is over."""
+    with pin_refs_to_commits_in_block():
+        first = read_all(root, "main")
+        git_count.write_text("")
+        with pin_refs_to_commits_in_block():
+            assert read_all(root, "main") == first
+        assert git_count.read_text() == ""
+    write(root, {"a.yaml": "now"})
+    commit(root)
+    assert read_all(root, "main")["a.yaml"] == b"now"
+
+
 def test_a_process_that_does_not_ask_for_it_remembers_nothing(root: Path, git_count: Path) -> None:
-    """A command reads once, and a checkout may be another one the next time."""
+    """Outside of a command: a checkout may be another one the next time."""
     head = git(root, "rev-parse", "HEAD")
     read_all(root, head)
     git_count.write_text("")
