@@ -90,6 +90,9 @@ def test_a_name_like_a_whole_id(checkout: Checkout, place: str) -> None:
     assert checkout.url(checkout.base) == GOOD
     assert checkout.names(checkout.base) == ["good"]
     assert checkout.changes(BASE) == checkout.changes(checkout.base) == ["storage/bucket"]
+    git(checkout.top, "update-ref", f"{place}/{'1' * 40}", checkout.head)
+    with pytest.raises(InputError, match="Unknown Git ref"):
+        checkout.url("1" * 40)
 
 
 @pytest.mark.parametrize("place", ["refs/tags", "refs/heads", "refs/remotes", "refs"])
