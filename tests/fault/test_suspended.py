@@ -98,7 +98,9 @@ def test_stopped_while_it_plans(
 ) -> None:
     """What it can read no more is no finding of its own: the lock is what was lost, exit 6."""
     site = make_shared_site()
-    server.faults({"match": {"method": "GET", "nth": 1}, "do": {"hang": 0.5}}, COUNTS)
+    # Over before the other one has waited for a lease.
+    hang = {"hang": LEASE / 2}
+    server.faults({"match": {"method": "GET", "nth": 1}, "do": hang}, COUNTS)
     with applying(site, as_json=as_json, lease=LEASE) as first:
         reaches(server, first)
         suspend(first, site.state_file if site.state_file.exists() else None)

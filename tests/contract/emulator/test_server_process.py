@@ -58,7 +58,7 @@ def call(*arguments: str) -> subprocess.CompletedProcess[str]:
         [*MODULE, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         try:
-            output, errors = process.communicate(timeout=20)
+            output, errors = process.communicate(timeout=60)
         finally:
             process.kill()
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
@@ -73,7 +73,7 @@ def test_one_line_an_endpoint_file_and_a_clean_stop(launch, data):
     assert (data / "endpoint.json").stat().st_mode & 0o777 == 0o600
     assert find_running_server(data).url == wire.url
     process.send_signal(signal.SIGTERM)
-    rest, _ = process.communicate(timeout=10)
+    rest, _ = process.communicate(timeout=60)
     assert (process.returncode, rest) == (0, "")
     assert not (data / "endpoint.json").exists()
     assert find_running_server(data) is None
@@ -83,7 +83,7 @@ def test_ctrl_c_is_a_clean_stop(launch, data):
     """SIGINT ends with 0 and without a traceback."""
     process, _ = launch(start=subprocess.Popen)
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=10) == 0
+    assert process.wait(timeout=60) == 0
     assert not (data / "endpoint.json").exists()
 
 
@@ -105,13 +105,13 @@ def test_acknowledged_writes_survive_kill_9(launch):
     threads = [threading.Thread(target=write) for _ in range(3)]
     for thread in threads:
         thread.start()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while len(acknowledged) < 60 and time.monotonic() < deadline:
         time.sleep(0.005)
     process.kill()
     for thread in threads:
-        thread.join(10)
-    process.wait(10)
+        thread.join(60)
+    process.wait(60)
     _, again = launch()
     assert again.get("/_emulator/health").body["data_set"] == data_set
     stored = [
@@ -135,11 +135,11 @@ def test_packages_survive_kill_9(launch, data):
             b"Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 9999\r\n\r\n"
             b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nhalf'
         )
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not list((data / "incoming").iterdir()) and time.monotonic() < deadline:
             time.sleep(0.005)
         process.kill()
-        process.wait(10)
+        process.wait(60)
     assert find_running_server(data) is None
     _, again = launch()
     assert list((data / "incoming").iterdir()) == []

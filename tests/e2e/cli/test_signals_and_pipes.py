@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import TextIO
 
 import pytest
+import requests
 from forking import ForkedProcess, run_to_end
 from stopping import asked_again
 
+from synapse_apply.emulator.data_set import find_running_server
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.target_session import open_state
 
@@ -66,9 +68,10 @@ def test_the_first_signal_drains_and_reports(project: Path, number: int, code: i
 
 def test_the_second_signal_stops_at_once(project: Path) -> None:
     """It does not wait for what is under way, names it, and the next run settles it."""
-    with started(project, "emulator", "serve", "--latency", "2000") as server:
+    with started(project, "emulator", "serve") as server:
         assert server.stdout is not None
         server.stdout.readline()
+        leave_creates_without_an_answer(project)
         with started(project, "apply", "--auto-approve") as apply:
             assert apply.stderr is not None
             wait_for_an_open_call(project)
@@ -80,6 +83,20 @@ def test_the_second_signal_stops_at_once(project: Path) -> None:
     assert "Stopped at once. Outcome unknown: " in err
     assert "Apply incomplete" in out
     assert open_calls(project)
+
+
+def leave_creates_without_an_answer(project: Path) -> None:
+    """Until the backend that is served ends, however slow the machine is."""
+    served = find_running_server(project / ".synapse-apply" / "embedded")
+    assert served is not None
+    rule = {"match": {"method": "POST"}, "do": {"hang": 600}}
+    answer = requests.put(
+        f"{served.url}/_emulator/faults/",
+        json={"rules": [rule]},
+        headers={"Synapse-Access-Token": served.token},
+        timeout=60,
+    )
+    assert answer.status_code == 200, answer.text
 
 
 def open_calls(project: Path) -> list[str]:

@@ -178,7 +178,7 @@ def test_targets_of_the_running_controller_are_completed(
     assert (
         complete(server, "approve acme/p", SYNAPSE_APPLY_CONTROLLER_URL="http://127.0.0.1:9") == []
     )
-    controller.seconds = 3.0
+    controller.seconds = 6.0
     began = time.monotonic()
     assert complete(server, "resume acme/p") == []
-    assert time.monotonic() - began < 2.5
+    assert time.monotonic() - began < 5

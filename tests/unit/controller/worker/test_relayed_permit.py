@@ -17,12 +17,13 @@ def test_a_permit_counts_until_its_deadline() -> None:
     permit = RelayedPermit(most_wait=0.05)
     assert "silent" in permit.explain_missing_or_empty()
     permit.reset()
-    permit.take_permit_or_final_denial(Permit(time.monotonic() + 0.05))
+    deadline = time.monotonic() + 0.5
+    permit.take_permit_or_final_denial(Permit(deadline))
     assert permit.explain_missing_or_empty() == ""
-    began = time.monotonic()
     while permit.explain_missing_or_empty() == "":
-        assert time.monotonic() < began + 5
-    assert time.monotonic() >= began + 0.05
+        assert time.monotonic() < deadline + 30
+        time.sleep(0.01)
+    assert time.monotonic() >= deadline
 
 
 def test_who_waits_goes_on_with_the_next_permit_and_not_before() -> None:
@@ -33,7 +34,7 @@ def test_who_waits_goes_on_with_the_next_permit_and_not_before() -> None:
         time.sleep(0.05)
         assert not waiting.done()
         permit.take_permit_or_final_denial(Permit(time.monotonic() + 60))
-        assert waiting.result(5) == ""
+        assert waiting.result(30) == ""
 
 
 def test_a_reason_is_for_good_until_the_next_apply() -> None:
