@@ -72,7 +72,10 @@ def sanitize(text: object) -> str:
 def sanitize_lines(text: object) -> list[str]:
     """The sanitized lines of a text; a tab becomes two spaces, so that alignment holds."""
     raw_text = str(text).replace("\r\n", "\n").replace("\t", "  ")
-    return [sanitize(line) for line in raw_text.split("\n")]
+    lines = raw_text.split("\n")
+    # One look at all of it is far cheaper than one at each of many lines.
+    is_plain = raw_text.isascii() and "".join(lines).isprintable()
+    return lines if is_plain else [sanitize(line) for line in lines]
 
 
 def sanitize_lines_and_escape_plan_rows(text: object) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 from synapse_apply.files.checkout import read_submodule_paths_of_existing_gitmodules
@@ -21,7 +22,12 @@ class FolderTree:
 
     def __init__(self, top: Path) -> None:
         self._top = top
-        self._submodules = _find_submodule_folders_or_empty(top)
+
+    # Only for an empty folder: to look for a repository in all folders above takes longer than to
+    # list a small package.
+    @cached_property
+    def _submodules(self) -> frozenset[Path]:
+        return _find_submodule_folders_or_empty(self._top)
 
     def list_children(self, folder: str) -> list[TreeEntry]:
         """The entries of a folder, sorted by name."""
