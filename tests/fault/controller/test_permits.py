@@ -18,6 +18,10 @@ from controllers.many_creates import (
     check_the_rest_is_done,
 )
 
+# Seconds between the look at the permit and the proxy that sees the call, on a busy machine; who
+# does not look begins a call each half second.
+ON_ITS_WAY = 2.0
+
 
 def test_a_window_that_closes_in_the_middle(applying_site: ApplyingSite, tmp_path: Path) -> None:
     """No call begins after its end; the rest waits, in words, for the next one."""
@@ -34,7 +38,7 @@ def test_a_window_that_closes_in_the_middle(applying_site: ApplyingSite, tmp_pat
     clock.write_text(str(float(clock.read_text()) + max(seconds_left - 3, 0)))
     closes_at = time.monotonic() + min(seconds_left, 3)
     last = site.wait_until_no_write_begins(4)
-    assert last <= closes_at + 0.5
+    assert last <= closes_at + ON_ITS_WAY
     assert 2 <= len(site.writes) < CREATES
     target = site.wait_for_state("waiting")
     assert "window" in target["waiting_reason"]

@@ -27,7 +27,7 @@ from synapse_apply.controller.rows import TargetName
 from synapse_apply.controller.store.postgres_store import PostgresControllerStore
 from synapse_apply.model.values import Sensitive
 
-SECONDS = 15.0
+SECONDS = 60.0
 
 
 class WrongClock(MachineClock):

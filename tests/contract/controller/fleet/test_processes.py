@@ -254,7 +254,7 @@ def test_a_leader_that_drains_lets_another_one_lead_at_once(fleet: Fleet) -> Non
     wait_until(lambda: first.is_leading, SECONDS, "the first leads")
     second = fleet.start()
     first.stop()
-    wait_until(lambda: second.is_leading, 4.0, "the second leads before the lease would end")
+    wait_until(lambda: second.is_leading, 6.0, "the second leads before the lease would end")
     assert [row.holder for row in second.store.list_recorded_processes()] == [second.holder]
     assert list(second.store.list_claimed_targets(0.0)) == []
 
