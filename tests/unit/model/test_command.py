@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
+from house.parsing import find_dotted_name_or_empty, list_nodes
 
 import synapse_apply
 from synapse_apply.cli.main import root
@@ -113,6 +114,7 @@ def test_the_commands_that_know_no_target_are_those_without_the_option() -> None
     } == without_target
 
 
+@pytest.mark.one_process("syntax trees")
 def test_every_printed_command_is_one_that_there_is() -> None:
     """Its words lead to a command, and that has the options that are written beside it."""
     calls = list(_printed_commands())
@@ -133,8 +135,10 @@ def test_every_printed_command_is_one_that_there_is() -> None:
 def _printed_commands() -> Iterator[tuple[str, list[str], list[str]]]:
     """Of each `Command(...)` in the sources: where, its words without options, its options."""
     for path in PACKAGE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_bytes())):
-            if not (isinstance(node, ast.Call) and ast.unparse(node.func) == "Command"):
+        for node in list_nodes(path):
+            if not (
+                isinstance(node, ast.Call) and find_dotted_name_or_empty(node.func) == "Command"
+            ):
                 continue
             texts = [
                 text.value

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import replace
 from enum import Enum
 from itertools import repeat
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from synapse_apply.controller.planned_rows import (
     HeldRow,
@@ -87,6 +88,15 @@ class RolloutPlay:
         self.waves: dict[tuple[int, int], WaveRow] = {}
         self.members: dict[TargetName, RolloutTargetRow] = {}
         self.targets: dict[TargetName, TargetRow] = {}
+
+    def copy(self) -> Self:
+        """A play that has come as far, and goes on by itself."""
+        other = copy(self)
+        # What these hold is never changed, but replaced.
+        for name, value in vars(self).items():
+            if isinstance(value, dict | set):
+                setattr(other, name, value.copy())
+        return other
 
     def push(
         self, digests: Mapping[str, str], labels: Mapping[str, Mapping[str, str]] | None = None

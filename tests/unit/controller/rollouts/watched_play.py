@@ -43,7 +43,7 @@ class WatchedPlay(RolloutPlay):
         self._digests: dict[tuple[int, str], str] = {}
         self._changed: dict[TargetName, int] = {}
         self._claims: dict[tuple[TargetName, int], int] = {}
-        self._runs: dict[TargetName, list[EndedRun]] = {}
+        self._runs: dict[TargetName, tuple[EndedRun, ...]] = {}
         self._begun: dict[int, int] = {}
         self._resumed = 0
         self._skipped: set[tuple[int, int]] = set()
@@ -62,16 +62,15 @@ class WatchedPlay(RolloutPlay):
 
     def end_run(self, run: BegunRun, outcome: Outcome) -> None:
         name = run.target.name
-        self._runs.setdefault(name, []).append(
-            EndedRun(
-                self._claims[name, run.epoch],
-                self._count(),
-                run.target.wanted_digest,
-                outcome,
-                run.began_at,
-                self.now,
-            )
+        ended = EndedRun(
+            self._claims[name, run.epoch],
+            self._count(),
+            run.target.wanted_digest,
+            outcome,
+            run.began_at,
+            self.now,
         )
+        self._runs[name] = (*self._runs.get(name, ()), ended)
         super().end_run(run, outcome)
 
     def skip(self, wave: int, reason: str = "urgent") -> None:

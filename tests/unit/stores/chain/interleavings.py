@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from operator import le
 from typing import NamedTuple
 
 from synapse_apply.stores.chain import chain_rules
@@ -61,15 +62,17 @@ def rename_clients_alike(world: World) -> World:
     """The same world for all that differ only in which client is which."""
     clients = world.clients
 
-    def describe(index: int) -> tuple:
-        phase, number, link = clients[index]
-        own = (index + 1) * 1000
-        made = tuple(at for at, first in enumerate(world.first_made) if first // 1000 * 1000 == own)
-        return phase, number, link % 1000, made
+    def list_made(index: int) -> tuple:
+        own = index + 1
+        return tuple(at for at, first in enumerate(world.first_made) if first // 1000 == own)
 
-    order = sorted(range(len(clients)), key=describe)
-    if order == list(range(len(clients))):
+    descriptions = [(phase, number, link % 1000) for phase, number, link in clients]
+    # Mostly they differ in that, and what each has made need not be looked for.
+    if len(set(descriptions)) < len(clients):
+        descriptions = [(*known, list_made(index)) for index, known in enumerate(descriptions)]
+    if all(map(le, descriptions, descriptions[1:])):
         return world
+    order = sorted(range(len(clients)), key=descriptions.__getitem__)
     names = {0: 0, **{(old + 1): (new + 1) * 1000 for new, old in enumerate(order)}}
 
     def rename(links: tuple) -> tuple:
