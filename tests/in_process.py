@@ -21,6 +21,11 @@ from installed import environment
 
 from synapse_apply.cli.main import run as run_command
 
+# What `tempfile` finds the folder for temporary files by. It writes a file to try each candidate.
+_FOLDER_VARIABLES = ("TMPDIR", "TEMP", "TMP")
+_OWN_VALUES = [os.environ.get(name) for name in _FOLDER_VARIABLES]
+_OWN_FOLDER = tempfile.gettempdir()
+
 
 def run_in_process(
     typed: list[str], folder: Path, environ: Mapping[str, str]
@@ -32,13 +37,19 @@ def run_in_process(
         Path(os.devnull).open(encoding="utf-8") as nothing,
         _only(environ),
         patch.multiple(sys, stdin=nothing, stdout=out, stderr=err),
-        patch.object(tempfile, "tempdir", None),  # remembered for a process, of its environment
+        patch.object(tempfile, "tempdir", _find_temporary_folder_or_none_if_untried(environ)),
     ):
         try:
             code = run_command(typed)
         finally:
             _close_log()
     return subprocess.CompletedProcess(typed, code, _read(out), _read(err))
+
+
+def _find_temporary_folder_or_none_if_untried(environ: Mapping[str, str]) -> str | None:
+    """What a process of this environment would find; it tries itself where that is not ours."""
+    is_own = [environ.get(name) for name in _FOLDER_VARIABLES] == _OWN_VALUES
+    return _OWN_FOLDER if is_own else None
 
 
 @contextmanager

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 from e2e.scenarios.canaries import forms
+from e2e.scenarios.conftest import MadeOnce, ServerAtOpenSocket
 from e2e.scenarios.workplace import Workplace
 from in_process import run as run_here
 from installed import run as run_installed
 
+from synapse_apply.emulator.core.listener import open_listening_socket
 from synapse_apply.emulator.serve import EmbeddedServer
 
 TOKEN = "access-token-of-tests"
@@ -122,30 +124,57 @@ class Findings:
         return [row["check"] for row in self.checks if row["status"] == "warning"]
 
 
+def declare_site(folder: Path, server: EmbeddedServer) -> Site:
+    """One storage with a secret; no state yet."""
+    made = open_site(folder, server)
+    (made.root / "manifests").mkdir(parents=True)
+    (made.root / "manifests" / "raw.yaml").write_text(STORAGE, encoding="utf-8")
+    made.write_project()
+    return made
+
+
+def open_site(folder: Path, server: EmbeddedServer) -> Site:
+    secrets = {"PROD_TOKEN": TOKEN, "RAW_KEY": "k3y-of-raw-data", **AGENT_TOKENS}
+    cache = {"XDG_CACHE_HOME": str(folder / "cache")}
+    return Site(folder / "project", server, {**secrets, **cache})
+
+
+@pytest.fixture(scope="session")
+def applied_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MadeOnce]:
+    """What `server` and `applied` are copies of."""
+    with open_listening_socket("127.0.0.1", 0) as door:
+        made = MadeOnce(tmp_path_factory.mktemp("doctor"), door)
+        backend = ServerAtOpenSocket(made.folder / "backend", door, token=TOKEN, tenant="acme")
+        with backend as running:
+            site = declare_site(made.folder, running)
+            site.prepare("state", "init")
+            site.prepare("apply", "--auto-approve")
+        yield made
+
+
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[EmbeddedServer]:
-    with EmbeddedServer(tmp_path / "backend", token=TOKEN, tenant="acme") as running:
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EmbeddedServer]:
+    """An empty backend; for `applied` one that has what was applied."""
+    backend = EmbeddedServer(tmp_path / "backend", token=TOKEN, tenant="acme")
+    if "applied" in request.fixturenames:
+        made: MadeOnce = request.getfixturevalue("applied_once")
+        made.copy("backend", tmp_path)
+        backend = ServerAtOpenSocket(tmp_path / "backend", made.door, token=TOKEN, tenant="acme")
+    with backend as running:
         yield running
 
 
 @pytest.fixture
 def site(tmp_path: Path, server: EmbeddedServer) -> Site:
     """One storage with a secret; nothing applied, an empty state."""
-    made = Site(
-        tmp_path / "project",
-        server,
-        {"PROD_TOKEN": TOKEN, "RAW_KEY": "k3y-of-raw-data", **AGENT_TOKENS},
-    )
-    (made.root / "manifests").mkdir(parents=True)
-    (made.root / "manifests" / "raw.yaml").write_text(STORAGE, encoding="utf-8")
-    made.write_project()
+    made = declare_site(tmp_path, server)
     made.prepare("state", "init")
     return made
 
 
 @pytest.fixture
-def applied(site: Site) -> Site:
-    """The same with everything applied, its requests forgotten."""
-    site.prepare("apply", "--auto-approve")
-    site.requests()
-    return site
+def applied(tmp_path: Path, server: EmbeddedServer, applied_once: MadeOnce) -> Site:
+    """The same with everything applied."""
+    applied_once.copy("project", tmp_path)
+    applied_once.copy("cache", tmp_path)
+    return open_site(tmp_path, server)

@@ -45,19 +45,19 @@ def check_document(document: Any) -> dict[str, Any]:
     ],
     ids=" ".join,
 )
-def test_which_targets_are_meant(fleet: Workplace, typed: list[str], targets: list[str]) -> None:
+def test_which_targets_are_meant(declared: Workplace, typed: list[str], targets: list[str]) -> None:
     """By pattern, by label, by both, in the order of -t and then by name; each once."""
-    ran = fleet.run("validate", *typed, code=0)
+    ran = declared.run("validate", *typed, code=0)
     assert list_headings(ran) == targets
     assert ran.out.endswith(f"\nTargets: {len(targets)}.\n")
-    document = fleet.run("validate", *typed, "--json", code=0).document
+    document = declared.run("validate", *typed, "--json", code=0).document
     assert list(check_document(document)) == targets
 
 
-def test_one_name_alone_is_one_target(fleet: Workplace) -> None:
+def test_one_name_alone_is_one_target(declared: Workplace) -> None:
     """So a script that names a target goes on reading the document of one."""
-    assert list_headings(fleet.run("validate", "-t", "beta", code=0)) == []
-    assert "valid" in fleet.run("validate", "-t", "beta", "--json", code=0).document
+    assert list_headings(declared.run("validate", "-t", "beta", code=0)) == []
+    assert "valid" in declared.run("validate", "-t", "beta", "--json", code=0).document
 
 
 @pytest.mark.parametrize(
@@ -70,12 +70,12 @@ def test_one_name_alone_is_one_target(fleet: Workplace) -> None:
     ],
     ids=" ".join,
 )
-def test_what_means_no_target(fleet: Workplace, typed: list[str], said: str) -> None:
+def test_what_means_no_target(declared: Workplace, typed: list[str], said: str) -> None:
     """The command does nothing for the others, and a program gets its document."""
-    ran = fleet.run("plan", *typed, code=1)
+    ran = declared.run("plan", *typed, code=1)
     assert said in ran.err
     assert ran.out == ""
-    document = fleet.run("plan", *typed, "--json", code=1).document
+    document = declared.run("plan", *typed, "--json", code=1).document
     assert check_document(document) == {}
     assert said in json.dumps(document["diagnostics"])
 
@@ -152,8 +152,8 @@ def test_drift_and_other_readers(fleet: Workplace) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_goes_with_one_target_alone(fleet: Workplace, typed: list[str], said: str) -> None:
-    assert said in fleet.run(*typed, code=64).err
+def test_what_goes_with_one_target_alone(declared: Workplace, typed: list[str], said: str) -> None:
+    assert said in declared.run(*typed, code=64).err
 
 
 def test_several_are_read_in_a_script(fleet: Workplace) -> None:
@@ -170,14 +170,14 @@ def test_several_are_read_in_a_script(fleet: Workplace) -> None:
         next(open_targets(["x*"], folder=fleet.root))
 
 
-def test_targets_and_labels_are_completed(fleet: Workplace) -> None:
+def test_targets_and_labels_are_completed(declared: Workplace) -> None:
     given = {
         "_SYNAPSE_APPLY_COMPLETE": "bash_complete",
         "COMP_WORDS": "synapse-apply plan -t tier",
         "COMP_CWORD": "3",
     }
-    fleet.environ.update(given)
-    words = [line.partition(",")[2] for line in fleet.run().out.split()]
+    declared.environ.update(given)
+    words = [line.partition(",")[2] for line in declared.run().out.split()]
     assert words == ["tier=gold", "tier=standard"]
 
 

@@ -37,8 +37,8 @@ class ServerAtOpenSocket(EmbeddedServer):
 
 
 @dataclass(frozen=True)
-class AppliedOnce:
-    """The folders `backend`, `project` and `cache` as `state init` and `apply` leave them.
+class MadeOnce:
+    """The folders `backend`, `project` and `cache` as commands leave them.
 
     The url of the backend is in two of them: who copies them serves the copy at `door`.
     """
@@ -55,17 +55,23 @@ class AppliedOnce:
 
 
 @cache
-def apply_once(parent: Path) -> AppliedOnce:
-    """Made by the commands, once in a process of the tests."""
-    made = AppliedOnce(Path(tempfile.mkdtemp(dir=parent)), open_listening_socket("127.0.0.1", 0))
+def make_once(parent: Path, *steps: Callable[[Workplace], None]) -> MadeOnce:
+    """The sample project after these steps, made once in a process of the tests."""
+    made = MadeOnce(Path(tempfile.mkdtemp(dir=parent)), open_listening_socket("127.0.0.1", 0))
     environ = {"PROD_TOKEN": TOKEN, "XDG_CACHE_HOME": str(made.folder / "cache")}
     with ServerAtOpenSocket(made.folder / "backend", made.door, profile=PROFILE, **TENANTS):
         there = Workplace(made.folder / "project", environ)
         there.write("synapse-apply.yaml", project(made.url))
         sample(there)
-        there.run("state", "init", code=0)
-        there.apply()
+        for step in steps:
+            step(there)
     return made
+
+
+def apply_all(place: Workplace) -> None:
+    """The step to the fixture `applied`."""
+    place.run("state", "init", code=0)
+    place.apply()
 
 
 @pytest.fixture
@@ -83,15 +89,15 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 @pytest.fixture
 def copied_once(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> AppliedOnce | None:
+) -> MadeOnce | None:
     """What `server` and `place` are copies of where a test asks for `applied`; else None."""
     wanted = "applied" in request.fixturenames
-    return apply_once(tmp_path_factory.getbasetemp()) if wanted else None
+    return make_once(tmp_path_factory.getbasetemp(), apply_all) if wanted else None
 
 
 @pytest.fixture
 def server(
-    serve: Callable[..., Server], copied_once: AppliedOnce | None, tmp_path: Path
+    serve: Callable[..., Server], copied_once: MadeOnce | None, tmp_path: Path
 ) -> Iterator[Server]:
     if copied_once is None:
         yield serve()
@@ -105,7 +111,7 @@ def server(
 @pytest.fixture
 def place(
     server: Server,
-    copied_once: AppliedOnce | None,
+    copied_once: MadeOnce | None,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Workplace:
@@ -127,8 +133,7 @@ def place(
 def applied(place: Workplace) -> Workplace:
     """The same with everything applied."""
     if not (place.root / ".synapse-apply").exists():
-        place.run("state", "init", code=0)
-        place.apply()
+        apply_all(place)
     return place
 
 
