@@ -346,6 +346,7 @@ def _become(request: dict[str, Any], streams: Sequence[int]) -> None:
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
+    tempfile.tempdir = None  # remembered for a process, of its environment
     _show_arguments(request["command"])
 
 

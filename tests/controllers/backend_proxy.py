@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import socket
 import struct
 import threading
@@ -16,7 +17,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler
-from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -169,15 +169,21 @@ class BackendProxy:
 def find_client_process(client: Address, server: Address) -> int:
     """The id of the process that has a connection between these addresses; 0 where it has ended."""
     inode = _find_socket_inode(client, server)
-    folders = [folder for folder in Path("/proc").iterdir() if inode and folder.name.isdecimal()]
+    names = os.listdir("/proc") if inode else []  # noqa: PTH208 - paths of all files take 10 ms
     # Most clients began a moment ago.
-    for folder in sorted(folders, key=lambda folder: int(folder.name), reverse=True):
-        with suppress(OSError):
-            for descriptor in (folder / "fd").iterdir():
-                with suppress(OSError):
-                    if str(descriptor.readlink()) == f"socket:[{inode}]":
-                        return int(folder.name)
-    return 0
+    numbers = sorted((int(name) for name in names if name.isdecimal()), reverse=True)
+    return next((number for number in numbers if _has_socket(number, inode)), 0)
+
+
+def _has_socket(process_id: int, inode: int) -> bool:
+    """Whether a process has it open; False where it has ended."""
+    folder = f"/proc/{process_id}/fd"
+    with suppress(OSError):
+        for name in os.listdir(folder):  # noqa: PTH208
+            with suppress(OSError):
+                if os.readlink(f"{folder}/{name}") == f"socket:[{inode}]":  # noqa: PTH115
+                    return True
+    return False
 
 
 def _find_socket_inode(own: Address, other: Address) -> int:

@@ -39,6 +39,8 @@ TESTS = Path(__file__).resolve().parents[1]
 TAKE_OVER_SECONDS = 10.0
 # What a loaded machine may add to it.
 MARGIN_SECONDS = float(os.environ.get("SYNAPSE_APPLY_TEST_MARGIN", "6"))
+# Between two questions to the database, in seconds: each is a connection.
+_PAUSE = 0.2
 PROJECT = """
 apiVersion: synapse-apply/v1
 kind: Project
@@ -291,14 +293,21 @@ class FleetSite(ApplyingSite):
                     return process
             return None
 
-        wait_until(lambda: find() is not None, SECONDS, f"a leader\n{self.read_log()}")
+        wait_until(
+            lambda: find() is not None, SECONDS, f"a leader\n{self.read_log()}", pause=_PAUSE
+        )
         leader = find()
         assert leader is not None
         return leader
 
     def wait_for_another_leader(self, old: FleetProcess) -> FleetProcess:
         """Wait until a replica other than this one has the lease of the leader."""
-        wait_until(lambda: self.find_leader() is not old, SECONDS, f"a leader\n{self.read_log()}")
+        wait_until(
+            lambda: self.find_leader() is not old,
+            SECONDS,
+            f"a leader\n{self.read_log()}",
+            pause=_PAUSE,
+        )
         return self.find_leader()
 
     def list_claims(self, process: FleetProcess) -> dict[str, int]:
@@ -321,7 +330,7 @@ class FleetSite(ApplyingSite):
             return [name for name, epoch in claims.items() if epochs[name] <= epoch]
 
         most = TAKE_OVER_SECONDS + MARGIN_SECONDS
-        wait_until(lambda: not list_left(), most, f"taken over\n{self.read_log()}", pause=0.2)
+        wait_until(lambda: not list_left(), most, f"taken over\n{self.read_log()}", pause=_PAUSE)
         return time.monotonic() - begun if claims else 0.0
 
     def list_looked_at(self) -> dict[str, float]:

@@ -24,6 +24,8 @@ def check_the_rest_is_done(site: ApplyingSite, commit: str) -> None:
     site.set_faults()
     site.wait_for_end(commit, "success")
     # A commit that was only planned for a while has ended with success before.
-    wait_until(lambda: len(site.list_live_names()) == CREATES + 1, SECONDS, "all are there")
+    wait_until(
+        lambda: len(site.list_live_names()) == CREATES + 1, SECONDS, "all are there", pause=0.3
+    )
     assert len(site.writes) == CREATES
     site.check_laws()

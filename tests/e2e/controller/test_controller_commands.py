@@ -219,7 +219,7 @@ def test_two_people_approve_and_a_third_only_reads(site: Site) -> None:
         assert "no right" in ask("eve", f"approve acme/prod --row {rows[0]}", 1).lower()
         assert "held " in ask("eve", "status")
         ask("bob", f"approve acme/prod --row {rows[0]}")
-        wait_until(lambda: "in sync " in ask("eve", "status"), 30, "in sync")
+        wait_until(lambda: "in sync " in ask("eve", "status"), 30, "in sync", pause=0.2)
         assert ask("bob", f"approve acme/prod --row {rows[0]}", 4)
         shown = ask("ann", "audit acme/prod")
         assert re.findall(r"token:(\w+) +approve", shown) == ["bob", "ann"]

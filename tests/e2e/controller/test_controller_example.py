@@ -23,6 +23,8 @@ from postgres.server import free_port
 
 EXAMPLE = ROOT / "examples" / "controller"
 SECONDS = 60.0
+# Between two questions to the page or the backend, in seconds: they cost time of the processor.
+_PAUSE = 0.2
 
 
 class Started:
@@ -70,7 +72,7 @@ class Started:
 
     def wait_for_state(self, state: str) -> None:
         try:
-            wait_until(lambda: self.read_state() == state, SECONDS, state)
+            wait_until(lambda: self.read_state() == state, SECONDS, state, pause=_PAUSE)
         except AssertionError as failure:
             raise AssertionError(
                 f"{failure}, not {self.read_state()}\n{self.log.read_text()}"
@@ -87,7 +89,7 @@ class Started:
             return False
 
         try:
-            wait_until(is_live, SECONDS, text)
+            wait_until(is_live, SECONDS, text, pause=_PAUSE)
         except AssertionError as failure:
             raise AssertionError(f"{failure}\n{self.log.read_text()}") from None
 

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import requests
+from controllers.forked_workers import ForkedController
 from installed import BIN, environment
 
 SECONDS = 60.0
@@ -19,8 +20,8 @@ def test_the_demo_shows_targets_and_leaves_nothing(tmp_path: Path) -> None:
     """From a bare clone: a page, a target that goes live by itself, one that waits for a person."""
     command = [BIN / "synapse-apply", "controller", "run", "--demo"]
     variables = environment({"TMPDIR": str(tmp_path)})
-    with subprocess.Popen(
-        command, env=variables, cwd=tmp_path, text=True,
+    with ForkedController(
+        command, env=variables, cwd=tmp_path, text=True, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as process:  # fmt: skip
         try:

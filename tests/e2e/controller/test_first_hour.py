@@ -22,6 +22,8 @@ from installed import ROOT, environment
 from synapse_apply.controller.configuration.reading import parse_and_check_configuration
 
 SECONDS = 60.0
+# Between two questions to the page or a backend, in seconds: they cost time of the processor.
+_PAUSE = 0.2
 # `controller run --demo`, whose story and controller do not take their time.
 DEMO = """
 import os, sys
@@ -97,7 +99,7 @@ class FirstHour:
             return {name: found.get(name, "") for name in states} == states
 
         try:
-            wait_until(has_states, SECONDS, f"{states}")
+            wait_until(has_states, SECONDS, f"{states}", pause=_PAUSE)
         except AssertionError as failure:
             raise AssertionError(f"{failure}, not {find_states()}") from None
 
@@ -166,7 +168,9 @@ def test_the_first_hour_is_as_the_page_has_it(hour: FirstHour) -> None:
         r"^held +acme/prod ", hour.type_until("synapse-apply controller status"), re.MULTILINE
     )
     hour.type_until("curl")
-    wait_until(lambda: "Changed by hand" not in hour.read_plugin("dev"), SECONDS, "put right")
+    wait_until(
+        lambda: "Changed by hand" not in hour.read_plugin("dev"), SECONDS, "put right", pause=_PAUSE
+    )
     shown = hour.type_until("synapse-apply controller approve acme/prod")
     assert shown.index("plugin/image-processing") < shown.index("Approve ")
     assert "Approved " in shown

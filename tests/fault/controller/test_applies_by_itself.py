@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from controllers.applying_site import AUTO, ApplyingSite
-from forges.loopback_server import wait_until
 
 ONLY_GIT = f"{AUTO}, auto: {{causes: [git]}}"
 ONLY_DRIFT = f"{AUTO}, auto: {{causes: [drift]}}"
@@ -59,7 +58,7 @@ def test_what_is_held_and_what_is_refused(applying_site: ApplyingSite) -> None:
     refused = site.commit("yet another")
     site.wait_until_live("yet another")
     site.wait_for_end(refused, "failure")
-    wait_until(lambda: site.get_target()["state"] == "refused", 20, "it needs a person")
+    site.wait_for_state("refused", seconds=20)
     assert "S 0" in site.list_live_names()
     site.region = "us-west-2"
     mended = site.commit("yet another")

@@ -28,7 +28,7 @@ def test_what_is_approved_is_done_and_nothing_else(applying_site: ApplyingSite) 
     assert site.list_statuses(commit)[-1].state == "pending"
     site.approve(select(holds, "storage/s-1"), "second")
     site.wait_until_written("S 1")
-    wait_until(lambda: len(site.list_holds()) == 2, 20, "two rows are left")
+    wait_until(lambda: len(site.list_holds()) == 2, 20, "two rows are left", pause=0.2)
     assert site.send("approve", target="acme/dev", rows=["row1:" + "0" * 64]).status_code == 409
     assert site.send("approve", "ops", target="acme/dev", rows=[holds[0]["digest"], holds[1]["digest"], "row1:"]).status_code in {400, 409}  # fmt: skip
     for who in ("ops", "second"):

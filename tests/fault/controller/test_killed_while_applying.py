@@ -94,7 +94,12 @@ def test_killed_at_a_point_with_approvals(applying_site: ApplyingSite, nth: int)
     finally:
         site.kill()
     site.start()
-    wait_until(lambda: is_one_written(site) or site.list_holds(), SECONDS, "it is held, or done")
+    wait_until(
+        lambda: is_one_written(site) or site.list_holds(),
+        SECONDS,
+        "it is held, or done",
+        pause=0.2,
+    )
     site.wait_quietly(1.5)
     names = [call.values["name"] for call in site.writes if call.method == "POST" and call.is_done]
     assert names in ([], ["S 0"])

@@ -7,7 +7,6 @@ from contextlib import ExitStack
 
 from controllers.applying_site import ApplyingSite
 from controllers.site import SECONDS
-from forges.loopback_server import wait_until
 
 ROUNDS = 12 if os.environ.get("SYNAPSE_APPLY_TEST_DEEP") else 1
 
@@ -29,9 +28,7 @@ def test_two_controllers_and_a_laptop(applying_site: ApplyingSite) -> None:
             site.set_faults()
             site.wait_for_end(commit, "success")
             assert second.poll() is None
-        wait_until(
-            lambda: site.live_description == f"number {ROUNDS - 1}", SECONDS, "the head is live"
-        )
+        site.wait_until_live(f"number {ROUNDS - 1}")
     assert len(site.list_live_names()) == site.storages + 1
     made = [call for call in site.writes if call.method == "POST" and call.is_done]
     assert len(made) == site.storages

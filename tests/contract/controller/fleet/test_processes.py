@@ -46,7 +46,8 @@ def wait_until_in_sync(fleet: Fleet) -> None:
         counts = fleet.processes[0].store.count_present_targets_in_each_state()
         return counts[TargetCondition.IN_SYNC] == len(NAMES)
 
-    wait_until(are_in_sync, SECONDS, "all targets are in sync")
+    # Each question is a processor's time of some milliseconds.
+    wait_until(are_in_sync, SECONDS, "all targets are in sync", pause=0.1)
 
 
 def test_replicas_and_workers_share_what_is_due(fleet: Fleet) -> None:

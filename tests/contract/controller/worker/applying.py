@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 import uuid
@@ -15,6 +14,8 @@ from typing import Any
 import requests
 from contract.controller.upstream import Upstream, read_no_secret, storage
 from contract.stores.git.repositories import git
+from controllers.forked_workers import ForkedController
+from forking import TESTS
 from in_process import run
 
 from synapse_apply.controller.planned_rows import ApplyTerms, RowAction, RowCause
@@ -142,11 +143,10 @@ targets:
     def build_request(self, terms: ApplyTerms = EVERYTHING, timeout: float = 60.0) -> ApplyRequest:
         return build_request(self.commit, terms, timeout)
 
-    def start_controller(self) -> subprocess.Popen[bytes]:
+    def start_controller(self) -> ForkedController:
         """A process that applies the target and does nothing else."""
         arguments = [sys.executable, "-m", __name__, str(self.folder), self.commit]
-        environ = {**ENVIRON, "PYTHONPATH": os.pathsep.join(sys.path)}
-        return subprocess.Popen(arguments, env=environ)
+        return ForkedController(arguments, cwd=TESTS, env=ENVIRON)
 
     def delay_answers(self, seconds: float) -> None:
         """Let each create be done at once, and answered late."""

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from contract.controller.upstream import storage
 from contract.controller.worker.applying import CANARY, EVERYTHING, KEY, TOKEN, ApplySite
+from controllers.applying_site import read_process
+from controllers.fleet_site import list_children
 
 from synapse_apply.controller.planned_rows import ApplyTerms, RowAction, RowCause
 from synapse_apply.controller.ports import Permit, RunResult
@@ -326,7 +328,9 @@ def test_an_apply_ends_with_its_controller(declare: Declare) -> None:
     with site.start_controller() as controller:
         site.wait_for_creates(1)
         (worker,) = (
-            Path(f"/proc/{controller.pid}/task/{controller.pid}/children").read_text().split()
+            number
+            for number in list_children(controller.pid)
+            if b"synapse_apply.controller.worker" in read_process(number, "cmdline")
         )
         controller.kill()
     killed = time.monotonic()
