@@ -60,7 +60,7 @@ def test_the_fuzzer_notices_what_it_looks_for(tmp_path, monkeypatch):
     already = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     addresses = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     monkeypatch.setattr(watch, "_LAST_RESORT", addresses + watch._LAST_RESORT)
-    monkeypatch.setattr(watch, "SECONDS", 1)
+    monkeypatch.setattr(watch, "SECONDS", 0.5)
     monkeypatch.setattr(watch, "MEGABYTES", already + 200)
     ended = watch.fuzzed(Failing, 122, 60, tmp_path, most=8)
     expected = [Failing().make(Random(f"failing:122:{number}")) for number in range(8)]
@@ -72,7 +72,7 @@ def test_the_fuzzer_notices_what_it_looks_for(tmp_path, monkeypatch):
     for failure in ended.failures:
         data = expected[failure.number]
         assert failure.file.read_bytes() == data
-        said = {b"internal": "a traceback", b"memory": " MB were used", b"time": "over 1 s"}[data]
+        said = {b"internal": "a traceback", b"memory": " MB were used", b"time": "over 0.5 s"}[data]
         assert said in failure.what
 
 

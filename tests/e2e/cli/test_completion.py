@@ -135,11 +135,12 @@ def test_a_broken_project_disturbs_nobody(
 def prompt(cli: Run, project: Path) -> Iterator[Callable[[str], str]]:
     """An interactive bash on a terminal; gives the line as it stands after some keys."""
     (project / "tab.bash").write_text(cli("completion", "bash").stdout)
+    variables = with_forked_commands(shell(PS1="ready> ", INPUTRC="/dev/null"))
     child, terminal = pty.fork()
     if child == 0:
         os.chdir(project)
         command = ["bash", "--norc", "--noprofile", "-i"]
-        os.execvpe("bash", command, {**shell(), "PS1": "ready> ", "INPUTRC": "/dev/null"})
+        os.execvpe("bash", command, variables)
 
     def until(end: str) -> str:
         seen, limit = "", time.monotonic() + 60

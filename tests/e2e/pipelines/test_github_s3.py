@@ -7,7 +7,6 @@ import re
 import shutil
 import ssl
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
@@ -21,8 +20,9 @@ import yaml
 from buckets.servers import BucketServer
 from e2e.pipelines.actions import Runner, read_artifact
 from e2e.pipelines.forge import PROJECT, TOKEN, Forge, make_pull, make_run
+from e2e.pipelines.schemas import check_published_schema
 from in_process import run
-from installed import ROOT, copied, environment, variables
+from installed import ROOT, copied, variables
 from listening import Server
 from unit.packages.trees import git
 
@@ -207,9 +207,8 @@ def test_a_job_without_a_token_is_told_what_is_missing(runner: Runner) -> None:
 
 def test_the_workflows_fit_their_schema_and_hold_no_text_of_others() -> None:
     """As those of the other examples: tests/test_pipelines.py."""
-    words = [sys.executable, "-m", "check_jsonschema", "--no-cache", "--builtin-schema"]
     for schema in ("vendor.github-workflows", "custom.github-workflows-require-timeout"):
-        subprocess.run([*words, schema, *WORKFLOWS], check=True, env=environment({}), timeout=60)
+        check_published_schema(schema, WORKFLOWS)
     for path in WORKFLOWS:
         workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
         assert workflow["permissions"] == {}
