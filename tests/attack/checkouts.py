@@ -15,7 +15,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from unit.packages.trees import commit, git, write
+from git_repositories import commit, git, make_repository
+from unit.packages.trees import write
 
 from synapse_apply.model.plan import Action
 from synapse_apply.model.resource import PackageSource
@@ -105,8 +106,7 @@ def make_evil_source(prefix: str) -> tuple[Path, str]:
     source = make_folder_until_exit()
     files = {f"{prefix}{name}": text for name, text in project(EVIL, "evil").items()}
     write(source, files)
-    commit(source)
-    evil = git(source, "rev-parse", "HEAD")
+    evil = commit(source)
     git(source, "update-ref", BASE, evil)
     return source, evil
 
@@ -116,13 +116,13 @@ def make_honest_source(place: str) -> tuple[Path, str, str]:
     """The honest repository with its project in a folder, its base and the change's commit."""
     top = make_folder_until_exit()
     write(top / place, project(GOOD, "good"))
-    commit(top)
-    base = git(top, "rev-parse", "HEAD")
+    # No file of a copy is taken for changed: it has size and time alone in common with this one.
+    make_repository(top, "[core]\n\tcheckStat = minimal\n\ttrustCtime = false\n")
+    base = commit(top)
     git(top, "update-ref", BASE, base)
     git(top, "checkout", "-q", "-b", "change")
     write(top / place, project(EVIL, "changed"))
-    commit(top)
-    return top, base, git(top, "rev-parse", "HEAD")
+    return top, base, commit(top)
 
 
 def make_folder_until_exit() -> Path:
@@ -138,7 +138,6 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Checko
     place = "deploy/prod"
     source, base, head = make_honest_source(place)
     top = Path(shutil.copytree(source, tmp_path / "repository"))
-    git(top, "update-index", "-q", "--refresh")  # of the copies, so that none is taken for changed
     attempt = Checkout(top, top / place, tmp_path / "canary", base, head)
     yield attempt
     assert not attempt.canary.exists()

@@ -7,7 +7,6 @@ import os
 import shutil
 import sqlite3
 import stat
-import subprocess
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from e2e.scenarios.workplace import Ran, Workplace
+from git_repositories import git
 
 from synapse_apply.emulator.serve import EmbeddedServer
 
@@ -59,20 +59,6 @@ class Site:
 
     def git(self, *words: str) -> str:
         return git(self.place.root, *words)
-
-
-def git(folder: Path, *words: str) -> str:
-    """Run Git as somebody who has no settings."""
-    environ = {"PATH": os.environ["PATH"], "HOME": "/dev/null/nobody", "GIT_CONFIG_NOSYSTEM": "1"}
-    who = ("-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "safe.directory=*")
-    done = subprocess.run(
-        ("git", "-C", str(folder), *who, *words),
-        env=environ,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout
 
 
 def contents(folder: Path) -> dict[str, tuple[int, int, bytes]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from attack.two_targets import ENVIRON, Checkout
-from unit.packages.trees import git
+from git_repositories import git
 
 from synapse_apply.manifests.project.project import read_project_or_findings
 from synapse_apply.model.errors import SecretUnavailable

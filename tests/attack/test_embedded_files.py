@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attack.planting import contents, foreign_database, git, give_away, make_pipe
+from attack.planting import contents, foreign_database, give_away, make_pipe
 from e2e.scenarios.workplace import Ran, Workplace, sample
+from git_repositories import git
 from openers import get_opener_without_proxy
 
 from synapse_apply.emulator.core.backend import DataLock

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from attack.checkouts import BASE, GOOD, Checkout, checkout
+from git_repositories import commit, git
 from laws.effort import DEEP
-from unit.packages.trees import commit, git, write
+from unit.packages.trees import write
 
 from synapse_apply.model.errors import InputError
 from synapse_apply.workspace.environment import read_head_commit_id_or_empty

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from attack.checkouts import BASE, EVIL, GOOD, Checkout, checkout
 from e2e.pipelines.conftest import World, forge, fresh, interpreter
+from git_repositories import commit, git
 from laws.effort import DEEP
-from unit.packages.trees import commit, git, write
+from unit.packages.trees import write
 
 from synapse_apply.model.errors import InputError
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from attack.checkouts import BASE, GOOD, Checkout, checkout
 from e2e.scenarios.workplace import Workplace
-from unit.packages.trees import commit, git, write
+from git_repositories import commit, git
+from unit.packages.trees import write
 
 from synapse_apply.packages.source import git_ref
 from synapse_apply.workspace import configuration

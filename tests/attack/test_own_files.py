@@ -15,7 +15,6 @@ from attack.planting import (
     contents,
     copy_state,
     foreign_database,
-    git,
     give_away,
     make_folder,
     make_pipe,
@@ -23,6 +22,7 @@ from attack.planting import (
     use_state,
 )
 from e2e.scenarios.workplace import TOKEN, Workplace, project, sample
+from git_repositories import commit, git
 
 from synapse_apply.emulator.serve import EmbeddedServer
 from synapse_apply.files import opening, repository
@@ -38,9 +38,7 @@ def applied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Em
     with EmbeddedServer(folder / "backend", token=TOKEN, tenant="acme") as server:
         place.write("synapse-apply.yaml", project(server.url))
         sample(place)
-        git(place.root, "init", "-q")
-        git(place.root, "add", "-A")
-        git(place.root, "commit", "-qm", "base")
+        commit(place.root, "base", with_ignored=False)
         place.run("state", "init", code=0)
         place.apply()
         yield folder, server

@@ -19,8 +19,8 @@ from e2e.pipelines.actions import Runner, read_artifact, read_outputs
 from e2e.pipelines.conftest import SECRETS, World, _of_nobody, forge, fresh, world  # noqa: F401
 from e2e.pipelines.forge import PROJECT, TOKEN, make_archive, make_pull, make_run
 from e2e.pipelines.gitlab import Pipeline, document
+from git_repositories import git
 from installed import BIN, ROOT
-from unit.packages.trees import git
 
 DEEP = os.environ.get("SYNAPSE_APPLY_TEST_DEEP") == "1"
 

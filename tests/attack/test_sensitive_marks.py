@@ -9,9 +9,11 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import git_repositories
 import pytest
 from e2e.scenarios.canaries import contents, forms
 from e2e.scenarios.test_canaries import WAYS, Echo
@@ -295,13 +297,7 @@ def test_a_pull_request_that_asks_no_backend(place: Workplace, git: Callable[...
 
 @pytest.fixture
 def git(place: Workplace) -> Callable[..., None]:
-    import subprocess
-
-    def called(*words: str) -> None:
-        who = ("-c", "user.name=t", "-c", "user.email=t@example.org")
-        subprocess.run(["git", *who, *words], cwd=place.root, check=True, capture_output=True)
-
-    return called
+    return partial(git_repositories.git, place.root)
 
 
 def test_what_was_dropped_is_said_and_sent_as_a_secret(place: Workplace, server: Server) -> None:

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import requests
-from contract.stores.git.repositories import ENVIRON as GIT_ENVIRON
 from contract.stores.git.web import GitServer, serve_repositories
 from controllers.forked_workers import ForkedController
 from forges.github import StandInGitHub, Status
@@ -28,6 +27,7 @@ from forges.gitlab import StandInGitLab
 from forges.hooks import WebhookSink
 from forges.loopback_server import wait_until
 from forking import ForkedProcess
+from git_repositories import commit, git, make_bare_repository, make_repository
 from in_process import run
 from installed import BIN, environment
 from postgres.server import free_port
@@ -166,24 +166,11 @@ class Site:
         return self.folder / "checkout"
 
     def run_git(self, *arguments: str) -> str:
-        done = subprocess.run(
-            ["git", *arguments],
-            cwd=self.checkout,
-            env=GIT_ENVIRON,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return done.stdout.strip()
+        return git(self.checkout, *arguments)
 
     def _make_repository(self) -> None:
-        self.checkout.mkdir()
-        for name in ("acme",):
-            self.run_git(
-                "init", "-q", "--bare", "-b", "main", f"{self.folder}/repositories/{name}.git"
-            )
-        self.run_git("init", "-q", "-b", "main")
-        self.run_git("remote", "add", "origin", f"{self.folder}/repositories/acme.git")
+        origin = make_bare_repository(self.folder / "repositories" / "acme.git")
+        make_repository(self.checkout, f'[remote "origin"]\n\turl = {origin}\n')
         (self.checkout / "manifests").mkdir()
         (self.checkout / "synapse-apply.yaml").write_text(self.build_project())
         self._make_first_commit()
@@ -207,11 +194,10 @@ class Site:
         """A commit whose plugin is described so; "\t" is a manifest that cannot be read."""
         manifest = self.build_manifest(description)
         (self.checkout / "manifests" / "acme.yaml").write_text(manifest)
-        self.run_git("add", ".")
-        self.run_git("commit", "-q", "--allow-empty", "-m", message)
+        made = commit(self.checkout, message, with_ignored=False)
         if push:
             self.run_git("push", "-q", "--force", "origin", "HEAD:main")
-        return self.run_git("rev-parse", "HEAD")
+        return made
 
     def build_manifest(self, description: str) -> str:
         """What `commit` writes."""

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from contract.stores.git.repositories import make_empty_remote
 from fault.commands import applying
 from fault.convergence import DEEP, Row, converge
 from fault.site import Site
+from git_repositories import make_bare_repository
 
 # Of an apply of one plugin, its release and a storage: the lock, two for each, the lock again.
 PUSHES = range(1, 9)
@@ -35,7 +35,7 @@ def test_killed_at_a_push(
     make_site: Callable[..., Site], tmp_path: Path, row: Row, moment: str, nth: int
 ) -> None:
     """What was announced and not settled is found; nothing is made twice."""
-    remote = make_empty_remote(tmp_path / "state.git")
+    remote = make_bare_repository(tmp_path / "state.git")
     site = make_site(groups=1, state_url=f"git:file://{remote}?pace=0")
     name, code = MOMENTS[moment]
     hook = remote / "hooks" / name

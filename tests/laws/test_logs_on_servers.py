@@ -15,8 +15,9 @@ from pathlib import Path
 import obstore
 import pytest
 from buckets.folders import open_folder_at
-from contract.stores.git.repositories import REF, KeySigner, git, make_empty_remote, make_log
+from contract.stores.git.repositories import REF, KeySigner, make_log
 from contract.stores.leases import Hands
+from git_repositories import git, make_bare_repository
 from laws.effort import DEEP, effort
 from object_folders import MemoryBucket, MemoryFolder
 from unit.stores.chain.chains import Chains
@@ -127,7 +128,7 @@ class Repository:
 
     def __init__(self):
         self.folder = Path(tempfile.mkdtemp(prefix="machine-"))
-        self.remote = make_empty_remote(self.folder / "state.git")
+        self.remote = make_bare_repository(self.folder / "state.git")
         self.in_flight, self.tips, self.told, self.contents = [], [], set(), {}
         self.put = None  # of a bucket
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from contract.stores.git.repositories import git
+from git_repositories import git, make_bare_repository
 
 from synapse_apply.controller.settings import SecretName, Source
 from synapse_apply.controller.source.mirror import GitMirror
@@ -26,7 +26,7 @@ class Upstream:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "upstream.git"
         self._index = folder / "index"
-        git(folder, "init", "-q", "--bare", "-b", "main", str(self.path))
+        make_bare_repository(self.path)
 
     def commit(
         self,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import stat
-import subprocess
 from pathlib import Path
 
 import pytest
 from e2e.at_hand.conftest import CONFIG, PLUGIN, RELEASE
 from e2e.scenarios.workplace import Workplace
+from git_repositories import commit, git
 from in_process import run
 from installed import run as run_installed
 
@@ -123,11 +123,8 @@ def test_what_is_left_to_do_is_said(place: Workplace) -> None:
     place.edit(FILES[1], "is_stable: true", "is_stable: true\n  changelog: First one")
     assert "'First one'; -m TEXT sets it." in place.run("bump", "yolo", "patch", code=0).out
     (place.root / FILES[2]).write_text("name: Yolo\ncode: yolo\n")
-    for words in (
-        ["init", "-q"], ["add", "-A"],
-        ["-c", "user.name=t", "-c", "user.email=t@x", "commit", "-qm", "x"], ["tag", "v1"],
-    ):  # fmt: skip
-        subprocess.run(["git", "-C", str(place.root), *words], check=True)
+    commit(place.root)
+    git(place.root, "tag", "v1")
     place.edit(FILES[1], "./plugins/yolo", "{path: plugins/yolo, ref: v1}")
     assert "still plugins/yolo at v1" in place.run("bump", "yolo", "patch", code=0).out
 

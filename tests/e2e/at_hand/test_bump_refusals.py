@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from e2e.at_hand.conftest import PLUGIN, PROJECT, RELEASE
 from e2e.at_hand.test_bump import FILES, contents
 from e2e.scenarios.workplace import Workplace
+from git_repositories import commit, git
 
 VERSION = '  version:   "1.0.0"  # what is published\n'
 SOURCE = "  source: ./plugins/yolo\n"
@@ -27,9 +27,8 @@ def overlay(text: str) -> Callable[[Workplace], None]:
 
 
 def at_a_ref(place: Workplace) -> None:
-    who = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
-    for words in (["init", "-q"], ["add", "-A"], [*who, "commit", "-qm", "x"], ["tag", "v1"]):
-        subprocess.run(["git", "-C", str(place.root), *words], check=True)
+    commit(place.root)
+    git(place.root, "tag", "v1")
     place.edit(FILES[1], SOURCE, "  source: {path: plugins/yolo, ref: v1}\n")
 
 

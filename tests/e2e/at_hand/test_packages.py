@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import subprocess
 import zipfile
 from pathlib import Path
 
 import pytest
 from e2e.at_hand.conftest import PROJECT
 from e2e.scenarios.workplace import Workplace
+from git_repositories import commit, git
 from in_process import run
 from installed import run as run_installed
 
@@ -19,10 +19,9 @@ FOLDER = "plugins/yolo"
 CONFIG, MAIN = f"{FOLDER}/config.yaml", f"{FOLDER}/plugin/main.py"
 
 
-def commit(place: Workplace, tag: str) -> None:
-    who = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
-    for words in (["init", "-q"], ["add", "-A"], [*who, "commit", "-qm", "x"], ["tag", tag]):
-        subprocess.run(["git", "-C", str(place.root), *words], check=True)
+def commit_and_tag(place: Workplace, tag: str) -> None:
+    commit(place.root)
+    git(place.root, "tag", tag)
 
 
 def digest(place: Workplace, *typed: str) -> str:
@@ -33,7 +32,7 @@ def test_one_digest_however_it_is_named(place: Workplace, tmp_path: Path) -> Non
     """Folder, release, Git ref, zip: the installed command prints the digest and nothing else."""
     printed = run_installed(f"package digest {FOLDER}", place.root, {}).stdout
     assert re.fullmatch(r"pkg1:sha256:[0-9a-f]{64}\n", printed)
-    commit(place, "v1")
+    commit_and_tag(place, "v1")
     place.run("package", "build", FOLDER, code=0)
     place.edit("plugins/yolo/plugin/main.py", "yolo", "yolo again")
     assert digest(place, FOLDER, "--ref", "v1") == printed

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from git_repositories import commit, git
 
 from .conftest import Run
 
 SECRET = "canary-in-code-71"
-
-
-def git(folder: Path, *words: str) -> None:
-    """Run Git as somebody."""
-    who = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
-    subprocess.run(["git", *who, *words], cwd=folder, check=True, capture_output=True)
 
 
 @pytest.fixture
@@ -26,10 +20,8 @@ def bumped(project: Path, cli: Run) -> Path:
     package = project / "plugins" / "yolo"
     (package / "main.py").write_text(f"print('yolo')\nPASSWORD = '{SECRET}'\n")
     (package / "old.txt").write_text("old\n")
-    git(project, "init", "-q", ".")
     (project / ".gitignore").write_text(".synapse-apply\n")
-    git(project, "add", ".")
-    git(project, "commit", "-qm", "1.0.0")
+    commit(project, "1.0.0", with_ignored=False)
     done = cli("apply", "--auto-approve")
     assert done.returncode == 0, done.stderr
     for file in [package / "config.yaml", *(project / "manifests").glob("*.yaml")]:

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 from contract.controller.upstream import Upstream, storage
-from contract.stores.git.repositories import git
 from controllers.forked_workers import ForkedController, start_own_program_by_fork
 from forges.loopback_server import wait_until
+from git_repositories import git
 from in_process import run
 from installed import BIN, environment
 

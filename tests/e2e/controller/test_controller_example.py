@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import requests
 import yaml
-from contract.stores.git.repositories import ENVIRON as GIT_ENVIRON
 from forges.loopback_server import wait_until
 from forking import programs
+from git_repositories import ENVIRON as GIT_ENVIRON
 from installed import ROOT, copied, environment, run
 from postgres.server import free_port
 

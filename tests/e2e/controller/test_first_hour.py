@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import requests
 from at_terminal import run_at_terminal
-from contract.stores.git.repositories import ENVIRON as GIT_ENVIRON
 from controllers.forked_workers import ForkedController
 from forges.loopback_server import wait_until
+from git_repositories import ENVIRON as GIT_ENVIRON
 from in_process import run_in_process
 from installed import ROOT, environment
 

@@ -10,7 +10,7 @@ import pytest
 from e2e.revisions.conftest import Repository, _of_nobody, repo, unapplied
 from e2e.scenarios.conftest import applied, copied_once, make, place, serve, server
 from e2e.scenarios.workplace import Workplace
-from unit.packages.trees import git
+from git_repositories import git
 
 __all__ = [
     "_of_nobody",

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from e2e.revisions.conftest import Repository
+from git_repositories import git
 from in_process import run
 from installed import run as run_installed
-from unit.packages.trees import git
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,9 +13,9 @@ import pytest
 from e2e.pipelines.actions import Runner
 from e2e.pipelines.forge import PROJECT, TOKEN, Forge, serving
 from e2e.scenarios.workplace import Server
+from git_repositories import commit, git, make_bare_repository, make_repository, read_head
 from in_process import run
 from installed import ROOT, copied, variables
-from unit.packages.trees import git
 
 from synapse_apply.emulator.serve import EmbeddedServer
 
@@ -28,6 +27,17 @@ SECRETS = {
     "SYNAPSE_PROD_TOKEN": BACKEND,
     "SYNAPSE_APPLY_STATE_KEY": KEY,
 }
+
+
+# Those of a clone, with who commits on it.
+SETTINGS = """\
+[remote "origin"]
+\turl = {origin}
+\tfetch = +refs/heads/*:refs/remotes/origin/*
+[user]
+\tname = t
+\temail = t@example.org
+"""
 
 
 @dataclass
@@ -49,10 +59,9 @@ class World:
         return self.commit("change")
 
     def commit(self, branch: str) -> str:
-        git(self.checkout, "add", "-A")
-        git(self.checkout, "commit", "-qm", "work")
+        sha = commit(self.checkout, with_ignored=False)
         git(self.checkout, "push", "-q", "-f", "origin", f"HEAD:{branch}")
-        return git(self.checkout, "rev-parse", "HEAD")
+        return sha
 
     def merge(self, branch: str = "change") -> str:
         """Squash the branch into main, as a forge does; the new commit, checked out."""
@@ -64,7 +73,7 @@ class World:
         for line in git(self.checkout, "rev-list", "--parents", "HEAD").splitlines():
             sha, *parents = line.split()
             self.forge.parents[sha] = parents
-        return git(self.checkout, "rev-parse", "HEAD")
+        return read_head(self.checkout)
 
     def add_storage(self, name: str) -> str:
         """A branch of that name with one more storage, checked out on the runner; its commit."""
@@ -145,17 +154,12 @@ def make_world(root: Path, forge: Forge, example: str, python: Path) -> Iterator
             if path.suffix in {".yml", ".yaml"}:
                 text = path.read_text().replace("https://api.synapse.example", server.url)
                 path.write_text(text.replace("api.synapse.example", host))
-        git(root, "init", "-q", "--bare", "-b", "main", "origin.git")
-        git(source, "init", "-q", "-b", "main")
-        git(source, "add", "-A")
-        git(source, "commit", "-qm", "first")
-        git(source, "push", "-q", str(root / "origin.git"), "main")
-        shutil.rmtree(source)
-        git(root, "clone", "-q", str(root / "origin.git"), "checkout")
-        checkout = root / "checkout"
-        for name, text in {"user.name": "t", "user.email": "t@example.org"}.items():
-            git(checkout, "config", name, text)
-        yield World(root, root / "origin.git", checkout, forge, server.url, python)
+        origin = make_bare_repository(root / "origin.git")
+        checkout = source.rename(root / "checkout")
+        make_repository(checkout, SETTINGS.format(origin=origin))
+        commit(checkout, "first", with_ignored=False)
+        git(checkout, "push", "-q", "origin", "main")
+        yield World(root, origin, checkout, forge, server.url, python)
 
 
 @pytest.fixture

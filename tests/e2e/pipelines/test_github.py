@@ -7,9 +7,9 @@ from pathlib import Path
 from e2e.pipelines.actions import read_artifact
 from e2e.pipelines.conftest import SECRETS, World
 from e2e.pipelines.forge import BOT, TOKEN, make_pull, make_run
+from git_repositories import git, read_head
 from in_process import run
 from installed import ROOT
-from unit.packages.trees import git
 
 MARKER = "<!-- synapse-apply: target=prod -->"
 
@@ -142,7 +142,7 @@ def test_one_push_of_several_merges(world: World) -> None:
 
     Where it cannot be said what the push merged, only the last merge counts, and nothing is lost.
     """
-    before = git(world.checkout, "rev-parse", "HEAD")
+    before = read_head(world.checkout)
     heads = {7: world.change()}
     assert world.runner(heads[7], run_id="5").job("pull-request.yml", "plan").ok
     git(world.checkout, "checkout", "-q", "-b", "stacked")

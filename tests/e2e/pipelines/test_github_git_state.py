@@ -10,9 +10,9 @@ import pytest
 from e2e.pipelines.actions import read_artifact
 from e2e.pipelines.conftest import BACKEND, KEY, World, make_world
 from e2e.pipelines.forge import Forge, make_pull, make_run
+from git_repositories import git
 from in_process import run
 from installed import ROOT, variables
-from unit.packages.trees import git
 
 SECRETS = {
     **variables(ROOT / "examples" / "github-actions-git-state" / "example.env"),

@@ -21,10 +21,10 @@ from buckets.servers import BucketServer
 from e2e.pipelines.actions import Runner, read_artifact
 from e2e.pipelines.forge import PROJECT, TOKEN, Forge, make_pull, make_run
 from e2e.pipelines.schemas import check_published_schema
+from git_repositories import git, read_head
 from in_process import run
 from installed import ROOT, copied, variables
 from listening import Server
-from unit.packages.trees import git
 
 from synapse_apply.emulator.serve import EmbeddedServer
 
@@ -160,7 +160,7 @@ def runner(
         run("state init -t prod", checkout, person)
         event = {
             "repository": PROJECT,
-            "sha": git(checkout, "rev-parse", "HEAD"),
+            "sha": read_head(checkout),
             "base_ref": "main",
             "event": {"pull_request": {"number": 7, "head": {"repo": {"full_name": PROJECT}}}},
         }
@@ -179,7 +179,7 @@ def test_runners_that_keep_nothing_plan_and_apply(runner: Runner, forge: Forge) 
     assert planned.ok, planned.log
     assert "Plan: 2 to add" in planned.log
     git(checkout, "commit", "-q", "--allow-empty", "-m", "merged")
-    sha = git(checkout, "rev-parse", "HEAD")
+    sha = read_head(checkout)
     forge.add_commits(base, sha)
     forge.pulls[sha] = [make_pull(7, base, sha)]
     forge.runs.append(make_run(1, base))

@@ -9,7 +9,7 @@ from pathlib import Path
 from e2e.pipelines.conftest import World
 from e2e.pipelines.forge import make_merge_request, make_pipeline
 from e2e.pipelines.gitlab import Pipeline, document
-from unit.packages.trees import git
+from git_repositories import git, read_head
 
 MARKER = "<!-- synapse-apply: target=prod -->"
 HERE = "synapse-apply-reports"
@@ -116,7 +116,7 @@ def test_a_merge_applies_what_was_reviewed(world: World) -> None:
 
 def test_one_push_of_two_merges(world: World) -> None:
     """Rows of both plans go at once, and both merge requests get a note of it."""
-    before = git(world.checkout, "rev-parse", "HEAD")
+    before = read_head(world.checkout)
     first = world.change()
     assert Pipeline(world, first).merge_request(base_of(world)).job("plan").code == 0
     keep_plan(world, first, 5)

@@ -13,8 +13,8 @@ import forking
 import pytest
 import sops
 import yaml
+from git_repositories import git
 from installed import BIN, ROOT, copied, environment, variables
-from unit.packages.trees import git
 
 from synapse_apply.emulator.serve import EmbeddedServer
 

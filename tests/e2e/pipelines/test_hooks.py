@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from git_repositories import commit, git
 from in_process import run
 from installed import ROOT, copied
-from unit.packages.trees import git
 
 START = ["python", "-I", "-m", "synapse_apply"]
 HOOKS = {
@@ -22,9 +22,7 @@ HOOKS = {
 def repository(tmp_path: Path) -> Path:
     """The gitops example, committed."""
     folder = copied(ROOT / "examples" / "gitops", tmp_path)
-    git(folder, "init", "-q", "-b", "main")
-    git(folder, "add", "-A")
-    git(folder, "commit", "-qm", "first")
+    commit(folder, "first", with_ignored=False)
     return folder
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from e2e.scenarios.conftest import applied, copied_once, make, place, serve, server
 from e2e.scenarios.workplace import Workplace
-from unit.packages.trees import git
+from git_repositories import git, make_repository, read_head, start_branch
 
 __all__ = ["applied", "copied_once", "make", "place", "serve", "server"]
 
@@ -28,7 +28,7 @@ class Repository:
         self.place.write(".gitignore", ".synapse-apply/\n")
         git(self.root, "add", "-A")
         git(self.root, "commit", "-q", "--allow-empty", "-m", message)
-        return git(self.root, "rev-parse", "HEAD")
+        return read_head(self.root)
 
     def git(self, *words: str) -> str:
         return git(self.root, *words)
@@ -36,10 +36,10 @@ class Repository:
 
 def repository(place: Workplace) -> Repository:
     """The workplace as the first commit of `main`, and a branch `change` checked out."""
-    git(place.root, "init", "-q", "-b", "main")
+    make_repository(place.root)
     made = Repository(place)
     made.commit("first")
-    git(place.root, "checkout", "-q", "-b", "change")
+    start_branch(place.root, "change")
     return made
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from e2e.revisions.conftest import Repository
 from e2e.scenarios.workplace import STORAGE
-from unit.packages.trees import commit, write
+from git_repositories import commit
+from unit.packages.trees import write
 
 SHARED = STORAGE.replace("raw-data", "shared").replace("Raw data", "Shared")
 

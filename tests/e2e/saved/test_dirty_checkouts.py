@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import os
-import subprocess
 
+import git_repositories
 import pytest
 from e2e.scenarios.workplace import STORAGE, Workplace
+from git_repositories import commit, read_head
 
 
 def git(place: Workplace, *words: str) -> str:
-    typed = ["git", "-c", "user.name=T", "-c", "user.email=t@example.com", *words]
-    done = subprocess.run(typed, cwd=place.root, check=True, capture_output=True, text=True)
-    return done.stdout.strip()
+    return git_repositories.git(place.root, *words)
 
 
 @pytest.fixture
 def committed(applied: Workplace) -> Workplace:
     """All that is applied is committed."""
-    git(applied, "init", "-q")
-    git(applied, "add", ".")
-    git(applied, "commit", "-qm", "First")
+    commit(applied.root, "First", with_ignored=False)
     return applied
 
 
@@ -72,7 +69,7 @@ CHANGES = [
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_each_way_to_be_dirty_is_named(committed, change):
-    name, head = change(committed), git(committed, "rev-parse", "HEAD")
+    name, head = change(committed), read_head(committed.root)
     base = base_of(committed)
     assert base["commit"] == f"{head}-dirty"
     assert base["dirty_files"] == [name]
@@ -97,13 +94,13 @@ def add_ignored(place: Workplace) -> None:
 def test_what_does_not_make_it_dirty(committed, change):
     change(committed)
     base = base_of(committed)
-    assert base["commit"] == git(committed, "rev-parse", "HEAD")
+    assert base["commit"] == read_head(committed.root)
     assert "dirty_files" not in base
 
 
 def test_a_dirty_apply_is_recorded_and_told(committed):
     edit_manifest(committed)
-    head = git(committed, "rev-parse", "HEAD")
+    head = read_head(committed.root)
     assert f"commit {head[:12]}-dirty" in committed.apply().out
     (newest, *_) = committed.run("state", "history", "--json", code=0).document["runs"]
     assert newest["commit"] == f"{head}-dirty"
@@ -117,7 +114,7 @@ def test_manifests_of_a_commit_are_not_dirty(committed):
     """With --ref the checkout is not what is applied."""
     edit_manifest(committed)
     document = committed.plan("--ref", "HEAD", "--json", code=0).document
-    assert document["base"]["commit"] == git(committed, "rev-parse", "HEAD")
+    assert document["base"]["commit"] == read_head(committed.root)
     assert "dirty_files" not in document["base"]
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 
 import pytest
 from e2e.scenarios.workplace import STORAGE, Server, Workplace
+from git_repositories import commit
 
 
 def test_nothing_was_done(place):
@@ -56,12 +56,7 @@ def test_the_calls_of_a_run(told):
 
 def test_the_commit_is_a_label(planned):
     """Where the project lies in Git."""
-    typed = ["git", "-c", "user.name=T", "-c", "user.email=t@example.com"]
-    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "First"]):
-        subprocess.run([*typed, *command], cwd=planned.root, check=True)
-    head = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=planned.root, check=True, capture_output=True, text=True
-    ).stdout.strip()
+    head = commit(planned.root, with_ignored=False)
     planned.run("apply", "next", code=0)
     runs = planned.run("state", "history", "--json", code=0).document["runs"]
     assert [run["commit"] for run in runs] == [head, "", ""]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-
+import git_repositories
 import pytest
 from e2e.scenarios.workplace import PLUGIN, Server, Workplace
+from git_repositories import make_repository, start_branch
 
 
 def descriptions(server: Server) -> list[str]:
@@ -13,23 +13,16 @@ def descriptions(server: Server) -> list[str]:
 
 
 def git(place: Workplace, *typed: str) -> str:
-    done = subprocess.run(
-        ["git", "-c", "user.name=T", "-c", "user.email=t@example.com", *typed],
-        cwd=place.root,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout.strip()
+    return git_repositories.git(place.root, *typed)
 
 
 @pytest.fixture
 def reviewed(two: Workplace) -> Workplace:
     """A branch with a new description of yolo, its plan in `pr`, and the main branch beside it."""
-    git(two, "init", "-q", "-b", "main")
+    make_repository(two.root)
     git(two, "add", "manifests", "plugins", "synapse-apply.yaml")
     git(two, "commit", "-q", "-m", "First")
-    git(two, "checkout", "-q", "-b", "branch")
+    start_branch(two.root, "branch")
     two.edit("manifests/plugin.yaml", "Finds things", "Finds more")
     git(two, "commit", "-q", "-a", "-m", "Describe")
     two.plan("--out", "pr", code=0)
@@ -65,7 +58,7 @@ def test_an_unrelated_merge(reviewed, server):
 @pytest.fixture
 def both(reviewed: Workplace) -> Workplace:
     """A second branch that describes sam, its plan in `pr2`, and both merged."""
-    git(reviewed, "checkout", "-q", "-b", "other")
+    start_branch(reviewed.root, "other")
     reviewed.edit("manifests/sam.yaml", "Finds things", "Finds other things")
     git(reviewed, "commit", "-q", "-a", "-m", "Describe the other")
     reviewed.plan("--out", "pr2", code=0)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import zipfile
 from pathlib import Path
 
 import pytest
 from e2e.scenarios.workplace import Server, Workplace
+from git_repositories import git, make_repository
 
 
 @pytest.fixture
@@ -64,25 +64,20 @@ def test_the_package_folder_as_an_artifact(
     assert server.counts == (1, 1, 1)
 
 
-def git(place: Workplace, *typed: str) -> None:
-    who = ("-c", "user.name=T", "-c", "user.email=t@example.com")
-    subprocess.run(["git", *who, *typed], cwd=place.root, capture_output=True, check=True)
-
-
 def test_a_ref_that_is_gone(place: Workplace, server: Server) -> None:
     """A package of a Git ref is read at that ref again: exit 4 where it is not there."""
     place.edit("manifests/plugin.yaml", "source: ./plugins/yolo",
                "source: {path: ./plugins/yolo, ref: yolo-v1}")  # fmt: skip
-    git(place, "init", "-q")
-    git(place, "add", "plugins")
-    git(place, "commit", "-q", "-m", "First")
-    git(place, "tag", "yolo-v1")
+    make_repository(place.root)
+    git(place.root, "add", "plugins")
+    git(place.root, "commit", "-q", "-m", "First")
+    git(place.root, "tag", "yolo-v1")
     place.run("state", "init", code=0)
     place.plan("--out", "next", code=0)
-    git(place, "tag", "-d", "yolo-v1")
+    git(place.root, "tag", "-d", "yolo-v1")
     ran = place.run("apply", "next", code=4)
     assert "Error: The planned manifests or packages are no longer here" in ran.err
     assert "yolo-v1" in ran.err
-    git(place, "tag", "yolo-v1")
+    git(place.root, "tag", "yolo-v1")
     place.run("apply", "next", code=0)
     assert server.counts == (1, 1, 1)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from e2e.scenarios.workplace import CONFIG, RELEASE, Workplace
+from git_repositories import make_repository
 
 Spoil = Callable[[Workplace], None]
 
@@ -76,7 +76,7 @@ def broken_config(place: Workplace) -> None:
 
 
 def unknown_ref(place: Workplace) -> None:
-    subprocess.run(["git", "init", "-q", str(place.root)], check=True)
+    make_repository(place.root)
     place.edit(
         "manifests/plugin.yaml", "source: ./plugins/yolo", "source: {path: plugins/yolo, ref: v9}"
     )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import zipfile
 
 from e2e.scenarios.workplace import CONFIG, PLUGIN, RELEASE, STORAGE, Workplace, project
+from git_repositories import commit, git
 
 
 def paths(place: Workplace, *more: str) -> dict[str, list[str]]:
@@ -214,11 +214,8 @@ def test_a_zip_as_source(applied, server):
 
 def test_a_git_ref_as_source(applied, server):
     """The tag's content is published, whatever the working folder holds."""
-    git = ["git", "-C", str(applied.root), "-c", "user.name=t", "-c", "user.email=t@example.org"]
-    subprocess.run([*git, "init", "-q"], check=True)
-    subprocess.run([*git, "add", "plugins"], check=True)
-    subprocess.run([*git, "commit", "-q", "-m", "one"], check=True)
-    subprocess.run([*git, "tag", "yolo-1"], check=True)
+    commit(applied.root, with_ignored=False)
+    git(applied.root, "tag", "yolo-1")
     applied.edit(
         "manifests/plugin.yaml",
         "source: ./plugins/yolo",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 from e2e.scenarios.workplace import Server, Workplace, project, sample
+from git_repositories import commit, git
 
 from synapse_apply.emulator.serve import EmbeddedServer
 from synapse_apply.model.project import Project, Target
@@ -25,11 +25,6 @@ from synapse_apply.workspace.sharing.key_sources import build_key_sources
 Write = Callable[[Workplace, Server], object]
 
 
-def git(folder: Path, *words: str) -> str:
-    command = ["git", "-c", "user.name=t", "-c", "user.email=t@t", *words]
-    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
-
-
 @pytest.fixture
 def checkout(tmp_path: Path, server: Server) -> Workplace:
     """A repository in which everything is committed; the user's own folders are in it as well."""
@@ -39,9 +34,7 @@ def checkout(tmp_path: Path, server: Server) -> Workplace:
     place = Workplace(root, {"PROD_TOKEN": server.token, **homes})
     place.write("synapse-apply.yaml", project(server.url))
     sample(place)
-    git(root, "init", "-q")
-    git(root, "add", "-A")
-    git(root, "commit", "-qm", "base")
+    commit(root, "base", with_ignored=False)
     return place
 
 

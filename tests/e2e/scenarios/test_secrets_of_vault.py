@@ -367,7 +367,7 @@ def test_many_storages_share_one_read(place, vault):
 
 def test_a_pull_request_cannot_widen_it(place, vault, server, tmp_path):
     """Address, login and allowed paths are those of the base branch."""
-    from unit.packages.trees import git
+    from git_repositories import git
 
     for typed in (("init", "-q", "-b", "main"), ("add", "-A"), ("commit", "-q", "-m", "All")):
         git(place.root, *typed)

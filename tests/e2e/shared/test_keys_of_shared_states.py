@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import re
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from at_terminal import run_at_terminal
 from e2e.scenarios.workplace import Server, Workplace
+from git_repositories import git, make_repository
 from installed import environment
 
 from .conftest import write_shared_project
@@ -147,21 +147,17 @@ def test_no_key_file_that_git_would_take(
     team: Workplace, server: Server, ignored: str, tracked: bool, refused: str
 ) -> None:
     """Neither to read nor to make; one that is ignored with its folder is fine."""
-
-    def git(*words: str) -> None:
-        subprocess.run(["git", *words], cwd=team.root, check=True, capture_output=True)
-
     write_shared_project(team, server, key={"file": "keys/prod.key"})
-    git("init", "-q")
+    make_repository(team.root)
     team.write(".gitignore", f"{ignored}\n")
     if tracked:
         team.write("keys/prod.key", KEYS[0])
-        git("add", "-f", "keys")
+        git(team.root, "add", "-f", "keys")
     ran = team.run("state", "init", "--key-file", "keys/prod.key")
     if not refused:
         assert ran.code == 0, ran.text
         team.apply()
-        git("add", "-A")
+        git(team.root, "add", "-A")
         return
     assert ran.code == 1
     assert "Git would take the state key" in ran.err

@@ -10,14 +10,9 @@ from pathlib import Path
 
 import pytest
 from at_terminal import run_at_terminal
-from contract.stores.git.repositories import (
-    git,
-    make_checkout,
-    make_log,
-    make_remote,
-    read_every_byte,
-)
+from contract.stores.git.repositories import make_checkout, make_log, make_remote, read_every_byte
 from e2e.scenarios.workplace import Server, Workplace, project, sample
+from git_repositories import git
 from installed import environment
 
 from synapse_apply.secrets.keys import KEY_VARIABLE, load_keys_and_restrict_files

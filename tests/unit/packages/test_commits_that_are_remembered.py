@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from unit.packages.trees import commit, git, write
+from git_repositories import commit, git, read_head
+from unit.packages.trees import write
 
 from synapse_apply.model.errors import InputError
 from synapse_apply.packages.content import UnreadableError
@@ -66,7 +67,7 @@ def read_all(root: Path, ref: str) -> dict[str, bytes]:
 @pytest.mark.usefixtures("remembered")
 def test_the_second_time_no_git_is_started(root: Path, git_count: Path) -> None:
     """Of the same commit, by its full id; what is read is the same."""
-    head = git(root, "rev-parse", "HEAD")
+    head = read_head(root)
     git_count.write_text("")
     first = read_all(root, head)
     assert git_count.read_text()
@@ -80,7 +81,7 @@ def test_the_second_time_no_git_is_started(root: Path, git_count: Path) -> None:
 @pytest.mark.usefixtures("remembered")
 def test_another_commit_is_read_anew(root: Path) -> None:
     """And a branch means what it means now."""
-    old = git(root, "rev-parse", "HEAD")
+    old = read_head(root)
     assert read_all(root, "main")["a.yaml"] == b"then"
     write(root, {"a.yaml": "now"})
     commit(root)
@@ -93,7 +94,7 @@ def test_another_commit_is_read_anew(root: Path) -> None:
 @pytest.mark.usefixtures("remembered")
 def test_a_large_file_is_read_each_time(root: Path) -> None:
     """So that the memory stays small: without its object it cannot be read a second time."""
-    head = git(root, "rev-parse", "HEAD")
+    head = read_head(root)
     blob = git(root, "rev-parse", "HEAD:large")
     with GitTree(root, ".", head) as tree:
         assert read_file_bytes_or_raise_unreadable(tree, "large") == LARGE
@@ -108,7 +109,7 @@ def test_what_was_used_longest_ago_is_forgotten(root: Path) -> None:
     texts = {f"many/{number}": f"{number}".encode() * 10_000 for number in range(400)}
     write(root, texts)
     commit(root)
-    head = git(root, "rev-parse", "HEAD")
+    head = read_head(root)
     for _ in range(2):
         with GitTree(root, "many", head) as tree:
             for path, text in texts.items():
@@ -131,7 +132,7 @@ def test_a_command_starts_no_git_for_what_it_has_read(root: Path, git_count: Pat
 
 def test_a_process_that_does_not_ask_for_it_remembers_nothing(root: Path, git_count: Path) -> None:
     """Outside of a command: a checkout may be another one the next time."""
-    head = git(root, "rev-parse", "HEAD")
+    head = read_head(root)
     read_all(root, head)
     git_count.write_text("")
     read_all(root, head)

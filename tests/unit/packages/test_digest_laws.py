@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from git_repositories import commit
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
-from unit.packages.trees import AT_HEAD, FOLDER, ZIP, commit
+from unit.packages.trees import AT_HEAD, FOLDER, ZIP
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.resource import Package, PackageSource

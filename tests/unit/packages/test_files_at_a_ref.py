@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from unit.packages.trees import commit, git, write
+from git_repositories import commit, git, read_head
+from unit.packages.trees import write
 
 from synapse_apply.model.errors import InputError
 from synapse_apply.packages.source.git import (
@@ -38,7 +39,7 @@ def test_a_commit_is_named_for_people(tmp_path: Path) -> None:
     """By what was typed, with the commit beside it where that is not the same."""
     write(tmp_path, {"a": "x"})
     commit(tmp_path)
-    full = git(tmp_path, "rev-parse", "HEAD")
+    full = read_head(tmp_path)
     assert str(resolve_ref_to_commit_or_raise(tmp_path, "main")) == f"main ({full[:7]})"
     assert str(resolve_ref_to_commit_or_raise(tmp_path, full)) == full
     assert str(resolve_ref_to_commit_or_raise(tmp_path, full[:9])) == full[:9]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from unit.packages.trees import AT_HEAD, FOLDER, commit, findings, git, summaries, write
+from git_repositories import commit, git, read_head
+from unit.packages.trees import AT_HEAD, FOLDER, findings, summaries, write
 
 from synapse_apply.model.resource import PackageSource
 from synapse_apply.packages.inspection import read_package_config_or_none, read_source_as_package
@@ -38,7 +39,7 @@ def test_any_name_of_a_commit_will_do(tmp_path: Path, ref: str) -> None:
     write(tmp_path / "p", {"a": "x"})
     commit(tmp_path)
     git(tmp_path, "tag", "-a", "v1", "-m", "one")
-    commit_id = git(tmp_path, "rev-parse", "HEAD")
+    commit_id = read_head(tmp_path)
     for name in (ref, commit_id, commit_id[:10]):
         assert read_source_as_package(PackageSource("git", "p", name), tmp_path).files.keys() == {
             "a"

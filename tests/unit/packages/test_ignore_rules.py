@@ -6,7 +6,8 @@ import random
 from pathlib import Path
 
 import pytest
-from unit.packages.trees import AT_HEAD, FOLDER, commit, git, summaries, write
+from git_repositories import commit, git
+from unit.packages.trees import AT_HEAD, FOLDER, summaries, write
 
 from synapse_apply.model.resource import PackageSource
 from synapse_apply.packages.inspection import list_package_files

@@ -9,7 +9,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from unit.packages.trees import AT_HEAD, FOLDER, ZIP, commit, make_zip, write
+from git_repositories import commit
+from unit.packages.trees import AT_HEAD, FOLDER, ZIP, make_zip, write
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic

@@ -7,7 +7,8 @@ import socket
 from pathlib import Path
 
 import pytest
-from unit.packages.trees import AT_HEAD, FOLDER, commit, findings, git, summaries, write
+from git_repositories import commit, git
+from unit.packages.trees import AT_HEAD, FOLDER, findings, summaries, write
 
 from synapse_apply.model.diagnostic import Diagnostic, Position
 from synapse_apply.model.errors import InputError

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,24 +23,6 @@ def write(top: Path, files: Mapping[str, str | bytes]) -> None:
         path = top / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content.encode() if isinstance(content, str) else content)
-
-
-def commit(root: Path, message: str = "work") -> None:
-    """All of a folder in one commit of its own repository, ignored files too."""
-    if not (root / ".git").exists():
-        git(root, "init", "-q", "-b", "main")
-    git(root, "add", "-A", "-f")
-    git(root, "commit", "-q", "--allow-empty", "-m", message)
-
-
-def git(root: Path, *words: str) -> str:
-    """One git command with an author, its output."""
-    who = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
-    quiet = ("-c", "maintenance.auto=false")  # a second process for each commit
-    done = subprocess.run(
-        ("git", "-C", str(root), *who, *quiet, *words), check=True, capture_output=True, text=True
-    )
-    return done.stdout.strip()
 
 
 def make_zip(path: Path, files: Mapping[str, bytes], **facts: int) -> None:

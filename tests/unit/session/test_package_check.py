@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from git_repositories import commit, git
 from unit.session.packages_that_are_bad import BAD, CONFIG, GITHUB, GOOD, RANDOM, SECRETS, Bad
 
 from synapse_apply.cli.main import root
@@ -79,9 +79,8 @@ def test_a_zip_and_a_git_ref_are_read_as_a_folder_is(folder: Path) -> None:
     """The same findings, at the names that such files have."""
     build(folder / "yolo", {"config.yaml": CONFIG.replace("1.2.0", "1.0").replace("job", "cron")})
     wanted = ["error config.yaml:10 method", "error config.yaml:3 version"]
-    who = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
-    for words in (["init", "-q"], ["add", "-A"], [*who, "commit", "-qm", "x"], ["tag", "v1"]):
-        subprocess.run(["git", "-C", str(folder), *words], check=True)
+    commit(folder)
+    git(folder, "tag", "v1")
     with zipfile.ZipFile(folder / "yolo.zip", "w") as archive:
         for path in sorted((folder / "yolo").rglob("*.*")):
             archive.write(path, path.relative_to(folder / "yolo").as_posix())

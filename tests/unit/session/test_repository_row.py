@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from unit.packages.trees import commit, git, write
+from git_repositories import commit, git, read_head
+from unit.packages.trees import write
 
 from synapse_apply.model.checkup import CheckResult, CheckStatus
 from synapse_apply.operations.checks import manifests
@@ -33,7 +34,7 @@ def test_its_top_its_commit_and_the_place_in_it(tmp_path: Path) -> None:
     assert row(tmp_path).summary == f"{tmp_path}, no commit yet"
     write(tmp_path, {"deploy/prod/a": "x"})
     commit(tmp_path)
-    head = git(tmp_path, "rev-parse", "HEAD")[:7]
+    head = read_head(tmp_path)[:7]
     assert row(tmp_path).summary == f"{tmp_path} at {head}"
     found = row(tmp_path / "deploy" / "prod")
     assert found.summary == f"{tmp_path} at {head}, the project is in deploy/prod"

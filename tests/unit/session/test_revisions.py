@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from git_repositories import commit
 from installed import ROOT, copied
-from unit.packages.trees import commit, write
+from unit.packages.trees import write
 
 from synapse_apply.workspace.configuration import (
     DeclaredTarget,

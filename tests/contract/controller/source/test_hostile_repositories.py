@@ -15,7 +15,7 @@ from contract.controller.upstream import (
     read_no_secret,
     storage,
 )
-from contract.stores.git.repositories import ENVIRON, git
+from git_repositories import ENVIRON, git
 
 from synapse_apply.controller.ports import SourceUnavailable
 from synapse_apply.controller.source.mirror import GitMirror

@@ -15,7 +15,7 @@ from contract.controller.upstream import (
     read_no_secret,
     storage,
 )
-from contract.stores.git.repositories import git
+from git_repositories import git
 
 from synapse_apply.controller.ports import SourceUnavailable
 from synapse_apply.controller.source import mirror_git

@@ -13,9 +13,9 @@ from typing import Any
 
 import requests
 from contract.controller.upstream import Upstream, read_no_secret, storage
-from contract.stores.git.repositories import git
 from controllers.forked_workers import ForkedController
 from forking import TESTS
+from git_repositories import git
 from in_process import run
 
 from synapse_apply.controller.planned_rows import ApplyTerms, RowAction, RowCause

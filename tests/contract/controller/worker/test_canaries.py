@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from contract.controller.upstream import Upstream, build_source, read_no_secret
-from contract.stores.git.repositories import git
+from git_repositories import git
 from in_process import run
 
 from synapse_apply.controller.ports import LookRequest, RunResult

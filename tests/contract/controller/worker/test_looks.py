@@ -21,7 +21,7 @@ from contract.controller.upstream import (
     read_no_secret,
     storage,
 )
-from contract.stores.git.repositories import git
+from git_repositories import git
 from in_process import run
 
 from synapse_apply.controller.ports import LookRequest, RunResult

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import atexit
 import hmac
-import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -14,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+
+from git_repositories import git, make_bare_repository
 
 from synapse_apply.stores.batch_log import Batch, RowChange
 from synapse_apply.stores.git.git_log import GIT_TIMING, GitLog, make_unstarted_git_store
@@ -23,17 +23,6 @@ from synapse_apply.stores.sql import SqlStore
 REMOTE = "remote.git"
 REF = "refs/synapse-apply/state/prod"
 META = (1, 1, "lineage", 1, "https://x", "", "", "2026-01-01T00:00:00Z", "1", 0)
-# Nobody's configuration, a name for commits, and no process more to look whether to clean up.
-_NO_MAINTENANCE = ("maintenance.auto", "receive.autogc")
-ENVIRON = {
-    "PATH": os.environ["PATH"],
-    "HOME": "/dev/null/nobody",
-    "GIT_CONFIG_NOSYSTEM": "1",
-    "GIT_CONFIG_COUNT": str(len(_NO_MAINTENANCE)),
-    **{f"GIT_CONFIG_KEY_{number}": key for number, key in enumerate(_NO_MAINTENANCE)},
-    **{f"GIT_CONFIG_VALUE_{number}": "false" for number, _ in enumerate(_NO_MAINTENANCE)},
-    **{f"GIT_{role}_{part}": "x" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")},
-}
 
 
 class KeySigner:
@@ -71,13 +60,6 @@ class NoKey:
         return "KEY"
 
 
-def git(folder: Path, *arguments: str, **options: bytes) -> str:
-    """What a Git command prints; CalledProcessError if it fails."""
-    command = ("git", "-C", str(folder), *arguments)
-    done = subprocess.run(command, env=ENVIRON, capture_output=True, check=True, **options)  # type: ignore[call-overload]
-    return str(done.stdout.decode().strip())
-
-
 def make_remote(folder: Path) -> Path:
     """A bare repository with one commit on `main`."""
     return Path(shutil.copytree(_make_pattern() / REMOTE, folder / REMOTE))
@@ -97,8 +79,7 @@ def _make_pattern() -> Path:
     holder = tempfile.TemporaryDirectory()
     atexit.register(holder.cleanup)
     folder = Path(holder.name)
-    remote = folder / REMOTE
-    git(folder, "init", "-q", "--bare", "-b", "main", str(remote))
+    remote = make_bare_repository(folder / REMOTE)
     tree = git(remote, "mktree", input=b"")
     git(remote, "update-ref", "refs/heads/main", git(remote, "commit-tree", "-m", "m", tree))
     make_checkout(folder, remote)
@@ -107,19 +88,11 @@ def _make_pattern() -> Path:
     return folder
 
 
-def make_empty_remote(remote: Path) -> Path:
-    """A bare repository without commits, made without a process."""
-    if not remote.exists():
-        for name in ("objects", "refs"):
-            (remote / name).mkdir(parents=True)
-        (remote / "HEAD").write_text("ref: refs/heads/main\n")
-        (remote / "config").write_text("[core]\n\tbare = true\n")
-    return remote
-
-
 def open_git_at(remote: Path, **options: Any) -> SqlStore:
     """The store in a bare repository, by its path; the repository is made if it is missing."""
-    location = parse_git_url(f"git:file://{make_empty_remote(remote)}?pace=0", "prod")
+    if not remote.exists():
+        make_bare_repository(remote)
+    location = parse_git_url(f"git:file://{remote}?pace=0", "prod")
     return make_unstarted_git_store(location, remote.parent, **options)
 
 

@@ -13,12 +13,12 @@ from contract.stores.git.repositories import (
     NoKey,
     batch_of,
     first_batch,
-    git,
     make_checkout,
     read_every_byte,
     record_change,
     replace_tree,
 )
+from git_repositories import git
 
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.stores.batch_log import DamagedLog, RowChange

@@ -12,12 +12,12 @@ from contract.stores.git.repositories import (
     REF,
     batch_of,
     first_batch,
-    git,
     make_fresh_checkout,
     read_every_byte,
     record_change,
 )
 from contract.stores.git.web import HEADER, GitServer, serve_repositories
+from git_repositories import git
 
 from synapse_apply.model.errors import StateError
 from synapse_apply.stores.git.git_log import GitLog

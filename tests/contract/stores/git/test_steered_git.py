@@ -9,13 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from contract.stores.git.repositories import (
-    batch_of,
-    first_batch,
-    git,
-    make_remote,
-    record_change,
-)
+from contract.stores.git.repositories import batch_of, first_batch, make_remote, record_change
+from git_repositories import git
 
 from synapse_apply.model.errors import InputError
 from synapse_apply.stores.git.git_log import GitLog

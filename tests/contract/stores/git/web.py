@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from threading import Thread
 
-from contract.stores.git.repositories import ENVIRON
+from git_repositories import ENVIRON
 from listening import Server
 
 HEADER = "Authorization: Basic " + base64.b64encode(b"x:hunter2-and-some-more").decode()
