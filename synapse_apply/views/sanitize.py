@@ -73,9 +73,13 @@ def sanitize_lines(text: object) -> list[str]:
     """The sanitized lines of a text; a tab becomes two spaces, so that alignment holds."""
     raw_text = str(text).replace("\r\n", "\n").replace("\t", "  ")
     lines = raw_text.split("\n")
-    # One look at all of it is far cheaper than one at each of many lines.
-    is_plain = raw_text.isascii() and "".join(lines).isprintable()
-    return lines if is_plain else [sanitize(line) for line in lines]
+    return lines if _are_all_plain(lines) else [sanitize(line) for line in lines]
+
+
+def _are_all_plain(lines: list[str]) -> bool:
+    """Whether no line has anything to escape; far cheaper than a look at each of many lines."""
+    joined_lines = "".join(lines)
+    return joined_lines.isascii() and joined_lines.isprintable()
 
 
 def sanitize_lines_and_escape_plan_rows(text: object) -> list[str]:
@@ -98,8 +102,10 @@ def escape_ci_commands(output: str) -> str:
 
 def escape_unsafe_json(text: str) -> str:
     """A JSON text with unsafe characters as JSON escapes, which mean the same to a reader."""
-    safe = "\n".join(_escape_unsafe_chars(line, _JSON_ESCAPES) for line in text.split("\n"))
-    return _HASH_COMMAND.sub(r"\\u0023#", safe)
+    lines = text.split("\n")
+    if not _are_all_plain(lines):
+        text = "\n".join(_escape_unsafe_chars(line, _JSON_ESCAPES) for line in lines)
+    return _HASH_COMMAND.sub(r"\\u0023#", text)
 
 
 def sanitize_url_and_strip_credentials(url: str) -> str:

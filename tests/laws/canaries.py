@@ -42,12 +42,11 @@ def forms() -> tuple[bytes, ...]:
 
 def leaks(outputs: Iterable[tuple[str, str | bytes]]) -> list[tuple[str, bytes]]:
     """(where, form) of every secret found in named outputs."""
-    return [
-        (where, form)
-        for where, output in outputs
-        for form in forms()
-        if form in (output if isinstance(output, bytes) else output.encode())
-    ]
+    found = []
+    for where, output in outputs:
+        content = output if isinstance(output, bytes) else output.encode()
+        found += [(where, form) for form in forms() if form in content]
+    return found
 
 
 def files(folder: Path) -> Iterator[tuple[str, bytes]]:
