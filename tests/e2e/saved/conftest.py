@@ -10,13 +10,15 @@ from e2e.scenarios.conftest import (
     apply_all,
     make,
     make_once,
+    make_state,
     place,
+    ready,
     serve,
     server,
 )
 from e2e.scenarios.workplace import PLUGIN, Workplace
 
-__all__ = ["applied", "make", "place", "project", "serve", "server"]
+__all__ = ["applied", "make", "place", "project", "ready", "serve", "server"]
 
 SAM = PLUGIN.replace("yolo", "sam").replace("Yolo", "Sam")
 
@@ -38,7 +40,12 @@ def copied_once(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> MadeOnce | None:
     """What `server` and `place` are copies of: all steps to the fixtures a test asks for."""
-    steps = {"applied": apply_all, "two": apply_sam, "planned": plan_description}
+    steps = {
+        "ready": make_state,
+        "applied": apply_all,
+        "two": apply_sam,
+        "planned": plan_description,
+    }
     wanted = [step for fixture, step in steps.items() if fixture in request.fixturenames]
     return make_once(tmp_path_factory.getbasetemp(), *wanted) if wanted else None
 

@@ -96,13 +96,13 @@ def cut(path: Path, at: float) -> None:
 
 
 @pytest.mark.parametrize("at", [0, 0.1, 0.5, 0.9, 0.999])
-def test_a_cut_file(rich: Workplace, at: float) -> None:
+def test_a_cut_file(planned: Workplace, at: float) -> None:
     """As a broken download leaves it."""
-    shutil.copy(rich.root / "rich", rich.root / "cut")
-    cut(rich.root / "cut", at)
+    shutil.copy(planned.root / "next", planned.root / "cut")
+    cut(planned.root / "cut", at)
     for typed in (("show", "cut"), ("apply", "cut"), ("apply", "--reviewed", "cut")):
-        assert "it is not a plan, or it is damaged" in rich.run(*typed, code=1).err
-    assert rich.run("show", "cut", "--json", code=1).document["valid"] is False
+        assert "it is not a plan, or it is damaged" in planned.run(*typed, code=1).err
+    assert planned.run("show", "cut", "--json", code=1).document["valid"] is False
 
 
 def lzma(path: Path) -> None:
@@ -144,9 +144,8 @@ def deep(path: Path) -> None:
     ],
     ids=["another compression", "a bomb", "two plans", "nested too deeply", "empty", "a folder"],
 )
-def test_zips_that_are_no_plan(place: Workplace, make: Any, why: str) -> None:
+def test_zips_that_are_no_plan(ready: Workplace, make: Any, why: str) -> None:
     """Each told in words, nothing of it unpacked."""
-    place.run("state", "init", code=0)
-    make(place.root / "odd")
-    assert why in place.run("apply", "odd", code=1).err
-    assert "Traceback" not in place.run("show", "odd").err
+    make(ready.root / "odd")
+    assert why in ready.run("apply", "odd", code=1).err
+    assert "Traceback" not in ready.run("show", "odd").err

@@ -10,11 +10,10 @@ from e2e.scenarios.workplace import Workplace
 
 
 @pytest.fixture
-def saved(place: Workplace) -> Workplace:
+def saved(ready: Workplace) -> Workplace:
     """The sample, nothing of it applied, planned in the file `next`."""
-    place.run("state", "init", code=0)
-    place.plan("--out", "next", code=0)
-    return place
+    ready.plan("--out", "next", code=0)
+    return ready
 
 
 EDITS: list[tuple[Callable[[Workplace], object], str]] = [

@@ -227,19 +227,17 @@ def test_an_empty_plan_and_records_to_bring_up_to_date(two):
     assert shown["protected"] is True
 
 
-def test_a_release_whose_plugin_is_made_in_the_same_plan(place, server):
+def test_a_release_whose_plugin_is_made_in_the_same_plan(ready, server):
     """Ids that are known after apply are the same in the fresh plan."""
-    place.run("state", "init", code=0)
-    place.plan("--out", "next", code=0)
-    ran = place.run("apply", "next", code=0)
+    ready.plan("--out", "next", code=0)
+    ran = ready.run("apply", "next", code=0)
     assert "3 added" in ran.out
     assert server.counts == (1, 1, 1)
-    place.unchanged()
+    ready.unchanged()
 
 
-def test_what_exists_is_adopted_with_the_consent_of_the_file(place, server):
+def test_what_exists_is_adopted_with_the_consent_of_the_file(ready, server):
     """The plan showed the adoption; what turns up later is not in it."""
-    place.run("state", "init", code=0)
     body = {
         "name": "Raw data",
         "provider": "file_system",
@@ -247,11 +245,11 @@ def test_what_exists_is_adopted_with_the_consent_of_the_file(place, server):
         "configuration": {"base_path": "/data/raw"},
     }
     server.call("POST", "storages/", body)
-    assert "1 to import" in place.plan("--out", "next", code=0).out
-    ran = place.run("apply", "next", code=0)
+    assert "1 to import" in ready.plan("--out", "next", code=0).out
+    ran = ready.run("apply", "next", code=0)
     assert "1 imported" in ran.out
     assert server.counts == (1, 1, 1)
-    place.unchanged()
+    ready.unchanged()
 
 
 def test_two_projects_do_not_share_plans(planned, tmp_path, server):

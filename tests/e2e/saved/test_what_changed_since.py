@@ -111,10 +111,9 @@ def test_an_object_it_touches_is_gone(planned, server):
     assert descriptions(server) == ["Finds things"]
 
 
-def test_an_object_it_makes_exists_now(place, server):
+def test_an_object_it_makes_exists_now(ready, server):
     """Adopting it was not planned; what needs nothing of it goes."""
-    place.run("state", "init", code=0)
-    place.plan("--out", "next", code=0)
+    ready.plan("--out", "next", code=0)
     body = {
         "name": "Raw data",
         "provider": "file_system",
@@ -122,7 +121,7 @@ def test_an_object_it_makes_exists_now(place, server):
         "configuration": {"base_path": "/data/raw"},
     }
     server.call("POST", "storages/", body)
-    ran = place.run("apply", "next", code=4)
+    ran = ready.run("apply", "next", code=4)
     assert "! storage/raw-data cannot be created: it changed since it was planned" in ran.out
     assert "planned create, now it exists outside this state" in ran.out
     assert "id: was absent, is now 1" in ran.out
@@ -130,12 +129,11 @@ def test_an_object_it_makes_exists_now(place, server):
     assert server.counts == (1, 1, 1)
 
 
-def test_what_needs_a_refused_row_is_refused(place, server):
+def test_what_needs_a_refused_row_is_refused(ready, server):
     """A file of the package changed after the plan: the release is not what was planned."""
-    place.run("state", "init", code=0)
-    place.plan("--out", "next", code=0)
-    place.write("plugins/yolo/plugin/main.py", "print('other')\n")
-    ran = place.run("apply", "next", code=4)
+    ready.plan("--out", "next", code=0)
+    ready.write("plugins/yolo/plugin/main.py", "print('other')\n")
+    ran = ready.run("apply", "next", code=4)
     assert "! release/yolo@1.0.0 cannot be created: it changed since it was planned" in ran.out
     assert "its package has other content" in ran.out
     assert server.counts == (1, 0, 1)

@@ -12,11 +12,10 @@ from git_repositories import git, make_repository
 
 
 @pytest.fixture
-def saved(place: Workplace) -> Workplace:
+def saved(ready: Workplace) -> Workplace:
     """The sample, nothing of it applied, planned in the file `next`."""
-    place.run("state", "init", code=0)
-    place.plan("--out", "next", code=0)
-    return place
+    ready.plan("--out", "next", code=0)
+    return ready
 
 
 def test_the_option_names_the_new_way(place: Workplace) -> None:

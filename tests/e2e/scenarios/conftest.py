@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import shutil
 import socket
 import tempfile
@@ -57,9 +58,11 @@ class MadeOnce:
 @cache
 def make_once(parent: Path, *steps: Callable[[Workplace], None]) -> MadeOnce:
     """The sample project after these steps, made once in a process of the tests."""
-    made = MadeOnce(Path(tempfile.mkdtemp(dir=parent)), open_listening_socket("127.0.0.1", 0))
+    door = open_listening_socket("127.0.0.1", 0)
+    atexit.register(door.close)
+    made = MadeOnce(Path(tempfile.mkdtemp(dir=parent)), door)
     environ = {"PROD_TOKEN": TOKEN, "XDG_CACHE_HOME": str(made.folder / "cache")}
-    with ServerAtOpenSocket(made.folder / "backend", made.door, profile=PROFILE, **TENANTS):
+    with ServerAtOpenSocket(made.folder / "backend", door, profile=PROFILE, **TENANTS):
         there = Workplace(made.folder / "project", environ)
         there.write("synapse-apply.yaml", project(made.url))
         sample(there)
@@ -68,9 +71,14 @@ def make_once(parent: Path, *steps: Callable[[Workplace], None]) -> MadeOnce:
     return made
 
 
-def apply_all(place: Workplace) -> None:
-    """The step to the fixture `applied`."""
+def make_state(place: Workplace) -> None:
+    """The step to the fixture `ready`."""
     place.run("state", "init", code=0)
+
+
+def apply_all(place: Workplace) -> None:
+    """The steps to the fixture `applied`."""
+    make_state(place)
     place.apply()
 
 
@@ -90,9 +98,10 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 def copied_once(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> MadeOnce | None:
-    """What `server` and `place` are copies of where a test asks for `applied`; else None."""
-    wanted = "applied" in request.fixturenames
-    return make_once(tmp_path_factory.getbasetemp(), apply_all) if wanted else None
+    """What `server` and `place` are copies of where a test asks for `ready` or `applied`."""
+    steps = {"ready": make_state, "applied": apply_all}
+    wanted = [step for fixture, step in steps.items() if fixture in request.fixturenames]
+    return make_once(tmp_path_factory.getbasetemp(), wanted[-1]) if wanted else None
 
 
 @pytest.fixture
@@ -115,7 +124,7 @@ def place(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Workplace:
-    """A project of the sample manifests on target `prod`; no state yet, but for `applied`."""
+    """A project of the sample manifests on target `prod`; without a state, unless one is asked for."""
     made = Workplace(tmp_path / "project", {"PROD_TOKEN": TOKEN})
     if copied_once is not None and copied_once.url == server.url:
         copied_once.copy("project", tmp_path)
@@ -127,6 +136,14 @@ def place(
         made.write("synapse-apply.yaml", project(server.url))
         sample(made)
     return made
+
+
+@pytest.fixture
+def ready(place: Workplace) -> Workplace:
+    """The same with an empty state."""
+    if not (place.root / ".synapse-apply").exists():
+        make_state(place)
+    return place
 
 
 @pytest.fixture

@@ -183,8 +183,7 @@ def test_live_takes_the_place_of_what_is_declared(
     for words in said:
         assert f"spec.{'' if live is None else 'configuration.'}{words}" in ran.out
     assert len(ran.out.splitlines()) >= len(said) + 3
-    site.unchanged()
-    site.apply()
+    assert "No changes." in site.apply().out
     assert live_now(server) == live
     site.unchanged()
     assert "No drift." in site.run("drift", code=0).out
@@ -215,8 +214,7 @@ def test_so_does_the_overlay_of_a_target(site: Workplace, server: Server, name: 
     assert text(site) == declared(before)
     for words in said:
         assert f"spec.configuration.{words}" in ran.out
-    site.unchanged()
-    site.apply()
+    assert "No changes." in site.apply().out
     assert live_now(server) == live
     site.unchanged()
 
@@ -232,8 +230,7 @@ def test_lines_and_their_comments(site: Workplace, server: Server) -> None:
     ran = site.run("drift", "--write", "plugin/p1", code=0)
     assert 'manifests/all.yaml:10  spec.configuration.deep.x: { y = "z" } -> "PRECIOUS"' in ran.out
     assert text(site) == PLUGIN.format(declared="# all of it") + BLOCK_AFTER
-    site.unchanged()
-    site.apply()
+    assert "No changes." in site.apply().out
     assert live_now(server) == live
 
 

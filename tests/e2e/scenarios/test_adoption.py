@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import shutil
 
-import pytest
-from e2e.scenarios.workplace import PLUGIN, RELEASE, Server, Workplace
+from e2e.scenarios.workplace import PLUGIN, RELEASE, Server
 
 PLUGIN_BODY = {
     "name": "Yolo",
@@ -23,41 +22,34 @@ STORAGE_BODY = {
 }
 
 
-@pytest.fixture
-def empty(place: Workplace) -> Workplace:
-    """The sample project with an empty state."""
-    place.run("state", "init", code=0)
-    return place
-
-
 def publish(server: Server, plugin: int = 1, version: str = "1.0.0", **more) -> None:
     body = {"plugin": plugin, "version": version, "changelog": "First", "is_stable": True, **more}
     server.call("POST", "plugin_releases/", body)
 
 
-def test_everything_that_exists_is_adopted(empty, server):
+def test_everything_that_exists_is_adopted(ready, server):
     """A storage by its name, a release by code@version, a plugin by its release; no second copy."""
     server.call("POST", "storages/", STORAGE_BODY)
     server.call("POST", "plugins/", PLUGIN_BODY)
     publish(server)
-    ran = empty.plan(code=0)
+    ran = ready.plan(code=0)
     assert "Plan: 3 to import, 0 to add, 0 to change, 0 to destroy." in ran.out
     assert "its published bytes are unverified" in ran.out
     assert "What is to be imported needs `--adopt`" in ran.err
-    assert "--adopt" in empty.apply(code=5).err
+    assert "--adopt" in ready.apply(code=5).err
     sent = server.writes
-    empty.apply("--adopt")
+    ready.apply("--adopt")
     assert server.writes == sent
     assert server.counts == (1, 1, 1)
-    empty.unchanged()
+    ready.unchanged()
 
 
-def test_what_differs_is_changed_with_the_adoption(empty, server):
+def test_what_differs_is_changed_with_the_adoption(ready, server):
     """A plugin can be updated; a storage that differs cannot, and says how to go on."""
     server.call("POST", "storages/", {**STORAGE_BODY, "configuration": {"base_path": "/old"}})
     server.call("POST", "plugins/", {**PLUGIN_BODY, "description": "old words"})
     publish(server)
-    ran = empty.apply("--adopt", code=5)
+    ran = ready.apply("--adopt", code=5)
     assert "! storage/raw-data cannot be imported: configuration.base_path" in ran.out
     assert "`synapse-apply import storage/raw-data 1`" in ran.out
     (plugin,) = server.objects("plugin")
@@ -65,44 +57,44 @@ def test_what_differs_is_changed_with_the_adoption(empty, server):
     assert server.counts == (1, 1, 1)
 
 
-def test_two_storages_of_one_name(empty, server):
+def test_two_storages_of_one_name(ready, server):
     """Nobody can say which is meant: an error with both ids, until one is imported."""
     for _ in range(2):
         server.call("POST", "storages/", STORAGE_BODY)
-    ran = empty.apply("--adopt", code=1)
+    ran = ready.apply("--adopt", code=1)
     assert "Several live objects have one natural key" in ran.text
     assert "ids 1, 2" in ran.text
     assert server.counts == (0, 0, 2)
-    empty.run("import", "storage/raw-data", "2", code=0)
-    empty.apply("--adopt")
+    ready.run("import", "storage/raw-data", "2", code=0)
+    ready.apply("--adopt")
     assert server.counts == (1, 1, 2)
-    empty.unchanged()
+    ready.unchanged()
 
 
-def test_a_pinned_id(empty, server):
+def test_a_pinned_id(ready, server):
     """metadata.id says which one is meant."""
     for _ in range(2):
         server.call("POST", "storages/", STORAGE_BODY)
-    empty.edit("manifests/storage.yaml", "{name: raw-data}", "{name: raw-data, id: 2}")
-    empty.apply("--adopt")
-    assert "2" in empty.run("state", "list", code=0).out
-    empty.unchanged()
-    empty.edit("manifests/storage.yaml", "id: 2", "id: 9")
-    ran = empty.apply(code=1)
+    ready.edit("manifests/storage.yaml", "{name: raw-data}", "{name: raw-data, id: 2}")
+    ready.apply("--adopt")
+    assert "2" in ready.run("state", "list", code=0).out
+    ready.unchanged()
+    ready.edit("manifests/storage.yaml", "id: 2", "id: 9")
+    ran = ready.apply(code=1)
     assert "id 9" in ran.text or "is 9" in ran.text
     assert server.counts == (1, 1, 2)
 
 
-def test_a_plugin_without_releases_is_not_found_and_the_server_says_so(empty, server):
+def test_a_plugin_without_releases_is_not_found_and_the_server_says_so(ready, server):
     """v1 cannot list plugins: the unique code stops a second one, and the message helps."""
     server.call("POST", "plugins/", PLUGIN_BODY)
-    ran = empty.apply(code=3)
+    ran = ready.apply(code=3)
     assert "import plugin/yolo" in ran.text
     assert server.counts == (1, 0, 1)
-    empty.run("import", "plugin/yolo", "1", code=0)
-    empty.apply()
+    ready.run("import", "plugin/yolo", "1", code=0)
+    ready.apply()
     assert server.counts == (1, 1, 1)
-    empty.unchanged()
+    ready.unchanged()
 
 
 def test_a_plugin_is_found_where_plugins_are_listed(serve, make):
@@ -128,15 +120,15 @@ def test_plugins_of_one_name_where_plugins_are_listed(serve, make):
     assert server.counts == (2, 0, 0)
 
 
-def test_import_then_accept(empty, server):
+def test_import_then_accept(ready, server):
     """What cannot be changed here is taken as settled."""
     server.call("POST", "storages/", {**STORAGE_BODY, "configuration": {"base_path": "/old"}})
-    empty.run("import", "storage/raw-data", "1", code=0)
-    assert "! storage/raw-data" in empty.apply(code=5).out
-    empty.run("state", "accept", "storage/raw-data", "--auto-approve", code=0)
-    empty.unchanged()
-    empty.edit("manifests/storage.yaml", "/data/raw", "/data/newer")
-    assert "! storage/raw-data" in empty.apply(code=5).out
+    ready.run("import", "storage/raw-data", "1", code=0)
+    assert "! storage/raw-data" in ready.apply(code=5).out
+    ready.run("state", "accept", "storage/raw-data", "--auto-approve", code=0)
+    ready.unchanged()
+    ready.edit("manifests/storage.yaml", "/data/raw", "/data/newer")
+    assert "! storage/raw-data" in ready.apply(code=5).out
 
 
 def test_the_inventory_brings_everything_back(applied, server):
@@ -193,11 +185,11 @@ def test_imports_that_contradict_the_state(applied, server):
     assert "no storage with id 99" in applied.run("import", "storage/x", "99", code=1).err
 
 
-def test_a_wrong_object_that_was_imported_is_told(empty, server):
+def test_a_wrong_object_that_was_imported_is_told(ready, server):
     """Another plugin under our address: its code cannot become ours."""
     server.call("POST", "plugins/", {**PLUGIN_BODY, "code": "other"})
-    empty.run("import", "plugin/yolo", "1", code=0)
-    ran = empty.apply(code=5)
+    ready.run("import", "plugin/yolo", "1", code=0)
+    ran = ready.apply(code=5)
     assert "! plugin/yolo" in ran.out
     assert "id 1 is another object than the one declared: its code differs" in ran.out
     (plugin,) = server.objects("plugin")
@@ -206,28 +198,28 @@ def test_a_wrong_object_that_was_imported_is_told(empty, server):
         ran.out
     )
     server.call("POST", "plugins/", PLUGIN_BODY)
-    empty.run("state", "rm", "plugin/yolo", code=0)
-    empty.run("import", "plugin/yolo", "2", code=0)
-    empty.apply()
-    empty.unchanged()
+    ready.run("state", "rm", "plugin/yolo", code=0)
+    ready.run("import", "plugin/yolo", "2", code=0)
+    ready.apply()
+    ready.unchanged()
 
 
-def test_what_a_create_meets_is_adopted_only_where_that_was_asked_for(empty, server):
+def test_what_a_create_meets_is_adopted_only_where_that_was_asked_for(ready, server):
     """409 from the server: exit 3 with the command that goes on, or adopted with --adopt."""
-    empty.write("manifests/plugin.yaml", PLUGIN)
-    empty.apply()
-    empty.write("manifests/plugin.yaml", PLUGIN, RELEASE)
+    ready.write("manifests/plugin.yaml", PLUGIN)
+    ready.apply()
+    ready.write("manifests/plugin.yaml", PLUGIN, RELEASE)
     publish(server)
     first_look = {"method": "GET", "path": "/plugin_releases/yolo@1.0.0/", "nth": 1}
     late = {"rules": [{"match": first_look, "do": {"status": 404}}]}  # as if made after the plan
     server.call("PUT", "_emulator/faults/", late)
-    said = empty.apply(code=3)
+    said = ready.apply(code=3)
     assert "It is as declared." in said.text
     assert "`synapse-apply apply --adopt`" in said.text
-    assert "release/" not in empty.run("state", "list", code=0).out
+    assert "release/" not in ready.run("state", "list", code=0).out
     server.call("PUT", "_emulator/faults/", late)
-    said = empty.apply("--adopt")
+    said = ready.apply("--adopt")
     assert "The object exists already, and was adopted" in said.text
     assert "1 imported" in said.out
-    empty.unchanged()
+    ready.unchanged()
     assert server.counts == (1, 1, 1)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
-from e2e.scenarios.workplace import CONFIG, OTHER_TOKEN, Server, Workplace
+from e2e.scenarios.workplace import CONFIG, OTHER_TOKEN, Server, Workplace, project
 
 PLUGIN = """\
 apiVersion: synapse-apply/v1
@@ -33,12 +31,11 @@ def declare(there: Workplace, *documents: str) -> None:
 
 
 @pytest.fixture
-def there(server: Server, make: Callable[..., Workplace]) -> Workplace:
+def there(ready: Workplace, server: Server) -> Workplace:
     """A plugin, its release and a storage on a target that says `api: v2`; nothing is applied."""
-    made = make(server, api="v2")
-    declare(made, PLUGIN, RELEASE)
-    made.run("state", "init", code=0)
-    return made
+    ready.write("synapse-apply.yaml", project(server.url, api="v2"))
+    declare(ready, PLUGIN, RELEASE)
+    return ready
 
 
 def test_one_plan_one_apply_and_nothing_left(there: Workplace, server: Server) -> None:

@@ -103,12 +103,6 @@ CASES: dict[Spoil, str] = {
 }
 
 
-@pytest.fixture
-def ready(place: Workplace) -> Workplace:
-    place.run("state", "init", code=0)
-    return place
-
-
 @pytest.mark.parametrize("spoil", CASES, ids=lambda spoil: spoil.__name__)
 def test_a_package_that_cannot_be_used(ready, server, spoil):
     """Exit 1 from validate, plan and apply; the place, the thing, a hint; nothing sent."""

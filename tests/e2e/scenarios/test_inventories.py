@@ -4,18 +4,10 @@ from __future__ import annotations
 
 import shutil
 
-import pytest
 from e2e.scenarios.test_adoption import PLUGIN_BODY
 from e2e.scenarios.workplace import Workplace
 
 DIGEST = "pkg1:sha256:" + "a" * 64
-
-
-@pytest.fixture
-def empty_state(place: Workplace) -> Workplace:
-    """The sample project with an empty state."""
-    place.run("state", "init", code=0)
-    return place
 
 
 def lose_state(place: Workplace) -> None:
@@ -52,9 +44,9 @@ def test_what_the_server_says_of_a_digest_is_right(place, server):
     assert place.run("state", "list", "--json", code=0).document["records"] == []
 
 
-def test_rows_that_cannot_be_used_are_told_with_their_places(empty_state):
+def test_rows_that_cannot_be_used_are_told_with_their_places(ready):
     """A text in place of a row, a digest that is none, one address with two ids; nothing else."""
-    empty_state.write(
+    ready.write(
         "i.yaml",
         "inventory:\n"
         "  - {address: plugin/yolo, id: 1}\n"
@@ -62,7 +54,7 @@ def test_rows_that_cannot_be_used_are_told_with_their_places(empty_state):
         "  - {address: release/yolo@1.0.0, id: 1, digest: bogus}\n"
         "  - {address: plugin/yolo, id: 2}\n",
     )
-    ran = empty_state.run("import", "-f", "i.yaml", code=1)
+    ran = ready.run("import", "-f", "i.yaml", code=1)
     for line, words in (
         (3, "row 2 of i.yaml: it is a string, 'plugin/x'"),
         (4, "row 3 of i.yaml (release/yolo@1.0.0): the digest 'bogus' is none"),
@@ -70,30 +62,30 @@ def test_rows_that_cannot_be_used_are_told_with_their_places(empty_state):
     ):
         assert f"i.yaml:{line}:5" in ran.err
         assert words in ran.err
-    assert empty_state.run("state", "list", "--json", code=0).document["records"] == []
+    assert ready.run("state", "list", "--json", code=0).document["records"] == []
 
 
-def test_an_id_of_another_api_version_says_what_works(empty_state, server):
+def test_an_id_of_another_api_version_says_what_works(ready, server):
     """A plugin that API v1 may not find needs its id; what is surely found is left out."""
     server.call("POST", "plugins/", PLUGIN_BODY)
-    empty_state.write(
+    ready.write(
         "i.yaml",
         "inventory:\n"
         "  - {address: plugin/yolo, id: 1, api: v2}\n"
         "  - {address: storage/raw-data, id: 1, api: v2}\n",
     )
-    ran = empty_state.run("import", "-f", "i.yaml", code=1)
+    ran = ready.run("import", "-f", "i.yaml", code=1)
     plugin, storage = ran.err.split("Error: ")[1:]
     assert "plugin/yolo: its id is one of API v2" in plugin
     assert "--adopt" not in plugin
     assert "`synapse-apply export --ids plugin=1-400`" in plugin
     assert "Leave the row out: `synapse-apply apply --adopt`" in storage
     found = ("export", "--ids", "plugin=1-400", "--only", "plugin", "--out", "found")
-    empty_state.run(*found, "--inventory", "ids.yaml", code=0)
-    empty_state.run("import", "-f", "ids.yaml", code=0)
-    empty_state.apply("--adopt")
+    ready.run(*found, "--inventory", "ids.yaml", code=0)
+    ready.run("import", "-f", "ids.yaml", code=0)
+    ready.apply("--adopt")
     assert server.counts == (1, 1, 1)
-    empty_state.unchanged()
+    ready.unchanged()
 
 
 def test_a_list_of_plugins_finds_them(serve, make):

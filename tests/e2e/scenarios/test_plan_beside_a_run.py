@@ -22,12 +22,11 @@ OTHER_RUN = "Another run is changing this target"
 
 
 @pytest.fixture
-def made_and_not_recorded(place: Workplace, server: Server) -> Workplace:
+def made_and_not_recorded(ready: Workplace, server: Server) -> Workplace:
     """What a second look finds while an apply waits between its call and its record."""
-    (place.root / "manifests" / "plugin.yaml").unlink()
-    place.run("state", "init", code=0)
+    (ready.root / "manifests" / "plugin.yaml").unlink()
     server.call("POST", "storages/", RAW)
-    return place
+    return ready
 
 
 def test_what_a_running_apply_made_is_no_import(made_and_not_recorded: Workplace) -> None:
@@ -76,18 +75,17 @@ def test_drift_says_it_too(applied: Workplace, server: Server) -> None:
     assert OTHER_RUN not in applied.run("drift").text
 
 
-def test_calls_of_a_running_apply_are_not_called_lost(place: Workplace) -> None:
+def test_calls_of_a_running_apply_are_not_called_lost(ready: Workplace) -> None:
     """One is under way: the plan asks nobody to look it up or to settle it by hand."""
-    (place.root / "manifests" / "plugin.yaml").unlink()
-    place.run("state", "init", code=0)
+    (ready.root / "manifests" / "plugin.yaml").unlink()
     address = Address.parse("storage/raw-data")
     call = Intent("i", "p", address, "create", "v1", "name=Raw data", sent_at=utc_now())
-    store = make_unopened_sqlite_store(place.root / ".synapse-apply" / "state" / "prod.db")
+    store = make_unopened_sqlite_store(ready.root / ".synapse-apply" / "state" / "prod.db")
     with closing(store):
         with store.lock("apply"):
             store.open_intent_and_use_up_its_approvals(call)
-            during = place.plan(code=0)
-        after = place.plan(code=0)
+            during = ready.plan(code=0)
+        after = ready.plan(code=0)
     assert "the run that is under way has not recorded how it ended" in during.out
     assert "earlier" not in during.text
     assert "The outcome of an earlier call is still unknown" in after.text

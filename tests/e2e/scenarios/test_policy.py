@@ -20,17 +20,14 @@ Ruled = Callable[..., Workplace]
 
 
 @pytest.fixture
-def ruled(place: Workplace, server: Server) -> Ruled:
-    """Writes the rules of the project anew; the first time it makes the state, too."""
+def ruled(ready: Workplace, server: Server) -> Ruled:
+    """Writes the rules of the project anew; the state is empty at first."""
 
     def made(*rules: dict[str, Any], **of_target: Any) -> Workplace:
-        first = not (place.root / ".synapse-apply").exists()
         file = json.loads(project(server.url, **of_target))
         file["policy"] = {"rules": rules}
-        place.write("synapse-apply.yaml", json.dumps(file))
-        if first:
-            place.run("state", "init", code=0)
-        return place
+        ready.write("synapse-apply.yaml", json.dumps(file))
+        return ready
 
     return made
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from e2e.scenarios.test_api_v2 import PLUGIN, RELEASE, VERIFIED, declare
-from e2e.scenarios.workplace import Server, Workplace
+from e2e.scenarios.workplace import Server, Workplace, project
 
 LOCK = "POST /v2/plugin-releases/{id}/release/"
 FOR_GOOD = "locked for good: this is never taken back"
@@ -16,12 +15,11 @@ LATER = RELEASE.replace("yolo}", "yolo, locked: true}")
 
 
 @pytest.fixture
-def there(server: Server, make: Callable[..., Workplace]) -> Workplace:
+def there(ready: Workplace, server: Server) -> Workplace:
     """A project on API v2 with an empty state."""
-    made = make(server, api="v2")
-    (made.root / "manifests" / "storage.yaml").unlink()
-    made.run("state", "init", code=0)
-    return made
+    ready.write("synapse-apply.yaml", project(server.url, api="v2"))
+    (ready.root / "manifests" / "storage.yaml").unlink()
+    return ready
 
 
 def locked(server: Server) -> list[bool]:

@@ -9,37 +9,34 @@ from e2e.scenarios.test_api_v2 import PLUGIN, RELEASE
 from e2e.scenarios.workplace import CONFIG, Server, Workplace, project
 
 
-def test_what_is_needed_is_not_selected(place: Workplace, server: Server) -> None:
+def test_what_is_needed_is_not_selected(ready: Workplace, server: Server) -> None:
     """Nothing is wrong with it: the options that are printed take it along."""
-    place.run("state", "init", code=0)
     only = ["--only", "release/yolo@1.0.0"]
-    ran = place.apply(*only, code=5)
+    ran = ready.apply(*only, code=5)
     assert "it depends on plugin/yolo, which is not there yet and is not selected" in ran.out
     added = re.search(r"add `([^`]+)`", ran.out)
     assert added is not None
-    place.apply(*only, *added[1].split())
+    ready.apply(*only, *added[1].split())
     assert server.counts == (1, 1, 0)
 
 
-def test_what_is_made_along_is_not_selected(place: Workplace, server: Server) -> None:
+def test_what_is_made_along_is_not_selected(ready: Workplace, server: Server) -> None:
     """On API v2 a plugin is made with its first release, which is left out."""
-    place.write("synapse-apply.yaml", project(server.url, api="v2"))
-    place.write("manifests/plugin.yaml", PLUGIN, RELEASE)
-    place.write("plugins/yolo/config.yaml", CONFIG.replace('version: "1.0.0"\n', ""))
-    place.run("state", "init", code=0)
-    ran = place.apply("--only", "plugin", code=5)
+    ready.write("synapse-apply.yaml", project(server.url, api="v2"))
+    ready.write("manifests/plugin.yaml", PLUGIN, RELEASE)
+    ready.write("plugins/yolo/config.yaml", CONFIG.replace('version: "1.0.0"\n', ""))
+    ran = ready.apply("--only", "plugin", code=5)
     assert "solve " not in ran.out
     added = re.search(r"add `([^`]+)`", ran.out)
     assert added is not None
-    place.apply("--only", "plugin", *added[1].split())
+    ready.apply("--only", "plugin", *added[1].split())
     assert server.counts == (1, 1, 0)
 
 
 @pytest.mark.parametrize("command", [["plan"], ["apply", "--auto-approve"]])
-def test_an_empty_selection(place: Workplace, command: list[str]) -> None:
+def test_an_empty_selection(ready: Workplace, command: list[str]) -> None:
     """It does not claim that what is live matches."""
-    place.run("state", "init", code=0)
-    ran = place.run(*command, "--only", "plugin", "--exclude", "plugin")
+    ran = ready.run(*command, "--only", "plugin", "--exclude", "plugin")
     assert "No changes. No resource is in this plan." in ran.out
     assert "matches" not in ran.text
     assert "3 of 3 addresses are not selected" in ran.text

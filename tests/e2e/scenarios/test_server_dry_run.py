@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from e2e.scenarios.test_api_v2 import NEWER, PLUGIN, RELEASE, VERIFIED, declare
-from e2e.scenarios.workplace import OTHER_TOKEN, Server, Workplace
+from e2e.scenarios.workplace import OTHER_TOKEN, Server, Workplace, project
 from installed import ROOT
 from jsonschema import Draft202012Validator
 
@@ -50,12 +50,11 @@ def files(there: Workplace) -> dict[Path, bytes]:
 
 
 @pytest.fixture
-def there(server: Server, make: Callable[..., Workplace]) -> Workplace:
+def there(ready: Workplace, server: Server) -> Workplace:
     """A plugin, its release and a storage on a target that says `api: v2`; nothing is applied."""
-    made = make(server, api="v2")
-    declare(made, PLUGIN, RELEASE)
-    made.run("state", "init", code=0)
-    return made
+    ready.write("synapse-apply.yaml", project(server.url, api="v2"))
+    declare(ready, PLUGIN, RELEASE)
+    return ready
 
 
 @pytest.fixture

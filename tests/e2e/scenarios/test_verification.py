@@ -42,10 +42,9 @@ def fail(there: Workplace) -> None:
 
 
 @pytest.fixture
-def there(place: Workplace) -> Workplace:
+def there(ready: Workplace) -> Workplace:
     """The page's workflow as two manifests; nothing is applied yet."""
-    declare(place).run("state", "init", code=0)
-    return place
+    return declare(ready)
 
 
 def posts(server: Server) -> dict[str, int]:

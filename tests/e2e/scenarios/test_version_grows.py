@@ -22,17 +22,16 @@ NOT_NEWER = "version 1.0.0 is not newer than 5.0.0, which is live and not record
 
 
 @pytest.fixture
-def ruled(place: Workplace, server: Server) -> Callable[..., Workplace]:
+def ruled(ready: Workplace, server: Server) -> Callable[..., Workplace]:
     """Version 1.0.0 is declared under the rule; the state is empty."""
 
     def made(plugin: str, release: str, *rules: dict[str, Any], **of_target: Any) -> Workplace:
         file = json.loads(project(server.url, **of_target))
         file["policy"] = {"rules": rules or [GROWS]}
-        place.write("synapse-apply.yaml", json.dumps(file))
-        place.write("manifests/plugin.yaml", plugin, release)
-        place.write("plugins/yolo/config.yaml", "name: Yolo\ncode: yolo\n")
-        place.run("state", "init", code=0)
-        return place
+        ready.write("synapse-apply.yaml", json.dumps(file))
+        ready.write("manifests/plugin.yaml", plugin, release)
+        ready.write("plugins/yolo/config.yaml", "name: Yolo\ncode: yolo\n")
+        return ready
 
     return made
 
