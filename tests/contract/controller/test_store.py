@@ -283,6 +283,25 @@ def test_the_audit_is_a_chain(store: ControllerStore, run_beside: Callable[[str]
     assert find_first_broken_audit_row(changed) == changed[1]
 
 
+@pytest.fixture(scope="module")
+def searched_store(store_of_module: ControllerStore) -> ControllerStore:
+    """Four rows of the audit and four targets, which no test changes."""
+    with store_of_module.write() as writer:
+        for who, subject, detail in (
+            ("proxy:ann", "acme/prod", ""),
+            ("token:ops", "acme/prod-eu", ""),
+            ("proxy:ann", "acme/prod", ""),
+            ("controller:main", "controller:main", "100% of it"),
+        ):
+            writer.append_audit(1.0, who, "pause", subject, detail)
+        for source, target in (("acme", "dev"), ("acme", "prod"), ("globex", "dev"),
+                               ("Acme", "dev")):  # fmt: skip
+            writer.put_target_keeping_claim_and_newer_revision(
+                TargetRow(TargetName(source, target))
+            )
+    return store_of_module
+
+
 @pytest.mark.parametrize(
     ("audit_filter", "numbers"),
     [
@@ -298,19 +317,10 @@ def test_the_audit_is_a_chain(store: ControllerStore, run_beside: Callable[[str]
     ],
 )
 def test_the_audit_can_be_searched(
-    store: ControllerStore, audit_filter: AuditFilter, numbers: list[int]
+    searched_store: ControllerStore, audit_filter: AuditFilter, numbers: list[int]
 ) -> None:
-    with store.write() as writer:
-        for who, subject, detail in (
-            ("proxy:ann", "acme/prod", ""),
-            ("token:ops", "acme/prod-eu", ""),
-            ("proxy:ann", "acme/prod", ""),
-            ("controller:main", "controller:main", "100% of it"),
-        ):
-            writer.append_audit(1.0, who, "pause", subject, detail)
-    assert [
-        row.number for row in store.list_audit_newest_first_unless_after(9, audit_filter)
-    ] == numbers
+    rows = searched_store.list_audit_newest_first_unless_after(9, audit_filter)
+    assert [row.number for row in rows] == numbers
 
 
 @pytest.mark.parametrize(
@@ -329,15 +339,10 @@ def test_the_audit_can_be_searched(
     ],
 )
 def test_targets_are_found_by_patterns_as_python_has_them(
-    store: ControllerStore, patterns: tuple[str, ...], names: list[str]
+    searched_store: ControllerStore, patterns: tuple[str, ...], names: list[str]
 ) -> None:
     """Lists and counts have the same ones, whatever SQLite means by a bracket or by case."""
-    with store.write() as writer:
-        for source, target in (("acme", "dev"), ("acme", "prod"), ("globex", "dev"),
-                               ("Acme", "dev")):  # fmt: skip
-            writer.put_target_keeping_claim_and_newer_revision(
-                TargetRow(TargetName(source, target))
-            )
+    store = searched_store
     page = store.read_page_of_present_targets(TargetFilter(patterns=patterns), 0, 9)
     assert [str(row.name) for row in page.targets] == names
     assert page.matching_count == len(names)

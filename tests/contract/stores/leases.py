@@ -81,12 +81,12 @@ def patient(*, hour_passes="", **more):
     return LockRunner(timing=timing, **more)
 
 
-def eventually(true, seconds=10.0):
-    """Wait for something another thread or process does."""
+def eventually(true, seconds=10.0, pause=0.005):
+    """Wait for something another thread or process does; `pause` is between two questions."""
     until = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < until, "it did not happen"
-        time.sleep(0.005)
+        time.sleep(pause)
 
 
 def find_fast_beat(sort):

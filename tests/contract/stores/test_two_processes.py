@@ -84,7 +84,8 @@ def test_a_holder_that_works_on_is_not_replaced(made, where, hour_passes):
 
     def wait_for_sign():
         before = read_sign()
-        eventually(lambda: read_sign() != before, seconds=60)
+        # There are ten signs a second, and a question costs time of the processor.
+        eventually(lambda: read_sign() != before, seconds=60, pause=0.05)
 
     waiting = open_at(where, runner=Hands(on_pause=wait_for_sign).runner(process=ELSEWHERE))
     with program(HOLDER, where, 0, hour_passes) as holder:
