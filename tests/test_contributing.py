@@ -57,10 +57,9 @@ def is_string(node: ast.AST, *texts: str) -> bool:
     return isinstance(node, ast.Constant) and node.value in texts
 
 
-def iter_possibly_imported_module_paths(node: ast.AST) -> Iterator[str]:
-    if isinstance(node, ast.ImportFrom):
-        yield from (f"{node.module}.{alias.name}" for alias in node.names)
-        yield str(node.module)
+def iter_possibly_imported_module_paths(node: ast.ImportFrom) -> Iterator[str]:
+    yield from (f"{node.module}.{alias.name}" for alias in node.names)
+    yield str(node.module)
 
 
 def find_schemas(word: str) -> set[str]:
@@ -87,11 +86,12 @@ def test_the_files_of_a_kind() -> None:
     def is_about_storages(node: ast.AST) -> bool:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             return re.search(r"(?:^|_)storages?(?:_|$)", node.name) is not None
-        names = set(iter_possibly_imported_module_paths(node))
-        return is_string(node, "storage", "Storage", "storages") or any(
-            re.search(r"\.(?:kinds|decode|emulator)\.storages?(?:$|\.urls$)", name)
-            for name in names
-        )
+        if isinstance(node, ast.ImportFrom):
+            return any(
+                re.search(r"\.(?:kinds|decode|emulator)\.storages?(?:$|\.urls$)", name)
+                for name in iter_possibly_imported_module_paths(node)
+            )
+        return is_string(node, "storage", "Storage", "storages")
 
     needed = find_modules(is_about_storages) | find_schemas("(?:storage|Storage)")
     needed = {path for path in needed if not path.startswith(OBJECT_COMMANDS)}
@@ -118,7 +118,9 @@ def test_the_files_of_a_source_of_secrets() -> None:
         )
 
     def imports_source(node: ast.AST) -> bool:
-        return "synapse_apply.secret_sources.file.FILE" in iter_possibly_imported_module_paths(node)
+        return isinstance(
+            node, ast.ImportFrom
+        ) and "synapse_apply.secret_sources.file.FILE" in iter_possibly_imported_module_paths(node)
 
     needed = find_modules(asks_for_source) | find_modules(imports_source)
     needed |= {"schemas/v1/parts.schema.json"}
