@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -43,25 +42,24 @@ default_target: prod
 targets:
   prod:
     url: URL
+    tenant: acme
     token: {env: PROD_TOKEN}
 """
 
 
 @pytest.fixture
-def site(make: Callable[..., Workplace], server: Server) -> Workplace:
+def site(ready: Workplace, server: Server) -> Workplace:
     """A project without a plugin yet, on one target."""
-    place = make(server)
     for name in ("manifests/plugin.yaml", "manifests/storage.yaml"):
-        (place.root / name).unlink()
-    place.write("synapse-apply.yaml", PROJECT.replace("URL", server.url))
-    return place
+        (ready.root / name).unlink()
+    ready.write("synapse-apply.yaml", PROJECT.replace("URL", server.url))
+    return ready
 
 
 def accepted(place: Workplace, server: Server, declared: str, live: Any) -> str:
     """What the manifest says below its head, once this was applied and live was taken over."""
     path = "manifests/all.yaml"
     place.write(path, HEAD + declared)
-    place.run("state", "init", code=0)
     place.apply()
     server.call("PATCH", "_emulator/objects/plugin/1/", {"configuration": live})
     place.run("drift", "-t", "prod", "--write", "plugin/lk1", code=0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -67,6 +66,7 @@ default_target: prod
 targets:
   prod:
     url: URL
+    tenant: acme
     token: {env: PROD_TOKEN}
     allow_env: ["RAW_*"]
 """
@@ -130,19 +130,17 @@ def declared(value: Any) -> str:
 
 
 @pytest.fixture
-def site(make: Callable[..., Workplace], server: Server) -> Workplace:
+def site(ready: Workplace, server: Server) -> Workplace:
     """A project without a plugin yet, on one target."""
-    place = make(server)
     for name in ("manifests/plugin.yaml", "manifests/storage.yaml"):
-        (place.root / name).unlink()
-    place.write("synapse-apply.yaml", PROJECT.replace("URL", server.url))
-    return place
+        (ready.root / name).unlink()
+    ready.write("synapse-apply.yaml", PROJECT.replace("URL", server.url))
+    return ready
 
 
 def drifted(place: Workplace, server: Server, before: Any, live: Any) -> None:
     """Declared and applied, then edited by hand."""
     place.write("manifests/all.yaml", declared(before))
-    place.run("state", "init", code=0)
     place.apply()
     edit(server, live)
 
@@ -222,7 +220,6 @@ def test_so_does_the_overlay_of_a_target(site: Workplace, server: Server, name: 
 def test_lines_and_their_comments(site: Workplace, server: Server) -> None:
     """Where maps are written on lines of their own, all other lines stay as they are."""
     site.write("manifests/all.yaml", PLUGIN.format(declared="# all of it") + BLOCK)
-    site.run("state", "init", code=0)
     site.apply()
     body = {"name": "P1", "code": "p1"}
     live = {"deep": {"x": "PRECIOUS"}, "a": ["one", {"two": 2}], "m": None, "l": 2}

@@ -37,6 +37,7 @@ default_target: prod
 targets:
   prod:
     url: URL
+    tenant: acme
     token: {env: PROD_TOKEN}
     allow_env: ["RAW_*"]
 """
@@ -50,17 +51,15 @@ LIVE = {
 
 
 @pytest.fixture
-def site(make: Callable[..., Workplace], server: Server) -> Workplace:
+def site(ready: Workplace, server: Server) -> Workplace:
     """A plugin that was applied and then changed by hand; the file has comments and a variable."""
-    place = make(server)
     for name in ("manifests/plugin.yaml", "manifests/storage.yaml"):
-        (place.root / name).unlink()
-    place.write("synapse-apply.yaml", PROJECT.replace("URL", server.url))
-    place.write("manifests/all.yaml", PLUGIN)
-    place.run("state", "init", code=0)
-    place.apply()
+        (ready.root / name).unlink()
+    ready.write("synapse-apply.yaml", PROJECT.replace("URL", server.url))
+    ready.write("manifests/all.yaml", PLUGIN)
+    ready.apply()
     server.call("PATCH", "_emulator/objects/plugin/1/", LIVE)
-    return place
+    return ready
 
 
 def text(place: Workplace, name: str = "manifests/all.yaml") -> str:
@@ -158,7 +157,7 @@ def test_a_pattern_is_for_others_too(site: Workplace, server: Server) -> None:
     site.write("synapse-apply.yaml", PROJECT.replace("URL", server.url) + overlay)
     said = refused(site, "--write", "plugin/yolo")
     assert "spec.description is set by the overlay plugin/*, which is for others, too." in said
-    assert "on synapse-apply.yaml:13:36" in said
+    assert "on synapse-apply.yaml:14:36" in said
 
 
 def test_what_the_package_says(site: Workplace, server: Server) -> None:
