@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from forking import ForkedProcess, run_to_end
 from installed import BIN, environment
 
 from synapse_apply.cli import main as entry
@@ -21,7 +22,7 @@ TOOL = str(BIN / "synapse-apply")
 OURS = (0, 1, 2, 3, 4, 5, 6, 7, 64, 130, 141, 143)
 
 
-def run(arguments, folder, given=None, **streams):
+def run(arguments, folder, given=None):
     """Run the installed command with arguments of bytes; its end must be one of ours."""
     done = subprocess.run(
         [TOOL, *arguments],
@@ -29,20 +30,21 @@ def run(arguments, folder, given=None, **streams):
         env={
             os.fsencode(k): os.fsencode(v) for k, v in {**environment({}), **(given or {})}.items()
         },
-        **{
-            "stdin": subprocess.DEVNULL,
-            "stdout": subprocess.PIPE,
-            "stderr": subprocess.PIPE,
-            **streams,
-        },
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
         timeout=60,
         check=False,
     )
-    told = ((done.stdout or b"") + (done.stderr or b"")).decode("utf-8", "replace")
-    assert done.returncode in OURS, (done.returncode, told)
+    told = (done.stdout + done.stderr).decode("utf-8", "replace")
+    check_end(done.returncode, told)
+    return done.returncode, told
+
+
+def check_end(code, told):
+    """It ended with a code of ours, and in words."""
+    assert code in OURS, (code, told)
     assert "Traceback" not in told
     assert "internal error" not in told
-    return done.returncode, told
 
 
 @pytest.mark.parametrize(
@@ -82,18 +84,24 @@ def test_the_working_folder_is_removed(tmp_path, arguments):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code"), [(["--help"], 1), (["validate"], 1), (["no-such-command"], 64)]
+    ("arguments", "code", "process_type"),
+    [
+        (["--help"], 1, ForkedProcess),
+        (["validate"], 1, subprocess.Popen),
+        (["no-such-command"], 64, ForkedProcess),
+    ],
 )
 @pytest.mark.parametrize("where", ["stdout", "stderr", "both"])
-def test_a_full_disk_takes_the_output(tmp_path, arguments, code, where):
+def test_a_full_disk_takes_the_output(tmp_path, arguments, code, process_type, where):
     """The exit code is the one of the command, or that its output is lost."""
     (tmp_path / "manifests").mkdir()
     manifest = "apiVersion: synapse-apply/v1\nkind: Plugin\nmetadata: {name: a}\nspec: {name: A}\n"
     (tmp_path / "manifests" / "a.yaml").write_text(manifest)
     with Path("/dev/full").open("w") as full:
         streams = {name: full for name in ("stdout", "stderr") if where in (name, "both")}
-        found, _ = run(arguments, tmp_path, **streams)
-    assert found == (code if code == 64 or where != "stderr" else 0)
+        done = run_to_end([TOOL, *arguments], tmp_path, environment({}), process_type, **streams)
+    check_end(done.returncode, (done.stdout or "") + (done.stderr or ""))
+    assert done.returncode == (code if code == 64 or where != "stderr" else 0)
 
 
 class Broken(Exception):
