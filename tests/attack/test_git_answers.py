@@ -67,6 +67,14 @@ PROGRAMS = """\
 """
 
 
+PARTIAL_CLONE = """\
+[core]
+    repositoryFormatVersion = 1
+[extensions]
+    partialClone = origin
+"""
+
+
 @pytest.fixture(params=["git of this machine", "git that knows no new settings"])
 def any_git(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The second one passes over what Git 2.37 did not know, so that nothing hangs on it."""
@@ -309,7 +317,7 @@ class TestPrograms:
     @pytest.mark.usefixtures("any_git")
     @pytest.mark.parametrize("url", ["file:///nowhere", "ext::sh -c 'touch {canary}'", "/nowhere",
                              "ssh://host.invalid/x", "git://host.invalid/x", "evil::x"])  # fmt: skip
-    @pytest.mark.parametrize("vcs", ["", "evil"] if DEEP else ["evil"])
+    @pytest.mark.parametrize("vcs", ["", "evil"] if DEEP else [""])
     def test_an_object_that_would_be_fetched(
         self, checkout: Checkout, url: str, vcs: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -319,10 +327,8 @@ class TestPrograms:
         place = checkout.folder.relative_to(checkout.top)
         lost = git(checkout.top, "rev-parse", f"{BASE}:{place}/synapse-apply.yaml")
         (checkout.top / ".git" / "objects" / lost[:2] / lost[2:]).unlink()
-        git(checkout.top, "config", "core.repositoryFormatVersion", "1")
-        git(checkout.top, "config", "extensions.partialClone", "origin")
         own = checkout.top / ".git" / "config"
-        own.write_text(own.read_text() + settings_text)
+        own.write_text(own.read_text() + PARTIAL_CLONE + settings_text)
         # Which of the two depends on whether Git has ended by the time it is asked.
         with pytest.raises(InputError, match=r"Git (object cannot be read|cannot read the file)"):
             checkout.url()

@@ -16,6 +16,18 @@ __all__ = ["checkout", "forge", "fresh", "interpreter"]
 IMPOSTORS = ["refs/tags/origin/main", "refs/heads/origin/main", "refs/origin/main"]
 
 
+UPSTREAM = """\
+[remote "origin"]
+    url = x
+    fetch = +refs/heads/*:refs/remotes/origin/*
+[branch "change"]
+    remote = origin
+    merge = refs/heads/main
+[push]
+    default = upstream
+"""
+
+
 def assert_ambiguous(checkout: Checkout, ref: str, *names: str) -> None:
     """Whoever asks is told every full name, and takes none."""
     for ask in (checkout.url, checkout.names, checkout.changes, checkout.digest):
@@ -147,10 +159,8 @@ def test_words_that_are_no_name(checkout: Checkout, ref: str) -> None:
                                  "change~1", "HEAD^", "change@{1}", "HEAD@{1}", "@{1}"])  # fmt: skip
 def test_words_that_people_use(checkout: Checkout, ref: str) -> None:
     """Upstreams, older values and ancestors mean what Git takes them for."""
-    git(checkout.top, "config", "remote.origin.url", "x")
-    git(checkout.top, "config", "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*")
-    git(checkout.top, "config", "push.default", "upstream")
-    git(checkout.top, "branch", "-q", "--set-upstream-to", "origin/main")
+    with (checkout.top / ".git" / "config").open("a") as file:
+        file.write(UPSTREAM)
     assert checkout.url(ref) == GOOD
     git(checkout.top, "tag", "main@", checkout.head)
     git(checkout.top, "tag", "origin/main", checkout.head)
