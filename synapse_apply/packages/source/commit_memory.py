@@ -15,9 +15,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from threading import Lock
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from synapse_apply.packages.source.tree import TreeEntry
+# Every command sets up this memory, and few open a package.
+if TYPE_CHECKING:
+    from synapse_apply.packages.source.tree import TreeEntry
 
 V = TypeVar("V")
 
