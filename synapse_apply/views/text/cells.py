@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import unicodedata
-
-
-class _CellWidths(dict[str, int]):
-    """The width of each character in cells, looked up when it is met first."""
-
-    def __missing__(self, char: str) -> int:
-        if unicodedata.category(char) in {"Mn", "Me", "Cf"}:
-            width = 0
-        else:
-            width = 2 if unicodedata.east_asian_width(char) in {"W", "F"} else 1
-        self[char] = width
-        return width
-
-
-_CELL_WIDTHS = _CellWidths()
+from functools import lru_cache
 
 
 def measure_width_in_terminal_cells(text: str) -> int:
     """The width of a sanitized text in terminal cells (Unicode TR11)."""
     if text.isascii():
         return len(text)
-    return sum(map(_CELL_WIDTHS.__getitem__, text))
+    return sum(map(_measure_char_width_in_cells, text))
+
+
+# A text has few characters, many times; a server can send all of them.
+@lru_cache(maxsize=4096)
+def _measure_char_width_in_cells(char: str) -> int:
+    if unicodedata.category(char) in {"Mn", "Me", "Cf"}:
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in {"W", "F"} else 1
 
 
 def pad_to_width(text: str, width: int, *, align_right: bool = False) -> str:
