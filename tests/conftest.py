@@ -9,7 +9,6 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,16 +35,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 CACHE = tempfile.mkdtemp(prefix="synapse-apply-tests-")
 CACHE_MAKER = os.getpid()
 os.environ["XDG_CACHE_HOME"] = CACHE
-
-
-# `.ci/run` asks for the names of failed tests, a line each, to run these once more by themselves.
-FAILED_TESTS = os.environ.get("SYNAPSE_APPLY_TEST_FAILED", "")
-
-
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    if report.failed and FAILED_TESTS and "PYTEST_XDIST_WORKER" not in os.environ:
-        with Path(FAILED_TESTS).open("a", encoding="utf-8") as file:
-            file.write(f"{report.nodeid}\n")
 
 
 def pytest_unconfigure() -> None:
