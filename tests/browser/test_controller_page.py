@@ -207,6 +207,7 @@ def test_the_page_follows_by_itself(opened: Opened, browser: Browser, tmp_path: 
             )
             expect(page).to_have_title(re.compile("1 of 6 targets needs a person"))
             expect(page.get_by_role("searchbox")).to_have_value("some words")
+            page.context.close()
 
 
 def test_on_paper_there_is_no_button(opened: Opened) -> None:
@@ -224,13 +225,21 @@ def test_ten_thousand_targets_are_shown_at_once(opened: Opened, tmp_path: Path) 
         with PageServer(store, samples.StubLoop(), {}, lambda: samples.NOW) as server:
             for path in ("/", "/?page=50", "/?q=tenant-09&state=in+sync", PATHS["revision"]):
                 assert any(_measure_answer(server.url + path) < 0.1 for _ in range(BUSY)), path
-            took = "performance.getEntriesByType('navigation')[0].loadEventEnd / 1000"
             pages = (opened("/", base=server.url) for _ in range(BUSY))
-            assert any(page.evaluate(took) < 1 for page in pages)
+            assert any(_close_and_tell_seconds_of_load(page) < 1 for page in pages)
             page = opened("/?page=3", base=server.url)
             expect(page.locator(".filters output")).to_have_text("201 to 300 of 10,000")
             page.get_by_role("link", name="Next").click()
             expect(page.locator(".filters output")).to_have_text("301 to 400 of 10,000")
+            page.context.close()  # it may still load something, and the server ends
+
+
+def _close_and_tell_seconds_of_load(page: Page) -> float:
+    seconds: float = page.evaluate(
+        "performance.getEntriesByType('navigation')[0].loadEventEnd / 1000"
+    )
+    page.context.close()
+    return seconds
 
 
 def _measure_answer(address: str) -> float:
