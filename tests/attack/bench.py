@@ -2,38 +2,26 @@
 
 from __future__ import annotations
 
-import http.client
 import itertools
-import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 from attack.lying import Liar, Lie, honest
-from fault.site import TOKEN, Server, Site
+from fault.site import Server, Site
 
 
 class ServerBehindLiar(Server):
     """The backend's own doors, asked past the liar and over one connection; `url` is the liar's."""
 
     def __init__(self, liar: Liar) -> None:
-        super().__init__(liar.url)
-        self._behind = http.client.HTTPConnection(urlsplit(liar.behind).netloc, timeout=30)
-
-    def send(self, method: str, path: str, body: Any = None) -> Any:
-        headers = {"Synapse-Access-Token": f"Token {TOKEN}", "Content-Type": "application/json"}
-        self._behind.request(method, path, None if body is None else json.dumps(body), headers)
-        answer = self._behind.getresponse()
-        content = answer.read()
-        assert answer.status < 300, (method, path, answer.status, content[:300])
-        return json.loads(content) if content else None
+        super().__init__(liar.behind)
+        self.url = liar.url
 
     def close(self) -> None:
-        self._behind.close()
+        self._connection.close()
 
 
 @dataclass
