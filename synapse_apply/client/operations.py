@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -194,10 +195,9 @@ class ApiOperations:
         )
         answers: list[Answer] = []
         try:
-            for event in sse.iter_server_sent_events_and_heartbeats(
-                self._transport.stream_body(call, answers.append, max_seconds)
-            ):
-                yield self._transport.redactor.mask_secrets_in_json_value(event)
+            with closing(self._transport.stream_body(call, answers.append, max_seconds)) as pieces:
+                for event in sse.iter_server_sent_events_and_heartbeats(pieces):
+                    yield self._transport.redactor.mask_secrets_in_json_value(event)
         except sse.OversizedEventError as failure:
             raise failures.build_unexpected_answer_error(call, answers[-1], str(failure)) from None
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import replace
 from threading import Lock
 from typing import Any
@@ -19,7 +20,7 @@ from synapse_apply.model.frozen import frozen
 
 Fetch = Callable[[ClientCall], Answer]
 # Gives the body of an answer as it arrives; its second argument is called with the answer's head.
-Stream = Callable[[ClientCall, Callable[[Answer], None]], Iterator[bytes]]
+Stream = Callable[[ClientCall, Callable[[Answer], None]], Generator[bytes, None, None]]
 
 
 @frozen
@@ -139,9 +140,11 @@ def iter_streamed_list_items_of_all_pages(
             raise UnexpectedAnswerError(f"{call}: its pages go in a circle")
         seen_queries.add(query)
         answers: list[Answer] = []
-        items = JsonItems(stream(call, answers.append), names)
         try:
-            yield from items
+            # Who stops reading, or cannot go on, gives the connection back.
+            with closing(stream(call, answers.append)) as pieces:
+                items = JsonItems(pieces, names)
+                yield from items
         except NotItemsError as failure:
             raise failures.build_unexpected_answer_error(
                 call, answers[-1], f"the answer is {failure}"

@@ -271,6 +271,24 @@ def test_log_pages_for_ever():
         )
 
 
+@pytest.mark.parametrize("content", [b'"a text"', b'{"results": 7}'])
+def test_a_log_that_is_no_list_gives_its_connection_back(content):
+    """At once, and not when nobody holds the error any more."""
+    is_ended: list[bool] = []
+
+    def stream(_call: ClientCall, hear: Any) -> Iterator[bytes]:
+        hear(Answer(200, {}, b""))
+        try:
+            yield content
+            yield b" "
+        finally:
+            is_ended.append(True)
+
+    with pytest.raises(ClientError, match="the answer is") as caught:
+        list(iter_streamed_list_items_of_all_pages(stream, "jobs/1/console_logs/", ("results",), 5))
+    assert is_ended, caught
+
+
 @pytest.fixture
 def server() -> Iterator[ScriptedServer]:
     scripted = ScriptedServer()

@@ -11,7 +11,7 @@ import http.client
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, BinaryIO
 from urllib.parse import urlencode
 
@@ -133,8 +133,10 @@ class Transport:
         call: ClientCall,
         on_answer: Callable[[Answer], None],
         max_seconds: float | None = None,
-    ) -> Iterator[bytes]:
+    ) -> Generator[bytes, None, None]:
         """The body of a successful answer as it arrives, in pieces that are never empty.
+
+        To be closed by a caller that does not read it to its end: it holds a connection.
 
         `on_answer` is called with the answer's head before the first piece. The stream has no
         total time unless `max_seconds` gives one. ClientError as for `send`, and if it breaks off.
