@@ -28,7 +28,9 @@ _STATUS_PHRASES = {
     RunStatus.FAILED: "did not pass its verification",
     RunStatus.TIMED_OUT: "was not verified in time",
     RunStatus.RUNNING: "is still being verified; the next run follows its job",
-    RunStatus.UNKNOWN: "may have been run: it is not known yet",
+    RunStatus.UNKNOWN: (
+        "was not verified: whether its run was started, or how it ended, is not known"
+    ),
 }
 
 

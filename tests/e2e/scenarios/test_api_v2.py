@@ -57,6 +57,16 @@ def test_one_plan_one_apply_and_nothing_left(there: Workplace, server: Server) -
     there.unchanged()
 
 
+def test_an_empty_list_is_asked_for_once(there: Workplace, server: Server) -> None:
+    """What is recorded and gone is searched for in it; a duplicate is not looked for in another."""
+    there.apply()
+    for kind in ("release", "plugin"):
+        server.call("DELETE", f"_emulator/objects/{kind}/")
+    server.call("DELETE", "_emulator/requests/")
+    assert "will be recreated" in there.plan(code=0).out
+    assert server.call("GET", "_emulator/requests/")["counts"]["GET /v2/plugins/"] == 1
+
+
 def test_a_record_says_its_api_version(there: Workplace) -> None:
     """What was made on v2 is recorded so, the first release with its digest like any other."""
     there.apply()
