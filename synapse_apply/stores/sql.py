@@ -122,8 +122,10 @@ class SqlStore(LockedStore):
             ]
         )
 
-    def read_progress(self) -> StateProgress:
-        meta_row = self._database.read_in_snapshot(self._require_meta_row_of_known_format)
+    def read_progress(self, *, requires_newest: bool = False) -> StateProgress:
+        meta_row = self._database.read_in_snapshot(
+            self._require_meta_row_of_known_format, requires_newest=requires_newest
+        )
         return StateProgress(int(meta_row[schema.SERIAL_INDEX]), int(meta_row[schema.FENCE_INDEX]))
 
     @property

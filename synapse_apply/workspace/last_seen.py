@@ -133,10 +133,17 @@ class LastSeenFiles:
                 remove_own_file_or_link_if_present(_build_progress_file_path(folder, lineage))
 
     def build_findings_if_state_is_older(
-        self, store: StateStore, lineage: str, progress: StateProgress, target: Target
+        self, store: StateStore, lineage: str, target: Target
     ) -> tuple[Diagnostic, ...]:
-        """An error where a state has less progress than was seen of its lineage."""
+        """An error where a state has less progress than was seen of its lineage.
+
+        Another run may write to the state, and remember that, at any moment. So the files are read
+        first, and a state that seems older is read once more from where it is kept.
+        """
         farthest = self.read_farthest_progress_or_zero(lineage)
+        progress = store.read_progress()
+        if not progress.has_reached(farthest.progress):
+            progress = store.read_progress(requires_newest=True)
         if progress.has_reached(farthest.progress):
             return ()
         last_change = next((entry.at for entry in store.list_audit_entries_newest_first(1)), "")
@@ -170,11 +177,11 @@ class LastSeenFiles:
 
         `place_id` is that of a shared state. With `read_only` nothing is written in the project.
         """
-        lineage, progress = store.read_lineage(), store.read_progress()
-        if findings := self.build_findings_if_state_is_older(store, lineage, progress, target):
+        lineage = store.read_lineage()
+        if findings := self.build_findings_if_state_is_older(store, lineage, target):
             raise StateError(*findings)
         writable_states = replace(self, folders=self.outside_folders) if read_only else self
-        writable_states.remember_progress_if_greater(lineage, progress)
+        writable_states.remember_progress_if_greater(lineage, store.read_progress())
         if place_id:
             key_id = store.read_project_and_key_ids().key_id
             writable_states.remember_place_if_changed(place_id, lineage, store.bookmark, key_id)

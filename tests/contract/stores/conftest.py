@@ -29,6 +29,7 @@ TESTS_OF_LOGS = {
     "git": {
         "test_a_killed_holder_is_replaced[git-20]",
         "test_a_silent_holder_is_replaced_after_one_lease[git]",
+        "test_a_state_that_another_run_moves_on_meanwhile_is_not_older[git]",
         "test_a_lock_lost_between_two_writes_is_noticed_without_a_write[git]",
         "test_giving_back_what_was_lost_leaves_the_new_holder_alone[git]",
         "test_a_state_without_some_of_its_rows_comes_back_too[git-DROP TABLE records]",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from contextlib import ExitStack
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from contract.stores.leases import CHAIN, ELSEWHERE, GIT, NEVER, Hands, eventually, open_at, patient
@@ -14,8 +15,10 @@ from stopping import has_ended, suspend
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import LockHeld
+from synapse_apply.model.project import Target
 from synapse_apply.stores.bucket.bucket_url import is_bucket_url
 from synapse_apply.stores.postgres.postgres_url import is_postgres_url
+from synapse_apply.workspace.last_seen import LastSeenFiles
 
 
 @pytest.fixture
@@ -133,3 +136,28 @@ def test_all_at_once_one_writes_and_the_others_hear_of_it(made, where, hour_pass
         running = [stack.enter_context(program(HOLDER, where, 0, hour_passes)) for _ in range(6)]
         said = [process.stdout.readline().strip() for process in running]
         assert sorted(said) == ["LockHeld The state is locked"] * 5 + ["held"]
+
+
+def test_a_state_that_another_run_moves_on_meanwhile_is_not_older(made, where, tmp_path):
+    """Another run writes and remembers it while this one compares; its own copy is still fresh."""
+    seen = LastSeenFiles((tmp_path / "seen",))
+
+    def move_on():
+        with made.lock("apply"):
+            made.write_records(record(uuid4().hex, uuid4().hex))
+        seen.remember_store_progress_if_readable(made)
+
+    class Between(LastSeenFiles):
+        def read_farthest_progress_or_zero(self, lineage):
+            move_on()
+            farthest = super().read_farthest_progress_or_zero(lineage)
+            move_on()
+            return farthest
+
+    is_log = where.startswith((CHAIN, GIT)) or is_bucket_url(where)
+    here = open_at(where, **({"fresh_seconds": NEVER} if is_log else {}))
+    before = here.read_progress()
+    between = Between(seen.folders)
+    assert between.build_findings_if_state_is_older(here, LINEAGE, Target("prod")) == ()
+    assert before != made.read_progress() == here.read_progress()
+    here.close()
