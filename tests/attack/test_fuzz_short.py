@@ -17,6 +17,7 @@ from fuzz.__main__ import FUZZERS
 from fuzz.tool import InternalError
 
 ROOT = Path(__file__).resolve().parents[2]
+MEGABYTES_OF_AN_INPUT = 300  # of one that needs too much memory
 INPUTS = {"manifests": 40, "projects": 40, "plans": 25, "answers": 8, "states": 6}
 
 
@@ -49,19 +50,21 @@ class Failing:
         if data == b"internal":
             raise InternalError("a traceback")
         if data == b"memory":
-            assert len(b"x" * (watch.MEGABYTES * 1024**2)) > 0
+            assert len(b"x" * (MEGABYTES_OF_AN_INPUT * 1024**2)) > 0
         if data == b"time":
             re.match(r"(a+)+$", "a" * 60 + "b")  # in C: nothing of Python's could stop it
 
 
 def test_the_fuzzer_notices_what_it_looks_for(tmp_path, monkeypatch):
     """Of each kind, with the input that did it, and goes on behind it."""
-    # A child begins with the memory of this process, which has run many tests.
-    already = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    addresses = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    # A child begins with the memory of this process now, less what files hold.
+    addresses, resident = (
+        int(pages) * resource.getpagesize()
+        for pages in Path("/proc/self/statm").read_text().split()[:2]
+    )
     monkeypatch.setattr(watch, "_LAST_RESORT", addresses + watch._LAST_RESORT)
     monkeypatch.setattr(watch, "SECONDS", 0.5)
-    monkeypatch.setattr(watch, "MEGABYTES", already + 200)
+    monkeypatch.setattr(watch, "MEGABYTES", resident // 1024**2 + MEGABYTES_OF_AN_INPUT // 3)
     ended = watch.fuzzed(Failing, 122, 60, tmp_path, most=8)
     expected = [Failing().make(Random(f"failing:122:{number}")) for number in range(8)]
     assert ended.inputs == 8
