@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 from buckets.servers import AzuriteServer, BucketServer, MotoServer, SeaweedServer
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from postgres.server import PostgresServer
 
 pytest_plugins = ["workers"]
@@ -43,8 +44,16 @@ def pytest_unconfigure() -> None:
         shutil.rmtree(CACHE, ignore_errors=True)
 
 
-def pytest_collection_finish() -> None:
+@settings(max_examples=30, database=None, derandomize=True)
+@given(st.integers(), st.text())
+def draw_some_values(_number: int, _text: str) -> None:
+    """What Hypothesis reads once: the constants of all modules, and the table of characters."""
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
     """Leave eleven thousand collected tests out of every garbage collection from here on."""
+    if session.config.getoption("workers"):
+        draw_some_values()  # here, and not in each of the workers, which takes a second
     gc.collect()
     gc.freeze()
     # Tests live for milliseconds: to look for garbage at each 2,000 objects takes a twentieth of all.

@@ -39,6 +39,7 @@ from synapse_apply.model.state import (
     ProjectAndKeyIds,
     Record,
     State,
+    StateHeader,
     StateProgress,
 )
 from synapse_apply.stores import row_texts, schema, state_messages
@@ -128,6 +129,11 @@ class MemoryStore:
 
     def read_project_and_key_ids(self) -> ProjectAndKeyIds:
         return select_project_and_key_ids_of_plan_rows(self._require_rows().plans)
+
+    def read_header(self, *, requires_newest: bool = False) -> StateHeader:
+        del requires_newest
+        rows = self._require_rows()
+        return StateHeader(rows.binding, rows.lineage, self.read_progress())
 
     def read_backend_identity(self) -> BackendIdentity:
         return self._require_rows().binding

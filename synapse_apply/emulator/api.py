@@ -36,7 +36,8 @@ V2 = ApiVersion(
     build_error_body=envelope.build_error_body,
 )
 OWN = ApiVersion("own", "/_emulator/", ADMIN, is_logged=False, slash_is_optional=True)
-VERSIONS = (OWN, V2, V1)
+# A request is compared with the paths in this order: most are of V1.
+VERSIONS = (V1, V2, OWN)
 
 FACTS: dict[str, tuple[Fact, ...]] = {
     "Who asks": auth.FACTS,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -90,10 +91,21 @@ def find_nearest_checkout_above(path: Path) -> Path | None:
 
     Links of the path are not followed.
     """
-    absolute_path = Path(os.path.abspath(path))  # noqa: PTH100 - links stay as they are
     return next(
-        (parent for parent in absolute_path.parents if os.path.lexists(parent / ".git")), None
+        (Path(folder) for folder in iter_folders_above(path) if os.path.lexists(f"{folder}/.git")),
+        None,
     )
+
+
+def iter_folders_above(path: Path) -> Iterator[str]:
+    """The folders above a path, the nearest first; links of the path are not followed.
+
+    As text: nearly all have nothing that is looked for, and most commands look in each of them.
+    """
+    folder = os.path.abspath(path)  # noqa: PTH100 - links stay as they are
+    while folder != os.sep:
+        folder = folder.rpartition(os.sep)[0] or os.sep
+        yield folder
 
 
 def read_submodule_paths_of_existing_gitmodules(folder: Path) -> frozenset[str]:

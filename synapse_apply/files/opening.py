@@ -356,6 +356,8 @@ def _require_no_git_entry_in_folder(folder: int, split_path: _FollowedFolderAndN
 
 
 def _create_missing_folder_and_parents(folder: Path) -> None:
+    if folder.exists():
+        return
     for missing in reversed([folder, *folder.parents]):
         if not missing.exists():
             missing.mkdir(mode=FOLDER_MODE, exist_ok=True)

@@ -26,6 +26,7 @@ from synapse_apply.model.state import (
     ProjectAndKeyIds,
     Record,
     State,
+    StateHeader,
     StateProgress,
 )
 from synapse_apply.model.values import Mac, SecretRef, Sensitive
@@ -225,13 +226,14 @@ class StateStore(Protocol):
         """
         ...
 
+    def read_header(self, *, requires_newest: bool = False) -> StateHeader:
+        """Identity, lineage and progress; `requires_newest` as for Database.read_in_snapshot."""
+        ...
+
     def read_backend_identity(self) -> BackendIdentity: ...
     def read_lineage(self) -> str: ...
     def read_serial(self) -> int: ...
-    def read_progress(self, *, requires_newest: bool = False) -> StateProgress:
-        """How far the state is; `requires_newest` as for Database.read_in_snapshot."""
-        ...
-
+    def read_progress(self) -> StateProgress: ...
     def read_state(self) -> State:
         """The whole state, as one consistent snapshot."""
         ...

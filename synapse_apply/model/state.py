@@ -77,6 +77,15 @@ NO_PROGRESS = StateProgress(0, 0)
 
 
 @frozen
+class StateHeader:
+    """Whose state it is, and how far it has progressed."""
+
+    identity: BackendIdentity
+    lineage: str
+    progress: StateProgress
+
+
+@frozen
 class Acceptance:
     """Fields whose difference between declared and live value `state accept` has accepted.
 

@@ -37,6 +37,7 @@ from synapse_apply.model.state import (
     ProjectAndKeyIds,
     Record,
     State,
+    StateHeader,
     StateProgress,
 )
 from synapse_apply.stores import row_texts, schema, snapshot, state_messages, used_approvals
@@ -105,28 +106,27 @@ class SqlStore(LockedStore):
             )
         )
 
-    def read_backend_identity(self) -> BackendIdentity:
-        return BackendIdentity(
-            *self._database.read_in_snapshot(self._require_meta_row_of_known_format)[
-                schema.IDENTITY_SLICE
-            ]
-        )
-
-    def read_lineage(self) -> str:
-        return str(self._database.read_in_snapshot(self._require_meta_row_of_known_format)[1])
-
-    def read_serial(self) -> int:
-        return int(
-            self._database.read_in_snapshot(self._require_meta_row_of_known_format)[
-                schema.SERIAL_INDEX
-            ]
-        )
-
-    def read_progress(self, *, requires_newest: bool = False) -> StateProgress:
+    def read_header(self, *, requires_newest: bool = False) -> StateHeader:
         meta_row = self._database.read_in_snapshot(
             self._require_meta_row_of_known_format, requires_newest=requires_newest
         )
-        return StateProgress(int(meta_row[schema.SERIAL_INDEX]), int(meta_row[schema.FENCE_INDEX]))
+        return StateHeader(
+            BackendIdentity(*meta_row[schema.IDENTITY_SLICE]),
+            str(meta_row[1]),
+            StateProgress(int(meta_row[schema.SERIAL_INDEX]), int(meta_row[schema.FENCE_INDEX])),
+        )
+
+    def read_backend_identity(self) -> BackendIdentity:
+        return self.read_header().identity
+
+    def read_lineage(self) -> str:
+        return self.read_header().lineage
+
+    def read_serial(self) -> int:
+        return self.read_header().progress.serial
+
+    def read_progress(self) -> StateProgress:
+        return self.read_header().progress
 
     @property
     def bookmark(self) -> str:

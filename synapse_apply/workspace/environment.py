@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from synapse_apply.applying.step import Actor
+from synapse_apply.files.checkout import find_nearest_checkout_above
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.state import DIRTY_SUFFIX, Uptime
@@ -206,9 +207,8 @@ def read_head_commit_id_or_empty(root: Path) -> str:
 
     Raises nothing: "" also for a repository that cannot be trusted, and without Git.
     """
-    real_root = root.resolve()
     # Outside Git no process is started: this runs in most commands.
-    if not any((folder / ".git").exists() for folder in (real_root, *real_root.parents)):
+    if find_nearest_checkout_above(root.resolve() / ".git") is None:
         return ""
     # Here, not above: outside Git there is nothing to ask.
     from synapse_apply.packages.source.git import read_trusted_head_commit_id_or_empty

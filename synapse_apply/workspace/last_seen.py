@@ -37,7 +37,7 @@ from synapse_apply.model.errors import StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.ports import StateStore
 from synapse_apply.model.project import Project, Target
-from synapse_apply.model.state import NO_PROGRESS, StateProgress
+from synapse_apply.model.state import NO_PROGRESS, StateHeader, StateProgress
 from synapse_apply.workspace.environment import find_xdg_or_home_folder_or_none
 
 FILE_FORMAT = 1
@@ -85,24 +85,20 @@ class LastSeenFiles:
 
     def read_farthest_progress_or_zero(self, lineage: str) -> SeenProgress:
         """The greatest progress of a lineage in any of the folders."""
-        farthest = SeenProgress()
-        for folder in self.folders:
-            seen = _read_progress_or_none_if_unusable(
-                _build_progress_file_path(folder, lineage), lineage
-            )
-            if seen is not None:
-                farthest = _combine_greater_numbers_and_newer_time(farthest, seen)
-        return farthest
+        return _find_farthest_or_zero(self._read_progress_by_folder(lineage))
 
     def remember_progress_if_greater(self, lineage: str, progress: StateProgress) -> None:
         """Write the progress of a lineage to each folder that has a smaller one."""
-        for folder in self.folders:
-            seen = _read_progress_or_none_if_unusable(
+        _write_progress_where_smaller(lineage, progress, self._read_progress_by_folder(lineage))
+
+    def _read_progress_by_folder(self, lineage: str) -> dict[Path, SeenProgress]:
+        """What each folder has of a lineage; zero where it has nothing that can be used."""
+        return {
+            folder: _read_progress_or_zero_if_unusable(
                 _build_progress_file_path(folder, lineage), lineage
             )
-            if seen is None or not seen.progress.has_reached(progress):
-                with suppress(OSError, UntrustedFileError):
-                    _lock_and_write_greatest_progress(folder, lineage, progress)
+            for folder in self.folders
+        }
 
     def find_newest_seen_place(self, place_id: str) -> SeenPlace | None:
         """What was seen last at a place (`build_place_id`); None for one that was never seen."""
@@ -133,42 +129,30 @@ class LastSeenFiles:
                 remove_own_file_or_link_if_present(_build_progress_file_path(folder, lineage))
 
     def build_findings_if_state_is_older(
-        self, store: StateStore, lineage: str, target: Target
+        self, store: StateStore, target: Target
     ) -> tuple[Diagnostic, ...]:
-        """An error where a state has less progress than was seen of its lineage.
-
-        Another run may write to the state, and remember that, at any moment. So the files are read
-        first, and a state that seems older is read once more from where it is kept.
-        """
-        farthest = self.read_farthest_progress_or_zero(lineage)
-        progress = store.read_progress()
-        if not progress.has_reached(farthest.progress):
-            progress = store.read_progress(requires_newest=True)
-        if progress.has_reached(farthest.progress):
-            return ()
-        last_change = next((entry.at for entry in store.list_audit_entries_newest_first(1)), "")
-        change_text = f", last changed {last_change}" if last_change else ""
-        restore_command = Command("state restore FILE", target=target.name)
-        finding = error_finding(
-            "This state is older than the last one seen here",
-            f"It has {_format_progress(progress)}{change_text}; one of the same lineage "
-            f"({lineage}) with "
-            f"{_format_progress(farthest.progress)} was seen here on {farthest.seen_at}. What was "
-            f"done in between is "
-            "not in it, and would be done a second time.",
-            Text(
-                "Restore the newest backup: ",
-                restore_command,
-                ". If this state is the right one (a database that came back from a dump, say), "
-                "put it in its own place on purpose: ",
-                Command("state backup FILE", target=target.name),
-                ", then ",
-                restore_command,
-                ".",
-            ),
-            position=target.position,
+        """An error where a state has less progress than was seen of its lineage."""
+        header, seen_by_folder = self._read_header_and_progress_by_folder(store)
+        farthest = _find_farthest_or_zero(seen_by_folder)
+        return (
+            ()
+            if header.progress.has_reached(farthest.progress)
+            else (_build_older_state_finding(store, header, farthest, target),)
         )
-        return (finding,)
+
+    def _read_header_and_progress_by_folder(
+        self, store: StateStore
+    ) -> tuple[StateHeader, dict[Path, SeenProgress]]:
+        """The header of a state, and what each folder has of its lineage.
+
+        Another run may write to the state, and remember that, between the two. So a state that
+        seems older is read once more from where it is kept.
+        """
+        header = store.read_header()
+        seen_by_folder = self._read_progress_by_folder(header.lineage)
+        if not header.progress.has_reached(_find_farthest_or_zero(seen_by_folder).progress):
+            header = store.read_header(requires_newest=True)
+        return header, seen_by_folder
 
     def require_state_not_older_and_remember_it(
         self, store: StateStore, target: Target, place_id: str = "", *, read_only: bool = False
@@ -177,23 +161,55 @@ class LastSeenFiles:
 
         `place_id` is that of a shared state. With `read_only` nothing is written in the project.
         """
-        lineage = store.read_lineage()
-        if findings := self.build_findings_if_state_is_older(store, lineage, target):
-            raise StateError(*findings)
-        writable_states = replace(self, folders=self.outside_folders) if read_only else self
-        writable_states.remember_progress_if_greater(lineage, store.read_progress())
+        header, seen_by_folder = self._read_header_and_progress_by_folder(store)
+        farthest = _find_farthest_or_zero(seen_by_folder)
+        if not header.progress.has_reached(farthest.progress):
+            raise StateError(_build_older_state_finding(store, header, farthest, target))
+        folders = self.outside_folders if read_only else self.folders
+        _write_progress_where_smaller(
+            header.lineage, header.progress, {folder: seen_by_folder[folder] for folder in folders}
+        )
         if place_id:
             key_id = store.read_project_and_key_ids().key_id
-            writable_states.remember_place_if_changed(place_id, lineage, store.bookmark, key_id)
+            replace(self, folders=folders).remember_place_if_changed(
+                place_id, header.lineage, store.bookmark, key_id
+            )
 
     def remember_store_progress_if_readable(self, store: StateStore, place_id: str = "") -> None:
         """Remember a state's progress at the end of a run, where it can be read."""
         with suppress(StateError):
-            lineage = store.read_lineage()
-            self.remember_progress_if_greater(lineage, store.read_progress())
+            header = store.read_header()
+            self.remember_progress_if_greater(header.lineage, header.progress)
             if place_id:
                 key_id = store.read_project_and_key_ids().key_id
-                self.remember_place_if_changed(place_id, lineage, store.bookmark, key_id)
+                self.remember_place_if_changed(place_id, header.lineage, store.bookmark, key_id)
+
+
+def _build_older_state_finding(
+    store: StateStore, header: StateHeader, farthest: SeenProgress, target: Target
+) -> Diagnostic:
+    last_change = next((entry.at for entry in store.list_audit_entries_newest_first(1)), "")
+    change_text = f", last changed {last_change}" if last_change else ""
+    restore_command = Command("state restore FILE", target=target.name)
+    return error_finding(
+        "This state is older than the last one seen here",
+        f"It has {_format_progress(header.progress)}{change_text}; one of the same lineage "
+        f"({header.lineage}) with "
+        f"{_format_progress(farthest.progress)} was seen here on {farthest.seen_at}. What was "
+        f"done in between is "
+        "not in it, and would be done a second time.",
+        Text(
+            "Restore the newest backup: ",
+            restore_command,
+            ". If this state is the right one (a database that came back from a dump, say), "
+            "put it in its own place on purpose: ",
+            Command("state backup FILE", target=target.name),
+            ", then ",
+            restore_command,
+            ".",
+        ),
+        position=target.position,
+    )
 
 
 def build_last_seen_files(
@@ -259,29 +275,41 @@ def _build_progress_file_path(folder: Path, lineage: str) -> Path:
     return folder / f"{hashlib.sha256(lineage.encode()).hexdigest()[:32]}.json"
 
 
-def _combine_greater_numbers_and_newer_time(
-    first: SeenProgress, second: SeenProgress
-) -> SeenProgress:
-    return SeenProgress(
-        first.progress.compute_maximum_of_each_number(second.progress),
-        max(first.seen_at, second.seen_at),
-    )
+def _find_farthest_or_zero(seen_by_folder: Mapping[Path, SeenProgress]) -> SeenProgress:
+    """The greater of each number, and the newest time."""
+    farthest = SeenProgress()
+    for seen in seen_by_folder.values():
+        farthest = SeenProgress(
+            farthest.progress.compute_maximum_of_each_number(seen.progress),
+            max(farthest.seen_at, seen.seen_at),
+        )
+    return farthest
 
 
-def _read_progress_or_none_if_unusable(path: Path, lineage: str) -> SeenProgress | None:
-    """The progress in a file; None where it is not this user's, or not of this lineage."""
+def _read_progress_or_zero_if_unusable(path: Path, lineage: str) -> SeenProgress:
+    """The progress in a file; zero where it is not this user's, or not of this lineage."""
     document = _read_own_json_or_empty(path)
     serial, fence = (
         _get_valid_count_or_none(document.get("serial")),
         _get_valid_count_or_none(document.get("fence")),
     )
     if document.get("lineage") != lineage or serial is None or fence is None:
-        return None
+        return SeenProgress()
     return SeenProgress(StateProgress(serial, fence), str(document.get("at", ""))[:40])
 
 
 def _get_valid_count_or_none(value: object) -> int | None:
     return value if type(value) is int and 0 <= value <= _MAX_COUNT else None
+
+
+def _write_progress_where_smaller(
+    lineage: str, progress: StateProgress, seen_by_folder: Mapping[Path, SeenProgress]
+) -> None:
+    """Write the progress of a lineage to each folder that has less."""
+    for folder, seen in seen_by_folder.items():
+        if not seen.progress.has_reached(progress):
+            with suppress(OSError, UntrustedFileError):
+                _lock_and_write_greatest_progress(folder, lineage, progress)
 
 
 def _lock_and_write_greatest_progress(folder: Path, lineage: str, progress: StateProgress) -> None:
@@ -290,9 +318,8 @@ def _lock_and_write_greatest_progress(folder: Path, lineage: str, progress: Stat
     create_missing_private_folders_with_gitignore(folder, own_top=folder.parent)
     path = _build_progress_file_path(folder, lineage)
     with _lock_folder_if_supported(folder):
-        seen = _read_progress_or_none_if_unusable(path, lineage)
-        if seen is not None:
-            progress = progress.compute_maximum_of_each_number(seen.progress)
+        seen = _read_progress_or_zero_if_unusable(path, lineage)
+        progress = progress.compute_maximum_of_each_number(seen.progress)
         document = {
             "format": FILE_FORMAT,
             "lineage": lineage,

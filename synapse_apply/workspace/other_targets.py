@@ -46,9 +46,7 @@ def _read_runs_with_doubts_or_problem(other_session: TargetSession) -> OtherTarg
             state = store.read_state()
             require_state_belongs_to_target(other_session.project, target, state)
             _require_no_other_project_owns_state(other_session)
-            if other_session.last_seen_files.build_findings_if_state_is_older(
-                store, state.lineage, target
-            ):
+            if other_session.last_seen_files.build_findings_if_state_is_older(store, target):
                 raise StateError.from_summary(
                     "This state is older than the last one seen here",
                     "it is older than the last one seen here",

@@ -195,9 +195,10 @@ def require_state_has_identity_and_pinned_lineage(
     store: StateStore, target: Target, state_identity: BackendIdentity
 ) -> None:
     """StateError when this state belongs to another backend, tenant or lineage."""
+    header = store.read_header()
     findings = (
-        *build_findings_if_backend_differs(store.read_backend_identity(), target, state_identity),
-        *build_findings_if_pinned_lineage_differs(store.read_lineage(), target),
+        *build_findings_if_backend_differs(header.identity, target, state_identity),
+        *build_findings_if_pinned_lineage_differs(header.lineage, target),
     )
     if findings:
         raise StateError(*findings)

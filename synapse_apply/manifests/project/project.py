@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from synapse_apply.files.checkout import (
+    iter_folders_above,
     read_command_line_file_checked_if_in_checkout,
     read_regular_file_following_links,
     require_real_path_inside_folder,
@@ -78,10 +79,9 @@ def find_project_file(start: Path) -> Path | None:
     Also an entry that is no file: reading it reports what is wrong, and skipping it would
     use another project in its place.
     """
-    start_folder = start.resolve()
-    for folder in (start_folder, *start_folder.parents):
-        if os.path.lexists(folder / FILE_NAME):
-            return folder / FILE_NAME
+    for folder in iter_folders_above(start.resolve() / FILE_NAME):
+        if os.path.lexists(f"{folder}/{FILE_NAME}"):
+            return Path(folder, FILE_NAME)
     return None
 
 

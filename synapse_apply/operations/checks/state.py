@@ -110,7 +110,6 @@ def check_state_exists_and_is_not_older(checkup: LazyTargetParts) -> Iterator[Ch
         )
         older_findings = checkup.session.last_seen_files.build_findings_if_state_is_older(
             store,
-            state_snapshot.lineage,
             checkup.target.get_or_raise_unchecked_error(),
         )
         yield from (CheckResult.from_finding("state", finding) for finding in older_findings)

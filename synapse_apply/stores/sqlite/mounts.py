@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from synapse_apply.files.checkout import iter_folders_above
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 
@@ -47,7 +48,7 @@ def find_file_system_type_or_empty(path: Path, mounts_file: str = MOUNTS_FILE) -
         lines = Path(mounts_file).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
         return ""
-    ancestors = {str(path), *map(str, path.parents)}
+    ancestors = {str(path), *iter_folders_above(path)}
     deepest, system_type = -1, ""
     for _, escaped_mount_point, mount_type, *_ in (
         line.split(" ") for line in lines if line.count(" ") >= 3

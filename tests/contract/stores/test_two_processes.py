@@ -148,16 +148,16 @@ def test_a_state_that_another_run_moves_on_meanwhile_is_not_older(made, where, t
         seen.remember_store_progress_if_readable(made)
 
     class Between(LastSeenFiles):
-        def read_farthest_progress_or_zero(self, lineage):
+        def _read_progress_by_folder(self, lineage):
             move_on()
-            farthest = super().read_farthest_progress_or_zero(lineage)
+            found = super()._read_progress_by_folder(lineage)
             move_on()
-            return farthest
+            return found
 
     is_log = where.startswith((CHAIN, GIT)) or is_bucket_url(where)
     here = open_at(where, **({"fresh_seconds": NEVER} if is_log else {}))
     before = here.read_progress()
     between = Between(seen.folders)
-    assert between.build_findings_if_state_is_older(here, LINEAGE, Target("prod")) == ()
+    assert between.build_findings_if_state_is_older(here, Target("prod")) == ()
     assert before != made.read_progress() == here.read_progress()
     here.close()
