@@ -95,7 +95,7 @@ class DecodeContext:
     marks: SecretMarks
     read_package_config_or_none: ReadPackageConfig | None = None
     findings: list[Diagnostic] = field(default_factory=list)
-    unknown_providers: set[str] = field(default_factory=set)
+    unknown_providers: dict[str, Draft] = field(default_factory=dict)
     reported_flaws: set[tuple[PackageSource, str]] = field(default_factory=set)
     _config_by_source: dict[tuple[str, str, str], ConfigWithPositions | None] = field(
         default_factory=dict

@@ -24,6 +24,7 @@ from synapse_apply.manifests.decode.decode import (
 from synapse_apply.manifests.decode.draft import DecodeContext, ReadPackageConfig
 from synapse_apply.manifests.decode.overlays import Overlay
 from synapse_apply.manifests.decode.package_needs import with_package_dependencies
+from synapse_apply.manifests.decode.storage import warn_once_of_each_unknown_provider
 from synapse_apply.manifests.decode.variables import VariableValues
 from synapse_apply.manifests.export.inventory import is_inventory_file
 from synapse_apply.manifests.files.committed import (
@@ -283,6 +284,7 @@ def _decode_documents_and_report(
             resource = decode_desired_or_none_without_version_or_package(context, draft)
             if resource is not None:
                 declared[resource.address] = resource
+    warn_once_of_each_unknown_provider(context)
     context.findings.extend(
         cross_checks.iter_undeclared_reference_errors(
             {**declared, **partly_known}, position_by_address

@@ -29,13 +29,21 @@ def decode_storage_spec_replacing_secrets(context: DecodeContext, draft: Draft) 
         return replace_secrets_and_report_plain_text(
             context, draft, {**draft.spec, "configuration": known_configuration}
         )
-    if (
-        provider not in schemas.list_providers_with_schema()
-        and provider not in context.unknown_providers
+    if provider not in schemas.list_providers_with_schema() and not draft.is_unknown_at_or_above(
+        ("spec", "provider")
     ):
-        context.unknown_providers.add(provider)
-        _warn_of_unknown_provider(context, draft, provider)
+        # The first by its address, so that the warning is the same for any order of files.
+        earlier = context.unknown_providers.get(provider, draft)
+        context.unknown_providers[provider] = min(
+            earlier, draft, key=lambda either: str(either.address)
+        )
     return replace_secrets_and_report_plain_text(context, draft, draft.spec)
+
+
+def warn_once_of_each_unknown_provider(context: DecodeContext) -> None:
+    """Report the unknown providers of all storages that were decoded, each at one of them."""
+    for provider, draft in context.unknown_providers.items():
+        _warn_of_unknown_provider(context, draft, provider)
 
 
 def _warn_of_unknown_provider(context: DecodeContext, draft: Draft, provider: str) -> None:

@@ -67,10 +67,18 @@ def test_each_mistake_is_named(
 
 def test_an_unknown_provider_is_one_warning(tmp_path: Path) -> None:
     """Of many storages; the hint says where its keys can be described."""
-    texts = [storage("{a: b}", "acme_nas", f"raw-{n}") for n in range(30)]
+    texts = [storage("{a: b}", "acme_nas", f"raw-{n}") for n in range(30, 10, -1)]
     loaded = load_of(tmp_path, "---\n".join([*texts, storage("{a: b}", "other", "last")]))
     assert [one.summary for one in loaded.diagnostics] == ["Unknown provider"] * 2
+    # At the same one whatever the order of files is.
+    assert [one.address for one in loaded.diagnostics] == ["storage/raw-11", "storage/last"]
     assert all("`providers: {" in one.hint for one in loaded.diagnostics)
+
+
+def test_a_provider_whose_variable_has_no_value_is_not_unknown(tmp_path: Path) -> None:
+    """The variable is what is missing."""
+    loaded = load_of(tmp_path, storage("{a: b}", "${var.missing}"))
+    assert [one.summary for one in loaded.diagnostics] == ["Undeclared variable"]
 
 
 @pytest.mark.parametrize("name", ["amazon_s3", "sftp"])
