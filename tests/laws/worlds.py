@@ -309,6 +309,15 @@ class Edit:
     value: Any = None
 
 
+def suit_edit(edit: Edit, api: str, switches: Mapping[str, str]) -> Edit:
+    """The same edit as this API version and profile can make it: a plugin has a known category."""
+    is_category = (edit.kind, edit.act, edit.key) == ("plugin", "field", "category")
+    takes_any = api != "v2" and switches.get("profile", PAGE) == PAGE
+    if takes_any or not is_category:
+        return edit
+    return replace(edit, value=CATEGORIES[len(edit.value) % len(CATEGORIES)])
+
+
 _ACTS = {
     "plugin": ["set", "unset", "field", "field", "delete"],
     "storage": ["set", "unset", "field", "leak", "delete"],
@@ -361,7 +370,11 @@ class Story:
     def on(self, api: str, switches: Mapping[str, str]) -> Story:
         """The same story where plugins and releases are of this API version and profile."""
         first, second = (suit(world, api, switches) for world in (self.first, self.second))
-        return replace(self, first=first, second=second)
+        outside, later = (
+            tuple(suit_edit(edit, api, switches) for edit in edits)
+            for edits in (self.outside, self.later)
+        )
+        return replace(self, first=first, second=second, outside=outside, later=later)
 
 
 _FEW_EDITS = lists_of(edits(), 0, 3).map(tuple)

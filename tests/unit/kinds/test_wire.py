@@ -56,6 +56,13 @@ def test_an_unknown_provider_makes_every_leaf_secret(provider):
     assert made["d"] == Sensitive(["x"])
 
 
+def test_nulls_are_absent_and_a_map_of_them_is_empty():
+    """Its field is there all the same: a plan that does not see it would write over it."""
+    assert configuration("s3", {"a": {"b": None}, "c": None, "key": None}) == {"a": {}}
+    assert configuration("s3", {"a": None}) == {}
+    assert configuration(None, {"a": {"b": None}}) == {"a": {}}
+
+
 def test_a_map_that_is_one_secret():
     """`credentials` is wrapped whole."""
     made = configuration("gcp", {"credentials": {"private_key": "v"}, "bucket": "b"})
