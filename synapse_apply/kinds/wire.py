@@ -65,8 +65,10 @@ def wrap_secrets_and_withhold_masked(
         if key != spec_marks.container and type(value) is str:
             is_masked = value[:1] in _MASK_CHARACTERS and _is_masked_value(value, _MASK_CHARACTERS)
             wrapped_spec[key] = WithheldSecret("masked") if is_masked else value
-        elif (wrapped := _wrap_secrets_or_none_for_null(spec_marks, (key,), value)) is not None:
-            wrapped_spec[key] = wrapped
+        elif value is not None:
+            wrapped = _wrap_secrets_or_none_if_only_nulls(spec_marks, (key,), value)
+            # A container that has only nulls is there, and has nothing in it.
+            wrapped_spec[key] = {} if wrapped is None else wrapped
     return wrapped_spec
 
 
@@ -90,16 +92,18 @@ def _wrap_only_named_secrets(marks: SpecMarks, path: FieldPath, value: Any) -> A
     )
 
 
-def _wrap_secrets_or_none_for_null(marks: SpecMarks, path: FieldPath, value: Any) -> Any:
-    """A value with its secrets wrapped, and without nulls in maps; None for null itself."""
+def _wrap_secrets_or_none_if_only_nulls(marks: SpecMarks, path: FieldPath, value: Any) -> Any:
+    """A value with its secrets wrapped; None for null, and for a map that has only nulls."""
     if value is None:
         return None
     if is_map(value) and value and not marks.is_map_one_secret(path):
-        return {
+        wrapped_map = {
             key: wrapped
             for key, inner in value.items()
-            if (wrapped := _wrap_secrets_or_none_for_null(marks, (*path, key), inner)) is not None
+            if (wrapped := _wrap_secrets_or_none_if_only_nulls(marks, (*path, key), inner))
+            is not None
         }
+        return wrapped_map or None
     # A container that is one text or list may have a secret anywhere in it.
     is_packed = path == (marks.container,) and not is_map(value)
     is_secret = is_packed or marks.is_secret(path)

@@ -151,7 +151,9 @@ class LastSeenFiles:
         header = store.read_header()
         seen_by_folder = self._read_progress_by_folder(header.lineage)
         if not header.progress.has_reached(_find_farthest_or_zero(seen_by_folder).progress):
-            header = store.read_header(requires_newest=True)
+            first_lineage, header = header.lineage, store.read_header(requires_newest=True)
+            if header.lineage != first_lineage:  # another state was put in its place
+                seen_by_folder = self._read_progress_by_folder(header.lineage)
         return header, seen_by_folder
 
     def require_state_not_older_and_remember_it(

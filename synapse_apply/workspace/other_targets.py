@@ -43,14 +43,15 @@ def _read_runs_with_doubts_or_problem(other_session: TargetSession) -> OtherTarg
             target, store = other_session.target, other_session.store
             if not store.exists():
                 return OtherTargetRuns(missing=True)
-            state = store.read_state()
-            require_state_belongs_to_target(other_session.project, target, state)
-            _require_no_other_project_owns_state(other_session)
+            # Before the state is read: what seems older may be a copy that was replaced since.
             if other_session.last_seen_files.build_findings_if_state_is_older(store, target):
                 raise StateError.from_summary(
                     "This state is older than the last one seen here",
                     "it is older than the last one seen here",
                 )
+            state = store.read_state()
+            require_state_belongs_to_target(other_session.project, target, state)
+            _require_no_other_project_owns_state(other_session)
             return _collect_runs_and_doubts_of_records(state, target, other_session.state_keys)
     # One target that cannot be read must not stop a plan that may not need it.
     except SynapseApplyError as failure:

@@ -79,10 +79,11 @@ def step(here: Project, shown: bool) -> None:
 
 
 def drop_nulls(value: Any) -> Any:
-    """A value without nulls in its maps, which count as absent."""
-    if not isinstance(value, Mapping):
+    """A value without nulls in maps, and without maps of nulls alone: both count as absent."""
+    if not isinstance(value, Mapping) or not value:
         return value
-    return {key: drop_nulls(inner) for key, inner in value.items() if inner is not None}
+    inside = {key: drop_nulls(inner) for key, inner in value.items()}
+    return {key: inner for key, inner in inside.items() if inner is not None} or None
 
 
 def secret_keys(body: Any) -> set[str]:

@@ -86,8 +86,9 @@ class Draft:
 class DecodeContext:
     """What the decoding of all documents for one target shares.
 
-    `findings` grow in the order of the files. Answers about packages, variables and files are
-    remembered, since thousands of documents ask for the same few.
+    `findings` grow in the order of the files; what is said once of several comes last. Answers
+    about packages, variables and files are remembered, since thousands of documents ask for the
+    same few.
     """
 
     project: Project
@@ -95,7 +96,7 @@ class DecodeContext:
     marks: SecretMarks
     read_package_config_or_none: ReadPackageConfig | None = None
     findings: list[Diagnostic] = field(default_factory=list)
-    unknown_providers: dict[str, Draft] = field(default_factory=dict)
+    first_draft_by_unknown_provider: dict[str, Draft] = field(default_factory=dict)
     reported_flaws: set[tuple[PackageSource, str]] = field(default_factory=set)
     _config_by_source: dict[tuple[str, str, str], ConfigWithPositions | None] = field(
         default_factory=dict

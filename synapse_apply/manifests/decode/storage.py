@@ -16,7 +16,7 @@ PREFIX = "storage"
 
 
 def decode_storage_spec_replacing_secrets(context: DecodeContext, draft: Draft) -> DecodedSpec:
-    """The storage's fields with secrets replaced; an unknown provider is one warning a target."""
+    """The storage's fields with secrets replaced; an unknown provider is noted, for one warning."""
     provider = draft.spec["provider"]
     provider_description = context.project.providers.get(provider)
     if provider_description is not None:
@@ -33,8 +33,8 @@ def decode_storage_spec_replacing_secrets(context: DecodeContext, draft: Draft) 
         ("spec", "provider")
     ):
         # The first by its address, so that the warning is the same for any order of files.
-        earlier = context.unknown_providers.get(provider, draft)
-        context.unknown_providers[provider] = min(
+        earlier = context.first_draft_by_unknown_provider.get(provider, draft)
+        context.first_draft_by_unknown_provider[provider] = min(
             earlier, draft, key=lambda either: str(either.address)
         )
     return replace_secrets_and_report_plain_text(context, draft, draft.spec)
@@ -42,7 +42,7 @@ def decode_storage_spec_replacing_secrets(context: DecodeContext, draft: Draft) 
 
 def warn_once_of_each_unknown_provider(context: DecodeContext) -> None:
     """Report the unknown providers of all storages that were decoded, each at one of them."""
-    for provider, draft in context.unknown_providers.items():
+    for provider, draft in sorted(context.first_draft_by_unknown_provider.items()):
         _warn_of_unknown_provider(context, draft, provider)
 
 

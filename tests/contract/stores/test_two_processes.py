@@ -159,5 +159,6 @@ def test_a_state_that_another_run_moves_on_meanwhile_is_not_older(made, where, t
     before = here.read_progress()
     between = Between(seen.folders)
     assert between.build_findings_if_state_is_older(here, Target("prod")) == ()
+    between.require_state_not_older_and_remember_it(here, Target("prod"))
     assert before != made.read_progress() == here.read_progress()
     here.close()

@@ -32,11 +32,16 @@ def test_a_fork_shows_what_the_installed_command_shows(
         typed = ("apply", "--parallelism", "1")
         ended, shown = run_at_terminal(copy, answer, environ, *typed, process_type=process_type)
         # How often bars are drawn depends on the time that the calls take.
-        still = re.sub(r"\r|\x1b\[(\?25[hl]|\d*[A-K])", "", shown)
-        lines = re.sub(r"\d+\.\d+s", "SECONDS", still).splitlines()
-        ends.append((ended, [line for line in lines if line and "Creating..." not in line]))
+        lines = [
+            re.sub(r"\x1b\[(\?25[hl]|\d*[A-K])", "", line)
+            for line in re.sub(r"\d+\.\d+s", "SECONDS", shown).splitlines()
+            if "Creating..." not in line
+        ]
+        ends.append((ended, [line for line in lines if line]))
     assert ends[0] == ends[1]
     assert ends[0][0] == code
+    created = ["Creation complete after SECONDS" in line for line in ends[0][1]]
+    assert sum(created) == (3 if code == 0 else 0)
     assert any("\x1b[" in line for line in ends[0][1])
 
 

@@ -56,11 +56,11 @@ def test_an_unknown_provider_makes_every_leaf_secret(provider):
     assert made["d"] == Sensitive(["x"])
 
 
-def test_nulls_are_absent_and_a_map_of_them_is_empty():
-    """Its field is there all the same: a plan that does not see it would write over it."""
-    assert configuration("s3", {"a": {"b": None}, "c": None, "key": None}) == {"a": {}}
-    assert configuration("s3", {"a": None}) == {}
-    assert configuration(None, {"a": {"b": None}}) == {"a": {}}
+def test_nulls_are_absent_and_a_container_of_them_is_empty():
+    """It is there all the same: a manifest with an empty one differs in nothing."""
+    assert configuration("s3", {"a": {"b": None}, "c": None, "key": None, "open": 1}) == {"open": 1}
+    assert configuration("s3", {"a": {"b": None}}) == configuration("s3", {}) == {}
+    assert configuration(None, {"a": {"b": None}}) == {}
 
 
 def test_a_map_that_is_one_secret():
