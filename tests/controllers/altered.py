@@ -22,6 +22,13 @@ from typing import Any
 from forking import put_clock_ahead
 
 
+def replace_in_modules_of_controller(name: str, value: Any) -> None:
+    """Give a name another value wherever it was imported: a fork has all modules already."""
+    for module_name, module in tuple(sys.modules.items()):
+        if module_name.startswith("synapse_apply.controller.") and name in vars(module):
+            setattr(module, name, value)
+
+
 @dataclass
 class Altered:
     """What is not as it is here.
@@ -71,11 +78,12 @@ class Altered:
         synapse_apply.__version__ = "9.9"
         from synapse_apply.controller.store import store_schema
 
-        store_schema.STORE_FORMAT = self.store_format
-        store_schema.META_OF_THIS_FORMAT = {
+        replace_in_modules_of_controller("STORE_FORMAT", self.store_format)
+        meta = {
             store_schema.META_FORMAT: f"{self.store_format}",
             store_schema.META_OLDEST_WRITER: f"{self.oldest_writer}",
         }
+        replace_in_modules_of_controller("META_OF_THIS_FORMAT", meta)
         from synapse_apply.controller.store import store_upgrade
 
         upgrade = store_upgrade.upgrade_tables_if_older_without_commit
@@ -89,7 +97,7 @@ class Altered:
                 connection.execute(f"ALTER TABLE targets ADD COLUMN {column}")
             upgrade(connection, dialect)
 
-        store_upgrade.upgrade_tables_if_older_without_commit = add_column_and_upgrade
+        replace_in_modules_of_controller(upgrade.__name__, add_column_and_upgrade)
 
     def _pass(self, name: str) -> None:
         with self._lock:

@@ -345,6 +345,11 @@ def decode_desired_or_none_without_version_or_package(
     )
 
 
+def report_once_what_several_documents_share(context: DecodeContext) -> None:
+    """Report, after all documents, what was noted while they were decoded, each once."""
+    storage.warn_once_of_each_unknown_provider(context)
+
+
 def _report_unfilled_values(context: DecodeContext, draft: Draft) -> None:
     """Report values that still hold the placeholder of `synapse-apply new`.
 

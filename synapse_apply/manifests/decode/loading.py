@@ -19,12 +19,12 @@ from synapse_apply.manifests.decode.decode import (
     decode_desired_or_none_without_version_or_package,
     decode_known_part_or_report,
     fits_schema_where_known_or_report,
+    report_once_what_several_documents_share,
     set_draft_address_or_none,
 )
 from synapse_apply.manifests.decode.draft import DecodeContext, ReadPackageConfig
 from synapse_apply.manifests.decode.overlays import Overlay
 from synapse_apply.manifests.decode.package_needs import with_package_dependencies
-from synapse_apply.manifests.decode.storage import warn_once_of_each_unknown_provider
 from synapse_apply.manifests.decode.variables import VariableValues
 from synapse_apply.manifests.export.inventory import is_inventory_file
 from synapse_apply.manifests.files.committed import (
@@ -284,7 +284,7 @@ def _decode_documents_and_report(
             resource = decode_desired_or_none_without_version_or_package(context, draft)
             if resource is not None:
                 declared[resource.address] = resource
-    warn_once_of_each_unknown_provider(context)
+    report_once_what_several_documents_share(context)
     context.findings.extend(
         cross_checks.iter_undeclared_reference_errors(
             {**declared, **partly_known}, position_by_address
