@@ -137,8 +137,11 @@ def test_two_replicas_tell_each_fact_once(fleet_site: FleetSite) -> None:
     site.act("pause", scope="acme/t0", reason="to be looked into")
     site.wait_for_message("paused")
     site.query("UPDATE pauses SET since = since - %s", [A_DAY + 60])
+    unsent = "SELECT id FROM messages WHERE sent_at = 0"
     for _ in range(3):
-        # The hourly work is done at once by who takes over.
+        # The hourly work is done at once by who takes over. A message that was sent and not noted
+        # is sent again, with its id.
+        wait_until(lambda: site.query(unsent) == [], SECONDS, "all messages noted as sent")
         leader = site.find_leader()
         site.kill_process(leader)
         site.wait_for_another_leader(leader)
