@@ -154,7 +154,11 @@ def test_nothing_of_a_reading_waits_for_the_garbage_collection() -> None:
     gc.collect()
     gc.disable()
     try:
-        read_documents(text, "m.yaml")
-        assert gc.collect() == 0
+        collected = []
+        for _ in range(5):
+            read_documents(text, "m.yaml")
+            collected.append(gc.collect())
+        # A thread that an earlier test left behind may end meanwhile; each reading would leave some.
+        assert min(collected) == 0, collected
     finally:
         gc.enable()
