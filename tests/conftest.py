@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+import forking
 import pytest
 from buckets.servers import AzuriteServer, BucketServer, MotoServer, SeaweedServer
 from hypothesis import HealthCheck, given, settings
@@ -53,7 +54,9 @@ def draw_some_values(_number: int, _text: str) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Leave eleven thousand collected tests out of every garbage collection from here on."""
     if session.config.getoption("workers"):
-        draw_some_values()  # here, and not in each of the workers, which takes a second
+        # Here, and not in each of the workers: these take a second.
+        draw_some_values()
+        forking.import_and_compile_all_modules()
     gc.collect()
     gc.freeze()
     # Tests live for milliseconds: to look for garbage at each 2,000 objects takes a twentieth of all.

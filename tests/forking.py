@@ -389,6 +389,14 @@ def _run(command: list[str]) -> NoReturn:
 
 def _import_everything() -> None:
     time.time = _read_time
+    import_and_compile_all_modules()
+    assert threading.active_count() == 1, "a fork has none of the other threads"
+    gc.collect()
+    gc.freeze()  # what nobody looks through is shared by all forks
+
+
+def import_and_compile_all_modules() -> None:
+    """What a command imports and compiles only once it needs it, so that forks have it already."""
     import synapse_apply
 
     for module in pkgutil.walk_packages(
@@ -401,9 +409,6 @@ def _import_everything() -> None:
     if "synapse_apply.controller.page.rendering" in sys.modules:
         pkgutil.resolve_name("controllers.forked_workers:load_page_templates")()
     _compile_everything()
-    assert threading.active_count() == 1, "a fork has none of the other threads"
-    gc.collect()
-    gc.freeze()  # what nobody looks through is shared by all forks
 
 
 def _import_unless_packages_are_missing(name: str) -> None:

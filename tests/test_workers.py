@@ -87,3 +87,16 @@ def test_the_first_failure_ends_it_where_asked(tmp_path):
     done = run_suite(tmp_path, "--workers", "2", "-x", "-k", "fails or dies")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "stopping after 1 failures" in done.stdout
+
+
+def test_no_worker_is_started_that_has_nothing_to_run(tmp_path):
+    """Tests of servers are for the one that has them, however long they take."""
+    (tmp_path / "conftest.py").write_text(
+        "import os, pathlib\n"
+        "def pytest_sessionfinish():\n"
+        "    pathlib.Path(__file__).with_name(f'ended-{os.getpid()}').touch()\n"
+    )
+    done = run_suite(tmp_path, "--workers", "3", "-k", "of_a_server or fails")
+    assert "1 failed, 40 passed" in done.stdout, done.stdout
+    ended = len(list(tmp_path.glob("ended-*")))
+    assert ended == 3, "the first process, and two workers"

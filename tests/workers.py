@@ -2,7 +2,7 @@
 
 To import and collect all tests takes four seconds of a processor, and twelve where no bytecode is
 kept yet. It is done once, not once a process. Tests of real servers are given to one worker, so
-that each sort of server is started once.
+that each sort of server is started once; deep ones to all, as they take longer than such a start.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
@@ -31,6 +32,7 @@ _SIZE = struct.Struct("!I")
 _TESTS_OF_A_CHUNK = 12
 # What takes a second or two to start, as fixtures and parameters name it.
 _SERVERS = frozenset({"postgres", "s3", "seaweed", "moto", "openbao", "azure", "azurite"})
+_ALL_HAVE_SERVERS = os.environ.get("SYNAPSE_APPLY_TEST_DEEP") == "1"
 Chunk = list[int]  # tests, by their place among all
 
 
@@ -82,7 +84,7 @@ class _ForkedRun:
             (self._chunks_with_servers if needs_server else self._chunks).append(chunk)
         try:
             while True:
-                while len(self._workers) < self._count and self._has_chunks():
+                while len(self._workers) < self._count and self._has_chunk_for_new_worker():
                     self._start_worker(session)
                 if not self._workers:
                     return True
@@ -97,8 +99,11 @@ class _ForkedRun:
                 os.kill(worker.process, signal.SIGKILL)
                 os.waitpid(worker.process, 0)
 
-    def _has_chunks(self) -> bool:
-        return bool(self._chunks or self._chunks_with_servers)
+    def _has_chunk_for_new_worker(self) -> bool:
+        return bool(self._chunks or (self._chunks_with_servers and not self._has_servers()))
+
+    def _has_servers(self) -> bool:
+        return any(worker.with_servers for worker in self._workers.values())
 
     def _start_worker(self, session: pytest.Session) -> None:
         assert threading.active_count() == 1, "a fork has none of the other threads"
@@ -110,7 +115,7 @@ class _ForkedRun:
                 other.close()
             _run_as_worker(session, name, there)
         there.close()
-        with_servers = not any(worker.with_servers for worker in self._workers.values())
+        with_servers = not self._has_servers()
         self._workers[here] = worker = _Worker(name, process, here, with_servers)
         self._give_chunk(worker)
         # A test is torn down with the next one known, so each has one chunk more than it runs.
@@ -182,6 +187,8 @@ def _cut_into_chunks(items: Sequence[pytest.Item]) -> Iterator[Chunk]:
 
 
 def _needs_server(item: pytest.Item) -> bool:
+    if _ALL_HAVE_SERVERS:
+        return False
     names = set(getattr(item, "fixturenames", ()))
     values = getattr(item, "callspec", None)
     if values is not None:
@@ -230,13 +237,23 @@ def _make_parts_of_its_own(config: pytest.Config, name: str, door: socket.socket
     capture.suspend_global_capture()
     manager.unregister(name="terminalreporter")
     shared = config._tmp_path_factory
-    config._tmp_path_factory = TempPathFactory(
+    own = config._tmp_path_factory = TempPathFactory(
         shared.getbasetemp() / name,
         shared._retention_count,
         shared._retention_policy,
         shared._trace,
         _ispytest=True,
     )
+    numbers = itertools.count()
+
+    def make_folder(basename: str, numbered: bool = True) -> Path:
+        """The factory's own way looks through all folders for a number that none of them has."""
+        assert numbered, "another name could be taken"
+        folder: Path = own.getbasetemp() / f"{basename}{next(numbers)}"
+        folder.mkdir(mode=0o700)
+        return folder
+
+    own.mktemp = make_folder
     manager.register(_Reporter(config, door))
 
 

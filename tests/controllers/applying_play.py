@@ -112,7 +112,8 @@ class ApplyingPlay(Play):
         """By hand; what became of a call that was just lost cannot be known yet."""
         if not self.is_broken and not self.site.git.failure:
             self.site.set_faults()
-            typed = ["apply", "-t", "dev", "--auto-approve"]
+            # A controller that has seen an older commit alone took the records of newer objects away.
+            typed = ["apply", "-t", "dev", "--auto-approve", "--adopt"]
             environ = environment(self.site.own_variables)
             done = run_in_process(typed, self.site.checkout, environ)
             assert done.returncode in {Exit.OK, Exit.UNKNOWN}, done.stdout + done.stderr

@@ -475,17 +475,19 @@ class Site:
         for message in self.sink.messages:
             first = first_by_id.setdefault(message["id"], message)
             assert message == first
-        for event in ("failed", "recovered"):
+        # A rollout that is resumed can stop again within a second: each of these is a fact.
+        causes = {"failed": " rollout stopped ", "recovered": " resume rollout "}
+        for event, cause in causes.items():
             facts = Counter(
                 (one["target"], one["commit"], one["summary"], one["time"])
                 for one in first_by_id.values()
                 if one["event"] == event
             )
             for (target, commit_id, summary, moment), count in facts.items():
-                # A rollout that is resumed can stop again within a second: these are two facts.
-                stops = sum(
+                known_causes = sum(
                     line.startswith(moment.removesuffix("Z")) and f'detail="{commit_id}: ' in line
                     for line in self.read_log().splitlines()
-                    if " rollout stopped " in line
+                    if cause in line
                 )
-                assert count <= (max(stops, 1) if target is None else 1), (summary, facts)
+                most = max(known_causes, 1) if target is None else 1
+                assert count <= most, (summary, facts)
