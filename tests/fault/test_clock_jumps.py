@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fault.commands import FOREVER, LEASE, REPLACING, applying, ended, kill, reaches
+from fault.commands import FOREVER, LEASE, applying, ended, kill, reaches, replacing
 from fault.convergence import Row, chosen, converge, on_api
 from fault.site import Server, Site, tally
 from stopping import suspend
@@ -80,7 +80,7 @@ def test_a_lease_knows_no_wall_clock(
             code, _, _ = ended(second)
         assert code == 6
         suspend(first, site.state_file)
-        assert next_run(site, **REPLACING, ahead=HOURS)["exit_code"] == 0
+        assert next_run(site, **replacing(site), ahead=HOURS)["exit_code"] == 0
         requests, written = server.requests(), site.written()
         first.send_signal(signal.SIGCONT)
         code, out, err = ended(first)

@@ -11,7 +11,7 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from fault.commands import LEASE, REPLACING, WAITS, applying, ended, reaches
+from fault.commands import LEASE, WAITS, applying, ended, reaches, replacing
 from fault.convergence import Row, chosen, converge, on_api, on_store, some
 from fault.site import COUNTS, LATER, Server, Site, tally
 from stopping import stands_still, suspend
@@ -22,7 +22,7 @@ MOST = {"v1": 0, "v2": 2}  # of the creates around which it is stopped; 0 is all
 
 def another(site: Site, **altered: Any) -> int:
     """An apply that waits for the state and does what is left; its exit code."""
-    with applying(site, *WAITS, **REPLACING, **altered) as process:
+    with applying(site, *WAITS, **replacing(site), **altered) as process:
         code, out, err = ended(process)
     assert code in (0, 7), out + err
     return code

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from fault.commands import FOREVER, LEASE, REPLACING, WAITS, applying, ended, kill, reaches
+from fault.commands import FOREVER, LEASE, WAITS, applying, ended, kill, reaches, replacing
 from fault.convergence import Row, chosen, converge, on_api, on_store
 from fault.namespaces import another_host, can_be_made
 from fault.site import Server, Site
@@ -39,13 +39,13 @@ def test_a_silent_holder_is_replaced_after_one_lease(
         reaches(server, first)
         assert kill(first)
     begun = time.monotonic()
-    with applying(site, "--lock-timeout", "0", **REPLACING) as second:
+    with applying(site, "--lock-timeout", "0", **replacing(site)) as second:
         code, out, _ = ended(second)
     (finding,) = json.loads(out)["diagnostics"]
     assert code == 6
     assert "they@elsewhere" in finding["detail"]
     assert "synapse-apply state unlock " in finding["hint"]
-    with applying(site, *WAITS, **REPLACING) as third:
+    with applying(site, *WAITS, **replacing(site)) as third:
         code, out, err = ended(third)
     assert time.monotonic() - begun >= LEASE
     assert code == 0, out + err
@@ -105,7 +105,7 @@ def test_a_holder_that_is_cut_off_stops_and_is_replaced(
             reaches(server, first)
             there.cut_off()
             Path(own["hour_passes"]).touch()
-            with applying(site, *WAITS, **REPLACING) as second:
+            with applying(site, *WAITS, **replacing(site)) as second:
                 code, out, err = ended(second)
             assert code == 0, out + err
             requests, written = server.requests(), site.written()
