@@ -61,7 +61,7 @@ def run_suite(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
             *("-q", "-rfE", *options, str(folder)),
         ],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        env={**os.environ, "PYTHONPATH": str(TESTS), "SYNAPSE_APPLY_TEST_DEEP": "0"},
         capture_output=True,
         text=True,
         timeout=120,

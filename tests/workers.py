@@ -28,11 +28,12 @@ import pytest
 from _pytest.tmpdir import TempPathFactory
 
 _SIZE = struct.Struct("!I")
+_IS_DEEP = os.environ.get("SYNAPSE_APPLY_TEST_DEEP") == "1"
 # Few, so that all workers end together; some, as each makes anew what the tests of a module share.
-_TESTS_OF_A_CHUNK = 12
+# A deep one can take minutes.
+_TESTS_OF_A_CHUNK = 1 if _IS_DEEP else 12
 # What takes a second or two to start, as fixtures and parameters name it.
 _SERVERS = frozenset({"postgres", "s3", "seaweed", "moto", "openbao", "azure", "azurite"})
-_ALL_HAVE_SERVERS = os.environ.get("SYNAPSE_APPLY_TEST_DEEP") == "1"
 Chunk = list[int]  # tests, by their place among all
 
 
@@ -187,8 +188,8 @@ def _cut_into_chunks(items: Sequence[pytest.Item]) -> Iterator[Chunk]:
 
 
 def _needs_server(item: pytest.Item) -> bool:
-    if _ALL_HAVE_SERVERS:
-        return False
+    if _IS_DEEP:
+        return False  # any worker may start servers of its own
     names = set(getattr(item, "fixturenames", ()))
     values = getattr(item, "callspec", None)
     if values is not None:
