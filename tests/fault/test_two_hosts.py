@@ -35,7 +35,7 @@ def test_a_silent_holder_is_replaced_after_one_lease(
     server.faults(
         {"match": {"method": "POST", "nth": 3}, "do": {"hang": FOREVER, "commit": "after"}}
     )
-    with applying(site, host="elsewhere") as first:
+    with applying(site, host="elsewhere", lease=LEASE) as first:
         reaches(server, first)
         assert kill(first)
     begun = time.monotonic()
