@@ -13,9 +13,8 @@ from typing import Any
 
 import forking
 import pytest
-import yaml
 from attack.planted_programs import Canary
-from e2e.pipelines.actions import Runner, read_artifact, read_outputs
+from e2e.pipelines.actions import Runner, read_action, read_artifact, read_outputs
 from e2e.pipelines.conftest import SECRETS, World, _of_nobody, forge, fresh, world  # noqa: F401
 from e2e.pipelines.forge import PROJECT, TOKEN, make_archive, make_pull, make_run
 from e2e.pipelines.gitlab import Pipeline, document
@@ -66,7 +65,7 @@ def runner(tmp_path: Path, checkout: Path) -> Runner:
 
 
 def find_step(name: str) -> dict[str, Any]:
-    steps = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))["runs"]["steps"]
+    steps = read_action()["runs"]["steps"]
     step: dict[str, Any] = next(one for one in steps if name in (one.get("id"), one.get("name")))
     return step
 

@@ -43,7 +43,7 @@ class Description:
     """All operations, each found by its method and its path."""
 
     def __init__(self, document: Mapping[str, Any] | None = None) -> None:
-        self.document = yaml.safe_load(TEXT) if document is None else document
+        self.document = yaml.load(TEXT, yaml.CSafeLoader) if document is None else document
         self.operations = {
             spec["operationId"]: Operation(self, method.upper(), path, spec)
             for path, methods in self.document["paths"].items()

@@ -57,7 +57,7 @@ class Runner:
     def job(self, workflow: str, name: str) -> Ran:
         """Run one job; `skipped` when its condition says so."""
         path = self.checkout / ".github" / "workflows" / workflow
-        job = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"][name]
+        job = yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)["jobs"][name]
         self.clear()
         scope = self._scope()
         if not truth(job.get("if", "success()"), scope, ok=True):
@@ -100,7 +100,7 @@ class Runner:
             return self._shell(step, scope, env)
         uses, given = step["uses"], resolved(step.get("with", {}), scope)
         if uses.startswith(OURS):
-            action = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
+            action = read_action()
             defaults = {n: i.get("default", "") for n, i in action["inputs"].items()}
             assert set(given) <= set(defaults), f"{uses} has no input {set(given) - set(defaults)}"
             inputs = {**resolved(defaults, scope), **given}
@@ -174,9 +174,15 @@ def read_artifact(root: Path, run_id: str, name: str) -> bytes:
     return make_archive({str(path.relative_to(folder)): path.read_bytes() for path in files})
 
 
+def read_action() -> dict[str, Any]:
+    text = (ROOT / "action.yml").read_text(encoding="utf-8")
+    action: dict[str, Any] = yaml.load(text, yaml.CSafeLoader)
+    return action
+
+
 def known_outputs(steps: Mapping[str, Any]) -> dict[str, str]:
     """What action.yml gives out of what its steps gave."""
-    action = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
+    action = read_action()
     texts = {name: one["value"] for name, one in action["outputs"].items()}
     return {name: text for name, text in resolved(texts, {"steps": steps}).items() if text}
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import signal
 import time
 
-import yaml
+from e2e.pipelines.actions import read_action
 from e2e.pipelines.conftest import SECRETS, World
 from e2e.pipelines.gitlab import Pipeline
 from in_process import run
-from installed import BIN, ROOT
+from installed import BIN
 
 HANG = {"rules": [{"match": {"method": "POST", "path": "/plugins/"}, "do": {"latency": 3000}}]}
 
@@ -25,7 +25,7 @@ def wait_for_a_call(world: World) -> None:
 def test_sigterm_to_the_step_drains_the_apply(fresh: World) -> None:
     """GitHub signals the shell that it started: what has begun ends, and is recorded and told."""
     fresh.server.call("PUT", "_emulator/faults/", HANG)
-    action = yaml.safe_load((ROOT / "action.yml").read_text())
+    action = read_action()
     step = next(one for one in action["runs"]["steps"] if one.get("id") == "run")
     runner = fresh.runner("0" * 40)
     runner.clear()

@@ -20,7 +20,7 @@ FOLDER = Path(__file__).parents[2] / "cases" / "plan"
 
 def _cases() -> Iterator[Any]:
     for file in sorted(FOLDER.glob("*.yaml")):
-        for case in yaml.safe_load(file.read_text("utf-8")):
+        for case in yaml.load(file.read_text("utf-8"), yaml.CSafeLoader):
             yield pytest.param(case, id=f"{file.stem}: {case['name']}")
 
 
