@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+from forges.loopback_server import wait_until
 from unit.client.scripted import AT_ONCE, answer, drip, dropped, hang, head, raw, reset, truncated
 
 from synapse_apply.client import ClientError
@@ -110,6 +111,8 @@ def test_no_answer_in_time(server, connect):
     server.then(hang())
     with pytest.raises(ClientTimeoutError, match="may have acted") as caught:
         connect(server, read_timeout=0.1).create_plugin({})
+    # On a busy machine the server reads what was sent to it only now.
+    wait_until(lambda: bool(server.received), AT_ONCE, "the request is read")
     assert len(server.received) == 1
     assert (caught.value.status_code, caught.value.effect) == (0, Effect.UNKNOWN)
     assert isinstance(caught.value, RemoteTimeout)
