@@ -139,10 +139,10 @@ def form(*parts: tuple[str, Any]) -> bytes:
 
 
 def zipped(config: str = "name: Yolo\n", name: str = "config.yaml") -> bytes:
-    """A package with a configuration in it."""
+    """A package with a configuration in it; the same bytes at any time."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr(name, config)
+        archive.writestr(zipfile.ZipInfo(name), config)
     return packed.getvalue()
 
 
