@@ -100,3 +100,23 @@ def test_no_worker_is_started_that_has_nothing_to_run(tmp_path):
     assert "1 failed, 40 passed" in done.stdout, done.stdout
     ended = len(list(tmp_path.glob("ended-*")))
     assert ended == 3, "the first process, and two workers"
+
+
+def test_what_a_test_records_at_its_end_is_in_the_summary(tmp_path):
+    """The table that ends `make faults` is made of it."""
+    (tmp_path / "conftest.py").write_text(
+        "import pytest\n"
+        "@pytest.fixture(autouse=True)\n"
+        "def records(request, record_property):\n"
+        "    yield\n"
+        "    if request.node.name == 'test_passes[7]':\n"
+        "        record_property('row', 'a row of its own')\n"
+        "def pytest_terminal_summary(terminalreporter):\n"
+        "    for reports in terminalreporter.stats.values():\n"
+        "        for report in reports:\n"
+        "            for _, text in getattr(report, 'user_properties', ()):\n"
+        "                terminalreporter.write_line(text)\n"
+    )
+    done = run_suite(tmp_path, "--workers", "2", "-k", "test_passes")
+    assert "40 passed" in done.stdout, done.stdout
+    assert done.stdout.count("a row of its own") == 1

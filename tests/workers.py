@@ -266,7 +266,7 @@ class _Reporter:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         # Two of three say that a setup or a teardown passed: a quarter of what a small test takes.
         options = self.config.option
-        is_counted = report.when == "call" or not report.passed
+        is_counted = report.when == "call" or not report.passed or report.user_properties
         if not (is_counted or options.xmlpath or options.durations is not None):
             return
         hook = self.config.hook
