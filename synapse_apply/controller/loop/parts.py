@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Lock
+from typing import TypeVar
 
 from synapse_apply.controller.configuration.access_secrets import AccessSecrets
 from synapse_apply.controller.fleet_rows import LEADER_LEASE
@@ -44,9 +46,14 @@ from synapse_apply.controller.rules.target_statuses import (
     build_target_status_text,
 )
 from synapse_apply.controller.settings import Controller, Event
+from synapse_apply.controller.store.store_errors import StoreUnavailable
 from synapse_apply.controller.store_ports import StoreWriter, TargetFilter, WritableStore
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
+
+T = TypeVar("T")
+
+_STORE_SECONDS = 0.5
 
 # Of a target that fails: looks in between may be good.
 _RUNS_READ = 10
@@ -118,6 +125,20 @@ class LoopParts:
     def make_id(self) -> str:
         """A new id of a run or a message, greater than those before."""
         return self.ids.make_id(self.clock.read_wall(), self.clock.draw_random_bytes(RANDOM_BYTES))
+
+    def ask_until_store_answers(self, ask: Callable[[], T]) -> T:
+        """What `ask` gives, which may be called again: a store that is away is waited for.
+
+        So what has ended is kept until it can be recorded; whether it still counts, the claim
+        decides. StoreUnavailable where it is away as the controller ends.
+        """
+        while True:
+            try:
+                return ask()
+            except StoreUnavailable:
+                if self.is_closing:
+                    raise
+            time.sleep(_STORE_SECONDS)
 
     def fetch_missing_wanted_commit_if_store_is_shared(self, row: TargetRow) -> None:
         """Have the mirror of this machine have what a target is to be at; SourceUnavailable.

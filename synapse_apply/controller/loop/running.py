@@ -69,11 +69,13 @@ def fetch_commit_and_ask_worker_with_errors_as_result(
     """What `ask` gives, with the times; what it raises is a result, too: WORKER_LOST.
 
     The wanted commit of `row` is fetched before where this machine does not have it; PLAN_ERROR
-    where it cannot be.
+    where it cannot be. A store that is away is waited for: that is no end of a run.
     """
     counted = parts.clock.read_counter()
     try:
-        parts.fetch_missing_wanted_commit_if_store_is_shared(row)
+        parts.ask_until_store_answers(
+            lambda: parts.fetch_missing_wanted_commit_if_store_is_shared(row)
+        )
         result = ask()
     except SourceUnavailable as problem:
         result = RunResult(RunOutcome.PLAN_ERROR, findings=problem.diagnostics)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
 
 from synapse_apply.controller.loop.applying import record_begin_and_apply_by_worker
 from synapse_apply.controller.loop.claiming import (
@@ -25,11 +22,6 @@ from synapse_apply.controller.loop.running import FinishedRun, RunCounts, look_b
 from synapse_apply.controller.rows import RunOutcome
 from synapse_apply.controller.rules.assessment import assess_apply, assess_look
 from synapse_apply.controller.settings import TargetRule
-from synapse_apply.controller.store.store_errors import StoreUnavailable
-
-T = TypeVar("T")
-
-_STORE_SECONDS = 0.5
 
 
 def look_apply_if_permitted_and_record(
@@ -51,8 +43,8 @@ def _look_apply_if_permitted_and_record(
     if parts.is_closing:
         return
     counts.add_run(look.verb, look.result.outcome, look.seconds)
-    decision = _ask_until_store_answers(
-        parts, lambda: judge_rows_by_what_holds_now(parts, claimed.row, look.result.rows)
+    decision = parts.ask_until_store_answers(
+        lambda: judge_rows_by_what_holds_now(parts, claimed.row, look.result.rows)
     )
     assessment = assess_look(
         look.result, decision.judgement, decision.rule, decision.block, claimed.row.due_cause
@@ -62,12 +54,12 @@ def _look_apply_if_permitted_and_record(
         record_run_and_release_unless_claim_lost(parts, claimed, look, decision, assessment)
 
     if not assessment.is_apply_next or look.result.held_up_by_run:
-        _ask_until_store_answers(parts, record_look)
+        parts.ask_until_store_answers(record_look)
     elif parts.is_stopping:
         release_claim(parts, claimed)
     elif (moved := reread_claimed_or_none_if_inputs_or_claim_changed(parts, claimed)) is None:
         # It is due for the revision that is wanted by now.
-        _ask_until_store_answers(parts, record_look)
+        parts.ask_until_store_answers(record_look)
     else:
         _apply_and_record(parts, moved, look, decision, counts)
 
@@ -85,8 +77,8 @@ def _apply_and_record(
         return
     counts.add_run(run.verb, run.result.outcome, run.seconds)
     rows = run.result.rows
-    after = _ask_until_store_answers(
-        parts, lambda: judge_rows_by_terms_of_begun_apply(parts, claimed.row, rows, decision)
+    after = parts.ask_until_store_answers(
+        lambda: judge_rows_by_terms_of_begun_apply(parts, claimed.row, rows, decision)
     )
     if not run.result.plan_json:
         # It ended before it told its plan: it was to do that of the look.
@@ -99,22 +91,6 @@ def _apply_and_record(
         )
         run = run._replace(result=result)
     assessment = assess_apply(run.result, after.judgement, after.rule, after.block)
-    _ask_until_store_answers(
-        parts,
+    parts.ask_until_store_answers(
         lambda: record_run_and_release_unless_claim_lost(parts, claimed, run, after, assessment),
     )
-
-
-def _ask_until_store_answers(parts: LoopParts, ask: Callable[[], T]) -> T:
-    """What `ask` gives, which may be called again: a store that is away is waited for.
-
-    So what has ended is kept until it can be recorded; whether it still counts, the claim decides.
-    StoreUnavailable where it is away as the controller ends.
-    """
-    while True:
-        try:
-            return ask()
-        except StoreUnavailable:
-            if parts.is_closing:
-                raise
-        time.sleep(_STORE_SECONDS)

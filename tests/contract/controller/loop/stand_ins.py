@@ -127,6 +127,7 @@ class StandInRepository:
         self.parents: dict[str, str] = {}
         self.head = ""
         self.broken: set[str] = set()
+        self.missing: set[str] = set()
         self.is_away = False
         self.authors: tuple[str, ...] = ("Kim", "kim@acme.example")
         self.are_authors_unknown = False
@@ -148,7 +149,9 @@ class StandInRepository:
         return Head(self.head, "Kim", f"subject of {self.head}")
 
     def fetch_commit_if_missing_or_pin_is_old(self, commit: str) -> bool:
-        return False
+        is_missing = commit in self.missing
+        self.missing.discard(commit)
+        return is_missing
 
     def is_same_or_descendant(self, commit: str, ancestor: str) -> bool:
         while commit and commit != ancestor:

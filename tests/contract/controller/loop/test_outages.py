@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from contract.controller.loop.stand_ins import CHANGES, DRIFT, FAILURE, RULES, World
+from contract.controller.loop.stand_ins import (
+    CHANGES,
+    DRIFT,
+    FAILURE,
+    RULES,
+    StandInRepository,
+    World,
+)
 
+from synapse_apply.controller.rows import RunOutcome, TargetName
 from synapse_apply.controller.settings import Mode, TargetRule
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
 from synapse_apply.controller.store.store_errors import StoreUnavailable
@@ -121,3 +129,40 @@ def test_away_at_any_write_it_ends_as_one_that_was_not(tmp_path: Path, is_commit
     for away_at in range(first, unharmed.store.write_count + 1, 1 if DEEP else 9):
         life = Life(tmp_path / f"{away_at}", away_at, is_committed=is_committed)
         assert life.live() == expected, away_at
+
+
+class SilentOnceStore(AwayStore):
+    """It is away for the first question which commits are in use once none is missing any more."""
+
+    def __init__(self, folder: Path, repository: StandInRepository) -> None:
+        super().__init__(folder, 0, is_committed=False)
+        self.repository = repository
+        self.was_away = False
+
+    def list_commits_in_use(self, source: str) -> Sequence[str]:
+        if not (self.repository.missing or self.was_away):
+            self.was_away = True
+            raise StoreUnavailable.from_summary("It is away")
+        return super().list_commits_in_use(source)
+
+
+def test_a_store_that_is_away_while_a_commit_is_fetched_fails_no_look(tmp_path: Path) -> None:
+    """A machine that does not have a commit fetches it, and asks which ones are in use."""
+    life = Life(tmp_path / "away", 0, is_committed=False)
+    life.store.close()
+    world = life.world
+    store = SilentOnceStore(tmp_path / "away", world.repository)
+    with closing(store):
+        life.store = world.store = store
+        life.loop = world.build_loop()
+        world.repository.missing = {"c1"}
+        world.repository.push("c1", dev="d1", prod="p1")
+        life._go_on()
+        assert store.was_away
+        runs = [
+            run
+            for target in ("dev", "prod")
+            for run in store.list_newest_runs_without_documents(TargetName("acme", target), 9)
+        ]
+        assert runs
+        assert RunOutcome.WORKER_LOST not in {run.outcome for run in runs}
