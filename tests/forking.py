@@ -389,7 +389,9 @@ def _run(command: list[str]) -> NoReturn:
 
 def _import_everything() -> None:
     time.time = _read_time
+    gc.disable()  # nothing of what is imported is garbage
     import_and_compile_all_modules()
+    gc.enable()
     assert threading.active_count() == 1, "a fork has none of the other threads"
     gc.collect()
     gc.freeze()  # what nobody looks through is shared by all forks
