@@ -53,7 +53,7 @@ from synapse_apply.model.frozen import frozen
 
 T = TypeVar("T")
 
-_STORE_SECONDS = 0.5
+_STORE_RETRY_SECONDS = 0.5
 
 # Of a target that fails: looks in between may be good.
 _RUNS_READ = 10
@@ -138,7 +138,7 @@ class LoopParts:
             except StoreUnavailable:
                 if self.is_closing:
                     raise
-            time.sleep(_STORE_SECONDS)
+            time.sleep(_STORE_RETRY_SECONDS)
 
     def fetch_missing_wanted_commit_if_store_is_shared(self, row: TargetRow) -> None:
         """Have the mirror of this machine have what a target is to be at; SourceUnavailable.
