@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from contract.controller.loop.rollout_world import (
@@ -20,8 +21,9 @@ from contract.controller.loop.rollout_world import (
 )
 from contract.controller.loop.test_killed import KilledError, MortalStore
 
+from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.ports import ActionRefused
-from synapse_apply.controller.rollout_rows import RolloutState
+from synapse_apply.controller.rollout_rows import RolloutRow, RolloutState
 
 DEEP = os.environ.get("SYNAPSE_APPLY_TEST_DEEP")
 EVERY_NTH = 2 if DEEP else 190
@@ -62,38 +64,31 @@ class RolloutLife:
         world.push("c4")
         self._go_on(approve=False)
         self._act(
-            lambda: (
-                world.build_loop()
-                .get_rollout_actions()
-                .abort_rollout_or_refuse(ANN, "all", 4, "no")
-            )
+            lambda loop: loop.get_rollout_actions().abort_rollout_or_refuse(ANN, "all", 4, "no")
         )
         self._go_on(approve=True)
 
     def _go_on(self, *, approve: bool) -> None:
         for _ in range(STEPS):
-            self._act(lambda: self.world.build_loop().run_once_and_count_postponed_targets())
+            self._act(lambda loop: loop.run_once_and_count_postponed_targets())
             self.world.workers.is_closed = False
             if approve and self.world.rollout.state is RolloutState.WAITING:
-                number, wave = self.world.rollout.number, self.world.rollout.wave
-                self._act(
-                    lambda: self.world.build_loop().get_rollout_actions().approve_wave_or_refuse(
-                        ANN, "all", number, wave  # noqa: B023
-                    )
-                )  # fmt: skip
+                self._act(partial(approve_wave, self.world.rollout))
             self.world.clock.advance(70)
             self.written += [(text, self.world.clock.wall) for text in self.world.take_writes()]
 
-    def _act(self, work: Callable[[], object]) -> None:
-        """Do something, and once more where the process was killed in its middle."""
+    def _act(self, work: Callable[[ControllerLoop], object]) -> None:
+        """Do something in a process, and once more in a new one where it was killed in its middle."""
+        loop = self.world.build_loop()
         try:
-            work()
+            work(loop)
         except KilledError:
+            # Nothing of a process that was killed runs, or writes, beside the next one.
+            assert loop._tasks.wait_and_tell_if_idle(10)
             self.store.writes_left = 10**9
-            # Whoever killed it waits until nothing of it runs.
             self.world.workers.is_closed = False
             with suppress(ActionRefused):
-                work()
+                work(self.world.build_loop())
 
     def _describe(self) -> object:
         world = self.world
@@ -110,6 +105,11 @@ class RolloutLife:
             {commit: text.partition(":")[0] for commit, text in world.forge.describe().items()},
             sorted({row.id: f"{row.event} {row.fields['rollout']}" for row in world.inbox.messages}.values()),
         )  # fmt: skip
+
+
+def approve_wave(rollout: RolloutRow, loop: ControllerLoop) -> None:
+    actions = loop.get_rollout_actions()
+    actions.approve_wave_or_refuse(ANN, "all", rollout.number, rollout.wave)
 
 
 def check_order(written: list[tuple[str, float]]) -> None:
