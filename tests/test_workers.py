@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import deque
 from pathlib import Path
+
+from workers import Files
 
 TESTS = Path(__file__).resolve().parent
 SUITE = """
@@ -100,6 +103,21 @@ def test_no_worker_is_started_that_has_nothing_to_run(tmp_path):
     assert "1 failed, 40 passed" in done.stdout, done.stdout
     ended = len(list(tmp_path.glob("ended-*")))
     assert ended == 3, "the first process, and two workers"
+
+
+def test_a_file_is_for_one_worker_until_others_have_nothing_left():
+    """What the tests of a file share is then made once, and all workers end together."""
+    files = Files()
+    for file in ([[1], [2], [3]], [[4], [5]], [[6]]):
+        files.add(deque(file))
+    first, second, third = (files.take_next_or_longest() for _ in range(3))
+    assert [first.popleft(), second.popleft(), third.popleft()] == [[1], [4], [6]]
+    assert files.take_next_or_longest() is first
+    first.clear()
+    assert files.take_next_or_longest() is second
+    second.clear()
+    assert not files
+    assert not files.take_next_or_longest()
 
 
 def test_what_a_test_records_at_its_end_is_in_the_summary(tmp_path):

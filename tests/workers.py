@@ -1,8 +1,9 @@
 """Runs the tests that one process has collected in forks of it: `pytest --workers N`.
 
 To import and collect all tests takes four seconds of a processor, and twelve where no bytecode is
-kept yet. It is done once, not once a process. Tests of real servers are given to one worker, so
-that each sort of server is started once; deep ones to all, as they take longer than such a start.
+kept yet. It is done once, not once a process. The tests of a file are given to one worker, and so
+are all tests of real servers, so that each sort of server is started once. Deep ones are given to
+all: they take longer than such a start.
 """
 
 from __future__ import annotations
@@ -29,12 +30,14 @@ from _pytest.tmpdir import TempPathFactory
 
 _SIZE = struct.Struct("!I")
 _IS_DEEP = os.environ.get("SYNAPSE_APPLY_TEST_DEEP") == "1"
-# Few, so that all workers end together; some, as each makes anew what the tests of a module share.
-# A deep one can take minutes.
+# Few, so that all workers end together. A deep one can take minutes.
 _TESTS_OF_A_CHUNK = 1 if _IS_DEEP else 12
+# Files of one folder are alike: side by side, those that wait would leave the processors idle.
+_FILES_APART = 40
 # What takes a second or two to start, as fixtures and parameters name it.
 _SERVERS = frozenset({"postgres", "s3", "seaweed", "moto", "openbao", "azure", "azurite"})
 Chunk = list[int]  # tests, by their place among all
+File = deque[Chunk]  # the tests of a file that no worker has been given yet
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -59,6 +62,7 @@ class _Worker:
     process: int
     door: socket.socket
     with_servers: bool
+    file: File = field(default_factory=deque)
     last_chunk: Chunk = field(default_factory=list)
     waiting: deque[int] = field(default_factory=deque)
     running: int | None = None
@@ -72,17 +76,17 @@ class _ForkedRun:
         self._count = count
         self._names = (f"gw{number}" for number in itertools.count())
         self._workers: dict[socket.socket, _Worker] = {}
-        self._chunks: deque[Chunk] = deque()
-        self._chunks_with_servers: deque[Chunk] = deque()
+        self._files = Files()
+        self._files_with_servers = Files()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
         """Run all tests; None leaves it to pytest where there is nothing to run."""
         if session.testsfailed or session.config.option.collectonly:
             return None
-        for chunk in _cut_into_chunks(session.items):
-            needs_server = _needs_server(session.items[chunk[0]])
-            (self._chunks_with_servers if needs_server else self._chunks).append(chunk)
+        for file in _sort_into_files(session.items):
+            needs_server = _needs_server(session.items[file[0][0]])
+            (self._files_with_servers if needs_server else self._files).add(file)
         try:
             while True:
                 while len(self._workers) < self._count and self._has_chunk_for_new_worker():
@@ -101,7 +105,7 @@ class _ForkedRun:
                 os.waitpid(worker.process, 0)
 
     def _has_chunk_for_new_worker(self) -> bool:
-        return bool(self._chunks or (self._chunks_with_servers and not self._has_servers()))
+        return bool(self._files or (self._files_with_servers and not self._has_servers()))
 
     def _has_servers(self) -> bool:
         return any(worker.with_servers for worker in self._workers.values())
@@ -124,11 +128,12 @@ class _ForkedRun:
 
     def _give_chunk(self, worker: _Worker) -> None:
         """Send the next chunk, or an empty one where there is none left."""
-        first, second = self._chunks, self._chunks_with_servers
-        if worker.with_servers:
-            first, second = second, first
-        queue = first or (second if worker.with_servers else None)
-        worker.last_chunk = queue.popleft() if queue else []
+        files = self._files
+        if worker.with_servers and self._files_with_servers:
+            files = self._files_with_servers
+        if not worker.file:
+            worker.file = files.take_next_or_longest()
+        worker.last_chunk = worker.file.popleft() if worker.file else []
         worker.waiting += worker.last_chunk
         with suppress(ConnectionError):  # it died, which is noticed where it is read from
             _send(worker.door, worker.last_chunk)
@@ -165,12 +170,36 @@ class _ForkedRun:
             text = f"The process of this test ended with code {code}."
             _report_failure(session, session.items[worker.running].nodeid, text)
         if worker.waiting:
-            queue = self._chunks_with_servers if worker.with_servers else self._chunks
-            queue.appendleft(list(worker.waiting))
+            files = self._files_with_servers if worker.with_servers else self._files
+            files.add(deque([list(worker.waiting)]))
 
 
-def _cut_into_chunks(items: Sequence[pytest.Item]) -> Iterator[Chunk]:
-    """Cut them where another file begins, or tests that need a server, or a chunk is full.
+class Files:
+    """The files that are left, each for one worker: what its tests share is made once a worker.
+
+    Once each file has a worker, those that have nothing left help with the longest.
+    """
+
+    def __init__(self) -> None:
+        self._without_worker: deque[File] = deque()
+        self._begun: list[File] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._without_worker) or any(self._begun)
+
+    def add(self, file: File) -> None:
+        self._without_worker.append(file)
+
+    def take_next_or_longest(self) -> File:
+        """A file to take chunks from; an empty one where nothing is left."""
+        if self._without_worker:
+            self._begun.append(self._without_worker.popleft())
+            return self._begun[-1]
+        return max(self._begun, key=len, default=deque())
+
+
+def _sort_into_files(items: Sequence[pytest.Item]) -> Iterator[File]:
+    """The tests of a file that need a server count as another file, and are cut into chunks.
 
     Those that are marked for one process are one chunk, and the first: it may be a long one.
     """
@@ -179,12 +208,14 @@ def _cut_into_chunks(items: Sequence[pytest.Item]) -> Iterator[Chunk]:
     for at, item in enumerate(items):
         mark = item.get_closest_marker("one_process")
         (others if mark is None else of_one_process.setdefault(mark.args[0], [])).append(at)
-    yield from of_one_process.values()
-    for _, group in itertools.groupby(
-        others, lambda at: (items[at].path, _needs_server(items[at]))
-    ):
-        while chunk := list(itertools.islice(group, _TESTS_OF_A_CHUNK)):
-            yield chunk
+    yield from (deque([chunk]) for chunk in of_one_process.values())
+    files: dict[tuple[Path, bool], Chunk] = {}
+    for at in others:
+        files.setdefault((items[at].path, _needs_server(items[at])), []).append(at)
+    for first in range(_FILES_APART):
+        for tests in list(files.values())[first::_FILES_APART]:
+            starts = range(0, len(tests), _TESTS_OF_A_CHUNK)
+            yield deque(tests[start : start + _TESTS_OF_A_CHUNK] for start in starts)
 
 
 def _needs_server(item: pytest.Item) -> bool:

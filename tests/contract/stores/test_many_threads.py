@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from time import monotonic, sleep
 
 import pytest
 from contract.stores.leases import open_at
@@ -24,13 +25,20 @@ def made(where):
     store.close()
 
 
-def transactions(store, monkeypatch):
-    """Counts the writes that reach the database."""
+def count_transactions_after_a_slow_one(store, monkeypatch):
+    """Counts the writes that reach the database; the first ends once all other threads wait."""
     counted = []
     write = store._database.write_in_transaction
-    monkeypatch.setattr(
-        store._database, "write_in_transaction", lambda work: counted.append(1) or write(work)
-    )
+
+    def count_and_write(work):
+        counted.append(1)
+        ends = monotonic() + 30
+        while len(counted) == 1 and len(store._write_batch._queue) < THREADS - 1:
+            assert monotonic() < ends
+            sleep(0.001)
+        return write(work)
+
+    monkeypatch.setattr(store._database, "write_in_transaction", count_and_write)
     return counted
 
 
@@ -46,10 +54,11 @@ def test_writes_share_commits_and_none_is_lost(made, monkeypatch):
         return made.find_record(begun.address) == written
 
     with made.lock("test"):
-        counted = transactions(made, monkeypatch)
+        counted = count_transactions_after_a_slow_one(made, monkeypatch)
         with ThreadPoolExecutor(THREADS) as pool:
             assert all(pool.map(call, range(120)))
-        assert len(counted) < 120
+        # Each call is two writes, and eleven of them were one transaction.
+        assert len(counted) <= 240 - 10
     state = made.read_state()
     assert len(state.records) == 120
     assert state.open_intents == ()
