@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import itertools
+import math
 import os
 import pickle
 import select
@@ -31,9 +32,13 @@ from _pytest.tmpdir import TempPathFactory
 _SIZE = struct.Struct("!I")
 _IS_DEEP = os.environ.get("SYNAPSE_APPLY_TEST_DEEP") == "1"
 # Few, so that all workers end together. A deep one can take minutes.
-_TESTS_OF_A_CHUNK = 1 if _IS_DEEP else 12
+_TESTS_OF_A_CHUNK = 1 if _IS_DEEP else 4
 # Files of one folder are alike: side by side, those that wait would leave the processors idle.
-_FILES_APART = 40
+# Steps of this length, around a circle, spread any row of neighbours over all of it.
+_GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
+# A test of these folders takes half a minute at most. Each begins when others are left for so long.
+_FOLDERS_OF_LONG_TESTS = frozenset({"contract", "e2e", "fault", "laws"})
+_PART_WITH_LONG_TESTS = 0.75
 # What takes a second or two to start, as fixtures and parameters name it.
 _SERVERS = frozenset({"postgres", "s3", "seaweed", "moto", "openbao", "azure", "azurite"})
 Chunk = list[int]  # tests, by their place among all
@@ -212,10 +217,15 @@ def _sort_into_files(items: Sequence[pytest.Item]) -> Iterator[File]:
     files: dict[tuple[Path, bool], Chunk] = {}
     for at in others:
         files.setdefault((items[at].path, _needs_server(items[at])), []).append(at)
-    for first in range(_FILES_APART):
-        for tests in list(files.values())[first::_FILES_APART]:
-            starts = range(0, len(tests), _TESTS_OF_A_CHUNK)
-            yield deque(tests[start : start + _TESTS_OF_A_CHUNK] for start in starts)
+    places = {}
+    for number, (path, needs_server) in enumerate(files):
+        has_long_tests = not _FOLDERS_OF_LONG_TESTS.isdisjoint(path.parts)
+        part = _PART_WITH_LONG_TESTS if has_long_tests else 1.0
+        places[path, needs_server] = number * _GOLDEN_RATIO % 1 * part
+    for file in sorted(files, key=places.__getitem__):
+        tests = files[file]
+        starts = range(0, len(tests), _TESTS_OF_A_CHUNK)
+        yield deque(tests[start : start + _TESTS_OF_A_CHUNK] for start in starts)
 
 
 def _needs_server(item: pytest.Item) -> bool:
