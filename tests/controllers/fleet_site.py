@@ -93,7 +93,6 @@ class FleetSite(ApplyingSite):
     server: PostgresServer | None = None
     target_count: int = 4
     fleet: dict[str, FleetProcess] = field(default_factory=dict)
-    killed_processes: set[int] = field(default_factory=set)
 
     def _start_servers(self, stack: ExitStack) -> None:
         assert self.server is not None
@@ -317,6 +316,14 @@ class FleetSite(ApplyingSite):
         """
         statement = "SELECT target, epoch FROM targets WHERE holder LIKE %s"
         return dict(self.query(statement, [f"%:{process.process_id}:%"]))
+
+    def list_targets_of_unanswered_calls(self) -> set[str]:
+        """The targets whose backend has not answered yet what a killed process had asked for."""
+        return {
+            call.tenant
+            for call in self.writes
+            if call.process_id in self.killed_workers and not call.ended_at
+        }
 
     def wait_until_taken_over(self, claims: dict[str, int]) -> float:
         """Wait until each of these targets has a newer claim, all within the time for that.
