@@ -36,7 +36,8 @@ _TESTS_OF_A_CHUNK = 1 if _IS_DEEP else 4
 # Files of one folder are alike: side by side, those that wait would leave the processors idle.
 # Steps of this length, around a circle, spread any row of neighbours over all of it.
 _GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
-# A test of these folders takes half a minute at most. Each begins when others are left for so long.
+# A test of these folders can take half a minute. When the last of them begins, tests of other
+# folders are left for that time, so that all workers end together.
 _FOLDERS_OF_LONG_TESTS = frozenset({"contract", "e2e", "fault", "laws"})
 _PART_WITH_LONG_TESTS = 0.75
 # What takes a second or two to start, as fixtures and parameters name it.
