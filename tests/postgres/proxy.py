@@ -28,12 +28,15 @@ class Proxy:
         self._listener = socket.create_server((address, at))
         self.port = self._listener.getsockname()[1]
         self._sockets = []
-        Thread(target=self._accept, daemon=True).start()
+        self._accepting = Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     def close(self):
         """Nothing stays open."""
         self.flows.set()
         self._listener.shutdown(socket.SHUT_RDWR)
+        # Else a connection that is being accepted would be open after this.
+        self._accepting.join()
         self._listener.close()
         for one in self._sockets:
             with suppress(OSError):
@@ -46,7 +49,7 @@ class Proxy:
                 client, _ = self._listener.accept()
                 try:
                     server = socket.create_connection(("127.0.0.1", self._to))
-                except ConnectionError:
+                except OSError:
                     # The server is away; it may come back.
                     client.close()
                     continue
