@@ -258,10 +258,10 @@ class FleetSite(ApplyingSite):
         self.slow_down_writes(milliseconds)
         return self.commit(f"number {self.storages}", "More storages")
 
-    def begin_slow_applies_of(self, process: FleetProcess) -> str:
+    def begin_slow_applies_of(self, process: FleetProcess, milliseconds: int = 700) -> str:
         """As `begin_slow_applies`, until a process makes one of the calls; the commit."""
         for _ in range(8):
-            commit = self.begin_slow_applies()
+            commit = self.begin_slow_applies(milliseconds)
             count = len(self.writes)
             with suppress(AssertionError):
                 self.wait_for_write_of(process, after=count, seconds=8)
