@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from urllib.parse import parse_qsl
 from synapse_apply.controller.page.entry.refusals import RequestRefused
 from synapse_apply.controller.rows import TargetName
 from synapse_apply.controller.settings import DAY, Right
+from synapse_apply.model.coding.server_json import OddJsonError, parse_strict_json
 from synapse_apply.model.frozen import frozen
 from synapse_apply.views.sanitize import sanitize
 
@@ -143,9 +143,11 @@ _MEMBERS = {
 def parse_json_object_or_raise_refused(body: bytes) -> dict[str, Any]:
     """A body that is a JSON object; RequestRefused for another one."""
     try:
-        document = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
-        document = None
+        document = parse_strict_json(body)
+    except OddJsonError as problem:
+        raise _build_bad_request_refusal(
+            "The body cannot be read", f"As JSON, {problem}."
+        ) from None
     if not isinstance(document, dict):
         raise _build_bad_request_refusal(
             "The body cannot be read", "It is not a JSON object in UTF-8."
@@ -161,10 +163,6 @@ def require_known_members(document: Mapping[str, Any], allowed: Collection[str])
             "Unknown member",
             f"`{sanitize(unknown[0][:80])}`; known are {', '.join(sorted(allowed))}.",
         )
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(name)
 
 
 def get_single_field_or_empty(fields: Mapping[str, Sequence[str]], name: str) -> str:
