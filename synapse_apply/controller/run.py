@@ -44,6 +44,7 @@ from synapse_apply.controller.rules.exit_codes import (
     derive_exit_code_of_newest_failure,
 )
 from synapse_apply.controller.settings import Controller, Mode
+from synapse_apply.controller.source.faults import collect_findings
 from synapse_apply.controller.source.mirror import GitMirror
 from synapse_apply.controller.status import list_all_targets_as_document
 from synapse_apply.controller.store.audit_chain import find_first_broken_audit_row
@@ -88,10 +89,9 @@ class ControllerSetup:
 class ConfigurationReader:
     """Reads the file of a controller, at its start and again while it runs."""
 
-    def __init__(self, setup: ControllerSetup, log: EventLog) -> None:
+    def __init__(self, setup: ControllerSetup) -> None:
         self._setup = setup
-        self._log = log
-        self._read_secret = OwnSecretReader(setup.environ)
+        self.read_secret = OwnSecretReader(setup.environ)
         self.findings: tuple[Diagnostic, ...] = ()
         self.file_digest = ""
 
@@ -101,7 +101,7 @@ class ConfigurationReader:
         controller = require_usable_configuration(reading)
         self.file_digest = _digest_file_or_empty(self._setup.file)
         self.findings = tuple(finding for finding in reading.findings if not finding.is_error)
-        return self._build_parts_or_raise_all_findings(controller)
+        return self.build_parts_or_raise_all_findings(controller)
 
     def read_again_keeping_fixed_settings(self, before: Controller) -> ConfiguredParts:
         """As `read`, with the settings of before that only a restart can change."""
@@ -126,37 +126,37 @@ class ConfigurationReader:
             parts = replace(
                 parts,
                 settings=settings,
-                access_secrets=read_usable_access_secrets(settings.access, self._read_secret),
+                access_secrets=read_usable_access_secrets(settings.access, self.read_secret),
             )
         return parts
 
-    def _build_parts_or_raise_all_findings(self, controller: Controller) -> ConfiguredParts:
+    def build_parts_or_raise_all_findings(self, controller: Controller) -> ConfiguredParts:
         mirrors: dict[str, Mirror] = {}
         status_senders: dict[str, StatusSender] = {}
         message_senders: dict[str, MessageSender] = {}
         findings: list[Diagnostic] = []
         for name, source in controller.sources.items():
-            with _collect_findings_instead_of_raising(findings):
-                mirrors[name] = GitMirror(source, self._setup.data, self._read_secret)
+            with collect_findings(findings):
+                mirrors[name] = GitMirror(source, self._setup.data, self.read_secret)
             if source.status is not None:
-                with _collect_findings_instead_of_raising(findings):
-                    token = self._read_secret(source.status.token)
+                with collect_findings(findings):
+                    token = self.read_secret(source.status.token)
                     status_senders[name] = build_status_sender(source.status, source.ref, token)
         for channel in controller.channels:
-            with _collect_findings_instead_of_raising(findings):
-                url = self._read_secret(channel.url)
-                secret = self._read_secret(channel.secret) if channel.secret else None
+            with collect_findings(findings):
+                url = self.read_secret(channel.url)
+                secret = self.read_secret(channel.secret) if channel.secret else None
                 message_senders[channel.name] = build_message_sender(channel, url, secret)
         access_secrets = AccessSecrets()
-        with _collect_findings_instead_of_raising(findings):
-            access_secrets = read_usable_access_secrets(controller.access, self._read_secret)
+        with collect_findings(findings):
+            access_secrets = read_usable_access_secrets(controller.access, self.read_secret)
         if findings:
             raise InputError(*findings)
         return ConfiguredParts(controller, mirrors, status_senders, message_senders, access_secrets)
 
     def read_store_url_or_none(self, controller: Controller) -> Sensitive | None:
         """The address of the database that the store is in; None for one in the data folder."""
-        return self._read_secret(controller.store_url) if controller.store_url else None
+        return self.read_secret(controller.store_url) if controller.store_url else None
 
     def read_hook_secrets_by_forge(
         self, controller: Controller
@@ -164,19 +164,10 @@ class ConfigurationReader:
         """The secrets of the webhooks that are listened to, by forge."""
         secrets: dict[Literal["github", "gitlab"], Sensitive] = {}
         if controller.hooks.github is not None:
-            secrets["github"] = self._read_secret(controller.hooks.github)
+            secrets["github"] = self.read_secret(controller.hooks.github)
         if controller.hooks.gitlab is not None:
-            secrets["gitlab"] = self._read_secret(controller.hooks.gitlab)
+            secrets["gitlab"] = self.read_secret(controller.hooks.gitlab)
         return secrets
-
-
-@contextmanager
-def _collect_findings_instead_of_raising(findings: list[Diagnostic]) -> Iterator[None]:
-    """Add what the block raises for people to `findings`."""
-    try:
-        yield
-    except SynapseApplyError as problem:
-        findings.extend(problem.diagnostics)
 
 
 class _Controller:
@@ -187,7 +178,7 @@ class _Controller:
             setup.log_stream, as_json=setup.environ.get("SYNAPSE_APPLY_LOG", "") == "json"
         )
         self.clock = MachineClock()
-        self.reader = ConfigurationReader(setup, self.log)
+        self.reader = ConfigurationReader(setup)
         self.configured = self.reader.read()
         url = self.reader.read_store_url_or_none(self.configured.settings)
         self.store, self._queue_location = build_store_without_connecting(setup.data, url)

@@ -296,7 +296,7 @@ def _move_targets_to_head_or_record_unusable(
     Those in a rollout stay where they are until it moves them.
     """
     try:
-        keyed = tuple(_iter_targets_with_rule_and_digest(source, mirror, row.head))
+        keyed = tuple(iter_targets_with_rule_and_digest(source, mirror, row.head))
     except InputError as problem:
         _record_unusable_head(parts, row, problem.diagnostics[0])
         return
@@ -336,7 +336,7 @@ def _move_targets_to_head_or_record_unusable(
         parts.log("warn", "rollout", summary=finding.summary, detail=finding.detail)
 
 
-def _iter_targets_with_rule_and_digest(
+def iter_targets_with_rule_and_digest(
     source: Source, mirror: Mirror, commit: str
 ) -> Iterator[TargetAtHead]:
     for target in mirror.list_targets(commit):

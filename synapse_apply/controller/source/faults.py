@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from synapse_apply.controller.forge.senders import build_status_sender
 from synapse_apply.controller.settings import Controller, Source
 from synapse_apply.controller.source.access import build_source_access_checking_url
 from synapse_apply.controller.source.places import build_paths_of_source_folders
@@ -13,19 +15,27 @@ from synapse_apply.controller.source.remote_refs import (
     list_refs_meant_by_valid_name,
 )
 from synapse_apply.model.diagnostic import Diagnostic
-from synapse_apply.model.errors import InputError
+from synapse_apply.model.errors import SynapseApplyError
+from synapse_apply.model.values import Sensitive
 
 
 def list_source_faults(controller: Controller) -> tuple[Diagnostic, ...]:
-    """What a start would refuse of the urls, refs and paths of the sources."""
+    """What a start would refuse of the urls, refs, paths and commit statuses of the sources."""
     findings: list[Diagnostic] = []
     for source in controller.sources.values():
         for require_usable in _REQUIREMENTS:
-            try:
+            with collect_findings(findings):
                 require_usable(source)
-            except InputError as problem:
-                findings.extend(problem.diagnostics)
     return tuple(findings)
+
+
+@contextmanager
+def collect_findings(findings: list[Diagnostic]) -> Iterator[None]:
+    """Add what the block raises for people to `findings`."""
+    try:
+        yield
+    except SynapseApplyError as problem:
+        findings.extend(problem.diagnostics)
 
 
 def _require_usable_pin(source: Source) -> object:
@@ -38,8 +48,11 @@ def _require_usable_pin(source: Source) -> object:
     )
 
 
+# Any that a header can carry: what is read is another one.
+_TOKEN = Sensitive("token")
 _REQUIREMENTS: tuple[Callable[[Source], object], ...] = (
     build_source_access_checking_url,
+    lambda source: source.status and build_status_sender(source.status, source.ref, _TOKEN),
     lambda source: build_paths_of_source_folders(Path(), source),
     lambda source: list_refs_meant_by_valid_name(source, source.ref),
     _require_usable_pin,

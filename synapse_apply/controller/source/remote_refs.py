@@ -26,7 +26,7 @@ TAGS_PATTERN = f"{_TAG_FOLDER}*"
 _NAME_PATTERN = re.compile(
     r"[A-Za-z0-9_%+][A-Za-z0-9._%+@#=-]{0,199}(/[A-Za-z0-9_%+][A-Za-z0-9._%+@#=-]{0,199}){0,9}"
 )
-_NO_NAME_PATTERN = re.compile(r"\.\.|@\{|\.(?=/|$)|\.lock(?=/|$)")
+_NO_NAME_PATTERN = re.compile(r"\.\.|@\{|\.(?=/|$)|\.lock(?=/|$)|^HEAD$")
 _COMMIT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -37,6 +37,13 @@ def is_commit_id(text: str) -> bool:
 
 def list_refs_meant_by_valid_name(source: Source, ref: str) -> tuple[str, ...]:
     """The full refs that a name may mean, a branch before a tag; InputError for no ref's name."""
+    if is_commit_id(ref):
+        raise InputError.from_summary(
+            "A source cannot follow a commit",
+            f"sources.{source.name}.ref is {ref}: neither a branch nor a tag is called that.",
+            "Write a branch or a tag; `git tag NAME COMMIT` gives the commit a name.",
+            position=source.position,
+        )
     if not _NAME_PATTERN.fullmatch(ref) or _NO_NAME_PATTERN.search(ref):
         raise InputError.from_summary(
             "The ref of a source cannot be used",

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from synapse_apply.controller.loop.event_log import EventLog
 from synapse_apply.controller.rows import (
     CallCounts,
     RevisionRow,
@@ -61,7 +60,7 @@ def build_reader(folder: Path, text: str = TEXT, **environ: str) -> Configuratio
     (folder / "hook").write_text("S3CRET-hook\n", encoding="utf-8")
     setup = ControllerSetup(folder / "controller.yaml", folder / "data", environ, io.StringIO())
     assert "S3CRET" not in repr(setup)
-    return ConfigurationReader(setup, EventLog(io.StringIO()))
+    return ConfigurationReader(setup)
 
 
 def test_secrets_are_read_at_the_start_and_shown_nowhere(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -16,6 +17,10 @@ from synapse_apply.model.errors import Exit
     "check",
     examples=[
         ("synapse-apply controller check", "Check controller.yaml."),
+        (
+            "synapse-apply controller check --online",
+            "Also what a start on this machine would refuse.",
+        ),
         ("synapse-apply controller check acme.yaml --strict", "Warnings are errors."),
     ],
     exits=[("0", "valid, warnings aside"), ("1", "there are errors; every one is shown")],
@@ -23,19 +28,21 @@ from synapse_apply.model.errors import Exit
 @options.add_json_options
 @controller_options.add_file_argument
 @click.option("--strict", is_flag=True, help="Warnings are errors.")
-def command(*, console: Console, file: Path, strict: bool) -> int:
-    """Check a controller's configuration; reads no secret and asks nobody.
+@click.option(
+    "--online",
+    is_flag=True,
+    help="Also read the secrets and the head of each repository, and ask the store's database.",
+)
+def command(*, console: Console, file: Path, strict: bool, online: bool) -> int:
+    """Check a controller's configuration; without --online it reads no secret and asks nobody.
 
     Every finding is shown with file, line and column. What this version does not use is a warning.
+    With --online each repository is fetched into a temporary folder; nothing is written elsewhere.
     """
     from synapse_apply import __version__
-    from synapse_apply.controller.configuration.reading import read_and_check_configuration
-    from synapse_apply.controller.source.faults import list_source_faults
+    from synapse_apply.controller.checking import check_configuration
 
-    reading = read_and_check_configuration(file)
-    findings = reading.findings
-    if reading.controller is not None:
-        findings += list_source_faults(reading.controller)
+    findings = check_configuration(file, dict(os.environ) if online else None)
     if strict:
         findings = tuple(finding.with_error_in_place_of_warning() for finding in findings)
     code = Exit.ERROR if any(finding.is_error for finding in findings) else Exit.OK

@@ -1,0 +1,72 @@
+"""What a start would refuse of a configuration: its file alone, or also all that it names."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from synapse_apply.controller.configuration.reading import read_and_check_configuration
+from synapse_apply.controller.extras import require_page_packages
+from synapse_apply.controller.fleet.opening import build_store_without_connecting
+from synapse_apply.controller.loop.following import iter_targets_with_rule_and_digest
+from synapse_apply.controller.rules.rollouts.assignment import assign_targets_to_waves
+from synapse_apply.controller.run import ConfigurationReader, ControllerSetup
+from synapse_apply.controller.settings import Controller, Source
+from synapse_apply.controller.source.faults import collect_findings, list_source_faults
+from synapse_apply.controller.source.mirror import GitMirror
+from synapse_apply.model.diagnostic import Diagnostic
+
+
+def check_configuration(
+    file: Path, environ: Mapping[str, str] | None = None
+) -> tuple[Diagnostic, ...]:
+    """All that a start would refuse, and all warnings, of the file alone.
+
+    With `environ` also what the secrets, the packages, the database of the store and the heads of
+    the repositories have wrong. InputError if the file cannot be read at all.
+    """
+    reading = read_and_check_configuration(file)
+    controller = reading.controller
+    if controller is None:
+        return reading.findings
+    findings = [*reading.findings, *list_source_faults(controller)]
+    if environ is None or any(finding.is_error for finding in findings):
+        return tuple(findings)
+    with TemporaryDirectory(prefix="synapse-apply-check-") as folder:
+        setup = ControllerSetup(file, Path(folder), environ, io.StringIO())
+        findings += _list_faults_of_what_is_named(ConfigurationReader(setup), controller, setup)
+    return tuple(findings)
+
+
+def _list_faults_of_what_is_named(
+    reader: ConfigurationReader, controller: Controller, setup: ControllerSetup
+) -> list[Diagnostic]:
+    findings: list[Diagnostic] = []
+    with collect_findings(findings):
+        require_page_packages()
+    with collect_findings(findings):
+        reader.build_parts_or_raise_all_findings(controller)
+    with collect_findings(findings):
+        reader.read_hook_secrets_by_forge(controller)
+    with collect_findings(findings):
+        url = reader.read_store_url_or_none(controller)
+        with closing(build_store_without_connecting(setup.data, url).store) as store:
+            if store.is_shared:
+                store.read_database_clock_or_none_for_file()
+    for source in controller.sources.values():
+        with collect_findings(findings):
+            mirror = GitMirror(source, setup.data, reader.read_secret)
+            findings += _list_faults_of_head(controller, source, mirror)
+    return findings
+
+
+def _list_faults_of_head(
+    controller: Controller, source: Source, mirror: GitMirror
+) -> tuple[Diagnostic, ...]:
+    """What the rollouts find wrong with the head; SynapseApplyError for what cannot be followed."""
+    keyed = tuple(iter_targets_with_rule_and_digest(source, mirror, mirror.fetch_head().commit))
+    rollouts = [one for one in controller.rollouts.values() if one.source == source.name]
+    return assign_targets_to_waves(rollouts, keyed).findings
