@@ -177,15 +177,6 @@ class LastSeenFiles:
                 place_id, header.lineage, store.bookmark, key_id
             )
 
-    def remember_store_progress_if_readable(self, store: StateStore, place_id: str = "") -> None:
-        """Remember a state's progress at the end of a run, where it can be read."""
-        with suppress(StateError):
-            header = store.read_header()
-            self.remember_progress_if_greater(header.lineage, header.progress)
-            if place_id:
-                key_id = store.read_project_and_key_ids().key_id
-                self.remember_place_if_changed(place_id, header.lineage, store.bookmark, key_id)
-
 
 def _build_older_state_finding(
     store: StateStore, header: StateHeader, farthest: SeenProgress, target: Target

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Self
@@ -18,6 +18,7 @@ from synapse_apply.manifests.project.targets import choose_and_fill_target
 from synapse_apply.manifests.yaml.reader import read_single_mapping
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.errors import StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities
 from synapse_apply.model.plan import Plan
@@ -117,13 +118,20 @@ class TargetSession(OfflineTarget):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Remember the state's progress where this run locked it, then close all parts."""
-        with self._closing:
-            if "store" in vars(self) and self.store.was_locked_here:
-                self.last_seen_files.remember_store_progress_if_readable(
-                    self.store, self._shared_place_id_or_empty
-                )
+    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
+        """Remember the progress of a state that was locked, or is shared and was read; close."""
+        # A store that has just failed is not asked again, unless it was read before.
+        with self._closing, suppress(StateError):
+            if "store" in vars(self) and (
+                self.store.was_locked_here
+                or (self._shared_place_id_or_empty and (not error_type or self.store.bookmark))
+            ):
+                self._require_state_not_older_and_remember_it()
+
+    def _require_state_not_older_and_remember_it(self) -> None:
+        self.last_seen_files.require_state_not_older_and_remember_it(
+            self.store, self.target, self._shared_place_id_or_empty, read_only=self._read_only
+        )
 
     @cached_property
     def target(self) -> Target:
@@ -378,16 +386,6 @@ class TargetSession(OfflineTarget):
         findings = build_project_binding_findings(shared_ids.project_id, self.project, self.target)
         return state_access.require_no_error_and_return_warnings(findings)
 
-    def _raise_if_state_would_lie_in_checkout(self) -> None:
-        from synapse_apply.workspace.sharing.state_url_files import (
-            build_error_if_state_would_lie_in_checkout,
-        )
-
-        environ = self.invocation.environ
-        error = build_error_if_state_would_lie_in_checkout(self.project, self.target, environ)
-        if error is not None:
-            raise error
-
     def build_session_of_other_target(self, target: Target) -> TargetSession:
         """A session of another target of the project, not completed from the environment."""
         session = TargetSession(self.invocation)
@@ -407,14 +405,16 @@ class TargetSession(OfflineTarget):
         )
         project, target = self.project, self.target
         if self.invocation.without_checkout and not target.is_embedded and not store.exists():
-            self._raise_if_state_would_lie_in_checkout()
+            from synapse_apply.workspace.sharing.state_url_files import (
+                require_state_outside_checkout,
+            )
+
+            require_state_outside_checkout(project, target, self.invocation.environ)
         if self._read_only:
             state_access.require_state_exists(store, target, self.seen_place)
         self._create_new_embedded_or_require_own_state()
         # Before a plan is made: from an old copy it would create objects a second time.
-        self.last_seen_files.require_state_not_older_and_remember_it(
-            store, target, self._shared_place_id_or_empty, read_only=self._read_only
-        )
+        self._require_state_not_older_and_remember_it()
         project_warnings = self._list_project_warnings_or_raise_if_other()
         keys = self.state_keys = self.reload_state_keys()
         key_findings = build_missing_or_wrong_key_findings(

@@ -16,10 +16,10 @@ from installed import environment
 OLDER = "This state is older than the last one seen here"
 KILLED_BY = """
 import os, sys
-from synapse_apply.workspace import last_seen
+from synapse_apply.workspace.target_session import TargetSession
 from synapse_apply.cli.main import run
 if sys.argv[1] == "before":
-    last_seen.LastSeenFiles.remember_store_progress_if_readable = lambda *_given: os._exit(9)
+    TargetSession.__exit__ = lambda *_given: os._exit(9)
 else:
     os.replace = lambda *_given, **_named: os._exit(9)
 sys.exit(run(["apply", "-t", "site", "--auto-approve"]))

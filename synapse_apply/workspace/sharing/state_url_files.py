@@ -53,10 +53,10 @@ def require_allowed_state_files(
             )
 
 
-def build_error_if_state_would_lie_in_checkout(
+def require_state_outside_checkout(
     project: Project, target: Target, environ: Mapping[str, str]
-) -> StateError | None:
-    """The error that a target's state would lie in a checkout, where there is none; else None.
+) -> None:
+    """StateError where a target's state would lie in a checkout, which there is none of.
 
     For a state that does not exist here. One that `state init` makes in somebody's checkout would
     not be seen here either.
@@ -65,8 +65,8 @@ def build_error_if_state_would_lie_in_checkout(
     path = resolve_local_path_or_none(url, project)
     is_in_checkout = path is None or path.resolve().is_relative_to(project.root.resolve())
     if not is_local_or_empty_url(url) or not is_in_checkout:
-        return None
-    return StateError.from_summary(
+        return
+    raise StateError.from_summary(
         "There is no state for this target",
         f"The state of target {target.name} is a file in the checkout of who applies. What looks "
         "at commits, as the controller does, has no checkout.",

@@ -145,7 +145,7 @@ def test_a_state_that_another_run_moves_on_meanwhile_is_not_older(made, where, t
     def move_on():
         with made.lock("apply"):
             made.write_records(record(uuid4().hex, uuid4().hex))
-        seen.remember_store_progress_if_readable(made)
+        seen.require_state_not_older_and_remember_it(made, Target("prod"))
 
     class Between(LastSeenFiles):
         def _read_progress_by_folder(self, lineage):

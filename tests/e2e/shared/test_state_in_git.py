@@ -148,6 +148,31 @@ def test_a_ref_that_was_set_back(clone: Workplace, remote: Path, tmp_path: Path)
     other.unchanged()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("state", "list"),
+        ("state", "history"),
+        ("state", "inventory"),
+        ("state", "show", "storage/no-such-thing"),
+        ("get", "storages"),
+    ],
+    ids=" ".join,
+)
+def test_who_only_looked_remembers_it(
+    clone: Workplace, remote: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    """A state that is set back after any command has read it is an error, as after a plan."""
+    clone.run("state", "init", code=0)
+    before = git(remote, "rev-parse", REF)
+    looker = another_clone(clone, remote, tmp_path)
+    looker.environ |= {"XDG_CACHE_HOME": str(tmp_path / "cache-of-looker")}
+    clone.apply()
+    looker.run(*words)
+    git(remote, "update-ref", REF, before)
+    assert "The state was set back" in looker.plan(code=1).text
+
+
 def test_a_ref_that_was_removed(clone: Workplace, remote: Path) -> None:
     """Who has seen a state is not taken for a new user; there is a way to begin anew."""
     made = clone.run("state", "init", code=0).text
