@@ -68,5 +68,7 @@ def _list_faults_of_head(
 ) -> tuple[Diagnostic, ...]:
     """What the rollouts find wrong with the head; SynapseApplyError for what cannot be followed."""
     keyed = tuple(iter_targets_with_rule_and_digest(source, mirror, mirror.fetch_head().commit))
-    rollouts = [one for one in controller.rollouts.values() if one.source == source.name]
+    rollouts = [
+        rollout for rollout in controller.rollouts.values() if rollout.source == source.name
+    ]
     return assign_targets_to_waves(rollouts, keyed).findings
