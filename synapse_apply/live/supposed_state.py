@@ -25,6 +25,7 @@ from synapse_apply.model.resource import Desired
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import Mac, Reference, SecretRef, Sensitive, flatten
 from synapse_apply.model.verification import LastRun, RunStatus
+from synapse_apply.planning.identity import derive_natural_key_from_declared_parents
 
 
 class UnresolvedSecrets:
@@ -137,16 +138,6 @@ def _build_json_of_assumed_passed_run_or_none(
         kind.verification_spec.build_body(resource.spec, resource.verify)
     )
     return LastRun(RunStatus.PASSED, parameters=parameters).to_json()
-
-
-def derive_natural_key_from_declared_parents(
-    kind: ResourceType, resource: Desired, resources: Mapping[Address, Desired]
-) -> str:
-    parents = {}
-    for name, value in resource.spec.items():
-        if isinstance(value, Reference) and value.address in resources:
-            parents[name] = Observed("", "", resources[value.address].spec)
-    return kind.derive_natural_key_or_empty(resource.spec, parents)
 
 
 def build_lookup_results_assuming_ids_exist(

@@ -19,7 +19,6 @@ from synapse_apply.live.supposed_state import (
     build_minimal_record_of_address,
     build_record_as_if_applied,
     build_records_as_if_applied,
-    derive_natural_key_from_declared_parents,
 )
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
@@ -34,6 +33,7 @@ from synapse_apply.model.values import (
     Fields,
 )
 from synapse_apply.planning import refusals as refusal_rules
+from synapse_apply.planning.identity import derive_natural_key_from_declared_parents
 from synapse_apply.planning.moving import (
     build_records_with_due_renames_made,
     select_undeclared_removed_addresses_with_members,

@@ -1,4 +1,4 @@
-"""Which findings `validate` reports about packages, dependencies and the platform's limits.
+"""Which findings `validate` reports about packages, identities and the platform's limits.
 
 For the embedded backend some are warnings that are errors elsewhere: it accepts what the
 platform's own tools refuse.
@@ -21,6 +21,10 @@ from synapse_apply.model.packages.rules import PackageFlaw, build_flaw_finding
 from synapse_apply.model.project import Target
 from synapse_apply.model.resource import Desired, PackageSource
 from synapse_apply.model.secrets.credentials import format_unless_it_holds_secret_of_known_form
+from synapse_apply.planning.identity import (
+    derive_natural_key_from_declared_parents,
+    list_conflicts_of_equal_keys,
+)
 from synapse_apply.planning.order import sort_by_dependencies_and_find_cycles
 from synapse_apply.views.paths import format_path_relative_to_cwd_if_inside
 from synapse_apply.workspace.package_sources import PackageSources
@@ -81,6 +85,15 @@ def _iter_package_findings_of_target(
             )
     yield from _iter_unmet_need_findings(root, sources, manifests)
     yield from iter_dependency_cycle_findings(manifests.desired)
+    desired = manifests.desired
+    for finding, _ in list_conflicts_of_equal_keys(
+        (
+            derive_natural_key_from_declared_parents(CATALOGUE[each.address.kind], each, desired),
+            each,
+        )
+        for each in desired.values()
+    ):
+        yield finding.with_changes(target=target.name)
     if not target.is_embedded:
         yield from _iter_platform_limit_findings(target, manifests.desired.values())
 
