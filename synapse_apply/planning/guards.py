@@ -16,6 +16,7 @@ NO_MANIFESTS, ALL_MISSING, MASS_MISSING = "no-manifests", "all-missing", "mass-m
 RECREATE, ADOPT = "recreate", "adopt"
 GUARD_NAMES = (NO_MANIFESTS, ALL_MISSING, MASS_MISSING, RECREATE, ADOPT)
 _FEWEST_FOR_ALL = 3
+_SHARE_OF_FEW = 0.5
 _LOSSES = frozenset({Action.DELETE, Action.FORGET})
 
 
@@ -105,14 +106,18 @@ def _find_many_missing_deleted_or_forgotten_violation(
         if _deletes_or_forgets_unrefused(change) and losing_address in recorded
     ]
     # An object that is missing already is lost as much as one that would be deleted.
-    lost = sorted({*missing, *losing})
-    if len(recorded) < limits.min_objects or len(lost) <= limits.max_share * len(recorded):
+    lost, share = sorted({*missing, *losing}), limits.max_share
+    if len(recorded) < limits.min_objects:
+        # A checkout that was emptied or points elsewhere. What is missing of few was deleted there.
+        share = max(share, _SHARE_OF_FEW)
+        lost = sorted(losing) if len(losing) >= _FEWEST_FOR_ALL else []
+    if len(lost) <= share * len(recorded):
         return None
     return GuardViolation(
         MASS_MISSING,
         "Many recorded objects are missing, deleted or forgotten",
-        f"{len(lost)} of {len(recorded)} (more than {limits.max_share:.0%}): "
-        f"{format_short_list(lost)}. "
+        f"{len(lost)} of {len(recorded)} (more than {share:.0%}): "
+        f"{format_short_list(lost)}. Check that this is the right checkout. "
         f"{_build_override_hint(MASS_MISSING)}",
     )
 
