@@ -235,11 +235,15 @@ class AccessRule:
 
 @frozen
 class Access:
-    """Who is let in. `tokens` are bearer tokens of the API, by the name of who has them."""
+    """Who is let in. `tokens` are bearer tokens of the API, by the name of who has them.
+
+    `persons` are the people whose tokens these are, by the token's name, where that is said.
+    """
 
     proxy: ProxyAccess | None = None
     tokens: Mapping[str, SecretName] = field(default_factory=dict)
     rules: tuple[AccessRule, ...] = ()
+    persons: Mapping[str, str] = field(default_factory=dict)
 
 
 @frozen

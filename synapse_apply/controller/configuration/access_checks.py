@@ -7,7 +7,8 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from synapse_apply.controller.configuration.placed_findings import FindingBuilder
-from synapse_apply.controller.rules.access import GROUP_PREFIX, PROXY_PREFIX, TOKEN_PREFIX
+from synapse_apply.controller.rules.access import GROUP_PREFIX, TOKEN_PREFIX
+from synapse_apply.controller.rules.approving import get_person_key
 from synapse_apply.controller.settings import (
     Access,
     AccessRule,
@@ -220,7 +221,7 @@ def _format_people_count(count: int) -> str:
 def _count_approvers_or_none_if_a_group_may(access: Access | None, scope: str) -> int | None:
     """How many people may approve a target that a scope may match; None where a group may.
 
-    A token and a person of the same name count once, as their approvals do.
+    The identities of one person count once, as their approvals do.
     """
     who = {
         name
@@ -231,8 +232,7 @@ def _count_approvers_or_none_if_a_group_may(access: Access | None, scope: str) -
     }
     if any(name.startswith(GROUP_PREFIX) for name in who):
         return None
-    people = {name.removeprefix(PROXY_PREFIX).removeprefix(TOKEN_PREFIX) for name in who}
-    return len({name.casefold() for name in people})
+    return len({get_person_key(access, name) for name in who})
 
 
 def _may_overlap(pattern: str, other: str) -> bool:

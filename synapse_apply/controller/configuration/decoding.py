@@ -237,6 +237,11 @@ class _Decoder:
                 )
                 for index, rule in enumerate(settings.get("may", ()))
             ),
+            persons={
+                name: token["person"]
+                for name, token in settings.get("tokens", {}).items()
+                if "person" in token
+            },
         )
 
     def _decode_rollout(self, name: str) -> Rollout:

@@ -315,7 +315,7 @@ class LoopPeopleActions:
                 f"{row.name.source} does not tell who they are.",
                 "Try again when the source could be fetched.",
             )
-        if is_author(who, authors):
+        if is_author(self._parts.settings.access, who, authors):
             raise ActionRefused.from_summary(
                 "An author cannot approve",
                 f"{who} does not count for {row.name}: an author of what would be applied.",

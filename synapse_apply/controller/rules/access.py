@@ -25,6 +25,13 @@ class Person:
     groups: frozenset[str] = frozenset()
 
 
+def get_person_name(access: Access | None, identity: str) -> str:
+    """The name of a person; of a token the one that `access` gives it, else its own."""
+    name = identity.partition(":")[2] or identity
+    persons = access.persons if access is not None else {}
+    return persons.get(name, name) if identity.startswith(TOKEN_PREFIX) else name
+
+
 def is_allowed_for_target_or_for_any_if_none(
     access: Access | None, person: Person | None, right: Right, name: TargetName | None
 ) -> bool:

@@ -10,7 +10,11 @@ from collections.abc import Collection, Iterable
 
 from synapse_apply.controller.planned_rows import ApplyTerms
 from synapse_apply.controller.rows import ApprovalRow
-from synapse_apply.controller.rules.access import Person, is_allowed_for_target_or_for_any_if_none
+from synapse_apply.controller.rules.access import (
+    Person,
+    get_person_name,
+    is_allowed_for_target_or_for_any_if_none,
+)
 from synapse_apply.controller.settings import DAY, Access, Mode, Right, TargetRule
 from synapse_apply.model.frozen import frozen
 
@@ -109,13 +113,22 @@ def is_approval_expired_or_of_far_future(approval: ApprovalRow, now: float) -> b
     return abs(now - approval.approved_at) >= APPROVAL_SECONDS
 
 
-def is_author(who: str, authors: Collection[str]) -> bool:
+def is_author(access: Access | None, who: str, authors: Collection[str]) -> bool:
     """Whether a person (`proxy:NAME`, `token:NAME`) goes by the name or address of an author.
 
     Names are compared without regard to case, addresses also by what stands before the `@`. That
     stops slips, not people who write another name into their commits.
     """
-    return _is_one_of_author_names(who, _collect_folded_author_names(authors))
+    names = _list_folded_names_of_author(get_person_name(access, who))
+    return not names.isdisjoint(_collect_folded_author_names(authors))
+
+
+def get_person_key(access: Access | None, who: str) -> str:
+    """The same for all identities of one person: people are compared as authors are.
+
+    An address counts by what stands before its `@`, so that a token of that name is no second one.
+    """
+    return min(_list_folded_names_of_author(get_person_name(access, who)), key=len, default="")
 
 
 def _count_approvals_of_one_row(
@@ -130,7 +143,7 @@ def _count_approvals_of_one_row(
     unused_ids: list[str] = []
     # The newest of each person, so that one who approves again after a week counts.
     for approval in sorted(approvals, key=lambda row: (row.approved_at, row.id), reverse=True):
-        person = _get_person_key(approval.who)
+        person = get_person_key(access, approval.who)
         if not approval.used_at and not is_approval_expired_or_of_far_future(approval, now):
             unused_ids.append(approval.id)
         reason = _get_exclusion_reason_or_empty(rule, approval, now, access, author_names)
@@ -163,18 +176,10 @@ def _get_exclusion_reason_or_empty(
     person = Person(approval.who, frozenset(approval.groups))
     if not is_allowed_for_target_or_for_any_if_none(access, person, Right.APPROVE, approval.target):
         return "they have no right to approve it any more"
-    if rule.not_author and _is_one_of_author_names(approval.who, author_names):
+    names = _list_folded_names_of_author(get_person_name(access, approval.who))
+    if rule.not_author and not names.isdisjoint(author_names):
         return "an author of what would be applied"
     return ""
-
-
-def _get_person_key(who: str) -> str:
-    """The same for the identities of one person: a token of their own name is no second one."""
-    return _normalize_strip_and_fold_case(who.partition(":")[2] or who)
-
-
-def _is_one_of_author_names(who: str, author_names: frozenset[str]) -> bool:
-    return not _list_folded_names_of_author(who.partition(":")[2] or who).isdisjoint(author_names)
 
 
 def _collect_folded_author_names(authors: Collection[str]) -> frozenset[str]:

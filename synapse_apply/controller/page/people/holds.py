@@ -116,13 +116,13 @@ def describe_hold_reason(hold: HoldRow) -> str:
 
 
 def describe_doubt_about_own_approval_or_empty(
-    rule: TargetRule | None, authors: Collection[str] | None, identity: str
+    rule: TargetRule | None, authors: Collection[str] | None, access: Access | None, identity: str
 ) -> str:
     """A sentence for a reader whose approval may not count; "" for another one."""
     if rule is None or not rule.not_author:
         return ""
     if authors is None:
         return "Who wrote the commits is not known now: an approval may not count."
-    if identity and is_author(identity, authors):
+    if identity and is_author(access, identity, authors):
         return "You are an author of what would be applied: your approval would not count."
     return ""

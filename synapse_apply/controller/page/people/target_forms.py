@@ -115,7 +115,7 @@ def read_target_forms(
         if is_acting
         else "",
         _list_pausable_scopes_with_words(visitor, name) if Right.PAUSE in rights else {},
-        describe_doubt_about_own_approval_or_empty(rule, authors, visitor.identity),
+        describe_doubt_about_own_approval_or_empty(rule, authors, visitor.access, visitor.identity),
         _find_proven_notice_or_empty(form_tokens, visitor, name, parameters),
     )
 

@@ -175,6 +175,9 @@ def test_a_rule_of_may_that_does_not_fit_is_told_alone(may: str) -> None:
         ("{env: OPS}", "{env: OPS}, other: {env: OPS}", "One secret for two"),
         ("{env: OPS}", "{env: OPS}, other: {env: OTHER}", "A token without a right"),
         ("groups_header: X-Groups, ", "", "Nobody is ever in this group"),
+        ("{env: OPS}", "{env: OPS, file: ops}", "Invalid value"),
+        ("{env: OPS}", "{person: ann}", "Invalid value"),
+        ("{env: OPS}", '{env: OPS, person: ""}', "Invalid value"),
         ("X-User", "X User", "Invalid value"),
     ],
 )
@@ -220,6 +223,17 @@ def test_rules_that_too_few_can_approve(rule: str, may: str, is_enough: bool) ->
     findings = read(rule, may)
     expected = [] if is_enough else [("Too few people can approve", RULE_LINE, False)]
     assert describe(findings) == expected
+
+
+def test_a_token_and_the_person_whose_it_is_are_one() -> None:
+    """They are too few to approve what two have to, also where the proxy knows an address."""
+    rule, may = (
+        "mode: approve, approvals: 2",
+        'who: ["proxy:ann@acme.example", "token:ops"], do: [approve]',
+    )
+    assert read(rule, may) == []
+    findings = read(rule, may, old="{env: OPS}", new="{env: OPS, person: Ann}")
+    assert describe(findings) == [("Too few people can approve", RULE_LINE, False)]
 
 
 def test_mode_approve_without_access() -> None:

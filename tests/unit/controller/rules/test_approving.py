@@ -111,10 +111,45 @@ def test_how_many_people_approved(approvals: list[ApprovalRow], one: bool, two: 
 )
 def test_who_is_an_author(who: str, author: str, is_same: bool) -> None:
     """By name or address, or what stands before the `@`, without regard to case."""
-    assert is_author(who, ["Someone Else", author]) is is_same
+    assert is_author(ACCESS, who, ["Someone Else", author]) is is_same
     approval = make_approval(who)
     assert is_approved(NOT_AUTHOR, approval, authors=(author,)) is not is_same
     assert is_approved(ONE, approval, authors=(author,))
+
+
+@pytest.mark.parametrize(
+    ("who", "other", "are_two"),
+    [
+        ("proxy:ann@acme.example", "token:ann", False),
+        ("token:Ann", "proxy:ANN@acme.example", False),
+        ("proxy:12345+ann@users.noreply.github.com", "token:ann", False),
+        ("proxy:ann@acme.example", "proxy:ann@other.example", False),
+        ("proxy:cat@acme.example", "token:ci", False),
+        ("proxy:cat", "token:ci", False),
+        ("proxy:ann@acme.example", "token:ci", True),
+        ("proxy:ann@acme.example", "proxy:joann@acme.example", True),
+        ("proxy:ci", "token:ci", True),
+        ("proxy:bob@acme.example", "token:ann", True),
+    ],
+)
+def test_two_approvals_are_of_two_people(who: str, other: str, *, are_two: bool) -> None:
+    """An address is who its name is, and a token whose it is said to be, in either order."""
+    access = replace(ACCESS, persons={"ci": "Cat@acme.example"})
+    approvals = [make_approval(who), make_approval(other, age=5)]
+    for ordered in (approvals, approvals[::-1]):
+        terms = build_apply_terms(TWO, ordered, now=NOW, access=access)
+        assert ("row1:a" in terms.approvals) is are_two
+
+
+def test_a_token_of_an_author_approves_nothing() -> None:
+    """Whose token it is counts for `not_author`, too, and its own name no more."""
+    access = replace(ACCESS, persons={"ci": "cat@acme.example"})
+    assert is_author(access, "token:ci", ["Cat"])
+    assert not is_author(access, "token:ci", ["ci"])
+    terms = build_apply_terms(
+        NOT_AUTHOR, [make_approval("token:ci")], now=NOW, access=access, authors=("cat",)
+    )
+    assert not terms.approvals
 
 
 def test_all_unused_approvals_of_a_row_are_used_up() -> None:
