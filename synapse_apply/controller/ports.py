@@ -63,6 +63,14 @@ class Mirror(Protocol):
         """
         ...
 
+    def find_newer_head(self, commit: str) -> str | None:
+        """The commit that the source's ref names by now, if `commit` is before it.
+
+        The repository is asked once a second at most, for all who call this; while it does not
+        answer, what was fetched last counts.
+        """
+        ...
+
     def is_same_or_descendant(self, commit: str, ancestor: str) -> bool:
         """Whether `ancestor` is reached from `commit`; True for the same commit."""
         ...

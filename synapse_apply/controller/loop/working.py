@@ -7,6 +7,7 @@ from dataclasses import replace
 from synapse_apply.controller.loop.applying import record_begin_and_apply_by_worker
 from synapse_apply.controller.loop.claiming import (
     ClaimedTarget,
+    is_still_claimed_by_task,
     release_claim,
     reread_claimed_or_none_if_inputs_or_claim_changed,
 )
@@ -19,9 +20,11 @@ from synapse_apply.controller.loop.deciding import (
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.recording import record_run_and_release_unless_claim_lost
 from synapse_apply.controller.loop.running import FinishedRun, RunCounts, look_by_worker_and_wait
-from synapse_apply.controller.rows import RunOutcome
+from synapse_apply.controller.rows import RunOutcome, TargetRow
 from synapse_apply.controller.rules.assessment import assess_apply, assess_look
+from synapse_apply.controller.rules.due import MIN_POLL_SECONDS
 from synapse_apply.controller.settings import TargetRule
+from synapse_apply.model.errors import SynapseApplyError
 
 
 def look_apply_if_permitted_and_record(
@@ -57,11 +60,46 @@ def _look_apply_if_permitted_and_record(
         parts.ask_until_store_answers(record_look)
     elif parts.is_stopping:
         release_claim(parts, claimed)
+    elif parts.ask_until_store_answers(lambda: _has_newer_inputs_to_come(parts, claimed.row)):
+        parts.ask_until_store_answers(lambda: _postpone_until_head_is_taken(parts, claimed))
     elif (moved := reread_claimed_or_none_if_inputs_or_claim_changed(parts, claimed)) is None:
         # It is due for the revision that is wanted by now.
         parts.ask_until_store_answers(record_look)
     else:
         _apply_and_record(parts, moved, look, decision, counts)
+
+
+def _has_newer_inputs_to_come(parts: LoopParts, looked: TargetRow) -> bool:
+    """Whether Git has a newer commit by now, which somebody may have applied by hand.
+
+    One at which the target cannot be read, or has the same inputs, is none.
+    """
+    name = looked.name
+    mirror = parts.configured.mirrors.get(name.source)
+    source = parts.store.find_source_even_if_removed(name.source)
+    if mirror is None or source is None:
+        return False
+    is_compared = source.keyed_number >= source.head_number
+    commit = mirror.find_newer_head(source.head) or (None if is_compared else source.head)
+    try:
+        return commit is not None and (
+            mirror.compute_input_digest(commit, name.target) != looked.wanted_digest
+        )
+    except SynapseApplyError:
+        return False
+
+
+def _postpone_until_head_is_taken(parts: LoopParts, claimed: ClaimedTarget) -> None:
+    """Have the source fetched, and look again later: at the newer commit, or at this one."""
+    name = claimed.row.name
+    with parts.write() as writer:
+        writer.request_fetch_at_once(name.source)
+        row = parts.store.find_target_even_if_gone(name)
+        if row is not None and is_still_claimed_by_task(parts, row, claimed):
+            due_at = parts.clock.read_wall() + MIN_POLL_SECONDS
+            writer.put_target_keeping_claim_and_newer_revision(replace(row, due_at=due_at))
+        writer.release_claim_if_own(name, parts.holder, claimed.epoch)
+    parts.log("info", "apply postponed", target=name, reason="a newer commit is there")
 
 
 def _apply_and_record(

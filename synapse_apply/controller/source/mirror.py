@@ -6,6 +6,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from synapse_apply.controller.ports import Head, LabelledTarget, SourceUnavailable
@@ -35,6 +36,8 @@ from synapse_apply.model.values import Sensitive
 _SHA256_LENGTH = 64
 # Commits whose project is kept in memory: the wanted one, and one that is about to be.
 _KEPT_PROJECTS = 4
+# How fresh the head is before an apply, and how long a repository that did not answer is not asked.
+_FRESH_SECONDS, _SILENT_SECONDS = 1.0, 30.0
 
 
 class GitMirror:
@@ -59,15 +62,13 @@ class GitMirror:
         self._pin_names = (
             list_refs_meant_by_valid_name(source, source.project_from) if is_pinned_by_ref else ()
         )
-        self._git = MirrorGit(
-            build_source_access_checking_url(source),
-            self._folders,
-            read_secret,
-            limits or MirrorLimits(),
-        )
+        limits = limits or MirrorLimits()
+        self._seconds_before_apply = limits.list_before_apply_seconds
+        access = build_source_access_checking_url(source)
+        self._git = MirrorGit(access, self._folders, read_secret, limits)
         self._lock = threading.Lock()
         self._fetched_refs = ""
-        self._fetched_at = float("-inf")
+        self._fetched_at = self._silent_until = float("-inf")
         self._projects: dict[tuple[str, str], CommittedProject] = {}
         self._projects_lock = threading.Lock()
 
@@ -100,6 +101,32 @@ class GitMirror:
         if not self._find_commit_id_or_empty(commit):
             raise self._build_unreadable_error(commit)
         return True
+
+    def find_newer_head(self, commit: str) -> str | None:
+        """As Mirror. It waits for seconds where the repository does not answer, then not at all."""
+        with suppress(SourceUnavailable):
+            self._fetch_unless_fresh_or_silent()
+        with suppress(SourceUnavailable):
+            head = self._find_commit_id_or_empty(HEAD_REF)
+            if head != commit and self.is_same_or_descendant(head, commit):
+                return head
+        return None
+
+    def _fetch_unless_fresh_or_silent(self) -> None:
+        if self._is_fresh_or_silent():
+            return
+        is_ours = self._lock.acquire(timeout=self._seconds_before_apply)
+        try:
+            if is_ours and not self._is_fresh_or_silent():
+                self._fetch_if_refs_have_moved(self._seconds_before_apply)
+        finally:
+            if not self._is_fresh_or_silent():
+                self._silent_until = time.monotonic() + _SILENT_SECONDS
+            if is_ours:
+                self._lock.release()
+
+    def _is_fresh_or_silent(self) -> bool:
+        return time.monotonic() < max(self._fetched_at + _FRESH_SECONDS, self._silent_until)
 
     def is_same_or_descendant(self, commit: str, ancestor: str) -> bool:
         """Whether `ancestor` is reached from `commit`; True for the same commit.
@@ -170,12 +197,12 @@ class GitMirror:
         """
         return self._get_or_read_project(commit).compute_digest_of_declared_target(target)
 
-    def _fetch_if_refs_have_moved(self) -> None:
+    def _fetch_if_refs_have_moved(self, list_seconds: float | None = None) -> None:
         """Fetch what has moved since the last fetch; for who has the lock."""
         try:
             self._git.make_or_replace_mirror_unless_usable(self._read_object_format_or_sha1())
             remote_ids = self._git.list_remote_ids_by_ref(
-                *self._head_names, *self._pin_names, TAGS_PATTERN
+                *self._head_names, *self._pin_names, TAGS_PATTERN, seconds=list_seconds
             )
             refs = hashlib.sha256(repr(sorted(remote_ids.items())).encode()).hexdigest()
             if refs != self._fetched_refs or not self._find_commit_id_or_empty(HEAD_REF):

@@ -48,6 +48,7 @@ class MirrorLimits:
     """Limits of one source's repository; times in seconds, sizes in bytes."""
 
     list_seconds: float = 60.0
+    list_before_apply_seconds: float = 10.0
     fetch_seconds: float = 900.0
     local_seconds: float = 60.0
     size: int = 4 * 1024**3
@@ -85,11 +86,16 @@ class MirrorGit:
         shutil.rmtree(self._folders.mirror, ignore_errors=True)
         make_bare_repository_in_new_folder(self._folders.mirror, object_format)
 
-    def list_remote_ids_by_ref(self, *names: str) -> Mapping[str, str]:
-        """The commits or tags that refs of the repository name, by full ref."""
+    def list_remote_ids_by_ref(
+        self, *names: str, seconds: float | None = None
+    ) -> Mapping[str, str]:
+        """The commits or tags that refs of the repository name, by full ref.
+
+        It may take so many seconds, `list_seconds` of the limits unless given.
+        """
         result = self._run_remote_git(
             ("ls-remote", "--quiet", "--refs", REMOTE_NAME, *names),
-            self._limits.list_seconds,
+            seconds or self._limits.list_seconds,
             _MAX_LISTED_REFS,
         )
         if result.exit_code:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from controllers.applying_site import ApplyingSite
+from controllers.site import SECONDS
+from forges.loopback_server import wait_until
+from in_process import run
 
 
 def test_pushes_in_the_middle(applying_site: ApplyingSite) -> None:
@@ -31,3 +34,36 @@ def test_pushes_in_the_middle(applying_site: ApplyingSite) -> None:
     assert descriptions in (["third"], ["second", "third"])
     assert site.live_description == "third"
     site.check_laws()
+
+
+def test_a_person_is_ahead_of_a_controller_that_polls_seldom(applying_site: ApplyingSite) -> None:
+    """What they applied by hand from a commit that it has not seen is neither undone nor forgotten.
+
+    While the repository is away, it puts right by itself what differs from the newest that it has.
+    """
+    site = applying_site
+    first = site.run_git("rev-parse", "HEAD")
+    site.write_configuration(**{"poll: 1s": "poll: 24h"})
+    site.start()
+    site.wait_for_end(first, "success")
+    site.storages = 2
+    second = site.commit("by hand")
+    site.apply()
+    by_hand = site.list_written()
+    wait_until(
+        lambda: (
+            site.get_target()["wanted_commit"] == second and site.get_target()["state"] == "in sync"
+        ),
+        SECONDS,
+        f"in sync at the newer commit, not {site.get_target()}\n{site.read_log()}",
+    )
+    assert site.list_written() == by_hand
+    assert site.live_description == "by hand"
+    listed = run("state list -t dev", site.checkout, site.own_variables).stdout
+    assert "storage/s-0" in listed
+    assert "storage/s-1" in listed
+    repository = site.folder / "repositories" / "acme.git"
+    repository.rename(repository.with_name("away.git"))
+    site.change_by_hand("changed by hand")
+    site.wait_until_live("by hand")
+    site.check_no_overlap()

@@ -153,6 +153,10 @@ class StandInRepository:
         self.missing.discard(commit)
         return is_missing
 
+    def find_newer_head(self, commit: str) -> str | None:
+        is_newer = commit != self.head and self.is_same_or_descendant(self.head, commit)
+        return self.head if is_newer and not self.is_away else None
+
     def is_same_or_descendant(self, commit: str, ancestor: str) -> bool:
         while commit and commit != ancestor:
             commit = self.parents.get(commit, "")
@@ -174,6 +178,8 @@ class StandInRepository:
         )
 
     def compute_input_digest(self, commit: str, target: str) -> str:
+        if commit in self.broken:
+            raise InputError(error_finding("Duplicate key"))
         return self.inputs[commit][target]
 
 

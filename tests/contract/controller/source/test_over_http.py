@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -125,6 +127,41 @@ def test_a_server_that_says_nothing_is_left(data: Path) -> None:
         with pytest.raises(SourceUnavailable) as raised:
             mirror.fetch_head()
     assert "too long" in raised.value.diagnostics[0].detail
+
+
+def test_all_who_ask_for_a_newer_head_ask_once_a_second(
+    upstream: Upstream, data: Path, notes: Path
+) -> None:
+    """However many targets are about to be applied."""
+    first = upstream.commit({"synapse-apply.yaml": PROJECT})
+    mirror = GitMirror(Source("acme", str(upstream.path)), data, lambda _: Sensitive(TOKEN))
+    mirror.fetch_head()
+    notes.write_text("")
+    began_at = time.monotonic()
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(mirror.find_newer_head, [first] * 100)) == {None}
+    seconds = time.monotonic() - began_at
+    assert notes.read_text().count(" ls-remote ") <= seconds + 1
+
+
+def test_a_server_that_says_nothing_is_asked_once_and_then_left(data: Path) -> None:
+    """One apply waits for it, up to a limit; those after it do not."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/x.git"
+        limits = MirrorLimits(list_before_apply_seconds=0.3)
+        mirror = make_mirror(url, data, limits=limits)
+        with ThreadPoolExecutor(4) as pool:
+            assert set(pool.map(mirror.find_newer_head, ["0" * 40] * 20)) == {None}
+        silent.settimeout(0.5)
+        connections = []
+        while True:
+            try:
+                connections.append(silent.accept()[0])
+            except TimeoutError:
+                break
+        for connection in connections:
+            connection.close()
+    assert len(connections) <= 1
 
 
 def test_ssh_has_our_key_and_host_keys_alone(data: Path, notes: Path, tmp_path: Path) -> None:
