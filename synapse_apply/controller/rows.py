@@ -164,7 +164,7 @@ class RunningJobsSeen:
 
 
 class RevisionEnd(Enum):
-    """How a revision ended; NONE while it has not."""
+    """How a revision ended; NONE while it has not, and where it was overtaken before that."""
 
     NONE = ""
     SUCCESS = "success"
@@ -195,6 +195,12 @@ class RevisionRow:
     overtaken_by: str = ""
     forced_away: bool = False
     is_final: bool = False
+
+    @property
+    def end_word(self) -> str:
+        """Its end, for people and scripts: "overtaken" for one without a verdict, "" for none."""
+        is_neutral = self.is_final and self.end is RevisionEnd.NONE
+        return "overtaken" if is_neutral else self.end.value
 
 
 @frozen

@@ -28,7 +28,6 @@ from synapse_apply.controller.rules.heads import (
     build_overtaken_revision,
     build_source_with_sideways_commit,
     decide_head,
-    list_older_red_made_final_if_revision_is_final,
 )
 from synapse_apply.controller.rules.messages import (
     find_fetch_event,
@@ -101,20 +100,15 @@ def _write_revision_ends_and_statuses(parts: LoopParts, writer: StoreWriter, sou
     # Uncommitted rows are not seen by readers: this stands in a transaction that wrote none before.
     open_revisions = parts.store.list_revisions_whose_end_may_change(source)
     row = parts.store.find_source_even_if_removed(source)
-    if row is None:
+    head = next(iter(parts.store.list_newest_revisions(source, 1)), None)
+    if row is None or head is None:
         return
-    if not open_revisions:
-        # Its forge may be new in the configuration.
-        for head in parts.store.list_newest_revisions(source, 1):
-            parts.write_wished_statuses_of_revisions(writer, [head])
-            if head.finding is None:
-                parts.write_wished_statuses_of_targets_if_asked(writer, head)
-        return
-    newest = open_revisions[0]
-    is_keyed = row.keyed_number >= newest.number
+    is_keyed = row.keyed_number >= head.number
     changed = build_changed_revisions(
         open_revisions,
-        _read_progress_with_first_failure_reason(parts, source, newest.number),
+        RevisionProgress()
+        if head.is_final
+        else _read_progress_with_first_failure_reason(parts, source, head.number),
         is_keyed=is_keyed,
         now=parts.clock.read_wall(),
         rollouts=[
@@ -125,9 +119,11 @@ def _write_revision_ends_and_statuses(parts: LoopParts, writer: StoreWriter, sou
     )
     for revision in changed:
         writer.put_revision(revision)
-    parts.write_wished_statuses_of_revisions(writer, changed)
-    if is_keyed and newest.finding is None:
-        parts.write_wished_statuses_of_targets_if_asked(writer, newest)
+    # Of the head also where nothing changed: its forge may be new in the configuration.
+    newest = {revision.number: revision for revision in [head, *changed]}
+    parts.write_wished_statuses_of_revisions(writer, newest.values())
+    if is_keyed and head.finding is None:
+        parts.write_wished_statuses_of_targets_if_asked(writer, head)
 
 
 def _read_progress_with_first_failure_reason(
@@ -257,6 +253,9 @@ def _write_new_head_unless_another_did(
     """Make a commit the head and announce it, in one transaction; the source with that head."""
     revision = build_next_revision(row, head, fetched.fetched_at)
     fetched = replace(fetched, sideways="", sideways_since=0.0)
+    # The last that is known of the head before, which is judged no more after this.
+    with parts.write() as writer:
+        _write_revision_ends_and_statuses(parts, writer, row.name)
     with parts.write() as writer:
         before = next(iter(parts.store.list_newest_revisions(row.name, 1)), None)
         writer.put_source_except_head_and_counters(fetched)
@@ -264,18 +263,11 @@ def _write_new_head_unless_another_did(
             row.name, row.head_number, revision
         ):
             return fetched
-        overtaken: list[RevisionRow] = []
+        announced = [revision]
         if before is not None:
-            marked = build_overtaken_revision(before, head.commit, is_forced=is_forced)
-            older = [
-                row
-                for row in parts.store.list_revisions_whose_end_may_change(row.name)
-                if row.overtaken_by
-            ]
-            overtaken = [marked, *list_older_red_made_final_if_revision_is_final(marked, older)]
-        for overtaken_revision in overtaken:
-            writer.put_revision(overtaken_revision)
-        parts.write_wished_statuses_of_revisions(writer, [revision, *overtaken])
+            announced.append(build_overtaken_revision(before, head.commit, is_forced=is_forced))
+            writer.put_revision(announced[-1])
+        parts.write_wished_statuses_of_revisions(writer, announced)
         event = find_fetch_event(row, fetched)
         if event is not None:
             fact = f"fetch of {row.name} since {row.fetched_at}"

@@ -250,7 +250,7 @@ def _revision_to_json(revision: RevisionRow) -> JsonDocument:
         "commit": revision.commit,
         "author": revision.author,
         "subject": revision.subject,
-        "end": revision.end.value or None,
+        "end": revision.end_word or None,
         "description": revision.description,
         "overtaken_by": revision.overtaken_by or None,
         "forced_away": revision.forced_away,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from enum import Enum
 from typing import Literal
@@ -69,21 +68,12 @@ def build_next_revision(source: SourceRow, head: Head, now: float) -> RevisionRo
     )
 
 
-def list_older_red_made_final_if_revision_is_final(
-    revision: RevisionRow, older: Iterable[RevisionRow]
-) -> list[RevisionRow]:
-    """The older open revisions that end for good with one that was overtaken while red."""
-    if not revision.is_final:
-        return []
-    return [replace(row, is_final=True) for row in older if row.end in _RED_ENDS]
-
-
 def build_overtaken_revision(
     revision: RevisionRow, next_commit: str, *, is_forced: bool
 ) -> RevisionRow:
-    """A revision whose source has another head now.
+    """A revision whose source has another head now; one that is red stays red.
 
-    One that is red stays red. One that was forced away ends at another place, in `revision_end`.
+    How one ends that is open, `revision_end` says.
     """
     is_red = revision.end in _RED_ENDS
     return replace(

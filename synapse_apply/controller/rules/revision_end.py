@@ -1,7 +1,8 @@
 """How a revision ends, and the words of its commit status: the targets that it touched, summed up.
 
-Red at the first failure of whatever step; a retry that succeeds turns it green. One that was
-overtaken while it was open ends as the next head does; one that was overtaken while red stays red.
+Red at the first failure of whatever step; a retry that succeeds turns it green. A revision is
+judged by itself: one that is overtaken while it is open ends without a verdict, one that is
+overtaken while red stays red.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ MAX_DESCRIPTION_LENGTH = 140
 SHORT_COMMIT_LENGTH = 7
 WAITING = "waiting for the first look"
 
-STATUS_STATES = {
-    RevisionEnd.NONE: StatusState.PENDING,
-    RevisionEnd.SUCCESS: StatusState.SUCCESS,
-    RevisionEnd.FAILURE: StatusState.FAILURE,
-    RevisionEnd.ERROR: StatusState.ERROR,
+_STATUS_STATES = {
+    "": StatusState.PENDING,
+    "success": StatusState.SUCCESS,
+    "overtaken": StatusState.SUCCESS,
+    "failure": StatusState.FAILURE,
+    "error": StatusState.ERROR,
 }
 
 
@@ -41,29 +43,25 @@ def build_changed_revisions(
 ) -> list[RevisionRow]:
     """The revisions of a source that change, of those that are open.
 
-    `open_revisions` come newest first; `progress` is that of the newest, whose targets are known
-    only where `is_keyed`. `rollouts` are those of the source: one that a person aborted ends its
-    revision, also where that is the newest no more.
+    `progress` is that of the head, whose targets are known only where `is_keyed`. `rollouts` are
+    those of the source: one that goes on with an older revision keeps that open.
     """
     changed: list[RevisionRow] = []
-    newer: RevisionRow | None = None
     for revision in open_revisions:
-        aborted = _find_rollout_aborted_with(rollouts, revision)
-        if newer is None or not revision.overtaken_by:
+        if revision.finding is not None:
+            text = f"it cannot be used: {revision.finding.summary}"
+            updated = _build_revision_with_end(revision, RevisionEnd.FAILURE, text, is_final=True)
+        elif revision.overtaken_by:
+            updated = _build_overtaken_revision(revision, rollouts)
+        else:
             updated = _build_head_revision_by_targets(
                 revision, progress, rollouts, is_keyed=is_keyed
             )
-        elif aborted is not None:
-            updated = _build_revision_with_end(
-                revision, RevisionEnd.FAILURE, aborted.description, is_final=True
-            )
-        else:
-            updated = _build_revision_following_newer_or_forced_away(revision, newer)
-        if updated.end is not revision.end and updated.end is not RevisionEnd.NONE:
+        is_ended = updated.is_final or updated.end is not RevisionEnd.NONE
+        if is_ended and (updated.end, updated.is_final) != (revision.end, revision.is_final):
             updated = replace(updated, ended_at=now)
         if updated != revision:
             changed.append(updated)
-        newer = updated
     return changed
 
 
@@ -74,27 +72,21 @@ def _build_head_revision_by_targets(
     *,
     is_keyed: bool,
 ) -> RevisionRow:
-    """The newest revision, by what became of its targets and of their rollouts so far."""
-    if revision.finding is not None:
-        text = f"it cannot be used: {revision.finding.summary}"
-        return _build_revision_with_end(revision, RevisionEnd.FAILURE, text, is_final=True)
+    """The head, by what became of its targets and of their rollouts so far."""
     if not is_keyed:
         return replace(revision, description=WAITING)
     aborted = _find_rollout_aborted_with(rollouts, revision)
     if aborted is not None and progress.touched_count:
         text = f"{_describe_done_count(progress)}; {aborted.description}"
         return _build_revision_with_end(revision, RevisionEnd.FAILURE, text, is_final=True)
-    open_rollouts = [
-        row for row in rollouts if row.number == revision.number and not row.state.is_over
-    ]
+    open_rollouts = _list_open_rollouts_of(rollouts, revision)
     is_done = progress.done_count == progress.touched_count
     # What is live has to soak yet; a commit that concerns nobody waits for nobody.
     if is_done and not (progress.touched_count and open_rollouts):
         return _build_revision_with_end(
             revision, RevisionEnd.SUCCESS, describe_done_revision(progress), is_final=True
         )
-    is_stopped = any(row.state is RolloutState.STOPPED for row in open_rollouts)
-    is_red = is_stopped or progress.failing_count > 0
+    is_red = _is_any_stopped(open_rollouts) or progress.failing_count > 0
     end = RevisionEnd.FAILURE if is_red else RevisionEnd.NONE
     text = "; ".join(
         [describe_progress(progress), *_list_descriptions_of_open_rollouts(rollouts, revision)]
@@ -129,23 +121,37 @@ def _list_descriptions_of_open_rollouts(
     ]
 
 
-def _build_revision_following_newer_or_forced_away(
-    revision: RevisionRow, newer: RevisionRow
-) -> RevisionRow:
-    """A revision that was open when the next one came, which ends as that one does."""
-    short_commit = shorten_commit(newer.commit)
+def _build_overtaken_revision(revision: RevisionRow, rollouts: Sequence[RolloutRow]) -> RevisionRow:
+    """A revision that was open when the next one came: what befell it itself, else no verdict."""
+    text, aborted = describe_overtaking(revision), _find_rollout_aborted_with(rollouts, revision)
     if revision.forced_away:
-        text = f"forced away: the branch went to {short_commit}, which does not contain it"
         return _build_revision_with_end(revision, RevisionEnd.ERROR, text, is_final=True)
-    if newer.overtaken_by and not newer.forced_away:
-        # It ends as another one, which is the one to be named.
-        text = newer.description
-    elif newer.end is RevisionEnd.NONE:
-        text = f"overtaken by {short_commit}"
-    else:
-        verb = "done" if newer.end is RevisionEnd.SUCCESS else "failed"
-        text = f"{verb} with {short_commit}: {newer.description}"
-    return _build_revision_with_end(revision, newer.end, text, is_final=newer.is_final)
+    if aborted is not None:
+        text = aborted.description
+        return _build_revision_with_end(revision, RevisionEnd.FAILURE, text, is_final=True)
+    open_rollouts = _list_open_rollouts_of(rollouts, revision)
+    end = RevisionEnd.FAILURE if _is_any_stopped(open_rollouts) else RevisionEnd.NONE
+    text = "; ".join([text, *(row.description for row in open_rollouts if row.description)])
+    return _build_revision_with_end(revision, end, text, is_final=not open_rollouts)
+
+
+def describe_overtaking(revision: RevisionRow) -> str:
+    """By which commit a revision was overtaken, as a phrase."""
+    commit = shorten_commit(revision.overtaken_by)
+    if revision.forced_away:
+        return f"forced away: the branch went to {commit}, which does not contain it"
+    return f"overtaken by {commit}"
+
+
+def _list_open_rollouts_of(
+    rollouts: Sequence[RolloutRow], revision: RevisionRow
+) -> list[RolloutRow]:
+    """The rollouts that bring a revision."""
+    return [row for row in rollouts if row.number == revision.number and not row.state.is_over]
+
+
+def _is_any_stopped(rollouts: Sequence[RolloutRow]) -> bool:
+    return any(row.state is RolloutState.STOPPED for row in rollouts)
 
 
 def _build_revision_with_end(
@@ -212,8 +218,12 @@ def _describe_targets_or_empty(count: int, word: str, first_names: Sequence[str]
 
 
 def build_status_text(revision: RevisionRow, url: str) -> StatusText:
-    """What the commit status of a revision is to show; `url` is the page of it."""
-    return StatusText(STATUS_STATES[revision.end], revision.description or WAITING, url)
+    """What the commit status of a revision is to show; `url` is the page of it.
+
+    Forges have no word for an end without a verdict: success blocks nothing, and the text tells.
+    """
+    state = _STATUS_STATES[revision.end_word]
+    return StatusText(state, revision.description or WAITING, url)
 
 
 def build_status_context(controller_name: str, source: str) -> str:

@@ -12,8 +12,8 @@ from synapse_apply.controller.rows import (
 )
 from synapse_apply.controller.rules.revision_end import (
     MAX_DESCRIPTION_LENGTH,
-    STATUS_STATES,
     build_status_context,
+    describe_overtaking,
     limit_text,
 )
 from synapse_apply.controller.settings import Mode
@@ -56,12 +56,13 @@ def build_target_status_text(
 def build_status_text_once_overtaken(status: StatusText, revision: RevisionRow) -> StatusText:
     """What a target's status shows on a commit that is the head no more.
 
-    An end stays; one that is pending ends as the revision does once that changes no more.
+    An end stays; one that is pending ends without a verdict once the revision changes no more,
+    whatever became of other targets.
     """
-    if status.state is not StatusState.PENDING:
+    if status.state is not StatusState.PENDING or not revision.is_final:
         return status
-    state = STATUS_STATES[revision.end] if revision.is_final else StatusState.PENDING
-    return StatusText(state, revision.description, status.url)
+    state = StatusState.ERROR if revision.forced_away else StatusState.SUCCESS
+    return StatusText(state, describe_overtaking(revision), status.url)
 
 
 def format_held_rows_and_guards(row_and_guard_count: int, guard_count: int) -> str:

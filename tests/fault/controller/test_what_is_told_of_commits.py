@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from controllers.applying_site import APPROVE, ApplyingSite
 from controllers.site import Site
 
 # In every run test_everything_at_once.py has the other one.
@@ -67,3 +68,22 @@ def test_what_was_forced_away_ends_with_error(site: Site) -> None:
     site.wait_for_end(away, "error")
     site.wait_for_end(instead, "success")
     site.check_laws()
+
+
+def test_a_good_commit_is_not_red_because_of_the_broken_one_after_it(tmp_path: Path) -> None:
+    """It waits for a person until then; the mend after both waits as it did."""
+    with ApplyingSite(tmp_path, rule=APPROVE) as site:
+        site.start()
+        good = site.commit("better", "Describe it better")
+        site.wait_for_pending(good, "1 held: dev")
+        broken = site.commit("\t", "Write a tab")
+        site.wait_for_end(broken, "failure")
+        assert site.wait_for_end(good, "success").description == f"overtaken by {broken[:7]}"
+        mended = site.commit("better", "Mend it")
+        site.wait_for_pending(mended, "1 held: dev")
+        assert site.get_end(broken) == "failure"
+        assert [status.state for status in site.list_ends(good)] == ["success"]
+        revisions = site.get("/api/v1/revisions?source=acme")["items"]
+        ends = {revision["commit"]: revision["end"] for revision in revisions}
+        assert (ends[good], ends[broken], ends[mended]) == ("overtaken", "failure", None)
+        site.check_laws()

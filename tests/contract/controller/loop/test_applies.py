@@ -173,7 +173,7 @@ def test_drift_that_is_left_alone_does_not_keep_a_commit_waiting(world: World) -
     assert world.forge.describe()["c2"] == "success: no target is concerned"
 
 
-def test_a_commit_that_changes_nothing_waits_with_the_one_before(world: World) -> None:
+def test_a_commit_that_changes_nothing_waits_for_what_is_held(world: World) -> None:
     """What is held for the one before is held for this one; neither says that it is done."""
     world.set_rules(TargetRule("*", mode=Mode.APPROVE))
     world.workers.results["acme/prod"] = plan_of(FIRST)

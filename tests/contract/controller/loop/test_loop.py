@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from contract.controller.loop.stand_ins import CHANGES, DRIFT, FAILURE, IN_SYNC, World, plan_of, row
+from contract.controller.loop.stand_ins import CHANGES, DRIFT, FAILURE, IN_SYNC, World
 
 from synapse_apply.controller.loop import driver
 from synapse_apply.controller.loop.driver import ControllerLoop
@@ -21,7 +21,7 @@ from synapse_apply.controller.rows import (
     TargetCondition,
     TargetName,
 )
-from synapse_apply.controller.settings import Mode, Source, TargetRule
+from synapse_apply.controller.settings import Source, TargetRule
 from synapse_apply.controller.store_ports import TargetFilter
 from synapse_apply.model.diagnostic import error_finding
 
@@ -149,8 +149,8 @@ def test_a_commit_that_cannot_be_used_is_red_and_changes_no_target(world: World)
     assert world.inbox.describe() == ["failed", "recovered"]
 
 
-def test_a_commit_that_is_overtaken_ends_with_the_next_one(world: World) -> None:
-    """While open; one that was red stays red."""
+def test_a_commit_that_is_overtaken_while_open_ends_without_a_verdict(world: World) -> None:
+    """One that was red stays red."""
     world.workers.results["acme/prod"] = FAILURE
     world.run_once()
     loop = world.build_loop()
@@ -176,7 +176,7 @@ def test_a_commit_that_is_overtaken_ends_with_the_next_one(world: World) -> None
     world.settle(loop)
     assert world.forge.describe() == {
         "c1": "failure: 1 of 2 done, 1 failing: prod (Broken)",
-        "c2": "success: done with c3: planned only: no changes, 1 target",
+        "c2": "success: overtaken by c3",
         "c3": "success: planned only: no changes, 1 target",
     }
 
@@ -474,24 +474,3 @@ def test_health_and_log_tell_what_was_done(world: World) -> None:
     loop._start_engine_and_lead_if_free()
     world.settle(loop)
     assert loop.read_health().round_age == 0.0
-
-
-def test_what_went_red_with_the_next_commit_stays_red(world: World) -> None:
-    """Also after a third one; and a text names the commit that it ended with, not all between."""
-    world.set_rules(TargetRule("*", Mode.APPROVE))
-    world.workers.results["acme/prod"] = plan_of(row("plugin/a"))
-    world.run_once()
-    assert end_of(world, "c1")[0] is RevisionEnd.NONE
-    world.repository.push("c2", dev="d1", prod="p2")
-    world.run_once()
-    world.repository.push("c3", dev="d1", prod="p3")
-    world.workers.results["acme/prod"] = FAILURE
-    world.run_once()
-    assert {end_of(world, commit)[0] for commit in ("c1", "c2", "c3")} == {RevisionEnd.FAILURE}
-    assert end_of(world, "c1")[1] == end_of(world, "c2")[1]
-    assert end_of(world, "c1")[1].startswith("failed with c3: 0 of 1 done")
-    world.repository.push("c4", dev="d1", prod="p4")
-    world.workers.results["acme/prod"] = IN_SYNC
-    world.run_once()
-    ends = [end_of(world, commit)[0] for commit in ("c1", "c2", "c3", "c4")]
-    assert ends == [RevisionEnd.FAILURE] * 3 + [RevisionEnd.SUCCESS]

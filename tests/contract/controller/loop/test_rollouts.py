@@ -132,7 +132,7 @@ def test_a_new_head_in_mid_wave_begins_at_the_first_wave(world: RolloutWorld) ->
     assert world.list_wanted() == {"canary-1": "c3", "eu-1": "c2", "eu-2": "c2", "prod-1": "c1"}
     world.wait(loop, 10 * MINUTE)
     assert sorted(world.take_writes()) == ["canary-1 c3", "eu-1 c3", "eu-2 c3"]
-    assert world.forge.describe()["c2"].startswith("pending: overtaken")
+    assert world.forge.describe()["c2"] == "success: overtaken by c3"
 
 
 def test_a_head_that_concerns_no_target_is_closed_at_once(world: RolloutWorld) -> None:
@@ -234,7 +234,10 @@ def test_a_running_one_is_finished_first(world: RolloutWorld) -> None:
         world.follow(loop)
     assert world.describe_rollout() == "c2 wave 1 running"
     assert "after c2: wave 1 of 3" in world.forge.describe()["c4"]
+    assert world.forge.describe()["c2"].startswith("pending: overtaken by c3; wave 1 of 3")
+    assert world.forge.describe()["c3"] == "success: overtaken by c4"
     world.wait(loop, 23 * MINUTE)
+    assert world.forge.describe()["c2"] == "success: overtaken by c3"
     assert world.describe_rollout() == "c4 wave 1 running"
     world.wait(loop, 23 * MINUTE)
     assert world.describe_rollout() == "c4 wave 3 done"
@@ -257,6 +260,8 @@ def test_a_waiting_head_begins_when_the_running_one_is_aborted(world: RolloutWor
     world.follow(loop)
     assert world.describe_rollout() == "c3 wave 2 waiting for approval"
     assert world.take_writes() == ["canary-1 c2", "canary-1 c3"]
+    aborted = world.forge.describe()["c2"]
+    assert aborted == "failure: aborted in wave 2 of 3 by proxy:ann: c3 is better"
 
 
 def test_a_waiting_head_begins_when_the_running_one_stops(world: RolloutWorld) -> None:

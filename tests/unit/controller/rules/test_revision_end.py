@@ -121,19 +121,27 @@ def overtake(*ends: RevisionEnd) -> list[RevisionRow]:
     return [HEAD, *(row for row in older if not row.is_final)]
 
 
-def test_what_was_overtaken_while_open_ends_as_the_next_head_does() -> None:
-    """Through any number of heads, and open again while that one is."""
+def test_what_was_overtaken_while_open_ends_without_a_verdict() -> None:
+    """At once, whatever becomes of the next head; forges have no word for that but success."""
     rows = overtake(NONE, NONE)
-    changed = build_changed_revisions(
+    head, *older = build_changed_revisions(
         rows, RevisionProgress(2, 1, 1, ("prod",)), is_keyed=True, now=1.0
     )
-    assert [row.end for row in changed] == [FAILURE] * 3
-    assert not any(row.is_final for row in changed)
-    assert changed[1].description.startswith("failed with 2222222: 1 of 2 done, 1 failing: prod")
-    changed = build_changed_revisions(changed, RevisionProgress(2, 2), is_keyed=True, now=2.0)
-    assert [row.end for row in changed] == [SUCCESS] * 3
-    assert all(row.is_final for row in changed)
-    assert changed[1].description.startswith("done with 2222222")
+    assert (head.end, head.is_final) == (FAILURE, False)
+    assert {(row.end_word, row.is_final, row.ended_at) for row in older} == {
+        ("overtaken", True, 1.0)
+    }
+    status = build_status_text(older[0], "https://page.example")
+    assert (status.state, status.description) == (StatusState.SUCCESS, "overtaken by 2222222")
+
+
+def test_what_followed_a_later_head_until_now_follows_it_no_more() -> None:
+    """In a store of a version that had it end as the next head does."""
+    following = replace(
+        overtake(NONE)[1], end=FAILURE, description="failed with 2222222: 0 of 1 done"
+    )
+    (ended,) = build_changed_revisions([following], RevisionProgress(), is_keyed=True, now=1.0)
+    assert (ended.end_word, ended.description) == ("overtaken", "overtaken by 2222222")
 
 
 def test_what_was_overtaken_while_red_stays_red() -> None:
@@ -143,7 +151,7 @@ def test_what_was_overtaken_while_red_stays_red() -> None:
 
 
 def test_what_was_forced_away_ends_with_an_error() -> None:
-    """And with it what it had overtaken."""
+    """What it had overtaken has no verdict."""
     away = build_overtaken_revision(RevisionRow("acme", 1, "1", 0.0), HEAD.commit, is_forced=True)
     before = replace(RevisionRow("acme", 0, "0", 0.0), overtaken_by="1")
     changed = build_changed_revisions(
@@ -152,7 +160,7 @@ def test_what_was_forced_away_ends_with_an_error() -> None:
     assert [(row.number, row.end, row.is_final) for row in changed] == [
         (2, NONE, False),
         (1, ERROR, True),
-        (0, ERROR, True),
+        (0, NONE, True),
     ]
 
 
