@@ -32,12 +32,14 @@ def require_stoppable_job(live_backend: LiveBackend, job_id: str) -> Job:
         detail = (
             f"Target {live_backend.target.name} uses API v1, which has no call that stops a job."
         )
+        hint = "Stop it in Synapse; or let the target say `api: v2` and give the job's UUID."
         if jobs_of is not None:
             detail = f"{job_id!r} is an id of API v1, which has no call that stops a job."
+            hint = "Give the job's UUID, as Synapse shows it: API v2 knows jobs by nothing else."
         raise InputError.from_summary(
             "API v1 cannot stop a job",
             f"{detail} A report of `stopped` would stop nothing.",
-            "Stop it in Synapse; or let the target say `api: v2` and give the job's UUID.",
+            hint,
         )
     try:
         job = parse_job_requiring_usable_id(live_backend.api.v2.get_job(job_id))

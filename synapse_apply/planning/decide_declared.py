@@ -82,7 +82,7 @@ def decide_declared_ignoring_dependencies(resource: ResourceState, index: PlanIn
         decision = (
             _decide_create_with_refusals_unless_offline(resource, index)
             if resource.record is None
-            else _decide_recreate(resource, index)
+            else _decide_recreate(resource, resource.record, index)
         )
     elif resource.record is None or _is_found_by_key_under_other_id_than_recorded(resource):
         decision = _decide_adopt(resource, index)
@@ -228,10 +228,15 @@ def _list_fields_unfit_for_create(resource: ResourceState) -> list[str]:
     ]
 
 
-def _decide_recreate(resource: ResourceState, index: PlanIndex) -> Decision:
+def _decide_recreate(resource: ResourceState, record: Record, index: PlanIndex) -> Decision:
+    if resource.is_sought_by_no_id_nor_key:
+        return Decision(build_change(resource, Action.NO_OP)).with_refusals_dropping_run(
+            refusals.build_not_looked_up_refusal(resource, record)
+        )
     decision = _decide_create_with_refusals_unless_offline(resource, index, Action.RECREATE)
-    record = resource.record
-    notes = [f"recorded as id {record.remote_id if record else ''}, which is no longer there"]
+    notes = [f"recorded as id {record.remote_id}, which is no longer there"]
+    if record.api != resource.binding.api:
+        notes = [f"{_describe_recorded_id(resource, record)}; API {resource.binding.api} has none"]
     # Users of this version had other content before, so the reader of the plan should know.
     digest, extras = (
         package.find_recorded_or_live_digest(resource),

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import FieldPath
+from synapse_apply.model.command import Command, Text
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding
 from synapse_apply.model.drift import Drift, ObjectDrift
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange, Plan
 from synapse_apply.model.state import Record
@@ -52,9 +53,24 @@ def build_drift_report(
             sorted(address for address in pending_addresses if address not in replaced_addresses)
         ),
         is_drift_kept=keeps_drift,
-        diagnostics=plan.diagnostics,
+        diagnostics=(*plan.diagnostics, *_iter_errors_of_not_looked_up(plan, resources)),
         changes_with_accepted=plan.changes_with_accepted,
     )
+
+
+def _iter_errors_of_not_looked_up(
+    plan: Plan, resources: Mapping[Address, ResourceState]
+) -> Iterator[Diagnostic]:
+    for change in plan.changes:
+        resource = resources.get(change.address)
+        if resource is not None and change.refusals and resource.is_sought_by_no_id_nor_key:
+            yield error_finding(
+                "An object could not be looked up",
+                f"{change.address}: {change.refusals[0].reason}.",
+                Text(Command("plan"), " shows the ways out."),
+                position=change.refusals[0].position,
+                address=str(change.address),
+            )
 
 
 def _iter_drifted_objects(
@@ -67,9 +83,10 @@ def _iter_drifted_objects(
             resource is None
             or resource.desired is None
             or resource.record is None
-            or is_outcome_unknown
+            or is_outcome_unknown  # any difference may be the effect of an open call
+            or resource.is_sought_by_no_id_nor_key
         ):
-            continue  # any difference may be the effect of an open call
+            continue
         if resource.lookup_result.problem is None and (
             drifted_object := _build_object_drift_or_none(resource, resource.record)
         ):

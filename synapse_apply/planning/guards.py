@@ -50,7 +50,8 @@ def list_guard_violations(
 def _was_searched_and_not_found(resource: ResourceState) -> bool:
     """Whether a declared object was searched and not found; undeclared ones may not be searched."""
     was_searched = resource.desired is not None and resource.lookup_result.problem is None
-    return was_searched and resource.lookup_result.observed is None
+    is_missing = was_searched and resource.lookup_result.observed is None
+    return is_missing and not resource.is_sought_by_no_id_nor_key
 
 
 def _build_override_hint(name: str) -> str:

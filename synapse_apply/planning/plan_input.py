@@ -10,7 +10,7 @@ from synapse_apply.kinds.descriptor import ApiBinding, Catalogue, ResourceType
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.observed import Capabilities, LookupResult
+from synapse_apply.model.observed import Capabilities, Lookup, LookupResult
 from synapse_apply.model.plan import PlanBase, Refusal
 from synapse_apply.model.policy import Policy
 from synapse_apply.model.project import GuardSettings, Target
@@ -61,6 +61,16 @@ class ResourceState:
     record: Record | None = None
     salt: str = ""
     natural_key: str = ""
+
+    @property
+    def is_sought_by_no_id_nor_key(self) -> bool:
+        """Whether nothing was looked up: the id is of another API version, and no search tells."""
+        return (
+            self.record is not None
+            and self.record.api != self.binding.api
+            and self.lookup_result.observed is None
+            and self.lookup_result.lookup is not Lookup.COMPLETE
+        )
 
 
 @frozen

@@ -11,6 +11,7 @@ from synapse_apply.model.diagnostic import FieldPath, Position, format_json_poin
 from synapse_apply.model.observed import FoundBy
 from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.plan import Cause, FieldChange, Refusal
+from synapse_apply.model.state import Record
 from synapse_apply.planning.plan_input import ResourceState
 
 FIXED = "fixed"
@@ -398,6 +399,27 @@ def build_id_of_other_api_version_refusal(resource: ResourceState) -> Refusal:
         (
             f"name what it belongs to by its manifest, or by its id of API {resource.binding.api}",
             Text("if it is another object on purpose: ", Command("state rm", resource.address)),
+        ),
+        resource.desired.position if resource.desired else None,
+    )
+
+
+def build_not_looked_up_refusal(resource: ResourceState, record: Record) -> Refusal:
+    """The refusal of a record of another API version, whose object this one cannot search for."""
+    address, api = resource.address, resource.binding.api
+    return Refusal(
+        "other-api",
+        f"it is recorded as id {record.remote_id} of API {record.api}; API {api} has other ids and "
+        "no complete list to search in, so it was not looked up",
+        (
+            Text(
+                f"record its id of API {api}: ",
+                Command("state rm", address),
+                ", then ",
+                Command("import", address, "ID"),
+            ),
+            Text(f"if API {api} does not have it: ", Command("state rm", address), ", then apply"),
+            f"say `api: {record.api}` again",
         ),
         resource.desired.position if resource.desired else None,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -40,8 +41,10 @@ def command(*, console: Console, chdir: Path | None, plugin: Path | None) -> int
     Nothing is ever overwritten, and nothing is sent. With --from inside a project, only the
     plugin's manifests are added.
     """
+    from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.cli.params.invocation_options import add_invocation_options_to_commands
     from synapse_apply.model.command import Command, Text
+    from synapse_apply.model.errors import InputError
     from synapse_apply.operations import init
     from synapse_apply.views.paths import format_path_relative_to_cwd_if_inside
     from synapse_apply.workspace.invocation import Invocation
@@ -56,8 +59,13 @@ def command(*, console: Console, chdir: Path | None, plugin: Path | None) -> int
     for path in project_scaffold.files:
         console.write_output(f"Wrote {format_path_relative_to_cwd_if_inside(path)}\n")
     if "SYNAPSE_APPLY_IN_AUTOMATION" not in console.environ:
-        next_step = Text(Command("plan"), " shows what would be done on the embedded backend.")
+        invocation = Invocation(folder, environ=console.environ, on_terminal=console.is_interactive)
+        command_line, target_text = "plan -t TARGET", "that target"
+        # Without a target that is clear, or with a project file that cannot be read.
+        with suppress(InputError), open_command_target(invocation) as target:
+            command_line, target_text = "plan", f"target {target.name}"
+        next_step = Text(Command(command_line), f" shows what would be done on {target_text}.")
         console.write_output(
-            f"\nNext: {add_invocation_options_to_commands(next_step, Invocation(folder))}\n"
+            f"\nNext: {add_invocation_options_to_commands(next_step, invocation)}\n"
         )
     return 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 from synapse_apply.cli.console import Console
@@ -98,14 +100,17 @@ def get_job_failure_text_or_empty(job: Job) -> str:
     return str(job_error) if job_error else ""
 
 
-def strip_second_fractions(text: str) -> str:
-    """A server's time without its fractions of a second."""
+def format_server_time(text: str) -> str:
+    """A server's time in UTC, as all times are shown; without fractions alone if it has no zone."""
+    with suppress(ValueError, OverflowError):
+        if (moment := datetime.fromisoformat(text)).tzinfo:
+            text = f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat()}Z"
     return re.sub(r"\.\d+", "", text)
 
 
 def _build_job_row(job: Job) -> tuple[object, ...]:
     percent = "" if job.progress is None else f"{job.progress:g}%"
-    times = (strip_second_fractions(job.created), strip_second_fractions(job.completed))
+    times = (format_server_time(job.created), format_server_time(job.completed))
     plugin = job.plugin_code or job.plugin
     return (job.id, job.status.value, percent, plugin, job.version, *times)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from synapse_apply.cli.console import Console
-from synapse_apply.cli.texts.jobs import strip_second_fractions
+from synapse_apply.cli.texts.jobs import format_server_time
 from synapse_apply.library import LiveObject
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.views.text.record import (
@@ -80,7 +80,7 @@ def print_live_objects_table(
                     _format_cell_hiding_secrets(live_object.observed.spec.get(name))
                     for name in fields
                 ),
-                strip_second_fractions(live_object.created),
+                format_server_time(live_object.created),
             )
             for live_object in live_objects
         ]

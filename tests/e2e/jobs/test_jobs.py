@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from e2e.jobs.conftest import Place, documents
@@ -54,13 +55,22 @@ def test_filters(three: Place, vocabulary: str) -> None:
 
 def test_jobs_of_the_last_days(three: Place) -> None:
     """By a span, by a date, by a time."""
-    from datetime import UTC, datetime, timedelta
-
     tomorrow = datetime.now(UTC) + timedelta(hours=20)
     assert ids(three, "--created-after", f"{tomorrow:%Y-%m-%dT%H:%M:%SZ}") == ["3", "2"]
     assert ids(three, "--created-after", f"{tomorrow.astimezone():%Y-%m-%dT%H:%M:%S}") == ["3", "2"]
     assert ids(three, "--created-after", "1h") == ["3", "2", "1"]
     assert ids(three, "--created-after", "2999-01-01") == []
+
+
+def test_times_are_in_the_zone_of_all_other_commands(three: Place) -> None:
+    """In UTC, whatever zone the server writes; JSON has what it wrote."""
+    three.server.switch(job_fields="platform")
+    (written, *_) = json.loads(three.run("jobs", "list", "--json").stdout)["jobs"]
+    assert written["created"].endswith("+09:00")
+    moment = datetime.fromisoformat(written["created"]).astimezone(UTC)
+    row = three.run("jobs", "list").stdout.splitlines()[1]
+    assert f" {moment:%Y-%m-%dT%H:%M:%SZ}" in row
+    assert "+09:00" not in row
 
 
 def test_every_page_is_taken_and_no_more_than_needed(place: Place) -> None:

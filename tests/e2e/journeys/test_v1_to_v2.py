@@ -113,6 +113,38 @@ def test_it_goes_on_there_and_could_go_back(on_v1: Workplace, backend: Server, i
     assert {one["api"] for one in records(on_v1).values()} == {"v1"}
 
 
+def test_what_cannot_be_looked_up_after_the_way_back_is_not_gone(
+    serve: Callable[..., Server], make: Callable[..., Workplace]
+) -> None:
+    """A plugin without releases, and v1 lists none: the record is of v2, and nothing is made."""
+    server = serve(v2_ids="own")
+    there = make(server, api="v1")
+    there.write("manifests/plugin.yaml", PLUGIN)
+    there.run("state", "init", code=0)
+    there.apply()
+    there.edit("synapse-apply.yaml", V1, V2)
+    there.apply("--adopt")
+    there.edit("synapse-apply.yaml", V2, V1)
+    before = server.writes
+    plan = " ".join(there.plan(code=0).text.split())
+    assert "it is recorded as id 500001 of API v2; API v1 has other ids" in plan
+    assert "so it was not looked up" in plan
+    applied = there.apply(code=5).text
+    drift = there.run("drift", code=1).text
+    assert "No drift" not in drift
+    for told in (plan, applied, drift):
+        assert "gone" not in told.replace("0 gone", "")
+        assert "no longer there" not in told
+        assert "--recreate" not in told
+        assert "missing" not in told
+    assert server.writes == before
+    for step in ("state rm plugin/yolo", "import plugin/yolo ID"):
+        assert f"`synapse-apply {step} -t prod`" in plan or f"`synapse-apply {step}`" in plan
+        there.run(*step.replace("ID", "1").split(), code=0)
+    there.unchanged()
+    assert server.counts == (1, 0, 1)
+
+
 def test_ids_of_v1_lead_nowhere_on_v2(
     serve: Callable[..., Server], make: Callable[..., Workplace]
 ) -> None:

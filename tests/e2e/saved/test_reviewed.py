@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import git_repositories
 import pytest
+from at_terminal import run_at_terminal
 from e2e.scenarios.workplace import PLUGIN, Server, Workplace
 from git_repositories import make_repository, start_branch
+from installed import ROOT, environment
 
 
 def descriptions(server: Server) -> list[str]:
@@ -40,6 +42,19 @@ def test_a_squash_merge(reviewed, server):
     again = reviewed.run("apply", "--reviewed", "pr", code=0)
     assert "plugin/yolo: update was planned, and it is so already" in again.out
     reviewed.unchanged()
+
+
+def test_nobody_is_asked_on_a_terminal_either(reviewed, server):
+    """As `--help` and docs/saved-plans.md say: what was reviewed is approved."""
+    page = (ROOT / "docs" / "saved-plans.md").read_text(encoding="utf-8")
+    (row,) = [line for line in page.split("\n") if line.startswith("| Who is asked |")]
+    assert row.count("nobody") == 2
+    assert "on a terminal" in row
+    git(reviewed, "merge", "-q", "--squash", "branch")
+    environ = environment(reviewed.environ)
+    code, shown = run_at_terminal(reviewed.root, b"", environ, "apply", "--reviewed", "pr")
+    assert (code, "Enter a value" in shown) == (0, False), shown
+    assert descriptions(server) == ["Finds more", "Finds things"]
 
 
 def test_an_unrelated_merge(reviewed, server):

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from e2e.scenarios.canaries import CANARIES, leaks
-from e2e.scenarios.workplace import TOKEN, Server, Workplace, held, project
+from e2e.scenarios.workplace import STORAGE, TOKEN, Server, Workplace, held, project
+from installed import ROOT
 from jsonschema import Draft202012Validator
 
 VALIDATOR = Draft202012Validator(
@@ -53,6 +54,19 @@ def test_nothing_has_drifted(applied: Workplace) -> None:
     ran = applied.run("drift", "--detailed-exitcode", code=0)
     assert "No drift. Live objects are as they were recorded.\n" in ran.out
     assert document(applied)["drifted"] is False
+
+
+def test_the_page_shows_what_is_printed(applied: Workplace, server: Server) -> None:
+    """The sample of docs/drift.md, but for the url and the id of this backend."""
+    page = (ROOT / "docs" / "drift.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^```text\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    outside(server, description="Finds cars")
+    for name in ("one", "two"):
+        text = STORAGE.replace("raw-data", name).replace("Raw data", name)
+        applied.write(f"manifests/{name}.yaml", text)
+    printed = applied.run("drift", "-t", "prod", code=0).out
+    printed = printed.replace(server.url, "https://api.synapse.sh")
+    assert printed.replace('= "1"', '= "12"').strip() == shown.strip()
 
 
 def test_a_field_changed_outside(applied: Workplace, server: Server) -> None:

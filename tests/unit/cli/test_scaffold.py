@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,27 @@ def test_a_plugin_is_added_to_a_project(here: Path) -> None:
     assert run(["init", "--from", "plugins/yolo"]) == 0
     assert run(["init", "--from", "plugins/yolo"]) == 1
     assert validate(Invocation(here, environ={})).counts == {"embedded": 3}
+
+
+@pytest.mark.parametrize(
+    ("project", "next_step"),
+    [
+        ("default_target: prod\ntargets: {prod: {}, dev: {}}", "`plan` shows .* on target prod."),
+        ("targets: {dev: {}}", "`plan` shows .* on target dev."),
+        ("targets: {prod: {}, dev: {}}", "`plan -t TARGET` shows .* on that target."),
+        ("default_target: embedded\ntargets: {prod: {}}", "`plan` shows .* on target embedded."),
+    ],
+)
+def test_what_is_said_next_is_what_the_next_plan_uses(
+    here: Path, capsys: pytest.CaptureFixture[str], project: str, next_step: str
+) -> None:
+    """A project that is there may have targets of its own."""
+    text = f"apiVersion: synapse-apply/v1\nkind: Project\n{project}\n"
+    (here / "synapse-apply.yaml").write_text(text)
+    plugin_folder(here, "yolo", "name: Yolo\nversion: 1.0.0\n")
+    assert run(["init", "--from", "plugins/yolo"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(f"Next: {next_step}".replace("`plan", "`synapse-apply plan"), said), said
 
 
 def test_a_folder_outside_the_project_is_refused(
