@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 from synapse_apply import __version__
@@ -20,7 +21,7 @@ from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.sql import SqlStore
 from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
 from synapse_apply.workspace.embedded import EmbeddedBackend
-from synapse_apply.workspace.environment import find_ci_run_url_or_empty
+from synapse_apply.workspace.environment import find_ci_run_url_or_empty, require_allowed_host
 from synapse_apply.workspace.last_seen import SeenPlace
 from synapse_apply.workspace.own_folder import resolve_trusted_state_path
 from synapse_apply.workspace.sharing.key_sources import build_state_folder_path
@@ -103,7 +104,7 @@ def _open_shared_store_or_none(
     from synapse_apply.stores.postgres.postgres_url import is_postgres_url
 
     if is_postgres_url(url):
-        return _build_unconnected_postgres_store(url, target, runner)
+        return _build_unconnected_postgres_store(url, target, environ, runner)
     if is_bucket_url(url):
         from synapse_apply.workspace.sharing.bucket_access import open_bucket_store
 
@@ -136,7 +137,9 @@ def resolve_local_path_or_none(url: str, project: Project) -> Path | None:
     return project.root / path if path else None
 
 
-def _build_unconnected_postgres_store(url: str, target: Target, runner: LockRunner) -> SqlStore:
+def _build_unconnected_postgres_store(
+    url: str, target: Target, environ: Mapping[str, str], runner: LockRunner
+) -> SqlStore:
     try:
         from synapse_apply.stores.postgres.postgres_database import make_unconnected_postgres_store
     except ImportError:
@@ -146,8 +149,17 @@ def _build_unconnected_postgres_store(url: str, target: Target, runner: LockRunn
             "pip install 'synapse-apply[postgres]'",
             position=target.position,
         ) from None
+    check_host = None
+    # A url that was typed, or stands in a variable, is the operator's own.
+    if url == target.state.url and "SYNAPSE_APPLY_HOSTS" in environ:
+        check_host = partial(
+            require_allowed_host,
+            environ=environ,
+            credential="password of the state's database",
+            setting="state.url",
+        )
     return make_unconnected_postgres_store(
-        url, target.name, tool_version=__version__, runner=runner
+        url, target.name, tool_version=__version__, runner=runner, check_host=check_host
     )
 
 

@@ -85,11 +85,14 @@ def make_unconnected_postgres_store(
     tool_version: str = "",
     now: Callable[[], str] = utc_now,
     runner: LockRunner | None = None,
+    check_host: Callable[[str], object] | None = None,
 ) -> SqlStore:
-    """The store at a URL for a target, not connected yet; InputError for an unusable URL."""
-    return SqlStore(
-        PostgresDatabase(parse_postgres_state_url(url, target)), tool_version, now, runner
-    )
+    """The store at a URL for a target, not connected yet; InputError for an unusable URL.
+
+    `check_host` is as in `build_connection_parameters`.
+    """
+    location = parse_postgres_state_url(url, target)
+    return SqlStore(PostgresDatabase(location, check_host=check_host), tool_version, now, runner)
 
 
 class PostgresDatabase(LoglessDatabaseWithoutWaits):
@@ -100,6 +103,7 @@ class PostgresDatabase(LoglessDatabaseWithoutWaits):
         state_location: PostgresLocation,
         patience: float = 10.0,
         max_seconds: float = MAX_SECONDS,
+        check_host: Callable[[str], object] | None = None,
     ) -> None:
         """InputError for a URL that libpq does not understand.
 
@@ -107,7 +111,7 @@ class PostgresDatabase(LoglessDatabaseWithoutWaits):
         takes longer than `max_seconds` is aborted.
         """
         self._state_location = state_location
-        self._parameters = build_connection_parameters(state_location)
+        self._parameters = build_connection_parameters(state_location, check_host=check_host)
         self._patience = patience
         self._max_seconds = max_seconds
         self._client_id = str(uuid4())

@@ -22,6 +22,11 @@ STARTING_TEXTS = ("starting up", "shutting down", "in recovery mode", "not yet a
 # Texts in a refusal of a connection, with summary and hint; there is no code to go by.
 _REFUSAL_MESSAGES = (
     (
+        ("authentication method requirement", "server requested a"),
+        "The database asks for the password in plain text or as MD5",
+        "Have it use scram-sha-256, or have the {owner}'s url in a variable: url: {{env: NAME}}.",
+    ),
+    (
         ("password authentication failed", "no password supplied", "authentication failed"),
         "The database refuses the login",
         "Check user and password in the {owner}'s url (or PGUSER, PGPASSWORD).",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -21,25 +22,69 @@ DEFAULT_PARAMETERS = {
     "keepalives_count": "3",
     "tcp_user_timeout": "15000",
 }
+# All but those that hand over the password, or what it can be guessed from.
+_NO_PLAIN_LOGIN = "!password,!md5"
+_PLAIN_LOGIN_PATTERN = re.compile(r"password|md5|!|^$")
 
 
 def build_connection_parameters(
-    location: PostgresLocation, defaults: Mapping[str, str] = MappingProxyType({})
+    location: PostgresLocation,
+    defaults: Mapping[str, str] = MappingProxyType({}),
+    check_host: Callable[[str], object] | None = None,
 ) -> dict[str, Any]:
     """The parameters for psycopg.connect; InputError for a URL that libpq does not understand.
 
-    `defaults` stand before ours, and behind what the URL says.
+    `defaults` stand before ours, and behind what the URL says. `check_host` is there where a commit
+    wrote the URL and passwords may go to some hosts alone: it gets a URL of each host, and raises.
     """
     try:
-        url_parameters = conninfo.conninfo_to_dict(location.url.reveal())
+        parsed = conninfo.conninfo_to_dict(location.url.reveal())
     except psycopg.Error:
-        url_parameters = None
+        parsed = None
     # Raised here, since libpq's message may quote a part of the URL with its password.
-    if url_parameters is None:
+    if parsed is None:
         raise InputError.from_summary(
             f"The {location.owner}'s url cannot be used",
             f"{location.display_url}: the PostgreSQL client does not understand it.",
             "Write postgresql://USER@HOST:PORT/DATABASE?sslmode=verify-full; the parameters"
             " are those of libpq.",
         )
+    url_parameters = {name: str(value) for name, value in parsed.items()}
+    if check_host is not None:
+        _check_each_host(url_parameters, location, check_host)
+        # The server's certificate says who gets the password, and nobody reads it on the way. One
+        # that is checked against a file of the checkout says nothing.
+        is_proven = url_parameters.get("sslmode") == "verify-full"
+        is_proven &= url_parameters.get("sslrootcert", "system") == "system"
+        if not is_proven and _PLAIN_LOGIN_PATTERN.search(url_parameters.get("require_auth", "")):
+            url_parameters["require_auth"] = _NO_PLAIN_LOGIN
     return {**DEFAULT_PARAMETERS, **defaults, **url_parameters, "client_encoding": "UTF8"}
+
+
+def _check_each_host(
+    parameters: Mapping[str, str], location: PostgresLocation, check_host: Callable[[str], object]
+) -> None:
+    """InputError for a host that `check_host` refuses, and for one that has no name to compare.
+
+    libpq connects to `hostaddr` and looks passwords up by `host`; it tries several in their order.
+    Where the URL names none, PGHOST or a socket of the system is the operator's own.
+    """
+    hosts = {key: parameters.get(key, "").split(",") for key in ("host", "hostaddr")}
+    unnamed = [key for key in ("service", "servicefile") if key in parameters]
+    unnamed += [
+        key for key, names in hosts.items() if any(name[:1] in ("/", "@") for name in names)
+    ]
+    if unnamed:
+        raise InputError.from_summary(
+            "The host of the state's database is not told",
+            f"{location.display_url}: {unnamed[0]}= names a socket or a file, which cannot be "
+            "compared with the hosts that may have a password.",
+            "Name the host, or have the url in a variable: state: {url: {env: NAME}}.",
+        )
+    for names in hosts.values():
+        ports = parameters.get("port", "").split(",")
+        for index, name in enumerate(names):
+            port = ports[index] if len(ports) == len(names) else ports[0]
+            bracketed = f"[{name}]" if ":" in name else name
+            if name:
+                check_host(f"postgresql://{bracketed}{f':{port}' * bool(port)}")
