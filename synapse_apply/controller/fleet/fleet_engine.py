@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from synapse_apply.controller.fleet.heartbeat import Heartbeat
 from synapse_apply.controller.fleet.job_queue import DueJob, JobQueue
@@ -35,6 +35,8 @@ _JOBS_PER_SLOT = 4
 _ROOM_SECONDS = 0.5
 # Where more is due than may be under way, such as of one host.
 _MORE_SECONDS = 0.2
+# A worker that has room takes a job in two seconds.
+_UNTAKEN_SECONDS = 10.0
 _OTHERS_SECONDS = 10.0
 _ALIVE_SECONDS = 15.0
 _URGENT, _USUAL = 10, 0
@@ -168,12 +170,14 @@ class JobDispatcher:
     def __init__(
         self, parts: LoopParts, queue: JobQueue, own_slots: int, fallback: Dispatcher
     ) -> None:
-        """While the queue does not answer, `fallback` has the targets worked on."""
+        """While the queue does not answer, or no job is taken, `fallback` has them worked on."""
         self._parts = parts
         self._queue = queue
         self._own_slots = own_slots
         self._fallback = fallback
         self._is_queue_away = False
+        self._waiting_since: dict[TargetName, float] = {}
+        self._is_untaken_told = False
         self._others_looked_at: float | None = None
         self._told_differences: set[tuple[str, str]] = set()
         self._has_more = False
@@ -188,8 +192,11 @@ class JobDispatcher:
         if self._parts.is_stopping:
             return
         try:
-            self._delete_lost_jobs_and_log_differences_if_due()
-            self._put_jobs_for_due_targets(now)
+            self._log_differences_if_due()
+            if count := self._queue.delete_useless_jobs():
+                self._parts.log("info", "lost jobs deleted", jobs=count)
+            waiting_names = self._queue.list_targets_with_waiting_job()
+            self._put_jobs_for_due_targets(waiting_names, now)
         except StoreUnavailable as problem:
             if not self._is_queue_away:
                 summary = problem.diagnostics[0].summary
@@ -198,10 +205,28 @@ class JobDispatcher:
             self._fallback.dispatch_due_targets_without_waiting(now)
         else:
             self._is_queue_away = False
+            self._work_by_itself_where_no_job_is_taken(waiting_names, now)
 
-    def _put_jobs_for_due_targets(self, now: float) -> None:
+    def _work_by_itself_where_no_job_is_taken(
+        self, waiting_names: Collection[TargetName], now: float
+    ) -> None:
+        counter, since = self._parts.clock.read_counter(), self._waiting_since
+        self._waiting_since = {name: since.get(name, counter) for name in waiting_names}
+        oldest = min(self._waiting_since.values(), default=counter)
+        if counter - oldest < _UNTAKEN_SECONDS or not self._has_free_slot(now):
+            self._is_untaken_told = False
+            return
+        if not self._is_untaken_told:
+            self._parts.log("warn", "jobs not taken", jobs=len(waiting_names))
+        self._is_untaken_told = True
+        self._fallback.dispatch_due_targets_without_waiting(now)
+
+    def _has_free_slot(self, now: float) -> bool:
+        claimed_count = len(self._parts.store.list_claimed_targets(now))
+        return claimed_count < self._count_slots_of_live_processes_at_least_own(now)
+
+    def _put_jobs_for_due_targets(self, waiting_names: Collection[TargetName], now: float) -> None:
         parts = self._parts
-        waiting_names = self._queue.list_targets_with_waiting_job()
         slots = self._count_slots_of_live_processes_at_least_own(now)
         room = _JOBS_PER_SLOT * slots - len(waiting_names)
         self._has_more = room <= 0
@@ -233,16 +258,13 @@ class JobDispatcher:
         alive = sum(row.slots for row in processes if row.seen_at > now - _ALIVE_SECONDS)
         return max(alive, self._own_slots)
 
-    def _delete_lost_jobs_and_log_differences_if_due(self) -> None:
-        """Delete jobs of processes that are gone, and tell of processes that differ."""
+    def _log_differences_if_due(self) -> None:
+        """Tell of processes that differ."""
         counter = self._parts.clock.read_counter()
         looked_at = self._others_looked_at
         if looked_at is not None and counter - looked_at < _OTHERS_SECONDS:
             return
         self._others_looked_at = counter
-        count = self._queue.delete_jobs_of_lost_processes_and_other_versions()
-        if count:
-            self._parts.log("info", "lost jobs deleted", jobs=count)
         store = self._parts.store
         for process in list_processes_alive_by_newest_seen(
             store.list_recorded_processes(), store.find_lease_even_if_over(LEADER_LEASE)

@@ -23,13 +23,31 @@ from synapse_apply.controller.store.store_errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from procrastinate import App
-    from procrastinate.jobs import Job
 
 T = TypeVar("T")
 
-# Procrastinate's word for a job that nobody has taken.
-_WAITING = "todo"
 _TASK = "work on a target"
+# The job of a target that is due and that nobody has claimed, as it is put: one a target, for now.
+_IS_USEFUL = """
+    job.status = 'todo' AND job.queue_name = %(queue)s AND job.task_name = %(task)s
+    AND job.lock IS NULL AND job.scheduled_at IS NULL AND EXISTS (
+        SELECT 1 FROM targets, extract(epoch FROM clock_timestamp()) AS now
+        WHERE source = job.args ->> 'source' AND target = job.args ->> 'target'
+        AND job.queueing_lock = source || '/' || target
+        AND is_gone = 0 AND due_at <= now AND (holder = '' OR lease_until <= now))"""
+_IS_RUNNING = """
+    job.status = 'doing' AND EXISTS (
+        SELECT 1 FROM procrastinate_workers AS worker WHERE worker.id = job.worker_id
+        AND worker.last_heartbeat > now() - make_interval(secs => %(stalled)s))"""
+_LIST_USEFUL = f"""
+    SELECT job.args ->> 'source' AS source, job.args ->> 'target' AS target
+    FROM procrastinate_jobs AS job WHERE {_IS_USEFUL}"""  # noqa: S608 - texts of this file
+# So many at a time that it never takes longer than an answer may.
+_DELETE_USELESS = f"""
+    WITH gone AS (DELETE FROM procrastinate_jobs WHERE id IN (
+        SELECT id FROM procrastinate_jobs AS job
+        WHERE NOT ({_IS_USEFUL}) AND NOT ({_IS_RUNNING}) LIMIT 10000) RETURNING 1)
+    SELECT count(*) AS count FROM gone"""  # noqa: S608 - texts of this file
 # How long a question to the queue may take; a connection is waited for half as long.
 _ANSWER_SECONDS = 6.0
 _CONNECTION_SECONDS = 3.0
@@ -72,6 +90,7 @@ class JobQueue:
         options = f'{parameters.get("options", "")} -c search_path="{schema}"'.strip()
         self._parameters = {**parameters, "options": options}
         self._queue = f"targets of {version}"
+        self._sql_values = {"queue": self._queue, "task": _TASK, "stalled": STALLED_SECONDS}
         self._begin_work = begin_work
         self._log = log
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -105,7 +124,7 @@ class JobQueue:
                 self._loop.call_soon_threadsafe(worker.cancel)
 
     def list_targets_with_waiting_job(self) -> set[TargetName]:
-        """The targets whose job nobody has taken; StoreUnavailable."""
+        """The due targets whose job nobody has taken; StoreUnavailable."""
         return self._ask_or_raise_store_unavailable(self._list_targets_with_waiting_job)
 
     def put_jobs_unless_waiting(self, jobs: Iterable[DueJob]) -> None:
@@ -114,14 +133,12 @@ class JobQueue:
             lambda app: self._put_jobs_unless_waiting(app, list(jobs))
         )
 
-    def delete_jobs_of_lost_processes_and_other_versions(self) -> int:
-        """Delete jobs of processes that are gone, and of other versions; how many.
+    def delete_useless_jobs(self) -> int:
+        """Delete jobs of processes that are gone, and those that name no due target; how many.
 
-        StoreUnavailable.
+        Also those of other versions, and whatever somebody has written there. StoreUnavailable.
         """
-        return self._ask_or_raise_store_unavailable(
-            self._delete_jobs_of_lost_processes_and_other_versions
-        )
+        return self._ask_or_raise_store_unavailable(self._delete_useless_jobs)
 
     def _ask_or_raise_store_unavailable(self, build: Callable[[App], Coroutine[Any, Any, T]]) -> T:
         loop, app = self._loop, self._app
@@ -135,8 +152,8 @@ class JobQueue:
             raise _build_unavailable_error(type(problem).__name__) from None
 
     async def _list_targets_with_waiting_job(self, app: App) -> set[TargetName]:
-        jobs = await app.job_manager.list_jobs_async(queue=self._queue, status=_WAITING)
-        return {_read_target_name_unchecked(job) for job in jobs}
+        rows = await app.connector.execute_query_all_async(_LIST_USEFUL, **self._sql_values)
+        return {TargetName(row["source"], row["target"]) for row in rows}
 
     async def _put_jobs_unless_waiting(self, app: App, due: list[DueJob]) -> None:
         from procrastinate.exceptions import AlreadyEnqueued  # noqa: PLC0415
@@ -162,24 +179,9 @@ class JobQueue:
                 with suppress(AlreadyEnqueued):
                     await app.job_manager.defer_job_async(job)
 
-    async def _delete_jobs_of_lost_processes_and_other_versions(self, app: App) -> int:
-        from procrastinate.jobs import Status  # noqa: PLC0415
-
-        manager = app.job_manager
-        stalled = list(
-            await manager.get_stalled_jobs(
-                queue=self._queue, seconds_since_heartbeat=STALLED_SECONDS
-            )
-        )
-        waiting = await manager.list_jobs_async(status=_WAITING)
-        count = 0
-        for job in stalled:
-            await manager.finish_job(job, Status.FAILED, delete_job=True)
-            count += 1
-        for job in waiting:
-            if job.queue != self._queue and job.id is not None:
-                count += await manager.cancel_job_by_id_async(job.id, delete_job=True)
-        return count
+    async def _delete_useless_jobs(self, app: App) -> int:
+        row = await app.connector.execute_query_one_async(_DELETE_USELESS, **self._sql_values)
+        return int(row["count"])
 
     def _serve_until_cancelled(self) -> None:
         with suppress(asyncio.CancelledError):
@@ -255,13 +257,6 @@ def _build_unopened_app(
     app = App(connector=connector)
     app.task(name=_TASK)(work)
     return app
-
-
-def _read_target_name_unchecked(job: Job) -> TargetName:
-    # Whatever is in the column, it is no reason to hand out nothing.
-    column: object = job.task_kwargs
-    arguments = column if isinstance(column, Mapping) else {}
-    return TargetName(str(arguments.get("source")), str(arguments.get("target")))
 
 
 def _build_unavailable_error(reason: str) -> StoreUnavailable:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 from contract.controller.loop.stand_ins import StandInWorkers, World
 from postgres.server import PostgresServer
@@ -152,9 +153,9 @@ class Fleet:
             process.run()
         return process
 
-    def run_in_store(self, statement: str) -> None:
-        """Do something to the tables of the store as the owner of the server."""
-        self.server.run(f"SET search_path TO {self.processes[0].store.schema}", statement)
+    def run_in_store(self, statement: str) -> list[tuple[Any, ...]]:
+        """Do something to the tables of the store as the owner of the server; what it answers."""
+        return self.server.run(f"SET search_path TO {self.processes[0].store.schema}", statement)
 
     def list_asked(self) -> list[str]:
         """The targets that all processes were asked to look at, one for each look."""

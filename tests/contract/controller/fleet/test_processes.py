@@ -192,8 +192,65 @@ def test_jobs_of_any_shape_stop_nothing(fleet: Fleet, capfd: pytest.CaptureFixtu
     )
     fleet.ask_for("t1")
     wait_until(lambda: len(fleet.list_asked()) == 7, SECONDS, "it goes on")
-    wait_until(lambda: "action=task_lost" in fleet.world.log.getvalue(), SECONDS, "it is said")
+    words = ("action=task_lost", "lost jobs deleted")
+    wait_until(lambda: any(w in fleet.world.log.getvalue() for w in words), SECONDS, "it is said")
     assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        "'acme', 'targets of 1.0', 'work on a target', 'gone-' || n, 'gone-' || n, NULL, 'todo'",
+        "'acme', 'targets of 1.0', 'work on a target', 't1', NULL, NULL, 'todo'",
+        "'acme', 'targets of 0.1', 'x', 'x', NULL, NULL, 'todo'",
+        "'acme', 'targets of 1.0', 'work on a target', 't1', NULL, NULL, 'doing'",
+        "'acme', 'targets of 1.0', 'x', 'x', NULL, NULL, 'failed'",
+        # The one of the target itself, in a hundred years.
+        (
+            "'acme', 'targets of 1.0', 'work on a target', 't' || (n % 6), CASE WHEN n < 6 THEN"
+            " 'acme/t' || n END, now() + interval '100 years', 'todo'"
+        ),
+    ],
+)
+def test_thousands_of_jobs_of_strangers_stop_no_look(fleet: Fleet, columns: str) -> None:
+    """The leader drops what names no due target, however much it is, and says so."""
+    fleet.start()
+    wait_until_in_sync(fleet)
+    fleet.run_in_store(
+        "INSERT INTO procrastinate_jobs"
+        " (queue_name, task_name, args, queueing_lock, scheduled_at, status, priority)"
+        " SELECT queue, task, jsonb_build_object('source', source, 'target', target), own_lock, at::timestamptz,"
+        " status::procrastinate_job_status, 100 FROM generate_series(0, 19999) n, LATERAL (SELECT"
+        f" {columns}) v (source, queue, task, target, own_lock, at, status)"
+    )
+    fleet.ask_for("t1", "t4")
+    expected = sorted([*NAMES, "acme/t1", "acme/t4"])
+    wait_until(lambda: fleet.list_asked() == expected, SECONDS, "they are looked at")
+
+    def is_empty() -> bool:
+        return fleet.run_in_store("SELECT count(*) FROM procrastinate_jobs") == [(0,)]
+
+    wait_until(is_empty, SECONDS, "the queue is empty")
+    assert "lost jobs deleted" in fleet.world.log.getvalue()
+
+
+def test_where_no_job_is_taken_the_leader_works_by_itself(fleet: Fleet) -> None:
+    """Whatever keeps them from being taken; here the database does not let it."""
+    fleet.start()
+    fleet.start(ProcessRole.WORKER)
+    wait_until_in_sync(fleet)
+    fleet.run_in_store(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
+        " CREATE TRIGGER refuse BEFORE UPDATE ON procrastinate_jobs FOR EACH ROW"
+        " EXECUTE FUNCTION refuse()"
+    )
+    fleet.ask_for("t1")
+    wait_until(lambda: len(fleet.list_asked()) == 7, SECONDS, "it is looked at")
+    assert len(fleet.processes[0].workers.asked) > 0
+    assert "jobs not taken jobs=1" in fleet.world.log.getvalue()
+    fleet.run_in_store("DROP TRIGGER refuse ON procrastinate_jobs")
+    fleet.ask_for("t2")
+    wait_until(lambda: len(fleet.list_asked()) == 8, SECONDS, "jobs are taken again")
 
 
 def test_machines_whose_clocks_differ_share_that_of_the_database(fleet: Fleet) -> None:
