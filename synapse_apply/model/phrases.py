@@ -67,10 +67,11 @@ def find_word_with_same_prefix_or_closest_or_empty(
     from difflib import get_close_matches  # noqa: PLC0415
 
     lowered = {candidate.lower(): candidate for candidate in words}
-    for key, candidate in lowered.items():
-        if min(len(key), len(word)) >= _MIN_PREFIX_LENGTH and (
-            key.startswith(word.lower()) or word.lower().startswith(key)
-        ):
-            return candidate
-    matches = get_close_matches(word.lower(), lowered, n=1, cutoff=min_likeness)
-    return lowered[matches[0]] if matches else ""
+    matches = [
+        key
+        for key in lowered
+        if min(len(key), len(word)) >= _MIN_PREFIX_LENGTH
+        and (key.startswith(word.lower()) or word.lower().startswith(key))
+    ] or get_close_matches(word.lower(), lowered, n=1, cutoff=min_likeness)
+    # Of several with that prefix the one that differs least in length.
+    return lowered[min(matches, key=lambda key: abs(len(key) - len(word)))] if matches else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,7 +27,13 @@ from synapse_apply.manifests.schema import named_documents, schemas
 from synapse_apply.manifests.schema.explain import ValueToCheck, build_schema_findings
 from synapse_apply.manifests.yaml.reader import Document, describe_value_kind
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import FieldPath, Position, error_finding, parse_json_pointer
+from synapse_apply.model.diagnostic import (
+    Diagnostic,
+    FieldPath,
+    Position,
+    error_finding,
+    parse_json_pointer,
+)
 from synapse_apply.model.phrases import (
     format_field_path,
     suggest_closest_or_list_known_words_or_empty,
@@ -223,37 +229,41 @@ def apply_overlay_or_report_changed_address(
     draft.unknown_paths |= unknown_paths
 
 
-def fits_schema_where_known_or_report(context: DecodeContext, draft: Draft) -> bool:
-    """Whether the draft fits its schema where its values are known; reports each misfit there."""
-    count_before = len(context.findings)
+def find_misfits_reporting_known(context: DecodeContext, draft: Draft) -> Sequence[Diagnostic]:
+    """Each misfit of the draft with its schema; those of values that are known are reported."""
     # Nearly every document fits, and `is_valid` is much faster than collecting the misfits.
-    if not schemas.compile_validator(draft.schema).is_valid(draft.value):
-        address = str(draft.address) if draft.address else None
-        for finding in build_schema_findings(
-            draft.schema, _build_value_to_check_hiding_secrets(context, draft)
-        ):
-            if draft.is_unknown_at_or_above(finding.path or ()):
-                continue
+    if schemas.compile_validator(draft.schema).is_valid(draft.value):
+        return ()
+    address = str(draft.address) if draft.address else None
+    misfits = build_schema_findings(
+        draft.schema, _build_value_to_check_hiding_secrets(context, draft)
+    )
+    for finding in misfits:
+        if not draft.is_unknown_at_or_above(finding.path or ()):
             # Only a value from an overlay is wrong on this target alone.
             overlaid_here = finding.position and finding.position.file != draft.document.source.file
             target = context.target.name if overlaid_here else None
             context.findings.append(finding.with_changes(address=address, target=target))
-    return len(context.findings) == count_before
+    return misfits
 
 
-def decode_known_part_or_report(context: DecodeContext, draft: Draft) -> Desired | None:
-    """Decode a draft some of whose variables have no value, reporting what is wrong elsewhere.
+def decode_fitting_part_or_report(
+    context: DecodeContext, draft: Draft, misfits: Sequence[Diagnostic]
+) -> Desired | None:
+    """Decode a draft without its misfits and without what is not known, reporting what is wrong.
 
-    Returns what its known values declare, used only to check its references; None where these fit
-    no schema.
+    Returns what the rest declares, used only to check its references; None where it fits no schema.
     """
+    if len(misfits) > _MAX_REMOVED:  # each removal copies the maps around the field
+        return None
+    for misfit in misfits:
+        draft.value = copy_without_field_or_list_containing_it(draft.value, misfit.path or ())
+    draft.unknown_paths |= {misfit.path or () for misfit in misfits}
+    if misfits and not schemas.compile_validator(draft.schema).is_valid(draft.value):
+        return None
     count_before = len(context.findings)
-    resource = None
-    if fits_schema_where_known_or_report(context, draft) and _remove_misfits_and_check_rest_fits(
-        context, draft
-    ):
-        resource = decode_desired_or_none_without_version_or_package(context, draft)
-    # Decoding reports misfits of unknown values as well; the missing variable was reported already.
+    resource = decode_desired_or_none_without_version_or_package(context, draft)
+    # Decoding reports what it misses as well; why it is missing was reported already.
     context.findings[count_before:] = [
         finding
         for finding in context.findings[count_before:]
@@ -267,23 +277,6 @@ def decode_known_part_or_report(context: DecodeContext, draft: Draft) -> Desired
         if not draft.is_unknown_at_or_above(("spec", name))
     }
     return replace(resource, spec=spec)
-
-
-def _remove_misfits_and_check_rest_fits(context: DecodeContext, draft: Draft) -> bool:
-    """Whether the draft fits its schema once misfits are removed from it.
-
-    An unreplaced `${var.X}` where a number is needed does not fit, and says nothing of the rest.
-    """
-    is_valid = schemas.compile_validator(draft.schema).is_valid
-    if not is_valid(draft.value):
-        misfits = build_schema_findings(
-            draft.schema, _build_value_to_check_hiding_secrets(context, draft)
-        )
-        if len(misfits) > _MAX_REMOVED:  # each removal copies the maps around the field
-            return False
-        for finding in misfits:
-            draft.value = copy_without_field_or_list_containing_it(draft.value, finding.path or ())
-    return bool(is_valid(draft.value))
 
 
 def _build_value_to_check_hiding_secrets(context: DecodeContext, draft: Draft) -> ValueToCheck:

@@ -47,8 +47,8 @@ PUBLISHED = "published"
 class Draft:
     """One document while it is decoded for one target.
 
-    `schema` names its schema, and is its kind's address prefix. `unknown_paths` are those of
-    texts whose variables have no value, so that nothing can be said of them.
+    `schema` names its schema, and is its kind's address prefix. `unknown_paths` are those of texts
+    whose variables have no value, and of what does not fit the schema: nothing can be said of them.
     """
 
     schema: str
@@ -96,7 +96,7 @@ class DecodeContext:
     marks: SecretMarks
     read_package_config_or_none: ReadPackageConfig | None = None
     findings: list[Diagnostic] = field(default_factory=list)
-    first_draft_by_unknown_provider: dict[str, Draft] = field(default_factory=dict)
+    drafts_by_unknown_provider: dict[str, list[Draft]] = field(default_factory=dict)
     reported_flaws: set[tuple[PackageSource, str]] = field(default_factory=set)
     _config_by_source: dict[tuple[str, str, str], ConfigWithPositions | None] = field(
         default_factory=dict
@@ -240,10 +240,9 @@ class DecodeContext:
         None when absent, malformed, unknown or not allowed.
         """
         value = draft.spec.get(key)
-        # A variable without a value, which was reported: no folder of that literal name is meant.
-        if any(
-            draft.is_unknown_at_or_above(("spec", key, *suffix))
-            for suffix in ((), ("path",), ("ref",))
+        # A variable without a value or a misfit, which was reported: no other folder is meant.
+        if draft.is_unknown_at_or_above(("spec", key)) or any(
+            path[:2] == ("spec", key) for path in draft.unknown_paths
         ):
             return None
         position = draft.find_position(("spec", key))

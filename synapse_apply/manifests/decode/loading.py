@@ -17,8 +17,8 @@ from synapse_apply.manifests.decode.decode import (
     apply_overlay_or_report_changed_address,
     build_variable_filled_draft_or_none_if_kind_unknown,
     decode_desired_or_none_without_version_or_package,
-    decode_known_part_or_report,
-    fits_schema_where_known_or_report,
+    decode_fitting_part_or_report,
+    find_misfits_reporting_known,
     report_once_what_several_documents_share,
     set_draft_address_or_none,
 )
@@ -276,11 +276,12 @@ def _decode_documents_and_report(
                 continue
             # Noted before the schema is checked: also a broken document declares its address.
             position_by_address[draft.address] = draft.position
-        if draft.has_unknown_values:
-            resource = decode_known_part_or_report(context, draft)
+        misfits = find_misfits_reporting_known(context, draft)
+        if misfits or draft.has_unknown_values:
+            resource = decode_fitting_part_or_report(context, draft, misfits)
             if resource is not None:
                 partly_known[resource.address] = resource
-        elif fits_schema_where_known_or_report(context, draft):
+        else:
             resource = decode_desired_or_none_without_version_or_package(context, draft)
             if resource is not None:
                 declared[resource.address] = resource

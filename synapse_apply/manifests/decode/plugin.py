@@ -35,6 +35,8 @@ def decode_plugin_spec_completed_from_config(context: DecodeContext, draft: Draf
             report_field_if_config_contradicts(context, draft, key, config, source)
         else:
             fields[key] = config_value
+            if (position := config[1].get((key,))) is not None:
+                draft.positions = {**draft.positions, ("spec", key): position}
     if context.was_read_and_has_no_config(source):
         context.mark_flaw_reported(source, "package:no-config")
         context.report_finding(
@@ -48,6 +50,7 @@ def decode_plugin_spec_completed_from_config(context: DecodeContext, draft: Draf
     # Without a reader nothing is known about the package, so nothing can be missing.
     elif (
         "name" not in fields
+        and not draft.is_unknown_at_or_above(("spec", "name"))
         and context.read_package_config_or_none
         and not context.was_unreadable(source)
     ):

@@ -179,7 +179,7 @@ def report_missing_version_or_malformed_config_version(
     context: DecodeContext, draft: Draft
 ) -> None:
     """Report why no version is known; a declared one that is malformed the schema has reported."""
-    if draft.spec.get("version") is not None:
+    if draft.spec.get("version") is not None or draft.is_unknown_at_or_above(("spec", "version")):
         return
     source = parse_release_source_or_none(context, draft)
     if source is None or context.was_unreadable(source):

@@ -32,33 +32,31 @@ def decode_storage_spec_replacing_secrets(context: DecodeContext, draft: Draft) 
     if provider not in schemas.list_providers_with_schema() and not draft.is_unknown_at_or_above(
         ("spec", "provider")
     ):
-        # The first by its address, so that the warning is the same for any order of files.
-        earlier = context.first_draft_by_unknown_provider.get(provider, draft)
-        context.first_draft_by_unknown_provider[provider] = min(
-            earlier, draft, key=lambda either: str(either.address)
-        )
+        context.drafts_by_unknown_provider.setdefault(provider, []).append(draft)
     return replace_secrets_and_report_plain_text(context, draft, draft.spec)
 
 
 def warn_once_of_each_unknown_provider(context: DecodeContext) -> None:
     """Report the unknown providers of all storages that were decoded, each at one of them."""
-    for provider, draft in sorted(context.first_draft_by_unknown_provider.items()):
-        _warn_of_unknown_provider(context, draft, provider)
+    for provider, drafts in sorted(context.drafts_by_unknown_provider.items()):
+        _warn_of_unknown_provider(context, drafts, provider)
 
 
-def _warn_of_unknown_provider(context: DecodeContext, draft: Draft, provider: str) -> None:
+def _warn_of_unknown_provider(context: DecodeContext, drafts: list[Draft], provider: str) -> None:
     closest_name = find_word_with_same_prefix_or_closest_or_empty(
         provider, (*schemas.list_providers_with_schema(), *context.project.providers)
     )
     describe_hint = (
         f"describe its keys under `providers: {{{provider}: {{keys: ...}}}}` of the project file"
     )
+    count_text = f" ({len(drafts)} storages)" if len(drafts) > 1 else ""
     context.report_warning(
-        draft,
+        # The first by its address, so that the warning is the same for any order of files.
+        min(drafts, key=lambda draft: str(draft.address)),
         ("spec", "provider"),
         "Unknown provider",
-        f"the keys of provider `{provider}` are not known: none is checked, and every value"
-        " is treated as a secret; write what is one as {valueFrom: {env: NAME}}",
+        f"the keys of provider `{provider}` are not known{count_text}: none is checked, and every"
+        " value is treated as a secret; write what is one as {valueFrom: {env: NAME}}",
         f"did you mean `{closest_name}`? If not, {describe_hint}"
         if closest_name
         else describe_hint,

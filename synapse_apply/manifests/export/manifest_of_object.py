@@ -13,7 +13,7 @@ from synapse_apply.manifests.decode.decode import (
     API_VERSION,
     build_variable_filled_draft_or_none_if_kind_unknown,
     decode_desired_or_none_without_version_or_package,
-    fits_schema_where_known_or_report,
+    find_misfits_reporting_known,
     set_draft_address_or_none,
 )
 from synapse_apply.manifests.decode.draft import DecodeContext
@@ -261,7 +261,7 @@ class Exporter:
         )
         if draft is not None and not draft.has_unknown_values:
             set_draft_address_or_none(context, draft)
-            if fits_schema_where_known_or_report(context, draft):
+            if not find_misfits_reporting_known(context, draft):
                 decode_desired_or_none_without_version_or_package(context, draft)
         errors = [_to_left_out_field(finding) for finding in context.findings if finding.is_error]
         if errors or draft is None:

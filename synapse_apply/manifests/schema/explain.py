@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field
 from functools import cache
 from typing import Any
@@ -190,8 +190,21 @@ def _iter_unknown_field_findings(
                 (*path, key),
                 "Unknown field",
                 f"`{key}` is not a field of {parent_name}",
-                suggest_closest_or_list_known_words_or_empty(key, properties),
+                _suggest_field(problem, key),
             )
+
+
+def _suggest_field(problem: Any, key: str) -> str:
+    """The closest field of the vocabulary in use, and the platform's own key for it."""
+    vocabularies = problem.schema.get("x-vocabularies", {})
+    documented, platform = vocabularies.get("documented", ()), vocabularies.get("platform", ())
+    # A key of the other vocabulary would be the next finding.
+    other: Sequence[str] = documented if set(platform) & set(problem.instance) else ()
+    words = [name for name in problem.schema.get("properties", {}) if name not in other]
+    hint = suggest_closest_or_list_known_words_or_empty(key, words)
+    own_keys = zip(documented, platform, strict=False)
+    own_key = next((own for name, own in own_keys if f"`{name}`" in hint), "")
+    return f"{hint} The platform's own key is `{own_key}`" if own_key else hint
 
 
 def _iter_missing_field_findings(

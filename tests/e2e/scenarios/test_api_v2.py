@@ -76,6 +76,19 @@ def test_a_record_says_its_api_version(there: Workplace) -> None:
     assert "release/yolo@1.0.0 has unreleased changes (1 file; " in there.plan(code=0).out
 
 
+def test_what_config_yaml_gives_is_refused_there(there: Workplace) -> None:
+    """Not at the manifest, which does not say it."""
+    manifest = PLUGIN.partition("spec:")[0] + "spec: {from: ./plugins/yolo}\n"
+    there.write("manifests/plugin.yaml", manifest, RELEASE)
+    config = "name: Yolo\ncode: yolo\ncategory: smart_tool\n"
+    there.write("plugins/yolo/config.yaml", config)
+    there.apply()
+    there.write("plugins/yolo/config.yaml", config.replace("smart_tool", "neural_net"))
+    refused = there.plan().out
+    assert "category" in refused.partition("! plugin/yolo")[2].partition("\n")[0]
+    assert "on plugins/yolo/config.yaml:3:1" in refused
+
+
 def test_a_later_release_is_a_call_of_its_own(there: Workplace, server: Server) -> None:
     """Of two that are declared at first the lower goes along; one that comes later goes alone."""
     declare(there, PLUGIN, NEWER, RELEASE)
