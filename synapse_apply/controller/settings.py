@@ -66,10 +66,14 @@ class ForgeStatus:
 
 @frozen
 class MayRead:
-    """All that a source's targets can name: variables by pattern, and files below folders."""
+    """All that a source's targets can name: variables by pattern, and files below folders.
+
+    `opened` are the variables of stores and sources of secrets that manifests may read, too.
+    """
 
     variables: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    opened: tuple[str, ...] = ()
 
 
 @frozen

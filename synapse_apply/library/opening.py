@@ -148,6 +148,7 @@ def open_target_at_commit(
     commit: str,
     environ: Mapping[str, str],
     readable_files: ReadableFiles,
+    opened: tuple[str, ...] = (),
     project_from: str = "",
     parallelism: int = 10,
 ) -> Iterator[OpenTarget]:
@@ -170,6 +171,7 @@ def open_target_at_commit(
         command="controller",
         without_checkout=True,
         readable_files=readable_files,
+        opened=opened,
     )
     with closing(OpenTarget(invocation)) as opened_target:
         yield opened_target

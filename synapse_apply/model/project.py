@@ -12,7 +12,12 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.policy import Policy
 from synapse_apply.model.refactoring import MovedAddress, RemovedAddress
 from synapse_apply.model.secrets.login import SettingOffer
-from synapse_apply.model.secrets.secret_rules import NO_RESERVED_SOURCES, ReservedVariables
+from synapse_apply.model.secrets.secret_rules import (
+    CREDENTIAL_FAMILIES,
+    NO_RESERVED_SOURCES,
+    STATE_SCHEMES,
+    ReservedVariables,
+)
 from synapse_apply.model.values import SecretRef
 
 EMBEDDED = "embedded"
@@ -50,7 +55,8 @@ class Target:
     secrets, by the source's name, as the project file has them. `unsupported_fields` is error or
     warning: how fields that an API version does not have are reported. `looked_at` are the sources
     in which url, tenant and token were searched. `row` are the values of the row of a list that the
-    target was made from, None where it is written out.
+    target was made from, None where it is written out. `opened` is as in ReservedVariables: the
+    allow-lists of a pinned revision.
     """
 
     name: str
@@ -77,6 +83,7 @@ class Target:
     labels: Mapping[str, str] = field(default_factory=dict)
     row: Mapping[str, str | int | float | bool] | None = None
     looked_at: Mapping[str, tuple[SettingOffer, ...]] = field(default_factory=dict)
+    opened: tuple[str, ...] = ()
 
     @property
     def is_embedded(self) -> bool:
@@ -149,6 +156,7 @@ def collect_credential_variables_files_and_references(
     variables: dict[str, str] = {}
     files: dict[str, str] = {}
     references: list[tuple[SecretRef, str]] = []
+    families: dict[str, str] = {}
     names_by_source = {"env": variables, "file": files}
     for name, target in targets.items():
         settings: dict[str, SecretRef | str | None] = {
@@ -158,6 +166,10 @@ def collect_credential_variables_files_and_references(
             **{f"agents.{agent}": token for agent, token in target.agents.items()},
             **dict(iter_env_and_file_references(target.source_settings)),
         }
+        for reader, setting in _iter_readers_of_fixed_names(target):
+            for family, (readers, _) in CREDENTIAL_FAMILIES.items():
+                if reader in readers:
+                    families.setdefault(family, f"targets.{name}.{setting}")
         for setting, value in settings.items():
             setting_path = f"targets.{name}.{setting}"
             if isinstance(value, SecretRef) and value.arguments:
@@ -169,7 +181,20 @@ def collect_credential_variables_files_and_references(
                 )
             elif isinstance(value, str) and (path := _get_local_path_or_empty(value)):
                 files.setdefault(path, setting_path)
-    return ReservedVariables(variables, files, tuple(references))
+    return ReservedVariables(variables, files, tuple(references), families)
+
+
+def _iter_readers_of_fixed_names(target: Target) -> Iterator[tuple[str, str]]:
+    """What of a target reads variables that it does not name, and the setting that says so."""
+    url = target.state.url
+    # Where a variable has the url, any store may be meant.
+    schemes = (url.partition(":")[0].lower(),) if isinstance(url, str) else STATE_SCHEMES
+    yield from ((scheme, "state.url") for scheme in schemes)
+    # Its credential helper takes them: Git gets AWS_*, too.
+    if isinstance(url, str) and "codecommit" in url:
+        yield "s3", "state.url"
+    for source, settings in target.source_settings.items():
+        yield from ((reader, source) for reader in (source, *settings))
 
 
 def iter_env_and_file_references(

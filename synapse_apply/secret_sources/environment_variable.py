@@ -40,6 +40,21 @@ def find_variable_denial(ref: SecretRef, context: SourceContext) -> Denial | Non
             reason=f"{name} is never readable by valueFrom: {setting} names it",
             remedy="Hand the secret over in a variable of its own.",
         )
+    if family := context.reserved.find_closed_family_or_empty(name):
+        why = f"{context.reserved.families[family]} is reached with {family}"
+        way_out = (
+            f"the secret in a variable of another name. What opens {name} is its whole name, never "
+            "a wildcard, in allow_env of the project file that --project-from (a controller's pin) "
+            "reads, or in may_read.allow_env of controller.yaml; allow_env of the checkout itself "
+            "does not"
+        )
+        return Denial(
+            "Variable is closed to manifests",
+            f"valueFrom may not read {name}: {why}, and a manifest could send it away",
+            f"keep {way_out}",
+            reason=f"{name} is closed to valueFrom: {why}",
+            remedy=f"Keep {way_out}.",
+        )
     if is_variable_unforbidden_and_in_patterns_if_any(name, context.allow_env):
         return None
     return Denial(

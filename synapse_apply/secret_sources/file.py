@@ -8,7 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from synapse_apply.model.secrets.secret_rules import is_file_in_project_or_allowed_by_path_text
+from synapse_apply.model.secrets.secret_rules import (
+    CREDENTIAL_FAMILIES,
+    is_file_in_project_or_allowed_by_path_text,
+)
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secret_sources.source import (
     FORBIDDEN,
@@ -22,6 +25,7 @@ from synapse_apply.secret_sources.source import (
 )
 
 MAX_SECRET_BYTES = 1024 * 1024
+_HOME = "~/"
 
 
 def find_file_denial_by_path_text(name: str, context: SourceContext) -> Denial | None:
@@ -163,6 +167,27 @@ def _find_setting_that_names_file_or_empty(name: str, root: Path, context: Sourc
     for other, setting in context.reserved.files.items():
         with suppress(OSError, ValueError):
             if (root / name).samefile(root / other):
+                return setting
+    return _find_credential_file_or_empty(root / name, name, context)
+
+
+def _find_credential_file_or_empty(file: Path, name: str, context: SourceContext) -> str:
+    """The variable, or the place in the home, of which stores and sources read this file."""
+    if name in context.reserved.opened:
+        return ""
+    home = Path(context.environ.get("HOME", ""))
+    places = {
+        variable: Path(value)
+        for variable, value in context.environ.items()
+        if context.reserved.find_closed_family_or_empty(variable)
+    }
+    for family in context.reserved.families if home.is_absolute() else ():
+        places |= {f"{_HOME}{path}": home / path for path in CREDENTIAL_FAMILIES[family].home_paths}
+    for setting, place in places.items():
+        with suppress(OSError, ValueError, RuntimeError):
+            real_place = place.resolve(strict=True)
+            is_below = setting.startswith(_HOME) and file.resolve().is_relative_to(real_place)
+            if is_below or file.samefile(real_place):
                 return setting
     return ""
 

@@ -144,13 +144,14 @@ class TargetSession(OfflineTarget):
 
             return read_login_with_problem_or_none_if_absent(self.invocation.environ)
 
-        return choose_and_fill_target(
+        target = choose_and_fill_target(
             self.project,
             self.invocation.target,
             self.invocation.environ,
             self.invocation.on_terminal,
             find_login,
         )
+        return replace(target, opened=(*target.opened, *self.invocation.opened))
 
     @cached_property
     def resolver(self) -> SecretResolver:
@@ -160,7 +161,7 @@ class TargetSession(OfflineTarget):
             self.invocation.environ,
             self.target.allow_env,
             self.target.allow_files,
-            self.project.reserved,
+            replace(self.project.reserved, opened=self.target.opened),
             self.target.source_settings,
             self._prepare_secret_server_connection,
             target=self.target.name,

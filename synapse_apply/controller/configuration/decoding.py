@@ -152,6 +152,7 @@ class _Decoder:
             may_read=MayRead(
                 tuple(may_read.get("env", ())),
                 tuple(str(self._folder / file) for file in may_read.get("files", ())),
+                tuple(may_read.get("allow_env", ())),
             ),
             hosts=tuple(settings.get("hosts", ())),
             project_from=settings.get("pin", "").removeprefix("git:"),

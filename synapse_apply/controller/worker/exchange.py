@@ -63,7 +63,8 @@ class Order:
 
     `folder` is the project's folder of the source's place. `variables` are those of the worker's
     environment that the target can name. `readable` and `unreadable` are the real paths of a
-    ReadableFiles. `prune` deletes what is no longer declared.
+    ReadableFiles, `opened` are those of ReservedVariables. `prune` deletes what is no longer
+    declared.
     """
 
     target: str
@@ -75,6 +76,7 @@ class Order:
     unreadable: tuple[str, ...] = ()
     prune: bool = False
     apply: ApplyOrder | None = None
+    opened: tuple[str, ...] = ()
 
     @property
     def readable_files(self) -> ReadableFiles:

@@ -78,6 +78,7 @@ def open_ordered_target(
         commit=order.commit,
         environ=environ,
         readable_files=order.readable_files,
+        opened=order.opened,
         project_from=order.project_from,
         parallelism=_PARALLELISM,
     )

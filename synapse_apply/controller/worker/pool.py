@@ -318,6 +318,7 @@ class WorkerPool:
             tuple(map(str, readable.folders)),
             tuple(map(str, readable.excluded)),
             prune=request.prune,
+            opened=turn.source.may_read.opened,
             apply=_build_apply_order(request) if isinstance(request, ApplyRequest) else None,
         )
 

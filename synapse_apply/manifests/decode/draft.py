@@ -190,7 +190,7 @@ class DecodeContext:
             {},
             self.target.allow_env,
             self.target.allow_files,
-            self.project.reserved,
+            replace(self.project.reserved, opened=self.target.opened),
             self.target.source_settings,
             self.target.name,
             # Who may open no package may open no other file either.

@@ -29,9 +29,10 @@ def build_project_under_pinned_settings(project: Project, rules: Project, revisi
     """
 
     def build_pinned_target(name: str) -> Target:
-        own_target = project.targets[name]
+        own_target, ruling_target = project.targets[name], rules.targets[name]
         return replace(
-            rules.targets[name],
+            ruling_target,
+            opened=(*ruling_target.allow_env, *ruling_target.allow_files),
             **{setting: getattr(own_target, setting) for setting in _DECLARING_FIELDS},
         )
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
+from typing import NamedTuple
 
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.values import SecretRef
@@ -47,6 +48,33 @@ FORBIDDEN_ENV = (
     "TRAVIS_*TOKEN*",
 )
 
+
+class CredentialFamily(NamedTuple):
+    """Who reads the variables of a family, and what of it lies in a home.
+
+    Readers are schemes of a state's url, blocks of a target, and keys of its block `sops`.
+    """
+
+    readers: frozenset[str]
+    home_paths: tuple[str, ...] = ()
+
+
+# By the pattern of the variables that stores and sources of secrets, or the libraries and programs
+# in them, read without being told their names. Credentials of libpq have no underscore in them.
+CREDENTIAL_FAMILIES = {
+    "AWS_*": CredentialFamily(frozenset({"s3", "aws_kms"}), (".aws",)),
+    "AZURE_*": CredentialFamily(frozenset({"az", "azure_kv"}), (".azure",)),
+    "IDENTITY_HEADER": CredentialFamily(frozenset({"az"})),
+    "GOOGLE_*": CredentialFamily(frozenset({"gs", "gcp_kms"}), (".config/gcloud",)),
+    "PG*": CredentialFamily(
+        frozenset({"postgresql", "postgres"}), (".pgpass", ".pg_service.conf", ".postgresql")
+    ),
+    "GIT_*": CredentialFamily(frozenset({"git"}), (".git-credentials", ".netrc", ".config/git")),
+    "SOPS_*": CredentialFamily(frozenset({"age"}), (".config/sops",)),
+    "VAULT_*": CredentialFamily(frozenset({"vault", "hc_vault"}), (".vault-token",)),
+}
+STATE_SCHEMES = ("s3", "az", "gs", "postgresql", "git")
+
 # Never readable, listed or not: our state and its key, the credentials of a checkout, the
 # login of the vendor's tools.
 FORBIDDEN_FOLDERS = (".synapse-apply", ".git", ".synapse")
@@ -60,11 +88,16 @@ class ReservedVariables:
 
     `variables` (in upper case) and `files` (as written in the project file) are each mapped to the
     path of the setting that names them; `references` are those of other sources, with that path.
+    `families` are keys of CREDENTIAL_FAMILIES with the path of a setting by which they are read;
+    `opened` are the names of variables and files that manifests may read all the same: whoever
+    gives the credentials says so, never the checkout that has the manifests.
     """
 
     variables: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     references: tuple[tuple[SecretRef, str], ...] = ()
+    families: Mapping[str, str] = field(default_factory=dict)
+    opened: tuple[str, ...] = ()
 
     def merge_preferring_own(self, other: ReservedVariables) -> ReservedVariables:
         """The variables and files that either reserves; own settings win."""
@@ -72,7 +105,16 @@ class ReservedVariables:
             {**other.variables, **self.variables},
             {**other.files, **self.files},
             (*self.references, *other.references),
+            {**other.families, **self.families},
         )
+
+    def find_closed_family_or_empty(self, name: str) -> str:
+        """The family whose variables are closed and that a variable is of; "" where it is open."""
+        upper = name.upper()
+        if name in self.opened:
+            return ""
+        matching = (family for family in self.families if fnmatchcase(upper, family))
+        return next((family for family in matching if "_" in family or "_" not in upper), "")
 
     def find_setting_by_reference_or_empty(self, ref: SecretRef) -> str:
         """The path of the setting that names the same secret of a source; "" for none.

@@ -48,7 +48,16 @@ def project(*targets: Target, **more: Any) -> Project:
 
 def test_every_setting_is_tried() -> None:
     """A setting that is added later must say on which side it stands."""
-    assert {one.name for one in fields(Target)} == OTHER.keys() | {"name", "position", "looked_at"}
+    no_settings = {"name", "position", "looked_at", "opened"}
+    assert {one.name for one in fields(Target)} == OTHER.keys() | no_settings
+
+
+def test_what_is_opened_is_what_the_rules_list() -> None:
+    """Not what the change lists, nor what it says is opened."""
+    own = replace(BASE, allow_env=("AWS_B",), opened=("AWS_C",))
+    rules = replace(BASE, allow_env=("AWS_A",), allow_files=("/run/token",))
+    made = build_project_under_pinned_settings(project(own), project(rules), "main")
+    assert made.targets["prod"].opened == ("AWS_A", "/run/token")
 
 
 @pytest.mark.parametrize("name", sorted(OTHER))

@@ -34,6 +34,8 @@ ENVIRON = {
     "ACME_TOKEN": TOKEN,
     "ACME_KEY": KEY,
     "ACME_VAULT": "token-of-vault",
+    "VAULT_TOKEN": "login-of-vault-0123456789",
+    "VAULT_DATA": "data-beside-vault-0123456789",
     "ACME_GIT_TOKEN": f"{CANARY}-git",
     "ACME_HOOK": f"{CANARY}-hook",
     "BETA_TOKEN": f"{CANARY}-beta",
@@ -73,7 +75,9 @@ class Site:
         self.settings = {"url": backend.url, "state": f"{{url: {self.states}/prod.db}}"}
         source = build_source(
             self.upstream,
-            may_read=MayRead(("ACME_*",), (str(self.allowed), f"{self.states}/")),
+            may_read=MayRead(
+                ("ACME_*", "VAULT_*"), (str(self.allowed), f"{self.states}/"), ("VAULT_DATA",)
+            ),
             credentials=HttpsToken(SecretName("env", "ACME_GIT_TOKEN")),
             hosts=("127.0.0.1",),
         )
@@ -161,6 +165,16 @@ def test_variables_of_others_are_not_set(look: Look, name: str) -> None:
     assert f"{name} {NOT_AVAILABLE}" in look(f"{{env: {name}}}")
     assert f"{name} {NOT_AVAILABLE}" in look(token=f"{{env: {name}}}")
     assert f"{name} {NOT_AVAILABLE}" in look(state=f"{{url: {{env: {name}}}}}")
+
+
+def test_what_its_sources_read_is_open_by_name_alone(look: Look) -> None:
+    """A variable of Vault's that controller.yaml opens, and no other, whatever the commit lists."""
+    settings = {
+        "vault": "{address: 'http://127.0.0.1:9', token: {env: ACME_VAULT}, allow: [kv/a]}",
+        "allow_env": "[VAULT_DATA, VAULT_TOKEN, 'ACME_*']",
+    }
+    assert NOT_COMPARED in look("{env: VAULT_DATA}", **settings)
+    assert "closed to manifests" in look("{env: VAULT_TOKEN}", **settings)
 
 
 @pytest.mark.parametrize("name", ["closed/secret", "allowed/link", "allowed/own", "data/places"])

@@ -45,7 +45,7 @@ sources:
     poll: 2m
     rewinds: follow
     commit_status: {github: {repository: acme/synapse, token: {env: GITHUB_TOKEN}}}
-    may_read: {env: ["ACME_*"], files: [secrets/acme/]}
+    may_read: {env: ["ACME_*"], files: [secrets/acme/], allow_env: [AWS_TOKEN]}
     hosts: ["api.synapse.example", "other.example:8443"]
     pin: git:stable
     targets:
@@ -114,7 +114,9 @@ def test_every_key_is_read() -> None:
         "acme/synapse",
         "https://api.github.com",
     )
-    assert acme.may_read == MayRead(("ACME_*",), ("/etc/synapse-apply/secrets/acme",))
+    assert acme.may_read == MayRead(
+        ("ACME_*",), ("/etc/synapse-apply/secrets/acme",), ("AWS_TOKEN",)
+    )
     assert acme.project_from == "stable"
     assert isinstance(infra.credentials, SshKey)
     assert infra.credentials.known_hosts.name == "/etc/synapse-apply/known_hosts"

@@ -1,0 +1,240 @@
+"""What stores and sources of secrets read by fixed names is closed to the manifests of a checkout."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attack.two_targets import Checkout
+from git_repositories import git
+from psycopg import pq
+
+from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply.manifests.project.project import read_project_or_findings
+from synapse_apply.model.errors import SecretUnavailable
+from synapse_apply.model.secrets.secret_rules import CREDENTIAL_FAMILIES
+from synapse_apply.model.values import SecretRef
+from synapse_apply.secret_sources.sops.keys import KEY_KINDS
+from synapse_apply.secrets.resolve import SecretResolver
+from synapse_apply.stores.bucket import bucket_options
+
+CANARY = "canary-0123456789abcdef"
+STORAGE = """\
+apiVersion: synapse-apply/v1
+kind: Storage
+metadata: {name: thief}
+spec:
+  name: Thief
+  provider: amazon_s3
+  category: external
+  configuration: {bucket_name: b, region_name: eu, access_key: {valueFrom: {env: FREE}}, secret_key: {valueFrom: VALUE}}
+"""
+S3, AZURE, DATABASE = (
+    "s3://bucket/folder",
+    "az://container/folder?account=acme",
+    "postgresql://state@db/x",
+)
+CODECOMMIT = "git:https://git-codecommit.eu-west-1.amazonaws.com/v1/repos/acme"
+VAULT = {"address": "https://vault.example", "token": {"env": "LOGIN"}, "allow": ["kv/*"]}
+VARIABLE = {"env": "STATE_URL"}
+
+
+def write_project(root: Path, state: object = "", **settings: Any) -> None:
+    target = {"url": "https://api.example", "token": {"env": "TOKEN"}, **settings}
+    if state:
+        target["state"] = {"url": state}
+    project = {"apiVersion": "synapse-apply/v1", "kind": "Project", "targets": {"prod": target}}
+    (root / "synapse-apply.yaml").write_text(json.dumps(project), encoding="utf-8")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Checkout:
+    (tmp_path / "manifests").mkdir()
+    return Checkout(tmp_path, {"TOKEN": "any", "FREE": "free", "HOME": str(tmp_path.parent)})
+
+
+def steal(site: Checkout, value: str) -> None:
+    (site.root / "manifests" / "thief.yaml").write_text(STORAGE.replace("VALUE", value))
+
+
+@pytest.mark.parametrize(
+    ("url", "settings", "name", "why"),
+    [
+        (S3, {}, "AWS_SECRET_ACCESS_KEY", "targets.prod.state.url is reached with AWS_*"),
+        (S3, {}, "aws_session_token", "AWS_*"),
+        (S3, {"allow_env": ["AWS_SECRET_ACCESS_KEY"]}, "AWS_SECRET_ACCESS_KEY", "AWS_*"),
+        (S3, {"allow_env": ["*"]}, "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_*"),
+        (AZURE, {}, "AZURE_CLIENT_SECRET", "AZURE_*"),
+        (AZURE, {}, "IDENTITY_HEADER", "IDENTITY_HEADER"),
+        ("gs://bucket/folder?untested=true", {}, "GOOGLE_BEARER_TOKEN", "GOOGLE_*"),
+        (DATABASE, {}, "PGPASSWORD", "PG*"),
+        ("POSTGRES://state@db/x", {}, "PGPASSFILE", "PG*"),
+        ("git:origin", {}, "GIT_PASSWORD", "GIT_*"),
+        (CODECOMMIT, {}, "AWS_SECRET_ACCESS_KEY", "AWS_*"),
+        ("", {"vault": VAULT}, "VAULT_TOKEN", "targets.prod.vault is reached with VAULT_*"),
+        *(
+            (VARIABLE, {}, name, "targets.prod.state.url")
+            for name in ("AWS_SESSION_TOKEN", "AZURE_STORAGE_SAS_TOKEN", "PGPASSWORD",
+                         "GOOGLE_APPLICATION_CREDENTIALS", "GIT_CONFIG_VALUE_0")
+        ),
+    ],
+)  # fmt: skip
+def test_a_manifest_cannot_read_a_family_that_is_in_use(
+    site: Checkout, url: object, settings: dict[str, Any], name: str, why: str
+) -> None:
+    """Whatever the checkout's own allow_env says: `validate` says why, and the way out."""
+    write_project(site.root, url, **settings)
+    steal(site, f"{{env: {name}}}")
+    said = site.run("validate -t prod", 1, **{name: CANARY})
+    assert "thief.yaml:8:" in said
+    assert f"valueFrom may not read {name}: " in said
+    assert why in said
+    assert "--project-from" in said
+    assert "may_read.allow_env" in said
+    assert CANARY not in said
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("", "AWS_SECRET_ACCESS_KEY"),
+        ("states/prod.db", "PGPASSWORD"),
+        (S3, "AZURE_CLIENT_SECRET"),
+        (S3, "RAW_AWS_SECRET_ACCESS_KEY"),
+        (DATABASE, "PGP_PASSPHRASE"),
+        ("git:origin", "AWS_SECRET_ACCESS_KEY"),
+        (VARIABLE, "VAULT_OF_RAW"),
+    ],
+)
+def test_what_nothing_reads_by_that_name_is_open(site: Checkout, url: object, name: str) -> None:
+    """Another store's family, another name, or a state of this machine."""
+    write_project(site.root, url)
+    steal(site, f"{{env: {name}}}")
+    site.run("validate -t prod")
+
+
+@pytest.mark.parametrize(
+    ("ruling", "is_open"),
+    [
+        (["AWS_SECRET_ACCESS_KEY", "FREE"], True),
+        (["AWS_*", "FREE"], False),
+        (["AWS_SECRET_ACCESS_KE?", "FREE"], False),
+        ([], False),
+    ],
+)
+def test_the_base_branch_opens_one_by_its_name(
+    site: Checkout, ruling: list[str], *, is_open: bool
+) -> None:
+    """A project file that `--project-from` reads, without a wildcard; the change itself does not."""
+    write_project(site.root, S3, **({"allow_env": ruling} if ruling else {}))
+    steal(site, "{env: FREE}")
+    for typed in (("init", "-q", "-b", "main"), ("add", "-A"), ("commit", "-q", "-m", "All")):
+        git(site.root, *typed)
+    write_project(site.root, S3, allow_env=["AWS_SECRET_ACCESS_KEY", "FREE"])
+    steal(site, "{env: AWS_SECRET_ACCESS_KEY}")
+    said = site.run("validate -t prod --project-from git:main", 0 if is_open else 1)
+    assert ("closed" in said) is not is_open
+    site.run("validate -t prod", 1)
+
+
+def test_a_change_that_names_another_state_opens_nothing(site: Checkout) -> None:
+    """Under the settings of another revision what either revision reads is closed."""
+    write_project(site.root, S3)
+    steal(site, "{env: AWS_SECRET_ACCESS_KEY}")
+    for typed in (("init", "-q", "-b", "main"), ("add", "-A"), ("commit", "-q", "-m", "All")):
+        git(site.root, *typed)
+    write_project(site.root, "states/prod.db")
+    assert "AWS_*" in site.run("validate -t prod --project-from git:main", 1)
+    write_project(site.root, DATABASE)
+    steal(site, "{env: PGPASSWORD}")
+    assert "PG*" in site.run("validate -t prod --project-from git:main", 1)
+
+
+def test_nothing_is_sent(site: Checkout) -> None:
+    """Plan and apply end before a call; the backend gets no storage."""
+    with EmbeddedServer(site.root / "backend", any_token=True) as server:
+        write_project(site.root, vault=VAULT, url=server.url)
+        site.run("state init -t prod")
+        steal(site, "{env: VAULT_TOKEN}")
+        for typed in ("plan -t prod", "apply -t prod --auto-approve"):
+            assert "VAULT_*" in site.run(typed, 1, VAULT_TOKEN=CANARY)
+        steal(site, "{env: FREE}")
+        assert "1 added" in site.run("apply -t prod --auto-approve", VAULT_TOKEN=CANARY)
+
+
+def make_resolver(
+    site: Checkout, allow_files: tuple[str, ...] = (), **environ: str
+) -> SecretResolver:
+    project, findings = read_project_or_findings(
+        site.root / "synapse-apply.yaml", "synapse-apply.yaml"
+    )
+    assert project is not None, findings
+    return SecretResolver(
+        site.root, {**site.environ, **environ}, (), allow_files, project.reserved
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "make", [None, os.symlink, os.link], ids=["itself", "a link", "a second name"]
+)
+def test_a_file_that_such_a_variable_names_is_closed(
+    site: Checkout, make: Callable[[Path, Path], None] | None
+) -> None:
+    """As pipelines write one into the checkout; under another name, too."""
+    write_project(site.root, VARIABLE)
+    written = site.root / "gha-creds.json"
+    written.write_text(CANARY)
+    if make is not None:
+        make(written, site.root / "innocent.json")
+    name = "gha-creds.json" if make is None else "innocent.json"
+    for variable in ("GOOGLE_APPLICATION_CREDENTIALS", "PGPASSFILE", "AWS_WEB_IDENTITY_TOKEN_FILE"):
+        resolver = make_resolver(site, **{variable: str(written)}, AWS_SESSION_TOKEN="x" * 5000)
+        with pytest.raises(SecretUnavailable) as refused:
+            resolver.resolve_secret(SecretRef("file", name))
+        assert f"{variable} names it" in refused.value.diagnostics[0].detail
+    assert make_resolver(site).resolve_secret(SecretRef("file", name)).reveal() == CANARY
+
+
+@pytest.mark.parametrize("place", [".pgpass", ".aws/credentials", ".config/gcloud/adc.json"])
+def test_credentials_of_the_home_are_closed_though_listed(site: Checkout, place: str) -> None:
+    """A checkout can list any file of the machine; not those that its own stores read."""
+    write_project(site.root, VARIABLE)
+    path = Path(site.environ["HOME"]) / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(CANARY)
+    resolver = make_resolver(site, (str(path),))
+    with pytest.raises(SecretUnavailable) as refused:
+        resolver.resolve_secret(SecretRef("file", str(path)))
+    assert "~/" in refused.value.diagnostics[0].detail
+    write_project(site.root)
+    resolver = make_resolver(site, (str(path),))
+    assert resolver.resolve_secret(SecretRef("file", str(path))).reveal() == CANARY
+
+
+def test_families_have_all_names_that_are_read() -> None:
+    """What the client of buckets, libpq and sops take from the environment."""
+
+    def has(reader: str, name: str) -> bool:
+        return any(
+            reader in family.readers and fnmatchcase(name, pattern)
+            for pattern, family in CREDENTIAL_FAMILIES.items()
+        )
+
+    for table in (bucket_options._VARIABLES, bucket_options._ENDPOINT_VARIABLES):
+        for scheme, names in table.items():
+            assert [name for name in names if not has(scheme, name)] == []
+    names = [option.envvar.decode() for option in pq.Conninfo.get_defaults() if option.envvar]
+    assert "PGPASSWORD" in names
+    assert [name for name in names if not has("postgresql", name)] == []
+    assert [name for name in names if "_" in name] == ["PGCONNECT_TIMEOUT"]  # no credential
+    for kind in KEY_KINDS:
+        assert [
+            name
+            for name in kind.variables.values()
+            if name != "GNUPGHOME" and not has(kind.setting, name)
+        ] == []
