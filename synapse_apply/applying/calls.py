@@ -221,6 +221,7 @@ def build_unstamped_intent(
     verb: str,
     managed_fields: Mapping[FieldPath, Any],
     live: LiveObjects,
+    before: Mapping[FieldPath, Any] | None = None,
 ) -> Intent:
     series, version = (
         step.type.locate_in_series_or_empty(step.desired.spec) if step.desired else ("", "")
@@ -247,6 +248,7 @@ def build_unstamped_intent(
         approvals=()
         if step.change.action is Action.ADOPT
         else tools.approvals.get(step.address, ()),
+        before=before or {},
     )
 
 

@@ -1,8 +1,8 @@
-"""How a create of unknown outcome is looked up once more before a run ends.
+"""How a call of unknown outcome is looked up once more before a run ends.
 
-After a gateway timeout, or on a server that shows new objects late: an object that is found is
-proof within the same run. Finding none proves nothing until the intent is old enough, which is for
-the next run to decide.
+After a gateway timeout, or on a server that shows changes late: an object that is as it was sent is
+proof within the same run. Any other proves nothing until the intent is old enough, which is for the
+next run to decide.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from synapse_apply.model.diagnostic import warning_finding
 from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.observed import Lookup
 from synapse_apply.model.report import Outcome, Result
-from synapse_apply.model.state import Intent, IntentState
+from synapse_apply.model.state import CREATE_VERB, Intent
 
 _PARTS = (1, 2, 4, 8, 16)
 _SLICE = 0.25  # seconds between two checks of whether the run shall end
 
 
-def can_complete_search_find_create(step: Step, tools: ApplyTools, live: LiveObjects) -> bool:
-    """Whether a complete search by natural key would find the object that this step creates."""
+def can_look_show_effect(step: Step, tools: ApplyTools, live: LiveObjects) -> bool:
+    """Whether a look can show that a step's call was done: a create must be found by its key."""
     if step.change.action not in CREATES:
-        return False
+        return True
     key = lookup.resolve_natural_key_or_empty(step, live)
     return step.binding.determine_search_proof(key, tools.capabilities) is Lookup.COMPLETE
 
 
-def settle_unknown_create_if_found_as_sent(
+def settle_unknown_call_if_done(
     step: Step, tools: ApplyTools, live: LiveObjects, previous: Outcome
 ) -> Outcome:
-    """A DONE outcome, and the intent settled, if the object is there as sent; else `previous`."""
+    """A DONE outcome, and the intent settled, if the object is as it was sent; else `previous`."""
     try:
         return _close_intent_if_object_is_as_sent(step, tools, live, previous)
     except SynapseApplyError:  # the state failed: the intent stays open for the next run
@@ -47,17 +47,18 @@ def _close_intent_if_object_is_as_sent(
     step: Step, tools: ApplyTools, live: LiveObjects, previous: Outcome
 ) -> Outcome:
     intent = _find_open_intent(step, tools)
-    observed = (
-        lookup.find_only_object_by_key_or_none_on_failure(step, tools, intent.natural_key)
-        if intent
-        else None
-    )
-    if intent is None or observed is None:
+    if intent is None:
         return previous
-    if not lookup.may_be_object_of_create(
-        step, build_declared_fields_without_final_call(step, live), observed, tools.secrets
-    ):
-        return previous
+    observed, record = None, tools.store.find_record(step.address)
+    if intent.verb == CREATE_VERB:
+        record = step.record
+        observed = lookup.find_only_object_by_key_or_none_on_failure(
+            step, tools, intent.natural_key
+        )
+        if observed is None or not lookup.may_be_object_of_create(
+            step, build_declared_fields_without_final_call(step, live), observed, tools.secrets
+        ):
+            return previous
     resolver = IntentResolver(
         tools.api,
         # Only this kind is needed, as only this intent is resolved.
@@ -71,18 +72,23 @@ def _close_intent_if_object_is_as_sent(
             tools.claimed_ids.claim_object_or_find_other_owner(tools.store, observed, address)
         ),
     )
-    resolved = resolver.resolve_intent(intent, step.record)
-    # Absence proves nothing yet, as the call may still be carried out.
-    if resolved.intent.state is not IntentState.DONE:
+    resolved = resolver.resolve_intent(intent, record)
+    # Anything else proves nothing yet, as the call may still be carried out.
+    if not resolved.is_done:
         return previous
-    tools.on_observed(step.address, observed)
+    if observed is not None:
+        tools.on_observed(step.address, observed)
     entry = tools.actor.build_audit_entry(
-        resolved.intent, resolved.result_label, moment=tools.clock.utc_now(), plan_id=tools.plan_id
+        resolved.intent,
+        f"settled: {resolved.intent.state.outcome}",
+        moment=tools.clock.utc_now(),
+        plan_id=tools.plan_id,
     )
     tools.store.close_ended_intent(resolved.intent, resolved.record, entry)
+    found = "it was there" if intent.verb == CREATE_VERB else "its effect was there"
     recheck_warning = warning_finding(
         "The outcome of a call was looked up",
-        f"Nobody saw how {intent.verb} of {step.address} ended, but it was there when it was "
+        f"Nobody saw how {intent.verb} of {step.address} ended, but {found} when it was "
         f"looked up again (id {resolved.intent.remote_id}): the call was done.",
         address=str(step.address),
         request_id=previous.request_id or None,

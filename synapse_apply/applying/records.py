@@ -106,6 +106,19 @@ def flatten_live_fields_with_macs(
     return fields
 
 
+def list_fields_before_update(
+    step: Step, observed: Observed, managed_fields: Fields, secrets: Secrets
+) -> dict[FieldPath, Any]:
+    """The live values of what an update sends or removes, secrets as MACs; {} for any map in {}."""
+    before: dict[FieldPath, Any] = {}
+    for path in {*managed_fields, *(change.path for change in step.change.fields)}:
+        value = get_at_or_absent(observed.spec, path)
+        if value is not ABSENT:
+            value = {} if managed_fields.get(path) == {} and is_map(value) else value
+            before[path] = replace_secret_by_mac_or_withheld(value, step.salt, path, secrets)
+    return before
+
+
 def select_fields_to_store_as_seen(
     step: Step, observed: Observed, managed_fields: Fields, secrets: Secrets
 ) -> Fields:
@@ -178,6 +191,7 @@ def build_record_after_create_or_update(
         updated_at=now,
         accepted=narrow_acceptance_to_unchanged_fields_or_none(same_object, applied, last_seen),
         unkept=list_sent_fields_answer_lacks(step.type, {*sent, *applied}, observed),
+        given_up=same_object.given_up if same_object else (),
     )
 
 

@@ -25,6 +25,7 @@ from synapse_apply.applying.calls import (
 from synapse_apply.applying.records import (
     build_adopted_record,
     build_record_updated_where_both_sides_agree,
+    list_fields_before_update,
 )
 from synapse_apply.applying.step import (
     CREATES,
@@ -177,13 +178,15 @@ def _execute_update(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome
     body, managed_fields = build_update_body_or_raise_stale_if_clearing_secret(
         step, observed.spec, live, tools.secrets.resolve_secret
     )
+    before = list_fields_before_update(step, observed, managed_fields, tools.secrets)
+    announced_at = tools.clock.monotonic_seconds()
     (intent,) = acquire_slot_and_write_stamped_intents_in_time(
-        tools, build_unstamped_intent(step, tools, "update", managed_fields, live)
+        tools, build_unstamped_intent(step, tools, "update", managed_fields, live, before)
     )
     pending_call = PendingCall(body, managed_fields, intent)
     lost_answer: RemoteError | None = None
     # A PUT is idempotent, so it may be sent twice; a create may not.
-    for is_last in (False, True):
+    for is_second in (False, True):
         try:
             answer = call(tools.api, record.remote_id, body)
             echo = confirm_and_claim_object_left_by_call(
@@ -196,6 +199,9 @@ def _execute_update(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome
             if lost_answer is not None and tools.explain_unsent_call_or_empty(failure):
                 # The first one was sent, and may still be acted on.
                 return _build_unknown_outcome_of_lost_answer(step, tools, lost_answer)
+            # The age of both is counted from the one intent.
+            seconds = tools.clock.monotonic_seconds() - announced_at
+            is_last = is_second or seconds > tools.store.seconds_to_start
             outcome = _resolve_failed_update_or_none_to_retry(
                 step, tools, pending_call, failure, is_last=is_last
             )
@@ -205,6 +211,9 @@ def _execute_update(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome
             # Whatever becomes of the second one, the first may have used the approvals.
             used_intent = replace(intent, approvals=())
             pending_call = PendingCall(body, managed_fields, used_intent)
+            # It may still act once the second one was answered.
+            given_up = replace(intent, state=IntentState.UNKNOWN)
+            step = replace(step, record=record.with_given_up(given_up))
         else:
             return record_done_call_or_note_recovery_file(step, tools, pending_call, echo)
     raise AssertionError("an update is sent at most twice")
@@ -258,8 +267,10 @@ def _send_final_call_and_record(step: Step, tools: ApplyTools, live: LiveObjects
         **build_declared_fields_without_final_call(step, live),
         (final_call.name,): True,
     }
+    # Only the field that it sets is not so before.
+    unstamped = build_unstamped_intent(step, tools, final_call.verb, managed_fields, live)
     (intent,) = acquire_slot_and_write_stamped_intents_in_time(
-        tools, build_unstamped_intent(step, tools, final_call.verb, managed_fields, live)
+        tools, replace(unstamped, before={**unstamped.fields, (final_call.name,): False})
     )
     pending_call = PendingCall({}, managed_fields, intent)
     try:

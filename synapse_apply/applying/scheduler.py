@@ -9,8 +9,8 @@ from typing import Any
 
 from synapse_apply.applying import messages
 from synapse_apply.applying.recheck_unknown import (
-    can_complete_search_find_create,
-    settle_unknown_create_if_found_as_sent,
+    can_look_show_effect,
+    settle_unknown_call_if_done,
     sleep_and_yield_after_each_recheck_pause,
 )
 from synapse_apply.applying.run_step import execute_final_call, execute_step_and_companion
@@ -69,7 +69,7 @@ class Scheduler:
         # Outcomes of final calls; None where an earlier call of the step did not succeed.
         self._final_outcomes: dict[Address, Outcome | None] = {}
         # Creates of unknown outcome, which are looked up again when all else is done.
-        self._unknown_creates: set[Address] = set()
+        self._unknown_calls: set[Address] = set()
         self._pauses = sleep_and_yield_after_each_recheck_pause(tools, stop_reason)
 
     @property
@@ -96,7 +96,7 @@ class Scheduler:
         ready = deque(address for address in self._tasks if not self._predecessors[address])
         while ready:
             self._run_ready_and_released_until_stop(ready, executor)
-            ready.extend(self._recheck_unknown_creates_until_steps_can_start())
+            ready.extend(self._recheck_unknown_calls_until_steps_can_start())
 
     def give_unfinished_steps_an_outcome(self) -> None:
         """Give every unfinished step an outcome: UNKNOWN for one in progress, else SKIPPED.
@@ -144,40 +144,38 @@ class Scheduler:
             running -= 1
             ready.extend(self._record_result_and_list_startable(*finished))
 
-    def _recheck_unknown_creates_until_steps_can_start(self) -> list[Address]:
+    def _recheck_unknown_calls_until_steps_can_start(self) -> list[Address]:
         """Look creates of unknown outcome up with pauses; returns steps that may start now."""
         started_at = self._tools.clock.monotonic_seconds()
         startable: list[Address] = []
-        for address in sorted(self._unknown_creates):
+        for address in sorted(self._unknown_calls):
             self._tools.progress.report_start(address, self._tasks[address].change.action.value)
-        while self._unknown_creates and not self._stop_reason():
+        while self._unknown_calls and not self._stop_reason():
             for address in [
-                candidate for candidate in self._tasks if candidate in self._unknown_creates
+                candidate for candidate in self._tasks if candidate in self._unknown_calls
             ]:
                 step, previous = self._tasks[address], self._outcomes[address]
                 # A companion is only looked up once its owner is found, as its key contains the
                 # owner's id.
-                if self._owner_of_companion.get(address) in self._unknown_creates:
+                if self._owner_of_companion.get(address) in self._unknown_calls:
                     continue
-                outcome = settle_unknown_create_if_found_as_sent(
-                    step, self._tools, self._live, previous
-                )
+                outcome = settle_unknown_call_if_done(step, self._tools, self._live, previous)
                 if outcome.result is Result.DONE:
-                    self._end_recheck_of_create_and_report(address, outcome, started_at)
+                    self._end_recheck_and_report(address, outcome, started_at)
                     startable += self._record_outcome_and_list_startable(outcome)
             # Steps that can start now come first; the look-ups go on when these are done.
             if startable or next(self._pauses, self) is self:
                 break
         if not startable:
-            for address in sorted(self._unknown_creates):
-                self._end_recheck_of_create_and_report(address, self._outcomes[address], started_at)
+            for address in sorted(self._unknown_calls):
+                self._end_recheck_and_report(address, self._outcomes[address], started_at)
                 self._skip_rest_of_step_and_all_dependents(address)
         return startable
 
-    def _end_recheck_of_create_and_report(
+    def _end_recheck_and_report(
         self, address: Address, outcome: Outcome, started_at: float
     ) -> None:
-        self._unknown_creates.remove(address)
+        self._unknown_calls.remove(address)
         seconds = self._tools.clock.monotonic_seconds() - started_at
         verb, result = outcome.action.value, outcome.result.value
         self._tools.progress.report_end(address, verb, result, seconds, outcome.remote_id)
@@ -238,10 +236,8 @@ class Scheduler:
         step = self._tasks[address]
         self._outcomes[address] = outcome
         # Dependents are not skipped yet, since a later look-up may find the object.
-        if outcome.result is Result.UNKNOWN and can_complete_search_find_create(
-            step, self._tools, self._live
-        ):
-            self._unknown_creates.add(address)
+        if outcome.result is Result.UNKNOWN and can_look_show_effect(step, self._tools, self._live):
+            self._unknown_calls.add(address)
             return []
         if outcome.result is not Result.DONE:
             self._skip_rest_of_step_and_all_dependents(address)

@@ -1,15 +1,14 @@
 """When an open intent counts as done, absent or undecided, judged by looking its object up.
 
-A found object's fields that agree with the intent are ours. Absence is believed only if the search
-is complete and the intent is older than its request's deadline plus `settle_after`. Otherwise the
-intent stays open, and only its own resource is refused.
+A found object's fields that agree with the intent are ours. That a call had no effect is believed
+only once it can no longer act (its request's deadline plus `settle_after`), of a create only if the
+search is complete. Otherwise the intent stays open, and only its own resource is refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 from synapse_apply.applying.lookup import get_published_digest_or_none
@@ -19,7 +18,9 @@ from synapse_apply.applying.records import (
     replace_secret_by_mac_or_withheld,
 )
 from synapse_apply.applying.runs import build_closed_run_intent_and_record, search_run_candidates
-from synapse_apply.kinds.descriptor import ApiBinding, Catalogue, ResourceType
+from synapse_apply.applying.steps.request_body import unflatten
+from synapse_apply.kinds.compare import is_same_value
+from synapse_apply.kinds.descriptor import ApiBinding, Catalogue, FieldRule, ResourceType
 from synapse_apply.kinds.search import (
     list_by_natural_key_or_empty_if_unsearchable,
     read_observed_requiring_same_id,
@@ -32,7 +33,7 @@ from synapse_apply.model.observed import Capabilities, Lookup, Observed
 from synapse_apply.model.ports import Api, Secrets
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import Intent, IntentState, Record, Uptime
-from synapse_apply.model.values import ABSENT, Mac, WithheldSecret, get_at_or_absent
+from synapse_apply.model.values import ABSENT, Fields, Mac, WithheldSecret, get_at_or_absent
 from synapse_apply.model.verification import RUN_VERB
 
 # In place of a MAC: it is not known whether the secret arrived.
@@ -59,11 +60,6 @@ class ResolvedIntent:
     @property
     def is_done(self) -> bool:
         return self.intent.state is IntentState.DONE
-
-    @property
-    def result_label(self) -> str:
-        """The result in the audit entry."""
-        return f"settled: {self.intent.state.value}"
 
 
 @frozen
@@ -167,6 +163,7 @@ class IntentResolver:
     def _resolve_update_or_delete_by_id(
         self, intent: Intent, kind: ResourceType, binding: ApiBinding, record: Record | None
     ) -> ResolvedIntent:
+        unknown = replace(intent, state=IntentState.UNKNOWN)
         try:
             live = read_observed_requiring_same_id(
                 self.api, binding, intent.remote_id, self.marks.with_address(intent.address)
@@ -175,50 +172,54 @@ class IntentResolver:
             # Whoever deleted it: what the call was for is so.
             if intent.verb == "delete":
                 return ResolvedIntent(replace(intent, state=IntentState.DONE), None)
-            return ResolvedIntent(_close_as_failed_leaving_approvals_used(intent), record)
-        # An approval is for one time: it is waited for until it is certain that it was not used.
-        if intent.approvals and self._shows_no_effect(intent, kind, live, record):
-            return self._keep_open_if_too_early(intent, record) or _resolve_as_absent(
-                intent, record
-            )
-        # It may still be deleted by a slow server: then the next plan finds it gone.
-        if intent.verb == "delete":
-            return ResolvedIntent(_close_as_failed_leaving_approvals_used(intent), record)
-        return self._resolve_as_done_from_live_object(intent, kind, live, record)
+            return ResolvedIntent(unknown, record, "its object is gone")
+        state = IntentState.ABSENT
+        if intent.verb != "delete":
+            state = self._compare_with_before(intent, kind, live, record)
+        if state is IntentState.DONE:
+            return self._resolve_as_done_from_live_object(intent, kind, live, record)
+        known = record and record.with_given_up(replace(intent, state=state))
+        if early := self._keep_open_if_too_early(intent, record):
+            # Where the same is sent again before, this stays known of the earlier call.
+            return replace(early, record=record and record.with_given_up(unknown))
+        if state is IntentState.ABSENT:
+            return ResolvedIntent(replace(intent, state=state), known)
+        # What it shows as it was sent is ours all the same.
+        partly_done = self._resolve_as_done_from_live_object(intent, kind, live, known)
+        return ResolvedIntent(unknown, partly_done.record)
 
-    def _shows_no_effect(
+    def _compare_with_before(
         self, intent: Intent, kind: ResourceType, live: Observed, record: Record | None
-    ) -> bool:
-        """Whether an object that is there is as it was before a delete or an update.
+    ) -> IntentState:
+        """DONE where an object has what an update sent, ABSENT where it has what was there before.
 
-        False where that cannot be told: of an update that was to undo a change made outside, and of
-        one whose fields the server hides.
+        UNKNOWN for neither, and where all fields that the update changes are hidden.
         """
-        if intent.verb == "delete":
-            return True
-        if record is None:
-            return False
-        changes_anything = False
-        for path, sent in intent.fields.items():
+        before = intent.before or _guess_fields_before(intent, kind, record)
+        states = {IntentState.DONE, IntentState.ABSENT}
+        is_shown = False
+        for path in {*intent.fields, *before}:
             rule = kind.require_rule_of_field(path)
-            live_value = replace_secret_by_mac_or_withheld(
+            sent, was = intent.fields.get(path, ABSENT), before.get(path, ABSENT)
+            is_now = replace_secret_by_mac_or_withheld(
                 get_at_or_absent(live.spec, path), intent.salt, path, self.secrets
             )
-            last_seen = record.seen.get(path, ABSENT)
-            if last_seen is ABSENT and isinstance(sent, bool) and isinstance(live_value, bool):
-                # No server rewrites a truth.
-                last_seen = not sent
-            is_changed = not equals_sent_value_or_is_map_for_sent_empty_map(
-                rule, sent, record.applied.get(path, ABSENT)
-            )
-            is_hidden = isinstance(live_value, WithheldSecret) or rule.write_only
-            if is_hidden or path[0] in live.missing_fields:
-                if is_changed:
-                    return False
-            elif not equals_sent_value_or_is_map_for_sent_empty_map(rule, last_seen, live_value):
-                return False
-            changes_anything = changes_anything or is_changed
-        return changes_anything
+            if (
+                _has_field_as_sent(rule, sent, was)
+                or isinstance(is_now, WithheldSecret)
+                or (is_now is ABSENT and isinstance(sent, Mac))
+                or rule.write_only
+                or rule.packaged
+                or path[0] in live.missing_fields
+                or (path[0] in live.partial_fields and is_now is ABSENT)
+            ):
+                continue
+            is_shown = True
+            if not _has_field_as_sent(rule, sent, is_now):
+                states.discard(IntentState.DONE)
+            if not is_same_value(was, is_now, rule.compare):
+                states.discard(IntentState.ABSENT)
+        return states.pop() if is_shown and len(states) == 1 else IntentState.UNKNOWN
 
     def _resolve_as_done_from_live_object(
         self, intent: Intent, kind: ResourceType, live: Observed, record: Record | None
@@ -273,29 +274,37 @@ class IntentResolver:
     def _keep_open_if_too_early(
         self, intent: Intent, record: Record | None
     ) -> ResolvedIntent | None:
-        """The intent kept open with its waiting time; None once absence may be believed.
-
-        On the machine that sent the call its age is counted by a monotonic clock, as a wall clock
-        that was set forward would end the wait early. Elsewhere the wall clocks count; one that was
-        set back prolongs the wait.
-        """
-        if self.uptime.boot and self.uptime.boot == intent.sent_up.boot:
-            age = self.uptime.seconds - intent.sent_up.seconds
-        else:
-            age = (
-                datetime.fromisoformat(self.now) - datetime.fromisoformat(intent.sent_at)
-            ).total_seconds()
-        # A call of the future (clocks of two machines) counts as sent just now.
-        remaining = intent.deadline + self.settle_after - max(age, 0.0)
+        """The intent kept open with its waiting time; None once absence may be believed."""
+        remaining = intent.seconds_left(self.settle_after, self.now, self.uptime)
         if remaining <= 0:
             return None
         reason = f"it is too early to tell: run again in {remaining:.0f} s"
         return ResolvedIntent(intent, record, reason, seconds_until_resolvable=remaining)
 
 
-def _close_as_failed_leaving_approvals_used(intent: Intent) -> Intent:
-    """The intent as failed, though the call may have had an effect: its approvals stay used."""
-    return replace(intent, state=IntentState.FAILED, approvals=())
+def _has_field_as_sent(rule: FieldRule, sent: Any, value: Any) -> bool:
+    """Whether a field has what an update sent; ABSENT is a removal, for which a reset will do."""
+    if sent is ABSENT and is_same_value(rule.reset_value, value, rule.compare):
+        return True
+    return equals_sent_value_or_is_map_for_sent_empty_map(rule, sent, value)
+
+
+def _guess_fields_before(intent: Intent, kind: ResourceType, record: Record | None) -> Fields:
+    """The fields before an update that an earlier version announced, as the record tells them."""
+    if record is None:
+        return {}
+    seen, before = unflatten(record.seen), dict(intent.fields)
+    for path in {*intent.fields, *record.applied}:
+        sent = intent.fields.get(path, ABSENT)
+        if not _has_field_as_sent(
+            kind.require_rule_of_field(path), sent, record.applied.get(path, ABSENT)
+        ):
+            # Of a truth that was never seen: no server rewrites one.
+            unseen = not sent if isinstance(sent, bool) else ABSENT
+            before[path] = get_at_or_absent(seen, path)
+            if before[path] is ABSENT:
+                before[path] = unseen
+    return before
 
 
 def _resolve_as_absent(intent: Intent, record: Record | None) -> ResolvedIntent:
@@ -344,11 +353,8 @@ def build_records_after_resolved_intents(
     """The records with the changes of these resolved intents."""
     current = dict(records)
     for resolved in resolved_intents:
-        # The call had no effect, or is not known to have had one.
-        if resolved.is_open or resolved.intent.state in {IntentState.FAILED, IntentState.ABSENT}:
-            continue
-        if resolved.record is None:
-            current.pop(resolved.intent.address, None)
-        else:
+        if resolved.record is not None:
             current[resolved.intent.address] = resolved.record
+        elif resolved.is_done:
+            current.pop(resolved.intent.address, None)
     return current

@@ -143,5 +143,17 @@ def build_known_resource_states(
             record=record,
             salt=salt,
             natural_key=live_reader.natural_keys.get(address, ""),
+            acting=_map_acting_calls(session, record) if record and record.given_up else {},
         )
     return resources
+
+
+def _map_acting_calls(session: TargetSession, record: Record) -> dict[str, float]:
+    """The seconds for which each given-up call of a record may still act, by its id."""
+    settle_after, now, uptime = (
+        session.target.settle_after,
+        session.clock.utc_now(),
+        session.uptime(),
+    )
+    seconds = {call.id: call.seconds_left(settle_after, now, uptime) for call in record.given_up}
+    return {call_id: left for call_id, left in seconds.items() if left > 0}

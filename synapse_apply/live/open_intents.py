@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from synapse_apply.live.live_reader import LiveReader
@@ -12,7 +13,7 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.observed import ObjectKey, Observed
 from synapse_apply.model.secrets.secret_marks import SecretMarks
-from synapse_apply.model.state import Intent, Record, State
+from synapse_apply.model.state import Intent, IntentState, Record, State
 from synapse_apply.workspace.recovery_journal import (
     map_done_calls_of_any_valid_journal_by_intent_id,
 )
@@ -95,21 +96,28 @@ def _find_other_address_of_object_or_none(
 
 
 def close_intents_with_known_outcome(
-    session: TargetSession, resolved_intents: Iterable[ResolvedIntent], plan_id: str = ""
+    session: TargetSession,
+    resolved_intents: Iterable[ResolvedIntent],
+    plan_id: str = "",
+    sent_again: Collection[Address] = (),
 ) -> None:
     """Record the outcomes that are known; other calls stay open.
 
-    The caller holds the lock. `plan_id` is that of the run that settles them.
+    The caller holds the lock. `plan_id` is that of the run that settles them. Of the calls of
+    `sent_again`, which are about to be sent as they were, it will never be known.
     """
     for resolved in resolved_intents:
-        if not resolved.is_open:
+        intent = resolved.intent
+        if resolved.is_open and intent.address in sent_again:
+            intent = replace(intent, state=IntentState.UNKNOWN)
+        if intent.state is not IntentState.OPEN:
             entry = session.actor.build_audit_entry(
-                resolved.intent,
-                resolved.result_label,
+                intent,
+                f"settled: {intent.state.outcome}",
                 moment=session.clock.utc_now(),
                 plan_id=plan_id,
             )
-            session.store.close_ended_intent(resolved.intent, resolved.record, entry)
+            session.store.close_ended_intent(intent, resolved.record, entry)
 
 
 def build_no_open_call_error(address: Address, state: State) -> StateError:

@@ -65,6 +65,7 @@ class FieldChange:
     "not checked: RAW_KEY is not set". `inside` are the paths within a changed list that differ.
     `stable_after` stands for `after` where the same effect has another value in another plan: the
     address whose id is sent, and the keyed digest of a secret ("" where there is no state key).
+    `origin` says of a live value that equals what a given-up call sent whose it is or may be.
     """
 
     path: FieldPath
@@ -75,6 +76,7 @@ class FieldChange:
     note: str = ""
     inside: tuple[FieldPath, ...] = ()
     stable_after: str = field(default="", metadata={OMITTED_BY_DEFAULT: True})
+    origin: str = field(default="", metadata={OMITTED_BY_DEFAULT: True})
 
 
 @frozen

@@ -7,7 +7,8 @@ Field names here are the JSON keys of every stored state. A field that is rename
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, replace
+from datetime import datetime
 from enum import Enum
 from typing import Any
 
@@ -112,7 +113,8 @@ class Record:
     the record among its newer and older siblings. `verification` is a LastRun as JSON. `proven`
     says that the bytes on the server were read back: their `digest`, and the time `at`. `unkept`
     are fields that were sent and that the server's answers lack: they are not compared until one
-    has them. Times are RFC 3339 UTC.
+    has them. `given_up` are updates and deletes of which nobody saw an effect, the newest last: one
+    may still act. Times are RFC 3339 UTC.
     """
 
     address: Address
@@ -134,6 +136,15 @@ class Record:
     proven: Mapping[str, str] = field(default_factory=dict)
     accepted: Acceptance | None = None
     unkept: tuple[str, ...] = ()
+    given_up: tuple[Intent, ...] = field(default=(), metadata={OMITTED_BY_DEFAULT: True})
+
+    def with_given_up(self, intent: Intent) -> Record:
+        """A copy that remembers a call of unknown or no effect; the last MAX_GIVEN_UP are kept."""
+        others = [call for call in self.given_up if call.id != intent.id]
+        # Nobody gets its approvals back from here.
+        return replace(
+            self, given_up=(*others[1 - MAX_GIVEN_UP :], replace(intent, approvals=(), files={}))
+        )
 
     def is_same_object_in_other_api(self, api: str, natural_key: str) -> bool:
         """Whether an object found by this key in another API version is the recorded one."""
@@ -142,17 +153,27 @@ class Record:
 
 
 CREATE_VERB = "create"
+MAX_GIVEN_UP = 5
 # The suffix of a commit's label where files of the checkout differ from the commit.
 DIRTY_SUFFIX = "-dirty"
 
 
 class IntentState(Enum):
-    """An intent is OPEN from the moment it is stored until the outcome of its call is known."""
+    """An intent is OPEN from the moment it is stored until the outcome of its call is known.
+
+    UNKNOWN is one that was closed because nothing can tell its outcome any more.
+    """
 
     OPEN = "open"
     DONE = "done"
     FAILED = "failed"
     ABSENT = "absent"
+    UNKNOWN = "unknown"
+
+    @property
+    def outcome(self) -> str:
+        """What `state settle`, the history and reports call it."""
+        return {"absent": "not done", "unknown": "cannot be told"}.get(self.value, self.value)
 
 
 # The age of a call is uptime where the boot is the same, and the wall clocks elsewhere: nobody can
@@ -181,7 +202,8 @@ class Intent:
     is run; once its outcome is known, the job's.
 
     `approvals` are the ids of those that the call uses up, which are usable again if the intent is
-    closed as FAILED or ABSENT.
+    closed as FAILED or ABSENT. `before` are the live values, as a record has them, of the fields
+    that an update sends or removes, read just before it; empty in intents of earlier versions.
     """
 
     id: str
@@ -204,6 +226,22 @@ class Intent:
     deadline: float = 0.0
     state: IntentState = IntentState.OPEN
     approvals: tuple[str, ...] = field(default=(), metadata={OMITTED_BY_DEFAULT: True})
+    before: Fields = field(default_factory=dict, metadata={OMITTED_BY_DEFAULT: True})
+
+    def seconds_left(self, settle_after: float, now: str, uptime: Uptime) -> float:
+        """For how many seconds the call may still act; 0 or less once it cannot any more.
+
+        On the machine that sent it its age is counted as uptime, as a wall clock that was set
+        forward would end the wait early. Elsewhere the wall clocks count (`now` is RFC 3339 UTC);
+        one that was set back prolongs the wait.
+        """
+        if uptime.boot and uptime.boot == self.sent_up.boot:
+            age = uptime.seconds - self.sent_up.seconds
+        else:
+            sent = datetime.fromisoformat(self.sent_at)
+            age = (datetime.fromisoformat(now) - sent).total_seconds()
+        # A call of the future (clocks of two machines) counts as sent just now.
+        return self.deadline + settle_after - max(age, 0.0)
 
 
 @frozen

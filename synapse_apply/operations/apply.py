@@ -320,7 +320,9 @@ def _carry_out_and_hold_back_errors(
         # Before the first call: a second run with the same file must not get as far as this one.
         session.store.mark_plan_applied(plan.id)
     # Before any new intent: an address has at most one open call.
-    close_intents_with_known_outcome(session, plan_result.resolved_intents, plan.id)
+    close_intents_with_known_outcome(
+        session, plan_result.resolved_intents, plan.id, {step.address for step in steps}
+    )
     if plan.moved:
         _rename_moved_addresses_and_audit(session, plan)
     tools = build_apply_tools(session, plan_result, progress)

@@ -74,13 +74,18 @@ def plan(
         # It may have ended by now; then this look tells of one moment.
         observed_state = _read_state_and_live_objects(session, options, addresses_to_read)
         concurrent_run = build_warning_if_other_run_is_writing(session.store, observed_state.serial)
+    plan_input = replace(observed_state.plan_input, has_concurrent_run=bool(concurrent_run))
+    open_calls = [resolved for resolved in observed_state.resolved_intents if resolved.is_open]
+    # Whether an open call is sent again is decided by the planner, and told of here.
+    changing: set[Address] = set()
+    if open_calls:
+        changing = {change.address for change in make_plan(plan_input).actionable_changes}
     plan_input = replace(
-        observed_state.plan_input,
-        has_concurrent_run=bool(concurrent_run),
+        plan_input,
         diagnostics=(
             *session.diagnostics,
-            *(concurrent_run or _iter_open_intent_warnings(observed_state.resolved_intents)),
-            *observed_state.plan_input.diagnostics,
+            *(concurrent_run or _iter_open_call_warnings(open_calls, changing)),
+            *plan_input.diagnostics,
         ),
     )
     plan = make_plan(plan_input)
@@ -293,16 +298,27 @@ def _map_hints_to_record_journaled_calls_by_address(
     return {intent.address: journal_files[intent.id].recovery_hint for intent in open_intents}
 
 
-def _iter_open_intent_warnings(resolved_intents: Iterable[ResolvedIntent]) -> Iterator[Diagnostic]:
+def _iter_open_call_warnings(
+    open_calls: Iterable[ResolvedIntent], sent_again: Collection[Address]
+) -> Iterator[Diagnostic]:
     """One warning for all calls of a verb that are open for the same cause.
 
     The refusals of their resources do not know the cause.
     """
     groups: dict[tuple[str, str], list[ResolvedIntent]] = defaultdict(list)
-    for resolved in resolved_intents:
-        if resolved.is_open:
-            cause = resolved.reason if resolved.seconds_until_resolvable is None else ""
-            groups[resolved.intent.verb, cause].append(resolved)
+    for resolved in open_calls:
+        intent = resolved.intent
+        if intent.address in sent_again:
+            yield warning_finding(
+                "An earlier call is sent again",
+                f"{intent.verb} of {intent.address} was sent at {intent.sent_at}, and how it ended "
+                "cannot be told yet. This apply sends the same, so it makes no difference whether "
+                "the earlier call still acts.",
+                address=str(intent.address),
+            )
+            continue
+        cause = resolved.reason if resolved.seconds_until_resolvable is None else ""
+        groups[intent.verb, cause].append(resolved)
     yield from map(_build_open_intent_warning, groups.values())
 
 

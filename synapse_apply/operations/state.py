@@ -22,7 +22,14 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.phrases import suggest_name_or_default_hint
 from synapse_apply.model.refactoring import build_renames_with_series_members
-from synapse_apply.model.state import BackendIdentity, Intent, IntentState, Record, State
+from synapse_apply.model.state import (
+    CREATE_VERB,
+    BackendIdentity,
+    Intent,
+    IntentState,
+    Record,
+    State,
+)
 from synapse_apply.model.values import SecretRef
 from synapse_apply.model.verification import RUN_VERB
 from synapse_apply.operations.checks.state_bucket import probe_and_require_usable_if_bucket_url
@@ -238,8 +245,13 @@ def close_open_call_as_not_done(session: TargetSession, address: Address, *, mom
         intent = _require_open_intent_of_address(state, address)
         raise_if_journal_contradicts_closing_by_hand(session, state, intent)
         closed_intent = replace(intent, state=IntentState.ABSENT)
-        entry = session.actor.build_audit_entry(intent, "settled by hand: absent", moment=moment)
-        session.store.close_ended_intent(closed_intent, state.records.get(address), entry)
+        entry = session.actor.build_audit_entry(
+            intent, f"settled by hand: {closed_intent.state.outcome}", moment=moment
+        )
+        record = state.records.get(address)
+        if record is not None and intent.verb not in {CREATE_VERB, RUN_VERB}:
+            record = record.with_given_up(closed_intent)
+        session.store.close_ended_intent(closed_intent, record, entry)
     return closed_intent
 
 

@@ -16,7 +16,7 @@ from synapse_apply.live.open_intents import (
     look_up_outcomes_of_open_intents,
 )
 from synapse_apply.model.address import Address
-from synapse_apply.model.state import Intent, State
+from synapse_apply.model.state import Intent, IntentState, State
 from synapse_apply.workspace.target_session import TargetSession
 
 # Lets so many seconds pass, and says for which calls.
@@ -24,8 +24,26 @@ WaitCallback = Callable[[float, Sequence[Intent]], None]
 
 
 def wait_until_open_calls_can_be_settled(session: TargetSession, wait: WaitCallback) -> None:
-    """Return when no currently open call is too recent to be settled any more; writes nothing."""
-    pending_ids = {intent.id for intent in session.store.read_state().open_intents}
+    """Return when no call is too recent any more to be settled, or given up; writes nothing."""
+    state = session.store.read_state()
+    now, uptime, settle_after = (
+        session.clock.utc_now(),
+        session.uptime(),
+        session.target.settle_after,
+    )
+    acting_calls = [
+        (seconds, call)
+        for record in state.records.values()
+        for call in record.given_up
+        if call.state is IntentState.UNKNOWN
+        and (seconds := call.seconds_left(settle_after, now, uptime)) > 0
+    ]
+    if acting_calls:
+        wait(
+            max(seconds for seconds, _ in acting_calls),
+            [call for _, call in acting_calls],
+        )
+    pending_ids = {intent.id for intent in state.open_intents}
     while pending_ids:
         state = _read_state_narrowed_to_open_intents(session, pending_ids)
         young_intents = _list_calls_too_recent_to_settle(

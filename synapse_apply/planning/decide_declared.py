@@ -69,15 +69,32 @@ class PlanIndex:
             is_new_address=is_new_address,
         )
 
+    def can_send_again(self, intent: Intent, resource: ResourceState) -> bool:
+        """Whether an open call may be sent once more as it was, before its outcome is known.
+
+        An approval is for one time: it is waited for until it is certain that it was not used.
+        """
+        return (
+            not self.plan_input.has_concurrent_run
+            and not intent.approvals
+            and resource.address not in self.plan_input.recovery_hints
+            and resource.lookup_result.observed is not None
+        )
+
 
 def decide_declared_ignoring_dependencies(resource: ResourceState, index: PlanIndex) -> Decision:
     """The decision on a declared resource, without regard to its dependencies."""
     errors = _collect_lookup_identity_field_errors(resource, index)
     if errors:
         return Decision(replace(build_change(resource, Action.NO_OP), reason="in error"), errors)
-    # While it is unknown what an earlier call did, any other decision could be wrong.
-    if index.open_intents and resource.address in index.open_intents:
-        return _refuse_for_open_intent(resource, index)
+    # While it is unknown what an earlier call did, any other decision could be wrong: but an update
+    # may be sent again as it was.
+    open_intent = index.open_intents.get(resource.address)
+    if open_intent is not None and not (
+        index.can_send_again(open_intent, resource)
+        and open_call_refusals.repeats_call(resource, open_intent)
+    ):
+        return _refuse_for_open_intent(resource, open_intent, index)
     if resource.lookup_result.observed is None:
         decision = (
             _decide_create_with_refusals_unless_offline(resource, index)
@@ -93,6 +110,10 @@ def decide_declared_ignoring_dependencies(resource: ResourceState, index: PlanIn
             )
     else:
         decision = _decide_update_or_no_op(resource, resource.record, index)
+        if open_intent is not None and (
+            decision.change.action is not Action.UPDATE or decision.change.is_refused
+        ):
+            return _refuse_for_open_intent(resource, open_intent, index)
     decision = _with_warning_note_if_final_call_is_made(resource, decision)
     if index.possible_creates and decision.change.action in _CREATES_OR_ADOPTS:
         # The open create may have made this very object, or may still make it.
@@ -174,8 +195,7 @@ def _build_errors_of_fields_api_lacks(resource: ResourceState) -> tuple[Diagnost
     )
 
 
-def _refuse_for_open_intent(resource: ResourceState, index: PlanIndex) -> Decision:
-    intent = index.open_intents[resource.address]
+def _refuse_for_open_intent(resource: ResourceState, intent: Intent, index: PlanIndex) -> Decision:
     action = Action.CREATE if intent.verb == CREATE_VERB else Action.NO_OP
     return Decision(build_change(resource, action)).with_refusals_dropping_run(
         index.build_open_intent_refusal(intent)
@@ -348,7 +368,8 @@ def _decide_update_or_no_op(resource: ResourceState, record: Record, index: Plan
     return _note_or_refuse_changed_published_content(
         resource,
         decision.with_refusals_dropping_run(
-            *_list_refusals_to_send_differences(resource, diff, index)
+            *_list_refusals_to_send_differences(resource, diff, index),
+            *open_call_refusals.iter_acting_call_refusals(resource, record, diff.changes),
         ),
         index,
     )

@@ -28,9 +28,14 @@ _CREATES = frozenset({Action.CREATE, Action.RECREATE})
 
 def decide_undeclared_ignoring_dependents(resource: ResourceState, index: PlanIndex) -> Decision:
     """The decision on a record without manifest, without regard to what depends on it."""
-    if resource.address in index.open_intents:
+    intent = index.open_intents.get(resource.address)
+    if intent is not None and not (
+        intent.verb == "delete"
+        and index.plan_input.options.prune
+        and index.can_send_again(intent, resource)
+    ):
         return Decision(build_change(resource, Action.NO_OP)).with_refusals_dropping_run(
-            index.build_open_intent_refusal(index.open_intents[resource.address])
+            index.build_open_intent_refusal(intent)
         )
     # Its object is declared under a new address, so it must be neither deleted nor forgotten.
     if resource.address in index.identity_claims.held_records:

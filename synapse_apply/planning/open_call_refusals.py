@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 
+from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.plan import OTHER_RUN_RULE, OUTCOME_NOT_KNOWN_YET_RULE, Refusal
-from synapse_apply.model.state import Intent
+from synapse_apply.model.diagnostic import is_at_or_below
+from synapse_apply.model.plan import (
+    OTHER_RUN_RULE,
+    OUTCOME_NOT_KNOWN_YET_RULE,
+    FieldChange,
+    Refusal,
+)
+from synapse_apply.model.state import Intent, IntentState, Record
+from synapse_apply.model.values import DesiredSecret
 from synapse_apply.model.verification import RUN_VERB
 from synapse_apply.planning.plan_input import ResourceState
 
@@ -41,6 +50,37 @@ def build_concurrent_call_refusal(intent: Intent, *, is_new_address: bool = Fals
         "has not recorded how it ended",
         _AFTER_OTHER_RUN,
     )
+
+
+def repeats_call(resource: ResourceState, call: Intent) -> bool:
+    """Whether an update of a resource sends again what an earlier call sent of what is declared."""
+    ignored = resource.desired.lifecycle.ignore_changes if resource.desired else ()
+    declared = {
+        path: value.mac if isinstance(value, DesiredSecret) else value
+        for path, value in resource.declared_fields.items()
+        if not is_at_or_below(path, ignored)
+        and not (isinstance(value, DesiredSecret) and value.mac is None)
+    }
+    seal = resource.binding.final_call
+    if seal is not None and call.verb != seal.verb and declared.get((seal.name,)) is True:
+        del declared[(seal.name,)]
+    return (
+        call.verb in {"update", seal.verb if seal is not None else ""}
+        and declared.keys() == call.fields.keys()
+        and all(is_same_value(value, call.fields[path]) for path, value in declared.items())
+    )
+
+
+def iter_acting_call_refusals(
+    resource: ResourceState, record: Record, changes: Sequence[FieldChange]
+) -> Iterator[Refusal]:
+    """The refusal of an update while an earlier one, with other values, may still act."""
+    for call in record.given_up if changes and resource.acting else ():
+        # Whoever closed a call by hand as not done (ABSENT) has answered for it.
+        is_held = call.id in resource.acting and call.state is IntentState.UNKNOWN
+        if is_held and not repeats_call(resource, call):
+            yield build_outcome_unknown_refusal(call, resource.acting[call.id])
+            return
 
 
 def build_outcome_unknown_refusal(

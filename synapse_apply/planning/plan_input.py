@@ -48,7 +48,8 @@ class ResourceState:
     `declared_fields` are the declared fields (references as remote ids or KnownAfterApply, secrets
     as DesiredSecret); `live_fields` the observed ones (secrets as Mac with `salt`, or
     WithheldSecret). `salt` is the record's, or a new one for an address without record.
-    `natural_key` is that of the declared fields ("" for none).
+    `natural_key` is that of the declared fields ("" for none). `acting` has the ids of the
+    record's given-up calls that may still act, and for how many seconds.
     """
 
     address: Address
@@ -61,6 +62,7 @@ class ResourceState:
     record: Record | None = None
     salt: str = ""
     natural_key: str = ""
+    acting: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def is_sought_by_no_id_nor_key(self) -> bool:

@@ -100,8 +100,12 @@ def converge(site: Site, first: Applied | None, row: Row) -> None:
 def tells_the_truth(site: Site, report: Report, there_before: set[str] = frozenset()) -> None:
     """What a report says was done is there; what it says was not done is not."""
     found = site.server.ids()
+    described = {row["body"]["code"]: row["body"] for row in site.server.objects("plugin")}
     for outcome in report.outcomes:
         name = str(outcome.address)
+        if outcome.result is Result.DONE and name.startswith("plugin/"):
+            declared = site.spec(name.removeprefix("plugin/"))
+            assert described[declared["code"]]["description"] == declared["description"], outcome
         if outcome.result is Result.DONE and outcome.action is Action.DELETE:
             assert name not in found, outcome
         elif outcome.result is Result.DONE:

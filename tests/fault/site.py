@@ -267,6 +267,19 @@ class Site:
             for text in path.read_text().split(SEPARATOR)
         }
 
+    def spec(self, plugin: str) -> dict[str, Any]:
+        """What is declared of a plugin."""
+        documents = (
+            json.loads(text)
+            for path in (self.root / "manifests").iterdir()
+            for text in path.read_text().split(SEPARATOR)
+        )
+        return next(
+            found["spec"]
+            for found in documents
+            if found["kind"] == "Plugin" and found["metadata"]["name"] == plugin
+        )
+
     def where(self, parallelism: int = 1) -> Invocation:
         return Invocation(
             directory=self.root, target="site", environ=self.environ, parallelism=parallelism

@@ -80,7 +80,16 @@ RULES = st.builds(
     lambda nth, do, method: {"match": {"nth": nth, **method}, "do": do},
     st.integers(1, 16),
     st.sampled_from(DEEDS),
-    st.sampled_from([{}, {"method": "POST"}, {"method": "GET"}, {"path": "*/plugin*"}]),
+    st.sampled_from(
+        [
+            {},
+            {"method": "POST"},
+            {"method": "GET"},
+            {"path": "*/plugin*"},
+            {"method": "PUT"},
+            {"method": "PATCH"},
+        ]
+    ),
 )
 
 

@@ -9,6 +9,7 @@ from synapse_apply.library import SettledCall, SettledCalls
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.command import name_target_in_commands
 from synapse_apply.model.errors import Exit
+from synapse_apply.model.state import IntentState
 from synapse_apply.views.sanitize import sanitize
 
 
@@ -52,6 +53,12 @@ def _format_settled_or_open_call(call: SettledCall, ways_out: Sequence[str]) -> 
         )
     if resolved.is_done:
         return f"  {intent.address}: {intent.verb} was done (id {sanitize(intent.remote_id)})\n"
+    if intent.state is IntentState.UNKNOWN:
+        return (
+            f"  {intent.address}: whether {intent.verb} was done cannot be told"
+            f"{sanitize(resolved.reason and f' ({resolved.reason})')}; the next apply sends what "
+            "differs\n"
+        )
     return f"  {intent.address}: {intent.verb} was not done; the next apply may do it\n"
 
 

@@ -35,7 +35,7 @@ _WORDS_BY_EVENT = {
     Event.FAILED.value: "{subject} failed",
     Event.RECOVERED.value: "{subject} recovered",
     Event.HELD.value: "{subject} waits for a person",
-    Event.DRIFT.value: "{subject} was changed outside of Git",
+    Event.DRIFT.value: "{subject} is not as it was last applied",
     Event.PAUSED.value: "{subject} is paused",
 }
 

@@ -80,7 +80,7 @@ CONDITION_STYLES = {
         "waiting", "git", "…", "What is to be done is done later by itself: see its reason."
     ),
     TargetCondition.DRIFTED: ConditionStyle(
-        "drifted", "moved", "≠", "Live objects were changed outside of Git."
+        "drifted", "moved", "≠", "Live objects are not as they were last applied."
     ),
     TargetCondition.PENDING: ConditionStyle(
         "pending", "git", "→", "Git has changes that are not live."

@@ -143,11 +143,21 @@ def _build_dataclass_coder(dataclass_type: type[Any]) -> Coder:
         get_json_key(field) for field in fields(dataclass_type) if is_required_field(field)
     }
     omittable = [
-        (get_json_key(field), field.name, field.default)
+        (
+            get_json_key(field),
+            field.name,
+            field.default if field.default_factory is MISSING else field.default_factory(),
+        )
         for field in fields(dataclass_type)
         if field.metadata.get(OMITTED_BY_DEFAULT)
     ]
-    readers = [(key, read, plain_type) for _, key, _, read, plain_type in coded_fields]
+    omitted_keys = frozenset(key for key, _, _ in omittable)
+    # Fields that may be omitted are the last ones of their class.
+    readers = [
+        (key, read, plain_type)
+        for _, key, _, read, plain_type in coded_fields
+        if key not in omitted_keys
+    ]
     keys = frozenset(key for key, _, _ in readers)
 
     def encode_fields(value: Any) -> JsonObject:
@@ -169,7 +179,8 @@ def _build_dataclass_coder(dataclass_type: type[Any]) -> Coder:
         if not data.keys() >= required_names:
             raise WrongShapeError(f"{', '.join(sorted(required_names - data.keys()))} missing")
         try:
-            if data.keys() >= keys:  # as this version wrote it: in the order of the fields
+            # As this version wrote most: in the order of the fields, none that may be omitted.
+            if data.keys() >= keys and omitted_keys.isdisjoint(data):
                 values = []
                 for key, read, plain_type in readers:
                     part = data[key]

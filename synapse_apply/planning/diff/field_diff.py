@@ -130,6 +130,35 @@ class _FieldComparison:
         self.last_seen = unflatten(record.seen if record else {})
         self.accepted_paths = frozenset(record.accepted.paths if record and record.accepted else ())
         self.diff = ResourceDiff()
+        self.origins: dict[FieldPath, str] = {}
+
+    def attribute_to_given_up_call(
+        self, path: FieldPath, declared_moved: bool, drifted: bool
+    ) -> tuple[bool, bool]:
+        """Which sides have changed, once a live value that a call of ours set is not an outsider's.
+
+        Notes in `origins` which given-up call sent a live value. One that may still act has set it:
+        then the declared side is what has changed since.
+        """
+        given_up = self.record.given_up if self.record is not None and drifted else ()
+        live = get_at_or_absent(self.live, path)
+        compare = self.get_field_rule_or_default(path).compare
+        for call in reversed(given_up):
+            if path not in call.fields:
+                # It was removed, or never sent.
+                is_sent = live is ABSENT and path in call.before
+            else:
+                is_sent = is_same_value(call.fields[path], live, compare)
+            if is_sent:
+                name = f"call {call.id} of apply {call.plan_id}"
+                is_ours = call.id in self.resource.acting
+                self.origins[path] = (
+                    f"set by {name}, which was given up"
+                    if is_ours
+                    else f"equals what {name} sent; who set it cannot be told"
+                )
+                return (True, False) if is_ours else (declared_moved, drifted)
+        return declared_moved, drifted
 
     def get_field_rule_or_default(self, path: FieldPath) -> FieldRule:
         return self.resource.type.rules.get(str(path[0]), _NO_RULE)
@@ -175,13 +204,14 @@ class _FieldComparison:
             get_at_or_absent(self.live, path),
         )
         stable_after = _format_stable_value_or_empty(self.resource, path, after)
+        origin = self.origins.get(path, "")
         # A field that has become secret may have its value in plain text on another side.
         if note or any(is_secret_or_map_with_secret(side) for side in sides):
             return FieldChange(
-                path, ABSENT, ABSENT, cause, True, note or "changed", stable_after=stable_after
+                path, ABSENT, ABSENT, cause, True, note or "changed", (), stable_after, origin
             )
         list_paths = list_differing_paths_of_short_lists_or_empty(before, after)
-        return FieldChange(path, before, after, cause, False, "", list_paths, stable_after)
+        return FieldChange(path, before, after, cause, False, "", list_paths, stable_after, origin)
 
     def compare_declared_field(self, path: FieldPath, declared_value: Any) -> None:
         if isinstance(declared_value, DesiredSecret):
@@ -277,6 +307,7 @@ class _FieldComparison:
         is_equal: bool,
     ) -> None:
         """Add a change or drift, depending on which of the declared and live sides changed."""
+        declared_moved, drifted = self.attribute_to_given_up_call(path, declared_moved, drifted)
         if drifted and not is_equal:
             self.add_drift(path, declared_moved=declared_moved)
         if not declared_moved and not drifted:
@@ -350,6 +381,7 @@ class _FieldComparison:
         drifted = is_shown and live != last_seen and not _was_recorded_in_plain(last_seen)
         if self.get_field_rule_or_default(path).packaged and applied != last_seen:
             drifted = False  # as for other fields from the package: the server has its own value
+        declared_moved, drifted = self.attribute_to_given_up_call(path, declared_moved, drifted)
         if not declared_moved and not drifted:
             if is_shown and live != mac:
                 self.add_difference_if_path_is_accepted(path, declared_value)
@@ -417,6 +449,7 @@ class _FieldComparison:
         drifted = (
             not is_hidden and not was_plain and not is_same_value(live, last_seen, rule.compare)
         )
+        _, drifted = self.attribute_to_given_up_call(path, True, drifted)
         # With a reset value the three-way rule below adds the drift itself.
         if drifted and (len(path) > 1 or rule.reset_value is ABSENT):
             self.add_drift(path, declared_moved=True)

@@ -31,7 +31,8 @@ def _iter_next_steps_after_plan(plan: Plan) -> Iterator[str]:
         )
     if plan.guards:
         yield '<a href="#guards">A guard</a> stops the whole apply; let it pass if that is meant.'
-    if any(field.cause in {Cause.DRIFT, Cause.BOTH} for c in plan.changes for field in c.fields):
+    outside = {Cause.DRIFT, Cause.BOTH}
+    if any(f.cause in outside and not f.origin for c in plan.changes for f in c.fields):
         accept_command = render_copyable_command(
             Command("drift --write ADDRESS", target=target).format_command_line()
         )

@@ -251,6 +251,8 @@ def _render_value_or_unset(value: Any) -> str:
 
 def _render_cause_and_source_or_note_or_empty(part: FieldChange) -> str:
     facts = [CAUSE_LABELS[part.cause]] if part.cause in CAUSE_LABELS else []
+    if part.origin:
+        facts = [cut_and_escape(part.origin)]
     if isinstance(part.after, KnownAfterApply):
         facts.append(f"from {render_code(part.after.address)}")
     elif part.note and not is_change_of_secret_value(part):

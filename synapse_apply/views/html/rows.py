@@ -157,7 +157,7 @@ def _render_dependencies_or_empty(change: Change) -> str:
 
 
 def _list_causes_without_cause_none(fields: Iterable[FieldChange]) -> tuple[Cause, ...]:
-    field_causes = {field.cause for field in fields} - {Cause.NONE}
+    field_causes = {field.cause for field in fields if not field.origin} - {Cause.NONE}
     return tuple(cause for cause in Cause if cause in field_causes)
 
 

@@ -325,6 +325,7 @@ def _build_field_document(change: FieldChange) -> JsonDocument:
         "known": not isinstance(change.after, KnownAfterApply),
         "note": change.note,
         "inside": [format_json_pointer(path) for path in change.inside],
+        **({"origin": change.origin} if change.origin else {}),
     }
 
 

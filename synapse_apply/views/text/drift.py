@@ -33,6 +33,7 @@ from synapse_apply.views.text.values import format_value_inline
 
 NO_DRIFT = "No drift. Live objects are as they were recorded."
 _HEADER = "Objects have changed outside of synapse-apply:"
+_HEADER_WITH_ORIGIN = "Objects are not as they were recorded:"
 _DEFAULT_WIDTH = 110
 _INDENT = 6
 
@@ -51,7 +52,9 @@ def render_drift(
         for object_drift in drift.objects
     ]
     parts = [format_target_line(drift.base, style)]
-    parts += [_HEADER, *blocks] if blocks else []
+    has_origin = any(field.origin for one in drift.objects for field in one.fields)
+    header = _HEADER_WITH_ORIGIN if has_origin else _HEADER
+    parts += [header, *blocks] if blocks else []
     parts.append("\n".join([*_iter_unmanaged_lines_if_looked_for(drift, style)]))
     parts.append("\n".join([*_iter_totals_and_next_steps(drift, style, location)]))
     parts += format_blocks_of_merged_findings(drift.diagnostics, style)
@@ -351,6 +354,7 @@ def _build_field_document(field: FieldChange) -> JsonDocument:
         "live": None if field.sensitive else to_plain_json_with_secrets_null(field.after),
         "note": field.note,
         "inside": [format_json_pointer(path) for path in field.inside],
+        **({"origin": field.origin} if field.origin else {}),
     }
 
 

@@ -252,6 +252,8 @@ class RowLayout:
 
     def _format_comment_or_empty(self, change: FieldChange) -> str:
         comment = _CAUSE_COMMENTS.get(change.cause, "")
+        if change.origin:
+            comment = f"# {sanitize(change.origin)}"
         if isinstance(change.after, KnownAfterApply):
             comment = f"# from {sanitize(change.after.address)}"
         elif change.note and not change.sensitive:

@@ -17,6 +17,7 @@ from unit.applying.scripted import lost, refused
 from unit.applying.test_lost_answers import hiding
 
 from synapse_apply.model.errors import SynapseApplyError
+from synapse_apply.model.plan import Cause
 from synapse_apply.model.values import SecretRef
 
 NAMES = ("a", "b", "c", "d")
@@ -78,8 +79,8 @@ def error(kind: str) -> BaseException:
     ]
 
 
-def later(bench: Bench, minutes: int = 10) -> None:
-    now = datetime.fromisoformat(bench.clock.at) + timedelta(minutes=minutes)
+def later(bench: Bench, seconds: float = 600) -> None:
+    now = datetime.fromisoformat(bench.clock.at) + timedelta(seconds=seconds)
     bench.clock.at = now.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
@@ -138,3 +139,52 @@ def test_faults_make_no_duplicates_and_are_healed(steps, hides):
     planned = bench.plan(*desired(final), prune=True, overridden=GUARDS)
     assert not planned.plan.has_changes, planned.plan.changes
     assert "secret-" not in repr(bench.store.read_state())
+
+
+# What a call may still do, and for how long after it was announced.
+DEADLINE = 94.0
+LATE = st.lists(
+    st.tuples(
+        st.sampled_from(["n1", "n2", "n3"]),
+        st.sampled_from(["fine", "fine", "lost", "late", "later"]),
+        st.sampled_from([0.0, 3.0, 40.0, 100.0]),
+    ),
+    min_size=2,
+    max_size=7,
+)
+
+
+@effort(150, 5000)
+@given(LATE, st.booleans())
+def test_a_late_update_never_stays_and_is_nobody_elses(steps, hold):
+    """Nobody edits anything here, so no plan says so, and what a run reports as done is live."""
+    bench = Bench(Path(tempfile.gettempdir()))
+    rules = {"on_drift": "hold"} if hold else {}
+    bench.apply(widget("a", note="n0"))
+    seconds, acting = 0.0, []
+    for note, deed, pause in [*steps, ("n1", "fine", DEADLINE + 1), ("n1", "fine", 0.0)]:
+        for at, late_note in sorted(acting):
+            if at <= seconds:
+                bench.live("a")["note"] = late_note
+        acting = [(at, late_note) for at, late_note in acting if at > seconds]
+        desired_widget = widget("a", note=note)
+        # Both tries, or the first alone.
+        for _ in range({"fine": 0, "lost": 2, "late": 1, "later": 2}[deed]):
+            bench.api.fail("update_widget", lost())
+        planned = bench.plan(desired_widget, **rules).plan
+        for change in planned.changes:
+            assert all(
+                field.origin
+                for field in (*change.fields, *change.held)
+                if field.cause in {Cause.DRIFT, Cause.BOTH}
+            ), change
+        sent = len(bench.api.bodies)
+        report = bench.apply(desired_widget, **rules)
+        bench.api.faults.clear()
+        if deed in {"late", "later"} and len(bench.api.bodies) > sent:
+            acting.append((seconds + DEADLINE / 2, note))
+        if report.exit_code == 0:
+            assert bench.live("a")["note"] == note
+        seconds += pause
+        later(bench, seconds=pause)
+    assert report.exit_code == 0

@@ -157,7 +157,7 @@ def test_settled_as_absent_by_hand_it_is_created(bench):
     state = bench.context()
     intent = states.close_open_call_as_not_done(state, W, moment=LATER)
     assert intent.state is IntentState.ABSENT
-    assert bench.store.list_audit_entries_newest_first()[0].result == "settled by hand: absent"
+    assert bench.store.list_audit_entries_newest_first()[0].result == "settled by hand: not done"
     assert bench.apply(widget("w")).exit_code == 0
     with pytest.raises(StateError, match="No call of this address is open"):
         states.close_open_call_as_not_done(state, W, moment=LATER)
@@ -221,6 +221,14 @@ def test_an_update_of_a_hidden_secret_is_sent_again(bench):
     cut(bench, desired, call="update_widget")
     assert bench.apply(desired).exit_code == 0
     assert bench.live("w")["configuration"]["key"] == "second-value"
+    told = [entry.result for entry in bench.store.list_audit_entries_newest_first()]
+    assert told[:2] == ["done", "settled: cannot be told"]
+    # Which of the two acts last makes no difference; a third one waits for both.
+    bench.environ["W_KEY"] = "third-value"
+    assert bench.apply(desired).exit_code == 7
+    bench.clock.at = LATER
+    assert bench.apply(desired).exit_code == 0
+    assert bench.live("w")["configuration"]["key"] == "third-value"
 
 
 @pytest.mark.parametrize("done", [True, False])
@@ -288,6 +296,9 @@ def test_a_hidden_secret_that_may_have_been_added_is_ours(bench, done):
     bench.apply(widget("w", configuration={"x": 1}))
     adding = widget("w", configuration={"x": 1, "key": SecretRef("env", "W_KEY")})
     cut(bench, adding, call="update_widget", done=done)
+    # Whether it was done nobody can see, and it may still act until then.
+    assert bench.apply(widget("w", configuration={"x": 2})).exit_code == 7
+    bench.clock.at = LATER
     assert bench.apply(widget("w", configuration={"x": 2})).exit_code == 0
     assert bench.live("w")["configuration"] == {"x": 2}
     assert not bench.plan(widget("w", configuration={"x": 2})).plan.has_changes

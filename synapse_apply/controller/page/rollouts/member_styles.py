@@ -27,7 +27,10 @@ MEMBER_STATE_STYLES: Mapping[MemberState, ConditionStyle] = {
         "waiting", "git", "…", "It waits for a window, or for a verification elsewhere."
     ),
     MemberState.DRIFTED: ConditionStyle(
-        "drifted", "moved", "≠", "Live objects were changed outside of Git: its soak begins anew."
+        "drifted",
+        "moved",
+        "≠",
+        "Live objects are not as they were last applied: its soak begins anew.",
     ),
     MemberState.CHANGING: ConditionStyle(
         "changing", "git", "→", "It has the revision, and is to be looked at or is being applied."

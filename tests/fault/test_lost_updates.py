@@ -1,0 +1,292 @@
+"""Updates whose answer nobody saw: told apart by what is live, and no newer one is sent too early."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fault.commands import FOREVER, applying, kill, reaches
+from fault.convergence import Row, chosen, command, converge, on_api, on_store
+from fault.site import LATER, Server, Site, pending
+from git_repositories import make_bare_repository
+
+from synapse_apply.model.plan import Cause
+from synapse_apply.model.report import Result
+
+PLUGIN = "plugin/plugin-0"
+
+
+def update(site: Site, **more: Any) -> dict[str, Any]:
+    """The requests that a rule of faults is about."""
+    method, path = ("PATCH", "/v2/plugins/*") if site.api == "v2" else ("PUT", "/plugins/*")
+    return {"method": method, "path": path, **more}
+
+
+def declare(site: Site, description: str, **of_target: Any) -> None:
+    """Write another description of the plugin, and settings of the target."""
+    path = site.root / "manifests" / "group-0.yaml"
+    texts = path.read_text().split("\n---\n")
+    document = json.loads(texts[0])
+    document["spec"]["description"] = description
+    path.write_text("\n---\n".join([json.dumps(document), *texts[1:]]))
+    project = site.root / "synapse-apply.yaml"
+    content = json.loads(project.read_text())
+    content["targets"]["site"].update(of_target)
+    project.write_text(json.dumps(content))
+
+
+def live(server: Server) -> str:
+    (found,) = (row["body"]["description"] for row in server.objects("plugin"))
+    return str(found)
+
+
+def results(site: Site) -> list[str]:
+    """How the history tells each update of the plugin, the newest first."""
+    return [entry.result for entry in site.written()[1] if entry.verb == "update"]
+
+
+def begun(make_site: Callable[..., Site], server: Server, **settings: Any) -> Site:
+    """A site whose plugin is described as `nine`, and declared as `ten`."""
+    site = make_site(groups=1, **settings)
+    declare(site, "nine")
+    assert site.apply().code == 0
+    declare(site, "ten")
+    return site
+
+
+def killed(site: Site, server: Server, commit: str) -> None:
+    """Kill an apply in the middle of the update; `commit` is when the server acts on it."""
+    server.faults({"match": update(site), "do": {"hang": FOREVER, "commit": commit}})
+    with applying(site) as process:
+        reaches(server, process)
+        assert kill(process)
+    server.faults()
+
+
+LOST: dict[str, dict[str, Any]] = {
+    "reset before": {"reset": "before"},
+    "reset after": {"reset": "after"},
+    "cut answer": {"truncate": 0},
+    "502 before": {"status": 502},
+    "502 after": {"status": 502, "commit": "after"},
+}
+
+
+@on_api("v1", "v2")
+@on_store("sqlite", "s3")
+@pytest.mark.parametrize("deed", chosen(LOST, "reset before", "502 after"))
+def test_what_was_sent_and_what_was_there_are_told_apart(
+    make_shared_site: Callable[..., Site], server: Server, row: Row, deed: str
+) -> None:
+    """Done at once where the server shows it; else unknown until the call cannot act any more."""
+    site = begun(make_shared_site, server)
+    server.faults({"match": update(site), "do": LOST[deed]})
+    is_done = "before" not in deed
+    first = site.apply()
+    assert first.code == (0 if is_done else 7)
+    server.faults()
+    assert live(server) == ("ten" if is_done else "nine")
+    if not is_done:
+        said = command(site, "state settle -t site", code=7)
+        assert f"! {PLUGIN}: update of " in said
+        assert "it is too early to tell" in said
+        assert "was done" not in said
+    converge(site, first, row)
+    assert live(server) == "ten"
+    assert results(site)[0] == "done"
+    assert ("settled: not done" in results(site)) is not is_done
+
+
+def test_a_state_in_git_tells_the_same(
+    make_site: Callable[..., Site], server: Server, tmp_path: Path
+) -> None:
+    """After a kill the call is open; what it may still do nothing newer precedes."""
+    remote = make_bare_repository(tmp_path / "state.git")
+    site = begun(make_site, server, state_url=f"git:file://{remote}?pace=0")
+    killed(site, server, "before")
+    assert "it is too early to tell" in command(site, "state settle -t site", code=7)
+    declare(site, "eleven")
+    assert site.apply().code == 7
+    assert site.apply(ahead=LATER).code == 0
+    assert live(server) == "eleven"
+    assert results(site)[:2] == ["done", "settled: not done"]
+
+
+@on_api("v1", "v2")
+def test_settled_once_it_cannot_act_any_more(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """`state settle` says that it was not done, and so does the history; nothing is sent."""
+    site = begun(make_site, server)
+    server.faults({"match": update(site), "do": {"reset": "before"}})
+    assert site.apply().code == 7
+    server.faults()
+    server.send("DELETE", "/_emulator/requests/")
+    said = command(site, "state settle -t site --wait")
+    assert f"{PLUGIN}: update was not done; the next apply may do it" in said
+    assert results(site)[0] == "settled: not done"
+    assert not [asked for asked in server.requests() if asked.startswith("P")]
+    assert live(server) == "nine"
+    assert site.apply().code == 0
+    assert live(server) == "ten"
+
+
+@on_api("v1", "v2")
+@pytest.mark.parametrize("outside", ["other", "ten"])
+def test_a_value_that_is_neither_cannot_be_told(
+    make_site: Callable[..., Site], server: Server, outside: str
+) -> None:
+    """Somebody changed it meanwhile: nobody says that the update was done."""
+    site = begun(make_site, server)
+    server.faults({"match": update(site), "do": {"reset": "before"}})
+    assert site.apply().code == 7
+    server.faults()
+    change_outside(site, server, outside)
+    said = command(site, "state settle -t site --wait")
+    expected = "update was done" if outside == "ten" else "whether update was done cannot be told"
+    assert f"{PLUGIN}: {expected}" in said
+    assert site.apply().code == 0
+    assert live(server) == "ten"
+    assert pending(site.plan()) == []
+
+
+def change_outside(site: Site, server: Server, description: str) -> None:
+    ((remote_id,),) = [ids for name, ids in server.ids().items() if name == PLUGIN]
+    path = f"/v2/plugins/{remote_id}/" if site.api == "v2" else f"/plugins/{remote_id}/"
+    content = {"description": description}
+    if site.api == "v1":
+        (row,) = server.objects("plugin")
+        content = {**row["body"], **content}
+    server.send("PATCH" if site.api == "v2" else "PUT", path, content)
+
+
+@on_api("v1", "v2")
+@on_store("sqlite", "s3")
+def test_no_newer_update_while_an_older_one_may_act(
+    make_shared_site: Callable[..., Site], server: Server
+) -> None:
+    """It is refused with exit 7, and sent once the older one has acted: nothing overwrites it."""
+    site = begun(make_shared_site, server)
+    server.faults({"match": update(site, nth=1), "do": {"hang": 3}})
+    with applying(site) as process:
+        reaches(server, process)
+        assert kill(process)
+    declare(site, "eleven")
+    second = site.apply()
+    assert second.code == 7
+    (refusal,) = [r for change in second.plan.changes for r in change.refusals]
+    assert "it is too early to tell whether the server acted on it" in refusal.reason
+    wait_for(server, "ten")
+    server.faults()
+    third = site.apply()
+    assert third.code == 0
+    assert live(server) == "eleven"
+    assert results(site)[:2] == ["done", "settled: done"]
+    assert [field.cause for change in third.plan.changes for field in change.fields] == [Cause.GIT]
+    assert pending(site.plan()) == []
+
+
+def wait_for(server: Server, description: str) -> None:
+    until = time.monotonic() + 60
+    while live(server) != description:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+@on_api("v1", "v2")
+def test_the_same_may_be_sent_again_at_once(make_site: Callable[..., Site], server: Server) -> None:
+    """It makes no difference whether the older one still acts, and the plan says so."""
+    site = begun(make_site, server)
+    killed(site, server, "before")
+    second = site.apply()
+    assert second.code == 0
+    (said,) = [d for d in second.plan.diagnostics if d.summary == "An earlier call is sent again"]
+    assert "it makes no difference" in said.detail
+    assert live(server) == "ten"
+    assert results(site)[:2] == ["done", "settled: cannot be told"]
+    assert site.open_intents() == []
+    # The first one still may act: what differs from it waits for that.
+    declare(site, "eleven")
+    assert site.apply().code == 7
+    assert site.apply(ahead=LATER).code == 0
+    assert live(server) == "eleven"
+
+
+@on_api("v1", "v2")
+@pytest.mark.parametrize("on_drift", ["revert", "hold"])
+@pytest.mark.parametrize("ahead", [0.0, LATER])
+def test_a_late_value_of_ours_is_told_as_ours(
+    make_site: Callable[..., Site], server: Server, on_drift: str, ahead: float
+) -> None:
+    """Found in time it is put right, held or not; found later nobody says who set it."""
+    site = begun(make_site, server)
+    declare(site, "ten", on_drift=on_drift)
+    killed(site, server, "before")
+    command(site, f"state settle -t site {PLUGIN} --absent")
+    assert results(site)[0] == "settled by hand: not done"
+    declare(site, "eleven")
+    assert site.apply().code == 0
+    assert live(server) == "eleven"
+    change_outside(site, server, "ten")  # as the killed call would have
+    said = command(site, "plan -t site")
+    assert "which was given up" in said
+    assert "outside" not in said
+    found = site.apply(ahead=ahead)
+    assert found.code == 0
+    if ahead and on_drift == "hold":
+        (note,) = [note for change in found.plan.changes for note in change.notes]
+        assert "who set it cannot be told and is kept (on_drift: hold)" in note
+        assert "outside" not in note
+        assert live(server) == "ten"
+        return
+    (origin,) = [field.origin for change in found.plan.changes for field in change.fields]
+    assert origin.endswith("who set it cannot be told" if ahead else "which was given up")
+    assert live(server) == "eleven"
+
+
+@pytest.mark.parametrize("api", ["v2"], indirect=True)
+@pytest.mark.parametrize("commit", ["before", "after"])
+def test_a_delete_is_told_apart(
+    make_site: Callable[..., Site], server: Server, commit: str
+) -> None:
+    """Gone: done. There: it may still be deleted, and what is declared again waits for that."""
+    site = make_site(groups=1)
+    assert site.apply().code == 0
+    path = site.root / "manifests" / "group-0.yaml"
+    whole = path.read_text()
+    plugin, _, storage = whole.split("\n---\n")
+    path.write_text(f"{plugin}\n---\n{storage}")
+    server.faults({"match": {"method": "DELETE"}, "do": {"hang": FOREVER, "commit": commit}})
+    with applying(site) as process:
+        reaches(server, process)
+        assert kill(process)
+    server.faults()
+    said = command(site, "state settle -t site", code=7 if commit == "before" else 0)
+    assert ("delete was done" in said) is (commit == "after")
+    path.write_text(whole)
+    assert site.apply().code == (7 if commit == "before" else 0)
+    assert site.apply(ahead=LATER).code == 0
+    assert pending(site.plan()) == []
+    if commit == "before":
+        assert "settled: not done" in [entry.result for entry in site.written()[1]]
+
+
+def test_a_second_try_remembers_the_first(make_site: Callable[..., Site], server: Server) -> None:
+    """The first was lost and the second answered: a newer value waits until the first is over."""
+    site = begun(make_site, server)
+    server.faults({"match": update(site, nth=1), "do": {"reset": "before"}})
+    first = site.apply()
+    assert first.code == 0
+    assert first.report is not None
+    assert first.report.count_outcomes(Result.UNKNOWN) == 0
+    server.faults()
+    declare(site, "eleven")
+    assert site.apply().code == 7
+    assert live(server) == "ten"
+    said = command(site, "apply --auto-approve --wait -t site")
+    assert "Apply complete! Resources: 0 added, 1 changed" in said
+    assert live(server) == "eleven"
