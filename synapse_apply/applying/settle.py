@@ -173,31 +173,33 @@ class IntentResolver:
             if intent.verb == "delete":
                 return ResolvedIntent(replace(intent, state=IntentState.DONE), None)
             return ResolvedIntent(unknown, record, "its object is gone")
-        state = IntentState.ABSENT
+        state: IntentState = IntentState.ABSENT
+        found: Fields = {}
         if intent.verb != "delete":
-            state = self._compare_with_before(intent, kind, live, record)
+            state, found = self._compare_with_before(intent, kind, live, record)
         if state is IntentState.DONE:
             return self._resolve_as_done_from_live_object(intent, kind, live, record)
-        known = record and record.with_given_up(replace(intent, state=state))
+        untold = record and record.with_given_up(replace(unknown, found=found))
         if early := self._keep_open_if_too_early(intent, record):
             # Where the same is sent again before, this stays known of the earlier call.
-            return replace(early, record=record and record.with_given_up(unknown))
+            return replace(early, record=untold)
         if state is IntentState.ABSENT:
-            return ResolvedIntent(replace(intent, state=state), known)
+            absent = replace(intent, state=state)
+            return ResolvedIntent(absent, record and record.with_given_up(absent))
         # What it shows as it was sent is ours all the same.
-        partly_done = self._resolve_as_done_from_live_object(intent, kind, live, known)
+        partly_done = self._resolve_as_done_from_live_object(intent, kind, live, untold)
         return ResolvedIntent(unknown, partly_done.record)
 
     def _compare_with_before(
         self, intent: Intent, kind: ResourceType, live: Observed, record: Record | None
-    ) -> IntentState:
+    ) -> tuple[IntentState, Fields]:
         """DONE where an object has what an update sent, ABSENT where it has what was there before.
 
-        UNKNOWN for neither, and where all fields that the update changes are hidden.
+        UNKNOWN for neither, with what is there, and where all that the update changes is hidden.
         """
         before = intent.before or _guess_fields_before(intent, kind, record)
         states = {IntentState.DONE, IntentState.ABSENT}
-        is_shown = False
+        found: dict[FieldPath, Any] = {}
         for path in {*intent.fields, *before}:
             rule = kind.require_rule_of_field(path)
             sent, was = intent.fields.get(path, ABSENT), before.get(path, ABSENT)
@@ -214,12 +216,15 @@ class IntentResolver:
                 or (path[0] in live.partial_fields and is_now is ABSENT)
             ):
                 continue
-            is_shown = True
+            found[path] = is_now
             if not _has_field_as_sent(rule, sent, is_now):
                 states.discard(IntentState.DONE)
             if not is_same_value(was, is_now, rule.compare):
                 states.discard(IntentState.ABSENT)
-        return states.pop() if is_shown and len(states) == 1 else IntentState.UNKNOWN
+        if found and len(states) == 1:
+            return states.pop(), {}
+        found = {path: value for path, value in found.items() if value is not ABSENT}
+        return IntentState.UNKNOWN, found
 
     def _resolve_as_done_from_live_object(
         self, intent: Intent, kind: ResourceType, live: Observed, record: Record | None

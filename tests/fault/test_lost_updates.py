@@ -149,6 +149,9 @@ def test_a_value_that_is_neither_cannot_be_told(
     said = command(site, "state settle -t site --wait")
     expected = "update was done" if outside == "ten" else "whether update was done cannot be told"
     assert f"{PLUGIN}: {expected}" in said
+    text = command(site, "plan -t site")
+    assert ("who set it cannot be told" in text) is (outside == "other")
+    assert "outside" not in text
     assert site.apply().code == 0
     assert live(server) == "ten"
     assert pending(site.plan()) == []

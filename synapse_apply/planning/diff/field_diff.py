@@ -23,6 +23,7 @@ from synapse_apply.planning.refusals import is_fixed_field
 UNCHECKED_NOTE = "(sensitive, not checked: "
 NOT_SHOWN = "not checked: the server does not show it"
 NOT_COMPARED = "not compared: the server has its own, which may be the package's"
+_UNTOLD = "who set it cannot be told"
 _NO_RULE = FieldRule("")
 
 
@@ -144,20 +145,21 @@ class _FieldComparison:
         live = get_at_or_absent(self.live, path)
         compare = self.get_field_rule_or_default(path).compare
         for call in reversed(given_up):
+            name = f"call {call.id} of apply {call.plan_id}"
             if path not in call.fields:
                 # It was removed, or never sent.
                 is_sent = live is ABSENT and path in call.before
             else:
                 is_sent = is_same_value(call.fields[path], live, compare)
+            if is_sent and call.id in self.resource.acting:
+                self.origins[path] = f"set by {name}, which was given up"
+                return True, False
             if is_sent:
-                name = f"call {call.id} of apply {call.plan_id}"
-                is_ours = call.id in self.resource.acting
-                self.origins[path] = (
-                    f"set by {name}, which was given up"
-                    if is_ours
-                    else f"equals what {name} sent; who set it cannot be told"
-                )
-                return (True, False) if is_ours else (declared_moved, drifted)
+                self.origins[path] = f"equals what {name} sent; {_UNTOLD}"
+            elif path in call.found and is_same_value(call.found[path], live, compare):
+                self.origins[path] = f"was there when {name} was looked up; {_UNTOLD}"
+            if path in self.origins:
+                break
         return declared_moved, drifted
 
     def get_field_rule_or_default(self, path: FieldPath) -> FieldRule:
