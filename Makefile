@@ -119,6 +119,7 @@ bench: $(VENV)/.bench ## The command beside scripts without safety, then what a 
 	PYTHONPATH=tests $(BIN)/python -m benchmarks --page
 	$(BIN)/python tests/benchmarks/state_writes.py
 	$(BIN)/python tests/benchmarks/shared_states.py
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.project_files
 
 scale: $(READY) ## A controller of ten thousand targets, with accidents; half an hour of two processors
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.fleets

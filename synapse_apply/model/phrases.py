@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import islice
 from typing import Any
 
 from synapse_apply.model.diagnostic import FieldPath
 
 _MAX_NAMES, _MAX_KNOWN_WORDS = 5, 12
 _MIN_PREFIX_LENGTH = 3
+# To look through thousands of words for each of thousands takes minutes.
+MAX_SUGGESTIONS, _MAX_COMPARED_WORDS = 20, 5_000
 
 
 def format_field_path(path: FieldPath, format_key: Callable[[Any], str] = str) -> str:
@@ -38,6 +42,24 @@ def suggest_name_or_default_hint(name: str, known_names: Iterable[str], default_
     """A hint with the known name closest to an unknown one, else the default."""
     match = find_word_with_same_prefix_or_closest_or_empty(name, known_names)
     return f"Did you mean {match}?" if match else default_hint
+
+
+class FirstHints:
+    """Hints that are searched for, of one reading: only the first, whatever the file's size."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def find_hint(self, search: Callable[[], str]) -> str:
+        """What the search returns; "" once there were enough searches."""
+        self._count += 1
+        return search() if self._count <= MAX_SUGGESTIONS else ""
+
+    def suggest(self, word: str, known_words: Iterable[str]) -> str:
+        """As `suggest_closest_or_list_known_words_or_empty`, of the first words."""
+        return self.find_hint(
+            partial(suggest_closest_or_list_known_words_or_empty, word, known_words)
+        )
 
 
 def suggest_closest_or_list_known_words_or_empty(word: str, known_words: Iterable[str]) -> str:
@@ -72,6 +94,8 @@ def find_word_with_same_prefix_or_closest_or_empty(
         for key in lowered
         if min(len(key), len(word)) >= _MIN_PREFIX_LENGTH
         and (key.startswith(word.lower()) or word.lower().startswith(key))
-    ] or get_close_matches(word.lower(), lowered, n=1, cutoff=min_likeness)
+    ] or get_close_matches(
+        word.lower(), list(islice(lowered, _MAX_COMPARED_WORDS)), n=1, cutoff=min_likeness
+    )
     # Of several with that prefix the one that differs least in length.
     return lowered[min(matches, key=lambda key: abs(len(key) - len(word)))] if matches else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import field
 from pathlib import Path
 from typing import Any
@@ -110,7 +110,7 @@ class Variable:
 class Provider:
     """A storage provider that the project file describes: its configuration keys."""
 
-    keys: frozenset[str]
+    keys: Collection[str]
     secrets: frozenset[str] = frozenset()
     required: frozenset[str] = frozenset()
 
@@ -138,7 +138,7 @@ class Project:
     findings: tuple[Diagnostic, ...] = ()
     reserved: ReservedVariables = NO_RESERVED_SOURCES
     providers: Mapping[str, Provider] = field(default_factory=dict)
-    list_files: tuple[str, ...] = ()
+    list_files: Collection[str] = frozenset()
 
 
 def may_name_several_targets(selector: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import field
 
@@ -48,6 +49,9 @@ def build_records_with_due_renames_made(
     new_by_old = {move.old: move.new for move in moves}
     move_by_old = {move.old: move for move in moves}
     recorded_or_open: list[Record | Intent] = [*records.values(), *open_intents]
+    members: dict[str, list[Record | Intent]] = defaultdict(list)
+    for entry in recorded_or_open:
+        members[entry.series].append(entry)
     open_addresses = {intent.address for intent in open_intents}
     renames: dict[Address, Address] = {}
     blocked: dict[Address, Address] = {}
@@ -56,7 +60,7 @@ def build_records_with_due_renames_made(
         # A state that missed several renames makes them all at once.
         chain = _list_later_addresses_of_rename_chain(old, new_by_old)
         recorded = [address for address in chain if address in records]
-        all_renames = build_renames_with_series_members(recorded_or_open, {old: chain[-1]})
+        all_renames = build_renames_with_series_members(members[str(old)], {old: chain[-1]})
         open_calls = sorted({*all_renames, *chain} & open_addresses)
         reason = _explain_rename_obstacle_or_empty(all_renames, records, open_calls, recorded)
         if reason:

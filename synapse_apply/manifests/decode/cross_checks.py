@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from functools import partial
 
 from synapse_apply.manifests.decode.draft import PUBLISHED, DecodeContext
 from synapse_apply.manifests.decode.overlays import Overlay
@@ -16,12 +17,13 @@ from synapse_apply.model.diagnostic import (
     error_finding,
     warning_finding,
 )
-from synapse_apply.model.phrases import suggest_closest_or_list_known_words_or_empty
+from synapse_apply.model.phrases import (
+    FirstHints,
+    suggest_closest_or_list_known_words_or_empty,
+)
 from synapse_apply.model.resource import Desired, PackageSource
 from synapse_apply.model.secrets.credentials import format_unless_it_holds_secret_of_known_form
 from synapse_apply.model.values import Reference
-
-_MAX_SUGGESTIONS = 20
 
 
 def build_declared_twice_error(
@@ -45,14 +47,15 @@ def iter_undeclared_reference_errors(
     `known_addresses` includes addresses whose documents could not be decoded: a broken document
     must not cause a second error at everything that refers to it.
     """
-    hints: dict[Address, str] = {}
+    hints = FirstHints()
     for resource in declared.values():
         # `depends_on` is empty without a Reference in the spec, which spares the walk for most
         # resources.
         for name, value in resource.spec.items() if resource.depends_on else ():
             if isinstance(value, Reference) and value.address not in known_addresses:
                 kind = value.address.kind
-                hint = _suggest_similar_address_or_declaring(value.address, known_addresses, hints)
+                search = partial(_suggest_similar_address, value.address, known_addresses)
+                hint = hints.find_hint(search) or "declare it"
                 yield error_finding(
                     f"Missing {kind}",
                     f"no manifest declares {value.address}",
@@ -63,18 +66,9 @@ def iter_undeclared_reference_errors(
                 )
 
 
-def _suggest_similar_address_or_declaring(
-    missing: Address, known_addresses: Collection[Address], hint_cache: dict[Address, str]
-) -> str:
-    """A hint naming the most similar address of the kind.
-
-    Searches for the first `_MAX_SUGGESTIONS` missing addresses only, since each search compares
-    with every declared name; results are remembered in `hint_cache`.
-    """
-    if missing not in hint_cache and len(hint_cache) < _MAX_SUGGESTIONS:
-        names = [address.name for address in known_addresses if address.kind == missing.kind]
-        hint_cache[missing] = suggest_closest_or_list_known_words_or_empty(missing.name, names)
-    return hint_cache.get(missing) or "declare it"
+def _suggest_similar_address(missing: Address, known_addresses: Collection[Address]) -> str:
+    names = [address.name for address in known_addresses if address.kind == missing.kind]
+    return suggest_closest_or_list_known_words_or_empty(missing.name, names)
 
 
 def iter_shared_source_warnings(declared: Mapping[Address, Desired]) -> Iterable[Diagnostic]:
@@ -142,6 +136,7 @@ def iter_unused_overlay_findings(
 
     With `ref`, the manifests are an older commit's and may lack the address: then a warning, too.
     """
+    hints = FirstHints()
     for overlay in overlays:
         if overlay.pattern in used_patterns:
             continue
@@ -150,9 +145,7 @@ def iter_unused_overlay_findings(
             "Overlay matches no resource",
             f"no manifest of target {target} declares {overlay.pattern}"
             + (f" in {ref}: it is passed over" if ref else ""),
-            suggest_closest_or_list_known_words_or_empty(
-                overlay.pattern, [str(address) for address in declared_addresses]
-            ),
+            hints.suggest(overlay.pattern, map(str, declared_addresses)),
             overlay.position,
             target=target,
         )

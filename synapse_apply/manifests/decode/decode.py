@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from synapse_apply.kinds.catalogue import CATALOGUE
@@ -286,8 +287,8 @@ def _build_value_to_check_hiding_secrets(context: DecodeContext, draft: Draft) -
         return path[:1] == ("spec",) and marks.is_secret(path[1:])
 
     def read_scalar_text_as_written_or_usual(position: Position, value: Any) -> str:
-        overlays: Iterable[Overlay] = context.target.overlays.values()
-        # A value may come from an overlay, whose text is the project file's.
+        # A value may come from an overlay; the text of all of them is the project file's.
+        overlays: Iterable[Overlay] = islice(context.target.overlays.values(), 1)
         for text in (source, *(overlay.source for overlay in overlays)):
             if text.file == position.file:
                 return text.read_scalar_text_as_written_or_usual(position, value)

@@ -22,6 +22,7 @@ from synapse_apply.model.diagnostic import (
 )
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import mutable
+from synapse_apply.model.phrases import FirstHints
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import PackageSource
 from synapse_apply.model.secrets.credentials import NOT_SHOWN_TEXT, contains_secret_of_known_form
@@ -96,6 +97,7 @@ class DecodeContext:
     marks: SecretMarks
     read_package_config_or_none: ReadPackageConfig | None = None
     findings: list[Diagnostic] = field(default_factory=list)
+    hints: FirstHints = field(default_factory=FirstHints)
     drafts_by_unknown_provider: dict[str, list[Draft]] = field(default_factory=dict)
     reported_flaws: set[tuple[PackageSource, str]] = field(default_factory=set)
     _config_by_source: dict[tuple[str, str, str], ConfigWithPositions | None] = field(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import field
 from functools import cached_property, partial
@@ -40,7 +41,7 @@ from synapse_apply.manifests.project.refactoring import (
 )
 from synapse_apply.manifests.schema import secret_field_marks
 from synapse_apply.manifests.yaml.reader import Document, ReadResult, read_documents
-from synapse_apply.model.address import Address
+from synapse_apply.model.address import Address, has_wildcard
 from synapse_apply.model.coding.canonical_json import build_canonical_encoder
 from synapse_apply.model.coding.json_types import JsonObject
 from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding
@@ -50,6 +51,9 @@ from synapse_apply.model.resource import Desired, PackageSource
 from synapse_apply.model.runtime.paused_collection import pause_gc
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.values import Reference, SecretRef
+
+# Each is compared with a resource, and lies over those before it.
+_MAX_OVERLAYS = 100
 
 
 @frozen
@@ -323,32 +327,54 @@ class TargetOverlays:
     """
 
     def __init__(self, context: DecodeContext, ref: str) -> None:
+        self._context = context
         self._overlays: list[Overlay] = list(context.target.overlays.values())
-        self._target = context.target.name
+        self._by_beginning: dict[str, dict[int, Overlay]] = defaultdict(dict)
+        for index, overlay in enumerate(self._overlays):
+            self._by_beginning["".join(overlay.pattern.partition("*")[:2])][index] = overlay
+        self._lengths = {len(key) - 1 for key in self._by_beginning if has_wildcard(key)}
         self._ref = ref
-        self._moves = context.project.moved if ref else ()
+        moves = context.project.moved if ref else ()
+        self._new_by_old = {move.old: move.new for move in moves}
         self._used_patterns: set[str] = set()
 
     def select_overlays_of_address_and_mark_used(self, address: Address) -> list[Overlay]:
-        """The overlays that match an address, in the order of the project file."""
+        """The overlays that match an address, in the order of the project file.
+
+        From the first address on that too many may match (reported) there are none.
+        """
         if not self._overlays:
             return []
         # Overlays are those of today's project file, which may use the address after a rename.
-        names = (
-            list_address_and_its_names_after_moves(address, self._moves)
-            if self._moves
-            else (str(address),)
-        )
-        matching = [
-            overlay for overlay in self._overlays if any(map(overlay.matches_address, names))
-        ]
+        names = list_address_and_its_names_after_moves(address, self._new_by_old)
+        found: dict[int, Overlay] = {}
+        for name in names:
+            for key in (name, *[f"{name[:length]}*" for length in self._lengths]):
+                found |= self._by_beginning.get(key, {})
+        overlays = [found[index] for index in sorted(found)]
+        if len(overlays) > _MAX_OVERLAYS:
+            finding = error_finding(
+                "Too many overlays for one resource",
+                f"{len(overlays)} overlays begin as {address} does, and at most {_MAX_OVERLAYS} "
+                "are compared with one resource",
+                "write more of the address before the first `*`",
+                position=overlays[_MAX_OVERLAYS].position,
+                target=self._context.target.name,
+            )
+            self._context.findings.append(finding)
+            self._overlays = overlays = []
+        matching = [overlay for overlay in overlays if any(map(overlay.matches_address, names))]
         self._used_patterns.update(overlay.pattern for overlay in matching)
         return matching
 
     def iter_unused_findings(self, declared_addresses: Collection[Address]) -> Iterable[Diagnostic]:
         """Findings for the overlays that matched no address so far."""
         return cross_checks.iter_unused_overlay_findings(
-            self._overlays, self._used_patterns, declared_addresses, self._target, self._ref
+            self._overlays,
+            self._used_patterns,
+            declared_addresses,
+            self._context.target.name,
+            self._ref,
         )
 
 

@@ -72,22 +72,21 @@ class LayeredPositions(Mapping[FieldPath, Position]):
     base_positions: Mapping[FieldPath, Position]
 
     def __getitem__(self, path: FieldPath) -> Position:
-        if self._is_set_by_overlay(path):
-            project_path = (*self.overlay.prefix, *path)
-            if project_path in self.overlay.positions:
-                return self.overlay.positions[project_path]
-        return self.base_positions[path]
-
-    def _is_set_by_overlay(self, path: FieldPath) -> bool:
         node: Any = self.overlay.patch
         for part in path:
             if not isinstance(node, Mapping):
-                return True
+                break
             if part not in node:
-                return False
+                return self.base_positions[path]
             node = node[part]
-        # A map of the patch is merged into one that was there, which keeps its own position.
-        return not isinstance(node, Mapping) or path not in self.base_positions
+        # A map of the patch is merged into one that was there, which keeps its own position. Below
+        # lies another overlay, perhaps: it is asked once, or each would double the work.
+        if isinstance(node, Mapping) and (position := self.base_positions.get(path)) is not None:
+            return position
+        project_path = (*self.overlay.prefix, *path)
+        if project_path in self.overlay.positions:
+            return self.overlay.positions[project_path]
+        return self.base_positions[path]
 
     def __iter__(self) -> Iterator[FieldPath]:
         yielded = set()

@@ -7,8 +7,9 @@ from synapse_apply.manifests.decode.secret_fields import replace_secrets_and_rep
 from synapse_apply.manifests.schema import schemas
 from synapse_apply.model.coding.json_types import DecodedSpec
 from synapse_apply.model.phrases import (
+    MAX_SUGGESTIONS,
     find_word_with_same_prefix_or_closest_or_empty,
-    suggest_closest_or_list_known_words_or_empty,
+    format_short_list,
 )
 from synapse_apply.model.project import Provider
 
@@ -75,9 +76,12 @@ def _report_unknown_and_missing_configuration_keys(
                 ("spec", "configuration", key),
                 "Unknown field",
                 f"provider `{draft.spec['provider']}` has no key `{key}`",
-                suggest_closest_or_list_known_words_or_empty(key, sorted(provider.keys)),
+                context.hints.suggest(key, provider.keys),
             )
-    for key in sorted(provider.required - configuration.keys()):
+    missing_keys = sorted(provider.required - configuration.keys())
+    if len(missing_keys) > MAX_SUGGESTIONS:
+        missing_keys = [format_short_list(missing_keys)]
+    for key in missing_keys:
         context.report_finding(
             draft,
             ("spec", "configuration"),

@@ -15,7 +15,10 @@ from typing import Any, NamedTuple
 from synapse_apply.manifests.yaml.reader import describe_value_kind, read_documents
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, error_finding
 from synapse_apply.model.frozen import mutable
-from synapse_apply.model.phrases import suggest_closest_or_list_known_words_or_empty
+from synapse_apply.model.phrases import (
+    FirstHints,
+    suggest_closest_or_list_known_words_or_empty,
+)
 from synapse_apply.model.project import Project, Target, Variable
 
 ReportFinding = Callable[[FieldPath, str, str, str], None]
@@ -105,6 +108,7 @@ class VariableValues:
     target: Target
     command_line_values: Mapping[str, Any] = field(default_factory=dict)
     findings: list[Diagnostic] = field(default_factory=list)
+    hints: FirstHints = field(default_factory=FirstHints)
     _resolved_values: dict[str, Any] = field(default_factory=dict)
     _resolving: list[str] = field(default_factory=list)
     _cost_by_name: dict[str, int] = field(default_factory=dict)
@@ -172,7 +176,7 @@ class VariableValues:
         if variable.name in self._resolving:
             # Only the cycle itself, without the variables that led to it.
             cycle = [*self._resolving[self._resolving.index(variable.name) :], variable.name]
-            self._report_finding_unless_repeated(
+            self._report_finding(
                 variable,
                 "Variable cycle",
                 " -> ".join(cycle),
@@ -180,7 +184,7 @@ class VariableValues:
             )
             return MISSING
         if len(self._resolving) >= _MAX_CHAIN_LENGTH:
-            self._report_finding_unless_repeated(
+            self._report_finding(
                 variable,
                 "Variables nested too deeply",
                 f"more than {_MAX_CHAIN_LENGTH} variables refer to each other in a row",
@@ -190,7 +194,7 @@ class VariableValues:
         raw = self._get_raw_value_or_missing(variable)
         if raw is MISSING:
             setting_path = f"targets.{self.target.name}.variables"
-            self._report_finding_unless_repeated(
+            self._report_finding(
                 variable,
                 "Variable without a value",
                 f"`{variable.name}` has no default and no value on target {self.target.name}",
@@ -240,9 +244,7 @@ class VariableValues:
             )
             value = MISSING
         for summary, detail, hint in findings:
-            self._report_finding_unless_repeated(
-                variable, summary, f"variable `{variable.name}`: {detail}", hint
-            )
+            self._report_finding(variable, summary, f"variable `{variable.name}`: {detail}", hint)
         return value
 
     def _check_type_or_report_and_missing(self, variable: Variable, value: Any) -> Any:
@@ -250,7 +252,7 @@ class VariableValues:
             return MISSING
         if not is_of_variable_type(variable.type, value):
             hint = "quote it" if variable.type == "string" else ""
-            self._report_finding_unless_repeated(
+            self._report_finding(
                 variable,
                 "Wrong type of variable",
                 f"`{variable.name}` is {describe_value_kind(value)} where "
@@ -266,14 +268,12 @@ class VariableValues:
             return variable.position
         return self.target.variable_places.get(variable.name, variable.position)
 
-    def _report_finding_unless_repeated(
-        self, variable: Variable, summary: str, detail: str, hint: str
-    ) -> None:
+    def _report_finding(self, variable: Variable, summary: str, detail: str, hint: str) -> None:
         position = self._find_value_position(variable)
-        finding = error_finding(summary, detail, hint, position=position, target=self.target.name)
-        # A variable that several others use is asked for several times.
-        if finding not in self.findings:
-            self.findings.append(finding)
+        # Of one that several others use there may be several equal ones, of which one is told.
+        self.findings.append(
+            error_finding(summary, detail, hint, position=position, target=self.target.name)
+        )
 
 
 def _exceeds_size_or_depth_limits(value: Any) -> bool:
@@ -435,7 +435,7 @@ def _resolve_reference_or_missing(
             path,
             "Undeclared variable",
             f"no variable `{name}` is declared",
-            suggest_closest_or_list_known_words_or_empty(name, values.project.variables)
+            values.hints.suggest(name, values.project.variables)
             or "declare it under `variables:` in synapse-apply.yaml",
         )
         return MISSING

@@ -137,7 +137,8 @@ def is_manifest_name(name: str) -> bool:
 
 def is_list_of_targets(project: Project, path: str) -> bool:
     """Whether `targets_from` of the project names the file at this path."""
-    return any(path == os.path.join(project.root, name) for name in project.list_files)  # noqa: PTH118
+    relative_path = path.removeprefix(os.path.join(project.root, ""))  # noqa: PTH118
+    return relative_path in project.list_files
 
 
 def _find_outside_link_error_unless_allowed(

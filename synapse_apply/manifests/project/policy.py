@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, timedelta, tzinfo
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from synapse_apply.model.coding.json_types import SettingsBlock
@@ -18,8 +19,9 @@ from synapse_apply.model.policy import DEFAULT_RULES, DENY, OFF, PolicyRule
 if TYPE_CHECKING:
     from synapse_apply.model.runtime.cron import Window
 
-# Called with the path in the project file, and summary, detail and hint of a finding.
-ReportFinding = Callable[[FieldPath, str, str, str], None]
+# Called with the path in the project file, and summary, detail and hint of a finding; a hint that
+# is searched for is called only if it is wanted.
+ReportFinding = Callable[[FieldPath, str, str, str | Callable[[], str]], None]
 _SECONDS_BY_UNIT = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60}
 _MAX_DURATION = timedelta(days=366)
 _IANA_HINT = "write an IANA name such as Europe/Berlin; systems without any need the package tzdata"
@@ -66,7 +68,7 @@ def merge_rules_for_target(
 
     `off` for a name that no common rule has is reported.
     """
-    names = [rule.name for rule in common]
+    names = {rule.name for rule in common}
     for index, rule in enumerate(own):
         if rule.severity == OFF and rule.name not in names:
             rule_path, detail = (
@@ -77,12 +79,13 @@ def merge_rules_for_target(
                 rule_path,
                 "No rule to remove",
                 detail,
-                suggest_closest_or_list_known_words_or_empty(rule.name, names),
+                partial(suggest_closest_or_list_known_words_or_empty, rule.name, names),
             )
     own_by_name = {rule.name: rule for rule in own}
     # A target's rule takes the place of the common one, so that the order stays.
-    rules = [own_by_name.pop(rule.name, rule) for rule in common]
-    return tuple(rule for rule in (*rules, *own_by_name.values()) if rule.severity != OFF)
+    rules = [own_by_name[rule.name] if rule.name in own_by_name else rule for rule in common]  # noqa: SIM401 - without a call for each
+    rules += [rule for rule in own_by_name.values() if rule.name not in names]
+    return tuple([rule for rule in rules if rule.severity != OFF])
 
 
 def _decode_rule(
@@ -154,9 +157,13 @@ def _load_time_zone_or_report(
     try:
         return zoneinfo.ZoneInfo(name)
     except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
-        closest_name = find_word_with_same_prefix_or_closest_or_empty(
-            name, zoneinfo.available_timezones()
-        )
-        hint = f"did you mean `{closest_name}`?" if closest_name else _IANA_HINT
-        report_finding(zone_path, "Unknown time zone", f"there is no time zone `{name}` here", hint)
+        detail = f"there is no time zone `{name}` here"
+        report_finding(zone_path, "Unknown time zone", detail, partial(_suggest_time_zone, name))
     return None
+
+
+def _suggest_time_zone(name: str) -> str:
+    from zoneinfo import available_timezones  # noqa: PLC0415 - as above
+
+    closest_name = find_word_with_same_prefix_or_closest_or_empty(name, available_timezones())
+    return f"did you mean `{closest_name}`?" if closest_name else _IANA_HINT

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ from synapse_apply.manifests.project.policy import (
 from synapse_apply.manifests.project.refactoring import RefactoringDecoder
 from synapse_apply.manifests.project.target_lists import (
     MAX_LIST_BYTES,
-    MAX_ROW_FINDINGS,
     ListedPositions,
     ListedTargets,
     ReadListFile,
@@ -42,7 +41,10 @@ from synapse_apply.manifests.yaml.reader import (
 )
 from synapse_apply.model.coding.json_types import SettingsBlock
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, error_finding
-from synapse_apply.model.phrases import suggest_closest_or_list_known_words_or_empty
+from synapse_apply.model.phrases import (
+    FirstHints,
+    suggest_closest_or_list_known_words_or_empty,
+)
 from synapse_apply.model.policy import Policy, PolicyRule
 from synapse_apply.model.project import (
     EMBEDDED,
@@ -59,6 +61,8 @@ from synapse_apply.secret_sources.catalogue import SECRET_SOURCES
 from synapse_apply.secret_sources.source import build_reference_or_none_if_malformed
 
 FILE_NAME = "synapse-apply.yaml"
+# Of all targets together: each with a policy of its own has all common rules, too.
+_MAX_RULES = 10_000_000
 
 
 class PlacedText(str):
@@ -173,8 +177,13 @@ class _ProjectDecoder:
         self.positions = positions
         self.source = document.source
         self.findings: list[Diagnostic] = []
+        self._hints = FirstHints()
         self._checked_parts: dict[tuple[int, ...], tuple[PolicyRule, ...]] = {}
         self.rules = decode_rules(self.value, (), self.positions, self._report_finding)
+        if len(self.rules) * len(self.settings) > _MAX_RULES:
+            detail = f"all targets together have more than {_MAX_RULES:,} rules"
+            self._report_finding(("policy",), "Too many policy rules", detail, "write fewer rules")
+            self.rules = ()
 
     def decode_project_and_collect_findings(self, file: Path) -> Project:
         value = self.value
@@ -220,7 +229,7 @@ class _ProjectDecoder:
             removed=refactoring.decode_removals_and_report_moved(moved),
             max_package_size=value.get("max_package_size", 4 * 1024**3),
             providers=self._decode_providers_or_report_known(),
-            list_files=self.listed.files,
+            list_files=frozenset(self.listed.files),
         )
 
     def _build_credential_only_targets_without_repeats(self) -> dict[str, Target]:
@@ -253,7 +262,7 @@ class _ProjectDecoder:
                 continue
             keys = description["keys"]
             providers[name] = Provider(
-                frozenset(keys),
+                dict.fromkeys(sorted(keys)),
                 frozenset(key for key, key_settings in keys.items() if key_settings.get("secret")),
                 frozenset(
                     key for key, key_settings in keys.items() if key_settings.get("required")
@@ -271,10 +280,13 @@ class _ProjectDecoder:
                 "name a variable or a file, such as {env: NAME}",
             )
 
-    def _report_finding(self, path: FieldPath, summary: str, detail: str, hint: str) -> None:
-        self.findings.append(
-            error_finding(summary, detail, hint, position=self.positions.get(path), path=path)
-        )
+    def _report_finding(
+        self, path: FieldPath, summary: str, detail: str, hint: str | Callable[[], str]
+    ) -> None:
+        """Add a finding; of hints that are searched for only the first are."""
+        text = hint if isinstance(hint, str) else self._hints.find_hint(hint)
+        position = self.positions.get(path)
+        self.findings.append(error_finding(summary, detail, text, position=position, path=path))
 
     def _list_manifest_paths_with_positions(
         self, path: FieldPath, settings: SettingsBlock
@@ -295,8 +307,7 @@ class _ProjectDecoder:
                         ("targets", target, "variables", name),
                         "Undeclared variable",
                         f"no variable `{name}` is declared",
-                        suggest_closest_or_list_known_words_or_empty(name, declared)
-                        or "declare it under `variables:`",
+                        self._hints.suggest(name, declared) or "declare it under `variables:`",
                     )
 
     def _report_wrong_required_targets(self, names: Collection[str]) -> None:
@@ -313,17 +324,8 @@ class _ProjectDecoder:
                         field_path,
                         "Unknown target",
                         f"there is no target `{required_name}`",
-                        self._suggest_target_or_empty(required_name, name),
+                        self._hints.suggest(required_name, filter(name.__ne__, names)),
                     )
-
-    def _suggest_target_or_empty(self, unknown_name: str, own_name: str) -> str:
-        # To look through thousands of names for each of thousands of rows would take minutes.
-        names = [name for name in (*self.settings, EMBEDDED) if name != own_name]
-        return (
-            suggest_closest_or_list_known_words_or_empty(unknown_name, names)
-            if len(self.findings) < MAX_ROW_FINDINGS
-            else ""
-        )
 
     def _report_target_faults_beyond_schema(self, name: str) -> None:
         """Report what no schema finds; what several targets of a list share is checked once."""

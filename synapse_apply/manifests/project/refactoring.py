@@ -25,6 +25,9 @@ from synapse_apply.model.refactoring import (
 ReportFinding = Callable[[FieldPath, str, str, str], None]
 """Called with the path in the project file, and summary, detail and hint of a finding."""
 
+# Each of its addresses is looked for by way of all that come after it.
+_MAX_MOVES_IN_ROW = 100
+
 
 class RefactoringDecoder:
     """Decodes both lists of a project file that fits its schema; contradictions are reported."""
@@ -42,6 +45,7 @@ class RefactoringDecoder:
     def decode_valid_moves_and_report_others(self) -> tuple[MovedAddress, ...]:
         """The moves of the file without wrong ones; those of a circle are reported, and stay."""
         moves: list[MovedAddress] = []
+        row_by_old: dict[Address, int] = {}
         sources: set[Address] = set()
         targets: set[Address] = set()
         for index, row in enumerate(self._value.get("moved", ())):
@@ -68,9 +72,10 @@ class RefactoringDecoder:
                 )
             else:
                 moves.append(MovedAddress(old, new, self._positions.get(row_path)))
+                row_by_old[old] = index
             sources.add(old)
             targets.add(new)
-        self._report_move_cycles(moves)
+        self._report_cycles_and_long_chains(moves, row_by_old)
         return tuple(moves)
 
     def decode_removals_and_report_moved(
@@ -105,25 +110,29 @@ class RefactoringDecoder:
         self._report_finding(path, "Malformed address", f"`{text}` is not an address", hint)
         return None
 
-    def _report_move_cycles(self, moves: Iterable[MovedAddress]) -> None:
-        """Report each cycle of moves once, at its first row."""
-        new_by_old = {move.old: move.new for move in moves}
-        reported: set[Address] = set()
-        for index, move in enumerate(self._value.get("moved", ())):
-            start = self._split_address_without_check(move["from"])
-            chain, current = [start], new_by_old.get(start)
-            while current is not None and current not in chain:
-                chain.append(current)
-                current = new_by_old.get(current)
-            if current == start and start not in reported:
-                reported.update(chain)
-                chain_text = " -> ".join(map(str, [*chain, start]))
-                hint = "remove the move that leads back"
-                self._report_finding(("moved", index), "Moves in a circle", chain_text, hint)
-
-    def _split_address_without_check(self, text: str) -> Address:
-        kind, _, name = text.partition("/")
-        return Address(kind, name)
+    def _report_cycles_and_long_chains(
+        self, moves: Iterable[MovedAddress], row_by_old: Mapping[Address, int]
+    ) -> None:
+        """Report each cycle of moves once, at its first row, and chains that are too long."""
+        in_cycles = {move.old: move.new for move in moves}
+        for chain, addresses in iter_acyclic_move_chains_with_addresses(moves):
+            for move in chain:
+                del in_cycles[move.old]
+            if len(chain) > _MAX_MOVES_IN_ROW:
+                detail = f"{addresses[0]} becomes {addresses[-1]} by {len(chain)} moves in a row"
+                hint = f"keep at most {_MAX_MOVES_IN_ROW}: what every target has carried out may go"
+                path: FieldPath = ("moved", row_by_old[addresses[0]])
+                self._report_finding(path, "Too many moves in a row", detail, hint)
+        while in_cycles:
+            start = next(iter(in_cycles))
+            cycle = [start]
+            while (following := in_cycles.pop(cycle[-1])) != start:
+                cycle.append(following)
+            chain_text = " -> ".join(map(str, [*cycle, start]))
+            hint = "remove the move that leads back"
+            self._report_finding(
+                ("moved", row_by_old[start]), "Moves in a circle", chain_text, hint
+            )
 
 
 def iter_moved_or_removed_but_declared_errors(
@@ -196,10 +205,9 @@ def iter_findings_of_moved_or_removed_at_ref(
 
 
 def list_address_and_its_names_after_moves(
-    address: Address, moves: Iterable[MovedAddress]
+    address: Address, new_by_old: Mapping[Address, Address]
 ) -> tuple[str, ...]:
     """An address, and those that moves gave it or its owner since, by which overlays name it."""
-    new_by_old = {move.old: move.new for move in moves}
     names, current = [str(address)], address
     while current in new_by_old:
         current = new_by_old[current]
@@ -208,6 +216,6 @@ def list_address_and_its_names_after_moves(
     owner_name, separator, version = address.name.rpartition("@")
     if kind is not None and kind.series_field and separator:
         owner_address = Address(kind.rules[kind.series_field].references, owner_name)
-        owner_names = list_address_and_its_names_after_moves(owner_address, moves)[1:]
+        owner_names = list_address_and_its_names_after_moves(owner_address, new_by_old)[1:]
         names += (f"{address.kind}/{name.partition('/')[2]}@{version}" for name in owner_names)
     return tuple(names)

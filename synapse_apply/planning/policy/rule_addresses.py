@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from synapse_apply.kinds.descriptor import Catalogue
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.phrases import (
+    FirstHints,
     find_word_with_same_prefix_or_closest_or_empty,
     format_short_list,
 )
@@ -29,6 +31,7 @@ def iter_warnings_of_unknown_addresses_in_policy(plan_input: PlanInput) -> Itera
     known_addresses = {str(address) for address in plan_input.resources}
     known_addresses |= {str(intent.address) for intent in plan_input.open_intents}
     known_addresses |= plan_input.declared_in_other_targets
+    sorted_addresses, hints = sorted(known_addresses), FirstHints()
     for rule in rules:
         named = list_literal_addresses_of_rule(rule, plan_input.catalogue)
         unknown_names = [name for name in named if name not in known_addresses]
@@ -37,7 +40,7 @@ def iter_warnings_of_unknown_addresses_in_policy(plan_input: PlanInput) -> Itera
                 "A policy rule names an unknown resource",
                 f"{rule.id} names {format_short_list(unknown_names)}, which this target neither "
                 f"declares nor has recorded.",
-                _suggest_close_names_or_correction(unknown_names, sorted(known_addresses)),
+                _suggest_close_names_or_correction(unknown_names, sorted_addresses, hints),
                 position=rule.position,
             )
 
@@ -49,12 +52,10 @@ def list_literal_addresses_of_rule(rule: PolicyRule, catalogue: Catalogue) -> li
 
 
 def _suggest_close_names_or_correction(
-    unknown_names: Sequence[str], known_addresses: Sequence[str]
+    unknown_names: Sequence[str], known_addresses: Sequence[str], hints: FirstHints
 ) -> str:
-    matches = [
-        find_word_with_same_prefix_or_closest_or_empty(name, known_addresses, 0.8)
-        for name in unknown_names
-    ]
+    search = find_word_with_same_prefix_or_closest_or_empty
+    matches = [hints.find_hint(partial(search, n, known_addresses, 0.8)) for n in unknown_names]
     if suggestions := dict.fromkeys(filter(None, matches)):
         return f"Did you mean {format_short_list(suggestions)}?"
     return "Correct the address, or take it out of the rule if its resource is gone."
