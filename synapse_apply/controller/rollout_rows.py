@@ -72,8 +72,8 @@ class WaveEnd(Enum):
 class WaveRow:
     """One wave of a rollout with one revision: who let it begin, and how it was closed.
 
-    `approved_by` is "" where nobody had to. `reason` is why somebody skipped it. Times are 0 for
-    what has not been.
+    `approved_by` is "" where nobody had to. `reason` is why somebody (`closed_by`) skipped it, or
+    aborted the rollout in it, where it has no end. Times are 0 for what has not been.
     """
 
     source: str
@@ -86,6 +86,10 @@ class WaveRow:
     end: WaveEnd = WaveEnd.NONE
     closed_by: str = ""
     reason: str = ""
+
+    @property
+    def is_aborted(self) -> bool:
+        return bool(self.closed_by) and self.end is WaveEnd.NONE
 
 
 @frozen

@@ -247,7 +247,8 @@ class WritableStore(ReadableStore, Protocol):
     ) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
         """Those to be sent at `now`, the oldest first; none that waits or never can be sent.
 
-        Statuses of some sources alone, and `limit` of each at most.
+        A message waits for the earlier ones of its channel, source, target and rollout. Statuses of
+        some sources alone, and `limit` of each at most.
         """
         ...
 

@@ -91,5 +91,5 @@ def _describe_wave_or_dash(wave: ShownWave) -> str:
     if wave.approved_by:
         parts.append(f"approved by {wave.approved_by}")
     if wave.closed_by:
-        parts.append(f"skipped by {wave.closed_by}: {wave.reason}")
+        parts.append(f"{wave.state} by {wave.closed_by}: {wave.reason}")
     return "; ".join(parts) or "-"

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from synapse_apply.controller.loop.parts import LoopParts
-from synapse_apply.controller.rows import BegunApply, RunOutcome, RunRow, RunVerb, TargetRow
+from synapse_apply.controller.rows import (
+    BegunApply,
+    RunCause,
+    RunOutcome,
+    RunRow,
+    RunVerb,
+    TargetRow,
+)
 from synapse_apply.controller.store_ports import StoreWriter
 from synapse_apply.model.diagnostic import error_finding
 
@@ -29,7 +36,8 @@ def record_begin_of_apply(
     detail = f"run {run_id} of {commit}"
     if approvers:
         detail += f"; approved by {', '.join(approvers)}"
-    begun = BegunApply(run_id, commit, claimed_row.due_cause, now, tuple(approvers))
+    cause = RunCause.APPROVED if approvers else claimed_row.due_cause
+    begun = BegunApply(run_id, commit, cause, now, tuple(approvers))
     with parts.write() as writer:
         row = parts.store.find_target_even_if_gone(name)
         if row is not None and writer.is_claim_still_own_even_if_over(name, parts.holder, epoch):

@@ -23,7 +23,7 @@ from synapse_apply.controller.rows import (
 )
 from synapse_apply.controller.rules.assessment import Assessment
 from synapse_apply.controller.rules.due import HELD_UP_SECONDS
-from synapse_apply.controller.rules.messages import find_target_event
+from synapse_apply.controller.rules.messages import list_target_events
 from synapse_apply.controller.rules.targets import (
     build_target_row_after_run,
     has_same_result_and_inputs_as_last_run,
@@ -140,7 +140,7 @@ def _build_run_row(looked: TargetRow, run: FinishedRun, decision: TargetDecision
         id=run.id,
         target=looked.name,
         commit=looked.wanted_commit,
-        cause=looked.due_cause,
+        cause=_choose_cause(looked, run, decision),
         began_at=run.began_at,
         ended_at=run.ended_at,
         outcome=result.outcome,
@@ -154,6 +154,17 @@ def _build_run_row(looked: TargetRow, run: FinishedRun, decision: TargetDecision
         stop_reason=result.stop_reason,
         report_json=result.report_json,
     )
+
+
+def _choose_cause(looked: TargetRow, run: FinishedRun, decision: TargetDecision) -> RunCause:
+    """Why a run was made: an approval may come while a look for another reason is under way."""
+    if run.result.used_approvals:
+        return RunCause.APPROVED
+    is_used_up = not decision.terms.approvals
+    # The apply before has done what was approved, and this look says what is live.
+    if looked.due_cause is RunCause.APPROVED and run.verb is RunVerb.LOOK and is_used_up:
+        return RunCause.APPLIED
+    return looked.due_cause
 
 
 def _build_holds_keeping_rejections(
@@ -227,28 +238,27 @@ def _queue_target_message_if_news(
     holds_before: Sequence[HoldRow],
     holds: Sequence[HoldRow],
 ) -> None:
-    event = find_target_event(before, after)
+    events = list_target_events(before, after)
     is_held = after.state is TargetCondition.HELD
     # What a person has to decide is more than before, though the word is the same.
-    if event is None and is_held and _has_new_hold(holds_before, holds):
-        event = Event.HELD
-    if event is None:
-        return
-    is_of_holds = event is Event.HELD and bool(holds)
-    parts.queue_message_for_each_channel_unless_told(
-        writer,
-        event,
-        f"{after.name} {after.state.value} in {run.id}",
-        source=after.name.source,
-        target=after.name,
-        commit=run.commit,
-        # A warning of the plan is no reason for what is told.
-        finding=next((finding for finding in run.findings if finding.is_error), None),
-        counts=run.counts,
-        holds=holds if is_of_holds else (),
-        failure_count=after.failures if event is Event.FAILED else 0,
-        page=build_target_path(after.name) if is_of_holds else build_run_path(after.last_run),
-    )
+    if not events and is_held and _has_new_hold(holds_before, holds):
+        events = [Event.HELD]
+    for event in events:
+        is_of_holds = event is Event.HELD and bool(holds)
+        parts.queue_message_for_each_channel_unless_told(
+            writer,
+            event,
+            f"{after.name} {after.state.value} in {run.id}",
+            source=after.name.source,
+            target=after.name,
+            commit=run.commit,
+            # A warning of the plan is no reason for what is told.
+            finding=next((finding for finding in run.findings if finding.is_error), None),
+            counts=run.counts,
+            holds=holds if is_of_holds else (),
+            failure_count=after.failures if event is Event.FAILED else 0,
+            page=build_target_path(after.name) if is_of_holds else build_run_path(after.last_run),
+        )
 
 
 def _has_new_hold(before: Sequence[HoldRow], after: Sequence[HoldRow]) -> bool:

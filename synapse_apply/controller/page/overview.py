@@ -205,7 +205,7 @@ def read_overview(store: RestrictedStore, query: OverviewQuery, settings: Contro
         _group_first_targets_needing_person_by_finding(store, page.targets)
         if is_first_view
         else [],
-        list_source_troubles(store, sources, settings) if is_first_view else [],
+        list_source_troubles(store, sources) if is_first_view else [],
         _list_newest_refused_of_each_receiver(store) if is_first_view else [],
         sources,
         list_rollouts_under_way(store, settings) if is_first_view else [],

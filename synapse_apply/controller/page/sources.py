@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from synapse_apply.controller.rows import RevisionRow, SourceRow
 from synapse_apply.controller.settings import Controller
 from synapse_apply.controller.store_ports import ReadableStore
-from synapse_apply.model.diagnostic import Diagnostic, error_finding
+from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
 from synapse_apply.views.sanitize import sanitize_url_and_strip_credentials
 
@@ -34,31 +34,15 @@ class SourceView:
 
 
 def list_source_troubles(
-    store: ReadableStore, sources: Sequence[SourceRow], settings: Controller
+    store: ReadableStore, sources: Sequence[SourceRow]
 ) -> Sequence[SourceTrouble]:
     """What is wrong with the sources themselves: fetches, refs that went back, broken heads."""
-    return [
-        trouble for source in sources for trouble in _iter_source_troubles(store, source, settings)
-    ]
+    return [trouble for source in sources for trouble in _iter_source_troubles(store, source)]
 
 
-def _iter_source_troubles(
-    store: ReadableStore, source: SourceRow, settings: Controller
-) -> Iterator[SourceTrouble]:
+def _iter_source_troubles(store: ReadableStore, source: SourceRow) -> Iterator[SourceTrouble]:
     if source.finding is not None:
         yield SourceTrouble(source, source.finding)
-    configured = settings.sources.get(source.name)
-    # Where rewinds are followed, it is the head after a second look.
-    if source.sideways and (configured is None or configured.rewinds == "hold"):
-        yield SourceTrouble(
-            source,
-            error_finding(
-                "The ref went back or sideways",
-                f"It names {source.sideways[:12]}, which is no descendant of the head "
-                f"{source.head[:12]}; the head stays.",
-                "Push a descendant of the head, or set `rewinds: follow` for this source.",
-            ),
-        )
     revision = (
         store.find_newest_revision_of_commit(source.name, source.head) if source.head else None
     )
@@ -76,7 +60,7 @@ def read_source_view_or_none(
     configured = settings.sources.get(name)
     return SourceView(
         source,
-        list_source_troubles(store, [source], settings),
+        list_source_troubles(store, [source]),
         store.list_newest_revisions(name, _SHOWN_REVISIONS),
         sanitize_url_and_strip_credentials(configured.url) if configured else "",
         configured.ref if configured else "",

@@ -20,22 +20,27 @@ _EVENTS_BY_STATE = {
     TargetCondition.HELD: Event.HELD,
     TargetCondition.DRIFTED: Event.DRIFT,
 }
-# What drifted and is put right is no news.
-_RECOVERABLE_STATES = _EVENTS_BY_STATE.keys() - {TargetCondition.DRIFTED}
 
 
-def find_target_event(before: TargetRow, after: TargetRow) -> Event | None:
-    """What people are told of a target after a run; None while nothing changed for them.
+def list_target_events(before: TargetRow, after: TargetRow) -> list[Event]:
+    """What people are told of a target after a run; nothing while nothing changed for them.
 
+    That it recovered is told once of each failure, whatever it waits for then, and of nothing else.
     A pause is told where it is set, not at each target.
     """
+    events = []
+    if _is_told_as_failed(before) and not _is_told_as_failed(after):
+        events.append(Event.RECOVERED)
     if before.failures < FAILURES_BEFORE_PERSON <= after.failures:
-        return Event.FAILED
-    if after.state is before.state:
-        return None
-    if after.state in _EVENTS_BY_STATE:
-        return _EVENTS_BY_STATE[after.state]
-    return Event.RECOVERED if before.state in _RECOVERABLE_STATES else None
+        events.append(Event.FAILED)
+    elif after.state is not before.state and after.state in _EVENTS_BY_STATE:
+        events.append(_EVENTS_BY_STATE[after.state])
+    return events
+
+
+def _is_told_as_failed(row: TargetRow) -> bool:
+    is_failed = _EVENTS_BY_STATE.get(row.state) is Event.FAILED
+    return is_failed or row.failures >= FAILURES_BEFORE_PERSON
 
 
 def find_fetch_event(before: SourceRow, after: SourceRow) -> Event | None:

@@ -32,7 +32,11 @@ from synapse_apply.controller.store.conditions import (
     build_where_clause_of_audit_or_empty,
     build_where_clause_of_present_targets,
 )
-from synapse_apply.controller.store.progress import read_rows, sum_up_progress_of_revision
+from synapse_apply.controller.store.progress import (
+    IS_FIRST_MESSAGE_OF_SUBJECT,
+    read_rows,
+    sum_up_progress_of_revision,
+)
 from synapse_apply.controller.store.row_table import RowTable
 from synapse_apply.controller.store.sqlite_database import SqliteStoreDatabase
 from synapse_apply.controller.store.store_database import StoreConnection, StoreDatabase
@@ -318,6 +322,7 @@ class ControllerStore:
         self, now: float, status_sources: Collection[str], limit: int
     ) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
         due = "AND refusal = '' AND try_at <= ? ORDER BY try_at LIMIT ?"
+        is_first = IS_FIRST_MESSAGE_OF_SUBJECT.format(self._dialect.message_subject)
         names = sorted(status_sources)
         # A list of none is no SQL.
         is_of_them = f"source IN ({', '.join('?' * len(names))})" if names else "source <> source"
@@ -329,7 +334,9 @@ class ControllerStore:
                     f"WHERE {is_of_them} AND sent <> wished {due}",
                     [*names, now, limit],
                 ),
-                read_rows(reader, MESSAGES, f"WHERE sent_at = 0 {due}", [now, limit]),
+                read_rows(
+                    reader, MESSAGES, f"WHERE {is_first} AND sent_at = 0 {due}", [now, limit]
+                ),
             )
         )
 

@@ -20,8 +20,9 @@ class SqlDialect:
     `column_types` are those of texts, whole numbers and floats. `text_list` selects the texts of a
     JSON list that is given as one value; `pattern_condition` holds where `{}` matches the value of
     `encode_patterns` (fnmatch, case-sensitive). `call_count` is how many calls a row of `runs` has
-    done; `column_names` selects those of a table that is given as a value. `skip_locked_rows` ends
-    a SELECT that locks its rows and leaves out those that another transaction has.
+    done; `message_subject` is what a row of `messages` is about: source, target and rollout.
+    `column_names` selects those of a table that is given as a value. `skip_locked_rows` ends a
+    SELECT that locks its rows and leaves out those that another transaction has.
     """
 
     column_types: Mapping[type, str]
@@ -30,6 +31,7 @@ class SqlDialect:
     pattern_condition: str
     encode_patterns: Callable[[Sequence[str]], str]
     call_count: str
+    message_subject: str
     column_names: str
     skip_locked_rows: str
 
@@ -91,6 +93,10 @@ SQLITE_DIALECT = SqlDialect(
     pattern_condition=f"{MATCHES_PATTERN}({{}}, ?)",
     encode_patterns=json.dumps,
     call_count="json_extract(calls, '$.done')",
+    message_subject=(
+        "json_extract(fields, '$.source'), json_extract(fields, '$.target'),"
+        " json_extract(fields, '$.rollout.name')"
+    ),
     column_names="SELECT name FROM pragma_table_info(?)",
     skip_locked_rows="",
 )
@@ -102,6 +108,10 @@ POSTGRES_DIALECT = SqlDialect(
     pattern_condition="{} ~ ?",
     encode_patterns=build_postgres_regex_of_patterns,
     call_count="CAST(CAST(calls AS json) ->> 'done' AS bigint)",
+    message_subject=(
+        "CAST(fields AS json) ->> 'source', CAST(fields AS json) ->> 'target',"
+        " CAST(fields AS json) #>> '{rollout,name}'"
+    ),
     column_names=(
         "SELECT column_name FROM information_schema.columns"
         " WHERE table_schema = current_schema() AND table_name = ?"

@@ -1,4 +1,4 @@
-"""How whole rows are read, and how far the targets of a revision are, as SQL sums it up."""
+"""How rows are read, which messages are next, and how SQL sums up the targets of a revision."""
 
 from __future__ import annotations
 
@@ -23,6 +23,10 @@ _IS_FAILING = (
 )
 _IS_HELD = f"({_IS_AT_HEAD} AND progress = 'held')"
 _IS_WAITING = f"({_IS_AT_HEAD} AND progress = 'waiting')"
+# What is told of one subject arrives in order. `{}` is SqlDialect.message_subject.
+IS_FIRST_MESSAGE_OF_SUBJECT = (
+    "id IN (SELECT MIN(id) FROM messages WHERE sent_at = 0 AND refusal = '' GROUP BY channel, {})"
+)
 # The index runs_applied has these runs. `{}` is SqlDialect.call_count.
 _SUM_APPLIED_ROWS = (
     "SELECT COALESCE(SUM({}), 0) FROM runs WHERE verb = 'apply' AND source = ?"

@@ -12,7 +12,7 @@ from synapse_apply.controller.loop.rollouts.messages import (
     queue_rollout_messages_if_news,
 )
 from synapse_apply.controller.ports import ActionRefused
-from synapse_apply.controller.rollout_rows import RolloutRow, WaveRow
+from synapse_apply.controller.rollout_rows import RolloutRow, WaveEnd, WaveRow
 from synapse_apply.controller.rows import RunCause
 from synapse_apply.controller.rules.rollouts import asking
 from synapse_apply.controller.store_ports import StoreWriter
@@ -97,11 +97,14 @@ class LoopRolloutActions:
                 self._parts.clock.read_wall(),
             )
             reason = normalize_reason_or_refuse_if_long(reason)
-            writer.put_rollout(
-                asking.build_aborted_rollout_or_refuse(
-                    row, number=number, who=who, reason=reason, now=now
-                )
+            after = asking.build_aborted_rollout_or_refuse(
+                row, number=number, who=who, reason=reason, now=now
             )
+            writer.put_rollout(after)
+            wave = self._read_wave_or_blank(row, row.wave)
+            if wave.end is WaveEnd.NONE:
+                writer.put_wave(replace(wave, closed_at=now, closed_by=who, reason=reason))
+            queue_rollout_messages_if_news(self._parts, writer, row, after)
             detail = f"in wave {row.wave} of {row.wave_count}" + (f": {reason}" if reason else "")
             self._audit_and_count_change(writer, row, who, "abort rollout", detail)
         self._mark_changed_and_wake_loop(row)

@@ -30,9 +30,11 @@ def queue_rollout_messages_if_news(
             parts, writer, event, fact, after, _build_stopped_or_waiting_finding(after)
         )
     was_stopped = before is not None and before.state is RolloutState.STOPPED
-    if before is not None and was_stopped and after.state is RolloutState.RUNNING:
+    if before is not None and was_stopped and after.state is not RolloutState.STOPPED:
         fact = f"rollout {after.name} of {after.source} goes on, {_name_stay(before)}"
-        _queue_rollout_message(parts, writer, Event.RECOVERED, fact, after, None)
+        is_aborted = after.state is RolloutState.ABORTED
+        finding = warning_finding(after.description) if is_aborted else None
+        _queue_rollout_message(parts, writer, Event.RECOVERED, fact, after, finding)
 
 
 def queue_rollout_reminders(parts: LoopParts, writer: StoreWriter) -> None:

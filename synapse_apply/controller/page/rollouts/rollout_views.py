@@ -107,18 +107,15 @@ class PastRollout(NamedTuple):
 
     @property
     def words(self) -> str:
-        """How far it came ("2 waves closed, 1 skipped")."""
+        """How far it came ("aborted in wave 3, 1 wave closed, 1 skipped")."""
         closed = sum(wave.end is WaveEnd.EVIDENCE for wave in self.waves)
         skipped = sum(wave.end is WaveEnd.SKIPPED for wave in self.waves)
         parts = [
+            *(f"aborted in wave {wave.wave}" for wave in self.waves if wave.is_aborted),
             f"{format_count_and_noun(closed, 'wave')} closed",
             *([f"{skipped:,} skipped"] if skipped else []),
         ]
         return ", ".join(parts)
-
-    @property
-    def approvals(self) -> Sequence[WaveRow]:
-        return [wave for wave in self.waves if wave.approved_by]
 
 
 @frozen

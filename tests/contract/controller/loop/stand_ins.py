@@ -307,12 +307,15 @@ class StandInForge:
 
 
 class StandInInbox:
-    """A MessageSender that keeps what it gets."""
+    """A MessageSender that keeps what it gets, and refuses what it is to fail at."""
 
     def __init__(self) -> None:
         self.messages: list[MessageRow] = []
+        self.failures: dict[str, SendResult] = {}
 
     def send(self, row: MessageRow) -> SendResult:
+        if failure := self.failures.get(f"{row.event} {row.fields['target'] or ''}".strip()):
+            return failure
         self.messages.append(row)
         return SendResult()
 

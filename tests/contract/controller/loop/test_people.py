@@ -11,11 +11,12 @@ from contract.controller.loop.stand_ins import FAILURE, IN_SYNC, World, plan_of,
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.loop.following import fetch_source_or_record_failure_and_move_targets
 from synapse_apply.controller.planned_rows import RowAction
-from synapse_apply.controller.ports import ActionRefused, RunResult
+from synapse_apply.controller.ports import ActionRefused, LookRequest, RunResult
 from synapse_apply.controller.rows import (
     CallCounts,
     RunCause,
     RunOutcome,
+    RunVerb,
     TargetCondition,
     TargetName,
 )
@@ -71,6 +72,26 @@ def test_what_is_approved_is_applied_and_nothing_else(world: World, loop: Contro
     assert len(world.workers.applies) == 1
     assert list_actions(world) == ["proxy:ann approve acme/prod"]
     assert FIRST.digest in world.store.list_audit_newest_first_unless_after(9)[2].detail
+
+
+def test_an_approval_that_comes_while_the_target_is_looked_at_is_the_cause(
+    world: World, loop: ControllerLoop
+) -> None:
+    """Of the apply; of the look after it, the apply."""
+
+    def approve_meanwhile(request: LookRequest) -> RunResult:
+        world.workers.results["acme/prod"] = plan_of(FIRST)
+        loop.get_people_actions().approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
+        return plan_of(FIRST)
+
+    world.workers.results["acme/prod"] = approve_meanwhile
+    world.clock.advance(800)
+    world.settle(loop)
+    assert world.get_target("prod").state is TargetCondition.IN_SYNC
+    causes = [
+        (run.verb, run.cause) for run in world.store.list_newest_runs_without_documents(PROD, 2)
+    ]
+    assert causes == [(RunVerb.LOOK, RunCause.APPLIED), (RunVerb.APPLY, RunCause.APPROVED)]
 
 
 def test_two_people_have_to_approve(world: World) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import replace
-from typing import Literal
 
 import pytest
 from unit.controller.page import page_samples as samples
@@ -145,20 +144,17 @@ def test_an_unknown_name_is_not_found(page: ServedPage, path: str) -> None:
     assert page.get(path).text.count("\n") == 1
 
 
-@pytest.mark.parametrize(("rewinds", "is_said"), [("hold", True), ("follow", False)])
-def test_a_ref_that_went_back_needs_a_person_where_it_is_held(
-    empty_page: ServedPage, rewinds: Literal["hold", "follow"], is_said: bool
-) -> None:
-    """Where it is followed, a later fetch makes it the head."""
-    source = replace(samples.SETTINGS.sources["acme"], rewinds=rewinds)
-    empty_page.loop.settings = replace(samples.SETTINGS, sources={"acme": source})
+@pytest.mark.parametrize("summary", ["The branch went back or sideways", "There is no such ref"])
+def test_a_ref_that_went_back_is_told_once(empty_page: ServedPage, summary: str) -> None:
+    """In the words of the fetch that found it; where that is gone by now, the newest fetch counts."""
     with empty_page.store.write() as writer:
         writer.put_source_except_head_and_counters(
-            SourceRow("acme", sideways=OLD_COMMIT, fetched_at=samples.NOW)
+            SourceRow(
+                "acme", sideways=OLD_COMMIT, fetched_at=samples.NOW, finding=error_finding(summary)
+            )
         )
     for path in ("/", "/sources/acme"):
-        text = read_text(empty_page.get(path).text)
-        assert ("The ref went back or sideways" in text) == is_said
+        assert re.findall("<strong>([^<]+)</strong>", empty_page.get(path).text) == [summary]
 
 
 def test_what_nobody_takes_is_said(empty_page: ServedPage) -> None:

@@ -23,7 +23,7 @@ from synapse_apply.controller.rows import (
     TargetRow,
 )
 from synapse_apply.controller.rules.assessment import assess_look
-from synapse_apply.controller.rules.messages import find_target_event
+from synapse_apply.controller.rules.messages import list_target_events
 from synapse_apply.controller.rules.run_ids import RunIdSource
 from synapse_apply.controller.rules.targets import (
     TargetAtHead,
@@ -198,29 +198,41 @@ def test_people_are_told_of_changes_and_recovery_alone() -> None:
     """A state that stays tells nothing, nor does anything that needs nobody."""
     rows = {state: TargetRow(PROD, state=state) for state in TargetCondition}
     events = {
-        (before.name, after.name): event
+        (before.name, after.name): told
         for before in rows
         for after in rows
-        if (event := find_target_event(rows[before], rows[after])) is not None
+        if (told := list_target_events(rows[before], rows[after]))
     }
     assert not any(before == after for before, after in events)
-    assert events["IN_SYNC", "FAILING"] is Event.FAILED
-    assert events["IN_SYNC", "DRIFTED"] is Event.DRIFT
-    assert events["PENDING", "REFUSED"] is Event.HELD
-    assert events["FAILING", "IN_SYNC"] is Event.RECOVERED
-    assert events["FAILING", "PENDING"] is Event.RECOVERED
+    assert events["IN_SYNC", "FAILING"] == [Event.FAILED]
+    assert events["IN_SYNC", "DRIFTED"] == [Event.DRIFT]
+    assert events["PENDING", "REFUSED"] == [Event.HELD]
     assert ("IN_SYNC", "PENDING") not in events
     assert ("DRIFTED", "IN_SYNC") not in events
-    assert events["PENDING", "HELD"] is Event.HELD
-    assert events["PENDING", "UNKNOWN"] is Event.FAILED
-    for over in ("HELD", "REFUSED", "UNKNOWN"):
-        assert events[over, "PENDING"] is events[over, "IN_SYNC"] is Event.RECOVERED
+    assert events["PENDING", "HELD"] == [Event.HELD]
+    assert events["PENDING", "UNKNOWN"] == [Event.FAILED]
     assert not any(after == "WAITING" and before == "IN_SYNC" for before, after in events)
     assert ("WAITING", "PAUSED") not in events
     for state in TargetCondition:
         fourth = TargetRow(PROD, state=state, failures=4)
-        assert find_target_event(fourth, replace(fourth, failures=5)) is Event.FAILED
-        assert find_target_event(fourth, fourth) is None
+        assert list_target_events(fourth, replace(fourth, failures=5)) == [Event.FAILED]
+        assert list_target_events(fourth, fourth) == []
+
+
+def test_each_failure_is_closed_once_and_nothing_else_is() -> None:
+    """Whatever the target waits for then; what was held and is approved was no failure."""
+    failed = {TargetCondition.FAILING, TargetCondition.UNKNOWN}
+    for before in TargetCondition:
+        for after in TargetCondition:
+            told = list_target_events(TargetRow(PROD, state=before), TargetRow(PROD, state=after))
+            is_closed = before in failed and after not in failed
+            assert told.count(Event.RECOVERED) == is_closed, (before, after)
+            assert Event.RECOVERED not in told[1:]
+    # One that never becomes what is declared fails in other words; an apply ends no failure.
+    fifth = TargetRow(PROD, state=TargetCondition.PENDING, failures=5)
+    in_sync = replace(fifth, state=TargetCondition.IN_SYNC)
+    assert list_target_events(fifth, in_sync) == []
+    assert list_target_events(in_sync, replace(in_sync, failures=0)) == [Event.RECOVERED]
 
 
 def due_rows(*names: str, host: str = "") -> list[TargetRow]:

@@ -1,0 +1,44 @@
+"""The installed controller and a receiver: messages of a target in order, each failure closed once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from controllers.applying_site import APPROVE, ApplyingSite
+from controllers.site import SECONDS, Site
+from forges.loopback_server import Failure, wait_until
+
+
+def test_what_is_told_of_a_target_arrives_in_the_order_in_which_it_came_about(site: Site) -> None:
+    """A receiver asks for a pause at the first message; the second does not arrive before it."""
+    site.start()
+    site.sink.failures.append(Failure(503, {"Retry-After": "6"}))
+    broken = site.commit("\t", "Write a tab")
+    wait_until(lambda: site.sink.requests, SECONDS, f"it is told\n{site.read_log()}")
+    mended = site.commit("images", "Mend it")
+    site.wait_for_end(mended, "success")
+    site.wait_for_message("recovered")
+    told = [(message["event"], message["commit"]) for message in site.sink.messages]
+    assert told == [("failed", broken), ("failed", broken), ("recovered", mended)]
+    assert site.sink.messages[0]["id"] == site.sink.messages[1]["id"]
+    site.check_laws()
+
+
+def test_a_failure_is_closed_by_what_waits_for_a_person_and_an_approval_closes_nothing(
+    tmp_path: Path,
+) -> None:
+    with ApplyingSite(tmp_path, rule=APPROVE) as site:
+        site.start()
+        site.commit("\t", "Write a tab")
+        site.wait_for_message("failed")
+        mended = site.commit("better", "Mend it")
+        site.approve(site.wait_for_holds())
+        site.wait_for_end(mended, "success")
+        site.wait_for_state("in sync")
+        site.wait_quietly(2.5)
+        assert [message["event"] for message in site.sink.messages] == [
+            "failed",
+            "recovered",
+            "held",
+        ]
+        site.check_laws()
