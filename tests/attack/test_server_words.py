@@ -31,10 +31,17 @@ SECRETS = {
 CANARIES = (*SECRETS.values(), TOKEN, AGENT)
 
 
+def spell_in_percents(value: str) -> str:
+    """Each byte as a percent code, also of letters and digits."""
+    return "".join(f"%{byte:02x}" for byte in value.encode())
+
+
 def spoken(value: str) -> Iterator[str]:
     """A value in each form that a server may write it in, and cut short."""
     data = value.encode()
     yield from (value, json.dumps(value)[1:-1], html.escape(value), quote(value, safe=""))
+    yield from ("".join(f"&#{ord(one)};" for one in value), spell_in_percents(value))
+    yield "".join(f"\\u{ord(one):04X}" for one in value)
     yield from (quote_plus(value), re.sub("%..", lambda hexed: hexed[0].lower(), quote(value)))
     yield from (data.hex(), data.hex().upper())
     for offset in range(3):
@@ -50,6 +57,8 @@ def traces(value: str) -> set[bytes]:
     """What no output may hold: the first eight characters in each form."""
     data, begin = value.encode(), value[:8]
     found = {begin, json.dumps(begin)[1:-1], quote(begin, safe=""), html.escape(begin)}
+    found |= {spell_in_percents(begin), "".join(f"&#{ord(one)};" for one in begin)}
+    found.add("".join(f"\\u{ord(one):04X}" for one in begin))
     found |= {begin.encode().hex(), begin.encode().hex().upper()}
     for offset in range(3):
         coded = base64.b64encode(b"\0" * offset + data[:8]).decode()

@@ -4,10 +4,11 @@ A server may quote what it was sent, and its answers end up in terminals, report
 state. So each text, key and id of an answer is masked right after it is parsed. This is in
 addition to the redaction by path, which wraps every value at a path that is known to be secret.
 
-- A value counts in each form of `list_text_as_is_and_in_hex_and_base64` and `_list_escaped_forms`.
-  So does a leading part of it, because servers shorten what they quote: 8 characters, or 4 after a
-  prefix that many values share (`syn_`, `https://host/`), or 12 where those are words by their
-  looks.
+- A value counts in each form of `list_text_as_is_and_in_hex_and_base64` and `_list_escaped_forms`,
+  and in any spelling by percent codes, HTML entities and escapes of JSON, up to three in one
+  another. So does a leading part of it, because servers shorten what they quote: 8 characters, or 4
+  after a prefix that many values share (`syn_`, `https://host/`), or 12 where those are words by
+  their looks.
 - A value of fewer than 8 characters counts only as a word of its own; one of fewer than 6 only when
   letters are mixed with something else; one of fewer than 4 never.
 - A text or key that equals a public one (what a manifest declares in plain, names of fields) is
@@ -20,11 +21,13 @@ import base64
 import html
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from functools import lru_cache
 from threading import Lock
 from typing import Any, NamedTuple
-from urllib.parse import quote, quote_plus, unquote, urlsplit
+from urllib.parse import quote_plus, unquote, urlsplit
 
 from synapse_apply.model.coding.json_types import JsonObject, JsonValue
 from synapse_apply.model.secrets.masked_text import MaskedText
@@ -49,7 +52,13 @@ _TOKEN_HEADER = re.compile(r"eyJ[A-Za-z0-9_-]+\.")
 _PEM_HEADER = re.compile(r"-----BEGIN [A-Z ]+-----\s*")
 _WORDS = re.compile(r"[A-Z]?[a-z]+(?:[-_. ]+[A-Z]?[a-z]+)*[-_. ]*")
 _PLAIN_CHARS = re.compile(r"[A-Za-z0-9._-]+")
-_PERCENT = re.compile(r"%[0-9A-F]{2}")
+# One character as URLs, HTML, JSON and Python write it. Not `\n`: lines are secrets of their own.
+_ESCAPE = re.compile(
+    r"(?i:%(?:[0-7][\da-f]|[cd][\da-f]%[89ab][\da-f]|e[\da-f](?:%[89ab][\da-f]){2}|f[0-7](?:%[89ab]"
+    r"[\da-f]){3})|&(?:#\d{1,7};?|#x[\da-f]{1,6};?|[a-z]{2,8};))|\\(?:u[dD][89abAB][\da-fA-F]{2}\\u"
+    r"[dD][c-fC-F][\da-fA-F]{2}|u[\da-fA-F]{4}|x[\da-fA-F]{2}|[\"\\/])"
+)
+_MAX_LAYERS = 3
 _URL_SAFE = str.maketrans("+/", "-_")
 _MIXED_CHARS = re.compile(r"(?=.*[A-Za-z]).*[^A-Za-z\s]")
 # Names that the client looks up in answers: if a secret equals one, masking it would make the
@@ -140,7 +149,7 @@ class Redactor:
         if search is None:
             return value
         # A `\u` escape may hide a secret from a search in the text.
-        if "\\u" not in source_text and next(_iter_secret_spans(source_text, search), None) is None:
+        if "\\u" not in source_text and not _list_all_spans(source_text, search):
             return value
         return self._mask_value(value, search, 0)
 
@@ -325,21 +334,13 @@ def list_text_as_is_and_in_hex_and_base64(text: str) -> list[str]:
 
 
 def _list_escaped_forms(text: str) -> list[str]:
-    """A value as JSON, URLs and HTML escape it, in fixed order."""
-    data = text.encode("utf-8", "surrogatepass")
+    """A value as the JSON of an answer has it, and as forms do: with `+` for a blank."""
     in_json = (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])
-    in_url = (quote(data, safe=""), quote(data), quote_plus(data), quote(data, safe="/:@"))
-    in_html = html.escape(text)
     return [
         *in_json,
-        json.dumps(in_json[0])[1:-1],
         *(encoded.replace("/", "\\/") for encoded in in_json),
-        *in_url,
-        *(_PERCENT.sub(lambda match: match[0].lower(), encoded) for encoded in in_url),
-        in_html,
-        in_html.replace("&#x27;", "&#39;").replace("&quot;", "&#34;"),
-        in_html.replace("&#x27;", "&apos;"),
-        html.escape(text, quote=False),
+        quote_plus(text, errors="surrogatepass"),
+        text.replace(" ", "+"),
     ]
 
 
@@ -372,6 +373,53 @@ def _iter_secret_spans(text: str, search: _SecretSearch) -> Iterator[tuple[int, 
                 if secret_end > position:
                     end = secret_end
                     yield position, end
+
+
+class _Escape(NamedTuple):
+    """Where a character of the decoded text stands in the text that it was decoded from."""
+
+    decoded_start: int
+    decoded_end: int
+    start: int
+    end: int
+
+
+def _list_all_spans(
+    text: str, search: _SecretSearch, layers: int = _MAX_LAYERS
+) -> list[tuple[int, int]]:
+    """Start and end of each secret in a text and in what its escapes stand for, sorted."""
+    spans = list(_iter_secret_spans(text, search))
+    pieces, escapes, decoded_length = [], [_Escape(0, 0, 0, 0)], 0
+    for match in _ESCAPE.finditer(text) if layers else ():
+        plain, character = text[escapes[-1].end : match.start()], _decode_escape(match[0])
+        pieces += [plain, character]
+        start = decoded_length + len(plain)
+        decoded_length = start + len(character)
+        escapes.append(_Escape(start, decoded_length, *match.span()))
+    if not pieces:
+        return spans
+    decoded = "".join((*pieces, text[escapes[-1].end :]))
+    starts = [escape.decoded_start for escape in escapes]
+    for start, end in _list_all_spans(decoded, search, layers - 1):
+        first, last = (escapes[bisect_right(starts, at) - 1] for at in (start, end - 1))
+        spans.append(
+            (
+                first.start if start < first.decoded_end else first.end + start - first.decoded_end,
+                last.end + max(0, end - last.decoded_end),
+            )
+        )
+    return sorted(spans)
+
+
+@lru_cache(maxsize=1024)
+def _decode_escape(escape: str) -> str:
+    """The character that an escape stands for; a half of a pair stays one."""
+    if escape[0] == "%":
+        return unquote(escape)
+    if escape[0] == "&":
+        return html.unescape(escape)
+    # JSON has no `\\x41`.
+    return str(json.loads(f'"{escape.replace("x", "u00", 1)}"'))
 
 
 def _locate_end_of_longest_secret(text: str, position: int, search: _SecretSearch) -> int:
@@ -412,7 +460,8 @@ def _is_full_form_as_own_word(text: str, position: int, end: int, form: _SecretF
 def _mask_spans_or_none_without_secret(text: str, search: _SecretSearch) -> str | None:
     """The text with its secrets masked; None if there are none."""
     pieces, end = [], 0
-    for secret_start, secret_end in _iter_secret_spans(text, search):
-        pieces += [text[end:secret_start], MASK]
-        end = secret_end
+    for secret_start, secret_end in _list_all_spans(text, search):
+        if secret_start >= end:
+            pieces += [text[end:secret_start], MASK]
+        end = max(end, secret_end)
     return "".join((*pieces, text[end:])) if pieces else None

@@ -10,6 +10,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from synapse_apply.applying.steps.request_body import reveal_secrets_and_masks_in_body
+from synapse_apply.client.http import redaction
 from synapse_apply.client.http.redaction import MASK, Redactor
 from synapse_apply.kinds.wire import require_remote_id_of_answer, wrap_secrets_and_withhold_masked
 from synapse_apply.manifests.schema.secret_field_marks import read_marks_of_storage_secrets
@@ -38,6 +39,24 @@ FORMS = {
     "form": quote_plus(SECRET),
     "html": html.escape(SECRET),
     "html numbers": html.escape(SECRET).replace("&quot;", "&#34;"),
+    "each character in percent codes": "".join(f"%{byte:02X}" for byte in SECRET.encode()),
+    "percent in percent": quote(quote(SECRET, safe=""), safe=""),
+    "each character as a number of HTML": "".join(f"&#{ord(one)};" for one in SECRET),
+    "hexadecimal numbers of HTML": "".join(f"&#x{ord(one):X};" for one in SECRET),
+    "numbers of HTML without an end": "".join(f"&#{ord(one):05d}" for one in SECRET),
+    "each character as u": "".join(f"\\u{ord(one):04x}" for one in SECRET),
+    "each character as u in JSON": "".join(f"\\\\u{ord(one):04X}" for one in SECRET),
+    "each byte as x": "".join(f"\\x{ord(one):02x}" for one in SECRET),
+    "a mixture": "".join(
+        (f"%{ord(one):02x}", f"&#{ord(one)};", f"\\u{ord(one):04x}", one)[at % 4]
+        if ord(one) < 128
+        else one
+        for at, one in enumerate(SECRET)
+    ),
+    "HTML in JSON": json.dumps(html.escape(SECRET))[1:-1],
+    "base64 in percent codes": "".join(
+        f"%{byte:02x}" for byte in base64.b64encode(SECRET.encode())
+    ),
     "hex": SECRET.encode().hex(),
     "HEX": SECRET.encode().hex().upper(),
     **{
@@ -88,6 +107,39 @@ def test_words_that_are_no_secret_stay(secret, shown, hidden):
     if hidden.startswith("/"):
         hidden = secret[: secret.index(hidden) + len(hidden)]
     assert MASK in redactor.mask_secrets_in_text(f"({hidden})")
+
+
+def test_a_plain_value_is_masked_in_any_spelling():
+    """One of letters and digits, in an error page, beside what is kept as it is written."""
+    secret = "syn0123456789abcdef"
+    spelled = (
+        "".join(f"&#x{ord(one):x};" for one in secret),
+        "".join(f"%{ord(one):x}" for one in secret),
+    )
+    page = f"<p title=&quot;%2Fa&quot;>{spelled[0]}</p>100%25 \\u00e9 {spelled[1]}&amp;b \\ud83d %ff &#xffffff;"
+    redactor = Redactor([secret])
+    expected = page.replace(spelled[0], MASK).replace(spelled[1], MASK)
+    assert redactor.mask_secrets_in_text(page) == expected
+    assert redactor.mask_secrets_in_json_value({"page": page}) == {"page": expected}
+    source = json.dumps({"page": page})
+    assert redactor.mask_secrets_in_value_of_text(json.loads(source), source) == {"page": expected}
+    kept = "&quot;%2Fa&quot; \\u00e9 \\ud83d %ff &#xffffff; \\n &nosuch; C:\\new"
+    assert redactor.mask_secrets_in_text(kept) is kept
+
+
+def test_masking_an_escaped_text_takes_work_in_proportion(monkeypatch):
+    """Twice the text, twice the escapes that are decoded: none is looked at anew for each secret."""
+    decoded = []
+    decode = redaction._decode_escape
+    monkeypatch.setattr(
+        redaction, "_decode_escape", lambda escape: decoded.append(1) or decode(escape)
+    )
+    counts = []
+    for length in (2000, 4000):
+        decoded.clear()
+        Redactor([SECRET]).mask_secrets_in_text("%2525 &amp;amp; " * length)
+        counts.append(len(decoded))
+    assert counts[1] == 2 * counts[0]
 
 
 @pytest.mark.parametrize("secret", ["", "abc", "root", "admin", "8080", "1", None, True, 12, "   "])
