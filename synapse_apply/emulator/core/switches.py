@@ -132,9 +132,9 @@ SWITCHES: tuple[Switch, ...] = (
     ),
     Switch(
         "debug_releases",
-        {"final": _G, "replaced": _PROCEDURE},
-        "An upload with `debug` of a version that is there: refused as any other; or it replaces "
-        "the release, unless that is locked.",
+        {"replaced": _PROCEDURE, "final": _G},
+        "An upload with `debug` of a version that is there: it replaces the release, unless that "
+        "is locked; or it is refused as any other.",
     ),
     Switch(
         "release_file",
@@ -335,7 +335,6 @@ PROFILES: tuple[Profile, ...] = (
             "release_fields": "platform",
             "release_meta": "kept",
             "release_taken": "field",
-            "debug_releases": "replaced",
             "release_file": "signed",
             "filters": "platform",
             "texts": "korean",
