@@ -114,6 +114,8 @@ def _claim_answered_object_or_raise_if_it_is_another(
         )
     elif intent.remote_id and observed.remote_id != intent.remote_id:
         message = f"id {observed.remote_id} was answered, and {intent.remote_id} was meant"
+    elif step.change.replaces_package and lookup.shows_other_package(observed, intent.digest):
+        message = f"id {observed.remote_id} was answered with another package than was sent"
     # Last, because it claims: an object that is refused above must stay free for its own address.
     elif owner := claim_object_or_find_other_owner(step, tools, observed):
         message = f"id {observed.remote_id} was answered, which is recorded as {owner}"
@@ -226,7 +228,8 @@ def build_unstamped_intent(
     series, version = (
         step.type.locate_in_series_or_empty(step.desired.spec) if step.desired else ("", "")
     )
-    package = step.desired.package if step.desired and verb == "create" else None
+    is_upload = verb == "create" or step.change.replaces_package
+    package = step.desired.package if step.desired and is_upload else None
     return Intent(
         id=str(uuid4()),
         plan_id=tools.plan_id,

@@ -62,8 +62,10 @@ def may_be_object_of_create(
 ) -> bool:
     """Whether an object may be what a create sent: nothing that is shown differs."""
     package = step.desired.package if step.desired else None
-    live_digest = get_published_digest_or_none(observed)
-    if package is not None and live_digest is not None and live_digest != package.digest:
+    if package is not None and shows_other_package(observed, package.digest):
+        return False
+    # What was there before a replacement looks the same, but for its package.
+    if step.change.replaces_package and get_published_digest_or_none(observed) is None:
         return False
     return all(
         _is_field_as_sent_or_none_if_hidden(step, path, value, observed, secrets) is not False
@@ -75,6 +77,11 @@ def get_published_digest_or_none(observed: Observed) -> str | None:
     """The package digest in an object, if its publisher put one there."""
     digest = observed.extra.get("digest")
     return digest if isinstance(digest, str) else None
+
+
+def shows_other_package(observed: Observed, digest: str | None) -> bool:
+    """Whether an object shows the digest of another package."""
+    return get_published_digest_or_none(observed) not in {None, digest}
 
 
 def shows_update_in_all_kept_fields(

@@ -14,7 +14,7 @@ from synapse_apply.model.diagnostic import Diagnostic, FieldPath, is_at_or_below
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.ports import Secrets
-from synapse_apply.model.state import Intent, Record
+from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, Intent, Record
 from synapse_apply.model.values import (
     ABSENT,
     PLAIN_TYPES,
@@ -161,7 +161,7 @@ def build_record_after_create_or_update(
     # The intent has exactly what was sent, with secrets as MACs already.
     applied = dict(intent.fields)
     # Values applied to an object that is gone do not hold for the new one.
-    same_object = previous if intent.verb != "create" else None
+    same_object = previous if intent.verb != CREATE_VERB else None
     previously_applied = same_object.applied if same_object else {}
     for path, value in previously_applied.items():
         # A dropped field stays ours until an answer shows that it is gone.
@@ -172,7 +172,7 @@ def build_record_after_create_or_update(
     )
     _restore_recorded_values_of_held_drift(step, previous, applied, last_seen)
     now = tools.clock.utc_now()
-    return Record(
+    record = Record(
         address=step.address,
         remote_id=observed.remote_id,
         api=step.binding.api,
@@ -192,6 +192,20 @@ def build_record_after_create_or_update(
         accepted=narrow_acceptance_to_unchanged_fields_or_none(same_object, applied, last_seen),
         unkept=list_sent_fields_answer_lacks(step.type, {*sent, *applied}, observed),
         given_up=same_object.given_up if same_object else (),
+        replaced_at=same_object.replaced_at if same_object else "",
+    )
+    is_replaced = intent.verb == REPLACE_VERB
+    return (
+        with_package_replaced(record, intent.digest, intent.files, now) if is_replaced else record
+    )
+
+
+def with_package_replaced(
+    record: Record, digest: str | None, files: Mapping[str, str], moment: str
+) -> Record:
+    """A copy with another package; what was proven of the one before does not hold for it."""
+    return replace(
+        record, digest=digest, files=files, verification=None, proven={}, replaced_at=moment
     )
 
 
@@ -231,6 +245,7 @@ def build_adopted_record(step: Step, observed: Observed, tools: ApplyTools) -> R
         files=previous.files,
         verification=previous.verification,
         created_at=previous.created_at,
+        replaced_at=previous.replaced_at,
     )
 
 

@@ -190,6 +190,16 @@ def build_unrecorded_run_diagnostic(step: Step, job: str) -> Diagnostic:
     )
 
 
+def build_run_of_replaced_warning(step: Step) -> Diagnostic:
+    """The warning about a run that passed after its package was replaced under one version."""
+    return warning_finding(
+        "This run is no proof",
+        f"The package of {step.address} was replaced, and an agent may have kept an earlier one.",
+        "Publish a new version, and verify that.",
+        address=str(step.address),
+    )
+
+
 def build_recovered_run_warning(step: Step, failure: RemoteError, job: str) -> Diagnostic:
     """The warning for a lost answer, where the job was found by its mark."""
     answer = _format_failure_answer(failure)

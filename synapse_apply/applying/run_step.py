@@ -55,7 +55,7 @@ def execute_step_and_companion(
 
     `live` are the live objects known so far.
     """
-    is_create = step.change.action in CREATES
+    is_create = step.change.action in CREATES or step.change.replaces_package
 
     def run_action() -> tuple[Outcome, ...]:
         return (

@@ -137,7 +137,9 @@ def _parse_zoned_time_or_none(text: str) -> datetime | None:
 def with_last_run_replaced(
     record: Record, verdict: RunStatus, *, job: str = "", parameters: str = "", moment: str = ""
 ) -> Record:
-    """A copy of the record with another last run."""
+    """A copy of the record with another last run; of a replaced package none proves anything."""
+    if record.replaced_at and not verdict.has_job_that_may_be_running:
+        verdict = RunStatus.UNVERIFIED
     last_run = LastRun(verdict, job, parameters, record.digest or "", moment)
     return replace(record, verification=last_run.to_json())
 

@@ -16,6 +16,7 @@ from synapse_apply.applying.records import (
     equals_sent_value_or_is_map_for_sent_empty_map,
     list_sent_fields_answer_lacks,
     replace_secret_by_mac_or_withheld,
+    with_package_replaced,
 )
 from synapse_apply.applying.runs import build_closed_run_intent_and_record, search_run_candidates
 from synapse_apply.applying.steps.request_body import unflatten
@@ -32,7 +33,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities, Lookup, Observed
 from synapse_apply.model.ports import Api, Secrets
 from synapse_apply.model.secrets.secret_marks import SecretMarks
-from synapse_apply.model.state import Intent, IntentState, Record, Uptime
+from synapse_apply.model.state import REPLACE_VERB, Intent, IntentState, Record, Uptime
 from synapse_apply.model.values import ABSENT, Fields, Mac, WithheldSecret, get_at_or_absent
 from synapse_apply.model.verification import RUN_VERB
 
@@ -70,7 +71,7 @@ class IntentResolver:
     `list_job_ids_of_runs_with_known_job` is asked only where a run is open.
     `find_other_owner` gives the other address that an object is recorded under, None where there is
     none. `find_listed` gives the objects of a kind with a natural key from a list that was read
-    after `now`, None where none was.
+    after `now`, None where none was. `read_published_digest` reads an object's bytes; "": not.
     """
 
     api: Api
@@ -84,6 +85,7 @@ class IntentResolver:
     list_job_ids_of_runs_with_known_job: Callable[[], Container[str]] = frozenset
     find_other_owner: Callable[[Observed, Address], Address | None] = lambda _live, _address: None
     find_listed: Callable[[str, ApiBinding, str], list[Observed] | None] = lambda *_what: None
+    read_published_digest: Callable[[Intent], str] = lambda _intent: ""
 
     def resolve_intent(self, intent: Intent, record: Record | None) -> ResolvedIntent:
         """The intent closed where a look-up is conclusive, else open with the reason."""
@@ -173,6 +175,8 @@ class IntentResolver:
             if intent.verb == "delete":
                 return ResolvedIntent(replace(intent, state=IntentState.DONE), None)
             return ResolvedIntent(unknown, record, "its object is gone")
+        if intent.verb == REPLACE_VERB:
+            return self._resolve_replacement_by_digest(intent, kind, live, record)
         state: IntentState = IntentState.ABSENT
         found: Fields = {}
         if intent.verb != "delete":
@@ -189,6 +193,32 @@ class IntentResolver:
         # What it shows as it was sent is ours all the same.
         partly_done = self._resolve_as_done_from_live_object(intent, kind, live, untold)
         return ResolvedIntent(unknown, partly_done.record)
+
+    def _resolve_replacement_by_digest(
+        self, intent: Intent, kind: ResourceType, live: Observed, record: Record | None
+    ) -> ResolvedIntent:
+        """A replacement's intent, by the digest of the bytes, else by the one that is shown."""
+        digest = get_published_digest_or_none(live)
+        if digest != intent.digest:
+            digest = self.read_published_digest(intent) or digest
+        is_other = digest != intent.digest
+        if is_other and (early := self._keep_open_if_too_early(intent, record)):
+            return early
+        if digest is None:
+            return ResolvedIntent(intent, record, "this backend shows no digest of its package")
+        if record is not None and digest == record.digest:
+            return _resolve_as_absent(intent, record)
+        # Another digest is of somebody else's package, which came before or after ours.
+        resolved = (
+            ResolvedIntent(replace(intent, state=IntentState.UNKNOWN), record)
+            if is_other
+            else self._resolve_as_done_from_live_object(intent, kind, live, record)
+        )
+        files = {} if is_other else intent.files
+        if resolved.record is None:
+            return resolved
+        record = with_package_replaced(resolved.record, digest, files, self.now)
+        return replace(resolved, record=record)
 
     def _compare_with_before(
         self, intent: Intent, kind: ResourceType, live: Observed, record: Record | None

@@ -65,7 +65,7 @@ class Step:
     @property
     def has_call_or_record_write(self) -> bool:
         """Whether the step makes a call or writes a record, before its verification run."""
-        if self.change.action is Action.UPDATE:
+        if self.change.action is Action.UPDATE and not self.change.replaces_package:
             return bool(self.fields_without_final_call) or self.change.rebase
         return self.change.action is not Action.NO_OP or self.change.rebase
 

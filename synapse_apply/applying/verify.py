@@ -361,6 +361,8 @@ class _VerificationRun:
     def _build_verification_result(
         self, verdict: RunStatus, *diagnostics: Diagnostic, **extra_fields: Any
     ) -> VerificationResult:
+        if self.record.replaced_at and verdict is RunStatus.PASSED:
+            diagnostics = (*diagnostics, words.build_run_of_replaced_warning(self.step))
         return VerificationResult(
             self.step.address, verdict, diagnostics=diagnostics, **extra_fields
         )

@@ -31,7 +31,7 @@ _OPTION_GROUPS: Mapping[str, frozenset[str]] = {
     "What is planned": frozenset(
         {
             *("prune", "allow_locked", "recreate", "no_verify"),
-            *("revert_drift", "resend_secrets", "overridden", "adopt"),
+            *("revert_drift", "resend_secrets", "overridden", "adopt", "allow_replace"),
         }
     ),
 }

@@ -22,11 +22,12 @@ class RowCause(Enum):
 
 
 class RowAction(Enum):
-    """What a row does, in the words of plans; GUARD is a guard that stops the whole plan."""
+    """What a row does; GUARD stops the whole plan, REPLACE is an update of a published package."""
 
     CREATE = "create"
     ADOPT = "adopt"
     UPDATE = "update"
+    REPLACE = "replace"
     RECREATE = "recreate-missing"
     DELETE = "delete"
     FORGET = "forget"

@@ -81,7 +81,7 @@ class AutoRule:
     """Which rows are applied without a person: those all of whose causes and actions are listed."""
 
     causes: frozenset[RowCause] = frozenset(RowCause)
-    actions: frozenset[RowAction] = frozenset(RowAction) - {RowAction.GUARD}
+    actions: frozenset[RowAction] = frozenset(RowAction) - {RowAction.GUARD, RowAction.REPLACE}
 
 
 @frozen

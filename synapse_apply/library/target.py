@@ -167,7 +167,7 @@ class OpenTarget(TargetWithPermittedRows):
             only=require_names("only", only), exclude=require_names("exclude", exclude),
             prune=prune, allow_locked=allow_locked, adopt=adopt, recreate=recreate,
             no_verify=not verify, revert_drift=revert_drift, resend_secrets=resend_secrets,
-            overridden=require_known_or_policy_guard_names(override_guards),
+            overridden=require_known_or_policy_guard_names(override_guards), allow_replace=True,
         )  # fmt: skip
         with self._connection.open_or_reuse_session(read_only=not create_state) as session:
             options = arguments.build_plan_options(session)
@@ -195,7 +195,7 @@ class OpenTarget(TargetWithPermittedRows):
         arguments = PlanArguments(
             only=require_names("only", only), exclude=require_names("exclude", exclude),
             prune=prune, allow_locked=allow_locked, adopt=adopt, recreate=recreate,
-            no_verify=not verify, revert_drift=revert_drift,
+            no_verify=not verify, revert_drift=revert_drift, allow_replace=True,
             overridden=require_known_or_policy_guard_names(override_guards),
         )  # fmt: skip
         with self._connection.pin_refs_and_convert_errors():
@@ -207,7 +207,7 @@ class OpenTarget(TargetWithPermittedRows):
         auto_approve: bool = False, all_or_nothing: bool = False, adopt: bool | None = None,
         only: Sequence[str] = (), exclude: Sequence[str] = (), prune: bool = False,
         allow_locked: bool = False, recreate: bool = False, verify: bool = True,
-        revert_drift: bool = False, resend_secrets: bool = False,
+        revert_drift: bool = False, resend_secrets: bool = False, allow_replace: bool = False,
         override_guards: Collection[str] = (), wait: bool = False,
         observer: ApplyObserver | None = None,
     ) -> Report:  # fmt: skip
@@ -224,8 +224,8 @@ class OpenTarget(TargetWithPermittedRows):
 
         `all_or_nothing`: apply nothing while a row is refused. `wait`: first wait until it is
         certain what became of calls of earlier runs. `adopt`: True also takes over an object that
-        appears as declared while it is made; None adopts where `confirm` is given. `observer` is
-        notified of plans, progress and the report.
+        appears as declared while it is made; None adopts where `confirm` is given. `allow_replace`
+        replaces packages where nobody is asked. `observer` gets plans, progress and the report.
 
         A call that fails is in the report, not raised. Raised before the first call: NotApproved,
         Stale, InputError for a plan with errors, Refused by a guard, LockHeld, SecretUnavailable,
@@ -237,9 +237,9 @@ class OpenTarget(TargetWithPermittedRows):
 
         arguments = PlanArguments(
             only=require_names("only", only), exclude=require_names("exclude", exclude),
-            prune=prune, allow_locked=allow_locked, adopt=adopt, recreate=recreate,
-            no_verify=not verify, revert_drift=revert_drift, resend_secrets=resend_secrets,
-            overridden=require_known_or_policy_guard_names(override_guards),
+            prune=prune, allow_locked=allow_locked, allow_replace=allow_replace, adopt=adopt,
+            resend_secrets=resend_secrets, revert_drift=revert_drift, no_verify=not verify,
+            recreate=recreate, overridden=require_known_or_policy_guard_names(override_guards),
         )  # fmt: skip
         require_approval_without_conflicting_arguments(
             plan, arguments, confirm, auto_approve=auto_approve

@@ -82,7 +82,7 @@ class TargetWithPermittedRows:
 
         arguments = PlanArguments(
             prune=prune, allow_locked=allow_locked, adopt=adopt, recreate=recreate,
-            no_verify=not verify, revert_drift=revert_drift,
+            no_verify=not verify, revert_drift=revert_drift, allow_replace=True,
         )  # fmt: skip
         identity = RunIdentity(
             require_text("run_id", run_id),

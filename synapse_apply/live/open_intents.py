@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from synapse_apply.live.live_reader import LiveReader
 from synapse_apply.live.named_secrets import with_secret_fields_of_single_objects
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.errors import StateError
+from synapse_apply.model.errors import RemoteError, StateError, SynapseApplyError
 from synapse_apply.model.observed import ObjectKey, Observed
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import Intent, IntentState, Record, State
@@ -75,6 +76,7 @@ def look_up_outcomes_of_open_intents(
         lambda: list_job_ids_of_runs_with_known_job(session.store),
         lambda observed, address: _find_other_address_of_object_or_none(owners, observed, address),
         live_reader.list_by_key_or_none_if_unlistable,
+        lambda intent: _read_published_digest(session, intent),
     )
     records: dict[Address, Record] = dict(state.records)
     owners = build_owner_index_by_kind_api_and_id(records)
@@ -86,6 +88,19 @@ def look_up_outcomes_of_open_intents(
             owners |= build_owner_index_by_kind_api_and_id({intent.address: result.record})
         results.append(result)
     return results
+
+
+def _read_published_digest(session: TargetSession, intent: Intent) -> str:
+    """The digest of the bytes that an object has; "" where they cannot be read."""
+    from synapse_apply.live.published_bytes import fetch_and_hash_package_or_none_without_url
+
+    api, name, limit = session.api, str(intent.address), session.project.max_package_size
+    binding = session.catalogue[intent.address.kind].bindings[intent.api]
+    with suppress(RemoteError, SynapseApplyError):
+        raw = binding.read_object(api, intent.remote_id)
+        published = fetch_and_hash_package_or_none_without_url(api, binding, raw, name, limit)
+        return published.digest if published is not None else ""
+    return ""
 
 
 def _find_other_address_of_object_or_none(

@@ -1,4 +1,4 @@
-"""Which files a new release's package changes, compared with the newest recorded version."""
+"""Which files an uploaded package changes, compared with its own or the newest older version."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from synapse_apply.model.packages.replacement import (
 from synapse_apply.model.packages.versions import get_version_sort_key_or_none
 from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.resource import Package, PackageSource
-from synapse_apply.model.state import CREATE_VERB, Record
+from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, Record
 from synapse_apply.planning.plan_input import ResourceState, SeriesKey
 
 if TYPE_CHECKING:
@@ -55,13 +55,12 @@ def with_file_diffs_to_replaced_versions(
     for change in plan.changes:
         resource = resources.get(change.address)
         replacement = None
-        if resource is not None and change.action is Action.CREATE and change.extras.get("package"):
-            replacement = _find_replacement_of_newest_older_version(
+        is_upload = change.action is Action.CREATE and "package" in change.extras
+        if resource is not None and (is_upload or change.replaces_package):
+            replacement = _find_replacement_of_own_or_newest_older_version(
                 resource, records_by_series, iter_sources, root, allow_files
             )
-        changes.append(
-            change if replacement is None else _with_replacement_in_extras(change, replacement)
-        )
+        changes.append(change if replacement is None else _with_replacement(change, replacement))
     return replace(plan, changes=tuple(changes))
 
 
@@ -72,7 +71,7 @@ def make_iterator_of_origin_sources(session: TargetSession) -> IterOriginSources
     def iter_commit_sources(record: Record, source: PackageSource) -> Iterable[PackageSource]:
         if not commit_by_release:
             for entry in session.store.list_audit_entries_newest_first():
-                if entry.verb == CREATE_VERB and entry.commit:
+                if entry.verb in {CREATE_VERB, REPLACE_VERB} and entry.commit:
                     commit_by_release.setdefault((entry.address, entry.digest), entry.commit)
         published_commit = commit_by_release.get((str(record.address), record.digest or ""), "")
         for commit in dict.fromkeys((published_commit, session.actor.commit)):
@@ -83,7 +82,7 @@ def make_iterator_of_origin_sources(session: TargetSession) -> IterOriginSources
     return iter_commit_sources
 
 
-def _with_replacement_in_extras(change: Change, replacement: Replacement) -> Change:
+def _with_replacement(change: Change, replacement: Replacement) -> Change:
     return replace(change, extras={**change.extras, REPLACES_KEY: replacement.to_json()})
 
 
@@ -98,7 +97,7 @@ def _group_records_by_series(
     return groups
 
 
-def _find_replacement_of_newest_older_version(
+def _find_replacement_of_own_or_newest_older_version(
     resource: ResourceState,
     records_by_series: Mapping[SeriesKey, list[Record]],
     iter_sources: IterOriginSources,
@@ -118,9 +117,11 @@ def _find_replacement_of_newest_older_version(
         and (version_key := get_version_sort_key_or_none(candidate.version)) is not None
         and version_key < own_version_key
     ]
-    if not older_records:
+    record = resource.record
+    if record is None and older_records:
+        record = max(older_records, key=lambda pair: pair[0])[1]
+    if record is None:
         return None
-    record = max(older_records, key=lambda pair: pair[0])[1]
     if not record.files:
         return Replacement(record.version)
     return _diff_with_recorded_package(record, package, iter_sources, root, allow_files)

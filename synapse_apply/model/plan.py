@@ -146,8 +146,15 @@ class Change(WithCommands):
         return bool(self.refusals)
 
     @property
+    def replaces_package(self) -> bool:
+        """Whether it uploads another package in the place of the published one."""
+        return self.action is Action.UPDATE and "package" in self.extras
+
+    @property
     def field_causes(self) -> frozenset[Cause]:
-        return frozenset(change.cause for change in self.fields)
+        """Why its fields differ; a package, which is no field, differs because of Git."""
+        causes = frozenset(change.cause for change in self.fields)
+        return causes | {Cause.GIT} if self.replaces_package else causes
 
     @property
     def has_unrefused_call_or_run(self) -> bool:

@@ -114,7 +114,8 @@ class Record:
     says that the bytes on the server were read back: their `digest`, and the time `at`. `unkept`
     are fields that were sent and that the server's answers lack: they are not compared until one
     has them. `given_up` are updates and deletes of which nobody saw an effect, the newest last: one
-    may still act. Times are RFC 3339 UTC.
+    may still act. `replaced_at`: when another package took the place of the first one under this
+    id, "" where none did. Times are RFC 3339 UTC.
     """
 
     address: Address
@@ -137,6 +138,7 @@ class Record:
     accepted: Acceptance | None = None
     unkept: tuple[str, ...] = ()
     given_up: tuple[Intent, ...] = field(default=(), metadata={OMITTED_BY_DEFAULT: True})
+    replaced_at: str = field(default="", metadata={OMITTED_BY_DEFAULT: True})
 
     def with_given_up(self, intent: Intent) -> Record:
         """A copy that remembers a call of unknown or no effect; the last MAX_GIVEN_UP are kept."""
@@ -153,6 +155,8 @@ class Record:
 
 
 CREATE_VERB = "create"
+# An upload that puts another package in the place of the published one, under the same id.
+REPLACE_VERB = "replace"
 MAX_GIVEN_UP = 5
 # The suffix of a commit's label where files of the checkout differ from the commit.
 DIRTY_SUFFIX = "-dirty"

@@ -27,7 +27,7 @@ class RunStatus(Enum):
 
     TIMED_OUT: it did not end within the timeout, and may still run. RUNNING: its end was not seen.
     SKIPPED: not started. UNKNOWN: it may have been started. UNVERIFIED is only in a state: the
-    package is not ours, and there was no run.
+    package is not ours and there was no run, or it was replaced and no run of it counts.
     """
 
     PASSED = "passed"

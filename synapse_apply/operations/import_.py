@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from uuid import uuid4
 
-from synapse_apply.applying.records import flatten_live_fields_with_macs
+from synapse_apply.applying.records import flatten_live_fields_with_macs, with_package_replaced
 from synapse_apply.applying.runs import with_unverified_last_run
 from synapse_apply.kinds.descriptor import ApiBinding, ResourceType
 from synapse_apply.live.open_intents import (
@@ -30,7 +30,7 @@ from synapse_apply.model.remote.remote_ids import REMOTE_ID_RULE, has_remote_id_
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.runtime.parallel_reads import open_interruptible_thread_pool
 from synapse_apply.model.secrets.secret_marks import SecretMarks
-from synapse_apply.model.state import IntentState, Record
+from synapse_apply.model.state import REPLACE_VERB, IntentState, Record
 from synapse_apply.model.values import Reference, flatten
 from synapse_apply.model.verification import RUN_VERB
 from synapse_apply.workspace.inventory_rows import InventoryRow, InventoryRowsByAddress
@@ -430,6 +430,7 @@ def _build_imported_record(
         digest=digest,
         files=old_record.files if old_record else {},
         verification=old_record.verification if old_record else None,
+        replaced_at=old_record.replaced_at if old_record else "",
         protected=bool(desired and desired.lifecycle.prevent_destroy),
         depends_on=_list_addresses_manifest_depends_on(desired, declared_fields),
         series=series,
@@ -488,4 +489,6 @@ def _close_open_calls_but_runs_as_imported(
             # What we made ourselves is not taken over: its run is still to be made.
             verification=None if intent.verb == "create" else record.verification,
         )
+        if intent.verb == REPLACE_VERB:
+            own_record = with_package_replaced(own_record, intent.digest, intent.files, entry.at)
         session.store.close_ended_intent(closed_intent, own_record, entry)

@@ -39,6 +39,7 @@ class PlanArguments:
     exclude: Sequence[str] = ()
     revert_drift: bool = False
     allow_locked: bool = False
+    allow_replace: bool = False
 
     @property
     def has_options_beside_adopt(self) -> bool:
@@ -49,7 +50,7 @@ class PlanArguments:
     def build_plan_options(
         self, planned_target: PlannedTarget, *, will_ask: bool = False
     ) -> PlanOptions:
-        """The options under the target's rules. Without `adopt`, a create may adopt if `will_ask`.
+        """The options under the target's rules; `will_ask` allows what an option allows elsewhere.
 
         InputError when a selection or an override matches nothing. OptionConflict for options that
         exclude each other: with only some manifests, nobody knows what is no longer declared.
@@ -74,6 +75,7 @@ class PlanArguments:
             selected=select_addresses_or_none_for_all(planned_target, self.only, self.exclude),
             revert_drift=self.revert_drift,
             allow_locked=self.allow_locked,
+            allow_replace=self.allow_replace or will_ask,
         ).with_target_rules(target)
 
 

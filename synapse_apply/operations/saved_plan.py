@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,17 +29,11 @@ from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 FORMAT = 1
 _FORMAT_WITH_PACKAGES = 2  # of `plan --with-packages`, which went before the first version
-# What changes the rows of a plan, as it is typed: plans of one apply agree on each.
-_OPTIONS_OF_ROWS: dict[str, Callable[[PlanOptions], str]] = {
-    "--prune": lambda choices: _format_on_off(choices.prune),
-    "--adopt": lambda choices: _format_on_off(choices.adopt),
-    "--recreate": lambda choices: _format_on_off(choices.recreate),
-    "--resend-secrets": lambda choices: _format_on_off(choices.resend_secrets),
-    "--no-verify": lambda choices: _format_on_off(not choices.verify),
-    "--revert-drift": lambda choices: _format_on_off(choices.revert_drift),
-    "--allow-locked": lambda choices: _format_on_off(choices.allow_locked),
-    "--override-guard": lambda choices: ", ".join(sorted(choices.overridden)) or "none",
-}
+# The options without a value that change the rows of a plan; runs are on where a file lacks them.
+_FLAGS = (
+    *("prune", "adopt", "recreate", "resend_secrets", "verify"),
+    *("revert_drift", "allow_locked", "allow_replace"),
+)
 _SIGNATURE_PATH = ("plan",)
 _SIGNED_KEYS = ("plan", "choices")
 
@@ -308,8 +302,10 @@ def _describe_base(plan: SavedPlan) -> str:
 
 
 def _iter_different_option_findings(plans: Sequence[SavedPlan]) -> Iterator[Diagnostic]:
-    for option, describe_choice in _OPTIONS_OF_ROWS.items():
-        groups = _group_file_names_by_text((describe_choice(each.options), each) for each in plans)
+    for option in _describe_choices(plans[0].options):
+        groups = _group_file_names_by_text(
+            (_describe_choices(each.options)[option], each) for each in plans
+        )
         if len(groups) > 1:
             yield error_finding(
                 "These plans were made with different options",
@@ -332,8 +328,12 @@ def _join_texts_with_their_files(groups: dict[str, list[str]]) -> str:
     return "; ".join(f"{text} in {', '.join(files)}" for text, files in groups.items())
 
 
-def _format_on_off(choice: bool) -> str:
-    return "on" if choice else "off"
+def _describe_choices(options: PlanOptions) -> dict[str, str]:
+    """What changes the rows of a plan, as it is typed: plans of one apply agree on each."""
+    flags = {f"--{name.replace('_', '-')}": getattr(options, name) for name in _FLAGS}
+    flags["--no-verify"] = not flags.pop("--verify")
+    texts = {option: "on" if choice else "off" for option, choice in flags.items()}
+    return {**texts, "--override-guard": ", ".join(sorted(options.overridden)) or "none"}
 
 
 def _require_same_manifests(saved_plan: SavedPlan, plan_result: PlanResult) -> None:
@@ -389,13 +389,7 @@ def _has_other_planned_values(
 def _options_to_json(options: PlanOptions) -> JsonObject:
     selected = options.selected
     return {
-        "prune": options.prune,
-        "adopt": options.adopt,
-        "recreate": options.recreate,
-        "resend_secrets": options.resend_secrets,
-        "verify": options.verify,
-        "revert_drift": options.revert_drift,
-        "allow_locked": options.allow_locked,
+        **{name: getattr(options, name) for name in _FLAGS},
         "overridden": sorted(options.overridden),
         "selected": None if selected is None else sorted(map(str, selected)),
     }
@@ -403,14 +397,9 @@ def _options_to_json(options: PlanOptions) -> JsonObject:
 
 def _options_from_json(data: Mapping[str, Any]) -> PlanOptions:
     selected = data["selected"]
+    flags: dict[str, Any] = {name: data.get(name, name == "verify") is True for name in _FLAGS}
     return PlanOptions(
-        prune=data["prune"] is True,
-        adopt=data["adopt"] is True,
-        recreate=data["recreate"] is True,
-        resend_secrets=data["resend_secrets"] is True,
-        verify=data.get("verify", True) is True,
-        revert_drift=data.get("revert_drift", False) is True,
-        allow_locked=data.get("allow_locked", False) is True,
+        **flags,
         overridden=frozenset(map(str, data["overridden"])),
         selected=None if selected is None else frozenset(map(Address.parse, selected)),
     )

@@ -55,7 +55,8 @@ def verify_releases_by_run(
 
 def build_verify_options(session: TargetSession, selected: frozenset[Address]) -> PlanOptions:
     """Options for a plan in which these releases are to be run, whatever their last result."""
-    return PlanOptions(selected=selected, verify_now=selected).with_target_rules(session.target)
+    options = PlanOptions(selected=selected, verify_now=selected, allow_replace=True)
+    return options.with_target_rules(session.target)
 
 
 def narrow_to_verification_runs_or_raise(
@@ -93,10 +94,8 @@ def _reduce_change_to_its_run(change: Change, timeout: float | None) -> Change:
     verification = change.verification
     if verification is not None and timeout is not None:
         verification = replace(verification, timeout=timeout)
-    run_change = replace(change, fields=(), notes=(), rebase=False, after=change.before)
-    return (
-        replace(run_change, verification=verification) if verification is not None else run_change
-    )
+    change = replace(change, verification=verification, rebase=False, after=change.before)
+    return replace(change, fields=(), notes=(), extras={}, reason="")
 
 
 def _find_reason_not_to_run(change: Change, resource: ResourceState | None) -> Diagnostic | None:

@@ -114,6 +114,10 @@ def decide_declared_ignoring_dependencies(resource: ResourceState, index: PlanIn
             decision.change.action is not Action.UPDATE or decision.change.is_refused
         ):
             return _refuse_for_open_intent(resource, open_intent, index)
+    if resource.type.carries_package and resource.lookup_result.observed is not None:
+        decision = package.note_refuse_or_replace(
+            resource, decision, index.plan_input.options, index.series
+        )
     decision = _with_warning_note_if_final_call_is_made(resource, decision)
     if index.possible_creates and decision.change.action in _CREATES_OR_ADOPTS:
         # The open create may have made this very object, or may still make it.
@@ -314,12 +318,8 @@ def _decide_adopt(resource: ResourceState, index: PlanIndex) -> Decision:
         and resource.lookup_result.observed.is_platform_owned
     ):
         return decision.with_refusals_dropping_run(refusals.build_platform_object_refusal(resource))
-    return _note_or_refuse_changed_published_content(
-        resource,
-        decision.with_refusals_dropping_run(
-            *_list_refusals_to_send_differences(resource, diff, index)
-        ),
-        index,
+    return decision.with_refusals_dropping_run(
+        *_list_refusals_to_send_differences(resource, diff, index)
     )
 
 
@@ -340,14 +340,10 @@ def _decide_update_or_no_op(resource: ResourceState, record: Record, index: Plan
     if is_provably_unchanged_by_plain_equality(
         resource, record
     ) and not _is_record_metadata_unlike_declared(resource, record):
-        return _note_or_refuse_changed_published_content(
-            resource,
-            Decision(
-                build_no_op_change_with_fingerprint_if_verifiable(
-                    resource, index.dependencies[resource.address]
-                )
-            ),
-            index,
+        return Decision(
+            build_no_op_change_with_fingerprint_if_verifiable(
+                resource, index.dependencies[resource.address]
+            )
         )
     diff = diff_resource(resource, record, options.resend_secrets, options.holds_drift)
     action = Action.UPDATE if diff.changes else Action.NO_OP
@@ -365,13 +361,9 @@ def _decide_update_or_no_op(resource: ResourceState, record: Record, index: Plan
         and (diff.rebase or _is_record_metadata_unlike_declared(resource, record)),
     )
     decision = Decision(change, foreign_secrets=tuple(diff.foreign_secrets))
-    return _note_or_refuse_changed_published_content(
-        resource,
-        decision.with_refusals_dropping_run(
-            *_list_refusals_to_send_differences(resource, diff, index),
-            *open_call_refusals.iter_acting_call_refusals(resource, record, diff.changes),
-        ),
-        index,
+    return decision.with_refusals_dropping_run(
+        *_list_refusals_to_send_differences(resource, diff, index),
+        *open_call_refusals.iter_acting_call_refusals(resource, record, diff.changes),
     )
 
 
@@ -389,23 +381,6 @@ def _is_record_metadata_unlike_declared(resource: ResourceState, record: Record)
         or (bool(desired.depends_on) and not set(desired.depends_on) <= set(record.depends_on))
         or (bool(resource.natural_key) and record.natural_key != resource.natural_key)
     )
-
-
-def _note_or_refuse_changed_published_content(
-    resource: ResourceState, decision: Decision, index: PlanIndex
-) -> Decision:
-    """The decision with a note on changed content of a published version, or refused by policy."""
-    if not resource.type.carries_package:
-        return decision
-    text = package.describe_unreleased_changes_or_empty(resource, index.series)
-    if not text:
-        return decision
-    if index.plan_input.options.policy.unreleased_source == "refuse":
-        return decision.with_refusals_dropping_run(
-            refusals.build_changed_published_content_refusal(resource, text)
-        )
-    notes = (*decision.change.notes, f"{resource.address} has {text}")
-    return replace(decision, change=replace(decision.change, notes=notes))
 
 
 def _list_refusals_to_send_differences(

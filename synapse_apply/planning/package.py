@@ -1,14 +1,20 @@
-"""When a package differs from the published one, which never changes, so it is only a note."""
+"""When a package differs from the published one: a note, or a reason to replace what may be."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from synapse_apply.model.coding.json_types import JsonObject
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.packages.versions import find_next_free_patch_version_or_empty
-from synapse_apply.model.plan import Change
+from synapse_apply.model.phrases import format_count_and_noun
+from synapse_apply.model.plan import Action, Change
 from synapse_apply.model.resource import Package
-from synapse_apply.planning.plan_input import ResourceState, SeriesKey
+from synapse_apply.planning.decision import Decision
+from synapse_apply.planning.plan_input import PlanOptions, ResourceState, SeriesKey
+from synapse_apply.planning.policy.resource_rules import forbids_replaceable
+from synapse_apply.planning.refusals import build_changed_content_refusal
 from synapse_apply.planning.series import SeriesMap
 
 
@@ -43,22 +49,59 @@ def find_recorded_or_live_digest(resource: ResourceState) -> str | None:
     return digest if isinstance(digest, str) else None
 
 
-def describe_unreleased_changes_or_empty(resource: ResourceState, series: SeriesMap) -> str:
+def _describe_unreleased_changes_or_empty(resource: ResourceState, series: SeriesMap) -> str:
     """Text such as `unreleased changes (3 files; next version 1.1.1)`; "" without known changes."""
-    package, published = (
-        _get_declared_package_or_none(resource),
-        find_recorded_or_live_digest(resource),
-    )
+    package = _get_declared_package_or_none(resource)
+    published = find_recorded_or_live_digest(resource)
     # Without a known digest no change can be claimed.
     if package is None or published is None or package.digest == published:
         return ""
     details = []
     if resource.record is not None and resource.record.files:
-        count = _count_differing_files(resource.record.files, package.files)
-        details.append(f"{count} file{'' if count == 1 else 's'}")
+        old, new = resource.record.files, package.files
+        count = sum(old.get(path) != new.get(path) for path in old.keys() | new.keys())
+        details.append(format_count_and_noun(count, "file"))
     if next_release := _suggest_free_patch_version_or_empty(resource, series):
         details.append(f"next version {next_release}")
     return "unreleased changes" + (f" ({'; '.join(details)})" if details else "")
+
+
+def note_refuse_or_replace(
+    resource: ResourceState, decision: Decision, options: PlanOptions, series: SeriesMap
+) -> Decision:
+    """The decision with a note on a changed package, refused by policy, or with its upload."""
+    text = _describe_unreleased_changes_or_empty(resource, series)
+    if not text:
+        return decision
+    if (
+        decision.change.action is Action.NO_OP
+        and not decision.is_blocked
+        and _is_replaceable(resource)
+        and not forbids_replaceable(resource, options.policy)
+    ):
+        change = replace(
+            decision.change,
+            action=Action.UPDATE,
+            reason="its published package is replaced; the id stays",
+            rebase=False,
+            extras={
+                **build_package_extras_or_empty(resource),
+                "published_digest": find_recorded_or_live_digest(resource),
+            },
+        )
+        decision = replace(decision, change=change)
+        if options.allow_replace:
+            return decision
+        reason = f"{text}, and they would replace the package that is published"
+        allowed = Text("replace it: ", Command("apply --allow-replace"), ", or a saved plan of it")
+        refusal = build_changed_content_refusal(resource, "replace", reason, allowed)
+        return decision.with_refusals_dropping_run(refusal)
+    if options.policy.unreleased_source == "refuse":
+        rule, way_out = "unreleased-source", "or set policy.unreleased_source: note"
+        refusal = build_changed_content_refusal(resource, rule, text, way_out)
+        return decision.with_refusals_dropping_run(refusal)
+    notes = (*decision.change.notes, f"{resource.address} has {text}")
+    return replace(decision, change=replace(decision.change, notes=notes))
 
 
 def can_published_package_be_replaced(resource: ResourceState) -> bool:
@@ -68,6 +111,18 @@ def can_published_package_be_replaced(resource: ResourceState) -> bool:
     specs = [observed.spec] if observed is not None else []
     specs += [resource.desired.spec] if resource.desired is not None else []
     return any(spec.get(resource.type.replaceable_if) is True for spec in specs)
+
+
+def _is_replaceable(resource: ResourceState) -> bool:
+    """Whether an upload may replace a package of ours: declared, recorded and live as such."""
+    record, path = resource.record, (resource.type.replaceable_if,)
+    return (
+        record is not None
+        and bool(record.digest)
+        and resource.declared_fields.get(path) is True
+        and record.applied.get(path) is True
+        and resource.live_fields.get(path, True) is True
+    )
 
 
 def is_package_unknown_or_replaceable(resource: ResourceState) -> bool:
@@ -82,10 +137,6 @@ def is_package_unknown_or_replaceable(resource: ResourceState) -> bool:
 def _get_declared_package_or_none(resource: ResourceState) -> Package | None:
     carries = resource.type.carries_package and resource.desired is not None
     return resource.desired.package if carries and resource.desired is not None else None
-
-
-def _count_differing_files(old: Mapping[str, str], new: Mapping[str, str]) -> int:
-    return sum(old.get(path) != new.get(path) for path in old.keys() | new.keys())
 
 
 def _suggest_free_patch_version_or_empty(resource: ResourceState, series: SeriesMap) -> str:

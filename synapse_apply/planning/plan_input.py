@@ -82,7 +82,8 @@ class PlanOptions:
     `selected` limits the plan to these addresses (None: all). `overridden` are guard names.
     `partial` says that only some manifests were read, so that a record without one may still be
     declared. With `verify`, due runs are planned; those of `verify_now` are due in any case.
-    `allow_locked` allows sealed objects to be deleted. `revert_drift` has precedence over
+    `allow_locked` allows sealed objects to be deleted, `allow_replace` published packages to be
+    replaced where the platform lets them be. `revert_drift` has precedence over
     `on_drift`. Where `guards` or `on_drift` is not given, that of the target counts; `policy` is
     always the target's.
     """
@@ -101,6 +102,7 @@ class PlanOptions:
     on_drift: str = ""
     revert_drift: bool = False
     allow_locked: bool = False
+    allow_replace: bool = False
 
     def with_target_rules(self, target: Target) -> PlanOptions:
         """A copy with the target's guards and drift rule where none were given, and its policy."""

@@ -323,16 +323,14 @@ def build_platform_object_refusal(resource: ResourceState) -> Refusal:
     )
 
 
-def build_changed_published_content_refusal(resource: ResourceState, text: str) -> Refusal:
-    """The refusal of changed content under a published version, if the policy refuses it."""
+def build_changed_content_refusal(
+    resource: ResourceState, rule: str, reason: str, way_out: str
+) -> Refusal:
+    """The refusal of changed content under a published version, with one more way out."""
     return Refusal(
-        "unreleased-source",
-        f"{resource.address} has {text}",
-        (
-            "take the change back in Git",
-            "release it: raise the version",
-            "or set policy.unreleased_source: note",
-        ),
+        rule,
+        f"{resource.address} has {reason}",
+        ("take the change back in Git", "release it: raise the version", way_out),
         _find_position_of_first_path(resource, [(resource.type.version_field,)]),
     )
 

@@ -40,7 +40,7 @@ def add_due_run_or_refuse_unverified(
     """The decision with its due run, or refused if other targets must verify the release first."""
     if resource.type.verification_spec is None or decision.is_blocked:
         return decision
-    if decision.change.action in _CREATES:
+    if decision.change.action in _CREATES or decision.change.replaces_package:
         decision = decision.with_refusals_dropping_run(
             *_iter_unverified_refusals(resource, index.plan_input.other_targets)
         )
@@ -55,7 +55,15 @@ def add_due_run_or_refuse_unverified(
     ):
         return decision
     due, change = _find_due_run(resource, decision, index, verify), decision.change
-    if due is None and _is_adopted_or_has_no_run_of_ours(resource, change.action):
+    record = resource.record
+    if change.replaces_package or (record is not None and record.replaced_at):
+        note = (
+            f"{resource.address} is not verified: its package was replaced under this version, and "
+            f"an agent may still run an earlier one; no run of it counts. Publish a new version"
+        )
+        change = replace(change, notes=(*change.notes, note))
+        due = due if resource.address in index.plan_input.options.verify_now else None
+    elif due is None and _is_adopted_or_has_no_run_of_ours(resource, change.action):
         note = Text(
             f"{resource.address} is not verified: it was adopted, and is run only by ",
             Command("verify", resource.address),
@@ -81,11 +89,8 @@ def _is_adopted_or_has_no_run_of_ours(resource: ResourceState, action: Action) -
 def _find_due_run(
     resource: ResourceState, decision: Decision, index: PlanIndex, verify: Mapping[str, Any]
 ) -> Verification | None:
-    proof, desired, options = (
-        resource.type.verification_spec,
-        resource.desired,
-        index.plan_input.options,
-    )
+    proof, desired = resource.type.verification_spec, resource.desired
+    verify_now = index.plan_input.options.verify_now
     if proof is None or desired is None:
         return None
     body = proof.build_body(desired.spec, verify)
@@ -103,7 +108,10 @@ def _find_due_run(
     if decision.change.action is Action.ADOPT or resource.record is None:
         return None
     return _find_followed_or_due_run(
-        verification, resource, resource.record, is_requested=resource.address in options.verify_now
+        verification,
+        resource,
+        resource.record,
+        is_requested=resource.address in verify_now,
     )
 
 
@@ -240,6 +248,9 @@ def _find_verification_gap(
         reason = f"{requirement} what is released there under this version {difference}"
         return _VerificationGap(reason, (new_version_hint,))
     last_run = other_target.runs.get(resource.address)
+    doubt = other_target.doubts.get(resource.address)
+    if doubt is not None and (last_run is None or last_run.result is not RunStatus.PASSED):
+        return _VerificationGap(f"{requirement} {doubt.reason}", (new_version_hint,))
     if last_run is None or last_run.result is RunStatus.UNVERIFIED:
         reason = f"{requirement} it was never verified there"
         return _VerificationGap(reason, (apply_hint, verify_hint), ends_by_itself=True)
@@ -248,7 +259,6 @@ def _find_verification_gap(
         if last_run.digest != own_digest:
             reason = f"{requirement} what passed there had other content"
             return _VerificationGap(reason, (verify_hint,))
-        doubt = other_target.doubts.get(resource.address)
         if doubt is None:
             return None
         return _VerificationGap(f"{requirement} {doubt.reason}", (verify_hint, *doubt.ways_out))

@@ -134,6 +134,11 @@ def _collect_runs_and_doubts_of_records(
         address: _find_doubt_about_passed_run_or_none(signer, records[address], target)
         for address in passed_addresses
     }
+    doubts |= {
+        address: RunDoubt("its package was replaced there, so that no run of it proves anything")
+        for address, record in records.items()
+        if record.replaced_at
+    }
     return OtherTargetRuns(
         digests={address: record.digest or "" for address, record in records.items()},
         runs={address: run for address, run in runs.items() if run is not None},

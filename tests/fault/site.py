@@ -329,7 +329,7 @@ class Site:
     def apply(self, *, ahead: float = 0.0, parallelism: int = 1, adopt: bool = False) -> Applied:
         """As the command does: plan, check and carry out under one lock."""
         with self.opened(ahead, parallelism) as context, context.store.lock("apply"):
-            planned = plan(context, PlanOptions(adopt=adopt, prune=self.prunes))
+            planned = plan(context, PlanOptions(adopt=adopt, prune=self.prunes, allow_replace=True))
             if planned.plan.has_errors:
                 return Applied(planned.plan, None)
             check(planned.plan)
@@ -337,7 +337,7 @@ class Site:
 
     def plan(self, ahead: float = LATER) -> Plan:
         with self.opened(ahead) as context:
-            return plan(context, PlanOptions(prune=self.prunes)).plan
+            return plan(context, PlanOptions(prune=self.prunes, allow_replace=True)).plan
 
     def records(self) -> dict[str, str]:
         """The recorded remote ids, by address."""

@@ -37,7 +37,8 @@ def of_plan(plan: Plan) -> None:
     assert plan_from_json(json.loads(format_canonical_json(plan_to_json(plan)))) == plan
     assert leaks(_of_plan(plan)) == []
     for change in plan.changes:
-        assert change.action is not Action.UPDATE or change.fields, change.address
+        says_what = change.fields or change.replaces_package
+        assert change.action is not Action.UPDATE or says_what, change.address
 
 
 def _of_plan(plan: Plan) -> Iterator[tuple[str, str]]:

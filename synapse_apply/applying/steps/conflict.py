@@ -127,10 +127,7 @@ def _build_no_match_diagnostic(
 def _needs_adoption_nothing_further(step: Step, observed: Observed) -> bool:
     """Whether adopting needs nothing else: no other package, companion, run or final call."""
     package = step.desired.package if step.desired else None
-    live_digest = lookup.get_published_digest_or_none(observed)
-    is_other_content = (
-        live_digest is not None and package is not None and live_digest != package.digest
-    )
+    is_other_content = package is not None and lookup.shows_other_package(observed, package.digest)
     return not (
         is_other_content or step.companion or step.has_final_call or step.change.verification
     )

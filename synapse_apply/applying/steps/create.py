@@ -2,7 +2,7 @@
 
 A create makes one object, or an owner and its companion of another kind. The intents of both are
 stored before the call, and each is closed and recorded on its own, so that after an interruption
-each object is looked up by its own key.
+each object is looked up by its own key; a package that replaces another is told by its digest.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ from synapse_apply.model.errors import Effect, RemoteError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Lookup, Observed
 from synapse_apply.model.report import Outcome, Result
-from synapse_apply.model.state import Intent, IntentState
+from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, Intent, IntentState
+
+_PACKAGE_IS_FINAL = "This backend keeps the package that a version was published with: raise it."
 
 
 @frozen
@@ -88,8 +90,9 @@ def create_object_and_companion(
 def _prepare_create_part(
     pending_object: PendingObject, tools: ApplyTools, live: LiveObjects
 ) -> _CreatePart:
+    verb = REPLACE_VERB if pending_object.step.change.replaces_package else CREATE_VERB
     intent = build_unstamped_intent(
-        pending_object.step, tools, "create", pending_object.managed_fields, live
+        pending_object.step, tools, verb, pending_object.managed_fields, live
     )
     return _CreatePart(
         pending_object.step,
@@ -186,10 +189,11 @@ def _record_created_objects(
         )
     except RemoteError as failure:
         return _resolve_failed_create(parts, tools, failure, live)
-    outcome, member_answer = (
+    outcome, bootstrap = (
         record_done_call_or_note_recovery_file(step, tools, call, echo),
-        _extract_member_object_or_none(step, answer),
+        step.binding.bootstrap,
     )
+    member_answer = bootstrap.extract_member(answer) if bootstrap else None
     # Built only for members: copying `live` for each create would be quadratic.
     return (
         outcome,
@@ -205,12 +209,8 @@ def _record_created_objects(
 def _can_prove_absence(part: _CreatePart, tools: ApplyTools) -> bool:
     """Whether a search could prove that the object was not created."""
     key = part.call.intent.natural_key
-    return part.step.binding.determine_search_proof(key, tools.capabilities) is Lookup.COMPLETE
-
-
-def _extract_member_object_or_none(step: Step, answer: ServerObject) -> ServerObject | None:
-    """The member's object inside the owner's answer; None where it is not there."""
-    return step.binding.bootstrap.extract_member(answer) if step.binding.bootstrap else None
+    proof = part.step.binding.determine_search_proof(key, tools.capabilities)
+    return proof is Lookup.COMPLETE and part.call.intent.verb == CREATE_VERB
 
 
 def _record_created_member(
@@ -267,7 +267,10 @@ def _resolve_failed_create(
     if failure.effect is Effect.NONE:
         for part, cause in zip(parts[1:], causes[1:], strict=True):
             close_intent_of_call_without_effect(part.step, tools, part.call, failure, cause)
-        if may_natural_key_be_taken(step, failure):
+        is_key_taken = may_natural_key_be_taken(step, failure)
+        if is_key_taken and step.change.replaces_package:
+            causes[0] = causes[0].with_changes(hint=_PACKAGE_IS_FINAL)
+        elif is_key_taken:
             return (
                 record_or_adopt_conflicting_object_or_fail(step, tools, call, failure, causes[0]),
             )

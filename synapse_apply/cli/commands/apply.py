@@ -85,6 +85,11 @@ if TYPE_CHECKING:
     help="Adopt objects that exist but are not recorded, also one that turns up as declared while "
     "it is made; without it a plan on a terminal shows and asks.",
 )
+@click.option(
+    "--allow-replace",
+    is_flag=True,
+    help="Replace packages of debug releases; on a terminal, and with a saved plan, not needed.",
+)
 @add_removed_preflight_option("apply")
 @add_removed_option(
     "--refresh-only",
@@ -97,7 +102,7 @@ if TYPE_CHECKING:
 def command(*, console: Console, invocation: Invocation, reports: Reports | None,
             show_unchanged: bool, plan: Path | None, reviewed: tuple[Path, ...],
             allow_unsigned: bool, auto_approve: bool, all_or_nothing: bool, adopt: bool | None,
-            wait: bool, approved: tuple[OpenTarget, Plan] | None = None,
+            allow_replace: bool, wait: bool, approved: tuple[OpenTarget, Plan] | None = None,
             **plan_arguments: Any) -> int:  # fmt: skip
     """Change the backend to match the manifests, and nothing else.
 
@@ -150,6 +155,7 @@ def command(*, console: Console, invocation: Invocation, reports: Reports | None
                 )
             )
         keywords = {**build_plan_keywords(plan_arguments), **common, "adopt": adopt}
+        keywords["allow_replace"] = allow_replace
         if console.is_interactive and not auto_approve:
             keywords["confirm"] = observer.confirm
         return observer.run(lambda: target.apply(auto_approve=auto_approve, **keywords))

@@ -24,7 +24,7 @@ from synapse_apply.model.errors import Exit, SynapseApplyError
 _OPTIONS_OF_APPLY = frozenset(
     (
         *("console", "report_requests", "show_unchanged", "plan", "reviewed", "allow_unsigned"),
-        *("auto_approve", "all_or_nothing", "adopt", "wait"),
+        *("auto_approve", "all_or_nothing", "adopt", "allow_replace", "wait"),
     )
 )
 

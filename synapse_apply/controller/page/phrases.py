@@ -132,6 +132,7 @@ ACTION_PHRASES = {
     RowAction.CREATE: "create",
     RowAction.ADOPT: "adopt",
     RowAction.UPDATE: "update",
+    RowAction.REPLACE: "replace the package",
     RowAction.RECREATE: "create again",
     RowAction.DELETE: "delete",
     RowAction.FORGET: "forget",

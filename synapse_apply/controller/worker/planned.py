@@ -84,7 +84,7 @@ def _choose_row_action(change: Change) -> RowAction:
     if change.action is Action.NO_OP:
         # Of what is refused before anything is compared, nobody knows what it would be.
         return RowAction.VERIFY if change.verification is not None else RowAction.UPDATE
-    return _ACTIONS[change.action]
+    return RowAction.REPLACE if change.replaces_package else _ACTIONS[change.action]
 
 
 def _list_row_causes(change: Change) -> tuple[RowCause, ...]:
@@ -111,7 +111,7 @@ def _summarize_without_address(change: Change) -> str:
         Action.FORGET: "forget: the object stays",
         Action.NO_OP: "",
         Action.ADOPT: f"adopt id {change.remote_id}",
-        Action.UPDATE: f"update {_name_first_fields(change)}".rstrip(),
+        Action.UPDATE: change.reason or f"update {_name_first_fields(change)}".rstrip(),
     }
     parts = [texts[change.action]]
     if change.action is Action.ADOPT and change.fields:

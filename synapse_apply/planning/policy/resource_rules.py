@@ -17,7 +17,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages.versions import VersionSortKey, get_version_sort_key_or_none
 from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.plan import Action, Change, Refusal
-from synapse_apply.model.policy import PolicyRule
+from synapse_apply.model.policy import Policy, PolicyRule
 from synapse_apply.model.values import ABSENT, DesiredSecret, get_at_or_absent
 from synapse_apply.planning.decision import Decision
 from synapse_apply.planning.plan_input import PublishedVersions, ResourceState, SeriesKey
@@ -328,6 +328,18 @@ def add_policy_findings_unless_in_error(
             diagnostics = (*decision.diagnostics, _build_policy_warning(resource, rule, violation))
             decision = replace(decision, diagnostics=diagnostics)
     return decision
+
+
+def forbids_replaceable(resource: ResourceState, policy: Policy) -> bool:
+    """Whether a rule that denies forbids what makes the resource's package replaceable."""
+    return any(
+        rule.check in CHECKS
+        and rule.is_denying
+        and rule.applies_to(resource.address)
+        and (violation := CHECKS[rule.check].run_test(PolicyCase(resource, rule, {}))) is not None
+        and violation.path == (resource.type.replaceable_if,)
+        for rule in policy.rules
+    )
 
 
 def _build_exception_hint(resource: ResourceState, rule: PolicyRule) -> str:

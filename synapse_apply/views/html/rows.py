@@ -141,7 +141,8 @@ def _render_replaced_version_with_files_or_empty(change: Change) -> str:
     )
     list_html = f'<ul class="files">{"".join(items)}</ul>' if items else ""
     return (
-        render_paragraph(render_prose(summarize_replaced_version(replacement)), "fact") + list_html
+        render_paragraph(render_prose(summarize_replaced_version(change, replacement)), "fact")
+        + list_html
     )
 
 

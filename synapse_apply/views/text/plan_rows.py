@@ -178,9 +178,9 @@ def summarize_uploaded_package_or_empty(change: Change) -> str:
     return ", ".join(parts)
 
 
-def summarize_replaced_version(replacement: Replacement) -> str:
+def summarize_replaced_version(change: Change, replacement: Replacement) -> str:
     """Which version is replaced and how many files differ: `supersedes 1.0.0: 1 file added`."""
-    head = f"supersedes {replacement.version}"
+    head = f"{'replaces' if change.replaces_package else 'supersedes'} {replacement.version}"
     if replacement.counts is None:
         return f"{head}, whose files are not recorded"
     counts = [(verb, count) for verb, count in replacement.counts.items() if count]
@@ -197,7 +197,7 @@ def format_replaced_version_and_file_diffs(change: Change) -> list[str]:
     if replacement is None:
         return []
     lines, remaining_lines = (
-        [f"({sanitize(summarize_replaced_version(replacement))})"],
+        [f"({sanitize(summarize_replaced_version(change, replacement))})"],
         _MAX_DIFF_LINES,
     )
     for changed_file in replacement.files[:_MAX_FILES]:

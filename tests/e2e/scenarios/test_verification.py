@@ -302,3 +302,23 @@ def test_other_content_than_staging_has_is_refused(two: Any) -> None:
     assert "what is released there under this version has other content" in refused
     assert "make it a new version, then apply it to staging" in refused
     assert prod.counts == (1, 0, 0)
+
+
+def test_a_release_replaced_on_staging_is_no_proof(two: Any) -> None:
+    """The run that passed may have been of the package before; only a new version is proof."""
+    there, _staging, prod = two
+    document = json.loads((there.root / "synapse-apply.yaml").read_text())
+    document["targets"]["staging"] |= {
+        "overlays": {"release/yolo@*": {"spec": {"debug": True}}},
+        "policy": {"rules": [{"rule": "no-debug-releases", "severity": "off"}]},
+    }
+    there.write("synapse-apply.yaml", json.dumps(document))
+    there.run("state", "init", "-t", "staging", code=0)
+    there.apply("-t", "staging")
+    there.write("plugins/yolo/plugin/main.py", "print('other')\n")
+    there.apply("-t", "staging", "--allow-replace")
+    assert "This run is no proof" in there.run("verify", AT, "-t", "staging", code=0).text
+    refused = there.apply(code=5).out
+    assert "its package was replaced there, so that no run of it proves anything" in refused
+    assert "make it a new version, then apply it to staging" in refused
+    assert prod.counts == (1, 0, 0)

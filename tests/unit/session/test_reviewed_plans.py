@@ -48,6 +48,7 @@ OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "verify": ({"verify": False}, "--no-verify is off in 1.plan, 3.plan; on in 2.plan."),
     "drift": ({"revert_drift": True}, "--revert-drift is off in 1.plan, 3.plan; on in 2.plan."),
     "locked": ({"allow_locked": True}, "--allow-locked is off in 1.plan, 3.plan; on in 2.plan."),
+    "replace": ({"allow_replace": True}, "--allow-replace is off in 1.plan, 3.plan; on in 2.plan."),
     "guards": (
         {"overridden": frozenset({"recreate", "adopt"})},
         "--override-guard is none in 1.plan, 3.plan; adopt, recreate in 2.plan.",

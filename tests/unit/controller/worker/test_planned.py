@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 from unit.planning.world import situation
 
-from synapse_apply.controller.planned_rows import PlannedRow, RowAction, RowCause
+from synapse_apply.controller.planned_rows import (
+    ApplyTerms,
+    HoldReason,
+    PlannedRow,
+    RowAction,
+    RowCause,
+)
+from synapse_apply.controller.rules.judging import judge_rows
+from synapse_apply.controller.settings import AutoRule
 from synapse_apply.controller.worker.exchange import (
     decode_plausible_look_result,
     encode_result_within_limits,
@@ -223,3 +231,20 @@ def test_texts_are_one_line_of_limited_length() -> None:
     assert row.action is RowAction.UPDATE
     assert len(row.summary) <= 300
     assert "\n" not in row.summary
+
+
+def test_a_replaced_package_waits_for_a_person_unless_its_action_is_listed() -> None:
+    """Also in mode auto with its defaults; the row says what it does."""
+    fields = {"line": "y", "version": "1.0.0", "draft": True}
+    package, record = {"digest": "d2"}, {"digest": "d1"}
+    item = {"spec": fields, "live": fields, "package": package, "record": record}
+    row = list_row(item, "edition/y@1.0.0", allow_replace=True)
+    assert (row.action, row.causes) == (RowAction.REPLACE, GIT)
+    assert row.summary == "its published package is replaced; the id stays"
+    defaults = AutoRule()
+    (hold,) = judge_rows([row], ApplyTerms(defaults.causes, defaults.actions)).held_rows
+    assert (hold.reason, hold.can_be_approved) == (HoldReason.ACTION, True)
+    terms = ApplyTerms(defaults.causes, frozenset({RowAction.REPLACE}))
+    assert judge_rows([row], terms).permitted_rows == (row,)
+    approved = ApplyTerms(defaults.causes, defaults.actions, {row.digest: ("a",)})
+    assert judge_rows([row], approved).permitted_rows == (row,)

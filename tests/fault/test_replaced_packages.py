@@ -1,0 +1,184 @@
+"""A package that replaces a debug release's, its answer lost: told by digest, never sent twice."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from fault.commands import FOREVER, applying, ended, kill, reaches
+from fault.convergence import PROFILES, command, on_vendor, without_a_list_of_plugins
+from fault.site import LATER, SEPARATOR, Server, Site, pending
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.state import Record
+
+RELEASE = "release/plugin-0@1.0.0"
+UPLOAD = {"method": "POST", "path": "/plugin_releases/"}
+POLICY = {"rules": [{"rule": "no-debug-releases", "severity": "off"}]}
+DONE: dict[str, dict[str, Any]] = {
+    "reset after": {"reset": "after"},
+    "502 after": {"status": 502, "commit": "after"},
+    "hangs after": {"hang": FOREVER, "commit": "after"},
+}
+NOT_DONE: dict[str, dict[str, Any]] = {
+    "reset before": {"reset": "before"},
+    "502 before": {"status": 502},
+    "hangs before": {"hang": FOREVER},
+}
+
+
+def changed(site: Site, *, with_config: bool = True) -> Site:
+    """The site with its debug release applied, and another file in its package.
+
+    The page's backend shows a digest in `config` alone, where that is declared.
+    """
+    project = json.loads((site.root / "synapse-apply.yaml").read_text())
+    project["targets"]["site"]["policy"] = POLICY
+    (site.root / "synapse-apply.yaml").write_text(json.dumps(project))
+    group = site.root / "manifests" / "group-0.yaml"
+    plugin, release, storage = (json.loads(text) for text in group.read_text().split(SEPARATOR))
+    release["spec"]["debug"] = True
+    if with_config:
+        release["spec"]["config"] = {"a": 1}
+    group.write_text(SEPARATOR.join(map(json.dumps, (plugin, release, storage))))
+    assert site.apply().code == 0
+    (site.root / "plugins" / "plugin-0" / "plugin" / "main.py").write_text("print('other')\n")
+    return site
+
+
+def record(site: Site) -> Record:
+    with site.opened() as session:
+        return session.store.read_state().records[Address.parse(RELEASE)]
+
+
+def package(server: Server) -> str:
+    """The SHA-256 of the zip that the backend has."""
+    (row,) = (row for row in server.objects("release") if row["body"].get("debug"))
+    return str(row["body"]["package"]["sha256"])
+
+
+def uploads(server: Server) -> int:
+    return server.requests().count("POST /plugin_releases/")
+
+
+@contextmanager
+def replaced(server: Server, site: Site, times: int = 1) -> Iterator[None]:
+    """In the end the new package is there and recorded; uploads were acted on so many times."""
+    before, old, sent = record(site), package(server), uploads(server)
+    yield
+    assert uploads(server) - sent == times
+    after = record(site)
+    assert package(server) != old
+    assert (after.remote_id, bool(after.replaced_at)) == (before.remote_id, True)
+    assert after.digest != before.digest
+    assert after.files != before.files
+    assert (after.verification, after.proven) == (None, {})
+    assert site.open_intents() == []
+    assert pending(site.plan()) == []
+
+
+@pytest.mark.parametrize("profile", PROFILES, indirect=True)
+@pytest.mark.parametrize("deed", DONE.values(), ids=DONE)
+def test_what_was_done_is_found_by_its_digest(
+    deed: dict[str, Any], make_site: Callable[..., Site], server: Server
+) -> None:
+    """In the same run or in the next, and no second upload is sent."""
+    site = changed(make_site(groups=1))
+    with replaced(server, site):
+        server.faults({"match": UPLOAD, "do": deed})
+        first = site.apply()
+        server.faults()
+        assert first.code in {0, 7}
+        assert site.apply(ahead=LATER).code == 0
+
+
+@pytest.mark.parametrize("profile", PROFILES, indirect=True)
+@pytest.mark.parametrize("deed", NOT_DONE.values(), ids=NOT_DONE)
+def test_what_was_not_done_is_sent_again_once_it_can_act_no_more(
+    deed: dict[str, Any], make_site: Callable[..., Site], server: Server
+) -> None:
+    """Before that the row is refused with exit 7, and nothing is sent."""
+    site = changed(make_site(groups=1))
+    with replaced(server, site):
+        server.faults({"match": UPLOAD, "do": deed})
+        assert site.apply().code == 7
+        server.faults()
+        sent = uploads(server)
+        early = site.apply()
+        assert early.code == 7
+        assert "too early to tell" in str(pending(early.plan))
+        assert uploads(server) == sent
+        assert site.apply(ahead=LATER).code == 0
+
+
+@pytest.mark.parametrize("profile", PROFILES, indirect=True)
+@pytest.mark.parametrize("commit", ["before", "after"])
+def test_killed_while_it_is_sent(
+    commit: str, make_site: Callable[..., Site], server: Server
+) -> None:
+    """The next run looks it up, whether the backend has acted on it or not."""
+    site = changed(make_site(groups=1))
+    with replaced(server, site):
+        server.faults({"match": UPLOAD, "do": {"hang": FOREVER, "commit": commit}})
+        with applying(site, "--allow-replace") as process:
+            reaches(server, process)
+            assert kill(process)
+        server.faults()
+        assert site.apply(ahead=LATER).code == 0
+
+
+@on_vendor()
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("write", ["open_intent_and_use_up_its_approvals", "close_ended_intent"])
+def test_killed_at_a_write(
+    write: str, moment: str, make_site: Callable[..., Site], server: Server
+) -> None:
+    """The announcement and the record of the upload, each written or not."""
+    site = changed(make_site(groups=1))
+    with replaced(server, site):
+        dies = {"signal": int(signal.SIGKILL), "write": write, "nth": 1, "moment": moment}
+        with applying(site, "--allow-replace", **dies) as process:
+            assert ended(process)[0] == -signal.SIGKILL
+        assert site.apply(ahead=LATER).code == 0
+
+
+@on_vendor()
+@pytest.mark.parametrize("is_done", [True, False])
+def test_the_bytes_tell_where_no_digest_is_shown(
+    is_done: bool, make_site: Callable[..., Site], server: Server
+) -> None:
+    """They are fetched by their signed URL when the open call is looked up."""
+    with server.switched(release_meta="none"):
+        site = changed(make_site(groups=1))
+        with replaced(server, site):
+            server.faults({"match": UPLOAD, "do": {"reset": "after" if is_done else "before"}})
+            assert site.apply().code == 7
+            server.faults()
+            assert site.apply(ahead=LATER).code == 0
+
+
+@without_a_list_of_plugins()
+@pytest.mark.parametrize("way", ["import", "settle"])
+def test_where_nothing_tells_a_person_says_it(
+    way: str, make_site: Callable[..., Site], server: Server
+) -> None:
+    """However long one waits: exit 7, no second upload, and the commands that settle it."""
+    site = changed(make_site(groups=1), with_config=False)
+    with replaced(server, site, times=1 if way == "import" else 2):
+        server.faults({"match": UPLOAD, "do": {"reset": "after"}})
+        assert site.apply().code == 7
+        server.faults()
+        late = site.apply(ahead=LATER)
+        assert late.code == 7
+        (change,) = late.plan.refused_changes
+        (refusal,) = change.refusals
+        told = " ".join(map(str, refusal.ways_out))
+        assert "state settle release/plugin-0@1.0.0 --absent" in told
+        assert "import release/plugin-0@1.0.0" in told
+        settles = f"state settle {RELEASE} --absent"
+        command(site, settles if way == "settle" else f"import {RELEASE} {change.remote_id}")
+        assert site.apply(ahead=LATER).code == 0
