@@ -160,5 +160,5 @@ def _is_unapplied_change_from_git(change: Change) -> bool:
         return False
     is_update = change.action is Action.UPDATE
     return change.action in _ALWAYS_PENDING or (
-        is_update and bool(change.field_causes - _ONLY_DRIFT)
+        is_update and bool({f.cause for f in change.fields if not f.origin} - _ONLY_DRIFT)
     )

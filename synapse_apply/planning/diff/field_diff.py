@@ -309,9 +309,10 @@ class _FieldComparison:
         is_equal: bool,
     ) -> None:
         """Add a change or drift, depending on which of the declared and live sides changed."""
+        is_unlike_seen, was_moved = drifted, declared_moved
         declared_moved, drifted = self.attribute_to_given_up_call(path, declared_moved, drifted)
-        if drifted and not is_equal:
-            self.add_drift(path, declared_moved=declared_moved)
+        if is_unlike_seen and not is_equal:
+            self.add_drift(path, declared_moved=was_moved)
         if not declared_moved and not drifted:
             if not is_equal:
                 self.add_difference_if_path_is_accepted(path, declared_value)
@@ -383,6 +384,7 @@ class _FieldComparison:
         drifted = is_shown and live != last_seen and not _was_recorded_in_plain(last_seen)
         if self.get_field_rule_or_default(path).packaged and applied != last_seen:
             drifted = False  # as for other fields from the package: the server has its own value
+        is_unlike_seen, was_moved = drifted, declared_moved
         declared_moved, drifted = self.attribute_to_given_up_call(path, declared_moved, drifted)
         if not declared_moved and not drifted:
             if is_shown and live != mac:
@@ -391,8 +393,8 @@ class _FieldComparison:
         if is_shown and live == mac:
             self.diff.rebase = True
             return
-        if drifted:
-            self.add_drift(path, declared_moved=declared_moved)
+        if is_unlike_seen:
+            self.add_drift(path, declared_moved=was_moved)
         cause = _choose_cause(declared_moved, drifted) if drifted else Cause.SECRET
         self.add_change_or_held_drift(path, declared_value, cause, "changed")
 
@@ -451,9 +453,10 @@ class _FieldComparison:
         drifted = (
             not is_hidden and not was_plain and not is_same_value(live, last_seen, rule.compare)
         )
+        is_unlike_seen = drifted
         _, drifted = self.attribute_to_given_up_call(path, True, drifted)
         # With a reset value the three-way rule below adds the drift itself.
-        if drifted and (len(path) > 1 or rule.reset_value is ABSENT):
+        if is_unlike_seen and (len(path) > 1 or rule.reset_value is ABSENT):
             self.add_drift(path, declared_moved=True)
         if len(path) > 1:
             self.add_change_or_held_drift(path, ABSENT, _choose_cause(True, drifted))
