@@ -116,6 +116,12 @@ def parse_client_exception(problem: BaseException) -> BucketFailure:
     return BucketFailure(int(status[1]) if status else 0, code[1] if code else "", text)
 
 
+# Of obstore: empty parts, `.`, `..` and control characters, which S3 takes and its paths do not.
+_ODD_NAME_PATTERN = re.compile(
+    r'invalid path: (?:Error parsing )?Path "(.+?)"(?:: | contained )', re.DOTALL
+)
+
+
 class _ErrorTexts(NamedTuple):
     summary: str
     detail: str
@@ -179,6 +185,13 @@ def _describe_failure_without_status(
         )
     if any(mark in marks for mark in _METADATA_MARKS):
         return _describe_refused_login(f"{where}: no credentials were found.")
+    if odd_name := _ODD_NAME_PATTERN.search(marks):
+        return _ErrorTexts(
+            "A foreign object stands in the state's folder",
+            f"{where}: the object {odd_name[1][:200]!r} has a name that no state gives, and that "
+            "cannot be listed.",
+            f"Delete it, by exactly this name. {NOTHING_LOST_NOTE}",
+        )
     if "BareRedirect" in marks:
         return _describe_wrong_region(
             f"{where}: the store says that the bucket is elsewhere.", "NAME"

@@ -20,8 +20,10 @@ from synapse_apply.stores.chain.signer import Signer
 from synapse_apply.stores.database import Row
 
 CHAIN_FORMAT = 1
-# What is longer is no object of ours: a compressed bomb ends here.
-_MAX_TEXT_BYTES = 512 * 1024 * 1024
+# What unpacks to more is no object of ours: a compressed bomb ends here. Above the lower size also
+# what is a hundred times as large as its bytes: rows have ids and digests, which are not repeated.
+_MAX_TEXT_BYTES, _MAX_BOMB_BYTES = 512 * 1024**2, 32 * 1024**2
+_MAX_RATIO = 100
 # zlib begins with this byte, JSON with a brace.
 _ZLIB_FIRST_BYTE = b"\x78"
 
@@ -186,8 +188,12 @@ def decode_object_of_number(content: bytes, number: int, signer: Signer) -> Deco
         raise WrongContent("is not a JSON object")
     format_number = document.get("format")
     # Asked before the place: a newer format may name it elsewhere, and the user must be told to
-    # update, not that the chain is damaged. `type is`, since True is an int, too.
+    # update, not that the chain is damaged. `type is`, since True is an int, too. Anybody can write
+    # a number, so each format signs its own; without a key at hand the number is believed.
     if type(format_number) is int and format_number > CHAIN_FORMAT:
+        text_to_sign = _build_text_to_sign(body, format_number)
+        if signer.is_genuine_or_none_if_uncheckable(text_to_sign, signature_text) is False:
+            raise WrongContent("was not written by somebody with the state key")
         raise NewerContent(format_number)
     # A genuine object that somebody copied to another number would otherwise pass here.
     if format_number != CHAIN_FORMAT or document.get("number") != number:
@@ -206,9 +212,9 @@ def _sign_and_encode_object(document: Mapping[str, Any], signer: Signer) -> Enco
     return _encode_as_text_or_smaller_zlib(body + b"\n" + signature.encode() + b"\n")
 
 
-def _build_text_to_sign(body: bytes) -> str:
-    """What is signed: the digest of the JSON, which has kind and number."""
-    return f"chain {CHAIN_FORMAT} {_compute_digest(body)}"
+def _build_text_to_sign(body: bytes, format_number: int = CHAIN_FORMAT) -> str:
+    """What is signed: the digest of the JSON, which has kind and number, and its format."""
+    return f"chain {format_number} {_compute_digest(body)}"
 
 
 def _encode_as_text_or_smaller_zlib(text: bytes) -> Encoded:
@@ -222,13 +228,16 @@ def _decompress_if_zlib(content: bytes) -> bytes:
     if not content.startswith(_ZLIB_FIRST_BYTE):
         return content
     decompressor = zlib.decompressobj()
+    limit = min(_MAX_TEXT_BYTES, max(_MAX_BOMB_BYTES, _MAX_RATIO * len(content)))
     try:
-        text = decompressor.decompress(content, _MAX_TEXT_BYTES)
+        text = decompressor.decompress(content, limit)
     except zlib.error:
         raise WrongContent("is damaged") from None
+    if len(text) == limit and not decompressor.eof:
+        raise WrongContent(f"unpacks to more than {limit // 1024**2} MiB, which no state writes")
     # Unused bytes behind the end would give one object two contents, with one digest.
     if not decompressor.eof or decompressor.unused_data:
-        raise WrongContent("is cut off or too long")
+        raise WrongContent("is cut off, or goes on behind its end")
     return text
 
 

@@ -82,7 +82,10 @@ class PrivateRepository:
         return ids_by_ref.get(ref, "")
 
     def fetch_ref_and_return_commit_id(self, ref: str, depth: int = 1) -> str:
-        """Fetch the newest commits of a ref of the remote; returns the id of the last one."""
+        """Fetch the newest commits of a ref of the remote; returns the id of the last one.
+
+        StateError where that is none of ours: it is larger than any.
+        """
         # Nothing but the one ref: tags and submodules of a repository of code may be large.
         options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
         result = self.run_git_within_deadline(
@@ -94,7 +97,9 @@ class PrivateRepository:
             return self.reader.read_object_id(_TIP_REF)
         except UnreadableObjectError as problem:
             self.discard_reader()
-            raise git_messages.build_unreachable_error(self._location, str(problem)) from None
+            raise git_messages.build_foreign_ref_error(
+                self._location, f"its last commit: {problem}"
+            ) from None
 
     def push_once(self, ref: str, old_id: str, new_id: str, *other_refspecs: str) -> ProgramResult:
         """Ask once to move a ref of the remote from `old_id` ("": no ref) to `new_id`.

@@ -314,6 +314,25 @@ def test_a_hostile_tree(
     assert reason in detail
 
 
+@pytest.mark.parametrize("megabytes", [2, 5])
+def test_a_commit_of_another_that_is_too_large(
+    remote: Path, checkout: Path, open_log: OpenLog, megabytes: int
+) -> None:
+    """It is said what stands there: nobody is sent to look for a broken network."""
+    open_log(checkout).append_or_none_if_overtaken(first_batch(record_change("one")), "")
+    message = ("a" * 79 + "\n") * (megabytes * 2**20 // 80)
+    before = git(remote, "rev-parse", REF)
+    made = git(remote, "commit-tree", f"{REF}^{{tree}}", "-p", REF, input=message.encode())
+    git(remote, "update-ref", REF, made)
+    with pytest.raises(StateError, match="not a state of synapse-apply") as caught:
+        open_log(checkout).read_since_position_or_anew("")
+    detail = caught.value.diagnostics[0].detail
+    assert "its last commit: it is larger than 1024 KiB" in detail
+    change = batch_of(record_change("two"))
+    assert open_log(checkout).append_or_none_if_overtaken(change, before) is None
+    assert git(remote, "rev-parse", REF) == made
+
+
 def test_a_checkout_stays_as_it_is(tmp_path: Path, remote: Path, open_log: OpenLog) -> None:
     """Reading and writing a state changes no byte of a shallow clone."""
     git(remote, "update-ref", "refs/heads/main", make_child(remote))

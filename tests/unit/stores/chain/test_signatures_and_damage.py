@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import tracemalloc
 import zlib
+from uuid import uuid4
 
 import pytest
 from contract.stores.samples import entry, record
 from unit.stores.chain.chains import Chains, KeySigner, addresses, write_many
 
 from synapse_apply.model.errors import LockLost, StateError
+from synapse_apply.stores.batch_log import Batch, RowChange
 from synapse_apply.stores.chain.link_format import (
+    Link,
+    LockSign,
     Seal,
-    WrongContent,
     decode_object_of_number,
+    encode_link,
     encode_seal,
 )
 from synapse_apply.stores.sqlite.sqlite_database import require_origin_of_intact_backup
@@ -246,11 +252,64 @@ def test_a_forged_seal_leads_nobody_to_another_state_that_is_written(chains, tmp
     assert addresses(chains.open(KeySigner())) == ["p0"]
 
 
-def test_a_compressed_bomb_is_refused(monkeypatch):
-    """A megabyte of zeros is a kilobyte."""
-    monkeypatch.setattr("synapse_apply.stores.chain.link_format._MAX_TEXT_BYTES", 1000)
-    with pytest.raises(WrongContent, match="too long"):
-        decode_object_of_number(zlib.compress(bytes(10**6)), 1, KeySigner())
+@pytest.mark.parametrize("megabytes", [48, 400])
+def test_a_compressed_bomb_is_refused_before_it_takes_memory(chains, megabytes):
+    """A thousandth of it is what lies in the bucket; it is not unpacked any further than said."""
+    write_many(chains.make(), 3)
+    packer = zlib.compressobj(9)
+    packed = b"".join(packer.compress(bytes(2**20)) for _ in range(megabytes)) + packer.flush()
+    ruin(chains, 4, packed)
+    tracemalloc.start()
+    try:
+        with pytest.raises(StateError, match="damaged") as caught:
+            chains.open().read_state()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    detail = caught.value.diagnostics[0].detail
+    assert "links/000000000004 unpacks to more than" in detail
+    assert peak < 128 * 2**20
+
+
+def test_what_grows_as_states_do_is_no_bomb():
+    """A large link with rows of a real kind, above the size from which bombs are looked for."""
+    rows = tuple(
+        RowChange("audit", number, (number, "2026-01-31T", "x", str(uuid4()) * 20))
+        for number in range(60_000)
+    )
+    encoded = encode_link(Link(1, "", Batch("b", rows), LockSign()), KeySigner())
+    text_bytes = len(zlib.decompress(encoded.content))
+    assert len(encoded.content) < text_bytes
+    assert text_bytes > 40 * 2**20
+    assert decode_object_of_number(encoded.content, 1, KeySigner()).value.batch.changes == rows
+
+
+@pytest.mark.parametrize("signature", [b"", b"k:00", b"rubbish"])
+def test_a_newer_format_counts_where_its_signature_is_genuine(chains, signature):
+    """Anybody can write a number: who has no key makes nobody look for a newer version."""
+    store = chains.make(KeySigner())
+    write_many(store, 1)
+    number = store.log.last_link_number_and_digest[0] + 1
+    body = b'{"format":99}'
+    signer = KeySigner()
+    genuine = signer.sign_or_empty_without_key(f"chain 99 {hashlib.sha256(body).hexdigest()}")
+    ruin(chains, number, body + b"\n" + genuine.encode() + b"\n")
+    with pytest.raises(StateError, match="newer version"):
+        chains.open(signer).read_state()
+    ruin(chains, number, body + b"\n" + signature + b"\n")
+    if signature == b"rubbish":  # of a key that is not at hand: nobody can tell
+        with pytest.raises(StateError, match="newer version"):
+            chains.open(signer).read_state()
+        return
+    for act in (
+        chains.open(signer).read_state,
+        lambda: write_many(chains.open(signer), 1, first=9),
+    ):
+        with pytest.raises(StateError, match="damaged") as caught:
+            act()
+        assert (
+            "was not written by somebody with the state key" in caught.value.diagnostics[0].detail
+        )
 
 
 def test_a_backup_of_a_damaged_state_has_what_can_be_read(chains, tmp_path):
