@@ -12,13 +12,11 @@ import click
 
 from synapse_apply.cli.main import NAME, root
 from synapse_apply.emulator.table import render_emulator_page as emulator_page
-from synapse_apply.manifests.schema.unsupported import iter_unsupported_policy_setting_errors
 from synapse_apply.model.packages.rules import RULES_BY_ID
 
 DOCS = Path(__file__).resolve().parent
 SCHEMAS = DOCS.parent / "schemas" / "v1"
 WIDTH = 96
-NOT_YET = "Not supported by this version."
 
 # Parts of the schemas that have a name people know.
 WORDS = {
@@ -154,7 +152,16 @@ Error: Version is not text
 `validate -t embedded`, and that of a project with no other target, makes warnings of what is
 refused: the embedded backend takes such a package. `package check` does not.
 
-A plan and an apply do not look into packages: what is refused there, the backend refuses.
+`plan` and `apply` look into the package of each release that they would create, also with
+`--offline`. What is an error of `validate` refuses the release, with the finding as a row of the
+plan; what is a warning or a note is not shown there. A release that is published already is not
+looked into.
+
+- `--no-package-check RULE` of `plan` and `apply` lets a rule pass for one run, such as
+  `package:data-type`. The plan says how many findings were ignored. A saved plan keeps what it was
+  made with, and `apply FILE` cannot add to it.
+- No option lifts a rule about secrets. Where a secret opens nothing, the policy of the project file
+  lets that one finding pass: [policy.md](policy.md#secrets-in-packages).
 
 ## config.yaml
 
@@ -343,11 +350,7 @@ def _field(
     schema = _without_template({**_PARTS.get(_part(given), {}), **given})
     part = _part(schema)
     opened = schema if part in {"", "lifecycle"} else {}
-    texts = [
-        given.get("description", ""),
-        MORE.get(".".join(path), ""),
-        *_not_yet(path, kind, schema),
-    ]
+    texts = [given.get("description", ""), MORE.get(".".join(path), "")]
     yield Row(path, WORDS.get(part) or _takes(schema), required, " ".join(filter(None, texts)))
     yield from _properties(opened, path, kind)
     yield from _properties(_rows_of(schema), (*path, "N"), kind)
@@ -393,31 +396,12 @@ def _takes(schema: Mapping[str, Any]) -> str:
     kinds = [kinds] if isinstance(kinds, str) else kinds
     if kinds == ["array"] and _part(schema.get("items", {})) == "targetList":
         return "list of maps"
-    if kinds == ["array"] and "properties" in schema.get("items", {}):
+    if kinds == ["array"] and "rule" in _rows_of(schema).get("properties", {}):
         return "list of rules"
     if kinds == ["array"]:
         return "list of maps" if _rows_of(schema) else "list of texts"
     words = {"object": "map", "string": "text", "boolean": "`true` or `false`", "null": "null"}
     return " or ".join(words.get(kind, kind) for kind in kinds)
-
-
-def _not_yet(path: tuple[str, ...], kind: str, schema: Mapping[str, Any]) -> Iterator[str]:
-    """What of a field the code says it cannot carry out."""
-    if kind and _refused(path, kind, "anything"):
-        yield NOT_YET
-        return
-    values = schema.get("enum") or schema.get("else", {}).get("enum", ())
-    refused = [f"`{value}`" for value in values if kind and _refused(path, kind, value)]
-    if refused:
-        yield f"{', '.join(refused)}: not supported by this version."
-
-
-def _refused(path: tuple[str, ...], kind: str, value: Any) -> bool:
-    for part in reversed(path):
-        value = {part: value}
-    return kind == "project" and any(
-        True for _ in iter_unsupported_policy_setting_errors(value, {})
-    )
 
 
 PAGES = {

@@ -32,6 +32,7 @@ _OPTION_GROUPS: Mapping[str, frozenset[str]] = {
         {
             *("prune", "allow_locked", "recreate", "no_verify"),
             *("revert_drift", "resend_secrets", "overridden", "adopt", "allow_replace"),
+            "no_package_check",
         }
     ),
 }

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError
+
+if TYPE_CHECKING:
+    from synapse_apply.operations.plan_arguments import PlanArguments
 
 _Item = TypeVar("_Item")
 
@@ -31,6 +34,18 @@ def require_known_or_policy_guard_names(guard_names: Iterable[str]) -> tuple[str
     if descriptions:
         raise InputError.from_summary("This guard cannot be overridden", " ".join(descriptions))
     return names
+
+
+def build_plan_arguments(
+    *, verify: bool = True, override_guards: Iterable[str] = (), **options: Any
+) -> PlanArguments:
+    """The options that the library's methods share; InputError for a value of another type."""
+    from synapse_apply.operations.plan_arguments import PlanArguments
+
+    for name in {"only", "exclude", "no_package_check"} & options.keys():
+        options[name] = require_names(name, options[name])
+    guards = require_known_or_policy_guard_names(override_guards)
+    return PlanArguments(no_verify=not verify, overridden=guards, **options)
 
 
 def require_text(argument: str, text: object) -> str:

@@ -13,9 +13,9 @@ from synapse_apply.library.apply_arguments import (
     wait_for_open_calls_if_requested,
 )
 from synapse_apply.library.arguments import (
+    build_plan_arguments,
     require_and_join_path,
     require_and_join_paths,
-    require_known_or_policy_guard_names,
     require_names,
     require_text,
     require_whole_number_from_one,
@@ -68,6 +68,7 @@ class OpenTarget(TargetWithPermittedRows):
     - `revert_drift`: undo what was changed outside also where the target says `on_drift: hold`.
     - `resend_secrets`: send every secret, changed or not.
     - `override_guards`: names of guards that are to pass, or `policy:RULE`.
+    - `no_package_check`: rules that new packages may violate, such as `package:version`.
     """
 
     def __init__(self, invocation: Invocation) -> None:
@@ -148,8 +149,8 @@ class OpenTarget(TargetWithPermittedRows):
         self, *, only: Sequence[str] = (), exclude: Sequence[str] = (), prune: bool = False,
         allow_locked: bool = False, adopt: bool = True, recreate: bool = False,
         verify: bool = True, revert_drift: bool = False, resend_secrets: bool = False,
-        override_guards: Collection[str] = (), server_dry_run: bool = False,
-        create_state: bool = True, progress: Progress | None = None,
+        override_guards: Collection[str] = (), no_package_check: Collection[str] = (),
+        server_dry_run: bool = False, create_state: bool = True, progress: Progress | None = None,
     ) -> Plan:  # fmt: skip
         """What `apply` would do; what could not be read is in `plan.has_errors`, not raised.
 
@@ -161,13 +162,12 @@ class OpenTarget(TargetWithPermittedRows):
         `progress` receives each. Raises InputError, OptionConflict, StateError.
         """
         from synapse_apply.operations.plan import plan
-        from synapse_apply.operations.plan_arguments import PlanArguments
 
-        arguments = PlanArguments(
-            only=require_names("only", only), exclude=require_names("exclude", exclude),
-            prune=prune, allow_locked=allow_locked, adopt=adopt, recreate=recreate,
-            no_verify=not verify, revert_drift=revert_drift, resend_secrets=resend_secrets,
-            overridden=require_known_or_policy_guard_names(override_guards), allow_replace=True,
+        arguments = build_plan_arguments(
+            only=only, exclude=exclude, prune=prune, allow_locked=allow_locked, adopt=adopt,
+            recreate=recreate, verify=verify, revert_drift=revert_drift,
+            resend_secrets=resend_secrets, override_guards=override_guards,
+            no_package_check=no_package_check, allow_replace=True,
         )  # fmt: skip
         with self._connection.open_or_reuse_session(read_only=not create_state) as session:
             options = arguments.build_plan_options(session)
@@ -182,7 +182,7 @@ class OpenTarget(TargetWithPermittedRows):
         self, against: str, *, only: Sequence[str] = (), exclude: Sequence[str] = (),
         prune: bool = False, allow_locked: bool = False, adopt: bool = True,
         recreate: bool = False, verify: bool = True, revert_drift: bool = False,
-        override_guards: Collection[str] = (),
+        override_guards: Collection[str] = (), no_package_check: Collection[str] = (),
     ) -> Plan:  # fmt: skip
         """What the manifests change beside `against`: "git:REF", or "state:FILE" of an inventory.
 
@@ -190,13 +190,11 @@ class OpenTarget(TargetWithPermittedRows):
         or saved. Raises InputError, OptionConflict.
         """
         from synapse_apply.operations.offline_plan import load_offline_comparison, plan_offline
-        from synapse_apply.operations.plan_arguments import PlanArguments
 
-        arguments = PlanArguments(
-            only=require_names("only", only), exclude=require_names("exclude", exclude),
-            prune=prune, allow_locked=allow_locked, adopt=adopt, recreate=recreate,
-            no_verify=not verify, revert_drift=revert_drift, allow_replace=True,
-            overridden=require_known_or_policy_guard_names(override_guards),
+        arguments = build_plan_arguments(
+            only=only, exclude=exclude, prune=prune, allow_locked=allow_locked, adopt=adopt,
+            recreate=recreate, verify=verify, revert_drift=revert_drift,
+            override_guards=override_guards, no_package_check=no_package_check, allow_replace=True,
         )  # fmt: skip
         with self._connection.pin_refs_and_convert_errors():
             comparison = load_offline_comparison(self._invocation, against)
@@ -208,8 +206,8 @@ class OpenTarget(TargetWithPermittedRows):
         only: Sequence[str] = (), exclude: Sequence[str] = (), prune: bool = False,
         allow_locked: bool = False, recreate: bool = False, verify: bool = True,
         revert_drift: bool = False, resend_secrets: bool = False, allow_replace: bool = False,
-        override_guards: Collection[str] = (), wait: bool = False,
-        observer: ApplyObserver | None = None,
+        override_guards: Collection[str] = (), no_package_check: Collection[str] = (),
+        wait: bool = False, observer: ApplyObserver | None = None,
     ) -> Report:  # fmt: skip
         """Make the backend what the manifests say, under the state's lock.
 
@@ -233,13 +231,12 @@ class OpenTarget(TargetWithPermittedRows):
         """
         from synapse_apply.operations.apply import ApplyRun
         from synapse_apply.operations.apply_observer import ApplyObserver
-        from synapse_apply.operations.plan_arguments import PlanArguments
 
-        arguments = PlanArguments(
-            only=require_names("only", only), exclude=require_names("exclude", exclude),
-            prune=prune, allow_locked=allow_locked, allow_replace=allow_replace, adopt=adopt,
-            resend_secrets=resend_secrets, revert_drift=revert_drift, no_verify=not verify,
-            recreate=recreate, overridden=require_known_or_policy_guard_names(override_guards),
+        arguments = build_plan_arguments(
+            only=only, exclude=exclude, prune=prune, allow_locked=allow_locked, adopt=adopt,
+            recreate=recreate, verify=verify, revert_drift=revert_drift,
+            resend_secrets=resend_secrets, override_guards=override_guards,
+            no_package_check=no_package_check, allow_replace=allow_replace,
         )  # fmt: skip
         require_approval_without_conflicting_arguments(
             plan, arguments, confirm, auto_approve=auto_approve
@@ -342,11 +339,8 @@ class OpenTarget(TargetWithPermittedRows):
         from synapse_apply.operations import apply_saved
         from synapse_apply.operations.apply import ApplyRun
         from synapse_apply.operations.apply_observer import ApplyObserver
-        from synapse_apply.operations.plan_arguments import PlanArguments
 
-        arguments = PlanArguments(
-            recreate=recreate, overridden=require_known_or_policy_guard_names(override_guards)
-        )
+        arguments = build_plan_arguments(recreate=recreate, override_guards=override_guards)
         if not isinstance(plans, apply_saved.ApprovedPlans):
             plans = self.read_saved_plan(plans)
         invocation = apply_saved.with_plan_target_unless_named(self._invocation, plans)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import ResourceType
+from synapse_apply.kinds.natural_keys import derive_natural_key_from_declared_parents
 from synapse_apply.kinds.run_body import compute_run_body_digest
 from synapse_apply.live.comparable_values import (
     build_declared_fields_with_ids_and_macs,
@@ -25,7 +26,6 @@ from synapse_apply.model.resource import Desired
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import Mac, Reference, SecretRef, Sensitive, flatten
 from synapse_apply.model.verification import LastRun, RunStatus
-from synapse_apply.planning.identity import derive_natural_key_from_declared_parents
 
 
 class UnresolvedSecrets:

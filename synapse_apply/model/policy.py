@@ -69,8 +69,23 @@ DEFAULT_RULES = (PolicyRule("no-debug-releases", "no-debug-releases", is_default
 
 
 @frozen
+class AllowedSecret:
+    """One finding of a secret in a package that may be published, and why.
+
+    `file` is a path in the package with this `digest`; `line` may be 0 where it is the only finding
+    in that file.
+    """
+
+    file: str
+    digest: str
+    reason: str
+    line: int = 0
+
+
+@frozen
 class Policy:
-    """The rules of a target; `unreleased_source` is note or refuse."""
+    """The rules of a target, and findings they let pass; `unreleased_source` is note or refuse."""
 
     unreleased_source: str = "note"
     rules: tuple[PolicyRule, ...] = ()
+    allow_package_secrets: tuple[AllowedSecret, ...] = ()

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from synapse_apply import __version__
 from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.kinds.natural_keys import derive_natural_key_from_declared_parents
 from synapse_apply.live.comparable_values import build_declared_fields_with_ids_and_macs
 from synapse_apply.live.named_secrets import wrap_values_recorded_as_secret_and_warn
 from synapse_apply.live.replaced_packages import with_file_diffs_to_replaced_versions
@@ -20,6 +21,7 @@ from synapse_apply.live.supposed_state import (
     build_record_as_if_applied,
     build_records_as_if_applied,
 )
+from synapse_apply.live.unfit_packages import PackageJudge
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import InputError, OptionConflict
@@ -33,7 +35,6 @@ from synapse_apply.model.values import (
     Fields,
 )
 from synapse_apply.planning import refusals as refusal_rules
-from synapse_apply.planning.identity import derive_natural_key_from_declared_parents
 from synapse_apply.planning.moving import (
     build_records_with_due_renames_made,
     select_undeclared_removed_addresses_with_members,
@@ -216,6 +217,7 @@ def plan_offline(comparison: OfflineComparison, options: PlanOptions) -> Plan:
         diagnostics=comparison.diagnostics,
         moved=comparison.moved,
         removed_addresses=comparison.removed,
+        judge_package=PackageJudge(comparison),
     )
     draft_plan = make_plan(plan_input)
     changes = tuple(

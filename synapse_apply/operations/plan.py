@@ -26,6 +26,7 @@ from synapse_apply.live.replaced_packages import (
     make_iterator_of_origin_sources,
     with_file_diffs_to_replaced_versions,
 )
+from synapse_apply.live.unfit_packages import PackageJudge
 from synapse_apply.live.writable_fields import WrittenFieldPredicate
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
@@ -172,6 +173,7 @@ def _read_state_and_live_objects(
         ),
         published_versions=live_versions,
         can_write=WrittenFieldPredicate(session),
+        judge_package=PackageJudge(session),
         declared_in_other_targets=find_addresses_named_by_rules_and_declared_elsewhere(
             session, resources
         ),

@@ -8,6 +8,8 @@ from typing import Protocol
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError, OptionConflict
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.packages.rules import RULES_BY_ID, SECRET_RULES, Level
+from synapse_apply.model.phrases import suggest_closest_or_list_known_words_or_empty
 from synapse_apply.model.policy import RULE_ID_PREFIX, Policy
 from synapse_apply.model.project import Target
 from synapse_apply.planning.guards import GUARD_NAMES
@@ -40,12 +42,14 @@ class PlanArguments:
     revert_drift: bool = False
     allow_locked: bool = False
     allow_replace: bool = False
+    no_package_check: Collection[str] = ()
 
     @property
     def has_options_beside_adopt(self) -> bool:
         """Whether any option is given, `adopt` aside."""
         flags = (self.prune, self.recreate, self.resend_secrets, self.no_verify, self.revert_drift)
-        return any(flags) or any((self.allow_locked, self.overridden, self.only, self.exclude))
+        names = (self.overridden, self.only, self.exclude, self.no_package_check)
+        return any(flags) or self.allow_locked or any(names)
 
     def build_plan_options(
         self, planned_target: PlannedTarget, *, will_ask: bool = False
@@ -76,7 +80,28 @@ class PlanArguments:
             revert_drift=self.revert_drift,
             allow_locked=self.allow_locked,
             allow_replace=self.allow_replace or will_ask,
+            no_package_check=frozenset(map(_require_liftable_rule, self.no_package_check)),
         ).with_target_rules(target)
+
+
+def _require_liftable_rule(name: str) -> str:
+    """The id of a package's rule that may be lifted by its name; OptionConflict for any other."""
+    rule = RULES_BY_ID.get(f"package:{name.removeprefix('package:')}")
+    if rule is None:
+        known = [each.name for each in RULES_BY_ID.values() if each.level is Level.REFUSED]
+        hint = suggest_closest_or_list_known_words_or_empty(name.removeprefix("package:"), known)
+        reason = f"there is no such rule; {hint}"
+    elif rule.id in SECRET_RULES:
+        reason = (
+            "no option lifts a rule about secrets. The policy lets one finding pass, by its file "
+            "and the digest of the package, with a reason: `policy.allow_package_secrets` of the "
+            "project file"
+        )
+    elif rule.level is not Level.REFUSED:
+        reason = "it refuses no release: leave it out"
+    else:
+        return rule.id
+    raise OptionConflict.from_summary(f"--no-package-check {name}: {reason}.")
 
 
 def describe_unknown_guard_or_empty(name: str) -> str:

@@ -333,7 +333,8 @@ def _describe_choices(options: PlanOptions) -> dict[str, str]:
     flags = {f"--{name.replace('_', '-')}": getattr(options, name) for name in _FLAGS}
     flags["--no-verify"] = not flags.pop("--verify")
     texts = {option: "on" if choice else "off" for option, choice in flags.items()}
-    return {**texts, "--override-guard": ", ".join(sorted(options.overridden)) or "none"}
+    names = {"--override-guard": options.overridden, "--no-package-check": options.no_package_check}
+    return texts | {option: ", ".join(sorted(given)) or "none" for option, given in names.items()}
 
 
 def _require_same_manifests(saved_plan: SavedPlan, plan_result: PlanResult) -> None:
@@ -390,6 +391,7 @@ def _options_to_json(options: PlanOptions) -> JsonObject:
     selected = options.selected
     return {
         **{name: getattr(options, name) for name in _FLAGS},
+        "no_package_check": sorted(options.no_package_check),
         "overridden": sorted(options.overridden),
         "selected": None if selected is None else sorted(map(str, selected)),
     }
@@ -400,6 +402,7 @@ def _options_from_json(data: Mapping[str, Any]) -> PlanOptions:
     flags: dict[str, Any] = {name: data.get(name, name == "verify") is True for name in _FLAGS}
     return PlanOptions(
         **flags,
+        no_package_check=frozenset(map(str, data.get("no_package_check", ()))),
         overridden=frozenset(map(str, data["overridden"])),
         selected=None if selected is None else frozenset(map(Address.parse, selected)),
     )

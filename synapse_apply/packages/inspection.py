@@ -88,6 +88,31 @@ def read_source_as_package(
     return Package(digest, measured.files, measured.size, source)
 
 
+def show_hashed_package_to_watcher(
+    package: Package, root: Path, allow_files: Sequence[str], watcher: ContentWatcher
+) -> None:
+    """Give a watcher the files that it wants of a package that was hashed before, no others.
+
+    InputError where what is there now is not what was hashed.
+    """
+    source = package.source
+    with open_and_gather_source_files(source, root, allow_files) as gathered:
+        watcher.begin_package(gathered)
+        wanted = [entry for entry in gathered.entries if watcher.wants_file(entry)]
+        measured = hash_files_collecting_errors(wanted, watcher=watcher)
+    if (
+        {entry.path for entry in gathered.entries} != package.files.keys()
+        or not measured.files.items() <= package.files.items()
+        or measured.findings
+    ):
+        raise InputError.from_summary(
+            "Package changed while it was read",
+            f"{source} is not what it was a moment ago.",
+            "Let whatever writes to it finish, then try again.",
+            position=source.position,
+        )
+
+
 def read_package_config_or_none(
     source: PackageSource, root: Path, reader: ConfigReader, *, allow_files: Sequence[str] = ()
 ) -> tuple[Mapping[str, Any], Mapping[Any, Any]] | None:

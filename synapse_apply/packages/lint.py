@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Any, NamedTuple, Protocol
 
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position
 from synapse_apply.model.frozen import frozen, mutable
-from synapse_apply.model.packages.rules import PackageFlaw
+from synapse_apply.model.packages.rules import SECRET_RULES, PackageFlaw
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.resource import FILE, PackageSource
 from synapse_apply.model.secrets.credentials import (
@@ -104,8 +104,8 @@ class _LeftOutPaths:
 class PackageLint:
     """The ContentWatcher that lints one package.
 
-    Call `parse_config_and_list_limited_flaws` after all files were read; `config_findings` then has
-    the errors in the YAML of its config.yaml.
+    Call `parse_config_and_list_flaws` after all files were read; `config_findings` then has the
+    errors in the YAML of its config.yaml.
     """
 
     source: PackageSource
@@ -165,20 +165,20 @@ class PackageLint:
             self._code_by_path[entry.path] = text
 
     def parse_config_and_list_limited_flaws(self) -> list[PackageFlaw]:
-        """All flaws by position, at most 20 of each rule, the last of which counts the others.
+        """All flaws by position, at most 20 of each rule, the last of which counts the others."""
+        return list(iter_flaws_counting_beyond_limit(self.parse_config_and_list_flaws()))
 
-        A text that would quote a well-known secret is withheld.
-        """
+    def parse_config_and_list_flaws(self) -> list[PackageFlaw]:
+        """All flaws by position; a text that would quote a well-known secret is withheld."""
         all_flaws = [
             *self._parse_config_and_iter_its_flaws(),
             *self._flaws,
             *self._iter_flaws_of_left_out_imports(),
         ]
-        sorted_flaws = sorted(
+        return sorted(
             dict.fromkeys(map(withhold_flaw_text_with_known_secret, all_flaws)),
             key=_build_position_sort_key,
         )
-        return list(_limit_flaws_per_rule_and_count_rest(sorted_flaws))
 
     def _label_file(self, path: str) -> str:
         return format_package_file_label(self.source, path)
@@ -244,7 +244,7 @@ class PackageLint:
         for credential in list_one_unallowed_credential_per_line(text):
             position = self._build_position(path, credential.line, credential.column)
             yield _build_secret_flaw(
-                credential.kind, "here", position, is_certain=credential.is_certain
+                credential.kind, "here", path, position, is_certain=credential.is_certain
             )
 
     def _iter_flaws_of_secret_variables(self, config: LintableConfig) -> Iterator[PackageFlaw]:
@@ -273,8 +273,9 @@ class PackageLint:
                 ):
                     continue
                 is_certain = isinstance(value, str) and contains_secret_of_known_form(value)
+                location = f"`{format_field_path(full_path)}`"
                 yield _build_secret_flaw(
-                    kind, f"`{format_field_path(full_path)}`", position, is_certain, full_path
+                    kind, location, self._config_name, position, full_path, is_certain=is_certain
                 )
 
     def _remember_libraries_and_iter_one_unpinned_flaw(self, text: str) -> Iterator[PackageFlaw]:
@@ -417,15 +418,20 @@ def _get_section_or_empty(value: Mapping[str, Any], path: FieldPath) -> Mapping[
 
 
 def _build_secret_flaw(
-    kind: str, location: str, position: Position, is_certain: bool, path: FieldPath | None = None
+    kind: str,
+    location: str,
+    file: str,
+    position: Position,
+    path: FieldPath | None = None,
+    *,
+    is_certain: bool,
 ) -> PackageFlaw:
     hint = (
         "take it out, and make it invalid where it was ever published; a comment "
         "`# pragma: allowlist secret` on the line says that it is none"
     )
     detail = f"{kind} stands {location}" if location == "here" else f"{location} holds {kind}"
-    rule = "package:secret" if is_certain else "package:secret-like"
-    return PackageFlaw(rule, detail, hint, position, path)
+    return PackageFlaw(SECRET_RULES[not is_certain], detail, hint, position, path, file)
 
 
 def _build_position_sort_key(flaw: PackageFlaw) -> tuple[str, int, int]:
@@ -437,10 +443,11 @@ def withhold_flaw_text_with_known_secret(flaw: PackageFlaw) -> PackageFlaw:
     """The flaw, without detail, hint and path if these would quote a well-known secret."""
     if not contains_secret_of_known_form(f"{flaw.detail} {flaw.hint} {flaw.path}"):
         return flaw
-    return PackageFlaw(flaw.rule, NOT_SHOWN_TEXT, "", flaw.position)
+    return replace(flaw, detail=NOT_SHOWN_TEXT, hint="", path=None)
 
 
-def _limit_flaws_per_rule_and_count_rest(flaws: list[PackageFlaw]) -> Iterator[PackageFlaw]:
+def iter_flaws_counting_beyond_limit(flaws: list[PackageFlaw]) -> Iterator[PackageFlaw]:
+    """The first 20 flaws of each rule, the last of which counts the others."""
     counts, seen_counts = Counter(flaw.rule for flaw in flaws), Counter[str]()
     for flaw in flaws:
         seen_counts[flaw.rule] += 1
@@ -449,6 +456,4 @@ def _limit_flaws_per_rule_and_count_rest(flaws: list[PackageFlaw]) -> Iterator[P
         elif seen_counts[flaw.rule] == _MAX_FLAWS_PER_RULE:
             more_count = counts[flaw.rule] - _MAX_FLAWS_PER_RULE
             more_text = f"; and {more_count} more like it in this package" if more_count else ""
-            yield PackageFlaw(
-                flaw.rule, flaw.detail + more_text, flaw.hint, flaw.position, flaw.path
-            )
+            yield replace(flaw, detail=flaw.detail + more_text)

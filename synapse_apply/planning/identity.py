@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TypeVar
+from collections.abc import Iterator, Mapping
 
 from synapse_apply.kinds.compare import is_same_value
-from synapse_apply.kinds.descriptor import ResourceType
+from synapse_apply.kinds.natural_keys import (
+    format_with_positions,
+    list_conflicts_of_equal_keys,
+    list_groups_sharing_a_key,
+)
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, error_finding
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.observed import FoundBy, ObjectKey, Observed
-from synapse_apply.model.phrases import format_short_list
+from synapse_apply.model.observed import FoundBy, ObjectKey
 from synapse_apply.model.refactoring import build_renames_with_series_members
-from synapse_apply.model.resource import Desired
 from synapse_apply.model.state import CREATE_VERB, Intent
-from synapse_apply.model.values import ABSENT, Fields, Reference, get_at_or_absent
+from synapse_apply.model.values import ABSENT, Fields, get_at_or_absent
 from synapse_apply.planning.diff.change_sides import unflatten
 from synapse_apply.planning.plan_input import ResourceState
 
 Resources = Mapping[Address, ResourceState]
-_Side = TypeVar("_Side", ResourceState, Desired)
 
 
 @frozen
@@ -123,57 +123,7 @@ def _build_object_key(resource: ResourceState) -> ObjectKey:
     )
 
 
-def _format_with_position(resource: ResourceState | Desired) -> str:
-    position = _find_position(resource)
-    return f"{resource.address}" + (f" ({position})" if position else "")
-
-
-def _list_groups_sharing_a_key(
-    pairs: Iterable[tuple[tuple[str, ...], _Side]],
-) -> list[tuple[str, list[_Side]]]:
-    """The last part of each key that several have, and who has it."""
-    first_by_key: dict[tuple[str, ...], _Side] = {}
-    groups: dict[tuple[str, ...], list[_Side]] = {}
-    for key, resource in pairs:
-        first_resource = first_by_key.setdefault(key, resource)
-        if first_resource is not resource:
-            # Groups are made only for duplicates: most of ten thousand keys occur once.
-            groups.setdefault(key, [first_resource]).append(resource)
-    return [(key[-1], sorted(groups[key], key=lambda each: each.address)) for key in sorted(groups)]
-
-
 ConflictFindings = list[tuple[Diagnostic, list[Address]]]
-
-
-def derive_natural_key_from_declared_parents(
-    kind: ResourceType, resource: Desired, resources: Mapping[Address, Desired]
-) -> str:
-    """The natural key that the manifests alone tell, "" where they do not."""
-    parents = {
-        name: Observed("", "", resources[value.address].spec)
-        for name, value in resource.spec.items()
-        if type(value) is Reference and value.address in resources
-    }
-    return kind.derive_natural_key_or_empty(resource.spec, parents)
-
-
-def list_conflicts_of_equal_keys(keyed: Iterable[tuple[str, Desired]]) -> ConflictFindings:
-    """An error for each natural key that several declared resources have; "" is none."""
-    return [
-        (
-            error_finding(
-                "Two resources declare one object",
-                f"{format_short_list(map(_format_with_position, group))} all have {key}.",
-                "Delete one of the documents, or give it another identity.",
-                position=group[-1].position,
-                address=str(group[-1].address),
-            ),
-            [each.address for each in group],
-        )
-        for key, group in _list_groups_sharing_a_key(
-            ((each.address.kind, key), each) for key, each in keyed if key
-        )
-    ]
 
 
 def _list_conflicts_of_equal_ids(
@@ -192,14 +142,14 @@ def _list_conflicts_of_equal_ids(
             error_finding(
                 "One object under two addresses",
                 f"id {remote_id} belongs to "
-                f"{format_short_list(map(_format_with_position, group))}.",
+                f"{format_with_positions((each.address, _find_position(each)) for each in group)}.",
                 Text("Correct metadata.id, or ", Command("state rm ADDRESS"), " the wrong one."),
                 position=_find_position(group[-1]),
                 address=str(group[-1].address),
             ),
             [resource.address for resource in group],
         )
-        for remote_id, group in _list_groups_sharing_a_key(owners)
+        for remote_id, group in list_groups_sharing_a_key(owners)
     ]
 
 
@@ -347,6 +297,5 @@ def _find_records_held_by_renames(
     return frozenset(held_addresses)
 
 
-def _find_position(resource: ResourceState | Desired) -> Position | None:
-    desired = resource if isinstance(resource, Desired) else resource.desired
-    return desired.position if desired else None
+def _find_position(resource: ResourceState) -> Position | None:
+    return resource.desired.position if resource.desired else None

@@ -11,6 +11,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities, Lookup, LookupResult
+from synapse_apply.model.packages.rules import PackageFlaw
 from synapse_apply.model.plan import PlanBase, Refusal
 from synapse_apply.model.policy import Policy
 from synapse_apply.model.project import GuardSettings, Target
@@ -28,6 +29,13 @@ CanWrite = Callable[[Desired, FieldPath], bool]
 def can_always_write(_desired: Desired, _path: FieldPath) -> bool:
     """Always True, as if every field were in a manifest of its own."""
     return True
+
+
+class PackageVerdict(NamedTuple):
+    """Why a package must not be published, and notes on what was let pass."""
+
+    flaws: tuple[PackageFlaw, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class SeriesKey(NamedTuple):
@@ -83,9 +91,9 @@ class PlanOptions:
     `partial` says that only some manifests were read, so that a record without one may still be
     declared. With `verify`, due runs are planned; those of `verify_now` are due in any case.
     `allow_locked` allows sealed objects to be deleted, `allow_replace` published packages to be
-    replaced where the platform lets them be. `revert_drift` has precedence over
-    `on_drift`. Where `guards` or `on_drift` is not given, that of the target counts; `policy` is
-    always the target's.
+    replaced where the platform lets them be. `revert_drift` has precedence over `on_drift`.
+    `no_package_check` are ids of rules that packages may violate. Where `guards` or `on_drift` is
+    not given, that of the target counts; `policy` is always the target's.
     """
 
     prune: bool = False
@@ -103,6 +111,7 @@ class PlanOptions:
     revert_drift: bool = False
     allow_locked: bool = False
     allow_replace: bool = False
+    no_package_check: frozenset[str] = frozenset()
 
     def with_target_rules(self, target: Target) -> PlanOptions:
         """A copy with the target's guards and drift rule where none were given, and its policy."""
@@ -119,6 +128,10 @@ class PlanOptions:
         return self.on_drift == "hold" and not self.revert_drift
 
 
+# Looks into the package that a resource would publish, at the first question.
+JudgePackage = Callable[[Desired, PlanOptions], PackageVerdict]
+
+
 @frozen
 class PlanInput:
     """Everything that a plan is made from; `plan_id` and `created` are given, so planning is pure.
@@ -132,7 +145,8 @@ class PlanInput:
     backend's refusals of dry runs of an earlier plan, `trial` the number of those dry runs.
     `published_versions` are the live versions of a series, by (prefix, series), if a policy rule
     needs them. `can_write` says for hints in refusals whether a live value can be written into the
-    files. `declared_in_other_targets` are addresses that are declared in other targets with the
+    files, `judge_package` what is wrong with a package that would be published.
+    `declared_in_other_targets` are addresses that are declared in other targets with the
     same rules. `has_concurrent_run` says that another run was active while state and backend were
     read, so that an object without record may be that run's.
     """
@@ -157,5 +171,6 @@ class PlanInput:
     removed_addresses: frozenset[Address] = frozenset()
     published_versions: PublishedVersions = field(default_factory=dict)
     can_write: CanWrite = can_always_write
+    judge_package: JudgePackage = lambda _desired, _options: PackageVerdict()
     declared_in_other_targets: frozenset[str] = frozenset()
     has_concurrent_run: bool = False

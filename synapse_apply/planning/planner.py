@@ -29,6 +29,7 @@ from synapse_apply.planning.identity import (
     map_declared_address_to_open_create_of_other,
 )
 from synapse_apply.planning.order import Cycle, sort_by_dependencies_and_find_cycles
+from synapse_apply.planning.package import get_uploaded_digest_or_empty
 from synapse_apply.planning.plan_input import PlanInput, ResourceState
 from synapse_apply.planning.policy.plan_rules import list_violations_and_warnings_of_plan_rules
 from synapse_apply.planning.policy.resource_rules import (
@@ -40,7 +41,10 @@ from synapse_apply.planning.policy.resource_rules import (
 from synapse_apply.planning.policy.rule_addresses import (
     iter_warnings_of_unknown_addresses_in_policy,
 )
-from synapse_apply.planning.refusals import suggest_resend_or_accept_of_secrets
+from synapse_apply.planning.refusals import (
+    build_package_flaw_refusal,
+    suggest_resend_or_accept_of_secrets,
+)
 from synapse_apply.planning.series import (
     build_lowered_version_warnings,
     group_by_series,
@@ -145,24 +149,22 @@ def _decide_all_declared(
         graph, lambda address: resources[address].type.rank
     )
     decisions: Decisions = {}
+    plan_input = index.plan_input
 
     def decide_resource(resource: ResourceState) -> Decision:
-        return _refuse_if_dry_run_was_refused(
-            add_policy_findings_unless_in_error(
-                resource,
-                add_due_run_or_refuse_unverified(
-                    resource, decide_declared_ignoring_dependencies(resource, index), index
-                ),
-                policy_rules,
+        decision = add_policy_findings_unless_in_error(
+            resource,
+            add_due_run_or_refuse_unverified(
+                resource, decide_declared_ignoring_dependencies(resource, index), index
             ),
-            index,
+            policy_rules,
         )
+        decision = _refuse_unfit_package(decision, resource, plan_input)
+        return _refuse_if_dry_run_was_refused(decision, index)
 
     # An owner is decided before its members, so it can still choose the one that is created with
     # it.
-    companions = CreateCompanions(
-        resources, index.plan_input.options.selected, decide_resource, graph
-    )
+    companions = CreateCompanions(resources, plan_input.options.selected, decide_resource, graph)
     for address in ordered:
         resource = resources[address]
         decision = companions.note_and_remember_companion_or_refuse_owner(
@@ -188,6 +190,24 @@ def _decide_all_declared(
                 )
         decisions[address] = decision
     return decisions, cycles
+
+
+def _refuse_unfit_package(
+    decision: Decision, resource: ResourceState, plan_input: PlanInput
+) -> Decision:
+    """The decision, refused for each flaw of the package that it would publish."""
+    digest, selected = get_uploaded_digest_or_empty(decision.change), plan_input.options.selected
+    is_selected = selected is None or resource.address in selected
+    # Only then: it is looked into at the first question.
+    if not digest or resource.desired is None or not is_selected:
+        return decision
+    flaws, notes = plan_input.judge_package(resource.desired, plan_input.options)
+    if notes:
+        change = decision.change
+        decision = replace(decision, change=replace(change, notes=(*change.notes, *notes)))
+    return decision.with_refusals_dropping_run(
+        *(build_package_flaw_refusal(flaw, digest) for flaw in flaws)
+    )
 
 
 def _refuse_if_dry_run_was_refused(decision: Decision, index: PlanIndex) -> Decision:

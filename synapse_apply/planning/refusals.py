@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 
 from synapse_apply.kinds.descriptor import ApiBinding
@@ -9,6 +10,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text, join_texts
 from synapse_apply.model.diagnostic import FieldPath, Position, format_json_pointer
 from synapse_apply.model.observed import FoundBy
+from synapse_apply.model.packages.rules import RULES_BY_ID, SECRET_RULES, PackageFlaw
 from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.plan import Cause, FieldChange, Refusal
 from synapse_apply.model.state import Record
@@ -250,6 +252,25 @@ def build_no_package_refusal(resource: ResourceState) -> Refusal:
         ("name a folder, a Git ref or a zip as its source", "publish it, then plan again"),
         (source.position if source else None)
         or (resource.desired.position if resource.desired else None),
+    )
+
+
+def build_package_flaw_refusal(flaw: PackageFlaw, digest: str) -> Refusal:
+    """The refusal to publish a package with a flaw; no option lifts a rule about secrets."""
+    title = RULES_BY_ID[flaw.rule].title
+    way_out: str = Text("if it is meant: ", Command("apply --no-package-check", flaw.rule))
+    if flaw.rule in SECRET_RULES:
+        line = flaw.position.line if flaw.position else 1
+        way_out = (
+            "if it opens nothing, let this one pass in the project file: `policy: "
+            f"{{allow_package_secrets: [{{file: {json.dumps(flaw.file)}, line: {line}, "
+            f"digest: {digest}, reason: ...}}]}}`"
+        )
+    return Refusal(
+        flaw.rule,
+        f"{title[0].lower()}{title[1:]}: {flaw.detail} ({flaw.rule})",
+        tuple(filter(None, (flaw.hint, way_out))),
+        flaw.position,
     )
 
 

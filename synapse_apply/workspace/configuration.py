@@ -38,15 +38,14 @@ from synapse_apply.workspace.sharing.separate_states import (
 
 if TYPE_CHECKING:
     from synapse_apply.packages.source.git import GitCommit
-    from synapse_apply.packages.zip_stamps import ZipStamps
 
 
 @frozen
 class DeclaredTarget:
     """What one target declares; with an error among the diagnostics it must not be used.
 
-    `zip_stamps` are the zips among its package sources; `commit` is the commit that the manifests
-    were read from, None for the checkout.
+    `sources` are its package sources; `commit` is the commit that the manifests were read from,
+    None for the checkout.
     """
 
     manifests: LoadedManifests
@@ -54,7 +53,7 @@ class DeclaredTarget:
     packages: Mapping[Address, Package]
     diagnostics: tuple[Diagnostic, ...]
     commit: GitCommit | None = None
-    zip_stamps: ZipStamps | None = None
+    sources: PackageSources | None = None
 
 
 def load_valid_project_or_defaults(invocation: Invocation) -> Project:
@@ -263,7 +262,8 @@ def read_declared_target_with_findings(
     commit = (
         resolve_manifest_commit_or_raise(project, invocation.as_of) if invocation.as_of else None
     )
-    sources = PackageSources(project, commit.id if commit else "")
+    memory = invocation.project_memory or ProjectMemory()
+    sources = PackageSources(project, commit.id if commit else "", known_flaws=memory.package_flaws)
     reader = sources.build_config_reader(target)
     with _open_committed_folder(commit) if commit else nullcontext() as committed_folder:
         manifests = load_target_manifests_with_findings(
@@ -276,9 +276,7 @@ def read_declared_target_with_findings(
         )
     declared_target = hash_packages_into_declared_target(target, manifests, sources)
     findings = (*project.findings, *declared_target.diagnostics)
-    return replace(
-        declared_target, diagnostics=findings, commit=commit, zip_stamps=sources.zip_stamps
-    )
+    return replace(declared_target, diagnostics=findings, commit=commit, sources=sources)
 
 
 def load_target_manifests_with_findings(

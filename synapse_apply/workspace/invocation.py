@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.packages.rules import PackageFlaw
 from synapse_apply.model.project import Project
 from synapse_apply.model.secrets.readable_files import ReadableFiles
 
@@ -33,10 +34,14 @@ class LoadedProjects(NamedTuple):
 
 
 class ProjectMemory:
-    """Projects that were read, for invocations that differ in their target alone."""
+    """What was read for invocations that differ in their target alone.
+
+    These are projects, and the flaws of packages that were looked into.
+    """
 
     def __init__(self) -> None:
         self._projects: dict[Hashable, LoadedProjects] = {}
+        self.package_flaws: dict[Hashable, list[PackageFlaw]] = {}
 
     def get_or_load(self, key: Hashable, load: Callable[[], LoadedProjects]) -> LoadedProjects:
         """The projects of a key, which are loaded once."""

@@ -11,6 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.kinds.natural_keys import (
+    derive_natural_key_from_declared_parents,
+    list_conflicts_of_equal_keys,
+)
 from synapse_apply.manifests.decode.draft import ConfigWithPositions
 from synapse_apply.manifests.decode.loading import LoadedManifests
 from synapse_apply.manifests.decode.package_needs import iter_releases_with_unmet_need_flaw
@@ -21,10 +25,6 @@ from synapse_apply.model.packages.rules import PackageFlaw, build_flaw_finding
 from synapse_apply.model.project import Target
 from synapse_apply.model.resource import Desired, PackageSource
 from synapse_apply.model.secrets.credentials import format_unless_it_holds_secret_of_known_form
-from synapse_apply.planning.identity import (
-    derive_natural_key_from_declared_parents,
-    list_conflicts_of_equal_keys,
-)
 from synapse_apply.planning.order import sort_by_dependencies_and_find_cycles
 from synapse_apply.views.paths import format_path_relative_to_cwd_if_inside
 from synapse_apply.workspace.package_sources import PackageSources

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -41,7 +41,8 @@ class PackageSources:
     """Reads and caches the package sources of a project.
 
     With `ref`, folders and zips are read from that Git ref. With `should_lint`, packages are
-    checked while they are read. `zip_stamps` are the zips that were read.
+    checked while they are read, else when their flaws are asked for; `known_flaws` has those of
+    packages that were. `zip_stamps` are the zips that were read.
     """
 
     def __init__(
@@ -50,10 +51,12 @@ class PackageSources:
         ref: str = "",
         *,
         should_lint: bool = False,
+        known_flaws: dict[Hashable, list[PackageFlaw]] | None = None,
     ) -> None:
         self._project = project
         self._should_lint = should_lint
         self._flaws: dict[_SourceKey, list[PackageFlaw]] = {}
+        self._known_flaws = {} if known_flaws is None else known_flaws
         self._ref = ref
         self.zip_stamps = ZipStamps()
         self._configs: dict[_SourceKey, ConfigText | None] = {}
@@ -78,9 +81,23 @@ class PackageSources:
         return self._packages[key]
 
     def list_flaws(self, source: PackageSource, target: Target) -> list[PackageFlaw]:
-        """The lint rules that a source violates; reads it unless it was read before."""
-        self.inspect_package_once(source, target)
-        return self._flaws.get(self._build_source_key(source, target), [])
+        """The flaws of a source, each package looked into once; with `should_lint` not all alike.
+
+        InputError where it is no longer what was hashed.
+        """
+        package = self.inspect_package_once(source, target).package
+        key = self._build_source_key(source, target)
+        if key in self._flaws or package is None:
+            return self._flaws.get(key, [])
+        # The digest does not tell what is left out of the package, but its folder does.
+        flaws_key = (key, package.digest)
+        if flaws_key not in self._known_flaws:
+            from synapse_apply.packages.inspection import show_hashed_package_to_watcher
+
+            package_linter = build_package_linter(key[0])
+            show_hashed_package_to_watcher(package, self._project.root, key[1], package_linter)
+            self._known_flaws[flaws_key] = package_linter.parse_config_and_list_flaws()
+        return self._known_flaws[flaws_key]
 
     def list_sources_with_read_config(self, target: Target) -> tuple[PackageSource, ...]:
         """The sources whose config.yaml was read for this target."""

@@ -306,12 +306,13 @@ class TargetSession(OfflineTarget):
         # Here, not above: most commands open no package.
         from synapse_apply.packages.upload import SourcePackages
 
+        sources = self.declared_target.sources
         return SourcePackages(
             self.declared_target.packages,
             self.project.root,
             max_size=self.project.max_package_size,
             allow_files=self.target.allow_files,
-            zip_stamps=self.declared_target.zip_stamps,
+            zip_stamps=sources.zip_stamps if sources is not None else None,
         )
 
     @cached_property

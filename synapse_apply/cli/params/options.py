@@ -417,6 +417,13 @@ add_plan_options = _combine_options(
         help="Override this guard, or policy:RULE for a freeze or a limit of the policy; may be "
         "repeated.",
     ),
+    click.option(
+        "--no-package-check",
+        multiple=True,
+        metavar="RULE",
+        help="Publish packages that violate this rule, such as package:version. No rule about "
+        "secrets can be named; may be repeated.",
+    ),
     click.option("--show-unchanged", is_flag=True, help="Also show what stays as it is."),
 )
 

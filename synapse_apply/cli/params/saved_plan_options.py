@@ -16,6 +16,7 @@ _OPTIONS_OF_ROWS = {
     "adopt": "--adopt",
     "no_verify": "--no-verify",
     "revert_drift": "--revert-drift",
+    "no_package_check": "--no-package-check",
     "only": "--only",
     "exclude": "--exclude",
 }

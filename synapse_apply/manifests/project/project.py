@@ -33,7 +33,6 @@ from synapse_apply.manifests.project.target_lists import (
 )
 from synapse_apply.manifests.schema import schemas, secret_field_marks
 from synapse_apply.manifests.schema.explain import ValueToCheck, build_schema_findings
-from synapse_apply.manifests.schema.unsupported import iter_unsupported_policy_setting_errors
 from synapse_apply.manifests.yaml.reader import (
     Document,
     iter_one_error_of_extra_documents,
@@ -45,7 +44,7 @@ from synapse_apply.model.phrases import (
     FirstHints,
     suggest_closest_or_list_known_words_or_empty,
 )
-from synapse_apply.model.policy import Policy, PolicyRule
+from synapse_apply.model.policy import AllowedSecret, Policy, PolicyRule
 from synapse_apply.model.project import (
     EMBEDDED,
     GuardSettings,
@@ -131,8 +130,6 @@ def read_project_or_findings(
             value, positions, scalar_text=document.source.read_scalar_text_as_written_or_usual
         )
         findings.extend(build_schema_findings("project", value_to_check))
-    if isinstance(value, dict):
-        findings.extend(iter_unsupported_policy_setting_errors(value, positions))
     # Decoding relies on the schema, so it starts only when all of it is right.
     if findings:
         return None, tuple(findings)
@@ -422,6 +419,11 @@ class _ProjectDecoder:
             policy=Policy(
                 policy.get("unreleased_source", "note"),
                 self._decode_merged_rules_once(name),
+                tuple(
+                    AllowedSecret(**entry)
+                    for owner in (self.value, settings)
+                    for entry in owner.get("policy", {}).get("allow_package_secrets", ())
+                ),
             ),
             unsupported_fields=settings.get("unsupported_fields", "error"),
             position=self.positions.get(target_path) if name in self.settings else None,

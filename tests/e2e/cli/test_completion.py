@@ -66,7 +66,7 @@ def test_commands_and_options(offered: Callable[..., dict[str, list[str]]]) -> N
     assert list(found.values()) == [
         ["plan"],
         ["rebind", "rekey", "restore", "record"],
-        ["--no-verify", "--no-adopt", "--no-color"],
+        ["--no-verify", "--no-package-check", "--no-adopt", "--no-color"],
         [],
         ["bash", "zsh", "fish"],
     ]

@@ -57,7 +57,7 @@ def rich(two: Workplace, server: Server) -> Workplace:
     two.edit("manifests/plugin.yaml", "default: 0.8", "default: 0.9, many: [1, {a: b}]")
     two.write("manifests/eve.yaml", PLUGIN.replace("yolo", "eve").replace("Yolo", "Eve"))
     two.write("manifests/release.yaml", RELEASE.replace("yolo", "eve"))
-    two.write("plugins/eve/config.yaml", 'code: eve\nversion: "1.0.0"\n')
+    two.write("plugins/eve/config.yaml", 'name: Eve\ncode: eve\nversion: "1.0.0"\n')
     (two.root / "manifests/sam.yaml").unlink()
     server.call("PATCH", "_emulator/objects/plugin/1/", {"name": "By hand"})
     (two.root / ".synapse-apply/state/prod.key").unlink()

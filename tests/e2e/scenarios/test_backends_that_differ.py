@@ -64,7 +64,8 @@ def test_applied_once_then_no_changes(serve, furnished, switches, plugin):
     place.write("manifests/plugin.yaml", plugin, RELEASE)
     if plugin is WITHOUT_CODE:
         place.write("plugins/yolo/config.yaml", 'name: Yolo\nversion: "1.0.0"\n')
-    place.apply()
+    # The backend takes what the platform's own tools refuse.
+    place.apply("--no-package-check", "code")
     place.unchanged()
     place.edit("manifests/plugin.yaml", "Finds things", "Finds more")
     place.edit("manifests/plugin.yaml", "default: 0.8", "limit: 3")

@@ -40,7 +40,7 @@ def rows(data: Path) -> dict[str, Any]:
 def declare_both(there: Workplace, plugin: str) -> None:
     """The plugin that is there, and a second one with its release."""
     declare(there, plugin, RELEASE, SECOND, SECOND_RELEASE)
-    there.write("plugins/second/config.yaml", "name: Second\n")
+    there.write("plugins/second/config.yaml", "name: Second\ncode: second\nversion: 1.0.0\n")
 
 
 def files(there: Workplace) -> dict[Path, bytes]:

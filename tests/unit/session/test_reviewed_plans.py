@@ -49,6 +49,10 @@ OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "drift": ({"revert_drift": True}, "--revert-drift is off in 1.plan, 3.plan; on in 2.plan."),
     "locked": ({"allow_locked": True}, "--allow-locked is off in 1.plan, 3.plan; on in 2.plan."),
     "replace": ({"allow_replace": True}, "--allow-replace is off in 1.plan, 3.plan; on in 2.plan."),
+    "package": (
+        {"no_package_check": frozenset({"package:code"})},
+        "--no-package-check is none in 1.plan, 3.plan; package:code in 2.plan.",
+    ),
     "guards": (
         {"overridden": frozenset({"recreate", "adopt"})},
         "--override-guard is none in 1.plan, 3.plan; adopt, recreate in 2.plan.",
