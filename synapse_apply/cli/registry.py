@@ -184,6 +184,9 @@ CONTROLLER = {
     "reject": _build_command_entry(
         "commands.controller.reject", "Say of waiting rows that they are not to be done."
     ),
+    "forget-rule": _build_command_entry(
+        "commands.controller.forget_rule", "Forget for which backends rules were given."
+    ),
     "rollout": _build_command_entry(
         "commands.controller.rollout.group", "See how far rollouts are, and decide on them."
     ),

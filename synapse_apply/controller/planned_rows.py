@@ -36,6 +36,21 @@ class RowAction(Enum):
 
 
 @frozen
+class Binding:
+    """What a rule is given for: a backend with its tenant (`rules/bindings.py`), and a state.
+
+    `token` says where the token is read from, such as `env ACME_TOKEN`: no part of what is bound.
+    """
+
+    backend: str
+    lineage: str
+    token: str = field(default="", compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.backend}, state {self.lineage}"
+
+
+@frozen
 class PlannedRow:
     """One row of a plan that asks for something, or a guard.
 

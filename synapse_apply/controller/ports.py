@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from typing import NamedTuple, Protocol
 
-from synapse_apply.controller.planned_rows import ApplyTerms, PlannedRow
+from synapse_apply.controller.planned_rows import ApplyTerms, Binding, PlannedRow
 from synapse_apply.controller.rows import (
     CallCounts,
     ChangeCounts,
@@ -118,6 +118,7 @@ class ApplyRequest:
 
     `run_id` is the plan id of state and audit. `who` stands in the audit of the state:
     `controller:NAME`, and who approved. `operation` is what others see who wait for the lock.
+    Nothing is done to what is not bound to `binding`, where that is known.
     """
 
     target: TargetName
@@ -128,6 +129,7 @@ class ApplyRequest:
     who: str
     operation: str = "apply"
     prune: bool = False
+    binding: Binding | None = None
 
 
 class Permit(NamedTuple):
@@ -152,7 +154,7 @@ class RunResult:
     why it was not all begun, "" where it was.
     `is_state_behind`: beside its rows there is something that an apply writes to the state alone,
     such as the outcome of a call that an earlier run left open. `running_jobs` are what a look was
-    told of jobs, without their time; None where it asked for none.
+    told of jobs, without their time; None where it asked for none. `binding` is what was planned.
     """
 
     outcome: RunOutcome
@@ -169,6 +171,7 @@ class RunResult:
     report_json: str = ""
     is_state_behind: bool = False
     running_jobs: RunningJobsSeen | None = None
+    binding: Binding | None = None
 
 
 class Workers(Protocol):

@@ -11,7 +11,7 @@ from dataclasses import field
 from enum import Enum
 from typing import Any, NamedTuple
 
-from synapse_apply.controller.planned_rows import HeldRow, PlannedRow
+from synapse_apply.controller.planned_rows import Binding, HeldRow, PlannedRow
 from synapse_apply.controller.settings import Mode
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
@@ -302,7 +302,8 @@ class TargetRow:
     at the head of its source, which is the wanted one but where a rollout has not come to it: only
     with those is it done for the head. `running_jobs` are those of the last look with a plan.
     `begun_apply` is there while an apply runs: who claims the target and finds one knows that its
-    process ended before it could record it.
+    process ended before it could record it. `binding` is what its rule was given for, None while
+    that is not known, and `found_binding` what its last look that had a plan was made of.
     """
 
     name: TargetName
@@ -335,6 +336,8 @@ class TargetRow:
     head_digest: str = ""
     running_jobs: RunningJobsSeen = RunningJobsSeen()
     begun_apply: BegunApply | None = None
+    binding: Binding | None = None
+    found_binding: Binding | None = None
 
 
 @frozen

@@ -100,7 +100,7 @@ class TargetRule:
     `approvals` is how many people have to approve a row that is held; with `not_author` none of
     them may be an author of the commits between the applied and the wanted one. Where there are
     `windows`, nothing is applied outside of them. `prune` deletes what is no longer declared; None
-    takes the default.
+    takes the default. `hosts` narrow those of the source for these targets.
     """
 
     pattern: str
@@ -112,6 +112,7 @@ class TargetRule:
     windows: tuple[Window, ...] = ()
     pause: FixedPause | None = None
     prune: bool | None = None
+    hosts: tuple[str, ...] = ()
     position: Position | None = field(default=None, compare=False)
 
 

@@ -222,6 +222,10 @@ class WritableStore(ReadableStore, Protocol):
         """Write that a process is there, and delete those that were last seen before a time."""
         ...
 
+    def list_targets_of_backend(self, backend: str) -> Sequence[TargetRow]:
+        """Targets that are bound to a backend, or mean it now, by name; also gone ones."""
+        ...
+
     def find_source_even_if_removed(self, name: str) -> SourceRow | None:
         """A source, also one that was removed; None for an unknown one."""
         ...

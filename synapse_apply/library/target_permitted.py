@@ -32,6 +32,13 @@ class TargetWithPermittedRows:
         self._connection = connection
         self._last_plan: PlanSource | None = None
 
+    @property
+    def token_origin(self) -> str:
+        """Where the token is read from, such as `env ACME_TOKEN`, or `none`; never its value."""
+        with self._connection.open_or_reuse_session(read_only=True) as session:
+            token = session.target.token
+            return f"{token.source} {token.name}".rstrip() if token is not None else "none"
+
     def has_work_without_permission(self, plan: Plan) -> bool:
         """Whether an apply would do something for the newest plan of this object without a call.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from synapse_apply.cli.console import Console
 from synapse_apply.model.errors import InputError, NotApproved, Refused, Stale
@@ -51,6 +51,39 @@ def choose_named_rows_or_all_after_shown_and_yes(
     if decidable_rows:
         _ask_and_require_yes(console, target, decidable_rows, decision)
     return decidable_rows
+
+
+def choose_moves_by_target(
+    console: Console,
+    api: ControllerApi,
+    pattern: str,
+    row_digests: Sequence[str],
+    decision: RowDecision,
+) -> dict[str, list[ShownRow]]:
+    """As `choose_named_rows_or_all_after_shown_and_yes`, of all targets that match a pattern.
+
+    Of each only the row that says that it means another backend.
+    """
+    from synapse_apply.cli.texts.controller_rows import format_held_rows
+    from synapse_apply.controller.rules.bindings import BINDING_GUARD
+
+    names = api.list_names_matching_or_plain_name_unchecked(pattern)
+    rows_by_name = {name: api.list_held_rows(name) for name in names}
+    moves = {
+        name: [row for row in rows if row.address == BINDING_GUARD]
+        for name, rows in rows_by_name.items()
+    }
+    all_moves = [row for rows in moves.values() for row in rows]
+    if row_digests:
+        chosen = _select_named_rows_or_raise(all_moves, pattern, row_digests, decision)
+        return {name: [row for row in rows if row in chosen] for name, rows in moves.items()}
+    for name, rows in moves.items() if all_moves else [(pattern, [])]:
+        if rows or not all_moves:
+            fields = {row.run: dict[str, Any]() for row in rows}
+            console.write_output(format_held_rows(name, api.url, rows, fields))
+    if all_moves:
+        _ask_and_require_yes(console, pattern, all_moves, decision)
+    return moves
 
 
 def _read_planned_fields_by_run_where_readable(

@@ -96,6 +96,9 @@ class RowDigestType(AnyParamType):
 add_target_argument = click.argument(
     "target", type=TargetPatternType(allow_patterns=False), metavar="SOURCE/TARGET"
 )
+add_target_or_pattern_argument = click.argument(
+    "target", type=TargetPatternType(allow_patterns=True), metavar="SOURCE/TARGET"
+)
 add_target_patterns_argument = click.argument(
     "patterns",
     type=TargetPatternType(allow_patterns=True),

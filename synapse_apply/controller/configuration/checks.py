@@ -18,7 +18,10 @@ from synapse_apply.controller.configuration.decoding import (
 from synapse_apply.controller.configuration.literal_secrets import PLACEHOLDER_VARIABLE
 from synapse_apply.controller.configuration.placed_findings import FindingBuilder
 from synapse_apply.controller.configuration.rollout_checks import iter_rollout_findings
-from synapse_apply.controller.configuration.rule_checks import iter_rule_findings
+from synapse_apply.controller.configuration.rule_checks import (
+    iter_rule_findings,
+    iter_warnings_on_rules_of_commits,
+)
 from synapse_apply.controller.settings import Access, Controller
 from synapse_apply.controller.worker.access import collect_own_secret_locations
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position
@@ -55,6 +58,7 @@ def iter_findings_no_schema_can_tell(
         yield from checker.iter_errors_on_path_outside_repository(name)
         rules = value["sources"][name]["targets"]
         yield from iter_rule_findings(name, rules, findings, now)
+        yield from iter_warnings_on_rules_of_commits(controller, controller.sources[name], findings)
     yield from iter_rollout_findings(controller, findings)
     if is_access_known:
         yield from iter_warnings_on_waves_nobody_can_approve(controller, findings)

@@ -302,6 +302,7 @@ def _decode_rule_without_invalid_windows(
         if paused
         else None,
         prune=settings.get("prune"),
+        hosts=tuple(settings.get("hosts", ())),
         position=position,
     )
 

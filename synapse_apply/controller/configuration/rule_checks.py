@@ -14,7 +14,8 @@ from synapse_apply.controller.configuration.decoding import (
     parse_zoned_time_or_none,
 )
 from synapse_apply.controller.configuration.placed_findings import FindingBuilder
-from synapse_apply.controller.settings import DAY, Mode
+from synapse_apply.controller.rules.bindings import is_stricter
+from synapse_apply.controller.settings import DAY, Controller, Mode, Source
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath
 from synapse_apply.model.runtime.cron import Cron
 
@@ -41,6 +42,32 @@ def iter_rule_findings(
         until = rule.get("paused", {}).get("until")
         if until is not None:
             yield from _iter_findings_on_pause_end(until, (*path, "paused", "until"), findings, now)
+
+
+def iter_warnings_on_rules_of_commits(
+    controller: Controller, source: Source, findings: FindingBuilder
+) -> Iterator[Diagnostic]:
+    """Where a commit decides which rule a target has that it adds, or in which wave it is."""
+    if source.project_from:
+        return
+    for rollout in controller.rollouts.values():
+        has_labels = any(wave.labels for wave in rollout.waves)
+        if rollout.source == source.name and has_labels and any(w.approve for w in rollout.waves):
+            yield findings.build_warning(
+                ("rollouts", rollout.name, "waves"),
+                "A commit chooses the wave",
+                "a wave waits for a person, and labels, which any commit can change, choose waves",
+                "write `pin: git:REF` for the source, or choose targets by name",
+            )
+    for rule in source.rules:
+        if not rule.hosts and any(is_stricter(other, rule) for other in source.rules):
+            yield findings.build_warning(
+                ("sources", source.name, "targets", rule.pattern),
+                "A commit chooses the rule",
+                f"`{rule.pattern}` lets happen what another rule does not, and without `pin` any "
+                "commit can give a new target that name, and a backend",
+                "write `pin: git:REF` for the source, or `hosts` for this rule",
+            )
 
 
 def _iter_warnings_on_shadowed_rule(

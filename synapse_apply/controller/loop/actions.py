@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from synapse_apply.controller.loop.deciding import find_target_rule
+from synapse_apply.controller.loop.deciding import find_strictest_rule, find_target_rule
 from synapse_apply.controller.loop.due_times import (
     list_present_targets_in_states,
     make_targets_due_soon,
@@ -33,6 +33,7 @@ from synapse_apply.controller.rules.approving import (
     is_author,
 )
 from synapse_apply.controller.rules.assessment import CONDITIONS_OF_PEOPLE
+from synapse_apply.controller.rules.bindings import is_moved_row
 from synapse_apply.controller.rules.pausing import find_longest_active_pause, is_pause_active
 from synapse_apply.controller.settings import DAY, Mode, TargetRule
 from synapse_apply.controller.store_ports import StoreWriter, TargetFilter
@@ -132,7 +133,7 @@ class LoopPeopleActions:
         # Not in the transaction, in which others wait.
         known_row, known_rule = (
             parts.store.find_target_even_if_gone(name),
-            find_target_rule(parts, name),
+            find_strictest_rule(parts, name),
         )
         if known_row is not None and known_rule is not None and known_rule.not_author:
             with suppress(SourceUnavailable):
@@ -140,7 +141,7 @@ class LoopPeopleActions:
         with parts.write() as writer:
             now = parts.clock.read_wall()
             row = self._require_present_target(name)
-            rule = self._require_applying_rule(name)
+            rule = self._require_rule_for_approval(name, row_digests)
             holds = self._require_holds_of_all_rows(name, row_digests)
             for hold in holds:
                 _require_approvable(hold)
@@ -242,9 +243,11 @@ class LoopPeopleActions:
             )
         return row
 
-    def _require_applying_rule(self, name: TargetName) -> TargetRule:
-        rule = find_target_rule(self._parts, name)
-        if rule is None or rule.mode is Mode.OBSERVE:
+    def _require_rule_for_approval(self, name: TargetName, digests: Sequence[str]) -> TargetRule:
+        """The rule of a target; refused in mode observe, but for what the target means now."""
+        rule, holds = find_strictest_rule(self._parts, name), self._parts.store.list_holds(name)
+        moves = [hold.row_digest for hold in holds if is_moved_row(hold.held_row.row)]
+        if rule is None or (rule.mode is Mode.OBSERVE and list(digests) != moves):
             raise ActionRefused.from_summary(
                 "Nothing can be approved in mode observe",
                 f"The controller never applies {name}.",

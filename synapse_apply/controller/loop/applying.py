@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from synapse_apply.controller.loop.claiming import ClaimedTarget, is_still_claimed_by_task
-from synapse_apply.controller.loop.deciding import TargetDecision, find_target_rule
+from synapse_apply.controller.loop.deciding import TargetDecision, find_strictest_rule
 from synapse_apply.controller.loop.lost_applies import record_begin_of_apply
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.running import (
@@ -48,6 +48,7 @@ def record_begin_and_apply_by_worker(
         who,
         operation,
         prune=is_pruned_by_rule_or_default(parts, decision.rule),
+        binding=row.binding,
     )
     reader = PermitReader(parts, claimed, decision.rule, used_ids)
     record_begin_of_apply(parts, row, claimed.epoch, run_id, approvers)
@@ -98,7 +99,7 @@ class PermitReader:
         is_commit_wanted = row is not None and row.wanted_digest == looked.wanted_digest
         permit = compute_permit(
             looked.name,
-            find_target_rule(parts, looked.name),
+            find_strictest_rule(parts, looked.name),
             parts.store.list_people_pauses_even_ended(),
             begun_rule=self._begun_rule,
             now=now,

@@ -5,14 +5,31 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
+from synapse_apply.controller.loop.claiming import ClaimedTarget
 from synapse_apply.controller.loop.parts import LoopParts
+from synapse_apply.controller.loop.running import FinishedRun
 from synapse_apply.controller.planned_rows import ApplyTerms, Judgement, PlannedRow
-from synapse_apply.controller.rows import ApprovalRow, TargetName, TargetRow
-from synapse_apply.controller.rules.approving import build_apply_terms, count_approvals_of_row
+from synapse_apply.controller.rows import ApprovalRow, RunOutcome, TargetName, TargetRow
+from synapse_apply.controller.rules.approving import (
+    build_apply_terms,
+    count_approvals_of_row,
+    describe_approvals,
+)
+from synapse_apply.controller.rules.bindings import (
+    build_moved_row,
+    build_result_of_second_name,
+    is_stricter,
+    merge_rules,
+)
 from synapse_apply.controller.rules.judging import judge_rows
-from synapse_apply.controller.rules.pausing import ApplyBlock, find_apply_block
+from synapse_apply.controller.rules.pausing import (
+    ApplyBlock,
+    find_apply_block,
+    find_longest_active_pause,
+)
 from synapse_apply.controller.rules.targets import find_rule
-from synapse_apply.controller.settings import Mode, TargetRule
+from synapse_apply.controller.settings import FixedPause, TargetRule
+from synapse_apply.model.diagnostic import warning_finding
 from synapse_apply.model.frozen import frozen
 
 # Where no rule matches any more, nothing is applied.
@@ -50,12 +67,79 @@ def find_target_rule(parts: LoopParts, name: TargetName) -> TargetRule | None:
     return find_rule(source, name.target) if source else None
 
 
+def find_strictest_rule(parts: LoopParts, name: TargetName) -> TargetRule | None:
+    """The rule of a target, merged with those of other names that reach what it is bound to."""
+    rule, row = find_target_rule(parts, name), parts.store.find_target_even_if_gone(name)
+    if rule is None or row is None or row.binding is None:
+        return rule
+    for other in parts.store.list_targets_of_backend(row.binding.backend):
+        other_rule = find_target_rule(parts, other.name)
+        if (
+            other.name == name
+            or other.is_gone
+            or other.found_binding != row.binding
+            or other_rule is None
+        ):
+            continue
+        pauses = parts.store.list_people_pauses_even_ended()
+        pause = find_longest_active_pause(other_rule, pauses, other.name, parts.clock.read_wall())
+        fixed = FixedPause(pause.reason, pause.until) if pause is not None else None
+        rule = merge_rules(rule, replace(other_rule, pause=fixed))
+    return rule
+
+
+def settle_binding(parts: LoopParts, claimed: ClaimedTarget, look: FinishedRun) -> FinishedRun:
+    """Bind a target to what its first look found, or to what people have accepted since.
+
+    A look at anything else holds the target; one at what an older name is bound to is a failure.
+    """
+    name, result, new = claimed.row.name, look.result, look.result.binding
+    if new is None or not new.lineage or result.outcome.is_failure:
+        return look
+    row, now = claimed.row, parts.clock.read_wall()
+    if row.binding == row.found_binding == new and row.binding.token == new.token:
+        return look
+    rule = find_strictest_rule(parts, name) or _OBSERVING_RULE
+    approvals, authors = _read_usable_approvals_and_counting_authors(parts, row, rule)
+    with parts.write() as writer:
+        row = parts.store.find_target_even_if_gone(name) or row
+        bound, detail = row.binding, ""
+        backend = parts.store.list_targets_of_backend(new.backend)
+        others = [other for other in backend if other.name != name]
+        owner = next((other for other in others if other.binding == new), None)
+        rules = [find_target_rule(parts, other.name) or rule for other in others]
+        move = build_moved_row(bound, new)
+        count = count_approvals_of_row(
+            rule, approvals, move.digest, now=now, access=parts.settings.access, authors=authors
+        )
+        if owner is not None:
+            result = build_result_of_second_name(owner)
+        elif bound == new and bound.token not in {"", new.token}:
+            detail = f"token: {new.token}, not {bound.token}"
+            warning = warning_finding("The token is read from another place now", detail)
+            result = replace(result, findings=(*result.findings, warning))
+        elif bound == new or (bound is None and not any(is_stricter(r, rule) for r in rules)):
+            detail = f"{new}, token: {new.token}" if bound is None or not bound.token else ""
+        elif count.is_enough:
+            detail = f"{move.summary}; {describe_approvals(count)}"
+            writer.mark_approvals_used(count.approval_ids, look.id, now)
+        else:
+            rows, outcome = (*result.rows, move), RunOutcome.CHANGES
+            result = replace(result, outcome=outcome, rows=rows, result_digest=move.digest)
+        if detail:
+            writer.append_audit(now, parts.who, "bind", str(name), detail)
+            parts.log("info", "bind", target=name, detail=detail)
+        row = replace(row, binding=new if detail else bound, found_binding=new)
+        writer.put_target_keeping_claim_and_newer_revision(row)
+    return look._replace(result=result)
+
+
 def judge_rows_by_what_holds_now(
     parts: LoopParts, row: TargetRow, rows: Sequence[PlannedRow]
 ) -> TargetDecision:
     """Judge the rows of a target's plan by all that holds now."""
     now = parts.clock.read_wall()
-    rule, access = find_target_rule(parts, row.name) or _OBSERVING_RULE, parts.settings.access
+    rule, access = find_strictest_rule(parts, row.name) or _OBSERVING_RULE, parts.settings.access
     approvals, authors = _read_usable_approvals_and_counting_authors(parts, row, rule)
     rejected = {hold.row_digest for hold in parts.store.list_holds(row.name) if hold.rejected_by}
     terms = build_apply_terms(
@@ -89,8 +173,6 @@ def _read_usable_approvals_and_counting_authors(
 
     No approval where that counts and cannot be told.
     """
-    if rule.mode is Mode.OBSERVE:
-        return (), ()
     approvals = [
         row for row in parts.store.list_approvals_even_used_or_expired(row.name) if not row.used_at
     ]

@@ -22,6 +22,7 @@ from synapse_apply.controller.rows import (
     TargetRow,
 )
 from synapse_apply.controller.rules.assessment import Assessment
+from synapse_apply.controller.rules.bindings import is_moved_row
 from synapse_apply.controller.rules.due import HELD_UP_SECONDS
 from synapse_apply.controller.rules.messages import list_target_events
 from synapse_apply.controller.rules.targets import (
@@ -175,10 +176,13 @@ def _build_holds_keeping_rejections(
     run: FinishedRun,
     decision: TargetDecision,
 ) -> list[HoldRow]:
-    """The rows that wait after a run; one that waited before waits since then. None in observe."""
+    """The rows that wait after a run; one that waited before waits since then.
+
+    In mode observe there is none but that of another backend.
+    """
     held_rows: Sequence[HeldRow] = decision.judgement.held_rows
     if decision.rule.mode is Mode.OBSERVE:
-        held_rows = ()
+        held_rows = [held_row for held_row in held_rows if is_moved_row(held_row.row)]
     old_holds = {hold.row_digest: hold for hold in before}
     holds: dict[str, HoldRow] = {}
     for held_row in held_rows:

@@ -13,9 +13,10 @@ from synapse_apply.controller.loop.claiming import (
 )
 from synapse_apply.controller.loop.deciding import (
     TargetDecision,
-    find_target_rule,
+    find_strictest_rule,
     judge_rows_by_terms_of_begun_apply,
     judge_rows_by_what_holds_now,
+    settle_binding,
 )
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.recording import record_run_and_release_unless_claim_lost
@@ -41,11 +42,13 @@ def look_apply_if_permitted_and_record(
 def _look_apply_if_permitted_and_record(
     parts: LoopParts, claimed: ClaimedTarget, counts: RunCounts
 ) -> None:
-    rule = find_target_rule(parts, claimed.row.name) or TargetRule("*")
+    rule = find_strictest_rule(parts, claimed.row.name) or TargetRule("*")
     look = look_by_worker_and_wait(parts, claimed, rule)
     if parts.is_closing:
         return
     counts.add_run(look.verb, look.result.outcome, look.seconds)
+    finished = look
+    look = parts.ask_until_store_answers(lambda: settle_binding(parts, claimed, finished))
     decision = parts.ask_until_store_answers(
         lambda: judge_rows_by_what_holds_now(parts, claimed.row, look.result.rows)
     )

@@ -23,6 +23,7 @@ from synapse_apply.controller.rows import (
     TargetCondition,
     TargetProgress,
 )
+from synapse_apply.controller.rules.bindings import is_moved_row
 from synapse_apply.controller.rules.judging import get_causes_or_git
 from synapse_apply.controller.rules.pausing import ApplyBlock
 from synapse_apply.controller.settings import Mode, TargetRule
@@ -131,7 +132,7 @@ def _count_held_guards(judgement: Judgement) -> int:
 
 def _has_work_without_asking(result: RunResult, judgement: Judgement, rule: TargetRule) -> bool:
     """Whether there is something to do that nobody has to be asked about."""
-    is_acting = _is_acting(rule) and not result.outcome.is_failure
+    is_acting = _is_acting(rule) and not (result.outcome.is_failure or _is_moved(judgement))
     return is_acting and (bool(judgement.permitted_rows) or result.is_state_behind)
 
 
@@ -150,7 +151,8 @@ def _choose_condition(
         TargetCondition.FAILING: result.outcome.is_failure,
         TargetCondition.UNKNOWN: _has_unknown_outcome(judgement.refused_rows),
         TargetCondition.REFUSED: bool(judgement.refused_rows) or (is_observed and has_refusal),
-        TargetCondition.HELD: not is_observed and _is_held_by_more_than_left_drift(judgement, rule),
+        TargetCondition.HELD: _is_moved(judgement)
+        or (not is_observed and _is_held_by_more_than_left_drift(judgement, rule)),
         TargetCondition.PAUSED: _is_block_of_condition(block, TargetCondition.PAUSED),
         TargetCondition.WAITING: bool(judgement.waiting_rows)
         or _is_block_of_condition(block, TargetCondition.WAITING),
@@ -171,6 +173,8 @@ def _choose_progress(
         return TargetProgress.FAILING
     if _is_any_caused_by_git(refused_rows) or _has_unknown_outcome(refused_rows):
         return TargetProgress.REFUSED
+    if _is_moved(judgement):
+        return TargetProgress.HELD
     if not _is_acting(rule) or result.outcome is RunOutcome.IN_SYNC:
         return TargetProgress.DONE
     held_rows = [held_row.row for held_row in judgement.held_rows if not _is_guard(held_row)]
@@ -198,6 +202,11 @@ def _is_drift_left_alone(held_row: HeldRow, rule: TargetRule) -> bool:
     leaves_drift = rule.mode is Mode.AUTO and RowCause.DRIFT not in rule.auto.causes
     is_drift = held_row.row.causes == (RowCause.DRIFT,)
     return leaves_drift and is_drift and held_row.reason is not HoldReason.GUARD
+
+
+def _is_moved(judgement: Judgement) -> bool:
+    """Whether people have to accept that the target means another backend, in any mode."""
+    return any(is_moved_row(held_row.row) for held_row in judgement.held_rows)
 
 
 def _is_guard(held_row: HeldRow) -> bool:

@@ -17,6 +17,7 @@ from synapse_apply.controller.planned_rows import (
     RowAction,
     RowCause,
 )
+from synapse_apply.controller.rules.bindings import is_moved_row
 
 POLICY_GUARD_PREFIX = "policy:"
 # What has no cause of its own (a verification, an adoption) is there because Git asks for it.
@@ -152,5 +153,9 @@ def _is_violated(
 
 
 def _is_overridden(guard: PlannedRow, terms: ApplyTerms) -> bool:
-    """Whether people have approved what a guard stops; a policy is not theirs to override."""
-    return guard.digest in terms.approvals and not guard.address.startswith(POLICY_GUARD_PREFIX)
+    """Whether people have approved what a guard stops; a policy is not theirs to override.
+
+    What they say of another backend counts before anything is judged: then there is no such guard.
+    """
+    is_theirs = not (guard.address.startswith(POLICY_GUARD_PREFIX) or is_moved_row(guard))
+    return guard.digest in terms.approvals and is_theirs

@@ -36,14 +36,19 @@ def compute_permit(
     the permit. A newer head does not cut an apply: `is_commit_wanted` is asked for its first permit
     and True for all others. `has_approvals`: nobody took back an approval that it was judged by.
     """
-    reason = _get_end_reason_or_empty(
-        rule,
-        begun_rule,
-        has_claim=has_claim,
-        is_commit_wanted=is_commit_wanted,
-        is_stopping=is_stopping,
-        has_approvals=has_approvals,
+    ends = (
+        (is_stopping, "the controller ends"),
+        (rule is None, "no rule of controller.yaml matches the target any more"),
+        (rule is not None and rule.mode is Mode.OBSERVE, "the mode is observe"),
+        (
+            rule is not None and _list_judging_settings(rule) != _list_judging_settings(begun_rule),
+            "the target's rule in controller.yaml was changed",
+        ),
+        (not has_claim, "another worker has the target"),
+        (not has_approvals, "an approval was taken back"),
+        (not is_commit_wanted, "another revision is wanted"),
     )
+    reason = next((reason for is_end, reason in ends if is_end), "")
     if reason or rule is None:
         return Permit(monotonic, reason)
     block = find_apply_block(rule, pauses, name, now)
@@ -54,33 +59,6 @@ def compute_permit(
     return Permit(monotonic + seconds)
 
 
-def _get_end_reason_or_empty(
-    rule: TargetRule | None,
-    begun_rule: TargetRule,
-    *,
-    has_claim: bool,
-    is_commit_wanted: bool,
-    is_stopping: bool,
-    has_approvals: bool,
-) -> str:
-    """Why an apply ends whatever the time is; "" where it goes on."""
-    if is_stopping:
-        return "the controller ends"
-    if rule is None:
-        return "no rule of controller.yaml matches the target any more"
-    if rule.mode is Mode.OBSERVE:
-        return "the mode is observe"
-    if _list_settings_rows_are_judged_by(rule) != _list_settings_rows_are_judged_by(begun_rule):
-        return "the target's rule in controller.yaml was changed"
-    if not has_claim:
-        return "another worker has the target"
-    if not has_approvals:
-        return "an approval was taken back"
-    if not is_commit_wanted:
-        return "another revision is wanted"
-    return ""
-
-
-def _list_settings_rows_are_judged_by(rule: TargetRule) -> tuple[object, ...]:
+def _list_judging_settings(rule: TargetRule) -> tuple[object, ...]:
     """All of a rule by which rows are judged; windows and pauses are asked by the time."""
     return rule.mode, rule.auto, rule.approvals, rule.not_author, rule.prune

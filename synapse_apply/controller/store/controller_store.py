@@ -10,6 +10,7 @@ from threading import BoundedSemaphore, Lock, RLock
 from typing import TypeVar
 
 from synapse_apply.controller.fleet_rows import LeaseRow, ProcessRow
+from synapse_apply.controller.planned_rows import Binding
 from synapse_apply.controller.rollout_rows import RolloutRow, RolloutTargetRow, WaveRow
 from synapse_apply.controller.rows import (
     ApprovalRow,
@@ -58,6 +59,7 @@ from synapse_apply.controller.store.store_schema import (
     STATUSES,
     TARGETS,
     WAVES,
+    encode_binding,
 )
 from synapse_apply.controller.store.store_writer import SqlStoreWriter
 from synapse_apply.controller.store_ports import (
@@ -284,6 +286,14 @@ class ControllerStore:
 
     def list_present_and_gone_targets_of_source(self, source: str) -> Sequence[TargetRow]:
         return self._select_rows(TARGETS, "WHERE source = ? ORDER BY target", [source])
+
+    def list_targets_of_backend(self, backend: str) -> Sequence[TargetRow]:
+        first = encode_binding(Binding(backend, "")).partition('"lineage"')[0]
+        of_backend = "({0} >= ? AND {0} < ?)"
+        rest = f"WHERE {of_backend.format('binding')} OR {of_backend.format('found_binding')}"
+        return self._select_rows(
+            TARGETS, f"{rest} ORDER BY source, target", [first, f"{first}~"] * 2
+        )
 
     def list_revisions_whose_end_may_change(self, source: str) -> Sequence[RevisionRow]:
         return self._select_rows(

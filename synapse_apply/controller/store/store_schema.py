@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from synapse_apply.controller.fleet_rows import LeaseRow, ProcessRow
+from synapse_apply.controller.planned_rows import Binding
 from synapse_apply.controller.rollout_rows import RolloutRow, RolloutTargetRow, WaveRow
 from synapse_apply.controller.rows import (
     ApprovalRow,
@@ -20,10 +21,12 @@ from synapse_apply.controller.rows import (
 )
 from synapse_apply.controller.store.dialect import SqlDialect
 from synapse_apply.controller.store.row_table import RowTable
+from synapse_apply.model.coding.canonical_json import format_canonical_json
+from synapse_apply.model.coding.json_shapes import build_coder
 
 # "SynC" in ASCII, in the header of the file (sqlite.org/fileformat2, offset 68).
 APPLICATION_ID = 0x53796E43
-STORE_FORMAT = 3
+STORE_FORMAT = 4
 # Changes of the format only add until a later version removes; a version that would harm what a
 # newer one wrote is shut out by this number.
 OLDEST_WRITING_FORMAT = 2
@@ -60,6 +63,12 @@ ROLLOUT_TARGETS = RowTable("rollout_targets", RolloutTargetRow, ["source", "targ
 LEASES = RowTable("leases", LeaseRow, ["name"])
 PROCESSES = RowTable("processes", ProcessRow, ["holder"])
 
+
+def encode_binding(binding: Binding | None) -> str:
+    """The cell of a binding; those of one backend begin with the same text."""
+    return str(format_canonical_json(binding and build_coder(Binding).encode(binding)))
+
+
 META_FORMAT, META_OLDEST_WRITER = "format", "oldest_format_that_may_write"
 META_CONTROLLER = "controller"
 META_CONFIGURATION_FINDINGS = "configuration_findings"
@@ -93,6 +102,13 @@ def list_create_statements_added_by_format_3(dialect: SqlDialect) -> tuple[str, 
     )
 
 
+# What makes the indexes that format 4 added.
+CREATE_STATEMENTS_ADDED_BY_FORMAT_4 = (
+    "CREATE INDEX targets_by_binding ON targets (binding)",
+    "CREATE INDEX targets_by_found_binding ON targets (found_binding)",
+)
+
+
 def list_statements_that_make_empty_store(dialect: SqlDialect) -> tuple[str, ...]:
     """What makes all tables and indexes of an empty store, and says which format it has."""
     text = dialect.column_types[str]
@@ -122,4 +138,5 @@ def list_statements_that_make_empty_store(dialect: SqlDialect) -> tuple[str, ...
         AUDIT.build_create_table_statement(dialect),
         *list_create_statements_added_by_format_2(dialect),
         *list_create_statements_added_by_format_3(dialect),
+        *CREATE_STATEMENTS_ADDED_BY_FORMAT_4,
     )

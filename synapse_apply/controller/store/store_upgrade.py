@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
+from synapse_apply.controller.planned_rows import Binding
+from synapse_apply.controller.rules.bindings import format_backend
 from synapse_apply.controller.store import store_errors
 from synapse_apply.controller.store.dialect import SqlDialect
 from synapse_apply.controller.store.row_table import RowTable
 from synapse_apply.controller.store.store_database import StoreConnection
 from synapse_apply.controller.store.store_errors import StoreLocation
 from synapse_apply.controller.store.store_schema import (
+    CREATE_STATEMENTS_ADDED_BY_FORMAT_4,
     META_FORMAT,
     META_OF_THIS_FORMAT,
     META_OLDEST_WRITER,
@@ -19,9 +24,11 @@ from synapse_apply.controller.store.store_schema import (
     STATE_RANKS,
     STORE_FORMAT,
     TARGETS,
+    encode_binding,
     list_create_statements_added_by_format_2,
     list_create_statements_added_by_format_3,
 )
+from synapse_apply.model.state import BackendIdentity
 
 
 def require_format_that_may_be_written(meta: Mapping[str, str], location: StoreLocation) -> None:
@@ -47,6 +54,7 @@ def upgrade_tables_if_older_without_commit(
     for since, iter_changes in (
         (2, _iter_statements_from_format_1_to_2),
         (3, _iter_statements_from_format_2_to_3),
+        (4, _iter_statements_from_format_3_to_4),
     ):
         if old_format < since:
             for change in iter_changes(connection, dialect):
@@ -54,6 +62,36 @@ def upgrade_tables_if_older_without_commit(
     if old_format < STORE_FORMAT:
         for key, value in META_OF_THIS_FORMAT.items():
             connection.execute("UPDATE meta SET value = ? WHERE key = ?", [value, key])
+
+
+def _iter_statements_from_format_3_to_4(
+    connection: StoreConnection, dialect: SqlDialect
+) -> Iterator[str]:
+    """The statements from format 3: each target is bound to what its newest plan was made of.
+
+    Of two targets that were bound to one thing, that is one that is declared, then the older one.
+    """
+    yield from _iter_statements_adding_missing_columns(connection, dialect, TARGETS)
+    yield from CREATE_STATEMENTS_ADDED_BY_FORMAT_4
+    newest_plans = (
+        "SELECT r.source, r.target, MAX(r.id) FROM runs r JOIN targets t"
+        " ON t.source = r.source AND t.target = r.target WHERE r.plan_json <> ''"
+        " AND r.outcome <> 'plan_error'"
+        " GROUP BY r.source, r.target ORDER BY MIN(is_gone), MIN(r.id)"
+    )
+    bound_by_text = {encode_binding(None)}
+    for source, target, run in connection.execute(newest_plans).fetchall():
+        # One at a time: a plan may be large.
+        cells = connection.execute("SELECT plan_json FROM runs WHERE id = ?", [run]).fetchone()
+        with suppress(ValueError, LookupError, TypeError):
+            base = json.loads(cells[0])["base"]
+            backend = format_backend(BackendIdentity(**base["binding"]))
+            text = encode_binding(Binding(backend, base["lineage"]) if base["lineage"] else None)
+            if text not in bound_by_text:
+                bound_by_text.add(text)
+                update = "UPDATE targets SET binding = ?, found_binding = ?"
+                values = [text, text, source, target]
+                connection.execute(f"{update} WHERE source = ? AND target = ?", values)
 
 
 def _iter_statements_from_format_2_to_3(

@@ -14,6 +14,7 @@ import signal
 from typing import BinaryIO
 
 from synapse_apply.controller.ports import RunResult
+from synapse_apply.controller.worker.access import HOSTS_VARIABLE, narrow_hosts
 from synapse_apply.controller.worker.apply import apply_permitted_rows_to_target
 from synapse_apply.controller.worker.exchange import Order, encode_result_within_limits
 from synapse_apply.controller.worker.incoming import IncomingLines
@@ -24,7 +25,7 @@ from synapse_apply.packages.source.commit_memory import start_remembering_commit
 # What the tool itself asks for, whatever a target names; none of it is a secret. A proxy, whose
 # address may hold a password, is looked for in the process's own environment.
 _OWN_VARIABLES = (
-    *("HOME", "SYNAPSE_APPLY_HOSTS"),
+    *("HOME", HOSTS_VARIABLE),
     *("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"),
 )
 
@@ -52,6 +53,8 @@ def _look_or_apply_as_ordered(order: Order, permit: RelayedPermit) -> RunResult:
     os.chdir(order.folder)
     names = {*order.variables, *_OWN_VARIABLES}
     environ = {name: value for name, value in os.environ.items() if name in names}
+    if order.hosts:
+        environ[HOSTS_VARIABLE] = narrow_hosts(order.hosts, environ.get(HOSTS_VARIABLE))
     if order.apply is None:
         return look_at_target(order, environ)
     return apply_permitted_rows_to_target(order, order.apply, environ, permit)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -106,6 +106,19 @@ def build_worker_environment(
     variables.pop(HOSTS_VARIABLE, None)
     hosts = ",".join(source.hosts) or environ.get(HOSTS_VARIABLE)
     return variables if hosts is None else {**variables, HOSTS_VARIABLE: hosts}
+
+
+def narrow_hosts(hosts: Sequence[str], limit: str | None) -> str:
+    """SYNAPSE_APPLY_HOSTS of these hosts, where it had `limit` until now, None for no limit.
+
+    Where nothing is left it names no host, so that no token goes anywhere.
+    """
+    allowed = {
+        host.strip().lower() for host in (",".join(hosts) if limit is None else limit).split(",")
+    }
+    texts = [host.lower() for host in hosts]
+    common = [text for text in texts if allowed & {text, re.sub(r":\d+$", "", text)}]
+    return ",".join(common) or ","
 
 
 def build_readable_files(

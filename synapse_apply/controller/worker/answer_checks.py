@@ -94,6 +94,7 @@ def _has_plausible_common_fields(result: RunResult) -> bool:
         and len(result.held_up_by_run) <= _MAX_SHORT_TEXT
         and _DIGEST.fullmatch(result.result_digest)
         and _HOST.fullmatch(result.backend_host)
+        and len(repr(result.binding)) <= _MAX_SHORT_TEXT
         and len(result.rows) <= MAX_ROWS
         and sum(len(row.needs) for row in result.rows) <= MAX_NEEDS
         and all(map(_is_plausible_row, result.rows))

@@ -10,6 +10,7 @@ from dataclasses import replace
 from synapse_apply.controller.planned_rows import Judgement, RowAction
 from synapse_apply.controller.ports import RunResult
 from synapse_apply.controller.rows import CallCounts, RunOutcome
+from synapse_apply.controller.rules.bindings import MOVED_SUMMARY
 from synapse_apply.controller.rules.judging import judge_rows
 from synapse_apply.controller.worker.exchange import ApplyOrder, Order
 from synapse_apply.controller.worker.look import (
@@ -53,8 +54,12 @@ class RowsUnderLock:
         self.judgement = Judgement()
 
     def judge_and_choose_permitted_rows(self, plan: Plan) -> PermittedRows:
-        """What the terms of the order permit of a plan; InputError for one of too many rows."""
+        """What the order permits of a plan; InputError for too many rows, or another binding."""
         self.result = build_result_of_plan(plan)
+        if self._order.binding not in {None, self.result.binding}:
+            # Not even the state is written: the look before was at something else.
+            detail = f"It means {self.result.binding}, and was {self._order.binding} in the look."
+            raise InputError.from_summary(MOVED_SUMMARY, detail)
         judgement = self.judgement = judge_rows(self.result.rows, self._order.terms)
         used = judgement.used_approvals
         guards = [row.digest for row in self.result.rows if row.action is RowAction.GUARD]

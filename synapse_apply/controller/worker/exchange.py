@@ -13,7 +13,7 @@ from dataclasses import field, replace
 from pathlib import PurePath
 from typing import Any, TypeVar
 
-from synapse_apply.controller.planned_rows import ApplyTerms, RowAction, RowCause
+from synapse_apply.controller.planned_rows import ApplyTerms, Binding, RowAction, RowCause
 from synapse_apply.controller.ports import Permit, RunResult
 from synapse_apply.controller.worker.answer_checks import (
     MAX_FINDINGS,
@@ -51,6 +51,7 @@ class ApplyOrder:
     causes: tuple[RowCause, ...] = ()
     actions: tuple[RowAction, ...] = ()
     approvals: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    binding: Binding | None = None
 
     @property
     def terms(self) -> ApplyTerms:
@@ -64,7 +65,7 @@ class Order:
     `folder` is the project's folder of the source's place. `variables` are those of the worker's
     environment that the target can name. `readable` and `unreadable` are the real paths of a
     ReadableFiles, `opened` are those of ReservedVariables. `prune` deletes what is no longer
-    declared.
+    declared. `hosts` narrow SYNAPSE_APPLY_HOSTS.
     """
 
     target: str
@@ -75,6 +76,7 @@ class Order:
     readable: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
     prune: bool = False
+    hosts: tuple[str, ...] = ()
     apply: ApplyOrder | None = None
     opened: tuple[str, ...] = ()
 

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from synapse_apply.controller.planned_rows import Binding
 from synapse_apply.controller.ports import RunResult
 from synapse_apply.controller.rows import ChangeCounts, RunOutcome
+from synapse_apply.controller.rules.bindings import format_backend
 from synapse_apply.controller.worker.answer_checks import require_rows_within_limits
 from synapse_apply.controller.worker.exchange import Order
 from synapse_apply.controller.worker.jobs import read_running_jobs_or_none_without_live_plugin
@@ -53,7 +55,8 @@ def look_at_target(order: Order, environ: Mapping[str, str]) -> RunResult:
         with open_ordered_target(order, environ) as target:
             plan = target.plan(create_state=False, prune=order.prune)
             is_behind = target.has_work_without_permission(plan)
-            result = replace(build_result_of_plan(plan), is_state_behind=is_behind)
+            result = build_result_of_plan(plan, target.token_origin)
+            result = replace(result, is_state_behind=is_behind)
             # A backend that did not answer is not asked for more.
             if plan.has_errors:
                 return result
@@ -84,10 +87,10 @@ def open_ordered_target(
     )
 
 
-def build_result_of_plan(plan: Plan) -> RunResult:
+def build_result_of_plan(plan: Plan, token: str = "") -> RunResult:
     """What a plan says: PLAN_ERROR with an error, CHANGES with anything to do or to decide.
 
-    InputError for a plan of too many rows.
+    `token` says where the token is read from. InputError for a plan of too many rows.
     """
     rows = list_planned_rows_then_guards(plan)
     require_rows_within_limits(rows)
@@ -105,6 +108,7 @@ def build_result_of_plan(plan: Plan) -> RunResult:
         _get_host_or_embedded(plan.base.binding.url),
         next(_iter_descriptions_of_concurrent_runs(plan), "")[:MAX_HOLDER_CHARACTERS],
         rows,
+        binding=Binding(format_backend(plan.base.binding), plan.base.lineage, token),
     )
 
 

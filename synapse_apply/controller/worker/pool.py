@@ -18,6 +18,7 @@ from typing import NamedTuple
 from synapse_apply.controller.planned_rows import RowAction, RowCause
 from synapse_apply.controller.ports import ApplyRequest, LookRequest, Permit, RunResult
 from synapse_apply.controller.rows import TargetName
+from synapse_apply.controller.rules.targets import find_rule
 from synapse_apply.controller.settings import Controller, Source
 from synapse_apply.controller.source.places import SourceFolders, build_paths_of_source_folders
 from synapse_apply.controller.source.remote_refs import build_pin_revision_or_empty
@@ -309,6 +310,7 @@ class WorkerPool:
     def _build_order(self, turn: _Turn, folders: SourceFolders) -> Order:
         readable = build_readable_files(turn.source, turn.own_secrets, self._data)
         request = turn.request
+        rule = find_rule(turn.source, request.target.target)
         return Order(
             request.target.target,
             request.commit,
@@ -319,6 +321,7 @@ class WorkerPool:
             tuple(map(str, readable.excluded)),
             prune=request.prune,
             opened=turn.source.may_read.opened,
+            hosts=rule.hosts if rule is not None else (),
             apply=_build_apply_order(request) if isinstance(request, ApplyRequest) else None,
         )
 
@@ -342,6 +345,7 @@ def _build_apply_order(request: ApplyRequest) -> ApplyOrder:
         tuple(cause for cause in RowCause if cause in terms.causes),
         tuple(action for action in RowAction if action in terms.actions),
         dict(terms.approvals),
+        request.binding,
     )
 
 

@@ -292,14 +292,14 @@ def test_the_databases_clock_is_that_of_its_machine(store: PostgresControllerSto
 def test_a_store_is_upgraded_by_the_first_replica_of_a_newer_version(
     store: PostgresControllerStore, postgres: PostgresServer
 ) -> None:
-    """What format 3 added is made there as in SQLite: the same code, by the columns that are."""
+    """What formats 3 and 4 added is made there as in SQLite: the same code, by the columns that are."""
     with store.write() as writer:
         writer.put_target_keeping_claim_and_newer_revision(TargetRow(PROD, wanted_digest="d"))
     postgres.run(
         f"SET search_path TO {store.schema}",
         "DROP TABLE rollouts, waves, rollout_targets, leases, processes",
-        "DROP INDEX targets_claimed",
-        "ALTER TABLE targets DROP COLUMN head_digest",
+        "DROP INDEX targets_claimed, targets_by_binding, targets_by_found_binding",
+        "ALTER TABLE targets DROP COLUMN head_digest, DROP COLUMN binding, DROP COLUMN found_binding",
         "UPDATE meta SET value = '2' WHERE key = 'format'",
     )
     store.create_or_upgrade()

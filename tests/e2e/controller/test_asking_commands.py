@@ -183,6 +183,33 @@ def test_one_refusal_does_not_keep_the_others_from_being_asked(
     assert len(get_bodies(server, "resume")) == 2
 
 
+def test_a_pattern_is_about_targets_that_mean_another_backend(
+    tmp_path: Path, server: Answering, controller: StandIn
+) -> None:
+    """Other rows that wait are neither shown nor approved; asked once for all, or named."""
+    move = {**ROW, "digest": GUARD, "address": "binding", "action": "guard", "summary": "moved"}
+    assert "No row of acme/* waits" in ask(tmp_path, server, "approve", "acme/*").stdout
+    controller.held_rows = [ROW, move]
+    shown = ask(tmp_path, server, "approve", "acme/*")
+    assert (shown.returncode, "not a terminal" in shown.stderr) == (1, True)
+    assert "guard binding: moved" in shown.stdout
+    assert DIGEST not in shown.stdout
+    assert ask(tmp_path, server, "approve", "acme/*", "--row", DIGEST).returncode == 4
+    assert get_bodies(server, "approve") == []
+    done = ask(tmp_path, server, "approve", "acme/*", "--row", GUARD)
+    assert done.returncode == 0, done.stderr
+    assert get_bodies(server, "approve") == [{"target": "acme/prod", "rows": [GUARD]}]
+    controller.held_rows = [ROW, move]
+    variables = {
+        controller_api.URL_VARIABLE: server.url, controller_api.TOKEN_VARIABLE: TOKEN, "TERM": "dumb"
+    }  # fmt: skip
+    code, said = run_at_terminal(
+        tmp_path, b"yes\n", environment(variables), "controller", "approve", "acme/*"
+    )
+    assert (code, "Approve 1 row of acme/*?" in said) == (0, True)
+    assert len(get_bodies(server, "approve")) == 2
+
+
 def test_a_script_approves_the_rows_that_it_names(tmp_path: Path, server: Answering) -> None:
     """By whole digests; what does not wait, or nobody can approve, is not sent."""
     shown = ask(tmp_path, server, "approve", "acme/prod")

@@ -15,6 +15,7 @@ from synapse_apply.cli.params import controller_options, options
             "synapse-apply controller approve acme/prod --row row1:...",
             "For a script: the rows that somebody has seen.",
         ),
+        ("synapse-apply controller approve 'acme/*'", "All that mean another backend now."),
     ],
     exits=[
         ("0", "approved, or nothing waits"),
@@ -27,28 +28,38 @@ from synapse_apply.cli.params import controller_options, options
 )
 @options.add_color_options
 @controller_options.add_url_option
-@controller_options.add_target_argument
+@controller_options.add_target_or_pattern_argument
 @controller_options.add_row_option
 def command(*, console: Console, url: str, target: str, row_digests: tuple[str, ...]) -> int:
     """Approve rows of a target that wait for a person.
 
     At a terminal every row is shown, and then it is asked. Elsewhere each approved row is named by
     its digest, so that nobody approves what they did not see. An approval is for what a row does:
-    it ends when the row differs, when it is used, and after seven days.
+    it ends when the row differs, when it is used, and after seven days. With a pattern it is about
+    one sort of row alone: that a target means another backend now.
     """
     from synapse_apply.cli.flows.controller_access import open_controller_api
     from synapse_apply.cli.flows.held_rows import (
         RowDecision,
+        choose_moves_by_target,
         choose_named_rows_or_all_after_shown_and_yes,
     )
     from synapse_apply.cli.texts.controller_rows import format_approval_result
 
     api = open_controller_api(console, url)
     decision = RowDecision("approve", only_approvable=True)
-    rows = choose_named_rows_or_all_after_shown_and_yes(console, api, target, row_digests, decision)
-    if not rows:
-        return 0
-    result = api.approve(target, [row.digest for row in rows])
-    rows_left = api.list_held_rows(target)
-    console.write_output(format_approval_result(target, rows, result.who, rows_left))
+    rows_by_target = (
+        choose_moves_by_target(console, api, target, row_digests, decision)
+        if any(character in target for character in "*?[")
+        else {
+            target: choose_named_rows_or_all_after_shown_and_yes(
+                console, api, target, row_digests, decision
+            )
+        }
+    )
+    for name, rows in rows_by_target.items():
+        if rows:
+            result = api.approve(name, [row.digest for row in rows])
+            rows_left = api.list_held_rows(name)
+            console.write_output(format_approval_result(name, rows, result.who, rows_left))
     return 0

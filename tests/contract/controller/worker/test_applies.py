@@ -18,7 +18,7 @@ from contract.controller.worker.applying import CANARY, EVERYTHING, KEY, TOKEN, 
 from controllers.applying_site import read_process
 from controllers.fleet_site import list_children
 
-from synapse_apply.controller.planned_rows import ApplyTerms, RowAction, RowCause
+from synapse_apply.controller.planned_rows import ApplyTerms, Binding, RowAction, RowCause
 from synapse_apply.controller.ports import Permit, RunResult
 from synapse_apply.controller.rows import CallCounts, RunningJobsSeen, RunOutcome
 from synapse_apply.controller.settings import Controller
@@ -97,6 +97,27 @@ def test_what_is_permitted_is_done_and_told(declare: Declare) -> None:
     texts = list_texts(result)
     assert not [secret for secret in (TOKEN, KEY, CANARY) if secret in texts]
     check_all_is_done_once(site, 2)
+
+
+def test_nothing_is_done_to_what_the_order_is_not_for(declare: Declare) -> None:
+    """Of a target that means something else since the look, which tells what that is."""
+    site = declare(1)
+    binding = site.look().binding
+    assert binding is not None
+    assert binding.backend == f"{site.backend.url}"
+    assert binding.token == "env ACME_TOKEN"
+
+    def apply_for(bound: Binding) -> RunResult:
+        request = replace(site.build_request(), binding=bound)
+        return site.pool.apply(request, lambda: Permit(time.monotonic() + 10))
+
+    others = replace(binding, lineage="other"), replace(binding, backend=f"{binding.backend} acme")
+    for other in others:
+        result = apply_for(other)
+        assert result.outcome is RunOutcome.PLAN_ERROR
+        assert result.findings[0].summary == "This target means another backend now"
+    assert site.look().rows
+    assert apply_for(replace(binding, token="env OTHER")).calls == CallCounts(done=1)
 
 
 def test_nothing_is_done_without_terms_and_what_is_approved_uses_its_approval_up(

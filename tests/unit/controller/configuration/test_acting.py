@@ -255,3 +255,25 @@ def test_a_wrong_address_is_one_error(listen: str) -> None:
     assert [finding.path for finding in reading.findings] == [("listen",)]
     reading = parse_and_check_configuration(f"{text}listen: {listen}\n", FILE, now=NOW)
     assert len(reading.findings) == (0 if listen == "0.0.0.0:80" else 1)
+
+
+@pytest.mark.parametrize(
+    ("rules", "patterns"),
+    [
+        ('{dev: {mode: auto}, "*": {mode: observe}}', ["dev"]),
+        ("{dev: {mode: auto}, prod: {mode: approve}, lab: {mode: observe}}", ["dev", "prod"]),
+        ('{dev: {mode: auto, hosts: [dev.example]}, "*": {mode: observe}}', []),
+        ('{dev: {mode: auto}, "*": {mode: auto, interval: 1h}}', []),
+        ("{dev: {mode: approve}, prod: {mode: approve, approvals: 2}}", ["dev"]),
+    ],
+)
+def test_rules_of_unequal_strictness_without_a_pin(rules: str, patterns: list[str]) -> None:
+    """A commit chooses between them for a target that it adds; not where `pin` says what targets mean."""
+    text = TEXT.replace("MAY", SRE).replace("{RULE}", "{}")
+    head, tail = text.split("    targets:\n      prod: {}\n")
+    for pin, expected in (("", patterns), ("    pin: git:main\n", [])):
+        content = f"{head}{pin}    targets: {rules}\n{tail}"
+        findings = parse_and_check_configuration(content, FILE, now=NOW).findings
+        told = [f for f in findings if f.summary == "A commit chooses the rule"]
+        assert [f.detail.split("`")[1] for f in told] == expected
+        assert not any(f.is_error for f in told)

@@ -17,7 +17,7 @@ kind: Controller
 metadata: {name: main}
 access: {tokens: {ops: {env: T}}, may: [{who: ["token:ops"], do: [approve]}]}
 sources:
-  acme: {url: https://git.example/a.git, targets: {watched: {mode: observe}, "*": {mode: auto}}}
+  acme: {url: https://git.example/a.git, pin: git:main, targets: {watched: {mode: observe}, "*": {mode: auto}}}
 """
 OTHER_SOURCE = """\
   infra: {url: https://git.example/b.git, targets: {"*": {mode: observe}}}
@@ -161,3 +161,17 @@ def test_a_rollout_that_does_not_fit_hides_nothing_of_the_others() -> None:
         ("rollouts", "a", "waves"),
         ("rollouts", "b", "waves", 1),
     }
+
+
+def test_labels_that_a_commit_can_change_choose_no_wave_that_waits_for_a_person() -> None:
+    """A warning where the source has no `pin`; names are those of controller.yaml alone."""
+    waves = "{labels: {tier: canary}}", "{approve: true}"
+    by_name = write_rollout("{targets: [dev]}", "{approve: true}")
+    for text, lines in (
+        (write_rollout(*waves), []),
+        (write_rollout(*waves).replace("pin: git:main, ", ""), [9]),
+        (by_name.replace("pin: git:main, ", ""), []),
+    ):
+        _, findings = parse_and_check_configuration(text, FILE)
+        told = [finding for finding in findings if finding.summary == "A commit chooses the wave"]
+        assert [finding.position and finding.position.line for finding in told] == lines

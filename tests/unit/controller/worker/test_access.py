@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from synapse_apply.controller.settings import (
     Channel,
     Controller,
@@ -20,6 +22,7 @@ from synapse_apply.controller.worker.access import (
     build_worker_environment,
     collect_own_secret_locations,
     list_names_of_readable_variables,
+    narrow_hosts,
 )
 
 NOTHING_OWN = OwnSecretLocations(frozenset(), ())
@@ -108,3 +111,22 @@ def test_files_are_those_below_the_folders_of_the_source(tmp_path: Path) -> None
     refused = [folder / "token", data / "store.db", tmp_path / "acme-2" / "key", tmp_path]
     assert [path for path in (*allowed, *refused) if readable.includes(path)] == allowed
     assert not build_readable_files(Source("b", "x"), own, data).includes(folder / "key")
+
+
+@pytest.mark.parametrize(
+    ("hosts", "limit", "left"),
+    [
+        (("dev.example",), None, "dev.example"),
+        (("Dev.example", "new.example"), "dev.example, prod.example", "dev.example"),
+        (("dev.example:8443",), "dev.example", "dev.example:8443"),
+        (("dev.example:8443",), "dev.example:8443", "dev.example:8443"),
+        (("dev.example",), "dev.example:8443", ","),
+        (("other.example",), "dev.example", ","),
+        (("dev.example:8443",), "", ","),
+    ],
+)
+def test_a_rule_narrows_the_hosts_of_its_source(
+    hosts: tuple[str, ...], limit: str | None, left: str
+) -> None:
+    """It never adds one; where none is left, the text names no host at all."""
+    assert narrow_hosts(hosts, limit) == left

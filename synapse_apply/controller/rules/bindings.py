@@ -1,0 +1,95 @@
+"""What counts as one backend, how a target is held that means another, which rule is stricter."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import socket
+from contextlib import suppress
+from dataclasses import replace
+from urllib.parse import unquote, urlsplit
+
+from synapse_apply.controller.planned_rows import Binding, PlannedRow, RowAction
+from synapse_apply.controller.ports import RunResult
+from synapse_apply.controller.rows import RunOutcome, TargetRow
+from synapse_apply.controller.settings import AutoRule, Mode, TargetRule
+from synapse_apply.model.coding.canonical_json import format_canonical_json
+from synapse_apply.model.command import Command, Text
+from synapse_apply.model.diagnostic import error_finding
+from synapse_apply.model.state import BackendIdentity
+
+# The address of the row that holds a target; no guard of a plan is called so.
+BINDING_GUARD = "binding"
+MOVED_SUMMARY = "This target means another backend now"
+_DEFAULT_PORTS = {"https": 443, "http": 80}
+_STRICTEST_FIRST = (Mode.OBSERVE, Mode.APPROVE, Mode.AUTO)
+
+
+def format_backend(identity: BackendIdentity) -> str:
+    """A backend in one spelling for all of its urls and, behind a blank, the tenant."""
+    url = f"{identity.url}{identity.data_set}"
+    with suppress(ValueError):
+        parts = urlsplit(identity.url)
+        host, port = (parts.hostname or "").rstrip("."), parts.port
+        with suppress(OSError):
+            host = socket.inet_ntoa(socket.inet_aton(host))
+        if host:
+            path = re.sub("/+", "/", unquote(parts.path)).rstrip("/")
+            url = f"{parts.scheme}://{host}:{port or _DEFAULT_PORTS.get(parts.scheme)}{path}"
+    return f"{url} {identity.tenant}".rstrip()
+
+
+def build_moved_row(bound: Binding | None, new: Binding) -> PlannedRow:
+    """The row that stops all others until people accept that a target means `new`."""
+    facts = [bound and [bound.backend, bound.lineage], new.backend, new.lineage]
+    digest = hashlib.sha256(format_canonical_json([BINDING_GUARD, *facts]).encode()).hexdigest()
+    before = f"not {bound}" if bound else "for which another target has a stricter rule"
+    return PlannedRow(
+        f"row1:{digest}",
+        BINDING_GUARD,
+        RowAction.GUARD,
+        summary=f"{MOVED_SUMMARY}: {new}, {before}",
+    )
+
+
+def is_moved_row(row: PlannedRow) -> bool:
+    return row.action is RowAction.GUARD and row.address == BINDING_GUARD
+
+
+def build_result_of_second_name(owner: TargetRow) -> RunResult:
+    """What becomes of a look at a target that means what an older name is bound to."""
+    finding = error_finding(
+        "Another target means this backend and state",
+        f"{owner.name} was seen first with {owner.binding}, and goes on under the strictest of "
+        "both rules. Nothing is applied by this name.",
+        Text(
+            f"If {owner.name} is gone for good, or was renamed: ",
+            Command(f"controller forget-rule {owner.name}"),
+        ),
+    )
+    digest = f"second name of {owner.name}"
+    return RunResult(RunOutcome.PLAN_ERROR, findings=(finding,), result_digest=digest)
+
+
+def merge_rules(rule: TargetRule, other: TargetRule) -> TargetRule:
+    """A rule that lets happen only what both let; nothing where their windows differ."""
+    mode = min(rule.mode, other.mode, key=_STRICTEST_FIRST.index)
+    if rule.windows and other.windows and rule.windows != other.windows:
+        mode = Mode.OBSERVE
+    auto = AutoRule(rule.auto.causes & other.auto.causes, rule.auto.actions & other.auto.actions)
+    pauses = [pause for pause in (rule.pause, other.pause) if pause is not None]
+    return replace(
+        rule,
+        mode=mode,
+        auto=auto if mode is Mode.AUTO else rule.auto,
+        approvals=max(rule.approvals, other.approvals),
+        not_author=rule.not_author or other.not_author,
+        windows=rule.windows or other.windows,
+        pause=max(pauses, key=lambda pause: pause.until or float("inf"), default=None),
+        prune=min(rule.prune, other.prune, key=(False, None, True).index),
+    )
+
+
+def is_stricter(other: TargetRule, rule: TargetRule) -> bool:
+    """Whether a rule forbids something that another one lets happen."""
+    return rule.mode is not Mode.OBSERVE and merge_rules(rule, other) != rule

@@ -1,0 +1,220 @@
+"""For what a rule was given: a target that means another backend is held until people accept it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from contract.controller.loop.stand_ins import World, plan_of, row
+
+from synapse_apply.controller.loop.driver import ControllerLoop
+from synapse_apply.controller.planned_rows import Binding, PlannedRow
+from synapse_apply.controller.ports import RunResult
+from synapse_apply.controller.rows import (
+    HoldRow,
+    TargetCondition,
+    TargetName,
+    TargetProgress,
+)
+from synapse_apply.controller.settings import DAY, Mode, TargetRule
+
+AUTO = TargetRule("*", mode=Mode.AUTO)
+DEV, PROD = TargetName("acme", "dev"), TargetName("acme", "prod")
+ANN, BOB, KIM = "proxy:ann", "token:bob", "proxy:kim"
+AT_DEV = Binding("https://dev:443", "l-dev", "env DEV_TOKEN")
+AT_PROD = Binding("https://prod:443", "l-prod", "env PROD_TOKEN")
+CHANGE = row("plugin/a")
+
+
+def find(binding: Binding, *rows: PlannedRow) -> RunResult:
+    """What a look finds at a backend."""
+    return replace(plan_of(*rows), binding=binding)
+
+
+def look(world: World, loop: ControllerLoop, target: str, result: RunResult) -> None:
+    """Have a push to a target be looked at, of which a look finds this."""
+    world.workers.results[f"acme/{target}"] = result
+    world.repository.push(f"{world.repository.head}+", **{target: f"{target} {world.clock.wall}"})
+    world.clock.advance(61)
+    loop.fetch_source_at_next_round("acme")
+    world.settle(loop)
+
+
+def list_bound(world: World) -> list[str]:
+    """What the audit has of bindings, oldest first."""
+    rows = world.store.iter_all_audit_rows_oldest_first()
+    return [f"{row.subject}: {row.detail}" for row in rows if row.action == "bind"]
+
+
+def start(world: World, *rules: TargetRule) -> ControllerLoop:
+    """A loop whose targets are bound, each to its backend."""
+    world.set_rules(*rules)
+    world.workers.results = {"acme/dev": find(AT_DEV), "acme/prod": find(AT_PROD)}
+    loop = world.build_loop()
+    world.start(loop)
+    return loop
+
+
+def find_move(world: World, name: TargetName) -> HoldRow:
+    """The row that says that a target means another backend; it can be approved."""
+    holds = world.store.list_holds(name)
+    (hold,) = [hold for hold in holds if hold.held_row.row.address == "binding"]
+    assert hold.held_row.can_be_approved
+    return hold
+
+
+def accept(world: World, loop: ControllerLoop, who: str, name: TargetName) -> None:
+    hold = find_move(world, name)
+    loop.get_people_actions().approve_rows_or_refuse(who, name, [hold.row_digest])
+    world.settle(loop)
+
+
+def test_the_first_look_binds_and_is_in_the_audit(world: World) -> None:
+    """Nothing is held; a look that finds the same writes no more of it."""
+    loop = start(world, AUTO)
+    assert sorted(list_bound(world)) == [
+        "acme/dev: https://dev:443, state l-dev, token: env DEV_TOKEN",
+        "acme/prod: https://prod:443, state l-prod, token: env PROD_TOKEN",
+    ]
+    look(world, loop, "dev", find(AT_DEV, CHANGE))
+    assert [request.target for request in world.workers.applies] == [DEV]
+    assert world.workers.applies[0].binding == AT_DEV
+    assert len(list_bound(world)) == 2
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(AT_DEV, backend="https://other:443"),
+        replace(AT_DEV, backend="https://dev:443 tenant"),
+        replace(AT_DEV, lineage="l-other"),
+    ],
+)
+def test_another_binding_is_held_until_somebody_accepts_it(
+    world: World, mode: Mode, other: Binding
+) -> None:
+    """In every mode, however much else there is to do; then its rule holds for that one."""
+    loop = start(world, TargetRule("*", mode=mode))
+    look(world, loop, "dev", replace(find(other, CHANGE), is_state_behind=True))
+    target = world.get_target("dev")
+    assert (target.state, target.progress) == (TargetCondition.HELD, TargetProgress.HELD)
+    assert (target.binding, target.found_binding) == (AT_DEV, other)
+    assert "This target means another backend now" in find_move(world, DEV).held_row.row.summary
+    world.clock.advance(2 * DAY)
+    world.settle(loop)
+    assert world.workers.applies == []
+    assert "held acme/dev" in world.inbox.describe()
+    accept(world, loop, ANN, DEV)
+    assert world.get_target("dev").binding == other
+    assert list_bound(world)[-1].endswith("1 of 1 approval, by proxy:ann")
+    # In mode approve what is to be written to the state alone.
+    is_applied = mode is not Mode.OBSERVE
+    assert [request.binding for request in world.workers.applies] == [other] * is_applied
+    moves = [hold for hold in world.store.list_holds(DEV) if hold.held_row.row.address == "binding"]
+    assert moves == []
+
+
+def test_as_many_accept_it_as_the_rule_asks_for(world: World) -> None:
+    """And no author, where those do not count; a rejection takes it back."""
+    loop = start(world, replace(AUTO, approvals=2, not_author=True))
+    look(world, loop, "dev", find(replace(AT_DEV, lineage="l-2"), CHANGE))
+    with pytest.raises(Exception, match="author cannot approve"):
+        accept(world, loop, KIM, DEV)
+    accept(world, loop, ANN, DEV)
+    assert world.get_target("dev").binding == AT_DEV
+    hold = find_move(world, DEV)
+    loop.get_people_actions().reject_rows_or_refuse(BOB, DEV, [hold.row_digest], "no")
+    accept(world, loop, BOB, DEV)
+    assert world.get_target("dev").binding == AT_DEV
+    assert world.workers.applies == []
+    accept(world, loop, ANN, DEV)
+    assert len(world.workers.applies) == 1
+
+
+def test_what_was_accepted_once_is_not_accepted_again(world: World) -> None:
+    """A target that went back is held, and held again where it was before."""
+    loop, other = start(world, AUTO), replace(AT_DEV, lineage="l-2")
+    look(world, loop, "dev", find(other))
+    accept(world, loop, ANN, DEV)
+    for binding in (AT_DEV, other):
+        look(world, loop, "dev", find(binding, CHANGE))
+        assert world.get_target("dev").state is TargetCondition.HELD or binding == other
+    assert world.get_target("dev").binding == other
+    look(world, loop, "dev", find(AT_DEV, CHANGE))
+    accept(world, loop, ANN, DEV)
+    count = len(world.workers.applies)
+    look(world, loop, "dev", find(other, CHANGE))
+    assert world.get_target("dev").state is TargetCondition.HELD
+    assert len(world.workers.applies) == count
+
+
+def test_a_second_name_of_one_backend_is_refused(world: World) -> None:
+    """The one that was seen later; the first goes on, under the strictest rule of both."""
+    approve = TargetRule("prod", mode=Mode.APPROVE)
+    loop = start(world, approve, AUTO)
+    look(world, loop, "dev", find(AT_PROD, CHANGE))
+    target = world.get_target("dev")
+    assert (target.state, target.hold_count) == (TargetCondition.FAILING, 0)
+    run = world.store.find_run(target.last_run)
+    assert run is not None
+    assert "acme/prod was seen first" in run.findings[0].detail
+    assert "forget-rule acme/prod" in str(run.findings[0].hint)
+    # The other way round: prod reaches what dev is bound to.
+    look(world, loop, "dev", find(AT_DEV))
+    look(world, loop, "prod", find(AT_DEV, CHANGE))
+    assert world.get_target("prod").state is TargetCondition.FAILING
+    look(world, loop, "dev", find(AT_DEV, CHANGE))
+    assert world.get_target("dev").state is TargetCondition.HELD
+    assert world.workers.applies == []
+    look(world, loop, "prod", find(AT_PROD))
+    look(world, loop, "dev", find(AT_DEV, CHANGE))
+    assert [request.target for request in world.workers.applies] == [DEV]
+
+
+def test_a_pause_of_the_second_name_holds_for_the_first(world: World) -> None:
+    """Of people as well; it ends with the other name."""
+    loop = start(world, AUTO)
+    loop.get_people_actions().pause_scope_or_refuse(
+        ANN, "acme/prod", "freeze", world.clock.wall + DAY
+    )
+    look(world, loop, "prod", find(AT_DEV))
+    look(world, loop, "dev", find(AT_DEV, CHANGE))
+    assert world.get_target("dev").state is TargetCondition.PAUSED
+    assert world.workers.applies == []
+
+
+def test_a_removed_and_a_renamed_target_keep_their_memory(world: World) -> None:
+    """No other name takes the place of one that is gone; itself comes back as it was."""
+    loop = start(world, TargetRule("prod", mode=Mode.APPROVE), AUTO)
+    inputs = world.repository.inputs[world.repository.head]
+    del inputs["prod"]
+    look(world, loop, "prod2", find(AT_PROD, CHANGE))
+    assert world.get_target("prod").is_gone
+    assert world.get_target("prod2").state is TargetCondition.FAILING
+    del world.repository.inputs[world.repository.head]["prod2"]
+    look(world, loop, "prod", find(AT_PROD, CHANGE))
+    assert world.get_target("prod").state is TargetCondition.HELD
+    assert [hold.row_digest for hold in world.store.list_holds(PROD)] == [CHANGE.digest]
+    assert world.workers.applies == []
+
+
+def test_a_new_name_at_a_backend_of_a_stricter_rule_is_held(world: World) -> None:
+    """Though it has a state of its own: whoever may push could make one."""
+    loop = start(world, TargetRule("prod", mode=Mode.APPROVE), AUTO)
+    look(world, loop, "new", find(replace(AT_PROD, lineage="l-new"), CHANGE))
+    assert world.get_target("new").state is TargetCondition.HELD
+    assert world.workers.applies == []
+    look(world, loop, "other", find(Binding("https://other:443", "l-other"), CHANGE))
+    assert len(world.workers.applies) == 1
+    accept(world, loop, ANN, TargetName("acme", "new"))
+    assert len(world.workers.applies) == 2
+
+
+def test_another_variable_of_the_token_is_a_warning(world: World) -> None:
+    """In that run and in the audit; what there is to do is done."""
+    loop = start(world, AUTO)
+    look(world, loop, "dev", find(replace(AT_DEV, token="env OTHER_TOKEN"), CHANGE))
+    assert len(world.workers.applies) == 1
+    assert list_bound(world)[-1] == "acme/dev: token: env OTHER_TOKEN, not env DEV_TOKEN"
+    assert "bind target=acme/dev" in world.log.getvalue()

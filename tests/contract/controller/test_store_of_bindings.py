@@ -1,0 +1,89 @@
+"""What targets are bound to: in both databases, and as a store of format 3 has it that is upgraded."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from synapse_apply.controller.planned_rows import Binding
+from synapse_apply.controller.rows import RunCause, RunOutcome, RunRow, TargetName, TargetRow
+from synapse_apply.controller.store.controller_store import ControllerStore, SqliteControllerStore
+
+# What sqlite3's iterdump gave of a file that the code of format 3 had written.
+_DUMP = Path(__file__).with_name("store_of_format_3.sql")
+DEV, PROD = TargetName("acme", "dev"), TargetName("acme", "prod")
+AT_PROD = Binding("https://api.example:443 acme", "l-1", "env PROD_TOKEN")
+
+
+def test_targets_of_a_backend_are_found_by_either_binding(store: ControllerStore) -> None:
+    """Whatever the state is, also gone ones; a backend whose name begins so is another one."""
+    other_state = replace(AT_PROD, lineage="l-2")
+    rows = [
+        TargetRow(DEV, binding=Binding("https://dev:443", "l-3"), found_binding=other_state),
+        TargetRow(PROD, binding=AT_PROD, found_binding=AT_PROD, is_gone=True),
+        TargetRow(TargetName("acme", "tenant"), binding=Binding("https://api.example:443", "l-1")),
+        TargetRow(TargetName("acme", "tenant-2"), binding=Binding(f"{AT_PROD.backend}-2", "l-1")),
+        TargetRow(TargetName("acme", "unknown")),
+    ]
+    with store.write() as writer:
+        for row in rows:
+            writer.put_target_keeping_claim_and_newer_revision(row)
+    assert list(store.list_targets_of_backend(AT_PROD.backend)) == rows[:2]
+    read = store.find_target_even_if_gone(PROD)
+    assert read is not None
+    assert read.binding is not None
+    assert read.binding.token == "env PROD_TOKEN"
+    assert store.list_targets_of_backend("https://nobody:443") == []
+
+
+def test_an_upgrade_binds_targets_to_what_their_newest_plans_were_made_of(tmp_path: Path) -> None:
+    """Also gone ones, by the one spelling of a url; of a renamed target the name that is declared."""
+    path = tmp_path / "controller.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(_DUMP.read_text(encoding="utf-8"))
+    path.chmod(0o600)
+    with closing(SqliteControllerStore(tmp_path)) as store:
+        store.create_or_upgrade()
+        store.create_or_upgrade()
+        rows = store.list_present_and_gone_targets_of_source("acme")
+    assert {row.name.target: row.binding for row in rows} == {
+        "dev": Binding("https://dev.example:443", "l-dev"),
+        "prod": Binding("https://api.example:443/v1 acme", "l-prod"),
+        "renamed": Binding("https://renamed.example:443", "l-renamed"),
+        "first": None,
+        "broken": None,
+        "new": None,
+    }
+    assert all(row.found_binding == row.binding for row in rows)
+
+
+def test_either_database_is_upgraded(
+    store: ControllerStore, run_beside: Callable[[str], None]
+) -> None:
+    """A target is bound to what the newest run with a plan was made of, not to one that failed."""
+    bases = {
+        "r1": {"binding": {"url": "https://old", "tenant": "", "data_set": ""}, "lineage": "l-1"},
+        "r2": {"binding": {"url": "https://prod", "tenant": "t", "data_set": ""}, "lineage": "l-1"},
+        "r3": {"binding": {"url": "https://odd", "tenant": "", "data_set": ""}, "lineage": "l-2"},
+    }
+    with store.write() as writer:
+        writer.put_target_keeping_claim_and_newer_revision(TargetRow(PROD))
+        for run, base in bases.items():
+            outcome = RunOutcome.PLAN_ERROR if run == "r3" else RunOutcome.IN_SYNC
+            plan = json.dumps({"base": base})
+            writer.put_run(
+                RunRow(run, PROD, "c1", RunCause.PUSH, 1.0, 2.0, outcome, plan_json=plan)
+            )
+    for column in ("binding", "found_binding"):
+        run_beside(f"DROP INDEX targets_by_{column}")
+        run_beside(f"ALTER TABLE targets DROP COLUMN {column}")
+    run_beside("UPDATE meta SET value = '3' WHERE key = 'format'")
+    store.close()
+    store.create_or_upgrade()
+    row = store.find_target_even_if_gone(PROD)
+    assert row is not None
+    assert row.binding == row.found_binding == Binding("https://prod:443 t", "l-1")

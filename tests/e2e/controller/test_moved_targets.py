@@ -1,0 +1,214 @@
+"""What a commit makes a target mean, and by which rule it is applied: two backends, `run --once`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import requests
+from contract.controller.store_urls import build_store_url
+from contract.controller.upstream import Upstream
+from controllers.forked_workers import start_own_program_by_fork
+from git_repositories import git
+from in_process import run, run_in_process
+from installed import environment
+from postgres.server import PostgresServer
+
+from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply.files import programs
+
+TOKENS = {
+    "ACME_DEV_TOKEN": "token-of-dev-1234567890",
+    "ACME_PROD_TOKEN": "token-of-prod-1234567890",
+}
+RULES = """
+      dev: {mode: auto, interval: 1s}
+      prod: {mode: approve, approvals: 2, interval: 1s, paused: {reason: year end freeze}}
+      "*": {mode: observe, interval: 1s}
+"""
+STORAGE = """
+apiVersion: synapse-apply/v1
+kind: Storage
+metadata: {name: NAME}
+spec: {name: NAME, provider: file_system, category: external, configuration: {location: /data}}
+"""
+CONFIGURATION = """\
+apiVersion: synapse-apply/v1
+kind: Controller
+metadata: {name: main}
+sources:
+  acme:
+    url: ./upstream.git
+    may_read: {env: ["ACME_*"], files: [states/]}
+    hosts: [127.0.0.1, localhost]
+    poll: 1s
+    targets:RULES
+defaults: {interval: 1s, jitter: 0, retry: {first: 1s, most: 1s}}
+listen: 127.0.0.1:0
+"""
+
+
+class Site:
+    """A repository whose targets `dev` and `prod` have a backend and a state each."""
+
+    def __init__(self, folder: Path, backends: dict[str, EmbeddedServer], store_url: str) -> None:
+        self.folder, self.backends = folder, backends
+        self.environ = {**TOKENS, "STORE_URL": store_url}
+        self.upstream = Upstream(folder)
+        self.write_configuration(RULES)
+        (folder / "states").mkdir()
+        self.commit("first", dev=self.describe("dev"), prod=self.describe("prod"))
+        git(folder, "clone", "-q", str(self.upstream.path), str(folder / "checkout"))
+        for name in ("dev", "prod"):
+            run(f"state init -t {name}", folder / "checkout", self.environ)
+
+    def write_configuration(self, rules: str) -> None:
+        text = CONFIGURATION.replace("RULES", rules.rstrip())
+        if self.environ["STORE_URL"]:
+            text += "store: {url: {env: STORE_URL}}\n"
+        (self.folder / "controller.yaml").write_text(text, encoding="utf-8")
+
+    def describe(self, name: str, **changes: str) -> str:
+        """The settings of a target, as the project file has them."""
+        settings = {
+            "url": f'"{self.backends[name].url}"',
+            "token": f"{{env: ACME_{name.upper()}_TOKEN}}",
+            "state": f'{{url: "{self.folder}/states/{name}.db"}}',
+        } | changes
+        return f"{{{', '.join(f'{key}: {value}' for key, value in settings.items())}}}"
+
+    def commit(self, storage_name: str, **targets: str) -> None:
+        """Declare these targets, and one storage for all of them."""
+        lines = "".join(f"  {name}: {settings}\n" for name, settings in targets.items())
+        project = f"apiVersion: synapse-apply/v1\nkind: Project\ntargets:\n{lines}"
+        manifest = STORAGE.replace("NAME", storage_name)
+        self.upstream.commit({"synapse-apply.yaml": project, "manifests/a.yaml": manifest})
+
+    def type(self, arguments: str, *codes: int) -> str:
+        """What a command of the controller prints; it ends with 0, or one of `codes`."""
+        typed = ["controller", *arguments.split()]
+        done = run_in_process(typed, self.folder, environment(self.environ))
+        assert done.returncode in {0, *codes}, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def follow(self) -> dict[str, str]:
+        """Rounds until all that the head asks for is done; the words of each target then."""
+        shown = [self.type("run --once", 1, 3, 5) for _ in range(2)][-1]
+        rows = re.findall(r"^(\w+(?: \w+)*)  +acme/(\S+) +.*?Z *(.*)$", shown, re.MULTILINE)
+        return {name: f"{state}: {why}".removesuffix(": ") for state, name, why in rows}
+
+    def list_live(self, name: str) -> list[str]:
+        """The names of the storages that a backend has."""
+        backend = self.backends[name]
+        headers = {"Authorization": f"Token {TOKENS[f'ACME_{name.upper()}_TOKEN']}"}
+        url = f"{backend.url}/_emulator/objects/storage/"
+        rows = requests.get(url, headers=headers, timeout=30).json()["results"]
+        return sorted(row["body"]["name"] for row in rows)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def site(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Site]:
+    """The first commit is live in dev, and waits in prod."""
+    monkeypatch.setattr(programs, "_start_in_own_session", start_own_program_by_fork)
+    store_url = ""
+    if request.param == "postgres":
+        server: PostgresServer = request.getfixturevalue("postgres")
+        store_url = str(build_store_url(server).reveal())
+    with ExitStack() as stack:
+        backends = {
+            name: stack.enter_context(
+                EmbeddedServer(tmp_path / name, token=TOKENS[f"ACME_{name.upper()}_TOKEN"])
+            )
+            for name in ("dev", "prod")
+        }
+        made = Site(tmp_path, backends, store_url)
+        made.follow()
+        assert (made.list_live("dev"), made.list_live("prod")) == (["first"], [])
+        yield made
+
+
+TAKEN = "failing: Another target means this backend and state"
+
+
+def test_prod_by_the_name_of_dev(site: Site) -> None:
+    """Whoever may push, and approve nothing, has nothing applied in prod by another name."""
+    site.commit("theirs", dev=site.describe("prod"))
+    shown = site.follow()
+    assert site.list_live("prod") == []
+    assert shown == {"dev": TAKEN}
+    # Nor by a new one, in a commit that takes both names away, with its url in another spelling.
+    site.write_configuration(RULES.replace("dev:", '"dev*":'))
+    site.commit("theirs", dev2=site.describe("prod"))
+    assert site.follow() == {"dev2": TAKEN}
+    # What it was before is as it was.
+    site.commit("second", dev=site.describe("dev"), prod=site.describe("prod"))
+    shown = site.follow()
+    assert (site.list_live("dev"), site.list_live("prod")) == (["first", "second"], []), shown
+
+
+def test_prod_beside_itself_by_the_name_of_dev(site: Site) -> None:
+    """Two names of one state are an error of the commit already, however the state is named."""
+    site.commit("theirs", dev=site.describe("prod"), prod=site.describe("prod"))
+    site.follow()
+    link = f'{{url: "sqlite:///{site.folder}/states/prod.db"}}'
+    site.commit("theirs", dev=site.describe("prod", state=link), prod=site.describe("prod"))
+    site.follow()
+    assert site.list_live("prod") == []
+
+
+def test_dev_with_a_state_of_its_own_at_prod(site: Site) -> None:
+    """Whoever can write a state that says it is prod's has no rule of prod for it: it is held."""
+    url = f'"{site.backends["prod"].url}"'
+    moved = {"url": url, "token": "{env: ACME_PROD_TOKEN}"}
+    site.commit("theirs", dev=site.describe("dev", **moved), prod=site.describe("prod"))
+    git(site.folder / "checkout", "pull", "-q", "origin", "main")
+    run("state rebind -t dev --yes", site.folder / "checkout", site.environ)
+    assert site.follow()["dev"].startswith("held")
+    assert site.list_live("prod") == []
+    # On the controller's own machine its operator accepts it, as there is no `access`.
+    assert "acme/dev is bound to" in site.type("forget-rule acme/dev")
+    site.follow()
+    assert site.list_live("prod") == ["theirs"]
+    if not site.environ["STORE_URL"]:
+        assert re.findall(r" (bind|forget rule) ", site.type("audit acme/dev")) == [
+            "forget rule",
+            "bind",
+        ]
+
+
+def test_a_target_that_is_renamed(site: Site) -> None:
+    """Its rules' memory stays until it is forgotten; the new name takes its place then."""
+    site.write_configuration(RULES.replace("dev:", '"dev*":'))
+    site.commit("second", development=site.describe("dev"), prod=site.describe("prod"))
+    assert site.follow()["development"] == TAKEN
+    assert site.list_live("dev") == ["first"]
+    assert "No target that matches" in site.type("forget-rule acme/prod")
+    assert site.type("forget-rule acme/d*") == "acme/dev is not bound any more.\n"
+    site.follow()
+    assert site.list_live("dev") == ["first", "second"]
+
+
+def test_prod_in_mode_observe_by_a_name_of_mode_auto(site: Site) -> None:
+    """To observe is a rule as well: what is only looked at is not applied by another name."""
+    site.write_configuration(RULES.replace("mode: approve, approvals: 2", "mode: observe"))
+    site.follow()
+    site.commit("theirs", dev=site.describe("prod"))
+    shown = site.follow()
+    assert site.list_live("prod") == []
+    assert shown == {"dev": TAKEN}
+
+
+def test_tokens_go_to_the_hosts_of_the_rule(site: Site) -> None:
+    """Not to those of the source that the rule does not name, whatever a commit says."""
+    host = site.backends["dev"].url.removeprefix("http://")
+    site.write_configuration(RULES.replace("dev: {", f'dev: {{hosts: ["{host}"], '))
+    site.commit("second", dev=site.describe("dev"), prod=site.describe("prod"))
+    assert site.follow()["dev"] == "in sync"
+    moved = {"url": f'"{site.backends["prod"].url}"'}
+    site.commit("third", dev=site.describe("dev", **moved), prod=site.describe("prod"))
+    assert site.follow()["dev"] == "failing: The token may not go to this host"
