@@ -50,6 +50,14 @@ class TargetFilter:
     patterns: tuple[str, ...] | None = None
 
 
+class TargetFindings(NamedTuple):
+    """A target and what its newest run found; the host is "" before there was a plan."""
+
+    name: TargetName
+    backend_host: str
+    findings: tuple[Diagnostic, ...]
+
+
 @frozen
 class AuditFilter:
     """Which audit rows are listed. Empty fields match all.
@@ -104,6 +112,10 @@ class ReadableStore(Protocol):
         self, names: Sequence[TargetName], limit: int
     ) -> Mapping[TargetName, Sequence[RunOutcome]]:
         """The outcomes of the newest runs of each target, oldest first, for spark lines."""
+        ...
+
+    def list_findings_of_newest_runs(self, target_filter: TargetFilter) -> Sequence[TargetFindings]:
+        """What the newest run of each matching target found, by name."""
         ...
 
     def find_newest_revision_of_commit(self, source: str, commit: str) -> RevisionRow | None:

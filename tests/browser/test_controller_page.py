@@ -15,7 +15,7 @@ from unit.controller.page import page_samples as samples
 
 from synapse_apply.controller.page.addresses import build_run_path
 from synapse_apply.controller.page.server import PageServer
-from synapse_apply.controller.rows import TargetCondition, TargetName
+from synapse_apply.controller.rows import SourceRow, TargetCondition, TargetName
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
 
 from .axe import list_violations
@@ -93,6 +93,25 @@ def test_every_page_is_accessible(opened: Opened, name: str, scheme: str) -> Non
     """By the rules of axe-core."""
     page = opened(PATHS[name], scheme=scheme)
     assert list_violations(page) == []
+
+
+def test_a_long_name_fits_a_phone_and_is_whole_on_the_badge(
+    opened: Opened, tmp_path: Path, few: SqliteControllerStore
+) -> None:
+    """On the pages of the target and of all, with a name as long as it can be."""
+    name = TargetName("acme", "tenant_of_the_northern_region_with_a_long_name_and_a_number_00417")
+    with closing(samples.open_store(tmp_path)) as store:
+        row = few.find_target_even_if_gone(TargetName("acme", "prod-eu"))
+        assert row is not None
+        with store.write() as writer:
+            writer.put_source_except_head_and_counters(SourceRow("acme"))
+            writer.put_target_keeping_claim_and_newer_revision(replace(row, name=name))
+        with PageServer(store, samples.StubLoop(), {}, lambda: samples.NOW) as server:
+            for path in ("/", f"/targets/{name}", "/sources/acme"):
+                page = opened(path, width=390, base=server.url)
+                assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
+            badge = opened(f"/badge/{name}.svg", base=server.url)
+            assert str(name) in badge.content()
 
 
 @pytest.mark.parametrize("name", PATHS)

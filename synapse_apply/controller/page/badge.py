@@ -19,7 +19,9 @@ _COLORS = {
 }
 # Widths of letters in pixels, at 11 px of a font like Verdana, where they are not as most.
 _NARROW, _WIDE = frozenset("fijlrtI.,:;'|!()[]/ -"), frozenset("mwMW@%")
-_NARROW_WIDTH, _LETTER_WIDTH, _WIDE_WIDTH, _PADDING, _MAX_NAME = 4.4, 7.0, 10.5, 7, 60
+_NARROW_WIDTH, _LETTER_WIDTH, _WIDE_WIDTH, _PADDING = 4.4, 7.0, 10.5, 7
+# As long as SOURCE/TARGET can be.
+_MAX_NAME = 130
 
 
 def draw_badge(target: TargetRow | None, label: str) -> str:
@@ -30,7 +32,8 @@ def draw_badge(target: TargetRow | None, label: str) -> str:
     name_width, word_width = (_measure_field_width_in_pixels(text) for text in (name, word))
     width = name_width + word_width
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="20" role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="20" '
+        f'viewBox="0 0 {width} 20" role="img" '
         f'aria-label="{escape(name)}: {word}"><title>{escape(name)}: {word}</title>'
         f'<clipPath id="r"><rect width="{width}" height="20" rx="3"/></clipPath>'
         f'<g clip-path="url(#r)"><rect width="{name_width}" height="20" fill="#3a414d"/>'

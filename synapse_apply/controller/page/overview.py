@@ -8,6 +8,7 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from synapse_apply.controller.page.addresses import build_overview_path
+from synapse_apply.controller.page.causes import TargetTrouble, list_target_troubles
 from synapse_apply.controller.page.charts import draw_condition_bar_or_empty
 from synapse_apply.controller.page.entry.readable_store import RestrictedStore
 from synapse_apply.controller.page.phrases import NEEDS_PERSON, NEEDS_REPAIR
@@ -26,13 +27,10 @@ from synapse_apply.controller.rows import (
 )
 from synapse_apply.controller.settings import Controller
 from synapse_apply.controller.store_ports import ReadableStore, TargetFilter
-from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_count_and_noun
 
 TARGETS_PER_PAGE = 100
-_MAX_TROUBLES = 8
-_MAX_TROUBLED_TARGETS = 40
 _MAX_FILTER_LENGTH = 200
 _LAST_PAGE = 1_000_000
 _RUNS_IN_SPARK_LINE = 16
@@ -77,17 +75,6 @@ class OverviewQuery:
         )
 
 
-@frozen
-class TargetTrouble:
-    """Targets that need a person for the same reason.
-
-    `finding` is what the newest run of each found first, None where it is the plan alone.
-    """
-
-    targets: Sequence[TargetRow]
-    finding: Diagnostic | None
-
-
 class Undelivered(NamedTuple):
     """What a receiver will never take: of which source or channel, and why."""
 
@@ -125,7 +112,7 @@ class Overview:
 
     @property
     def hidden_target_count_needing_person(self) -> int:
-        return self.needs_person_count - sum(len(trouble.targets) for trouble in self.troubles)
+        return self.needs_person_count - sum(trouble.count for trouble in self.troubles)
 
     @property
     def headline(self) -> str:
@@ -202,41 +189,12 @@ def read_overview(store: RestrictedStore, query: OverviewQuery, settings: Contro
         ),
         {source.name: source.head for source in sources},
         _find_head_revisions_by_source_name(store, sources),
-        _group_first_targets_needing_person_by_finding(store, page.targets)
-        if is_first_view
-        else [],
+        list_target_troubles(store) if is_first_view else [],
         list_source_troubles(store, sources) if is_first_view else [],
         _list_newest_refused_of_each_receiver(store) if is_first_view else [],
         sources,
         list_rollouts_under_way(store, settings) if is_first_view else [],
     )
-
-
-def _group_first_targets_needing_person_by_finding(
-    store: ReadableStore, targets: Sequence[TargetRow]
-) -> Sequence[TargetTrouble]:
-    """The first targets that need a person, those of one finding together."""
-    groups: dict[object, tuple[list[TargetRow], Diagnostic | None]] = {}
-    # The store lists them first.
-    troubled_targets = [target for target in targets if target.state in NEEDS_PERSON]
-    for target in troubled_targets[:_MAX_TROUBLED_TARGETS]:
-        finding = _find_first_error_or_finding_of_newest_run(store, target)
-        reason = (target.state, finding and (finding.summary, finding.detail))
-        groups.setdefault(reason, ([], finding))[0].append(target)
-    return [TargetTrouble(*group) for group in [*groups.values()][:_MAX_TROUBLES]]
-
-
-def _find_first_error_or_finding_of_newest_run(
-    store: ReadableStore, target: TargetRow
-) -> Diagnostic | None:
-    """The first error of a target's newest run, else its first finding, else None."""
-    findings = [
-        finding
-        for run in store.list_newest_runs_without_documents(target.name, 1)
-        for finding in run.findings
-    ]
-    errors = [finding for finding in findings if finding.is_error]
-    return next(iter(errors or findings), None)
 
 
 def _find_head_revisions_by_source_name(

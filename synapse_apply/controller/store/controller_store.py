@@ -35,6 +35,7 @@ from synapse_apply.controller.store.conditions import (
 )
 from synapse_apply.controller.store.progress import (
     IS_FIRST_MESSAGE_OF_SUBJECT,
+    SELECT_FINDINGS_OF_TARGETS,
     read_rows,
     sum_up_progress_of_revision,
 )
@@ -66,6 +67,7 @@ from synapse_apply.controller.store_ports import (
     ALL_AUDIT_ROWS,
     AuditFilter,
     TargetFilter,
+    TargetFindings,
     TargetPage,
 )
 from synapse_apply.model.coding.json_shapes import build_coder
@@ -274,6 +276,18 @@ class ControllerStore:
             }
 
         return self._run_in_read_transaction(read_outcomes)
+
+    def list_findings_of_newest_runs(self, target_filter: TargetFilter) -> Sequence[TargetFindings]:
+        where, values = build_where_clause_of_present_targets(target_filter, self._dialect)
+        statement = f"{SELECT_FINDINGS_OF_TARGETS} {where} ORDER BY source, target"
+        rows = self._run_in_read_transaction(
+            lambda reader: reader.execute(statement, values).fetchall()
+        )
+        coder = build_coder(tuple[Diagnostic, ...])
+        return [
+            TargetFindings(TargetName(source, target), host, coder.decode(json.loads(text or "[]")))
+            for source, target, host, text in rows
+        ]
 
     def find_newest_revision_of_commit(self, source: str, commit: str) -> RevisionRow | None:
         rest = 'WHERE source = ? AND "commit" = ? ORDER BY number DESC'

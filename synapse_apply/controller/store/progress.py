@@ -27,6 +27,10 @@ _IS_WAITING = f"({_IS_AT_HEAD} AND progress = 'waiting')"
 IS_FIRST_MESSAGE_OF_SUBJECT = (
     "id IN (SELECT MIN(id) FROM messages WHERE sent_at = 0 AND refusal = '' GROUP BY channel, {})"
 )
+SELECT_FINDINGS_OF_TARGETS = (
+    "SELECT source, target, backend_host,"
+    " (SELECT findings FROM runs WHERE runs.id = targets.last_run) FROM targets"
+)
 # The index runs_applied has these runs. `{}` is SqlDialect.call_count.
 _SUM_APPLIED_ROWS = (
     "SELECT COALESCE(SUM({}), 0) FROM runs WHERE verb = 'apply' AND source = ?"

@@ -32,6 +32,7 @@ from synapse_apply.controller.store_ports import (
     AuditFilter,
     ReadableStore,
     TargetFilter,
+    TargetFindings,
     TargetPage,
 )
 from synapse_apply.model.diagnostic import Diagnostic
@@ -116,6 +117,10 @@ class RestrictedStore:
         return self._store.list_newest_outcomes_oldest_first(
             [name for name in names if self.can_read_target(name)], limit
         )
+
+    def list_findings_of_newest_runs(self, target_filter: TargetFilter) -> Sequence[TargetFindings]:
+        own_filter = replace(target_filter, patterns=self._filter_patterns)
+        return self._store.list_findings_of_newest_runs(own_filter)
 
     def find_newest_revision_of_commit(self, source: str, commit: str) -> RevisionRow | None:
         if not self._can_see_source(source):

@@ -14,11 +14,14 @@ from synapse_apply.controller.rows import (
     MessageRow,
     RunningJob,
     RunningJobsSeen,
+    RunOutcome,
     SourceRow,
     StatusRow,
     StatusState,
     StatusText,
+    TargetCondition,
     TargetName,
+    TargetRow,
 )
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 
@@ -205,3 +208,46 @@ def test_before_the_first_fetch_the_page_says_so(empty_page: ServedPage) -> None
     text = read_text(empty_page.get("/").text)
     assert "No targets yet" in text
     assert "after the first fetch" in text
+
+
+def test_targets_of_one_cause_stand_together_at_any_size(empty_page: ServedPage) -> None:
+    """Whatever their own names, urls and lineages in it are; with what to do next, and each
+    condition among the causes."""
+    lineage = "6f4c1f0a-1f0e-4c52-9d0b-{:012d}"
+    with empty_page.store.write() as writer:
+        writer.put_source_except_head_and_counters(SourceRow("acme"))
+        for number in range(1200):
+            name = TargetName("acme", f"std-{number}")
+            run = samples.build_run(number, name, RunOutcome.PLAN_ERROR)
+            state, findings = TargetCondition.FAILING, ()
+            if number < 600:
+                findings = (
+                    error_finding(
+                        "There is no state for this target",
+                        f"http://127.0.0.1:{40000 + number}/ has no lineage "
+                        f"{lineage.format(number)}, of tenant acme-std-{number}.",
+                        f"Make one, where std-{number} is new: `synapse-apply state init -t std-{number}`"
+                        + ", and say so to those who share its backend; " * 3,
+                    ),
+                )
+            elif number < 1000:
+                findings = (
+                    error_finding("A variable is not set", f"TOKEN_STD_{number} is empty."),
+                )
+            elif number < 1080:
+                findings = (error_finding(f"Cause {number % 20}", "Of many."),)
+            else:
+                state = TargetCondition.HELD
+            row = TargetRow(name, "c", 1, state=state, last_run=run.id, hold_count=2)
+            writer.put_target_keeping_claim_and_newer_revision(row)
+            writer.put_run(replace(run, findings=findings))
+    html = empty_page.get("/").text
+    cards = html.partition('class="troubles"')[2].partition("</ul>")[0].split("<li")[1:]
+    texts = [read_text(card) for card in cards]
+    assert len(texts) == 8
+    assert "and 594 more There is no state for this target" in texts[0]
+    assert "synapse-apply state init -t std-0" in texts[0]
+    assert "(of std-0; the others alike)" in texts[0]
+    assert "and 394 more A variable is not set" in texts[1]
+    assert "and 114 more Rows of their plans wait for approval" in texts[-1]
+    assert "60 more: the first rows below" in read_text(html)
