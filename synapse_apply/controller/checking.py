@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,6 +17,7 @@ from synapse_apply.controller.run import ConfigurationReader, ControllerSetup
 from synapse_apply.controller.settings import Controller, Source
 from synapse_apply.controller.source.faults import collect_findings, list_source_faults
 from synapse_apply.controller.source.mirror import GitMirror
+from synapse_apply.controller.store.store_errors import StoreMissing
 from synapse_apply.model.diagnostic import Diagnostic
 
 
@@ -53,9 +54,9 @@ def _list_faults_of_what_is_named(
         reader.read_hook_secrets_by_forge(controller)
     with collect_findings(findings):
         url = reader.read_store_url_or_none(controller)
-        with closing(build_store_without_connecting(setup.data, url).store) as store:
-            if store.is_shared:
-                store.read_database_clock_or_none_for_file()
+        store = build_store_without_connecting(setup.data, url).store
+        with closing(store), suppress(StoreMissing):
+            store.read_database_clock_or_none_for_file()
     for source in controller.sources.values():
         with collect_findings(findings):
             mirror = GitMirror(source, setup.data, reader.read_secret)

@@ -27,6 +27,10 @@ class StoreUnavailable(ControllerStoreError):
     """
 
 
+class StoreMissing(ControllerStoreError):
+    """There is none yet: the first controller that runs with it makes it."""
+
+
 class StoreTooNew(ControllerStoreError):
     """A newer version wrote what this one would harm: it may not write any more."""
 
@@ -100,8 +104,8 @@ def build_damaged_store_error(location: StoreLocation, reason: str) -> Controlle
     )
 
 
-def build_missing_store_error(location: StoreLocation) -> ControllerStoreError:
-    return ControllerStoreError.from_summary(
+def build_missing_store_error(location: StoreLocation) -> StoreMissing:
+    return StoreMissing.from_summary(
         "There is no store of a controller",
         f"{location.name} does not exist.",
         location.words.missing_hint,

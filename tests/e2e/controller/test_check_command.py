@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from contract.controller.upstream import PROJECT, Upstream
 from in_process import run
+from postgres.server import PostgresServer
 
 ENVIRON = {"STATUS_TOKEN": "status-token-1234567890", "OPS_TOKEN": "ops-token-1234567890"}
 CONFIGURATION = """\
@@ -100,10 +101,16 @@ def test_online_says_all_that_is_wrong_in_one_run(tmp_path: Path, upstream: Upst
     assert "short" not in said
 
 
-def test_online_asks_the_stores_database(tmp_path: Path, upstream: Upstream) -> None:
+def test_online_asks_the_stores_database(
+    tmp_path: Path, upstream: Upstream, postgres: PostgresServer
+) -> None:
+    """One that has no store yet is one that the first start makes it in."""
     text = f"{CONFIGURATION}store: {{url: {{env: STORE}}}}\n"
     away = "postgresql://x@127.0.0.1:1/x"
     assert "store cannot be reached" in check(tmp_path, text, "--online", STORE=away)
+    empty = postgres.url(schema="checked")
+    assert check(tmp_path, text, "--online", 0, STORE=empty) == "controller.yaml is valid.\n"
+    assert postgres.run("SELECT to_regnamespace('checked')::text") == [(None,)]
 
 
 def test_online_reads_the_targets_for_the_rollouts(tmp_path: Path, upstream: Upstream) -> None:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
+import requests
 import yaml
 from installed import ROOT
+from prometheus_client.parser import text_string_to_metric_families
+from unit.controller.page import page_samples as samples
+
+from synapse_apply.controller.configuration.access_secrets import AccessSecrets
+from synapse_apply.controller.configuration.reading import parse_and_check_configuration
+from synapse_apply.controller.page.server import PageServer
+from synapse_apply.model.values import Sensitive
 
 FOLDER = ROOT / "examples" / "controller" / "kubernetes"
 FILES = sorted(FOLDER.glob("*.yaml"))
@@ -83,9 +93,10 @@ def test_what_refers_to_something_finds_it() -> None:
         for one in pod()["containers"]
         for port in one.get("ports", [])
     }
-    assert [port["targetPort"] for port in find("Service")["spec"]["ports"]] == list(ports)
-    [allowed] = find("NetworkPolicy")["spec"]["ingress"][0]["ports"]
-    assert allowed["port"] == ports["http"]
+    assert [port["targetPort"] for port in find("Service")["spec"]["ports"]] == ["http"]
+    people, prometheus = find("NetworkPolicy")["spec"]["ingress"]
+    assert [port["port"] for port in people["ports"]] == [ports["http"]]
+    assert [port["port"] for port in prometheus["ports"]] == [ports["metrics"]]
 
 
 def test_the_probes_ask_the_controller_itself() -> None:
@@ -110,10 +121,51 @@ def test_the_proxy_says_who_it_is_by_the_headers_that_the_controller_reads() -> 
     assert set(headers) == {access[f"{name}_header"] for name in ("user", "groups", "secret")}
     assert not any(header.get("preserveRequestValue") for header in headers.values())
     [upstream] = proxy["upstreamConfig"]["upstreams"]
-    assert upstream["uri"] == f"http://{controller['listen']}"
+    assert upstream["uri"] == f"http://127.0.0.1:{controller['listen'].partition(':')[2]}"
     secret = headers[access["secret_header"]]["values"][0]["fromFile"]
     mounts = {mount["mountPath"]: mount["name"] for mount in pod()["containers"][1]["volumeMounts"]}
     assert mounts[secret.rpartition("/")[0]] == "login"
+
+
+def test_prometheus_can_scrape_the_metrics_and_nothing_else(tmp_path: Path) -> None:
+    """As it asks: at the pod's address, at the port of its annotations, without the proxy.
+
+    It is the one whose rules are beside it: what the alerts are made of is there. A page is not.
+    """
+    text = find("ConfigMap")["data"]["controller.yaml"]
+    settings = parse_and_check_configuration(text, Path("controller.yaml")).controller
+    assert settings is not None
+    annotations = find("Deployment")["spec"]["template"]["metadata"]["annotations"]
+    port, path = annotations["prometheus.io/port"], annotations["prometheus.io/path"]
+    assert annotations["prometheus.io/scrape"] == "true"
+    containers = {one["name"]: one for one in pod()["containers"]}
+    assert containers["controller"]["ports"] == [{"name": "metrics", "containerPort": int(port)}]
+    assert (settings.listen_host, settings.listen_port) == ("0.0.0.0", int(port))
+    [source] = find("NetworkPolicy")["spec"]["ingress"][1]["from"]
+    assert {"namespaceSelector", "podSelector"} == set(source)
+    store = samples.open_store(tmp_path)
+    samples.fill_few(store)
+    loop = samples.StubLoop(replace(settings, listen_port=0))
+    secrets = AccessSecrets(Sensitive("x" * 20), {"operator": Sensitive("y" * 20)})
+    with PageServer(store, loop, {}, lambda: samples.NOW, lambda: secrets) as server:
+
+        def ask(asked: str, **headers: str) -> requests.Response:
+            url = f"http://127.0.0.1:{server.url.rpartition(':')[2]}{asked}"
+            return requests.get(url, headers={"Host": f"10.1.2.3:{port}", **headers}, timeout=10)
+
+        scraped = ask(path)
+        assert scraped.status_code == 200, scraped.text
+        families = {family.name for family in text_string_to_metric_families(scraped.text)}
+        rules = (FOLDER.parent / "prometheus-rules.yaml").read_text(encoding="utf-8")
+        assert set(re.findall(r"synapse_apply_\w+", rules)) <= families
+        public = {"Host": "synapse-apply.acme.example"}
+        for asked in ("/", "/api/v1/targets", "/targets/acme/prod"):
+            assert ask(asked).status_code == 421
+            assert ask(asked, **public).status_code in {401, 403}
+        people = {**public, "X-User": "ann@acme.example", "X-Groups": "sre"}
+        assert ask("/", **people).status_code == 403
+        assert ask("/", **people, **{"X-Proxy-Secret": "x" * 20}).status_code == 200
+    store.close()
 
 
 def read_proxy_configuration() -> dict[str, Any]:
@@ -122,10 +174,10 @@ def read_proxy_configuration() -> dict[str, Any]:
 
 
 def test_the_image_has_the_user_of_the_pod_and_what_the_controller_starts() -> None:
-    """Git and ssh, and the extra of the page."""
+    """Git and ssh."""
     recipe = (FOLDER.parent / "Containerfile").read_text(encoding="utf-8")
     user = pod()["securityContext"]["runAsUser"]
     assert f"USER {user}:{pod()['securityContext']['runAsGroup']}" in recipe
-    for word in ("git", "openssh-client", "synapse-apply[controller"):
+    for word in ("git", "openssh-client"):
         assert word in recipe
     assert Path(ROOT / "examples/controller/README.md").is_file()
