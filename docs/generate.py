@@ -287,13 +287,15 @@ def packages_page() -> str:
 def policy_rows() -> list[Row]:
     """The fields of a policy, and those of its rules with the rules that have them."""
     schema = _load(SCHEMAS / "policy.schema.json")
-    found = list(_properties(schema, ("policy",), ""))
+    rules = ("policy", "rules", "N")
+    # Those of a rule come from the groups below, which say of which rules they are.
+    found = [row for row in _properties(schema, ("policy",), "") if row.path[:3] != rules]
     owners: dict[str, list[str]] = {}
     fields: dict[str, Row] = {}
     groups = [group for group in schema["$defs"].values() if "properties" in group]
     for group in groups:
         for row in _properties({**group, "required": group.get("else", {}).get("required", ())},
-                               ("policy", "rules[]"), ""):  # fmt: skip
+                               rules, ""):  # fmt: skip
             fields[row.name] = row
             owners.setdefault(row.name, []).extend(group["properties"]["rule"]["enum"])
     every = schema["properties"]["rules"]["items"]["properties"]["rule"]["enum"]

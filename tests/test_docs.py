@@ -106,6 +106,14 @@ def test_every_field_is_described(schema: str) -> None:
         assert names - short <= rows, file.name
 
 
+def test_no_field_is_described_twice() -> None:
+    """A table of docs/manifests.md has one row for a field."""
+    page = (ROOT / "docs" / "manifests.md").read_text(encoding="utf-8")
+    for section in re.split(r"^#+ ", page, flags=re.MULTILINE):
+        rows = re.findall(r"^\| `([^`]+)`", section.replace("[]", ".N"), re.MULTILINE)
+        assert sorted(set(rows)) == sorted(rows), section.partition("\n")[0]
+
+
 def test_every_rule_of_the_policy_is_explained() -> None:
     """docs/policy.md has a row for each, in the order of the schema."""
     page = (ROOT / "docs" / "policy.md").read_text(encoding="utf-8")

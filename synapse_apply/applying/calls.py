@@ -174,6 +174,7 @@ def close_intent_of_call_without_effect(
         cause = messages.build_skipped_diagnostic(step, reason)
     entry = build_audit_entry(tools, closed, label, failure.request_id)
     outcome = build_outcome(step, result, (cause,), request_id=failure.request_id)
+    outcome = replace(outcome, is_conflict=failure.status_code == messages.CONFLICT)
     return close_intent_or_note_recovery_file(tools, closed, step.record, entry, outcome)
 
 

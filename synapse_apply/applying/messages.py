@@ -16,11 +16,13 @@ from synapse_apply.model.errors import (
     StateError,
     advise_on_failure,
     describe_failure_without_request_id_and_effect,
+    has_success_status_although_failed,
 )
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.plan import Action
 from synapse_apply.model.remote.error_body import (
+    HTML_PAGE,
     format_field_name_if_safe_or_empty,
     parse_field_errors,
 )
@@ -33,6 +35,7 @@ FORBIDDEN, NOT_ALLOWED = 403, 405
 # From here on a status is a refusal, and the body explains it.
 CLIENT_ERROR = 400
 _CREATES = frozenset({Action.CREATE, Action.RECREATE})
+_USELESS_ANSWER = "An answer is of no use"
 
 
 def build_failure_diagnostic(step: Step, failure: RemoteError, marks: SecretMarks) -> Diagnostic:
@@ -43,11 +46,15 @@ def build_failure_diagnostic(step: Step, failure: RemoteError, marks: SecretMark
         if refused
         else describe_failure_without_request_id_and_effect(failure)
     )
-    sentence = f"{step.change.action.value} of {step.address} failed: {cause}"
+    is_answered = has_success_status_although_failed(failure)
+    verb = "was answered, and the answer is of no use" if is_answered else "failed"
+    sentence = f"{step.change.action.value} of {step.address} {verb}: {cause}"
     summary = "The backend refused a call" if failure.status_code else "A call was not made"
-    return error_finding(
+    if failure.effect is not Effect.NONE:
         # Where the call may have had an effect, it cannot be said that it was not made.
-        summary if failure.effect is Effect.NONE else "A call failed",
+        summary = _USELESS_ANSWER if is_answered else "A call failed"
+    return error_finding(
+        summary,
         sentence.rstrip(".") + ".",
         _suggest_what_to_do_after_failure(step, failure),
         address=str(step.address),
@@ -86,6 +93,9 @@ def format_answer_status_and_safe_words(
     step: Step, failure: RemoteError, marks: SecretMarks, call_text: str = ""
 ) -> str:
     """The status of an answer, with the server's words on fields that are not secret."""
+    if str(failure.detail).startswith(HTML_PAGE):
+        page = HTML_PAGE if _has_secret_fields(step) else failure.detail
+        return f"the edge answered {failure.status_code}{call_text} with {page}"
     server_words = "; ".join(_iter_safe_server_words(step, failure.detail, marks))
     return f"the backend answered {failure.status_code}{call_text}" + (
         f": {server_words}" if server_words else ""
@@ -106,7 +116,7 @@ def _iter_safe_server_words(step: Step, detail: Any, marks: SecretMarks) -> Iter
                 yield f"{name} was refused"
             is_withheld = True
             continue
-        # A server's text may be long, such as a page of HTML.
+        # A server's text may be long.
         text = " ".join(texts)[:300]
         yield f"{format_field_path(path)}: {text}" if path else text
     if is_withheld:
@@ -166,9 +176,10 @@ def build_member_not_shown_diagnostic(step: Step) -> Diagnostic:
 
 
 def build_recovered_call_warning(step: Step, cause: Diagnostic) -> Diagnostic:
-    """The warning for a lost answer, where the object was found as it was sent."""
+    """The warning for a lost or useless answer, where the object was found as it was sent."""
+    lost = "A useless" if cause.summary == _USELESS_ANSWER else "A lost"
     return warning_finding(
-        "A lost answer was looked up",
+        f"{lost} answer was looked up",
         cause.detail + " The object is there as it was sent, so the call was done.",
         address=str(step.address),
         request_id=cause.request_id,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from os.path import commonprefix
 from typing import TYPE_CHECKING, Any
 
 from synapse_apply.applying.acceptance import narrow_acceptance_to_unchanged_fields_or_none
@@ -376,12 +377,12 @@ def build_warnings_of_fields_newly_not_taken_as_sent(
             if rule.packaged:
                 packaged_names.add(str(path[0]))
                 continue
+            sent_text, answered_text = _format_where_they_differ(value, answered)
             findings.append(
                 warning_finding(
                     "The server did not take a field as it was sent",
-                    f"{format_field_path(path)} of {step.address} was sent as "
-                    f"{_format_short_value(value)}, the server has "
-                    f"{_format_short_value(answered)}.",
+                    f"{format_field_path(path)} of {step.address} was sent as {sent_text}, "
+                    f"the server has {answered_text}.",
                     "It is recorded as the server has it and compared from there on.",
                     address=str(step.address),
                     path=path,
@@ -430,9 +431,16 @@ def _was_same_difference_recorded_before(
     return bool(record.seen.get(path, ABSENT) == answered)
 
 
-def _format_short_value(value: Any, max_length: int = 60) -> str:
-    text = "nothing" if value is ABSENT else repr(value)
-    return text if len(text) <= max_length else text[: max_length - 3] + "..."
+def _format_where_they_differ(*values: Any, max_length: int = 60) -> Iterator[str]:
+    """The values as text; of long ones what is around the first difference."""
+    texts = ["nothing" if v is ABSENT else v if isinstance(v, str) else repr(v) for v in values]
+    is_long = max(map(len, texts)) > max_length
+    common_length = len(commonprefix(texts))  # noqa: RUF071 - no paths
+    start = max(0, common_length - max_length // 3) if is_long else 0
+    for value, text in zip(values, texts, strict=True):
+        end = "..." if len(text) > start + max_length else ""
+        short_text = f"{'...' * (start > 0)}{text[start : start + max_length]}{end}"
+        yield repr(short_text) if isinstance(value, str) else short_text
 
 
 def _choose_reset_or_applied_value(step: Step, path: FieldPath, before: Any) -> Any:

@@ -11,7 +11,7 @@ from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_fi
 from synapse_apply.model.errors import Invalid, RemoteError, advise_on_failure
 from synapse_apply.model.job import Job, JobStatus
 from synapse_apply.model.phrases import format_field_path
-from synapse_apply.model.remote.error_body import parse_field_errors
+from synapse_apply.model.remote.error_body import HTML_PAGE, parse_field_errors
 from synapse_apply.model.values import Reference
 
 _STATUS_TEXTS = {JobStatus.STOPPED: "was stopped"}
@@ -151,6 +151,8 @@ def _format_failure_answer(failure: RemoteError) -> str:
     """The status and the server's words, which may be shown, since a run holds no secret."""
     if not failure.status_code:
         return str(failure).removesuffix(".")
+    if str(failure.detail).startswith(HTML_PAGE):
+        return f"the edge answered {failure.status_code} with {failure.detail}"
     texts = [
         f"{format_field_path(path)}: {' '.join(words)}" if path else " ".join(words)
         for path, words in parse_field_errors(failure.detail).items()

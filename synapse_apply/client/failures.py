@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import http
 import http.client
-import re
 import socket
 import ssl
 from collections.abc import Iterator
@@ -36,6 +35,7 @@ from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.errors import Effect
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.remote.error_body import (
+    HTML_PAGE,
     format_field_name_if_safe_or_empty,
     parse_field_errors,
 )
@@ -222,18 +222,13 @@ def _explain_error_answer_or_empty(call: ClientCall, answer: Answer) -> str:
             call, parse_field_errors(answer.masked_json_or_none)
         )
     if call.sensitive is not None or not answer.body:
-        return ""
+        return HTML_PAGE if answer.html_page_phrase else ""
     return describe_body_by_html_title_or_text(answer)
 
 
 def describe_body_by_html_title_or_text(answer: Answer) -> str:
     """A body that is not JSON as a phrase for an error: an HTML page's title, else its text."""
-    text = answer.masked_shortened_text
-    if "html" in answer.content_type or re.match(r"\s*<(!doctype|html)", text, re.IGNORECASE):
-        title = re.search(r"<title[^>]*>(.*?)</title", text, re.IGNORECASE | re.DOTALL)
-        return "an HTML page" + (
-            f' "{collapse_to_short_printable_line(title[1])[:80]}"' if title else ""
-        )
+    text = answer.html_page_phrase or answer.masked_shortened_text
     return collapse_to_short_printable_line(text)
 
 

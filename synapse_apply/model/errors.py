@@ -235,6 +235,7 @@ _ADVICE_BY_STATUS = {
     400: "Correct the manifest, then {again}.",
     403: "This token may not do it: check token and tenant, or ask the tenant's owner.",
     404: "It is not there, or not visible to this token: check the id, url, token and tenant.",
+    409: "It exists already, or its state forbids the call: look at it in Synapse first.",
     413: "The package is too large for this backend.",
     422: "Correct the manifest, then {again}.",
     429: "The backend limits requests: {again} later, or with a lower --parallelism.",

@@ -35,7 +35,7 @@ class Outcome(WithCommands):
     `seconds` is the duration of its calls. `diagnostics` say why it failed, was skipped or is
     unknown, or are warnings (such as of a field that the server did not store). `recovery_file`
     is set where the call has ended and could not be recorded: the file that has it, "" when
-    not even that could be written.
+    not even that could be written. `is_conflict`: the backend answered 409, and would again.
     """
 
     TEXT_FIELDS = ("diagnostics",)
@@ -48,6 +48,7 @@ class Outcome(WithCommands):
     seconds: float = 0.0
     diagnostics: tuple[Diagnostic, ...] = ()
     recovery_file: str | None = None
+    is_conflict: bool = False
 
 
 @frozen

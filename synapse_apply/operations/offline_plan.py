@@ -110,10 +110,11 @@ def load_offline_comparison(invocation: Invocation, against: str) -> OfflineComp
         raise OptionConflict.from_summary(
             "--offline does not go with --ref: it compares the checkout."
         )
-    kind, _, name = against.partition(":")
+    kind, colon, name = against.partition(":")
     if kind not in {"git", "state"} or not name:
+        ref, file = ("REF", "FILE") if colon or not against else (against, against)
         raise OptionConflict.from_summary(
-            "--offline and --against go together: --against git:REF, or --against state:FILE "
+            f"--offline and --against go together: --against git:{ref}, or --against state:{file} "
             "with an inventory, says what to compare with."
         )
     if kind == "git":

@@ -8,7 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
+from uuid import uuid4
 
+from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath
 from synapse_apply.model.errors import InputError, NotApproved, SecretUnavailable
@@ -144,6 +146,14 @@ def _bind_key_and_rekey_locked_store(
     if shared_ids is not None:
         # First: who has the former key must not digest anything with it meanwhile.
         store.replace_project_and_key_ids(replace(shared_ids, key_id=secrets.key_id))
+    store.append_audit_entries(
+        session.actor.build_state_audit_entry(
+            Address("state", session.target.name),
+            f"rekey to {secrets.key_id}",
+            moment=session.clock.utc_now(),
+            plan_id=str(uuid4()),
+        )
+    )
     return _rekey_and_write_changed_records(session, store, keys, secrets)
 
 

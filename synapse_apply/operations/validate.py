@@ -36,9 +36,9 @@ class ValidationResult:
             parts = [f"{total:,} resources for {len(self.counts):,} targets"]
         counts_text = ""
         if self.diagnostics:
-            from synapse_apply.views.text.findings import format_warning_and_note_counts_or_empty
+            from synapse_apply.views.text.findings import format_finding_counts_or_empty
 
-            counts_text = format_warning_and_note_counts_or_empty(self.diagnostics)
+            counts_text = format_finding_counts_or_empty(self.diagnostics)
         return f"{word}: {', '.join(parts)}{counts_text}."
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from synapse_apply import __version__
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
-from synapse_apply.model.errors import InputError, StateError
+from synapse_apply.model.errors import InputError, SecretUnavailable, StateError
 from synapse_apply.model.ports import StateStore
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.state import BackendIdentity
@@ -120,9 +120,14 @@ def resolve_state_url_or_raise_if_unset(
     url: str | SecretRef, project: Project, environ: Mapping[str, str]
 ) -> str:
     """The url as text, which may hold a password; InputError for a variable that is not set."""
-    if isinstance(url, SecretRef):
+    if not isinstance(url, SecretRef):
+        return url
+    try:
         return str(SecretResolver(project.root, environ).resolve_setting(url).reveal())
-    return url
+    except SecretUnavailable as failure:
+        finding = failure.diagnostics[0]
+        detail = f"state.url of the target cannot be used: {finding.detail}."
+        raise SecretUnavailable(finding.with_changes(detail=detail)) from None
 
 
 def resolve_local_path_or_none(url: str, project: Project) -> Path | None:

@@ -121,7 +121,8 @@ def command(
     lists, stands in for what is live. For pull requests from forks; see docs/pull-requests.md.
     """
     if offline or against is not None:
-        plan = _make_offline_plan(invocation, against if offline else None, plan_arguments)
+        base = "" if ":" in (against or "") and not offline else against or ""
+        plan = _make_offline_plan(invocation, base, plan_arguments)
         _print_plan(console, plan, show_unchanged=show_unchanged)
     else:
         plan = _make_print_and_save_online_plan(
@@ -168,7 +169,7 @@ def _make_print_and_save_online_plan(
 
 
 def _make_offline_plan(
-    invocation: Invocation, against: str | None, plan_arguments: dict[str, Any]
+    invocation: Invocation, against: str, plan_arguments: dict[str, Any]
 ) -> Plan:
     """Make the plan against `against`; a usage error for options that conflict."""
     from synapse_apply.cli.flows.command_target import build_plan_keywords, open_command_target
@@ -176,7 +177,7 @@ def _make_offline_plan(
 
     offline_options = reject_and_drop_online_options(plan_arguments)
     with open_command_target(invocation) as target:
-        return target.plan_offline(against or "", **build_plan_keywords(offline_options))
+        return target.plan_offline(against, **build_plan_keywords(offline_options))
 
 
 def _build_dry_run_display(console: Console) -> Display:

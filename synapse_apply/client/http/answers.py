@@ -24,10 +24,13 @@ from synapse_apply.model.coding.server_json import (
     parse_strict_json,
 )
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.remote.error_body import HTML_PAGE
 
 # The characters of request ids of common servers and proxies; any other text may be a value of the
 # request that the server quotes.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_HTML_START = re.compile(r"<(!doctype|html)", re.IGNORECASE)
+_HTML_TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
 _MAX_TEXT_LENGTH = 20_000
 _ACCEPTED_ENCODINGS = frozenset(("gzip", "x-gzip", "deflate", "identity"))
 # Bytes assumed for each parsed value as a Python object, beside those of its text.
@@ -86,7 +89,16 @@ class Answer:
         """The parsed error body, else its text, else the reason."""
         if self.masked_json_or_none is not None:
             return self.masked_json_or_none
-        return self.masked_shortened_text or self.registered_status_phrase
+        return self.html_page_phrase or self.masked_shortened_text or self.registered_status_phrase
+
+    @property
+    def html_page_phrase(self) -> str:
+        """That the body is an HTML page, with its title where it has one; "" for any other."""
+        text = self.masked_shortened_text
+        is_html = "html" in self.content_type or _HTML_START.match(text)
+        title = _HTML_TITLE.search(text) if is_html and text else None
+        title_text = " ".join(title[1].split())[:80] if title else ""
+        return HTML_PAGE + (f' "{title_text}"' if title_text else "") if is_html and text else ""
 
     @property
     def masked_shortened_text(self) -> str:

@@ -10,6 +10,8 @@ from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.secrets.masked_text import MaskedText
 
+# What a page of HTML in place of an error body is told as, perhaps with its title.
+HTML_PAGE = "an HTML page"
 # Keys whose messages are about the whole object, not a field of this name.
 _GENERAL_KEYS = frozenset({"detail", "non_field_errors", "__all__", "message", "error"})
 # FastAPI puts the part of the request before the field's path.

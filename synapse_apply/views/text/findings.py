@@ -29,10 +29,11 @@ def render_diagnostics(diagnostics: Iterable[Diagnostic], *, color: bool) -> str
     return escape_ci_commands("\n\n".join(blocks) + "\n") if blocks else ""
 
 
-def format_warning_and_note_counts_or_empty(diagnostics: Iterable[Diagnostic]) -> str:
+def format_finding_counts_or_empty(diagnostics: Iterable[Diagnostic]) -> str:
     """`, 2 warnings, 1 note`, for the end of a sentence; "" where there are none."""
     findings = list(diagnostics)
     counts = {
+        "error": sum(finding.is_error for finding in findings),
         "warning": sum(finding.is_warning for finding in findings),
         "note": sum(finding.is_note for finding in findings),
     }

@@ -237,6 +237,9 @@ def _explain_early_end_and_rerun(report: Report) -> list[str]:
     )
     instruction = "Only then run apply again" if has_recovery_file else "Run apply again"
     retry_hint = f"{instruction} to do the rest; what is done is not done twice."
+    failed = [outcome for outcome in report.outcomes if outcome.result is Result.FAILED]
+    if failed and all(outcome.is_conflict for outcome in failed):
+        retry_hint = "Another apply helps once the conflict has ended: the errors above say how."
     return [*_explain_stop_lock_recovery_and_unknown(report), retry_hint]
 
 

@@ -66,7 +66,7 @@ def describe_call_ending(verb: str, result: str, seconds: float, remote_id: str 
     if result == "skipped":
         return "Skipped"
     if result == "unknown":
-        return f"No answer {duration_text}: it is not known yet whether it was done"
+        return f"Not known {duration_text} whether it was done"
     # Of a job: the call that started it has ended, and the job goes on.
     if result in {"running", "timed-out"}:
         return f"Still running {duration_text}"

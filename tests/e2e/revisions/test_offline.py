@@ -189,8 +189,10 @@ def test_what_does_not_go_with_it(fork: Repository) -> None:
         ["--resend-secrets"],
     ):
         assert "does not go with" in fork.place.plan(*AGAINST_MAIN, *more, code=64).err
-    for alone in (["--offline"], ["--against", "git:main"], ["--offline", "--against", "main"]):
+    for alone in (["--offline"], ["--against", "git:main"], ["--offline", "--against", "git:"]):
         assert "--against git:REF" in fork.place.plan(*alone, code=64).err
+    for without_kind in (["--against", "HEAD"], ["--offline", "--against", "HEAD"]):
+        assert "--against git:HEAD" in fork.place.plan(*without_kind, code=64).err
 
 
 def test_a_checkout_that_is_broken_and_a_base_that_is_new(fork: Repository) -> None:
