@@ -104,6 +104,7 @@ class Actor:
     """Who applies: `who` is user@host, with the CI run's URL and the commit where there are any.
 
     `command` is the command line; `dirty` are the checkout's files that differ from the commit.
+    `trace` is the run's TRACEPARENT.
     """
 
     who: str
@@ -111,6 +112,7 @@ class Actor:
     commit: str = ""
     command: str = ""
     dirty: tuple[str, ...] = ()
+    trace: str = ""
 
     def build_audit_entry(
         self,
@@ -140,6 +142,7 @@ class Actor:
             request_id=request_id or "",
             result=result,
             digest=intent.digest or "sha256:" + hashlib.sha256(text.encode()).hexdigest(),
+            trace=self.trace,
         )
 
     def build_state_audit_entry(
@@ -159,6 +162,7 @@ class Actor:
             remote_id=remote_id,
             request_id="",
             result="done",
+            trace=self.trace,
         )
 
 

@@ -26,7 +26,11 @@ class UnusableLog(Exception):
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object per line."""
+    """One JSON object per line, with the `trace_parent` of the run where it has one."""
+
+    def __init__(self, trace_parent: str) -> None:
+        super().__init__()
+        self._trace = {"traceparent": trace_parent} if trace_parent else {}
 
     def format(self, record: logging.LogRecord) -> str:
         """The message without exception texts: they may hold what a server echoed."""
@@ -36,6 +40,7 @@ class JsonLines(logging.Formatter):
                 "@level": record.levelname.lower(),
                 "@module": record.name,
                 "@message": record.getMessage(),
+                **self._trace,
             },
             ensure_ascii=False,
         )
@@ -53,12 +58,14 @@ class TextLines(logging.Formatter):
 
 def configure_logging(environ: Mapping[str, str]) -> None:
     """Set up this package's logger; other packages stay silent, as their logs may hold values."""
+    from synapse_apply.workspace.environment import read_trace_parent
+
     logging.addLevelName(TRACE, "TRACE")
     level = environ.get("SYNAPSE_APPLY_LOG", "").lower()
     if level not in LEVELS:
         raise UnusableLog(f"SYNAPSE_APPLY_LOG is one of {', '.join(LEVELS)}, not {level!r}.")
     handler = _open_log_handler(environ.get("SYNAPSE_APPLY_LOG_PATH", ""))
-    handler.setFormatter(JsonLines() if level == "json" else TextLines())
+    handler.setFormatter(JsonLines(read_trace_parent(environ)) if level == "json" else TextLines())
     logger = logging.getLogger("synapse_apply")
     logger.handlers[:] = [handler]
     logger.propagate = False

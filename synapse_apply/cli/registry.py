@@ -280,5 +280,6 @@ ENVIRONMENT = (
     ("SYNAPSE_APPLY_IN_AUTOMATION", "set: no hints about what to do next"),
     ("SYNAPSE_APPLY_LOG", "trace, debug, info, warn, error, json or off; never a secret"),
     ("SYNAPSE_APPLY_LOG_PATH", "file that logs are appended to, instead of stderr"),
+    ("TRACEPARENT", "the trace that a run is part of: sent, logged, and kept in the history"),
     ("NO_COLOR, FORCE_COLOR", "colour off, on"),
 )

@@ -60,6 +60,7 @@ class BackendClient(IntegrationClientMixin):
         refusal: Callable[[], str] = lambda: "",
         mutation_refusal: Callable[[], str] = lambda: "",
         redactor: Redactor | None = None,
+        trace_parent: str = "",
     ) -> None:
         """Nothing is sent yet. InputError for a URL or a token that cannot be used.
 
@@ -72,6 +73,7 @@ class BackendClient(IntegrationClientMixin):
         a CA bundle. `refusal` is called before bytes leave: a text other than "" is the reason
         why they must not; `mutation_refusal` the same before the first byte of a call that changes
         the server. `redactor` masks the secrets it knows in answers; the tokens are added.
+        `trace_parent` is the header `traceparent` of each call ("" for none).
         """
         timeouts = (connect_timeout, read_timeout, total_timeout, upload_rate)
         self._limits = Limits(*timeouts, max_answer_size, max_pages, idle_timeout)
@@ -85,7 +87,7 @@ class BackendClient(IntegrationClientMixin):
             self._limits, Backoff(max(0, retries), jitter=jitter),
             TransportTiming(clock, now, sleep),
             resend_rate_limited, pool_size, on_request, on_rate_limit, refusal,
-            mutation_refusal, redactor,
+            mutation_refusal, redactor, trace_parent,
         )  # fmt: skip
         route = build_route_with_environment_proxies_and_tls(base_url, verify)
         self.base_url = route.base_url

@@ -256,6 +256,7 @@ class AuditEntry:
 
     `commit` is a label. `command` is the command's name (`apply`, `state accept`), "" in entries of
     earlier versions. `dirty` are the first files of the checkout that differ from the commit.
+    `trace` is the run's TRACEPARENT (W3C Trace Context).
     """
 
     at: str
@@ -271,6 +272,7 @@ class AuditEntry:
     commit: str = ""
     command: str = ""
     dirty: tuple[str, ...] = ()
+    trace: str = field(default="", metadata={OMITTED_BY_DEFAULT: True})
 
 
 @frozen

@@ -52,6 +52,11 @@ class PastRun:
         return self.calls[0].dirty
 
     @property
+    def trace_parent(self) -> str:
+        """The TRACEPARENT of the run, "" where there was none."""
+        return self.calls[0].trace
+
+    @property
     def call_counts(self) -> dict[str, int]:
         """Counts by verb, with the result behind the verb where a call did not succeed.
 

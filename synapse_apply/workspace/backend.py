@@ -28,7 +28,11 @@ from synapse_apply.model.state import BackendIdentity
 from synapse_apply.model.values import SecretRef
 from synapse_apply.workspace import state_access
 from synapse_apply.workspace.embedded import EmbeddedBackend
-from synapse_apply.workspace.environment import normalize_base_url, require_allowed_host
+from synapse_apply.workspace.environment import (
+    normalize_base_url,
+    read_trace_parent,
+    require_allowed_host,
+)
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.known_secrets import (
     ResolveSecret,
@@ -117,6 +121,7 @@ def connect_backend_or_raise_without_credentials(
         refusal=find_refusal,
         mutation_refusal=find_mutation_refusal,
         redactor=redactor,
+        trace_parent=read_trace_parent(invocation.environ),
     ) as client:
         # Before the first request: from then on every answer may repeat one of them.
         mask_agent_tokens_and_secret_state_url(redactor, target, resolve)

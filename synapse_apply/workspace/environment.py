@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import getpass
 import os
+import re
 import socket
 import time
 from collections.abc import Iterable, Mapping
@@ -23,6 +24,9 @@ from synapse_apply.workspace.invocation import Invocation
 
 # Seconds that a label is waited for.
 _LABEL_TIMEOUT = 5
+_TRACE_PARENT = re.compile(
+    "(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+)
 
 
 class SystemClock:
@@ -79,6 +83,7 @@ def build_actor(invocation: Invocation, checkout: CheckoutState) -> Actor:
         checkout.commit_label,
         command=invocation.command,
         dirty=checkout.dirty,
+        trace=read_trace_parent(invocation.environ),
     )
 
 
@@ -111,6 +116,15 @@ def read_commit_and_modified_files(root: Path, read_paths: Iterable[str]) -> Che
         )
     except (InputError, OSError):
         return CheckoutState(commit)
+
+
+def read_trace_parent(environ: Mapping[str, str]) -> str:
+    """TRACEPARENT, which names the trace that a run is part of; "" unless valid.
+
+    W3C Trace Context, section 3.2: version, trace and parent in lower-case hex, flags.
+    """
+    text = environ.get("TRACEPARENT", "")
+    return text if _TRACE_PARENT.fullmatch(text) else ""
 
 
 def find_ci_run_url_or_empty(environ: Mapping[str, str]) -> str:

@@ -14,7 +14,7 @@ from synapse_apply.views.sanitize import escape_ci_commands, sanitize
 from synapse_apply.views.text.tables import render_table
 
 _DIGEST_LENGTH = 24
-_RUN_FIELDS = frozenset({"plan_id", "run", "command", "dirty"})
+_RUN_FIELDS = frozenset({"plan_id", "run", "command", "dirty", "trace"})
 
 
 def print_runs_table(console: Console, runs: Sequence[PastRun]) -> int:
@@ -52,6 +52,7 @@ def print_run_with_calls(console: Console, run: PastRun) -> int:
         "calls": _format_call_counts(run.call_counts),
         "who": run.actor_name,
         "run": run.run_url,
+        "trace": run.trace_parent,
         "commit": run.commit_id,
         "not as in the commit": ", ".join(run.dirty_files),
     }
@@ -88,6 +89,7 @@ def _build_run_document(run: PastRun) -> JsonDocument:
         "at": run.ended_at,
         "who": run.actor_name,
         "run": run.run_url,
+        **({"traceparent": run.trace_parent} if run.trace_parent else {}),
         "commit": run.commit_id,
         "dirty_files": list(run.dirty_files),
         "command": run.command,

@@ -30,7 +30,7 @@ class Options:
 
     `find_refusal` gives the reason why nothing may be sent any more, "" while calls may be sent;
     `find_mutation_refusal` why no call that changes the server may begin.
-    `redactor` masks secrets in answers.
+    `redactor` masks secrets in answers. `trace_parent` is sent as `traceparent`.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -43,3 +43,4 @@ class Options:
     find_refusal: Callable[[], str] = lambda: ""
     find_mutation_refusal: Callable[[], str] = lambda: ""
     redactor: Redactor = field(default_factory=Redactor)
+    trace_parent: str = ""

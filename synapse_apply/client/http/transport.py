@@ -80,6 +80,7 @@ class Transport:
             "Accept-Language": "en",
             "Accept-Encoding": "gzip, deflate",
             "User-Agent": "synapse-apply",
+            **({"traceparent": options.trace_parent} if options.trace_parent else {}),
         }
         self._auth_headers = headers
         self._options = options
