@@ -96,10 +96,18 @@ def test_a_host_that_is_not_listed_is_not_asked(
 
 @pytest.mark.parametrize(
     "url",
-    ["postgresql:///db?host=/tmp/PORT", "postgresql://%40evil/db", "postgresql://h/db?service=x"],
+    [
+        "postgresql:///db?host=/tmp/PORT",
+        "postgresql://%40evil/db",
+        "postgresql://h/db?service=x",
+        "postgresql://h%2F..%2Fx/db",
+        "postgresql:///db?host=h:1%40evil",
+        "postgresql:///db?host=h%23x",
+        "postgresql:///db?hostaddr=1:2",
+    ],
 )
 def test_a_host_that_cannot_be_compared_is_refused(tmp_path: Path, url: str) -> None:
-    """A socket or a service of a file, which says where it is nowhere in the url."""
+    """A socket, a service of a file, and what a reader of urls would take for the host `h`."""
     said = make_site(tmp_path, url).run("state list", 1, SYNAPSE_APPLY_HOSTS="h")
     assert "The host of the state's database is not told" in said
 

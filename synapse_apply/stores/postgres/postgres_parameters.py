@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Any
 
@@ -22,6 +23,7 @@ DEFAULT_PARAMETERS = {
     "keepalives_count": "3",
     "tcp_user_timeout": "15000",
 }
+_NAME_PATTERN = re.compile(r"[A-Za-z0-9._-]*")
 # All but those that hand over the password, or what it can be guessed from.
 _NO_PLAIN_LOGIN = "!password,!md5"
 _PLAIN_LOGIN_PATTERN = re.compile(r"password|md5|!|^$")
@@ -71,20 +73,26 @@ def _check_each_host(
     """
     hosts = {key: parameters.get(key, "").split(",") for key in ("host", "hostaddr")}
     unnamed = [key for key in ("service", "servicefile") if key in parameters]
-    unnamed += [
-        key for key, names in hosts.items() if any(name[:1] in ("/", "@") for name in names)
-    ]
+    unnamed += [key for key, names in hosts.items() if not all(map(_is_host_or_empty, names))]
     if unnamed:
         raise InputError.from_summary(
             "The host of the state's database is not told",
-            f"{location.display_url}: {unnamed[0]}= names a socket or a file, which cannot be "
-            "compared with the hosts that may have a password.",
+            f"{location.display_url}: {unnamed[0]}= names no host, and cannot be compared with "
+            "those that may have a password.",
             "Name the host, or have the url in a variable: state: {url: {env: NAME}}.",
         )
     for names in hosts.values():
         ports = parameters.get("port", "").split(",")
-        for index, name in enumerate(names):
-            port = ports[index] if len(ports) == len(names) else ports[0]
-            bracketed = f"[{name}]" if ":" in name else name
+        ports *= 1 if len(ports) == len(names) else len(names)
+        for name, port in zip(names, ports, strict=False):
             if name:
+                bracketed = f"[{name}]" if ":" in name else name
                 check_host(f"postgresql://{bracketed}{f':{port}' * bool(port)}")
+
+
+def _is_host_or_empty(name: str) -> bool:
+    """Whether this is a name or an address; a socket is none, nor what URLs end a host at."""
+    try:
+        return _NAME_PATTERN.fullmatch(name) is not None or bool(ip_address(name))
+    except ValueError:
+        return False
