@@ -188,11 +188,11 @@ def _iter_readers_of_fixed_names(target: Target) -> Iterator[tuple[str, str]]:
     """What of a target reads variables that it does not name, and the setting that says so."""
     url = target.state.url
     # Where a variable has the url, any store may be meant.
-    schemes = (url.partition(":")[0].lower(),) if isinstance(url, str) else STATE_SCHEMES
+    schemes = STATE_SCHEMES
+    if isinstance(url, str):
+        # Git gives AWS_* to the credential helper of CodeCommit.
+        schemes = (url.partition(":")[0].lower(), "s3" * ("codecommit" in url))
     yield from ((scheme, "state.url") for scheme in schemes)
-    # Its credential helper takes them: Git gets AWS_*, too.
-    if isinstance(url, str) and "codecommit" in url:
-        yield "s3", "state.url"
     for source, settings in target.source_settings.items():
         yield from ((reader, source) for reader in (source, *settings))
 

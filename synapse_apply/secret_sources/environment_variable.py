@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from synapse_apply.model.secrets.secret_rules import (
-    is_forbidden_variable,
-    is_variable_unforbidden_and_in_patterns_if_any,
-)
+from fnmatch import fnmatchcase
+
+from synapse_apply.model.secrets.secret_rules import is_forbidden_variable
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secret_sources.secret_text import is_encodable_as_utf8
 from synapse_apply.secret_sources.source import (
@@ -14,7 +13,6 @@ from synapse_apply.secret_sources.source import (
     Denial,
     SecretSource,
     SourceContext,
-    raise_if_denied,
     raise_unavailable,
 )
 
@@ -55,7 +53,8 @@ def find_variable_denial(ref: SecretRef, context: SourceContext) -> Denial | Non
             reason=f"{name} is closed to valueFrom: {why}",
             remedy=f"Keep {way_out}.",
         )
-    if is_variable_unforbidden_and_in_patterns_if_any(name, context.allow_env):
+    patterns = context.allow_env
+    if not patterns or any(fnmatchcase(name, pattern) for pattern in patterns):
         return None
     return Denial(
         "Variable is not allowed",
@@ -65,10 +64,6 @@ def find_variable_denial(ref: SecretRef, context: SourceContext) -> Denial | Non
         remedy=f"Add {name} to allow_env of the target in the project file.",
         names_target=True,
     )
-
-
-def _require_allowed_variable(ref: SecretRef, context: SourceContext) -> None:
-    raise_if_denied(find_variable_denial(ref, context))
 
 
 def _require_set_utf8_variable(ref: SecretRef, context: SourceContext) -> str:
@@ -89,6 +84,5 @@ ENVIRONMENT_VARIABLE = SecretSource(
     name="env",
     example="{valueFrom: {env: NAME}}",
     find_denial=find_variable_denial,
-    require_allowed=_require_allowed_variable,
     read_text=_require_set_utf8_variable,
 )

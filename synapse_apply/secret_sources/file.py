@@ -20,12 +20,10 @@ from synapse_apply.secret_sources.source import (
     Denial,
     SecretSource,
     SourceContext,
-    raise_if_denied,
     raise_unavailable,
 )
 
 MAX_SECRET_BYTES = 1024 * 1024
-_HOME = "~/"
 
 
 def find_file_denial_by_path_text(name: str, context: SourceContext) -> Denial | None:
@@ -37,15 +35,15 @@ def find_file_denial_by_path_text(name: str, context: SourceContext) -> Denial |
     return _build_outside_denial(name)
 
 
-def require_allowed_file(name: str, context: SourceContext) -> None:
-    """SecretUnavailable for a file that manifests may not read, or that links to such a one."""
+def find_file_denial(name: str, context: SourceContext) -> Denial | None:
+    """As `find_file_denial_by_path_text`, also of what the path leads to by links."""
     root = context.root.absolute()
     if setting := _find_setting_that_names_file_or_empty(name, root, context):
-        raise_if_denied(_build_reserved_denial(name, setting))
-    if not is_file_in_project_or_allowed_by_path_text(
-        name, root, context.allow_files
-    ) or not _is_resolved_file_allowed(name, root, context):
-        raise_if_denied(_build_outside_denial(name))
+        return _build_reserved_denial(name, setting)
+    is_allowed = is_file_in_project_or_allowed_by_path_text(name, root, context.allow_files)
+    if is_allowed and _is_resolved_file_allowed(name, root, context):
+        return None
+    return _build_outside_denial(name)
 
 
 def require_path_that_project_may_read(name: str, context: SourceContext) -> Path:
@@ -173,20 +171,20 @@ def _find_setting_that_names_file_or_empty(name: str, root: Path, context: Sourc
 
 def _find_credential_file_or_empty(file: Path, name: str, context: SourceContext) -> str:
     """The variable, or the place in the home, of which stores and sources read this file."""
-    if name in context.reserved.opened:
+    reserved, home = context.reserved, Path(context.environ.get("HOME", ""))
+    if name in reserved.opened:
         return ""
-    home = Path(context.environ.get("HOME", ""))
-    places = {
+    families = map(CREDENTIAL_FAMILIES.__getitem__, reserved.families)
+    places = {f"~/{path}": home / path for family in families for path in family.home_paths}
+    places |= {
         variable: Path(value)
         for variable, value in context.environ.items()
-        if context.reserved.find_closed_family_or_empty(variable)
+        if reserved.find_closed_family_or_empty(variable)
     }
-    for family in context.reserved.families if home.is_absolute() else ():
-        places |= {f"{_HOME}{path}": home / path for path in CREDENTIAL_FAMILIES[family].home_paths}
     for setting, place in places.items():
         with suppress(OSError, ValueError, RuntimeError):
             real_place = place.resolve(strict=True)
-            is_below = setting.startswith(_HOME) and file.resolve().is_relative_to(real_place)
+            is_below = setting[0] == "~" and file.resolve().is_relative_to(real_place)
             if is_below or file.samefile(real_place):
                 return setting
     return ""
@@ -223,7 +221,7 @@ FILE = SecretSource(
     name="file",
     example="{valueFrom: {file: PATH}}",
     find_denial=lambda ref, context: find_file_denial_by_path_text(ref.name, context),
-    require_allowed=lambda ref, context: require_allowed_file(ref.name, context),
+    find_read_denial=lambda ref, context: find_file_denial(ref.name, context),
     read_text=_read_text_on_disk_or_committed_without_checkout,
     names_file=True,
 )

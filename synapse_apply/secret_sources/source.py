@@ -158,7 +158,7 @@ class SecretSource:
     `format_name` turns into the name that messages use.
 
     `find_denial` says by the text of a reference, and by a file that it names, why a manifest may
-    not name it; `require_allowed` says so where the value is read (SecretUnavailable), of what the
+    not name it; `find_read_denial`, if there is one, says so where the value is read, of what the
     name leads to as well. `read_text` returns the value's text, or raises SecretUnavailable.
     `list_setting_offers` says, for `doctor`, with which of the target's settings values are read,
     and why not with others. `ask_server_for_access_phrase_or_empty` asks the source's server
@@ -171,7 +171,7 @@ class SecretSource:
     example: str
     read_text: Callable[[SecretRef, SourceContext], str]
     find_denial: Callable[[SecretRef, SourceContext], Denial | None] = deny_nothing
-    require_allowed: Callable[[SecretRef, SourceContext], None] = deny_nothing
+    find_read_denial: Callable[[SecretRef, SourceContext], Denial | None] | None = None
     required_keys: tuple[str, ...] = ()
     optional_keys: tuple[str, ...] = ()
     format_name: Callable[[Mapping[str, str]], str] = join_texts

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import SecretUnavailable
-from synapse_apply.model.remote.http_exchange import ConnectHttp
 from synapse_apply.model.secrets.login import SettingOffer
-from synapse_apply.model.secrets.readable_files import ReadableFiles
-from synapse_apply.model.secrets.secret_rules import NO_RESERVED_SOURCES, ReservedVariables
 from synapse_apply.model.values import SecretRef, Sensitive
 from synapse_apply.secret_sources.catalogue import SECRET_SOURCES, format_source_names
 from synapse_apply.secret_sources.secret_text import parse_secret_or_raise_unusable
 from synapse_apply.secret_sources.source import (
     FORBIDDEN,
     UNUSABLE,
-    ReadMapping,
     SecretSource,
     SourceContext,
     find_reserved_denial_but_for_env_and_file_sources,
@@ -34,50 +29,12 @@ class FoundSetting(NamedTuple):
     problem: Diagnostic | None = None
 
 
-class SecretResolver:
-    """Reads the value of a SecretRef, again at each call.
-
-    `root` is the project's folder, `environ` the variables, `allow_env` and `allow_files` the
-    target's lists; `reserved` variables and files may not be read in spite of these lists (rules:
-    model/secrets/secret_rules.py). `settings` are the target's, by the name of the source;
-    `connect_http` connects to servers that have secrets.
-    """
-
-    def __init__(
-        self,
-        root: Path,
-        environ: Mapping[str, str],
-        allow_env: Sequence[str] = (),
-        allow_files: Sequence[str] = (),
-        reserved: ReservedVariables = NO_RESERVED_SOURCES,
-        settings: Mapping[str, Mapping[str, Any]] | None = None,
-        connect_http: ConnectHttp | None = None,
-        *,
-        target: str = "",
-        read_single_mapping: ReadMapping | None = None,
-        read_committed_file_or_none: Callable[[str], bytes | None] | None = None,
-        without_checkout: bool = False,
-        readable_files: ReadableFiles | None = None,
-    ) -> None:
-        """`target` is the name for messages; what follows it is as in SourceContext."""
-        self.context = SourceContext(
-            root,
-            environ,
-            tuple(allow_env),
-            tuple(allow_files),
-            reserved,
-            settings or {},
-            target,
-            read_single_mapping,
-            read_committed_file_or_none,
-            connect_http=connect_http,
-            without_checkout=without_checkout,
-            readable_files=readable_files,
-        )
+class SecretResolver(SourceContext):
+    """Reads the value of a SecretRef, again at each call."""
 
     def close(self) -> None:
         """End what sources began for this run, such as the login to a server."""
-        self.context.memo.close()
+        self.memo.close()
 
     def resolve_secret(self, ref: SecretRef) -> Sensitive:
         """The value of a manifest's `valueFrom`.
@@ -86,8 +43,9 @@ class SecretResolver:
         the diagnostic is a phrase that fits after "not checked:".
         """
         if ref.literal is None:
-            raise_if_denied(find_reserved_denial_but_for_env_and_file_sources(ref, self.context))
-            _require_known_source(ref).require_allowed(ref, self.context)
+            raise_if_denied(find_reserved_denial_but_for_env_and_file_sources(ref, self))
+            source = _require_known_source(ref)
+            raise_if_denied((source.find_read_denial or source.find_denial)(ref, self))
         return self.resolve_setting(ref)
 
     def resolve_setting(self, ref: SecretRef) -> Sensitive:
@@ -97,7 +55,7 @@ class SecretResolver:
         """
         if ref.literal is not None:
             return ref.literal
-        text = _require_known_source(ref).read_text(ref, self.context)
+        text = _require_known_source(ref).read_text(ref, self)
         return parse_secret_or_raise_unusable(text, ref.format, ref.name)
 
     def resolve_setting_or_reason(self, ref: SecretRef) -> FoundSetting:
@@ -107,7 +65,7 @@ class SecretResolver:
         """
         source = _require_known_source(ref)
         try:
-            text = source.read_text(ref, self.context)
+            text = source.read_text(ref, self)
             # A pipeline's variable that is not defined is empty.
             return FoundSetting(
                 parse_secret_or_raise_unusable(text, ref.format, ref.name) if text.strip() else None
@@ -123,9 +81,9 @@ class SecretResolver:
         An offer with a reason is not used. Decrypts nothing and asks no server.
         """
         return {
-            name: source.list_setting_offers(self.context)
+            name: source.list_setting_offers(self)
             for name, source in SECRET_SOURCES.items()
-            if name in self.context.settings
+            if name in self.settings
         }
 
     def ask_server_for_access_phrase_or_empty(self, name: str) -> str:
@@ -133,7 +91,7 @@ class SecretResolver:
 
         Reads no secret. SecretUnavailable where the login is not accepted.
         """
-        return SECRET_SOURCES[name].ask_server_for_access_phrase_or_empty(self.context)
+        return SECRET_SOURCES[name].ask_server_for_access_phrase_or_empty(self)
 
 
 def _require_known_source(ref: SecretRef) -> SecretSource:

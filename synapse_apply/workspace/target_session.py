@@ -163,12 +163,10 @@ class TargetSession(OfflineTarget):
             self.target.allow_files,
             replace(self.project.reserved, opened=self.target.opened),
             self.target.source_settings,
-            self._prepare_secret_server_connection,
-            target=self.target.name,
-            read_single_mapping=read_single_mapping,
-            read_committed_file_or_none=self._read_secret_file_at_commit_or_none_if_outside
-            if self.invocation.as_of
-            else None,
+            self.target.name,
+            read_single_mapping,
+            self._read_secret_file_at_commit_or_none_if_outside if self.invocation.as_of else None,
+            connect_http=self._prepare_secret_server_connection,
             without_checkout=self.invocation.without_checkout,
             readable_files=self.invocation.readable_files,
         )

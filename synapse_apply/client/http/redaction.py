@@ -27,7 +27,7 @@ from contextlib import suppress
 from functools import lru_cache
 from threading import Lock
 from typing import Any, NamedTuple
-from urllib.parse import quote_plus, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from synapse_apply.model.coding.json_types import JsonObject, JsonValue
 from synapse_apply.model.secrets.masked_text import MaskedText
@@ -339,7 +339,6 @@ def _list_escaped_forms(text: str) -> list[str]:
     return [
         *in_json,
         *(encoded.replace("/", "\\/") for encoded in in_json),
-        quote_plus(text, errors="surrogatepass"),
         text.replace(" ", "+"),
     ]
 
@@ -375,39 +374,27 @@ def _iter_secret_spans(text: str, search: _SecretSearch) -> Iterator[tuple[int, 
                     yield position, end
 
 
-class _Escape(NamedTuple):
-    """Where a character of the decoded text stands in the text that it was decoded from."""
-
-    decoded_start: int
-    decoded_end: int
-    start: int
-    end: int
-
-
 def _list_all_spans(
     text: str, search: _SecretSearch, layers: int = _MAX_LAYERS
 ) -> list[tuple[int, int]]:
     """Start and end of each secret in a text and in what its escapes stand for, sorted."""
     spans = list(_iter_secret_spans(text, search))
-    pieces, escapes, decoded_length = [], [_Escape(0, 0, 0, 0)], 0
+    # Where each escape stands, and where the characters that it stands for begin and end.
+    escapes, starts, ends, pieces = [(0, 0)], [0], [0], [""]
     for match in _ESCAPE.finditer(text) if layers else ():
-        plain, character = text[escapes[-1].end : match.start()], _decode_escape(match[0])
-        pieces += [plain, character]
-        start = decoded_length + len(plain)
-        decoded_length = start + len(character)
-        escapes.append(_Escape(start, decoded_length, *match.span()))
-    if not pieces:
+        plain, decoded = text[escapes[-1][1] : match.start()], _decode_escape(match[0])
+        pieces += [plain, decoded]
+        starts.append(ends[-1] + len(plain))
+        ends.append(starts[-1] + len(decoded))
+        escapes.append(match.span())
+    if len(escapes) == 1:
         return spans
-    decoded = "".join((*pieces, text[escapes[-1].end :]))
-    starts = [escape.decoded_start for escape in escapes]
-    for start, end in _list_all_spans(decoded, search, layers - 1):
-        first, last = (escapes[bisect_right(starts, at) - 1] for at in (start, end - 1))
-        spans.append(
-            (
-                first.start if start < first.decoded_end else first.end + start - first.decoded_end,
-                last.end + max(0, end - last.decoded_end),
-            )
-        )
+    pieces.append(text[escapes[-1][1] :])
+    for start, end in _list_all_spans("".join(pieces), search, layers - 1):
+        first, last = (bisect_right(starts, at) - 1 for at in (start, end - 1))
+        beyond = start - ends[first]
+        span_start = escapes[first][0] if beyond < 0 else escapes[first][1] + beyond
+        spans.append((span_start, escapes[last][1] + max(0, end - ends[last])))
     return sorted(spans)
 
 

@@ -188,13 +188,9 @@ def _collect_folded_author_names(authors: Collection[str]) -> frozenset[str]:
 
 def _list_folded_names_of_author(text: str) -> frozenset[str]:
     """A name, or an address and what stands before its `@`; to be compared."""
-    name = _normalize_strip_and_fold_case(text)
+    name = unicodedata.normalize("NFKC", text).strip().casefold()
     local_part, sign, _ = name.rpartition("@")
     names = {name, local_part} if sign else {name}
     if _NUMBERED_ADDRESS in name:
         names.add(local_part.partition("+")[2])
     return frozenset(names - {""})
-
-
-def _normalize_strip_and_fold_case(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).strip().casefold()

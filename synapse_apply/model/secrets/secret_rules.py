@@ -55,25 +55,23 @@ class CredentialFamily(NamedTuple):
     Readers are schemes of a state's url, blocks of a target, and keys of its block `sops`.
     """
 
-    readers: frozenset[str]
+    readers: tuple[str, ...]
     home_paths: tuple[str, ...] = ()
 
 
 # By the pattern of the variables that stores and sources of secrets, or the libraries and programs
 # in them, read without being told their names. Credentials of libpq have no underscore in them.
 CREDENTIAL_FAMILIES = {
-    "AWS_*": CredentialFamily(frozenset({"s3", "aws_kms"}), (".aws",)),
-    "AZURE_*": CredentialFamily(frozenset({"az", "azure_kv"}), (".azure",)),
-    "IDENTITY_HEADER": CredentialFamily(frozenset({"az"})),
-    "GOOGLE_*": CredentialFamily(frozenset({"gs", "gcp_kms"}), (".config/gcloud",)),
-    "PG*": CredentialFamily(
-        frozenset({"postgresql", "postgres"}), (".pgpass", ".pg_service.conf", ".postgresql")
-    ),
-    "GIT_*": CredentialFamily(frozenset({"git"}), (".git-credentials", ".netrc", ".config/git")),
-    "SOPS_*": CredentialFamily(frozenset({"age"}), (".config/sops",)),
-    "VAULT_*": CredentialFamily(frozenset({"vault", "hc_vault"}), (".vault-token",)),
+    "AWS_*": CredentialFamily(("s3", "aws_kms"), (".aws",)),
+    "AZURE_*": CredentialFamily(("az", "azure_kv"), (".azure",)),
+    "IDENTITY_HEADER": CredentialFamily(("az",)),
+    "GOOGLE_*": CredentialFamily(("gs", "gcp_kms"), (".config/gcloud",)),
+    "PG*": CredentialFamily(("postgresql", "postgres"), (".pgpass", ".pg_service.conf")),
+    "GIT_*": CredentialFamily(("git",), (".git-credentials", ".netrc", ".config/git")),
+    "SOPS_*": CredentialFamily(("age",), (".config/sops",)),
+    "VAULT_*": CredentialFamily(("vault", "hc_vault"), (".vault-token",)),
 }
-STATE_SCHEMES = ("s3", "az", "gs", "postgresql", "git")
+STATE_SCHEMES: tuple[str, ...] = ("s3", "az", "gs", "postgresql", "git")
 
 # Never readable, listed or not: our state and its key, the credentials of a checkout, the
 # login of the vendor's tools.
@@ -158,17 +156,6 @@ def is_forbidden_variable(name: str) -> bool:
     """Whether a variable is never readable by `valueFrom`, even when an allow-list names it."""
     upper = name.upper()
     return any(fnmatchcase(upper, pattern) for pattern in FORBIDDEN_ENV)
-
-
-def is_variable_unforbidden_and_in_patterns_if_any(name: str, patterns: Sequence[str]) -> bool:
-    """Whether `allow_env` lets `valueFrom` read a variable.
-
-    Patterns are `*`, `?` and `[...]`, case-sensitive. Without a pattern every variable that is
-    not forbidden may be read.
-    """
-    if is_forbidden_variable(name):
-        return False
-    return not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def is_file_in_project_or_allowed_by_path_text(

@@ -11,8 +11,8 @@ from synapse_apply.model.secrets.login import SettingOffer
 from synapse_apply.model.values import SecretRef, Sensitive
 from synapse_apply.secret_sources.file import (
     MAX_SECRET_BYTES,
+    find_file_denial,
     read_bytes_of_limited_regular_file,
-    require_allowed_file,
     require_path_that_project_may_read,
 )
 from synapse_apply.secret_sources.secret_text import parse_json_with_problem
@@ -42,6 +42,7 @@ from synapse_apply.secret_sources.source import (
     UNAVAILABLE,
     UNUSABLE,
     SourceContext,
+    raise_if_denied,
     raise_unavailable,
 )
 
@@ -74,7 +75,7 @@ def _read_sops_file_refusing_keys_unlisted_by_target(name: str, context: SourceC
     )
     # A revision of Git that is planned has its own file; that of the working tree may differ.
     if content is None:
-        require_allowed_file(name, context)
+        raise_if_denied(find_file_denial(name, context))
         content = read_bytes_of_limited_regular_file(
             require_path_that_project_may_read(name, context), name
         )

@@ -10,12 +10,7 @@ from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.secrets.login import SettingOffer
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secret_sources.file import find_file_denial_by_path_text
-from synapse_apply.secret_sources.source import (
-    Denial,
-    SecretSource,
-    SourceContext,
-    raise_if_denied,
-)
+from synapse_apply.secret_sources.source import Denial, SecretSource, SourceContext
 
 NAME = "sops"
 _EXAMPLE = "{valueFrom: {sops: {file: secrets/prod.yaml, key: raw-data/secret_access_key}}}"
@@ -54,10 +49,6 @@ def _find_denial_by_names(ref: SecretRef, context: SourceContext) -> Denial | No
     return find_file_denial_by_path_text(ref.get_argument_or_empty("file"), context)
 
 
-def _require_allowed_by_names(ref: SecretRef, context: SourceContext) -> None:
-    raise_if_denied(_find_denial_by_names(ref, context))
-
-
 def _read_text(ref: SecretRef, context: SourceContext) -> str:
     from synapse_apply.secret_sources.sops.reader import read_decrypted_value_as_text
 
@@ -76,7 +67,7 @@ SOPS = SecretSource(
     required_keys=("file", "key"),
     format_name=lambda texts: f"{texts['key']} of {texts['file']}",
     find_denial=_find_denial_by_names_and_file,
-    require_allowed=_require_allowed_by_names,
+    find_read_denial=_find_denial_by_names,
     read_text=_read_text,
     list_setting_offers=_list_key_offers,
 )

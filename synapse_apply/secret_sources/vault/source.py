@@ -29,7 +29,6 @@ from synapse_apply.secret_sources.source import (
     SecretSource,
     SettingFault,
     SourceContext,
-    raise_if_denied,
     raise_unavailable,
 )
 from synapse_apply.secret_sources.vault.settings import (
@@ -114,14 +113,6 @@ def find_address_and_login_faults(block: SettingsBlock) -> tuple[SettingFault, .
 def _build_settings_or_none_without_vault(context: SourceContext) -> VaultSettings | None:
     block = context.settings.get(SOURCE_NAME)
     return None if block is None else build_settings_of_valid_block(block)
-
-
-def _require_not_denied(ref: SecretRef, context: SourceContext) -> None:
-    """SecretUnavailable for a malformed path or version, or a path outside of `vault.allow`.
-
-    Nothing where the target has no Vault: reading says that.
-    """
-    raise_if_denied(find_path_or_version_denial(ref, context))
 
 
 def _read_value_as_text(ref: SecretRef, context: SourceContext) -> str:
@@ -230,7 +221,6 @@ VAULT = SecretSource(
     name=SOURCE_NAME,
     example="{valueFrom: {vault: {path: kv/raw-data, key: secret}}}",
     find_denial=find_path_or_version_denial,
-    require_allowed=_require_not_denied,
     read_text=_read_value_as_text,
     required_keys=("path", "key"),
     optional_keys=("version",),
