@@ -8,6 +8,12 @@ from typing import NoReturn
 
 def main() -> NoReturn:
     """Run the command line. Most of a short command's time is its imports."""
+    if sys.platform == "win32":
+        sys.stderr.write(
+            "Error: Windows is not supported\n  State files and their locks need a POSIX system.\n"
+            "  Hint: Run it in WSL 2 or in a container.\n"
+        )
+        sys.exit(1)
     try:
         from synapse_apply.model.runtime.paused_collection import tune_collector_for_command
 
