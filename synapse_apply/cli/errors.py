@@ -139,6 +139,13 @@ def _build_system_finding_or_none(problem: BaseException) -> Diagnostic | None:
             f"{reason}.",
             "Change to a folder that is there and that you may read.",
         )
+    if problem.errno == errno.ENAMETOOLONG:
+        name = str(problem.filename or "")
+        return error_finding(
+            "A path or an address is too long",
+            f"{name[:60]}{'...' * (len(name) > 60)} has {len(name):,} characters.",
+            "A part of a path has 255 bytes at most. Name the file or the resource that you meant.",
+        )
     if problem.errno in _RESOURCE_ERRNOS:
         file_prefix = f"{problem.filename}: " if isinstance(problem.filename, str) else ""
         return error_finding(
