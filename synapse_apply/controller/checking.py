@@ -15,7 +15,7 @@ from synapse_apply.controller.loop.following import iter_targets_with_rule_and_d
 from synapse_apply.controller.rules.rollouts.assignment import assign_targets_to_waves
 from synapse_apply.controller.run import ConfigurationReader, ControllerSetup
 from synapse_apply.controller.settings import Controller, Source
-from synapse_apply.controller.source.faults import collect_findings, list_source_faults
+from synapse_apply.controller.source.faults import collect_findings
 from synapse_apply.controller.source.mirror import GitMirror
 from synapse_apply.controller.store.store_errors import StoreMissing
 from synapse_apply.model.diagnostic import Diagnostic
@@ -31,11 +31,9 @@ def check_configuration(
     """
     reading = read_and_check_configuration(file)
     controller = reading.controller
-    if controller is None:
+    if controller is None or environ is None:
         return reading.findings
-    findings = [*reading.findings, *list_source_faults(controller)]
-    if environ is None or any(finding.is_error for finding in findings):
-        return tuple(findings)
+    findings = [*reading.findings]
     with TemporaryDirectory(prefix="synapse-apply-check-") as folder:
         setup = ControllerSetup(file, Path(folder), environ, io.StringIO())
         findings += _list_faults_of_what_is_named(ConfigurationReader(setup), controller, setup)

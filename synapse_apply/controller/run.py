@@ -162,12 +162,10 @@ class ConfigurationReader:
         self, controller: Controller
     ) -> dict[Literal["github", "gitlab"], Sensitive]:
         """The secrets of the webhooks that are listened to, by forge."""
-        secrets: dict[Literal["github", "gitlab"], Sensitive] = {}
-        if controller.hooks.github is not None:
-            secrets["github"] = self.read_secret(controller.hooks.github)
-        if controller.hooks.gitlab is not None:
-            secrets["gitlab"] = self.read_secret(controller.hooks.gitlab)
-        return secrets
+        hooks = controller.hooks
+        forges: tuple[Literal["github", "gitlab"], ...] = ("github", "gitlab")
+        names = {forge: getattr(hooks, forge) for forge in forges}
+        return {forge: self.read_secret(name) for forge, name in names.items() if name is not None}
 
 
 class _Controller:

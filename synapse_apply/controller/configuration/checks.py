@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
-from urllib.parse import urlsplit
 
 from synapse_apply.controller.configuration.access_checks import (
     iter_access_and_approver_findings,
     iter_warnings_on_waves_nobody_can_approve,
 )
-from synapse_apply.controller.configuration.decoding import (
-    is_local_path,
-    parse_valid_duration_as_seconds,
-)
+from synapse_apply.controller.configuration.decoding import parse_valid_duration_as_seconds
 from synapse_apply.controller.configuration.literal_secrets import PLACEHOLDER_VARIABLE
 from synapse_apply.controller.configuration.placed_findings import FindingBuilder
 from synapse_apply.controller.configuration.rollout_checks import iter_rollout_findings
@@ -23,13 +20,13 @@ from synapse_apply.controller.configuration.rule_checks import (
     iter_warnings_on_rules_of_commits,
 )
 from synapse_apply.controller.settings import Access, Controller
+from synapse_apply.controller.source.faults import iter_source_faults
 from synapse_apply.controller.worker.access import collect_own_secret_locations
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.secrets.login import is_loopback
 
 _GREATEST_PORT = 65535
-_SCHEMES = {"https", "ssh", "file", "http"}
 # Every duration of a target or of the defaults that may not be nothing.
 _MIN_SECONDS = 1.0
 
@@ -54,8 +51,13 @@ def iter_findings_no_schema_can_tell(
     own_variables = collect_own_secret_locations(controller).variables - {PLACEHOLDER_VARIABLE}
     for name in controller.sources:
         yield from checker.iter_warnings_on_patterns_of_own_variables(name, own_variables)
-        yield from checker.iter_source_url_and_credential_errors(name)
-        yield from checker.iter_errors_on_path_outside_repository(name)
+        incomplete = list(checker.iter_incomplete_credential_errors(name))
+        yield from incomplete
+        for key, fault in iter_source_faults(controller.sources[name]):
+            # Without all of its credentials no url can be right.
+            if key != "url" or not incomplete:
+                path = ("sources", name, key)
+                yield replace(fault, path=path, position=positions.get(path, fault.position))
         rules = value["sources"][name]["targets"]
         yield from iter_rule_findings(name, rules, findings, now)
         yield from iter_warnings_on_rules_of_commits(controller, controller.sources[name], findings)
@@ -123,47 +125,12 @@ class _Checker:
                     "write one channel an item, either `webhook` or `slack`",
                 )
 
-    def iter_source_url_and_credential_errors(self, name: str) -> Iterator[Diagnostic]:
-        """A url that Git is given, without a password in it, and credentials that fit it."""
-        path: FieldPath = ("sources", name, "url")
-        settings = self._value["sources"][name]
-        url = settings["url"]
-        credentials = settings.get("credentials", {})
-        parts = _split_url_or_none_unless_possible(url)
-        scheme = "path" if is_local_path(url) else parts.scheme if parts else "ssh"
-        # Of the text: that of a malformed url is a password as well.
-        if ":" in url.partition("://")[2].partition("/")[0].rpartition("@")[0]:
-            yield self._error(
-                path,
-                "A secret stands in the file",
-                "the url has a password in it; it is not shown",
-                "write `credentials: {token: {env: NAME}}`, and replace the secret",
-            )
-        elif parts is None and "://" in url:
-            yield self._error(
-                path,
-                "Malformed url",
-                "its host is none",
-                "brackets are for IPv6 addresses, such as https://[::1]/acme.git",
-            )
-            return
-        elif scheme not in {*_SCHEMES, "path"}:
-            yield self._error(
-                path, "Unknown kind of url", f"`{scheme}` is not supported", "use https or ssh"
-            )
-        elif scheme == "http" and not is_loopback((parts.hostname if parts else "") or ""):
-            yield self._error(
-                path, "Not encrypted", "what is read over http can be changed on its way",
-                "use https or ssh",
-            )  # fmt: skip
-        yield from self._iter_credential_errors(name, scheme, credentials)
-
-    def _iter_credential_errors(
-        self, name: str, scheme: str, credentials: Mapping[str, Any]
-    ) -> Iterator[Diagnostic]:
+    def iter_incomplete_credential_errors(self, name: str) -> Iterator[Diagnostic]:
+        """One credential, and of ssh both parts."""
         path: FieldPath = ("sources", name, "credentials")
-        has_key, has_token = "ssh_key" in credentials, "token" in credentials
-        if has_key and has_token:
+        credentials = self._value["sources"][name].get("credentials", {})
+        has_key = "ssh_key" in credentials
+        if has_key and "token" in credentials:
             yield self._error(path, "Two credentials", "there are a token and a key", "keep one")
         if has_key != ("known_hosts" in credentials):
             missing = "known_hosts" if has_key else "ssh_key"
@@ -172,21 +139,6 @@ class _Checker:
                 "Incomplete credentials",
                 f"`{missing}` is missing",
                 "ssh needs both: without the host keys anybody could answer for the server",
-            )
-        expected = {"https": "token", "http": "token", "ssh": "ssh_key"}.get(scheme)
-        if (has_key or has_token) and not (expected and expected in credentials):
-            yield self._error(
-                path,
-                "Credentials that do not fit the url",
-                f"the url is {'a local path' if expected is None else scheme}",
-                f"name `{expected}`" if expected else "remove them",
-            )
-        elif scheme == "ssh" and not has_key:
-            yield self._error(
-                ("sources", name, "url"),
-                "Incomplete credentials",
-                "ssh needs `ssh_key` and `known_hosts`",
-                "write credentials: {ssh_key: {file: ...}, known_hosts: {file: ...}}",
             )
 
     def iter_warnings_on_patterns_of_own_variables(
@@ -206,17 +158,6 @@ class _Checker:
                     "give the targets a variable of their own",
                 )
 
-    def iter_errors_on_path_outside_repository(self, name: str) -> Iterator[Diagnostic]:
-        """A folder inside the repository."""
-        text = self._value["sources"][name].get("path", ".")
-        if text.startswith("/") or ".." in text.split("/"):
-            yield self._error(
-                ("sources", name, "path"),
-                "Outside of the repository",
-                f"`{text}` is no folder in the repository",
-                "write it relative to the repository's top, without `..`",
-            )
-
 
 _DURATION_KEYS = {
     *("interval", "first", "most", "timeout", "keep", "poll", "duration"),
@@ -227,11 +168,3 @@ _DURATION_KEYS = {
 def _can_identify_somebody(access: Access | None) -> bool:
     """Whether there is somebody whom the page can tell from a stranger."""
     return access is not None and (access.proxy is not None or bool(access.tokens))
-
-
-def _split_url_or_none_unless_possible(url: str) -> Any:
-    """The parts of a URL; None for a text without a scheme, or with a malformed host."""
-    try:
-        return urlsplit(url) if "://" in url else None
-    except ValueError:
-        return None

@@ -198,13 +198,18 @@ def build_source_access_checking_url(source: Source) -> SourceAccess:
 
 def _parse_protocol_of_usable_url(source: Source) -> str:
     """The scheme of a source's url; InputError for a url that is not used, such as plain http."""
+    # Of the text: that of a malformed url is a password as well.
+    if ":" in source.url.partition("://")[2].partition("/")[0].rpartition("@")[0]:
+        hint = "Write `credentials: {token: {env: NAME}}`, and replace the secret."
+        _raise_unusable(source, "has a password in it", hint, "A secret stands in the file")
     if not _URL_PATTERN.fullmatch(source.url):
         _raise_unusable(source, "is no https, ssh or file URL", "Write https://HOST/PATH.")
-    parts = urlsplit(source.url)
-    if parts.password is not None or (parts.username and parts.scheme != "ssh"):
-        _raise_unusable(
-            source, "has a user or a password in it", "Name the token: credentials: {token: ...}."
-        )
+    try:
+        parts = urlsplit(source.url)
+    except ValueError:
+        _raise_unusable(source, "has no host", "Brackets are for IPv6 addresses alone.")
+    if parts.username and parts.scheme != "ssh":
+        _raise_unusable(source, "has a user in it", "Name the token: credentials: {token: ...}.")
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         _raise_unusable(source, "is not encrypted", "Write https://.")
     return parts.scheme
@@ -217,9 +222,11 @@ def _resolve_usable_local_path(source: Source) -> str:
     return os.path.abspath(source.url)  # noqa: PTH100 - links stay as they are
 
 
-def _raise_unusable(source: Source, reason: str, hint: str) -> NoReturn:
+def _raise_unusable(
+    source: Source, reason: str, hint: str, summary: str = "The url of a source cannot be used"
+) -> NoReturn:
     raise InputError.from_summary(
-        "The url of a source cannot be used",
+        summary,
         f"sources.{source.name}.url {reason}.",
         hint,
         position=source.position,

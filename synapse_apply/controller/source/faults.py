@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from synapse_apply.controller.forge.senders import build_status_sender
-from synapse_apply.controller.settings import Controller, Source
+from synapse_apply.controller.settings import Source
 from synapse_apply.controller.source.access import build_source_access_checking_url
 from synapse_apply.controller.source.places import build_paths_of_source_folders
 from synapse_apply.controller.source.remote_refs import (
@@ -19,14 +19,13 @@ from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.values import Sensitive
 
 
-def list_source_faults(controller: Controller) -> tuple[Diagnostic, ...]:
-    """What a start would refuse of the urls, refs, paths and commit statuses of the sources."""
-    findings: list[Diagnostic] = []
-    for source in controller.sources.values():
-        for require_usable in _REQUIREMENTS:
-            with collect_findings(findings):
-                require_usable(source)
-    return tuple(findings)
+def iter_source_faults(source: Source) -> Iterator[tuple[str, Diagnostic]]:
+    """What a start would refuse of a source's settings, each behind the key that it is about."""
+    for key, require_usable in _REQUIREMENTS.items():
+        findings: list[Diagnostic] = []
+        with collect_findings(findings):
+            require_usable(source)
+        yield from ((key, finding) for finding in findings)
 
 
 @contextmanager
@@ -50,10 +49,12 @@ def _require_usable_pin(source: Source) -> object:
 
 # Any that a header can carry: what is read is another one.
 _TOKEN = Sensitive("token")
-_REQUIREMENTS: tuple[Callable[[Source], object], ...] = (
-    build_source_access_checking_url,
-    lambda source: source.status and build_status_sender(source.status, source.ref, _TOKEN),
-    lambda source: build_paths_of_source_folders(Path(), source),
-    lambda source: list_refs_meant_by_valid_name(source, source.ref),
-    _require_usable_pin,
-)
+_REQUIREMENTS: dict[str, Callable[[Source], object]] = {
+    "url": build_source_access_checking_url,
+    "path": lambda source: build_paths_of_source_folders(Path(), source),
+    "ref": lambda source: list_refs_meant_by_valid_name(source, source.ref),
+    "pin": _require_usable_pin,
+    "commit_status": lambda source: (
+        source.status and build_status_sender(source.status, source.ref, _TOKEN)
+    ),
+}

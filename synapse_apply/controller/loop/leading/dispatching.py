@@ -107,11 +107,6 @@ class SingleRoundDispatcher(ThreadDispatcher):
         super().__init__(parts, tasks, counts, max_looks)
         self._begun: set[tuple[TargetName, str, bool]] = set()
 
-    @property
-    def seconds_to_next_round(self) -> float:
-        """See Dispatcher: each end of a look wakes the rounds."""
-        return ROUND_SECONDS
-
     def _may_begin(self, row: TargetRow) -> bool:
         return _get_key_of_what_is_done_once(row) not in self._begun
 

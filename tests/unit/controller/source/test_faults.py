@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from synapse_apply.controller.settings import Controller, Source
-from synapse_apply.controller.source.faults import list_source_faults
+from synapse_apply.controller.settings import Source
+from synapse_apply.controller.source.faults import iter_source_faults
 
 
 def list_summaries(source: Source) -> list[str]:
-    faults = list_source_faults(Controller("main", {source.name: source}))
-    return [fault.summary for fault in faults]
+    return [fault.summary for _, fault in iter_source_faults(source)]
 
 
 @pytest.mark.parametrize("url", ["https://user@h/x", "https://h/x?y", "https://h/\nx", "/a::b"])
