@@ -40,12 +40,15 @@ class Head(NamedTuple):
 class LabelledTarget:
     """A target that a project file declares, with its labels.
 
-    `require_verified` are the targets in which a release must have been verified before.
+    `require_verified` are the targets in which a release must have been verified before. `digest`
+    is over what of Git a look at it reads: equal ones mean equal project file, manifests, packages
+    and pins, and the same version of this program.
     """
 
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
     require_verified: tuple[str, ...] = ()
+    digest: str = ""
 
 
 class Mirror(Protocol):
@@ -90,14 +93,6 @@ class Mirror(Protocol):
         """The targets that the project file at a commit declares, by name.
 
         InputError with every finding where the project file cannot be used.
-        """
-        ...
-
-    def compute_input_digest(self, commit: str, target: str) -> str:
-        """A digest over what of Git a look at this target reads; no file's content is read.
-
-        Equal digests mean equal project file, manifests, packages and pins, and the same version
-        of this program. InputError where the project file cannot be used.
         """
         ...
 
@@ -155,6 +150,7 @@ class RunResult:
     `is_state_behind`: beside its rows there is something that an apply writes to the state alone,
     such as the outcome of a call that an earlier run left open. `running_jobs` are what a look was
     told of jobs, without their time; None where it asked for none. `binding` is what was planned.
+    told of jobs, without their time; None where it asked for none. `targets`: of a project file.
     """
 
     outcome: RunOutcome
@@ -172,6 +168,7 @@ class RunResult:
     is_state_behind: bool = False
     running_jobs: RunningJobsSeen | None = None
     binding: Binding | None = None
+    targets: tuple[LabelledTarget, ...] = ()
 
 
 class Workers(Protocol):

@@ -52,6 +52,7 @@ from synapse_apply.controller.store.controller_store import SqliteControllerStor
 from synapse_apply.controller.store.store_file import create_and_hold_data_folder
 from synapse_apply.controller.store_ports import ReadableStore, TargetFilter
 from synapse_apply.controller.worker.pool import MOST_LOOKS, WorkerPool
+from synapse_apply.controller.worker.reading import read_targets_in_child
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import Exit, InputError, SynapseApplyError
@@ -137,7 +138,9 @@ class ConfigurationReader:
         findings: list[Diagnostic] = []
         for name, source in controller.sources.items():
             with collect_findings(findings):
-                mirrors[name] = GitMirror(source, self._setup.data, self.read_secret)
+                mirrors[name] = GitMirror(
+                    source, self._setup.data, self.read_secret, read_targets=read_targets_in_child
+                )
             if source.status is not None:
                 with collect_findings(findings):
                     token = self.read_secret(source.status.token)

@@ -334,9 +334,8 @@ def iter_targets_with_rule_and_digest(
     for target in mirror.list_targets(commit):
         rule = find_rule(source, target.name)
         if rule is not None:
-            digest = mirror.compute_input_digest(commit, target.name)
             name = TargetName(source.name, target.name)
-            yield TargetAtHead(name, rule, digest, target.labels, target.require_verified)
+            yield TargetAtHead(name, rule, target.digest, target.labels, target.require_verified)
 
 
 def _record_unusable_head(parts: LoopParts, row: SourceRow, finding: Diagnostic) -> None:

@@ -85,11 +85,10 @@ def _has_newer_inputs_to_come(parts: LoopParts, looked: TargetRow) -> bool:
     is_compared = source.keyed_number >= source.head_number
     commit = mirror.find_newer_head(source.head) or (None if is_compared else source.head)
     try:
-        return commit is not None and (
-            mirror.compute_input_digest(commit, name.target) != looked.wanted_digest
-        )
+        targets = mirror.list_targets(commit) if commit else ()
     except SynapseApplyError:
         return False
+    return any(t.name == name.target and t.digest != looked.wanted_digest for t in targets)
 
 
 def _postpone_until_head_is_taken(parts: LoopParts, claimed: ClaimedTarget) -> None:

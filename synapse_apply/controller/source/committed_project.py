@@ -5,18 +5,25 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import NoReturn
 
 from synapse_apply import __version__
 from synapse_apply.controller.ports import LabelledTarget, SourceUnavailable
 from synapse_apply.controller.settings import Source
+from synapse_apply.controller.source.access import SourceAccess
 from synapse_apply.controller.source.input_digest import (
     CommittedFile,
     InputRegions,
     compute_digest_of_parts,
 )
-from synapse_apply.controller.source.mirror_git import MirrorGit, quote_last_git_lines_or_empty
+from synapse_apply.controller.source.mirror_git import (
+    MirrorGit,
+    MirrorLimits,
+    quote_last_git_lines_or_empty,
+)
+from synapse_apply.controller.source.places import build_paths_of_source_folders
 from synapse_apply.manifests.project.pinned_settings import build_project_under_pinned_settings
 from synapse_apply.manifests.project.project import FILE_NAME, read_project_or_findings
 from synapse_apply.manifests.project.target_lists import MAX_LIST_BYTES
@@ -27,6 +34,16 @@ from synapse_apply.model.resource import shorten_git_ref_if_commit_id
 
 _MAX_PROJECT_BYTES = 4 * 1024 * 1024
 _DEFAULT_FOLDER = "manifests"
+
+
+def read_committed_targets(
+    source: Source, data: Path, commit: str, pin: str
+) -> tuple[LabelledTarget, ...]:
+    """The targets of a commit in a source's mirror; arguments and errors as CommittedProject."""
+    folders = build_paths_of_source_folders(data, source)
+    # Nothing is fetched here, so that no secret is asked for.
+    git = MirrorGit(SourceAccess(source, "", ""), folders, NotImplemented, MirrorLimits())
+    return CommittedProject(git, source, folders.project, commit, pin).list_targets()
 
 
 class CommittedProject:
@@ -67,23 +84,16 @@ class CommittedProject:
     def list_targets(self) -> tuple[LabelledTarget, ...]:
         """The targets that the project file declares, by name; the built-in one only if it does."""
         return tuple(
-            LabelledTarget(name, target.labels, target.require_verified)
+            LabelledTarget(name, target.labels, target.require_verified, self._compute_digest(name))
             for name, target in sorted(self._project.targets.items())
             if target.position is not None
         )
 
-    def compute_digest_of_declared_target(self, target: str) -> str:
-        """A digest over what a look at a target reads; InputError for one that is not declared."""
-        if target not in self._project.targets:
-            raise InputError.from_summary(
-                "Unknown target",
-                f"{shorten_git_ref_if_commit_id(self._commit)}:{FILE_NAME} has no target "
-                f"`{target}`.",
-            )
+    def _compute_digest(self, target: str) -> str:
         rows = [by_target[target] for by_target in self._rows if target in by_target]
         parts = [*self._ids, *rows, self._regions.compute_digest_of_readable_files(target)]
         if self._regions.reads_outside_project_folder(target):
-            parts.append(self._read_tree_id_of_whole_commit())
+            parts.append(self._tree_id_of_whole_commit)
         return compute_digest_of_parts(*parts)
 
     def _list_files_of_project_folder(self, commit: str) -> list[CommittedFile]:
@@ -121,10 +131,11 @@ class CommittedProject:
         self, entry: CommittedFile, files: Sequence[CommittedFile], commit: str
     ) -> Project:
         name = f"{shorten_git_ref_if_commit_id(commit)}:{FILE_NAME}"
+        by_path = {file.path: file for file in files}
         content = self._read_file_or_raise_input_error(entry, commit, _MAX_PROJECT_BYTES)
 
         def read_list_file_or_none(path: str) -> bytes | None:
-            list_entry = next((file for file in files if file.path == path), None)
+            list_entry = by_path.get(path)
             if list_entry is None:
                 return None
             _require_plain_file(list_entry, commit)
@@ -162,7 +173,8 @@ class CommittedProject:
             },
         )
 
-    def _read_tree_id_of_whole_commit(self) -> str:
+    @cached_property
+    def _tree_id_of_whole_commit(self) -> str:
         return (
             self._git.run_local_git("rev-parse", f"{self._commit}^{{tree}}").output.decode().strip()
         )

@@ -16,7 +16,7 @@ from synapse_apply.controller.source.commit_text import (
     MAX_COMMIT_BYTES,
     parse_head_of_commit_object,
 )
-from synapse_apply.controller.source.committed_project import CommittedProject
+from synapse_apply.controller.source.committed_project import read_committed_targets
 from synapse_apply.controller.source.mirror_git import MirrorGit, MirrorLimits
 from synapse_apply.controller.source.places import build_paths_of_source_folders
 from synapse_apply.controller.source.remote_refs import (
@@ -40,6 +40,10 @@ _KEPT_PROJECTS = 4
 _FRESH_SECONDS, _SILENT_SECONDS = 1.0, 30.0
 
 
+# Called with a source, `data`, a commit, and the one whose settings count.
+ReadTargets = Callable[[Source, Path, str, str], tuple[LabelledTarget, ...]]
+
+
 class GitMirror:
     """The bare copy of a source's repository, as the Mirror port; for many threads."""
 
@@ -49,9 +53,11 @@ class GitMirror:
         data: Path,
         read_secret: Callable[[SecretName], Sensitive],
         limits: MirrorLimits | None = None,
+        read_targets: ReadTargets = read_committed_targets,
     ) -> None:
         """`data` is the controller's folder. `read_secret` is called at each fetch.
 
+        `read_targets` may read a project file in another process.
         Makes and starts nothing yet. InputError for a source that cannot be followed.
         """
         self._source = source
@@ -69,8 +75,10 @@ class GitMirror:
         self._lock = threading.Lock()
         self._fetched_refs = ""
         self._fetched_at = self._silent_until = float("-inf")
-        self._projects: dict[tuple[str, str], CommittedProject] = {}
+        self._data, self._read_targets = data, read_targets
+        self._projects: dict[tuple[str, str], tuple[LabelledTarget, ...]] = {}
         self._projects_lock = threading.Lock()
+        self._failures: dict[tuple[str, str], tuple[SourceUnavailable, float]] = {}
 
     def fetch_head(self) -> Head:
         """Fetch the source's ref and its tags; returns what it names now.
@@ -185,17 +193,34 @@ class GitMirror:
     def list_targets(self, commit: str) -> tuple[LabelledTarget, ...]:
         """The targets that the project file at a commit declares, by name.
 
-        InputError with every finding where the project file cannot be used.
+        All of the project's folder counts for a digest, but for manifest folders of other targets
+        alone. InputError with every finding where the project file cannot be used.
         """
-        return self._get_or_read_project(commit).list_targets()
+        if not is_commit_id(commit):
+            raise InputError.from_summary("This is no commit", f"{commit!r} is no full id.")
+        pin = self._find_commit_id_or_empty(self._pin) if self._pin else ""
+        if self._pin and not pin:
+            raise self._build_unreadable_error(self._source.project_from)
+        key = (commit, pin)
+        with self._projects_lock:
+            if key not in self._projects:
+                targets = self._read_targets_unless_just_failed(key)
+                while len(self._projects) >= _KEPT_PROJECTS:
+                    del self._projects[next(iter(self._projects))]
+                self._projects[key] = targets
+            return self._projects[key]
 
-    def compute_input_digest(self, commit: str, target: str) -> str:
-        """A digest over what of Git a look at this target reads; no file's content is read.
-
-        All of the project's folder counts, but for manifest folders of other targets alone.
-        InputError where the project file cannot be used.
-        """
-        return self._get_or_read_project(commit).compute_digest_of_declared_target(target)
+    def _read_targets_unless_just_failed(self, key: tuple[str, str]) -> tuple[LabelledTarget, ...]:
+        begun = time.monotonic()
+        failure, until = self._failures.get(key, (None, begun))
+        if failure is not None and begun < until:
+            raise failure.with_traceback(None)
+        try:
+            return self._read_targets(self._source, self._data, *key)
+        except SourceUnavailable as problem:
+            # What took a minute is tried again after ten, whoever asks meanwhile.
+            self._failures = {key: (problem, begun + 11 * (time.monotonic() - begun))}
+            raise
 
     def _fetch_if_refs_have_moved(self, list_seconds: float | None = None) -> None:
         """Fetch what has moved since the last fetch; for who has the lock."""
@@ -283,23 +308,6 @@ class GitMirror:
             "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"
         )
         return "" if result.exit_code else result.output.decode("ascii", "replace").strip()
-
-    def _get_or_read_project(self, commit: str) -> CommittedProject:
-        if not is_commit_id(commit):
-            raise InputError.from_summary("This is no commit", f"{commit!r} is no full id.")
-        pin = self._find_commit_id_or_empty(self._pin) if self._pin else ""
-        if self._pin and not pin:
-            raise self._build_unreadable_error(self._source.project_from)
-        key = (commit, pin)
-        with self._projects_lock:
-            if key not in self._projects:
-                project = CommittedProject(
-                    self._git, self._source, self._folders.project, commit, pin
-                )
-                while len(self._projects) >= _KEPT_PROJECTS:
-                    del self._projects[next(iter(self._projects))]
-                self._projects[key] = project
-            return self._projects[key]
 
     def _build_unreadable_error(self, revision: str) -> SourceUnavailable:
         return SourceUnavailable.from_summary(

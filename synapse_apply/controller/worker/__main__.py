@@ -19,6 +19,7 @@ from synapse_apply.controller.worker.apply import apply_permitted_rows_to_target
 from synapse_apply.controller.worker.exchange import Order, encode_result_within_limits
 from synapse_apply.controller.worker.incoming import IncomingLines
 from synapse_apply.controller.worker.look import look_at_target
+from synapse_apply.controller.worker.reading import read_targets_as_ordered
 from synapse_apply.controller.worker.relayed_permit import RelayedPermit
 from synapse_apply.packages.source.commit_memory import start_remembering_commits_in_this_process
 
@@ -55,6 +56,8 @@ def _look_or_apply_as_ordered(order: Order, permit: RelayedPermit) -> RunResult:
     environ = {name: value for name, value in os.environ.items() if name in names}
     if order.hosts:
         environ[HOSTS_VARIABLE] = narrow_hosts(order.hosts, environ.get(HOSTS_VARIABLE))
+    if order.read:
+        return read_targets_as_ordered(order)
     if order.apply is None:
         return look_at_target(order, environ)
     return apply_permitted_rows_to_target(order, order.apply, environ, permit)

@@ -30,6 +30,7 @@ _WHOLE_PERCENT = 100
 _DIGEST = re.compile(r"[0-9a-f]{64}|")
 _ROW_DIGEST = re.compile(r"row1:[0-9a-f]{64}")
 _HOST = re.compile(r"[A-Za-z0-9.:\[\]_-]{0,255}")
+_TARGET_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _LOOK_OUTCOMES = {RunOutcome.IN_SYNC, RunOutcome.CHANGES, RunOutcome.PLAN_ERROR}
 _APPLY_OUTCOMES = {
     *_LOOK_OUTCOMES,
@@ -90,6 +91,7 @@ def _has_plausible_common_fields(result: RunResult) -> bool:
     return bool(
         all(getattr(counts, name) >= 0 for name in counts.__slots__)  # type: ignore[attr-defined]
         and len(result.findings) <= MAX_FINDINGS
+        and all(_TARGET_NAME.fullmatch(target.name) for target in result.targets)
         and len(result.plan_json) <= MAX_PLAN_CHARACTERS
         and len(result.held_up_by_run) <= _MAX_SHORT_TEXT
         and _DIGEST.fullmatch(result.result_digest)

@@ -60,12 +60,13 @@ class ApplyOrder:
 
 @frozen
 class Order:
-    """One look or, with `apply`, one apply, as a worker is asked for it.
+    """One look, apply or reading of a project file, as a worker is asked for it.
 
     `folder` is the project's folder of the source's place. `variables` are those of the worker's
     environment that the target can name. `readable` and `unreadable` are the real paths of a
     ReadableFiles, `opened` are those of ReservedVariables. `prune` deletes what is no longer
-    declared. `hosts` narrow SYNAPSE_APPLY_HOSTS.
+    declared. `hosts` narrow SYNAPSE_APPLY_HOSTS. To read a project file, `read` has name, path and
+    project_from of its source, the controller's folder, and the pin's commit.
     """
 
     target: str
@@ -79,6 +80,7 @@ class Order:
     hosts: tuple[str, ...] = ()
     apply: ApplyOrder | None = None
     opened: tuple[str, ...] = ()
+    read: tuple[str, ...] = ()
 
     @property
     def readable_files(self) -> ReadableFiles:

@@ -117,3 +117,8 @@ def read_no_secret(name: SecretName) -> Sensitive:
 def list_names(mirror: GitMirror, commit: str) -> tuple[str, ...]:
     """The names of the targets that a commit declares."""
     return tuple(target.name for target in mirror.list_targets(commit))
+
+
+def get_digest(mirror: GitMirror, commit: str, name: str) -> str:
+    """The digest over what a look at a target reads."""
+    return {target.name: target.digest for target in mirror.list_targets(commit)}[name]

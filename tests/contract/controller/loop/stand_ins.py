@@ -174,13 +174,9 @@ class StandInRepository:
         if commit in self.broken:
             raise InputError(error_finding("Duplicate key"))
         return tuple(
-            LabelledTarget(name, self.labels.get(name, {})) for name in sorted(self.inputs[commit])
+            LabelledTarget(name, self.labels.get(name, {}), digest=digest)
+            for name, digest in sorted(self.inputs[commit].items())
         )
-
-    def compute_input_digest(self, commit: str, target: str) -> str:
-        if commit in self.broken:
-            raise InputError(error_finding("Duplicate key"))
-        return self.inputs[commit][target]
 
 
 class StandInWorkers:

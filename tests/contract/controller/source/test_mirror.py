@@ -11,6 +11,7 @@ from contract.controller.upstream import (
     PROJECT,
     Upstream,
     build_source,
+    get_digest,
     list_names,
     read_no_secret,
     storage,
@@ -148,9 +149,7 @@ def test_a_digest_changes_with_what_a_target_is_read_from(upstream: Upstream, da
 
     def compute() -> tuple[str, str]:
         commit = mirror.fetch_head().commit
-        return mirror.compute_input_digest(commit, "prod"), mirror.compute_input_digest(
-            commit, "dev"
-        )
+        return get_digest(mirror, commit, "prod"), get_digest(mirror, commit, "dev")
 
     first = compute()
     upstream.commit({}, message="Nothing")
@@ -187,9 +186,7 @@ def test_a_target_of_a_list_notices_its_own_row_alone(upstream: Upstream, data: 
             }
         )
         commit = mirror.fetch_head().commit
-        return {
-            name: mirror.compute_input_digest(commit, name) for name in list_names(mirror, commit)
-        }
+        return {name: get_digest(mirror, commit, name) for name in list_names(mirror, commit)}
 
     mirror = make_mirror(upstream, data)
     first = commit_rows("name: acme, code: A", "name: beta, code: B")
@@ -212,10 +209,10 @@ def test_a_list_is_read_from_the_pin_and_its_rows_count(upstream: Upstream, data
     mirror = make_mirror(upstream, data, project_from="rules")
     head = mirror.fetch_head().commit
     assert list_names(mirror, head) == ("acme", "prod")
-    first = mirror.compute_input_digest(head, "acme")
+    first = get_digest(mirror, head, "acme")
     upstream.commit({list_name: rows.replace("code: A", "code: B")}, branch="rules")
     mirror.fetch_head()
-    assert mirror.compute_input_digest(head, "acme") != first
+    assert get_digest(mirror, head, "acme") != first
 
 
 def test_a_list_that_is_a_link_is_refused(upstream: Upstream, data: Path) -> None:

@@ -1,0 +1,112 @@
+"""Project files of commits, read by real children: what is told of one that takes too long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+from contract.controller.loop.stand_ins import World
+from contract.controller.upstream import PROJECT, Upstream, build_source, read_no_secret
+
+from synapse_apply.controller.loop.parts import ConfiguredParts
+from synapse_apply.controller.ports import LabelledTarget, SourceUnavailable
+from synapse_apply.controller.settings import Source
+from synapse_apply.controller.source.mirror import GitMirror
+from synapse_apply.controller.worker.reading import read_targets_in_child
+from synapse_apply.model.errors import InputError
+
+pytestmark = pytest.mark.usefixtures("forked_workers")
+# Over before anything is asked.
+TOO_SHORT = 0.0
+
+
+@pytest.fixture
+def upstream(tmp_path: Path) -> Upstream:
+    return Upstream(tmp_path)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.store.close()
+
+
+class Reading:
+    """Reads in a child, and counts how often."""
+
+    def __init__(self, seconds: float = 60.0) -> None:
+        self.count = 0
+        self._read = partial(read_targets_in_child, seconds=seconds)
+
+    def __call__(
+        self, source: Source, data: Path, commit: str, pin: str
+    ) -> tuple[LabelledTarget, ...]:
+        self.count += 1
+        return self._read(source, data, commit, pin)
+
+
+def test_a_child_reads_what_the_controller_itself_would(tmp_path: Path, upstream: Upstream) -> None:
+    """Targets, labels and digests, also under the settings of another ref; once for a commit."""
+    pinned = PROJECT.replace("}}", "}, labels: {tier: gold}}")
+    upstream.commit({"env/synapse-apply.yaml": pinned})
+    files = {"env/synapse-apply.yaml": PROJECT, "env/m/é.yaml": "a: 1\n"}
+    upstream.commit(files, branch="next")
+    for ref in ("main", ""):
+        source = build_source(upstream, ref="next", path="env", project_from=ref)
+        reading = Reading()
+        mirror = GitMirror(source, tmp_path / "data", read_no_secret, read_targets=reading)
+        commit = mirror.fetch_head().commit
+        targets = mirror.list_targets(commit)
+        assert [target.name for target in targets] == ["prod"]
+        assert targets == GitMirror(source, tmp_path / "data", read_no_secret).list_targets(commit)
+        assert mirror.list_targets(commit) == targets
+        assert reading.count == 1
+
+
+def test_a_file_that_cannot_be_used_is_told_with_its_place(
+    tmp_path: Path, upstream: Upstream
+) -> None:
+    """As if the controller had read it; all findings."""
+    commit = upstream.commit({"synapse-apply.yaml": PROJECT + "tagets: 1\nmanifets: 2\n"})
+    mirror = GitMirror(
+        build_source(upstream), tmp_path / "data", read_no_secret, read_targets=Reading()
+    )
+    mirror.fetch_head()
+    with pytest.raises(InputError) as caught:
+        mirror.list_targets(commit)
+    assert [str(finding.position) for finding in caught.value.diagnostics] == [
+        f"{commit[:7]}:synapse-apply.yaml:6:1",
+        f"{commit[:7]}:synapse-apply.yaml:7:1",
+    ]
+
+
+def test_a_source_whose_file_takes_too_long_is_told_and_stops_no_other(
+    tmp_path: Path, upstream: Upstream, world: World
+) -> None:
+    """The finding says how long it may take. It is not tried again at once, whoever asks."""
+    upstream.commit({"synapse-apply.yaml": PROJECT})
+    slow, fast = Reading(TOO_SHORT), Reading()
+    acme = replace(build_source(upstream), rules=world.settings.sources["acme"].rules)
+    sources = {"acme": acme, "beta": replace(acme, name="beta")}
+    world.settings = replace(world.settings, sources=sources)
+    mirrors = {
+        name: GitMirror(source, tmp_path / "data", read_no_secret, read_targets=reading)
+        for (name, source), reading in zip(sources.items(), (slow, fast), strict=True)
+    }
+    world.configure = lambda: ConfiguredParts(  # type: ignore[method-assign]
+        world.settings, mirrors, {}, {}
+    )
+    assert world.run_once() == ["beta/prod"]
+    row = world.store.find_source_even_if_removed("acme")
+    assert row is not None
+    assert row.finding is not None
+    assert row.finding.detail == "acme: reading the project file took longer than 0 s."
+    assert row.due_at > world.clock.wall
+    assert (slow.count, fast.count) == (1, 1)
+    with pytest.raises(SourceUnavailable, match="cannot be read"):
+        mirrors["acme"].list_targets(row.head)
+    assert slow.count == 1
