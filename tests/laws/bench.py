@@ -57,7 +57,9 @@ ON_TOP: tuple[dict[str, str], ...] = (
 GUARDS = frozenset({"no-manifests", "all-missing", "mass-missing", "recreate", "adopt"})
 # The packages of the worlds lack what nothing here is about.
 UNCHECKED = frozenset({"package:code", "package:name"})
-ANYTHING_GOES = PlanOptions(recreate=True, overridden=GUARDS, no_package_check=UNCHECKED)
+ANYTHING_GOES = PlanOptions(
+    recreate=True, allow_replace=True, overridden=GUARDS, no_package_check=UNCHECKED
+)
 
 
 def combinations(api: str = "v1", profile: str = PROFILE) -> list[dict[str, str]]:
