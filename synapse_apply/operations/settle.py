@@ -19,7 +19,7 @@ from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities, Lookup
 from synapse_apply.model.phrases import format_short_list
-from synapse_apply.model.state import Intent, State
+from synapse_apply.model.state import REPLACE_VERB, Intent, State
 from synapse_apply.operations.wait_for_outcomes import WaitCallback, wait_and_settle_recent_calls
 from synapse_apply.planning.open_call_refusals import build_outcome_unknown_refusal
 from synapse_apply.workspace.recovery_journal import (
@@ -151,7 +151,7 @@ def can_every_backend_tell_outcome(intent: Intent) -> bool:
     kind = CATALOGUE.get(intent.address.kind)
     binding = kind.bindings.get(intent.api) if kind else None
     if binding is None or intent.verb != "create":
-        return binding is not None
+        return binding is not None and intent.verb != REPLACE_VERB
     # With no capability at all: what holds then holds for every backend of this API.
     return binding.determine_search_proof(intent.natural_key, Capabilities()) is Lookup.COMPLETE
 

@@ -158,7 +158,6 @@ def _is_unapplied_change_from_git(change: Change) -> bool:
     """Whether a change from Git is still to be applied."""
     if change.superseded:
         return False
-    is_update = change.action is Action.UPDATE
-    return change.action in _ALWAYS_PENDING or (
-        is_update and bool({f.cause for f in change.fields if not f.origin} - _ONLY_DRIFT)
-    )
+    causes = {field.cause for field in change.fields if not field.origin} - _ONLY_DRIFT
+    is_update = change.action is Action.UPDATE and (bool(causes) or change.replaces_package)
+    return change.action in _ALWAYS_PENDING or is_update

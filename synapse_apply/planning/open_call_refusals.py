@@ -14,7 +14,7 @@ from synapse_apply.model.plan import (
     FieldChange,
     Refusal,
 )
-from synapse_apply.model.state import Intent, IntentState, Record
+from synapse_apply.model.state import REPLACE_VERB, Intent, IntentState, Record
 from synapse_apply.model.values import DesiredSecret
 from synapse_apply.model.verification import RUN_VERB
 from synapse_apply.planning.plan_input import ResourceState
@@ -127,9 +127,10 @@ def build_outcome_unknown_refusal(
             Text("if it has none: ", settle_command),
         )
     else:
+        what = "its new package is" if intent.verb == REPLACE_VERB else "it is"
         ways_out = (
-            Text("if it is there: ", Command("import", intent.address, "ID")),
-            Text("if it is not: ", settle_command),
+            Text(f"if {what} there: ", Command("import", intent.address, intent.remote_id or "ID")),
+            Text(f"if {what} not: ", settle_command),
         )
     return Refusal(
         "outcome-unknown",

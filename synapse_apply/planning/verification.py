@@ -55,8 +55,7 @@ def add_due_run_or_refuse_unverified(
     ):
         return decision
     due, change = _find_due_run(resource, decision, index, verify), decision.change
-    record = resource.record
-    if change.replaces_package or (record is not None and record.replaced_at):
+    if change.replaces_package or (resource.record and resource.record.replaced_at):
         note = (
             f"{resource.address} is not verified: its package was replaced under this version, and "
             f"an agent may still run an earlier one; no run of it counts. Publish a new version"
