@@ -216,3 +216,14 @@ def test_verify_sends_no_package(backend, debug_project):
     place.run("verify", ADDRESS, code=0)
     assert count_uploads(backend) == 1
     assert read_record(place)["verification"]["result"] == "passed"
+
+
+def test_what_replaces_is_looked_into_as_what_is_published(backend, changed):
+    """A secret in it refuses the row, as it refuses a create; no option lifts that."""
+    changed.write(
+        "plugins/yolo/plugin/key.py", "KEY = '''-----BEGIN " + "RSA PRIVATE KEY-----'''\n"
+    )
+    ran = changed.apply("--allow-replace", code=5)
+    assert f"! {ADDRESS} cannot be updated: " in ran.out
+    assert "plugin/key.py" in ran.out
+    assert count_uploads(backend) == 1
