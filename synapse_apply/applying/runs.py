@@ -10,7 +10,7 @@ from typing import Any
 from synapse_apply.applying.logs.following import read_job
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.descriptor import ResourceType, VerificationSpec
-from synapse_apply.kinds.job_lists import JobOwners
+from synapse_apply.kinds.job_lists import JobOwners, parse_zoned_time_or_none
 from synapse_apply.kinds.run_body import RUN_MARK_KEY, compute_run_body_digest
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import RemoteError
@@ -116,22 +116,13 @@ def _may_unmarked_job_be_of_run(job: Job, intent: Intent) -> bool:
     """
     if intent.version and job.version and job.version != intent.version:
         return False
-    created = _parse_zoned_time_or_none(job.created)
+    created = parse_zoned_time_or_none(job.created)
     if created is not None and created < datetime.fromisoformat(intent.sent_at) - _SKEW:
         return False
     return RUN_MARK_KEY not in job.context and all(
         path in intent.fields and is_same_value(intent.fields[path], value)
         for path, value in flatten(job.context).items()
     )
-
-
-def _parse_zoned_time_or_none(text: str) -> datetime | None:
-    try:
-        parsed_time = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    # A time without a zone may be off by a day, so it rules no job out.
-    return parsed_time if parsed_time.tzinfo is not None else None
 
 
 def with_last_run_replaced(

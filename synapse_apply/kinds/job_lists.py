@@ -37,7 +37,7 @@ def iter_jobs_at_least_since(
         yield from api.iterate_jobs(query)
         return
     # The first is the API page's filter, the second the platform's; each ignores the other's.
-    text = _to_utc_taking_naive_as_utc(since).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    text = to_utc_taking_naive_as_utc(since).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     query |= {"created_after": text, "created__gte": text}
     yield from api.iterate_jobs(query, is_last_page=build_stateful_last_page_check(since))
 
@@ -50,14 +50,14 @@ def build_stateful_last_page_check(since: datetime) -> Callable[[Sequence[Server
     That is so if this page by itself shows descending times down to an older one, and no page
     before contradicts that order.
     """
-    limit = _to_utc_taking_naive_as_utc(since)
+    limit = to_utc_taking_naive_as_utc(since)
     previous_times: list[datetime] = []
     is_ordered = True
 
     def is_last_page(items: Sequence[ServerObject]) -> bool:
         nonlocal is_ordered, previous_times
         times = [
-            _parse_zoned_time_or_none(item.get("created", item.get("created_at"))) for item in items
+            parse_zoned_time_or_none(item.get("created", item.get("created_at"))) for item in items
         ]
         valid_times = [moment for moment in times if moment is not None]
         ordered_times = [*previous_times, *valid_times]
@@ -71,7 +71,7 @@ def build_stateful_last_page_check(since: datetime) -> Callable[[Sequence[Server
     return is_last_page
 
 
-def _parse_zoned_time_or_none(text: object) -> datetime | None:
+def parse_zoned_time_or_none(text: object) -> datetime | None:
     """A time with a zone; None for any other text, as a time without a zone may be hours off."""
     try:
         moment = datetime.fromisoformat(str(text))
@@ -80,7 +80,8 @@ def _parse_zoned_time_or_none(text: object) -> datetime | None:
     return moment if moment.tzinfo is not None else None
 
 
-def _to_utc_taking_naive_as_utc(moment: datetime) -> datetime:
+def to_utc_taking_naive_as_utc(moment: datetime) -> datetime:
+    """The moment in UTC; a time without a zone is taken as UTC, as servers mean it."""
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 

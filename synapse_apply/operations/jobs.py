@@ -5,12 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from synapse_apply.applying.logs.following import POLL_INTERVAL, FollowOptions
 from synapse_apply.applying.logs.tailing import LogListener, LogTailer
-from synapse_apply.kinds.job_lists import JobOwners, iter_jobs_at_least_since
+from synapse_apply.kinds.job_lists import (
+    JobOwners,
+    iter_jobs_at_least_since,
+    to_utc_taking_naive_as_utc,
+)
 from synapse_apply.kinds.wire import require_remote_id_of_answer
 from synapse_apply.live.live_backend import (
     LiveBackend,
@@ -292,20 +296,15 @@ def _may_match_filter(job: Job, job_filter: JobFilter) -> bool:
     return not (
         job_filter.created_after
         and created_at
-        and created_at < _convert_to_utc(job_filter.created_after)
+        and created_at < to_utc_taking_naive_as_utc(job_filter.created_after)
     )
 
 
 def _parse_utc_moment_or_none(text: str) -> datetime | None:
     try:
-        return _convert_to_utc(datetime.fromisoformat(text))
+        return to_utc_taking_naive_as_utc(datetime.fromisoformat(text))
     except ValueError:
         return None
-
-
-def _convert_to_utc(moment: datetime) -> datetime:
-    """The moment in UTC; a time without zone is taken as UTC, as servers mean it."""
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _parse_job_or_raise_remote_error(raw: object) -> Job:

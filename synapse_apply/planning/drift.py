@@ -63,13 +63,11 @@ def _iter_errors_of_not_looked_up(
 ) -> Iterator[Diagnostic]:
     for change in plan.changes:
         resource = resources.get(change.address)
-        if resource is not None and change.refusals and resource.is_sought_by_no_id_nor_key:
+        for refusal in change.refusals if resource and resource.is_sought_by_no_id_nor_key else ():
+            detail = f"{change.address}: {refusal.reason}."
+            hint = Text(Command("plan"), " shows the ways out.")
             yield error_finding(
-                "An object could not be looked up",
-                f"{change.address}: {change.refusals[0].reason}.",
-                Text(Command("plan"), " shows the ways out."),
-                position=change.refusals[0].position,
-                address=str(change.address),
+                "An object could not be looked up", detail, hint, position=refusal.position
             )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from synapse_apply import PastRun
 from synapse_apply.cli.console import Console
+from synapse_apply.cli.texts.jobs import format_server_time
 from synapse_apply.model.coding.codec import audit_entry_to_json
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.errors import Exit
@@ -25,7 +26,7 @@ def print_runs_table(console: Console, runs: Sequence[PastRun]) -> int:
         rows = [
             (
                 *(
-                    _format_utc_to_the_second(run.ended_at),
+                    format_server_time(run.ended_at),
                     run.plan_id,
                     run.command,
                     _format_call_counts(run.call_counts),
@@ -60,7 +61,7 @@ def print_run_with_calls(console: Console, run: PastRun) -> int:
     console.write_output(escape_ci_commands(facts_text))
     rows = [
         (
-            _format_utc_to_the_second(call.at),
+            format_server_time(call.at),
             call.address,
             call.verb,
             call.remote_id,
@@ -101,7 +102,3 @@ def _build_run_document(run: PastRun) -> JsonDocument:
 
 def _format_call_counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {label}" for label, count in counts.items())
-
-
-def _format_utc_to_the_second(timestamp: str) -> str:
-    return f"{timestamp[:19]}Z"
