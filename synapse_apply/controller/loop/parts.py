@@ -35,7 +35,6 @@ from synapse_apply.controller.rows import (
     TargetProgress,
     TargetRow,
 )
-from synapse_apply.controller.rules.messages import select_channels
 from synapse_apply.controller.rules.revision_end import build_status_context, build_status_text
 from synapse_apply.controller.rules.run_ids import RANDOM_BYTES, RunIdSource
 from synapse_apply.controller.rules.sending import build_status_with_new_wish
@@ -194,10 +193,6 @@ class LoopParts:
         public_url = self.settings.public_url
         return public_url + path if public_url else ""
 
-    def build_status_context_of_source(self, source: str) -> str:
-        """The context under which the commit statuses of a source stand."""
-        return build_status_context(self.settings.name, source)
-
     def write_wished_statuses_of_revisions(
         self, writer: StoreWriter, revisions: Iterable[RevisionRow]
     ) -> None:
@@ -207,9 +202,8 @@ class LoopParts:
                 continue
             path = build_revision_path(revision.source, revision.commit)
             wished = build_status_text(revision, self.build_public_url_or_empty(path))
-            self._write_wished_status_if_changed(
-                writer, revision, self.build_status_context_of_source(revision.source), wished
-            )
+            context = build_status_context(self.settings.name, revision.source)
+            self._write_wished_status_if_changed(writer, revision, context, wished)
             if revision.overtaken_by:
                 self._write_target_statuses_of_overtaken_revision(writer, revision)
 
@@ -252,7 +246,7 @@ class LoopParts:
         self, writer: StoreWriter, revision: RevisionRow
     ) -> None:
         """Have what targets show on a commit that was overtaken follow the commit's own end."""
-        own_context = self.build_status_context_of_source(revision.source)
+        own_context = build_status_context(self.settings.name, revision.source)
         for row in self.store.list_statuses_of_commit(revision.source, revision.commit):
             if row.context != own_context:
                 wished = build_status_text_once_overtaken(row.wished, revision)
@@ -305,7 +299,7 @@ class LoopParts:
             is_reminder=is_reminder,
         )
         now = self.clock.read_wall()
-        for channel in select_channels(self.settings.channels, event):
+        for channel in (one for one in self.settings.channels if event in one.events):
             row = MessageRow(self.make_id(), channel.name, event.value, fact, fields, now)
             writer.put_message_if_new(row)
 

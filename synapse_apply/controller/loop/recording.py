@@ -161,11 +161,10 @@ def _choose_cause(looked: TargetRow, run: FinishedRun, decision: TargetDecision)
     """Why a run was made: an approval may come while a look for another reason is under way."""
     if run.result.used_approvals:
         return RunCause.APPROVED
-    is_used_up = not decision.terms.approvals
-    # The apply before has done what was approved, and this look says what is live.
-    if looked.due_cause is RunCause.APPROVED and run.verb is RunVerb.LOOK and is_used_up:
-        return RunCause.APPLIED
-    return looked.due_cause
+    # Where nothing approved is left, an apply has just done it.
+    is_after_apply = run.verb is RunVerb.LOOK and not decision.terms.approvals
+    is_approved = looked.due_cause is RunCause.APPROVED
+    return RunCause.APPLIED if is_approved and is_after_apply else looked.due_cause
 
 
 def _build_holds_keeping_rejections(

@@ -36,11 +36,11 @@ class TargetTrouble:
 
 def list_target_troubles(store: RestrictedStore) -> list[TargetTrouble]:
     """Of all targets that need a person: of each condition the commonest cause, then the others."""
-    groups: dict[tuple[TargetCondition, object], list[TargetFindings]] = {}
+    groups: dict[tuple[TargetCondition, str], list[TargetFindings]] = {}
     for state in TargetCondition:
         if state in NEEDS_PERSON:
             for row in store.list_findings_of_newest_runs(TargetFilter(state=state)):
-                groups.setdefault((state, _build_cause(row)), []).append(row)
+                groups.setdefault((state, _mask_cause(row)), []).append(row)
     commonest_first = sorted(groups, key=lambda key: -len(groups[key]))
     first_of_state = {key[0]: key for key in reversed(commonest_first)}
     chosen = sorted(commonest_first, key=lambda key: key != first_of_state[key[0]])[:_MAX_TROUBLES]
@@ -52,10 +52,8 @@ def list_target_troubles(store: RestrictedStore) -> list[TargetTrouble]:
 def _build_trouble(store: RestrictedStore, rows: Sequence[TargetFindings]) -> TargetTrouble:
     names = [row.name for row in rows[:_SHOWN_TARGETS]]
     targets = [row for name in names if (row := store.find_target_even_if_gone(name)) is not None]
-    texts = {_get_texts(_find_first_error_or_finding(row)) for row in rows}
-    return TargetTrouble(
-        targets, len(rows), _find_first_error_or_finding(rows[0]), is_alike=len(texts) > 1
-    )
+    is_alike = len({_read_cause(row) for row in rows}) > 1
+    return TargetTrouble(targets, len(rows), _find_first_error_or_finding(rows[0]), is_alike)
 
 
 def _find_first_error_or_finding(row: TargetFindings) -> Diagnostic | None:
@@ -63,21 +61,19 @@ def _find_first_error_or_finding(row: TargetFindings) -> Diagnostic | None:
     return next(iter(errors or row.findings), None)
 
 
-def _get_texts(finding: Diagnostic | None) -> tuple[str, ...]:
-    return (finding.summary, str(finding.detail), str(finding.hint)) if finding else ()
+def _read_cause(row: TargetFindings) -> str:
+    finding = _find_first_error_or_finding(row)
+    return f"{finding.summary}\n{finding.detail}\n{finding.hint}" if finding else ""
 
 
-def _build_cause(row: TargetFindings) -> tuple[str, ...]:
+def _mask_cause(row: TargetFindings) -> str:
     """What the run found first, without what is the target's own in it."""
     name = row.name.target
-    words = (name, name.replace("-", "_"), name.replace("-", "_").upper(), row.backend_host)
-    cause = []
-    for text in _get_texts(_find_first_error_or_finding(row)):
-        masked = _URLS_AND_LINEAGES.sub(_OWN, text)
-        for word in filter(None, words):
-            masked = _mask_word(masked, word)
-        cause.append(masked)
-    return tuple(cause)
+    variable = name.replace("-", "_")
+    text = _URLS_AND_LINEAGES.sub(_OWN, _read_cause(row))
+    for word in filter(None, (name, variable, variable.upper(), row.backend_host)):
+        text = _mask_word(text, word)
+    return text
 
 
 def _mask_word(text: str, word: str) -> str:

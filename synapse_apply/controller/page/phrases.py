@@ -106,13 +106,6 @@ OUTCOME_PHRASES = {
     RunOutcome.APPLY_FAILED: "not all was applied",
     RunOutcome.APPLY_STOPPED: "stopped before all was applied",
 }
-REVISION_TONES = {
-    "": "git",
-    "success": "good",
-    "overtaken": "quiet",
-    "failure": "bad",
-    "error": "bad",
-}
 CAUSE_PHRASES = {
     RunCause.PUSH: "a push",
     RunCause.INTERVAL: "the interval",

@@ -90,7 +90,6 @@ def _build_environment_and_content_policy() -> tuple[Environment, str]:
         "condition_styles": phrases.CONDITION_STYLES,
         "outcome_phrases": phrases.OUTCOME_PHRASES,
         "outcome_tones": _OUTCOME_TONES,
-        "revision_tones": phrases.REVISION_TONES,
         "cause_phrases": phrases.CAUSE_PHRASES,
         "action_phrases": phrases.ACTION_PHRASES,
         "row_cause_phrases": phrases.ROW_CAUSE_PHRASES,

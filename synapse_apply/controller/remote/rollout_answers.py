@@ -64,11 +64,6 @@ class ShownRollout:
     document: Mapping[str, Any]
     state_since: str = ""
 
-    @property
-    def wave_at_hand(self) -> ShownWave | None:
-        """The wave that is open, or is to be begun next; None for one that has not begun."""
-        return next((wave for wave in self.waves if wave.number == self.wave), None)
-
 
 class RolloutResult(NamedTuple):
     """What a controller did when a rollout was asked; `who` is whom it took the token for."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from synapse_apply.controller.rows import RevisionRow, SourceRow, TargetCondition, TargetRow
-from synapse_apply.controller.settings import Channel, Event
+from synapse_apply.controller.settings import Event
 
 # A fetch that fails once is tried again before anybody is told.
 FETCH_FAILURES_BEFORE_MESSAGE = 3
@@ -58,8 +56,3 @@ def find_head_event_compared_with_head_before(
     if after.finding is not None:
         return Event.FAILED
     return Event.RECOVERED if before is not None and before.finding is not None else None
-
-
-def select_channels(channels: Iterable[Channel], event: Event) -> list[Channel]:
-    """The channels that are told of an event."""
-    return [channel for channel in channels if event in channel.events]

@@ -24,14 +24,6 @@ MAX_DESCRIPTION_LENGTH = 140
 SHORT_COMMIT_LENGTH = 7
 WAITING = "waiting for the first look"
 
-_STATUS_STATES = {
-    "": StatusState.PENDING,
-    "success": StatusState.SUCCESS,
-    "overtaken": StatusState.SUCCESS,
-    "failure": StatusState.FAILURE,
-    "error": StatusState.ERROR,
-}
-
 
 def build_changed_revisions(
     open_revisions: Sequence[RevisionRow],
@@ -222,8 +214,8 @@ def build_status_text(revision: RevisionRow, url: str) -> StatusText:
 
     Forges have no word for an end without a verdict: success blocks nothing, and the text tells.
     """
-    state = _STATUS_STATES[revision.end_word]
-    return StatusText(state, revision.description or WAITING, url)
+    word = {"": "pending", "overtaken": "success"}.get(revision.end_word, revision.end_word)
+    return StatusText(StatusState(word), revision.description or WAITING, url)
 
 
 def build_status_context(controller_name: str, source: str) -> str:

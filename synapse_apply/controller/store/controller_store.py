@@ -358,9 +358,7 @@ class ControllerStore:
                     f"WHERE {is_of_them} AND sent <> wished {due}",
                     [*names, now, limit],
                 ),
-                read_rows(
-                    reader, MESSAGES, f"WHERE {is_first} AND sent_at = 0 {due}", [now, limit]
-                ),
+                read_rows(reader, MESSAGES, f"WHERE {is_first} {due}", [now, limit]),
             )
         )
 

@@ -93,10 +93,7 @@ SQLITE_DIALECT = SqlDialect(
     pattern_condition=f"{MATCHES_PATTERN}({{}}, ?)",
     encode_patterns=json.dumps,
     call_count="json_extract(calls, '$.done')",
-    message_subject=(
-        "json_extract(fields, '$.source'), json_extract(fields, '$.target'),"
-        " json_extract(fields, '$.rollout.name')"
-    ),
+    message_subject="json_extract(fields, '$.source', '$.target', '$.rollout.name')",
     column_names="SELECT name FROM pragma_table_info(?)",
     skip_locked_rows="",
 )

@@ -15,14 +15,8 @@ def build_canonical_encoder(**options: Any) -> json.JSONEncoder:
 
 
 _ASCII_ENCODER = build_canonical_encoder(allow_nan=False)
-_UNICODE_ENCODER = build_canonical_encoder(ensure_ascii=False)
 
 
 def format_canonical_json(data: Any) -> str:
     """The canonical JSON text of a value: ASCII, sorted keys, no blanks; 1, 1.0 and true differ."""
     return _ASCII_ENCODER.encode(data)
-
-
-def format_canonical_unicode_json(data: Any) -> str:
-    """The same without escaped characters: the text under fingerprints and digests of runs."""
-    return _UNICODE_ENCODER.encode(data)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from contract.controller.loop.rollout_world import ANN, RolloutWorld, start_after_first_head
 from contract.controller.loop.stand_ins import (
@@ -13,7 +15,7 @@ from contract.controller.loop.stand_ins import (
 )
 
 from synapse_apply.controller.ports import SendResult
-from synapse_apply.controller.settings import DAY, Mode, TargetRule
+from synapse_apply.controller.settings import DAY, Event, Mode, TargetRule
 from synapse_apply.model.diagnostic import error_finding
 
 AWAY = SendResult(error_finding("The receiver is away"))
@@ -78,3 +80,16 @@ def test_a_rollout_that_stopped_is_over_when_it_is_aborted(rollout_world: Rollou
     assert [message.event for message in told] == ["failed", "recovered"]
     finding = told[-1].fields["finding"]
     assert finding["summary"] == "aborted in wave 1 of 3 by proxy:ann: wrong model"
+
+
+def test_a_channel_gets_the_events_that_it_names(world: World) -> None:
+    """And no other."""
+    (channel,) = world.settings.channels
+    channel = replace(channel, events=frozenset({Event.RECOVERED}))
+    world.settings = replace(world.settings, channels=(channel,))
+    world.workers.results |= {"acme/prod": FAILURE}
+    world.run_once()
+    world.workers.results |= {"acme/prod": IN_SYNC}
+    world.repository.push("c2", prod="p2")
+    world.run_once()
+    assert world.inbox.describe() == ["recovered acme/prod"]

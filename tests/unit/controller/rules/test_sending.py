@@ -14,7 +14,7 @@ from synapse_apply.controller.rows import (
     StatusText,
 )
 from synapse_apply.controller.rules import messages, sending
-from synapse_apply.controller.settings import Channel, Defaults, Event, SecretName
+from synapse_apply.controller.settings import Defaults, Event
 from synapse_apply.model.diagnostic import error_finding
 
 DEFAULTS = Defaults()
@@ -107,14 +107,3 @@ def test_a_head_that_cannot_be_used_is_told_and_so_is_the_next_good_one() -> Non
     assert messages.find_head_event_compared_with_head_before(good, broken) is Event.FAILED
     assert messages.find_head_event_compared_with_head_before(broken, good) is Event.RECOVERED
     assert messages.find_head_event_compared_with_head_before(good, good) is None
-
-
-def test_a_channel_gets_the_events_that_it_names() -> None:
-    """And no other."""
-    url = SecretName("env", "URL")
-    channels = [
-        Channel("webhook 1", "webhook", url, frozenset({Event.FAILED, Event.DRIFT})),
-        Channel("slack 1", "slack", url, frozenset({Event.FAILED})),
-    ]
-    assert len(messages.select_channels(channels, Event.FAILED)) == 2
-    assert [c.name for c in messages.select_channels(channels, Event.DRIFT)] == ["webhook 1"]
