@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal, TextIO
@@ -50,7 +52,12 @@ from synapse_apply.controller.status import list_all_targets_as_document
 from synapse_apply.controller.store.audit_chain import find_first_broken_audit_row
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
 from synapse_apply.controller.store.store_file import create_and_hold_data_folder
-from synapse_apply.controller.store_ports import ReadableStore, TargetFilter
+from synapse_apply.controller.store_ports import (
+    ReadableStore,
+    StoreWriter,
+    TargetFilter,
+    WritableStore,
+)
 from synapse_apply.controller.worker.pool import MOST_LOOKS, WorkerPool
 from synapse_apply.controller.worker.reading import read_targets_in_child
 from synapse_apply.model.coding.json_types import JsonDocument
@@ -416,6 +423,37 @@ def write_store_backup(data_folder: Path, file: Path) -> None:
     """Copy the store of a data folder to one new file, also while a controller uses it."""
     with closing(SqliteControllerStore(data_folder)) as store:
         store.write_backup_or_raise_for_database(file)
+
+
+def forget_rules(file: Path, data: Path, environ: Mapping[str, str], pattern: str) -> list[str]:
+    """Forget what the rules of matching targets were given for; a sentence for each of them.
+
+    Of targets that are declared only those that mean something else now are meant: what is new
+    is accepted or, where another target has that, nothing is known of them any more.
+    """
+    controller = require_usable_configuration(read_and_check_configuration(file))
+    url = OwnSecretReader(environ)(controller.store_url) if controller.store_url else None
+    source, _, target_pattern = pattern.partition("/")
+    with closing(build_store_without_connecting(data, url).store) as store, store.write() as writer:
+        rows = store.list_present_and_gone_targets_of_source(source)
+        matching = [row for row in rows if fnmatchcase(row.name.target, target_pattern)]
+        return [
+            line for row in matching if (line := _forget_rule_or_say_nothing(store, writer, row))
+        ]
+
+
+def _forget_rule_or_say_nothing(store: WritableStore, writer: StoreWriter, row: TargetRow) -> str:
+    new, name, now = None if row.is_gone else row.found_binding, str(row.name), time.time()
+    others = store.list_targets_of_backend(new.backend) if new else ()
+    if any(other.binding == new and other.name != row.name for other in others):
+        new = None
+    if new == row.binding:
+        return ""
+    line = f"{name} is bound to {new} now." if new else f"{name} is not bound any more."
+    after = replace(row, binding=new, found_binding=new, due_at=now)
+    writer.put_target_keeping_claim_and_newer_revision(after)
+    writer.append_audit(now, "operator", "forget rule", name, f"{line} It was: {row.binding}")
+    return line
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from synapse_apply.cli.console import Console
 from synapse_apply.model.errors import InputError, NotApproved, Refused, Stale
@@ -24,66 +24,42 @@ class RowDecision:
     only_approvable: bool = False
 
 
-def choose_named_rows_or_all_after_shown_and_yes(
-    console: Console,
-    api: ControllerApi,
-    target: str,
-    row_digests: Sequence[str],
-    decision: RowDecision,
-) -> list[ShownRow]:
-    """The rows that somebody decides on: those with these digests, else all, after a question.
-
-    None, with a line that says so, where there is nothing to decide. Raises Stale for a digest that
-    does not wait any more, Refused for one that nobody can approve, InputError where nobody can be
-    asked, NotApproved where the answer is no.
-    """
-    from synapse_apply.cli.texts.controller_rows import format_held_rows
-
-    rows = api.list_held_rows(target)
-    if row_digests:
-        return _select_named_rows_or_raise(rows, target, row_digests, decision)
-    decidable_rows = [row for row in rows if row.can_be_approved or not decision.only_approvable]
-    console.write_output(
-        format_held_rows(
-            target, api.url, rows, _read_planned_fields_by_run_where_readable(api, rows)
-        )
-    )
-    if decidable_rows:
-        _ask_and_require_yes(console, target, decidable_rows, decision)
-    return decidable_rows
-
-
-def choose_moves_by_target(
+def choose_rows_by_target(
     console: Console,
     api: ControllerApi,
     pattern: str,
     row_digests: Sequence[str],
     decision: RowDecision,
 ) -> dict[str, list[ShownRow]]:
-    """As `choose_named_rows_or_all_after_shown_and_yes`, of all targets that match a pattern.
+    """The rows that somebody decides on: those with these digests, else all, after a question.
 
-    Of each only the row that says that it means another backend.
+    Of the targets that match a pattern only the rows that say that they mean another backend.
+
+    None, with a line that says so, where there is nothing to decide. Raises Stale for a digest that
+    does not wait any more, Refused for one that nobody can approve, InputError where nobody can be
+    asked, NotApproved where the answer is no.
     """
     from synapse_apply.cli.texts.controller_rows import format_held_rows
     from synapse_apply.controller.rules.bindings import BINDING_GUARD
 
     names = api.list_names_matching_or_plain_name_unchecked(pattern)
-    rows_by_name = {name: api.list_held_rows(name) for name in names}
-    moves = {
-        name: [row for row in rows if row.address == BINDING_GUARD]
-        for name, rows in rows_by_name.items()
+    rows_by_target = {
+        name: [r for r in api.list_held_rows(name) if name == pattern or r.address == BINDING_GUARD]
+        for name in names
     }
-    all_moves = [row for rows in moves.values() for row in rows]
+    rows = [row for of_target in rows_by_target.values() for row in of_target]
     if row_digests:
-        chosen = _select_named_rows_or_raise(all_moves, pattern, row_digests, decision)
-        return {name: [row for row in rows if row in chosen] for name, rows in moves.items()}
-    for name, rows in moves.items() if all_moves else [(pattern, [])]:
-        if rows or not all_moves:
-            fields = {row.run: dict[str, Any]() for row in rows}
-            console.write_output(format_held_rows(name, api.url, rows, fields))
-    if all_moves:
-        _ask_and_require_yes(console, pattern, all_moves, decision)
-    return moves
+        chosen = _select_named_rows_or_raise(rows, pattern, row_digests, decision)
+    else:
+        chosen = [row for row in rows if row.can_be_approved or not decision.only_approvable]
+        shown = {name: some for name, some in rows_by_target.items() if some} or {pattern: []}
+        for name, some in shown.items():
+            fields = _read_planned_fields_by_run_where_readable(api, some)
+            console.write_output(format_held_rows(name, api.url, some, fields))
+        if chosen:
+            _ask_and_require_yes(console, pattern, chosen, decision)
+    by_target = {name: [r for r in some if r in chosen] for name, some in rows_by_target.items()}
+    return {name: some for name, some in by_target.items() if some}
 
 
 def _read_planned_fields_by_run_where_readable(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from synapse_apply.controller.demo.demo_proxy import SECRET_HEADER, USER, USER_HEADER
@@ -96,9 +96,9 @@ sources:
     may_read: {{env: [DEMO_TOKEN, SYNAPSE_APPLY_STATE_KEY], files: [{states}]}}
     hosts: [{hosts}]
     targets:
-      dev: {{mode: auto}}
+      dev: {{mode: auto, hosts: ["{dev_host}"]}}
       staging: {{mode: observe}}
-      prod: {{mode: approve}}
+      prod: {{mode: approve, hosts: ["{prod_host}"]}}
   lab:
     url: {repository}
     path: lab
@@ -159,9 +159,9 @@ def build_texts_of_mending_commit() -> Mapping[str, str]:
 
 
 def format_controller_file(
-    repository: Path, states: Path, hosts: Iterable[str], port: int, page_url: str
+    repository: Path, states: Path, hosts: Sequence[str], port: int, page_url: str
 ) -> str:
-    """The controller.yaml of the demo; `hosts` are those of the backends, with their ports.
+    """The controller.yaml of the demo; `hosts` are those of the backends, as TARGETS, with ports.
 
     The controller listens at `port`, and people reach it at `page_url`.
     """
@@ -169,6 +169,8 @@ def format_controller_file(
         repository=repository,
         states=states,
         hosts=", ".join(f'"{host}"' for host in hosts),
+        dev_host=hosts[0],
+        prod_host=hosts[-1],
         port=port,
         page_url=page_url,
         user=USER,

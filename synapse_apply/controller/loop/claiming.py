@@ -62,13 +62,8 @@ def reread_claimed_or_none_if_inputs_or_claim_changed(
         return None
     if row.wanted_digest != claimed.row.wanted_digest:
         return None
-    moved = replace(
-        claimed.row,
-        wanted_commit=row.wanted_commit,
-        wanted_number=row.wanted_number,
-        binding=row.binding,
-    )
-    return claimed._replace(row=moved)
+    moved = replace(claimed.row, wanted_commit=row.wanted_commit, wanted_number=row.wanted_number)
+    return claimed._replace(row=replace(moved, binding=row.binding))
 
 
 def release_claim(parts: LoopParts, claimed: ClaimedTarget) -> None:

@@ -107,7 +107,10 @@ def settle_binding(parts: LoopParts, claimed: ClaimedTarget, look: FinishedRun) 
         backend = parts.store.list_targets_of_backend(new.backend)
         others = [other for other in backend if other.name != name]
         owner = next((other for other in others if other.binding == new), None)
-        rules = [find_target_rule(parts, other.name) or rule for other in others]
+        beside = [other.name for other in others if other.name.source == name.source]
+        is_first = bound is None and not any(
+            is_stricter(find_target_rule(parts, other) or rule, rule) for other in beside
+        )
         move = build_moved_row(bound, new)
         count = count_approvals_of_row(
             rule, approvals, move.digest, now=now, access=parts.settings.access, authors=authors
@@ -118,8 +121,8 @@ def settle_binding(parts: LoopParts, claimed: ClaimedTarget, look: FinishedRun) 
             detail = f"token: {new.token}, not {bound.token}"
             warning = warning_finding("The token is read from another place now", detail)
             result = replace(result, findings=(*result.findings, warning))
-        elif bound == new or (bound is None and not any(is_stricter(r, rule) for r in rules)):
-            detail = f"{new}, token: {new.token}" if bound is None or not bound.token else ""
+        elif bound == new or is_first:
+            detail = f"{new}, token: {new.token}" if not (bound and bound.token) else ""
         elif count.is_enough:
             detail = f"{move.summary}; {describe_approvals(count)}"
             writer.mark_approvals_used(count.approval_ids, look.id, now)

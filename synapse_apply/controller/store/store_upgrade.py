@@ -79,7 +79,10 @@ def _iter_statements_from_format_3_to_4(
         " AND r.outcome <> 'plan_error'"
         " GROUP BY r.source, r.target ORDER BY MIN(is_gone), MIN(r.id)"
     )
-    bound_by_text = {encode_binding(None)}
+    bind = (
+        "UPDATE targets SET binding = ?, found_binding = ? WHERE source = ? AND target = ?"
+        " AND NOT EXISTS (SELECT 1 FROM targets WHERE binding = ?)"
+    )
     for source, target, run in connection.execute(newest_plans).fetchall():
         # One at a time: a plan may be large.
         cells = connection.execute("SELECT plan_json FROM runs WHERE id = ?", [run]).fetchone()
@@ -87,11 +90,7 @@ def _iter_statements_from_format_3_to_4(
             base = json.loads(cells[0])["base"]
             backend = format_backend(BackendIdentity(**base["binding"]))
             text = encode_binding(Binding(backend, base["lineage"]) if base["lineage"] else None)
-            if text not in bound_by_text:
-                bound_by_text.add(text)
-                update = "UPDATE targets SET binding = ?, found_binding = ?"
-                values = [text, text, source, target]
-                connection.execute(f"{update} WHERE source = ? AND target = ?", values)
+            connection.execute(bind, [text, text, source, target, text])
 
 
 def _iter_statements_from_format_2_to_3(

@@ -39,27 +39,14 @@ def command(*, console: Console, url: str, target: str, row_digests: tuple[str, 
     one sort of row alone: that a target means another backend now.
     """
     from synapse_apply.cli.flows.controller_access import open_controller_api
-    from synapse_apply.cli.flows.held_rows import (
-        RowDecision,
-        choose_moves_by_target,
-        choose_named_rows_or_all_after_shown_and_yes,
-    )
+    from synapse_apply.cli.flows.held_rows import RowDecision, choose_rows_by_target
     from synapse_apply.cli.texts.controller_rows import format_approval_result
 
     api = open_controller_api(console, url)
     decision = RowDecision("approve", only_approvable=True)
-    rows_by_target = (
-        choose_moves_by_target(console, api, target, row_digests, decision)
-        if any(character in target for character in "*?[")
-        else {
-            target: choose_named_rows_or_all_after_shown_and_yes(
-                console, api, target, row_digests, decision
-            )
-        }
-    )
-    for name, rows in rows_by_target.items():
-        if rows:
-            result = api.approve(name, [row.digest for row in rows])
-            rows_left = api.list_held_rows(name)
-            console.write_output(format_approval_result(name, rows, result.who, rows_left))
+    chosen = choose_rows_by_target(console, api, target, row_digests, decision)
+    for name, rows in chosen.items():
+        result = api.approve(name, [row.digest for row in rows])
+        rows_left = api.list_held_rows(name)
+        console.write_output(format_approval_result(name, rows, result.who, rows_left))
     return 0

@@ -24,11 +24,11 @@ from synapse_apply.cli.params import controller_options, options
 def command(*, console: Console, target: str, file: Path, data: Path) -> int:
     """Forget for which backend, tenant and state the rules of targets were given.
 
-    Of a target that is gone from Git, so that another name may take its place; with it go its
-    unused approvals. Of one that is declared and means another backend now, that is accepted. For
-    the controller's own machine: it may run meanwhile.
+    Of a target that is gone from Git, so that another name may take its place. Of one that is
+    declared and means another backend now, that is accepted. For the controller's own machine: it
+    may run meanwhile.
     """
-    from synapse_apply.controller.rule_memory import forget_rules
+    from synapse_apply.controller.run import forget_rules
     from synapse_apply.views.sanitize import sanitize
 
     lines = forget_rules(file, data, console.environ, target)

@@ -43,20 +43,14 @@ def command(
     the last word.
     """
     from synapse_apply.cli.flows.controller_access import open_controller_api
-    from synapse_apply.cli.flows.held_rows import (
-        RowDecision,
-        choose_named_rows_or_all_after_shown_and_yes,
-    )
+    from synapse_apply.cli.flows.held_rows import RowDecision, choose_rows_by_target
     from synapse_apply.model.phrases import format_count_and_noun
     from synapse_apply.views.sanitize import sanitize
 
     api = open_controller_api(console, url)
-    rows = choose_named_rows_or_all_after_shown_and_yes(
-        console, api, target, row_digests, RowDecision("reject")
-    )
-    if not rows:
-        return 0
-    result = api.reject(target, [row.digest for row in rows], reason)
-    count = format_count_and_noun(len(rows), "row")
-    console.write_output(sanitize(f"Rejected {count} of {target} as {result.who}.") + "\n")
+    decision = RowDecision("reject")
+    for name, rows in choose_rows_by_target(console, api, target, row_digests, decision).items():
+        result = api.reject(name, [row.digest for row in rows], reason)
+        count = format_count_and_noun(len(rows), "row")
+        console.write_output(sanitize(f"Rejected {count} of {name} as {result.who}.") + "\n")
     return 0
