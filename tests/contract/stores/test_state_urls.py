@@ -76,7 +76,9 @@ def test_a_variable_that_is_not_set_is_named(project):
     """And how to set it."""
     with pytest.raises(SynapseApplyError) as caught:
         open_store(project, target(SecretRef("env", "STATE_URL")), {})
-    assert "STATE_URL is not set" in caught.value.diagnostics[0].detail
+    assert "state.url of the target cannot be used: STATE_URL is not set" in str(
+        caught.value.diagnostics[0].detail
+    )
 
 
 def test_another_sort_of_url_is_refused_without_being_repeated(project):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -179,7 +180,8 @@ def test_the_embedded_backend_alone_gets_warnings(place: Workplace) -> None:
     assert rules(place, "-t", "embedded") == [("warning", "package:shape", 5)]
     place.run("validate", "-t", "embedded", code=0)
     place.run("validate", "-t", "embedded", "--strict", code=1)
-    place.run("package", "check", "plugins/yolo", code=1)
+    checked = place.run("package", "check", "plugins/yolo", code=1)
+    assert re.search(r"^Not valid: .*, \d+ errors?.*\.$", checked.out, re.MULTILINE), checked.out
     two = project("https://a.example").replace('"targets": {', '"targets": {"embedded": {}, ')
     place.write("synapse-apply.yaml", two)
     assert rules(place) == [("error", "package:shape", 5)]
