@@ -138,6 +138,19 @@ def test_a_url_of_the_operator_is_their_own(tmp_path: Path, listener: Listener) 
     assert (CANARY.encode() in listener.heard) is (listener.asks is CLEARTEXT)
 
 
+def test_a_login_that_the_operator_asks_for_is_their_own(
+    tmp_path: Path, listener: Listener
+) -> None:
+    """PGREQUIREAUTH of the machine counts, and no weaker one of the url."""
+    url = f"postgresql://state@127.0.0.1:{listener.port}/db?require_auth=password,md5"
+    hosts = {"SYNAPSE_APPLY_HOSTS": "127.0.0.1"}
+    make_site(tmp_path, url, PGREQUIREAUTH="scram-sha-256").run("state list", 1, **hosts)
+    assert CANARY.encode() not in listener.heard
+    assert b"md5" not in listener.heard
+    make_site(tmp_path, url, PGREQUIREAUTH="password,md5").run("state list", 1, **hosts)
+    assert (CANARY.encode() if listener.asks is CLEARTEXT else b"md5") in listener.heard
+
+
 def test_a_database_that_is_listed_is_used(tmp_path: Path, postgres: PostgresServer) -> None:
     """With a login that shows no password to anybody: a state is made and read."""
     url = f"postgresql://postgres@127.0.0.1:{postgres.port}/postgres?schema=listed"

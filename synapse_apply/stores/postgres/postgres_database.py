@@ -87,10 +87,7 @@ def make_unconnected_postgres_store(
     runner: LockRunner | None = None,
     check_host: Callable[[str], object] | None = None,
 ) -> SqlStore:
-    """The store at a URL for a target, not connected yet; InputError for an unusable URL.
-
-    `check_host` is as in `build_connection_parameters`.
-    """
+    """The store at a URL for a target, not connected yet; InputError for an unusable URL."""
     location = parse_postgres_state_url(url, target)
     return SqlStore(PostgresDatabase(location, check_host=check_host), tool_version, now, runner)
 
@@ -105,7 +102,7 @@ class PostgresDatabase(LoglessDatabaseWithoutWaits):
         max_seconds: float = MAX_SECONDS,
         check_host: Callable[[str], object] | None = None,
     ) -> None:
-        """InputError for a URL that libpq does not understand.
+        """InputError as `build_connection_parameters`, which has `check_host`, too.
 
         After a connection was lost, it is tried again for `patience` seconds. A transaction that
         takes longer than `max_seconds` is aborted.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
@@ -59,7 +60,7 @@ def build_connection_parameters(
         is_proven = url_parameters.get("sslmode") == "verify-full"
         is_proven &= url_parameters.get("sslrootcert", "system") == "system"
         if not is_proven and _PLAIN_LOGIN_PATTERN.search(url_parameters.get("require_auth", "")):
-            url_parameters["require_auth"] = _NO_PLAIN_LOGIN
+            url_parameters["require_auth"] = os.environ.get("PGREQUIREAUTH") or _NO_PLAIN_LOGIN
     return {**DEFAULT_PARAMETERS, **defaults, **url_parameters, "client_encoding": "UTF8"}
 
 
