@@ -149,8 +149,9 @@ def _count_approvals_of_one_row(
         reason = _get_exclusion_reason_or_empty(rule, approval, now, access, author_names)
         if reason:
             left_out.setdefault(person, LeftOutApproval(approval.who, reason))
-        else:
-            counted.setdefault(person, approval)
+        elif (first := counted.setdefault(person, approval)).who != approval.who:
+            same = f"it is of the same person as that of {first.who}"
+            left_out[approval.who] = LeftOutApproval(approval.who, same)
     in_time = sorted(counted.values(), key=lambda row: (row.approved_at, row.id))
     return ApprovalCount(
         rule.approvals,

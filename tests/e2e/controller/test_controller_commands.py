@@ -26,13 +26,14 @@ from synapse_apply.files import programs
 
 SECRETS = {"ACME_TOKEN": "token-of-acme-1234567890", "ACME_KEY": "key-of-acme-1234567890"}
 TOKENS = {
-    f"TOKEN_OF_{name.upper()}": f"token-of-{name}-1234567890" for name in ("ann", "bob", "eve")
+    f"TOKEN_OF_{name.upper()}": f"token-of-{name}-1234567890"
+    for name in ("ann", "bob", "eve", "job")
 }
 ACCESS = """\
 access:
-  tokens: {ann: {env: TOKEN_OF_ANN}, bob: {env: TOKEN_OF_BOB}, eve: {env: TOKEN_OF_EVE}}
+  tokens: {ann: {env: TOKEN_OF_ANN}, bob: {env: TOKEN_OF_BOB}, eve: {env: TOKEN_OF_EVE}, job: {env: TOKEN_OF_JOB, person: ann@acme.example}}
   may:
-    - {who: ["token:ann", "token:bob"], do: [reconcile, pause, approve], targets: ["*"]}
+    - {who: ["token:ann", "token:bob", "token:job"], do: [reconcile, pause, approve], targets: ["*"]}
     - {who: ["token:eve"], do: [read], targets: ["acme/*"]}
 """
 CONFIGURATION = """\
@@ -216,11 +217,13 @@ def test_two_people_approve_and_a_third_only_reads(site: Site) -> None:
         rows = re.findall(r"^ +(row1:[0-9a-f]{64})$", shown, re.MULTILINE)
         assert len(rows) == 1
         assert "1 more approval needed" in ask("ann", f"approve acme/prod --row {rows[0]}")
+        # A second token of the same person.
+        assert "1 more approval needed" in ask("job", f"approve acme/prod --row {rows[0]}")
         assert "no right" in ask("eve", f"approve acme/prod --row {rows[0]}", 1).lower()
         assert "held " in ask("eve", "status")
         ask("bob", f"approve acme/prod --row {rows[0]}")
         wait_until(lambda: "in sync " in ask("eve", "status"), 30, "in sync", pause=0.2)
         assert ask("bob", f"approve acme/prod --row {rows[0]}", 4)
         shown = ask("ann", "audit acme/prod")
-        assert re.findall(r"token:(\w+) +approve", shown) == ["bob", "ann"]
+        assert re.findall(r"token:(\w+) +approve", shown) == ["bob", "job", "ann"]
         assert "The chain holds" in shown
