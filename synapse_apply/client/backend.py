@@ -49,7 +49,7 @@ class BackendClient(IntegrationClientMixin):
         resend_rate_limited: bool = True,
         verify: bool | str | None = None,
         pool_size: int = 32,
-        max_answer_size: int = 64 * 1024 * 1024,
+        max_answer_size: int = 16 * 1024 * 1024,
         max_pages: int = 10_000,
         on_request: OnRequest | None = None,
         on_rate_limit: OnRateLimit | None = None,

@@ -30,6 +30,7 @@ _MAX_READINGS = 6
 # After this many readings pages are read one after the other: on a busy server parallel pages may
 # never all report the same count.
 _PARALLEL_READINGS = 3
+_MAX_LIGHT_PAGE = 1024 * 1024
 
 
 # Absence needs two readings, the second with all that a sound first one had: objects move between
@@ -148,7 +149,9 @@ def _read_each_page_once(
     ):
         raise _ListLongOrNotUsefulError
     try:
-        if page_numbers and len(page_numbers) < max_pages and list_query.max_parallel > 1:
+        # Pages that are fat are held one at a time.
+        is_parallel = list_query.max_parallel > 1 and len(exchanges[-1][1].body) <= _MAX_LIGHT_PAGE
+        if page_numbers and len(page_numbers) < max_pages and is_parallel:
             _add_pages_in_parallel_and_judge_soundness(
                 reading,
                 replace(list_query, fetch=fetch_and_remember_exchange),

@@ -31,6 +31,7 @@ from synapse_apply.model.errors import (
     RemoteError,
     RemoteTimeout,
     ServerFault,
+    TooLarge,
     Unauthorized,
     Unconfirmed,
     Unreachable,
@@ -94,6 +95,10 @@ class ClientTimeoutError(ClientError, RemoteTimeout):
 
 class UnexpectedAnswerError(ClientError):
     """What answered does not speak this API, or not at this URL."""
+
+
+class TooLargeError(UnexpectedAnswerError, TooLarge):
+    """An answer, or all pages of a list, are larger than is read."""
 
 
 class UnconfirmedError(UnexpectedAnswerError, Unconfirmed):

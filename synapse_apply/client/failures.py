@@ -167,11 +167,14 @@ def build_unfollowed_redirect_error(call: ClientCall, answer: Answer, origin: st
 
 
 def build_unexpected_answer_error(
-    call: ClientCall, answer: Answer, explanation: str
+    call: ClientCall,
+    answer: Answer,
+    explanation: str,
+    kind: type[ClientError] = UnexpectedAnswerError,
 ) -> ClientError:
     """The error for a successful status whose body is not what the API answers."""
     effect = Effect.UNKNOWN if call.mutates else Effect.NONE
-    return UnexpectedAnswerError(
+    return kind(
         _format_answer_error(call, answer, explanation, effect),
         status_code=answer.status,
         detail=answer.detail,

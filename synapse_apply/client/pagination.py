@@ -12,7 +12,7 @@ from synapse_apply.client import failures
 from synapse_apply.client.answer_shapes import ANYTHING, AnswerShape
 from synapse_apply.client.calls import ClientCall
 from synapse_apply.client.dialects.dialect import Dialect, ListPage, parse_query_of_link
-from synapse_apply.client.errors import UnexpectedAnswerError
+from synapse_apply.client.errors import TooLargeError, UnexpectedAnswerError
 from synapse_apply.client.http.answers import Answer
 from synapse_apply.client.json_items import JsonItems, NotItemsError
 from synapse_apply.model.coding.json_types import QueryParams
@@ -90,7 +90,7 @@ def with_fetch_limited_to_total_weight(list_query: ListQuery, max_weight: int) -
                 f"held of "
                 "one list; is this the right server, and does it heed page numbers?"
             )
-            raise failures.build_unexpected_answer_error(call, answer, problem)
+            raise failures.build_unexpected_answer_error(call, answer, problem, TooLargeError)
         return answer
 
     return replace(list_query, fetch=fetch_within_weight)

@@ -11,6 +11,7 @@ from synapse_apply.model.errors import (
     BackendError,
     InputError,
     RemoteError,
+    TooLarge,
     build_finding_of_remote_error_without_body,
 )
 from synapse_apply.packages.source.ref_memory import pin_refs_to_commits_in_block
@@ -125,4 +126,7 @@ class TargetConnection:
             with pin_refs_to_commits_in_block(self._commits):
                 yield
         except RemoteError as failure:
-            raise BackendError(build_finding_of_remote_error_without_body(failure)) from failure
+            finding = build_finding_of_remote_error_without_body(failure)
+            if isinstance(failure, TooLarge):
+                finding = finding.with_changes(target=self.get_chosen_target_name())
+            raise BackendError(finding) from failure

@@ -181,6 +181,10 @@ class RemoteTimeout(RemoteError):
     """No answer within the deadline."""
 
 
+class TooLarge(RemoteError):
+    """An answer, or a list, is larger than is read; the message quotes nothing of the server."""
+
+
 class Unauthorized(RemoteError):
     """401: the credentials are missing or wrong."""
 
@@ -273,6 +277,8 @@ def build_finding_of_remote_error_without_body(failure: RemoteError) -> Diagnost
     advice = advise_on_failure(failure, "run the command again", "Run the command again.")
     if has_success_status_although_failed(failure):
         status_text = f"The backend answered {status}, but not with what the API describes."
+        if isinstance(failure, TooLarge):
+            status_text = f"{failure}."
         advice = FOREIGN_ANSWER_ADVICE
     return Diagnostic(
         Severity.ERROR,

@@ -17,7 +17,7 @@ _MAX_FREE_REPEATS = 30
 
 Clock = Callable[[], float]
 
-MAX_LIST_WEIGHT = 256 * 1024 * 1024
+MAX_LIST_WEIGHT = 128 * 1024 * 1024
 
 
 @frozen
@@ -34,7 +34,7 @@ class Limits:
     read_timeout: float = 15.0
     total_timeout: float = 60.0
     upload_rate: float = 256 * 1024
-    max_answer_size: int = 64 * 1024 * 1024
+    max_answer_size: int = 16 * 1024 * 1024
     max_pages: int = 10_000
     idle_timeout: float = 60.0
     max_weight: int = MAX_LIST_WEIGHT

@@ -20,7 +20,7 @@ from urllib3 import BaseHTTPResponse, Timeout
 
 from synapse_apply.client import failures
 from synapse_apply.client.calls import ClientCall, Query
-from synapse_apply.client.errors import ClientError, RateLimitError
+from synapse_apply.client.errors import ClientError, RateLimitError, TooLargeError
 from synapse_apply.client.events import RequestEvent
 from synapse_apply.client.http.answers import Answer, explain_bad_encoding_or_empty
 from synapse_apply.client.http.connections import (
@@ -447,7 +447,9 @@ class Transport:
                     explanation = f"the answer has more than {self.limits.max_answer_size} bytes"
                     return _AttemptResult(
                         answer,
-                        failures.build_unexpected_answer_error(call, answer, explanation),
+                        failures.build_unexpected_answer_error(
+                            call, answer, explanation, TooLargeError
+                        ),
                         attempt.sent,
                     )
         answer = self._build_answer(call, response, bytes(body), complete=True)
@@ -457,7 +459,7 @@ class Transport:
             explanation = "the answer holds more values than any answer of this API"
             return _AttemptResult(
                 answer,
-                failures.build_unexpected_answer_error(call, answer, explanation),
+                failures.build_unexpected_answer_error(call, answer, explanation, TooLargeError),
                 attempt.sent,
             )
         return _AttemptResult(answer, None, attempt.sent)
