@@ -12,9 +12,10 @@ from synapse_apply.controller.configuration.reading import read_and_check_config
 from synapse_apply.controller.extras import require_page_packages
 from synapse_apply.controller.fleet.opening import build_store_without_connecting
 from synapse_apply.controller.loop.following import iter_targets_with_rule_and_digest
+from synapse_apply.controller.loop.rollouts.at_heads import list_configured_rollouts_of_source
 from synapse_apply.controller.rules.rollouts.assignment import assign_targets_to_waves
 from synapse_apply.controller.run import ConfigurationReader, ControllerSetup
-from synapse_apply.controller.settings import Controller, Source
+from synapse_apply.controller.settings import Controller
 from synapse_apply.controller.source.faults import collect_findings
 from synapse_apply.controller.source.mirror import GitMirror
 from synapse_apply.controller.store.store_errors import StoreMissing
@@ -58,16 +59,8 @@ def _list_faults_of_what_is_named(
     for source in controller.sources.values():
         with collect_findings(findings):
             mirror = GitMirror(source, setup.data, reader.read_secret)
-            findings += _list_faults_of_head(controller, source, mirror)
+            commit = mirror.fetch_head().commit
+            keyed = tuple(iter_targets_with_rule_and_digest(source, mirror, commit))
+            rollouts = list_configured_rollouts_of_source(controller, source.name)
+            findings += assign_targets_to_waves(rollouts, keyed).findings
     return findings
-
-
-def _list_faults_of_head(
-    controller: Controller, source: Source, mirror: GitMirror
-) -> tuple[Diagnostic, ...]:
-    """What the rollouts find wrong with the head; SynapseApplyError for what cannot be followed."""
-    keyed = tuple(iter_targets_with_rule_and_digest(source, mirror, mirror.fetch_head().commit))
-    rollouts = [
-        rollout for rollout in controller.rollouts.values() if rollout.source == source.name
-    ]
-    return assign_targets_to_waves(rollouts, keyed).findings

@@ -293,7 +293,7 @@ def _move_targets_to_head_or_record_unusable(
         _record_unusable_head(parts, row, problem.diagnostics[0])
         return
     assignments = assign_targets_to_waves(
-        list_configured_rollouts_of_source(parts, row.name), keyed
+        list_configured_rollouts_of_source(parts.settings, row.name), keyed
     )
     for finding in assignments.findings:
         if finding.is_error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol, cast
 
 from synapse_apply.controller.loop.claiming import ClaimedTarget, claim_if_due_and_record_lost_apply
@@ -37,9 +36,6 @@ class Dispatcher(Protocol):
     def seconds_to_next_round(self) -> float:
         """Seconds after which there may be more to do, though nothing wakes the rounds."""
         ...
-
-
-BuildDispatcher = Callable[[LoopParts, BackgroundTasks, RunCounts], Dispatcher]
 
 
 class ThreadDispatcher:

@@ -14,14 +14,14 @@ from synapse_apply.controller.rollout_rows import RolloutRow, RolloutState, Roll
 from synapse_apply.controller.rows import SourceRow
 from synapse_apply.controller.rules.rollouts.assignment import RolloutAssignments
 from synapse_apply.controller.rules.rollouts.beginning import compute_rollout_beginning
-from synapse_apply.controller.settings import Rollout
+from synapse_apply.controller.settings import Controller, Rollout
 from synapse_apply.controller.store_ports import StoreWriter
 from synapse_apply.model.phrases import format_count_and_noun
 
 
-def list_configured_rollouts_of_source(parts: LoopParts, source: str) -> list[Rollout]:
-    """The rollouts that the configuration in use has for a source."""
-    return [rollout for rollout in parts.settings.rollouts.values() if rollout.source == source]
+def list_configured_rollouts_of_source(settings: Controller, source: str) -> list[Rollout]:
+    """The rollouts that a configuration has for a source."""
+    return [rollout for rollout in settings.rollouts.values() if rollout.source == source]
 
 
 def write_and_forget_rollouts_at_head(
@@ -32,7 +32,8 @@ def write_and_forget_rollouts_at_head(
     One that the configuration no longer has is forgotten: its targets are at the head as any other.
     """
     configured = {
-        rollout.name: rollout for rollout in list_configured_rollouts_of_source(parts, source.name)
+        rollout.name: rollout
+        for rollout in list_configured_rollouts_of_source(parts.settings, source.name)
     }
     for row in parts.store.list_begun_rollouts_even_ended():
         is_unknown = row.source == source.name and row.name not in configured

@@ -26,7 +26,7 @@ def write_next_steps_of_rollouts(parts: LoopParts, source: str) -> None:
     One that has ended, or stopped, makes room for a newer head that waited for it
     (`new_head: queue`).
     """
-    for rollout in list_configured_rollouts_of_source(parts, source):
+    for rollout in list_configured_rollouts_of_source(parts.settings, source):
         row = parts.store.find_begun_rollout_even_if_ended(rollout.name)
         if row is None or row.source != source:
             continue
