@@ -158,7 +158,7 @@ plan; what is a warning or a note is not shown there. A release that is publishe
 looked into.
 
 - `--no-package-check RULE` of `plan` and `apply` lets a rule pass for one run, such as
-  `package:data-type`. The plan says how many findings were ignored. A saved plan keeps what it was
+  `package:data-type`. The plan says that its findings are ignored. A saved plan keeps what it was
   made with, and `apply FILE` cannot add to it.
 - No option lifts a rule about secrets. Where a secret opens nothing, the policy of the project file
   lets that one finding pass: [policy.md](policy.md#secrets-in-packages).

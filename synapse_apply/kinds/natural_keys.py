@@ -1,9 +1,9 @@
-"""Which natural key a declared resource has, and which resources are declared as one object."""
+"""Which natural key a declared resource has, and what several resources claim alike."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 from synapse_apply.kinds.descriptor import ResourceType
 from synapse_apply.model.address import Address
@@ -14,31 +14,12 @@ from synapse_apply.model.resource import Desired
 from synapse_apply.model.values import Reference
 
 
-class _Addressed(Protocol):
-    @property
-    def address(self) -> Address: ...
+class Claim(NamedTuple):
+    """What a resource claims for itself alone, and where its document stands."""
 
-
-_Side = TypeVar("_Side", bound=_Addressed)
-
-
-def format_with_positions(places: Iterable[tuple[Address, Position | None]]) -> str:
-    """The first addresses, each with its position, and how many more there are."""
-    return format_short_list(f"{at} ({position})" if position else at for at, position in places)
-
-
-def list_groups_sharing_a_key(
-    pairs: Iterable[tuple[tuple[str, ...], _Side]],
-) -> list[tuple[str, list[_Side]]]:
-    """The last part of each key that several have, and who has it."""
-    first_by_key: dict[tuple[str, ...], _Side] = {}
-    groups: dict[tuple[str, ...], list[_Side]] = {}
-    for key, resource in pairs:
-        first_resource = first_by_key.setdefault(key, resource)
-        if first_resource is not resource:
-            # Groups are made only for duplicates: most of ten thousand keys occur once.
-            groups.setdefault(key, [first_resource]).append(resource)
-    return [(key[-1], sorted(groups[key], key=lambda each: each.address)) for key in sorted(groups)]
+    key: tuple[str, ...]
+    address: Address
+    position: Position | None
 
 
 def derive_natural_key_from_declared_parents(
@@ -53,23 +34,45 @@ def derive_natural_key_from_declared_parents(
     return kind.derive_natural_key_or_empty(resource.spec, parents)
 
 
+def list_conflicts(
+    claims: Iterable[Claim], summary: str, describe: Callable[[str, str], str], hint: str
+) -> list[tuple[Diagnostic, list[Address]]]:
+    """An error for each key that several claim, and the addresses that it stops.
+
+    `describe` gets the last part of the key, and the addresses with their positions.
+    """
+    first_by_key: dict[tuple[str, ...], Claim] = {}
+    groups: dict[tuple[str, ...], list[Claim]] = {}
+    for claim in claims:
+        first_claim = first_by_key.setdefault(claim.key, claim)
+        if first_claim is not claim:
+            # Groups are made only for duplicates: most of ten thousand keys occur once.
+            groups.setdefault(claim.key, [first_claim]).append(claim)
+    conflicts = []
+    for key in sorted(groups):
+        group = sorted(groups[key], key=lambda claim: claim.address)
+        names = format_short_list(
+            f"{each.address} ({each.position})" if each.position else each.address for each in group
+        )
+        _, address, position = group[-1]
+        finding = error_finding(
+            summary, describe(key[-1], names), hint, position=position, address=str(address)
+        )
+        conflicts.append((finding, [each.address for each in group]))
+    return conflicts
+
+
 def list_conflicts_of_equal_keys(
     keyed: Iterable[tuple[str, Desired]],
 ) -> list[tuple[Diagnostic, list[Address]]]:
     """An error for each natural key that several declared resources have; "" is none."""
-    return [
+    return list_conflicts(
         (
-            error_finding(
-                "Two resources declare one object",
-                f"{format_with_positions((each.address, each.position) for each in group)} all "
-                f"have {key}.",
-                "Delete one of the documents, or give it another identity.",
-                position=group[-1].position,
-                address=str(group[-1].address),
-            ),
-            [each.address for each in group],
-        )
-        for key, group in list_groups_sharing_a_key(
-            ((each.address.kind, key), each) for key, each in keyed if key
-        )
-    ]
+            Claim((each.address.kind, key), each.address, each.position)
+            for key, each in keyed
+            if key
+        ),
+        "Two resources declare one object",
+        lambda key, names: f"{names} all have {key}.",
+        "Delete one of the documents, or give it another identity.",
+    )

@@ -20,32 +20,23 @@ def require_names(argument: str, names: Iterable[str]) -> tuple[str, ...]:
     return _require_tuple_of_items(argument, names, str, "names")
 
 
-def require_known_or_policy_guard_names(guard_names: Iterable[str]) -> tuple[str, ...]:
-    """The value of `override_guards`; InputError for a guard that does not exist.
-
-    Names of policy rules are checked later, in `PlanArguments`, where the policy is known.
-    """
-    from synapse_apply.operations.plan_arguments import describe_unknown_guard_or_empty
-
-    names = require_names("override_guards", guard_names)
-    descriptions = [
-        description for name in names if (description := describe_unknown_guard_or_empty(name))
-    ]
-    if descriptions:
-        raise InputError.from_summary("This guard cannot be overridden", " ".join(descriptions))
-    return names
-
-
 def build_plan_arguments(
     *, verify: bool = True, override_guards: Iterable[str] = (), **options: Any
 ) -> PlanArguments:
-    """The options that the library's methods share; InputError for a value of another type."""
-    from synapse_apply.operations.plan_arguments import PlanArguments
+    """The options that methods share; InputError for a wrong type, and for an unknown guard.
+
+    Names of policy rules are checked later, in `PlanArguments`, where the policy is known.
+    """
+    from synapse_apply.operations import plan_arguments
 
     for name in {"only", "exclude", "no_package_check"} & options.keys():
         options[name] = require_names(name, options[name])
-    guards = require_known_or_policy_guard_names(override_guards)
-    return PlanArguments(no_verify=not verify, overridden=guards, **options)
+    guards = require_names("override_guards", override_guards)
+    if descriptions := list(
+        filter(None, map(plan_arguments.describe_unknown_guard_or_empty, guards))
+    ):
+        raise InputError.from_summary("This guard cannot be overridden", " ".join(descriptions))
+    return plan_arguments.PlanArguments(no_verify=not verify, overridden=guards, **options)
 
 
 def require_text(argument: str, text: object) -> str:

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from synapse_apply.model.packages.rules import RULES_BY_ID, SECRET_RULES, Level, PackageFlaw
-from synapse_apply.model.phrases import format_count_and_noun
-from synapse_apply.model.policy import Policy
+from synapse_apply.model.packages.rules import (
+    RULES_BY_ID,
+    SECRET_RULES,
+    Level,
+    PackageFlaw,
+    iter_flaws_counting_beyond_limit,
+)
 from synapse_apply.model.resource import Desired
 from synapse_apply.planning.plan_input import PackageVerdict, PlanOptions
-from synapse_apply.views.paths import format_path_relative_to_cwd_if_inside
 from synapse_apply.workspace.offline_target import OfflineTarget
+from synapse_apply.workspace.package_findings import relate_to_working_folder
 
 
 class PackageJudge:
@@ -30,47 +34,36 @@ class PackageJudge:
         # The embedded backend takes what the platform's own tools refuse.
         if sources is None or source is None or package is None or target.is_embedded:
             return PackageVerdict()
+        root = self._declared.project.root
         flaws = [
-            flaw
+            replace(flaw, position=relate_to_working_folder(flaw.position, root))
             for flaw in sources.list_flaws(source, target)
             if RULES_BY_ID[flaw.rule].level is Level.REFUSED
         ]
-        secrets = Counter(flaw.file for flaw in flaws if flaw.rule in SECRET_RULES)
-        left, notes, unchecked = [], [], Counter[str]()
-        for flaw in flaws:
-            position = flaw.position
-            if position is not None:
-                file = self._declared.project.root / position.file
-                position = replace(position, file=format_path_relative_to_cwd_if_inside(file))
-            if flaw.rule in options.no_package_check:
-                unchecked[flaw.rule] += 1
-            elif reason := _find_reason_to_allow(
-                flaw, package.digest, options.policy, is_alone=secrets[flaw.file] == 1
-            ):
-                notes.append(f"the policy allows the secret in {position}: {reason}")
-            else:
-                left.append(replace(flaw, position=position))
-        notes += [
-            f"--no-package-check {rule}: {format_count_and_noun(count, 'finding')} ignored"
-            for rule, count in unchecked.items()
+        count_by_file = Counter(flaw.file for flaw in flaws)
+        notes = [
+            _explain_pass_or_empty(
+                flaw, package.digest, options, is_alone=count_by_file[flaw.file] == 1
+            )
+            for flaw in flaws
         ]
-        if not left:
-            return PackageVerdict(notes=tuple(notes))
-        from synapse_apply.packages.lint import iter_flaws_counting_beyond_limit
-
+        left = [flaw for flaw, note in zip(flaws, notes, strict=True) if not note]
         left.sort(key=lambda flaw: flaw.rule not in SECRET_RULES)
-        return PackageVerdict(tuple(iter_flaws_counting_beyond_limit(left)), tuple(notes))
+        return PackageVerdict(
+            tuple(iter_flaws_counting_beyond_limit(left)), tuple(dict.fromkeys(filter(None, notes)))
+        )
 
 
-def _find_reason_to_allow(flaw: PackageFlaw, digest: str, policy: Policy, *, is_alone: bool) -> str:
-    """Why the policy lets a finding of a secret pass, "" where it does not."""
+def _explain_pass_or_empty(
+    flaw: PackageFlaw, digest: str, options: PlanOptions, *, is_alone: bool
+) -> str:
+    """A note on why a finding is let pass, "" where it is not; `is_alone`: in its file."""
     if flaw.rule not in SECRET_RULES:
-        return ""
+        is_lifted = flaw.rule in options.no_package_check
+        return f"findings of {flaw.rule} are ignored: --no-package-check" if is_lifted else ""
     line = flaw.position.line if flaw.position else 0
-    lines = {line, 0} if is_alone else {line}
-    entries = (
-        entry.reason
-        for entry in policy.allow_package_secrets
-        if (entry.file, entry.digest) == (flaw.file, digest) and entry.line in lines
-    )
-    return next(entries, "")
+    for entry in options.policy.allow_package_secrets:
+        is_meant = (entry.file, entry.digest) == (flaw.file, digest)
+        if is_meant and (entry.line == line or (is_alone and not entry.line)):
+            return f"the policy allows the secret in {flaw.position}: {entry.reason}"
+    return ""

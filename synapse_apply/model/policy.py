@@ -70,11 +70,7 @@ DEFAULT_RULES = (PolicyRule("no-debug-releases", "no-debug-releases", is_default
 
 @frozen
 class AllowedSecret:
-    """One finding of a secret in a package that may be published, and why.
-
-    `file` is a path in the package with this `digest`; `line` may be 0 where it is the only finding
-    in that file.
-    """
+    """A finding that may be published; `line` may be 0 where its file has no other one."""
 
     file: str
     digest: str

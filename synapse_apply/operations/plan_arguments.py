@@ -87,20 +87,19 @@ class PlanArguments:
 def _require_liftable_rule(name: str) -> str:
     """The id of a package's rule that may be lifted by its name; OptionConflict for any other."""
     rule = RULES_BY_ID.get(f"package:{name.removeprefix('package:')}")
+    if rule is not None and rule.level is Level.REFUSED and rule.id not in SECRET_RULES:
+        return rule.id
     if rule is None:
         known = [each.name for each in RULES_BY_ID.values() if each.level is Level.REFUSED]
         hint = suggest_closest_or_list_known_words_or_empty(name.removeprefix("package:"), known)
         reason = f"there is no such rule; {hint}"
     elif rule.id in SECRET_RULES:
         reason = (
-            "no option lifts a rule about secrets. The policy lets one finding pass, by its file "
-            "and the digest of the package, with a reason: `policy.allow_package_secrets` of the "
-            "project file"
+            "no option lifts a rule about secrets. `policy.allow_package_secrets` of the project "
+            "file lets one finding pass, by its file and the package's digest, with a reason"
         )
-    elif rule.level is not Level.REFUSED:
-        reason = "it refuses no release: leave it out"
     else:
-        return rule.id
+        reason = "it refuses no release: leave it out"
     raise OptionConflict.from_summary(f"--no-package-check {name}: {reason}.")
 
 

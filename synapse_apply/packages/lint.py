@@ -7,14 +7,17 @@ a zero byte is not a text.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field, replace
 from typing import Any, NamedTuple, Protocol
 
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position
 from synapse_apply.model.frozen import frozen, mutable
-from synapse_apply.model.packages.rules import SECRET_RULES, PackageFlaw
+from synapse_apply.model.packages.rules import (
+    SECRET_RULES,
+    PackageFlaw,
+    iter_flaws_counting_beyond_limit,
+)
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.resource import FILE, PackageSource
 from synapse_apply.model.secrets.credentials import (
@@ -41,7 +44,6 @@ from synapse_apply.packages.source.open_source import CONFIG_FILES, format_packa
 _MAX_TEXT_SIZE, _MAX_CONFIG_SIZE = 512 * 1024, 1024 * 1024
 # Characters of Python code that are kept in memory to look for imports.
 _MAX_CODE_SIZE = 16 * 1024 * 1024
-_MAX_FLAWS_PER_RULE = 20
 _MAX_NAMES = 5
 _RENAME_HINT = "rename it, or change the pattern"
 _SDK_MODULE = "synapse_sdk"
@@ -444,16 +446,3 @@ def withhold_flaw_text_with_known_secret(flaw: PackageFlaw) -> PackageFlaw:
     if not contains_secret_of_known_form(f"{flaw.detail} {flaw.hint} {flaw.path}"):
         return flaw
     return replace(flaw, detail=NOT_SHOWN_TEXT, hint="", path=None)
-
-
-def iter_flaws_counting_beyond_limit(flaws: list[PackageFlaw]) -> Iterator[PackageFlaw]:
-    """The first 20 flaws of each rule, the last of which counts the others."""
-    counts, seen_counts = Counter(flaw.rule for flaw in flaws), Counter[str]()
-    for flaw in flaws:
-        seen_counts[flaw.rule] += 1
-        if seen_counts[flaw.rule] < _MAX_FLAWS_PER_RULE:
-            yield flaw
-        elif seen_counts[flaw.rule] == _MAX_FLAWS_PER_RULE:
-            more_count = counts[flaw.rule] - _MAX_FLAWS_PER_RULE
-            more_text = f"; and {more_count} more like it in this package" if more_count else ""
-            yield replace(flaw, detail=flaw.detail + more_text)

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.natural_keys import (
-    format_with_positions,
+    Claim,
+    list_conflicts,
     list_conflicts_of_equal_keys,
-    list_groups_sharing_a_key,
 )
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
@@ -131,26 +131,17 @@ def _list_conflicts_of_equal_ids(
 ) -> ConflictFindings:
     # A renamed record shares its id with the new address, which is refused as a rename instead.
     renamed = set(renames.values())
-    owners = (
-        (key, resource)
-        for resource in resources.values()
-        if (key := _build_object_key(resource))[-1]
-        and not (renamed and resource.address in renamed)
-    )
-    return [
+    return list_conflicts(
         (
-            error_finding(
-                "One object under two addresses",
-                f"id {remote_id} belongs to "
-                f"{format_with_positions((each.address, _find_position(each)) for each in group)}.",
-                Text("Correct metadata.id, or ", Command("state rm ADDRESS"), " the wrong one."),
-                position=_find_position(group[-1]),
-                address=str(group[-1].address),
-            ),
-            [resource.address for resource in group],
-        )
-        for remote_id, group in list_groups_sharing_a_key(owners)
-    ]
+            Claim(key, resource.address, _find_position(resource))
+            for resource in resources.values()
+            if (key := _build_object_key(resource))[-1]
+            and not (renamed and resource.address in renamed)
+        ),
+        "One object under two addresses",
+        lambda remote_id, names: f"id {remote_id} belongs to {names}.",
+        Text("Correct metadata.id, or ", Command("state rm ADDRESS"), " the wrong one."),
+    )
 
 
 def _list_conflicts_of_wrong_or_missing_pinned_ids(resources: Resources) -> ConflictFindings:

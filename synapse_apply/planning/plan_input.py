@@ -128,10 +128,6 @@ class PlanOptions:
         return self.on_drift == "hold" and not self.revert_drift
 
 
-# Looks into the package that a resource would publish, at the first question.
-JudgePackage = Callable[[Desired, PlanOptions], PackageVerdict]
-
-
 @frozen
 class PlanInput:
     """Everything that a plan is made from; `plan_id` and `created` are given, so planning is pure.
@@ -171,6 +167,6 @@ class PlanInput:
     removed_addresses: frozenset[Address] = frozenset()
     published_versions: PublishedVersions = field(default_factory=dict)
     can_write: CanWrite = can_always_write
-    judge_package: JudgePackage = lambda _desired, _options: PackageVerdict()
+    judge_package: Callable[[Desired, PlanOptions], PackageVerdict] = lambda *_: PackageVerdict()
     declared_in_other_targets: frozenset[str] = frozenset()
     has_concurrent_run: bool = False

@@ -196,14 +196,13 @@ def _refuse_unfit_package(
     decision: Decision, resource: ResourceState, plan_input: PlanInput
 ) -> Decision:
     """The decision, refused for each flaw of the package that it would publish."""
-    digest, selected = get_uploaded_digest_or_empty(decision.change), plan_input.options.selected
-    is_selected = selected is None or resource.address in selected
-    # Only then: it is looked into at the first question.
-    if not digest or resource.desired is None or not is_selected:
+    change, selected = decision.change, plan_input.options.selected
+    digest, desired = get_uploaded_digest_or_empty(change), resource.desired
+    # No other package is looked into.
+    if not digest or desired is None or (selected is not None and change.address not in selected):
         return decision
-    flaws, notes = plan_input.judge_package(resource.desired, plan_input.options)
+    flaws, notes = plan_input.judge_package(desired, plan_input.options)
     if notes:
-        change = decision.change
         decision = replace(decision, change=replace(change, notes=(*change.notes, *notes)))
     return decision.with_refusals_dropping_run(
         *(build_package_flaw_refusal(flaw, digest) for flaw in flaws)

@@ -19,17 +19,15 @@ from synapse_apply.manifests.decode.draft import ConfigWithPositions
 from synapse_apply.manifests.decode.loading import LoadedManifests
 from synapse_apply.manifests.decode.package_needs import iter_releases_with_unmet_need_flaw
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Diagnostic, Severity
+from synapse_apply.model.diagnostic import Diagnostic, Position, Severity
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.packages.rules import PackageFlaw, build_flaw_finding
 from synapse_apply.model.project import Target
-from synapse_apply.model.resource import Desired, PackageSource
+from synapse_apply.model.resource import PUBLISHED, Desired, PackageSource
 from synapse_apply.model.secrets.credentials import format_unless_it_holds_secret_of_known_form
 from synapse_apply.planning.order import sort_by_dependencies_and_find_cycles
 from synapse_apply.views.paths import format_path_relative_to_cwd_if_inside
 from synapse_apply.workspace.package_sources import PackageSources
-
-_PUBLISHED_KIND = "published"
 
 
 def list_package_findings_of_targets(
@@ -59,16 +57,14 @@ def _take_severest_of_same_finding(findings: Sequence[Diagnostic]) -> Diagnostic
 
 def with_path_relative_to_working_folder(finding: Diagnostic, root: Path) -> Diagnostic:
     """The finding with its file relative to the working folder instead of to the project's."""
-    position = finding.position
-    return (
-        finding
-        if position is None
-        else finding.with_changes(
-            position=replace(
-                position, file=format_path_relative_to_cwd_if_inside(root / position.file)
-            )
-        )
-    )
+    return finding.with_changes(position=relate_to_working_folder(finding.position, root))
+
+
+def relate_to_working_folder(position: Position | None, root: Path) -> Position | None:
+    """The position with its file relative to the working folder instead of to the project's."""
+    if position is None:
+        return None
+    return replace(position, file=format_path_relative_to_cwd_if_inside(root / position.file))
 
 
 def _iter_package_findings_of_target(
@@ -105,7 +101,7 @@ def _iter_unmet_need_findings(
 
     def read_config_or_empty(source: PackageSource) -> ConfigWithPositions:
         try:
-            config = None if source.kind == _PUBLISHED_KIND else config_reader(source)
+            config = None if source.kind == PUBLISHED else config_reader(source)
         except InputError:  # told already
             config = None
         return config or ({}, {})

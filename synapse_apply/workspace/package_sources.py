@@ -10,7 +10,6 @@ from synapse_apply.manifests.decode.draft import ConfigWithPositions
 from synapse_apply.manifests.yaml.reader import read_single_mapping
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages.rules import PackageFlaw
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Package, PackageSource
@@ -20,14 +19,6 @@ if TYPE_CHECKING:
     from synapse_apply.packages.lint import PackageLint
 
 _SourceKey = tuple[PackageSource, tuple[str, ...]]
-
-
-@frozen
-class ConfigText:
-    """A package's config.yaml, and the name of the file in messages."""
-
-    text: str
-    name: str
 
 
 class InspectedPackage(NamedTuple):
@@ -59,7 +50,8 @@ class PackageSources:
         self._known_flaws = {} if known_flaws is None else known_flaws
         self._ref = ref
         self.zip_stamps = ZipStamps()
-        self._configs: dict[_SourceKey, ConfigText | None] = {}
+        # The text of config.yaml, and the name of the file in messages.
+        self._configs: dict[_SourceKey, tuple[str, str] | None] = {}
         self._packages: dict[_SourceKey, InspectedPackage] = {}
 
     def build_config_reader(
@@ -69,7 +61,7 @@ class PackageSources:
 
         def read_config_or_none(source: PackageSource) -> ConfigWithPositions | None:
             config = self._get_or_read_config_or_none(*self._build_source_key(source, target))
-            return None if config is None else read_single_mapping(config.text, config.name)
+            return None if config is None else read_single_mapping(*config)
 
         return read_config_or_none
 
@@ -107,7 +99,7 @@ class PackageSources:
 
     def _get_or_read_config_or_none(
         self, source: PackageSource, allow_files: tuple[str, ...]
-    ) -> ConfigText | None:
+    ) -> tuple[str, str] | None:
         key = (source, allow_files)
         if key not in self._configs:
             self._configs[key] = self._read_config_text_or_none(source, allow_files)
@@ -132,14 +124,13 @@ class PackageSources:
 
     def _read_config_text_or_none(
         self, source: PackageSource, allow_files: tuple[str, ...]
-    ) -> ConfigText | None:
+    ) -> tuple[str, str] | None:
         # Here, not above: a project of storages alone needs no package reader.
         from synapse_apply.packages.source.open_source import read_config_text_or_none
 
         if self._is_uncommitted_zip(source):
             return None
-        text_and_name = read_config_text_or_none(source, self._project.root, allow_files)
-        return None if text_and_name is None else ConfigText(*text_and_name)
+        return read_config_text_or_none(source, self._project.root, allow_files)
 
     def _read_and_lint_package_or_findings(self, key: _SourceKey) -> InspectedPackage:
         from synapse_apply.packages.inspection import read_source_as_package

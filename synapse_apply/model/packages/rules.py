@@ -6,10 +6,15 @@ the package is for, and is decided here.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from enum import Enum
 
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, Severity
 from synapse_apply.model.frozen import frozen
+
+_MAX_FLAWS_PER_RULE = 20
 
 
 class Level(Enum):
@@ -217,3 +222,16 @@ def build_flaw_finding(
         path=flaw.path,
         rule=rule.id,
     )
+
+
+def iter_flaws_counting_beyond_limit(flaws: Sequence[PackageFlaw]) -> Iterator[PackageFlaw]:
+    """The first 20 flaws of each rule, the last of which counts the others."""
+    counts, seen_counts = Counter(flaw.rule for flaw in flaws), Counter[str]()
+    for flaw in flaws:
+        seen_counts[flaw.rule] += 1
+        more_count = counts[flaw.rule] - _MAX_FLAWS_PER_RULE
+        if seen_counts[flaw.rule] == _MAX_FLAWS_PER_RULE and more_count:
+            more_text = f"; and {more_count} more like it in this package"
+            yield replace(flaw, detail=flaw.detail + more_text)
+        elif seen_counts[flaw.rule] <= _MAX_FLAWS_PER_RULE:
+            yield flaw

@@ -140,7 +140,7 @@ def test_a_named_rule_is_lifted(ready, server):
     assert server.counts == (1, 0, 1)
     for name in ("data-type", "package:data-type"):
         ran = ready.plan("--no-package-check", name, code=0)
-        assert "--no-package-check package:data-type: 1 finding ignored" in ran.out
+        assert "findings of package:data-type are ignored: --no-package-check" in ran.out
         assert "Refused" not in ran.out
     assert "Refused" not in ready.plan(*OFFLINE, "--no-package-check", "data-type", code=0).out
     ready.apply("--no-package-check", "data-type", "--no-package-check", "text")
@@ -174,7 +174,7 @@ def test_a_saved_plan_says_what_it_lifts(ready, server):
     write_package(ready, "import os\n", NO_DATA_TYPE)
     ready.plan("--out", "with", "--no-package-check", "data-type", code=0)
     shown = ready.run("show", "with", code=0).out
-    assert "--no-package-check package:data-type: 1 finding ignored" in shown
+    assert "findings of package:data-type are ignored: --no-package-check" in shown
     ready.run("apply", "with", code=0)
     assert server.counts == (1, 1, 1)
     ready.unchanged()
