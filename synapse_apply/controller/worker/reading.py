@@ -29,6 +29,7 @@ def read_targets_in_child(
     The child has no variable of the controller. InputError where the project file cannot be used;
     SourceUnavailable where the commit cannot be read, and after so many seconds.
     """
+    data = data.absolute()  # a worker has another working folder
     folders = build_paths_of_source_folders(data, source)
     read = (source.name, source.path, source.project_from, str(data), pin)
     order, result = Order("", commit, str(folders.mirror), read=read), _NOT_STARTED
