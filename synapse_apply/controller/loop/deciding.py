@@ -10,6 +10,7 @@ from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.running import FinishedRun
 from synapse_apply.controller.planned_rows import ApplyTerms, Judgement, PlannedRow
 from synapse_apply.controller.rows import ApprovalRow, RunOutcome, TargetName, TargetRow
+from synapse_apply.controller.rules.access import Person, list_rights
 from synapse_apply.controller.rules.approving import (
     build_apply_terms,
     count_approvals_of_row,
@@ -28,7 +29,7 @@ from synapse_apply.controller.rules.pausing import (
     find_longest_active_pause,
 )
 from synapse_apply.controller.rules.targets import find_rule
-from synapse_apply.controller.settings import FixedPause, TargetRule
+from synapse_apply.controller.settings import FixedPause, Right, TargetRule
 from synapse_apply.model.diagnostic import warning_finding
 from synapse_apply.model.frozen import frozen
 
@@ -99,21 +100,35 @@ def settle_binding(parts: LoopParts, claimed: ClaimedTarget, look: FinishedRun) 
     row, now = claimed.row, parts.clock.read_wall()
     if row.binding == row.found_binding == new and row.binding.token == new.token:
         return look
-    rule = find_strictest_rule(parts, name) or _OBSERVING_RULE
+    rule, access = find_strictest_rule(parts, name) or _OBSERVING_RULE, parts.settings.access
+    beside = []
+    for other in parts.store.list_targets_of_backend(new.backend):
+        other_rule = find_target_rule(parts, other.name) or rule
+        is_beside = other.name.source == name.source and other.name != name
+        if is_beside and is_stricter(other_rule, rule):
+            rule = merge_rules(rule, other_rule)
+            beside.append(other.name)
     approvals, authors = _read_usable_approvals_and_counting_authors(parts, row, rule)
+    approvals = [
+        approval
+        for approval in approvals
+        for person in [Person(approval.who, frozenset(approval.groups))]
+        if all(Right.APPROVE in list_rights(access, person, other) for other in beside)
+    ]
     with parts.write() as writer:
         row = parts.store.find_target_even_if_gone(name) or row
         bound, detail = row.binding, ""
         backend = parts.store.list_targets_of_backend(new.backend)
         others = [other for other in backend if other.name != name]
         owner = next((other for other in others if other.binding == new), None)
-        beside = [other.name for other in others if other.name.source == name.source]
-        is_first = bound is None and not any(
-            is_stricter(find_target_rule(parts, other) or rule, rule) for other in beside
-        )
-        move = build_moved_row(bound, new)
+        if owner is not None and owner.name.source not in parts.settings.sources:
+            # The operator has taken its source out, and its rule with it.
+            writer.put_target_keeping_claim_and_newer_revision(replace(owner, binding=None))
+            owner = None
+        is_first = bound is None and not beside
+        move = build_moved_row(bound, new, ", ".join(map(str, beside[:3])))
         count = count_approvals_of_row(
-            rule, approvals, move.digest, now=now, access=parts.settings.access, authors=authors
+            rule, approvals, move.digest, now=now, access=access, authors=authors
         )
         if owner is not None:
             result = build_result_of_second_name(owner)

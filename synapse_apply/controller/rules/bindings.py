@@ -39,16 +39,20 @@ def format_backend(identity: BackendIdentity) -> str:
     return f"{url} {identity.tenant}".rstrip()
 
 
-def build_moved_row(bound: Binding | None, new: Binding) -> PlannedRow:
-    """The row that stops all others until people accept that a target means `new`."""
+def build_moved_row(bound: Binding | None, new: Binding, beside: str = "") -> PlannedRow:
+    """The row that stops all others until people accept that a target means `new`.
+
+    `beside` names targets of that backend with a stricter rule, "" for none.
+    """
     facts = [bound and [bound.backend, bound.lineage], new.backend, new.lineage]
     digest = hashlib.sha256(format_canonical_json([BINDING_GUARD, *facts]).encode()).hexdigest()
-    before = f"not {bound}" if bound else "for which another target has a stricter rule"
+    before = f", not {bound}" if bound else ""
+    rule = f". There a stricter rule holds for {beside}: who may approve that, too, accepts this"
     return PlannedRow(
         f"row1:{digest}",
         BINDING_GUARD,
         RowAction.GUARD,
-        summary=f"{MOVED_SUMMARY}: {new}, {before}",
+        summary=f"{MOVED_SUMMARY}: {new}{before}{rule if beside else ''}",
     )
 
 

@@ -97,6 +97,7 @@ class Site:
     def follow(self) -> dict[str, str]:
         """Rounds until all that the head asks for is done; the words of each target then."""
         shown = [self.type("run --once", 1, 3, 5) for _ in range(2)][-1]
+        self.said = shown
         rows = re.findall(r"^(\w+(?: \w+)*)  +acme/(\S+) +.*?Z *(.*)$", shown, re.MULTILINE)
         return {name: f"{state}: {why}".removesuffix(": ") for state, name, why in rows}
 
@@ -127,8 +128,11 @@ def site(
             for name in ("dev", "prod")
         }
         made = Site(tmp_path, backends, store_url)
-        made.follow()
-        assert (made.list_live("dev"), made.list_live("prod")) == (["first"], [])
+        shown = made.follow()
+        assert (made.list_live("dev"), made.list_live("prod")) == (["first"], []), (
+            shown,
+            made.said,
+        )
         yield made
 
 

@@ -16,7 +16,7 @@ from synapse_apply.controller.rows import (
     TargetName,
     TargetProgress,
 )
-from synapse_apply.controller.settings import DAY, Mode, TargetRule
+from synapse_apply.controller.settings import DAY, AccessRule, Mode, Right, TargetRule
 
 AUTO = TargetRule("*", mode=Mode.AUTO)
 DEV, PROD = TargetName("acme", "dev"), TargetName("acme", "prod")
@@ -218,3 +218,47 @@ def test_another_variable_of_the_token_is_a_warning(world: World) -> None:
     assert len(world.workers.applies) == 1
     assert list_bound(world)[-1] == "acme/dev: token: env OTHER_TOKEN, not env DEV_TOKEN"
     assert "bind target=acme/dev" in world.log.getvalue()
+
+
+def test_a_move_to_a_backend_of_a_stricter_rule_is_for_its_people(world: World) -> None:
+    """Who may approve the one that moved alone has not accepted it, nor too few of the others."""
+    access = world.settings.access
+    assert access is not None
+    only_dev = AccessRule(("proxy:dan",), frozenset(Right), ("acme/dev",))
+    access = replace(access, rules=(*access.rules, only_dev))
+    world.settings = replace(world.settings, access=access)
+    loop = start(world, TargetRule("prod", mode=Mode.APPROVE, approvals=2), AUTO)
+    look(world, loop, "dev", find(replace(AT_PROD, lineage="l-own"), CHANGE))
+    assert "a stricter rule holds for acme/prod" in find_move(world, DEV).held_row.row.summary
+    for who in ("proxy:dan", ANN):
+        accept(world, loop, who, DEV)
+        assert world.get_target("dev").binding == AT_DEV
+    assert world.workers.applies == []
+    accept(world, loop, BOB, DEV)
+    assert len(world.workers.applies) == 1
+
+
+def test_a_move_beside_a_rule_that_counts_no_author_is_for_no_author(world: World) -> None:
+    """Eve wrote the commit, and may approve both targets."""
+    world.repository.authors = ("Eve", "eve@acme.example")
+    loop = start(world, TargetRule("prod", mode=Mode.AUTO, not_author=True), AUTO)
+    look(world, loop, "dev", find(replace(AT_PROD, lineage="l-own"), CHANGE))
+    accept(world, loop, "proxy:eve", DEV)
+    assert world.get_target("dev").binding == AT_DEV
+    accept(world, loop, ANN, DEV)
+    assert world.get_target("dev").binding == replace(AT_PROD, lineage="l-own")
+
+
+def test_a_source_that_the_operator_took_out_leaves_its_place(world: World) -> None:
+    """Its rules are gone with it; so that a source can have another name."""
+    start(world, AUTO)
+    source = world.settings.sources["acme"]
+    world.settings = replace(world.settings, sources={"other": replace(source, name="other")})
+    world.workers.results = {"other/dev": find(AT_DEV), "other/prod": find(AT_PROD)}
+    loop = world.build_loop()
+    world.start(loop)
+    for target, binding in (("dev", AT_DEV), ("prod", AT_PROD)):
+        row = world.store.find_target_even_if_gone(TargetName("other", target))
+        assert row is not None
+        assert (row.state, row.binding) == (TargetCondition.IN_SYNC, binding)
+        assert world.get_target(target).binding is None
