@@ -217,7 +217,7 @@ spec: {plugin: yolo, version: "1.0.0", source: ./yolo, verify: {timeout: 60}}
 
 
 def push_yolo(site: ApplySite) -> None:
-    config = "name: yolo\ncode: yolo\nversion: 1.0.0\ncategory: neural_net\n"
+    config = "name: yolo\ncode: yolo\nversion: 1.0.0\ncategory: neural_net\ndata_type: image\n"
     site.push({"yolo/config.yaml": config, "yolo/main.py": "", "manifests/yolo.yaml": PLUGIN})
 
 
