@@ -244,6 +244,10 @@ class TargetProgress(Enum):
     FAILING = "failing"
 
 
+# In `due_detail` of a target whose pause has ended.
+END_OF_PAUSE = "the end of a pause"
+
+
 class RunCause(Enum):
     """Why a target was looked at, or applied."""
 
@@ -254,7 +258,7 @@ class RunCause(Enum):
     APPROVED = "approved"
     RESUMED = "resumed"
     """What held it up may be over: a pause, a window, its rule of controller.yaml, a target that it
-    waits for."""
+    waits for. The row says which."""
     APPLIED = "applied"
     """An apply ended just before: what is live now?"""
 
@@ -292,7 +296,8 @@ class TargetRow:
     `touched_number` is the
     newest head for which it was not done when that came, `looked_number` the head at which it was
     last looked at. `failures` counts failed runs in a row. `due_cause` is why it is looked at
-    next. `progress` is that with the wanted digest, OPEN until a run had it. `waiting_reason` is a
+    next, `due_detail` what of RESUMED that is.
+    `progress` is that with the wanted digest, OPEN until a run had it. `waiting_reason` is a
     phrase where something is to be done later: "paused by proxy:ann until ...", "outside of a
     window until ...". `applied_at` is when a call was last made, 0 for never. `mode` is that of its
     rule at the last run, `hold_count` how many rows and guards wait for a
@@ -338,6 +343,7 @@ class TargetRow:
     begun_apply: BegunApply | None = None
     binding: Binding | None = None
     found_binding: Binding | None = None
+    due_detail: str = ""
 
 
 @frozen
@@ -345,7 +351,8 @@ class RunRow:
     """An apply, or a look that found something new. One that found the same is `repeats` of it.
 
     `id` is sorted by time. `plan_json` is the plan (`model.plan`, as `Plan.to_json` gives it), ""
-    where there is none; `report_json` is the report of an apply, `calls` its sums, `approved_by`
+    where there is none; `cause_detail` is what of RESUMED the cause was;
+    `report_json` is the report of an apply, `calls` its sums, `approved_by`
     whose approvals it used. `result_digest` is over what it found, without times and ids.
     """
 
@@ -367,6 +374,7 @@ class RunRow:
     approved_by: tuple[str, ...] = ()
     stop_reason: str = ""
     report_json: str = field(default="", repr=False)
+    cause_detail: str = ""
 
 
 @frozen

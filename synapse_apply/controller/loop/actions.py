@@ -19,6 +19,7 @@ from synapse_apply.controller.messages.message_fields import format_utc_time
 from synapse_apply.controller.planned_rows import HoldReason
 from synapse_apply.controller.ports import ActionRefused, SourceUnavailable
 from synapse_apply.controller.rows import (
+    END_OF_PAUSE,
     ApprovalRow,
     HoldRow,
     PauseRow,
@@ -122,7 +123,7 @@ class LoopPeopleActions:
             for row in list_present_targets_in_states(parts, _STATES_THAT_SAY_A_PAUSE)
             if row.waiting_reason and fnmatchcase(str(row.name), scope)
         ]
-        make_targets_due_soon(parts, paused, RunCause.RESUMED)
+        make_targets_due_soon(parts, paused, RunCause.RESUMED, END_OF_PAUSE)
         self._mark_sources_changed_and_wake_loop([row.name for row in paused])
 
     def approve_rows_or_refuse(

@@ -47,7 +47,10 @@ class DueTimes:
             # Windows and pauses are of the wall clock: what waits for them is not moved with it.
             waiting = {TargetCondition.PAUSED, TargetCondition.WAITING}
             make_targets_due_soon(
-                parts, list_present_targets_in_states(parts, waiting), RunCause.RESUMED
+                parts,
+                list_present_targets_in_states(parts, waiting),
+                RunCause.RESUMED,
+                "a jump of the clock",
             )
         else:
             clock.move_wall_time_by(error)
@@ -126,14 +129,17 @@ def make_targets_due_that_settings_decide_otherwise(
             is_other = find_apply_block(rule, pauses, row.name, now) is None
         if is_other:
             woken.append(row)
-    make_targets_due_soon(parts, woken, RunCause.RESUMED)
+    detail = "a start of the controller" if before is None else "a new controller.yaml"
+    make_targets_due_soon(parts, woken, RunCause.RESUMED, detail)
 
 
-def make_targets_due_soon(parts: LoopParts, rows: Collection[TargetRow], cause: RunCause) -> None:
+def make_targets_due_soon(
+    parts: LoopParts, rows: Collection[TargetRow], cause: RunCause, detail: str = ""
+) -> None:
     """Have targets due in a moment, many of them spread over the first retry's delay."""
     with parts.write() as writer:
         fresh = [parts.store.find_target_even_if_gone(row.name) or row for row in rows]
-        moved = [replace(row, due_cause=cause) for row in fresh]
+        moved = [replace(row, due_cause=cause, due_detail=detail) for row in fresh]
         _put_targets_due_within(parts, writer, moved, parts.settings.defaults.retry_first)
 
 

@@ -137,11 +137,12 @@ def _write_run_target_holds_and_audit(
 
 def _build_run_row(looked: TargetRow, run: FinishedRun, decision: TargetDecision) -> RunRow:
     result = run.result
+    cause = _choose_cause(looked, run, decision)
     return RunRow(
         id=run.id,
         target=looked.name,
         commit=looked.wanted_commit,
-        cause=_choose_cause(looked, run, decision),
+        cause=cause,
         began_at=run.began_at,
         ended_at=run.ended_at,
         outcome=result.outcome,
@@ -154,6 +155,7 @@ def _build_run_row(looked: TargetRow, run: FinishedRun, decision: TargetDecision
         approved_by=decision.list_approvers_of_rows_using(result.used_approvals),
         stop_reason=result.stop_reason,
         report_json=result.report_json,
+        cause_detail=looked.due_detail if cause is RunCause.RESUMED else "",
     )
 
 
@@ -214,7 +216,12 @@ def _make_targets_due_that_wait_for(
         if row.name != name and f"target {name.target} " in row.waiting_reason:
             now = parts.clock.read_wall()
             writer.put_target_keeping_claim_and_newer_revision(
-                replace(row, due_at=now, due_cause=RunCause.RESUMED)
+                replace(
+                    row,
+                    due_at=now,
+                    due_cause=RunCause.RESUMED,
+                    due_detail=f"a verification in {name}",
+                )
             )
 
 

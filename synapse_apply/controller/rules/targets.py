@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 
 from synapse_apply.controller.ports import RunResult
 from synapse_apply.controller.rows import (
+    END_OF_PAUSE,
     RunCause,
     RunningJobsSeen,
     RunOutcome,
@@ -191,7 +192,10 @@ def build_target_row_after_run(
     due_at, cause = _choose_next_due_time_and_cause(
         updated, result, assessment, verb, now=now, rule=rule, defaults=defaults, chance=chance
     )
-    return replace(updated, due_at=due_at, due_cause=cause)
+    # What a block ends with, where that is why.
+    is_window = assessment.condition is TargetCondition.WAITING
+    detail = "a window that opened" if is_window else END_OF_PAUSE
+    return replace(updated, due_at=due_at, due_cause=cause, due_detail=detail)
 
 
 def _is_all_of_git_live(

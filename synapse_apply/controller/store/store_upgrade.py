@@ -71,7 +71,8 @@ def _iter_statements_from_format_3_to_4(
 
     Of two targets that were bound to one thing, that is one that is declared, then the older one.
     """
-    yield from _iter_statements_adding_missing_columns(connection, dialect, TARGETS)
+    for table in (TARGETS, RUNS):
+        yield from _iter_statements_adding_missing_columns(connection, dialect, table)
     yield from CREATE_STATEMENTS_ADDED_BY_FORMAT_4
     newest_plans = (
         "SELECT r.source, r.target, MAX(r.id) FROM runs r JOIN targets t"

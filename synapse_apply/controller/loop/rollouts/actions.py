@@ -58,7 +58,12 @@ class LoopRolloutActions:
                 target = parts.store.find_target_even_if_gone(failed_target.target)
                 if target is not None and not target.is_gone:
                     writer.put_target_keeping_claim_and_newer_revision(
-                        replace(target, due_at=now, due_cause=RunCause.RESUMED)
+                        replace(
+                            target,
+                            due_at=now,
+                            due_cause=RunCause.RESUMED,
+                            due_detail=f"the rollout {rollout}, which goes on",
+                        )
                     )
             self._audit_and_count_change(
                 writer,

@@ -36,6 +36,12 @@ def describe_runs(world: World, target: str = "prod") -> list[str]:
     return [f"{run.verb.value} {run.outcome.value}" for run in reversed(runs)]
 
 
+def list_cause_details(world: World) -> set[str]:
+    """What the runs of prod came of, where that is one of several things."""
+    runs = world.store.list_newest_runs_without_documents(TargetName("acme", "prod"), 20)
+    return {run.cause_detail for run in runs}
+
+
 def end_of(world: World, commit: str) -> tuple[RevisionEnd, str]:
     revision = world.store.find_newest_revision_of_commit("acme", commit)
     assert revision is not None
@@ -284,6 +290,7 @@ def test_outside_of_a_window_everything_waits_for_its_opening(world: World) -> N
     world.clock.advance(3600)
     world.run_once()
     assert describe_runs(world)[-2:] == ["apply applied", "look in_sync"]
+    assert "a window that opened" in list_cause_details(world)
     assert world.get_target("prod").waiting_reason == ""
 
 

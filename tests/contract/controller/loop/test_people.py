@@ -294,6 +294,12 @@ def test_a_pause_holds_until_its_end_and_is_told_once_a_day(world: World) -> Non
         actions.resume_scope_or_refuse(ANN, "acme/p*")
 
 
+def list_cause_details(world: World) -> set[str]:
+    """What the runs of prod came of, where that is one of several things."""
+    runs = world.store.list_newest_runs_without_documents(TargetName("acme", "prod"), 20)
+    return {run.cause_detail for run in runs}
+
+
 def test_a_pause_that_is_ended_is_over_at_once(world: World) -> None:
     """What it kept from being applied is applied without waiting for the interval."""
     world.set_rules(AUTO)
@@ -309,6 +315,7 @@ def test_a_pause_that_is_ended_is_over_at_once(world: World) -> None:
     actions.resume_scope_or_refuse(BOB, "*")
     world.settle(loop)
     assert len(world.workers.applies) == 1
+    assert "the end of a pause" in list_cause_details(world)
     assert world.store.list_people_pauses_even_ended() == []
     assert list_actions(world) == ["proxy:ann pause *", "token:bob resume *"]
 

@@ -12,6 +12,7 @@ from unit.controller.page.page_samples import HEAD_COMMIT, OLD_COMMIT
 
 from synapse_apply.controller.rows import (
     MessageRow,
+    RunCause,
     RunningJob,
     RunningJobsSeen,
     RunOutcome,
@@ -109,6 +110,19 @@ def test_a_run_names_its_cause_and_links_to_its_commit(page: ServedPage) -> None
     assert "a push" in read_text(html)
     assert f'href="https://github.com/acme/synapse/commit/{HEAD_COMMIT}"' in html
     assert "plugin/yolo" in html
+
+
+def test_what_was_waited_for_is_told_of_a_run(page: ServedPage) -> None:
+    """A pause, a window or a new controller.yaml: the one that it was."""
+    run = page.store.list_newest_runs_without_documents(TargetName("acme", "staging"), 1)[0]
+    resumed = replace(run, cause=RunCause.RESUMED, cause_detail="a window that opened")
+    with page.store.write() as writer:
+        writer.put_run(resumed)
+    text = read_text(page.get(f"/runs/{run.id}").text)
+    assert "a window that opened" in text
+    assert "the end of a pause" not in text
+    with page.store.write() as writer:
+        writer.put_run(run)
 
 
 def test_a_revision_shows_what_became_of_it(page: ServedPage) -> None:
