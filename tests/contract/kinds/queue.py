@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from synapse_apply.client.calls import ClientCall as Request
-from synapse_apply.client.calls import build_encoded_path_or_raise_not_sent
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest, Endpoint
 from synapse_apply.emulator.core.cursors import build_cursor_page
 from synapse_apply.emulator.core.errors import build_not_found_error
@@ -80,25 +79,20 @@ def write_schema(folder: Path) -> None:
 # What the client would have.
 
 
-def _read(api: Any, pk: str) -> Any:
-    return api._get_and_require_object(api._build_versioned_path("queues", to_wire_id(pk)))
-
-
-def _create(api: Any, body: Mapping[str, Any], key: str) -> Any:
-    return api._send_body_and_require_object(
-        "POST", api._build_versioned_path("queues"), body, None, idempotency_key=key
+def _ask(api: Any, method: str, *ids: str, body: Any = None, key: str = "") -> Any:
+    path = "/".join(["queues", *(str(to_wire_id(pk)) for pk in ids), ""])
+    request = Request(
+        method,
+        api._dialect.prefix + path,
+        body=None if body is None else json.dumps(body).encode(),
+        content_type=None if body is None else "application/json",
+        body_fields=frozenset(body or ()),
+        mutates=method != "GET",
+        repeatable=method == "GET",
+        empty_ok=method == "DELETE",
+        idempotency_key=key,
     )
-
-
-def _update(api: Any, method: str, pk: str, body: Mapping[str, Any]) -> Any:
-    return api._send_body_and_require_object(
-        method, api._build_versioned_path("queues", to_wire_id(pk)), body, None
-    )
-
-
-def _delete(api: Any, pk: str) -> None:
-    path = api._build_versioned_path("queues", to_wire_id(pk))
-    api._send(Request("DELETE", path, mutates=True, empty_ok=True))
+    return api._dialect.unwrap(api._send(request).masked_json_or_none)
 
 
 def _encode(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,14 +119,12 @@ V1 = ApiBinding(
     api="v1",
     fields=FIELDS,
     lookup={"name": Lookup.COMPLETE},
-    read_object=_read,
-    list_objects=lambda api: api._read_complete_object_list(
-        build_encoded_path_or_raise_not_sent("queues")
-    ),
+    read_object=lambda api, pk: _ask(api, "GET", pk),
+    list_objects=lambda api: list(api.iterate("queues")),
     lists_whole_objects=True,
     list_natural_keys=_keys,
-    create_object=_create,
-    update_object=lambda api, pk, body: _update(api, "PUT", pk, body),
+    create_object=lambda api, body, key: _ask(api, "POST", body=body, key=key),
+    update_object=lambda api, pk, body: _ask(api, "PUT", pk, body=body),
     update_mode=UpdateMode.PUT,
     decode=lambda raw, marks: _decoded("v1", FIELDS, raw, marks),
     encode=_encode,
@@ -141,16 +133,14 @@ V2 = ApiBinding(
     api="v2",
     fields=FIELDS_V2,
     lookup={"name": Lookup.COMPLETE},
-    read_object=lambda api, pk: _read(api.v2, pk),
-    list_objects=lambda api: api.v2._read_complete_object_list(
-        api.v2._build_versioned_path("queues")
-    ),
+    read_object=lambda api, pk: _ask(api.v2, "GET", pk),
+    list_objects=lambda api: list(api.v2.iterate("queues")),
     lists_whole_objects=True,
     list_natural_keys=_keys,
-    create_object=lambda api, body, key: _create(api.v2, body, key),
-    update_object=lambda api, pk, body: _update(api.v2, "PATCH", pk, body),
+    create_object=lambda api, body, key: _ask(api.v2, "POST", body=body, key=key),
+    update_object=lambda api, pk, body: _ask(api.v2, "PATCH", pk, body=body),
     update_mode=UpdateMode.PATCH,
-    delete_object=lambda api, pk: _delete(api.v2, pk),
+    delete_object=lambda api, pk: _ask(api.v2, "DELETE", pk),
     decode=lambda raw, marks: _decoded("v2", FIELDS_V2, raw, marks),
     encode=_encode,
 )
