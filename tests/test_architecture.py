@@ -17,11 +17,12 @@ PACKAGE = ROOT / "synapse_apply"
 PARTS = {"manifests", "secrets", "packages", "planning", "applying", "client", "stores", "views"}
 MAY_IMPORT = {
     "model": set(),
-    "kinds": {"model"},
+    "client": {"model"},
+    "kinds": {"model", "client"},
     "files": {"model"},
     "secret_sources": {"model", "files"},
     "emulator": set(),
-    **{part: {"model", "kinds", "files"} for part in PARTS},
+    **{part: {"model", "kinds", "files"} for part in PARTS - {"client"}},
     "manifests": {"model", "kinds", "files", "secret_sources"},
     "secrets": {"model", "kinds", "files", "secret_sources"},
     "views": {"model"},

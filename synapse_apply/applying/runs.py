@@ -9,14 +9,14 @@ from typing import Any
 
 from synapse_apply.applying.logs.following import read_job
 from synapse_apply.kinds.compare import is_same_value
-from synapse_apply.kinds.descriptor import ResourceType, VerificationSpec
+from synapse_apply.kinds.descriptor import Api, ResourceType, VerificationSpec
 from synapse_apply.kinds.job_lists import JobOwners, parse_zoned_time_or_none
 from synapse_apply.kinds.run_body import RUN_MARK_KEY, compute_run_body_digest
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import Job, parse_job_requiring_usable_id
-from synapse_apply.model.ports import Api, StateStore
+from synapse_apply.model.ports import StateStore
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.state import Intent, IntentState, Record
 from synapse_apply.model.values import flatten

@@ -21,7 +21,7 @@ from synapse_apply.applying.records import (
 from synapse_apply.applying.runs import build_closed_run_intent_and_record, search_run_candidates
 from synapse_apply.applying.steps.request_body import unflatten
 from synapse_apply.kinds.compare import is_same_value
-from synapse_apply.kinds.descriptor import ApiBinding, Catalogue, FieldRule, ResourceType
+from synapse_apply.kinds.descriptor import Api, ApiBinding, Catalogue, FieldRule, ResourceType
 from synapse_apply.kinds.search import (
     list_by_natural_key_or_empty_if_unsearchable,
     read_observed_requiring_same_id,
@@ -31,7 +31,7 @@ from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities, Lookup, Observed
-from synapse_apply.model.ports import Api, Secrets
+from synapse_apply.model.ports import Secrets
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import REPLACE_VERB, Intent, IntentState, Record, Uptime
 from synapse_apply.model.values import ABSENT, Fields, Mac, WithheldSecret, get_at_or_absent

@@ -11,7 +11,7 @@ from synapse_apply.applying.claimed_ids import ClaimedIds
 from synapse_apply.applying.executors import SerialExecutor
 from synapse_apply.applying.permits import FinalPermit
 from synapse_apply.applying.steps.plain_forms import AcceptedPlainForms
-from synapse_apply.kinds.descriptor import ApiBinding, ResourceType
+from synapse_apply.kinds.descriptor import Api, ApiBinding, ResourceType
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.codec import fields_to_json
 from synapse_apply.model.diagnostic import FieldPath
@@ -19,7 +19,7 @@ from synapse_apply.model.errors import CallEnded, Effect, RemoteError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities, Observed
 from synapse_apply.model.plan import Action, Change, FieldChange
-from synapse_apply.model.ports import Api, Clock, Packages, Progress, Secrets, Slot, StateStore
+from synapse_apply.model.ports import Clock, Packages, Progress, Secrets, Slot, StateStore
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import AuditEntry, Intent, Record, Uptime

@@ -6,7 +6,6 @@ Fields not named here are checked by the kind, if at all. A null value counts as
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from synapse_apply.model.coding.server_json import describe_api_like_field_names
@@ -35,10 +34,6 @@ class AnswerShape:
     text_fields: _Names = ()
     bool_fields: _Names = ()
     identity_fields: _Names = ("id",)
-
-    def without_required_fields(self) -> AnswerShape:
-        """A copy that accepts missing fields: the answer to a dry run may be short."""
-        return replace(self, required_fields=())
 
     def describe_first_fault_or_empty(self, value: Mapping[str, Any]) -> str:
         """What is wrong with an object, as a phrase for an error message; "" if nothing is."""
@@ -95,19 +90,5 @@ def _describe_id_fault_or_empty(value: Any) -> str:
 
 # Compared by identity (`is`): OBJECT is any JSON object, ANYTHING need not be an object at all.
 OBJECT, ANYTHING = AnswerShape(), AnswerShape()
-PLUGIN = AnswerShape(required_fields=("id",), id_fields=("id",), text_fields=("name", "code"))
-RELEASE = AnswerShape(
-    required_fields=("id",), id_fields=("id",), owner_fields=("plugin",), text_fields=("version",)
-)
-STORAGE = AnswerShape(required_fields=("id",), id_fields=("id",), text_fields=("name", "provider"))
-PLUGIN_V2 = AnswerShape(
-    required_fields=("id", "code"), id_fields=("id",), text_fields=("name", "code")
-)
-RELEASE_V2 = AnswerShape(
-    required_fields=("id", "plugin_id", "version"),
-    id_fields=("id", "plugin_id"),
-    text_fields=("version",),
-    bool_fields=("is_released",),
-)
 # A started run is answered with `job_id`, a job that is read with `id` (API page, "Jobs").
 JOB = AnswerShape(id_fields=("id", "job_id"), identity_fields=("id", "job_id"))

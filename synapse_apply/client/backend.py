@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import time
 from collections.abc import Callable
@@ -10,7 +11,6 @@ from typing import Self
 
 from synapse_apply.client.dialects import v1, v2
 from synapse_apply.client.dialects.dialect import Credentials
-from synapse_apply.client.dry_run_clients import DryRunV1
 from synapse_apply.client.events import OnRateLimit, OnRequest
 from synapse_apply.client.http.deadlines import Backoff, Clock, Limits
 from synapse_apply.client.http.environment import build_route_with_environment_proxies_and_tls
@@ -20,7 +20,6 @@ from synapse_apply.client.http.transport import Transport
 from synapse_apply.client.integration import IntegrationClientMixin
 from synapse_apply.client.platform import PlatformV2
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.ports import Api
 
 
 class BackendClient(IntegrationClientMixin):
@@ -102,15 +101,17 @@ class BackendClient(IntegrationClientMixin):
     @property
     def v2(self) -> PlatformV2:
         """The operations of API v2, over the same connections."""
-        return PlatformV2(self._transport)
+        return PlatformV2(self._transport, is_dry_run=self.is_dry_run)
 
     @property
-    def dry_run(self) -> Api:
+    def dry_run(self) -> Self:
         """A client over the same connections that cannot change the server.
 
         Its mutating calls are dry runs where the API has them (v2), else they raise NotSentError.
         """
-        return DryRunV1(self._transport, self.tenant)
+        client = copy.copy(self)
+        client.is_dry_run = True
+        return client
 
     def max_call_seconds(self, upload_size: int = 0) -> float:
         """The upper bound, in seconds, of one call with an upload of `upload_size` bytes."""

@@ -27,7 +27,7 @@ def mask_agent_token_in_path(text: str) -> str:
     return _AGENT_TOKEN_PATH.sub(r"\1***", text)
 
 
-def build_encoded_path_or_raise_not_sent(*parts: int | str, safe_chars: str = "") -> str:
+def encode_path(*parts: int | str, safe_chars: str = "") -> str:
     """The parts, percent-encoded, as a path relative to the base URL that ends in '/'.
 
     `safe_chars` are not encoded. NotSentError for a part that is empty or has a slash or dots.
@@ -42,18 +42,6 @@ def _quote_segment_or_raise_not_sent(part: int | str, safe_chars: str) -> str:
     if isinstance(part, bool) or is_unusable or not text.isprintable():
         raise NotSentError("not sent: an id in the path is empty or has characters no id has")
     return quote(text, safe=safe_chars)
-
-
-def treat_every_path_as_sensitive(_path: FieldPath) -> bool:
-    """The check for a call whose path holds a credential: any error text may quote it."""
-    return True
-
-
-# An error body may echo the request, so of what a server says only the texts of declared fields
-# that are not secret are printed.
-def build_check_for_paths_in_sensitive_fields(*field_names: str) -> IsSensitive:
-    """A check that is true for each path below one of these top-level fields."""
-    return lambda path: bool(path) and path[0] in field_names
 
 
 @frozen

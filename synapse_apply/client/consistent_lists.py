@@ -73,7 +73,7 @@ def reread_list_until_complete(
         else:
             previous_ids = reading.ids
     problem = "it changes while it is read, or has fewer items than it says; try again later"
-    raise failures.build_unexpected_answer_error(*reading.last_exchange, problem)
+    raise failures.unexpected_answer(*reading.last_exchange, problem)
 
 
 def read_list_in_single_pass_or_none_if_long_or_useless(

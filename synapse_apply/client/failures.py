@@ -166,7 +166,7 @@ def build_unfollowed_redirect_error(call: ClientCall, answer: Answer, origin: st
     )
 
 
-def build_unexpected_answer_error(
+def unexpected_answer(
     call: ClientCall,
     answer: Answer,
     explanation: str,

@@ -1,48 +1,53 @@
-"""How the operations of every API version build bodies and check that an answer is usable."""
+"""How the operations of every API version build their calls and check that an answer is usable."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from typing import Any, ClassVar
 
 from synapse_apply.client import consistent_lists, failures, pagination
 from synapse_apply.client.answer_shapes import ANYTHING, OBJECT, AnswerShape
-from synapse_apply.client.calls import (
-    ClientCall,
-    IsSensitive,
-    Query,
-    build_encoded_path_or_raise_not_sent,
-)
+from synapse_apply.client.calls import ClientCall, IsSensitive, encode_path
 from synapse_apply.client.dialects.dialect import Dialect
-from synapse_apply.client.errors import NotSentError
+from synapse_apply.client.errors import NotSentError, UnconfirmedError
 from synapse_apply.client.http import sse
 from synapse_apply.client.http.answers import Answer
 from synapse_apply.client.http.multipart import MultipartBody, UnreadableBodyError
 from synapse_apply.client.http.transport import Transport
 from synapse_apply.model.coding.json_types import (
     JsonValue,
+    PageCheck,
     QueryParams,
     RemoteId,
     RequestBody,
     ServerObject,
 )
 from synapse_apply.model.coding.server_json import NOT_JSON
-
-# A decision about a list (is it useful, was it the last page) by the items of one page.
-PageCheck = Callable[[Sequence[ServerObject]], bool]
+from synapse_apply.model.errors import Effect
 
 JSON = "application/json"
 DRY_RUN = (("dry_run", "true"),)
+# `json.dumps` would make one at each call.
+_BODY_ENCODER = json.JSONEncoder(allow_nan=False)
 
 
+# A server that does not know `dry_run` carries the call out. So to a client that cannot change the
+# server an answer must state that it was a dry run; one that does not is an error with unknown
+# effect, although its status is a success. For the same reason a dry run is a mutation all the
+# same: it is never repeated, and a lost answer is unknown.
 class ApiOperations:
-    """Base of the clients: sends calls in one dialect. Every method raises ClientError."""
+    """Base of the clients: sends calls in one dialect. Every method raises ClientError.
+
+    With `is_dry_run` it cannot change the server: a mutating call is sent with `dry_run=true`, or
+    not at all where the API version has no dry run.
+    """
 
     _dialect: ClassVar[Dialect]
     _transport: Transport
+    is_dry_run = False
 
     def iterate(
         self,
@@ -55,8 +60,7 @@ class ApiOperations:
 
         No further page is requested once `is_last_page` is true for the items of a page.
         """
-        full_path = self._build_versioned_path(*path.strip("/").split("/"))
-        list_query = self._build_list_query(full_path, params, shape)
+        list_query = self._list_query(*path.strip("/").split("/"), params=params, shape=shape)
         for page in pagination.iter_pages_requested_lazily(
             list_query, self._transport.limits.max_pages
         ):
@@ -64,233 +68,204 @@ class ApiOperations:
             if is_last_page is not None and is_last_page(page.items):
                 return
 
-    def _build_versioned_path(self, *parts: RemoteId) -> str:
-        return self._dialect.prefix + build_encoded_path_or_raise_not_sent(*parts)
-
-    def _send(self, call: ClientCall) -> Answer:
-        if call.api_version != self._dialect.api_version:
-            call = replace(call, api_version=self._dialect.api_version)
-        return self._transport.send(call)
-
-    def _build_list_query(
-        self, path: str, params: QueryParams | None = None, shape: AnswerShape = ANYTHING
-    ) -> pagination.ListQuery:
-        max_parallel = self._transport.max_parallel_calls
-        return pagination.ListQuery(
-            self._send, self._dialect, path, params or {}, max_parallel, shape
-        )
-
-    def _read_complete_value_list(self, path: str, params: QueryParams | None = None) -> list[Any]:
-        limits = self._transport.limits
-        return consistent_lists.reread_list_until_complete(
-            self._build_list_query(path, params), limits.max_pages, limits.max_weight
-        )
-
-    def _read_complete_object_list(
-        self, path: str, params: QueryParams | None = None, shape: AnswerShape = OBJECT
-    ) -> list[ServerObject]:
-        limits = self._transport.limits
-        list_query = self._build_list_query(path, params, shape)
-        return consistent_lists.reread_list_until_complete(
-            list_query, limits.max_pages, limits.max_weight
-        )
-
-    def _read_list_in_single_pass_or_none_if_long_or_useless(
-        self, path: str, shape: AnswerShape, max_pages: int, is_first_page_useful: PageCheck
-    ) -> list[ServerObject] | None:
-        """As `read_list_in_single_pass_or_none_if_long_or_useless`."""
-        max_weight = self._transport.limits.max_weight
-        list_query = self._build_list_query(path, shape=shape)
-        return consistent_lists.read_list_in_single_pass_or_none_if_long_or_useless(
-            list_query, max_pages, is_first_page_useful, max_weight
-        )
-
-    def _get_and_require_object(
-        self,
-        path: str,
-        params: QueryParams | None = None,
-        *,
-        shape: AnswerShape = OBJECT,
-        expected_id: RemoteId | None = None,
-    ) -> ServerObject:
-        call = ClientCall("GET", path, query=dict(params or {}), repeatable=True)
-        return self._send_and_require_object(call, shape, expected_id=expected_id)
-
-    def _send_body_and_require_object(
-        self,
-        method: str,
-        path: str,
-        data: RequestBody,
-        sensitive: IsSensitive | None,
-        *,
-        shape: AnswerShape = OBJECT,
-        query: Query = (),
-        empty_ok: bool = False,
-        expected_id: RemoteId | None = None,
-        idempotency_key: str = "",
-    ) -> ServerObject:
-        """Send a JSON body with a mutating method; returns the answered object, checked.
-
-        `expected_id` is the id that the answered object must have.
-        """
-        call = build_mutating_json_call(
-            method,
-            path,
-            data,
-            sensitive,
-            query=query,
-            empty_ok=empty_ok,
-            idempotency_key=idempotency_key,
-        )
-        return self._send_and_require_object(call, shape, expected_id=expected_id)
-
-    def _upload_file_and_require_object(
-        self,
-        path: str,
-        fields: RequestBody,
-        file: Any,
-        sensitive: IsSensitive | None,
-        *,
-        shape: AnswerShape = OBJECT,
-        query: Query = (),
-        digest_field: str = "",
-        idempotency_key: str = "",
-    ) -> ServerObject:
-        """POST a form with a file; returns the answered object, checked.
-
-        `digest_field` names the form field for the file's SHA-256, "" for none.
-        """
-        try:
-            body = MultipartBody(fields, file, digest_field=digest_field)
-        except (UnreadableBodyError, TypeError, ValueError) as failure:
-            raise NotSentError(
-                f"POST {path}: not sent: {explain_why_data_cannot_be_sent(failure)}"
-            ) from None
-        field_names = (
-            frozenset(fields) | {"file"} | ({digest_field} if digest_field else frozenset())
-        )
-        call = ClientCall(
-            "POST",
-            path,
-            query=query,
-            body=body,
-            content_type=body.content_type,
-            body_fields=field_names,
-            mutates=True,
-            sensitive=sensitive,
-            idempotency_key=idempotency_key,
-        )
-        try:
-            return self._send_and_require_object(call, shape)
-        finally:
-            body.close()
-
-    def _iter_server_sent_events(
-        self, path: str, max_seconds: float | None
+    def tail_job_console_logs(
+        self, pk: RemoteId, *, max_seconds: float | None = None
     ) -> Iterator[ServerObject]:
-        """The server-sent events at `path`, masked, for at most `max_seconds` (None: no limit)."""
-        content_type = "text/event-stream"
+        """The events of a running job's log as they arrive, until the stream ends.
+
+        Each has a `type`: `connected`, `log` (with `data`), `complete` or `error` (with `message`)
+        as the server sends them, or `heartbeat`. The stream lasts at most `max_seconds`. It cannot
+        be resumed: a second stream does not tell where it begins. ClientError if it breaks off or
+        is silent for too long; a v1 server without streams answers 404 or 405, a v2 server has an
+        `error` event for an unknown job.
+        """
         call = ClientCall(
-            "GET", path, repeatable=True, accept=content_type, api_version=self._dialect.api_version
+            "GET",
+            self._path("jobs", pk, "tail_console_logs"),
+            repeatable=True,
+            accept="text/event-stream",
+            api_version=self._dialect.api_version,
         )
+        return self._stream_events(call, max_seconds)
+
+    def _stream_events(self, call: ClientCall, max_seconds: float | None) -> Iterator[ServerObject]:
         answers: list[Answer] = []
         try:
             with closing(self._transport.stream_body(call, answers.append, max_seconds)) as pieces:
                 for event in sse.iter_server_sent_events_and_heartbeats(pieces):
                     yield self._transport.redactor.mask_secrets_in_json_value(event)
         except sse.OversizedEventError as failure:
-            raise failures.build_unexpected_answer_error(call, answers[-1], str(failure)) from None
+            raise failures.unexpected_answer(call, answers[-1], str(failure)) from None
 
-    def _send_and_require_object(
-        self, call: ClientCall, shape: AnswerShape = OBJECT, *, expected_id: RemoteId | None = None
+    def _path(self, *parts: RemoteId) -> str:
+        return self._dialect.prefix + encode_path(*parts)
+
+    def _send(self, call: ClientCall) -> Answer:
+        """The answer to a call, as a dry run if this client cannot act; a sent file is closed."""
+        with closing(call.body) if isinstance(call.body, MultipartBody) else nullcontext():
+            is_dry_run = self.is_dry_run and call.mutates
+            if is_dry_run and not self._dialect.has_dry_run:
+                version = self._dialect.api_version
+                raise NotSentError(f"{call}: not sent: API {version} has no dry run")
+            if is_dry_run:
+                call = replace(call, query={**dict(call.query), **dict(DRY_RUN)})
+            if call.api_version != self._dialect.api_version:
+                call = replace(call, api_version=self._dialect.api_version)
+            answer = self._transport.send(call)
+        # A delete is answered without a body, so that it cannot state anything.
+        is_silent = call.empty_ok and not answer.body.strip()
+        if is_dry_run and not is_silent and not says_dry_run(answer.masked_json_or_none):
+            raise UnconfirmedError(
+                f"{call}: {answer.status}: the answer does not say that it was a dry run",
+                status_code=answer.status,
+                request_id=answer.request_id,
+                effect=Effect.UNKNOWN,
+            )
+        return answer
+
+    def _ask(
+        self,
+        call: ClientCall,
+        shape: AnswerShape = OBJECT,
+        expected_id: RemoteId | None = None,
     ) -> ServerObject:
         """Send a call and return the answered object, which has this shape and `expected_id`.
 
         UnexpectedAnswerError for an answer that is something else.
         """
         answer = self._send(call)
-        value = self._unwrap_json_or_empty_object_or_raise(call, answer)
+        value = self._unwrap(call, answer)
         if not isinstance(value, dict):
-            raise failures.build_unexpected_answer_error(call, answer, "an object was expected")
+            raise failures.unexpected_answer(call, answer, "an object was expected")
         # An empty object, as for an empty body, has neither fields nor an id to be checked.
         if not (value or shape.required_fields):
             return value
-        if fault := self._relax_shape_if_dry_run(call, shape).describe_first_fault_or_empty(value):
-            raise failures.build_unexpected_answer_error(
-                call, answer, f"it is answered with {fault}"
-            )
+        # The answer to a dry run may be short.
+        if (self.is_dry_run and call.mutates) or DRY_RUN[0] in dict(call.query).items():
+            shape = replace(shape, required_fields=())
+        if fault := shape.describe_first_fault_or_empty(value):
+            raise failures.unexpected_answer(call, answer, f"it is answered with {fault}")
         if expected_id is not None and shape.is_object_with_other_id_and_code(value, expected_id):
-            raise failures.build_unexpected_answer_error(
-                call, answer, "another object than this one is answered"
-            )
+            problem = "another object than this one is answered"
+            raise failures.unexpected_answer(call, answer, problem)
         return value
 
-    def _relax_shape_if_dry_run(self, call: ClientCall, shape: AnswerShape) -> AnswerShape:
-        """The shape, without its required fields for a dry run, whose answer may be short."""
-        return (
-            shape.without_required_fields()
-            if DRY_RUN[0] in tuple(dict(call.query).items())
-            else shape
+    def _get(
+        self, kind: str, pk: RemoteId, shape: AnswerShape, params: QueryParams | None = None
+    ) -> ServerObject:
+        """The object with this id, of this shape."""
+        call = ClientCall("GET", self._path(kind, pk), query=dict(params or {}), repeatable=True)
+        return self._ask(call, shape, pk)
+
+    def _mutation(
+        self,
+        method: str,
+        *parts: RemoteId,
+        data: RequestBody | None = None,
+        file: Any = None,
+        digest_field: str = "",
+        dry_run: bool = False,
+        sensitive: IsSensitive | None = None,
+        idempotency_key: str = "",
+        empty_ok: bool = False,
+    ) -> ClientCall:
+        """A call that changes the server, with data as JSON, or with a file as a form.
+
+        `digest_field` names the form's field for the file's SHA-256, "" for none. NotSentError for
+        data that JSON cannot represent, or a file that cannot be read.
+        """
+        path = self._path(*parts)
+        content_type, names = JSON, frozenset(map(str, data or ()))
+        body: bytes | MultipartBody | None = None
+        try:
+            if file is not None:
+                body = MultipartBody(data or {}, file, digest_field=digest_field)
+                content_type, names = body.content_type, names | {"file", digest_field or "file"}
+            elif data is not None:
+                body = _BODY_ENCODER.encode(dict(data)).encode()
+        except (UnreadableBodyError, TypeError, ValueError, RecursionError) as failure:
+            reason = _explain_unsent_data(failure)
+            raise NotSentError(f"{method} {path}: not sent: {reason}") from None
+        return ClientCall(
+            method,
+            path,
+            query=DRY_RUN if dry_run else (),
+            body=body,
+            content_type=content_type,
+            body_fields=names,
+            mutates=True,
+            empty_ok=empty_ok,
+            sensitive=sensitive,
+            idempotency_key=idempotency_key,
         )
 
-    def _unwrap_json_or_empty_object_or_raise(self, call: ClientCall, answer: Answer) -> JsonValue:
+    def _list_query(
+        self, *parts: RemoteId, params: QueryParams | None = None, shape: AnswerShape = OBJECT
+    ) -> pagination.ListQuery:
+        max_parallel = self._transport.max_parallel_calls
+        return pagination.ListQuery(
+            self._send, self._dialect, self._path(*parts), params or {}, max_parallel, shape
+        )
+
+    def _list(
+        self, *parts: RemoteId, params: QueryParams | None = None, shape: AnswerShape = OBJECT
+    ) -> list[Any]:
+        """All items of a list, of all pages, proved to be complete."""
+        limits = self._transport.limits
+        return consistent_lists.reread_list_until_complete(
+            self._list_query(*parts, params=params, shape=shape),
+            limits.max_pages,
+            limits.max_weight,
+        )
+
+    def _list_once(
+        self, kind: str, shape: AnswerShape, max_pages: int, is_first_page_useful: PageCheck
+    ) -> list[ServerObject] | None:
+        return consistent_lists.read_list_in_single_pass_or_none_if_long_or_useless(
+            self._list_query(kind, shape=shape),
+            max_pages,
+            is_first_page_useful,
+            self._transport.limits.max_weight,
+        )
+
+    def _unwrap(self, call: ClientCall, answer: Answer) -> JsonValue:
         """The parsed answer without its envelope, {} for an empty one that is allowed to be so.
 
         UnexpectedAnswerError for a body that is not JSON.
         """
         if answer.masked_json_or_none is not None:
             return self._dialect.unwrap(answer.masked_json_or_none)
-        if call.empty_ok and not answer.body.strip():
-            return {}
-        problem = "the answer is not JSON" if answer.body.strip() else "the answer is empty"
-        if answer.body.strip() and call.sensitive is None and "html" in answer.content_type:
+        if not answer.body.strip():
+            if call.empty_ok:
+                return {}
+            raise failures.unexpected_answer(call, answer, "the answer is empty")
+        problem = "the answer is not JSON"
+        if call.sensitive is None and "html" in answer.content_type:
             body_text = failures.describe_body_by_html_title_or_text(answer)
             problem += f" but {body_text}; check the URL of the backend"
-        if answer.body.strip() and answer.parse_fault_or_empty:
-            problem += (
-                f" that can be used: {answer.parse_fault_or_empty}"
-                if answer.parse_fault_or_empty != NOT_JSON
-                else ""
-            )
-        raise failures.build_unexpected_answer_error(call, answer, problem)
+        if answer.parse_fault_or_empty and answer.parse_fault_or_empty != NOT_JSON:
+            problem += f" that can be used: {answer.parse_fault_or_empty}"
+        raise failures.unexpected_answer(call, answer, problem)
 
 
-# `json.dumps` would make one at each call.
-_BODY_ENCODER = json.JSONEncoder(allow_nan=False)
+def split_off_file(data: RequestBody, file: Any) -> tuple[dict[str, Any], Any]:
+    """The fields without `file`, and the file: the argument, else the data's, else None."""
+    fields = {key: value for key, value in data.items() if key != "file"}
+    return fields, data.get("file") if file is None else file
 
 
-def build_mutating_json_call(
-    method: str,
-    path: str,
-    data: RequestBody,
-    sensitive: IsSensitive | None,
-    *,
-    query: Query = (),
-    empty_ok: bool = False,
-    idempotency_key: str = "",
-) -> ClientCall:
-    """A mutating call with a JSON body. NotSentError for data that JSON cannot represent."""
-    try:
-        body = _BODY_ENCODER.encode(dict(data)).encode()
-    except (TypeError, ValueError, RecursionError) as failure:
-        raise NotSentError(
-            f"{method} {path}: not sent: {explain_why_data_cannot_be_sent(failure)}"
-        ) from None
-    return ClientCall(
-        method,
-        path,
-        query=query,
-        body=body,
-        content_type=JSON,
-        body_fields=frozenset(map(str, data)),
-        mutates=True,
-        empty_ok=empty_ok,
-        sensitive=sensitive,
-        idempotency_key=idempotency_key,
+def says_dry_run(answer: Any) -> bool:
+    """Whether a parsed answer has `dry_run: true`: at its top, in `meta` or in `data`."""
+    if not isinstance(answer, Mapping):
+        return False
+    candidates = (answer, answer.get("meta"), answer.get("data"))
+    return any(
+        isinstance(candidate, Mapping) and candidate.get("dry_run") is True
+        for candidate in candidates
     )
 
 
-def explain_why_data_cannot_be_sent(failure: Exception) -> str:
+def _explain_unsent_data(failure: Exception) -> str:
     """Why data cannot be sent, without quoting it: a TypeError's text names types only."""
     if isinstance(failure, UnreadableBodyError):
         return str(failure)

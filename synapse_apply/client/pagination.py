@@ -51,23 +51,19 @@ def parse_page_or_raise_unexpected(
 ) -> ListPage:
     """The page in an answer; UnexpectedAnswerError for anything else, or items of another shape."""
     if answer.parse_fault_or_empty and answer.body.strip():
-        raise failures.build_unexpected_answer_error(
+        raise failures.unexpected_answer(
             call, answer, f"the answer cannot be read: {answer.parse_fault_or_empty}"
         )
     page = dialect.parse_page_or_none(answer.masked_json_or_none)
     if page is None:
-        raise failures.build_unexpected_answer_error(
-            call, answer, "neither a list nor a page of one"
-        )
+        raise failures.unexpected_answer(call, answer, "neither a list nor a page of one")
     for item in page.items if shape is not ANYTHING else ():
         if not isinstance(item, dict):
-            raise failures.build_unexpected_answer_error(
+            raise failures.unexpected_answer(
                 call, answer, "the list holds items that are no objects"
             )
         if fault := shape.describe_first_fault_or_empty(item):
-            raise failures.build_unexpected_answer_error(
-                call, answer, f"of an item in the list: {fault}"
-            )
+            raise failures.unexpected_answer(call, answer, f"of an item in the list: {fault}")
     return page
 
 
@@ -90,7 +86,7 @@ def with_fetch_limited_to_total_weight(list_query: ListQuery, max_weight: int) -
                 f"held of "
                 "one list; is this the right server, and does it heed page numbers?"
             )
-            raise failures.build_unexpected_answer_error(call, answer, problem, TooLargeError)
+            raise failures.unexpected_answer(call, answer, problem, TooLargeError)
         return answer
 
     return replace(list_query, fetch=fetch_within_weight)
@@ -115,11 +111,9 @@ def iter_pages_requested_lazily(list_query: ListQuery, max_pages: int) -> Iterat
         # the unfiltered list.
         query = {**query, **dict(page.next_query)}
         if _build_query_key(query) in seen_queries:
-            raise failures.build_unexpected_answer_error(call, answer, "its pages go in a circle")
+            raise failures.unexpected_answer(call, answer, "its pages go in a circle")
         if len(seen_queries) >= max_pages:
-            raise failures.build_unexpected_answer_error(
-                call, answer, f"it has more than {max_pages} pages"
-            )
+            raise failures.unexpected_answer(call, answer, f"it has more than {max_pages} pages")
 
 
 def iter_streamed_list_items_of_all_pages(
@@ -146,7 +140,7 @@ def iter_streamed_list_items_of_all_pages(
                 items = JsonItems(pieces, names)
                 yield from items
         except NotItemsError as failure:
-            raise failures.build_unexpected_answer_error(
+            raise failures.unexpected_answer(
                 call, answers[-1], f"the answer is {failure}"
             ) from None
         next_link = items.other_values.get("next")

@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 from synapse_apply.client import failures
-from synapse_apply.client.answer_shapes import JOB, PLUGIN_V2, RELEASE_V2, AnswerShape
-from synapse_apply.client.calls import ClientCall, IsSensitive, Query
+from synapse_apply.client.answer_shapes import JOB, AnswerShape
+from synapse_apply.client.calls import ClientCall, IsSensitive
 from synapse_apply.client.dialects import v2
 from synapse_apply.client.errors import NotSentError
 from synapse_apply.client.http.transport import Transport
-from synapse_apply.client.operations import (
-    DRY_RUN,
-    JSON,
-    ApiOperations,
-    PageCheck,
-    build_mutating_json_call,
-)
+from synapse_apply.client.operations import DRY_RUN, ApiOperations, split_off_file
 from synapse_apply.model.coding.json_types import (
     LogEntry,
+    PageCheck,
     QueryParams,
     RemoteId,
     RequestBody,
     ServerObject,
 )
 
-_RELEASES_PATH = "plugin-releases"
-# The form's field for the SHA-256 of its file.
-_DIGEST_FIELD = "sha256"
-# A line of a log that v2 answers in one piece, so none is there before all are.
-LineOfLogReadAsWhole = Any
+_RELEASES = "plugin-releases"
+_PLUGIN = AnswerShape(
+    required_fields=("id", "code"), id_fields=("id",), text_fields=("name", "code")
+)
+_RELEASE = AnswerShape(
+    required_fields=("id", "plugin_id", "version"),
+    id_fields=("id", "plugin_id"),
+    text_fields=("version",),
+    bool_fields=("is_released",),
+)
 
 
 class PlatformV2(ApiOperations):
@@ -45,32 +44,28 @@ class PlatformV2(ApiOperations):
 
     _dialect = v2.DIALECT
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, *, is_dry_run: bool = False) -> None:
+        """With `is_dry_run` every call that changes something is a dry run."""
         self._transport = transport
+        self.is_dry_run = is_dry_run
 
     def list_plugins(self, params: QueryParams | None = None) -> list[ServerObject]:
         """All plugins of the tenant, of all pages; filters `category`, `is_active`."""
-        return self._read_complete_object_list(
-            self._build_versioned_path("plugins"), params, PLUGIN_V2
-        )
+        return self._list("plugins", params=params, shape=_PLUGIN)
 
-    def list_plugins_in_single_pass_or_none_if_long_or_useless(
+    def list_plugins_once(
         self, max_pages: int, is_first_page_useful: PageCheck
     ) -> list[ServerObject] | None:
         """Plugins of a single reading of the list, without their descriptions; as in v1."""
-        return self._read_list_in_single_pass_or_none_if_long_or_useless(
-            self._build_versioned_path("plugins"), PLUGIN_V2, max_pages, is_first_page_useful
-        )
+        return self._list_once("plugins", _PLUGIN, max_pages, is_first_page_useful)
 
     def iterate_plugins(self, params: QueryParams | None = None) -> Iterator[ServerObject]:
         """Plugins page by page, of a single reading: one that is missing may exist all the same."""
-        return self.iterate("plugins", params, PLUGIN_V2)
+        return self.iterate("plugins", params, _PLUGIN)
 
     def get_plugin(self, pk: RemoteId) -> ServerObject:
         """The plugin with this integer id; v2 has no look-up by code."""
-        return self._get_and_require_object(
-            self._build_versioned_path("plugins", pk), shape=PLUGIN_V2, expected_id=pk
-        )
+        return self._get("plugins", pk, _PLUGIN)
 
     def create_plugin(
         self,
@@ -86,27 +81,17 @@ class PlatformV2(ApiOperations):
         `file`, here or in the data, is what `source: file` needs; see `create_plugin_release`.
         `idempotency_key` is as in v1.
         """
-        fields, upload_file = _split_into_fields_and_file(data, file)
-        path, query = self._build_versioned_path("plugins"), _build_dry_run_query_or_empty(dry_run)
-        if upload_file is None:
-            return self._send_body_and_require_object(
-                "POST",
-                path,
-                fields,
-                sensitive,
-                shape=PLUGIN_V2,
-                query=query,
-                idempotency_key=idempotency_key,
-            )
-        return self._upload_file_and_require_object(
-            path,
-            fields,
-            upload_file,
-            sensitive,
-            shape=PLUGIN_V2,
-            query=query,
+        fields, file = split_off_file(data, file)
+        call = self._mutation(
+            "POST",
+            "plugins",
+            data=fields,
+            file=file,
+            dry_run=dry_run,
+            sensitive=sensitive,
             idempotency_key=idempotency_key,
         )
+        return self._ask(call, _PLUGIN)
 
     def update_plugin(
         self,
@@ -117,31 +102,24 @@ class PlatformV2(ApiOperations):
         sensitive: IsSensitive | None = None,
     ) -> ServerObject:
         """PATCH name or description (nothing else may change); returns the plugin afterwards."""
-        path = self._build_versioned_path("plugins", pk)
-        query = _build_dry_run_query_or_empty(dry_run)
-        return self._send_body_and_require_object(
-            "PATCH", path, data, sensitive, shape=PLUGIN_V2, query=query, expected_id=pk
+        call = self._mutation(
+            "PATCH", "plugins", pk, data=data, dry_run=dry_run, sensitive=sensitive
         )
+        return self._ask(call, _PLUGIN, pk)
 
     def list_plugin_releases(self, params: QueryParams | None = None) -> list[ServerObject]:
         """All releases without their config, of all pages; filters `plugin` (an id), `debug`."""
-        return self._read_complete_object_list(
-            self._build_versioned_path(_RELEASES_PATH), params, RELEASE_V2
-        )
+        return self._list(_RELEASES, params=params, shape=_RELEASE)
 
-    def list_releases_in_single_pass_or_none_if_long_or_useless(
+    def list_releases_once(
         self, max_pages: int, is_first_page_useful: PageCheck
     ) -> list[ServerObject] | None:
-        """As `list_plugins_in_single_pass_or_none_if_long_or_useless`."""
-        return self._read_list_in_single_pass_or_none_if_long_or_useless(
-            self._build_versioned_path(_RELEASES_PATH), RELEASE_V2, max_pages, is_first_page_useful
-        )
+        """As `list_plugins_once`."""
+        return self._list_once(_RELEASES, _RELEASE, max_pages, is_first_page_useful)
 
     def get_plugin_release(self, pk: RemoteId) -> ServerObject:
         """The release with this integer id; its plugin is an object."""
-        return self._get_and_require_object(
-            self._build_versioned_path(_RELEASES_PATH, pk), shape=RELEASE_V2, expected_id=pk
-        )
+        return self._get(_RELEASES, pk, _RELEASE)
 
     def create_plugin_release(
         self,
@@ -158,51 +136,38 @@ class PlatformV2(ApiOperations):
         streamed from its current position. Unless the data has its `sha256`, it is read once
         before to compute it. NotSentError without a file, or if the file changes meanwhile.
         """
-        fields, upload_file = _split_into_fields_and_file(data, file)
-        path = self._build_versioned_path(_RELEASES_PATH)
+        fields, file = split_off_file(data, file)
         # v1 accepts a release as JSON; v2 answers that with 415 (API page, section b).
-        if upload_file is None:
+        if file is None:
+            path = self._path(_RELEASES)
             raise NotSentError(f"POST {path}: not sent: a release of API v2 needs its file")
-        return self._upload_file_and_require_object(
-            path,
-            fields,
-            upload_file,
-            sensitive,
-            shape=RELEASE_V2,
-            query=_build_dry_run_query_or_empty(dry_run),
-            digest_field=_DIGEST_FIELD,
+        call = self._mutation(
+            "POST",
+            _RELEASES,
+            data=fields,
+            file=file,
+            digest_field="sha256",
+            dry_run=dry_run,
+            sensitive=sensitive,
             idempotency_key=idempotency_key,
         )
+        return self._ask(call, _RELEASE)
 
     def lock_plugin_release(self, pk: RemoteId, *, dry_run: bool = False) -> ServerObject:
         """Lock the release for ever and return it. Locking it again changes nothing."""
-        return self._post_action_and_require_object(
-            self._build_versioned_path(_RELEASES_PATH, pk, "release"),
-            RELEASE_V2,
-            pk,
-            dry_run=dry_run,
-        )
+        call = self._mutation("POST", _RELEASES, pk, "release", dry_run=dry_run)
+        return self._ask(call, _RELEASE, pk)
 
     def delete_plugin_release(self, pk: RemoteId, *, dry_run: bool = False) -> None:
         """Delete a release; ConflictError while it is in use."""
-        path = self._build_versioned_path(_RELEASES_PATH, pk)
-        self._send(
-            ClientCall(
-                "DELETE",
-                path,
-                query=_build_dry_run_query_or_empty(dry_run),
-                mutates=True,
-                empty_ok=True,
-            )
-        )
+        path, query = self._path(_RELEASES, pk), DRY_RUN if dry_run else ()
+        self._send(ClientCall("DELETE", path, query=query, mutates=True, empty_ok=True))
 
     def get_job(self, pk: RemoteId, params: QueryParams | None = None) -> ServerObject:
         """The job with this UUID, with all its fields; NotSentError for any `params`."""
         if params:
             raise NotSentError("GET jobs: not sent: API v2 shows a job whole and takes no expand")
-        return self._get_and_require_object(
-            self._build_versioned_path("jobs", pk), shape=JOB, expected_id=pk
-        )
+        return self._get("jobs", pk, JOB)
 
     def iterate_jobs(self, params: QueryParams | None = None) -> Iterator[ServerObject]:
         """All jobs that match, each page requested when needed; filters `status`, `action`."""
@@ -217,81 +182,40 @@ class PlatformV2(ApiOperations):
         sensitive: IsSensitive | None = None,
     ) -> ServerObject:
         """PATCH these fields, each of which is replaced as a whole; returns the job afterwards."""
-        path, query = self._build_versioned_path("jobs", pk), _build_dry_run_query_or_empty(dry_run)
-        return self._send_body_and_require_object(
-            "PATCH", path, data, sensitive, shape=JOB, query=query, expected_id=pk
-        )
+        call = self._mutation("PATCH", "jobs", pk, data=data, dry_run=dry_run, sensitive=sensitive)
+        return self._ask(call, JOB, pk)
 
     def stop_job(self, pk: RemoteId, *, dry_run: bool = False) -> ServerObject:
         """Stop the job and return it; ConflictError if it has ended. A dry run answers no job."""
-        return self._post_action_and_require_object(
-            self._build_versioned_path("jobs", pk, "stop"), JOB, pk, dry_run=dry_run
-        )
+        return self._ask(self._mutation("POST", "jobs", pk, "stop", dry_run=dry_run), JOB, pk)
 
     def list_job_console_logs(self, pk: RemoteId) -> list[LogEntry]:
         """The log lines of a job, as texts."""
-        path = self._build_versioned_path("jobs", pk, "console_logs")
-        logs = self._send_and_require_object(
-            ClientCall("GET", path, repeatable=True, is_display_text=True)
-        ).get("logs")
+        path = self._path("jobs", pk, "console_logs")
+        answer = self._ask(ClientCall("GET", path, repeatable=True, is_display_text=True))
+        logs = answer.get("logs")
         return logs if isinstance(logs, list) else []
 
     def create_job_log(
         self, pk: RemoteId, data: RequestBody, *, file: Any = None, dry_run: bool = False
     ) -> ServerObject:
         """Add a log of `event`, `data`, `datetime`, maybe a file; returns it. Never repeated."""
-        fields, upload_file = _split_into_fields_and_file(data, file)
-        path, query = (
-            self._build_versioned_path("jobs", pk, "logs"),
-            _build_dry_run_query_or_empty(dry_run),
-        )
-        if upload_file is None:
-            return self._send_body_and_require_object("POST", path, fields, None, query=query)
-        return self._upload_file_and_require_object(path, fields, upload_file, None, query=query)
+        fields, file = split_off_file(data, file)
+        call = self._mutation("POST", "jobs", pk, "logs", data=fields, file=file, dry_run=dry_run)
+        return self._ask(call)
 
     def create_job_logs(
         self, pk: RemoteId, logs: Sequence[RequestBody], *, dry_run: bool = False
     ) -> list[ServerObject]:
         """Add up to 1000 logs to a job, all or none; returns them with ids. Never repeated."""
-        path = self._build_versioned_path("jobs", pk, "logs", "bulk")
-        call = build_mutating_json_call("POST", path, {"logs": [dict(log) for log in logs]}, None)
-        call = replace(call, query=_build_dry_run_query_or_empty(dry_run))
+        data = {"logs": [dict(log) for log in logs]}
+        call = self._mutation("POST", "jobs", pk, "logs", "bulk", data=data, dry_run=dry_run)
         answer = self._send(call)
-        created_logs = self._unwrap_json_or_empty_object_or_raise(call, answer)
+        created_logs = self._unwrap(call, answer)
         if not isinstance(created_logs, list):
-            raise failures.build_unexpected_answer_error(call, answer, "a list was expected")
+            raise failures.unexpected_answer(call, answer, "a list was expected")
         return created_logs
 
-    def iterate_job_console_logs(self, pk: RemoteId) -> Iterator[LineOfLogReadAsWhole]:
+    def iterate_job_console_logs(self, pk: RemoteId) -> Iterator[LogEntry]:
         """The log lines one by one, although v2 answers them as a whole."""
         yield from self.list_job_console_logs(pk)
-
-    def tail_job_console_logs(
-        self, pk: RemoteId, *, max_seconds: float | None = None
-    ) -> Iterator[ServerObject]:
-        """The events of a running job's log, as in v1. An `error` event for an unknown job."""
-        return self._iter_server_sent_events(
-            self._build_versioned_path("jobs", pk, "tail_console_logs"), max_seconds
-        )
-
-    def _post_action_and_require_object(
-        self, path: str, shape: AnswerShape, pk: RemoteId, *, dry_run: bool
-    ) -> ServerObject:
-        call = ClientCall(
-            "POST",
-            path,
-            query=_build_dry_run_query_or_empty(dry_run),
-            content_type=JSON,
-            mutates=True,
-        )
-        return self._send_and_require_object(call, shape, expected_id=pk)
-
-
-def _build_dry_run_query_or_empty(dry_run: bool) -> Query:
-    return DRY_RUN if dry_run else ()
-
-
-def _split_into_fields_and_file(data: RequestBody, file: Any) -> tuple[dict[str, Any], Any]:
-    """The fields without `file`, and the file: the argument, else the data's, else None."""
-    fields = {key: value for key, value in data.items() if key != "file"}
-    return fields, data.get("file") if file is None else file

@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.coding.json_types import ServerObject, Spec
+from synapse_apply.model.coding.json_types import PageCheck, ServerObject, Spec
 from synapse_apply.model.command import Command
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities, Lookup, Observed
@@ -19,8 +19,13 @@ from synapse_apply.model.values import ABSENT, Reference
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from synapse_apply.client.backend import BackendClient
+    from synapse_apply.client.platform import PlatformV2
     from synapse_apply.model.plan import FieldChange
-    from synapse_apply.model.ports import Api, JobCalls, PagePredicate
+
+# What the calls of a binding are made with. As texts: only who sends something imports HTTP.
+Api: TypeAlias = "BackendClient"
+JobCalls: TypeAlias = "BackendClient | PlatformV2"
 
 NaturalKey = Callable[[Mapping[str, Any], Mapping[str, Observed]], str]
 
@@ -186,9 +191,7 @@ class ApiBinding:
     list_members_or_none: Callable[[Api, Observed], Sequence[ServerObject] | None] | None = None
     iter_ids_named_by_jobs: Callable[[Api], Iterable[str]] | None = None
     lists_whole_objects: bool = False
-    list_once_or_none: Callable[[Api, int, PagePredicate], Sequence[ServerObject] | None] | None = (
-        None
-    )
+    list_once_or_none: Callable[[Api, int, PageCheck], Sequence[ServerObject] | None] | None = None
     variety_field: str = ""
     list_natural_keys: Callable[[ServerObject], tuple[str, ...]] = lambda _raw: ()
     belongs_to_tenant: Callable[[Api, ServerObject], bool] = lambda _api, _raw: True

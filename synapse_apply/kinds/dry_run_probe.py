@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from synapse_apply.kinds.descriptor import Api
 from synapse_apply.kinds.wire import require_remote_id_of_answer, to_wire_id
-
-if TYPE_CHECKING:
-    from synapse_apply.model.ports import Api
 
 
 def send_unchanging_update_to_first_plugin_if_any(api: Api) -> bool:

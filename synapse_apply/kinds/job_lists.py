@@ -8,17 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
+from synapse_apply.kinds.descriptor import Api
 from synapse_apply.kinds.wire import to_wire_id
 from synapse_apply.model.coding.json_types import QueryParams, ServerObject
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import Job
 from synapse_apply.model.remote.remote_ids import has_remote_id_form
-
-if TYPE_CHECKING:
-    from synapse_apply.model.ports import Api
 
 # Two times are in descending order by chance half of the time.
 _FEWEST_IN_ORDER = 3

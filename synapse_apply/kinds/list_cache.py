@@ -13,14 +13,13 @@ from dataclasses import field, replace
 from threading import Lock
 from typing import Any
 
-from synapse_apply.kinds.descriptor import ApiBinding
+from synapse_apply.kinds.descriptor import Api, ApiBinding
 from synapse_apply.kinds.wire import require_remote_id_of_answer
 from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.frozen import frozen, mutable
 from synapse_apply.model.observed import Observed
-from synapse_apply.model.ports import Api
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import WithheldSecret, is_map

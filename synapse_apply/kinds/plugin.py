@@ -8,9 +8,10 @@ v2 lists the plugins of one tenant: a code that is not listed may be taken by an
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from synapse_apply.kinds.descriptor import (
+    Api,
     ApiBinding,
     Bootstrap,
     CreateConstraint,
@@ -33,7 +34,13 @@ from synapse_apply.kinds.wire import (
     to_wire_id,
     wrap_secrets_and_withhold_masked,
 )
-from synapse_apply.model.coding.json_types import JsonObject, RequestBody, ServerObject, Spec
+from synapse_apply.model.coding.json_types import (
+    JsonObject,
+    PageCheck,
+    RequestBody,
+    ServerObject,
+    Spec,
+)
 from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.job import parse_job_requiring_usable_id
 from synapse_apply.model.observed import Lookup, Observed
@@ -46,9 +53,6 @@ SHARING = {"is_public": False, "is_active": True, "system_only": False, "detail"
 FIELDS = frozenset(
     {"name", "code", "description", "version", "author", "category", "configuration", *SHARING}
 )
-
-if TYPE_CHECKING:
-    from synapse_apply.model.ports import Api, PagePredicate
 
 
 def derive_natural_key_or_empty(spec: Spec, _parents: Mapping[str, Observed]) -> str:
@@ -78,11 +82,9 @@ def _decode_plugin_of_v1_wrapping_secrets(raw: ServerObject, marks: SecretMarks)
 
 
 def _list_tenant_plugins_once_or_none_if_long_or_not_useful(
-    api: Api, max_pages: int, is_first_page_useful: PagePredicate
+    api: Api, max_pages: int, is_first_page_useful: PageCheck
 ) -> Sequence[ServerObject] | None:
-    plugins = api.list_plugins_in_single_pass_or_none_if_long_or_useless(
-        max_pages, is_first_page_useful
-    )
+    plugins = api.list_plugins_once(max_pages, is_first_page_useful)
     return None if plugins is None else select_plugins_that_may_belong_to_tenant(api, plugins)
 
 
@@ -220,10 +222,8 @@ V2 = ApiBinding(
     lookup={"code": Lookup.COMPLETE, "name": Lookup.COMPLETE},
     read_object=lambda api, object_id: api.v2.get_plugin(to_wire_id(object_id)),
     list_objects=lambda api: api.v2.list_plugins(),
-    list_once_or_none=lambda api, max_pages, is_first_page_useful: (
-        api.v2.list_plugins_in_single_pass_or_none_if_long_or_useless(
-            max_pages, is_first_page_useful
-        )
+    list_once_or_none=lambda api, max_pages, is_first_page_useful: api.v2.list_plugins_once(
+        max_pages, is_first_page_useful
     ),
     list_natural_keys=_list_natural_keys,
     create_object=lambda api, body, key: api.v2.create_plugin(body, idempotency_key=key),

@@ -7,12 +7,9 @@ exported or adopted; one of the platform is refused in a plan (`planning/decide_
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
+from synapse_apply.kinds.descriptor import Api
 from synapse_apply.model.coding.json_types import ServerObject
-
-if TYPE_CHECKING:
-    from synapse_apply.model.ports import Api
 
 
 def is_platform_owned(raw: ServerObject) -> bool:

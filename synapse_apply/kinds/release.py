@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from synapse_apply.kinds.descriptor import (
+    Api,
     ApiBinding,
     FieldRule,
     FinalCall,
+    JobCalls,
     ResourceType,
     VerificationSpec,
 )
@@ -41,8 +43,6 @@ FIELDS = frozenset(
     {"plugin", "version", "changelog", "is_stable", "config", "requirements", "debug"}
 )
 
-if TYPE_CHECKING:
-    from synapse_apply.model.ports import Api, JobCalls
 _BAD_FILTER_STATUS = 400
 # The key in `meta`, and in a release's free-form `config`, of the digest of the published package.
 # A package's digest is sent in the release's `config` only where the manifest declares `config`:
@@ -246,10 +246,8 @@ V2 = ApiBinding(
     read_object=lambda api, object_id: api.v2.get_plugin_release(to_wire_id(object_id)),
     list_objects=_list_v2_releases_adding_plugin_codes,
     lists_whole_objects=True,
-    list_once_or_none=lambda api, max_pages, is_first_page_useful: (
-        api.v2.list_releases_in_single_pass_or_none_if_long_or_useless(
-            max_pages, is_first_page_useful
-        )
+    list_once_or_none=lambda api, max_pages, is_first_page_useful: api.v2.list_releases_once(
+        max_pages, is_first_page_useful
     ),
     list_natural_keys=_list_natural_keys_of_release_with_code,
     create_object=lambda api, body, key: api.v2.create_plugin_release(body, idempotency_key=key),

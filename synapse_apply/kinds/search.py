@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from synapse_apply.kinds.descriptor import ApiBinding
+from synapse_apply.kinds.descriptor import Api, ApiBinding
 from synapse_apply.kinds.wire import require_remote_id_of_answer
 from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.observed import Capabilities, Lookup, Observed
-from synapse_apply.model.ports import Api
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 
 _NO_SUCH_ENDPOINT = (404, 405)

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
-from synapse_apply.kinds.descriptor import ApiBinding, ResourceType
+from synapse_apply.kinds.descriptor import Api, ApiBinding, ResourceType
 from synapse_apply.kinds.search import list_members_or_none, read_observed_requiring_same_id
 from synapse_apply.kinds.wire import require_remote_id_of_answer
 from synapse_apply.model.address import Address
@@ -19,7 +19,6 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Position, warning_finding
 from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.observed import Observed
-from synapse_apply.model.ports import Api
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import ABSENT

@@ -6,14 +6,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from threading import Lock
 
-from synapse_apply.kinds.descriptor import ApiBinding
+from synapse_apply.kinds.descriptor import Api, ApiBinding
 from synapse_apply.kinds.search import list_objects_or_none_if_unsupported
 from synapse_apply.live.unseen_resources import build_read_failure_finding
 from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import FINAL_READ_ERRORS, RemoteError, RemoteTimeout
 from synapse_apply.model.observed import Capabilities
-from synapse_apply.model.ports import Api
 
 
 class ListUnavailableError(RemoteError):

@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import partial
 from threading import Lock
 
-from synapse_apply.kinds.descriptor import ApiBinding, Catalogue, FieldRule, ResourceType
+from synapse_apply.kinds.descriptor import Api, ApiBinding, Catalogue, FieldRule, ResourceType
 from synapse_apply.kinds.list_cache import MIN_RECORDED, ListCache
 from synapse_apply.kinds.search import (
     list_members_or_none,
@@ -36,7 +36,6 @@ from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding
 from synapse_apply.model.errors import FINAL_READ_ERRORS, NotFound, RemoteError, RemoteTimeout
 from synapse_apply.model.observed import Capabilities, FoundBy, Lookup, LookupResult, Observed
-from synapse_apply.model.ports import Api
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.runtime.parallel_reads import open_interruptible_thread_pool
 from synapse_apply.model.secrets.secret_marks import SecretMarks

@@ -6,10 +6,9 @@ import tempfile
 from collections.abc import Mapping
 from typing import BinaryIO
 
-from synapse_apply.kinds.descriptor import ApiBinding
+from synapse_apply.kinds.descriptor import Api, ApiBinding
 from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.ports import Api
 from synapse_apply.model.resource import PackageSource
 from synapse_apply.packages.content import compute_package_digest
 from synapse_apply.packages.inspection import measure_or_raise_all_errors

@@ -10,6 +10,7 @@ from typing import Any
 
 from synapse_apply.applying.logs.following import POLL_INTERVAL, FollowOptions
 from synapse_apply.applying.logs.tailing import LogListener, LogTailer
+from synapse_apply.kinds.descriptor import JobCalls
 from synapse_apply.kinds.job_lists import (
     JobOwners,
     iter_jobs_at_least_since,
@@ -47,7 +48,6 @@ from synapse_apply.model.job import (
     list_words_of_known_status,
     parse_job_requiring_usable_id,
 )
-from synapse_apply.model.ports import JobCalls
 from synapse_apply.model.remote.log_lines import LogLine
 
 

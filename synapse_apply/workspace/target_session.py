@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 from synapse_apply import __version__
 from synapse_apply.applying.permits import FinalPermit
 from synapse_apply.applying.step import Actor
+from synapse_apply.kinds.descriptor import Api
 from synapse_apply.manifests.decode.loading import LoadedManifests
 from synapse_apply.manifests.files.committed import read_committed_secret_or_none_if_outside
 from synapse_apply.manifests.project.targets import choose_and_fill_target
@@ -22,7 +23,7 @@ from synapse_apply.model.errors import StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities
 from synapse_apply.model.plan import Plan
-from synapse_apply.model.ports import Api, Clock, Packages, Secrets
+from synapse_apply.model.ports import Clock, Packages, Secrets
 from synapse_apply.model.project import Target
 from synapse_apply.model.remote.http_exchange import HttpConnection
 from synapse_apply.model.secrets.login import Login

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from synapse_apply.kinds.descriptor import JobCalls
 from synapse_apply.model.coding.json_types import RequestBody, ServerAnswer
 from synapse_apply.model.errors import (
     RateLimited,
@@ -15,7 +16,6 @@ from synapse_apply.model.errors import (
 )
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import Job, parse_job_requiring_usable_id
-from synapse_apply.model.ports import JobCalls
 from synapse_apply.model.remote.deferred_run import build_poll_request_or_none
 
 POLL_INTERVAL = 5.0  # seconds, as in the example of the API page

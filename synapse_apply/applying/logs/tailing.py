@@ -15,6 +15,7 @@ from synapse_apply.applying.logs.following import (
     wait_and_tell_if_not_stopped,
 )
 from synapse_apply.applying.logs.new_lines import LogListing, ShownLines
+from synapse_apply.kinds.descriptor import JobCalls
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import (
     NotFound,
@@ -26,7 +27,6 @@ from synapse_apply.model.errors import (
 )
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import Job
-from synapse_apply.model.ports import JobCalls
 from synapse_apply.model.remote.log_lines import LogLine, iter_log_lines
 
 TRANSIENT_ERRORS = (Unreachable, RemoteTimeout, RateLimited, ServerFault)

@@ -40,14 +40,16 @@ class Credentials:
 class Dialect:
     """One API version on the wire.
 
-    `prefix` precedes every path; `page_size_query` requests large pages; `page_number_param` is
-    the query parameter for a page number ("" if pages are only reachable by the link of the page
-    before); `parse_page_or_none` parses a page; `unwrap` removes the envelope of an answer;
-    `build_auth_headers` gives the headers with the credentials.
+    `prefix` precedes every path; `has_dry_run`: a call may be sent with `dry_run=true`;
+    `page_size_query` requests large pages; `page_number_param` is the query parameter for a page
+    number ("" if pages are only reachable by the link of the page before); `parse_page_or_none`
+    parses a page; `unwrap` removes the envelope of an answer; `build_auth_headers` gives the
+    headers with the credentials.
     """
 
     api_version: str
     prefix: str
+    has_dry_run: bool
     page_size_query: Query
     page_number_param: str
     parse_page_or_none: Callable[[Any], ListPage | None]

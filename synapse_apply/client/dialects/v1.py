@@ -35,6 +35,7 @@ def parse_page_or_none(answer: Any) -> ListPage | None:
 DIALECT = Dialect(
     api_version="v1",
     prefix="",
+    has_dry_run=False,
     page_size_query=(("page_size", "100"),),
     page_number_param="page",
     parse_page_or_none=parse_page_or_none,

@@ -66,6 +66,7 @@ def _parse_query_of_link_or_bare_cursor(link_or_cursor: str) -> Query:
 DIALECT = Dialect(
     api_version="v2",
     prefix="v2/",
+    has_dry_run=True,
     page_size_query=(("per_page", "200"),),  # the most there is
     page_number_param="",
     parse_page_or_none=parse_page_or_none,

@@ -153,11 +153,11 @@ class Transport:
             if result.answer is not None:
                 on_answer(result.answer)
             if result.answer is not None and (problem := explain_bad_encoding_or_empty(body)):
-                raise failures.build_unexpected_answer_error(call, result.answer, problem)
+                raise failures.unexpected_answer(call, result.answer, problem)
             # A proxy's login page is a 200 with HTML; as a log it would be shown line by line.
             if result.answer is not None and "html" in result.answer.content_type:
                 explanation = "the answer is an HTML page; check the URL of the backend"
-                raise failures.build_unexpected_answer_error(call, result.answer, explanation)
+                raise failures.unexpected_answer(call, result.answer, explanation)
             while piece := _read_arrived_bytes_or_raise(call, body, deadline):
                 yield piece
 
@@ -436,7 +436,7 @@ class Transport:
                 answer = self._build_answer(call, response, b"", complete=False)
                 return _AttemptResult(
                     answer,
-                    failures.build_unexpected_answer_error(call, answer, problem),
+                    failures.unexpected_answer(call, answer, problem),
                     attempt.sent,
                 )
         with close_response_on_exit(response):
@@ -447,9 +447,7 @@ class Transport:
                     explanation = f"the answer has more than {self.limits.max_answer_size} bytes"
                     return _AttemptResult(
                         answer,
-                        failures.build_unexpected_answer_error(
-                            call, answer, explanation, TooLargeError
-                        ),
+                        failures.unexpected_answer(call, answer, explanation, TooLargeError),
                         attempt.sent,
                     )
         answer = self._build_answer(call, response, bytes(body), complete=True)
@@ -459,7 +457,7 @@ class Transport:
             explanation = "the answer holds more values than any answer of this API"
             return _AttemptResult(
                 answer,
-                failures.build_unexpected_answer_error(call, answer, explanation, TooLargeError),
+                failures.unexpected_answer(call, answer, explanation, TooLargeError),
                 attempt.sent,
             )
         return _AttemptResult(answer, None, attempt.sent)

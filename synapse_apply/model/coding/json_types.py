@@ -5,7 +5,7 @@ All are plain JSON in memory. The names say which one a function takes or gives 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 JsonValue = Any
@@ -32,3 +32,5 @@ SettingsBlock = Mapping[str, Any]
 """A block of the project file, which fits its schema."""
 LogEntry = Any
 """An entry of a job's log as the server has it: an object on the API page, else a text."""
+PageCheck = Callable[[Sequence[ServerObject]], bool]
+"""A decision about a list by the items of one page: is it useful, was it the last page."""

@@ -140,7 +140,7 @@ class ScriptedApi:
     def list_plugins(self) -> list[dict[str, Any]]:
         raise refused(405)
 
-    def list_plugins_in_single_pass_or_none_if_long_or_useless(
+    def list_plugins_once(
         self, max_pages: int, is_first_page_useful: Any
     ) -> list[dict[str, Any]] | None:
         raise refused(405)
@@ -165,7 +165,7 @@ class ScriptedApi:
     def list_storages(self) -> list[dict[str, Any]]:
         return self.all("storage")
 
-    def list_storages_in_single_pass_or_none_if_long_or_useless(
+    def list_storages_once(
         self, max_pages: int, is_first_page_useful: Any
     ) -> list[dict[str, Any]] | None:
         return self.all("storage")

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
-from installed import ROOT
 from unit.client.scripted import ScriptedServer, answer
 
 from synapse_apply.client import BackendClient, ClientError
-from synapse_apply.client.platform import PlatformV2
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.ports import Api, ApiV2
 
 
 @pytest.mark.parametrize("tail", ["", "/", "/prefix", "/prefix/", "/a/b//"])
@@ -156,33 +150,6 @@ def test_cookies_are_not_kept(server, client):
     client.get_plugin(1)
     client.get_plugin(1)
     assert "cookie" not in server.received[1].headers
-
-
-def test_the_client_is_the_engines_api(tmp_path):
-    """The type checker agrees that BackendClient is what the engine asks for."""
-    source = tmp_path / "check.py"
-    source.write_text(
-        "from synapse_apply.client import BackendClient\n"
-        "from synapse_apply.model.ports import Api\n\n\n"
-        "def api(client: BackendClient) -> Api:\n"
-        "    return client\n"
-    )
-    # With the project's settings and cache: else all of the package is checked once more.
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy", str(source)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_the_client_has_what_the_engine_asks_for():
-    """Every operation of the ports stands on the client of that version under its name."""
-    for port, client in ((Api, BackendClient), (ApiV2, PlatformV2)):
-        asked = {name for name in vars(port) if not name.startswith("_")}
-        assert asked <= set(dir(client))
 
 
 def test_two_clients_keep_their_own_tokens(connect):

@@ -9,8 +9,8 @@ import pytest
 from unit.client.scripted import answer
 from unit.client.test_v2_operations import MUTATIONS, NEW, enveloped
 
-from synapse_apply.client.dry_run_clients import does_answer_say_dry_run
 from synapse_apply.client.errors import ConflictError, NotSentError, UnconfirmedError
+from synapse_apply.client.operations import says_dry_run
 from synapse_apply.model.errors import Effect, Unconfirmed
 
 SAID = enveloped({"id": 5}, dry_run=True)
@@ -90,4 +90,4 @@ def test_mutations_of_v1_are_never_sent(server, client):
 )
 def test_where_it_is_said(said: Any, expected: bool):
     """In the envelope's meta or in the answer itself, as a boolean."""
-    assert does_answer_say_dry_run(said) is expected
+    assert says_dry_run(said) is expected
