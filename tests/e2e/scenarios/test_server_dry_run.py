@@ -166,7 +166,10 @@ def test_a_release_in_use_is_not_to_be_deleted(applied_v2: Workplace, server: Se
     assert sent[-1] == "DELETE /v2/plugin-releases/1/"
     assert "release/yolo@1.0.0 cannot be destroyed: the backend answered 409 to a dry run: " in said
     assert "The release is used by an active serve application" in said
-    assert "Way out: it exists already, or its state forbids the call: look at it in Synapse first" in said
+    assert (
+        "Way out: it exists already, or its state forbids the call: look at it in Synapse first"
+        in said
+    )
 
 
 def test_a_saved_plan_keeps_what_was_refused(applied_v2: Workplace, server: Server) -> None:
