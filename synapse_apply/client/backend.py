@@ -10,13 +10,11 @@ from types import TracebackType
 from typing import Self
 
 from synapse_apply.client.dialects import v1, v2
-from synapse_apply.client.dialects.dialect import Credentials
 from synapse_apply.client.events import OnRateLimit, OnRequest
 from synapse_apply.client.http.deadlines import Backoff, Clock, Limits
 from synapse_apply.client.http.environment import build_route_with_environment_proxies_and_tls
-from synapse_apply.client.http.options import Options, TransportTiming
 from synapse_apply.client.http.redaction import Redactor
-from synapse_apply.client.http.transport import Transport
+from synapse_apply.client.http.transport import Options, Transport
 from synapse_apply.client.integration import IntegrationClientMixin
 from synapse_apply.client.platform import PlatformV2
 from synapse_apply.model.errors import InputError
@@ -76,22 +74,31 @@ class BackendClient(IntegrationClientMixin):
         """
         timeouts = (connect_timeout, read_timeout, total_timeout, upload_rate)
         self._limits = Limits(*timeouts, max_answer_size, max_pages, idle_timeout)
-        credentials = _build_credentials_of_normalized_token(
-            _normalize_same_token_or_none(api_token, access_token), tenant, agent_token
-        )
+        credentials = {
+            "token": _require_same_token(api_token, access_token),
+            "tenant": _require_sendable("tenant", tenant),
+            "agent_token": _require_sendable("agent_token", agent_token),
+        }
         redactor = redactor or Redactor()
-        for token in (credentials.token, credentials.agent_token):
-            redactor.mask_secret_from_now_on_if_long_enough(token)
+        for name in ("token", "agent_token"):
+            redactor.mask_secret_from_now_on_if_long_enough(credentials[name])
         options = Options(
-            self._limits, Backoff(max(0, retries), jitter=jitter),
-            TransportTiming(clock, now, sleep),
+            self._limits, Backoff(max(0, retries), jitter=jitter), clock, now, sleep,
             resend_rate_limited, pool_size, on_request, on_rate_limit, refusal,
             mutation_refusal, redactor, trace_parent,
         )  # fmt: skip
         route = build_route_with_environment_proxies_and_tls(base_url, verify)
         self.base_url = route.base_url
-        self._tenant = credentials.tenant or ""
-        self._transport = Transport(route, _build_auth_headers_by_api_version(credentials), options)
+        self._tenant = credentials["tenant"]
+        headers = {
+            dialect.api_version: {
+                header: dialect.auth_prefix + credentials[name]
+                for name, header in dialect.auth_headers.items()
+                if credentials[name]
+            }
+            for dialect in (v1.DIALECT, v2.DIALECT)
+        }
+        self._transport = Transport(route, headers, options)
 
     @property
     def tenant(self) -> str:
@@ -143,49 +150,30 @@ class BackendClient(IntegrationClientMixin):
         return f"BackendClient({self.base_url!r})"
 
 
-def _build_credentials_of_normalized_token(
-    token: str | None, tenant: str | None, agent_token: str | None
-) -> Credentials:
-    return Credentials(
-        token,
-        _normalize_credential_or_none_if_empty("tenant", tenant),
-        _normalize_credential_or_none_if_empty("agent_token", agent_token),
-    )
-
-
-def _build_auth_headers_by_api_version(credentials: Credentials) -> dict[str, dict[str, str]]:
-    return {
-        dialect.api_version: dialect.build_auth_headers(credentials)
-        for dialect in (v1.DIALECT, v2.DIALECT)
-    }
-
-
-def _normalize_credential_or_none_if_empty(name: str, value: str | None) -> str | None:
-    """The credential without blanks around it and without a `Token ` prefix; None if empty.
+def _require_sendable(name: str, value: str | None) -> str:
+    """The credential without blanks around it and without a `Token ` prefix; "" for none.
 
     InputError for characters that a header cannot carry.
     """
-    if value is None:
-        return None
-    text = str(value).strip().removeprefix("Token ").strip()
+    text = str(value or "").strip().removeprefix("Token ").strip()
     if not text.isascii() or not text.isprintable() or " " in text:
         detail = f"{name} has blanks, line breaks or characters that are not ASCII in it."
         raise InputError.from_summary(
             "The credentials cannot be sent", detail, "check where they come from"
         )
-    return text or None
+    return text
 
 
-def _normalize_same_token_or_none(api_token: str | None, access_token: str | None) -> str | None:
+def _require_same_token(api_token: str | None, access_token: str | None) -> str:
     """The one token that is given under either name; InputError for two different ones."""
-    api_token, access_token = (
-        _normalize_credential_or_none_if_empty("api_token", api_token),
-        _normalize_credential_or_none_if_empty("access_token", access_token),
+    tokens = (
+        _require_sendable("api_token", api_token),
+        _require_sendable("access_token", access_token),
     )
-    if api_token and access_token and api_token != access_token:
+    if all(tokens) and tokens[0] != tokens[1]:
         raise InputError.from_summary(
             "Two different tokens are given",
             "api_token and access_token are two names of one thing.",
             "give one of them",
         )
-    return api_token or access_token
+    return tokens[0] or tokens[1]

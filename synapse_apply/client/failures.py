@@ -31,6 +31,7 @@ from synapse_apply.client.errors import (
 from synapse_apply.client.http.answers import Answer
 from synapse_apply.client.http.connections import CutOffError, SpokeFirstError
 from synapse_apply.client.http.multipart import MultipartBody, UnreadableBodyError
+from synapse_apply.model.coding.json_types import JsonValue
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.errors import Effect
 from synapse_apply.model.phrases import format_field_path
@@ -77,28 +78,24 @@ def build_error_of_exception(
     is_effect_unknown = sent and call.mutates and not has_upload_not_sent_whole(call)
     effect = Effect.UNKNOWN if is_effect_unknown else Effect.NONE
     reason = explain_causes_without_request(causes)
+    error_class: type[ClientError]
     if is_late or any(is_timeout_error(cause) for cause in causes):
-        client_error: ClientError = ClientTimeoutError(
-            _format_unanswered_call(
-                call, f"no {'whole answer' if sent else 'connection'} in time", effect, sent
-            ),
-            effect=effect,
-        )
-    elif _has_connection_error(causes):
-        error_class = (
-            IncompleteAnswerError if is_incomplete_answer_error(failure) else ClientConnectionError
-        )
-        client_error = error_class(
-            _format_unanswered_call(call, reason, effect, sent), effect=effect
-        )
+        error_class = ClientTimeoutError
+        reason = f"no {'whole answer' if sent else 'connection'} in time"
+    elif isinstance(failure, INCOMPLETE_ERRORS):
+        error_class = IncompleteAnswerError
+    elif any(isinstance(cause, _CONNECTION_ERRORS) for cause in causes):
+        error_class = ClientConnectionError
     elif sent:
         # After the request has left, any other exception comes from reading the answer.
-        client_error = IncompleteAnswerError(
-            _format_unanswered_call(call, reason, effect, sent), effect=effect
-        )
+        error_class = IncompleteAnswerError
     else:
         return NotSentError(f"{call}: not sent: {reason}")
-    client_error.transient = not has_untrusted_certificate_error(causes)
+    client_error = error_class(_format_unanswered_call(call, reason, effect, sent), effect=effect)
+    # A retry cannot change that a certificate is not trusted.
+    client_error.transient = not any(
+        isinstance(cause, ssl.SSLCertVerificationError) for cause in causes
+    )
     return client_error
 
 
@@ -134,13 +131,7 @@ def build_error_of_failure_status(call: ClientCall, answer: Answer) -> ClientErr
     explanation = _explain_error_answer_or_empty(call, answer)
     if is_foreign:
         explanation += "; this is not the API's own 404: check the URL of the backend"
-    client_error = error_class(
-        _format_answer_error(call, answer, explanation, effect),
-        status_code=status,
-        detail=answer.detail,
-        request_id=answer.request_id,
-        effect=effect,
-    )
+    client_error = _answered(error_class, call, answer, explanation, effect, answer.detail)
     client_error.transient = status in TRANSIENT_STATUSES
     if isinstance(client_error, RateLimitError):
         client_error.retry_after = answer.retry_after
@@ -157,13 +148,8 @@ def build_unfollowed_redirect_error(call: ClientCall, answer: Answer, origin: st
         f"it leads to {destination} and was not followed, since the token goes to the "
         "backend's own URL only; if that is the backend, put it there"
     )
-    return UnexpectedAnswerError(
-        _format_answer_error(call, answer, explanation, effect),
-        status_code=answer.status,
-        detail=answer.registered_status_phrase,
-        request_id=answer.request_id,
-        effect=effect,
-    )
+    detail = answer.registered_status_phrase
+    return _answered(UnexpectedAnswerError, call, answer, explanation, effect, detail)
 
 
 def unexpected_answer(
@@ -174,13 +160,7 @@ def unexpected_answer(
 ) -> ClientError:
     """The error for a successful status whose body is not what the API answers."""
     effect = Effect.UNKNOWN if call.mutates else Effect.NONE
-    return kind(
-        _format_answer_error(call, answer, explanation, effect),
-        status_code=answer.status,
-        detail=answer.detail,
-        request_id=answer.request_id,
-        effect=effect,
-    )
+    return _answered(kind, call, answer, explanation, effect, answer.detail)
 
 
 def format_server_messages_without_secrets(
@@ -235,13 +215,28 @@ def describe_body_by_html_title_or_text(answer: Answer) -> str:
     return collapse_to_short_printable_line(text)
 
 
-def _format_answer_error(call: ClientCall, answer: Answer, explanation: str, effect: Effect) -> str:
+def _answered(
+    kind: type[ClientError],
+    call: ClientCall,
+    answer: Answer,
+    explanation: str,
+    effect: Effect,
+    detail: JsonValue,
+) -> ClientError:
     text = f"{call}: {answer.status} {answer.registered_status_phrase}"
     if explanation:
         text += f": {explanation}"
     if answer.request_id:
         text += f" (request id {answer.request_id})"
-    return f"{text}. {MAY_HAVE_ACTED_TEXT}" if effect is Effect.UNKNOWN else text
+    if effect is Effect.UNKNOWN:
+        text += f". {MAY_HAVE_ACTED_TEXT}"
+    return kind(
+        text,
+        status_code=answer.status,
+        detail=detail,
+        request_id=answer.request_id,
+        effect=effect,
+    )
 
 
 def _format_unanswered_call(call: ClientCall, reason: str, effect: Effect, sent: bool) -> str:
@@ -281,7 +276,8 @@ _CONNECTION_ERRORS = (
     http.client.HTTPException,
     ConnectionError,
 )
-_INCOMPLETE_ERRORS = (
+# An answer had begun, and stopped half-way or could not be decoded.
+INCOMPLETE_ERRORS = (
     requests.exceptions.ChunkedEncodingError,
     requests.exceptions.ContentDecodingError,
     urllib3.exceptions.DecodeError,
@@ -297,25 +293,11 @@ def is_timeout_error(cause: BaseException) -> bool:
     return isinstance(cause, timeout_classes)
 
 
-def _has_connection_error(causes: list[BaseException]) -> bool:
-    return any(isinstance(cause, _CONNECTION_ERRORS) for cause in causes)
-
-
-def is_incomplete_answer_error(failure: Exception) -> bool:
-    """Whether an answer had begun, and stopped half-way or could not be decoded."""
-    return isinstance(failure, _INCOMPLETE_ERRORS)
-
-
 def is_tls_error(cause: BaseException) -> bool:
     """Whether an exception is of TLS: a certificate, or a peer that speaks something else."""
     return isinstance(
         cause, ssl.SSLError | urllib3.exceptions.SSLError | requests.exceptions.SSLError
     )
-
-
-def has_untrusted_certificate_error(causes: list[BaseException]) -> bool:
-    """Whether a certificate was not trusted, which a retry cannot change."""
-    return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes)
 
 
 def explain_causes_without_request(causes: list[BaseException]) -> str:
@@ -344,7 +326,7 @@ def explain_causes_without_request(causes: list[BaseException]) -> str:
 def _explain_by_exception_class(*causes: BaseException) -> str:
     reasons: tuple[tuple[Any, str], ...] = (
         ((requests.exceptions.ProxyError, urllib3.exceptions.ProxyError), "the proxy failed"),
-        (_INCOMPLETE_ERRORS, "the answer stopped half-way or cannot be decoded"),
+        (INCOMPLETE_ERRORS, "the answer stopped half-way or cannot be decoded"),
         (requests.exceptions.InvalidProxyURL, "the proxy's URL is not valid"),
         ((requests.exceptions.InvalidURL, UnicodeError), "the URL is not valid"),
         (requests.exceptions.InvalidSchema, "the URL or its proxy has an unknown scheme"),

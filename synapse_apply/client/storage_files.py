@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, BinaryIO, Literal, NamedTuple
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import requests.utils
 import urllib3.exceptions
@@ -40,7 +40,7 @@ from synapse_apply.client.http.deadlines import (
     parse_retry_after_seconds_or_none,
 )
 from synapse_apply.client.http.environment import BackendRoute
-from synapse_apply.client.http.redirects import extract_origin_or_empty
+from synapse_apply.client.http.redirects import extract_origin_or_empty, join_url_or_empty
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.secrets.login import is_loopback
@@ -227,7 +227,7 @@ class FetchOptions:
         """
         reachable = ReachableNetworks.resolve_public_and_backend_networks(self.route.base_url)
         # Some servers give a URL relative to their own.
-        url, redirect_count = _join_url_or_empty(self.route.base_url, url), 0
+        url, redirect_count = join_url_or_empty(self.route.base_url, url), 0
         while True:
             if fault := reachable.resolve_host_and_describe_url_fault_or_empty(url):
                 subject = (
@@ -244,7 +244,7 @@ class FetchOptions:
                 raise RemoteError(
                     f"the file of {extract_origin_or_empty(url)} is redirected too often"
                 )
-            url = _join_url_or_empty(url, next_location)
+            url = join_url_or_empty(url, next_location)
 
     def _download_once_and_return_redirect_or_empty(
         self, url: str, out: BinaryIO, reachable: ReachableNetworks
@@ -322,14 +322,6 @@ class FetchOptions:
             except OSError as problem:
                 reason = f"the file could not be kept on this machine: {problem.strerror}"
                 raise RemoteError(reason) from None
-        return ""
-
-
-def _join_url_or_empty(base: str, location: str) -> str:
-    """The absolute URL of a Location header relative to `base`; "" if it is not a URL."""
-    try:
-        return urljoin(base, location)
-    except ValueError:
         return ""
 
 

@@ -25,15 +25,6 @@ class ListPage:
     next_query: Query | None = None
 
 
-@frozen
-class Credentials:
-    """The texts that identify the caller, in plain; None is not sent."""
-
-    token: str | None = None
-    tenant: str | None = None
-    agent_token: str | None = None
-
-
 # Data, not code: header forms, envelope and pages of one API version. The operations of both
 # versions share one client and its connections.
 @frozen
@@ -43,8 +34,8 @@ class Dialect:
     `prefix` precedes every path; `has_dry_run`: a call may be sent with `dry_run=true`;
     `page_size_query` requests large pages; `page_number_param` is the query parameter for a page
     number ("" if pages are only reachable by the link of the page before); `parse_page_or_none`
-    parses a page; `unwrap` removes the envelope of an answer; `build_auth_headers` gives the
-    headers with the credentials.
+    parses a page; `unwrap` removes the envelope of an answer; `auth_headers` are the names of the
+    headers by the credential that each carries, which `auth_prefix` precedes.
     """
 
     api_version: str
@@ -54,7 +45,8 @@ class Dialect:
     page_number_param: str
     parse_page_or_none: Callable[[Any], ListPage | None]
     unwrap: Callable[[Any], Any]
-    build_auth_headers: Callable[[Credentials], dict[str, str]]
+    auth_headers: Mapping[str, str]
+    auth_prefix: str = ""
 
 
 def parse_query_of_link(link: str) -> Query:

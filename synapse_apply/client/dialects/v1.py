@@ -5,22 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from synapse_apply.client.dialects.dialect import (
-    Credentials,
     Dialect,
     ListPage,
     parse_query_of_link,
     parse_results_page_or_none,
 )
-
-
-def build_auth_headers(credentials: Credentials) -> dict[str, str]:
-    """One header for each credential that is set, its value preceded by `Token `."""
-    tokens = {
-        "Synapse-Access-Token": credentials.token,
-        "Synapse-Tenant": credentials.tenant,
-        "SYNAPSE-Agent": credentials.agent_token,
-    }
-    return {name: f"Token {value}" for name, value in tokens.items() if value}
 
 
 def parse_page_or_none(answer: Any) -> ListPage | None:
@@ -40,5 +29,10 @@ DIALECT = Dialect(
     page_number_param="page",
     parse_page_or_none=parse_page_or_none,
     unwrap=lambda answer: answer,
-    build_auth_headers=build_auth_headers,
+    auth_headers={
+        "token": "Synapse-Access-Token",
+        "tenant": "Synapse-Tenant",
+        "agent_token": "SYNAPSE-Agent",
+    },
+    auth_prefix="Token ",
 )

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from synapse_apply.client.dialects.dialect import (
-    Credentials,
     Dialect,
     ListPage,
     Query,
@@ -17,15 +16,6 @@ from synapse_apply.model.coding.json_types import JsonValue
 from synapse_apply.model.secrets.masked_text import unmask_value
 
 _CURSOR = "cursor"
-
-
-def build_auth_headers(credentials: Credentials) -> dict[str, str]:
-    """One header for each credential that is set, as it is; v2 has no agent tokens."""
-    header_values = {
-        "SYNAPSE-ACCESS-TOKEN": credentials.token,
-        "SYNAPSE-Tenant": credentials.tenant,
-    }
-    return {name: value for name, value in header_values.items() if value}
 
 
 def unwrap_data_envelope_or_unchanged(answer: Any) -> JsonValue:
@@ -71,5 +61,6 @@ DIALECT = Dialect(
     page_number_param="",
     parse_page_or_none=parse_page_or_none,
     unwrap=unwrap_data_envelope_or_unchanged,
-    build_auth_headers=build_auth_headers,
+    # v2 has no agent tokens.
+    auth_headers={"token": "SYNAPSE-ACCESS-TOKEN", "tenant": "SYNAPSE-Tenant"},
 )

@@ -172,6 +172,6 @@ def _build_exchange_error(failure: Exception, *, is_late: bool) -> HttpExchangeE
         return HttpExchangeError(HttpFault.TIMEOUT, "no whole answer in time")
     if any(failures.is_tls_error(cause) for cause in causes):
         return HttpExchangeError(HttpFault.UNTRUSTED, reason)
-    if failures.is_incomplete_answer_error(failure):
+    if isinstance(failure, failures.INCOMPLETE_ERRORS):
         return HttpExchangeError(HttpFault.BROKEN, reason)
     return HttpExchangeError(HttpFault.UNREACHABLE, reason)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from urllib.parse import urljoin, urlsplit
 
-from synapse_apply.client.http.answers import Answer
 
-
-def resolve_redirect_url_or_empty(url: str, answer: Answer) -> str:
-    """The absolute URL in the Location header of an answer to `url`; "" without a usable one."""
-    location = answer.headers.get("Location", "")
+def join_url_or_empty(base: str, location: str) -> str:
+    """The absolute URL of a Location header relative to `base`; "" if it is not a URL."""
     try:
-        return urljoin(url, location) if location else ""
+        return urljoin(base, location)
     except ValueError:
         return ""
 

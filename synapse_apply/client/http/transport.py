@@ -20,8 +20,13 @@ from urllib3 import BaseHTTPResponse, Timeout
 
 from synapse_apply.client import failures
 from synapse_apply.client.calls import ClientCall, Query
-from synapse_apply.client.errors import ClientError, RateLimitError, TooLargeError
-from synapse_apply.client.events import RequestEvent
+from synapse_apply.client.errors import (
+    ClientError,
+    RateLimitError,
+    TooLargeError,
+    UnexpectedAnswerError,
+)
+from synapse_apply.client.events import OnRateLimit, OnRequest, RequestEvent
 from synapse_apply.client.http.answers import Answer, explain_bad_encoding_or_empty
 from synapse_apply.client.http.connections import (
     CURRENT_ATTEMPT,
@@ -32,15 +37,14 @@ from synapse_apply.client.http.connections import (
     iter_decoded_body_blocks,
     mask_secrets_in_urllib3_logs,
 )
-from synapse_apply.client.http.deadlines import Deadline, Limits, Repeats
+from synapse_apply.client.http.deadlines import Backoff, Clock, Deadline, Limits, Repeats
 from synapse_apply.client.http.environment import BackendRoute
 from synapse_apply.client.http.multipart import MultipartBody
-from synapse_apply.client.http.options import Options
 from synapse_apply.client.http.pacing import RequestPacer
 from synapse_apply.client.http.redaction import Redactor
 from synapse_apply.client.http.redirects import (
     extract_origin_or_empty,
-    resolve_redirect_url_or_empty,
+    join_url_or_empty,
 )
 from synapse_apply.client.storage_files import FailedFetchError, FetchOptions
 from synapse_apply.model.frozen import frozen
@@ -51,6 +55,32 @@ _MAX_REDIRECTS = 5
 # Bytes. Larger files get no more time than one of this size.
 _TIMEOUT_SIZE_CAP = 256 * 1024**2
 _POLL_SECONDS = 0.25  # between two checks whether a wait has become pointless
+
+
+@frozen
+class Options:
+    """How calls are sent, as the creator of a client chooses.
+
+    `resend_rate_limited`: a call answered 429 is sent again, even a POST. `clock` is monotonic,
+    `now` in seconds since the epoch. Without a `sleep` the transport waits in short slices, so that
+    `hang_up` ends a wait soon. `find_refusal` gives the reason why nothing may be sent any more, ""
+    while calls may be sent; `find_mutation_refusal` why no call that changes the server may begin.
+    `redactor` masks secrets in answers. `trace_parent` is sent as `traceparent`.
+    """
+
+    limits: Limits
+    backoff: Backoff
+    clock: Clock
+    now: Clock
+    sleep: Callable[[float], None] | None
+    resend_rate_limited: bool
+    max_connections: int
+    on_request: OnRequest | None
+    on_rate_limit: OnRateLimit | None
+    find_refusal: Callable[[], str]
+    find_mutation_refusal: Callable[[], str]
+    redactor: Redactor
+    trace_parent: str
 
 
 @frozen
@@ -84,7 +114,7 @@ class Transport:
         }
         self._auth_headers = headers
         self._options = options
-        self._pacer = RequestPacer(options.max_connections, options.timing.clock)
+        self._pacer = RequestPacer(options.max_connections, options.clock)
         self._end_reason = ""
         self._attempts: set[Attempt] = set()
         # No requests.Session: it would add cookies, and credentials of a .netrc file.
@@ -122,7 +152,7 @@ class Transport:
     def send(self, call: ClientCall) -> Answer:
         """Send a call, repeated within its deadline; returns its 2xx answer, else ClientError."""
         seconds = self.limits.compute_timeout_with_upload(call.upload_size)
-        result = self._send_with_repeats(call, Deadline(self._options.timing.clock, seconds))
+        result = self._send_with_repeats(call, Deadline(self._options.clock, seconds))
         if result.error is not None:
             raise result.error
         if result.answer is None:  # pragma: no cover - an attempt ends with one of the two
@@ -143,7 +173,7 @@ class Transport:
         total time unless `max_seconds` gives one. ClientError as for `send`, and if it breaks off.
         """
         seconds = math.inf if max_seconds is None else max_seconds
-        deadline = Deadline(self._options.timing.clock, seconds)
+        deadline = Deadline(self._options.clock, seconds)
         result = self._send_with_repeats(call, deadline)
         if result.error is not None:
             raise result.error
@@ -236,20 +266,18 @@ class Transport:
         RemoteError if it cannot be fetched. Each repeat starts again at the first URL: the target
         of a redirect may have been signed for a single use. `out` is cut back to its start.
         """
-        seconds, timing = (
-            self.limits.compute_timeout_with_upload(min(max_bytes, _TIMEOUT_SIZE_CAP)),
-            self._options.timing,
-        )
-        deadline = Deadline(timing.clock, seconds)
+        options = self._options
+        seconds = self.limits.compute_timeout_with_upload(min(max_bytes, _TIMEOUT_SIZE_CAP))
+        deadline = Deadline(options.clock, seconds)
         # The deadline grows with the file's size; the waits between attempts need not.
-        repeats = Repeats(self._options.backoff, deadline, max_total_wait=self.limits.total_timeout)
+        repeats = Repeats(options.backoff, deadline, max_total_wait=self.limits.total_timeout)
         fetching = FetchOptions(
             self._route,
             self.limits,
             deadline,
             self._get_refusal_or_empty,
             max_bytes,
-            timing.now,
+            options.now,
         )
         begin = out.tell()
         while True:
@@ -273,8 +301,8 @@ class Transport:
             out.truncate()
 
     def _sleep_until_over_or_refused(self, seconds: float) -> None:
-        if self._options.timing.sleep is not None:
-            self._options.timing.sleep(seconds)
+        if self._options.sleep is not None:
+            self._options.sleep(seconds)
             return
         # Not the injected clock: without an injected `sleep` real time has to pass.
         end = time.monotonic() + seconds
@@ -285,7 +313,7 @@ class Transport:
         self, call: ClientCall, deadline: Deadline, attempt_number: int
     ) -> _AttemptResult:
         options = self._options
-        started, started_at = options.timing.clock(), options.timing.now()
+        started, started_at = options.clock(), options.now()
         result = self._attempt_unless_refused(call, deadline)
         error, answer = result.error, result.answer
         if isinstance(error, RateLimitError) and options.on_rate_limit is not None:
@@ -295,7 +323,7 @@ class Transport:
                 method=call.method,
                 path=call.masked_path,
                 status=answer.status if answer else 0,
-                seconds=options.timing.clock() - started,
+                seconds=options.clock() - started,
                 request_id=answer.request_id if answer else None,
                 attempt=attempt_number,
                 mutates=call.mutates,
@@ -335,11 +363,9 @@ class Transport:
                 return _AttemptResult(
                     answer, failures.build_error_of_failure_status(call, answer), attempt.sent
                 )
-            url, query, redirect_count = (
-                requote_uri(resolve_redirect_url_or_empty(url, answer)),
-                (),
-                redirect_count + 1,
-            )
+            location = answer.headers.get("Location", "")
+            url = requote_uri(join_url_or_empty(url, location) if location else "")
+            query, redirect_count = (), redirect_count + 1
             if (
                 redirect_count > _MAX_REDIRECTS
                 or not call.repeatable
@@ -431,41 +457,30 @@ class Transport:
             head = self._build_answer(call, response, b"", complete=False)
             return _AttemptResult(head, None, attempt.sent, response)
         body = bytearray()
-        if problem := explain_bad_encoding_or_empty(response):
-            with close_response_on_exit(response):
-                answer = self._build_answer(call, response, b"", complete=False)
-                return _AttemptResult(
-                    answer,
-                    failures.unexpected_answer(call, answer, problem),
-                    attempt.sent,
-                )
+        problem, error_class = explain_bad_encoding_or_empty(response), UnexpectedAnswerError
         with close_response_on_exit(response):
-            for block in iter_decoded_body_blocks(response):
+            for block in iter_decoded_body_blocks(response) if not problem else ():
                 body += block
                 if len(body) > self.limits.max_answer_size:
-                    answer = self._build_answer(call, response, b"", complete=False)
-                    explanation = f"the answer has more than {self.limits.max_answer_size} bytes"
-                    return _AttemptResult(
-                        answer,
-                        failures.unexpected_answer(call, answer, explanation, TooLargeError),
-                        attempt.sent,
-                    )
-        answer = self._build_answer(call, response, bytes(body), complete=True)
-        # A body of one block cannot be too heavy, so that most answers are not counted.
-        if len(body) > _BLOCK and answer.estimated_memory_of_parsed_body > self.limits.max_weight:
-            answer = self._build_answer(call, response, b"", complete=False)
-            explanation = "the answer holds more values than any answer of this API"
-            return _AttemptResult(
-                answer,
-                failures.unexpected_answer(call, answer, explanation, TooLargeError),
-                attempt.sent,
-            )
-        return _AttemptResult(answer, None, attempt.sent)
+                    problem = f"the answer has more than {self.limits.max_answer_size} bytes"
+                    error_class = TooLargeError
+                    break
+        if not problem:
+            answer = self._build_answer(call, response, bytes(body), complete=True)
+            # A body of one block cannot be too heavy, so that most answers are not counted.
+            weight = answer.estimated_memory_of_parsed_body if len(body) > _BLOCK else 0
+            if weight <= self.limits.max_weight:
+                return _AttemptResult(answer, None, attempt.sent)
+            problem = "the answer holds more values than any answer of this API"
+            error_class = TooLargeError
+        answer = self._build_answer(call, response, b"", complete=False)
+        error = failures.unexpected_answer(call, answer, problem, error_class)
+        return _AttemptResult(answer, error, attempt.sent)
 
     def _build_answer(
         self, call: ClientCall, response: BaseHTTPResponse, body: bytes, *, complete: bool
     ) -> Answer:
-        now, redactor = self._options.timing.now, self._options.redactor
+        now, redactor = self._options.now, self._options.redactor
         answer_arguments = (complete, now, call.secret_bytes, redactor, call.is_display_text)
         return Answer(response.status, response.headers, body, *answer_arguments)
 
