@@ -67,7 +67,7 @@ def test_the_lock_has_every_library_that_is_imported() -> None:
 
 def test_the_image_of_the_deployment_is_this_version() -> None:
     """The recipe says by which name the deployment wants it."""
-    text = (ROOT / "examples/controller/kubernetes/deployment.yaml").read_text("utf-8")
+    text = (ROOT / "examples/controller/kubernetes/base/deployment.yaml").read_text("utf-8")
     [deployment] = yaml.safe_load_all(text)
     controller, _ = deployment["spec"]["template"]["spec"]["containers"]
     assert controller["image"].rpartition(":")[2] == PROJECT["version"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from copy import deepcopy
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -22,31 +23,109 @@ from synapse_apply.controller.page.server import PageServer
 from synapse_apply.model.values import Sensitive
 
 FOLDER = ROOT / "examples" / "controller" / "kubernetes"
-FILES = sorted(FOLDER.glob("*.yaml"))
+FILES = sorted(FOLDER.rglob("*.yaml"))
 # The oldest that is still maintained, and the newest that the schemas are there for.
 VERSIONS = ["1.33", "1.37"]
+Document = dict[str, Any]
 
 
 @cache
-def read(file: Path) -> list[dict[str, Any]]:
+def read(file: Path) -> list[Document]:
     return list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
 
 
-def find(kind: str) -> dict[str, Any]:
-    [document] = [one for file in FILES for one in read(file) if one["kind"] == kind]
-    return document
+@cache
+def build(name: str) -> dict[tuple[str, str], Document]:
+    """What `kustomize build` gives for a folder, without the hash in the ConfigMap's name.
+
+    Resources of a cluster by kind and name. As much of kustomize as the folders use; anything else
+    in a kustomization is an error.
+    """
+    [settings] = read(FOLDER / name / "kustomization.yaml")
+    built: dict[tuple[str, str], Document] = {}
+    for resource in (*settings.get("resources", ()), *settings.get("components", ())):
+        if resource.startswith("../"):
+            built |= deepcopy(build(resource.removeprefix("../")))
+        else:
+            built |= {(d["kind"], d["metadata"]["name"]): d for d in read(FOLDER / name / resource)}
+    for generator in settings.get("configMapGenerator", ()):
+        texts = {file: (FOLDER / name / file).read_text("utf-8") for file in generator["files"]}
+        metadata = {key: generator[key] for key in ("name", "namespace")}
+        if generator.get("behavior") == "merge":
+            texts = {**built["ConfigMap", metadata["name"]]["data"], **texts}
+        made = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": texts}
+        built["ConfigMap", metadata["name"]] = made
+    for patch in settings.get("patches", ()):
+        key = patch["target"]["kind"], patch["target"]["name"]
+        steps = yaml.safe_load(patch["patch"])
+        if isinstance(steps, dict):
+            assert steps["$patch"] == "delete"
+            del built[key]
+            continue
+        for step in steps:
+            *parents, last = step["path"].strip("/").split("/")
+            parent: Any = built[key]
+            for part in parents:
+                parent = parent[int(part) if isinstance(parent, list) else part]
+            place = int(last) if isinstance(parent, list) else last
+            if step["op"] == "test":
+                assert parent[place] == step["value"]
+                continue
+            assert step["op"] == "replace" if last in parent or isinstance(place, int) else "add"
+            parent[place] = step["value"]
+    known = {"apiVersion", "kind", "resources", "components", "configMapGenerator", "patches"}
+    assert set(settings) <= known
+    return built
 
 
-def pod() -> dict[str, Any]:
-    return find("Deployment")["spec"]["template"]["spec"]
+def find(kind: str, name: str = "synapse-apply-controller", of: str = "base") -> Document:
+    return build(of)[kind, name]
+
+
+def pod(of: str = "base", name: str = "synapse-apply-controller") -> Document:
+    found: Document = find("Deployment", name, of)["spec"]["template"]["spec"]
+    return found
+
+
+def settings_of(folder: str) -> Document:
+    found: Document = yaml.safe_load(find("ConfigMap", of=folder)["data"]["controller.yaml"])
+    return found
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_each_manifest_fits_its_published_schema(file: Path, version: str) -> None:
+@pytest.mark.parametrize("folder", ["base", "fleet"])
+def test_each_manifest_fits_its_published_schema(folder: str, version: str) -> None:
     """Every field is known, and of the type that the API has."""
-    for document in read(file):
-        kubernetes_validate.validate(document, version, strict=True)
+    for document in build(folder).values():
+        if not document["apiVersion"].startswith("monitoring.coreos.com/"):
+            kubernetes_validate.validate(document, version, strict=True)
+
+
+def test_every_file_is_part_of_a_kustomization() -> None:
+    """Each is named once, and exists; every resource is in the namespace."""
+    listed = []
+    for file in FOLDER.glob("*/kustomization.yaml"):
+        [settings] = read(file)
+        generated = [
+            one for made in settings.get("configMapGenerator", ()) for one in made["files"]
+        ]
+        names = [*settings["resources"], *settings.get("components", ()), *generated]
+        listed += [file, *(file.parent / name for name in names if not name.startswith("../"))]
+    assert sorted(listed) == FILES
+    assert {one["metadata"]["namespace"] for one in build("fleet").values()} == {"synapse-apply"}
+
+
+def test_the_operator_reads_what_its_definitions_have() -> None:
+    """The fields of a ServiceMonitor and a PrometheusRule, as version 0.93 of the operator has them."""
+    monitor, rule = find("ServiceMonitor", of="fleet"), find("PrometheusRule", of="fleet")
+    assert {monitor["apiVersion"], rule["apiVersion"]} == {"monitoring.coreos.com/v1"}
+    assert set(monitor["spec"]) == {"selector", "namespaceSelector", "endpoints"}
+    [endpoint] = monitor["spec"]["endpoints"]
+    assert set(endpoint) == {"port", "path", "scheme", "interval", "scrapeTimeout"}
+    plain = yaml.safe_load((FOLDER.parent / "prometheus-rules.yaml").read_text("utf-8"))
+    assert rule["spec"] == plain
+    for alert in plain["groups"][0]["rules"]:
+        assert set(alert) <= {"alert", "expr", "for", "labels", "annotations"}
 
 
 def test_a_field_that_does_not_exist_is_found() -> None:
@@ -54,6 +133,82 @@ def test_a_field_that_does_not_exist_is_found() -> None:
     broken = {**find("Service"), "spec": {"port": 80}}
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(broken, VERSIONS[-1], strict=True)
+
+
+def test_the_operator_finds_the_port_of_the_metrics() -> None:
+    """From the monitor by its labels to one service, by the port's name to the controller's own."""
+    monitor = find("ServiceMonitor", of="fleet")["spec"]
+    wanted = monitor["selector"]["matchLabels"].items()
+    services = [one for (kind, _), one in build("fleet").items() if kind == "Service"]
+    [service] = [one for one in services if wanted <= one["metadata"]["labels"].items()]
+    assert monitor["namespaceSelector"]["matchNames"] == [service["metadata"]["namespace"]]
+    [endpoint], [port] = monitor["endpoints"], service["spec"]["ports"]
+    assert endpoint["port"] == port["name"]
+    labels = find("Deployment", of="fleet")["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["selector"].items() <= labels.items()
+    assert {"name": port["targetPort"], "containerPort": 8080} in pod("fleet")["containers"][0][
+        "ports"
+    ]
+    annotations = find("Deployment")["spec"]["template"]["metadata"]["annotations"]
+    assert endpoint["path"] == annotations["prometheus.io/path"]
+
+
+def test_the_ingress_leads_to_the_proxy_by_the_name_that_people_use() -> None:
+    """One host, with TLS: that of public_url and of where the login comes back to."""
+    spec = find("Ingress")["spec"]
+    [rule], [tls] = spec["rules"], spec["tls"]
+    assert tls["hosts"] == [rule["host"]]
+    assert settings_of("base")["public_url"] == f"https://{rule['host']}"
+    redirect = f"--redirect-url=https://{rule['host']}/oauth2/callback"
+    assert redirect in pod()["containers"][1]["args"]
+    [path] = rule["http"]["paths"]
+    service = find("Service", path["backend"]["service"]["name"])
+    [port] = service["spec"]["ports"]
+    assert (path["path"], path["pathType"]) == ("/", "Prefix")
+    assert path["backend"]["service"]["port"]["name"] == port["name"] == "http"
+
+
+def test_a_fleet_shares_a_store_and_nothing_else() -> None:
+    """Several replicas and workers; the same configuration and one store; no disk of two pods."""
+    shared = settings_of("fleet")
+    assert shared.pop("store") == {"url": {"file": "/run/secrets/synapse-apply/store-url"}}
+    assert shared == settings_of("base")
+    for of in ("base", "fleet"):
+        text = find("ConfigMap", of=of)["data"]["controller.yaml"]
+        assert parse_and_check_configuration(text, Path("controller.yaml")).controller is not None
+    controller, worker = (f"synapse-apply-{name}" for name in ("controller", "worker"))
+    for name in (controller, worker):
+        deployment = find("Deployment", name, "fleet")
+        assert deployment["spec"]["replicas"] == 2
+        volumes = {one["name"]: one for one in pod("fleet", name)["volumes"]}
+        assert set(volumes["data"]) == {"name", "emptyDir"}
+        labels = deployment["spec"]["template"]["metadata"]["labels"]
+        assert deployment["spec"]["selector"]["matchLabels"].items() <= labels.items()
+        budget = find("PodDisruptionBudget", name, "fleet")["spec"]
+        assert budget["selector"] == deployment["spec"]["selector"]
+        assert budget["maxUnavailable"] < deployment["spec"]["replicas"]
+        policy = find("NetworkPolicy", "synapse-apply", "fleet")["spec"]
+        assert policy["podSelector"]["matchLabels"].items() <= labels.items()
+    assert find("Deployment", of="fleet")["spec"]["strategy"]["type"] == "RollingUpdate"
+    assert "PersistentVolumeClaim" not in {kind for kind, _ in build("fleet")}
+    [one], [ours, _] = pod("fleet", worker)["containers"], pod("fleet")["containers"]
+    assert one["args"] == ["controller", "worker", *ours["args"][2:]]
+    for part in ("image", "env", "volumeMounts", "resources", "securityContext"):
+        assert one[part] == ours[part]
+    others = [volume for volume in pod("fleet")["volumes"] if volume["name"] != "login"]
+    assert pod("fleet", worker)["volumes"] == others
+    assert find("Service", of="fleet")["spec"]["sessionAffinity"] == "ClientIP"
+    annotations = find("Ingress", of="fleet")["metadata"]["annotations"]
+    assert annotations["nginx.ingress.kubernetes.io/affinity"] == "cookie"
+
+
+def test_nobody_comes_to_a_pod_that_no_rule_names() -> None:
+    """All pods are closed to the inside of the cluster; the controller is opened by its own policy."""
+    everywhere = find("NetworkPolicy", "synapse-apply")["spec"]
+    assert everywhere["policyTypes"] == ["Ingress", "Egress"]
+    assert "ingress" not in everywhere
+    labels = find("Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert everywhere["podSelector"]["matchLabels"].items() <= labels.items()
 
 
 def test_one_controller_at_a_time_has_the_volume() -> None:
@@ -66,14 +221,16 @@ def test_one_controller_at_a_time_has_the_volume() -> None:
 
 def test_every_container_is_without_rights() -> None:
     """No root, a root file system that is only read, no token of the cluster."""
-    assert pod()["automountServiceAccountToken"] is False
-    assert pod()["securityContext"]["runAsNonRoot"] is True
-    for container in pod()["containers"]:
-        assert container["securityContext"] == {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        }
+    for name in ("synapse-apply-controller", "synapse-apply-worker"):
+        spec = pod("fleet", name)
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        for container in spec["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
 
 
 def test_what_refers_to_something_finds_it() -> None:
@@ -86,8 +243,9 @@ def test_what_refers_to_something_finds_it() -> None:
     assert by_name["data"]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
     assert by_name["configuration"]["configMap"]["name"] == configuration["metadata"]["name"]
     labels = find("Deployment")["spec"]["template"]["metadata"]["labels"]
-    assert find("Service")["spec"]["selector"] == labels
-    assert find("NetworkPolicy")["spec"]["podSelector"]["matchLabels"] == labels
+    assert find("Service")["spec"]["selector"].items() <= labels.items()
+    policy = find("NetworkPolicy")["spec"]["podSelector"]["matchLabels"]
+    assert policy.items() <= labels.items()
     ports = {
         port["name"]: port["containerPort"]
         for one in pod()["containers"]
@@ -115,7 +273,7 @@ def test_the_probes_ask_the_controller_itself() -> None:
 def test_the_proxy_says_who_it_is_by_the_headers_that_the_controller_reads() -> None:
     """Each is replaced, whatever a browser sends; the upstream is where the controller listens."""
     proxy = read_proxy_configuration()
-    controller = yaml.safe_load(find("ConfigMap")["data"]["controller.yaml"])
+    controller = settings_of("base")
     access = controller["access"]["proxy"]
     headers = {header["name"]: header for header in proxy["injectRequestHeaders"]}
     assert set(headers) == {access[f"{name}_header"] for name in ("user", "groups", "secret")}
