@@ -35,7 +35,7 @@ class AnswerShape:
     bool_fields: _Names = ()
     identity_fields: _Names = ("id",)
 
-    def describe_first_fault_or_empty(self, value: Mapping[str, Any]) -> str:
+    def find_fault(self, value: Mapping[str, Any]) -> str:
         """What is wrong with an object, as a phrase for an error message; "" if nothing is."""
         for name in self.required_fields:
             if value.get(name) is None:
@@ -44,7 +44,7 @@ class AnswerShape:
             field_value = value.get(name)
             if isinstance(field_value, Mapping) and name in self.owner_fields:
                 field_value = field_value.get("id")
-            if field_value is not None and (reason := _describe_id_fault_or_empty(field_value)):
+            if field_value is not None and (reason := _find_id_fault(field_value)):
                 return f"an object whose {name} cannot be used: {reason}"
         for names, expected_type, type_text in (
             (self.text_fields, str, "a text"),
@@ -56,9 +56,7 @@ class AnswerShape:
                     return f"an object whose {name} is not {type_text}"
         return ""
 
-    def is_object_with_other_id_and_code(
-        self, value: Mapping[str, Any], requested_id: int | str
-    ) -> bool:
+    def is_another(self, value: Mapping[str, Any], requested_id: int | str) -> bool:
         """Whether an answered object is another one than the one requested by this id or code."""
         object_id = next(
             (value[name] for name in self.identity_fields if value.get(name) is not None),
@@ -77,7 +75,7 @@ class AnswerShape:
         )
 
 
-def _describe_id_fault_or_empty(value: Any) -> str:
+def _find_id_fault(value: Any) -> str:
     # A masked id is no longer the server's id: a URL built of it would reach another object.
     if isinstance(value, MaskedText):
         return "it repeats a secret that was sent"

@@ -81,7 +81,7 @@ class BackendClient(IntegrationClientMixin):
         }
         redactor = redactor or Redactor()
         for name in ("token", "agent_token"):
-            redactor.mask_secret_from_now_on_if_long_enough(credentials[name])
+            redactor.mask_from_now_on(credentials[name])
         options = Options(
             self._limits, Backoff(max(0, retries), jitter=jitter), clock, now, sleep,
             resend_rate_limited, pool_size, on_request, on_rate_limit, refusal,

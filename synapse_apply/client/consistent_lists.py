@@ -18,9 +18,9 @@ from synapse_apply.client.http.answers import Answer
 from synapse_apply.client.http.deadlines import MAX_LIST_WEIGHT
 from synapse_apply.client.pagination import (
     ListQuery,
-    iter_pages_requested_lazily,
-    parse_page_or_raise_unexpected,
-    with_fetch_limited_to_total_weight,
+    iter_pages,
+    parse_page,
+    with_weight_limit,
 )
 from synapse_apply.model.errors import NotFound
 from synapse_apply.model.frozen import mutable
@@ -56,9 +56,7 @@ def reread_list_until_complete(
     for number in range(_MAX_READINGS):
         max_parallel = list_query.max_parallel if number < _PARALLEL_READINGS else 1
         reading = _read_each_page_once(
-            with_fetch_limited_to_total_weight(
-                replace(list_query, max_parallel=max_parallel), max_weight
-            ),
+            with_weight_limit(replace(list_query, max_parallel=max_parallel), max_weight),
             max_pages,
         )
         if not reading.is_sound:
@@ -76,7 +74,7 @@ def reread_list_until_complete(
     raise failures.unexpected_answer(*reading.last_exchange, problem)
 
 
-def read_list_in_single_pass_or_none_if_long_or_useless(
+def read_list_once(
     list_query: ListQuery,
     max_pages: int,
     is_first_page_useful: Callable[[Sequence[Any]], bool],
@@ -89,7 +87,7 @@ def read_list_in_single_pass_or_none_if_long_or_useless(
     """
     try:
         return _read_each_page_once(
-            with_fetch_limited_to_total_weight(list_query, max_weight),
+            with_weight_limit(list_query, max_weight),
             max_pages,
             is_first_page_useful,
         ).items
@@ -116,11 +114,7 @@ class _ListReading:
 
     def add_page(self, page: ListPage) -> None:
         self.page_count += 1
-        self.items += [
-            item
-            for item in page.items
-            if _remember_id_and_tell_if_new_or_without_id(item, self.ids)
-        ]
+        self.items += [item for item in page.items if _is_new(item, self.ids)]
 
 
 def _read_each_page_once(
@@ -131,19 +125,17 @@ def _read_each_page_once(
     """Read each page once; _ListLongOrNotUsefulError only with `is_first_page_useful`."""
     exchanges: list[tuple[ClientCall, Answer]] = []
 
-    def fetch_and_remember_exchange(call: ClientCall) -> Answer:
+    def fetch(call: ClientCall) -> Answer:
         answer = list_query.fetch(call)
         # Only the last: answers of a long list would fill the memory.
         exchanges[:] = [(call, answer)]
         return answer
 
-    pages = iter_pages_requested_lazily(
-        replace(list_query, fetch=fetch_and_remember_exchange), max_pages
-    )
+    pages = iter_pages(replace(list_query, fetch=fetch), max_pages)
     first_page = next(pages)
     reading = _ListReading(exchanges[-1])
     reading.add_page(first_page)
-    page_numbers = _compute_later_page_numbers_if_countable(list_query, first_page)
+    page_numbers = _later_page_numbers(list_query, first_page)
     if is_first_page_useful is not None and (
         len(page_numbers) >= max_pages or not is_first_page_useful(first_page.items)
     ):
@@ -152,9 +144,9 @@ def _read_each_page_once(
         # Pages that are fat are held one at a time.
         is_parallel = list_query.max_parallel > 1 and len(exchanges[-1][1].body) <= _MAX_LIGHT_PAGE
         if page_numbers and len(page_numbers) < max_pages and is_parallel:
-            _add_pages_in_parallel_and_judge_soundness(
+            _add_pages_in_parallel(
                 reading,
-                replace(list_query, fetch=fetch_and_remember_exchange),
+                replace(list_query, fetch=fetch),
                 first_page,
                 page_numbers,
             )
@@ -172,7 +164,7 @@ def _read_each_page_once(
     return reading
 
 
-def _compute_later_page_numbers_if_countable(list_query: ListQuery, first_page: ListPage) -> range:
+def _later_page_numbers(list_query: ListQuery, first_page: ListPage) -> range:
     """The numbers of the pages after the first; empty if they cannot be read by number."""
     page_param = list_query.dialect.page_number_param
     if (
@@ -193,7 +185,7 @@ def _compute_later_page_numbers_if_countable(list_query: ListQuery, first_page: 
     return range(2, -(-first_page.total_count // len(first_page.items)) + 1)
 
 
-def _add_pages_in_parallel_and_judge_soundness(
+def _add_pages_in_parallel(
     reading: _ListReading, list_query: ListQuery, first_page: ListPage, page_numbers: range
 ) -> None:
     """Read the pages of these numbers at the same time, and add them in order."""
@@ -201,9 +193,7 @@ def _add_pages_in_parallel_and_judge_soundness(
     def fetch_page(number: int) -> ListPage:
         query = {**list_query.first_page_query, list_query.dialect.page_number_param: str(number)}
         call = ClientCall("GET", list_query.path, query=query, repeatable=True)
-        return parse_page_or_raise_unexpected(
-            list_query.dialect, call, list_query.fetch(call), list_query.shape
-        )
+        return parse_page(list_query.dialect, call, list_query.fetch(call), list_query.shape)
 
     # All pages before any is added: `is_sound` compares the counts of all of them.
     with open_interruptible_thread_pool(min(list_query.max_parallel, len(page_numbers))) as pool:
@@ -217,7 +207,7 @@ def _add_pages_in_parallel_and_judge_soundness(
     )
 
 
-def _remember_id_and_tell_if_new_or_without_id(item: Any, seen_ids: set[Any]) -> bool:
+def _is_new(item: Any, seen_ids: set[Any]) -> bool:
     """Whether the item's id is not in `seen_ids`, to which it is added. True without an id."""
     identity = item.get("id") if isinstance(item, Mapping) else None
     if not isinstance(identity, (str, int)):

@@ -64,9 +64,7 @@ TRANSIENT_STATUSES = frozenset({429, 502, 503, 504})
 _NOT_ACTED_REDIRECTS = frozenset({307, 308})
 
 
-def build_error_of_exception(
-    call: ClientCall, failure: Exception, *, sent: bool, is_late: bool
-) -> ClientError:
+def broken_call(call: ClientCall, failure: Exception, *, sent: bool, is_late: bool) -> ClientError:
     """The error for an exception raised by an HTTP library.
 
     `sent`: at least one byte of the request has left. `is_late`: the call's total time is over.
@@ -77,7 +75,7 @@ def build_error_of_exception(
     causes = list(iter_failure_and_causes(failure))
     is_effect_unknown = sent and call.mutates and not has_upload_not_sent_whole(call)
     effect = Effect.UNKNOWN if is_effect_unknown else Effect.NONE
-    reason = explain_causes_without_request(causes)
+    reason = explain_causes(causes)
     error_class: type[ClientError]
     if is_late or any(is_timeout_error(cause) for cause in causes):
         error_class = ClientTimeoutError
@@ -99,7 +97,7 @@ def build_error_of_exception(
     return client_error
 
 
-def build_aborted_or_unsent_error(call: ClientCall, reason: str, *, sent: bool) -> ClientError:
+def aborted_call(call: ClientCall, reason: str, *, sent: bool) -> ClientError:
     """The error for a call that this program aborted, or did not send, for this reason."""
     effect = Effect.UNKNOWN if sent and call.mutates else Effect.NONE
     text = (
@@ -115,7 +113,7 @@ def has_upload_not_sent_whole(call: ClientCall) -> bool:
     return isinstance(call.body, MultipartBody) and not call.body.is_fully_read
 
 
-def build_error_of_failure_status(call: ClientCall, answer: Answer) -> ClientError:
+def failed_status(call: ClientCall, answer: Answer) -> ClientError:
     """The error for an answer whose status is not a success."""
     status = answer.status
     parsed = answer.masked_json_or_none
@@ -128,7 +126,7 @@ def build_error_of_failure_status(call: ClientCall, answer: Answer) -> ClientErr
         not 400 <= status < 500 and call.mutates and not has_upload_not_sent_whole(call)
     )
     effect = Effect.UNKNOWN if is_effect_unknown else Effect.NONE
-    explanation = _explain_error_answer_or_empty(call, answer)
+    explanation = _explain_error_answer(call, answer)
     if is_foreign:
         explanation += "; this is not the API's own 404: check the URL of the backend"
     client_error = _answered(error_class, call, answer, explanation, effect, answer.detail)
@@ -138,7 +136,7 @@ def build_error_of_failure_status(call: ClientCall, answer: Answer) -> ClientErr
     return client_error
 
 
-def build_unfollowed_redirect_error(call: ClientCall, answer: Answer, origin: str) -> ClientError:
+def unfollowed_redirect(call: ClientCall, answer: Answer, origin: str) -> ClientError:
     """The error for a redirect that is not followed; `origin` is its target's scheme and host."""
     effect = Effect.NONE
     if call.mutates and answer.status not in _NOT_ACTED_REDIRECTS:
@@ -163,9 +161,7 @@ def unexpected_answer(
     return _answered(kind, call, answer, explanation, effect, answer.detail)
 
 
-def format_server_messages_without_secrets(
-    call: ClientCall, errors: dict[FieldPath, tuple[str, ...]]
-) -> str:
+def format_server_messages(call: ClientCall, errors: dict[FieldPath, tuple[str, ...]]) -> str:
     """The server's messages that may be printed, as `path: text; ...`.
 
     If the request carried secrets, these are only the messages about its non-sensitive fields:
@@ -187,10 +183,10 @@ def format_server_messages_without_secrets(
             is_withheld = True
     if is_withheld:
         parts.append("(the server's message is withheld, because the request contained secrets)")
-    return collapse_to_short_printable_line("; ".join(parts))
+    return to_printable_line("; ".join(parts))
 
 
-def collapse_to_short_printable_line(text: str) -> str:
+def to_printable_line(text: str) -> str:
     """The text as one line of at most 400 printable characters.
 
     Control characters in a server's answer must not reach a terminal.
@@ -199,20 +195,18 @@ def collapse_to_short_printable_line(text: str) -> str:
     return line if len(line) <= _MAX_LINE_LENGTH else line[: _MAX_LINE_LENGTH - 1] + "…"
 
 
-def _explain_error_answer_or_empty(call: ClientCall, answer: Answer) -> str:
+def _explain_error_answer(call: ClientCall, answer: Answer) -> str:
     if answer.masked_json_or_none is not None:
-        return format_server_messages_without_secrets(
-            call, parse_field_errors(answer.masked_json_or_none)
-        )
+        return format_server_messages(call, parse_field_errors(answer.masked_json_or_none))
     if call.sensitive is not None or not answer.body:
         return HTML_PAGE if answer.html_page_phrase else ""
-    return describe_body_by_html_title_or_text(answer)
+    return describe_body(answer)
 
 
-def describe_body_by_html_title_or_text(answer: Answer) -> str:
+def describe_body(answer: Answer) -> str:
     """A body that is not JSON as a phrase for an error: an HTML page's title, else its text."""
     text = answer.html_page_phrase or answer.masked_shortened_text
-    return collapse_to_short_printable_line(text)
+    return to_printable_line(text)
 
 
 def _answered(
@@ -300,12 +294,12 @@ def is_tls_error(cause: BaseException) -> bool:
     )
 
 
-def explain_causes_without_request(causes: list[BaseException]) -> str:
+def explain_causes(causes: list[BaseException]) -> str:
     """The reason as a phrase without anything of the request (libraries quote URLs)."""
     # The innermost cause comes last and is the most exact.
     for cause in reversed(causes):
         if isinstance(cause, ssl.SSLCertVerificationError):
-            detail = collapse_to_short_printable_line(cause.verify_message)
+            detail = to_printable_line(cause.verify_message)
             return f"the server's certificate is not trusted ({detail}); a CA bundle may be needed"
         if isinstance(cause, socket.gaierror):
             return "the host name cannot be resolved"

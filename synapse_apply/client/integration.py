@@ -71,7 +71,7 @@ class IntegrationClientMixin(ApiOperations):
             sensitive=lambda _path: True,
         )
         # The token is an argument of this call only; a server may quote the path.
-        self._transport.redactor.mask_secret_from_now_on_if_long_enough(token)
+        self._transport.redactor.mask_from_now_on(token)
         return self._ask(call)
 
     def get_plugin(self, pk: RemoteId) -> ServerObject:
@@ -109,7 +109,7 @@ class IntegrationClientMixin(ApiOperations):
         value = self._unwrap(call, answer)
         if not isinstance(value, dict):
             return {"result": value}
-        if fault := JOB.describe_first_fault_or_empty(value):
+        if fault := JOB.find_fault(value):
             raise failures.unexpected_answer(call, answer, f"it is answered with {fault}")
         return value
 
@@ -209,7 +209,7 @@ class IntegrationClientMixin(ApiOperations):
             send_once=not repeat,
         )
         answer = self._send(call)
-        page = pagination.parse_page_or_raise_unexpected(self._dialect, call, answer, JOB)
+        page = pagination.parse_page(self._dialect, call, answer, JOB)
         total_count = len(page.items) if page.total_count is None else page.total_count
         return JobsPage(page.items, total_count)
 
@@ -242,7 +242,7 @@ class IntegrationClientMixin(ApiOperations):
         if isinstance(value, dict) and isinstance(value.get("logs"), list):
             logs: list[LogEntry] = value["logs"]
             return logs
-        page = pagination.parse_page_or_raise_unexpected(self._dialect, call, answer)
+        page = pagination.parse_page(self._dialect, call, answer)
         if page.next_query is None:
             return page.items
         # A list in several pages is read anew, as consistent lists need it.

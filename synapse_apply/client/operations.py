@@ -61,9 +61,7 @@ class ApiOperations:
         No further page is requested once `is_last_page` is true for the items of a page.
         """
         list_query = self._list_query(*path.strip("/").split("/"), params=params, shape=shape)
-        for page in pagination.iter_pages_requested_lazily(
-            list_query, self._transport.limits.max_pages
-        ):
+        for page in pagination.iter_pages(list_query, self._transport.limits.max_pages):
             yield from page.items
             if is_last_page is not None and is_last_page(page.items):
                 return
@@ -143,9 +141,9 @@ class ApiOperations:
         # The answer to a dry run may be short.
         if (self.is_dry_run and call.mutates) or DRY_RUN[0] in dict(call.query).items():
             shape = replace(shape, required_fields=())
-        if fault := shape.describe_first_fault_or_empty(value):
+        if fault := shape.find_fault(value):
             raise failures.unexpected_answer(call, answer, f"it is answered with {fault}")
-        if expected_id is not None and shape.is_object_with_other_id_and_code(value, expected_id):
+        if expected_id is not None and shape.is_another(value, expected_id):
             problem = "another object than this one is answered"
             raise failures.unexpected_answer(call, answer, problem)
         return value
@@ -221,7 +219,7 @@ class ApiOperations:
     def _list_once(
         self, kind: str, shape: AnswerShape, max_pages: int, is_first_page_useful: PageCheck
     ) -> list[ServerObject] | None:
-        return consistent_lists.read_list_in_single_pass_or_none_if_long_or_useless(
+        return consistent_lists.read_list_once(
             self._list_query(kind, shape=shape),
             max_pages,
             is_first_page_useful,
@@ -241,7 +239,7 @@ class ApiOperations:
             raise failures.unexpected_answer(call, answer, "the answer is empty")
         problem = "the answer is not JSON"
         if call.sensitive is None and "html" in answer.content_type:
-            body_text = failures.describe_body_by_html_title_or_text(answer)
+            body_text = failures.describe_body(answer)
             problem += f" but {body_text}; check the URL of the backend"
         if answer.parse_fault_or_empty and answer.parse_fault_or_empty != NOT_JSON:
             problem += f" that can be used: {answer.parse_fault_or_empty}"

@@ -46,7 +46,7 @@ class ListQuery:
 
 # A v2 list that does not say whether more follows is refused: what lies behind its end would be
 # taken for absent.
-def parse_page_or_raise_unexpected(
+def parse_page(
     dialect: Dialect, call: ClientCall, answer: Answer, shape: AnswerShape = ANYTHING
 ) -> ListPage:
     """The page in an answer; UnexpectedAnswerError for anything else, or items of another shape."""
@@ -62,15 +62,15 @@ def parse_page_or_raise_unexpected(
             raise failures.unexpected_answer(
                 call, answer, "the list holds items that are no objects"
             )
-        if fault := shape.describe_first_fault_or_empty(item):
+        if fault := shape.find_fault(item):
             raise failures.unexpected_answer(call, answer, f"of an item in the list: {fault}")
     return page
 
 
-def with_fetch_limited_to_total_weight(list_query: ListQuery, max_weight: int) -> ListQuery:
+def with_weight_limit(list_query: ListQuery, max_weight: int) -> ListQuery:
     """The same query, whose `fetch` fails once its pages together exceed `max_weight` bytes.
 
-    See `Answer.estimated_memory_of_parsed_body`. UnexpectedAnswerError from `fetch`.
+    See `Answer.parsed_weight`. UnexpectedAnswerError from `fetch`.
     """
     lock, total_weight = Lock(), 0
 
@@ -78,7 +78,7 @@ def with_fetch_limited_to_total_weight(list_query: ListQuery, max_weight: int) -
         nonlocal total_weight
         answer = list_query.fetch(call)
         with lock:
-            total_weight += answer.estimated_memory_of_parsed_body
+            total_weight += answer.parsed_weight
             is_too_heavy = total_weight > max_weight
         if is_too_heavy:
             problem = (
@@ -92,7 +92,7 @@ def with_fetch_limited_to_total_weight(list_query: ListQuery, max_weight: int) -
     return replace(list_query, fetch=fetch_within_weight)
 
 
-def iter_pages_requested_lazily(list_query: ListQuery, max_pages: int) -> Iterator[ListPage]:
+def iter_pages(list_query: ListQuery, max_pages: int) -> Iterator[ListPage]:
     """Each page of a list, requested when it is needed.
 
     UnexpectedAnswerError for more than `max_pages` pages, or if the links form a circle.
@@ -103,7 +103,7 @@ def iter_pages_requested_lazily(list_query: ListQuery, max_pages: int) -> Iterat
         call = ClientCall("GET", list_query.path, query=query, repeatable=True)
         seen_queries.add(_build_query_key(query))
         answer = list_query.fetch(call)
-        page = parse_page_or_raise_unexpected(list_query.dialect, call, answer, list_query.shape)
+        page = parse_page(list_query.dialect, call, answer, list_query.shape)
         yield page
         if page.next_query is None:
             return

@@ -37,7 +37,7 @@ from synapse_apply.client.http.deadlines import (
     Clock,
     Deadline,
     Limits,
-    parse_retry_after_seconds_or_none,
+    parse_retry_after,
 )
 from synapse_apply.client.http.environment import BackendRoute
 from synapse_apply.client.http.redirects import extract_origin_or_empty, join_url_or_empty
@@ -236,7 +236,7 @@ class FetchOptions:
                     else "A redirect of the file"
                 )
                 raise RemoteError(f"{subject} is not fetched: {fault}")
-            next_location = self._download_once_and_return_redirect_or_empty(url, out, reachable)
+            next_location = self._download_once(url, out, reachable)
             if not next_location:
                 return
             redirect_count += 1
@@ -246,9 +246,7 @@ class FetchOptions:
                 )
             url = join_url_or_empty(url, next_location)
 
-    def _download_once_and_return_redirect_or_empty(
-        self, url: str, out: BinaryIO, reachable: ReachableNetworks
-    ) -> str:
+    def _download_once(self, url: str, out: BinaryIO, reachable: ReachableNetworks) -> str:
         """Send one request; writes the body and returns "", or returns a redirect's Location."""
         origin, url = extract_origin_or_empty(url), requote_uri(url.partition("#")[0])
         proxies = (
@@ -300,9 +298,7 @@ class FetchOptions:
             words = f"GET {origin}: the storage answered {status}{hint}"
             failure = FailedFetchError(words, status_code=status)
             failure.transient = status in failures.TRANSIENT_STATUSES
-            failure.retry_after = parse_retry_after_seconds_or_none(
-                response.headers.get("Retry-After"), self.now
-            )
+            failure.retry_after = parse_retry_after(response.headers.get("Retry-After"), self.now)
             raise failure
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise RemoteError(f"GET {origin}: the file is encoded in a way that was not asked for")
@@ -332,7 +328,7 @@ def _read_environment_proxies(url: str) -> dict[str, Any]:
 
 def _build_fetch_error(origin: str, failure: Exception, *, is_late: bool) -> FailedFetchError:
     """The error for an exception of an HTTP library, without that exception's text."""
-    chain = _list_first_eight_of_exception_chain(failure)
+    chain = _list_causes(failure)
     fetch_failure = _explain_exception_chain(chain, is_late=is_late)
     error = FailedFetchError(f"GET {origin}: {fetch_failure.reason}")
     error.transient = fetch_failure.is_transient and any(
@@ -341,7 +337,7 @@ def _build_fetch_error(origin: str, failure: Exception, *, is_late: bool) -> Fai
     return error
 
 
-def _list_first_eight_of_exception_chain(failure: BaseException) -> list[BaseException]:
+def _list_causes(failure: BaseException) -> list[BaseException]:
     """The exception and its causes, outermost first, at most eight."""
     chain: list[BaseException] = []
     link: BaseException | None = failure

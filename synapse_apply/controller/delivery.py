@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from synapse_apply.client.http.deadlines import Backoff, parse_retry_after_seconds_or_none
+from synapse_apply.client.http.deadlines import Backoff, parse_retry_after
 from synapse_apply.client.http.environment import build_route_with_environment_proxies_and_tls
 from synapse_apply.client.http.exchange import ExchangeLimits, HttpExchanger
 from synapse_apply.controller.ports import SendResult
@@ -97,7 +97,7 @@ def read_retry_after_seconds_up_to_hour_or_none(
     answer: HttpAnswer, wall_clock: Callable[[], float]
 ) -> float | None:
     """For how many seconds an answer asks to wait, an hour at most; None where it does not say."""
-    seconds = parse_retry_after_seconds_or_none(answer.headers.get("retry-after"), wall_clock)
+    seconds = parse_retry_after(answer.headers.get("retry-after"), wall_clock)
     return None if seconds is None else min(seconds, HOUR)
 
 

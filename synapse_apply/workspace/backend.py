@@ -71,7 +71,7 @@ class LastRequest(threading.local):
     def remember_and_log_attempt_and_narrow_skew(self, event: RequestEvent) -> None:
         """Remember and log a finished attempt, and compare its time with the server's clock."""
         self.id = event.request_id or ""
-        self._clock.narrow_or_replace_skew_by_answer_date(event)
+        self._clock.narrow_skew(event)
         _log.debug(
             "%s %s -> %s in %.3f s (request id %s, attempt %d)",
             event.method,

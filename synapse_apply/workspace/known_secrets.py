@@ -46,7 +46,7 @@ def mask_declared_secrets_but_not_public_texts(
     redactor.stop_masking_equal_texts(public_texts)
     for ref in references.values():
         with suppress(SecretUnavailable):
-            redactor.mask_secret_from_now_on_if_long_enough(resolve(ref).reveal())
+            redactor.mask_from_now_on(resolve(ref).reveal())
 
 
 def mask_resolvable_secrets_of_references(
@@ -59,7 +59,7 @@ def mask_resolvable_secrets_of_references(
     redactor.stop_masking_equal_texts(set(_iter_field_names_of_kinds_and_schemas(marks)))
     for ref in references:
         with suppress(SecretUnavailable):
-            redactor.mask_secret_from_now_on_if_long_enough(resolve(ref).reveal())
+            redactor.mask_from_now_on(resolve(ref).reveal())
 
 
 def mask_agent_tokens_and_secret_state_url(
@@ -71,19 +71,19 @@ def mask_agent_tokens_and_secret_state_url(
     """
     for token in target.agents.values():
         with suppress(SecretUnavailable):
-            redactor.mask_secret_from_now_on_if_long_enough(resolve(token).reveal())
+            redactor.mask_from_now_on(resolve(token).reveal())
     url = target.state.url
     if isinstance(url, SecretRef):
         with suppress(SecretUnavailable):
-            redactor.mask_secret_from_now_on_if_long_enough(resolve(url).reveal())
+            redactor.mask_from_now_on(resolve(url).reveal())
     # Only a url with user information can hold a password.
     elif "@" in url:
-        redactor.mask_secret_from_now_on_if_long_enough(url)
+        redactor.mask_from_now_on(url)
 
 
 def _mask_literal_if_credential_like(redactor: Redactor, value: Any) -> None:
     if isinstance(value, str) and _CREDENTIAL_PATTERN.fullmatch(value):
-        redactor.mask_secret_from_now_on_if_long_enough(value)
+        redactor.mask_from_now_on(value)
 
 
 def _collect_texts_and_return_other_values(

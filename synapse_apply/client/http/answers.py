@@ -12,8 +12,8 @@ from typing import Any
 from urllib3 import BaseHTTPResponse
 
 from synapse_apply.client.http.deadlines import (
-    parse_http_date_seconds_or_none,
-    parse_retry_after_seconds_or_none,
+    parse_http_date,
+    parse_retry_after,
 )
 from synapse_apply.client.http.redaction import Redactor
 from synapse_apply.model.coding.json_types import JsonValue
@@ -60,7 +60,7 @@ class Answer:
     __repr__ = object.__repr__
 
     @property
-    def estimated_memory_of_parsed_body(self) -> int:
+    def parsed_weight(self) -> int:
         """The memory that the parsed body takes, in bytes, estimated without parsing it."""
         value_count = sum(map(self.body.count, (b",", b"[", b"{")))
         return len(self.body) + _VALUE_WEIGHT * value_count
@@ -68,15 +68,15 @@ class Answer:
     @cached_property
     def masked_json_or_none(self) -> JsonValue:
         """The JSON value, masked; None if the body is not JSON (or `null`, which no call gives)."""
-        return self._masked_json_and_parse_fault[0]
+        return self._parsed[0]
 
     @property
     def parse_fault_or_empty(self) -> str:
         """Why the body is not usable JSON; "" if it is."""
-        return self._masked_json_and_parse_fault[1]
+        return self._parsed[1]
 
     @cached_property
-    def _masked_json_and_parse_fault(self) -> tuple[Any, str]:
+    def _parsed(self) -> tuple[Any, str]:
         try:
             text = decode_utf8_or_raise_odd_json(self.body)
             value = (parse_lenient_json if self.is_display_text else parse_strict_json)(text)
@@ -138,7 +138,7 @@ class Answer:
     @property
     def retry_after(self) -> float | None:
         """Seconds the server asks to wait."""
-        return parse_retry_after_seconds_or_none(self.headers.get("Retry-After"), self.now)
+        return parse_retry_after(self.headers.get("Retry-After"), self.now)
 
     @property
     def server_date(self) -> float | None:
@@ -146,14 +146,10 @@ class Answer:
 
         An answer with an Age header comes from a cache (RFC 9111, 5.1): its Date is an older one.
         """
-        return (
-            None
-            if "Age" in self.headers
-            else parse_http_date_seconds_or_none(self.headers.get("Date"))
-        )
+        return None if "Age" in self.headers else parse_http_date(self.headers.get("Date"))
 
 
-def explain_bad_encoding_or_empty(response: BaseHTTPResponse) -> str:
+def explain_bad_encoding(response: BaseHTTPResponse) -> str:
     """Why a body is not decoded, as a phrase; "" if it may be.
 
     Only one layer of compression is accepted: of several, one block could inflate without bound.

@@ -25,7 +25,7 @@ class Limits:
     """Times in seconds, sizes in bytes, rates in bytes per second.
 
     `max_answer_size` bounds one decompressed body; `max_weight` the memory of one parsed answer, or
-    of all pages of a list (`Answer.estimated_memory_of_parsed_body`). `total_timeout` covers a call
+    of all pages of a list (`Answer.parsed_weight`). `total_timeout` covers a call
     with its repeats and waits; an upload gets `size / upload_rate` in addition. A streamed answer
     has no total time: it ends when nothing arrives for `idle_timeout`.
     """
@@ -106,9 +106,7 @@ class Repeats:
         self._free_repeats = 0
         self.attempt = 1
 
-    def count_attempt_and_get_wait_or_none(
-        self, *, is_rate_limited: bool, retry_after: float | None
-    ) -> float | None:
+    def next_wait(self, *, is_rate_limited: bool, retry_after: float | None) -> float | None:
         """Seconds to wait before the next attempt; None when this one was the last.
 
         Counts the attempt. `is_rate_limited`: it was answered 429; `retry_after`: the seconds of
@@ -133,7 +131,7 @@ class Repeats:
         return wait
 
 
-def parse_retry_after_seconds_or_none(value: str | None, now: Clock) -> float | None:
+def parse_retry_after(value: str | None, now: Clock) -> float | None:
     """Retry-After in seconds, from seconds or an HTTP date (RFC 9110, 10.2.3); None if unusable.
 
     `now` is wall-clock seconds since the epoch.
@@ -141,11 +139,11 @@ def parse_retry_after_seconds_or_none(value: str | None, now: Clock) -> float | 
     text = (value or "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])  # thirty years at most: float() of a long text takes long
-    date_seconds = parse_http_date_seconds_or_none(text)
+    date_seconds = parse_http_date(text)
     return None if date_seconds is None else max(0.0, date_seconds - now())
 
 
-def parse_http_date_seconds_or_none(value: str | None) -> float | None:
+def parse_http_date(value: str | None) -> float | None:
     """An HTTP date (RFC 9110, 5.6.7) in seconds since the epoch; None if unusable."""
     if not value or len(value) > _MAX_DATE_LENGTH or not value.isascii():
         return None

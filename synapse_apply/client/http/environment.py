@@ -43,14 +43,14 @@ def build_route_with_environment_proxies_and_tls(
     requests' own.
     InputError for a URL that cannot be a backend's, or a bundle that does not exist.
     """
-    base = _validate_and_normalize_base_url(base_url)
+    base = _normalize_base_url(base_url)
     is_local = is_loopback(urlsplit(base).hostname or "")
     # A proxy's loopback is another machine's, so that the call would fail or go astray.
     proxies: dict[str, Any] = {} if is_local else requests.utils.get_environ_proxies(base, None)
-    return BackendRoute(base, proxies, _resolve_tls_verification_given_or_from_environment(verify))
+    return BackendRoute(base, proxies, _resolve_verify(verify))
 
 
-def _validate_and_normalize_base_url(base_url: str) -> str:
+def _normalize_base_url(base_url: str) -> str:
     """The URL without blanks around it, with one '/' at its end; InputError if it is unusable."""
     text = str(base_url).strip()
     hint = "write it as https://HOST or https://HOST/PREFIX"
@@ -74,7 +74,7 @@ def _validate_and_normalize_base_url(base_url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}/"
 
 
-def _resolve_tls_verification_given_or_from_environment(verify: bool | str | None) -> bool | str:
+def _resolve_verify(verify: bool | str | None) -> bool | str:
     """`verify` as requests takes it, None from the environment; InputError for a missing bundle."""
     if verify is None:
         names = (name for name in _BUNDLE_VARIABLES if os.environ.get(name))

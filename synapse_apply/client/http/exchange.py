@@ -26,7 +26,7 @@ from synapse_apply.client.http.deadlines import (
     Backoff,
     Deadline,
     Repeats,
-    parse_retry_after_seconds_or_none,
+    parse_retry_after,
 )
 from synapse_apply.client.http.environment import BackendRoute
 from synapse_apply.model.frozen import frozen
@@ -92,11 +92,11 @@ class HttpExchanger:
             except HttpExchangeError as caught:
                 failure = caught
             wait = None
-            if _has_repeated_status_or_is_unreachable(request, answer, failure):
+            if _may_repeat(request, answer, failure):
                 retry_after = answer.headers.get("retry-after") if answer else None
-                wait = repeats.count_attempt_and_get_wait_or_none(
+                wait = repeats.next_wait(
                     is_rate_limited=answer is not None and answer.status == 429,
-                    retry_after=parse_retry_after_seconds_or_none(retry_after, time.time),
+                    retry_after=parse_retry_after(retry_after, time.time),
                 )
             if wait is None and answer is not None:
                 return answer
@@ -156,7 +156,7 @@ class HttpExchanger:
         return HttpAnswer(response.status, headers, bytes(body))
 
 
-def _has_repeated_status_or_is_unreachable(
+def _may_repeat(
     request: HttpRequest, answer: HttpAnswer | None, failure: HttpExchangeError | None
 ) -> bool:
     if answer is not None:
@@ -167,7 +167,7 @@ def _has_repeated_status_or_is_unreachable(
 def _build_exchange_error(failure: Exception, *, is_late: bool) -> HttpExchangeError:
     """The error for an exception of an HTTP library, without that exception's text."""
     causes = list(failures.iter_failure_and_causes(failure))
-    reason = failures.explain_causes_without_request(causes)
+    reason = failures.explain_causes(causes)
     if is_late or any(failures.is_timeout_error(cause) for cause in causes):
         return HttpExchangeError(HttpFault.TIMEOUT, "no whole answer in time")
     if any(failures.is_tls_error(cause) for cause in causes):

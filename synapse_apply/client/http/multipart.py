@@ -56,8 +56,7 @@ class MultipartBody:
             if digest_field and fields.get(digest_field) is None:
                 fields = {
                     **fields,
-                    digest_field: self._get_declared_digest_if_sent_whole_or_empty(file)
-                    or self._compute_file_digest(),
+                    digest_field: self._find_declared_digest(file) or self._compute_file_digest(),
                 }
             self._expected_digest = str(fields[digest_field]).lower() if digest_field else ""
             self._head = b"".join(self._encode_field(key, value) for key, value in fields.items())
@@ -109,13 +108,13 @@ class MultipartBody:
             return self._head[offset : offset + size]
         offset -= len(self._head)
         if offset < self._size:
-            return self._read_file_block_or_raise_if_shrunk(min(size, self._size - offset))
+            return self._read_file_block(min(size, self._size - offset))
         offset -= self._size
         if offset == 0:
-            self._raise_if_file_grew_or_digest_differs()
+            self._check_whole_file()
         return self._tail[offset : offset + size]
 
-    def _read_file_block_or_raise_if_shrunk(self, size: int) -> bytes:
+    def _read_file_block(self, size: int) -> bytes:
         try:
             block = self._file.read(size)
         except (OSError, ValueError) as failure:
@@ -128,17 +127,17 @@ class MultipartBody:
             self._sent_hash.update(block)
         return block
 
-    def _raise_if_file_grew_or_digest_differs(self) -> None:
+    def _check_whole_file(self) -> None:
         """UnreadableBodyError if the file grew, or does not have the digest stated in the form.
 
         Called before the closing boundary is sent: without it a server takes nothing.
         """
-        if self._has_file_grown_or_false_if_unreadable():
+        if self._has_file_grown():
             raise UnreadableBodyError("the file grew while it was sent")
         if self._sent_hash is not None and self._sent_hash.hexdigest() != self._expected_digest:
             raise UnreadableBodyError("the file does not have the SHA-256 that was said of it")
 
-    def _get_declared_digest_if_sent_whole_or_empty(self, file: Any) -> str:
+    def _find_declared_digest(self, file: Any) -> str:
         """The SHA-256 in the file object's `sha256`; "" without one, or if not sent from byte 0."""
         digest = getattr(file, "sha256", "")
         return digest if isinstance(digest, str) and not self._start else ""
@@ -147,12 +146,12 @@ class MultipartBody:
         """The SHA-256 of the file in hex; rewinds it afterwards."""
         remaining = self._size
         while remaining > 0:
-            remaining -= len(self._read_file_block_or_raise_if_shrunk(min(_BLOCK, remaining)))
+            remaining -= len(self._read_file_block(min(_BLOCK, remaining)))
         digest: str = self._sent_hash.hexdigest()
         self.rewind()
         return digest
 
-    def _has_file_grown_or_false_if_unreadable(self) -> bool:
+    def _has_file_grown(self) -> bool:
         try:
             return bool(self._file.read(1))
         except (OSError, ValueError):

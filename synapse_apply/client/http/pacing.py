@@ -11,7 +11,7 @@ from threading import Condition
 
 from synapse_apply.client.http.deadlines import Clock
 
-# When a call got its slot, by the pacer's clock; see `release_slot_and_raise_limit_if_answered`.
+# When a call got its slot, by the pacer's clock; see `release_slot`.
 AcquisitionTime = float
 
 _POLL_SECONDS = 0.25  # between two checks of `should_stop`
@@ -41,7 +41,7 @@ class RequestPacer:
         """Seconds until the pause that a Retry-After asked for is over; 0 without one."""
         return max(0.0, self._paused_until - self._clock())
 
-    def take_slot_after_wait_or_stop(self, should_stop: Callable[[], bool]) -> AcquisitionTime:
+    def take_slot(self, should_stop: Callable[[], bool]) -> AcquisitionTime:
         """Wait for a free slot or until `should_stop`; returns the clock's time for its release.
 
         A slot is taken in both cases, so that each call must release it.
@@ -52,10 +52,8 @@ class RequestPacer:
             self._running_calls += 1
             return self._clock()
 
-    def release_slot_and_raise_limit_if_answered(
-        self, acquired_at: AcquisitionTime, *, is_answered: bool
-    ) -> None:
-        """Give the slot back; `is_answered`: the call got an answer that shows no overload."""
+    def release_slot(self, acquired_at: AcquisitionTime, *, is_answered: bool) -> None:
+        """Give the slot back; `is_answered`, without a sign of overload, raises the limit."""
         with self._condition:
             self._running_calls -= 1
             # Calls that began before the last 429 say nothing about the lower limit.

@@ -4,7 +4,7 @@ A server may quote what it was sent, and its answers end up in terminals, report
 state. So each text, key and id of an answer is masked right after it is parsed. This is in
 addition to the redaction by path, which wraps every value at a path that is known to be secret.
 
-- A value counts in each form of `list_text_as_is_and_in_hex_and_base64` and `_list_escaped_forms`,
+- A value counts in each form of `list_text_forms` and `_list_escaped_forms`,
   and in any spelling by percent codes, HTML entities and escapes of JSON, up to three in one
   another. So does a leading part of it, because servers shorten what they quote: 8 characters, or 4
   after a prefix that many values share (`syn_`, `https://host/`), or 12 where those are words by
@@ -111,13 +111,13 @@ class Redactor:
         self._search: _SecretSearch | None = None
         self._is_stale = False
         for value in values:
-            self.mask_secret_from_now_on_if_long_enough(value)
+            self.mask_from_now_on(value)
 
     def __repr__(self) -> str:
         return f"<Redactor of {len(self._secrets)} values>"
 
-    def mask_secret_from_now_on_if_long_enough(self, value: Any) -> None:
-        """Mask this from now on: a text, a number, or a tree whose texts are all secrets."""
+    def mask_from_now_on(self, value: Any) -> None:
+        """Mask this from now on, where it is long enough: a text, a number, a tree of secrets."""
         with self._lock:
             for part in _iter_texts_of_secret_to_mask(value):
                 if part in self._secrets:
@@ -182,9 +182,7 @@ class Redactor:
         # The same keys, and values such as a provider, occur in every object of a list.
         if text in search.clean_texts:
             return text
-        masked = (
-            None if text in self._public_texts else _mask_spans_or_none_without_secret(text, search)
-        )
+        masked = None if text in self._public_texts else _mask_spans(text, search)
         if masked is not None:
             return MaskedText.from_original(masked, text)
         if len(text) <= _MAX_CLEAN_LENGTH and len(search.clean_texts) < _MAX_CLEAN_TEXTS:
@@ -266,18 +264,18 @@ def _is_long_enough_to_mask(text: str) -> bool:
     )
 
 
-def _compute_min_masked_prefix_length(text: str) -> int:
+def _min_prefix_length(text: str) -> int:
     """How many leading characters of a secret suffice for a text to be masked."""
     if text[0] in "{[":
         # Documents of one kind begin alike: `{"type": "service_account", ...`.
         return min(len(text), _MIN_DOCUMENT_RUN_LENGTH)
-    length = max(_MIN_RUN_LENGTH, _compute_min_length_past_common_prefix_or_zero(text))
+    length = max(_MIN_RUN_LENGTH, _min_length_past_prefix(text))
     if _WORDS.fullmatch(text[:length]):
         length = max(length, _MIN_LENGTH_OF_WORDS)
     return min(length, len(text))
 
 
-def _compute_min_length_past_common_prefix_or_zero(text: str) -> int:
+def _min_length_past_prefix(text: str) -> int:
     """The length of a prefix that many values share, plus the characters needed after it.
 
     0 if the text has no such prefix (`syn_`, `https://host/`, `Bearer `, a JWT or PEM header).
@@ -297,13 +295,13 @@ def _compute_min_length_past_common_prefix_or_zero(text: str) -> int:
 
 def _iter_encoded_forms_of_secret(text: str) -> Iterator[_SecretForm]:
     """The encodings of a secret, each with the encoding of its leading part."""
-    length = _compute_min_masked_prefix_length(text)
+    length = _min_prefix_length(text)
     needs_boundary = len(text) < _MIN_RUN_LENGTH or (
         length == len(text) and bool(_WORDS.fullmatch(text))
     )
     full_forms, prefixes = (
-        list_text_as_is_and_in_hex_and_base64(text),
-        list_text_as_is_and_in_hex_and_base64(text[:length]),
+        list_text_forms(text),
+        list_text_forms(text[:length]),
     )
     if not _PLAIN_CHARS.fullmatch(text):
         full_forms += _list_escaped_forms(text)
@@ -318,7 +316,7 @@ def _iter_encoded_forms_of_secret(text: str) -> Iterator[_SecretForm]:
             )
 
 
-def list_text_as_is_and_in_hex_and_base64(text: str) -> list[str]:
+def list_text_forms(text: str) -> list[str]:
     """A value as it is, in hexadecimal (both cases) and in base64 (both alphabets), in fixed order.
 
     In base64 a form is the characters that do not depend on what precedes and follows the value,
@@ -444,7 +442,7 @@ def _is_full_form_as_own_word(text: str, position: int, end: int, form: _SecretF
     return not any(char.isalnum() or char == "_" for char in (before, after))
 
 
-def _mask_spans_or_none_without_secret(text: str, search: _SecretSearch) -> str | None:
+def _mask_spans(text: str, search: _SecretSearch) -> str | None:
     """The text with its secrets masked; None if there are none."""
     pieces, end = [], 0
     for secret_start, secret_end in _list_all_spans(text, search):

@@ -31,7 +31,7 @@ class ServerClock:
         """The possible range of the skew; None until an answer has a date."""
         return self._skew
 
-    def narrow_or_replace_skew_by_answer_date(self, event: RequestEvent) -> None:
+    def narrow_skew(self, event: RequestEvent) -> None:
         """Narrow the skew by the date of one attempt's answer."""
         if event.server_date is None:
             return

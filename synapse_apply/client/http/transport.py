@@ -27,7 +27,7 @@ from synapse_apply.client.errors import (
     UnexpectedAnswerError,
 )
 from synapse_apply.client.events import OnRateLimit, OnRequest, RequestEvent
-from synapse_apply.client.http.answers import Answer, explain_bad_encoding_or_empty
+from synapse_apply.client.http.answers import Answer, explain_bad_encoding
 from synapse_apply.client.http.connections import (
     CURRENT_ATTEMPT,
     Attempt,
@@ -182,7 +182,7 @@ class Transport:
         with close_response_on_exit(result.body) as body:
             if result.answer is not None:
                 on_answer(result.answer)
-            if result.answer is not None and (problem := explain_bad_encoding_or_empty(body)):
+            if result.answer is not None and (problem := explain_bad_encoding(body)):
                 raise failures.unexpected_answer(call, result.answer, problem)
             # A proxy's login page is a 200 with HTML; as a log it would be shown line by line.
             if result.answer is not None and "html" in result.answer.content_type:
@@ -195,12 +195,10 @@ class Transport:
         # A stream has no total time to bound the waits after 429s, so that they count as repeats.
         repeats = Repeats(self._options.backoff, deadline, rate_limits_count=bool(call.accept))
         while True:
-            result = self._attempt_within_pacer_limits_unless_streamed(
-                call, deadline, repeats.attempt
-            )
-            if result.error is None or not self._is_transient_failure_safe_to_repeat(call, result):
+            result = self._attempt_paced(call, deadline, repeats.attempt)
+            if result.error is None or not self._may_repeat(call, result):
                 return result
-            wait = repeats.count_attempt_and_get_wait_or_none(
+            wait = repeats.next_wait(
                 is_rate_limited=isinstance(result.error, RateLimitError),
                 retry_after=result.answer.retry_after if result.answer else None,
             )
@@ -208,7 +206,7 @@ class Transport:
                 return result
             self._sleep_until_over_or_refused(wait)
 
-    def _attempt_within_pacer_limits_unless_streamed(
+    def _attempt_paced(
         self, call: ClientCall, deadline: Deadline, attempt_number: int
     ) -> _AttemptResult:
         """One attempt, begun when the pacer has a free slot; a stream takes none.
@@ -224,7 +222,7 @@ class Transport:
         # A later attempt has already waited for the server's Retry-After.
         if attempt_number == 1 and (delay := self._pacer.compute_seconds_until_resume()):
             self._sleep_until_over_or_refused(min(delay, deadline.compute_remaining_seconds()))
-        acquired_at = self._pacer.take_slot_after_wait_or_stop(should_stop)
+        acquired_at = self._pacer.take_slot(should_stop)
         is_answered = False
         try:
             result = self._attempt_and_notify_observers(call, deadline, attempt_number)
@@ -236,16 +234,12 @@ class Transport:
             elif result.answer is not None:
                 is_answered = result.answer.status < 500
         finally:
-            self._pacer.release_slot_and_raise_limit_if_answered(
-                acquired_at, is_answered=is_answered
-            )
+            self._pacer.release_slot(acquired_at, is_answered=is_answered)
         return result
 
     # An upload that did not leave completely was not acted on: its length is announced and its last
     # boundary is missing. It is sent again; a complete one without an answer never is.
-    def _is_transient_failure_safe_to_repeat(
-        self, call: ClientCall, result: _AttemptResult
-    ) -> bool:
+    def _may_repeat(self, call: ClientCall, result: _AttemptResult) -> bool:
         """Whether a failed call may be sent again: it is harmless, or was not acted on."""
         if result.error is None or not result.error.transient or self._get_refusal_or_empty(call):
             return False
@@ -289,7 +283,7 @@ class Transport:
                 return
             wait = None
             if failure.transient and not self._get_refusal_or_empty():
-                wait = repeats.count_attempt_and_get_wait_or_none(
+                wait = repeats.next_wait(
                     is_rate_limited=failure.status_code == http.client.TOO_MANY_REQUESTS,
                     retry_after=failure.retry_after,
                 )
@@ -339,7 +333,7 @@ class Transport:
         if reason := self._get_refusal_or_empty(call):
             return _AttemptResult(
                 None,
-                failures.build_aborted_or_unsent_error(call, reason, sent=False),
+                failures.aborted_call(call, reason, sent=False),
                 sent=False,
             )
         attempt = self._build_attempt(call, deadline)
@@ -355,14 +349,12 @@ class Transport:
         """Send to the call's URL and on; a redirect that is not followed is an error."""
         url, query, redirect_count = self._route.base_url + call.path, call.query, 0
         while True:
-            result = self._send_to_url_with_errors_as_result(call, url, query, attempt, deadline)
+            result = self._send_to_url(call, url, query, attempt, deadline)
             answer = result.answer
             if answer is None or result.error is not None or 200 <= answer.status < 300:
                 return result
             if not 300 <= answer.status < 400:
-                return _AttemptResult(
-                    answer, failures.build_error_of_failure_status(call, answer), attempt.sent
-                )
+                return _AttemptResult(answer, failures.failed_status(call, answer), attempt.sent)
             location = answer.headers.get("Location", "")
             url = requote_uri(join_url_or_empty(url, location) if location else "")
             query, redirect_count = (), redirect_count + 1
@@ -371,9 +363,7 @@ class Transport:
                 or not call.repeatable
                 or not self._route.may_get_token(url)
             ):
-                error = failures.build_unfollowed_redirect_error(
-                    call, answer, extract_origin_or_empty(url)
-                )
+                error = failures.unfollowed_redirect(call, answer, extract_origin_or_empty(url))
                 return _AttemptResult(answer, error, attempt.sent)
 
     def _build_attempt(self, call: ClientCall, deadline: Deadline) -> Attempt:
@@ -391,7 +381,7 @@ class Transport:
             repeatable=call.repeatable,
         )
 
-    def _send_to_url_with_errors_as_result(
+    def _send_to_url(
         self, call: ClientCall, url: str, query: Query, attempt: Attempt, deadline: Deadline
     ) -> _AttemptResult:
         context_token = CURRENT_ATTEMPT.set(attempt)
@@ -401,7 +391,7 @@ class Transport:
             response = self._send_and_read_head(call, url, query, deadline)
             # Kept for the case that the body breaks off: the status alone settles a 4xx or 5xx.
             answer = self._build_answer(call, response, b"", complete=False)
-            return self._read_body_unless_success_is_streamed(call, response, attempt)
+            return self._read_body(call, response, attempt)
         except failures.LIBRARY_ERRORS as caught:
             failure = caught
             attempt.close_response()
@@ -413,11 +403,9 @@ class Transport:
             return _AttemptResult(answer, None, attempt.sent)
         if self._end_reason or isinstance(failure, CutOffError):
             reason = self._end_reason or str(failure)
-            error = failures.build_aborted_or_unsent_error(call, reason, sent=attempt.sent)
+            error = failures.aborted_call(call, reason, sent=attempt.sent)
             return _AttemptResult(None, error, attempt.sent)
-        error = failures.build_error_of_exception(
-            call, failure, sent=attempt.sent, is_late=deadline.is_passed
-        )
+        error = failures.broken_call(call, failure, sent=attempt.sent, is_late=deadline.is_passed)
         return _AttemptResult(None, error, attempt.sent)
 
     def _send_and_read_head(
@@ -450,14 +438,14 @@ class Transport:
             call.method, _append_query(url, query), headers, call.body, timeout
         )
 
-    def _read_body_unless_success_is_streamed(
+    def _read_body(
         self, call: ClientCall, response: BaseHTTPResponse, attempt: Attempt
     ) -> _AttemptResult:
         if call.accept and 200 <= response.status < 300:
             head = self._build_answer(call, response, b"", complete=False)
             return _AttemptResult(head, None, attempt.sent, response)
         body = bytearray()
-        problem, error_class = explain_bad_encoding_or_empty(response), UnexpectedAnswerError
+        problem, error_class = explain_bad_encoding(response), UnexpectedAnswerError
         with close_response_on_exit(response):
             for block in iter_decoded_body_blocks(response) if not problem else ():
                 body += block
@@ -468,7 +456,7 @@ class Transport:
         if not problem:
             answer = self._build_answer(call, response, bytes(body), complete=True)
             # A body of one block cannot be too heavy, so that most answers are not counted.
-            weight = answer.estimated_memory_of_parsed_body if len(body) > _BLOCK else 0
+            weight = answer.parsed_weight if len(body) > _BLOCK else 0
             if weight <= self.limits.max_weight:
                 return _AttemptResult(answer, None, attempt.sent)
             problem = "the answer holds more values than any answer of this API"
@@ -502,7 +490,7 @@ def _read_arrived_bytes_or_raise(
         failure = caught
     else:
         return piece or b""
-    raise failures.build_error_of_exception(call, failure, sent=True, is_late=deadline.is_passed)
+    raise failures.broken_call(call, failure, sent=True, is_late=deadline.is_passed)
 
 
 def _notify_observer(observer: Callable[[Any], None], notice: Any) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from synapse_apply.client import ClientError
 from synapse_apply.client.calls import ClientCall
 from synapse_apply.client.consistent_lists import (
-    read_list_in_single_pass_or_none_if_long_or_useless,
+    read_list_once,
     reread_list_until_complete,
 )
 from synapse_apply.client.dialects import v1
@@ -98,14 +98,7 @@ def test_a_list_that_stands_still_is_read_twice(width):
 def test_a_glance_reads_each_page_once():
     """It claims nothing of what it lacks."""
     server = Changing(14, [], newest_first=False)
-    assert (
-        len(
-            read_list_in_single_pass_or_none_if_long_or_useless(
-                server.listing(4), 10, lambda _items: True
-            )
-        )
-        == 14
-    )
+    assert len(read_list_once(server.listing(4), 10, lambda _items: True)) == 14
     assert server.asked == 5
 
 
@@ -113,10 +106,5 @@ def test_a_glance_reads_each_page_once():
 def test_a_glance_that_is_not_worth_it_ends_at_the_first_page(most, use):
     """More pages than it may cost, or items of no use."""
     server = Changing(14, [], newest_first=False)
-    assert (
-        read_list_in_single_pass_or_none_if_long_or_useless(
-            server.listing(4), most, lambda _items: use
-        )
-        is None
-    )
+    assert read_list_once(server.listing(4), most, lambda _items: use) is None
     assert server.asked == 1

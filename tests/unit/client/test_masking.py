@@ -153,10 +153,8 @@ def test_parts_of_a_secret_document_are_secrets():
     """JSON, key files of several lines, passwords in urls: a server may quote a part."""
     key = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0\nBAQEFAASCBKcwggSj\n-----END"
     redactor = Redactor([json.dumps({"private": {"key": "q1w2e3r4t5"}, "n": 123456789}), key])
-    redactor.mask_secret_from_now_on_if_long_enough(
-        "postgresql://ci:p%40ss-w0rd@db.example.com/state"
-    )
-    redactor.mask_secret_from_now_on_if_long_enough({"token": ["zx81-spectrum"]})
+    redactor.mask_from_now_on("postgresql://ci:p%40ss-w0rd@db.example.com/state")
+    redactor.mask_from_now_on({"token": ["zx81-spectrum"]})
     for text in ("q1w2e3r4t5", "BAQEFAASCBKcwggSj", "p@ss-w0rd", "p%40ss-w0rd", "zx81-spectrum"):
         assert redactor.mask_secrets_in_text(f"a {text} b") == f"a {MASK} b", text
     assert (

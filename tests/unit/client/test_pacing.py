@@ -16,9 +16,7 @@ from synapse_apply.model.errors import RateLimited
 def rounds(pace: RequestPacer, count: int) -> None:
     """So many calls, one after the other, all answered."""
     for _ in range(count):
-        pace.release_slot_and_raise_limit_if_answered(
-            pace.take_slot_after_wait_or_stop(lambda: False), is_answered=True
-        )
+        pace.release_slot(pace.take_slot(lambda: False), is_answered=True)
 
 
 def test_a_429_halves_and_answers_add_one_a_round():
@@ -27,9 +25,9 @@ def test_a_429_halves_and_answers_add_one_a_round():
     pace = RequestPacer(16, lambda: float(next(clock)))
     allowed = []
     for _ in range(5):
-        entered = pace.take_slot_after_wait_or_stop(lambda: False)
+        entered = pace.take_slot(lambda: False)
         pace.halve_limit_once_and_pause(entered, 0.0)
-        pace.release_slot_and_raise_limit_if_answered(entered, is_answered=False)
+        pace.release_slot(entered, is_answered=False)
         allowed.append(pace.allowed_calls)
     assert allowed == [8, 4, 2, 1, 1]
     rounds(pace, 1)
@@ -44,11 +42,11 @@ def test_calls_that_were_under_way_together_complain_once():
     """Sixteen refusals of one moment halve once, not to one."""
     now = [0.0]
     pace = RequestPacer(16, lambda: now[0])
-    entered = [pace.take_slot_after_wait_or_stop(lambda: False) for _ in range(16)]
+    entered = [pace.take_slot(lambda: False) for _ in range(16)]
     now[0] = 1.0
     for one in entered:
         pace.halve_limit_once_and_pause(one, 2.0)
-        pace.release_slot_and_raise_limit_if_answered(one, is_answered=False)
+        pace.release_slot(one, is_answered=False)
     assert (pace.allowed_calls, pace.compute_seconds_until_resume()) == (8, 2.0)
 
 
@@ -57,10 +55,10 @@ def test_no_more_than_allowed_are_under_way():
     pace, seen = RequestPacer(2, monotonic), []
 
     def call() -> None:
-        entered = pace.take_slot_after_wait_or_stop(lambda: False)
+        entered = pace.take_slot(lambda: False)
         seen.append(pace._running_calls)
         sleep(0.005)
-        pace.release_slot_and_raise_limit_if_answered(entered, is_answered=True)
+        pace.release_slot(entered, is_answered=True)
 
     threads = [Thread(target=call) for _ in range(10)]
     for thread in threads:
@@ -74,9 +72,9 @@ def test_no_more_than_allowed_are_under_way():
 def test_whoever_gives_up_does_not_wait_for_a_place():
     """A call that is over, or must not be sent any more, goes on to say so."""
     pace = RequestPacer(1, monotonic)
-    pace.take_slot_after_wait_or_stop(lambda: False)
+    pace.take_slot(lambda: False)
     begun = monotonic()
-    pace.take_slot_after_wait_or_stop(lambda: True)
+    pace.take_slot(lambda: True)
     assert monotonic() - begun < 1
 
 

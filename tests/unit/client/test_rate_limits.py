@@ -6,7 +6,7 @@ import pytest
 from unit.client.scripted import answer
 
 from synapse_apply.client.errors import RateLimitError
-from synapse_apply.client.http.deadlines import Backoff, parse_retry_after_seconds_or_none
+from synapse_apply.client.http.deadlines import Backoff, parse_retry_after
 from synapse_apply.model.errors import Effect, RateLimited
 
 
@@ -70,7 +70,7 @@ def test_the_limit_is_reported(server, connect):
 )
 def test_retry_after_forms(value, seconds):
     """Seconds and HTTP dates; what is neither is ignored."""
-    assert parse_retry_after_seconds_or_none(value, lambda: 10.0) == seconds
+    assert parse_retry_after(value, lambda: 10.0) == seconds
 
 
 def test_backoff_grows_to_its_cap_with_jitter():

@@ -46,7 +46,7 @@ def test_an_answer_without_a_date_that_can_be_used(server, connect, headers):
     """None, or no date, or that of a cache: nobody can tell."""
     clock = ServerClock()
     server.then(answer(200, {}, **headers))
-    connect(server, on_request=clock.narrow_or_replace_skew_by_answer_date).get_job(1)
+    connect(server, on_request=clock.narrow_skew).get_job(1)
     assert clock.skew is None
 
 
@@ -55,9 +55,7 @@ def test_no_answer_tells_nothing(server, connect):
     clock = ServerClock()
     server.then(reset())
     with pytest.raises(ClientError):
-        connect(server, on_request=clock.narrow_or_replace_skew_by_answer_date, retries=0).get_job(
-            1
-        )
+        connect(server, on_request=clock.narrow_skew, retries=0).get_job(1)
     assert clock.skew is None
 
 
@@ -73,7 +71,7 @@ def test_no_answer_tells_nothing(server, connect):
 def test_what_is_certain(date, certain, words):
     """The time under way and the second that a date cuts off are in our favour."""
     clock = ServerClock()
-    clock.narrow_or_replace_skew_by_answer_date(event(date))
+    clock.narrow_skew(event(date))
     assert clock.skew is not None
     assert clock.skew.min_difference == pytest.approx(certain)
     assert clock.skew.local_clock_description == words
@@ -82,16 +80,16 @@ def test_what_is_certain(date, certain, words):
 def test_more_answers_narrow_it_down():
     """What a slow upload leaves open, a quick read settles."""
     clock = ServerClock()
-    clock.narrow_or_replace_skew_by_answer_date(event(NOW // 1 + 20, seconds=120.0))
+    clock.narrow_skew(event(NOW // 1 + 20, seconds=120.0))
     assert clock.skew is not None
     assert clock.skew.min_difference == 0.0
-    clock.narrow_or_replace_skew_by_answer_date(event(NOW // 1 + 20, seconds=0.1))
+    clock.narrow_skew(event(NOW // 1 + 20, seconds=0.1))
     assert clock.skew.min_difference > 19
 
 
 def test_a_clock_that_was_set_meanwhile():
     """The newest answer counts where it cannot agree with those before."""
     clock = ServerClock()
-    clock.narrow_or_replace_skew_by_answer_date(event(NOW // 1 + 600))
-    clock.narrow_or_replace_skew_by_answer_date(event(NOW // 1))
+    clock.narrow_skew(event(NOW // 1 + 600))
+    clock.narrow_skew(event(NOW // 1))
     assert clock.skew == ClockSkew(pytest.approx(-0.75), pytest.approx(0.75))
