@@ -20,10 +20,10 @@ TMPDIR ?= $(MEMORY)
 export TMPDIR
 endif
 
-.PHONY: help demo test check lint types unit smoke lowest laws faults attack fuzz browser azure bench scale golden lock docs picture fix dist clean
+.PHONY: help demo test check lint types unit smoke lowest laws faults attack fuzz browser azure bench scale golden lock docs picture fix dist release-check clean
 
 help: ## Say what each target does
-	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST)
 
 # The development tools are the group `dev` of pyproject.toml, pinned by constraints.txt. Reading
 # a group needs a newer pip than some Pythons bring along. Bytecode of the few modules that are used
@@ -150,6 +150,23 @@ fix: $(READY) ## Format and mend what can be mended
 
 dist: $(READY) ## Build wheel and sdist
 	$(BIN)/python -m build --no-isolation
+
+# With TAG=vX.Y.Z it fails while something is open that only an owner can fill in. Only the package
+# index is asked: what a release needs beyond it stands in RELEASING.md.
+RELEASE = $(BIN)/python -I release/release.py
+
+release-check: $(VENV)/.release ## Build a release twice, and use it as a stranger does; TAG=vX.Y.Z before a tag
+	$(if $(TAG),$(RELEASE) tag "$(TAG)")
+	$(RELEASE) build dist
+	rm -rf build/wheels
+	$(RELEASE) fetch build/wheels
+	$(RELEASE) describe dist build/wheels
+	$(RELEASE) test dist build/wheels
+	$(BIN)/zizmor --offline --quiet .github action.yml examples
+
+$(VENV)/.release: $(READY) release/requirements.txt
+	@$(BIN)/python -m pip install --quiet --no-deps --only-binary :all: --require-hashes --requirement release/requirements.txt
+	@touch $@
 
 clean: ## Remove what these targets made
 	rm -rf .venv-* build dist .mypy_cache .ruff_cache .hypothesis

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import re
+from importlib.metadata import PackageNotFoundError, distribution, requires
 
 from synapse_apply import __version__
 from synapse_apply.cli.console import Console
@@ -23,8 +25,31 @@ def command(*, console: Console) -> int:
     if console.as_json:
         system = f"{platform.system()} {platform.machine()}"
         console.write_or_keep_document(
-            {"version": __version__, "python": platform.python_version(), "platform": system}
+            {
+                "version": __version__,
+                "python": platform.python_version(),
+                "platform": system,
+                "extras": list_installed_extras(),
+            }
         )
     else:
         console.write_output(f"synapse-apply {__version__} (Python {platform.python_version()})\n")
     return 0
+
+
+def list_installed_extras() -> list[str]:
+    """The extras whose libraries are all there; none where the package itself is not installed."""
+    present: dict[str, bool] = {}
+    for text in (requires("synapse-apply") or ()) if is_installed("synapse-apply") else ():
+        if match := re.match(r"([\w.-]+).*extra == ['\"]([\w-]+)", text):
+            present[match[2]] = present.get(match[2], True) and is_installed(match[1])
+    return sorted(name for name, is_there in present.items() if is_there)
+
+
+def is_installed(name: str) -> bool:
+    """Whether the environment has a distribution of that name."""
+    try:
+        distribution(name)
+    except PackageNotFoundError:
+        return False
+    return True
