@@ -6,7 +6,6 @@ import copy
 import random
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import Self
 
 from synapse_apply.client.dialects import v1, v2
@@ -138,12 +137,7 @@ class BackendClient(IntegrationClientMixin):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        failure: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_failure: object) -> None:
         self.close()
 
     def __repr__(self) -> str:

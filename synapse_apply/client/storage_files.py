@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import Any, BinaryIO, Literal
 from urllib.parse import urlsplit
 
 import requests.utils
@@ -23,14 +23,13 @@ from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool, T
 
 from synapse_apply.client import failures
 from synapse_apply.client.http.connections import (
-    CURRENT_ATTEMPT,
-    IS_LOGGING_SUPPRESSED,
     Attempt,
     CutOffError,
     TimedAdapter,
     TimedConnection,
     TimedTlsConnection,
     close_response_on_exit,
+    in_flight_unlogged,
     iter_decoded_body_blocks,
 )
 from synapse_apply.client.http.deadlines import (
@@ -57,13 +56,6 @@ _PRIVATE: Network = "private"
 _LINK_LOCAL: Network = "link-local"
 _LOOPBACK: Network = "loopback"
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-
-
-class _FetchFailure(NamedTuple):
-    """Why a fetch failed, as a phrase, and whether a repeat may succeed."""
-
-    reason: str
-    is_transient: bool
 
 
 class FailedFetchError(RemoteError):
@@ -262,24 +254,19 @@ class FetchOptions:
             read_timeout=self.limits.read_timeout,
             repeatable=True,
         )
-        tokens = (
-            (CURRENT_ATTEMPT, CURRENT_ATTEMPT.set(attempt)),
-            (IS_LOGGING_SUPPRESSED, IS_LOGGING_SUPPRESSED.set(True)),
-            (_MAY_REACH, _MAY_REACH.set(reachable.allows_address if is_direct else None)),
-        )
+        token = _MAY_REACH.set(reachable.allows_address if is_direct else None)
         try:
             remaining = max(self.deadline.compute_remaining_seconds(), 0.001)
             timeout = Timeout(connect=min(self.limits.connect_timeout, remaining), read=remaining)
-            with close_response_on_exit(
-                adapter.send_once_with_body_unread("GET", url, _HEADERS, None, timeout)
-            ) as response:
-                return self._write_body_or_return_redirect(response, origin, out)
+            with in_flight_unlogged(attempt):
+                response = adapter.send_once_with_body_unread("GET", url, _HEADERS, None, timeout)
+                with close_response_on_exit(response):
+                    return self._write_body_or_return_redirect(response, origin, out)
         except failures.LIBRARY_ERRORS as caught:
             failure = _build_fetch_error(origin, caught, is_late=self.deadline.is_passed)
         finally:
             attempt.close_response()
-            for variable, token in tokens:
-                variable.reset(token)  # type: ignore[arg-type]
+            _MAY_REACH.reset(token)
             with suppress(OSError):
                 adapter.close()
         # Raised outside of the handler, so that the library's exception, which quotes the URL, is
@@ -329,11 +316,23 @@ def _read_environment_proxies(url: str) -> dict[str, Any]:
 def _build_fetch_error(origin: str, failure: Exception, *, is_late: bool) -> FailedFetchError:
     """The error for an exception of an HTTP library, without that exception's text."""
     chain = _list_causes(failure)
-    fetch_failure = _explain_exception_chain(chain, is_late=is_late)
-    error = FailedFetchError(f"GET {origin}: {fetch_failure.reason}")
-    error.transient = fetch_failure.is_transient and any(
-        isinstance(cause, _CONNECTION) for cause in chain
-    )
+    # By class name: urllib3, ssl and socket have timeout and TLS errors without a common base.
+    names = " ".join(type(cause).__name__ for cause in chain)
+    may_help = True
+    if any(isinstance(cause, _RefusedAddressError) for cause in chain):
+        reason = "its host is at an address of a network where the backend is not; nothing was sent"
+        may_help = False
+    elif any(isinstance(cause, CutOffError) for cause in chain):
+        reason, may_help = "it was given up, since this run ends", False
+    elif is_late or "Timeout" in names:
+        reason, may_help = "the file did not arrive in time", not is_late
+    elif "SSL" in names or "Cert" in names:
+        reason = "the certificate of the storage is not trusted"
+        may_help = "Cert" not in names
+    else:
+        reason = "the connection failed before the whole file had arrived"
+    error = FailedFetchError(f"GET {origin}: {reason}")
+    error.transient = may_help and any(isinstance(cause, _CONNECTION) for cause in chain)
     return error
 
 
@@ -347,22 +346,3 @@ def _list_causes(failure: BaseException) -> list[BaseException]:
         nested = next((each for each in candidates if isinstance(each, BaseException)), None)
         link = nested or link.__cause__ or link.__context__
     return chain
-
-
-def _explain_exception_chain(chain: list[BaseException], *, is_late: bool) -> _FetchFailure:
-    # By class name: urllib3, ssl and socket have timeout and TLS errors without a common base.
-    names = " ".join(type(cause).__name__ for cause in chain)
-    if any(isinstance(cause, _RefusedAddressError) for cause in chain):
-        reason = "its host is at an address of a network where the backend is not; nothing was sent"
-        return _FetchFailure(reason, is_transient=False)
-    if any(isinstance(cause, CutOffError) for cause in chain):
-        return _FetchFailure("it was given up, since this run ends", is_transient=False)
-    if is_late or "Timeout" in names:
-        return _FetchFailure("the file did not arrive in time", is_transient=not is_late)
-    if "SSL" in names or "Cert" in names:
-        return _FetchFailure(
-            "the certificate of the storage is not trusted", is_transient="Cert" not in names
-        )
-    return _FetchFailure(
-        "the connection failed before the whole file had arrived", is_transient=True
-    )

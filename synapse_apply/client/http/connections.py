@@ -397,6 +397,17 @@ class TimedAdapter(HTTPAdapter):
 
 
 @contextmanager
+def in_flight_unlogged(attempt: Attempt) -> Iterator[None]:
+    """Make this the attempt whose bounds connections keep, of which the libraries log nothing."""
+    tokens = CURRENT_ATTEMPT.set(attempt), IS_LOGGING_SUPPRESSED.set(True)
+    try:
+        yield
+    finally:
+        CURRENT_ATTEMPT.reset(tokens[0])
+        IS_LOGGING_SUPPRESSED.reset(tokens[1])
+
+
+@contextmanager
 def close_response_on_exit(response: BaseHTTPResponse) -> Iterator[BaseHTTPResponse]:
     """Close the answer on exit; a connection with unread bytes of it is not used again."""
     try:

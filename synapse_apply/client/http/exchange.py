@@ -15,11 +15,10 @@ from urllib3 import BaseHTTPResponse, Timeout
 
 from synapse_apply.client import failures
 from synapse_apply.client.http.connections import (
-    CURRENT_ATTEMPT,
-    IS_LOGGING_SUPPRESSED,
     Attempt,
     TimedAdapter,
     close_response_on_exit,
+    in_flight_unlogged,
     iter_decoded_body_blocks,
 )
 from synapse_apply.client.http.deadlines import (
@@ -85,13 +84,11 @@ class HttpExchanger:
         deadline = Deadline(time.monotonic, min(limits.total_timeout, request.max_seconds))
         repeats = Repeats(limits.backoff, deadline, rate_limits_count=True)
         while True:
-            answer: HttpAnswer | None = None
-            failure: HttpExchangeError | None = None
+            answer, failure, wait = None, None, None
             try:
                 answer = self._send_once(request, deadline)
             except HttpExchangeError as caught:
                 failure = caught
-            wait = None
             if _may_repeat(request, answer, failure):
                 retry_after = answer.headers.get("retry-after") if answer else None
                 wait = repeats.next_wait(
@@ -113,27 +110,23 @@ class HttpExchanger:
             read_timeout=limits.read_timeout,
             repeatable=True,
         )
-        context_token = CURRENT_ATTEMPT.set(attempt)
-        # The libraries log paths, and a redirect's path has words of the server.
-        logging_token = IS_LOGGING_SUPPRESSED.set(True)
         try:
             # urllib3 refuses a timeout of 0.
             remaining = max(deadline.compute_remaining_seconds(), 0.001)
             timeout = Timeout(connect=min(limits.connect_timeout, remaining), read=remaining)
-            response = self._adapter.send_once_with_body_unread(
-                request.method,
-                self._route.base_url.rstrip("/") + request.path,
-                {**_HEADERS, **request.headers},
-                request.body or None,
-                timeout,
-            )
-            return self._read_whole_answer_or_raise(response)
+            # The libraries log paths, and a redirect's path has words of the server.
+            with in_flight_unlogged(attempt):
+                response = self._adapter.send_once_with_body_unread(
+                    request.method,
+                    self._route.base_url.rstrip("/") + request.path,
+                    {**_HEADERS, **request.headers},
+                    request.body or None,
+                    timeout,
+                )
+                return self._read_whole_answer_or_raise(response)
         except failures.LIBRARY_ERRORS as caught:
             failure = _build_exchange_error(caught, is_late=deadline.is_passed)
             attempt.close_response()
-        finally:
-            CURRENT_ATTEMPT.reset(context_token)
-            IS_LOGGING_SUPPRESSED.reset(logging_token)
         # Raised outside of the handler, so that no exception of a library, which may quote the
         # request, is chained to it.
         raise failure
