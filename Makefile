@@ -138,8 +138,11 @@ $(VENV)/.lock: $(READY)
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --group lock
 	@touch $@
 
-docs: $(READY) ## Rewrite the pages that are made from the code
+docs: $(READY) ## Rewrite the pages and the completions that are made from the code
 	$(BIN)/python docs/generate.py
+	$(BIN)/synapse-apply completion bash > completions/synapse-apply.bash
+	$(BIN)/synapse-apply completion zsh > completions/_synapse-apply
+	$(BIN)/synapse-apply completion fish > completions/synapse-apply.fish
 
 picture: $(READY) ## Rewrite docs/*.png: pages of a plan and of the controller as a browser shows them
 	@CHROMIUM=$$(bash tests/browser/chromium.sh) && export CHROMIUM && $(BIN)/python docs/picture.py

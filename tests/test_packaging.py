@@ -12,11 +12,14 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from installed import ROOT, copied, environment
 from lowest import find_lowest_versions, list_constraints, normalize_name
 from packaging.requirements import Requirement
 
 import synapse_apply
+from synapse_apply.cli.main import root
+from synapse_apply.cli.shell_completion import SHELLS
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 SCHEMAS = {path.relative_to(ROOT / "schemas") for path in (ROOT / "schemas").rglob("*.json")}
@@ -64,8 +67,25 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert "synapse_apply/py.typed" in names
     assert any(name.endswith("/licenses/LICENSE") for name in names)
     roots = {name.split("/")[0] for name in names}
-    assert roots == {"synapse_apply", f"synapse_apply-{synapse_apply.__version__}.dist-info"}
+    ours = f"synapse_apply-{synapse_apply.__version__}"
+    assert roots == {"synapse_apply", f"{ours}.dist-info", f"{ours}.data"}
     assert not [name for name in names if "__pycache__" in name or ".synapse-apply" in name]
+
+
+def test_the_wheel_has_what_shells_complete(wheel: Path) -> None:
+    """For each shell what `synapse-apply completion` prints, where the shell looks; `make docs` writes it."""
+    folder = f"synapse_apply-{synapse_apply.__version__}.data/data/share"
+    places = {
+        "bash": "bash-completion/completions/synapse-apply",
+        "zsh": "zsh/site-functions/_synapse-apply",
+        "fish": "fish/vendor_completions.d/synapse-apply.fish",
+    }
+    assert set(places) == set(SHELLS)
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {shell: archive.read(f"{folder}/{at}").decode() for shell, at in places.items()}
+        shared = [name for name in archive.namelist() if ".data/" in name]
+    assert packed == {s: CliRunner().invoke(root, ["completion", s]).output for s in places}
+    assert len(shared) == len(places)
 
 
 def test_an_installed_wheel_finds_its_schemas(wheel: Path, tmp_path: Path) -> None:
@@ -97,7 +117,8 @@ def test_the_source_archive_can_be_built_and_tested_from(tmp_path: Path) -> None
         names = {name.partition("/")[2] for name in archive.getnames()}
     wanted = {"pyproject.toml", "README.md", "LICENSE", "Makefile", "constraints.txt",
               "tests/test_packaging.py", "examples/quickstart/synapse-apply.yaml",
-              "docs/emulator.md", "action/requirements.txt"}  # fmt: skip
+              "docs/emulator.md", "action/requirements.txt",
+              "completions/_synapse-apply", "renovate/releases.json"}  # fmt: skip
     assert wanted <= names
     assert {f"schemas/{path}" for path in SCHEMAS} <= names
     assert not [name for name in names if name.startswith(".venv") or ".synapse-apply" in name]

@@ -33,7 +33,8 @@ def test_every_library_is_installed_by_hash_from_the_lock() -> None:
         assert word in libraries
     for word in ("--no-deps", "--no-index", "--no-build-isolation"):
         assert word in tool
-    for word in ("COPY action/requirements.txt", "COPY synapse_apply", "COPY schemas"):
+    parts = ("action/requirements.txt", "synapse_apply", "schemas", "completions")
+    for word in (f"COPY {part}" for part in parts):
         assert word in RECIPE
 
 
