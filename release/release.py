@@ -20,11 +20,14 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 import tomllib
+import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -217,11 +220,12 @@ def test(dist: str, wheels: str) -> None:
         given = {"BIN": str(alone.tool.parent)}
         run(["bash", str(ROOT / "examples" / "quickstart" / "demo.sh")], given=given)
         try_readme(alone.tool, Path(work) / "readme")
+        try_controller(Environment(Path(work) / "controller").tool, Path(work) / "demo")
         pip("--python", str(alone.python), "uninstall", "--yes", "synapse-apply")
         left = [str(path) for path in alone.folder.rglob("synapse*apply*")]
         if left:
             raise Problem("uninstalled, this is left: " + ", ".join(left))
-        print("the demo, the README and uninstalling work")
+        print("the demo, the README, the controller's demo and uninstalling work")
         try_runners(to, wheels, Path(work))
 
 
@@ -246,6 +250,38 @@ def try_readme(tool: Path, folder: Path) -> None:
     for (command, _, shown), real in zip(parts, printed[:-1], strict=True):
         if shown.strip().splitlines()[-1:] != real.strip().splitlines()[-1:]:
             raise Problem(f"the README shows another end of `{command}`:\n{real}")
+
+
+def try_controller(tool: Path, folder: Path) -> None:
+    """Run the controller's demo until it has applied; stopped, it leaves nothing."""
+    folder.mkdir()
+    process = subprocess.Popen(
+        [str(tool), "controller", "run", "--demo"],
+        cwd=folder,
+        env={**os.environ, "TMPDIR": str(folder)},
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    said = [process.stdout.readline() for _ in range(2)][-1] if process.stdout else ""
+    url = (re.findall(r"http://127\.0\.0\.1:\d+", said) or [""])[0]
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    states: dict[str, str] = {}
+    while url and states.get("acme/dev") != "in sync" and time.monotonic() < deadline:
+        time.sleep(0.5)
+        try:
+            with opener.open(f"{url}/api/v1/targets", timeout=10) as answer:
+                states = {one["name"]: one["state"] for one in json.load(answer)["items"]}
+        except OSError:  # the page is not there yet
+            continue
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    left = sorted(path.name for path in folder.iterdir())
+    if states.get("acme/dev") != "in sync" or process.returncode or left:
+        told = f"{said.strip()!r}, {states}; left: {left}"
+        raise Problem(f"the controller's demo ended with {process.returncode}: {told}")
 
 
 def try_runners(dist: Path, wheels: str, work: Path) -> None:

@@ -174,7 +174,7 @@ def test_each_job_has_the_least_permissions() -> None:
 
 
 def test_no_job_that_has_rights_runs_code_of_the_repository() -> None:
-    """What may sign or publish takes the built files, and of the checkout the image's recipe alone."""
+    """On GitHub: what may sign or publish takes the built files, and the recipe of the image alone."""
     for name, job in read(WORKFLOW)["jobs"].items():
         scripts = [step["run"] for step in job["steps"] if "run" in step]
         assert [text for text in scripts if "${{" in text] == [], name
@@ -185,6 +185,15 @@ def test_no_job_that_has_rights_runs_code_of_the_repository() -> None:
         if "id-token" in job["permissions"]:
             assert bool(checkouts) == (name == "image")
             assert not re.search(r"release/|\bmake\b|\bpip3?\b|python", "".join(scripts)), name
+
+
+def test_a_pipeline_refuses_the_tag_before_it_builds() -> None:
+    """In the job that all others need; the tag is an argument, and not part of a script."""
+    steps = [step.get("run", "") for step in read(WORKFLOW)["jobs"]["build"]["steps"]]
+    for lines, tag in ((steps, '"$TAG"'), (read(PIPELINE)["build"]["script"], '"$CI_COMMIT_TAG"')):
+        text = "\n".join(lines)
+        assert f"release.py tag {tag}\n" in text
+        assert text.index("release.py tag") < text.index("release.py build")
 
 
 def test_what_is_tested_is_what_is_released() -> None:
