@@ -36,7 +36,13 @@ SCHEMAS = {
 PINNED = re.compile(
     r"uses: (?:actions/[\w-]+|acme/synapse-apply)@[0-9a-f]{40} # v\d+\.\d+\.\d+(?:; .+)?"
 )
-PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").rglob("*.md")]
+COMPONENT = ROOT / "templates" / "synapse-apply.yml"
+PAGES = [
+    *ROOT.glob("*.md"),
+    ROOT / "action" / "README.md",
+    *(ROOT / "docs").glob("*.md"),
+    *(ROOT / "examples").rglob("*.md"),
+]
 
 
 def read(path: Path) -> Any:
@@ -81,7 +87,9 @@ def test_what_a_runner_stops_is_our_process() -> None:
     jobs = [job["script"] for job in read(GITLAB).values() if "script" in job]
     lines = [text.replace("\\\n", " ").strip().splitlines()[-1] for text in long]
     lines += [script[-1] for script in jobs if isinstance(script, list)]
-    assert len(lines) == 6
+    _, component = yaml.safe_load_all(COMPONENT.read_text("utf-8"))
+    lines += [job["script"][-1] for job in component.values()]
+    assert len(lines) == 7
     start = re.compile(
         r"exec (?:synapse-apply|(?:env -u \w+ )?\"\$VENV/bin/python\" -I -m synapse_apply|\"\$INTERPRETER\" -I \S+start\.py\") "
     )
@@ -105,7 +113,8 @@ def scripts_of_pipelines() -> Iterator[tuple[str, str]]:
     for name, step in steps():
         if "run" in step:
             yield name, step["run"]
-    for job in read(GITLAB).values():
+    _, component = yaml.safe_load_all(COMPONENT.read_text("utf-8"))
+    for job in (*read(GITLAB).values(), *component.values()):
         if isinstance(job, dict):
             for part in ("before_script", "script", "after_script"):
                 yield from ((GITLAB.name, line) for line in job.get(part, ()))
@@ -136,11 +145,11 @@ def test_python_takes_no_code_from_a_checkout() -> None:
 def test_libraries_are_installed_by_hash() -> None:
     """pip resolves nothing: it takes what a lock has, by hash, and one package without dependencies."""
     scripts = [text for _, text in scripts_of_pipelines() if re.search(r"pip_?\s?install", text)]
-    assert len(scripts) == 3
+    assert len(scripts) == 5
     for text in scripts:
         assert "--no-deps" in text
         assert ("--requirement" in text) == ("--only-binary :all: --require-hashes" in text)
-        assert "--requirement" in text or "$SYNAPSE_APPLY" in text
+        assert "--requirement" in text or re.search(r"\$SYNAPSE_(APPLY|JOB_PACKAGE)\b", text)
 
 
 def test_permissions_are_the_least() -> None:
@@ -227,6 +236,7 @@ def test_the_action_gives_every_output_there_is() -> None:
 def test_every_input_is_described() -> None:
     """docs/ci.md has a row for each, with its default where that is a word."""
     section = (ROOT / "docs" / "ci.md").read_text("utf-8").partition("\n## The action\n")[2]
+    section = section.partition("\n## ")[0]
     rows = dict(re.findall(r"^\| `([\w-]+)` \|\s*`?([^|`]*?)`?\s*\|", section, re.MULTILINE))
     inputs = read(ACTION)["inputs"]
     assert set(rows) == set(inputs)
