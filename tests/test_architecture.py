@@ -135,6 +135,23 @@ def test_imports_run_only_downward() -> None:
     assert wrong == []
 
 
+def test_kinds_name_the_client_as_a_type_alone() -> None:
+    """Else every command that knows kinds would load HTTP."""
+    for path in (PACKAGE / "kinds").rglob("*.py"):
+        tree = parse_module(path)
+        checked_only = {
+            id(node)
+            for block in tree.body
+            if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+            for node in ast.walk(block)
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith(
+                "synapse_apply.client."
+            ):
+                assert id(node) in checked_only, (path, node.lineno)
+
+
 def test_third_party_packages_have_one_home() -> None:
     """Each package is imported in its home alone; the emulator is a program of its own."""
     wrong = [
