@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from synapse_apply.library.opening import is_saved_plan, open_target, open_targets
+from synapse_apply.library.opening import explain, is_saved_plan, open_target, open_targets
 from synapse_apply.library.target import OpenTarget
 from synapse_apply.library.target_jobs import TargetJobs
 from synapse_apply.library.target_live import TargetLive
@@ -71,7 +71,7 @@ __all__ = ["AcceptableResource", "BackendOffer", "BumpResult", "BytesResult", "C
            "PackageInside", "PackageListing", "PackageQuery", "Rebinding", "RecoveredCalls",
            "RekeyResult", "ResourceSides", "RestoredState", "Rewrite",
            "SettledCall", "SettledCalls", "StartedRun", "StateExchange", "TargetJobs", "TargetLive",
-           "TargetPackages", "TargetState", "WrittenZip", "is_saved_plan",
+           "TargetPackages", "TargetState", "WrittenZip", "explain", "is_saved_plan",
            "open_target", "open_targets"]  # fmt: skip
 
 

@@ -13,9 +13,11 @@ from synapse_apply.library.arguments import (
     require_and_join_paths,
     require_names,
     require_seconds_from_zero_or_none,
+    require_text,
     require_whole_number_from_one,
 )
 from synapse_apply.library.target import OpenTarget
+from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.secrets.readable_files import ReadableFiles
 from synapse_apply.workspace.invocation import Invocation, ProjectMemory
 
@@ -182,3 +184,13 @@ def is_saved_plan(file: Path | str) -> bool:
     from synapse_apply.operations.saved_plan_file import has_plan_entry_or_false_if_unreadable
 
     return has_plan_entry_or_false_if_unreadable(Path(file))
+
+
+def explain(name: str) -> JsonDocument:
+    """What a field, a provider or a rule of packages is: `storage.spec`, `package:version`.
+
+    A name is KIND or KIND.FIELD, also of `project`, `policy` and `package-config`. NameNotFound.
+    """
+    from synapse_apply.operations.explain import explain as explain_name
+
+    return explain_name(require_text("name", name))
