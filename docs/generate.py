@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -199,6 +201,10 @@ does not fit: an older one may still serve. Plugins that need each other in a ci
 POLICY = """\
 What the rules mean: [policy.md](policy.md). A field that is required may be left out beside
 `severity: off`.
+"""
+LLMS = """\
+All of these pages in one file: [llms-full.txt](llms-full.txt). How an agent works with the tool,
+and what it must not do: [skill/SKILL.md](skill/SKILL.md).
 """
 
 
@@ -406,11 +412,28 @@ def _takes(schema: Mapping[str, Any]) -> str:
     return " or ".join(words.get(kind, kind) for kind in kinds)
 
 
+def llms_page() -> str:
+    """docs/llms.txt: what is where, for a model (https://llmstxt.org)."""
+    project = tomllib.loads((DOCS.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    sections = (DOCS / "README.md").read_text(encoding="utf-8").partition("\n## ")[2]
+    return f"# {project['name']}\n\n> {project['description']}.\n\n{LLMS}\n## {sections}"
+
+
+def joined_pages() -> str:
+    """docs/llms-full.txt: all pages in one, in the order of docs/README.md."""
+    names = ["skill/SKILL.md", *re.findall(r"\]\(([\w-]+\.md)\): ", llms_page())]
+    texts = ((name, (DOCS / name).read_text(encoding="utf-8")) for name in names)
+    return "".join(f"<!-- docs/{name} -->\n\n{text}\n" for name, text in texts)
+
+
+# The joined file is not kept in Git: it would have every text a second time.
 PAGES = {
     "commands.md": commands_page,
     "manifests.md": manifests_page,
     "emulator.md": emulator_page,
     "packages.md": packages_page,
+    "llms.txt": llms_page,
+    "llms-full.txt": joined_pages,
 }
 
 if __name__ == "__main__":

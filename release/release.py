@@ -206,12 +206,12 @@ def test(dist: str, wheels: str) -> None:
         if digest(to / name) != told:
             raise Problem(f"{name} is not what SHA256SUMS says")
     with tempfile.TemporaryDirectory() as work:
-        for extra in ("", *PROJECT["optional-dependencies"]):
+        for extra, libraries in {"": [], **PROJECT["optional-dependencies"]}.items():
             environment = Environment(Path(work) / (extra or "alone"))
             count = environment.install(to, wheels, extra)
             pip("--python", str(environment.python), "check")
             found = json.loads(run([str(environment.tool), "version", "--json"]))
-            if found["version"] != VERSION or (extra and extra not in found["extras"]):
+            if found["version"] != VERSION or (libraries and extra not in found["extras"]):
                 raise Problem(f"with the extra {extra!r} `version --json` says {found}")
             print(
                 f"installed with {extra or 'no extra'}: {count} packages, by hash, without network"

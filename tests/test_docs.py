@@ -20,7 +20,7 @@ from synapse_apply.kinds.catalogue import CATALOGUE
 
 PAGES = [
     *ROOT.glob("*.md"),
-    *(ROOT / "docs").glob("*.md"),
+    *(ROOT / "docs").rglob("*.md"),
     *(path for path in (ROOT / "examples").rglob("*.md") if ".synapse-apply" not in path.parts),
 ]
 SAYING = [
@@ -48,10 +48,30 @@ def generator() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("page", ["commands.md", "manifests.md"])
+@pytest.mark.parametrize("page", ["commands.md", "manifests.md", "llms.txt"])
 def test_generated_pages_are_current(page: str, generator: ModuleType) -> None:
     """The page in the repository is what the code gives: else run `make docs`."""
     assert (ROOT / "docs" / page).read_text(encoding="utf-8") == generator.PAGES[page]()
+
+
+def test_the_joined_file_has_every_page_whole(generator: ModuleType) -> None:
+    """Once, each below its name; `make docs` writes it, and Git does not keep it."""
+    joined = generator.joined_pages()
+    pages = {*(ROOT / "docs").rglob("*.md")} - {ROOT / "docs" / "README.md"}
+    assert len(pages) > 30
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert joined.count(f"<!-- {shown(page)} -->\n\n{text}\n") == 1, page
+    assert "/docs/llms-full.txt" in (ROOT / ".gitignore").read_text(encoding="utf-8").split()
+
+
+def test_the_skill_says_what_it_is_and_never_applies() -> None:
+    """It has the head that agents look for; of commands that write it names none to be run."""
+    text = (ROOT / "docs" / "skill" / "SKILL.md").read_text(encoding="utf-8")
+    assert re.match(r"---\nname: synapse-apply\ndescription: \S.{50,900}\n---\n", text)
+    typed = re.findall(r"^synapse-apply (\w+)", text, re.MULTILINE)
+    assert set(typed) == {"validate", "plan", "show", "drift", "doctor"}
+    assert "Never run `synapse-apply apply`" in text
 
 
 def every_command(

@@ -79,6 +79,9 @@ COMMANDS = {
         "Follow Git all the time, and show every target on a page.",
         _FURTHER_SECTION,
     ),
+    "mcp": _build_command_entry(
+        "commands.mcp", "Let an AI agent read a target, by MCP.", _FURTHER_SECTION
+    ),
     "emulator": _build_command_entry(
         "commands.emulator.group", "Serve or reset the embedded backend.", _FURTHER_SECTION
     ),

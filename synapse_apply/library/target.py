@@ -131,16 +131,17 @@ class OpenTarget(TargetWithPermittedRows):
         with self._connection.pin_refs_and_convert_errors():
             return TargetSession(self._invocation).desired
 
-    def find_resource(self, name: str) -> ResourceSides:
+    def find_resource(self, name: str, *, create_state: bool = True) -> ResourceSides:
         """One resource as declared, as recorded and as live; what could not be read is a finding.
 
         `name` is an address, or a name that one kind has. NameNotFound for another one.
+        `create_state` is as in `plan`.
         """
         from synapse_apply.operations.resource_sides import read_sides_of_known_resource
         from synapse_apply.workspace.selection import choose_matching_or_parse_complete_address
 
         name = require_text("name", name)
-        with self._connection.open_or_reuse_session() as session:
+        with self._connection.open_or_reuse_session(read_only=not create_state) as session:
             return read_sides_of_known_resource(
                 session, choose_matching_or_parse_complete_address(session, name)
             )
@@ -433,7 +434,7 @@ class OpenTarget(TargetWithPermittedRows):
         from synapse_apply.operations.history import list_newest_past_runs
 
         limit = require_whole_number_from_one("limit", limit)
-        with self._connection.open_session_of_state_alone() as session:
+        with self._connection.open_session_of_state_alone(read_only=True) as session:
             return list_newest_past_runs(session, limit)
 
     def find_run(self, plan_id: str) -> PastRun:
@@ -444,7 +445,7 @@ class OpenTarget(TargetWithPermittedRows):
         from synapse_apply.operations.history import require_single_past_run_by_id_prefix
 
         plan_id = require_text("plan_id", plan_id)
-        with self._connection.open_session_of_state_alone() as session:
+        with self._connection.open_session_of_state_alone(read_only=True) as session:
             return require_single_past_run_by_id_prefix(session, plan_id)
 
     def verify(
@@ -482,12 +483,16 @@ class OpenTarget(TargetWithPermittedRows):
                 session, select_named_releases_or_empty_without_names(session, releases)
             )
 
-    def diagnose(self) -> Checkup:
-        """Look at the target from all sides, as `doctor` does; writes nothing."""
+    def diagnose(self, *, probe_bucket: bool = True) -> Checkup:
+        """Look at the target from all sides, as `doctor` does.
+
+        Writes nothing but one object in the bucket of a state, which it deletes; without
+        `probe_bucket` not even that.
+        """
         from synapse_apply.operations.doctor import run_all_checks
 
         with self._connection.pin_refs_and_convert_errors():
-            return run_all_checks(self._invocation)
+            return run_all_checks(self._invocation, probe_bucket=probe_bucket)
 
     def _join_path_unless_closed(self, file: Path | str) -> Path:
         self._connection.require_open()

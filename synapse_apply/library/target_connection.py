@@ -108,11 +108,12 @@ class TargetConnection:
             return (self._session or TargetSession(self.invocation)).target.name
 
     @contextmanager
-    def open_session_of_state_alone(self) -> Iterator[TargetSession]:
+    def open_session_of_state_alone(self, *, read_only: bool = False) -> Iterator[TargetSession]:
         """A session for the state alone: no manifests, no backend, no lock awaited."""
         from synapse_apply.workspace.target_session import open_state
 
-        with self.pin_refs_and_convert_errors(), open_state(self.invocation) as session:
+        new_session = open_state(self.invocation, read_only=read_only)
+        with self.pin_refs_and_convert_errors(), new_session as session:
             yield session
 
     @contextmanager

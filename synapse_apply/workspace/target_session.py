@@ -477,9 +477,9 @@ class TargetSession(OfflineTarget):
 
 
 @contextmanager
-def open_state(invocation: Invocation) -> Iterator[TargetSession]:
+def open_state(invocation: Invocation, *, read_only: bool = False) -> Iterator[TargetSession]:
     """A session for a target's state, without manifests and backend; never waits for a lock."""
-    with TargetSession(invocation) as session:
+    with TargetSession(invocation, read_only=read_only) as session:
         # A `state` command fails at once when another run holds the lock.
         session.lock_wait_seconds = 0.0
         # What is remembered beside the project is looked for before anything may be made there.

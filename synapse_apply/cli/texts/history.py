@@ -21,7 +21,7 @@ _RUN_FIELDS = frozenset({"plan_id", "run", "command", "dirty", "trace"})
 def print_runs_table(console: Console, runs: Sequence[PastRun]) -> int:
     """Print one row per run, the newest first; returns the exit code."""
     if console.as_json:
-        console.write_or_keep_document({"runs": [_build_run_document(run) for run in runs]})
+        console.write_or_keep_document({"runs": [build_run_document(run) for run in runs]})
     elif runs:
         rows = [
             (
@@ -45,7 +45,7 @@ def print_runs_table(console: Console, runs: Sequence[PastRun]) -> int:
 def print_run_with_calls(console: Console, run: PastRun) -> int:
     """Print the facts of a run and one row per call, in order; returns the exit code."""
     if console.as_json:
-        console.write_or_keep_document(_build_run_document(run))
+        console.write_or_keep_document(build_run_document(run))
         return Exit.OK
     facts = {
         "plan": run.plan_id,
@@ -76,7 +76,8 @@ def print_run_with_calls(console: Console, run: PastRun) -> int:
     return Exit.OK
 
 
-def _build_run_document(run: PastRun) -> JsonDocument:
+def build_run_document(run: PastRun) -> JsonDocument:
+    """A run with its calls, as JSON."""
     calls = [
         {
             name: value
