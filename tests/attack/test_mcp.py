@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from attack.bench import Bench, Projects
 from attack.lying import Answered, Asked, Liar, honest
+from buckets.proxy import BucketProxy
+from buckets.servers import BucketServer
 from fault.site import Server, Site
 from installed import BIN, ROOT, copied, environment, variables
 
@@ -261,6 +263,27 @@ def test_a_new_embedded_backend_is_not_made(tmp_path: Path) -> None:
         assert fields["provider"]["examples"][0] == "amazon_s3"
     assert written(folder) == before
     assert not (folder / ".synapse-apply").exists()
+
+
+def test_nothing_is_written_where_a_state_is_shared(
+    tmp_path: Path, bench: Bench, behind: Server, moto: BucketServer
+) -> None:
+    """Neither in its bucket, where the command `doctor` tries one object, nor in the project."""
+    proxy = BucketProxy(moto.port)
+    bench.projects.shared.clear()
+    site = Site.make(tmp_path / "shared", behind, 1, state_url=moto.url(port=proxy.port))
+    kept = written(site.root)
+    proxy.requests.clear()
+    with started(site.root, {**site.environ, "HOME": str(tmp_path / "home")}) as client:
+        for tool, arguments in (("plan", {}), ("drift", {}), ("history", {}), ("doctor", {}),
+                                ("show", {"name": "storage/storage-0"})):  # fmt: skip
+            document, is_failure = client.call(tool, **arguments)
+            assert not is_failure, document
+    asked = proxy.count()
+    proxy.close()
+    assert asked["GET"]
+    assert set(asked) <= {"GET", "HEAD"}, asked
+    assert written(site.root) == kept
 
 
 def test_no_secret_is_answered(tmp_path: Path) -> None:

@@ -1,0 +1,76 @@
+"""`explain` of the library knows every field that docs/manifests.md has a row for."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from installed import ROOT
+
+from synapse_apply.library import explain
+from synapse_apply.model.errors import InputError, NameNotFound
+from synapse_apply.model.packages.rules import RULES_BY_ID
+
+SECTIONS = {
+    title: section
+    for title, _, section in (
+        part.partition("\n")
+        for part in re.split(
+            "^##+ ", (ROOT / "docs" / "manifests.md").read_text("utf-8"), flags=re.MULTILINE
+        )
+    )
+}
+NAMES = {
+    **{title: title for title in ("Plugin", "Release", "Storage")},
+    "The project file": "project",
+    "The policy": "policy",
+    **{title: title for title in SECTIONS if re.fullmatch("[a-z_0-9]+", title)},
+}
+
+
+@pytest.mark.parametrize("title", NAMES)
+def test_every_field_of_the_page_is_explained(title: str) -> None:
+    """With the description of its schema, by the path that the page has for it, or below that."""
+    rows = re.findall(r"^\| `([^`]+)` \|", SECTIONS[title], re.MULTILINE)
+    assert rows or "Its keys are not documented" in SECTIONS[title]
+    for row in rows:
+        path = re.sub(r"\.N(?=\.|$)", "", row).removeprefix("policy.")
+        found = explain(f"{NAMES[title]}.{path}")
+        assert found["description"] or found["fields"], row
+        parent = explain(f"{NAMES[title]}.{path}".rpartition(".")[0])
+        assert path.rpartition(".")[2] in parent["fields"], row
+
+
+def test_what_a_field_takes_is_told() -> None:
+    """Kinds of values, those that are allowed, and what must be there."""
+    spec = explain("storage.spec")
+    assert spec["required"] == ["name", "provider", "configuration"]
+    assert spec["fields"]["category"]["enum"] == ["internal", "external"]
+    assert explain("project.targets.prod.url")["type"] == "string"
+    assert explain("Release.spec.verify")["fields"]["timeout"]["description"]
+
+
+@pytest.mark.parametrize("rule", RULES_BY_ID, ids=str)
+def test_every_rule_of_packages_is_explained(rule: str) -> None:
+    """Its level, and what it asks for."""
+    found = explain(rule)
+    assert (found["level"], found["text"]) == (
+        RULES_BY_ID[rule].level.value,
+        RULES_BY_ID[rule].text,
+    )
+
+
+@pytest.mark.parametrize("name", [
+    "", ".", "storage.", "storage..spec", "storage.spec.nam", "plan", "providers/gcp", "../parts",
+    "parts", "package:", "storage.spec.name.below", "x" * 5000, "a\nb",
+])  # fmt: skip
+def test_another_name_is_an_error_that_lists_what_there_is(name: str) -> None:
+    """NameNotFound, whose hint has the names of that place."""
+    with pytest.raises(NameNotFound) as caught:
+        explain(name)
+    assert caught.value.diagnostics[0].hint.startswith("There are: ")
+
+
+def test_a_name_is_a_text() -> None:
+    with pytest.raises(InputError, match="name is a text"):
+        explain(["storage"])  # type: ignore[arg-type]
