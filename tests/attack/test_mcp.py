@@ -301,3 +301,16 @@ def test_no_secret_is_answered(tmp_path: Path) -> None:
             document, is_failure = client.call(tool, **arguments)
             assert not is_failure
             assert not [s for s in secrets if s in json.dumps(document)]
+
+
+def test_an_answer_that_is_too_long_says_so(bench: Bench) -> None:
+    """A plan of large values is refused as a whole, with what to do; a part of it is answered."""
+    site = bench.site("v1")
+    declare(site, "x" * 300_000, "long")
+    with started(site.root, site.environ) as client:
+        document, is_failure = client.call("plan")
+        assert is_failure
+        assert document["diagnostics"][0]["summary"] == "The answer is too long"
+        document, is_failure = client.call("plan", only=["storage/storage-0"])
+        assert not is_failure
+        assert [row["address"] for row in document["resource_changes"]] == ["storage/storage-0"]

@@ -33,17 +33,13 @@ TOOLS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "plan": ("What an apply would do, what is refused and why.", ("only", "exclude")),
     "show": ("One resource as it is declared, recorded and live.", ("name",)),
     "drift": ("What was changed outside of Git.", ("only", "exclude")),
-    "explain": ("What a field means, or what a rule of packages asks for.", ("name",)),
+    "explain": ("What a field (storage.spec, amazon_s3) or rule (package:version) is.", ("name",)),
     "history": ("What was done, when, by whom and by which plan.", ("limit",)),
     "doctor": ("What is wrong with the setup of a target.", ()),
 }
 _TEXTS: JsonDocument = {"type": "array", "items": {"type": "string"}}
 _ARGUMENTS: Mapping[str, JsonDocument] = {
-    "name": {
-        "type": "string",
-        "description": "For show an address, as plugin/yolo; for explain storage.spec, amazon_s3, "
-        "project.targets, package:version and the like.",
-    },
+    "name": {"type": "string", "description": "An address, as plugin/yolo; for explain see there."},
     "only": {**_TEXTS, "description": "Addresses, kinds, or labels as KEY=VALUE."},
     "exclude": {**_TEXTS, "description": "All but these."},
     "limit": {"type": "integer", "minimum": 1, "description": "How many runs; else 20."},
@@ -168,11 +164,9 @@ def _read_document_line(invocation: Invocation, name: str, arguments: Any) -> st
     ) as target:
         line = format_redacted_json_line(_read_document(target, name, given))
     if len(line) > _MAX_ANSWER_LENGTH:
-        raise InputError.from_summary(
-            "The answer is too long",
-            f"It has {len(line):,} characters; at most {_MAX_ANSWER_LENGTH:,} are sent.",
-            "Ask for less, with `only` or `limit`.",
-        )
+        detail = f"It has {len(line):,} characters; at most {_MAX_ANSWER_LENGTH:,} are sent."
+        hint = "Ask for less, with `only` or `limit`."
+        raise InputError.from_summary("The answer is too long", detail, hint)
     return line
 
 
