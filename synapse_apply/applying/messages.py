@@ -186,6 +186,18 @@ def build_recovered_call_warning(step: Step, cause: Diagnostic) -> Diagnostic:
     )
 
 
+def build_resent_warning(step: Step, lost: RemoteError) -> Diagnostic:
+    """The warning for an update that was sent twice, as the first answer was lost."""
+    return warning_finding(
+        "An update was sent twice",
+        f"The first answer was lost ({describe_failure_without_request_id_and_effect(lost)[:-1]}), "
+        f"and {step.address} was as before. What was sent first may still act: until it cannot any "
+        "more, no other values are sent.",
+        address=str(step.address),
+        request_id=lost.request_id,
+    )
+
+
 def build_already_published_warning(step: Step, cause: Diagnostic) -> Diagnostic:
     """The warning for a 409 on a create where the existing object has our package's digest."""
     return warning_finding(

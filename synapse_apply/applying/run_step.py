@@ -215,6 +215,9 @@ def _execute_update(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome
             given_up = replace(intent, state=IntentState.UNKNOWN)
             step = replace(step, record=record.with_given_up(given_up))
         else:
+            if lost_answer is not None:
+                resent = messages.build_resent_warning(step, lost_answer)
+                echo = replace(echo, warnings=(*echo.warnings, resent))
             return record_done_call_or_note_recovery_file(step, tools, pending_call, echo)
     raise AssertionError("an update is sent at most twice")
 

@@ -182,7 +182,11 @@ class IntentResolver:
         if intent.verb != "delete":
             state, found = self._compare_with_before(intent, kind, live, record)
         if state is IntentState.DONE:
-            return self._resolve_as_done_from_live_object(intent, kind, live, record)
+            resolved = self._resolve_as_done_from_live_object(intent, kind, live, record)
+            if resolved.record is None or not self._keep_open_if_too_early(intent, record):
+                return resolved
+            # Somebody else may have set the same: then the call may still act.
+            return replace(resolved, record=resolved.record.with_given_up(resolved.intent))
         untold = record and record.with_given_up(replace(unknown, found=found))
         if early := self._keep_open_if_too_early(intent, record):
             # Where the same is sent again before, this stays known of the earlier call.

@@ -143,6 +143,7 @@ class Actor:
             result=result,
             digest=intent.digest or "sha256:" + hashlib.sha256(text.encode()).hexdigest(),
             trace=self.trace,
+            sent_by=intent.plan_id if plan_id not in {"", intent.plan_id} else "",
         )
 
     def build_state_audit_entry(

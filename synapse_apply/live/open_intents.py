@@ -135,6 +135,22 @@ def close_intents_with_known_outcome(
             session.store.close_ended_intent(intent, resolved.record, entry)
 
 
+def list_acting_calls(session: TargetSession, state: State) -> list[tuple[float, Intent]]:
+    """The given-up calls that other values wait for, with the seconds for which each may act."""
+    now, uptime, settle_after = (
+        session.clock.utc_now(),
+        session.uptime(),
+        session.target.settle_after,
+    )
+    return [
+        (seconds, call)
+        for record in state.records.values()
+        for call in record.given_up
+        if call.state is IntentState.UNKNOWN
+        and (seconds := call.seconds_left(settle_after, now, uptime)) > 0
+    ]
+
+
 def build_no_open_call_error(address: Address, state: State) -> StateError:
     """The error for an address that has no open call."""
     open_addresses = ", ".join(str(intent.address) for intent in state.open_intents) or "none"

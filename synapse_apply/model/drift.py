@@ -5,7 +5,7 @@ from __future__ import annotations
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Position
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.plan import Change, FieldChange, PlanBase
+from synapse_apply.model.plan import Cause, Change, FieldChange, PlanBase
 
 
 @frozen
@@ -29,6 +29,11 @@ class ObjectDrift:
     position: Position | None = None
     replaced_maps: tuple[FieldChange, ...] = ()
     is_writable: bool = True
+
+    @property
+    def is_changed_in_git(self) -> bool:
+        """Whether an update is due for the manifest's sake as well, so that no drift is kept."""
+        return any(field.cause is Cause.BOTH for field in self.fields)
 
     @property
     def all_field_changes(self) -> tuple[FieldChange, ...]:

@@ -256,7 +256,8 @@ class AuditEntry:
 
     `commit` is a label. `command` is the command's name (`apply`, `state accept`), "" in entries of
     earlier versions. `dirty` are the first files of the checkout that differ from the commit.
-    `trace` is the run's TRACEPARENT (W3C Trace Context).
+    `trace` is the run's TRACEPARENT (W3C Trace Context). `sent_by` is the id of the plan that sent
+    a call which another one settled.
     """
 
     at: str
@@ -273,6 +274,7 @@ class AuditEntry:
     command: str = ""
     dirty: tuple[str, ...] = ()
     trace: str = field(default="", metadata={OMITTED_BY_DEFAULT: True})
+    sent_by: str = field(default="", metadata={OMITTED_BY_DEFAULT: True})
 
 
 @frozen

@@ -81,7 +81,9 @@ def list_newest_past_runs(session: TargetSession, limit: int) -> list[PastRun]:
     _require_state_exists(session)
     size = _PAGE_SIZE
     while True:
-        entries = session.store.list_audit_entries_newest_first(size)
+        entries = _with_open_calls(
+            session.store, session.store.list_audit_entries_newest_first(size)
+        )
         runs = _group_entries_into_runs(entries)
         # One more run than was asked for is needed to know that the last one is whole.
         if len(entries) < size or len(runs) > limit:
@@ -92,10 +94,12 @@ def list_newest_past_runs(session: TargetSession, limit: int) -> list[PastRun]:
 def require_single_past_run_by_id_prefix(session: TargetSession, plan_id: str) -> PastRun:
     """The run whose plan id starts with `plan_id`; InputError for "" and unless one does."""
     _require_state_exists(session)
-    matches = [
-        run
-        for run in _group_entries_into_runs(_read_all_audit_entries(session.store))
-        if run.plan_id.startswith(plan_id)
+    runs = _group_entries_into_runs(
+        _with_open_calls(session.store, _read_all_audit_entries(session.store))
+    )
+    # One whose only calls were settled by later runs is found there.
+    matches = [run for run in runs if run.plan_id.startswith(plan_id)] or [
+        run for run in runs if any(call.sent_by.startswith(plan_id) for call in run.calls)
     ]
     # It would be the beginning of the only run, which nobody named.
     if not plan_id and len(matches) == 1:
@@ -115,6 +119,20 @@ def require_single_past_run_by_id_prefix(session: TargetSession, plan_id: str) -
         if matches
         else f"{plan_id} is not in the audit of this state.",
         "Give more of the id." if matches else Text(Command("state history"), " lists what is."),
+    )
+
+
+def _with_open_calls(store: StateStore, entries: list[AuditEntry]) -> list[AuditEntry]:
+    """The entries with one for each call whose outcome is not known yet, the newest first."""
+    opened = [
+        AuditEntry(
+            call.sent_at, "", "", call.plan_id, str(call.address), call.verb, call.remote_id, "",
+            "not known yet",
+        )
+        for call in store.read_state().open_intents
+    ]  # fmt: skip
+    return (
+        sorted([*entries, *opened], key=lambda entry: entry.at, reverse=True) if opened else entries
     )
 
 

@@ -36,8 +36,8 @@ from synapse_apply.model.plan import Plan, PlanBase
 from synapse_apply.model.ports import Progress
 from synapse_apply.model.refactoring import MovedAddress, orient_moves_to_declared
 from synapse_apply.model.resource import Desired
-from synapse_apply.model.state import Record, State
-from synapse_apply.model.verification import OtherTargetRuns
+from synapse_apply.model.state import CREATE_VERB, Intent, IntentState, Record, State
+from synapse_apply.model.verification import RUN_VERB, OtherTargetRuns
 from synapse_apply.planning.moving import (
     build_records_with_due_renames_made,
     select_undeclared_removed_addresses_with_members,
@@ -77,6 +77,11 @@ def plan(
         concurrent_run = build_warning_if_other_run_is_writing(session.store, observed_state.serial)
     plan_input = replace(observed_state.plan_input, has_concurrent_run=bool(concurrent_run))
     open_calls = [resolved for resolved in observed_state.resolved_intents if resolved.is_open]
+    settled = [
+        _build_settled_warning(r.intent)
+        for r in observed_state.resolved_intents
+        if not r.is_open and r.intent.verb not in {CREATE_VERB, RUN_VERB}
+    ]
     # Whether an open call is sent again is decided by the planner, and told of here.
     changing: set[Address] = set()
     if open_calls:
@@ -85,7 +90,7 @@ def plan(
         plan_input,
         diagnostics=(
             *session.diagnostics,
-            *(concurrent_run or _iter_open_call_warnings(open_calls, changing)),
+            *(concurrent_run or (*settled, *_iter_open_call_warnings(open_calls, changing))),
             *plan_input.diagnostics,
         ),
     )
@@ -300,6 +305,20 @@ def _map_hints_to_record_journaled_calls_by_address(
     return {intent.address: journal_files[intent.id].recovery_hint for intent in open_intents}
 
 
+def _build_settled_warning(intent: Intent) -> Diagnostic:
+    """What became of an earlier call that nobody saw end."""
+    outcome = {
+        IntentState.DONE: "was done",
+        IntentState.ABSENT: "was not done",
+    }.get(intent.state, "was or was not done: that cannot be told")
+    return warning_finding(
+        "An earlier call was looked up",
+        f"{intent.verb} of {intent.address}, sent at {intent.sent_at} by apply {intent.plan_id}, "
+        f"{outcome}.",
+        address=str(intent.address),
+    )
+
+
 def _iter_open_call_warnings(
     open_calls: Iterable[ResolvedIntent], sent_again: Collection[Address]
 ) -> Iterator[Diagnostic]:
@@ -313,9 +332,9 @@ def _iter_open_call_warnings(
         if intent.address in sent_again:
             yield warning_finding(
                 "An earlier call is sent again",
-                f"{intent.verb} of {intent.address} was sent at {intent.sent_at}, and how it ended "
-                "cannot be told yet. This apply sends the same, so it makes no difference whether "
-                "the earlier call still acts.",
+                f"How {intent.verb} of {intent.address} ended, which was sent at {intent.sent_at}, "
+                "cannot be told yet. An apply sends the same values again, so it makes no "
+                "difference whether the earlier call still acts.",
                 address=str(intent.address),
             )
             continue

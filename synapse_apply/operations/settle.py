@@ -11,6 +11,7 @@ from synapse_apply.live.open_intents import (
     build_live_reader_with_marks_of_state,
     build_no_open_call_error,
     close_intents_with_known_outcome,
+    list_acting_calls,
     look_up_outcomes_of_open_intents,
 )
 from synapse_apply.model.address import Address
@@ -20,7 +21,11 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities, Lookup
 from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.state import REPLACE_VERB, Intent, State
-from synapse_apply.operations.wait_for_outcomes import WaitCallback, wait_and_settle_recent_calls
+from synapse_apply.operations.wait_for_outcomes import (
+    WaitCallback,
+    wait_and_settle_recent_calls,
+    wait_for_acting_calls,
+)
 from synapse_apply.planning.open_call_refusals import build_outcome_unknown_refusal
 from synapse_apply.workspace.recovery_journal import (
     JournaledDoneCall,
@@ -98,9 +103,20 @@ def look_up_and_settle_named_or_all_calls(
         if others:
             detail = f"{format_short_list(others)}: the state knows how they ended."
             other_findings = (warning_finding("Another run settled calls meanwhile", detail),)
+        wait_for_acting_calls(session, session.store.read_state(), wait)
     # The state is read again: what was settled just now is not told of any more.
-    journal_files, findings = _read_journaled_calls_and_warnings(
-        session, session.store.read_state()
+    state = session.store.read_state()
+    journal_files, findings = _read_journaled_calls_and_warnings(session, state)
+    other_findings += tuple(
+        warning_finding(
+            "A call that was given up may still act",
+            f"{call.verb} of {call.address}, which was sent at {call.sent_at} and never answered, "
+            f"may act for another {seconds:.0f} s. Other values wait for that; the same may be "
+            "sent.",
+            "" if wait else Text(Command("state settle --wait"), " waits, too."),
+            address=str(call.address),
+        )
+        for seconds, call in list_acting_calls(session, state)
     )
     calls = (
         SettledCall(resolved, _list_ways_to_settle(resolved, journal_files))

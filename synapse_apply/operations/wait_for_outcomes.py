@@ -13,10 +13,11 @@ from synapse_apply.applying.settle import ResolvedIntent
 from synapse_apply.live.open_intents import (
     build_live_reader_with_marks_of_state,
     close_intents_with_known_outcome,
+    list_acting_calls,
     look_up_outcomes_of_open_intents,
 )
 from synapse_apply.model.address import Address
-from synapse_apply.model.state import Intent, IntentState, State
+from synapse_apply.model.state import Intent, State
 from synapse_apply.workspace.target_session import TargetSession
 
 # Lets so many seconds pass, and says for which calls.
@@ -26,23 +27,7 @@ WaitCallback = Callable[[float, Sequence[Intent]], None]
 def wait_until_open_calls_can_be_settled(session: TargetSession, wait: WaitCallback) -> None:
     """Return when no call is too recent any more to be settled, or given up; writes nothing."""
     state = session.store.read_state()
-    now, uptime, settle_after = (
-        session.clock.utc_now(),
-        session.uptime(),
-        session.target.settle_after,
-    )
-    acting_calls = [
-        (seconds, call)
-        for record in state.records.values()
-        for call in record.given_up
-        if call.state is IntentState.UNKNOWN
-        and (seconds := call.seconds_left(settle_after, now, uptime)) > 0
-    ]
-    if acting_calls:
-        wait(
-            max(seconds for seconds, _ in acting_calls),
-            [call for _, call in acting_calls],
-        )
+    wait_for_acting_calls(session, state, wait)
     pending_ids = {intent.id for intent in state.open_intents}
     while pending_ids:
         state = _read_state_narrowed_to_open_intents(session, pending_ids)
@@ -57,6 +42,12 @@ def wait_until_open_calls_can_be_settled(session: TargetSession, wait: WaitCallb
             _get_longest_wait_seconds(young_intents),
             [resolved.intent for resolved in young_intents],
         )
+
+
+def wait_for_acting_calls(session: TargetSession, state: State, wait: WaitCallback) -> None:
+    """Return when no given-up call may act any more that other values wait for."""
+    if acting_calls := list_acting_calls(session, state):
+        wait(max(seconds for seconds, _ in acting_calls), [call for _, call in acting_calls])
 
 
 # Waiting holds no lock and asks nobody: the intents tell how long a call may still arrive; then one

@@ -53,22 +53,29 @@ def build_drift_report(
             sorted(address for address in pending_addresses if address not in replaced_addresses)
         ),
         is_drift_kept=keeps_drift,
-        diagnostics=(*plan.diagnostics, *_iter_errors_of_not_looked_up(plan, resources)),
+        diagnostics=(*plan.diagnostics, *_iter_errors_of_untold(plan, resources)),
         changes_with_accepted=plan.changes_with_accepted,
     )
 
 
-def _iter_errors_of_not_looked_up(
+def _iter_errors_of_untold(
     plan: Plan, resources: Mapping[Address, ResourceState]
 ) -> Iterator[Diagnostic]:
+    """An error for each recorded object of which it cannot be told whether it has drifted."""
     for change in plan.changes:
         resource = resources.get(change.address)
-        for refusal in change.refusals if resource and resource.is_sought_by_no_id_nor_key else ():
+        if resource is None or resource.desired is None or resource.record is None:
+            continue
+        for refusal in change.refusals:
+            if resource.is_sought_by_no_id_nor_key:
+                summary = "An object could not be looked up"
+            elif refusal.outcome_unknown:
+                summary = "Whether an object has drifted cannot be told yet"
+            else:
+                continue
             detail = f"{change.address}: {refusal.reason}."
             hint = Text(Command("plan"), " shows the ways out.")
-            yield error_finding(
-                "An object could not be looked up", detail, hint, position=refusal.position
-            )
+            yield error_finding(summary, detail, hint, position=refusal.position)
 
 
 def _iter_drifted_objects(

@@ -46,7 +46,7 @@ def build_one_held_drift_note_or_empty(
         revert = Text(f"changing {pronoun} back in Synapse undoes {pronoun}: this API cannot")
     if any(is_field_set_by_final_call(resource, change.path) for change in held_fields):
         revert = Text("nothing takes it back")
-    origins = dict.fromkeys(change.origin for change in held_fields)
-    how = " and ".join(origin or f"{past_verb} changed outside" for origin in origins)
-    heading = f"{names} {how} and {present_verb} kept (on_drift: hold):"
+    heading = f"{names} {past_verb} changed outside and {present_verb} kept (on_drift: hold):"
+    if origins := [f"{format_field_path(f.path)} {f.origin}" for f in held_fields if f.origin]:
+        heading = f"{names} {present_verb} kept (on_drift: hold); {'; '.join(origins)}:"
     return (Text(f"{heading}\n", accept, ",\n", revert),)

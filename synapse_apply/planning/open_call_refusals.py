@@ -79,7 +79,13 @@ def iter_acting_call_refusals(
         # Whoever closed a call by hand as not done (ABSENT) has answered for it.
         is_held = call.id in resource.acting and call.state is IntentState.UNKNOWN
         if is_held and not repeats_call(resource, call):
-            yield build_outcome_unknown_refusal(call, resource.acting[call.id])
+            yield Refusal(
+                OUTCOME_NOT_KNOWN_YET_RULE,
+                f"an earlier {call.verb}, which was sent at {call.sent_at} and never answered, may "
+                "still act and overwrite this one",
+                (f"run again in {math.ceil(resource.acting[call.id])} s", WAIT_HINT),
+                outcome_unknown=True,
+            )
             return
 
 

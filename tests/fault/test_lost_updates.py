@@ -26,12 +26,14 @@ def update(site: Site, **more: Any) -> dict[str, Any]:
     return {"method": method, "path": path, **more}
 
 
-def declare(site: Site, description: str, **of_target: Any) -> None:
-    """Write another description of the plugin, and settings of the target."""
+def declare(site: Site, description: str | None, **of_target: Any) -> None:
+    """Write another description of the plugin, None for none, and settings of the target."""
     path = site.root / "manifests" / "group-0.yaml"
     texts = path.read_text().split("\n---\n")
     document = json.loads(texts[0])
-    document["spec"]["description"] = description
+    document["spec"].pop("description", None)
+    if description is not None:
+        document["spec"]["description"] = description
     path.write_text("\n---\n".join([json.dumps(document), *texts[1:]]))
     project = site.root / "synapse-apply.yaml"
     content = json.loads(project.read_text())
@@ -201,6 +203,99 @@ def wait_for(server: Server, description: str) -> None:
 
 
 @on_api("v1", "v2")
+def test_who_sets_the_same_meanwhile_hides_no_late_call(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """Live had what was sent, so it was done; what the call still does is told as its effect."""
+    site = begun(make_site, server)
+    declare(site, "ten", on_drift="hold")
+    killed(site, server, "before")
+    change_outside(site, server, "ten")
+    assert "update was done" in command(site, "state settle -t site")
+    declare(site, "eleven")
+    assert site.apply().code == 0
+    change_outside(site, server, "ten")  # as the killed call does now
+    said = command(site, "plan -t site") + command(site, "drift -t site")
+    assert said.count("which was given up") == 2
+    assert "outside" not in said
+    assert "restores the declared values" in said
+    assert site.apply().code == 0
+    assert live(server) == "eleven"
+
+
+def test_a_field_that_a_late_call_removes_is_told_as_removed_by_it(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """On v1 to remove a field is to send its reset value."""
+    site = begun(make_site, server)
+    declare(site, None, on_drift="hold")
+    killed(site, server, "before")
+    command(site, f"state settle -t site {PLUGIN} --absent")
+    declare(site, "eleven")
+    assert site.apply().code == 0
+    change_outside(site, server, "")
+    assert "which was given up" in command(site, "plan -t site")
+    assert site.apply().code == 0
+    assert live(server) == "eleven"
+
+
+@on_api("v1", "v2")
+def test_nothing_is_said_of_drift_while_a_call_may_act(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """A nightly check is red, not green, of an object that it cannot judge."""
+    site = begun(make_site, server)
+    killed(site, server, "before")
+    declare(site, "eleven")
+    change_outside(site, server, "other")
+    said = command(site, "drift -t site --detailed-exitcode", code=1)
+    assert "Whether an object has drifted cannot be told yet" in said
+    assert "No drift" not in said
+    # Sent again, and never told: other values wait, and who asks what is open is told so.
+    declare(site, "ten")
+    assert site.apply().code == 0
+    declare(site, "eleven")
+    command(site, "drift -t site", code=1)
+    assert "A call that was given up may still act" in command(site, "state settle -t site")
+    assert "may still act and overwrite" in command(site, "plan -t site")
+
+
+def test_drift_that_git_changes_too_is_not_told_as_kept(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """With `on_drift: hold`, apply keeps only what Git did not change."""
+    site = begun(make_site, server)
+    declare(site, "nine", on_drift="hold")
+    change_outside(site, server, "other")
+    assert "keeps it (on_drift: hold)" in command(site, "drift -t site")
+    declare(site, "eleven")
+    said = command(site, "drift -t site")
+    assert "restores the declared values" in said
+    assert "keeps it" not in said
+    assert site.apply().code == 0
+    assert live(server) == "eleven"
+
+
+def test_the_history_knows_a_call_by_the_apply_that_sent_it(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """While its outcome is not known, and once another apply has settled it."""
+    site = begun(make_site, server)
+    server.faults({"match": update(site), "do": {"reset": "before"}})
+    lost = site.apply()
+    server.faults()
+    assert lost.code == 7
+    shown = command(site, f"state history -t site show {lost.plan.id}")
+    assert "not known yet" in shown
+    later = site.apply(ahead=LATER)
+    assert later.code == 0
+    (said,) = [d for d in later.plan.diagnostics if d.summary == "An earlier call was looked up"]
+    assert f"by apply {lost.plan.id}, was not done" in said.detail
+    shown = command(site, f"state history -t site show {lost.plan.id}")
+    assert f"settled: not done, sent by {lost.plan.id}" in shown
+
+
+@on_api("v1", "v2")
 def test_the_same_may_be_sent_again_at_once(make_site: Callable[..., Site], server: Server) -> None:
     """It makes no difference whether the older one still acts, and the plan says so."""
     site = begun(make_site, server)
@@ -243,7 +338,10 @@ def test_a_late_value_of_ours_is_told_as_ours(
     assert found.code == 0
     if ahead and on_drift == "hold":
         (note,) = [note for change in found.plan.changes for note in change.notes]
-        assert "who set it cannot be told and is kept (on_drift: hold)" in note
+        assert note.startswith(
+            "description is kept (on_drift: hold); description equals what call "
+        )
+        assert "who set it cannot be told:" in note
         assert "outside" not in note
         assert live(server) == "ten"
         return
@@ -287,6 +385,8 @@ def test_a_second_try_remembers_the_first(make_site: Callable[..., Site], server
     assert first.code == 0
     assert first.report is not None
     assert first.report.count_outcomes(Result.UNKNOWN) == 0
+    told = [d.summary for outcome in first.report.outcomes for d in outcome.diagnostics]
+    assert told == ["An update was sent twice"]
     server.faults()
     declare(site, "eleven")
     assert site.apply().code == 7

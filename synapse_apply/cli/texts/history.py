@@ -67,7 +67,7 @@ def print_run_with_calls(console: Console, run: PastRun) -> int:
             call.remote_id,
             call.request_id,
             call.digest[:_DIGEST_LENGTH],
-            call.result,
+            f"{call.result}, sent by {call.sent_by}" if call.sent_by else call.result,
         )
         for call in run.calls
     ]

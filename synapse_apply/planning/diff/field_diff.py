@@ -12,7 +12,7 @@ from synapse_apply.model.diagnostic import FieldPath, is_at_or_below
 from synapse_apply.model.frozen import mutable
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.plan import Cause, FieldChange
-from synapse_apply.model.state import Record
+from synapse_apply.model.state import IntentState, Record
 from synapse_apply.model.values import ABSENT, DesiredSecret, Mac, Reference, get_at_or_absent
 from synapse_apply.planning.diff.change_sides import is_secret_or_map_with_secret, unflatten
 from synapse_apply.planning.diff.list_diff import list_differing_paths_of_short_lists_or_empty
@@ -24,6 +24,7 @@ UNCHECKED_NOTE = "(sensitive, not checked: "
 NOT_SHOWN = "not checked: the server does not show it"
 NOT_COMPARED = "not compared: the server has its own, which may be the package's"
 _UNTOLD = "who set it cannot be told"
+_NEVER = object()  # no call sent it
 _NO_RULE = FieldRule("")
 
 
@@ -142,23 +143,25 @@ class _FieldComparison:
         then the declared side is what has changed since.
         """
         given_up = self.record.given_up if self.record is not None and drifted else ()
-        live = get_at_or_absent(self.live, path)
-        compare = self.get_field_rule_or_default(path).compare
+        live, rule = get_at_or_absent(self.live, path), self.get_field_rule_or_default(path)
+        for call in reversed(given_up):
+            is_acting = call.id in self.resource.acting
+            if call.state is IntentState.DONE and not is_acting:
+                continue
+            # What it did not send it removed, or never sent.
+            sent = call.fields.get(path, rule.reset_value if path in call.before else _NEVER)
+            is_removed = path in call.before and path not in call.fields and live is ABSENT
+            if is_removed or (sent is not _NEVER and is_same_value(sent, live, rule.compare)):
+                name = f"call {call.id} of apply {call.plan_id}"
+                if is_acting:
+                    self.origins[path] = f"set by {name}, which was given up"
+                    return True, False
+                self.origins[path] = f"equals what {name} sent; {_UNTOLD}"
+                return declared_moved, drifted
         for call in reversed(given_up):
             name = f"call {call.id} of apply {call.plan_id}"
-            if path not in call.fields:
-                # It was removed, or never sent.
-                is_sent = live is ABSENT and path in call.before
-            else:
-                is_sent = is_same_value(call.fields[path], live, compare)
-            if is_sent and call.id in self.resource.acting:
-                self.origins[path] = f"set by {name}, which was given up"
-                return True, False
-            if is_sent:
-                self.origins[path] = f"equals what {name} sent; {_UNTOLD}"
-            elif path in call.found and is_same_value(call.found[path], live, compare):
+            if path in call.found and is_same_value(call.found[path], live, rule.compare):
                 self.origins[path] = f"was there when {name} was looked up; {_UNTOLD}"
-            if path in self.origins:
                 break
         return declared_moved, drifted
 
@@ -309,10 +312,10 @@ class _FieldComparison:
         is_equal: bool,
     ) -> None:
         """Add a change or drift, depending on which of the declared and live sides changed."""
-        is_unlike_seen, was_moved = drifted, declared_moved
+        is_unlike_seen = drifted
         declared_moved, drifted = self.attribute_to_given_up_call(path, declared_moved, drifted)
         if is_unlike_seen and not is_equal:
-            self.add_drift(path, declared_moved=was_moved)
+            self.add_drift(path, declared_moved=declared_moved)
         if not declared_moved and not drifted:
             if not is_equal:
                 self.add_difference_if_path_is_accepted(path, declared_value)
@@ -384,7 +387,7 @@ class _FieldComparison:
         drifted = is_shown and live != last_seen and not _was_recorded_in_plain(last_seen)
         if self.get_field_rule_or_default(path).packaged and applied != last_seen:
             drifted = False  # as for other fields from the package: the server has its own value
-        is_unlike_seen, was_moved = drifted, declared_moved
+        is_unlike_seen = drifted
         declared_moved, drifted = self.attribute_to_given_up_call(path, declared_moved, drifted)
         if not declared_moved and not drifted:
             if is_shown and live != mac:
@@ -394,7 +397,7 @@ class _FieldComparison:
             self.diff.rebase = True
             return
         if is_unlike_seen:
-            self.add_drift(path, declared_moved=was_moved)
+            self.add_drift(path, declared_moved=declared_moved)
         cause = _choose_cause(declared_moved, drifted) if drifted else Cause.SECRET
         self.add_change_or_held_drift(path, declared_value, cause, "changed")
 

@@ -196,11 +196,18 @@ def _iter_ways_out_with_commands_unscoped(drift: Drift) -> Iterator[str]:
     ]
     if len(blocked_objects) == len(drift.objects):
         yield Text("Apply cannot undo it: ", Command("plan --revert-drift"), " tells the ways out.")
-    elif not drift.is_drift_kept:
+    elif not drift.is_drift_kept or all(one.is_changed_in_git for one in drift.objects):
         yield Text(Command("apply"), " restores the declared values.")
     else:
+        restored = [one for one in drift.objects if one.is_changed_in_git]
+        besides = (
+            f", but not that of {_join_first_addresses_and_count_rest(restored)}"
+            if restored
+            else ""
+        )
         yield Text(
-            Command("apply"), " keeps it (on_drift: hold); with `--revert-drift` it undoes it."
+            Command("apply"),
+            f" keeps it (on_drift: hold){besides}; with `--revert-drift` it undoes it.",
         )
         # A missing object has no live values that could be kept.
         if drift.missing_objects:
