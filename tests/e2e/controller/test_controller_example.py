@@ -10,11 +10,9 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
-import yaml
 from forges.loopback_server import wait_until
 from forking import programs
 from git_repositories import ENVIRON as GIT_ENVIRON
@@ -136,17 +134,16 @@ def test_one_command_shows_what_differs(example: Started) -> None:
     example.wait_for_state("drifted")
 
 
-def read_configurations() -> list[Any]:
-    configmap = yaml.safe_load((EXAMPLE / "kubernetes" / "configmap.yaml").read_text())
-    return [
-        pytest.param((EXAMPLE / "controller.yaml").read_text(), id="on one machine"),
-        pytest.param(configmap["data"]["controller.yaml"], id="in a cluster"),
-    ]
+CONFIGURATIONS = {
+    "on one machine": "controller.yaml",
+    "in a cluster": "kubernetes/base/controller.yaml",
+    "of a fleet": "kubernetes/fleet/controller.yaml",
+}
 
 
-@pytest.mark.parametrize("text", read_configurations())
-def test_each_configuration_is_one(text: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+def test_each_configuration_is_one(name: str, tmp_path: Path) -> None:
     """`controller check` finds nothing wrong with it."""
-    (tmp_path / "controller.yaml").write_text(text)
+    (tmp_path / "controller.yaml").write_text((EXAMPLE / name).read_text())
     checked = run("controller check controller.yaml", tmp_path, {})
     assert "Warning" not in checked.stdout + checked.stderr
