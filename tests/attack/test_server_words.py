@@ -47,6 +47,14 @@ def spoken(value: str) -> Iterator[str]:
     for offset in range(3):
         for encode in (base64.b64encode, base64.urlsafe_b64encode):
             yield encode(b"x" * offset + data + b"yz").decode().rstrip("=")
+    yield "".join(f"&#{ord(one):08d};" for one in value)
+    yield "".join(f"&#x{ord(one):07x};" for one in value)
+    yield from ("".join(f"\\u{{{ord(one):x}}}" for one in value), value.replace("-", "&#45;"))
+    yield "".join(f"%u{ord(one):04x}" for one in value)
+    yield "".join(f"\\U{ord(one):08X}" for one in value)
+    yield "".join(f"\\uu{ord(one):04x}" for one in value)
+    yield "".join(one.upper() if at % 3 else one for at, one in enumerate(data.hex()))
+    yield base64.encodebytes(b"x" * 50 + data).decode()
     for length in (8, 11, len(value) - 1):
         yield f"{value[:length]}…"
         yield f"{data[:length].hex()}..."
@@ -59,6 +67,14 @@ def traces(value: str) -> set[bytes]:
     found = {begin, json.dumps(begin)[1:-1], quote(begin, safe=""), html.escape(begin)}
     found |= {spell_in_percents(begin), "".join(f"&#{ord(one)};" for one in begin)}
     found.add("".join(f"\\u{ord(one):04X}" for one in begin))
+    found |= {"".join(f"&#{ord(one):08d};" for one in begin[:8])}
+    found |= {"".join(f"&#x{ord(one):07x};" for one in begin)}
+    found |= {"".join(f"\\u{{{ord(one):x}}}" for one in begin)}
+    found |= {"".join(f"%u{ord(one):04x}" for one in begin)}
+    found |= {"".join(f"\\U{ord(one):08X}" for one in begin)}
+    found |= {"".join(f"\\uu{ord(one):04x}" for one in begin)}
+    cased = enumerate(begin.encode().hex())
+    found.add("".join(one.upper() if at % 3 else one for at, one in cased))
     found |= {begin.encode().hex(), begin.encode().hex().upper()}
     for offset in range(3):
         coded = base64.b64encode(b"\0" * offset + data[:8]).decode()

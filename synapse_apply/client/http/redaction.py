@@ -4,11 +4,11 @@ A server may quote what it was sent, and its answers end up in terminals, report
 state. So each text, key and id of an answer is masked right after it is parsed. This is in
 addition to the redaction by path, which wraps every value at a path that is known to be secret.
 
-- A value counts in each form of `list_text_forms` and `_list_escaped_forms`,
-  and in any spelling by percent codes, HTML entities and escapes of JSON, up to three in one
-  another. So does a leading part of it, because servers shorten what they quote: 8 characters, or 4
-  after a prefix that many values share (`syn_`, `https://host/`), or 12 where those are words by
-  their looks.
+- A value counts as it is, in hexadecimal and base64, also with blanks in them, as forms have it,
+  and in any spelling by percent codes, HTML references and escapes of JSON, JavaScript and Python,
+  up to six in one another. So does a leading part of it, because servers shorten what they quote: 8
+  characters, or 4 after a prefix that many values share (`syn_`, `https://host/`), or 12 where
+  those are words by their looks. A number counts by its digits, wherever its point is.
 - A value of fewer than 8 characters counts only as a word of its own; one of fewer than 6 only when
   letters are mixed with something else; one of fewer than 4 never.
 - A text or key that equals a public one (what a manifest declares in plain, names of fields) is
@@ -21,10 +21,11 @@ import base64
 import html
 import json
 import re
+import sys
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from functools import lru_cache
+from html.entities import html5
 from threading import Lock
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -52,13 +53,21 @@ _TOKEN_HEADER = re.compile(r"eyJ[A-Za-z0-9_-]+\.")
 _PEM_HEADER = re.compile(r"-----BEGIN [A-Z ]+-----\s*")
 _WORDS = re.compile(r"[A-Z]?[a-z]+(?:[-_. ]+[A-Z]?[a-z]+)*[-_. ]*")
 _PLAIN_CHARS = re.compile(r"[A-Za-z0-9._-]+")
-# One character as URLs, HTML, JSON and Python write it. Not `\n`: lines are secrets of their own.
+# One character as URLs, HTML, JSON, JavaScript and Python write it; `_decode_escape` knows the
+# groups. Not `\n`: lines are secrets of their own.
 _ESCAPE = re.compile(
-    r"(?i:%(?:[0-7][\da-f]|[cd][\da-f]%[89ab][\da-f]|e[\da-f](?:%[89ab][\da-f]){2}|f[0-7](?:%[89ab]"
-    r"[\da-f]){3})|&(?:#\d{1,7};?|#x[\da-f]{1,6};?|[a-z]{2,8};))|\\(?:u[dD][89abAB][\da-fA-F]{2}\\u"
-    r"[dD][c-fC-F][\da-fA-F]{2}|u[\da-fA-F]{4}|x[\da-fA-F]{2}|[\"\\/])"
+    r"((?i:%(?:[0-7][\da-f]|[cd][\da-f]%[89ab][\da-f]|e[\da-f](?:%[89ab][\da-f]){2}|f[0-7](?:%[89ab]"
+    r"[\da-f]){3})))|(&(?:[A-Za-z][A-Za-z\d]{1,31};|"
+    + "|".join(sorted((name for name in html5 if name[-1] != ";"), reverse=True))
+    + r"))|&#0*(\d{1,7});?|&#[xX]0*([\da-fA-F]{1,6});?"
+    r"|(\\u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2})|\\([\"'\\/])|[\\%]u+([\da-fA-F]{4})"
+    r"|\\U00([\da-fA-F]{6})|\\x([\da-fA-F]{2})|\\[ux]\{0*([\da-fA-F]{1,6})\}"
 )
-_MAX_LAYERS = 3
+_MAX_LAYERS = 6
+# What stands between characters of base64 and hexadecimal that were broken into lines.
+_GAP = re.compile(r"(?:=?(?:\s|\\[nrtf]))+")
+_LOWER_HEX = str.maketrans("ABCDEF", "abcdef")
+_FLOAT = re.compile(r"(?:^|[\[,]|\"\s*:)\s*-?\d+(?:\.\d|[eE])")
 _URL_SAFE = str.maketrans("+/", "-_")
 _MIXED_CHARS = re.compile(r"(?=.*[A-Za-z]).*[^A-Za-z\s]")
 # Names that the client looks up in answers: if a secret equals one, masking it would make the
@@ -76,21 +85,25 @@ class _SecretForm(NamedTuple):
     prefix: str
     full_text: str
     needs_word_boundary: bool  # masked only where no letter, digit or `_` is next to it
+    code: str  # hex, base64 or ""
 
 
 class _SecretSearch(NamedTuple):
     """The index for a search: every form begins with one of `keys`, each of `key_length`.
 
     `run_pattern` finds the runs of characters in which a key can be; `prefix_lengths` are in
-    descending order. `clean_texts` caches short texts in which no secret was found.
+    descending order. `clean_texts` caches short texts in which no secret was found. `hexed` and
+    `base64` are for forms in these codes.
     """
 
     key_length: int
     keys: frozenset[str]
     run_pattern: re.Pattern[str]
     prefix_lengths: tuple[int, ...]
-    forms_by_prefix: dict[str, tuple[_SecretForm, ...]]
+    forms_by_prefix: dict[str, list[_SecretForm]]
     clean_texts: set[str]
+    hexed: _SecretSearch | None = None
+    base64: _SecretSearch | None = None
 
 
 # Words are masked where the answer arrives, after parsing: each text, key and id, for all declared
@@ -106,7 +119,7 @@ class Redactor:
     def __init__(self, values: Iterable[str | None] = ()) -> None:
         self._lock = Lock()
         self._secrets: set[str] = set()
-        self._forms_by_prefix: dict[str, set[_SecretForm]] = {}
+        self._forms: set[_SecretForm] = set()
         self._public_texts: set[str] = set(_PROTOCOL_NAMES)
         self._search: _SecretSearch | None = None
         self._is_stale = False
@@ -123,9 +136,8 @@ class Redactor:
                 if part in self._secrets:
                     continue
                 self._secrets.add(part)
-                for form in _iter_encoded_forms_of_secret(part):
-                    self._forms_by_prefix.setdefault(form.prefix, set()).add(form)
-                    self._is_stale = True
+                self._forms.update(_iter_encoded_forms_of_secret(part))
+                self._is_stale = True
 
     # Otherwise a password that is also a user's name would be drift for ever.
     def stop_masking_equal_texts(self, texts: Iterable[str]) -> None:
@@ -148,8 +160,10 @@ class Redactor:
         search = self._get_fresh_search_or_none()
         if search is None:
             return value
-        # A `\u` escape may hide a secret from a search in the text.
-        if "\\u" not in source_text and not _list_all_spans(source_text, search):
+        # A `\u` escape or an exponent may hide a secret from a search in the text.
+        if not ("\\u" in source_text or _FLOAT.search(source_text)) and not _list_all_spans(
+            source_text, search
+        ):
             return value
         return self._mask_value(value, search, 0)
 
@@ -161,10 +175,12 @@ class Redactor:
             return self._mask_mapping(value, search, depth)
         if kind is list and depth < _MAX_DEPTH:
             return [self._mask_value(item, search, depth + 1) for item in value]
-        if kind is int and abs(value) >= 10 ** (_MIN_RUN_LENGTH - 1):
-            digits = str(value) if value.bit_length() < 10_000 else ""
-            masked = self._mask_secrets_in_string_cached(digits, search)
-            return MaskedText.from_original(MASK, value) if masked is not digits else value
+        if kind is float or (kind is int and value.bit_length() < 10_000):
+            digits = repr(value).replace(".", "")
+            text = f"{value!r} {digits} {value:.0f}" if kind is float else digits
+            if len(digits) >= _MIN_RUN_LENGTH or abs(value) >= 10 ** (_MIN_RUN_LENGTH - 1):
+                masked = self._mask_secrets_in_string_cached(text, search)
+                return value if masked is text else MaskedText.from_original(MASK, value)
         # A container below _MAX_DEPTH, where no value of this API is.
         return MASK if kind in (dict, list) else value
 
@@ -195,7 +211,7 @@ class Redactor:
         if self._is_stale:
             with self._lock:
                 if self._is_stale:
-                    self._search = _build_search_or_none(self._forms_by_prefix)
+                    self._search = _build_search_or_none(self._forms)
                     self._is_stale = False
         return self._search
 
@@ -225,36 +241,20 @@ def _iter_parts_a_server_may_quote(text: str) -> Iterator[str]:
     These are the values of a JSON document, the credential after `Bearer`, long lines, and the
     password of a URL.
     """
+    candidates: Iterable[str] = ()
     if text[0] in "{[":
         with suppress(ValueError, RecursionError):
             yield from _iter_texts_of_secret_to_mask(json.loads(text))
     elif scheme_match := _SCHEME.match(text):
-        yield from (
-            candidate
-            for candidate in (text[scheme_match.end() :],)
-            if _is_long_enough_to_mask(candidate)
-        )
+        candidates = (text[scheme_match.end() :],)
     elif "\n" in text:
         lines = (line.strip() for line in text.splitlines())
-        yield from (
-            candidate
-            for candidate in lines
-            if len(candidate) >= _MIN_LINE_LENGTH and candidate[:5] != "-----"
-        )
+        yield from (line for line in lines if len(line) >= _MIN_LINE_LENGTH and line[:5] != "-----")
     elif _URL.match(text):
-        try:
-            password = urlsplit(text).password
-        except ValueError:
-            return
-        yield from (
-            (
-                candidate
-                for candidate in {password, unquote(password)}
-                if _is_long_enough_to_mask(candidate)
-            )
-            if password
-            else ()
-        )
+        with suppress(ValueError):
+            password = urlsplit(text).password or ""
+            candidates = {password, unquote(password)}
+    yield from filter(_is_long_enough_to_mask, candidates)
 
 
 def _is_long_enough_to_mask(text: str) -> bool:
@@ -299,68 +299,59 @@ def _iter_encoded_forms_of_secret(text: str) -> Iterator[_SecretForm]:
     needs_boundary = len(text) < _MIN_RUN_LENGTH or (
         length == len(text) and bool(_WORDS.fullmatch(text))
     )
-    full_forms, prefixes = (
-        list_text_forms(text),
-        list_text_forms(text[:length]),
-    )
+    full_forms, prefixes = _list_forms(text), _list_forms(text[:length])
     if not _PLAIN_CHARS.fullmatch(text):
         full_forms += _list_escaped_forms(text)
         prefixes += _list_escaped_forms(text[:length])
-    for full_form, prefix in zip(full_forms, prefixes, strict=True):
+    for (code, full_form), (_, prefix) in zip(full_forms, prefixes, strict=True):
         # An encoding that is shorter than a maskable text would hit common words.
         if full_form and len(prefix) >= min(length, _MIN_RUN_LENGTH):
-            yield _SecretForm(
-                prefix,
-                full_form,
-                needs_word_boundary=needs_boundary and full_form[:length] == text[:length],
-            )
+            needs_own_word = needs_boundary and full_form[:length] == text[:length]
+            yield _SecretForm(prefix, full_form, needs_own_word, code)
 
 
-def list_text_forms(text: str) -> list[str]:
-    """A value as it is, in hexadecimal (both cases) and in base64 (both alphabets), in fixed order.
+def _list_forms(text: str) -> list[tuple[str, str]]:
+    """A value as it is, in hexadecimal and in base64 (both alphabets), in fixed order.
 
     In base64 a form is the characters that do not depend on what precedes and follows the value,
     for each of the three offsets in a group of bytes.
     """
     data = text.encode("utf-8", "surrogatepass")
-    forms = [text, data.hex(), data.hex().upper()]
+    forms = [("", text), ("hex", data.hex())]
     for offset in range(3):
         encoded = base64.b64encode(b"\0" * offset + data).decode()
         stable = encoded[-(-offset * 8 // 6) : (offset + len(data)) * 8 // 6]
-        forms += [stable, stable.translate(_URL_SAFE)]
+        forms += [("base64", stable), ("base64", stable.translate(_URL_SAFE))]
     return forms
 
 
-def _list_escaped_forms(text: str) -> list[str]:
+def _list_escaped_forms(text: str) -> list[tuple[str, str]]:
     """A value as the JSON of an answer has it, and as forms do: with `+` for a blank."""
     in_json = (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])
-    return [
-        *in_json,
-        *(encoded.replace("/", "\\/") for encoded in in_json),
-        text.replace(" ", "+"),
-    ]
+    with_slashes = (encoded.replace("/", "\\/") for encoded in in_json)
+    return [("", form) for form in (*in_json, *with_slashes, text.replace(" ", "+"))]
 
 
-def _build_search_or_none(forms: dict[str, set[_SecretForm]]) -> _SecretSearch | None:
-    if not forms:
+def _build_search_or_none(forms: set[_SecretForm], code: str = "") -> _SecretSearch | None:
+    forms_by_prefix: dict[str, list[_SecretForm]] = {}
+    for form in forms:
+        if form.code == code:
+            forms_by_prefix.setdefault(form.prefix, []).append(form)
+    if not forms_by_prefix:
         return None
-    length = max(_MIN_KEY_LENGTH, min(_MIN_RUN_LENGTH, *map(len, forms)))
-    keys = frozenset(prefix_text[:length] for prefix_text in forms)
+    length = max(_MIN_KEY_LENGTH, min(_MIN_RUN_LENGTH, *map(len, forms_by_prefix)))
+    keys = frozenset(prefix_text[:length] for prefix_text in forms_by_prefix)
     characters = "".join(sorted(set().union(*keys)))
     runs = re.compile(f"[{re.escape(characters)}]{{{length},}}")
-    prefix_lengths = tuple(sorted(set(map(len, forms)), reverse=True))
-    return _SecretSearch(
-        length,
-        keys,
-        runs,
-        prefix_lengths,
-        {prefix: tuple(form_set) for prefix, form_set in forms.items()},
-        set(),
-    )
+    prefix_lengths = tuple(sorted(set(map(len, forms_by_prefix)), reverse=True))
+    coded = () if code else (_build_search_or_none(forms, each) for each in ("hex", "base64"))
+    return _SecretSearch(length, keys, runs, prefix_lengths, forms_by_prefix, set(), *coded)
 
 
-def _iter_secret_spans(text: str, search: _SecretSearch) -> Iterator[tuple[int, int]]:
+def _iter_secret_spans(text: str, search: _SecretSearch | None) -> Iterator[tuple[int, int]]:
     """Start and end of each secret in a text, in order and without overlaps."""
+    if search is None:
+        return
     length, keys, end = search.key_length, search.keys, 0
     for run in search.run_pattern.finditer(text):
         run_start, run_end = run.span()
@@ -377,34 +368,49 @@ def _list_all_spans(
 ) -> list[tuple[int, int]]:
     """Start and end of each secret in a text and in what its escapes stand for, sorted."""
     spans = list(_iter_secret_spans(text, search))
-    # Where each escape stands, and where the characters that it stands for begin and end.
-    escapes, starts, ends, pieces = [(0, 0)], [0], [0], [""]
-    for match in _ESCAPE.finditer(text) if layers else ():
-        plain, decoded = text[escapes[-1][1] : match.start()], _decode_escape(match[0])
-        pieces += [plain, decoded]
-        starts.append(ends[-1] + len(plain))
-        ends.append(starts[-1] + len(decoded))
-        escapes.append(match.span())
-    if len(escapes) == 1:
-        return spans
-    pieces.append(text[escapes[-1][1] :])
-    for start, end in _list_all_spans("".join(pieces), search, layers - 1):
-        first, last = (bisect_right(starts, at) - 1 for at in (start, end - 1))
-        beyond = start - ends[first]
-        span_start = escapes[first][0] if beyond < 0 else escapes[first][1] + beyond
-        spans.append((span_start, escapes[last][1] + max(0, end - ends[last])))
+    compact = _GAP.sub("", text)
+    coded = [
+        *_iter_secret_spans(compact, search.base64),
+        *_iter_secret_spans(compact.translate(_LOWER_HEX), search.hexed),
+    ]
+    spans += _locate_spans(coded, text, _GAP, lambda _: "")
+    if layers and (decoded := _ESCAPE.sub(_decode_escape, text)) != text:
+        found = _list_all_spans(decoded, search, layers - 1)
+        spans += _locate_spans(found, text, _ESCAPE, _decode_escape)
     return sorted(spans)
 
 
-@lru_cache(maxsize=1024)
-def _decode_escape(escape: str) -> str:
-    """The character that an escape stands for; a half of a pair stays one."""
-    if escape[0] == "%":
-        return unquote(escape)
-    if escape[0] == "&":
-        return html.unescape(escape)
-    # JSON has no `\\x41`.
-    return str(json.loads(f'"{escape.replace("x", "u00", 1)}"'))
+def _locate_spans(
+    spans: list[tuple[int, int]],
+    text: str,
+    pattern: re.Pattern[str],
+    decode: Callable[[re.Match[str]], str],
+) -> Iterator[tuple[int, int]]:
+    """Where in a text the spans of what it stands for are, once `pattern` in it is decoded."""
+    # Where each escape stands, and where the characters that it stands for begin and end.
+    escapes, starts, ends = [(0, 0)], [0], [0]
+    for match in pattern.finditer(text) if spans else ():
+        starts.append(ends[-1] + match.start() - escapes[-1][1])
+        ends.append(starts[-1] + len(decode(match)))
+        escapes.append(match.span())
+    for start, end in spans:
+        first, last = (bisect_right(starts, at) - 1 for at in (start, end - 1))
+        beyond = start - ends[first]
+        span_start = escapes[first][0] if beyond < 0 else escapes[first][1] + beyond
+        yield span_start, escapes[last][1] + max(0, end - ends[last])
+
+
+def _decode_escape(escape: re.Match[str]) -> str:
+    """The characters that an escape stands for; a half of a pair stays one."""
+    group = escape.lastindex or 0
+    text = escape[group]
+    if group == 1:
+        return unquote(text)
+    if group <= 4:
+        return html.unescape(text if group == 2 else f"&#{'x' * (group == 4)}{text};")
+    if group == 5:
+        return str(json.loads(f'"{text}"'))
+    return text if group == 6 else chr(min(int(text, 16), sys.maxunicode))
 
 
 def _locate_end_of_longest_secret(text: str, position: int, search: _SecretSearch) -> int:

@@ -27,6 +27,10 @@ def lower_escapes(text: str) -> str:
                    for i, c in enumerate(quoted))  # fmt: skip
 
 
+def nest(text: str, times: int) -> str:
+    return nest(text.replace("%", "%25"), times - 1) if times else text
+
+
 FORMS = {
     "raw": SECRET,
     "json": json.dumps(SECRET)[1:-1],
@@ -53,6 +57,38 @@ FORMS = {
         else one
         for at, one in enumerate(SECRET)
     ),
+    "references with leading zeros": "".join(f"&#{ord(one):08d};" for one in SECRET),
+    "many leading zeros": "".join(f"&#{'0' * 5000}{ord(one)};" for one in SECRET),
+    "hexadecimal references with zeros": "".join(f"&#X{ord(one):08x};" for one in SECRET),
+    "long names of HTML": SECRET.replace("+", "&plus;")
+    .replace("0123", "01&#1;23")
+    .replace("/", "&sol;")
+    .replace('"', "&QUOT;")
+    .replace("&<", "&ampamp;&lt"),
+    "braces of JavaScript": "".join(f"\\u{{{ord(one):x}}}" for one in SECRET),
+    "braces with zeros": "".join(f"\\u{{{ord(one):06X}}}" for one in SECRET),
+    "escape() of JavaScript": "".join(f"%u{ord(one):04x}" for one in SECRET),
+    "long escapes of Python": "".join(f"\\U{ord(one):08x}" for one in SECRET),
+    "escapes of Java": "".join(f"\\uu{ord(one):04x}" for one in SECRET),
+    "repr": SECRET.encode("unicode_escape").decode().replace("'", "\\'"),
+    "percent six times": nest(quote(SECRET, safe=""), 5),
+    "hex whose case changes": "".join(
+        (one.upper, one.lower)[at % 3 == 0]() for at, one in enumerate(SECRET.encode().hex())
+    ),
+    "hex with blanks": SECRET.encode().hex(" "),
+    **{
+        f"base64 with {name}": gap.join(
+            base64.b64encode(SECRET.encode()).decode()[at : at + 5] for at in range(0, 40, 5)
+        )
+        for name, gap in {
+            "line breaks": "\r\n",
+            "blanks": " ",
+            "line breaks of JSON": "\\n",
+            "references": "&NewLine;",
+            "percent codes": "%0D%0A",
+            "soft breaks": "=\n",
+        }.items()
+    },
     "HTML in JSON": json.dumps(html.escape(SECRET))[1:-1],
     "base64 in percent codes": "".join(
         f"%{byte:02x}" for byte in base64.b64encode(SECRET.encode())
@@ -127,19 +163,44 @@ def test_a_plain_value_is_masked_in_any_spelling():
     assert redactor.mask_secrets_in_text(kept) is kept
 
 
-def test_masking_an_escaped_text_takes_work_in_proportion(monkeypatch):
+@pytest.mark.parametrize(
+    "text",
+    ["%2525 &amp;amp; ", "%2525252525252541 ", "&#0000000000", "\\u{0000", "\\uuuuuu", "YWJj\n", "&ampa",
+     nest(quote(SECRET, safe=""), 5)],
+)  # fmt: skip
+def test_masking_an_escaped_text_takes_work_in_proportion(monkeypatch, text):
     """Twice the text, twice the escapes that are decoded: none is looked at anew for each secret."""
     decoded = []
     decode = redaction._decode_escape
     monkeypatch.setattr(
         redaction, "_decode_escape", lambda escape: decoded.append(1) or decode(escape)
     )
+    search = redaction._iter_secret_spans
+    monkeypatch.setattr(
+        redaction,
+        "_iter_secret_spans",
+        lambda text, index: searched.append(len(text)) or search(text, index),
+    )
+    searched: list[int] = []
     counts = []
     for length in (2000, 4000):
         decoded.clear()
-        Redactor([SECRET]).mask_secrets_in_text("%2525 &amp;amp; " * length)
-        counts.append(len(decoded))
-    assert counts[1] == 2 * counts[0]
+        searched.clear()
+        Redactor([SECRET]).mask_secrets_in_text(text * length)
+        counts.append((len(decoded), sum(searched)))
+    assert counts[1] == (2 * counts[0][0], 2 * counts[0][1])
+
+
+@pytest.mark.parametrize(
+    "number", [4111111111111111.0, 4.111111111111111e20, 4111.111111111111, 0.4111111111111111]
+)
+def test_a_number_is_masked_by_its_digits(number):
+    """Whatever the place of its point, and however it is written."""
+    redactor = Redactor(["4111111111111111"])
+    for source in (json.dumps({"a": number}), f'{{"a" : {number:.15e}}}'):
+        masked = redactor.mask_secrets_in_value_of_text(json.loads(source), source)
+        assert masked == {"a": MASK}
+    assert redactor.mask_secrets_in_json_value([411.5, 4111111.0]) == [411.5, 4111111.0]
 
 
 @pytest.mark.parametrize("secret", ["", "abc", "root", "admin", "8080", "1", None, True, 12, "   "])
