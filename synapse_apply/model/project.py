@@ -191,7 +191,7 @@ def _iter_readers_of_fixed_names(target: Target) -> Iterator[tuple[str, str]]:
     schemes = STATE_SCHEMES
     if isinstance(url, str):
         # Git gives AWS_* to the credential helper of CodeCommit.
-        schemes = (url.partition(":")[0].lower(), "s3" * ("codecommit" in url))
+        schemes = (url.partition(":")[0].strip().lower(), "s3" * ("codecommit" in url))
     yield from ((scheme, "state.url") for scheme in schemes)
     for source, settings in target.source_settings.items():
         yield from ((reader, source) for reader in (source, *settings))

@@ -189,12 +189,15 @@ def require_allowed_host(
             "It limits where a token may go, and as it is it allows no host at all.",
             "List the hosts (host[:port], comma-separated), or unset it for no limit.",
         )
-    parts = urlsplit(url)
-    host = (parts.hostname or "").lower()
     try:
-        port = parts.port
+        parts = urlsplit(url)
+        host, port = (parts.hostname or "").lower(), parts.port
     except ValueError:
-        port = None
+        raise InputError.from_summary(
+            f"The {credential} may not go to this host",
+            "Its name or port cannot be read, so that SYNAPSE_APPLY_HOSTS cannot allow it.",
+            f"Write {setting} with a host and, if need be, a port from 1 to 65535.",
+        ) from None
     if host in allowed or (port and f"{host}:{port}" in allowed):
         return
     raise InputError.from_summary(

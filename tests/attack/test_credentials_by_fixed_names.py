@@ -69,6 +69,8 @@ def steal(site: Checkout, value: str) -> None:
         (S3, {}, "aws_session_token", "AWS_*"),
         (S3, {"allow_env": ["AWS_SECRET_ACCESS_KEY"]}, "AWS_SECRET_ACCESS_KEY", "AWS_*"),
         (S3, {"allow_env": ["*"]}, "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_*"),
+        (f" {S3}", {}, "AWS_SECRET_ACCESS_KEY", "AWS_*"),
+        (f"\t\n{S3}", {}, "AWS_SESSION_TOKEN", "AWS_*"),
         (AZURE, {}, "AZURE_CLIENT_SECRET", "AZURE_*"),
         (AZURE, {}, "IDENTITY_HEADER", "IDENTITY_HEADER"),
         ("gs://bucket/folder?untested=true", {}, "GOOGLE_BEARER_TOKEN", "GOOGLE_*"),

@@ -51,6 +51,7 @@ _REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION")
 _ACCOUNT_VARIABLES = ("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT")
 _CERTIFICATE_VARIABLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 _DEFAULT_REGION = "us-east-1"
+_AZURE_ENDPOINT = "https://{}.blob.core.windows.net"
 
 
 @frozen
@@ -144,6 +145,12 @@ def _build_s3_endpoint_and_settings(
     }
 
 
+def build_account_endpoint(location: BucketLocation, environ: Mapping[str, str]) -> str:
+    """The host of the Azure account that a URL names; "" where it names none, or has no say."""
+    has_endpoint = _get_first_set_variable_or_empty(environ, _ENDPOINT_VARIABLES["az"])
+    return _AZURE_ENDPOINT.format(location.account) * bool(location.account and not has_endpoint)
+
+
 def _build_azure_endpoint_and_settings(
     location: BucketLocation, environ: Mapping[str, str], endpoint: str
 ) -> tuple[str, dict[str, Any]]:
@@ -154,7 +161,7 @@ def _build_azure_endpoint_and_settings(
             f"{location.display_url} names a container alone.",
             "Add ?account=NAME to state.url, or set AZURE_STORAGE_ACCOUNT_NAME.",
         )
-    endpoint = endpoint or f"https://{account}.blob.core.windows.net"
+    endpoint = endpoint or _AZURE_ENDPOINT.format(account)
     return endpoint, {
         "azure_storage_account_name": account,
         "azure_storage_endpoint": endpoint,

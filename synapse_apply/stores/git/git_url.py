@@ -22,7 +22,12 @@ DEFAULT_PACE_SECONDS = 10.0
 _MAX_PACE_SECONDS = 600.0
 
 _REMOTE_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/-]{0,199}")
-_URL_PATTERN = re.compile(r"(https|http|ssh|file)://[A-Za-z0-9._~%:/@\[\]+-]{1,1000}")
+# What Git, ssh and curl take for the host is what `urlsplit` does: Git decodes percent codes first.
+_URL_PATTERN = re.compile(
+    r"(file://|(https?|ssh)://([A-Za-z0-9._~:+-]*@)?([A-Za-z0-9._-]+|\[[\da-fA-F:.]+\])(:\d{1,5})?"
+    r"(?=/|$))[A-Za-z0-9._~%:/@\[\]+-]{0,1000}",
+    re.ASCII,
+)
 _LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 # A subset of git-check-ref-format(1).
 _REF_PATTERN = re.compile(r"refs(/[A-Za-z0-9_%+][A-Za-z0-9._%+-]{0,199}){2,10}")

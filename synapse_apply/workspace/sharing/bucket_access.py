@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from synapse_apply import __version__
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.project import Target
+from synapse_apply.stores.bucket.bucket_options import build_account_endpoint
 from synapse_apply.stores.bucket.bucket_url import is_bucket_url, parse_bucket_url
 from synapse_apply.stores.chain.chain_log import make_unread_chain_store
 from synapse_apply.stores.chain.signer import Signer
@@ -70,12 +71,15 @@ def _open_bucket_folder_or_raise(
             position=target.position,
         ) from None
     location = parse_bucket_url(url, target.name)
-    # Azure's tokens are sent as they are. An endpoint of the environment is the operator's own.
-    if location.endpoint:
+    # Azure's tokens are sent as they are. What the environment names is the operator's own.
+    endpoint, setting = location.endpoint, "endpoint="
+    if not endpoint and url == target.state.url:
+        endpoint, setting = build_account_endpoint(location, environ), "account="
+    if endpoint:
         require_allowed_host(
-            location.endpoint,
+            endpoint,
             environ,
             credential="key of the state's bucket",
-            setting="endpoint= of state.url",
+            setting=f"{setting} of state.url",
         )
     return make_unconnected_folder(location, environ, f"synapse-apply/{__version__}")

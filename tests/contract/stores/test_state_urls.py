@@ -121,6 +121,48 @@ def test_the_key_of_a_bucket_goes_to_hosts_that_may_have_it(project):
     assert "endpoint= of state.url" in caught.value.diagnostics[0].hint
 
 
+def test_the_token_of_azure_goes_to_accounts_that_may_have_it(project):
+    """The account is the host; one of the operator's own variables or url is used as it is."""
+    limits = {"SYNAPSE_APPLY_HOSTS": "api.synapse.sh,acme.blob.core.windows.net"}
+    key = {"AZURE_STORAGE_ACCOUNT_KEY": "YWNtZQ=="}
+    evil = "az://states/x?account=evilacct"
+    open_store(project, target("az://states/x?account=acme"), {**limits, **key}).close()
+    for own in (
+        {"AZURE_STORAGE_ACCOUNT_NAME": "other"},
+        {"AZURE_STORAGE_ENDPOINT": "https://azure.acme.example"},
+    ):
+        url = "az://states/x" if "AZURE_STORAGE_ACCOUNT_NAME" in own else evil
+        open_store(project, target(url), {**limits, **key, **own}).close()
+    at = target(SecretRef("env", "STATE_URL"))
+    open_store(project, at, {**limits, **key, "STATE_URL": evil}).close()
+    for url in (evil, "AZ://states?account=evilacct"):
+        with pytest.raises(InputError) as caught:
+            open_store(project, target(url), {**limits, **key})
+        assert "may not go to this host" in caught.value.diagnostics[0].summary
+        assert "evilacct.blob.core.windows.net is not listed" in caught.value.diagnostics[0].detail
+        assert "account= of state.url" in caught.value.diagnostics[0].hint
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "git:ssh://git@git.acme.example:22:evil/x",
+        "git:ssh://git@git.acme.example:evil/x",
+        "git:https://git.acme.example:99999/x",
+        "git:ssh://git%40evil.example%2f@git.acme.example/x",
+        "git:ssh://git@[evil.example]:22@git.acme.example/x",
+        "git:ssh://evil.example@git@git.acme.example/x",
+        "s3://acme/x?endpoint=https://git.acme.example:evil",
+        "s3://acme/x?endpoint=https://git.acme.example:443:evil",
+    ],
+)
+def test_a_host_that_readers_of_urls_may_take_for_another_is_refused(project, url):
+    """Git decodes percent codes first, looks for brackets, and ssh reads the last `@`."""
+    with pytest.raises(InputError) as caught:
+        open_store(project, target(url), {"SYNAPSE_APPLY_HOSTS": "git.acme.example"})
+    assert "evil" not in str(caught.value)
+
+
 def test_a_state_in_git_has_a_ref_for_each_target(project):
     """Nothing is asked of the repository yet."""
     for name in ("staging", "prod"):

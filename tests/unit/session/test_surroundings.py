@@ -45,6 +45,10 @@ def test_hosts_that_are_allowed(url, hosts):
         ("https://api.example.org:444", "api.example.org:443"),
         ("https://sub.api.example.org", "api.example.org"),
         ("not a url", "api.example.org"),
+        ("https://api.example.org:evil", "api.example.org"),
+        ("https://api.example.org:99999", "api.example.org"),
+        ("https://api.example.org:22:evil", "api.example.org"),
+        ("https://[evil", "api.example.org"),
     ],
 )
 def test_hosts_that_are_not(url, hosts):
