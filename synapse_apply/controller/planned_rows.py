@@ -39,7 +39,8 @@ class RowAction(Enum):
 class Binding:
     """What a rule is given for: a backend with its tenant (`rules/bindings.py`), and a state.
 
-    `token` says where the token is read from, such as `env ACME_TOKEN`: no part of what is bound.
+    `token` says where the token is read from, such as `env ACME_TOKEN`; "" where an older version
+    did not say.
     """
 
     backend: str
@@ -48,6 +49,10 @@ class Binding:
 
     def __str__(self) -> str:
         return f"{self.backend}, state {self.lineage}"
+
+    def means(self, other: Binding) -> bool:
+        """Whether another one is this: with the same token, where that alone tells the tenant."""
+        return self == other and (" " in self.backend or self.token in {"", other.token})
 
 
 @frozen

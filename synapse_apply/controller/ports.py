@@ -42,13 +42,15 @@ class LabelledTarget:
 
     `require_verified` are the targets in which a release must have been verified before. `digest`
     is over what of Git a look at it reads: equal ones mean equal project file, manifests, packages
-    and pins, and the same version of this program.
+    and pins, and the same version of this program. `backend` is as in a Binding, "" where the file
+    has no url.
     """
 
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
     require_verified: tuple[str, ...] = ()
     digest: str = ""
+    backend: str = ""
 
 
 class Mirror(Protocol):

@@ -447,7 +447,7 @@ def _forget_rule_or_say_nothing(store: WritableStore, writer: StoreWriter, row: 
     others = store.list_targets_of_backend(new.backend) if new else ()
     if any(other.binding == new and other.name != row.name for other in others):
         new = None
-    if new == row.binding:
+    if row.binding == new and not (new and row.binding and not row.binding.means(new)):
         return ""
     line = f"{name} is bound to {new} now." if new else f"{name} is not bound any more."
     after = replace(row, binding=new, found_binding=new, due_at=now)

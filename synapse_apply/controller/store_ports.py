@@ -235,7 +235,10 @@ class WritableStore(ReadableStore, Protocol):
         ...
 
     def list_targets_of_backend(self, backend: str) -> Sequence[TargetRow]:
-        """Targets that are bound to a backend, or mean it now, by name; also gone ones."""
+        """Targets that are bound to a backend, or mean it now, by name; also gone ones.
+
+        Where one of both has no tenant, their url counts alone.
+        """
         ...
 
     def find_source_even_if_removed(self, name: str) -> SourceRow | None:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import requests.utils
 
@@ -68,7 +68,8 @@ def _normalize_base_url(base_url: str) -> str:
         raise InputError.from_summary(
             "The backend's URL cannot be used", detail, "give the token instead"
         )
-    if parts.query or parts.fragment or any(p in {".", ".."} for p in parts.path.split("/")):
+    segments = unquote(parts.path).split("/")
+    if parts.query or parts.fragment or any(segment in {".", ".."} for segment in segments):
         detail = "It has a query, a fragment or dots in its path."
         raise InputError.from_summary("The backend's URL cannot be used", detail, hint)
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}/"

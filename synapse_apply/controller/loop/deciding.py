@@ -9,7 +9,8 @@ from synapse_apply.controller.loop.claiming import ClaimedTarget
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.running import FinishedRun
 from synapse_apply.controller.planned_rows import ApplyTerms, Judgement, PlannedRow
-from synapse_apply.controller.rows import ApprovalRow, RunOutcome, TargetName, TargetRow
+from synapse_apply.controller.ports import RunResult
+from synapse_apply.controller.rows import ApprovalRow, PauseRow, RunOutcome, TargetName, TargetRow
 from synapse_apply.controller.rules.access import Person, list_rights
 from synapse_apply.controller.rules.approving import (
     build_apply_terms,
@@ -20,6 +21,7 @@ from synapse_apply.controller.rules.bindings import (
     build_moved_row,
     build_result_of_second_name,
     is_stricter,
+    may_be_one_tenant,
     merge_rules,
 )
 from synapse_apply.controller.rules.judging import judge_rows
@@ -31,6 +33,7 @@ from synapse_apply.controller.rules.pausing import (
 from synapse_apply.controller.rules.targets import find_rule
 from synapse_apply.controller.settings import FixedPause, Right, TargetRule
 from synapse_apply.model.diagnostic import warning_finding
+from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.frozen import frozen
 
 # Where no rule matches any more, nothing is applied.
@@ -73,20 +76,22 @@ def find_strictest_rule(parts: LoopParts, name: TargetName) -> TargetRule | None
     rule, row = find_target_rule(parts, name), parts.store.find_target_even_if_gone(name)
     if rule is None or row is None or row.binding is None:
         return rule
+    pauses = parts.store.list_people_pauses_even_ended()
     for other in parts.store.list_targets_of_backend(row.binding.backend):
-        other_rule = find_target_rule(parts, other.name)
-        if (
-            other.name == name
-            or other.is_gone
-            or other.found_binding != row.binding
-            or other_rule is None
-        ):
-            continue
-        pauses = parts.store.list_people_pauses_even_ended()
-        pause = find_longest_active_pause(other_rule, pauses, other.name, parts.clock.read_wall())
-        fixed = FixedPause(pause.reason, pause.until) if pause is not None else None
-        rule = merge_rules(rule, replace(other_rule, pause=fixed))
+        if other.name != name and not other.is_gone and other.found_binding == row.binding:
+            other_rule = _find_rule_with_pause(parts, other.name, pauses)
+            rule = merge_rules(rule, other_rule) if other_rule is not None else rule
     return rule
+
+
+def _find_rule_with_pause(
+    parts: LoopParts, name: TargetName, pauses: Sequence[PauseRow]
+) -> TargetRule | None:
+    """The rule of a target, with the longest pause that holds for it; `pauses` as people's."""
+    rule = find_target_rule(parts, name)
+    pause = find_longest_active_pause(rule, pauses, name, parts.clock.read_wall())
+    fixed = FixedPause(pause.reason, pause.until) if pause is not None else None
+    return replace(rule, pause=fixed) if rule is not None else None
 
 
 def settle_binding(parts: LoopParts, claimed: ClaimedTarget, look: FinishedRun) -> FinishedRun:
@@ -98,16 +103,27 @@ def settle_binding(parts: LoopParts, claimed: ClaimedTarget, look: FinishedRun) 
     if new is None or not new.lineage or result.outcome.is_failure:
         return look
     row, now = claimed.row, parts.clock.read_wall()
-    if row.binding == row.found_binding == new and row.binding.token == new.token:
+    known = [binding and (binding, binding.token) for binding in (row.binding, row.found_binding)]
+    if known == [(new, new.token)] * 2:
         return look
     rule, access = find_strictest_rule(parts, name) or _OBSERVING_RULE, parts.settings.access
-    beside = []
-    for other in parts.store.list_targets_of_backend(new.backend):
-        other_rule = find_target_rule(parts, other.name) or rule
-        is_beside = other.name.source == name.source and other.name != name
-        if is_beside and is_stricter(other_rule, rule):
+    pauses, beside = parts.store.list_people_pauses_even_ended(), []
+    rule = merge_rules(rule, _find_rule_with_pause(parts, name, pauses) or rule)
+    mirror = parts.configured.mirrors.get(name.source)
+    try:
+        declared = mirror.list_targets(row.wanted_commit) if mirror is not None else ()
+    except SynapseApplyError as problem:
+        failure = RunOutcome.PLAN_ERROR
+        result = RunResult(failure, findings=problem.diagnostics, result_digest="unread project")
+        return look._replace(result=result)
+    there = parts.store.list_targets_of_backend(new.backend)
+    names = {other.name.target for other in there if other.name.source == name.source}
+    names |= {other.name for other in declared if may_be_one_tenant(other.backend, new.backend)}
+    for other in (TargetName(name.source, target) for target in sorted(names - {name.target})):
+        other_rule = _find_rule_with_pause(parts, other, pauses) or rule
+        if is_stricter(other_rule, rule):
             rule = merge_rules(rule, other_rule)
-            beside.append(other.name)
+            beside.append(other)
     approvals, authors = _read_usable_approvals_and_counting_authors(parts, row, rule)
     approvals = [
         approval
@@ -118,6 +134,12 @@ def settle_binding(parts: LoopParts, claimed: ClaimedTarget, look: FinishedRun) 
     with parts.write() as writer:
         row = parts.store.find_target_even_if_gone(name) or row
         bound, detail = row.binding, ""
+        if row.found_binding is None or not row.found_binding.means(new):
+            # They were given for what was found then.
+            given = parts.store.list_approvals_even_used_or_expired(name)
+            for digest in {approval.row_digest for approval in given}:
+                writer.delete_unused_approvals_of_row(name, digest)
+            approvals = []
         backend = parts.store.list_targets_of_backend(new.backend)
         others = [other for other in backend if other.name != name]
         owner = next((other for other in others if other.binding == new), None)
@@ -125,18 +147,18 @@ def settle_binding(parts: LoopParts, claimed: ClaimedTarget, look: FinishedRun) 
             # The operator has taken its source out, and its rule with it.
             writer.put_target_keeping_claim_and_newer_revision(replace(owner, binding=None))
             owner = None
-        is_first = bound is None and not beside
+        is_same, is_first = bound is not None and bound.means(new), bound is None and not beside
         move = build_moved_row(bound, new, ", ".join(map(str, beside[:3])))
         count = count_approvals_of_row(
             rule, approvals, move.digest, now=now, access=access, authors=authors
         )
         if owner is not None:
             result = build_result_of_second_name(owner)
-        elif bound == new and bound.token not in {"", new.token}:
+        elif is_same and bound and bound.token not in {"", new.token}:
             detail = f"token: {new.token}, not {bound.token}"
             warning = warning_finding("The token is read from another place now", detail)
             result = replace(result, findings=(*result.findings, warning))
-        elif bound == new or is_first:
+        elif is_same or is_first:
             detail = f"{new}, token: {new.token}" if not (bound and bound.token) else ""
         elif count.is_enough:
             detail = f"{move.summary}; {describe_approvals(count)}"

@@ -34,9 +34,17 @@ def format_backend(identity: BackendIdentity) -> str:
         with suppress(OSError):
             host = socket.inet_ntoa(socket.inet_aton(host))
         if host:
-            path = re.sub("/+", "/", unquote(parts.path)).rstrip("/")
+            path = re.sub("/+", "/", unquote(parts.path)).rstrip("/").replace(" ", "%20")
             url = f"{parts.scheme}://{host}:{port or _DEFAULT_PORTS.get(parts.scheme)}{path}"
-    return f"{url} {identity.tenant}".rstrip()
+    # As it is sent.
+    return f"{url} {identity.tenant.strip().removeprefix('Token ').strip()}".rstrip()
+
+
+def may_be_one_tenant(backend: str, other: str) -> bool:
+    """Whether two backends have one url and may have one tenant: without one, a token tells it."""
+    (url, _, tenant), (other_url, _, other_tenant) = backend.partition(" "), other.partition(" ")
+    is_either_open = not (tenant and other_tenant)
+    return url == other_url and (is_either_open or tenant.casefold() == other_tenant.casefold())
 
 
 def build_moved_row(bound: Binding | None, new: Binding, beside: str = "") -> PlannedRow:
@@ -44,15 +52,19 @@ def build_moved_row(bound: Binding | None, new: Binding, beside: str = "") -> Pl
 
     `beside` names targets of that backend with a stricter rule, "" for none.
     """
-    facts = [bound and [bound.backend, bound.lineage], new.backend, new.lineage]
+    old = bound and [bound.backend, bound.lineage, bound.token]
+    facts = [old, new.backend, new.lineage, new.token]
     digest = hashlib.sha256(format_canonical_json([BINDING_GUARD, *facts]).encode()).hexdigest()
-    before = f", not {bound}" if bound else ""
+    moved = f"{MOVED_SUMMARY}: {new}{f', not {bound}' if bound else ''}"
+    if bound == new:
+        token = f"{new.token}, not {bound.token}"
+        moved = f"The token is another one now, and may be for another tenant: {token}"
     rule = f". There a stricter rule holds for {beside}: who may approve that, too, accepts this"
     return PlannedRow(
         f"row1:{digest}",
         BINDING_GUARD,
         RowAction.GUARD,
-        summary=f"{MOVED_SUMMARY}: {new}{before}{rule if beside else ''}",
+        summary=f"{moved}{rule if beside else ''}",
     )
 
 

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from synapse_apply import __version__
 from synapse_apply.controller.ports import LabelledTarget, SourceUnavailable
+from synapse_apply.controller.rules.bindings import format_backend
 from synapse_apply.controller.settings import Source
 from synapse_apply.controller.source.access import SourceAccess
 from synapse_apply.controller.source.input_digest import (
@@ -31,6 +32,7 @@ from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.project import Project
 from synapse_apply.model.resource import shorten_git_ref_if_commit_id
+from synapse_apply.model.state import BackendIdentity
 
 _MAX_PROJECT_BYTES = 4 * 1024 * 1024
 _DEFAULT_FOLDER = "manifests"
@@ -84,7 +86,13 @@ class CommittedProject:
     def list_targets(self) -> tuple[LabelledTarget, ...]:
         """The targets that the project file declares, by name; the built-in one only if it does."""
         return tuple(
-            LabelledTarget(name, target.labels, target.require_verified, self._compute_digest(name))
+            LabelledTarget(
+                name,
+                target.labels,
+                target.require_verified,
+                self._compute_digest(name),
+                format_backend(BackendIdentity(target.url, target.tenant)) if target.url else "",
+            )
             for name, target in sorted(self._project.targets.items())
             if target.position is not None
         )

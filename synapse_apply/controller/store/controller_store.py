@@ -302,12 +302,19 @@ class ControllerStore:
         return self._select_rows(TARGETS, "WHERE source = ? ORDER BY target", [source])
 
     def list_targets_of_backend(self, backend: str) -> Sequence[TargetRow]:
-        first = encode_binding(Binding(backend, "")).partition('"lineage"')[0]
-        of_backend = "({0} >= ? AND {0} < ?)"
-        rest = f"WHERE {of_backend.format('binding')} OR {of_backend.format('found_binding')}"
-        return self._select_rows(
-            TARGETS, f"{rest} ORDER BY source, target", [first, f"{first}~"] * 2
+        url, _, tenant = backend.partition(" ")
+        first, of_url = (
+            encode_binding(Binding(name, "")).partition('"lineage"')[0] for name in (backend, url)
         )
+        bounds = [first, f"{first}~", of_url, f"{of_url}~"]
+        if not tenant:
+            start = of_url.rpartition('"')[0]
+            bounds[:2] = f"{start} ", f"{start}!"
+        within = "({0} >= ? AND {0} < ?)"
+        rest = " OR ".join(
+            within.format(name) for name in ("binding",) * 2 + ("found_binding",) * 2
+        )
+        return self._select_rows(TARGETS, f"WHERE {rest} ORDER BY source, target", bounds * 2)
 
     def list_revisions_whose_end_may_change(self, source: str) -> Sequence[RevisionRow]:
         return self._select_rows(

@@ -136,6 +136,64 @@ def site(
         yield made
 
 
+def test_the_token_of_prod_by_the_name_of_dev(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One url whose tenants the tokens tell: the rule of dev is for the tenant of its own token."""
+    monkeypatch.setattr(programs, "_start_in_own_session", start_own_program_by_fork)
+    tenants = {TOKENS["ACME_DEV_TOKEN"]: "devt", TOKENS["ACME_PROD_TOKEN"]: "prodt"}
+    with EmbeddedServer(tmp_path / "backend", tokens=tenants) as backend:
+
+        def list_names(token: str) -> list[str]:
+            headers = {"Authorization": f"Token {TOKENS[token]}"}
+            answer = requests.get(f"{backend.url}/storages/", headers=headers, timeout=30).json()
+            return sorted(row["name"] for row in answer["results"])
+
+        site = Site(tmp_path, {"dev": backend, "prod": backend}, "")
+        site.write_configuration(RULES.replace("dev:", '"dev*":'))
+        site.follow()
+        # Both rules are for this url: the looser one is accepted first.
+        site.type("forget-rule acme/dev")
+        site.follow()
+        assert list_names("ACME_DEV_TOKEN") == ["first"]
+        dev, prod = site.describe("dev"), site.describe("prod")
+        moved = site.describe("dev", token="{env: ACME_PROD_TOKEN}")
+        own = f'{{url: "{tmp_path}/states/dev2.db"}}'
+        dev2 = site.describe("prod", tenant='"Token prodt"', state=own)
+        site.commit("theirs", dev=moved, dev2=dev2, prod=prod)
+        git(tmp_path / "checkout", "pull", "-q", "origin", "main")
+        run("state init -t dev2", tmp_path / "checkout", site.environ)
+        shown = site.follow()
+        assert (shown["dev"][:4], shown["dev2"][:4]) == ("held", "held"), site.said
+        assert list_names("ACME_PROD_TOKEN") == []
+        site.commit("second", dev=dev, prod=prod)
+        site.follow()
+        assert list_names("ACME_DEV_TOKEN") == ["first", "second"]
+        site.commit("third", dev=moved, prod=prod)
+        site.follow()
+        # On the controller's own machine its operator accepts another token likewise.
+        assert "acme/dev is bound to" in site.type("forget-rule acme/dev")
+        site.follow()
+        assert list_names("ACME_PROD_TOKEN") == ["third"]
+
+
+def test_a_new_name_at_a_prod_that_has_no_state_yet(tmp_path: Path) -> None:
+    """Nothing is known of prod but what its project file says."""
+    site = Site.__new__(Site)
+    with EmbeddedServer(tmp_path / "prod", token=TOKENS["ACME_PROD_TOKEN"]) as backend:
+        site.folder, site.backends = tmp_path, {"prod": backend}
+        site.environ, site.upstream = {**TOKENS, "STORE_URL": ""}, Upstream(tmp_path)
+        site.write_configuration(RULES.replace("dev:", '"dev*":'))
+        (tmp_path / "states").mkdir()
+        own = f'{{url: "{tmp_path}/states/dev2.db"}}'
+        dev2 = site.describe("prod", state=own, url=f'"{backend.url}/"')
+        site.commit("theirs", dev2=dev2, prod=site.describe("prod"))
+        git(tmp_path, "clone", "-q", str(site.upstream.path), str(tmp_path / "checkout"))
+        run("state init -t dev2", tmp_path / "checkout", site.environ)
+        assert site.follow()["dev2"].startswith("held"), site.said
+        assert site.list_live("prod") == []
+
+
 TAKEN = "failing: Another target means this backend and state"
 
 

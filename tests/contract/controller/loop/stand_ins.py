@@ -134,6 +134,7 @@ class StandInRepository:
         self.fetches = 0
         self.commits_in_use: Sequence[str] = ()
         self.labels: dict[str, dict[str, str]] = {}
+        self.backends: dict[str, str] = {}
 
     def push(self, commit: str, parent: str = "", **inputs: str) -> None:
         """Make a commit the head; targets that are not named keep the inputs of its parent."""
@@ -174,7 +175,12 @@ class StandInRepository:
         if commit in self.broken:
             raise InputError(error_finding("Duplicate key"))
         return tuple(
-            LabelledTarget(name, self.labels.get(name, {}), digest=digest)
+            LabelledTarget(
+                name,
+                self.labels.get(name, {}),
+                digest=digest,
+                backend=self.backends.get(name, ""),
+            )
             for name, digest in sorted(self.inputs[commit].items())
         )
 

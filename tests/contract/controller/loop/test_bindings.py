@@ -211,13 +211,110 @@ def test_a_new_name_at_a_backend_of_a_stricter_rule_is_held(world: World) -> Non
     assert len(world.workers.applies) == 2
 
 
-def test_another_variable_of_the_token_is_a_warning(world: World) -> None:
+def test_another_variable_of_the_token_of_a_tenant_is_a_warning(world: World) -> None:
     """In that run and in the audit; what there is to do is done."""
-    loop = start(world, AUTO)
-    look(world, loop, "dev", find(replace(AT_DEV, token="env OTHER_TOKEN"), CHANGE))
+    loop, of_tenant = start(world, AUTO), replace(AT_DEV, backend="https://dev:443 devt")
+    look(world, loop, "dev", find(of_tenant))
+    accept(world, loop, ANN, DEV)
+    look(world, loop, "dev", find(replace(of_tenant, token="env OTHER_TOKEN"), CHANGE))
     assert len(world.workers.applies) == 1
     assert list_bound(world)[-1] == "acme/dev: token: env OTHER_TOKEN, not env DEV_TOKEN"
     assert "bind target=acme/dev" in world.log.getvalue()
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_another_token_without_a_tenant_is_held(world: World, mode: Mode) -> None:
+    """It may be for another tenant; an approval of one token is for no other one."""
+    loop = start(world, TargetRule("*", mode=mode, approvals=2))
+    others = [replace(AT_DEV, token=f"env {name}_TOKEN") for name in ("OTHER", "THIRD")]
+    for other in others:
+        look(world, loop, "dev", find(other, CHANGE))
+        summary = find_move(world, DEV).held_row.row.summary
+        assert f"{other.token}, not env DEV_TOKEN" in summary
+        accept(world, loop, ANN, DEV)
+    assert world.workers.applies == []
+    bound = world.get_target("dev").binding
+    assert bound is not None
+    assert bound.token == "env DEV_TOKEN"
+    accept(world, loop, BOB, DEV)
+    bound = world.get_target("dev").binding
+    assert bound is not None
+    assert bound.token == "env THIRD_TOKEN"
+    assert len(world.workers.applies) == (mode is Mode.AUTO)
+
+
+def test_what_was_approved_before_a_move_is_not_approved_after_it(world: World) -> None:
+    """Whichever way it went: of the rows, and of the move."""
+    loop = start(world, TargetRule("prod", mode=Mode.APPROVE, approvals=2), AUTO)
+    people, other = loop.get_people_actions(), replace(AT_PROD, token="env OTHER_TOKEN")
+    look(world, loop, "prod", find(AT_PROD, CHANGE))
+    people.approve_rows_or_refuse(ANN, PROD, [CHANGE.digest])
+    look(world, loop, "prod", find(other, CHANGE))
+    accept(world, loop, ANN, PROD)
+    people.approve_rows_or_refuse(BOB, PROD, [CHANGE.digest])
+    accept(world, loop, BOB, PROD)
+    assert world.get_target("prod").binding == other
+    assert world.workers.applies == []
+    people.approve_rows_or_refuse(ANN, PROD, [CHANGE.digest])
+    world.settle(loop)
+    assert [request.target for request in world.workers.applies] == [PROD]
+
+
+@pytest.mark.parametrize(
+    ("there", "new"),
+    [
+        ("https://prod:443", "https://prod:443 prodt"),
+        ("https://prod:443 prodt", "https://prod:443"),
+    ],
+)
+def test_a_stricter_rule_holds_where_one_of_both_has_no_tenant(
+    world: World, there: str, new: str
+) -> None:
+    """Its token says which tenant that is; two tenants that differ are two."""
+    world.set_rules(TargetRule("prod", mode=Mode.APPROVE), AUTO)
+    world.workers.results = {"acme/prod": find(replace(AT_PROD, backend=there))}
+    loop = world.build_loop()
+    world.start(loop)
+    look(world, loop, "new", find(Binding(new, "l-new"), CHANGE))
+    assert (
+        "a stricter rule holds" in find_move(world, TargetName("acme", "new")).held_row.row.summary
+    )
+    assert world.workers.applies == []
+    if there != "https://prod:443":
+        look(world, loop, "own", find(Binding("https://prod:443 own", "l-own"), CHANGE))
+        assert len(world.workers.applies) == 1
+
+
+@pytest.mark.parametrize("declared", ["https://prod:443", "https://prod:443 PRODT"])
+def test_a_target_that_was_never_looked_at_counts_by_what_the_commit_says(
+    world: World, declared: str
+) -> None:
+    """Its backend may have been down, or it has no state yet."""
+    world.set_rules(TargetRule("prod", mode=Mode.APPROVE), AUTO)
+    world.workers.results = {"acme/prod": find(replace(AT_PROD, lineage=""))}
+    world.repository.backends = {"prod": declared}
+    loop = world.build_loop()
+    world.start(loop)
+    look(world, loop, "new", find(Binding("https://prod:443 prodt", "l-new"), CHANGE))
+    assert "a stricter rule holds for acme/prod" in (
+        find_move(world, TargetName("acme", "new")).held_row.row.summary
+    )
+    assert world.workers.applies == []
+    look(world, loop, "own", find(Binding("https://own:443 prodt", "l-own"), CHANGE))
+    assert len(world.workers.applies) == 1
+
+
+def test_a_pause_by_people_holds_for_a_new_name_at_that_backend(world: World) -> None:
+    """While it lasts; one that holds for both holds neither binding."""
+    loop = start(world, AUTO)
+    people = loop.get_people_actions()
+    people.pause_scope_or_refuse(ANN, "acme/prod", "freeze", world.clock.wall + DAY)
+    look(world, loop, "new", find(replace(AT_PROD, lineage="l-new"), CHANGE))
+    assert world.get_target("new").state is TargetCondition.HELD
+    people.pause_scope_or_refuse(ANN, "acme/*", "freeze", world.clock.wall + 2 * DAY)
+    look(world, loop, "new2", find(replace(AT_PROD, lineage="l-new2"), CHANGE))
+    assert world.get_target("new2").state is TargetCondition.PAUSED
+    assert world.workers.applies == []
 
 
 def test_a_move_to_a_backend_of_a_stricter_rule_is_for_its_people(world: World) -> None:

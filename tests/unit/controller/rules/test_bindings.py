@@ -41,7 +41,8 @@ WINDOW, OTHER_WINDOW = (
 )
 def test_a_url_has_one_spelling(url: str) -> None:
     assert format_backend(BackendIdentity(url)) == "https://api.example:443/v1"
-    assert format_backend(BackendIdentity(url, "acme")) == "https://api.example:443/v1 acme"
+    for tenant in ("acme", " acme ", "Token acme", "Token  acme"):
+        assert format_backend(BackendIdentity(url, tenant)) == "https://api.example:443/v1 acme"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1", "0x7f.0.0.1", "2130706433"])
@@ -59,6 +60,7 @@ def test_an_address_has_one_spelling(host: str) -> None:
         BackendIdentity("https://api.example/v1", "acme"),
         BackendIdentity("embedded:", "", "d-1"),
         BackendIdentity("https://api.example:x/v1"),
+        BackendIdentity("https://api.example/v1%20acme"),
     ],
 )
 def test_what_is_another_backend(identity: BackendIdentity) -> None:
@@ -66,7 +68,7 @@ def test_what_is_another_backend(identity: BackendIdentity) -> None:
 
 
 def test_the_row_of_a_move_is_of_both_ends() -> None:
-    """So that whoever accepts one has accepted no other; where the token is read from is neither."""
+    """So that whoever accepts one has accepted no other, nor another token."""
     ends = [
         Binding("https://a:443", "l-1"),
         Binding("https://b:443", "l-1"),
@@ -76,7 +78,7 @@ def test_the_row_of_a_move_is_of_both_ends() -> None:
     assert len({row.digest for row in rows}) == len(rows)
     assert all(map(is_moved_row, rows))
     token = replace(ends[1], token="env OTHER")
-    assert build_moved_row(ends[0], token).digest == build_moved_row(ends[0], ends[1]).digest
+    assert build_moved_row(ends[0], token).digest != build_moved_row(ends[0], ends[1]).digest
 
 
 def test_no_terms_override_a_move() -> None:
