@@ -108,7 +108,10 @@ def settle_binding(parts: LoopParts, claimed: ClaimedTarget, look: FinishedRun) 
         return look
     rule, access = find_strictest_rule(parts, name) or _OBSERVING_RULE, parts.settings.access
     pauses, beside = parts.store.list_people_pauses_even_ended(), []
-    rule = merge_rules(rule, _find_rule_with_pause(parts, name, pauses) or rule)
+    # Each of the others is compared with this one's own rule: by a rule that was merged with one of
+    # a name that a commit added, none would be stricter.
+    own_rule = _find_rule_with_pause(parts, name, pauses) or _OBSERVING_RULE
+    rule = merge_rules(rule, own_rule)
     mirror = parts.configured.mirrors.get(name.source)
     try:
         declared = mirror.list_targets(row.wanted_commit) if mirror is not None else ()
@@ -120,8 +123,8 @@ def settle_binding(parts: LoopParts, claimed: ClaimedTarget, look: FinishedRun) 
     names = {other.name.target for other in there if other.name.source == name.source}
     names |= {other.name for other in declared if may_be_one_tenant(other.backend, new.backend)}
     for other in (TargetName(name.source, target) for target in sorted(names - {name.target})):
-        other_rule = _find_rule_with_pause(parts, other, pauses) or rule
-        if is_stricter(other_rule, rule):
+        other_rule = _find_rule_with_pause(parts, other, pauses) or own_rule
+        if is_stricter(other_rule, own_rule):
             rule = merge_rules(rule, other_rule)
             beside.append(other)
     approvals, authors = _read_usable_approvals_and_counting_authors(parts, row, rule)

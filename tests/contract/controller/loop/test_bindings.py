@@ -359,3 +359,28 @@ def test_a_source_that_the_operator_took_out_leaves_its_place(world: World) -> N
         assert row is not None
         assert (row.state, row.binding) == (TargetCondition.IN_SYNC, binding)
         assert world.get_target(target).binding is None
+
+
+@pytest.mark.parametrize("decoy", ["declared beside", "seen before"])
+def test_a_decoy_hides_no_stricter_rule(world: World, decoy: str) -> None:
+    """A name of mode observe, at the same backend: who may approve there still has to."""
+    access = world.settings.access
+    assert access is not None
+    dan = AccessRule(("proxy:dan",), frozenset(Right), ("acme/dev*", "acme/zz"))
+    world.settings = replace(world.settings, access=replace(access, rules=(*access.rules, dan)))
+    loop = start(
+        world,
+        TargetRule("dev", mode=Mode.AUTO),
+        TargetRule("prod", mode=Mode.APPROVE, approvals=2),
+        TargetRule("*"),
+    )
+    if decoy == "seen before":
+        look(world, loop, "zz", find(AT_DEV))
+    else:
+        world.repository.backends = {"dev-a": AT_PROD.backend}
+        world.repository.push(f"{world.repository.head}+", **{"dev-a": "x"})
+    look(world, loop, "dev", find(replace(AT_PROD, lineage="l-own"), CHANGE))
+    assert "acme/prod" in find_move(world, DEV).held_row.row.summary
+    accept(world, loop, "proxy:dan", DEV)
+    assert world.get_target("dev").binding == AT_DEV
+    assert world.workers.applies == []
