@@ -63,12 +63,16 @@ def test_a_signal_that_ends_nothing_leaves_the_question(
 
 def test_a_handler_that_raises_ends_the_wait(keyboard: int) -> None:
     """Nothing is typed at all."""
+
+    def read_until_signal() -> None:
+        # On a busy machine it comes before the timer's start has returned.
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+        read_line_or_empty_at_end()
+
     before = signal.signal(signal.SIGUSR1, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
-            # Within: on a busy machine the signal comes before the timer's start has returned.
-            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1)).start()
-            read_line_or_empty_at_end()
+            read_until_signal()
     finally:
         signal.signal(signal.SIGUSR1, before)
         os.close(keyboard)
