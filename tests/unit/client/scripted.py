@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
+from queue import SimpleQueue
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -137,13 +138,15 @@ def drip(start: bytes, *, every: float = 0.02) -> Step:
 class ScriptedServer:
     """Answers by the script's next step; when it has run out, 200 with what was asked for.
 
-    `cuts` are bytes of the next requests' bodies after which the connection is reset.
+    `cuts` are bytes of the next requests' bodies after which the connection is reset; `closed` gets
+    the number of each connection once it is closed here.
     """
 
     script: deque[Step] = field(default_factory=deque)
     cuts: deque[int] = field(default_factory=deque)
     received: list[Received] = field(default_factory=list)
     stopped: threading.Event = field(default_factory=threading.Event)
+    closed: SimpleQueue[int] = field(default_factory=SimpleQueue)
     route: Callable[[Received], Step] | None = None
 
     def __post_init__(self) -> None:
@@ -198,6 +201,8 @@ class ScriptedServer:
                         return
         except (OSError, ValueError):
             return
+        finally:
+            self.closed.put(connection)
 
     def _next(self, request: Received) -> Step:
         if self.route is not None:
