@@ -20,7 +20,7 @@ TMPDIR ?= $(MEMORY)
 export TMPDIR
 endif
 
-.PHONY: help demo test check lint types unit smoke lowest laws faults attack fuzz browser azure bench scale golden lock docs picture fix dist release-check clean
+.PHONY: help demo test check lint types unit smoke lowest laws faults attack fuzz browser azure bench scale ratchet golden lock docs picture fix dist release-check clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -127,6 +127,9 @@ scale: $(READY) ## A controller of ten thousand targets, with accidents; half an
 $(VENV)/.bench: $(READY)
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench
 	@touch $@
+
+ratchet: $(READY) ## Write the totals of tests/house/ratchet.toml that have fallen; RAISE=yes writes all
+	@PYTHONPATH=tests $(BIN)/python -m house.ratchet $(if $(RAISE),--raise)
 
 golden: $(READY) ## Rewrite the renderings; look at the difference before committing it
 	UPDATE_GOLDEN=1 $(BIN)/python -m pytest tests/unit/views
