@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 
 from requests.utils import requote_uri
 from urllib3 import BaseHTTPResponse, Timeout
+from urllib3.exceptions import DecodeError
 
 from synapse_apply.client import failures
 from synapse_apply.client.calls import ClientCall, Query
@@ -401,6 +402,9 @@ class Transport:
         # more than the broken connection does.
         if answer is not None and answer.status >= 400 and not call.repeatable:
             return _AttemptResult(answer, None, attempt.sent)
+        if answer is not None and isinstance(failure, DecodeError) and not call.repeatable:
+            error = failures.unexpected_answer(call, answer, "its body cannot be decoded")
+            return _AttemptResult(answer, error, attempt.sent)
         if self._end_reason or isinstance(failure, CutOffError):
             reason = self._end_reason or str(failure)
             error = failures.aborted_call(call, reason, sent=attempt.sent)

@@ -22,8 +22,8 @@ def liar(ready: Workplace, server: Server):
         yield liar
 
 
-@pytest.mark.parametrize("encoding", ["x", "br", "gzip, gzip"])
-def test_a_create_whose_answer_is_encoded_as_nobody_asked(
+@pytest.mark.parametrize("encoding", ["x", "br", "gzip, gzip", "gzip", "deflate"])
+def test_a_create_whose_answer_cannot_be_decoded(
     liar: Liar, ready: Workplace, server: Server, encoding: str
 ) -> None:
     """It was answered, so no answer is lost; what can be looked up is, and is made once."""
@@ -35,7 +35,9 @@ def test_a_create_whose_answer_is_encoded_as_nobody_asked(
     told = ready.apply(code=7).text
     assert "Warning: A useless answer was looked up" in told
     assert "plugin/yolo was answered, and the answer is of no use" in told
-    assert "201 Created: its body is encoded in a way that was not asked for" in told
+    is_asked_for = encoding in {"gzip", "deflate"}
+    why = "cannot be decoded" if is_asked_for else "is encoded in a way that was not asked for"
+    assert f"201 Created: its body {why}" in told
     for wrong in ("lost", "No answer", "connection", "yolo failed"):
         assert wrong not in told, told
     ready.apply(code=7)

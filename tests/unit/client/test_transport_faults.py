@@ -16,6 +16,7 @@ from synapse_apply.client.errors import (
     ClientTimeoutError,
     IncompleteAnswerError,
     ServerError,
+    UnexpectedAnswerError,
 )
 from synapse_apply.model.errors import Effect, RemoteTimeout, Unreachable
 
@@ -156,10 +157,15 @@ def test_a_truncated_success_of_a_read(server, connect):
 
 
 def test_undecodable_compression(server, connect):
-    """A body that is not what its header says cannot be read."""
-    server.then(answer(200, b"not gzip", Content_Encoding="gzip"))
+    """A body that is not what its header says cannot be read; a call that may act was answered."""
+    for _ in range(2):
+        server.then(answer(200, b"not gzip", Content_Encoding="gzip"))
+    client = connect(server, retries=0)
     with pytest.raises(IncompleteAnswerError):
-        connect(server, retries=0).create_plugin({})
+        client.get_plugin(1)
+    with pytest.raises(UnexpectedAnswerError, match="200 OK: its body cannot be decoded") as caught:
+        client.create_plugin({})
+    assert (caught.value.status_code, caught.value.effect) == (200, Effect.UNKNOWN)
 
 
 def test_an_answer_too_large(server, connect):
