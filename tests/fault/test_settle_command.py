@@ -87,7 +87,8 @@ def test_what_nobody_can_tell_comes_with_its_two_commands(
         said = command(site, "state settle -t site plugin/plugin-0", code=7)
         assert f"`synapse-apply {typed}`" in said
         there = server.ids().get("plugin/plugin-0")
-        command(site, typed.replace(" ID", f" {there[0]}") if there else typed)
+        told = command(site, typed.replace(" ID", f" {there[0]}") if there else typed)
+        assert ("create was not done. The next apply may do it." in told) is (commit == "before")
         assert "No call is open." in command(site, "state settle -t site")
         assert site.apply().code == 0
         assert len(server.ids()["plugin/plugin-0"]) == 1

@@ -98,7 +98,6 @@ def _settle_call_with_job_or_as_not_done_and_print(
     console: Console, invocation: Invocation, name: str, job: str | None
 ) -> int:
     from synapse_apply.cli.flows.command_target import open_command_target
-    from synapse_apply.model.verification import RUN_VERB
 
     with open_command_target(invocation) as target:
         if job:
@@ -108,6 +107,7 @@ def _settle_call_with_job_or_as_not_done_and_print(
             )
             return 0
         intent = target.state.settle_as_not_done(name)
-    next_action = "start it" if intent.verb == RUN_VERB else "make it"
-    console.write_output(f"Settled {intent.address}: not done. The next apply may {next_action}.\n")
+    console.write_output(
+        f"Settled {intent.address}: {intent.verb} was not done. The next apply may do it.\n"
+    )
     return 0
