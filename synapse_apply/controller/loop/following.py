@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import repeat
 
@@ -13,6 +13,7 @@ from synapse_apply.controller.loop.rollouts.at_heads import (
     write_and_forget_rollouts_at_head,
 )
 from synapse_apply.controller.loop.rollouts.rounds import write_next_steps_of_rollouts
+from synapse_apply.controller.page.addresses import build_target_path
 from synapse_apply.controller.ports import Head, Mirror
 from synapse_apply.controller.rows import (
     RevisionEnd,
@@ -20,6 +21,7 @@ from synapse_apply.controller.rows import (
     RevisionRow,
     SourceRow,
     TargetName,
+    TargetRow,
 )
 from synapse_apply.controller.rules.due import compute_poll_delay
 from synapse_apply.controller.rules.heads import (
@@ -32,6 +34,7 @@ from synapse_apply.controller.rules.heads import (
 from synapse_apply.controller.rules.messages import (
     find_fetch_event,
     find_head_event_compared_with_head_before,
+    is_told_as_failed,
 )
 from synapse_apply.controller.rules.revision_end import build_changed_revisions, shorten_commit
 from synapse_apply.controller.rules.rollouts.assignment import assign_targets_to_waves
@@ -313,6 +316,8 @@ def _move_targets_to_head_or_record_unusable(
         )
         for target in moved:
             writer.put_target_keeping_claim_and_newer_revision(target)
+        removed = (target for target in moved if target.is_gone)
+        queue_ends_of_failures(parts, writer, removed, row.head)
         write_and_forget_rollouts_at_head(parts, writer, row, assignments)
         writer.put_source_except_head_and_counters(replace(row, keyed_number=row.head_number))
         _record_usable_head(parts, writer, row)
@@ -326,6 +331,26 @@ def _move_targets_to_head_or_record_unusable(
     )  # fmt: skip
     for finding in assignments.findings:
         parts.log("warn", "rollout", summary=finding.summary, detail=finding.detail)
+
+
+def queue_ends_of_failures(
+    parts: LoopParts, writer: StoreWriter, removed: Iterable[TargetRow], commit: str = ""
+) -> None:
+    """Tell of targets that are removed that what failed is over, and why."""
+    detail = (
+        "Its source, or controller.yaml, does not have it any more. Nothing more is done there."
+    )
+    for target in filter(is_told_as_failed, removed):
+        parts.queue_message_for_each_channel_unless_told(
+            writer,
+            Event.RECOVERED,
+            f"{target.name} removed after {target.last_run}",
+            source=target.name.source,
+            target=target.name,
+            commit=commit,
+            finding=warning_finding("The target was removed", detail),
+            page=build_target_path(target.name),
+        )
 
 
 def iter_targets_with_rule_and_digest(

@@ -24,10 +24,12 @@ def list_target_events(before: TargetRow, after: TargetRow) -> list[Event]:
     """What people are told of a target after a run; nothing while nothing changed for them.
 
     That it recovered is told once of each failure, whatever it waits for then, and of nothing else.
-    A pause is told where it is set, not at each target.
+    A pause is told where it is set, not at each target; what failed is closed when it is removed.
     """
+    if after.is_gone:
+        return []
     events = []
-    if _is_told_as_failed(before) and not _is_told_as_failed(after):
+    if is_told_as_failed(before) and not is_told_as_failed(after):
         events.append(Event.RECOVERED)
     if before.failures < FAILURES_BEFORE_PERSON <= after.failures:
         events.append(Event.FAILED)
@@ -36,7 +38,8 @@ def list_target_events(before: TargetRow, after: TargetRow) -> list[Event]:
     return events
 
 
-def _is_told_as_failed(row: TargetRow) -> bool:
+def is_told_as_failed(row: TargetRow) -> bool:
+    """Whether people were told that a target failed, and not yet that this is over."""
     is_failed = _EVENTS_BY_STATE.get(row.state) is Event.FAILED
     return is_failed or row.failures >= FAILURES_BEFORE_PERSON
 

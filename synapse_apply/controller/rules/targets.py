@@ -78,6 +78,9 @@ def build_target_rows_at_head(
     for target, chance in zip(keyed, chances, strict=False):
         row = rows_by_name.pop(target.name, TargetRow(target.name, is_gone=True))
         is_new, has_same_inputs = row.is_gone, row.input_digest == target.digest
+        if is_new:
+            # What was told of it before it was gone is over: a new failure is told anew.
+            row = replace(row, state=TargetCondition.NOT_LOOKED_AT, failures=0)
         is_done = has_same_inputs and row.progress is TargetProgress.DONE
         if target.name in in_rollouts and row.wanted_number != number:
             if is_new:

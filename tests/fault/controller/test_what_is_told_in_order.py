@@ -42,3 +42,29 @@ def test_a_failure_is_closed_by_what_waits_for_a_person_and_an_approval_closes_n
             "held",
         ]
         site.check_laws()
+
+
+def test_a_failure_is_closed_where_its_target_is_removed(site: Site) -> None:
+    """By a commit, and with its source; one that comes back and fails is told anew."""
+    site.start()
+    site.commit("\t", "Write a tab")
+    site.wait_for_message("failed")
+    project = site.checkout / "synapse-apply.yaml"
+    project.write_text(site.build_project().replace("  dev:\n", "  other:\n"))
+    removed = site.commit("images", "Rename the target")
+    told = site.wait_for_message("recovered")
+    assert (told["target"], told["commit"]) == ("acme/dev", removed)
+    assert told["summary"] == "acme/dev recovered: The target was removed"
+    project.write_text(site.build_project())
+    site.commit("\t", "Take the name and the tab back")
+    assert site.wait_for_message("failed", 2)["target"] == "acme/dev"
+    site.check_links()
+    site.stop()
+    site.write_configuration(**{"  acme:\n    url": "  elsewhere:\n    url"})
+    site.start()
+    told = site.wait_for_message("recovered", 2)
+    assert (told["target"], told["finding"]["summary"]) == ("acme/dev", "The target was removed")
+    site.wait_quietly(1.5)
+    told_of = [one["event"] for one in site.sink.messages if one["target"] == "acme/dev"]
+    assert told_of == ["failed", "recovered"] * 2
+    site.check_links()

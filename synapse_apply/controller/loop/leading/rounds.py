@@ -110,6 +110,9 @@ class LeaderRounds:
                     row = replace(row, due_at=now, is_removed=False)
                     writer.put_source_except_head_and_counters(row)
             for name in rows.keys() - names.keys():
+                targets = parts.store.list_present_and_gone_targets_of_source(name)
+                present = (target for target in targets if not target.is_gone)
+                following.queue_ends_of_failures(parts, writer, present)
                 writer.mark_source_removed_and_its_targets_gone(name)
         for name in names:
             # Rules may differ from those of the last run.
