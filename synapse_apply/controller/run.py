@@ -41,6 +41,7 @@ from synapse_apply.controller.loop.parts import ConfiguredParts, LoopParts
 from synapse_apply.controller.messages.senders import build_message_sender
 from synapse_apply.controller.ports import MessageSender, Mirror, StatusSender
 from synapse_apply.controller.rows import TargetCondition, TargetRow
+from synapse_apply.controller.rules.bindings import may_be_one_state
 from synapse_apply.controller.rules.exit_codes import (
     MOST_RUNS_OF_FAILURE,
     derive_exit_code_of_newest_failure,
@@ -445,7 +446,7 @@ def forget_rules(file: Path, data: Path, environ: Mapping[str, str], pattern: st
 def _forget_rule_or_say_nothing(store: WritableStore, writer: StoreWriter, row: TargetRow) -> str:
     new, name, now = None if row.is_gone else row.found_binding, str(row.name), time.time()
     others = store.list_targets_of_backend(new.backend) if new else ()
-    if any(other.binding == new and other.name != row.name for other in others):
+    if new and any(may_be_one_state(new, o.binding) and o.name != row.name for o in others):
         new = None
     if row.binding == new and not (new and row.binding and not row.binding.means(new)):
         return ""

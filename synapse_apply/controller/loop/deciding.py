@@ -21,6 +21,7 @@ from synapse_apply.controller.rules.bindings import (
     build_moved_row,
     build_result_of_second_name,
     is_stricter,
+    may_be_one_state,
     may_be_one_tenant,
     merge_rules,
 )
@@ -78,7 +79,8 @@ def find_strictest_rule(parts: LoopParts, name: TargetName) -> TargetRule | None
         return rule
     pauses = parts.store.list_people_pauses_even_ended()
     for other in parts.store.list_targets_of_backend(row.binding.backend):
-        if other.name != name and not other.is_gone and other.found_binding == row.binding:
+        is_same = may_be_one_state(row.binding, other.found_binding)
+        if other.name != name and not other.is_gone and is_same:
             other_rule = _find_rule_with_pause(parts, other.name, pauses)
             rule = merge_rules(rule, other_rule) if other_rule is not None else rule
     return rule
@@ -145,7 +147,15 @@ def settle_binding(parts: LoopParts, claimed: ClaimedTarget, look: FinishedRun) 
             approvals = []
         backend = parts.store.list_targets_of_backend(new.backend)
         others = [other for other in backend if other.name != name]
-        owner = next((other for other in others if other.binding == new), None)
+        is_own = may_be_one_state(new, bound)
+        owner = next(
+            (
+                other
+                for other in others
+                if other.binding == new or (not is_own and may_be_one_state(new, other.binding))
+            ),
+            None,
+        )
         if owner is not None and owner.name.source not in parts.settings.sources:
             # The operator has taken its source out, and its rule with it.
             writer.put_target_keeping_claim_and_newer_revision(replace(owner, binding=None))

@@ -41,10 +41,22 @@ def format_backend(identity: BackendIdentity) -> str:
 
 
 def may_be_one_tenant(backend: str, other: str) -> bool:
-    """Whether two backends have one url and may have one tenant: without one, a token tells it."""
+    """Whether two backends have one url and may have one tenant, in whatever letter case.
+
+    Without a tenant a token tells it.
+    """
     (url, _, tenant), (other_url, _, other_tenant) = backend.partition(" "), other.partition(" ")
     is_either_open = not (tenant and other_tenant)
     return url == other_url and (is_either_open or tenant.casefold() == other_tenant.casefold())
+
+
+def may_be_one_state(binding: Binding, other: Binding | None) -> bool:
+    """Whether two targets may mean one backend, tenant and state."""
+    return (
+        other is not None
+        and binding.lineage == other.lineage
+        and may_be_one_tenant(binding.backend, other.backend)
+    )
 
 
 def build_moved_row(bound: Binding | None, new: Binding, beside: str = "") -> PlannedRow:

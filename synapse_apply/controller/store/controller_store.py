@@ -28,6 +28,7 @@ from synapse_apply.controller.rows import (
     TargetName,
     TargetRow,
 )
+from synapse_apply.controller.rules.bindings import may_be_one_tenant
 from synapse_apply.controller.store import store_errors
 from synapse_apply.controller.store.conditions import (
     build_where_clause_of_audit_or_empty,
@@ -304,17 +305,26 @@ class ControllerStore:
     def list_targets_of_backend(self, backend: str) -> Sequence[TargetRow]:
         url, _, tenant = backend.partition(" ")
         first, of_url = (
-            encode_binding(Binding(name, "")).partition('"lineage"')[0] for name in (backend, url)
+            encode_binding(Binding(name, "")).partition('"lineage"')[0].lower()
+            for name in (backend, url)
         )
         bounds = [first, f"{first}~", of_url, f"{of_url}~"]
         if not tenant:
             start = of_url.rpartition('"')[0]
             bounds[:2] = f"{start} ", f"{start}!"
-        within = "({0} >= ? AND {0} < ?)"
+        within = "(lower({0}) >= ? AND lower({0}) < ?)"
         rest = " OR ".join(
             within.format(name) for name in ("binding",) * 2 + ("found_binding",) * 2
         )
-        return self._select_rows(TARGETS, f"WHERE {rest} ORDER BY source, target", bounds * 2)
+        # Sorted here: with ORDER BY, SQLite would read the whole table. The cells are compared in
+        # small letters, also the path of a url, which is another one in other letters.
+        rows = self._select_rows(TARGETS, f"WHERE {rest}", bounds * 2)
+        return [
+            row
+            for row in sorted(rows, key=lambda row: row.name)
+            for bindings in [(row.binding, row.found_binding)]
+            if any(found and may_be_one_tenant(found.backend, backend) for found in bindings)
+        ]
 
     def list_revisions_whose_end_may_change(self, source: str) -> Sequence[RevisionRow]:
         return self._select_rows(

@@ -26,7 +26,7 @@ from synapse_apply.model.coding.json_shapes import build_coder
 
 # "SynC" in ASCII, in the header of the file (sqlite.org/fileformat2, offset 68).
 APPLICATION_ID = 0x53796E43
-STORE_FORMAT = 4
+STORE_FORMAT = 5
 # Changes of the format only add until a later version removes; a version that would harm what a
 # newer one wrote is shut out by this number.
 OLDEST_WRITING_FORMAT = 2
@@ -102,10 +102,10 @@ def list_create_statements_added_by_format_3(dialect: SqlDialect) -> tuple[str, 
     )
 
 
-# What makes the indexes that format 4 added.
-CREATE_STATEMENTS_ADDED_BY_FORMAT_4 = (
-    "CREATE INDEX targets_by_binding ON targets (binding)",
-    "CREATE INDEX targets_by_found_binding ON targets (found_binding)",
+# What makes the indexes that format 5 added: a tenant is found in any letter case.
+CREATE_STATEMENTS_ADDED_BY_FORMAT_5 = (
+    "CREATE INDEX targets_by_binding ON targets (lower(binding))",
+    "CREATE INDEX targets_by_found_binding ON targets (lower(found_binding))",
 )
 
 
@@ -138,5 +138,5 @@ def list_statements_that_make_empty_store(dialect: SqlDialect) -> tuple[str, ...
         AUDIT.build_create_table_statement(dialect),
         *list_create_statements_added_by_format_2(dialect),
         *list_create_statements_added_by_format_3(dialect),
-        *CREATE_STATEMENTS_ADDED_BY_FORMAT_4,
+        *CREATE_STATEMENTS_ADDED_BY_FORMAT_5,
     )

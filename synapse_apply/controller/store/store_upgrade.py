@@ -15,7 +15,7 @@ from synapse_apply.controller.store.row_table import RowTable
 from synapse_apply.controller.store.store_database import StoreConnection
 from synapse_apply.controller.store.store_errors import StoreLocation
 from synapse_apply.controller.store.store_schema import (
-    CREATE_STATEMENTS_ADDED_BY_FORMAT_4,
+    CREATE_STATEMENTS_ADDED_BY_FORMAT_5,
     META_FORMAT,
     META_OF_THIS_FORMAT,
     META_OLDEST_WRITER,
@@ -55,6 +55,7 @@ def upgrade_tables_if_older_without_commit(
         (2, _iter_statements_from_format_1_to_2),
         (3, _iter_statements_from_format_2_to_3),
         (4, _iter_statements_from_format_3_to_4),
+        (5, _iter_statements_from_format_4_to_5),
     ):
         if old_format < since:
             for change in iter_changes(connection, dialect):
@@ -62,6 +63,15 @@ def upgrade_tables_if_older_without_commit(
     if old_format < STORE_FORMAT:
         for key, value in META_OF_THIS_FORMAT.items():
             connection.execute("UPDATE meta SET value = ? WHERE key = ?", [value, key])
+
+
+def _iter_statements_from_format_4_to_5(
+    _connection: StoreConnection, _dialect: SqlDialect
+) -> Iterator[str]:
+    """The statements from format 4, whose indexes told the letters of a tenant apart."""
+    yield "DROP INDEX IF EXISTS targets_by_binding"
+    yield "DROP INDEX IF EXISTS targets_by_found_binding"
+    yield from CREATE_STATEMENTS_ADDED_BY_FORMAT_5
 
 
 def _iter_statements_from_format_3_to_4(
@@ -73,7 +83,6 @@ def _iter_statements_from_format_3_to_4(
     """
     for table in (TARGETS, RUNS):
         yield from _iter_statements_adding_missing_columns(connection, dialect, table)
-    yield from CREATE_STATEMENTS_ADDED_BY_FORMAT_4
     newest_plans = (
         "SELECT r.source, r.target, MAX(r.id) FROM runs r JOIN targets t"
         " ON t.source = r.source AND t.target = r.target WHERE r.plan_json <> ''"

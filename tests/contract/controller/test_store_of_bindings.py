@@ -42,6 +42,39 @@ def test_targets_of_a_backend_are_found_by_either_binding(store: ControllerStore
     assert store.list_targets_of_backend("https://nobody:443") == []
 
 
+def test_a_tenant_is_found_in_any_letter_case(store: ControllerStore) -> None:
+    """As it was stored, and as it is asked for; the path of a url is another one."""
+    backends = ["https://api:443/v1 Acme", "https://api:443/v1 ACME", "https://api:443/V1 acme"]
+    with store.write() as writer:
+        for number, backend in enumerate(backends):
+            row = TargetRow(TargetName("acme", f"t{number}"), binding=Binding(backend, "l-1"))
+            if number == 1:
+                row = replace(row, binding=None, found_binding=row.binding)
+            writer.put_target_keeping_claim_and_newer_revision(row)
+    for asked in ("https://api:443/v1 acme", "https://api:443/v1 aCmE", "https://api:443/v1"):
+        found = store.list_targets_of_backend(asked)
+        assert [row.name.target for row in found] == ["t0", "t1"]
+    found = store.list_targets_of_backend("https://api:443/V1 ACME")
+    assert [row.name.target for row in found] == ["t2"]
+
+
+def test_a_store_of_format_4_is_upgraded(
+    store: ControllerStore, run_beside: Callable[[str], None]
+) -> None:
+    """Its indexes told letters apart; what was bound is found as it was written."""
+    row = TargetRow(PROD, binding=replace(AT_PROD, backend="https://api.example:443 Acme"))
+    with store.write() as writer:
+        writer.put_target_keeping_claim_and_newer_revision(row)
+    for column in ("binding", "found_binding"):
+        run_beside(f"DROP INDEX targets_by_{column}")
+        run_beside(f"CREATE INDEX targets_by_{column} ON targets ({column})")
+    run_beside("UPDATE meta SET value = '4' WHERE key = 'format'")
+    store.close()
+    for _ in range(2):
+        store.create_or_upgrade()
+    assert list(store.list_targets_of_backend(AT_PROD.backend)) == [row]
+
+
 def test_an_upgrade_binds_targets_to_what_their_newest_plans_were_made_of(tmp_path: Path) -> None:
     """Also gone ones, by the one spelling of a url; of a renamed target the name that is declared."""
     path = tmp_path / "controller.db"

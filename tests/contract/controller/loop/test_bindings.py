@@ -172,6 +172,49 @@ def test_a_second_name_of_one_backend_is_refused(world: World) -> None:
     assert [request.target for request in world.workers.applies] == [DEV]
 
 
+@pytest.mark.parametrize("first", ["dev", "prod"])
+def test_a_tenant_in_other_letters_is_no_other_state(world: World, first: str) -> None:
+    """The second name is refused, and the first goes on under the strictest rule of both."""
+    world.set_rules(TargetRule("prod", mode=Mode.APPROVE), AUTO)
+    second = "prod" if first == "dev" else "dev"
+    of_first, of_second = (replace(AT_PROD, backend=f"https://prod:443 {t}") for t in ("T", "t"))
+    world.workers.results = {f"acme/{first}": find(of_first)}
+    loop = world.build_loop()
+    world.start(loop)
+    look(world, loop, second, find(of_second, CHANGE))
+    assert world.get_target(second).state is TargetCondition.FAILING
+    look(world, loop, first, find(of_first, CHANGE))
+    assert world.get_target(first).state is TargetCondition.HELD
+    assert world.workers.applies == []
+
+
+def test_two_names_that_were_bound_to_one_tenant_before_both_go_on(world: World) -> None:
+    """An earlier version took its letters for two tenants; now the stricter rule holds for both."""
+    loop, rows = start(world, TargetRule("prod", mode=Mode.APPROVE), AUTO), {}
+    for name, tenant in ((DEV, "T"), (PROD, "t")):
+        binding = replace(AT_PROD, backend=f"https://prod:443 {tenant}")
+        rows[name] = replace(world.get_target(name.target), binding=binding, found_binding=binding)
+    with world.store.write() as writer:
+        for row_before in rows.values():
+            writer.put_target_keeping_claim_and_newer_revision(row_before)
+    for name, row_before in rows.items():
+        assert row_before.binding is not None
+        look(world, loop, name.target, find(row_before.binding, CHANGE))
+        assert world.get_target(name.target).state is TargetCondition.HELD
+        assert [hold.row_digest for hold in world.store.list_holds(name)] == [CHANGE.digest]
+    assert world.workers.applies == []
+
+
+def test_a_target_whose_tenant_changes_its_letters_is_held(world: World) -> None:
+    """A backend may tell them apart."""
+    loop, of_tenant = start(world, AUTO), replace(AT_DEV, backend="https://dev:443 devt")
+    look(world, loop, "dev", find(of_tenant))
+    accept(world, loop, ANN, DEV)
+    look(world, loop, "dev", find(replace(AT_DEV, backend="https://dev:443 DEVT"), CHANGE))
+    assert "DEVT" in find_move(world, DEV).held_row.row.summary
+    assert world.workers.applies == []
+
+
 def test_a_pause_of_the_second_name_holds_for_the_first(world: World) -> None:
     """Of people as well; it ends with the other name."""
     loop = start(world, AUTO)
@@ -265,12 +308,14 @@ def test_what_was_approved_before_a_move_is_not_approved_after_it(world: World) 
     [
         ("https://prod:443", "https://prod:443 prodt"),
         ("https://prod:443 prodt", "https://prod:443"),
+        ("https://prod:443 prodt", "https://prod:443 PRODT"),
+        ("https://prod:443 ProdT", "https://prod:443 pRODt"),
     ],
 )
-def test_a_stricter_rule_holds_where_one_of_both_has_no_tenant(
+def test_a_stricter_rule_holds_where_both_may_have_one_tenant(
     world: World, there: str, new: str
 ) -> None:
-    """Its token says which tenant that is; two tenants that differ are two."""
+    """One has none, which its token tells, or it is written in other letters."""
     world.set_rules(TargetRule("prod", mode=Mode.APPROVE), AUTO)
     world.workers.results = {"acme/prod": find(replace(AT_PROD, backend=there))}
     loop = world.build_loop()
