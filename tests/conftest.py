@@ -9,6 +9,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import forking
@@ -40,6 +41,30 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 CACHE = tempfile.mkdtemp(prefix="synapse-apply-tests-")
 CACHE_MAKER = os.getpid()
 os.environ["XDG_CACHE_HOME"] = CACHE
+
+
+# What looks at the package from outside: by commands, files, HTTP, the library and stored formats. It stays
+# as it is while the package is cut (CONTRIBUTING.md). `pytest -m blackbox` runs it, without `browser/`.
+BLACKBOX = (
+    *("attack/", "browser/", "e2e/", "fault/", "frozen/", "laws/"),
+    *("contract/stores/", "contract/v2/", "contract/vendor/"),
+    "unit/session/test_library",  # what `open_target` promises
+    *("unit/manifests/test_invalid_corpus.py", "unit/planning/test_cases.py"),  # tests/cases
+    # tests/golden
+    *("unit/views/test_checkup_views.py", "unit/views/test_drift_views.py"),
+    *("unit/views/test_github.py", "unit/views/test_gitlab.py", "unit/views/test_golden_"),
+    *("unit/views/test_graph.py", "unit/views/test_json_documents.py"),
+    *("unit/views/test_markdown.py", "unit/views/test_record_views.py"),
+)
+BLACKBOX_PATHS = tuple(f"{Path(__file__).parent}/{start}" for start in BLACKBOX)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Before `-m` chooses among them."""
+    for item in items:
+        if str(item.path).startswith(BLACKBOX_PATHS):
+            item.add_marker("blackbox")
 
 
 def pytest_unconfigure() -> None:

@@ -155,3 +155,12 @@ def test_the_files_of_a_command() -> None:
 def test_exceptions_are_of_use(path: str) -> None:
     """What is no part of the list of a kind is there."""
     assert (ROOT / path).is_file()
+
+
+def test_all_that_is_black_box_is_there(pytestconfig: pytest.Config) -> None:
+    """A file that was renamed would be marked no more."""
+    conftest = pytestconfig.pluginmanager.get_plugin(str(ROOT / "tests" / "conftest.py"))
+    assert conftest is not None
+    files = [str(path) for path in (ROOT / "tests").rglob("test_*.py")]
+    for start in conftest.BLACKBOX_PATHS:
+        assert any(file.startswith(start) for file in files), start
