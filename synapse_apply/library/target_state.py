@@ -146,13 +146,14 @@ class TargetState:
         self,
         names: Sequence[str] = (),
         *,
-        wait: Callable[[float, Sequence[Intent]], None] | None = None,
+        wait: Callable[[float, Sequence[Intent], float], None] | None = None,
     ) -> SettledCalls:
         """Look up calls of unknown outcome on the backend, and record how they ended.
 
         All, or those of `names`. That a call was not done is certain only when it can no longer
-        arrive: `wait` gets the seconds until then and the calls, and lets the time pass; without it
-        such a call stays open. InputError where a name has no call open.
+        arrive. `wait(seconds, calls, longest)` lets so many seconds pass until they are looked up
+        once more; after `longest` seconds all is certain. Without it such a call stays open.
+        InputError where a name has no call open.
         """
         from synapse_apply.operations.settle import look_up_and_settle_named_or_all_calls
 

@@ -58,8 +58,16 @@ class ApplyObserver:
     def show_report(self, report: Report) -> None:
         """The apply has ended. The state is still locked."""
 
-    def wait(self, seconds: float, open_calls: Sequence[Intent]) -> None:  # noqa: ARG002
-        """Block for `seconds`, after which the outcome of `open_calls` can be determined."""
+    def wait(
+        self,
+        seconds: float,
+        open_calls: Sequence[Intent],  # noqa: ARG002
+        longest: float,  # noqa: ARG002
+    ) -> None:
+        """Block for `seconds`; then `open_calls` are looked up once more.
+
+        After `longest` seconds from now their outcome can be determined in any case.
+        """
         time.sleep(seconds)
 
     def watch_calls(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fault.commands import FOREVER, applying, kill, reaches
+from fault.commands import FOREVER, applying, ended, kill, reaches
 from fault.convergence import Row, chosen, command, converge, on_api, on_store
 from fault.site import LATER, Server, Site, pending
 from git_repositories import make_bare_repository
@@ -193,6 +193,34 @@ def test_no_newer_update_while_an_older_one_may_act(
     assert results(site)[:2] == ["done", "settled: done"]
     assert [field.cause for change in third.plan.changes for field in change.fields] == [Cause.GIT]
     assert pending(site.plan()) == []
+
+
+@on_api("v1", "v2")
+@pytest.mark.parametrize("verb", ["update", "create"])
+def test_waiting_ends_once_the_lost_call_shows(
+    make_site: Callable[..., Site], server: Server, verb: str
+) -> None:
+    """Hours before it could not act any more, and asking seldom; one line says what is waited for."""
+    site = begun(make_site, server)
+    declare(site, "ten", settle_after=36_000)
+    asked = update(site, nth=1)
+    if verb == "create":
+        path = site.root / "manifests" / "group-0.yaml"
+        path.write_text(path.read_text().replace("storage-0", "storage-1"))
+        asked = {"method": "POST", "path": "/storages/", "nth": 1}
+    server.faults({"match": asked, "do": {"hang": 3}})
+    with applying(site) as process:
+        reaches(server, process)
+        assert kill(process)
+    declare(site, "eleven")
+    server.send("DELETE", "/_emulator/requests/")
+    with applying(site, "--wait", as_json=False) as process:
+        code, out, err = ended(process)
+    assert code == 0, out + err
+    assert err.count("Waiting at most ") == 1
+    assert live(server) == "eleven"
+    assert pending(site.plan()) == []
+    assert len(server.objects("storage")) == (2 if verb == "create" else 1)
 
 
 def wait_for(server: Server, description: str) -> None:

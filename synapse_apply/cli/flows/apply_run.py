@@ -40,6 +40,7 @@ class ConsoleObserver(ApplyObserver):
         self._reports = reports
         self._show_unchanged = show_unchanged
         self._stop: StoppableProgress | None = None
+        self._wait = build_wait_callback(console, time.sleep)
 
     def replace_reports(self, reports: Reports) -> None:
         """Write these reports in place of those it was made with."""
@@ -115,9 +116,9 @@ class ConsoleObserver(ApplyObserver):
         """Print warnings on stderr."""
         self._console.write_findings(warnings)
 
-    def wait(self, seconds: float, open_calls: Sequence[Intent]) -> None:
+    def wait(self, seconds: float, open_calls: Sequence[Intent], longest: float) -> None:
         """Wait with a countdown."""
-        build_wait_callback(self._console, time.sleep)(seconds, open_calls)
+        self._wait(seconds, open_calls, longest)
 
     @contextmanager
     def watch_calls(self, hang_up: Callable[[str], None]) -> Iterator[StoppableProgress]:

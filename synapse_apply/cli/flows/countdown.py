@@ -15,25 +15,26 @@ _CLEAR_LINE = "\r\033[K"
 
 def build_wait_callback(
     console: Console, pause: Callable[[float], None]
-) -> Callable[[float, Sequence[Intent]], None]:
-    """A function that waits by `pause`, and says on stderr how long and for which calls."""
+) -> Callable[[float, Sequence[Intent], float], None]:
+    """A function that waits by `pause`, and says on stderr for which calls and how long at most."""
+    shown_ids: set[str] = set()
 
-    def wait_and_show(seconds: float, open_calls: Sequence[Intent]) -> None:
+    def wait_and_show(seconds: float, open_calls: Sequence[Intent], longest: float) -> None:
+        purpose = _format_wait_purpose(open_calls)
         if not console.can_redraw_stderr:
-            console.write_stderr(
-                f"Waiting {math.ceil(seconds)} s {_format_wait_purpose(open_calls)}\n"
-            )
+            if not shown_ids.issuperset(call.id for call in open_calls):
+                console.write_stderr(f"Waiting at most {math.ceil(longest)} s {purpose}\n")
+            shown_ids.update(call.id for call in open_calls)
             pause(seconds)
             return
         try:
             while seconds > 0:
-                console.write_stderr(
-                    f"{_CLEAR_LINE}Waiting {math.ceil(seconds)} s "
-                    f"{_format_wait_purpose(open_calls)}"
-                )
+                text = f"Waiting at most {math.ceil(longest)} s {purpose}"
+                console.write_stderr(f"{_CLEAR_LINE}{text}")
                 interval = min(seconds, 1.0)
                 pause(interval)
                 seconds -= interval
+                longest -= interval
         finally:
             console.write_stderr(_CLEAR_LINE)
 

@@ -36,7 +36,7 @@ def test_settle_waits_until_it_is_certain(killed: Workplace) -> None:
     """One line says for how long and for what; then the call is settled."""
     ran = killed.run("state", "settle", "--wait", code=0)
     (line,) = ran.err.splitlines()
-    assert line.startswith("Waiting ")
+    assert line.startswith("Waiting at most ")
     assert line.endswith(
         "until it is certain what became of an earlier call: create of storage/raw-data"
     )

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 
+import pytest
 from unit.applying.bench import Bench, widget
 
-from synapse_apply.applying.settle import ResolvedIntent
 from synapse_apply.model.address import Address
+from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.state import Intent, IntentState
 from synapse_apply.operations.settle import look_up_and_settle_open_calls
 from synapse_apply.operations.wait_for_outcomes import (
     wait_and_settle_recent_calls,
     wait_until_open_calls_can_be_settled,
 )
-
-LATER = "2026-01-01T00:02:00.000000Z"
 
 
 def begin(bench: Bench, *names: str) -> None:
@@ -30,29 +30,54 @@ def begin(bench: Bench, *names: str) -> None:
 
 
 class Waits:
-    """Time that passes when it is waited for; `then` happens at the end of each wait."""
+    """Time that passes when it is waited for; `then` happens at the end of wait number `at`."""
 
-    def __init__(self, bench: Bench, then: object = None) -> None:
-        self._bench, self._then = bench, then
+    def __init__(self, bench: Bench, then: object = None, at: int = 1) -> None:
+        self._bench, self._then, self._at = bench, then, at
         self.lengths: list[float] = []
+        self.longest: list[float] = []
 
-    def __call__(self, seconds: float, young: Sequence[ResolvedIntent]) -> None:
+    def __call__(self, seconds: float, _young: Sequence[Intent], longest: float) -> None:
         self.lengths.append(seconds)
+        self.longest.append(longest)
         with self._bench.store.lock("another"):  # nobody holds the state meanwhile
-            self._bench.clock.at = LATER
-        if callable(self._then):
+            now = datetime.fromisoformat(self._bench.clock.at) + timedelta(seconds=seconds)
+            self._bench.clock.at = now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        if callable(self._then) and len(self.lengths) == self._at:
             self._then()
 
 
-def test_an_apply_waits_once_and_then_makes_what_was_not_made(bench: Bench) -> None:
-    """One object each, whatever became of the call."""
+def test_an_apply_waits_and_then_makes_what_was_not_made(bench: Bench) -> None:
+    """One object each, whatever became of the call; it is looked for a few times meanwhile."""
     begin(bench, "a", "b")
     bench.api.make("widget", {"name": "b"})
     waits = Waits(bench)
     wait_until_open_calls_can_be_settled(bench.context(widget("a"), widget("b")), waits)
-    assert waits.lengths == [65 + bench.target.settle_after]
+    assert waits.lengths == [2, 4, 8, 16, 32, 33]
+    assert waits.longest == [95, 93, 89, 81, 65, 33]
     assert bench.apply(widget("a"), widget("b")).exit_code == 0
     assert sorted(one["name"] for one in bench.api.objects["widget"].values()) == ["a", "b"]
+
+
+@pytest.mark.parametrize("settles", [True, False])
+def test_waiting_ends_once_all_is_known(bench: Bench, settles: bool) -> None:
+    """The object shows up, and the backend that is away for a while proves nothing."""
+    begin(bench, "a")
+    context = bench.context()
+
+    def appear() -> None:
+        bench.api.make("widget", {"name": "a"})
+        bench.api.fail("list_widget", RemoteError("away"))
+
+    waits = Waits(bench, then=appear)
+    if settles:
+        known, _ = wait_and_settle_recent_calls(
+            context, look_up_and_settle_open_calls(context), waits
+        )
+        assert [one.intent.state for one in known] == [IntentState.DONE]
+    else:
+        wait_until_open_calls_can_be_settled(context, waits)
+    assert waits.lengths == [2, 4]
 
 
 def test_nothing_is_waited_for_where_nothing_is_open(bench: Bench) -> None:
@@ -86,7 +111,7 @@ def test_what_another_run_settles_meanwhile_is_said(bench: Bench) -> None:
     begin(bench, "a")
     context = bench.context()
     first = look_up_and_settle_open_calls(context)
-    waits = Waits(bench, then=lambda: look_up_and_settle_open_calls(context))
+    waits = Waits(bench, then=lambda: look_up_and_settle_open_calls(context), at=6)
     known, elsewhere = wait_and_settle_recent_calls(context, first, waits)
     assert (known, elsewhere) == ([], (Address("widget", "a"),))
-    assert len(waits.lengths) == 1
+    assert len(waits.lengths) == 6
