@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from unit.client.scripted import AT_ONCE, ScriptedServer
+from unit.client.scripted import SILENCE, ScriptedServer
 
 from synapse_apply.client import BackendClient
 
@@ -34,7 +34,7 @@ def connect(waits: list[float]) -> Iterator[Callable[..., BackendClient]]:
     ) -> BackendClient:
         url = server if isinstance(server, str) else server.url
         settings = {
-            "read_timeout": 2 * AT_ONCE,
+            "read_timeout": SILENCE,
             "sleep": waits.append,
             "jitter": lambda: 1.0,
             **options,

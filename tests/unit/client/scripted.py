@@ -17,8 +17,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from synapse_apply.model.remote.remote_ids import has_remote_id_form
 
-# Seconds, on a slow machine; who is not woken reads for twice as long, or without end.
-AT_ONCE = 10.0
+# Seconds that a server is silent, and longer than any test waits.
+SILENCE = 120.0
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def hang() -> Step:
     """No answer while the server lives."""
 
     def step(server: ScriptedServer, _sock: socket.socket, _request: Received) -> bool:
-        server.stopped.wait(10)
+        server.stopped.wait(SILENCE)
         return False
 
     return step

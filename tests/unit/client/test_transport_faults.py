@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 
 import pytest
 from forges.loopback_server import wait_until
-from unit.client.scripted import AT_ONCE, answer, drip, dropped, hang, head, raw, reset, truncated
+from unit.client.scripted import answer, drip, dropped, hang, head, raw, reset, truncated
+from waiting import finish
 
 from synapse_apply.client import ClientError
 from synapse_apply.client.errors import (
@@ -113,7 +113,7 @@ def test_no_answer_in_time(server, connect):
     with pytest.raises(ClientTimeoutError, match="may have acted") as caught:
         connect(server, read_timeout=0.1).create_plugin({})
     # On a busy machine the server reads what was sent to it only now.
-    wait_until(lambda: bool(server.received), AT_ONCE, "the request is read")
+    wait_until(lambda: bool(server.received), 60, "the request is read")
     assert len(server.received) == 1
     assert (caught.value.status_code, caught.value.effect) == (0, Effect.UNKNOWN)
     assert isinstance(caught.value, RemoteTimeout)
@@ -127,17 +127,16 @@ def test_no_answer_in_time(server, connect):
 def test_a_dripping_answer_ends(server, connect, start):
     """A byte now and then keeps no call alive beyond its total time."""
     server.then(drip(start))
-    begun = time.monotonic()
+    client = connect(server, total_timeout=0.3)
     with pytest.raises(ClientTimeoutError):
-        connect(server, total_timeout=0.3).get_plugin(1)
-    assert time.monotonic() - begun < AT_ONCE
+        finish(lambda: client.get_plugin(1))
 
 
 def test_no_repeat_beyond_the_total_time(server, connect, waits):
     """A wait that would end after the deadline is not begun."""
-    server.then(answer(503), answer(503))
+    server.then(answer(503, Retry_After="60"), answer(503))
     with pytest.raises(ServerError):
-        connect(server, total_timeout=0.4).get_plugin(1)
+        connect(server, total_timeout=60).get_plugin(1)
     assert waits == []
 
 
