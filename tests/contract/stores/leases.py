@@ -56,12 +56,16 @@ class Hands:
         return LockRunner(timing=timing, **more)
 
 
-def quick(lease=1.2, beat=0.1, **more):
-    """Someone with a lease that a test can wait for."""
+def quick(lease, beat=0.1, **clocks):
+    """Someone who gives signs of life, and asks for a lock, as often as a test can wait for."""
     timing = LeaseTiming(
-        lease_seconds=lease, heartbeat_seconds=beat, shortest_pause=0.01, longest_pause=0.05
+        lease_seconds=lease,
+        heartbeat_seconds=beat,
+        shortest_pause=0.01,
+        longest_pause=0.05,
+        **clocks,
     )
-    return LockRunner(timing=timing, **more)
+    return LockRunner(timing=timing)
 
 
 def patient(*, hour_passes="", **more):
@@ -81,7 +85,7 @@ def patient(*, hour_passes="", **more):
     return LockRunner(timing=timing, **more)
 
 
-def eventually(true, seconds=10.0, pause=0.005):
+def eventually(true, seconds=60.0, pause=0.005):
     """Wait for something another thread or process does; `pause` is between two questions."""
     until = time.monotonic() + seconds
     while not true():

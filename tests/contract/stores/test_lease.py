@@ -305,7 +305,7 @@ def test_two_that_come_at_once_are_one_after_the_other(open_store, shared):
     def make_state_once(store):
         # A log knows no lock before there is a state: one of those who make it succeeds.
         may_lose = suppress(StateError) if shared in LOGS else nullcontext()
-        with may_lose, store.lock("init", timeout=30):
+        with may_lose, store.lock("init", timeout=120):
             if not store.exists():
                 store.create_state(BINDING, LINEAGE)
                 made.append(store)
@@ -314,7 +314,7 @@ def test_two_that_come_at_once_are_one_after_the_other(open_store, shared):
         store = open_store(shared, runner=quick(lease=30, beat=NEVER))
         make_state_once(store)
         for _ in range(5):
-            with store.lock("apply", timeout=30):
+            with store.lock("apply", timeout=120):
                 done.append("in")
                 store.write_records(record(remote_id=str(store.read_serial())))
                 done.append("out")

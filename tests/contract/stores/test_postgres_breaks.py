@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from threading import Event, Thread
 
 import pytest
 from contract.stores.leases import NEVER, eventually, quick
 from contract.stores.samples import BINDING, LINEAGE, entry, intent, record
 from postgres.proxy import Proxy
+from waiting import finish
 
 from synapse_apply.model.errors import LockLost, StateError
 from synapse_apply.model.state import IntentState
@@ -24,7 +25,7 @@ from synapse_apply.stores.sql import SqlStore
 
 
 @contextmanager
-def opened(url, patience=10.0, runner=None):
+def opened(url, patience=60.0, runner=None):
     """A store that waits that long for a database that was there before."""
     store = SqlStore(
         PostgresDatabase(parse_postgres_state_url(url, "t"), patience),
@@ -162,18 +163,15 @@ def test_a_server_that_stays_away_is_told_as_such(server, url, pg):
 def test_a_server_that_stands_still_is_not_waited_for_without_end(server, url, pg, proxy):
     """Its machine answers and it does not: told as a lost connection, and the lock's end, too."""
     through = url.replace(f":{server.port}/", f":{proxy.port}/") + "&connect_timeout=2"
-    database = PostgresDatabase(
-        parse_postgres_state_url(through, "t"), patience=0.3, max_seconds=0.5
-    )
+    database = PostgresDatabase(parse_postgres_state_url(through, "t"), patience=0.3)
     store = SqlStore(database, runner=quick(lease=60, beat=NEVER))
     with store.lock("apply"):
         store.write_records(record())
         proxy.flows.clear()
-        begun = time.monotonic()
+        database._max_seconds = 0.5  # from here on: a busy machine may take longer before
         with pytest.raises(StateError, match=r"was lost|cannot be reached"):
-            store.write_records(record("later", "2"))
+            finish(lambda: store.write_records(record("later", "2")))
         assert store.has_failed_write()
-    assert time.monotonic() - begun < 60
     proxy.flows.set()
     assert len(pg.read_state().records) >= 1
     store.close()
@@ -181,31 +179,32 @@ def test_a_server_that_stands_still_is_not_waited_for_without_end(server, url, p
 
 def test_a_lock_is_given_back_without_a_second_wait(server, url, pg):
     """A database that stayed away for the whole wait is asked once more, and no longer."""
-    with opened(url, patience=2.0) as store:
-        with store.lock("apply"):
-            server.kill()
-            try:
+    asked = []
+    with opened(url, patience=0.5, runner=quick(lease=60, beat=NEVER)) as store:
+        connect = store._database._open_connection
+        with ExitStack() as restarted:
+            with store.lock("apply"):
+                server.kill()
+                restarted.callback(server.start)
                 with pytest.raises(StateError):
                     store.write_records(record())
-                begun = time.monotonic()
-            except BaseException:
-                server.start()
-                raise
-        took = time.monotonic() - begun
-        server.start()
-    assert took < 1.5
+                store._database._open_connection = lambda: asked.append("once") or connect()
+            assert asked == ["once"]
 
 
 def test_a_holder_that_cannot_reach_the_database_for_a_lease_stops(server, url, pg):
     """Its lock may be another's by then: it starts nothing, before it even hears of it."""
-    with opened(url, patience=0.1, runner=quick(lease=0.8, beat=0.1)) as store:
+    ahead = [0.0]
+    runner = quick(lease=60, beat=0.1, boottime=lambda: time.monotonic() + ahead[0])
+    with opened(url, patience=0.1, runner=runner) as store:
         with store.lock("apply"):
-            assert store.holds_lock()
             server.kill()
             try:
                 with pytest.raises(StateError):
                     store.write_records(record())
-                eventually(lambda: not store.holds_lock())
+                assert store.holds_lock()
+                ahead[0] = 60.0
+                assert not store.holds_lock()
             finally:
                 server.start()
             with pytest.raises(LockLost):
@@ -220,7 +219,7 @@ def test_a_commit_without_an_answer_is_looked_up_and_never_doubled(behind, proxy
         behind.open_intent_and_use_up_its_approvals(intent())
         proxy.break_at = moment
         behind.close_ended_intent(intent(state=IntentState.DONE), record(), entry())
-        assert proxy.broken.wait(5)
+        assert proxy.broken.wait(60)
         assert proxy.break_at is None
         proxy.break_at = moment
         behind.mark_plan_applied("p1")

@@ -60,7 +60,7 @@ def test_a_stopped_holder_that_wakes_up_writes_nothing(made, where, hour_passes)
             holder.send_signal(signal.SIGCONT)
             assert ask(holder, "request") == "False"
             assert ask(holder, "put after").startswith("LockLost")
-            assert holder.communicate("end\n", timeout=20)[0] == ""
+            assert holder.communicate("end\n", timeout=60)[0] == ""
             assert made.holds_lock()
             made.write_records(record("more", "3"))
     assert names(made) == ["before", "more", "taken"]
@@ -74,7 +74,7 @@ def test_a_stopped_holder_that_nobody_replaced_stops_too(made, where, hour_passe
         hour_passes.touch()
         holder.send_signal(signal.SIGCONT)
         assert ask(holder, "put after").startswith("LockLost")
-        holder.communicate("end\n", timeout=20)
+        holder.communicate("end\n", timeout=60)
     with made.lock("apply"):
         assert names(made) == []
 
@@ -88,7 +88,7 @@ def test_a_holder_that_works_on_is_not_replaced(made, where, hour_passes):
     def wait_for_sign():
         before = read_sign()
         # There are ten signs a second, and a question costs time of the processor.
-        eventually(lambda: read_sign() != before, seconds=60, pause=0.05)
+        eventually(lambda: read_sign() != before, pause=0.05)
 
     waiting = open_at(where, runner=Hands(on_pause=wait_for_sign).runner(process=ELSEWHERE))
     with program(HOLDER, where, 0, hour_passes) as holder:
