@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
+import threading
 import time
 import uuid
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import requests
 from contract.controller.upstream import Upstream, read_no_secret, storage
 from controllers.forked_workers import ForkedController
@@ -25,6 +29,7 @@ from synapse_apply.controller.settings import Controller, MayRead, Source
 from synapse_apply.controller.source.mirror import GitMirror
 from synapse_apply.controller.worker.pool import WorkerPool
 from synapse_apply.emulator.core.backend import RequestLog
+from synapse_apply.emulator.faults import middleware
 from synapse_apply.emulator.serve import EmbeddedServer
 from synapse_apply.library.opening import open_target
 from synapse_apply.library.target import OpenTarget
@@ -67,13 +72,6 @@ def permit_for_long() -> Permit:
     return Permit(time.monotonic() + 10)
 
 
-class StampedLog(RequestLog):
-    """Requests with the time of `time.monotonic()` at which they were acted on."""
-
-    def add(self, entry: dict[str, Any], route: str) -> None:
-        super().add({**entry, "monotonic": time.monotonic()}, route)
-
-
 class ApplySite:
     """The repository, the state and the pool of one target; its first storage is applied."""
 
@@ -113,7 +111,7 @@ targets:
         """Declare so many further storages, and count the creates from here on."""
         self.push(self._build_storages(number))
         self.look()
-        self.backend.backend.request_log = StampedLog()
+        self.backend.backend.request_log = RequestLog()
 
     def _build_storages(self, number: int) -> dict[str, str | None]:
         first = self._storage_count
@@ -153,6 +151,25 @@ targets:
         match = {"method": "POST", "path": "/storages/"}
         self.put_faults({"match": match, "do": {"hang": seconds, "commit": "after"}})
 
+    @contextmanager
+    def hold_answers(self) -> Iterator[None]:
+        """Let each create be done at once, and answered only at the end."""
+        is_over = threading.Event()
+
+        async def wait(_seconds: float) -> None:
+            await asyncio.to_thread(is_over.wait, 60)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                middleware, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": wait})
+            )
+            self.delay_answers(0.1)
+            try:
+                yield
+            finally:
+                is_over.set()
+                self.put_faults()
+
     def put_faults(self, *rules: dict[str, Any]) -> None:
         self._ask_backend("PUT", "faults/", {"rules": rules})
 
@@ -168,17 +185,14 @@ targets:
 
     def _ask_backend(self, method: str, path: str, body: Any = None) -> Any:
         url, headers = f"{self.backend.url}/_emulator/{path}", {"Authorization": f"Token {TOKEN}"}
-        answer = requests.request(method, url, json=body, headers=headers, timeout=30)
+        answer = requests.request(method, url, json=body, headers=headers, timeout=60)
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
-    def list_creates(self) -> list[float]:
-        """When the creates were acted on, oldest first, on the clock of `time.monotonic()`."""
-        return [
-            entry["monotonic"]
-            for entry in list(self.backend.backend.request_log.recent_entries)
-            if entry["method"] == "POST"
-        ]
+    def count_creates(self) -> int:
+        """How many creates were acted on."""
+        entries = list(self.backend.backend.request_log.recent_entries)
+        return sum(entry["method"] == "POST" for entry in entries)
 
     def list_job_lists(self) -> list[str]:
         """The requests that listed jobs, oldest first."""
@@ -189,8 +203,8 @@ targets:
         ]
 
     def wait_for_creates(self, number: int) -> None:
-        deadline = time.monotonic() + 30
-        while len(self.list_creates()) < number:
+        deadline = time.monotonic() + 60
+        while self.count_creates() < number:
             assert time.monotonic() < deadline
             time.sleep(0.01)
 
