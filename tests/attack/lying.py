@@ -101,7 +101,7 @@ class _Door(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         super().setup()
-        self._behind = http.client.HTTPConnection(urlsplit(self.liar.behind).netloc, timeout=30)
+        self._behind = http.client.HTTPConnection(urlsplit(self.liar.behind).netloc, timeout=60)
 
     def finish(self) -> None:
         self._behind.close()

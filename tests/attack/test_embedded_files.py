@@ -333,7 +333,7 @@ def test_the_embedded_backend_needs_no_place_in_the_list_of_hosts(here: Here) ->
 def ask(url: str, path: str, **headers: str) -> int:
     request = urllib.request.Request(f"{url}{path}", headers=headers)
     try:
-        with get_opener_without_proxy().open(request, timeout=10) as answer:
+        with get_opener_without_proxy().open(request, timeout=60) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as refused:
         return refused.code
@@ -382,7 +382,7 @@ def test_a_served_backend_tells_its_token_to_its_user_alone(here: Here) -> None:
             assert ask(url, "/storages/", Authorization=f"Token {token}") == 200
         finally:
             process.terminate()
-        rest = "".join(process.communicate(timeout=10))
+        rest = "".join(process.communicate(timeout=60))
     assert token not in rest
     with EmbeddedServer(here.data, any_token=True) as server:
         assert ask(server.url, "/storages/", Authorization="Token x") == 200

@@ -83,7 +83,7 @@ class _Handler(BaseHTTPRequestHandler):
             for name, value in self.headers.items()
             if name.lower() not in proxy.dropped | _HOP_BY_HOP
         }
-        store = http.client.HTTPConnection("127.0.0.1", proxy.store_port, timeout=30)
+        store = http.client.HTTPConnection("127.0.0.1", proxy.store_port, timeout=60)
         try:
             with proxy.turn:
                 store.request(self.command, self.path, body, headers)

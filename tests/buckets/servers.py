@@ -77,12 +77,12 @@ class BucketServer:
             # Not by the end of its input: a process that was forked meanwhile may hold that open.
             os.kill(self._pid, signal.SIGKILL)
             self._keeper.kill()
-            self._keeper.communicate(timeout=30)
+            self._keeper.communicate(timeout=60)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def ask(self, method, path, headers=(), body=b""):
         """The status of one request without a signature."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request(method, path, body, dict(headers))
             return connection.getresponse().status
@@ -101,7 +101,7 @@ class BucketServer:
                 env={**os.environ, **self.environ},
             )
         self._pid = int(self._keeper.stdout.readline())
-        until = time.monotonic() + 30
+        until = time.monotonic() + 60
         while time.monotonic() < until and self._keeper.poll() is None:
             with suppress(OSError, http.client.HTTPException):
                 if self._has_bucket():

@@ -269,20 +269,20 @@ class ApplyingSite(Site):
             f"{self.url}/api/v1/{verb}",
             json=body,
             headers={"Authorization": f"Bearer {TOKENS[who]}"},
-            timeout=30,
+            timeout=60,
         )
 
     def get(self, path: str) -> Any:
         """The JSON value of a path of the API."""
         headers = {"Authorization": f"Bearer {OPS_TOKEN}"}
-        answer = requests.get(self.url + path, headers=headers, timeout=10)
+        answer = requests.get(self.url + path, headers=headers, timeout=60)
         answer.raise_for_status()
         return answer.json()
 
     def get_page(self, path: str) -> requests.Response:
         """A page as somebody sees it who came through the proxy."""
         headers = {"X-User": "ann", "X-Groups": "sre", "X-Proxy-Secret": PROXY_SECRET}
-        return requests.get(self.url + path, headers=headers, timeout=20)
+        return requests.get(self.url + path, headers=headers, timeout=60)
 
     def get_target(self) -> dict[str, Any]:
         """What the API says of the target."""
@@ -303,7 +303,7 @@ class ApplyingSite(Site):
         """The rows that wait for a person; none before the target is known."""
         headers = {"Authorization": f"Bearer {OPS_TOKEN}"}
         answer = requests.get(
-            f"{self.url}/api/v1/holds?target=acme/dev", headers=headers, timeout=10
+            f"{self.url}/api/v1/holds?target=acme/dev", headers=headers, timeout=60
         )
         return list(answer.json()["items"]) if answer.status_code == 200 else []
 
@@ -369,7 +369,7 @@ class ApplyingSite(Site):
         pages = super().read_pages()
         for path in ("targets", "runs?target=acme/dev", "holds?target=acme/dev", "pauses"):
             headers = {"Authorization": f"Bearer {OPS_TOKEN}"}
-            answer = requests.get(f"{self.url}/api/v1/{path}", headers=headers, timeout=20)
+            answer = requests.get(f"{self.url}/api/v1/{path}", headers=headers, timeout=60)
             pages[f"/api/v1/{path}"] = answer.content
         return pages
 

@@ -348,7 +348,7 @@ class FleetSite(ApplyingSite):
 
     def get(self, path: str) -> Any:
         headers = {"Authorization": f"Bearer {OPS_TOKEN}"}
-        answer = requests.get(self.url + path, headers=headers, timeout=10)
+        answer = requests.get(self.url + path, headers=headers, timeout=60)
         answer.raise_for_status()
         return answer.json()
 

@@ -188,7 +188,7 @@ class RolloutSite(ApplyingSite):
         """Ask the backend as the target's tenant, past the proxy."""
         headers = {"Authorization": f"Token {get_token(target)}"}
         answer = requests.request(
-            method, self.backend.url + path, json=body, headers=headers, timeout=30
+            method, self.backend.url + path, json=body, headers=headers, timeout=60
         )
         answer.raise_for_status()
         return answer.json() if answer.content else None
@@ -243,7 +243,7 @@ class RolloutSite(ApplyingSite):
     def get_rollout(self) -> dict[str, Any]:
         """What the API says of the rollout; {} while it has not begun."""
         headers = {"Authorization": f"Bearer {OPS_TOKEN}"}
-        answer = requests.get(f"{self.url}/api/v1/rollouts", headers=headers, timeout=10)
+        answer = requests.get(f"{self.url}/api/v1/rollouts", headers=headers, timeout=60)
         assert answer.status_code == 200, answer.text
         items = answer.json()["items"]
         return dict(items[0]) if items else {}
@@ -281,7 +281,7 @@ class RolloutSite(ApplyingSite):
             f"{self.url}/api/v1/rollouts/all/{verb}",
             json={"number": number, **body},
             headers={"Authorization": f"Bearer {TOKENS[who]}"},
-            timeout=30,
+            timeout=60,
         )
 
 

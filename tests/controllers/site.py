@@ -217,7 +217,7 @@ class Site:
     def ask_backend(self, method: str, path: str, body: Any = None) -> Any:
         headers = {"Authorization": f"Token {BACKEND_TOKEN}"}
         answer = requests.request(
-            method, self.backend.url + path, json=body, headers=headers, timeout=30
+            method, self.backend.url + path, json=body, headers=headers, timeout=60
         )
         answer.raise_for_status()
         return answer.json() if answer.content else None
@@ -402,13 +402,13 @@ class Site:
 
     def get(self, path: str) -> Any:
         """The JSON value of a path of the page."""
-        answer = requests.get(self.url + path, timeout=10)
+        answer = requests.get(self.url + path, timeout=60)
         answer.raise_for_status()
         return answer.json()
 
     def get_page(self, path: str) -> requests.Response:
         """A page, as who may see it sees it."""
-        return requests.get(self.url + path, timeout=20)
+        return requests.get(self.url + path, timeout=60)
 
     def wait_quietly(self, seconds: float) -> None:
         """Let the controller work; it must live all the while."""

@@ -62,7 +62,7 @@ class Server:
         self.profile = PAGE  # as every backend begins
         self.is_failing = False
         self._turn = threading.Lock()
-        self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
+        self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
         weakref.finalize(self, self._connection.close)
 
     def send(self, method: str, path: str, body: Any = None) -> Any:

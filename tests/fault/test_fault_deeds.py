@@ -28,7 +28,7 @@ class Wire:
         self.netloc = urlsplit(url).netloc
 
     def send(self, method: str, path: str, body: Any = None) -> tuple[int, dict[str, str], Any]:
-        connection = http.client.HTTPConnection(self.netloc, timeout=30)
+        connection = http.client.HTTPConnection(self.netloc, timeout=60)
         try:
             text = None if body is None else json.dumps(body).encode()
             connection.request(method, path, text, HEADERS)
@@ -150,11 +150,11 @@ def test_hang(wire: Wire, place: str, stored: int) -> None:
     answers: list[int] = []
     waiting = threading.Thread(target=lambda: answers.append(wire.store()[0]))
     waiting.start()
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while not wire.done and time.monotonic() < until:
         time.sleep(0.005)
     assert (wire.stored, answers) == (stored, [])
-    waiting.join(30)
+    waiting.join(60)
     assert (wire.stored, answers) == (1, [201])
 
 
@@ -168,7 +168,7 @@ def test_a_late_commit(wire: Wire) -> None:
         connection.getresponse()
     connection.close()
     assert wire.stored == 0
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while not wire.stored and time.monotonic() < until:
         time.sleep(0.01)
     assert wire.stored == 1

@@ -93,7 +93,7 @@ def test_the_backend_is_killed(
         backend.kill()
         time.sleep(AWAY)
         server = backend.start()
-        work.join(30)
+        work.join(60)
         again = replace(site, server=server)
         if applied[0].report:
             tells_the_truth(again, applied[0].report)

@@ -98,7 +98,7 @@ class Server:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+        self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
 
     def send(self, method: str, path: str, body: Any = None) -> Any:
         headers = {"Synapse-Access-Token": f"Token {TOKEN}", "Content-Type": "application/json"}

@@ -121,7 +121,7 @@ class PostgresServer:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _end(self):
-        self._keeper.communicate(timeout=30)
+        self._keeper.communicate(timeout=60)
         self._keeper = None
         (self.folder / "data" / "postmaster.pid").unlink(missing_ok=True)
 
@@ -144,7 +144,7 @@ class PostgresServer:
         )
 
     def _wait(self):
-        until = time.monotonic() + 30
+        until = time.monotonic() + 60
         while True:
             try:
                 psycopg.connect(self.url(), connect_timeout=2).close()

@@ -57,7 +57,7 @@ class OpenBao:
                 env={"HOME": self._folder.name, "PATH": os.environ.get("PATH", "")},
                 start_new_session=True,
             )
-        until = time.monotonic() + 30
+        until = time.monotonic() + 60
         while not self._is_up():
             if time.monotonic() > until or self._keeper.poll() is not None:
                 raise RuntimeError(Path(self._folder.name, "log").read_text())
@@ -71,7 +71,7 @@ class OpenBao:
         """Nothing of it stays."""
         # Not by the end of its input: a process that was forked meanwhile may hold that open.
         os.killpg(self._keeper.pid, signal.SIGKILL)
-        self._keeper.communicate(timeout=30)
+        self._keeper.communicate(timeout=60)
         self._folder.cleanup()
 
     def put(self, path: str, data: dict[str, Any]) -> int:
@@ -129,7 +129,7 @@ class OpenBao:
             f"{self.url}/v1/{path}",
             json=body,
             headers={"X-Vault-Token": ROOT_TOKEN},
-            timeout=20,
+            timeout=60,
         )
         answer.raise_for_status()
         return answer.json() if answer.content else None

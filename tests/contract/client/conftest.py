@@ -32,7 +32,7 @@ def backend_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             yield line.removeprefix("listening on ").strip()
         finally:
             program.terminate()
-            program.wait(10)
+            program.wait(60)
 
 
 @pytest.fixture

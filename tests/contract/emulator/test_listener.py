@@ -41,16 +41,16 @@ def test_a_request_that_outlives_the_grace_period_leaves_no_connection_open(
     listener = Listener(application, is_ready.set)
     thread = threading.Thread(target=listener.run, args=([listening_socket],))
     thread.start()
-    assert is_ready.wait(10)
+    assert is_ready.wait(60)
     with (
-        socket.create_connection(listening_socket.getsockname(), timeout=10) as client,
+        socket.create_connection(listening_socket.getsockname(), timeout=60) as client,
         warnings.catch_warnings(record=True) as caught,
     ):
         warnings.simplefilter("always")
         client.sendall(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
-        assert has_begun.wait(10)
+        assert has_begun.wait(60)
         listener.stop()
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
         with suppress(ConnectionResetError):
             while client.recv(1 << 20):

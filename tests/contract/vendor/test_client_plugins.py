@@ -32,7 +32,7 @@ def upload(client, *, package: bytes = PACKAGE, **more):
 
 def fetch(url: str, **headers: str) -> bytes:
     request = urllib.request.Request(url, headers=headers)
-    with get_opener_without_proxy().open(request, timeout=10) as answer:
+    with get_opener_without_proxy().open(request, timeout=60) as answer:
         return bytes(answer.read())
 
 

@@ -23,7 +23,7 @@ def ask(url: str, method: str = "GET", **headers: str) -> tuple[int, Any]:
     names = {name.replace("_", "-"): value for name, value in headers.items()}
     request = urllib.request.Request(url, headers=names, method=method)
     try:
-        with get_opener_without_proxy().open(request, timeout=10) as answer:
+        with get_opener_without_proxy().open(request, timeout=60) as answer:
             status, body = answer.status, answer.read()
     except urllib.error.HTTPError as failure:
         with failure:

@@ -182,7 +182,7 @@ def test_a_running_controller_follows_and_answers(site: Site) -> None:
         with urllib.request.urlopen(url) as answer:
             assert "Missing" in answer.read().decode()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         wait_for("info (stopped)")
     said = site.type("controller status --url http://127.0.0.1:1", 1)
     assert "The controller was not reached" in said

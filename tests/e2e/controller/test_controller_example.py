@@ -55,14 +55,14 @@ class Started:
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):
-            self.process.wait(20)
+            self.process.wait(60)
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
 
     def read_state(self) -> str:
         """The state word of the target, "" while there is none."""
         with suppress(requests.RequestException):
-            [target] = requests.get(f"{self.url}/api/v1/targets", timeout=10).json()["items"] or [
+            [target] = requests.get(f"{self.url}/api/v1/targets", timeout=60).json()["items"] or [
                 {}
             ]
             return str(target.get("state", ""))
@@ -83,7 +83,7 @@ class Started:
 
         def is_live() -> bool:
             with suppress(requests.RequestException):
-                return text in requests.get(url, headers=token, timeout=10).text
+                return text in requests.get(url, headers=token, timeout=60).text
             return False
 
         try:
@@ -128,7 +128,7 @@ def test_one_command_shows_what_differs(example: Started) -> None:
     assert found
     method, token, body, url = found.groups()
     answer = requests.request(
-        method, url, json=json.loads(body), headers={"Authorization": token}, timeout=10
+        method, url, json=json.loads(body), headers={"Authorization": token}, timeout=60
     )
     assert answer.ok, answer.text
     example.wait_for_state("drifted")

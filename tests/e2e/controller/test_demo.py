@@ -32,10 +32,10 @@ def test_the_demo_shows_targets_and_leaves_nothing(tmp_path: Path) -> None:
             folder, url = Path(match[1]), match[2]
             assert folder.parent == tmp_path.resolve()
             conditions = wait_for_conditions(url)
-            html = requests.get(url, timeout=10).text
+            html = requests.get(url, timeout=60).text
         finally:
             process.send_signal(signal.SIGINT)
-            _out, err = process.communicate(timeout=30)
+            _out, err = process.communicate(timeout=60)
     assert conditions.pop("acme/staging") in {"in sync", "drifted"}  # the story may have begun
     assert conditions == EXPECTED
     assert "2 of 4 targets need a person" in html
@@ -48,7 +48,7 @@ def wait_for_conditions(url: str) -> dict[str, str]:
     give_up_at = time.monotonic() + SECONDS
     while True:
         try:
-            items = requests.get(f"{url}/api/v1/targets", timeout=10).json()["items"]
+            items = requests.get(f"{url}/api/v1/targets", timeout=60).json()["items"]
         except requests.RequestException:  # the page is not there yet
             items = []
         conditions = {item["name"]: item["state"] for item in items}

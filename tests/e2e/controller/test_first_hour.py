@@ -89,7 +89,7 @@ class FirstHour:
         head = self._type("git rev-parse HEAD").strip()
 
         def find_states() -> dict[str, str]:
-            items = requests.get(f"{self.page_url}/api/v1/targets", timeout=10).json()["items"]
+            items = requests.get(f"{self.page_url}/api/v1/targets", timeout=60).json()["items"]
             return {
                 item["target"]: item["state"] for item in items if item["wanted_commit"] == head
             }
@@ -108,7 +108,7 @@ class FirstHour:
         variables = self._read_variables()
         url = f"{variables[f'DEMO_{target.upper()}_URL']}/_emulator/objects/plugin/1/"
         token = {"Authorization": f"Token {variables['DEMO_TOKEN']}"}
-        return requests.get(url, headers=token, timeout=10).text
+        return requests.get(url, headers=token, timeout=60).text
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def hour(tmp_path: Path) -> Iterator[FirstHour]:
             raise AssertionError(f"{failure}\n{log.read_text('utf-8')}") from None
         finally:
             process.send_signal(signal.SIGINT)
-            process.wait(30)
+            process.wait(60)
 
 
 def test_what_the_pages_write_into_controller_yaml_is_valid(tmp_path: Path) -> None:

@@ -309,7 +309,7 @@ def test_prometheus_can_scrape_the_metrics_and_nothing_else(tmp_path: Path) -> N
 
         def ask(asked: str, **headers: str) -> requests.Response:
             url = f"http://127.0.0.1:{server.url.rpartition(':')[2]}{asked}"
-            return requests.get(url, headers={"Host": f"10.1.2.3:{port}", **headers}, timeout=10)
+            return requests.get(url, headers={"Host": f"10.1.2.3:{port}", **headers}, timeout=60)
 
         scraped = ask(path)
         assert scraped.status_code == 200, scraped.text

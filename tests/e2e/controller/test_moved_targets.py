@@ -106,7 +106,7 @@ class Site:
         backend = self.backends[name]
         headers = {"Authorization": f"Token {TOKENS[f'ACME_{name.upper()}_TOKEN']}"}
         url = f"{backend.url}/_emulator/objects/storage/"
-        rows = requests.get(url, headers=headers, timeout=30).json()["results"]
+        rows = requests.get(url, headers=headers, timeout=60).json()["results"]
         return sorted(row["body"]["name"] for row in rows)
 
 
@@ -146,7 +146,7 @@ def test_the_token_of_prod_by_the_name_of_dev(
 
         def list_names(token: str) -> list[str]:
             headers = {"Authorization": f"Token {TOKENS[token]}"}
-            answer = requests.get(f"{backend.url}/storages/", headers=headers, timeout=30).json()
+            answer = requests.get(f"{backend.url}/storages/", headers=headers, timeout=60).json()
             return sorted(row["name"] for row in answer["results"])
 
         site = Site(tmp_path, {"dev": backend, "prod": backend}, "")

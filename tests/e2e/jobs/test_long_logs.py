@@ -93,7 +93,7 @@ def test_each_line_once_in_order_and_in_constant_memory(serve: Callable[..., Pla
             if found >= FULL and process.poll() is None:
                 peaks.append(peak_memory(process))
         assert process.stdout.read() == "completed\n"
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
     done = place.embedded.backend.fault_schedule.as_dict()["counts"]
     assert [rule["done"] for rule in done] == [1] * 5
     assert peaks[-1] - peaks[0] < 4 * MIB
@@ -119,4 +119,4 @@ def test_the_command_shows_each_line_once_and_in_order(
                 found += 1
                 assert process.stdout.readline().endswith(f" info: step {found} of {lines}\n")
         assert process.stdout.read() == ""
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0

@@ -204,10 +204,10 @@ def test_so_many_call_and_as_many_wait_for_the_state():
             assert pool.acquire_slot_unless_held()
             assert not pool.acquire_slot_unless_held()
             calls.release()
-            answered.wait(10)
+            answered.wait(60)
             pool.release_slot()
             pool.release_slot()
-            settled.wait(10)
+            settled.wait(60)
 
         def failing():
             pool.acquire_slot_unless_held()
@@ -217,11 +217,11 @@ def test_so_many_call_and_as_many_wait_for_the_state():
             assert pool.has_room
             pool.submit(key, piece)
         assert not pool.has_room
-        assert all(noted.acquire(timeout=10) for _ in range(4))
-        assert all(calls.acquire(timeout=10) for _ in range(2))
+        assert all(noted.acquire(timeout=60) for _ in range(4))
+        assert all(calls.acquire(timeout=60) for _ in range(2))
         assert not calls.acquire(timeout=0.05)
         answered.set()
-        assert all(calls.acquire(timeout=10) for _ in range(2))
+        assert all(calls.acquire(timeout=60) for _ in range(2))
         settled.set()
         assert sorted(pool.wait_for_result()[0] for _ in range(4)) == [0, 1, 2, 3]
         for key in range(4):

@@ -156,7 +156,7 @@ def test_what_only_waits_when_nobody_waits_any_more_is_not_unknown(bench: Bench)
 
     def slow(kind, pk, body):
         called.release()
-        answered.wait(10)
+        answered.wait(60)
         return change(kind, pk, body)
 
     bench.api.change = slow
@@ -166,7 +166,7 @@ def test_what_only_waits_when_nobody_waits_any_more_is_not_unknown(bench: Bench)
     def until_cut(work: Callable[[], None]) -> None:
         threads.append(Thread(target=work))
         threads[0].start()
-        assert all(called.acquire(timeout=10) for _ in range(2))
+        assert all(called.acquire(timeout=60) for _ in range(2))
         stopped.set()
 
     with bench.store.lock("apply"):
@@ -178,7 +178,7 @@ def test_what_only_waits_when_nobody_waits_any_more_is_not_unknown(bench: Bench)
             run_calls_and_note_if_cut=until_cut,
         )
         answered.set()
-        threads[0].join(10)
+        threads[0].join(60)
     assert sorted(one.result.value for one in report.outcomes) == ["skipped"] * 4 + ["unknown"] * 2
     assert sum(one["note"] == "y" for one in bench.api.objects["widget"].values()) == 2
 

@@ -104,7 +104,7 @@ def test_agents_are_asked_at_once() -> None:
     """In the order they were named, whoever answers first; with nobody to ask, it is said why."""
     from threading import Barrier
 
-    together = Barrier(3, timeout=10)
+    together = Barrier(3, timeout=60)
 
     def ask(_token: str) -> Mapping[str, Any]:
         together.wait()

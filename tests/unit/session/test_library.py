@@ -346,7 +346,7 @@ def test_threads_with_a_target_each_do_everything_once(folder: Path) -> None:
 
     def apply_all() -> int:
         with opened(folder, lock_timeout=30.0) as target:
-            start.wait(30)
+            start.wait(60)
             return len(target.apply(auto_approve=True).outcomes)
 
     with opened(folder) as first, ThreadPoolExecutor(2) as pool:

@@ -32,7 +32,7 @@ class Disk:
             return []
 
         self.begun.release()
-        self.gate.wait(10)
+        self.gate.wait(60)
         self.transactions += 1
         work(run)
         if self.failures:

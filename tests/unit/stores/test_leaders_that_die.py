@@ -31,7 +31,7 @@ class Disk:
     def commit(self, work):
         written = []
         self.begun.set()
-        self.gate.wait(30)
+        self.gate.wait(60)
         work(lambda _sql, values: written.append(values[0]) or [])
         if self.before:
             raise self.before
@@ -85,7 +85,7 @@ def scene(profiler, *, stopped_leads):
         threads.append(write(group, "stopped", ended, profiler))
     else:
         threads.append(write(group, "first", ended))
-        disk.begun.wait(30)
+        disk.begun.wait(60)
         threads.append(write(group, "stopped", ended, profiler))
     threads += [write(group, f"other {number}", ended) for number in range(FOLLOWERS)]
     for _ in range(200):
@@ -94,7 +94,7 @@ def scene(profiler, *, stopped_leads):
         threading.Event().wait(0.0005)
     disk.gate.set()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert not any(thread.is_alive() for thread in threads), (
         f"somebody waits for ever (place {profiler.left})"
     )
@@ -110,7 +110,7 @@ def check(disk, group, ended):
             assert isinstance(failure, (Killed, StateError)), failure
     assert not [value for value, count in disk.kept.items() if count > 1]
     after = {}
-    write(group, "after", after).join(30)
+    write(group, "after", after).join(60)
     assert after == {"after": None}
     assert disk.kept["after"] == 1
 
@@ -146,17 +146,17 @@ def test_a_commit_that_is_cut_short_ends_for_all_who_share_it(when, failure):
     disk, ended = Disk(), {}
     group = WriteBatch(disk.commit)
     threads = [write(group, "first", ended)]
-    disk.begun.wait(30)
+    disk.begun.wait(60)
     threads += [write(group, f"other {number}", ended) for number in range(FOLLOWERS)]
     while len(group._queue) < FOLLOWERS:
         pass
     setattr(disk, when, failure)
     disk.gate.set()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert not any(thread.is_alive() for thread in threads)
     assert all(ended.values()), ended
     setattr(disk, when, None)
     after = {}
-    write(group, "after", after).join(30)
+    write(group, "after", after).join(60)
     assert after == {"after": None}

@@ -62,7 +62,7 @@ class Together:
 
             if not gate.is_set():
                 begun.set()
-                gate.wait(10)
+                gate.wait(60)
             self.statements.clear()
             return write(watched)
 
@@ -70,7 +70,7 @@ class Together:
         try:
             with ThreadPoolExecutor(len(works) + 1) as pool:
                 first = pool.submit(self.store.append_audit_entries, ended("first")[2])
-                begun.wait(10)
+                begun.wait(60)
                 rest = [pool.submit(work) for work in works]
                 while len(group._queue) < len(works):
                     pass

@@ -211,7 +211,7 @@ def test_a_log_reports_by_itself_until_its_end():
     with LogProgress(pipe, interval=0.01) as log:
         log.report_start(RELEASE, "verify")
         log.report_job(RELEASE, Job("12", JobStatus.RUNNING, 40.0))
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while "40%" not in pipe.getvalue() and time.monotonic() < deadline:
             time.sleep(0.005)
     log.report_overdue_calls()

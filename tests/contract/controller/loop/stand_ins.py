@@ -217,7 +217,7 @@ class StandInWorkers:
             assert self.running[name] == 1
             self.most_running = max(self.most_running, self.running.total())
         try:
-            self.gate.wait(10)
+            self.gate.wait(60)
             if self.is_closed:
                 return RunResult(RunOutcome.WORKER_LOST)
             result = self.results.get(name, IN_SYNC)

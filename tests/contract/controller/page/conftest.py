@@ -29,12 +29,12 @@ class ServedPage(NamedTuple):
 
     def get(self, path: str, **headers: str) -> requests.Response:
         headers = {name.replace("_", "-"): value for name, value in headers.items()}
-        return requests.get(self.url + path, headers=headers, timeout=10, allow_redirects=False)
+        return requests.get(self.url + path, headers=headers, timeout=60, allow_redirects=False)
 
     def post(self, path: str, body: bytes, **headers: str) -> requests.Response:
         headers = {name.replace("_", "-"): value for name, value in headers.items()}
         return requests.post(
-            self.url + path, body, headers=headers, timeout=10, allow_redirects=False
+            self.url + path, body, headers=headers, timeout=60, allow_redirects=False
         )
 
     def post_form(
@@ -48,7 +48,7 @@ class ServedPage(NamedTuple):
             self.url + path,
             [("token", token), *fields],
             headers={**sent, **headers},
-            timeout=10,
+            timeout=60,
             allow_redirects=False,
         )
 

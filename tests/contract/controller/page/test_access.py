@@ -47,7 +47,7 @@ def send_pairs(page: ServedPage, path: str, pairs: Sequence[tuple[str, str]]) ->
     from http.client import HTTPConnection
 
     host, _, port = page.url.removeprefix("http://").partition(":")
-    with closing(HTTPConnection(host, int(port), timeout=10)) as connection:
+    with closing(HTTPConnection(host, int(port), timeout=60)) as connection:
         connection.putrequest("GET", path)
         for name, value in pairs:
             connection.putheader(name, value.encode())
@@ -322,7 +322,7 @@ def test_rights_are_those_of_the_configuration_in_use(tmp_path: Path) -> None:
         with PageServer(store, loop, {}, lambda: samples.NOW, lambda: secrets[-1]) as server:
 
             def ask(path: str, **headers: str) -> int:
-                return requests.get(server.url + path, headers=headers, timeout=10).status_code
+                return requests.get(server.url + path, headers=headers, timeout=60).status_code
 
             assert ask("/api/v1/targets", **BEARER) == 200
             assert ask("/targets/acme/dev", **SRE) == 200

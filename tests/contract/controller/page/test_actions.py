@@ -92,7 +92,7 @@ def test_each_right_is_for_itself(held_page: ServedPage, user: str) -> None:
     # A token of theirs is for one target alone; one that they may not see is not there.
     for path, status in (("/targets/acme/dev/reconcile", 403), ("/targets/vision/lab/pause", 403)):
         sent = [("token", token), ("reason", "x")]
-        answer = requests.post(held_page.url + path, sent, timeout=10, allow_redirects=False,
+        answer = requests.post(held_page.url + path, sent, timeout=60, allow_redirects=False,
                                headers={**headers, "Origin": held_page.url})  # fmt: skip
         assert answer.status_code == status
     assert held_page.loop.people.calls == []
@@ -140,7 +140,7 @@ def test_a_form_of_another_site_is_refused(held_page: ServedPage, headers: dict[
     }
     for verb, fields in FORMS.items():
         answer = requests.post(f"{held_page.url}{STAGING}/{verb}", [("token", token), *fields],
-                               headers={**SRE, **headers}, timeout=10, allow_redirects=False)  # fmt: skip
+                               headers={**SRE, **headers}, timeout=60, allow_redirects=False)  # fmt: skip
         assert answer.status_code == 403, verb
         assert "Not sent by a page of this controller" in answer.text
     assert held_page.loop.people.calls == []
@@ -155,7 +155,7 @@ def test_a_form_of_our_own_page_is_taken(held_page: ServedPage, headers: dict[st
     token = find_form_token(held_page.get(STAGING, **SRE).text)
     own = {name: value.replace("URL", held_page.url) for name, value in headers.items()}
     answer = requests.post(f"{held_page.url}{STAGING}/reconcile", [("token", token)],
-                           headers={**SRE, **own}, timeout=10, allow_redirects=False)  # fmt: skip
+                           headers={**SRE, **own}, timeout=60, allow_redirects=False)  # fmt: skip
     assert answer.status_code == 303
 
 
@@ -168,7 +168,7 @@ def test_a_token_is_for_one_person_and_target_and_this_process(held_page: Served
     for token in (others, elsewhere, earlier, "", own[:-1], own.upper() + "\n", "0." + own[2:]):
         answer = requests.post(
             f"{held_page.url}{STAGING}/approve", [("token", token), *FORMS["approve"]],
-            headers={**SRE, "Origin": held_page.url, "Accept": "text/html"}, timeout=10,
+            headers={**SRE, "Origin": held_page.url, "Accept": "text/html"}, timeout=60,
             allow_redirects=False,
         )  # fmt: skip
         assert answer.status_code == 403, token
@@ -385,7 +385,7 @@ def test_a_pause_lasts_a_day_unless_said(held_page: ServedPage) -> None:
 @pytest.mark.parametrize("path", [f"{STAGING}/approve", "/api/v1/approve"])
 def test_nothing_is_done_by_another_method(held_page: ServedPage, path: str, method: str) -> None:
     headers = {**SRE, **BEARER} if method != "GET" else SRE
-    answer = requests.request(method, held_page.url + path, headers=headers, timeout=10)
+    answer = requests.request(method, held_page.url + path, headers=headers, timeout=60)
     assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
 
 

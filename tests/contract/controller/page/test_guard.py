@@ -28,7 +28,7 @@ PATHS = ["/", "/targets/acme/dev", "/sources/acme", "/none", "/metrics", "/healt
 def test_headers_without_end_are_not_kept(page: ServedPage) -> None:
     """The connection is ended long before the memory is."""
     host, _, port = page.url.removeprefix("http://").partition(":")
-    with closing(socket.create_connection((host, int(port)), timeout=10)) as connection:
+    with closing(socket.create_connection((host, int(port)), timeout=60)) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nX: ")
         with pytest.raises(ConnectionError):
             connection.sendall(b"a" * 13_000_000)
@@ -105,7 +105,7 @@ def test_what_is_no_request_fills_no_log(
 ) -> None:
     """Anybody who reaches the page can send it."""
     host, _, port = page.url.removeprefix("http://").partition(":")
-    with closing(socket.create_connection((host, int(port)), timeout=10)) as connection:
+    with closing(socket.create_connection((host, int(port)), timeout=60)) as connection:
         connection.sendall(sent)
         assert connection.recv(65536).startswith(b"HTTP/1.1 400 ")
     assert caplog.messages == []
@@ -165,7 +165,7 @@ def test_probes_may_ask_by_any_host(page: ServedPage) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
 def test_nothing_can_be_done_but_reading(page: ServedPage, method: str) -> None:
-    answer = requests.request(method, page.url + "/", timeout=10)
+    answer = requests.request(method, page.url + "/", timeout=60)
     assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD")
 
 
@@ -179,7 +179,7 @@ def test_metrics_are_open_on_loopback_or_if_said(page: ServedPage, tmp_path: Pat
         PageServer(store, loop, {}) as server,
     ):
         for host, status in ((PUBLIC_HOST, 200), ("10.1.2.3:8080", 200), ("evil.example", 421)):
-            answer = requests.get(f"{server.url}/metrics", headers={"Host": host}, timeout=10)
+            answer = requests.get(f"{server.url}/metrics", headers={"Host": host}, timeout=60)
             assert answer.status_code == status
 
 

@@ -58,7 +58,7 @@ def test_no_wave_closes_on_what_an_older_commit_has_shown(
     # The look after the canary's apply ends when the next commit is the head already.
     is_written = slow_down_looks_after_write(site, "one")
     site.push_to_all("one")
-    assert is_written.wait(40)
+    assert is_written.wait(60)
     second = site.push_to_all("two")
     site.wait_for_rollout(second, "running")
     site.set_faults()
