@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
@@ -27,15 +28,46 @@ def read_versions_of_lock() -> dict[str, str]:
 
 
 def test_every_library_is_installed_by_hash_from_the_lock() -> None:
-    """And the tool itself without any other; neither asks an index for what is not in the list."""
+    """And the tool from the wheel of dist/; neither asks an index for what is not in the list."""
     libraries, tool = [line for line in RECIPE.splitlines() if "pip install" in line]
-    for word in ("--no-deps", "--require-hashes", "--only-binary :all:", "action/requirements.txt"):
+    for word in ("--no-deps", "--require-hashes", "--only-binary :all:", "requirements.txt"):
         assert word in libraries
-    for word in ("--no-deps", "--no-index", "--no-build-isolation"):
+    for word in ("--no-deps", "--no-index", "./synapse_apply-*.whl"):
         assert word in tool
-    parts = ("action/requirements.txt", "synapse_apply", "schemas", "completions")
-    for word in (f"COPY {part}" for part in parts):
-        assert word in RECIPE
+    copied = re.findall(r"^COPY (?!--from)(\S+) \./$", RECIPE, re.MULTILINE)
+    assert copied == ["action/requirements.txt", "dist/synapse_apply-*.whl"]
+    given = (ROOT / ".dockerignore").read_text("utf-8").split("*\n", 1)[1]
+    assert given == "".join(f"!{path}\n" for path in copied)
+
+
+def test_the_image_is_two_stages_of_one_base_without_rights() -> None:
+    """The base by digest; the second stage has no more of the first than the environment."""
+    assert re.search(r"^ARG BASE=\S+:3\.13-\S+@sha256:[0-9a-f]{64}$", RECIPE, re.MULTILINE)
+    assert re.findall(r"^FROM (.+)$", RECIPE, re.MULTILINE) == ["${BASE} AS build", "${BASE}"]
+    run = RECIPE.rpartition("FROM ")[2]
+    assert re.findall(r"^(?:COPY|ADD) (.+)$", run, re.MULTILINE) == [
+        "--from=build /opt/synapse-apply /opt/synapse-apply"
+    ]
+    assert "pip" not in run
+    assert re.findall(r"^USER (.+)$", RECIPE, re.MULTILINE) == ["10001:10001"]
+    assert "\nHEALTHCHECK " in run
+
+
+def test_a_release_makes_the_image_of_the_tested_wheel() -> None:
+    """On both forges: with the files of the build whose checksums hold, and the SBOM signed beside the image."""
+    workflow = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text("utf-8"))
+    steps = workflow["jobs"]["image"]["steps"]
+    downloads = [one["with"] for one in steps if "download-artifact@" in one.get("uses", "")]
+    assert downloads == [{"name": "dist", "path": "dist"}]
+    pipeline = yaml.safe_load((ROOT / ".gitlab-ci.yml").read_text("utf-8"))
+    scripts = [
+        "".join(one.get("run", "") for one in steps),
+        "\n".join(pipeline["container"]["script"] + pipeline["sign"]["script"]),
+    ]
+    for text in scripts:
+        parts = ["sha256sum -", " build ", " push ", "cosign sign ", "cosign attest "]
+        assert [text.index(part) for part in parts] == sorted(map(text.index, parts))
+        assert "--type cyclonedx --predicate dist/*.cdx.json" in text
 
 
 def test_the_lock_satisfies_every_extra() -> None:
