@@ -20,7 +20,7 @@ TMPDIR ?= $(MEMORY)
 export TMPDIR
 endif
 
-.PHONY: help demo test check lint types unit smoke lowest laws faults attack fuzz browser azure bench scale ratchet golden lock docs picture fix dist release-check clean
+.PHONY: help demo test check lint types published unit smoke lowest laws faults attack fuzz browser azure bench scale ratchet golden lock docs picture fix dist release-check clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -50,7 +50,7 @@ test: lint ## Lint, types and every test
 		code=0; echo "$(RUN_TESTS)"; $(RUN_TESTS) || code=$$?; \
 		wait $$types || code=$$?; cat "$$log"; rm -f "$$log"; exit $$code
 
-check: lint types ## Lint and types
+check: lint types published ## Lint, types, and the files of CI and cluster by their published schemas and linters
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
@@ -58,6 +58,9 @@ lint: $(READY)
 
 types: $(READY)
 	$(BIN)/mypy
+
+published: $(READY)
+	$(BIN)/python -m pytest -m published tests/test_published.py tests/e2e/pipelines/test_gitlab_component.py tests/e2e/controller
 
 unit: $(READY)
 	$(RUN_TESTS)

@@ -7,9 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
-from e2e.pipelines.schemas import check_published_schema
 from installed import ROOT
 
 from synapse_apply.cli import registry
@@ -27,12 +25,6 @@ ACTION, GITLAB, HOOKS = (
     GITOPS / ".gitlab-ci.yml",
     ROOT / ".pre-commit-hooks.yaml",
 )
-SCHEMAS = {
-    "vendor.github-workflows": WORKFLOWS,
-    "custom.github-workflows-require-timeout": WORKFLOWS,
-    "vendor.github-actions": [ACTION],
-    "vendor.gitlab-ci": [GITLAB, ROOT / "examples" / "gitlab-sops" / ".gitlab-ci.yml"],
-}
 PINNED = re.compile(
     r"uses: (?:actions/[\w-]+|acme/synapse-apply)@[0-9a-f]{40} # v\d+\.\d+\.\d+(?:; .+)?"
 )
@@ -58,12 +50,6 @@ def steps() -> Iterator[tuple[str, dict[str, Any]]]:
         for job in read(path)["jobs"].values():
             for step in job["steps"]:
                 yield path.name, step
-
-
-@pytest.mark.parametrize("name", SCHEMAS)
-def test_each_file_fits_its_published_schema(name: str) -> None:
-    """As the forges' own editors check it, without network."""
-    check_published_schema(name, SCHEMAS[name])
 
 
 def test_no_text_of_others_becomes_part_of_a_script() -> None:

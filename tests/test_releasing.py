@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 import yaml
-from e2e.pipelines.schemas import check_published_schema
 from in_process import run
 from installed import ROOT
 
@@ -114,19 +113,6 @@ def test_the_command_that_refuses_ends_with_one(release: ModuleType, capsys: Any
     assert "v9.9.9; echo hacked cannot be released:\n  - pyproject.toml says version" in told
     assert "  - RELEASING.md: project on the package index" in told
     assert release.main(["publish"]) == 64
-
-
-@pytest.mark.parametrize(
-    ("name", "path"),
-    [
-        ("vendor.github-workflows", WORKFLOW),
-        ("custom.github-workflows-require-timeout", WORKFLOW),
-        ("vendor.gitlab-ci", PIPELINE),
-    ],
-)
-def test_the_pipelines_fit_their_published_schemas(name: str, path: Path) -> None:
-    """As the forges' own editors check them, without network."""
-    check_published_schema(name, [path])
 
 
 def test_every_action_and_image_is_pinned() -> None:

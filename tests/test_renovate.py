@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import requests
 import yaml
-from e2e.pipelines.schemas import check_published_schema
 from installed import ROOT
 from jsonata import Jsonata
 
@@ -54,11 +53,6 @@ def find_commented(text: str) -> list[dict[str, str | None]]:
     [pattern] = COMMENTED["matchStrings"]
     python = re.compile(pattern.replace("(?<", "(?P<"))
     return [match.groupdict() for match in python.finditer(text)]
-
-
-def test_the_preset_fits_the_schema_of_renovate() -> None:
-    """As the program that reads it checks it."""
-    check_published_schema("vendor.renovate", [PRESET])
 
 
 def test_releases_that_others_publish_are_found() -> None:

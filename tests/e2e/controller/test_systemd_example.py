@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 from installed import ROOT
 
@@ -79,13 +80,39 @@ def test_the_unit_starts_the_controller_and_lets_it_end() -> None:
     assert "DynamicUser" not in found  # its folder is a link, which the controller refuses
 
 
-def test_systemd_calls_the_unit_safe() -> None:
-    """At most 2.0 of 10, where there is systemd; elsewhere the list above stands alone."""
+def analyze(words: list[str], unit: Path) -> subprocess.CompletedProcess[str] | None:
+    """What systemd says of a unit; None where there is no systemd, and the list above stands alone."""
     program = shutil.which("systemd-analyze")
     if program is None:
-        return
-    words = ["security", "--offline=true", "--no-pager", "--threshold=20", str(UNIT)]
-    done = subprocess.run(
-        [program, *words], capture_output=True, text=True, timeout=60, check=False
+        return None
+    return subprocess.run(
+        [program, *words, str(unit)], capture_output=True, text=True, timeout=60, check=False
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.published
+def test_systemd_calls_the_unit_safe(tmp_path: Path) -> None:
+    """At most 2.0 of 10; it finds one that closes less."""
+    words = ["security", "--offline=true", "--no-pager", "--threshold=20"]
+    done = analyze(words, UNIT)
+    assert done is None or done.returncode == 0, done.stdout + done.stderr
+    open_unit = tmp_path / UNIT.name
+    lines = UNIT.read_text("utf-8").splitlines(keepends=True)
+    open_unit.write_text("".join(line for line in lines if not line.startswith("Protect")))
+    found = analyze(words, open_unit)
+    assert found is None or found.returncode
+
+
+@pytest.mark.published
+def test_systemd_knows_each_key_of_the_unit(tmp_path: Path) -> None:
+    """All that it misses here is the program; a mistyped key is found."""
+    for text, unknown in (
+        (UNIT.read_text("utf-8"), False),
+        ("[Service]\nProtectSystme=yes\n", True),
+    ):
+        unit = tmp_path / UNIT.name
+        unit.write_text(text)
+        if done := analyze(["verify"], unit):
+            said = (done.stdout + done.stderr).splitlines()
+            others = [line for line in said if "is not executable" not in line]
+            assert bool(others) == unknown, others

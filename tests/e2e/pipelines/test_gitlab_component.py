@@ -56,6 +56,7 @@ def run_job(world: World, secrets: dict[str, str] | None = None, **inputs: Any) 
     return Pipeline(world, "0" * 40).merge_request("x").job(name, secrets)
 
 
+@pytest.mark.published
 def test_it_fits_the_published_schema(tmp_path: Path) -> None:
     """The header, and what comes of it: with its defaults, and with all that may be given."""
     header, _ = read_parts()
