@@ -27,7 +27,7 @@ from synapse_apply.model.remote.http_exchange import (
     HttpFault,
     HttpRequest,
 )
-from synapse_apply.model.secrets.login import is_loopback
+from synapse_apply.model.secrets.login import is_loopback, spell_host
 from synapse_apply.model.values import Sensitive
 
 # One attempt: the loop tries again later, and what it counts is what the server was asked.
@@ -144,7 +144,7 @@ def _split_usable_url(
     problem, parts = "", None
     try:
         parts = urlsplit(text)
-        host, _ = parts.hostname or "", parts.port
+        host, _ = spell_host(parts.hostname or ""), parts.port
     except (ValueError, AttributeError, TypeError):
         parts, host = None, ""
     if parts is None or not host or parts.scheme not in {"http", "https"}:

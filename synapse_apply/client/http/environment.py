@@ -12,7 +12,7 @@ import requests.utils
 
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.secrets.login import have_same_origin, is_loopback
+from synapse_apply.model.secrets.login import have_same_origin, is_loopback, spell_host
 
 _SCHEMES = frozenset({"http", "https"})
 _BUNDLE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
@@ -63,6 +63,12 @@ def _normalize_base_url(base_url: str) -> str:
         raise InputError.from_summary(
             "The backend's URL cannot be used", "It is not an http(s) URL.", hint
         )
+    try:
+        spell_host(str(parts.hostname))
+    except ValueError:
+        # Percent codes in it would be resolved on the way: it would be another host.
+        detail = "Its host is neither a name nor an address without a zone."
+        raise InputError.from_summary("The backend's URL cannot be used", detail, hint) from None
     if "@" in parts.netloc:
         detail = "It has a user name or password in it."
         raise InputError.from_summary(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import socket
 from contextlib import suppress
 from dataclasses import replace
 from urllib.parse import unquote, urlsplit
@@ -16,6 +15,7 @@ from synapse_apply.controller.settings import AutoRule, Mode, TargetRule
 from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import error_finding
+from synapse_apply.model.secrets.login import spell_host
 from synapse_apply.model.state import BackendIdentity
 
 # The address of the row that holds a target; no guard of a plan is called so.
@@ -30,12 +30,9 @@ def format_backend(identity: BackendIdentity) -> str:
     url = f"{identity.url}{identity.data_set}"
     with suppress(ValueError):
         parts = urlsplit(identity.url)
-        host, port = (parts.hostname or "").rstrip("."), parts.port
-        with suppress(OSError):
-            host = socket.inet_ntoa(socket.inet_aton(host))
-        if host:
-            path = re.sub("/+", "/", unquote(parts.path)).rstrip("/").replace(" ", "%20")
-            url = f"{parts.scheme}://{host}:{port or _DEFAULT_PORTS.get(parts.scheme)}{path}"
+        host, port = spell_host(parts.hostname or ""), parts.port
+        path = re.sub("/+", "/", unquote(parts.path)).rstrip("/").replace(" ", "%20")
+        url = f"{parts.scheme}://{host}:{port or _DEFAULT_PORTS.get(parts.scheme)}{path}"
     # As it is sent.
     return f"{url} {identity.tenant.strip().removeprefix('Token ').strip()}".rstrip()
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import re
+import socket
+from contextlib import suppress
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -11,6 +14,7 @@ from synapse_apply.model.values import Sensitive
 
 LOGIN_FILE_LABEL = "~/.synapse/config.json"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_HOST_NAME = re.compile(r"(?!.{254})([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}")
 
 
 @frozen
@@ -71,6 +75,20 @@ def have_same_origin(first_url: str, second_url: str) -> bool:
     """
     first_origin = parse_url_origin_or_none(first_url)
     return first_origin is not None and first_origin == parse_url_origin_or_none(second_url)
+
+
+def spell_host(host: str) -> str:
+    """A host of a URL in one spelling for all that reach it; ValueError for what is no host."""
+    name = host.lower().removesuffix(".")
+    if ":" in name and "%" not in name:
+        address = ipaddress.IPv6Address(name)
+        return str(address.ipv4_mapped or address)
+    if not _HOST_NAME.fullmatch(name):
+        raise ValueError("neither a name nor an address")
+    with suppress(OSError):
+        # As a connection reads it: 127.1, 0x7f.1 and 2130706433 are 127.0.0.1.
+        name = socket.inet_ntoa(socket.inet_aton(name))
+    return name
 
 
 def is_loopback(host: str) -> bool:

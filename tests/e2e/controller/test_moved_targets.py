@@ -274,3 +274,22 @@ def test_tokens_go_to_the_hosts_of_the_rule(site: Site) -> None:
     moved = {"url": f'"{site.backends["prod"].url}"'}
     site.commit("third", dev=site.describe("dev", **moved), prod=site.describe("prod"))
     assert site.follow()["dev"] == "failing: The token may not go to this host"
+
+
+def test_prod_by_its_host_in_percent_codes(site: Site) -> None:
+    """A spelling that only a connection resolves is an error of the commit."""
+    file = site.folder / "controller.yaml"
+    site.write_configuration(RULES.replace("dev:", '"dev*":'))
+    file.write_text(file.read_text("utf-8").replace("    hosts: [127.0.0.1, localhost]\n", ""))
+    own = f'{{url: "{site.folder}/states/dev2.db"}}'
+    prod = site.describe("prod")
+    for host in ("127.0.0.%31", "localhos%74"):
+        url = site.backends["prod"].url.replace("127.0.0.1", host)
+        dev2 = site.describe("prod", url=f'"{url}"', state=own)
+        site.commit("theirs", dev=site.describe("dev"), dev2=dev2, prod=prod)
+        site.follow()
+        assert "cut short" not in site.said
+        assert "Malformed value  `targets.dev2.url` is not of the form" in site.said
+        assert site.list_live("prod") == []
+    site.commit("second", dev=site.describe("dev"), prod=prod)
+    assert site.follow()["dev"] == "in sync"
