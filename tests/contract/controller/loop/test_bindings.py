@@ -362,6 +362,21 @@ def test_a_pause_by_people_holds_for_a_new_name_at_that_backend(world: World) ->
     assert world.workers.applies == []
 
 
+def test_what_gets_stricter_later_stops_no_other_state(world: World) -> None:
+    """Two states of one backend that were bound before own different objects; a pattern stops both."""
+    loop = start(world, AUTO)
+    own, other = replace(AT_PROD, lineage="l-new"), TargetName("acme", "new")
+    look(world, loop, "new", find(own))
+    people = loop.get_people_actions()
+    people.pause_scope_or_refuse(ANN, "acme/prod", "freeze", world.clock.wall + DAY)
+    look(world, loop, "new", find(own, CHANGE))
+    assert [request.target for request in world.workers.applies] == [other]
+    people.pause_scope_or_refuse(ANN, "acme/*", "freeze", world.clock.wall + DAY)
+    look(world, loop, "new", find(own, row("plugin/b")))
+    assert world.get_target("new").state is TargetCondition.PAUSED
+    assert len(world.workers.applies) == 1
+
+
 def test_a_move_to_a_backend_of_a_stricter_rule_is_for_its_people(world: World) -> None:
     """Who may approve the one that moved alone has not accepted it, nor too few of the others."""
     access = world.settings.access
