@@ -69,7 +69,8 @@ class Drift:
     asked for, `unlistable_kinds` the kinds that this backend cannot list, `unread_kinds` those
     whose list failed. `written_edits` were written into the files. `typed_target` is the
     target option that was typed, which hints repeat. `changes_with_accepted` are the resources
-    with differences that `state accept` has accepted.
+    with differences that `state accept` has accepted. `has_unrecorded_as_declared`: something is
+    live as it is declared, and not as it was recorded; the next apply records that.
     """
 
     created: str
@@ -85,6 +86,7 @@ class Drift:
     diagnostics: tuple[Diagnostic, ...] = ()
     typed_target: str = ""
     changes_with_accepted: tuple[Change, ...] = ()
+    has_unrecorded_as_declared: bool = False
 
     @property
     def has_errors(self) -> bool:

@@ -55,6 +55,7 @@ def build_drift_report(
         is_drift_kept=keeps_drift,
         diagnostics=(*plan.diagnostics, *_iter_errors_of_untold(plan, resources)),
         changes_with_accepted=plan.changes_with_accepted,
+        has_unrecorded_as_declared=any(change.rebase for change in plan.changes),
     )
 
 

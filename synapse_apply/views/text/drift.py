@@ -31,7 +31,8 @@ from synapse_apply.views.text.style import Style
 from synapse_apply.views.text.tables import MAX_COLUMN_WIDTH
 from synapse_apply.views.text.values import format_value_inline
 
-NO_DRIFT = "No drift. Live objects are as they were recorded."
+_NO_DRIFT = "No drift. Live objects are as they were recorded."
+_AS_DECLARED = "No drift. Live objects are as they were recorded, or as they are declared now."
 _HEADER = "Objects have changed outside of synapse-apply:"
 _HEADER_WITH_ORIGIN = "Objects are not as they were recorded:"
 _DEFAULT_WIDTH = 110
@@ -170,7 +171,7 @@ def format_drift_totals(drift: Drift) -> str:
         )
         return f"Drift incomplete: {count}. What could be seen is shown."
     if not drift.objects:
-        return NO_DRIFT
+        return _AS_DECLARED if drift.has_unrecorded_as_declared else _NO_DRIFT
     return (
         f"Drift: {len(drift.changed_or_replaced_objects)} changed, {len(drift.missing_objects)} "
         "gone."

@@ -56,6 +56,16 @@ def test_nothing_has_drifted(applied: Workplace) -> None:
     assert document(applied)["drifted"] is False
 
 
+def test_live_as_declared_and_not_as_recorded(applied: Workplace, server: Server) -> None:
+    """Nothing has drifted, and nobody says that it is as it was recorded; an apply records it."""
+    outside(server, description="Finds cars")
+    applied.edit("manifests/plugin.yaml", "Finds things", "Finds cars")
+    ran = applied.run("drift", "--detailed-exitcode", code=0)
+    assert "as they were recorded, or as they are declared now.\n" in ran.out
+    applied.apply(code=0)
+    assert "Live objects are as they were recorded.\n" in applied.run("drift", code=0).out
+
+
 def test_the_page_shows_what_is_printed(applied: Workplace, server: Server) -> None:
     """The sample of docs/drift.md, but for the url and the id of this backend."""
     page = (ROOT / "docs" / "drift.md").read_text(encoding="utf-8")
