@@ -171,6 +171,7 @@ release-check: $(VENV)/.release ## Build a release twice, and use it as a strang
 	$(RELEASE) fetch build/wheels
 	$(RELEASE) describe dist build/wheels
 	$(RELEASE) test dist build/wheels
+	$(RELEASE) costs dist build/wheels $(PAGE)
 	$(BIN)/zizmor --offline --quiet .github action.yml examples
 
 $(VENV)/.release: $(READY) release/requirements.txt

@@ -5,6 +5,7 @@
     release.py fetch WHEELS          every library of action/requirements.txt, as a local index
     release.py describe DIST WHEELS  the SBOM, and SHA256SUMS over all of it
     release.py test DIST WHEELS      install the wheel with each extra from that index, and use it
+    release.py costs DIST WHEELS     size and import time of each library, for docs/performance.md
     release.py notes VERSION         what CHANGELOG.md says of a version
 
 Only `fetch` uses the network, and of that only the package index.
@@ -45,7 +46,7 @@ def main(words: list[str]) -> int:
     """Do what is asked for; a problem is a line on the error stream and the exit code 1."""
     actions = {
         "tag": check_tag, "build": build, "fetch": fetch,
-        "describe": describe, "test": test, "notes": print_notes,
+        "describe": describe, "test": test, "costs": costs, "notes": print_notes,
     }  # fmt: skip
     if not words or words[0] not in actions:
         print(__doc__, file=sys.stderr)
@@ -227,6 +228,22 @@ def test(dist: str, wheels: str) -> None:
             raise Problem("uninstalled, this is left: " + ", ".join(left))
         print("the demo, the README, the controller's demo and uninstalling work")
         try_runners(to, wheels, Path(work))
+
+
+def costs(dist: str, wheels: str, page: str = "") -> None:
+    """Print what each library costs; a page gets it between its marks, too."""
+    with tempfile.TemporaryDirectory() as work:
+        environment = Environment(Path(work) / "all")
+        environment.install(
+            Path(dist).resolve(), wheels, ",".join(PROJECT["optional-dependencies"])
+        )
+        told = run([str(environment.python), "-I", str(ROOT / "release" / "costs.py")])
+    print(told)
+    if page:
+        head, _, rest = read(Path(page)).partition("<!-- libraries: begin -->\n")
+        _, mark, tail = rest.partition("<!-- libraries: end -->")
+        begin = "<!-- libraries: begin -->\n"
+        Path(page).write_text(f"{head}{begin}\n{told}\n\n{mark}{tail}", encoding="utf-8")
 
 
 def try_readme(tool: Path, folder: Path) -> None:

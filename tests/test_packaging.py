@@ -213,3 +213,19 @@ def test_each_dependency_has_a_lowest_version_that_is_tested() -> None:
     assert asked < set(lowest)
     assert {f"{name}=={version}" for name, version in lowest.items()} <= constraints
     assert len(constraints) == len((ROOT / "constraints.txt").read_text("utf-8").split())
+
+
+def test_the_page_says_what_each_library_costs() -> None:
+    """Each that pyproject.toml asks for, once for each extra, and no other; `make release-check` prints it."""
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    table = page.partition("<!-- libraries: begin -->")[2].partition("<!-- libraries: end -->")[0]
+    rows = re.findall(
+        r"^\| ([\w-]+) \| (?:all|`\[(\w+)\]`) \| \S+ \| [\d.]+ \| [\d.]+ \(\d+\) \| \d+ \|$",
+        table,
+        re.MULTILINE,
+    )
+    project = PROJECT["project"]
+    extras = {"": project["dependencies"], **project["optional-dependencies"]}
+    asked = [(Requirement(text).name, extra) for extra, texts in extras.items() for text in texts]
+    assert sorted(rows) == sorted(asked)
+    assert set(re.findall(r"^- `\[(\w+)\]`: ", table, re.MULTILINE)) == {*extras} - {""}

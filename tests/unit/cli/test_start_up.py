@@ -6,9 +6,12 @@ import re
 import subprocess
 import sys
 from importlib import import_module
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from installed import ROOT, environment
+from lowest import normalize_name
 
 from synapse_apply.cli import registry
 from synapse_apply.cli.help_pages import LazyGroup, ManualCommand
@@ -72,6 +75,41 @@ def test_validate_imports_only_what_good_manifests_need(tmp_path: Path) -> None:
     assert not any(name.startswith("synapse_apply.stores") for name in modules)
     # A module costs 0.2 ms: more are to be imported where they are needed.
     assert sum(name.startswith("synapse_apply") for name in modules) <= MOST_MODULES_OF_VALIDATE
+
+
+@pytest.mark.parametrize(
+    ("words", "used"),
+    [
+        *(
+            (words, {"click"})
+            for words in (
+                "--help", "--version", "version", "version --json", "completion bash",
+                "plan --help", "controller --help",
+            )
+        ),
+        ("validate", {"click", "jsonschema-rs", "pyyaml"}),
+    ],
+)  # fmt: skip
+def test_a_command_imports_the_libraries_that_it_uses(
+    tmp_path: Path, words: str, used: set[str]
+) -> None:
+    """Of all that the extras bring, too: docs/performance.md says what each would take."""
+    (tmp_path / "raw.yaml").write_text(STORAGE)
+    code = (
+        "import sys; from synapse_apply.cli.main import run; code = run(sys.argv[1:]);"
+        "print('MODULES', *sys.modules); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words.split()], cwd=tmp_path, env=environment({}),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    loaded = {name.partition(".")[0] for name in done.stdout.rpartition("MODULES ")[2].split()}
+    lock = (ROOT / "action" / "requirements.txt").read_text(encoding="utf-8")
+    ours = {normalize_name(name) for name in re.findall(r"^([\w.-]+)==", lock, re.MULTILINE)}
+    owners = packages_distributions()
+    found = {normalize_name(one) for name in loaded for one in owners.get(name, ())}
+    assert found & ours == used
 
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
