@@ -1,14 +1,15 @@
-"""Which texts in a server's answer count as a secret that was sent, and are masked.
+r"""Which texts in a server's answer count as a secret that was sent, and are masked.
 
 A server may quote what it was sent, and its answers end up in terminals, reports, files and the
 state. So each text, key and id of an answer is masked right after it is parsed. This is in
 addition to the redaction by path, which wraps every value at a path that is known to be secret.
 
 - A value counts as it is, in hexadecimal and base64, also with blanks in them, as forms have it,
-  and in any spelling by percent codes, HTML references and escapes of JSON, JavaScript and Python,
-  up to six in one another. So does a leading part of it, because servers shorten what they quote: 8
-  characters, or 4 after a prefix that many values share (`syn_`, `https://host/`), or 12 where
-  those are words by their looks. A number counts by its digits, wherever its point is.
+  and spelled by percent codes, HTML references and the escapes `\u`, `\U` and `\x`, up to six in
+  one another (not by octal escapes: a secret may have a backslash before digits). So does a
+  leading part of it, because servers shorten what they quote: 8 characters, or 4 after a prefix
+  that many values share (`syn_`, `https://host/`), or 12 where those are words by their looks. A
+  number counts by its digits, wherever its point is.
 - A value of fewer than 8 characters counts only as a word of its own; one of fewer than 6 only when
   letters are mixed with something else; one of fewer than 4 never.
 - A text or key that equals a public one (what a manifest declares in plain, names of fields) is

@@ -5,6 +5,7 @@ Without `access` whoever reaches the page may read it, and nobody may do anythin
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 
@@ -15,6 +16,7 @@ from synapse_apply.model.frozen import frozen
 GROUP_PREFIX, PROXY_PREFIX, TOKEN_PREFIX = "group:", "proxy:", "token:"
 
 _WILDCARDS = frozenset("*?[")
+_BRACKET = re.compile(r"\[!?.[^\]]*\]", re.DOTALL)
 
 
 @frozen
@@ -100,10 +102,12 @@ def can_pause_scope(
 def _surely_covers(pattern: str, scope: str) -> bool:
     """Whether a pattern surely matches all that a scope matches.
 
-    Where `*` is its only wildcard, what matches the text of the scope matches all of it.
+    Where `*` is its only wildcard, what matches the text of the scope matches all of it. A bracket
+    of the scope is some character, and its own text is none that the scope matches.
     """
     has_stars_alone = set(pattern).isdisjoint(_WILDCARDS - {"*"})
-    return pattern == scope or (has_stars_alone and fnmatchcase(scope, pattern))
+    text = _BRACKET.sub("?", scope)
+    return pattern == scope or (has_stars_alone and fnmatchcase(text, pattern))
 
 
 def _iter_rules_of_still_configured_person(

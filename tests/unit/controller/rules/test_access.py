@@ -24,6 +24,7 @@ ACCESS = Access(
         AccessRule(("token:ops",), frozenset({Right.RECONCILE}), ("acme/dev", "lab/*")),
         AccessRule(("proxy:ann",), frozenset({Right.READ}), ("*",)),
         AccessRule(("proxy:dev",), frozenset({Right.PAUSE}), ("acme/dev", "acme/d?v-*")),
+        AccessRule(("proxy:stars",), frozenset({Right.PAUSE}), ("*/dev*", "acme/*-dev-*")),
     ),
 )
 SRE = Person("proxy:bob", frozenset({"sre"}))
@@ -102,11 +103,18 @@ def test_what_somebody_may_with_any_target() -> None:
         (Person("proxy:dev"), "acme/d[e]v", False),
         (Person("proxy:dev"), "acme/d?v-*", True),
         (Person("proxy:dev"), "acme/d*v-*", False),
+        (Person("proxy:stars"), "acme/*-dev-*", True),
+        (Person("proxy:stars"), "[!/dev]*", False),
+        (Person("proxy:stars"), "acme/[!-dev-]*", False),
+        (Person("proxy:stars"), "[]/dev]*", False),
+        (Person("proxy:stars"), "a[b-c]me/dev*", True),
+        (SRE, "acme/[dp]*", True),
         (ANN, "acme/dev", False),
         (None, "acme/dev", False),
     ],
 )
 def test_who_may_pause_a_scope(person: Person | None, scope: str, can_pause: bool) -> None:
     """Who may pause all that it matches, also targets to come; one that matches none is nobody's."""
-    names = [DEV, PROD, LAB, TargetName("acme", "dev-1")]
+    names = [DEV, PROD, LAB, TargetName("acme", "dev-1"), TargetName("acme", "a-dev-1")]
+    names += [TargetName("abme", "dev")]
     assert can_pause_scope(ACCESS, person, scope, names) is can_pause
