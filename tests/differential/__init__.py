@@ -1,0 +1,1 @@
+"""The command of another commit beside this tree's, on the same random worlds."""
