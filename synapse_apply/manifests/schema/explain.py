@@ -408,18 +408,17 @@ def _build_two_vocabularies_finding(value_to_check: ValueToCheck, path: FieldPat
     vocabularies = schemas.bundle_schema_with_referenced_files("providers/" + provider).get(
         "x-vocabularies", {}
     )
-    documented_key = next(
-        (name for name in vocabularies.get("documented", ()) if name in siblings), ""
-    )
+    documented, platform = vocabularies.get("documented", ()), vocabularies.get("platform", ())
+    documented_key = next((name for name in documented if name in siblings), "")
+    own_key = dict(zip(documented, platform, strict=False)).get(documented_key, "")
+    own_text = f" (the platform's own is `{own_key}`)" if own_key else ""
     return _build_finding(
         value_to_check,
         path,
         "Keys of two vocabularies",
-        f"`{key}` is one of the platform's keys, `{documented_key}` one of the documented keys",
-        "use either "
-        + ", ".join(vocabularies.get("documented", ()))
-        + " or "
-        + ", ".join(vocabularies.get("platform", ())),
+        f"`{key}` is one of the platform's keys, `{documented_key}` one of the documented keys"
+        f"{own_text}",
+        f"use either {', '.join(documented)} or {', '.join(platform)}",
     )
 
 
