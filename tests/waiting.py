@@ -1,11 +1,18 @@
-"""Waits for the end of a call so long that only one that hangs takes longer."""
+"""Waits for the end of a call so long that only one that hangs takes longer, and makes one hang."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import TypeVar
+
+import pytest
+
+from synapse_apply.emulator.faults import middleware
 
 SECONDS = 60.0
 
@@ -24,3 +31,21 @@ def finish(call: Callable[[], T]) -> T:
 
     threading.Thread(target=work, daemon=True).start()
     return ended.result(SECONDS)
+
+
+@contextmanager
+def hold() -> Iterator[list[float]]:
+    """Let what a backend of this process hangs on last until the end; the seconds it was to last."""
+    is_over = threading.Event()
+    asked: list[float] = []
+
+    async def wait(seconds: float) -> None:
+        asked.append(seconds)
+        await asyncio.to_thread(is_over.wait, SECONDS)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(middleware, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": wait}))
+        try:
+            yield asked
+        finally:
+            is_over.set()

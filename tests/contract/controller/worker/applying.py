@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import pytest
 import requests
 from contract.controller.upstream import Upstream, read_no_secret, storage
 from controllers.forked_workers import ForkedController
 from forking import TESTS
 from git_repositories import git
 from in_process import run
+from waiting import hold
 
 from synapse_apply.controller.planned_rows import ApplyTerms, RowAction, RowCause
 from synapse_apply.controller.ports import ApplyRequest, LookRequest, Permit, RunResult
@@ -29,7 +26,6 @@ from synapse_apply.controller.settings import Controller, MayRead, Source
 from synapse_apply.controller.source.mirror import GitMirror
 from synapse_apply.controller.worker.pool import WorkerPool
 from synapse_apply.emulator.core.backend import RequestLog
-from synapse_apply.emulator.faults import middleware
 from synapse_apply.emulator.serve import EmbeddedServer
 from synapse_apply.library.opening import open_target
 from synapse_apply.library.target import OpenTarget
@@ -154,21 +150,10 @@ targets:
     @contextmanager
     def hold_answers(self) -> Iterator[None]:
         """Let each create be done at once, and answered only at the end."""
-        is_over = threading.Event()
-
-        async def wait(_seconds: float) -> None:
-            await asyncio.to_thread(is_over.wait, 60)
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(
-                middleware, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": wait})
-            )
+        with hold():
             self.delay_answers(0.1)
-            try:
-                yield
-            finally:
-                is_over.set()
-                self.put_faults()
+            yield
+            self.put_faults()
 
     def put_faults(self, *rules: dict[str, Any]) -> None:
         self._ask_backend("PUT", "faults/", {"rules": rules})
