@@ -34,7 +34,7 @@ def proxy(moto):
 
 @pytest.fixture
 def spoiled(proxy, moto):
-    """A folder behind the proxy that gives up soon."""
-    opened = open_folder_at(moto.url(port=proxy.port), moto.environ, deadline=0.6)
+    """A folder behind the proxy."""
+    opened = open_folder_at(moto.url(port=proxy.port), moto.environ)
     yield opened
     opened.close()
