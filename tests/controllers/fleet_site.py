@@ -144,8 +144,7 @@ class FleetSite(ApplyingSite):
     # The fleet
 
     def write_configuration(self, **changes: str) -> None:
-        # A permit may wait for a database that does not answer; see `test_a_database_that_is_away`.
-        super().write_configuration(**{"timeout: 20s": "timeout: 5m"}, **changes)
+        super().write_configuration(**changes)
         file = self.folder / "controller.yaml"
         text = file.read_text("utf-8") + "store: {url: {env: FLEET_STORE}}\n"
         file.write_text(text)

@@ -45,7 +45,7 @@ STATE_KEY = "Y0FuNHJ5LW9mLXRoZS1zdGF0ZS1rZXktNjY2Ni02NjY2"
 CANARIES = (GIT_TOKEN, FORGE_TOKEN, HOOK_SECRET, HOOK_PATH, BACKEND_TOKEN, STORAGE_KEY, STATE_KEY)
 CONTEXT = "synapse-apply/laws/acme"
 ENDS = {"success", "failure", "error"}
-SECONDS = 40.0
+SECONDS = 120.0  # of a wait for what happens within a few: only what hangs takes longer
 
 PROJECT = """
 apiVersion: synapse-apply/v1
@@ -93,7 +93,7 @@ sources:
     hosts: ["HOST"]
     targets:
       "*": {mode: observe, interval: INTERVAL}
-defaults: {interval: 1s, jitter: 0, retry: {first: 1s, most: 1s}, timeout: 20s,
+defaults: {interval: 1s, jitter: 0, retry: {first: 1s, most: 1s}, timeout: 5m,
            second_look: 1s, status_spacing: 1s, status_check: 1s}
 notify:
   - {webhook: {url: {env: HOOK_URL}, secret: {env: HOOK_SECRET}}, on: [failed, recovered, held, drift]}

@@ -311,22 +311,22 @@ def test_a_ticket_is_turned_into_the_result(serve: Callable[..., Place]) -> None
 
 
 @pytest.mark.parametrize(
-    ("answers", "words"),
+    ("answers", "seconds", "words"),
     [
-        ([LOST], "that it failed"),
-        ([{**LOST, "status": "failed", "error": "no memory"}], "that it failed"),
-        ([PENDING] * 50, "without a job and without a result"),
+        ([LOST], 60, "that it failed"),
+        ([{**LOST, "status": "failed", "error": "no memory"}], 60, "that it failed"),
+        ([PENDING] * 50, 0.3, "without a job and without a result"),
     ],
 )
 def test_a_ticket_without_a_result_is_no_success(
-    serve: Callable[..., Place], answers: list[Any], words: str
+    serve: Callable[..., Place], answers: list[Any], seconds: float, words: str
 ) -> None:
     """Lost by its process, failed, or not there in time."""
     place, backend = serve(), Deferring(*answers)
     call = ("run", "yolo", "--action", "inference", "--follow", "--interval", "0.1")
     with answering(backend.answer) as at:
         point(place, at.url)
-        done = place.run(*call, "--timeout", "0.3", code=1)
+        done = place.run(*call, "--timeout", str(seconds), code=1)
     assert words in done.stdout
 
 

@@ -14,13 +14,17 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.state import AuditEntry, BackendIdentity, Intent, IntentState, Record
 from synapse_apply.stores.call_notes import MAX_NOTES
+from synapse_apply.stores.lock.lease_lock import LockRunner
+from synapse_apply.stores.lock.lease_timing import LeaseTiming
 from synapse_apply.stores.sql import SqlStore
 from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[SqlStore]:
-    made = make_unopened_sqlite_store(tmp_path / "state.db")
+    # Its lease does not run out, however long so many threads need.
+    runner = LockRunner(timing=LeaseTiming(boottime=lambda: 0.0))
+    made = make_unopened_sqlite_store(tmp_path / "state.db", runner=runner)
     made.create_state(BackendIdentity("http://localhost"), "lineage")
     yield made
     made.close()
@@ -75,8 +79,8 @@ class Together:
                 while len(group._queue) < len(works):
                     pass
                 gate.set()
-                assert first.exception(10) is None
-                return [one.exception(10) for one in rest]
+                assert first.exception(60) is None
+                return [one.exception(60) for one in rest]
         finally:
             database.write_in_transaction = write
 

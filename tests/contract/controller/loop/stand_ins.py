@@ -402,5 +402,5 @@ class World:
             loop._go_round()
             if was_idle and loop._tasks.started_count == started:
                 break
-            assert loop._tasks.wait_and_tell_if_idle(10)
+            assert loop._tasks.wait_and_tell_if_idle(60)
         return sorted(self.workers.asked)

@@ -78,7 +78,7 @@ class Life:
         try:
             loop.run_once_and_count_postponed_targets()
         except KilledError:
-            assert loop._tasks.wait_and_tell_if_idle(10)
+            assert loop._tasks.wait_and_tell_if_idle(60)
             self.store.writes_left = 10**9
             self.world.workers.is_closed = False
             self.world.build_loop().run_once_and_count_postponed_targets()

@@ -67,7 +67,7 @@ def test_what_failed_after_it_was_listed_is_not_tried_at_once(world: World) -> N
     world.settle(loop)
     assert loop._lead is not None
     loop._lead[1]._start_status_send(replace(status, sent=None))
-    assert loop._tasks.wait_and_tell_if_idle(10)
+    assert loop._tasks.wait_and_tell_if_idle(60)
     assert (world.forge.sent, world.forge.reads) == ([sent], 0)
 
 

@@ -97,7 +97,7 @@ class Life:
             self.loop._go_round_surviving_lost_lead_or_store()
             if was_idle and tasks.started_count == started and not self.loop._failed_tries:
                 return
-            assert tasks.wait_and_tell_if_idle(10)
+            assert tasks.wait_and_tell_if_idle(60)
             assert tasks.failure is None
         pytest.fail("it does not come to rest")
 

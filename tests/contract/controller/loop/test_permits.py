@@ -207,7 +207,7 @@ def test_a_newer_head_waits_for_the_apply_that_runs(world: World) -> None:
     world.start(loop, is_settled=False)
     while not permits:
         loop._go_round()
-        assert loop._tasks.wait_and_tell_if_idle(10)
+        assert loop._tasks.wait_and_tell_if_idle(60)
     assert [permit.reason for permit in permits] == ["", ""]
     prod = world.get_target("prod")
     assert (prod.wanted_commit, prod.due_cause) == ("c2", RunCause.PUSH)

@@ -84,7 +84,7 @@ class RolloutLife:
             work(loop)
         except KilledError:
             # Nothing of a process that was killed runs, or writes, beside the next one.
-            assert loop._tasks.wait_and_tell_if_idle(10)
+            assert loop._tasks.wait_and_tell_if_idle(60)
             self.store.writes_left = 10**9
             self.world.workers.is_closed = False
             with suppress(ActionRefused):

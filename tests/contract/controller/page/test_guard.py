@@ -6,7 +6,7 @@ import re
 import socket
 import time
 from base64 import b64encode
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -34,23 +34,32 @@ def test_headers_without_end_are_not_kept(page: ServedPage) -> None:
             connection.sendall(b"a" * 13_000_000)
 
 
+def read_to_its_end(connection: socket.socket, *sent: str) -> None:
+    """Send these pieces, and wait until the server ends the connection, maybe before them."""
+    with suppress(ConnectionError):
+        for piece in sent:
+            connection.sendall(piece.encode())
+        while connection.recv(65536):
+            pass
+
+
 @pytest.mark.parametrize("earlier_requests", [0, 1])
 def test_a_head_without_end_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, earlier_requests: int
 ) -> None:
     """Nobody keeps the page from others by requests that never begin."""
-    monkeypatch.setattr(patient_protocol, "REQUEST_SECONDS", 0.3)
     store = samples.open_store(tmp_path)
     with PageServer(store, samples.StubLoop(), {}, lambda: samples.NOW) as server:
         address = server.url.removeprefix("http://").partition(":")
         host = f"Host: {address[0]}:{address[2]}\r\n"
-        with closing(socket.create_connection((address[0], int(address[2])), 10)) as connection:
+        if not earlier_requests:
+            monkeypatch.setattr(patient_protocol, "REQUEST_SECONDS", 0.3)
+        with closing(socket.create_connection((address[0], int(address[2])), 60)) as connection:
             for _ in range(earlier_requests):
                 connection.sendall(f"GET /healthz HTTP/1.1\r\n{host}\r\n".encode())
                 assert connection.recv(65536).startswith(b"HTTP/1.1 ")
-            connection.sendall(f"GET / HTTP/1.1\r\n{host}X-Slow: ".encode())
-            while connection.recv(65536):
-                pass
+            monkeypatch.setattr(patient_protocol, "REQUEST_SECONDS", 0.3)
+            read_to_its_end(connection, f"GET / HTTP/1.1\r\n{host}X-Slow: ")
     store.close()
 
 
@@ -63,13 +72,8 @@ def test_a_body_without_end_is_not_waited_for(
     """Also not while it comes byte by byte."""
     monkeypatch.setattr(patient_protocol, "REQUEST_SECONDS", 0.3)
     host, _, port = page.url.removeprefix("http://").partition(":")
-    with closing(socket.create_connection((host, int(port)), 10)) as connection:
-        connection.sendall(SLOW_BODY.replace("HOST", f"{host}:{port}").encode())
-        connection.sendall(b" ")
-        began = time.monotonic()
-        while connection.recv(65536):
-            pass
-        assert time.monotonic() - began < 5
+    with closing(socket.create_connection((host, int(port)), 60)) as connection:
+        read_to_its_end(connection, SLOW_BODY.replace("HOST", f"{host}:{port}"), " ")
 
 
 @pytest.mark.parametrize(

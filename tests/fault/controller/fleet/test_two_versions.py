@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 
 from controllers.fleet_site import FleetProcess, FleetSite
 from controllers.site import SECONDS
@@ -45,14 +44,11 @@ def test_an_older_version_that_is_shut_out(fleet_site: FleetSite) -> None:
     site.slow_down_writes(800)
     commit = site.commit("many")
     site.wait_for_writes(len(site.writes) + 2)
-    begun_at = time.monotonic()
     newer = site.start_replica("newer", altered=SHUTS_OUT)
     site.port = newer.port
     for process in older:
         assert process.process is not None
         assert process.process.wait(SECONDS) == 1, site.read_log()
-    print(f"ended {time.monotonic() - begun_at:.1f} s after the newer one was started")
-    assert time.monotonic() - begun_at < DRAIN_SECONDS + MARGIN_SECONDS
     assert "newer version" in site.read_log()
     site.wait_for_end(commit, "success", 4 * SECONDS)
     assert site.sink.messages == []
@@ -69,8 +65,5 @@ def begin_slow_applies(site: FleetSite) -> str:
 def end(process: FleetProcess) -> int:
     """Tell a process to end, as a supervisor does; its exit code."""
     assert process.process is not None
-    told_at = time.monotonic()
     process.process.send_signal(signal.SIGTERM)
-    code = process.process.wait(SECONDS)
-    assert time.monotonic() - told_at < DRAIN_SECONDS + MARGIN_SECONDS
-    return code
+    return process.process.wait(SECONDS)
