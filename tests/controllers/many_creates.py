@@ -7,7 +7,7 @@ from controllers.site import SECONDS
 from forges.loopback_server import wait_until
 
 # So many creates, of which a few at a time take so long, are still under way after many seconds.
-CREATES, MILLISECONDS = 40, 500
+CREATES, MILLISECONDS = 80, 500
 
 
 def begin_many_creates(site: ApplyingSite) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from buckets.servers import BucketServer
+from forges.loopback_server import wait_until
 from profiles import PAGE, PROFILE
 
 from synapse_apply.client import BackendClient
@@ -163,7 +164,12 @@ class Server:
         log = self.send("GET", "/_emulator/requests/")["last"]
         return [f"{entry['method']} {entry['path']}" for entry in log]
 
-    def wait_done(self, rule: int = 0, seconds: float = 20.0) -> bool:
+    def wait_until_acted_on(self, logged: int) -> None:
+        """Wait until all that the first rule has seen was acted on; `logged` requests were before."""
+        arrived = self.counts()[0]["seen"]
+        wait_until(lambda: len(self.requests()) - logged == arrived, 60, "all are acted on")
+
+    def wait_done(self, rule: int = 0, seconds: float = 60.0) -> bool:
         """Wait until a rule's deed has begun; False when it did not in time."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -66,11 +65,12 @@ def test_fault(
         site = make_site()
         prepare(site)
         before = set(server.ids())
+        logged = len(server.requests())
         server.faults({"match": {"nth": number}, "do": FAULTS[fault]})
         first = site.apply()
         assert server.counts()[0]["done"] == 1, number
         if fault == "late-commit":
-            time.sleep(HANG)
+            server.wait_until_acted_on(logged)
         elif first.report:
             tells_the_truth(site, first.report, before)
         converge(site, first, row)

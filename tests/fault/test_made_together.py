@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 from fault.commands import FOREVER, applying, kill, reaches
 from fault.convergence import Row, converge, some, tells_the_truth
 from fault.site import READ_SECONDS, Applied, Server, Site
+from forges.loopback_server import wait_until
 
 from synapse_apply.model.report import Result
 from synapse_apply.workspace.target_session import open_state
@@ -112,7 +112,7 @@ def test_a_late_commit_is_not_made_again(
     site = make_site(groups=1)
     server.faults({"match": CALL, "do": {"hang": HANG}})
     first = site.apply()
-    time.sleep(HANG)
+    wait_until(lambda: "POST /v2/plugins/" in server.requests(), 60, "it is acted on")
     converge(site, first, row)
     assert digest(site)
 
