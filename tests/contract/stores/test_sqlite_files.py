@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from contract.stores.leases import NEVER, quick
 from contract.stores.samples import BINDING, record
 
 from synapse_apply.model.errors import LockHeld, StateError
@@ -300,15 +301,19 @@ def test_each_write_costs_the_same(sqlite):
     assert len(set(counts)) == 1
 
 
-def test_ten_thousand_records_are_one_transaction(sqlite):
+def test_ten_thousand_records_are_one_transaction(path):
     """A large import is one durable write, and a fixed number of statements each."""
     seen = []
+    # A sign of life is a transaction of its own, and on a slow machine this takes long enough for one.
+    sqlite = make_unopened_sqlite_store(path, runner=quick(lease=NEVER, beat=NEVER))
+    sqlite.create_state(BINDING, "lineage")
     with sqlite.lock("test"):
         sqlite._database._require_connection_to_current_file().set_trace_callback(seen.append)
         sqlite.write_records(*(record(f"p{number}", str(number)) for number in range(10_000)))
         assert seen.count("COMMIT") == 1
     assert len(seen) <= 10_000 * 4 + 10
     assert len(sqlite.read_state().records) == 10_000
+    sqlite.close()
 
 
 def test_every_commit_is_flushed(sqlite):
