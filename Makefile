@@ -20,7 +20,7 @@ TMPDIR ?= $(MEMORY)
 export TMPDIR
 endif
 
-.PHONY: help demo test check lint types published unit smoke lowest laws faults attack fuzz browser azure bench scale ratchet golden lock docs picture fix dist release-check clean
+.PHONY: help demo test check lint types published unit smoke lowest laws faults attack fuzz browser azure bench scale ratchet mutants coverage golden lock docs picture fix dist release-check clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -133,6 +133,13 @@ $(VENV)/.bench: $(READY)
 
 ratchet: $(READY) ## Write the totals of tests/house/ratchet.toml that have fallen; RAISE=yes writes all
 	@PYTHONPATH=tests $(BIN)/python -m house.ratchet $(if $(RAISE),--raise)
+
+mutants: $(READY) ## Which small changes of PART=planning tests notice; TESTS="-m blackbox" are some of them
+	@PYTHONPATH=tests $(BIN)/python -m house.mutants $(PART) --commit $(or $(COMMIT),HEAD) \
+		--seed $(or $(SEED),1) $(if $(COUNT),--count $(COUNT)) --workers $(JOBS) $(TESTS)
+
+coverage: $(READY) ## What part of the branches the black-box tests run, or TESTS="tests/contract/stores"
+	@PYTHONPATH=tests $(BIN)/python -m house.copies --workers $(JOBS) $(or $(TESTS),-m blackbox)
 
 golden: $(READY) ## Rewrite the renderings; look at the difference before committing it
 	UPDATE_GOLDEN=1 $(BIN)/python -m pytest tests/unit/views
