@@ -158,20 +158,28 @@ def build_packages(source: Path, to: Path, epoch: int) -> tuple[Path, Path]:
 
 
 def pack_pages(epoch: int) -> bytes:
-    """The pages and the schemas as an archive that has the same bytes each time."""
+    """The site: pages, a file of them all, schemas with their addresses; the same bytes always."""
+    found = {
+        path.relative_to(ROOT).as_posix(): path.read_bytes()
+        for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*"))
+        if path.is_file() and path.suffix not in {".py", ".pyc"}
+    }
+    make = f"import runpy, sys; sys.path.insert(0, {str(ROOT)!r}); sys.stdout.write("
+    make += f"runpy.run_path({str(ROOT / 'docs' / 'generate.py')!r})['joined_pages']())"
+    found["docs/llms-full.txt"] = (run([sys.executable, "-I", "-c", make]) + "\n").encode()
+    entries = json.loads(found["docs/schemastore.json"])
+    site = entries[0]["url"].partition("schemas/")[0]
+    for path in (ROOT / "schemas").rglob("*.json"):
+        name = path.relative_to(ROOT).as_posix()
+        schema = json.loads(path.read_bytes())
+        schema = {"$schema": schema.pop("$schema"), **schema, "$id": site + name}
+        found[name] = (json.dumps(schema, indent=2, ensure_ascii=False) + "\n").encode()
     raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        pages = [
-            *ROOT.glob("*.md"),
-            *(ROOT / "docs").iterdir(),
-            *(ROOT / "schemas").rglob("*.json"),
-        ]
-        for path in sorted(pages):
-            if path.is_file() and path.suffix != ".py":
-                entry = tarfile.TarInfo(f"{stem()}-docs/{path.relative_to(ROOT)}")
-                entry.size, entry.mtime, entry.mode = path.stat().st_size, epoch, 0o644
-                with path.open("rb") as file:
-                    archive.addfile(entry, file)
+        for name, content in sorted(found.items()):
+            entry = tarfile.TarInfo(f"{stem()}-docs/{name}")
+            entry.size, entry.mtime, entry.mode = len(content), epoch, 0o644
+            archive.addfile(entry, io.BytesIO(content))
     return gzip.compress(raw.getvalue(), mtime=0)
 
 
@@ -217,16 +225,21 @@ def test(dist: str, wheels: str) -> None:
             print(
                 f"installed with {extra or 'no extra'}: {count} packages, by hash, without network"
             )
-        alone = Environment(Path(work) / "alone")
-        given = {"BIN": str(alone.tool.parent)}
-        run(["bash", str(ROOT / "examples" / "quickstart" / "demo.sh")], given=given)
-        try_readme(alone.tool, Path(work) / "readme")
-        try_controller(Environment(Path(work) / "controller").tool, Path(work) / "demo")
+        alone, home = Environment(Path(work) / "alone"), Path(work) / "home"
+        home.mkdir()
+        user = {"HOME": str(home), "XDG_CACHE_HOME": "", "XDG_CONFIG_HOME": "", "TMPDIR": str(home)}
+        demo = ["bash", str(ROOT / "examples" / "quickstart" / "demo.sh")]
+        run(demo, given={**user, "BIN": str(alone.tool.parent)})
+        try_readme(alone.tool, Path(work) / "readme", user)
+        try_controller(Environment(Path(work) / "controller").tool, Path(work) / "demo", user)
         pip("--python", str(alone.python), "uninstall", "--yes", "synapse-apply")
-        left = [str(path) for path in alone.folder.rglob("synapse*apply*")]
+        left = [str(path) for path in (*alone.folder.rglob("synapse*apply*"), *home.rglob("*"))]
         if left:
             raise Problem("uninstalled, this is left: " + ", ".join(left))
-        print("the demo, the README, the controller's demo and uninstalling work")
+        print("the demo, the README and the controller's demo work; uninstalled, nothing is left,")
+        print(
+            "neither in the environment nor in the user's home and the folder for temporary files"
+        )
         try_runners(to, wheels, Path(work))
 
 
@@ -246,7 +259,7 @@ def costs(dist: str, wheels: str, page: str = "") -> None:
         Path(page).write_text(f"{head}{begin}\n{told}\n\n{mark}{tail}", encoding="utf-8")
 
 
-def try_readme(tool: Path, folder: Path) -> None:
+def try_readme(tool: Path, folder: Path, user: Mapping[str, str]) -> None:
     """Run the console blocks of the README: the last line of each command is as shown."""
     fences = re.findall(
         r"^```(\w+)\n(.*?)^```$", read(ROOT / "README.md"), re.MULTILINE | re.DOTALL
@@ -263,19 +276,19 @@ def try_readme(tool: Path, folder: Path) -> None:
     ]
     script = "".join(f"{command}\necho '{MARK}'\n" for command, _, _ in parts)
     path = f"{tool.parent}{os.pathsep}{os.environ['PATH']}"
-    printed = run(["bash", "-c", script], folder=folder, given={"PATH": path}).split(MARK)
+    printed = run(["bash", "-c", script], folder=folder, given={**user, "PATH": path}).split(MARK)
     for (command, _, shown), real in zip(parts, printed[:-1], strict=True):
         if shown.strip().splitlines()[-1:] != real.strip().splitlines()[-1:]:
             raise Problem(f"the README shows another end of `{command}`:\n{real}")
 
 
-def try_controller(tool: Path, folder: Path) -> None:
+def try_controller(tool: Path, folder: Path, user: Mapping[str, str]) -> None:
     """Run the controller's demo until it has applied; stopped, it leaves nothing."""
     folder.mkdir()
     process = subprocess.Popen(
         [str(tool), "controller", "run", "--demo"],
         cwd=folder,
-        env={**os.environ, "TMPDIR": str(folder)},
+        env={**os.environ, **user, "TMPDIR": str(folder)},
         text=True,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

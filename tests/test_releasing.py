@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import io
 import json
 import os
 import re
@@ -18,6 +19,8 @@ import pytest
 import yaml
 from in_process import run
 from installed import ROOT
+from jsonschema import Draft202012Validator
+from referencing import Registry, Resource
 
 WORKFLOW, PIPELINE = ROOT / ".github" / "workflows" / "release.yml", ROOT / ".gitlab-ci.yml"
 PINNED = re.compile(r"uses: [\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
@@ -58,6 +61,39 @@ def test_two_builds_have_the_same_bytes(release: ModuleType, tmp_path: Path) -> 
     pages = release.pack_pages(epoch)
     assert pages == release.pack_pages(epoch)
     assert hashlib.sha256(pages).hexdigest() != hashlib.sha256(release.pack_pages(1)).hexdigest()
+
+
+def test_the_site_has_each_schema_at_the_address_that_it_says(
+    release: ModuleType, tmp_path: Path
+) -> None:
+    """With the version in it, as the entries for editors have it; and what its references lead to."""
+    with tarfile.open(fileobj=io.BytesIO(release.pack_pages(1_790_000_000))) as archive:
+        archive.extractall(tmp_path, filter="data")
+    [site] = tmp_path.iterdir()
+    schemas = [json.loads(path.read_text("utf-8")) for path in (site / "schemas").rglob("*.json")]
+    known = Registry().with_resources((one["$id"], Resource.from_contents(one)) for one in schemas)
+    for entry in read(ROOT / "docs" / "schemastore.json"):
+        path = site / entry["url"].partition("/schemas/")[2].join(("schemas/", ""))
+        schema = json.loads(path.read_text("utf-8"))
+        assert schema["$id"] == entry["url"]
+        assert "/v1/" in schema["$id"]
+        for file, fits in (("synapse-apply.yaml", "project" in path.name), ("kinds.yaml", False)):
+            document = {} if file == "kinds.yaml" else read(ROOT / "examples" / "quickstart" / file)
+            checked = Draft202012Validator(schema, registry=known)
+            assert checked.is_valid(document) == fits, (path, file)
+    assert len({one["$id"] for one in schemas}) == len(schemas)
+
+
+def test_the_site_has_what_agents_read(release: ModuleType, tmp_path: Path) -> None:
+    """llms.txt, and what its links lead to: the skill, and the file of all pages."""
+    with tarfile.open(fileobj=io.BytesIO(release.pack_pages(1))) as archive:
+        archive.extractall(tmp_path, filter="data")
+    [docs] = tmp_path.glob("*/docs")
+    links = re.findall(r"\]\(([^):]+)\)", (docs / "llms.txt").read_text("utf-8"))
+    assert {"llms-full.txt", "skill/SKILL.md", "daily.md"} <= set(links)
+    assert [link for link in links if not (docs / link).exists()] == []
+    joined = (docs / "llms-full.txt").read_text("utf-8")
+    assert joined.count("<!-- docs/") >= len(list(docs.glob("*.md"))) - 1
 
 
 def test_the_notes_are_one_section_of_the_changelog(release: ModuleType) -> None:
