@@ -191,8 +191,8 @@ def build_resent_warning(step: Step, lost: RemoteError) -> Diagnostic:
     return warning_finding(
         "An update was sent twice",
         f"The first answer was lost ({describe_failure_without_request_id_and_effect(lost)[:-1]}), "
-        f"and {step.address} was as before. What was sent first may still act: until it cannot any "
-        "more, no other values are sent.",
+        f"and {step.address} did not show it as done. What was sent first may still act: until it "
+        "cannot any more, no other values are sent.",
         address=str(step.address),
         request_id=lost.request_id,
     )

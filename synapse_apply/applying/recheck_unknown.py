@@ -74,7 +74,7 @@ def _close_intent_if_object_is_as_sent(
     )
     resolved = resolver.resolve_intent(intent, record)
     # Anything else proves nothing yet, as the call may still be carried out.
-    if not resolved.is_done:
+    if not resolved.is_done or resolved.reason:
         return previous
     if observed is not None:
         tools.on_observed(step.address, observed)

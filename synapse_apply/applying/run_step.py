@@ -246,6 +246,10 @@ def _resolve_failed_update_or_none_to_retry(
     if observed is not None and lookup.shows_update_in_all_kept_fields(
         step, pending_call.managed_fields, observed, tools.secrets
     ):
+        done, record = replace(pending_call.intent, state=IntentState.DONE), step.record
+        # A first try is kept already, as one that other values wait for.
+        if record is not None and all(call.id != done.id for call in record.given_up):
+            step = replace(step, record=record.with_given_up(done))
         return record_object_left_or_note_recovery_file(
             step,
             tools,

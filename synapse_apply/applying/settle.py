@@ -37,8 +37,7 @@ from synapse_apply.model.state import REPLACE_VERB, Intent, IntentState, Record,
 from synapse_apply.model.values import ABSENT, Fields, Mac, WithheldSecret, get_at_or_absent
 from synapse_apply.model.verification import RUN_VERB
 
-# In place of a MAC: it is not known whether the secret arrived.
-NEVER_SEEN_DIGEST = "unknown"
+_SECRETS_UNTOLD = "whether its secrets arrived cannot be told, the next apply sends them again"
 
 
 @frozen
@@ -183,10 +182,9 @@ class IntentResolver:
             state, found = self._compare_with_before(intent, kind, live, record)
         if state is IntentState.DONE:
             resolved = self._resolve_as_done_from_live_object(intent, kind, live, record)
-            if resolved.record is None or not self._keep_open_if_too_early(intent, record):
-                return resolved
             # Somebody else may have set the same: then the call may still act.
-            return replace(resolved, record=resolved.record.with_given_up(resolved.intent))
+            kept = resolved.record and resolved.record.with_given_up(resolved.intent)
+            return replace(resolved, record=kept)
         untold = record and record.with_given_up(replace(unknown, found=found))
         if early := self._keep_open_if_too_early(intent, record):
             # Where the same is sent again before, this stays known of the earlier call.
@@ -268,7 +266,8 @@ class IntentResolver:
         base = _build_record_of_intent_without_fields(intent, live, self.now)
         if record is not None:
             base = replace(base, created_at=record.created_at) if is_create else record
-        applied, last_seen = dict(base.applied), dict(base.seen)
+        applied = dict(base.applied if is_create else base.doubt_secrets(intent))
+        last_seen = dict(base.seen)
         for path, sent in intent.fields.items():
             live_value = get_at_or_absent(live.spec, path)
             if isinstance(sent, Mapping) and isinstance(live_value, Mapping):
@@ -290,7 +289,7 @@ class IntentResolver:
                 last_seen[path] = live_value
             elif isinstance(sent, Mac) and path not in applied:
                 # Recorded as ours, so that it is sent again, or dropped when no longer declared.
-                applied[path] = Mac(sent.key_id, NEVER_SEEN_DIGEST)
+                applied[path] = Mac(sent.key_id, Mac.UNSEEN)
         for name in kind.identity_fields:
             if (live_value := get_at_or_absent(live.spec, (name,))) is not ABSENT:
                 last_seen[(name,)] = live_value
@@ -306,8 +305,14 @@ class IntentResolver:
             updated_at=self.now,
             unkept=list_sent_fields_answer_lacks(kind, applied, live),
         )
+        is_untold = any(
+            isinstance(value, Mac) and value.digest == Mac.UNSEEN
+            for value in map(applied.get, intent.fields)
+        )
         return ResolvedIntent(
-            replace(intent, state=IntentState.DONE, remote_id=live.remote_id), record_after
+            replace(intent, state=IntentState.DONE, remote_id=live.remote_id),
+            record_after,
+            _SECRETS_UNTOLD if is_untold else "",
         )
 
     def _keep_open_if_too_early(

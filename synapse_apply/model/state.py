@@ -18,7 +18,7 @@ from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages.digest import DIGEST_FORM
 from synapse_apply.model.remote.remote_ids import REMOTE_ID_FORM
-from synapse_apply.model.values import Fields
+from synapse_apply.model.values import Fields, Mac
 
 STATE_FORMAT = 1
 
@@ -113,7 +113,7 @@ class Record:
     the record among its newer and older siblings. `verification` is a LastRun as JSON. `proven`
     says that the bytes on the server were read back: their `digest`, and the time `at`. `unkept`
     are fields that were sent and that the server's answers lack: they are not compared until one
-    has them. `given_up` are updates and deletes of which nobody saw an effect, the newest last: one
+    has them. `given_up` are updates and deletes whose answer nobody saw, the newest last: one
     may still act. `replaced_at`: when another package took the place of the first one under this
     id, "" where none did. Times are RFC 3339 UTC.
     """
@@ -141,12 +141,26 @@ class Record:
     replaced_at: str = field(default="", metadata={OMITTED_BY_DEFAULT: True})
 
     def with_given_up(self, intent: Intent) -> Record:
-        """A copy that remembers a call of unknown or no effect; the last MAX_GIVEN_UP are kept."""
+        """A copy that remembers a call without an answer; the last MAX_GIVEN_UP are kept."""
         others = [call for call in self.given_up if call.id != intent.id]
+        is_unknown = intent.state is IntentState.UNKNOWN
         # Nobody gets its approvals back from here.
         return replace(
-            self, given_up=(*others[1 - MAX_GIVEN_UP :], replace(intent, approvals=(), files={}))
+            self,
+            applied=self.doubt_secrets(intent) if is_unknown else self.applied,
+            given_up=(*others[1 - MAX_GIVEN_UP :], replace(intent, approvals=(), files={})),
         )
+
+    def doubt_secrets(self, call: Intent) -> Fields:
+        """What was applied; of a secret that a call without an answer changes nobody knows."""
+        return {
+            path: Mac(value.key_id, Mac.UNSEEN)
+            if isinstance(value, Mac)
+            and (path in call.fields or path in call.before)
+            and call.fields.get(path) != value
+            else value
+            for path, value in self.applied.items()
+        }
 
     def is_same_object_in_other_api(self, api: str, natural_key: str) -> bool:
         """Whether an object found by this key in another API version is the recorded one."""

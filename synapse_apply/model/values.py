@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import FieldPath
@@ -89,6 +89,8 @@ class Mac:
 
     key_id: str
     digest: str
+    # In place of a digest: it is not known which value the server has.
+    UNSEEN: ClassVar[str] = "unknown"
 
 
 @frozen

@@ -36,7 +36,7 @@ from synapse_apply.model.plan import Plan, PlanBase
 from synapse_apply.model.ports import Progress
 from synapse_apply.model.refactoring import MovedAddress, orient_moves_to_declared
 from synapse_apply.model.resource import Desired
-from synapse_apply.model.state import CREATE_VERB, Intent, IntentState, Record, State
+from synapse_apply.model.state import CREATE_VERB, IntentState, Record, State
 from synapse_apply.model.verification import RUN_VERB, OtherTargetRuns
 from synapse_apply.planning.moving import (
     build_records_with_due_renames_made,
@@ -78,7 +78,7 @@ def plan(
     plan_input = replace(observed_state.plan_input, has_concurrent_run=bool(concurrent_run))
     open_calls = [resolved for resolved in observed_state.resolved_intents if resolved.is_open]
     settled = [
-        _build_settled_warning(r.intent)
+        _build_settled_warning(r)
         for r in observed_state.resolved_intents
         if not r.is_open and r.intent.verb not in {CREATE_VERB, RUN_VERB}
     ]
@@ -305,10 +305,11 @@ def _map_hints_to_record_journaled_calls_by_address(
     return {intent.address: journal_files[intent.id].recovery_hint for intent in open_intents}
 
 
-def _build_settled_warning(intent: Intent) -> Diagnostic:
+def _build_settled_warning(resolved: ResolvedIntent) -> Diagnostic:
     """What became of an earlier call that nobody saw end."""
+    intent = resolved.intent
     outcome = {
-        IntentState.DONE: "was done",
+        IntentState.DONE: "was done" + (resolved.reason and f"; {resolved.reason}"),
         IntentState.ABSENT: "was not done",
     }.get(intent.state, "was or was not done: that cannot be told")
     return warning_finding(

@@ -264,7 +264,10 @@ def _rekey_mac_or_report_kept(
     except SecretUnavailable as failure:
         report_kept(f"{field_label}: {failure.diagnostics[0].detail}")
         return value
-    if secrets.matches_mac_or_none_without_key(value, record.salt, path, secret) is False:
+    if (
+        value.digest == Mac.UNSEEN
+        or secrets.matches_mac_or_none_without_key(value, record.salt, path, secret) is False
+    ):
         binding = session.select_binding(record.address.kind)
         hint = suggest_resend_or_accept_of_secrets([(record.address, binding)])
         report_kept(Text(f"{field_label}: its value has changed since; ", hint))

@@ -66,7 +66,8 @@ class BackendProxy:
     """Forwards every request to the backend, and keeps those that write; a context manager.
 
     `before_write` is called with a call before the backend sees it, `after_write` when it has been
-    acted on and not answered yet; both on the thread of the call.
+    acted on and not answered yet; both on the thread of the call. `alter_answer` changes what the
+    backend answers.
     """
 
     def __init__(self, url: str) -> None:
@@ -74,6 +75,7 @@ class BackendProxy:
         self.read_count = 0
         self.before_write: Callable[[Call], None] | None = None
         self.after_write: Callable[[Call], None] | None = None
+        self.alter_answer: Callable[[bytes], bytes] = bytes
         self._lock = threading.Lock()
         self._server = Server(("127.0.0.1", 0), self._build_handler(urlsplit(url).netloc))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -139,7 +141,7 @@ class BackendProxy:
                 try:
                     self.backend.request(self.command, self.path, body or None, headers)
                     answer = self.backend.getresponse()
-                    content = answer.read()
+                    content = outer.alter_answer(answer.read())
                 except (OSError, http.client.HTTPException):
                     self.backend.close()
                     self.close_connection = True

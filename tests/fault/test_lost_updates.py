@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from controllers.backend_proxy import BackendProxy
 from fault.commands import FOREVER, applying, ended, kill, reaches
 from fault.convergence import Row, chosen, command, converge, on_api, on_store
 from fault.site import LATER, Server, Site, pending
@@ -258,7 +262,8 @@ def test_a_field_that_a_late_call_removes_is_told_as_removed_by_it(
     site = begun(make_site, server)
     declare(site, None, on_drift="hold")
     killed(site, server, "before")
-    command(site, f"state settle -t site {PLUGIN} --absent")
+    change_outside(site, server, "")
+    assert "update was done" in command(site, "state settle -t site")
     declare(site, "eleven")
     assert site.apply().code == 0
     change_outside(site, server, "")
@@ -345,38 +350,115 @@ def test_the_same_may_be_sent_again_at_once(make_site: Callable[..., Site], serv
 @on_api("v1", "v2")
 @pytest.mark.parametrize("on_drift", ["revert", "hold"])
 @pytest.mark.parametrize("ahead", [0.0, LATER])
+@pytest.mark.parametrize("found", ["in the run", "by settle", "by hand"])
 def test_a_late_value_of_ours_is_told_as_ours(
-    make_site: Callable[..., Site], server: Server, on_drift: str, ahead: float
+    make_site: Callable[..., Site], server: Server, found: str, on_drift: str, ahead: float
 ) -> None:
-    """Found in time it is put right, held or not; found later nobody says who set it."""
+    """While the call may act it has set it, held or not; else nobody says who did.
+
+    Nor where somebody has settled by hand that it was not done.
+    """
     site = begun(make_site, server)
     declare(site, "ten", on_drift=on_drift)
-    killed(site, server, "before")
-    told = command(site, f"state settle -t site {PLUGIN} --absent")
-    assert f"Settled {PLUGIN}: update was not done. The next apply may do it." in told
-    assert results(site)[0] == "settled by hand: not done"
+    if found == "in the run":
+        server.faults({"match": update(site), "do": LOST["502 after"]})
+        assert site.apply().code == 0
+        server.faults()
+    else:
+        killed(site, server, "before")
+    if found == "by settle":
+        change_outside(site, server, "ten")
+        assert f"{PLUGIN}: update was done" in command(site, "state settle -t site")
+    if found == "by hand":
+        told = command(site, f"state settle -t site {PLUGIN} --absent")
+        assert f"Settled {PLUGIN}: update was not done. The next apply may do it." in told
+        assert results(site)[0] == "settled by hand: not done"
     declare(site, "eleven")
     assert site.apply().code == 0
     assert live(server) == "eleven"
-    change_outside(site, server, "ten")  # as the killed call would have
-    said = command(site, "plan -t site")
-    said += command(site, "drift -t site")
-    assert said.count("which was given up") == 2
-    assert "outside" not in said
-    found = site.apply(ahead=ahead)
-    assert found.code == 0
-    if ahead and on_drift == "hold":
-        (note,) = [note for change in found.plan.changes for note in change.notes]
+    change_outside(site, server, "ten")  # as the call may do now, or a person
+    is_ours = found != "by hand"
+    untold = "who set it cannot be told"
+    said = command(site, "plan -t site") + command(site, "drift -t site")
+    assert said.count("which was given up" if is_ours else untold) == 2
+    last = site.apply(ahead=ahead)
+    assert last.code == 0
+    if on_drift == "hold" and (ahead or not is_ours):
+        (note,) = [note for change in last.plan.changes for note in change.notes]
         assert note.startswith(
             "description is kept (on_drift: hold); description equals what call "
         )
-        assert "who set it cannot be told:" in note
+        assert f"{untold}:" in note
         assert "outside" not in note
         assert live(server) == "ten"
         return
-    (origin,) = [field.origin for change in found.plan.changes for field in change.fields]
-    assert origin.endswith("who set it cannot be told" if ahead else "which was given up")
+    assert "outside" not in said
+    (origin,) = [field.origin for change in last.plan.changes for field in change.fields]
+    assert origin.endswith(untold if ahead or not is_ours else "which was given up")
     assert live(server) == "eleven"
+
+
+@pytest.fixture
+def hiding(server: Server, tmp_path: Path) -> Iterator[Site]:
+    """A site whose backend shows no token: `{"token": TOKEN}` is the plugin's configuration."""
+    with BackendProxy(server.url) as proxy:
+        proxy.alter_answer = partial(re.sub, rb'"token": ?"[^"]*"', b'"token": "********"')
+        site = Site.make(tmp_path / "hiding", Server(proxy.url), groups=1)
+        site = replace(site, environ={**site.environ, "RAW_TOKEN": "s3cret-token"})
+        path = site.root / "manifests" / "group-0.yaml"
+        plugin, *others = map(json.loads, path.read_text().split("\n---\n"))
+        plugin["lifecycle"] = {"sensitive": ["/configuration/token"]}
+        plugin["spec"]["configuration"] = {"token": {"valueFrom": {"env": "RAW_TOKEN"}}}
+        path.write_text("\n---\n".join(map(json.dumps, (plugin, *others))))
+        assert site.apply().code == 0
+        yield site
+
+
+def rotated(site: Site) -> Site:
+    return replace(site, environ={**site.environ, "RAW_TOKEN": "r0tated-s3cret"})
+
+
+def token(server: Server) -> str:
+    """The secret that the server has."""
+    (found,) = (row["body"]["configuration"]["token"] for row in server.objects("plugin"))
+    return str(found)
+
+
+@pytest.mark.parametrize("described", [None, "ten"])
+def test_a_secret_that_is_rolled_back_is_sent(
+    hiding: Site, server: Server, described: str | None
+) -> None:
+    """Nobody saw whether the new one arrived: the next apply sends what is declared by then."""
+    if described:
+        declare(hiding, described)
+    server.faults({"match": update(hiding), "do": {"reset": "after"}})
+    assert rotated(hiding).apply().code == 7
+    server.faults()
+    assert token(server) == "r0tated-s3cret"
+    if described:
+        said = command(rotated(hiding), "state settle -t site")
+        assert f"{PLUGIN}: update was done (id " in said
+        assert (
+            "; whether its secrets arrived cannot be told, the next apply sends them again" in said
+        )
+        said = command(hiding, "plan -t site")
+        assert "token = (sensitive, not known what the server has)" in said
+    assert hiding.apply(ahead=LATER).code == 0
+    assert token(server) == hiding.environ["RAW_TOKEN"]
+    assert pending(hiding.plan()) == []
+
+
+def test_of_what_cannot_be_seen_nobody_says_that_it_was_as_before(
+    hiding: Site, server: Server
+) -> None:
+    """An update of a secret that nobody sees is sent twice, though the first one acted."""
+    server.faults({"match": update(hiding, nth=1), "do": {"reset": "after"}})
+    report = rotated(hiding).apply().report
+    assert report is not None
+    assert report.exit_code == 0
+    (told,) = [d for outcome in report.outcomes for d in outcome.diagnostics]
+    assert told.summary == "An update was sent twice"
+    assert "did not show it as done" in told.detail
 
 
 @pytest.mark.parametrize("api", ["v2"], indirect=True)

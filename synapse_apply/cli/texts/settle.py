@@ -52,7 +52,10 @@ def _format_settled_or_open_call(call: SettledCall, ways_out: Sequence[str]) -> 
             f"      Ways out:\n{ways_text}"
         )
     if resolved.is_done:
-        return f"  {intent.address}: {intent.verb} was done (id {sanitize(intent.remote_id)})\n"
+        doubt = resolved.reason and f"; {resolved.reason}"
+        return (
+            f"  {intent.address}: {intent.verb} was done (id {sanitize(intent.remote_id)}){doubt}\n"
+        )
     if intent.state is IntentState.UNKNOWN:
         return (
             f"  {intent.address}: whether {intent.verb} was done cannot be told"

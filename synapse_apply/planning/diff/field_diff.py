@@ -145,9 +145,8 @@ class _FieldComparison:
         given_up = self.record.given_up if self.record is not None and drifted else ()
         live, rule = get_at_or_absent(self.live, path), self.get_field_rule_or_default(path)
         for call in reversed(given_up):
-            is_acting = call.id in self.resource.acting
-            if call.state is IntentState.DONE and not is_acting:
-                continue
+            # Whoever closed a call by hand as not done (ABSENT) has answered for it.
+            is_acting = call.id in self.resource.acting and call.state is not IntentState.ABSENT
             # What it did not send it removed, or never sent.
             sent = call.fields.get(path, rule.reset_value if path in call.before else _NEVER)
             is_removed = path in call.before and path not in call.fields and live is ABSENT
@@ -399,7 +398,9 @@ class _FieldComparison:
         if is_unlike_seen:
             self.add_drift(path, declared_moved=declared_moved)
         cause = _choose_cause(declared_moved, drifted) if drifted else Cause.SECRET
-        self.add_change_or_held_drift(path, declared_value, cause, "changed")
+        is_untold = isinstance(applied, Mac) and applied.digest == Mac.UNSEEN
+        note = "not known what the server has" if is_untold else "changed"
+        self.add_change_or_held_drift(path, declared_value, cause, note)
 
     def compare_secret_never_sent(
         self, path: FieldPath, declared_value: DesiredSecret, is_shown: bool, is_equal: bool
