@@ -63,8 +63,8 @@ class FieldChange:
     `before` and `after` are JSON, ABSENT, or KnownAfterApply, and ABSENT whenever `sensitive`:
     a plan holds no secret. `note` is the text shown for a secret: "changed", "unchanged",
     "not checked: RAW_KEY is not set". `inside` are the paths within a changed list that differ.
-    `stable_after` stands for `after` where the same effect has another value in another plan: the
-    address whose id is sent, and the keyed digest of a secret ("" where there is no state key).
+    `stable_after` is the address whose id is sent, also where `after` is that id already, and the
+    keyed digest of a secret ("" where there is no state key).
     `origin` says of a live value that equals what a given-up call sent whose it is or may be.
     """
 

@@ -1,9 +1,8 @@
 """What a row of a plan does, as a digest: equal for the same effect on the same object, or not.
 
-By it a row is approved by content, whatever plan it stands in. An id that another row of the plan
-makes, and a secret, stand in it in forms that are the same in each plan (`stable_after`): so an
-approval holds where an interrupted apply has made the first object already, and ends when the
-secret is another one.
+By it a row is approved by content, whatever plan it stands in. A secret, and an id that another row
+of the plan makes, stand in it in forms that are the same in each plan (`stable_after`). A reference
+to an object that is there counts with its id: after a rename the address may be another object's.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.coding.codec import format_canonical_field_value
 from synapse_apply.model.coding.json_shapes import build_coder
 from synapse_apply.model.plan import Change, FieldChange, GuardViolation, Plan, PlanBase
+from synapse_apply.model.values import KnownAfterApply
 from synapse_apply.model.verification import Verification
 from synapse_apply.planning.diff.field_diff import UNCHECKED_NOTE
 from synapse_apply.planning.staleness.compare_rows import (
@@ -87,7 +87,7 @@ def _compute_digest_for_target(base: PlanBase, facts: dict[str, Any]) -> str:
 
 def _build_field_effect_facts(field: FieldChange) -> list[Any]:
     path = format_canonical_json(list(field.path))
-    before = format_canonical_field_value(field.before)
-    # The id of an object that is referred to is known in one plan and not yet in another.
-    after = "" if field.stable_after else format_canonical_field_value(field.after)
-    return [path, field.sensitive, before, after, field.stable_after]
+    before, after = format_canonical_field_value(field.before), field.after
+    is_named_alone = field.stable_after and (field.sensitive or isinstance(after, KnownAfterApply))
+    text = "" if is_named_alone else format_canonical_field_value(after)
+    return [path, field.sensitive, before, text, field.stable_after]

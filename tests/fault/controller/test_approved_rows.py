@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import zipfile
+
 from controllers.applying_site import APPROVE, ApplyingSite
+from controllers.site import SECONDS
 from forges.loopback_server import wait_until
+from git_repositories import commit
 
 
 def select(holds: list[dict[str, str]], *addresses: str) -> list[dict[str, str]]:
@@ -37,3 +41,69 @@ def test_what_is_approved_is_done_and_nothing_else(applying_site: ApplyingSite) 
     site.wait_until_written("S 0", "S 1", "other")
     assert site.list_holds() == []
     site.check_laws()
+
+
+OTHER_PLUGIN = """
+apiVersion: synapse-apply/v1
+kind: Plugin
+metadata: {name: NAME}
+spec: {name: Other, code: other, version: "1.0.0", category: neural_net}
+"""
+RELEASE = """
+apiVersion: synapse-apply/v1
+kind: Release
+spec: {plugin: detection, version: "2.0.0", changelog: c, file: package.zip}
+"""
+
+
+def push(site: ApplyingSite, project: str, **manifests: str) -> None:
+    """Commit and push manifests, by name, and what is appended to the project file."""
+    (site.checkout / "synapse-apply.yaml").write_text(site.build_project() + project)
+    for name, text in manifests.items():
+        (site.checkout / "manifests" / f"{name}.yaml").write_text(text)
+    commit(site.checkout, "Change", with_ignored=False)
+    site.run_git("push", "-q", "origin", "HEAD:main")
+
+
+def wait_for_look_at_head(site: ApplyingSite) -> None:
+    head = site.run_git("rev-parse", "HEAD").strip()
+    wait_until(lambda: site.list_holds()[0]["commit"] == head, SECONDS, "it was looked at")
+
+
+def test_an_approval_is_not_for_another_object_of_the_same_name(
+    applying_site: ApplyingSite,
+) -> None:
+    """A release of one plugin was approved; after a rename that address is another plugin's."""
+    site = applying_site
+    push(site, "", other=OTHER_PLUGIN.replace("NAME", "other"))
+    site.apply()
+    site.rule = f"{APPROVE}, approvals: 2"
+    site.write_configuration()
+    with zipfile.ZipFile(site.checkout / "package.zip", "w") as package:
+        package.writestr("plugin/main.py", "print(1)\n")
+    push(site, "", release=RELEASE)
+    site.start()
+    (hold,) = site.wait_for_holds()
+    assert (hold["action"], hold["address"]) == ("create", "release/detection@2.0.0")
+    site.approve([hold])
+    site.forget_requests()
+    old = site.build_manifest("images").replace(": detection}", ": old}")
+    other = OTHER_PLUGIN.replace("NAME", "detection")
+    for moved, files in (
+        (
+            "detection, to: plugin/old",
+            {"acme": old, "release": RELEASE.replace("detection", "old")},
+        ),
+        ("other, to: plugin/detection", {"other": other, "release": RELEASE}),
+    ):
+        push(site, f"moved: [{{from: plugin/{moved}}}]\n", **files)
+        wait_for_look_at_head(site)
+    (hold,) = site.list_holds()
+    site.approve([hold], "second")
+    site.wait_quietly(2.5)
+    (hold,) = site.list_holds()
+    assert (hold["address"], hold["approved_by"]) == ("release/detection@2.0.0", ["token:second"])
+    assert site.writes == []
+    site.approve([hold])
+    site.wait_for_writes(1)
+    wait_until(lambda: site.list_holds() == [], SECONDS, "it is done")
