@@ -25,7 +25,7 @@ def test_found_in_the_same_run(
 ) -> None:
     """Exit 0 in one run, what depends on it included, where the API can tell."""
     with server.switched(plugin_list="list"):
-        site = make_site(groups=2, settle_after=2.0)
+        site = make_site(groups=2, settle_after=5.0)
         # Long enough for the look-up right after the call to come too early, also on a busy machine.
         late = {"hang": GIVEN_UP[path, api] + 0.5}
         server.faults({"match": {"method": "POST", "path": path, "nth": 1}, "do": late})

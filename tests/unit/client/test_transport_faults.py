@@ -69,8 +69,9 @@ def test_health_check_is_sent_once_without_effect(server, client, fault):
     assert caught.value.effect is Effect.NONE
 
 
-def test_a_write_on_a_connection_that_went_stale_is_not_repeated(server, client):
+def test_a_write_on_a_connection_that_went_stale_is_not_repeated(server, client, monkeypatch):
     """The server drops a kept connection as the POST arrives: nothing below sends it again."""
+    monkeypatch.setattr("synapse_apply.client.http.connections.FRESH_SECONDS", 60.0)
     server.then(answer(), reset())
     client.get_plugin(1)
     with pytest.raises(ClientConnectionError) as caught:

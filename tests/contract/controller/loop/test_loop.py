@@ -300,11 +300,13 @@ def test_a_host_gets_at_most_four_looks_at_once_and_no_target_two(tmp_path: Path
     """A hundred targets of two sources; while their host is not known, the workers are the limit."""
     world = World(tmp_path)
     names = {f"t{number}": "d" for number in range(50)}
-    limit = dispatching.MAX_LOOKS
+    limit, is_full = dispatching.MAX_LOOKS, threading.Event()
 
     def look(_request: LookRequest) -> RunResult:
         wait_until(lambda: world.workers.most_running >= limit, 60, f"{limit} looks", pause=0.002)
-        time.sleep(0.002)  # so that one more than that would be seen
+        if not is_full.is_set():
+            time.sleep(0.1)  # so that one more than that would be seen
+            is_full.set()
         return IN_SYNC
 
     for name in names:
@@ -317,6 +319,7 @@ def test_a_host_gets_at_most_four_looks_at_once_and_no_target_two(tmp_path: Path
     assert len(asked) == len(set(asked)) == 100
     assert world.workers.most_running == limit
     limit = 4
+    is_full.clear()
     world.clock.advance(700)
     world.workers.most_running = 0
     assert len(world.run_once()) == 100
