@@ -192,7 +192,8 @@ def remove_own_file_or_link_if_present(path: Path) -> None:
 
 def flush_own_folder_to_disk(folder: Path) -> None:
     """Flush a folder to disk, so that a rename or new entry in it survives a power loss."""
-    with _open_trusted_parent_or_folder_itself(folder, folder=True) as entry:
+    # As the parent of a file: outside of our own folder it is the user's, and may be a checkout.
+    with _open_trusted_parent_or_folder_itself(folder / IGNORE_FILE) as entry:
         os.fsync(entry.folder)
 
 

@@ -14,7 +14,7 @@ from memory_store import MemoryStore
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import LockHeld, StateError
-from synapse_apply.model.state import IntentState
+from synapse_apply.model.state import STATE_FORMAT, IntentState
 from synapse_apply.stores.inventory import build_inventory_sorted_by_address
 from synapse_apply.stores.sqlite.sqlite_database import (
     make_unopened_sqlite_store,
@@ -94,7 +94,7 @@ def test_what_is_no_backup_leaves_the_state_alone(store, tmp_path, content):
 def test_a_newer_or_damaged_json_backup_is_refused(tmp_path):
     """The memory store's file says its format too."""
     source = tmp_path / "source"
-    source.write_text('{"synapse_apply_state": 2}')
+    source.write_text(f'{{"synapse_apply_state": {STATE_FORMAT + 1}}}')
     with pytest.raises(StateError, match="newer version"):
         MemoryStore().restore_backup_and_return_kept_path_or_empty(str(source))
     source.write_text('{"synapse_apply_state": 1, "state": {"lineage": 5}}')
@@ -109,7 +109,7 @@ def test_a_newer_or_damaged_database_is_refused(sqlite, tmp_path):
     sqlite.write_backup(str(newer))
     sqlite.write_backup(str(torn))
     with sqlite3.connect(newer) as other:
-        other.execute("PRAGMA user_version = 2")
+        other.execute(f"PRAGMA user_version = {STATE_FORMAT + 1}")
     other.close()
     with pytest.raises(StateError, match="newer version"):
         sqlite.restore_backup_and_return_kept_path_or_empty(str(newer))
@@ -117,6 +117,16 @@ def test_a_newer_or_damaged_database_is_refused(sqlite, tmp_path):
     with pytest.raises(StateError, match="damaged"):
         sqlite.restore_backup_and_return_kept_path_or_empty(str(torn))
     assert len(sqlite.read_state().records) == 2
+
+
+def test_a_backup_lies_in_the_root_of_a_checkout(sqlite, tmp_path):
+    """The folder is the user's, also where it is a Git repository."""
+    fill(sqlite)
+    (tmp_path / "checkout" / ".git").mkdir(parents=True)
+    sqlite.write_backup(str(tmp_path / "checkout" / "before.db"))
+    assert sqlite.restore_backup_and_return_kept_path_or_empty(
+        str(tmp_path / "checkout" / "before.db")
+    )
 
 
 @pytest.mark.parametrize("ruin", ["rubbish", "nothing", "gone"])
