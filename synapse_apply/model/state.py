@@ -20,7 +20,9 @@ from synapse_apply.model.packages.digest import DIGEST_FORM
 from synapse_apply.model.remote.remote_ids import REMOTE_ID_FORM
 from synapse_apply.model.values import Fields, Mac
 
-STATE_FORMAT = 1
+# Format 2 added to format 1 what is left out by default (`given_up`, `before`, ...): a version of
+# format 1 drops it from each row that it writes.
+STATE_FORMAT = 2
 
 
 @frozen

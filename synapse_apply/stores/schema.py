@@ -164,6 +164,7 @@ GET_LAST_NUMBERS = (
     "SELECT (SELECT COALESCE(MAX(seq), 0) FROM intents), (SELECT COALESCE(MAX(seq), 0) FROM audit)"
 )
 SET_SERIAL = "UPDATE meta SET serial = ? WHERE id = 1"
+SET_FORMAT = "UPDATE meta SET format = ? WHERE id = 1"
 
 GET_LOCK = f"{build_select_all_rows('lock')} WHERE id = 1"
 ADD_LOCK = build_insert("lock")

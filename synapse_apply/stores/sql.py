@@ -71,8 +71,11 @@ class SqlStore(LockedStore):
         self._now = now
 
     def list_warnings(self) -> tuple[Diagnostic, ...]:
-        """Warnings about where this state is stored."""
-        return self._database.list_warnings()
+        """Warnings about where this state is stored, and of a format that the next write ends."""
+        warnings = self._database.list_warnings()
+        if self._read_format < STATE_FORMAT:
+            warnings += (state_messages.build_older_format_warning(self.where, self._read_format),)
+        return warnings
 
     @property
     def is_shared(self) -> bool:

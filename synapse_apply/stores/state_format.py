@@ -1,6 +1,6 @@
 """Which format of a state is read: the known one; that of a newer version is refused.
 
-The number stands in the table `meta`, and in the header of an SQLite file. What holds a state has
+The number is in table `meta`; a file's header has that of its tables. What holds a state has
 a format of its own: a link of a chain (`chain/link_format.py`), a commit (`git/state_commit.py`).
 """
 

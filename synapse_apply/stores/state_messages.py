@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import error_finding
+from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import Exit, LockHeld, LockLost, StateError
 from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.state import STATE_FORMAT, Intent, Record
@@ -56,7 +56,21 @@ def build_newer_format_error(location: str, format_number: int) -> StateError:
     return StateError.from_summary(
         "The state was written by a newer version of synapse-apply",
         f"{location} has format {format_number}; this version reads up to {STATE_FORMAT}.",
-        "Use the newer version, or one from its series.",
+        Text(
+            "Use the newer version. To go back to this one, restore with the newer version a "
+            "backup from before the upgrade: ",
+            Command("state restore FILE"),
+            ".",
+        ),
+    )
+
+
+def build_older_format_warning(location: str, format_number: int) -> Diagnostic:
+    return warning_finding(
+        "The state has the format of an earlier version of synapse-apply",
+        f"{location} has format {format_number}. The first write by this version makes it format "
+        f"{STATE_FORMAT}, which earlier versions refuse.",
+        Text("To be able to go back, make a backup first: ", Command("state backup FILE"), "."),
     )
 
 

@@ -17,7 +17,7 @@ from synapse_apply.model.coding.json_shapes import get_json_key, is_required_fie
 from synapse_apply.model.coding.text_forms import FORM_METADATA_KEY
 from synapse_apply.model.plan import Change, Plan
 from synapse_apply.model.remote.dry_run_counts import DryRunCounts
-from synapse_apply.model.state import AuditEntry, Intent, Record, State
+from synapse_apply.model.state import STATE_FORMAT, AuditEntry, Intent, Record, State
 
 FILE = Path(__file__).resolve().parent / "keys.json"
 # By what they are to users. All that `json_shapes` is asked to code, but flat fields.
@@ -30,6 +30,8 @@ ROOTS: dict[str, Any] = {
     "change": Change,
     "trial": DryRunCounts,
 }
+# What is written again, and so loses what its writer does not know. An audit entry never is.
+OF_STATES = ("record", "intent")
 _OF_FIELDS = ("sensitive", "note", "inside", "stable_after", "origin")
 FROZEN: dict[str, list[str]] = json.loads(FILE.read_text())
 
@@ -100,6 +102,17 @@ def test_keys_stay(where: str) -> None:
     added = [key for key in now if key not in was]
     assert all("?" in key or key.startswith("=") for key in added), added
     assert len({key.rstrip("?~") for key in now}) == len(now)
+
+
+def test_a_version_that_stores_more_has_a_format_of_its_own() -> None:
+    """An earlier one drops from a record what it does not know, so that it must be refused.
+
+    With a release, `state-format-N.json` is written: the keys of records and intents that it has.
+    """
+    now = {key: value for key, value in read_keys().items() if key.split(".")[0] in OF_STATES}
+    for path in FILE.parent.glob("state-format-*.json"):
+        if json.loads(path.read_text()) != now:
+            assert int(path.stem.rpartition("-")[2]) < STATE_FORMAT, path
 
 
 def test_the_frozen_values_have_every_key() -> None:

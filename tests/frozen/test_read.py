@@ -17,7 +17,7 @@ from postgres.server import PostgresServer
 from synapse_apply.model.coding import codec
 from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.state import StateProgress
+from synapse_apply.model.state import STATE_FORMAT, StateProgress
 from synapse_apply.model.values import Mac
 from synapse_apply.operations import saved_plan
 from synapse_apply.secrets.keys import StateKeys
@@ -75,7 +75,7 @@ def test_a_state_can_be_worked_with(store: SqlStore) -> None:
 
 
 def test_a_state_is_written_byte_for_byte(tmp_path: Path) -> None:
-    """Every cell of every table, but who wrote it when."""
+    """Every cell of every table, but who wrote it when, and which format that is."""
     with closing(
         make_unopened_sqlite_store(tmp_path / "new.db", now=lambda: samples.AT)
     ) as new_store:
@@ -83,6 +83,7 @@ def test_a_state_is_written_byte_for_byte(tmp_path: Path) -> None:
     tables = [{**read_rows(path), "lock": []} for path in (tmp_path / "new.db", FILES / "state.db")]
     for table in tables:
         del table["meta"][0]["tool_version"]
+    assert [table["meta"][0].pop("format") for table in tables] == [STATE_FORMAT, 1]
     assert tables[0] == tables[1]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from synapse_apply.files.opening import IGNORE_FILE, OWN_FOLDER
@@ -21,7 +22,7 @@ from synapse_apply.model.checkup import CheckResult
 from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding, warning_finding
-from synapse_apply.model.errors import InputError, SynapseApplyError
+from synapse_apply.model.errors import InputError, StateError, SynapseApplyError
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.state import ProjectAndKeyIds, Record
 from synapse_apply.model.values import Mac, get_at_or_absent
@@ -101,6 +102,9 @@ def check_state_exists_and_is_not_older(checkup: LazyTargetParts) -> Iterator[Ch
     store = checkup.store.get_or_raise()
     # Before the warnings: what was read may be one of them.
     has_state = store.exists()
+    if has_state:
+        with suppress(StateError):
+            store.read_header()
     for risk in store.list_warnings():
         yield CheckResult.from_finding("state", risk)
     if has_state:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import RemoteError, SynapseApplyError
 from synapse_apply.model.ports import CallSlotLoad, ignore_wait
+from synapse_apply.model.state import STATE_FORMAT
 from synapse_apply.stores import schema, state_messages
 from synapse_apply.stores.call_notes import write_notes_if_combinable
 from synapse_apply.stores.database import Database, Row, SqlRunner
@@ -33,6 +34,7 @@ class LockedStore:
         self._lock = LeaseLock(database, runner, now)
         self._lease: Lease | None = None
         self.was_locked_here = False
+        self._read_format = STATE_FORMAT
         self._write_batch = WriteBatch(
             self._commit_batch_under_lock, write_notes_if_combinable, database.wait_for_write_turn
         )
@@ -140,6 +142,9 @@ class LockedStore:
             meta_row = self._require_meta_row_of_known_format(run)
             if lease.is_stored:
                 lease.require_row_names_this_lease(run, *meta_row[schema.OWNER_SLICE])
+            # From now on an older version, which would drop what it does not know, is refused.
+            if meta_row[0] < STATE_FORMAT:
+                run(schema.SET_FORMAT, (STATE_FORMAT,))
             run_batch(run)
 
         # The time before the write: a lease must not be believed longer than others see it.
@@ -150,7 +155,10 @@ class LockedStore:
             lease.record_renewal_unless_expired(written_at)
 
     def _require_meta_row_of_known_format(self, run: SqlRunner, location: str = "") -> Row:
-        return require_meta_row_of_known_format(run, location or self.where)
+        meta_row = require_meta_row_of_known_format(run, location or self.where)
+        if not location:
+            self._read_format = int(meta_row[0])
+        return meta_row
 
     @contextmanager
     def _acquire_and_hold_lock(

@@ -18,7 +18,6 @@ from uuid import uuid4
 
 from synapse_apply.files import opening
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
-from synapse_apply.model.state import STATE_FORMAT
 from synapse_apply.stores import schema, state_messages
 from synapse_apply.stores.backups import (
     KEPT_FILE_SUFFIX,
@@ -36,6 +35,8 @@ from synapse_apply.stores.state_format import require_format_not_newer
 
 # "SynA" in ASCII, in the header of every state file (sqlite.org/fileformat2, offset 68).
 APPLICATION_ID = 0x53796E41
+# In the header, too: formats 1 and 2 have the same tables. The format of the rows is in `meta`.
+_FORMAT_OF_TABLES = 1
 
 # Seconds that a write waits for a reader in another process.
 BUSY_TIMEOUT_SECONDS = 30.0
@@ -94,7 +95,7 @@ class SqliteDatabase(LoglessDatabaseWithoutWaits):
         ):
             connection.execute("BEGIN IMMEDIATE")
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {STATE_FORMAT}")
+            connection.execute(f"PRAGMA user_version = {_FORMAT_OF_TABLES}")
             _execute_statements_in_order(statements, connection)
             connection.execute("COMMIT")
 
