@@ -202,7 +202,8 @@ class _Controller:
         """
         setup = self._setup
         with create_and_hold_data_folder(setup.data), closing(self.store):
-            self.store.create_or_upgrade()
+            if upgrade := self.store.create_or_upgrade():
+                self.write_log("warn", "store upgraded", detail=upgrade)
             self.store.claim_shared_store_or_raise_if_anothers(self.configured.settings.name)
             self._log_broken_row_of_newest_audit()
             self.log_errors_and_findings_and_publish_if_replica()

@@ -89,13 +89,13 @@ class Altered:
         upgrade = store_upgrade.upgrade_tables_if_older_without_commit
 
         @wraps(upgrade)
-        def add_column_and_upgrade(connection: Any, dialect: Any) -> None:
+        def add_column_and_upgrade(connection: Any, *others: Any) -> str:
             statement = "SELECT value FROM meta WHERE key = ?"
             (text,) = connection.execute(statement, [store_schema.META_FORMAT]).fetchone()
             if int(text) < self.store_format:
                 column = "added_by_newer TEXT NOT NULL DEFAULT 'x'"
                 connection.execute(f"ALTER TABLE targets ADD COLUMN {column}")
-            upgrade(connection, dialect)
+            return str(upgrade(connection, *others))
 
         replace_in_modules_of_controller(upgrade.__name__, add_column_and_upgrade)
 

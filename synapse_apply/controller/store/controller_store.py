@@ -105,12 +105,9 @@ class ControllerStore:
     def is_shared(self) -> bool:
         return self._database.is_shared
 
-    def create_or_upgrade(self) -> None:
-        """Make an empty store if there is none, and bring one of an older format to this one.
-
-        A store that is not shared is made by the process that has the data folder.
-        """
-        self._database.create_or_upgrade()
+    def create_or_upgrade(self) -> str:
+        """See StoreDatabase; one that is not shared is made by who has the data folder."""
+        return self._database.create_or_upgrade()
 
     def claim_shared_store_or_raise_if_anothers(self, controller: str) -> None:
         """Make this the store of a controller; ControllerStoreError where it is another one's.

@@ -210,7 +210,7 @@ class PostgresStoreDatabase:
             "oldest_writer": sql.Literal(META_OLDEST_WRITER),
         }
 
-    def create_or_upgrade(self) -> None:
+    def create_or_upgrade(self) -> str:
         """See StoreDatabase; of several processes that start at once the first one does it."""
         connection = PostgresConnection(
             self._open_session_or_raise_store_error, "", self._require_writable_format
@@ -219,10 +219,11 @@ class PostgresStoreDatabase:
             # There may be no `meta` to be checked yet.
             connection.execute(self._format_sql(_BEGIN_WRITING))
             try:
-                self._create_or_upgrade_in_open_transaction(connection)
+                done = self._create_or_upgrade_in_open_transaction(connection)
                 connection.commit()
             finally:
                 connection.roll_back_if_begun()
+        return done
 
     def open_connection_now_or_at_first_use(self, *, is_writer: bool) -> PostgresConnection:
         del is_writer  # each may write: a lease is renewed beside the writer
@@ -280,7 +281,7 @@ class PostgresStoreDatabase:
     def _require_writable_format(self, meta: Mapping[str, str]) -> None:
         require_format_that_may_be_written(meta, self._store_location)
 
-    def _create_or_upgrade_in_open_transaction(self, connection: PostgresConnection) -> None:
+    def _create_or_upgrade_in_open_transaction(self, connection: PostgresConnection) -> str:
         server = connection.execute(_SELECT_SERVER, [self.location.schema]).fetchone()
         version, encoding, has_schema, has_meta = server or (0, "", False, False)
         postgres_errors.require_usable_server(version, encoding, self.location)
@@ -288,13 +289,13 @@ class PostgresStoreDatabase:
             self._require_writable_format(
                 dict(connection.execute(self._format_sql(_SELECT_FORMAT)))
             )
-            upgrade_tables_if_older_without_commit(connection, self.dialect)
-            return
+            return upgrade_tables_if_older_without_commit(connection, self.dialect)
         # CREATE SCHEMA IF NOT EXISTS needs the right to create one even if it exists.
         if not has_schema:
             connection.execute(self._format_sql("CREATE SCHEMA {schema}"))
         for statement in list_statements_that_make_empty_store(self.dialect):
             connection.execute(statement)
+        return ""
 
     def _format_sql(self, template: str) -> str:
         return sql.SQL(template).format(**self._template_values).as_string(None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 from synapse_apply.controller.store import store_errors
@@ -13,6 +14,7 @@ from synapse_apply.controller.store.store_database import StoreConnection
 from synapse_apply.controller.store.store_file import (
     FILE_NAME,
     create_store_file_if_missing,
+    keep_copy,
     open_existing_store_file,
     require_writable_format,
     write_backup_to_new_file,
@@ -70,17 +72,21 @@ class SqliteStoreDatabase:
     def __init__(self, data_folder: Path) -> None:
         self.path = data_folder / FILE_NAME
 
-    def create_or_upgrade(self) -> None:
+    def create_or_upgrade(self) -> str:
+        """See StoreDatabase; the file of an older format is kept beside the new one."""
         create_store_file_if_missing(self.path)
         with self.translate_errors("Upgrading"):
             connection = self.open_connection_now_or_at_first_use(is_writer=True)
             try:
                 connection.begin_writing_or_raise_too_new()
-                upgrade_tables_if_older_without_commit(connection, self.dialect)
+                done = upgrade_tables_if_older_without_commit(
+                    connection, self.dialect, partial(keep_copy, self.path)
+                )
                 connection.commit()
             finally:
                 connection.roll_back_if_begun()
                 connection.close()
+        return done
 
     def open_connection_now_or_at_first_use(self, *, is_writer: bool) -> SqliteConnection:
         return SqliteConnection(open_existing_store_file(self.path, is_writer=is_writer), self.path)

@@ -75,8 +75,8 @@ class StoreDatabase(Protocol):
     @property
     def is_shared(self) -> bool: ...
 
-    def create_or_upgrade(self) -> None:
-        """Make an empty store if there is none, and bring one of an older format to this one."""
+    def create_or_upgrade(self) -> str:
+        """Make an empty store if there is none, or upgrade an older one; returns what that did."""
         ...
 
     def open_connection_now_or_at_first_use(self, *, is_writer: bool) -> StoreConnection: ...

@@ -91,8 +91,8 @@ def build_newer_store_error(location: StoreLocation, format_number: int) -> Stor
     return StoreTooNew.from_summary(
         "The controller's store was written by a newer version of synapse-apply",
         f"{location.name} has format {format_number}; this version writes format {STORE_FORMAT}.",
-        f"Use the newer version, or begin with an empty {location.words.empty}: every target is"
-        " looked at again.",
+        "Use the newer version, or put the store back as it was before the upgrade. With an empty "
+        f"{location.words.empty} every target is looked at again.",
     )
 
 

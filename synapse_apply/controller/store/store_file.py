@@ -126,6 +126,18 @@ def write_backup_to_new_file(source: sqlite3.Connection, target: Path) -> None:
             raise
 
 
+def keep_copy(path: Path, old_format: int) -> str:
+    """Copy the store before it gets another format, and say where; an earlier copy is replaced."""
+    kept = path.with_name(f"{path.name}.format-{old_format}")
+    new_path = kept.with_name(f"{kept.name}.new")
+    opening.remove_own_file_or_link_if_present(new_path)
+    # A connection that writes cannot be copied from.
+    with closing(open_existing_store_file(path, is_writer=False)) as reader:
+        write_backup_to_new_file(reader, new_path)
+    opening.replace_own_file_by_sibling(kept, new_path.name)
+    return f"; as it was: {kept}"
+
+
 def _connect(path: Path, mode: Literal["rw", "ro"]) -> sqlite3.Connection:
     return sqlite3.connect(
         f"file:{quote(str(path))}?mode={mode}",

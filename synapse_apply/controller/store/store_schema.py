@@ -28,8 +28,9 @@ from synapse_apply.model.coding.json_shapes import build_coder
 APPLICATION_ID = 0x53796E43
 STORE_FORMAT = 5
 # Changes of the format only add until a later version removes; a version that would harm what a
-# newer one wrote is shut out by this number.
-OLDEST_WRITING_FORMAT = 2
+# newer one wrote is shut out by this number. One of format 3 would apply to whatever a commit gives
+# a target's name to, and store nothing of what its rule was given for.
+OLDEST_WRITING_FORMAT = 4
 
 # The order in which pages show targets: those that need a person first.
 STATE_RANKS = {condition: rank for rank, condition in enumerate(TargetCondition)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -45,12 +45,18 @@ def require_format_that_may_be_written(meta: Mapping[str, str], location: StoreL
 
 
 def upgrade_tables_if_older_without_commit(
-    connection: StoreConnection, dialect: SqlDialect
-) -> None:
-    """Bring the tables to this version's format, within a transaction of the only writer."""
+    connection: StoreConnection, dialect: SqlDialect, keep_copy: Callable[[int], str] = lambda _: ""
+) -> str:
+    """Bring the tables to this version's format, within a transaction of the only writer.
+
+    `keep_copy` gets the older format before. Returns what was done, for the log, or "".
+    """
     statement = "SELECT value FROM meta WHERE key = ?"
     (text,) = connection.execute(statement, [META_FORMAT]).fetchone()
     old_format = int(text)
+    if old_format >= STORE_FORMAT:
+        return ""
+    kept = keep_copy(old_format)
     for since, iter_changes in (
         (2, _iter_statements_from_format_1_to_2),
         (3, _iter_statements_from_format_2_to_3),
@@ -60,9 +66,9 @@ def upgrade_tables_if_older_without_commit(
         if old_format < since:
             for change in iter_changes(connection, dialect):
                 connection.execute(change)
-    if old_format < STORE_FORMAT:
-        for key, value in META_OF_THIS_FORMAT.items():
-            connection.execute("UPDATE meta SET value = ? WHERE key = ?", [value, key])
+    for key, value in META_OF_THIS_FORMAT.items():
+        connection.execute("UPDATE meta SET value = ? WHERE key = ?", [value, key])
+    return f"format {old_format} to {STORE_FORMAT}, which older versions refuse{kept}"
 
 
 def _iter_statements_from_format_4_to_5(

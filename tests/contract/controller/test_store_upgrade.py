@@ -90,6 +90,19 @@ def test_all_that_it_had_is_there(old_store: SqliteControllerStore) -> None:
     assert find_first_broken_audit_row(old_store.iter_all_audit_rows_oldest_first()) is None
 
 
+def test_the_older_file_is_kept(folder: Path) -> None:
+    """As it was, for the earlier version; what was done is said once."""
+    with closing(sqlite3.connect(folder / "controller.db")) as connection:
+        before = list(connection.iterdump())
+    with closing(SqliteControllerStore(folder)) as store:
+        kept = folder / "controller.db.format-1"
+        assert f"format 1 to {STORE_FORMAT}" in store.create_or_upgrade()
+        assert store.create_or_upgrade() == ""
+    with closing(sqlite3.connect(kept)) as connection:
+        assert list(connection.iterdump()) == before
+    assert kept.stat().st_mode & 0o777 == 0o600
+
+
 def test_what_was_planned_is_done(old_store: SqliteControllerStore) -> None:
     """So that the next head touches nothing that it does not change."""
     rows = {
