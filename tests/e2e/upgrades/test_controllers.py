@@ -16,6 +16,7 @@ from e2e.upgrades.older import NEWER, Machine
 from git_repositories import commit, make_repository
 from postgres.server import PostgresServer
 
+from synapse_apply.controller.store.store_schema import STORE_FORMAT
 from synapse_apply.emulator.serve import EmbeddedServer
 
 CONTROLLER = """\
@@ -125,7 +126,7 @@ def test_an_upgrade_keeps_all_and_shuts_the_earlier_version_out(house: House) ->
     """The pause holds, the approval is used after it; the earlier version refuses, and writes nothing."""
     told = house.look(house.newer)
     assert "store upgraded" in told
-    assert "format 3 to 4, which older versions refuse" in told
+    assert f"format 3 to {STORE_FORMAT}, which older versions refuse" in told
     told = house.look(house.newer)
     assert "store upgraded" not in told
     assert "paused by token:ops" in told
