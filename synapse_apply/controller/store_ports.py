@@ -245,8 +245,10 @@ class WritableStore(ReadableStore, Protocol):
         """A source, also one that was removed; None for an unknown one."""
         ...
 
-    def list_present_and_gone_targets_of_source(self, source: str) -> Sequence[TargetRow]:
-        """Every target that ever was of a source, by name; also those that are gone."""
+    def list_present_and_gone_targets_of_source(
+        self, source: str, names: Sequence[TargetName] | None = None
+    ) -> Sequence[TargetRow]:
+        """Every target that ever was of a source, or of `names` there, by name; also gone ones."""
         ...
 
     def list_present_and_gone_targets_of_wave(self, rollout: str, wave: int) -> Sequence[TargetRow]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import repeat
@@ -48,6 +49,9 @@ from synapse_apply.controller.store.store_errors import StoreUnavailable
 from synapse_apply.controller.store_ports import StoreWriter
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import InputError, SynapseApplyError
+
+# So many targets are written at once. Others wait for the end of that, and write in the pause.
+_BATCH, _PAUSE = 250, 0.01
 
 
 def fetch_source_or_record_failure_and_move_targets(
@@ -302,29 +306,42 @@ def _move_targets_to_head_or_record_unusable(
         if finding.is_error:
             _record_unusable_head(parts, row, finding)
             return
-    with parts.write() as writer:
-        moved = build_target_rows_at_head(
-            parts.store.list_present_and_gone_targets_of_source(row.name),
-            keyed,
-            row.head,
-            row.head_number,
-            defaults=parts.settings.defaults,
-            now=parts.clock.read_wall(),
-            chances=(parts.clock.draw_fraction() for _ in repeat(None)),
-            spreads_new_targets=spreads_new_targets,
-            in_rollouts=assignments.names_in_any_rollout,
-        )
-        for target in moved:
-            writer.put_target_keeping_claim_and_newer_revision(target)
-        removed = (target for target in moved if target.is_gone)
-        queue_ends_of_failures(parts, writer, removed, row.head)
-        write_and_forget_rollouts_at_head(parts, writer, row, assignments)
-        writer.put_source_except_head_and_counters(replace(row, keyed_number=row.head_number))
-        _record_usable_head(parts, writer, row)
-        writer.increment_change_number_of_source(row.name)
+    by_name = {target.name: target for target in keyed}
+    before = parts.store.list_present_and_gone_targets_of_source(row.name)
+    present = {target.name for target in before if not target.is_gone}
+    names, touched_count = sorted(by_name.keys() | present), 0
+    batches = [names[at : at + _BATCH] for at in range(0, len(names), _BATCH)] or [[]]
+    for position, batch in enumerate(batches, 1):
+        with parts.write() as writer:
+            # Runs that ended since the batch before have written their targets.
+            moved = build_target_rows_at_head(
+                parts.store.list_present_and_gone_targets_of_source(row.name, batch),
+                [by_name[name] for name in batch if name in by_name],
+                row.head,
+                row.head_number,
+                defaults=parts.settings.defaults,
+                now=parts.clock.read_wall(),
+                chances=(parts.clock.draw_fraction() for _ in repeat(None)),
+                spreads_new_targets=spreads_new_targets,
+                new_count=len(by_name.keys() - present),
+                in_rollouts=assignments.names_in_any_rollout,
+            )
+            for target in moved:
+                writer.put_target_keeping_claim_and_newer_revision(target)
+            removed = (target for target in moved if target.is_gone)
+            queue_ends_of_failures(parts, writer, removed, row.head)
+            touched_count += sum(target.touched_number == row.head_number for target in moved)
+            if position == len(batches):
+                # Until this is written all are compared again, which changes none that is there.
+                write_and_forget_rollouts_at_head(parts, writer, row, assignments)
+                compared = replace(row, keyed_number=row.head_number)
+                writer.put_source_except_head_and_counters(compared)
+                _record_usable_head(parts, writer, row)
+                writer.increment_change_number_of_source(row.name)
+        if position < len(batches):
+            time.sleep(_PAUSE)
     if row.keyed_number == row.head_number:
         return  # compared again, as at each start
-    touched_count = sum(target.touched_number == row.head_number for target in moved)
     parts.log(
         "info", "targets compared", source=row.name, commit=row.head, targets=len(keyed),
         touched=touched_count,

@@ -60,18 +60,20 @@ def build_target_rows_at_head(
     now: float,
     chances: Iterable[float],
     spreads_new_targets: bool,
+    new_count: int = 0,
     in_rollouts: Collection[TargetName] = (),
 ) -> list[TargetRow]:
-    """The rows of a source's targets as a new head makes them.
+    """The rows of a source's targets, or of some of them, as a new head makes them.
 
     Every target is to be at the head. One whose inputs are not those of its last good look is
     touched, and due at once; one with the same inputs that is not done with them is touched, too.
-    A new one is due soon; with `spreads_new_targets` many are spread over their interval. One
+    A new one is due soon; with `spreads_new_targets` many are spread over their interval, by how
+    many are new in all (`new_count`; where it is not given, in `keyed`). One
     that the head does not declare, or no rule matches, is gone. Those `in_rollouts` stay at the
     revision that they have, a new one at none, until their rollout moves them.
     """
     rows_by_name = {row.name: row for row in rows}
-    new_count = sum(
+    new_count = new_count or sum(
         target.name not in rows_by_name or rows_by_name[target.name].is_gone for target in keyed
     )
     moved = []

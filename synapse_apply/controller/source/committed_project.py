@@ -36,6 +36,7 @@ from synapse_apply.model.state import BackendIdentity
 
 _MAX_PROJECT_BYTES = 4 * 1024 * 1024
 _DEFAULT_FOLDER = "manifests"
+MAX_TARGETS = 20_000
 
 
 def read_committed_targets(
@@ -84,7 +85,20 @@ class CommittedProject:
         self._regions = self._build_regions([f for f in files if f.path not in list_files])
 
     def list_targets(self) -> tuple[LabelledTarget, ...]:
-        """The targets that the project file declares, by name; the built-in one only if it does."""
+        """The targets that the project file declares, by name; the built-in one only if it does.
+
+        InputError where they are more than one source may have, as each costs the others time.
+        """
+        found = self._project.targets.items()
+        declared = [(name, target) for name, target in found if target.position is not None]
+        if len(declared) > MAX_TARGETS:
+            raise InputError.from_summary(
+                "Too many targets",
+                f"The project declares {len(declared):,} targets; a source of a controller has at "
+                f"most {MAX_TARGETS:,}.",
+                "Divide them among several repositories, or folders of one (`path` of a source).",
+                position=declared[MAX_TARGETS][1].position,
+            )
         return tuple(
             LabelledTarget(
                 name,
@@ -93,8 +107,7 @@ class CommittedProject:
                 self._compute_digest(name),
                 format_backend(BackendIdentity(target.url, target.tenant)) if target.url else "",
             )
-            for name, target in sorted(self._project.targets.items())
-            if target.position is not None
+            for name, target in sorted(declared)
         )
 
     def _compute_digest(self, target: str) -> str:

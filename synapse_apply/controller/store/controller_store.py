@@ -296,8 +296,15 @@ class ControllerStore:
             REVISIONS, "WHERE source = ? ORDER BY number DESC LIMIT ?", [source, limit]
         )
 
-    def list_present_and_gone_targets_of_source(self, source: str) -> Sequence[TargetRow]:
-        return self._select_rows(TARGETS, "WHERE source = ? ORDER BY target", [source])
+    def list_present_and_gone_targets_of_source(
+        self, source: str, names: Sequence[TargetName] | None = None
+    ) -> Sequence[TargetRow]:
+        targets = [name.target for name in names or ()]
+        marks = ", ".join("?" * len(targets)) or "NULL"
+        within = "" if names is None else f" AND target IN ({marks})"
+        return self._select_rows(
+            TARGETS, f"WHERE source = ?{within} ORDER BY target", [source, *targets]
+        )
 
     def list_targets_of_backend(self, backend: str) -> Sequence[TargetRow]:
         url, _, tenant = backend.partition(" ")

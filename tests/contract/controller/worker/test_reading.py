@@ -21,6 +21,11 @@ from synapse_apply.model.errors import InputError
 pytestmark = pytest.mark.usefixtures("forked_workers")
 # Over before anything is asked.
 TOO_SHORT = 0.0
+LISTED = """
+targets_from:
+  file: list.json
+  template: {url: "https://x.example/${row.name}", token: {env: X}}
+"""
 
 
 @pytest.fixture
@@ -110,3 +115,27 @@ def test_a_source_whose_file_takes_too_long_is_told_and_stops_no_other(
     with pytest.raises(SourceUnavailable, match="cannot be read"):
         mirrors["acme"].list_targets(row.head)
     assert slow.count == 1
+
+
+def test_a_source_of_too_many_targets_is_a_finding_at_the_first_that_is_too_many(
+    tmp_path: Path, upstream: Upstream
+) -> None:
+    """As many as are allowed are read."""
+    rows = [f'{{"name": "t{number}"}}' for number in range(20_001)]
+    project = PROJECT.partition("targets:")[0] + LISTED
+    mirror = GitMirror(
+        build_source(upstream), tmp_path / "data", read_no_secret, read_targets=Reading()
+    )
+    for count in (20_000, 20_001):
+        listed = "[\n" + ",\n".join(rows[:count]) + "\n]"
+        commit = upstream.commit({"synapse-apply.yaml": project, "list.json": listed})
+        mirror.fetch_head()
+        if count == 20_000:
+            assert len(mirror.list_targets(commit)) == count
+    with pytest.raises(InputError) as caught:
+        mirror.list_targets(commit)
+    (finding,) = caught.value.diagnostics
+    assert finding.summary == "Too many targets"
+    assert "declares 20,001 targets" in finding.detail
+    assert "20,000" in finding.detail
+    assert str(finding.position) == f"{commit[:7]}:list.json:20002:1"
