@@ -91,7 +91,7 @@ def make_copies(root: Path, commit: str, words: Sequence[str], count: int) -> li
     name = f"{version}-{hashlib.sha256(purpose.encode()).hexdigest()[:6]}"
     copies = []
     for number in range(count):
-        folder = root / "build/mutants" / name / str(number)
+        folder = root / ".venv-mutants" / name / str(number)
         programs = folder / "environment/bin"
         packages = folder / "environment/lib" / Path(os.__file__).parent.name / "site-packages"
         copies.append(Copy(folder, folder / "tree", packages))

@@ -1,7 +1,7 @@
 """How many small changes of a part of the package the tests notice: `make mutants PART=planning`.
 
 The changes are a sample: one seed draws the same ones, also when other lines have changed. Each is run
-with the tests that run its line. What has run is kept in `build/mutants`, and is not run again.
+with the tests that run its line. What has run is kept in `.venv-mutants`, and is not run again.
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from house.parsing import list_nodes
 from house.revisions import read_revision, run_git
@@ -72,13 +71,10 @@ def count_file(path: str, text: str, nodes: Iterable[ast.AST]) -> Counter[str]:
     return figures
 
 
-def read_rows(root: Path) -> dict[str, Any]:
-    """What ratchet.toml says; the side of HEAD where a merge has left two."""
+def read_text(root: Path) -> str:
+    """What ratchet.toml says; where a merge has left two sides, the first one."""
     text = (root / FILE).read_text("utf-8")
-    if "\n<<<<<<< " in text:
-        text = run_git(root, "show", f"HEAD:{FILE}").decode()
-        (root / FILE).write_text(text, "utf-8")
-    return tomllib.loads(text)
+    return re.sub(r"(?ms)^<<<<<<< .*?\n(.*?)^=======\n.*?^>>>>>>> .*?\n", r"\1", text)
 
 
 def count_tree(root: Path, net: Iterable[str]) -> dict[str, Counter[str]]:
@@ -114,7 +110,7 @@ def count_earlier(root: Path) -> dict[str, Counter[str]]:
 
 def find_wrong(root: Path) -> str:
     """What is beyond its row, by how much and in which files, and what to do; empty if nothing is."""
-    rows = read_rows(root)
+    rows = tomllib.loads(read_text(root))
     files = count_tree(root, rows["net"])
     totals = add_up(files.values())
     least, most = rows["at_least"].items(), (rows["totals"] | rows["at_most"]).items()
@@ -131,9 +127,9 @@ def find_wrong(root: Path) -> str:
 
 def write_rows(root: Path, *, raises: bool) -> Iterator[str]:
     """Write the totals that have fallen, or all; a line for each that is another now."""
-    rows = read_rows(root)
+    text = read_text(root)
+    rows = tomllib.loads(text)
     totals = add_up(count_tree(root, rows["net"]).values())
-    text = (root / FILE).read_text("utf-8")
     for name, row in rows["totals"].items():
         is_written = raises or totals[name] < row
         if is_written:
