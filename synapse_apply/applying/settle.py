@@ -7,6 +7,7 @@ search is complete. Otherwise the intent stays open, and only its own resource i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Container, Mapping
 from dataclasses import replace
 from typing import Any
@@ -322,7 +323,7 @@ class IntentResolver:
         remaining = intent.seconds_left(self.settle_after, self.now, self.uptime)
         if remaining <= 0:
             return None
-        reason = f"it is too early to tell: run again in {remaining:.0f} s"
+        reason = f"it is too early to tell: run again in {math.ceil(remaining)} s"
         return ResolvedIntent(intent, record, reason, seconds_until_resolvable=remaining)
 
 

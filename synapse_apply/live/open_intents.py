@@ -136,7 +136,10 @@ def close_intents_with_known_outcome(
 
 
 def list_acting_calls(session: TargetSession, state: State) -> list[tuple[float, Intent]]:
-    """The given-up calls that other values wait for, with the seconds for which each may act."""
+    """The given-up calls that may still act, with the seconds for which each may.
+
+    Not those that were settled by hand as not done. For UNKNOWN ones other values wait.
+    """
     now, uptime, settle_after = (
         session.clock.utc_now(),
         session.uptime(),
@@ -146,7 +149,7 @@ def list_acting_calls(session: TargetSession, state: State) -> list[tuple[float,
         (seconds, call)
         for record in state.records.values()
         for call in record.given_up
-        if call.state is IntentState.UNKNOWN
+        if call.state is not IntentState.ABSENT
         and (seconds := call.seconds_left(settle_after, now, uptime)) > 0
     ]
 

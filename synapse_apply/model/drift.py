@@ -17,7 +17,8 @@ class ObjectDrift:
     where the manifest changed since, too. `is_missing`: the object was deleted.
     `replacement_id` is the id of another object that has its name now. `blocked_reason` says why
     apply cannot undo it. `replaced_maps` are scalars or lists in the place of a map whose
-    fields are gone. `is_writable`: the live values can be written into the manifests.
+    fields are gone. `is_writable`: the live values can be written into the manifests. `origin`
+    says which call of ours may have deleted it, as the end of a sentence.
     """
 
     address: Address
@@ -29,6 +30,7 @@ class ObjectDrift:
     position: Position | None = None
     replaced_maps: tuple[FieldChange, ...] = ()
     is_writable: bool = True
+    origin: str = ""
 
     @property
     def is_changed_in_git(self) -> bool:
@@ -92,6 +94,11 @@ class Drift:
     def has_errors(self) -> bool:
         """Whether something could not be checked."""
         return any(finding.is_error for finding in self.diagnostics)
+
+    @property
+    def has_origin(self) -> bool:
+        """Whether a call of ours set some of it, or may have set or deleted it."""
+        return any(one.origin or any(f.origin for f in one.fields) for one in self.objects)
 
     @property
     def unmanaged_count_or_none_if_unknown(self) -> int | None:

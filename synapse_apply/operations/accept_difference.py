@@ -57,6 +57,13 @@ def require_acceptable_resource(plan_result: PlanResult, address: Address) -> Ac
             "Declare it as it is live, then accept it.",
         )
     change = next(change for change in plan_result.plan.changes if change.address == address)
+    for call in (r.intent for r in plan_result.resolved_intents if r.intent.address == address):
+        raise StateError.from_summary(
+            "A call of this object is open",
+            f"How {call.verb} of {address} ended, sent at {call.sent_at} by apply {call.plan_id}, "
+            "is not recorded yet, and it may still change what would be accepted.",
+            Text("First ", Command("state settle", address, "--wait"), "."),
+        )
     if resource.record is None or resource.lookup_result.observed is None:
         raise StateError.from_summary(
             "There is nothing to accept",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from itertools import starmap
 
 from synapse_apply.applying.settle import ResolvedIntent
 from synapse_apply.kinds.catalogue import CATALOGUE
@@ -20,7 +22,7 @@ from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities, Lookup
 from synapse_apply.model.phrases import format_short_list
-from synapse_apply.model.state import REPLACE_VERB, Intent, State
+from synapse_apply.model.state import REPLACE_VERB, Intent, IntentState, State
 from synapse_apply.operations.wait_for_outcomes import (
     WaitCallback,
     wait_and_settle_recent_calls,
@@ -49,7 +51,7 @@ class OpenCall:
 
 @frozen
 class OpenCalls:
-    """The open calls of a state, by address, and warnings of files that know of calls."""
+    """The open calls of a state, by address; warnings of acting calls and of files with calls."""
 
     calls: tuple[OpenCall, ...]
     findings: tuple[Diagnostic, ...]
@@ -83,7 +85,8 @@ def read_state_and_advice_on_open_calls(session: TargetSession) -> tuple[State, 
         OpenCall(intent, _advise_on_open_call(intent, journal_files))
         for intent in sorted(state.open_intents, key=lambda intent: intent.address)
     )
-    return state, OpenCalls(tuple(calls), findings)
+    acting = starmap(build_acting_call_warning, list_acting_calls(session, state))
+    return state, OpenCalls(tuple(calls), (*findings, *acting))
 
 
 def look_up_and_settle_named_or_all_calls(
@@ -94,8 +97,13 @@ def look_up_and_settle_named_or_all_calls(
     `wait` lets time pass until the outcomes of calls that are too recent can be determined; None
     leaves these open. InputError where a name has no call open.
     """
-    resolved_intents = look_up_and_settle_open_calls(
-        session, choose_addresses_checking_open_call_of_wildcards(session.store.read_state(), names)
+    state = session.store.read_state()
+    acting = {call.address for _, call in list_acting_calls(session, state)}
+    addresses = choose_addresses_checking_open_call_of_wildcards(state, names)
+    acting.difference_update(intent.address for intent in state.open_intents)
+    sought = [address for address in addresses if address not in acting]
+    resolved_intents = (
+        [] if addresses and not sought else look_up_and_settle_open_calls(session, sought)
     )
     other_findings: tuple[Diagnostic, ...] = ()
     if wait is not None:
@@ -107,22 +115,30 @@ def look_up_and_settle_named_or_all_calls(
     # The state is read again: what was settled just now is not told of any more.
     state = session.store.read_state()
     journal_files, findings = _read_journaled_calls_and_warnings(session, state)
+    told = {resolved.intent.id for resolved in resolved_intents}
     other_findings += tuple(
-        warning_finding(
-            "A call that was given up may still act",
-            f"{call.verb} of {call.address}, which was sent at {call.sent_at} and never answered, "
-            f"may act for another {seconds:.0f} s. Other values wait for that; the same may be "
-            "sent.",
-            "" if wait else Text(Command("state settle --wait"), " waits, too."),
-            address=str(call.address),
-        )
+        build_acting_call_warning(seconds, call)
         for seconds, call in list_acting_calls(session, state)
+        if call.id not in told and (not addresses or call.address in addresses)
     )
     calls = (
         SettledCall(resolved, _list_ways_to_settle(resolved, journal_files))
         for resolved in resolved_intents
     )
     return SettledCalls(tuple(calls), (*other_findings, *findings))
+
+
+def build_acting_call_warning(seconds: float, call: Intent) -> Diagnostic:
+    """The warning of a given-up call that may act for so many seconds."""
+    is_done = call.state is IntentState.DONE
+    return warning_finding(
+        "A call that was given up may still act",
+        f"{call.verb} of {call.address} (call {call.id} of apply {call.plan_id}), which was sent "
+        f"at {call.sent_at} and whose answer was lost, may act for another {math.ceil(seconds)} s"
+        f"{' again' if is_done else ''}.",
+        "" if is_done else Text(Command("state settle --wait"), " waits for it."),
+        address=str(call.address),
+    )
 
 
 def _read_journaled_calls_and_warnings(

@@ -19,13 +19,14 @@ from synapse_apply.live.open_intents import (
 )
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import RemoteError
-from synapse_apply.model.state import Intent, State
+from synapse_apply.model.state import Intent, IntentState, State
 from synapse_apply.workspace.target_session import TargetSession
 
 # Lets the first number of seconds pass, says for which calls, and after how many all is certain.
 WaitCallback = Callable[[float, Sequence[Intent], float], None]
 
 _FIRST_PAUSE = 2.0
+_UNKNOWN = IntentState.UNKNOWN
 
 
 def wait_until_open_calls_can_be_settled(session: TargetSession, wait: WaitCallback) -> None:
@@ -39,9 +40,10 @@ def wait_until_open_calls_can_be_settled(session: TargetSession, wait: WaitCallb
 
 def wait_for_acting_calls(session: TargetSession, state: State, wait: WaitCallback) -> None:
     """Return when no given-up call may act any more that other values wait for."""
-    if acting_calls := list_acting_calls(session, state):
-        longest = max(seconds for seconds, _ in acting_calls)
-        wait(longest, [call for _, call in acting_calls], longest)
+    acting = [one for one in list_acting_calls(session, state) if one[1].state is _UNKNOWN]
+    if acting:
+        longest = max(seconds for seconds, _ in acting)
+        wait(longest, [call for _, call in acting], longest)
 
 
 def wait_and_settle_recent_calls(

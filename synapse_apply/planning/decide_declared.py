@@ -258,7 +258,7 @@ def _decide_recreate(resource: ResourceState, record: Record, index: PlanIndex) 
             refusals.build_not_looked_up_refusal(resource, record)
         )
     decision = _decide_create_with_refusals_unless_offline(resource, index, Action.RECREATE)
-    notes = [f"recorded as id {record.remote_id}, which is no longer there"]
+    notes = [f"recorded as id {record.remote_id}, which is no longer there{resource.deleted_by}"]
     if record.api != resource.binding.api:
         notes = [f"{_describe_recorded_id(resource, record)}; API {resource.binding.api} has none"]
     # Users of this version had other content before, so the reader of the plan should know.

@@ -74,9 +74,9 @@ def _iter_errors_of_untold(
                 summary = "Whether an object has drifted cannot be told yet"
             else:
                 continue
-            detail = f"{change.address}: {refusal.reason}."
-            hint = Text(Command("plan"), " shows the ways out.")
-            yield error_finding(summary, detail, hint, position=refusal.position)
+            hint, address = Text(Command("plan"), " shows the ways out."), str(change.address)
+            detail = f"{address}: {refusal.reason}."
+            yield error_finding(summary, detail, hint, position=refusal.position, address=address)
 
 
 def _iter_drifted_objects(
@@ -107,7 +107,13 @@ def _build_object_drift_or_none(resource: ResourceState, record: Record) -> Obje
     position = resource.desired.position if resource.desired else None
     observed = resource.lookup_result.observed
     if observed is None:
-        return ObjectDrift(resource.address, record.remote_id, is_missing=True, position=position)
+        return ObjectDrift(
+            resource.address,
+            record.remote_id,
+            is_missing=True,
+            position=position,
+            origin=resource.deleted_by,
+        )
     # Each API version numbers objects on its own, so another id there is no other object.
     is_other = observed.api == record.api and observed.remote_id != record.remote_id
     new_remote_id = observed.remote_id if is_other else ""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from synapse_apply.kinds.compare import is_same_value
+from synapse_apply.kinds.descriptor import FieldRule, UpdateMode
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import is_at_or_below
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath, is_at_or_below, warning_finding
+from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.plan import (
     OTHER_RUN_RULE,
     OUTCOME_NOT_KNOWN_YET_RULE,
@@ -15,8 +17,9 @@ from synapse_apply.model.plan import (
     Refusal,
 )
 from synapse_apply.model.state import REPLACE_VERB, Intent, IntentState, Record
-from synapse_apply.model.values import DesiredSecret
+from synapse_apply.model.values import ABSENT, DesiredSecret, Mac, WithheldSecret, get_at_or_absent
 from synapse_apply.model.verification import RUN_VERB
+from synapse_apply.planning.diff.change_sides import unflatten
 from synapse_apply.planning.plan_input import ResourceState
 
 WAIT_HINT = Text(Command("apply --wait"), " waits for it, and then goes on")
@@ -75,18 +78,70 @@ def iter_acting_call_refusals(
     resource: ResourceState, record: Record, changes: Sequence[FieldChange]
 ) -> Iterator[Refusal]:
     """The refusal of an update while an earlier one, with other values, may still act."""
-    for call in record.given_up if changes and resource.acting else ():
+    # The one that may act longest is told of.
+    for call in sorted(
+        record.given_up if changes else (), key=lambda call: -resource.acting.get(call.id, 0.0)
+    ):
         # Whoever closed a call by hand as not done (ABSENT) has answered for it.
         is_held = call.id in resource.acting and call.state is IntentState.UNKNOWN
         if is_held and not repeats_call(resource, call):
             yield Refusal(
                 OUTCOME_NOT_KNOWN_YET_RULE,
-                f"an earlier {call.verb}, which was sent at {call.sent_at} and never answered, may "
-                "still act and overwrite this one",
+                f"an earlier {call.verb}, which was sent at {call.sent_at} and whose answer was "
+                "lost, may still act and overwrite this one",
                 (f"run again in {math.ceil(resource.acting[call.id])} s", WAIT_HINT),
                 outcome_unknown=True,
             )
             return
+
+
+def iter_acting_call_warnings(resources: Iterable[ResourceState]) -> Iterator[Diagnostic]:
+    """One for each live object that an earlier call may still change from what it is now."""
+    for resource in resources:
+        if resource.record is None or resource.lookup_result.observed is None:
+            continue
+        calls = resource.record.given_up if resource.acting else ()
+        for call in sorted(calls, key=lambda call: -resource.acting.get(call.id, 0.0)):
+            fields = _list_fields_set_back(resource, call)
+            # Whoever closed a call by hand as not done (ABSENT) has answered for it.
+            is_held = call.id in resource.acting and call.state is not IntentState.ABSENT
+            if not is_held or not (fields or call.verb == "delete"):
+                continue
+            is_done = call.state is IntentState.DONE
+            deed = f"set {format_short_list(map(format_field_path, fields))} back"
+            wait = "" if is_done else Text("; ", Command("state settle --wait"), " waits for it")
+            yield warning_finding(
+                "An earlier call may still act",
+                f"An earlier {call.verb} of {resource.address} (call {call.id} of apply "
+                f"{call.plan_id}, sent at {call.sent_at}{', found done since' * is_done}) may "
+                f"still act for up to {math.ceil(resource.acting[call.id])} s, and would "
+                f"{deed if call.verb == 'update' else f'{call.verb} it'}.",
+                Text("Look again after that", wait, "."),
+                address=str(resource.address),
+            )
+            break
+
+
+def _list_fields_set_back(resource: ResourceState, call: Intent) -> list[FieldPath]:
+    """The fields that a call would change if it acted on the live object now."""
+    is_whole = call.verb == "update" and resource.binding.update_mode is UpdateMode.PUT
+    sides = [unflatten(side) for side in (call.fields, call.before, resource.live_fields)]
+    fields = []
+    for path in sorted({*call.fields, *call.before}):
+        rule = resource.type.rules.get(str(path[0]), FieldRule(""))
+        sent, was, now = (get_at_or_absent(side, path) for side in sides)
+        if isinstance(now, WithheldSecret) or (now is ABSENT and isinstance(sent, Mac)):
+            now = resource.record.applied.get(path, ABSENT) if resource.record else ABSENT
+        is_as_sent = (
+            is_same_value(rule.reset_value if sent is ABSENT else sent, now, rule.compare)
+            or sent is now is ABSENT
+            or (isinstance(sent, Mapping) and isinstance(now, Mapping))
+        )
+        # An update of single fields sends what it changes.
+        is_sent = is_whole or not is_same_value(was, sent, rule.compare)
+        if is_sent and not (is_as_sent or rule.packaged or rule.write_only):
+            fields.append(path)
+    return fields
 
 
 def build_outcome_unknown_refusal(

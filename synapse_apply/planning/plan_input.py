@@ -73,6 +73,15 @@ class ResourceState:
     acting: Mapping[str, float] = field(default_factory=dict)
 
     @property
+    def deleted_by(self) -> str:
+        """Which given-up delete may have taken a missing object away, after `is gone`; else ""."""
+        calls = self.record.given_up if self.record and not self.lookup_result.observed else ()
+        deletes = (call for call in reversed(calls) if call.verb == "delete")
+        return next(
+            (f": call {c.id} of apply {c.plan_id} may have deleted it" for c in deletes), ""
+        )
+
+    @property
     def is_sought_by_no_id_nor_key(self) -> bool:
         """Whether nothing was looked up: the id is of another API version, and no search tells."""
         return (

@@ -28,6 +28,7 @@ from synapse_apply.planning.identity import (
     collect_identity_claims,
     map_declared_address_to_open_create_of_other,
 )
+from synapse_apply.planning.open_call_refusals import iter_acting_call_warnings
 from synapse_apply.planning.order import Cycle, sort_by_dependencies_and_find_cycles
 from synapse_apply.planning.package import get_uploaded_digest_or_empty
 from synapse_apply.planning.plan_input import PlanInput, ResourceState
@@ -103,6 +104,13 @@ def build_plan(plan_input: PlanInput) -> Plan:
                 *_iter_warning_if_selection_is_partial(decisions, plan_input),
                 *(_build_cycle_error(cycle, resources) for cycle in cycles),
                 *(finding for decision in decisions.values() for finding in decision.diagnostics),
+                *iter_acting_call_warnings(
+                    resources[address]
+                    for address in sorted(
+                        changes.keys() & resources.keys() - index.open_intents.keys()
+                    )
+                    if not any(refusal.outcome_unknown for refusal in changes[address].refusals)
+                ),
                 *_build_one_foreign_state_key_warning_or_empty(decisions, resources),
                 *policy_warnings,
                 *build_one_warning_of_unchanged_violators_or_empty(decisions, rules),

@@ -226,7 +226,7 @@ def build_open_call_error(address: Address, verb: str) -> StateError:
     return StateError.from_summary(
         "A call is not settled yet",
         f"Whether an earlier call ({verb} of {address}) was done is not known yet.",
-        Text("Run ", Command("apply"), ": it looks the object up and settles the call."),
+        Text(Command("state settle", address, "--wait"), " looks the object up and settles it."),
         address=str(address),
     )
 

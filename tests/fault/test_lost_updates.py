@@ -330,13 +330,13 @@ def test_the_history_knows_a_call_by_the_apply_that_sent_it(
 
 @on_api("v1", "v2")
 def test_the_same_may_be_sent_again_at_once(make_site: Callable[..., Site], server: Server) -> None:
-    """It makes no difference whether the older one still acts, and the plan says so."""
+    """What is declared is so then, whichever acts last, and the plan says so."""
     site = begun(make_site, server)
     killed(site, server, "before")
     second = site.apply()
     assert second.code == 0
     (said,) = [d for d in second.plan.diagnostics if d.summary == "An earlier call is sent again"]
-    assert "it makes no difference" in said.detail
+    assert "sends the same declared fields again" in said.detail
     assert live(server) == "ten"
     assert results(site)[:2] == ["done", "settled: cannot be told"]
     assert site.open_intents() == []

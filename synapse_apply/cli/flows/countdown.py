@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from synapse_apply.cli.console import Console
 from synapse_apply.model.phrases import format_short_list
-from synapse_apply.model.state import Intent
+from synapse_apply.model.state import Intent, IntentState
 from synapse_apply.views.sanitize import sanitize
 
 _CLEAR_LINE = "\r\033[K"
@@ -44,4 +44,6 @@ def build_wait_callback(
 def _format_wait_purpose(open_calls: Sequence[Intent]) -> str:
     calls = "an earlier call" if len(open_calls) == 1 else f"{len(open_calls)} earlier calls"
     names = format_short_list(f"{call.verb} of {call.address}" for call in open_calls)
+    if all(call.state is IntentState.UNKNOWN for call in open_calls):
+        return sanitize(f"until {calls} can no longer act: {names}")
     return sanitize(f"until it is certain what became of {calls}: {names}")

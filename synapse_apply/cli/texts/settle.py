@@ -57,12 +57,17 @@ def _format_settled_or_open_call(call: SettledCall, ways_out: Sequence[str]) -> 
             f"  {intent.address}: {intent.verb} was done (id {sanitize(intent.remote_id)}){doubt}\n"
         )
     if intent.state is IntentState.UNKNOWN:
+        next_step = "the next apply sends what differs"
+        if resolved.reason:  # its object is gone
+            next_step = (
+                "apply creates it again (with --recreate where no list shows that it is gone)"
+            )
         return (
             f"  {intent.address}: whether {intent.verb} was done cannot be told"
-            f"{sanitize(resolved.reason and f' ({resolved.reason})')}; the next apply sends what "
-            "differs\n"
+            f"{sanitize(resolved.reason and f' ({resolved.reason})')}; {next_step}\n"
         )
-    return f"  {intent.address}: {intent.verb} was not done; the next apply may do it\n"
+    option = " with --prune" if intent.verb == "delete" else ""
+    return f"  {intent.address}: {intent.verb} was not done; the next apply{option} may do it\n"
 
 
 def _build_call_document(call: SettledCall, ways_out: Sequence[str]) -> JsonDocument:

@@ -202,7 +202,7 @@ def render_drift_html(drift: Drift, *, run_url: str = "", links: ForgeLinks = NO
             ),
             PageSection(
                 "drift",
-                "Changed outside",
+                "Not as recorded" if drift.has_origin else "Changed outside",
                 [*(rows.build_drift_row(object_drift, links) for object_drift in drift.objects)],
                 intro=" ".join(map(render_prose, iter_sentences_on_ways_out_of_drift(drift))),
             ),

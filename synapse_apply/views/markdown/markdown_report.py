@@ -208,7 +208,8 @@ def render_drift_markdown(
     )
     drifted_objects = drift.objects
     intro = " ".join(map(cut_and_escape_but_code, iter_sentences_on_ways_out_of_drift(drift)))
-    opening = f"### Changed outside ({len(drifted_objects):,})\n\n{intro}"
+    heading = "Not as recorded" if drift.has_origin else "Changed outside"
+    opening = f"### {heading} ({len(drifted_objects):,})\n\n{intro}"
     blocks = SizedSection(
         opening,
         report_sections.iter_collapsible_diffs_of_drift(drifted_objects, budget),

@@ -53,8 +53,7 @@ def render_drift(
         for object_drift in drift.objects
     ]
     parts = [format_target_line(drift.base, style)]
-    has_origin = any(field.origin for one in drift.objects for field in one.fields)
-    header = _HEADER_WITH_ORIGIN if has_origin else _HEADER
+    header = _HEADER_WITH_ORIGIN if drift.has_origin else _HEADER
     parts += [header, *blocks] if blocks else []
     parts.append("\n".join([*_iter_unmanaged_lines_if_looked_for(drift, style)]))
     parts.append("\n".join([*_iter_totals_and_next_steps(drift, style, location)]))
@@ -109,7 +108,7 @@ def _format_value_or_not_there(value: Any) -> str:
 def say_object_is_gone_replaced_or_changed(object_drift: ObjectDrift) -> str:
     """What happened to an object, as a sentence without its full stop."""
     if object_drift.is_missing:
-        return f"{object_drift.address} is gone"
+        return f"{object_drift.address} is gone{object_drift.origin}"
     if object_drift.replacement_id:
         return f"{object_drift.address} was made anew outside"
     return f"{object_drift.address} has changed"
@@ -342,6 +341,7 @@ def _build_object_document(object_drift: ObjectDrift) -> JsonDocument:
         "name": object_drift.address.name,
         "id": object_drift.remote_id or None,
         "gone": object_drift.is_missing,
+        **({"origin": object_drift.origin.removeprefix(": ")} if object_drift.origin else {}),
         "remade_as": object_drift.replacement_id or None,
         "cannot_be_undone": object_drift.blocked_reason or None,
         "fields": [_build_field_document(field) for field in object_drift.all_field_changes],

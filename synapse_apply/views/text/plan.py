@@ -39,6 +39,7 @@ _NO_OTHER_CHANGES = (
 )
 _EMPTY_PLAN = "No changes. No resource is in this plan."
 _ONLY_KEPT_DRIFT = "No changes. What was changed outside is kept (on_drift: hold)."
+_ONLY_KEPT_UNTOLD = "No changes. What differs from the manifests is kept (on_drift: hold)."
 _NO_OFFLINE_CHANGES = "No changes. If {} is what is live, there is nothing to do."
 _CHANGES_LEFT_OUT = "No changes. What differs now is not in this plan."
 # Without a terminal no line is wrapped; this only decides when `before -> after` takes two lines.
@@ -184,9 +185,10 @@ def _format_totals_or_why_there_are_none(plan: Plan, style: Style) -> str:
             return style(_EMPTY_PLAN, "done")
         has_left_out = any("left_out" in change.extras for change in plan.changes)
         no_changes_text = _NO_OTHER_CHANGES if plan.changes_with_accepted else _NO_CHANGES
-        conclusion = (
-            _ONLY_KEPT_DRIFT if any(change.held for change in plan.changes) else no_changes_text
-        )
+        held = [field for change in plan.changes for field in change.held]
+        # Of some it cannot be told who set them.
+        kept_text = _ONLY_KEPT_UNTOLD if any(f.origin for f in held) else _ONLY_KEPT_DRIFT
+        conclusion = kept_text if held else no_changes_text
         return style(_CHANGES_LEFT_OUT if has_left_out else conclusion, "done")
     lead_lines = (
         [format_refused_count(len(plan.refused_changes), style)] if plan.refused_changes else []

@@ -27,14 +27,18 @@ if TYPE_CHECKING:
 @options.add_several_target_options
 @click.argument("name", type=RECORDED_NAME, metavar="ADDRESS")
 def command(*, console: Console, invocation: Invocation, name: str) -> int:
-    """Show one record. Secrets are not in it."""
+    """Show one record, and which earlier calls of it may still act. Secrets are not in it."""
     from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.views.text.record import record_document, render_record
 
     with open_command_target(invocation) as target:
         record = target.state.find_record(name)
+        _, open_calls = target.state.read_with_open_calls()
+    findings = [one for one in open_calls.findings if one.address == str(record.address)]
+    console.write_findings(findings)
     if console.as_json:
-        console.write_or_keep_document(record_document(record))
+        diagnostics = [finding.to_json() for finding in findings]
+        console.write_or_keep_document({**record_document(record), "diagnostics": diagnostics})
     else:
         console.write_output(
             render_record(record, color=console.is_output_colored, width=console.terminal_width)

@@ -1,0 +1,189 @@
+"""What is said of a call that may still act, and of what it did, is so whatever happened beside it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fault.commands import FOREVER, applying, kill, reaches
+from fault.convergence import command, on_api
+from fault.site import LATER, Server, Site
+from fault.test_lost_updates import PLUGIN, begun, change_outside, declare, killed, live
+
+MAY_ACT = re.compile(
+    rf"An earlier update of {PLUGIN} \(call \S+ of apply \S+, sent at [^)]*\) may\s+still\s+act for up"
+    r" to \d+ s, and would set description back\."
+)
+
+
+def told(text: str) -> str:
+    return " ".join(text.split())
+
+
+@on_api("v1", "v2")
+@pytest.mark.parametrize("on_drift", ["hold", "revert"])
+def test_what_somebody_sets_is_not_told_as_kept_while_a_call_may_undo_it(
+    make_site: Callable[..., Site], server: Server, on_drift: str
+) -> None:
+    """The same was sent again at once; then somebody changed it, and the first call still may act."""
+    site = begun(make_site, server)
+    declare(site, "ten", on_drift=on_drift)
+    killed(site, server, "before")
+    assert site.apply().code == 0
+    assert "may still act" not in command(site, "plan -t site")
+    change_outside(site, server, "by hand")
+    for line in ("plan -t site", "drift -t site"):
+        said = told(command(site, line))
+        assert len(MAY_ACT.findall(said)) == 1, said
+        assert "`synapse-apply state settle --wait -t site` waits for it" in said
+    document = json.loads(command(site, "drift -t site --json"))
+    assert [d["address"] for d in document["diagnostics"]] == [PLUGIN]
+    applied = told(command(site, "apply --auto-approve -t site"))
+    assert MAY_ACT.search(applied), applied
+    assert live(server) == ("by hand" if on_drift == "hold" else "ten")
+
+
+def test_a_call_that_was_found_done_is_told_of_while_it_may_act_again(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """Somebody had set the same, so it looked done; what is set after that it may undo."""
+    site = begun(make_site, server)
+    declare(site, "ten", on_drift="hold")
+    killed(site, server, "before")
+    change_outside(site, server, "ten")
+    assert site.apply().code == 0
+    change_outside(site, server, "by hand")
+    assert MAY_ACT.search(told(command(site, "plan -t site")))
+    assert MAY_ACT.search(told(command(site, "drift -t site")))
+
+
+def test_a_call_that_was_settled_by_hand_is_not_told_of(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """Whoever said that it was not done has answered for it."""
+    site = begun(make_site, server)
+    killed(site, server, "before")
+    command(site, f"state settle -t site {PLUGIN} --absent")
+    assert site.apply().code == 0
+    change_outside(site, server, "by hand")
+    assert "may still act" not in command(site, "plan -t site")
+
+
+@on_api("v1", "v2")
+def test_sending_the_same_again_promises_no_more_than_it_does(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """A PUT is the whole object as it was read: what somebody sets beside it may be set back."""
+    site = begun(make_site, server)
+    killed(site, server, "before")
+    second = site.apply()
+    (said,) = [d for d in second.plan.diagnostics if d.summary == "An earlier call is sent again"]
+    assert "difference" not in said.detail
+    assert "An apply sends the same declared fields again" in said.detail
+    assert "may still set back what somebody changed beside them since" in said.detail
+
+
+@pytest.mark.parametrize("api", ["v2"], indirect=True)
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_a_late_delete_of_ours_is_not_told_as_somebody_elses(
+    make_site: Callable[..., Site], server: Server, *, by_hand: bool
+) -> None:
+    """It was declared again, and then the delete landed."""
+    site = make_site(groups=1)
+    assert site.apply().code == 0
+    path: Path = site.root / "manifests" / "group-0.yaml"
+    whole = path.read_text()
+    plugin, release, storage = whole.split("\n---\n")
+    path.write_text(f"{plugin}\n---\n{storage}")
+    server.faults({"match": {"method": "DELETE"}, "do": {"hang": FOREVER, "commit": "before"}})
+    with applying(site) as process:
+        reaches(server, process)
+        assert kill(process)
+    server.faults()
+    ((name, (remote_id,)),) = [
+        (name, ids) for name, ids in server.ids().items() if name.startswith("release/")
+    ]
+    assert release
+    if by_hand:
+        command(site, f"state settle -t site {name} --absent")
+    path.write_text(whole)
+    assert site.apply(ahead=LATER).code == 0
+    server.send("DELETE", f"/v2/plugin-releases/{remote_id}/")  # as the killed call does now
+    said = told(command(site, "drift -t site") + command(site, "plan -t site"))
+    assert len(re.findall(r": call \S+ of apply \S+ may have deleted it", said)) == 2
+    assert "outside" not in said
+    document: dict[str, Any] = json.loads(command(site, "drift -t site --json"))
+    (gone,) = document["resource_drift"]
+    assert gone["gone"]
+    assert gone["origin"].startswith("call ")
+
+
+def test_what_nobody_can_tell_is_not_summed_up_as_changed_outside(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """With `on_drift: hold`, a value that an earlier call may have set is kept, and told so."""
+    site = begun(make_site, server, settle_after=0.1)
+    declare(site, "ten", on_drift="hold")
+    server.faults({"match": {"method": "PUT"}, "do": {"reset": "before"}})
+    assert site.apply().code == 7
+    server.faults()
+    command(site, "state settle -t site --wait")
+    declare(site, "eleven")
+    assert site.apply().code == 0
+    change_outside(site, server, "ten")
+    said = command(site, "plan -t site")
+    assert "who set it cannot be told" in told(said)
+    assert "No changes. What differs from the manifests is kept (on_drift: hold)." in said
+    assert "outside" not in said
+
+
+@on_api("v1", "v2")
+def test_accepting_says_which_call_is_open(make_site: Callable[..., Site], server: Server) -> None:
+    """Nobody recorded anything meanwhile: how a call ended is not recorded yet."""
+    site = begun(make_site, server)
+    killed(site, server, "before")
+    change_outside(site, server, "by hand")
+    said = told(command(site, f"state accept -t site {PLUGIN} --auto-approve", code=1))
+    assert "A call of this object is open" in said
+    assert f"How update of {PLUGIN} ended, sent at " in said
+    assert f"`synapse-apply state settle {PLUGIN} --wait -t site`" in said
+    assert "Another run" not in said
+
+
+def test_a_call_that_may_still_act_is_named_wherever_its_object_is_looked_at(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """It was sent again and answered since: nothing is open, and yet it may act."""
+    site = begun(make_site, server)
+    killed(site, server, "before")
+    assert site.apply().code == 0
+    for line in ("state settle", f"state settle {PLUGIN}", f"state show {PLUGIN}", "state list"):
+        said = told(command(site, f"{line} -t site"))
+        assert "A call that was given up may still act" in said, line
+        assert re.search(
+            r"\(call \S+ of apply \S+\), which was sent at \S+ and whose answer was lost,", said
+        )
+    command(site, "state settle -t site storage/storage-0", code=1)
+    said = command(site, f"state show {PLUGIN} -t site --json")
+    (shown,) = json.JSONDecoder().raw_decode(said[said.index("{\n") :])[0]["diagnostics"]
+    assert shown["address"] == PLUGIN
+    assert "until an earlier call can no longer act" in command(site, "state settle --wait -t site")
+    for line in (f"state show {PLUGIN}", "state list"):
+        assert "given up" not in command(site, f"{line} -t site")
+
+
+def test_of_a_gone_object_settling_says_what_apply_does(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """What differs cannot be sent to it."""
+    site = begun(make_site, server)
+    killed(site, server, "before")
+    ((remote_id,),) = [ids for name, ids in server.ids().items() if name == PLUGIN]
+    server.send("DELETE", f"/_emulator/objects/plugin/{remote_id}/")
+    said = told(command(site, "state settle -t site"))
+    assert "(its object is gone); apply creates it again" in said
+    assert "what differs" not in said
