@@ -11,7 +11,7 @@ from synapse_apply.controller.loop.running import FinishedRun
 from synapse_apply.controller.planned_rows import ApplyTerms, Judgement, PlannedRow
 from synapse_apply.controller.ports import RunResult
 from synapse_apply.controller.rows import ApprovalRow, PauseRow, RunOutcome, TargetName, TargetRow
-from synapse_apply.controller.rules.access import Person, list_rights
+from synapse_apply.controller.rules.access import Person, list_rights, name_to_readers
 from synapse_apply.controller.rules.approving import (
     build_apply_terms,
     count_approvals_of_row,
@@ -73,17 +73,23 @@ def find_target_rule(parts: LoopParts, name: TargetName) -> TargetRule | None:
 
 
 def find_strictest_rule(parts: LoopParts, name: TargetName) -> TargetRule | None:
-    """The rule of a target, merged with those of other names that reach what it is bound to."""
+    """The rule of a target, merged with those of its source's other names for what it is bound to.
+
+    Sources do not trust one another: a name of another one is refused, and changes no rule here.
+    """
     rule, row = find_target_rule(parts, name), parts.store.find_target_even_if_gone(name)
     if rule is None or row is None or row.binding is None:
         return rule
-    pauses = parts.store.list_people_pauses_even_ended()
+    pauses, others = parts.store.list_people_pauses_even_ended(), dict[str, None]()
     for other in parts.store.list_targets_of_backend(row.binding.backend):
         is_same = may_be_one_state(row.binding, other.found_binding)
-        if other.name != name and not other.is_gone and is_same:
-            other_rule = _find_rule_with_pause(parts, other.name, pauses)
-            rule = merge_rules(rule, other_rule) if other_rule is not None else rule
-    return rule
+        is_beside = other.name != name and other.name.source == name.source and not other.is_gone
+        other_rule = _find_rule_with_pause(parts, other.name, pauses) if is_beside else None
+        if is_same and other_rule is not None:
+            if is_stricter(other_rule, rule):
+                others[name_to_readers(parts.settings.access, name, other.name)] = None
+            rule = merge_rules(rule, other_rule)
+    return replace(rule, stricter_by=", ".join(others))
 
 
 def _find_rule_with_pause(
@@ -161,12 +167,20 @@ def settle_binding(parts: LoopParts, claimed: ClaimedTarget, look: FinishedRun) 
             writer.put_target_keeping_claim_and_newer_revision(replace(owner, binding=None))
             owner = None
         is_same, is_first = bound is not None and bound.means(new), bound is None and not beside
-        move = build_moved_row(bound, new, ", ".join(map(str, beside[:3])))
+        shown = dict.fromkeys(name_to_readers(access, name, other) for other in beside[:3])
+        move = build_moved_row(bound, new, ", ".join(shown))
+        if row.found_binding != new and (beside or owner):
+            # For the operator: not every reader of this target may know of the others.
+            found = [str(other) for other in [*beside, *([owner.name] if owner else [])]]
+            parts.log("warn", "binding beside others", target=name, others=", ".join(found))
         count = count_approvals_of_row(
             rule, approvals, move.digest, now=now, access=access, authors=authors
         )
         if owner is not None:
-            result = build_result_of_second_name(owner)
+            is_own_source = owner.name.source == name.source
+            result = build_result_of_second_name(
+                owner, name_to_readers(access, name, owner.name), is_own_source=is_own_source
+            )
         elif is_same and bound and bound.token not in {"", new.token}:
             detail = f"token: {new.token}, not {bound.token}"
             warning = warning_finding("The token is read from another place now", detail)

@@ -16,6 +16,7 @@ from synapse_apply.model.frozen import frozen
 GROUP_PREFIX, PROXY_PREFIX, TOKEN_PREFIX = "group:", "proxy:", "token:"
 
 _WILDCARDS = frozenset("*?[")
+HIDDEN_TARGET = "another target of this controller"
 _BRACKET = re.compile(r"\[!?.[^\]]*\]", re.DOTALL)
 
 
@@ -73,6 +74,20 @@ def list_readable_patterns(access: Access | None, person: Person | None) -> tupl
         for pattern in rule.targets
     ]
     return ("*",) if "*" in patterns else tuple(dict.fromkeys(patterns))
+
+
+def name_to_readers(access: Access | None, name: TargetName, other: TargetName) -> str:
+    """How a text of a target names another one: not by its name unless all readers may read both.
+
+    Readers are told apart by the rules of `access`, each alone.
+    """
+    readers = [
+        rule.targets
+        for rule in (access.rules if access is not None else ())
+        if any(fnmatchcase(str(name), pattern) for pattern in rule.targets)
+    ]
+    is_open = all(any(fnmatchcase(str(other), pattern) for pattern in one) for one in readers)
+    return str(other) if is_open else HIDDEN_TARGET
 
 
 def can_pause_scope(

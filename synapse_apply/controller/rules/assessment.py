@@ -88,7 +88,8 @@ def assess_look(
         is_apply_next=is_possible and cause is not RunCause.APPLIED,
         is_unsettled=is_possible and cause is RunCause.APPLIED,
         is_settling=_has_unknown_outcome(judgement.waiting_rows),
-        waiting_reason=_get_waiting_reason_or_empty(judgement, shown_block),
+        waiting_reason=_get_waiting_reason_or_empty(judgement, shown_block)
+        or _describe_stricter_rule(result, rule),
         resumes_at=shown_block.until if shown_block is not None else None,
         hold_count=len(judgement.held_rows) if _is_acting(rule) else 0,
         held_guard_count=_count_held_guards(judgement) if _is_acting(rule) else 0,
@@ -223,6 +224,12 @@ def _has_unknown_outcome(rows: Iterable[PlannedRow]) -> bool:
 
 def _is_any_caused_by_git(rows: Iterable[PlannedRow]) -> bool:
     return any(RowCause.GIT in get_causes_or_git(row) for row in rows)
+
+
+def _describe_stricter_rule(result: RunResult, rule: TargetRule) -> str:
+    """Whose rule counts beside the target's own, where there is something to do; else ""."""
+    is_due = bool(rule.stricter_by) and result.outcome is RunOutcome.CHANGES
+    return f"the stricter rule of {rule.stricter_by} counts, too" if is_due else ""
 
 
 def _get_waiting_reason_or_empty(judgement: Judgement, block: ApplyBlock | None) -> str:

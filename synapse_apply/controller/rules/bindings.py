@@ -81,15 +81,21 @@ def is_moved_row(row: PlannedRow) -> bool:
     return row.action is RowAction.GUARD and row.address == BINDING_GUARD
 
 
-def build_result_of_second_name(owner: TargetRow) -> RunResult:
-    """What becomes of a look at a target that means what an older name is bound to."""
+def build_result_of_second_name(owner: TargetRow, shown: str, *, is_own_source: bool) -> RunResult:
+    """What becomes of a look at a target that means what an older name is bound to.
+
+    `shown` is what its readers may know of that name.
+    """
+    is_named = shown == str(owner.name)
+    rule = "the strictest of both rules" if is_own_source else "its own rule"
     finding = error_finding(
         "Another target means this backend and state",
-        f"{owner.name} was seen first with {owner.binding}, and goes on under the strictest of "
-        "both rules. Nothing is applied by this name.",
+        f"{shown} was seen first with {owner.binding if is_named else 'them'}, and goes on under "
+        f"{rule}. Nothing is applied by this name.",
         Text(
-            f"If {owner.name} is gone for good, or was renamed: ",
-            Command(f"controller forget-rule {owner.name}"),
+            "If that one is gone for good, or was renamed: ",
+            Command(f"controller forget-rule {owner.name if is_named else 'SOURCE/TARGET'}"),
+            "" if is_named else ". The log of the controller has its name.",
         ),
     )
     digest = f"second name of {owner.name}"

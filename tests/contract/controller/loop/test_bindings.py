@@ -16,7 +16,7 @@ from synapse_apply.controller.rows import (
     TargetName,
     TargetProgress,
 )
-from synapse_apply.controller.settings import DAY, AccessRule, Mode, Right, TargetRule
+from synapse_apply.controller.settings import DAY, AccessRule, Mode, Right, Source, TargetRule
 
 AUTO = TargetRule("*", mode=Mode.AUTO)
 DEV, PROD = TargetName("acme", "dev"), TargetName("acme", "prod")
@@ -386,7 +386,8 @@ def test_a_move_to_a_backend_of_a_stricter_rule_is_for_its_people(world: World) 
     world.settings = replace(world.settings, access=access)
     loop = start(world, TargetRule("prod", mode=Mode.APPROVE, approvals=2), AUTO)
     look(world, loop, "dev", find(replace(AT_PROD, lineage="l-own"), CHANGE))
-    assert "a stricter rule holds for acme/prod" in find_move(world, DEV).held_row.row.summary
+    assert "a stricter rule holds for another target" in find_move(world, DEV).held_row.row.summary
+    assert "others=acme/prod" in world.log.getvalue()
     for who in ("proxy:dan", ANN):
         accept(world, loop, who, DEV)
         assert world.get_target("dev").binding == AT_DEV
@@ -440,7 +441,66 @@ def test_a_decoy_hides_no_stricter_rule(world: World, decoy: str) -> None:
         world.repository.backends = {"dev-a": AT_PROD.backend}
         world.repository.push(f"{world.repository.head}+", **{"dev-a": "x"})
     look(world, loop, "dev", find(replace(AT_PROD, lineage="l-own"), CHANGE))
-    assert "acme/prod" in find_move(world, DEV).held_row.row.summary
+    assert "another target of this controller" in find_move(world, DEV).held_row.row.summary
+    assert "acme/prod" in world.log.getvalue().rpartition("binding beside others")[2]
     accept(world, loop, "proxy:dan", DEV)
     assert world.get_target("dev").binding == AT_DEV
     assert world.workers.applies == []
+
+
+def test_a_name_of_another_source_changes_no_rule(world: World) -> None:
+    """It is refused itself; sources do not trust one another."""
+    acme = world.settings.sources["acme"]
+    beta = Source("beta", "url", rules=(TargetRule("*"),))
+    loop = start(world, AUTO)
+    world.settings = replace(
+        world.settings, sources={"acme": replace(acme, rules=(AUTO,)), "beta": beta}
+    )
+    world.workers.results |= {"beta/dev": find(AT_DEV, CHANGE), "beta/prod": find(AT_PROD)}
+    loop.request_stop()
+    loop = world.build_loop()
+    world.start(loop)
+    run = world.store.find_run(
+        world.store.find_target_even_if_gone(TargetName("beta", "dev")).last_run  # type: ignore[union-attr]
+    )
+    assert run is not None
+    assert run.findings[0].summary == "Another target means this backend and state"
+    look(world, loop, "dev", find(AT_DEV, CHANGE))
+    assert [request.target for request in world.workers.applies] == [DEV]
+    assert world.get_target("dev").waiting_reason == ""
+
+
+def test_whose_stricter_rule_counts_is_said_of_the_first_name(world: World) -> None:
+    loop = start(world, TargetRule("prod", mode=Mode.OBSERVE), AUTO)
+    look(world, loop, "prod", find(AT_DEV))
+    look(world, loop, "dev", find(AT_DEV, CHANGE))
+    target = world.get_target("dev")
+    assert (target.state, target.waiting_reason) == (
+        TargetCondition.PENDING,
+        "the stricter rule of acme/prod counts, too",
+    )
+
+
+def test_findings_of_a_target_do_not_name_what_its_readers_may_not_read(world: World) -> None:
+    """Somebody who reads acme/dev alone; the operator has the name in the log."""
+    access = world.settings.access
+    assert access is not None
+    only_dev = AccessRule(("proxy:dan",), frozenset({Right.READ}), ("acme/dev",))
+    access = replace(access, rules=(*access.rules, only_dev))
+    world.settings = replace(world.settings, access=access)
+    loop = start(world, TargetRule("prod", mode=Mode.APPROVE, approvals=2), AUTO)
+    look(world, loop, "dev", find(replace(AT_PROD, lineage="l-own"), CHANGE))
+    summary = find_move(world, DEV).held_row.row.summary
+    assert "a stricter rule holds for another target of this controller" in summary
+    look(world, loop, "dev", find(AT_PROD, CHANGE))
+    run = world.store.find_run(world.get_target("dev").last_run)
+    assert run is not None
+    assert "another target of this controller was seen first" in run.findings[0].detail
+    shown = f"{run.findings} {summary}"
+    assert "acme/prod" not in shown
+    assert "l-prod" not in shown
+    assert "binding beside others target=acme/dev others=acme/prod" in world.log.getvalue()
+    look(world, loop, "prod", find(AT_DEV))
+    look(world, loop, "dev", find(AT_DEV, CHANGE))
+    assert world.get_target("dev").state is TargetCondition.HELD
+    assert "acme/prod" not in world.get_target("dev").waiting_reason
