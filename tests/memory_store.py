@@ -11,37 +11,34 @@ from threading import RLock
 from typing import Any
 from uuid import uuid4
 
-from synapse_apply.model.address import Address
-from synapse_apply.model.coding import codec
-from synapse_apply.model.diagnostic import Diagnostic
-from synapse_apply.model.ports import (
-    BackupCheck,
-    CallSlotLoad,
-    ProgressFloor,
-    accept_any_backup,
-    ignore_wait,
-    return_no_progress,
-)
-from synapse_apply.model.refactoring import (
-    RecordFinisher,
-    Renames,
-    iter_records_changed_by_renames,
-    return_renamed_record_unchanged,
-)
-from synapse_apply.model.state import (
+from support.core import (
     NO_PROGRESS,
     NO_SHARED_IDS,
     STATE_FORMAT,
+    Address,
     AuditEntry,
     BackendIdentity,
+    BackupCheck,
+    CallSlotLoad,
+    Diagnostic,
     Intent,
     IntentState,
+    ProgressFloor,
     ProjectAndKeyIds,
     Record,
+    RecordFinisher,
+    Renames,
     State,
     StateHeader,
     StateProgress,
+    accept_any_backup,
+    codec,
+    ignore_wait,
+    iter_records_changed_by_renames,
+    return_no_progress,
+    return_renamed_record_unchanged,
 )
+
 from synapse_apply.stores import row_texts, schema, state_messages
 from synapse_apply.stores.snapshot import (
     StateSnapshot,

@@ -10,7 +10,8 @@ from pathlib import Path
 from threading import RLock
 from uuid import uuid4
 
-from synapse_apply.model.errors import StateError
+from support.core import StateError
+
 from synapse_apply.stores.chain.object_folder import ObjectInfo
 
 

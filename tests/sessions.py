@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import copy
 from typing import Any
 
-from synapse_apply.workspace.target_session import TargetSession
+from support.core import TargetSession
 
 
 def with_parts(session: TargetSession, **parts: Any) -> TargetSession:

@@ -16,18 +16,19 @@ from pathlib import Path
 
 import pytest
 from git_repositories import commit, git, make_repository
+from support.core import (
+    Action,
+    Invocation,
+    LazyTargetParts,
+    PackageSource,
+    PlanOptions,
+    TargetSession,
+    configuration,
+    manifests,
+    offline_plan,
+    read_source_as_package,
+)
 from unit.packages.trees import write
-
-from synapse_apply.model.plan import Action
-from synapse_apply.model.resource import PackageSource
-from synapse_apply.operations import offline_plan
-from synapse_apply.operations.checks import manifests
-from synapse_apply.operations.checks.target_checkup import LazyTargetParts
-from synapse_apply.packages.inspection import read_source_as_package
-from synapse_apply.planning.plan_input import PlanOptions
-from synapse_apply.workspace import configuration
-from synapse_apply.workspace.invocation import Invocation
-from synapse_apply.workspace.target_session import TargetSession
 
 BASE = "refs/remotes/origin/main"
 GOOD, EVIL = "https://good.example", "https://evil.example"

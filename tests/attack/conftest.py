@@ -12,9 +12,9 @@ import pytest
 from attack.bench import Bench, Projects, ServerBehindLiar
 from attack.lying import Liar, honest
 from fault.site import TENANT, TOKEN, Server
+from support.core import Transport
 
 from synapse_apply.cli.main import run
-from synapse_apply.client.http.transport import Transport
 from synapse_apply.emulator.serve import EmbeddedServer
 
 

@@ -20,22 +20,25 @@ from typing import Any
 import pytest
 from forking import ForkedProcess
 from installed import BIN, environment
-from unit.client.scripted import ScriptedServer, answer, raw
-
-from synapse_apply.client import BackendClient, ClientError
-from synapse_apply.client.calls import ClientCall
-from synapse_apply.client.consistent_lists import reread_list_until_complete
-from synapse_apply.client.dialects import v1, v2
-from synapse_apply.client.http.answers import Answer
-from synapse_apply.client.http.sse import (
+from support.core import (
+    Answer,
+    BackendClient,
+    ClientCall,
+    ClientError,
+    JsonItems,
+    ListQuery,
+    NotItemsError,
     OversizedEventError,
+    PackageSource,
     iter_server_sent_events_and_heartbeats,
+    iter_streamed_list_items_of_all_pages,
+    list_package_files,
+    parse_pattern_or_none_if_blank_or_comment,
+    reread_list_until_complete,
+    v1,
+    v2,
 )
-from synapse_apply.client.json_items import JsonItems, NotItemsError
-from synapse_apply.client.pagination import ListQuery, iter_streamed_list_items_of_all_pages
-from synapse_apply.model.resource import PackageSource
-from synapse_apply.packages.inspection import list_package_files
-from synapse_apply.packages.wildmatch import parse_pattern_or_none_if_blank_or_comment
+from unit.client.scripted import ScriptedServer, answer, raw
 
 MOST_MEMORY = 500 * 1024  # KiB
 MOST_SECONDS = 5.0

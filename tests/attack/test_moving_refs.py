@@ -9,10 +9,8 @@ import pytest
 from attack.checkouts import BASE, GOOD, Checkout, checkout
 from e2e.scenarios.workplace import Workplace
 from git_repositories import commit, git
+from support.core import configuration, git_ref
 from unit.packages.trees import write
-
-from synapse_apply.packages.source import git_ref
-from synapse_apply.workspace import configuration
 
 __all__ = ["checkout"]
 

@@ -7,14 +7,16 @@ import time
 from pathlib import Path
 
 import pytest
+from support.core import (
+    Invocation,
+    PublisherRules,
+    iter_possibly_imported_module_paths,
+    list_one_unallowed_credential_per_line,
+    package,
+)
 
-from synapse_apply.model.secrets.credentials import list_one_unallowed_credential_per_line
-from synapse_apply.operations import package
-from synapse_apply.packages.entrypoints import iter_possibly_imported_module_paths
-from synapse_apply.packages.publisher import PublisherRules
 from synapse_apply.views.json.failure import build_findings_document_in_shape_of_command
 from synapse_apply.views.text.findings import render_diagnostics
-from synapse_apply.workspace.invocation import Invocation
 
 CONFIG = "name: Y\ncode: y\nversion: 1.0.0\n"
 TOKEN = "ghp_" + "Ab3dE6gH" * 4 + "Zz90"

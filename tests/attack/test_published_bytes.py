@@ -14,13 +14,12 @@ from typing import Any
 import pytest
 from answering import Answering, Asked, answering
 from e2e.scenarios.workplace import TOKEN, Workplace, project
-
-from synapse_apply.client.backend import BackendClient
-from synapse_apply.client.storage_files import (
+from support.core import (
+    BackendClient,
     ReachableNetworks,
+    RemoteError,
     classify_network_or_private_if_no_address,
 )
-from synapse_apply.model.errors import RemoteError
 
 SIGNATURE = "X-Amz-Signature=5ecretsignature0123456789"
 MOST = 1024 * 1024

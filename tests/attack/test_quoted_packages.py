@@ -5,10 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
-from synapse_apply.model.errors import InputError
-from synapse_apply.operations.validate import validate
-from synapse_apply.workspace.invocation import Invocation
+from support.core import InputError, Invocation, validate
 
 SECRET = "ghp_" + "a1B2c3D4e5F6" * 3
 PLUGIN = """\

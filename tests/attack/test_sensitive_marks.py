@@ -19,12 +19,9 @@ from e2e.scenarios.canaries import contents, forms
 from e2e.scenarios.test_canaries import WAYS, Echo
 from e2e.scenarios.workplace import TOKEN, Ran, Server, Workplace, project
 from echoing import echoing
+from support.core import Address, Exporter, build_default_project, read_marks_of_storage_secrets
 
 from synapse_apply.emulator.serve import EmbeddedServer
-from synapse_apply.manifests.export.manifest_of_object import Exporter
-from synapse_apply.manifests.project.project import build_default_project
-from synapse_apply.manifests.schema.secret_field_marks import read_marks_of_storage_secrets
-from synapse_apply.model.address import Address
 
 DEEP = bool(os.environ.get("SYNAPSE_APPLY_TEST_DEEP"))
 LIVE = 'cAn4ry-live/+ "quoted"\\é-7777'

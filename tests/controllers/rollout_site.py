@@ -20,10 +20,9 @@ from controllers.site import BACKEND_TOKEN, SECONDS
 from forges.loopback_server import wait_until
 from in_process import run
 from profiles import VENDOR
+from support.core import Invocation, open_state
 
 from synapse_apply.emulator.serve import EmbeddedServer
-from synapse_apply.workspace.invocation import Invocation
-from synapse_apply.workspace.target_session import open_state
 
 LABELS = {
     "canary-1": {"tier": "canary"},

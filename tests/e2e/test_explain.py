@@ -6,10 +6,9 @@ import re
 
 import pytest
 from installed import ROOT
+from support.core import RULES_BY_ID, InputError, NameNotFound
 
 from synapse_apply.library import explain
-from synapse_apply.model.errors import InputError, NameNotFound
-from synapse_apply.model.packages.rules import RULES_BY_ID
 
 SECTIONS = {
     title: section

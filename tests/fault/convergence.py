@@ -15,10 +15,9 @@ import pytest
 from fault.site import APIS, LATER, Applied, Site, pending, tally_of
 from installed import environment
 from profiles import PAGE, PROFILE, VENDOR
+from support.core import Action, Plan, Report, Result
 
 from synapse_apply.cli.main import run
-from synapse_apply.model.plan import Action, Plan
-from synapse_apply.model.report import Report, Result
 
 STORES = ("sqlite", "postgres", "s3")
 # The vendor's v1 is what production meets: a share of it is tried whatever the profile of all is.

@@ -19,23 +19,30 @@ from urllib.parse import urlsplit
 from buckets.servers import BucketServer
 from forges.loopback_server import wait_until
 from profiles import PAGE, PROFILE
+from support.core import (
+    Action,
+    Address,
+    AuditEntry,
+    BackendClient,
+    Invocation,
+    LastRequest,
+    Plan,
+    PlanOptions,
+    Report,
+    ServerClock,
+    TargetSession,
+    apply,
+    check,
+    create_empty_state_and_missing_key,
+    normalize_base_url,
+    open_context,
+    open_state,
+    plan,
+    read_uptime,
+    state_access,
+)
 
-from synapse_apply.client import BackendClient
-from synapse_apply.client.http.server_clock import ServerClock
-from synapse_apply.model.address import Address
-from synapse_apply.model.plan import Action, Plan
-from synapse_apply.model.report import Report
-from synapse_apply.model.state import AuditEntry
-from synapse_apply.operations.apply import apply, check
-from synapse_apply.operations.create_state import create_empty_state_and_missing_key
-from synapse_apply.operations.plan import plan
-from synapse_apply.planning.plan_input import PlanOptions
 from synapse_apply.views.text.progress import SilentProgress
-from synapse_apply.workspace import state_access
-from synapse_apply.workspace.backend import LastRequest
-from synapse_apply.workspace.environment import normalize_base_url, read_uptime
-from synapse_apply.workspace.invocation import Invocation
-from synapse_apply.workspace.target_session import TargetSession, open_context, open_state
 
 TOKEN = "fault-token"
 TENANT = "fault"

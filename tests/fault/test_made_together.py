@@ -12,9 +12,7 @@ from fault.commands import FOREVER, applying, kill, reaches
 from fault.convergence import Row, converge, some, tells_the_truth
 from fault.site import READ_SECONDS, Applied, Server, Site
 from forges.loopback_server import wait_until
-
-from synapse_apply.model.report import Result
-from synapse_apply.workspace.target_session import open_state
+from support.core import Result, open_state
 
 pytestmark = pytest.mark.parametrize("api", ["v2"], indirect=True)
 CALL = {"method": "POST", "path": "/v2/plugins/", "nth": 1}

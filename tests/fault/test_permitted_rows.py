@@ -24,13 +24,18 @@ from fault.scenarios import lock_and_prune
 from fault.site import SEPARATOR, Server, Site
 from forking import ForkedProcess
 from installed import environment
+from support.core import (
+    Address,
+    InputError,
+    LockHeld,
+    Plan,
+    Refused,
+    Result,
+    StateError,
+    open_state,
+)
 
 from synapse_apply.library.plan_rows import PermittedRows
-from synapse_apply.model.address import Address
-from synapse_apply.model.errors import InputError, LockHeld, Refused, StateError
-from synapse_apply.model.plan import Plan
-from synapse_apply.model.report import Result
-from synapse_apply.workspace.target_session import open_state
 
 REASON = "the window closed at 18:00 KST"
 PLUGIN, RELEASE, STORAGE = (

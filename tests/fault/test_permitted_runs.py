@@ -8,12 +8,9 @@ from dataclasses import replace
 from fault.convergence import on_api, some
 from fault.permitted import CountingPermit, apply_permitted
 from fault.site import Server, Site
+from support.core import Address, LastRun, Result, RunStatus, open_state
 
 from synapse_apply.library.plan_rows import PermittedRows
-from synapse_apply.model.address import Address
-from synapse_apply.model.report import Result
-from synapse_apply.model.verification import LastRun, RunStatus
-from synapse_apply.workspace.target_session import open_state
 
 RELEASE = Address.parse("release/plugin-0@1.0.0")
 

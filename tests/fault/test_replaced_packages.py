@@ -12,9 +12,7 @@ import pytest
 from fault.commands import FOREVER, applying, ended, kill, reaches
 from fault.convergence import PROFILES, command, on_vendor, without_a_list_of_plugins
 from fault.site import LATER, SEPARATOR, Server, Site, pending
-
-from synapse_apply.model.address import Address
-from synapse_apply.model.state import Record
+from support.core import Address, Record
 
 RELEASE = "release/plugin-0@1.0.0"
 UPLOAD = {"method": "POST", "path": "/plugin_releases/"}

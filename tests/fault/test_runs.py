@@ -12,10 +12,7 @@ from fault.commands import FOREVER, applying, ended, kill, reaches
 from fault.convergence import command, on_api
 from fault.site import LATER, Applied, Server, Site, pending
 from profiles import PAGE
-
-from synapse_apply.model.address import Address
-from synapse_apply.model.verification import LastRun, RunStatus
-from synapse_apply.workspace.target_session import open_state
+from support.core import Address, LastRun, RunStatus, open_state
 
 AT = "release/plugin-0@1.0.0"
 RUN = {"method": "POST", "path": "/plugins/*/run/"}

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 from fault.convergence import DEEP, Row
 from fault.site import Server, Site, pending, tally
-
-from synapse_apply.operations import state as states
-from synapse_apply.workspace.target_session import open_state
+from support.core import open_state
+from support.core import state as states
 
 LIST = {"method": "GET", "path": "/storages/"}
 DELETE, INSERT = {"page_shift": "delete"}, {"page_shift": "insert"}

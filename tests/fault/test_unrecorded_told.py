@@ -11,10 +11,7 @@ import pytest
 from fault.convergence import command, without_a_list_of_plugins
 from fault.site import LATER, Server, Site
 from fault.test_unrecorded import converged, lose_state_during, one_file, state_of
-
-from synapse_apply.model.coding import codec
-from synapse_apply.workspace.recovery_journal import RecoveryJournal
-from synapse_apply.workspace.target_session import open_state
+from support.core import RecoveryJournal, codec, open_state
 
 # Of an apply of two groups: storages, plugins, releases.
 PLUGIN = 3

@@ -211,7 +211,8 @@ class Answers:
     environment: ClassVar = {"RAW_DATA_KEY_ID": "AKIA", "TOKEN": "a-token"}
 
     def prepare(self, folder: Path) -> None:
-        from synapse_apply.client.http.transport import Transport
+        from support.core import Transport
+
         from synapse_apply.emulator.serve import EmbeddedServer
 
         copy_example("quickstart", folder)

@@ -89,9 +89,7 @@ class States:
 
 def _add_intents(state: sqlite3.Connection, address: str) -> None:
     """Calls whose outcome is unknown, as a run that was killed leaves them."""
-    from synapse_apply.model.address import Address
-    from synapse_apply.model.coding import codec
-    from synapse_apply.model.state import Intent
+    from support.core import Address, Intent, codec
 
     for number, verb in enumerate(("create", "update", "delete", "run")):
         intent = Intent(

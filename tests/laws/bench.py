@@ -16,31 +16,33 @@ import pytest
 from laws.effort import DEEP, spread
 from laws.worlds import SECRET_FILE, SECRET_KEYS, SECRETS, Edit, World
 from profiles import PAGE, PROFILE, VENDOR
-
-from synapse_apply.emulator.core.switches import SWITCHES
-from synapse_apply.kinds.catalogue import CATALOGUE
-from synapse_apply.kinds.descriptor import Catalogue
-from synapse_apply.model.address import Address
-from synapse_apply.model.plan import Action, Plan
-from synapse_apply.model.report import Report
-from synapse_apply.model.state import State
-from synapse_apply.operations import state as states
-from synapse_apply.operations.apply import apply, check
-from synapse_apply.operations.create_state import create_empty_state_and_missing_key
-from synapse_apply.operations.import_ import record_all_live_objects_or_none
-from synapse_apply.operations.plan import plan
-from synapse_apply.planning.plan_input import PlanOptions
-from synapse_apply.views.text.progress import SilentProgress
-from synapse_apply.workspace import state_access
-from synapse_apply.workspace.environment import normalize_base_url
-from synapse_apply.workspace.inventory_rows import InventoryRow
-from synapse_apply.workspace.invocation import Invocation
-from synapse_apply.workspace.target_session import (
+from support.core import (
+    CATALOGUE,
+    Action,
+    Address,
+    Catalogue,
+    InventoryRow,
+    Invocation,
+    Plan,
+    PlanOptions,
     PlanResult,
+    Report,
+    State,
     TargetSession,
+    apply,
+    check,
+    create_empty_state_and_missing_key,
+    normalize_base_url,
     open_context,
     open_state,
+    plan,
+    record_all_live_objects_or_none,
+    state_access,
 )
+from support.core import state as states
+
+from synapse_apply.emulator.core.switches import SWITCHES
+from synapse_apply.views.text.progress import SilentProgress
 
 TOKEN = "law-token"
 TENANT = "law"

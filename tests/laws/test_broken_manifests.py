@@ -12,10 +12,7 @@ from laws import holds
 from laws.bench import ANYTHING_GOES, APIS, Project
 from laws.effort import effort
 from laws.worlds import SECRETS, World, document
-
-from synapse_apply.model.errors import InputError
-from synapse_apply.operations.plan import plan
-from synapse_apply.operations.validate import validate
+from support.core import InputError, plan, validate
 
 pytestmark = pytest.mark.deep
 CANARIES = st.sampled_from([text for name, text in SECRETS.items() if "JSON" not in name])

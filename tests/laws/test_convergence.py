@@ -10,10 +10,7 @@ from laws import holds
 from laws.bench import ANYTHING_GOES, Project, combinations, name_of, on_vendor, pending
 from laws.effort import effort, spread
 from laws.worlds import Story, stories
-
-from synapse_apply.model.errors import InputError
-from synapse_apply.model.report import Result
-from synapse_apply.planning.plan_input import PlanOptions
+from support.core import InputError, PlanOptions, Result
 
 pytestmark = pytest.mark.deep
 

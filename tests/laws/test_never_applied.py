@@ -9,11 +9,17 @@ from laws import holds
 from laws.bench import Project, on_each_api
 from laws.effort import effort
 from laws.worlds import Edit, Story, edits, stories
+from support.core import (
+    Exit,
+    InputError,
+    PlanOptions,
+    Refused,
+    SynapseApplyError,
+    apply,
+    check,
+    plan,
+)
 
-from synapse_apply.model.errors import Exit, InputError, Refused, SynapseApplyError
-from synapse_apply.operations.apply import apply, check
-from synapse_apply.operations.plan import plan
-from synapse_apply.planning.plan_input import PlanOptions
 from synapse_apply.views.text.progress import SilentProgress
 
 pytestmark = pytest.mark.deep

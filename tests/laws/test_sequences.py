@@ -23,12 +23,8 @@ from laws.bench import ANYTHING_GOES, Project, Server, combinations
 from laws.effort import effort
 from laws.worlds import World, edits, evolved, suit
 from profiles import PAGE, PROFILE, VENDOR
-
-from synapse_apply.applying.messages import CONFLICT
-from synapse_apply.model.errors import SynapseApplyError
-from synapse_apply.model.report import Result
-from synapse_apply.operations import state as states
-from synapse_apply.workspace.target_session import open_state
+from support.core import CONFLICT, Result, SynapseApplyError, open_state
+from support.core import state as states
 
 pytestmark = pytest.mark.deep
 # Without a list a plugin that has no code cannot be found again; the manual says so.

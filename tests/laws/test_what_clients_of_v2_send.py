@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from laws.bench import TENANT, TOKEN
 from laws.effort import effort
 from laws.worlds import CONFIGURATIONS, TEXTS
-
-from synapse_apply.kinds.plugin import CATEGORIES
+from support.core import CATEGORIES
 
 pytestmark = pytest.mark.deep
 HEADERS = st.sampled_from(

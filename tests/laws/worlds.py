@@ -13,8 +13,7 @@ import yaml
 from choices import choices, lists_of
 from hypothesis import strategies as st
 from profiles import PAGE
-
-from synapse_apply.kinds.plugin import CATEGORIES
+from support.core import CATEGORIES
 
 VERSION = "synapse-apply/v1"
 LETTERS = "abc"

@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 from openers import get_opener_without_proxy
-
-from synapse_apply.client import BackendClient
+from support.core import BackendClient
 
 TOKEN = "contract-token"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from contract.client.conftest import TOKEN
+from support.core import BackendClient
 
-from synapse_apply.client import BackendClient
 from synapse_apply.emulator.serve import EmbeddedServer
 
 

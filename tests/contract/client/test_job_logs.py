@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-
-from synapse_apply.client import BackendClient
-from synapse_apply.client.errors import ClientConnectionError, ClientError, NotFoundError
-from synapse_apply.model.remote.log_lines import iter_log_lines
+from support.core import (
+    BackendClient,
+    ClientConnectionError,
+    ClientError,
+    NotFoundError,
+    iter_log_lines,
+)
 
 TAIL = "/jobs/*/tail_console_logs/"
 DEFAULTS = {"tail": "start", "tail_data": "entry", "console_logs": "entries"}

@@ -6,10 +6,10 @@ import io
 import uuid
 
 import pytest
-
-from synapse_apply.client import BackendClient, ClientError
-from synapse_apply.client.errors import (
+from support.core import (
     AuthenticationError,
+    BackendClient,
+    ClientError,
     ConflictError,
     NotFoundError,
     ValidationError,

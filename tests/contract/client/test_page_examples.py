@@ -12,7 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from synapse_apply.client import BackendClient, ClientError
+from support.core import BackendClient, ClientError
 
 PAGE = Path(__file__).parent / "page"
 TOKEN = "contract-token"

@@ -5,8 +5,7 @@ from __future__ import annotations
 import uuid
 
 import pytest
-
-from synapse_apply.client.errors import ConflictError, NotFoundError, ValidationError
+from support.core import ConflictError, NotFoundError, ValidationError
 
 
 @pytest.fixture(params=["envelope", "plain"])

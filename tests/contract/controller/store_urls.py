@@ -5,8 +5,7 @@ from __future__ import annotations
 from itertools import count
 
 from postgres.server import PostgresServer
-
-from synapse_apply.model.values import Sensitive
+from support.core import Sensitive
 
 _NUMBERS = count(1)
 

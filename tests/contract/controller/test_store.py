@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from support.core import Position, error_finding
 
 from synapse_apply.controller.rows import (
     ChangeCounts,
@@ -33,7 +34,6 @@ from synapse_apply.controller.store_ports import (
     TargetFilter,
     TargetPage,
 )
-from synapse_apply.model.diagnostic import Position, error_finding
 
 FINDING = error_finding(
     "Broken", "a detail", "a hint", position=Position("f.yaml", 1, 2), path=("spec", 0, "x")

@@ -22,6 +22,7 @@ from forking import ForkedProcess
 from postgres.proxy import Proxy
 from postgres.server import PASSWORD, PostgresServer
 from stopping import stands_still
+from support.core import InputError, Sensitive
 
 from synapse_apply.controller.rows import SourceRow, TargetRow
 from synapse_apply.controller.store import postgres_database
@@ -32,8 +33,6 @@ from synapse_apply.controller.store.store_errors import (
     ControllerStoreError,
     StoreUnavailable,
 )
-from synapse_apply.model.errors import InputError
-from synapse_apply.model.values import Sensitive
 
 TESTS = Path(__file__).parents[2]
 # Seconds after which the server throws out a writer that stands still.

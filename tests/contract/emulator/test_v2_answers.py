@@ -6,8 +6,7 @@ from urllib.parse import quote
 
 import pytest
 from contract.emulator.conftest import TOKEN, Wire, zipped
-
-from synapse_apply.client import BackendClient
+from support.core import BackendClient
 
 
 def walk(wire, path="/v2/plugins/?per_page=3", between=lambda _page: None):

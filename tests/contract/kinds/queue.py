@@ -11,7 +11,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from synapse_apply.client.calls import ClientCall as Request
+from support.core import (
+    ApiBinding,
+    Compare,
+    FieldRule,
+    Lookup,
+    Observed,
+    ResourceType,
+    SecretMarks,
+    UpdateMode,
+    require_remote_id_of_answer,
+    select_sorted_non_null_fields,
+    to_wire_id,
+    wrap_secrets_and_withhold_masked,
+)
+from support.core import ClientCall as Request
+
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest, Endpoint
 from synapse_apply.emulator.core.cursors import build_cursor_page
 from synapse_apply.emulator.core.errors import build_not_found_error
@@ -23,15 +38,6 @@ from synapse_apply.emulator.core.fields import (
 )
 from synapse_apply.emulator.core.paging import build_page_answer
 from synapse_apply.emulator.core.store import ObjectQuery, StoredObject
-from synapse_apply.kinds.descriptor import ApiBinding, Compare, FieldRule, ResourceType, UpdateMode
-from synapse_apply.kinds.wire import (
-    require_remote_id_of_answer,
-    select_sorted_non_null_fields,
-    to_wire_id,
-    wrap_secrets_and_withhold_masked,
-)
-from synapse_apply.model.observed import Lookup, Observed
-from synapse_apply.model.secrets.secret_marks import SecretMarks
 
 PREFIX = "queue"
 FIELDS = frozenset({"name", "storage", "size", "tags"})

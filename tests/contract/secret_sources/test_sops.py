@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 import sops
 from contract.secret_sources.conftest import CANARY, PLAIN, Place
-
-from synapse_apply.model.errors import SecretUnavailable
-from synapse_apply.secret_sources.sops import program as sops_program
+from support.core import SecretUnavailable
+from support.core import program as sops_program
 
 SECRET = "raw-data/secret_access_key"
 

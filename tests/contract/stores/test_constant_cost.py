@@ -6,8 +6,7 @@ from dataclasses import replace
 
 from contract.stores.leases import Hands, open_at
 from contract.stores.samples import BINDING, LINEAGE, entry, intent, record
-
-from synapse_apply.model.state import IntentState
+from support.core import IntentState
 
 
 def statements_of_one_call(store, monkeypatch, number):

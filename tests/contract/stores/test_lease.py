@@ -18,9 +18,16 @@ from contract.stores.leases import (
     quick,
 )
 from contract.stores.samples import BINDING, LINEAGE, entry, intent, record
+from support.core import (
+    BackendIdentity,
+    IntentState,
+    LockHeld,
+    LockLost,
+    NotFound,
+    StateError,
+    Unreachable,
+)
 
-from synapse_apply.model.errors import LockHeld, LockLost, NotFound, StateError, Unreachable
-from synapse_apply.model.state import BackendIdentity, IntentState
 from synapse_apply.stores.lock.lock_owner import identify_this_process
 
 

@@ -9,9 +9,7 @@ from time import monotonic, sleep
 import pytest
 from contract.stores.leases import open_at
 from contract.stores.samples import BINDING, LINEAGE, entry, intent, record
-
-from synapse_apply.model.errors import LockLost, StateError
-from synapse_apply.model.state import IntentState
+from support.core import IntentState, LockLost, StateError
 
 THREADS = 12
 

@@ -6,11 +6,7 @@ from dataclasses import replace
 
 import pytest
 from contract.stores.samples import entry, intent, record
-
-from synapse_apply.model.address import Address
-from synapse_apply.model.errors import StateError
-from synapse_apply.model.state import IntentState
-from synapse_apply.model.values import Mac, SecretRef, Sensitive
+from support.core import Address, IntentState, Mac, SecretRef, Sensitive, StateError
 
 YOLO = Address("plugin", "yolo")
 

@@ -9,10 +9,7 @@ from typing import Any
 import pytest
 from contract.v2.description import DESCRIPTION
 from contract.v2.mock import Mock, example_of
-
-from synapse_apply.client import BackendClient, ClientError
-from synapse_apply.client.errors import choose_error_class_for_status
-from synapse_apply.client.platform import PlatformV2
+from support.core import BackendClient, ClientError, PlatformV2, choose_error_class_for_status
 
 UUID = "0b6e57a1-0000-4000-8000-000000000001"
 PLUGIN = {"code": "yolo", "name": "Yolo", "category": "neural_net"}

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from support.core import SecretUnavailable
 from vault import jwts
-
-from synapse_apply.model.errors import SecretUnavailable
 
 
 def refuse(reader, path, key="secret", version=None):

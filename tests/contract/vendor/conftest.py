@@ -10,8 +10,7 @@ import pytest
 from contract.vendor.guesses import Guesses
 from contract.vendor.standin import StandIn, run_stand_in
 from contract.vendor.world import TENANT, TOKEN
-
-from synapse_apply.client import BackendClient
+from support.core import BackendClient
 
 
 @pytest.fixture

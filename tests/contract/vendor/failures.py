@@ -6,8 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-from synapse_apply.client.errors import ClientError
+from support.core import ClientError
 
 PLUGIN = {"name": "Yolo", "code": "yolo", "category": "neural_net"}
 

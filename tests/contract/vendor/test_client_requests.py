@@ -7,17 +7,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from contract.vendor.failures import PLUGIN, error_of
 from contract.vendor.world import OTHER_TENANT, OTHER_TOKEN, SESSION_TOKEN, TENANT, TOKEN
-
-from synapse_apply.client import BackendClient
-from synapse_apply.client.errors import (
+from support.core import (
     AuthenticationError,
     AuthorizationError,
+    BackendClient,
     ClientConnectionError,
+    Effect,
     NotFoundError,
     UnexpectedAnswerError,
     ValidationError,
 )
-from synapse_apply.model.errors import Effect
 
 
 @pytest.mark.parametrize("text", [TOKEN, f"Token {TOKEN}"], ids=["bare", "with Token"])

@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 
 from jsonschema import Draft202012Validator
-
-from synapse_apply.manifests.schema.schemas import bundle_schema_with_referenced_files
+from support.core import bundle_schema_with_referenced_files
 
 from .conftest import SECRETS, STORAGE, Run
 

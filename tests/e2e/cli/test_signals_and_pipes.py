@@ -16,10 +16,9 @@ import pytest
 import requests
 from forking import ForkedProcess, run_to_end
 from stopping import asked_again
+from support.core import Invocation, open_state
 
 from synapse_apply.emulator.data_set import find_running_server
-from synapse_apply.workspace.invocation import Invocation
-from synapse_apply.workspace.target_session import open_state
 
 from .conftest import COMMAND, SECRETS, STORAGE, Run, environment
 

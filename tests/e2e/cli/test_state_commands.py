@@ -7,10 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-
-from synapse_apply.model.errors import LockLost
-from synapse_apply.workspace.invocation import Invocation
-from synapse_apply.workspace.target_session import open_state
+from support.core import Invocation, LockLost, open_state
 
 from .conftest import Run
 

@@ -7,8 +7,7 @@ import pytest
 from at_terminal import run_at_terminal
 from e2e.fleet.conftest import break_target
 from e2e.scenarios.workplace import QUIET, Server, Workplace
-
-from synapse_apply.manifests.schema.schemas import bundle_schema_with_referenced_files
+from support.core import bundle_schema_with_referenced_files
 
 
 def count_storages(server: Server) -> int:

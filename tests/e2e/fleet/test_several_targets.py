@@ -15,10 +15,9 @@ from e2e.fleet.conftest import TENANTS, break_target
 from e2e.scenarios.workplace import QUIET, Ran, Server, Workplace, held
 from forking import ForkedProcess
 from installed import BIN
+from support.core import InputError, bundle_schema_with_referenced_files
 
 from synapse_apply.library import open_targets
-from synapse_apply.manifests.schema.schemas import bundle_schema_with_referenced_files
-from synapse_apply.model.errors import InputError
 
 
 def list_headings(ran: Ran) -> list[str]:

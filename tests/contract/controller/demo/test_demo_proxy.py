@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 from answering import Answering, answering
+from support.core import Sensitive
 
 from synapse_apply.controller.demo.demo_proxy import (
     SECRET_HEADER,
@@ -16,7 +17,6 @@ from synapse_apply.controller.demo.demo_proxy import (
     USER_HEADER,
     DemoProxy,
 )
-from synapse_apply.model.values import Sensitive
 
 SECRET = "s3cret-of-the-demo-proxy"
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from contract.controller.loop.stand_ins import StandInWorkers, World
 from postgres.server import PostgresServer
+from support.core import Sensitive
 
 from synapse_apply.controller.fleet.fleet_engine import (
     FleetEngine,
@@ -26,7 +27,6 @@ from synapse_apply.controller.loop.event_log import EventLog
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.rows import TargetName
 from synapse_apply.controller.store.postgres_store import PostgresControllerStore
-from synapse_apply.model.values import Sensitive
 
 SECONDS = 60.0
 

@@ -14,13 +14,13 @@ from contract.controller.loop.stand_ins import CHANGES
 from contract.controller.store_urls import build_store_url
 from forges.loopback_server import wait_until
 from postgres.server import PostgresServer
+from support.core import LockHeld
 
 from synapse_apply.controller.fleet.job_queue import DueJob
 from synapse_apply.controller.fleet_rows import ProcessRole
 from synapse_apply.controller.ports import Head
 from synapse_apply.controller.rows import StatusState, TargetCondition, TargetName
 from synapse_apply.controller.store.store_errors import StoreTooNew
-from synapse_apply.model.errors import LockHeld
 
 NAMES = [f"acme/t{number}" for number in range(6)]
 

@@ -8,6 +8,7 @@ import time
 import pytest
 from forges.github import StandInGitHub
 from forges.loopback_server import Failure
+from support.core import HttpAnswer, InputError, Sensitive
 
 from synapse_apply.controller import delivery
 from synapse_apply.controller.forge.github import GitHubStatusSender
@@ -15,9 +16,6 @@ from synapse_apply.controller.forge.senders import build_status_sender
 from synapse_apply.controller.ports import StatusUnreadable
 from synapse_apply.controller.rows import StatusRow, StatusState, StatusText
 from synapse_apply.controller.settings import ForgeStatus, SecretName
-from synapse_apply.model.errors import InputError
-from synapse_apply.model.remote.http_exchange import HttpAnswer
-from synapse_apply.model.values import Sensitive
 
 TOKEN = "ghp-cAn4ry-token-5555"
 COMMIT = "1a2b3c4d" * 5

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from support.core import InputError, error_finding
+
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.loop.event_log import EventLog
 from synapse_apply.controller.loop.parts import ConfiguredParts, LoopParts
@@ -49,8 +51,6 @@ from synapse_apply.controller.settings import (
     TargetRule,
 )
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
-from synapse_apply.model.diagnostic import error_finding
-from synapse_apply.model.errors import InputError
 
 IN_SYNC = RunResult(RunOutcome.IN_SYNC, result_digest="in sync", backend_host="api.example")
 CHANGES = RunResult(RunOutcome.CHANGES, ChangeCounts(add=1), result_digest="one to add")

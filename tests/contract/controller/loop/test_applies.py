@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, timedelta
 
 from contract.controller.loop.stand_ins import IN_SYNC, World, plan_of, row
+from support.core import Cron, Window, error_finding
 
 from synapse_apply.controller.planned_rows import RowAction, RowCause
 from synapse_apply.controller.ports import ApplyRequest, LookRequest, Permit, RunResult
@@ -21,8 +22,6 @@ from synapse_apply.controller.rows import (
     TargetProgress,
 )
 from synapse_apply.controller.settings import AutoRule, FixedPause, Mode, TargetRule
-from synapse_apply.model.diagnostic import error_finding
-from synapse_apply.model.runtime.cron import Cron, Window
 
 PROD = TargetName("acme", "prod")
 AUTO = TargetRule("*", mode=Mode.AUTO)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from contract.controller.loop.stand_ins import CHANGES, DRIFT, FAILURE, IN_SYNC, World
 from forges.loopback_server import wait_until
+from support.core import error_finding
 
 from synapse_apply.controller.loop import driver
 from synapse_apply.controller.loop.driver import ControllerLoop
@@ -24,7 +25,6 @@ from synapse_apply.controller.rows import (
 )
 from synapse_apply.controller.settings import Source, TargetRule
 from synapse_apply.controller.store_ports import TargetFilter
-from synapse_apply.model.diagnostic import error_finding
 
 PROD = TargetName("acme", "prod")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from contract.controller.loop.stand_ins import FAILURE, IN_SYNC, World, plan_of, row
+from support.core import error_finding
 
 from synapse_apply.controller.ports import SendResult
 from synapse_apply.controller.rows import RevisionEnd, StatusRow, StatusState, StatusText
 from synapse_apply.controller.settings import Mode, TargetRule
-from synapse_apply.model.diagnostic import error_finding
 
 
 def test_statuses_are_sent_again_where_they_failed_and_read_where_it_is_not_known(

@@ -13,10 +13,10 @@ from contract.controller.loop.stand_ins import (
     plan_of,
     row,
 )
+from support.core import error_finding
 
 from synapse_apply.controller.ports import SendResult
 from synapse_apply.controller.settings import DAY, Event, Mode, TargetRule
-from synapse_apply.model.diagnostic import error_finding
 
 AWAY = SendResult(error_finding("The receiver is away"))
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from contract.controller.loop.stand_ins import IN_SYNC, World, plan_of, row
+from support.core import error_finding
 
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.loop.following import fetch_source_or_record_failure_and_move_targets
@@ -23,7 +24,6 @@ from synapse_apply.controller.rows import (
 )
 from synapse_apply.controller.settings import Mode, TargetRule
 from synapse_apply.controller.store.store_errors import ControllerStoreError
-from synapse_apply.model.diagnostic import error_finding
 
 PROD = TargetName("acme", "prod")
 AUTO = TargetRule("*", mode=Mode.AUTO)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from support.core import InputError, Sensitive, warning_finding
 from unit.controller.page import page_samples as samples
 from unit.controller.page import people_samples as people
 from unit.controller.page.people_samples import SRE, list_proxy_headers
@@ -29,9 +30,6 @@ from synapse_apply.controller.rows import (
     StatusText,
 )
 from synapse_apply.controller.settings import SecretName
-from synapse_apply.model.diagnostic import warning_finding
-from synapse_apply.model.errors import InputError
-from synapse_apply.model.values import Sensitive
 
 from .conftest import ServedPage, read_text
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 import requests
+from support.core import InputError
 from unit.controller.page import page_samples as samples
 
 from synapse_apply.controller.page.entry import patient_protocol
 from synapse_apply.controller.page.server import PageServer
-from synapse_apply.model.errors import InputError
 
 from .conftest import PUBLIC_HOST, ServedPage
 

@@ -12,6 +12,7 @@ from typing import ClassVar
 from urllib.parse import quote, urlencode
 
 import pytest
+from support.core import Diagnostic, Position, Severity
 from unit.controller.page import page_samples as samples
 from unit.controller.page import people_samples as people
 from unit.views.hostile import CANARY, LONG, PIECES, STEERING, stuffed
@@ -63,7 +64,6 @@ from synapse_apply.controller.settings import (
 )
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
 from synapse_apply.controller.store_ports import StoreWriter
-from synapse_apply.model.diagnostic import Diagnostic, Position, Severity
 
 from .conftest import ServedPage
 

@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from support.core import Diagnostic, error_finding, warning_finding
 from unit.controller.page import page_samples as samples
 from unit.controller.page.page_samples import HEAD_COMMIT, OLD_COMMIT
 
@@ -24,7 +25,6 @@ from synapse_apply.controller.rows import (
     TargetName,
     TargetRow,
 )
-from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 
 from .conftest import ServedPage, read_text
 

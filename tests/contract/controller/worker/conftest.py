@@ -4,8 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from controllers.forked_workers import start_own_program_by_fork
-
-from synapse_apply.files import programs
+from support.core import programs
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from contract.controller.worker.applying import CANARY, EVERYTHING, KEY, TOKEN, 
 from controllers.applying_site import read_process
 from controllers.fleet_site import list_children
 from forges.loopback_server import wait_until
+from support.core import JobStatus
 from waiting import finish
 
 from synapse_apply.controller.planned_rows import ApplyTerms, Binding, RowAction, RowCause
@@ -27,7 +28,6 @@ from synapse_apply.controller.rows import CallCounts, RunningJobsSeen, RunOutcom
 from synapse_apply.controller.settings import Controller
 from synapse_apply.controller.worker import child, conversations
 from synapse_apply.emulator.serve import EmbeddedServer
-from synapse_apply.model.job import JobStatus
 
 pytestmark = pytest.mark.usefixtures("forked_workers")
 

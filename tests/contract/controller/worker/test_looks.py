@@ -25,6 +25,7 @@ from contract.controller.upstream import (
 from forges.loopback_server import wait_until
 from git_repositories import git
 from in_process import run
+from support.core import plan_from_json
 from waiting import finish
 
 from synapse_apply.controller.ports import LookRequest, RunResult
@@ -34,7 +35,6 @@ from synapse_apply.controller.source.mirror import GitMirror
 from synapse_apply.controller.worker import conversations
 from synapse_apply.controller.worker.pool import WorkerPool
 from synapse_apply.emulator.serve import EmbeddedServer
-from synapse_apply.model.coding.codec import plan_from_json
 
 pytestmark = pytest.mark.usefixtures("forked_workers")
 
