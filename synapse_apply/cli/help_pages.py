@@ -42,7 +42,7 @@ _CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width":
 
 @frozen
 class CommandEntry:
-    """A command in its group's list: its module, its summary, its heading."""
+    """A command in its group's list: its place as MODULE:NAME, its summary, its heading."""
 
     module: str
     summary: str
@@ -52,7 +52,7 @@ class CommandEntry:
 
 @frozen
 class RenamedCommand:
-    """What an earlier name runs: the command `name` of `module`, after `first_arguments`.
+    """What an earlier name runs: the command `name` at `module`, after `first_arguments`.
 
     `implied_option` is the option of the new command that takes what was an argument. With
     `requires_name` the earlier name was of one object, where the new command also lists all.
@@ -203,6 +203,13 @@ def manual_command(
     )
 
 
+def import_command(place: str) -> click.Command:
+    """The command at MODULE:NAME; without a name it is called `command`."""
+    module, _, name = place.partition(":")
+    command: click.Command = getattr(import_module(module), name or "command")
+    return command
+
+
 class LazyGroup(click.Group):
     """A group that imports a command only when it runs; help and start-up import none."""
 
@@ -230,8 +237,7 @@ class LazyGroup(click.Group):
         entry = self.entries.get(cmd_name)
         if entry is None:
             return None
-        command: click.Command = import_module(entry.module).command
-        return command
+        return import_command(entry.module)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
         """Complete commands from the table, and options, importing only the matching command."""
@@ -258,7 +264,7 @@ class LazyGroup(click.Group):
                 )
                 if renamed.requires_name:
                     ctx.meta[_NAME_REQUIRED_KEY] = old_name
-                command: click.Command = import_module(renamed.module).command
+                command = import_command(renamed.module)
                 return renamed.name, command, [*renamed.first_arguments, *args[word_count:]]
         if args and args[0] not in self.entries and not args[0].startswith("-"):
             self._reject_group_if_renamed(ctx, args[0])

@@ -57,25 +57,25 @@ COMMANDS = {
         "commands.export", "Write manifests and ids of live objects.", _DETAIL_SECTION
     ),
     "package": _build_command_entry(
-        "commands.package.group", "Inspect packages: check, build, digest, diff.", _DETAIL_SECTION
+        "commands.package:group", "Inspect packages: check, build, digest, diff.", _DETAIL_SECTION
     ),
     "state": _build_command_entry(
-        "commands.state.group",
+        "commands.state:group",
         "Manage a target's state: history, open calls, backup.",
         _DETAIL_SECTION,
     ),
     "agents": _build_command_entry(
-        "commands.agents.group", "Check the health of a target's agents.", _DETAIL_SECTION
+        "commands.agents:group", "Check the health of a target's agents.", _DETAIL_SECTION
     ),
     "get": _build_command_entry(
         "commands.get", "Show or list plugins, releases, storages as live.", _LIVE_SECTION
     ),
     "run": _build_command_entry("commands.run", "Run a plugin, and follow its job.", _LIVE_SECTION),
     "jobs": _build_command_entry(
-        "commands.jobs.group", "List, show, follow, stop and update jobs.", _LIVE_SECTION
+        "commands.jobs:group", "List, show, follow, stop and update jobs.", _LIVE_SECTION
     ),
     "controller": _build_command_entry(
-        "commands.controller.group",
+        "commands.controller:group",
         "Follow Git all the time, and show every target on a page.",
         _FURTHER_SECTION,
     ),
@@ -83,7 +83,7 @@ COMMANDS = {
         "commands.mcp", "Let an AI agent read a target, by MCP.", _FURTHER_SECTION
     ),
     "emulator": _build_command_entry(
-        "commands.emulator.group", "Serve or reset the embedded backend.", _FURTHER_SECTION
+        "commands.emulator:group", "Serve or reset the embedded backend.", _FURTHER_SECTION
     ),
     "completion": _build_command_entry(
         "commands.completion", "Print the completion script of a shell.", _FURTHER_SECTION
@@ -97,128 +97,128 @@ COMMANDS = {
     ),
 }
 STATE = {
-    "init": _build_command_entry("commands.state.init", "Create an empty state for a target."),
-    "list": _build_command_entry("commands.state.listing", "List what is recorded."),
-    "show": _build_command_entry("commands.state.show", "Show one record."),
-    "rm": _build_command_entry("commands.state.rm", "Forget records; the live objects stay."),
-    "mv": _build_command_entry("commands.state.mv", "Rename an address."),
-    "accept": _build_command_entry("commands.state.accept", "Accept the live object as it is."),
+    "init": _build_command_entry("commands.state:init", "Create an empty state for a target."),
+    "list": _build_command_entry("commands.state:list_", "List what is recorded."),
+    "show": _build_command_entry("commands.state:show", "Show one record."),
+    "rm": _build_command_entry("commands.state:rm", "Forget records; the live objects stay."),
+    "mv": _build_command_entry("commands.state:mv", "Rename an address."),
+    "accept": _build_command_entry("commands.state:accept", "Accept the live object as it is."),
     "settle": _build_command_entry(
-        "commands.state.settle", "Find out, or say, how calls ended whose outcome is unknown."
+        "commands.state:settle", "Find out, or say, how calls ended whose outcome is unknown."
     ),
     "rebind": _build_command_entry(
-        "commands.state.rebind", "Bind the state to the target's url and tenant as they are."
+        "commands.state:rebind", "Bind the state to the target's url and tenant as they are."
     ),
     "rekey": _build_command_entry(
-        "commands.state.rekey", "Recompute the digests of secrets with the current key."
+        "commands.state:rekey", "Recompute the digests of secrets with the current key."
     ),
-    "backup": _build_command_entry("commands.state.backup", "Copy the whole state to a file."),
-    "restore": _build_command_entry("commands.state.restore", "Replace the state by a backup."),
+    "backup": _build_command_entry("commands.state:backup", "Copy the whole state to a file."),
+    "restore": _build_command_entry("commands.state:restore", "Replace the state by a backup."),
     "record": _build_command_entry(
-        "commands.state.record", "Record what a run did and could not record."
+        "commands.state:record", "Record what a run did and could not record."
     ),
-    "migrate": _build_command_entry("commands.state.migrate", "Copy the state to another store."),
+    "migrate": _build_command_entry("commands.state:migrate", "Copy the state to another store."),
     "inventory": _build_command_entry(
-        "commands.state.inventory", "Print addresses and ids, for `import -f`."
+        "commands.state:inventory", "Print addresses and ids, for `import -f`."
     ),
     "history": _build_command_entry(
-        "commands.state.history", "List what was done, by whom and when."
+        "commands.state:history", "List what was done, by whom and when."
     ),
     "unlock": _build_command_entry(
-        "commands.state.unlock", "Remove the lock of a run that is gone."
+        "commands.state:unlock", "Remove the lock of a run that is gone."
     ),
 }
 JOBS = {
     "list": _build_command_entry(
-        "commands.jobs.listing", "List jobs by status, plugin, date or user."
+        "commands.jobs:list_", "List jobs by status, plugin, date or user."
     ),
-    "get": _build_command_entry("commands.jobs.get", "Show a job."),
-    "logs": _build_command_entry("commands.jobs.logs", "Show or follow the log of a job."),
-    "stop": _build_command_entry("commands.jobs.stop", "Stop a job (API v2)."),
+    "get": _build_command_entry("commands.jobs:get", "Show a job."),
+    "logs": _build_command_entry("commands.jobs:logs", "Show or follow the log of a job."),
+    "stop": _build_command_entry("commands.jobs:stop", "Stop a job (API v2)."),
     "update": _build_command_entry(
-        "commands.jobs.update", "Report on a job: status, progress, result."
+        "commands.jobs:update", "Report on a job: status, progress, result."
     ),
 }
 PACKAGE = {
     "check": _build_command_entry(
-        "commands.package.check", "Check it for what the platform would refuse or ignore."
+        "commands.package:check", "Check it for what the platform would refuse or ignore."
     ),
     "show": _build_command_entry(
-        "commands.package.show", "Show what is in it, what is left out, and by which rule."
+        "commands.package:show", "Show what is in it, what is left out, and by which rule."
     ),
-    "digest": _build_command_entry("commands.package.digest", "Print its digest."),
-    "build": _build_command_entry("commands.package.build", "Write its zip to a file."),
+    "digest": _build_command_entry("commands.package:digest", "Print its digest."),
+    "build": _build_command_entry("commands.package:build", "Write its zip to a file."),
     "diff": _build_command_entry(
-        "commands.package.diff", "Show which files differ from what was published."
+        "commands.package:diff", "Show which files differ from what was published."
     ),
 }
 EMULATOR = {
     "serve": _build_command_entry(
-        "commands.emulator.serve", "Serve the embedded backend until stopped."
+        "commands.emulator:serve", "Serve the embedded backend until stopped."
     ),
     "reset": _build_command_entry(
-        "commands.emulator.reset", "Remove its objects and the state of target embedded."
+        "commands.emulator:reset", "Remove its objects and the state of target embedded."
     ),
 }
 CONTROLLER = {
     "run": _build_command_entry(
-        "commands.controller.run",
+        "commands.controller:run",
         "Follow sources and keep their targets as they say, until stopped.",
     ),
     "worker": _build_command_entry(
-        "commands.controller.worker", "Work beside the replicas of a controller."
+        "commands.controller:worker", "Work beside the replicas of a controller."
     ),
     "check": _build_command_entry(
-        "commands.controller.check", "Check a controller's configuration; reads no secret."
+        "commands.controller:check", "Check a controller's configuration; reads no secret."
     ),
     "status": _build_command_entry(
-        "commands.controller.status", "List a controller's targets and their states."
+        "commands.controller:status", "List a controller's targets and their states."
     ),
     "reconcile": _build_command_entry(
-        "commands.controller.reconcile", "Have targets looked at now."
+        "commands.controller:reconcile", "Have targets looked at now."
     ),
     "pause": _build_command_entry(
-        "commands.controller.pause", "Have nothing applied to targets for a while."
+        "commands.controller:pause", "Have nothing applied to targets for a while."
     ),
-    "resume": _build_command_entry("commands.controller.resume", "End pauses."),
+    "resume": _build_command_entry("commands.controller:resume", "End pauses."),
     "approve": _build_command_entry(
-        "commands.controller.approve", "Show the rows that wait for a person, and approve them."
+        "commands.controller:approve", "Show the rows that wait for a person, and approve them."
     ),
     "reject": _build_command_entry(
-        "commands.controller.reject", "Say of waiting rows that they are not to be done."
+        "commands.controller:reject", "Say of waiting rows that they are not to be done."
     ),
     "forget-rule": _build_command_entry(
-        "commands.controller.forget_rule", "Forget for which backends rules were given."
+        "commands.controller:forget_rule", "Forget for which backends rules were given."
     ),
     "rollout": _build_command_entry(
-        "commands.controller.rollout.group", "See how far rollouts are, and decide on them."
+        "commands.controller_rollout:group", "See how far rollouts are, and decide on them."
     ),
     "audit": _build_command_entry(
-        "commands.controller.audit", "List who did what, and check that nothing was changed."
+        "commands.controller:audit", "List who did what, and check that nothing was changed."
     ),
     "backup": _build_command_entry(
-        "commands.controller.backup", "Copy a controller's store to a file."
+        "commands.controller:backup", "Copy a controller's store to a file."
     ),
 }
 CONTROLLER_ROLLOUT = {
     "status": _build_command_entry(
-        "commands.controller.rollout.status", "Say which revision is where, wave by wave."
+        "commands.controller_rollout:status", "Say which revision is where, wave by wave."
     ),
     "approve": _build_command_entry(
-        "commands.controller.rollout.approve", "Let the next wave begin."
+        "commands.controller_rollout:approve", "Let the next wave begin."
     ),
     "resume": _build_command_entry(
-        "commands.controller.rollout.resume", "Go on with one that is stopped."
+        "commands.controller_rollout:resume", "Go on with one that is stopped."
     ),
     "skip": _build_command_entry(
-        "commands.controller.rollout.skip", "Close the open wave without evidence."
+        "commands.controller_rollout:skip", "Close the open wave without evidence."
     ),
     "abort": _build_command_entry(
-        "commands.controller.rollout.abort", "Bring a revision no further."
+        "commands.controller_rollout:abort", "Bring a revision no further."
     ),
 }
 AGENTS = {
-    "check": _build_command_entry("commands.agents.check", "Check the health of agents."),
+    "check": _build_command_entry("commands.agents:check", "Check the health of agents."),
 }
 GROUPS = frozenset({"package", "state", "agents", "jobs", "emulator", "controller"})
 
@@ -244,10 +244,10 @@ RENAMED_COMMANDS = {
         "get", "storage", module="commands.get", requires_name=True
     ),
     "storages list": _build_renamed_command("get", "storages", module="commands.get"),
-    "state recover": _build_renamed_command("state record", module="commands.state.record"),
-    "settle": _build_renamed_command("state settle", module="commands.state.settle"),
-    "history": _build_renamed_command("state history", module="commands.state.history"),
-    "unlock": _build_renamed_command("state unlock", module="commands.state.unlock"),
+    "state recover": _build_renamed_command("state record", module="commands.state:record"),
+    "settle": _build_renamed_command("state settle", module="commands.state:settle"),
+    "history": _build_renamed_command("state history", module="commands.state:history"),
+    "unlock": _build_renamed_command("state unlock", module="commands.state:unlock"),
 }
 
 OPTIONS = (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from importlib import import_module
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from installed import ROOT, environment
 from lowest import normalize_name
 
 from synapse_apply.cli import registry
-from synapse_apply.cli.help_pages import LazyGroup, ManualCommand
+from synapse_apply.cli.help_pages import LazyGroup, ManualCommand, import_command
 from synapse_apply.cli.main import root, run
 
 HEAVY = ("requests", "yaml", "jsonschema", "deepdiff", "sqlite3", "starlette", "rich", "logging")
@@ -34,7 +33,7 @@ ALL = [
     )
     for name, entry in entries.items()
 ]
-LEAVES = [item for item in ALL if not item[2].module.endswith(".group")]
+LEAVES = [item for item in ALL if not item[2].module.endswith(":group")]
 
 
 def title(item: tuple[str, str, object]) -> str:
@@ -139,7 +138,7 @@ def test_the_page_of_plan_is_short(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_table_is_true(item: tuple[str, str, registry.CommandEntry]) -> None:
     """Each entry leads to a command of that name that says what it does."""
     _, name, entry = item
-    command = import_module(entry.module).command
+    command = import_command(entry.module)
     assert command.name == name
     assert command.help
     assert entry.summary.endswith(".")
@@ -151,7 +150,7 @@ def test_every_command_has_an_example_that_could_be_typed(
 ) -> None:
     """Examples name the command and only options that it has; its help shows them."""
     prefix, name, entry = item
-    command = import_module(entry.module).command
+    command = import_command(entry.module)
     assert isinstance(command, ManualCommand)
     known = {opt for param in command.params for opt in (*param.opts, *param.secondary_opts)}
     assert any(line.startswith(f"synapse-apply {prefix}{name}") for line, _ in command.examples)

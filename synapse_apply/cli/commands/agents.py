@@ -1,4 +1,4 @@
-"""The command `agents check`: which agents to ask, and the exit code."""
+"""The commands of `agents`: what is checked of agents."""
 
 from __future__ import annotations
 
@@ -6,12 +6,18 @@ from typing import TYPE_CHECKING
 
 import click
 
+from synapse_apply.cli import registry
 from synapse_apply.cli.console import Console
-from synapse_apply.cli.help_pages import manual_command
+from synapse_apply.cli.help_pages import LazyGroup, manual_command
 from synapse_apply.cli.params import options
 
 if TYPE_CHECKING:
     from synapse_apply import Invocation
+
+
+@click.group("agents", cls=LazyGroup, entries=registry.AGENTS)
+def group() -> None:
+    """The agents of a target: the machines on which its jobs run."""
 
 
 @manual_command(
@@ -36,7 +42,7 @@ if TYPE_CHECKING:
     metavar="VARIABLE",
     help="Check the agent whose token this environment variable holds; may be repeated.",
 )
-def command(
+def check(
     *, console: Console, invocation: Invocation, names: tuple[str, ...], token_env: tuple[str, ...]
 ) -> int:
     """Check the health of the target's agents, or of those named.

@@ -1,0 +1,628 @@
+"""The commands of `controller`: what is run, asked of a controller and said to it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import click
+
+from synapse_apply.cli import registry
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.help_pages import LazyGroup, manual_command
+from synapse_apply.cli.params import controller_options, options
+from synapse_apply.cli.params.param_types import DATE_TIME, TIME_SPAN
+from synapse_apply.model.errors import Exit
+
+
+@click.group("controller", cls=LazyGroup, entries=registry.CONTROLLER)
+def group() -> None:
+    """Follow Git all the time: keep targets as it says, and show them all on one page.
+
+    What may be applied is said for each target by its mode: observe (nothing), auto, or approve (a
+    person first). A red commit, drift, what waits for a person and a target that cannot be planned
+    are shown on its page, as commit statuses and as messages.
+    """
+
+
+@manual_command(
+    "run",
+    examples=[
+        ("synapse-apply controller run", "Follow what controller.yaml says, until stopped."),
+        ("synapse-apply controller run --demo", "With a repository and backends made for it."),
+        ("synapse-apply controller run --once", "One round, for cron."),
+        ("synapse-apply controller run /etc/acme.yaml --data /var/lib/acme", "For a service."),
+    ],
+    exits=[
+        ("0", "stopped by Ctrl-C or SIGTERM; --once: all is looked at, and applied where it may"),
+        ("1", "it could not start; --once: a source cannot be followed, a target not be planned"),
+        ("2", "--once --detailed-exitcode: something is not live, is held, or waits"),
+        ("3", "--once: an apply did not do all that it was to do"),
+        ("5", "--once: something is refused where the controller applies"),
+        ("6", "another controller uses the data folder; --once: another process leads it"),
+        ("7", "--once: nobody knows whether a call had an effect"),
+    ],
+    environment=[("SYNAPSE_APPLY_LOG=json", "Log lines as JSON.")],
+)
+@options.add_color_options
+@controller_options.add_file_argument
+@controller_options.add_data_option
+@click.option("--once", is_flag=True, help="Do what is due, print a table, and end.")
+@click.option(
+    "--demo",
+    is_flag=True,
+    help="Make a repository, backends and a configuration in a temporary folder, show what a "
+    "controller does with them, and remove them at the end.",
+)
+@click.option("--keep", is_flag=True, help="With --demo: leave the folder there.")
+@controller_options.add_looks_option
+@click.option(
+    "--detailed-exitcode",
+    "detailed",
+    is_flag=True,
+    help="With --once: exit with 2 where there are changes, drift or refusals.",
+)
+def run(
+    *,
+    console: Console,
+    file: Path,
+    data: Path,
+    once: bool,
+    detailed: bool,
+    demo: bool,
+    keep: bool,
+    looks: int,
+) -> int:
+    """Follow Git, plan every target, apply what its mode lets it, and show it on a page.
+
+    Writes a line to stderr for each new head, each look that found something new, each apply, and
+    each failure. SIGHUP has it read the file again; one with errors is not taken. A first Ctrl-C or
+    SIGTERM lets looks end for some seconds and of applies what has begun; a second one stops at
+    once.
+    """
+    from synapse_apply.controller.run import ControllerSetup, run_controller_once, serve_controller
+
+    if detailed and not once:
+        raise click.UsageError("--detailed-exitcode goes with --once.")
+    if demo and once:
+        raise click.UsageError("--demo goes on until it is stopped: leave out --once.")
+    if keep and not demo:
+        raise click.UsageError("--keep goes with --demo.")
+    if demo:
+        _serve_demo_until_stopped(console, keep=keep)
+        return 0
+    setup = ControllerSetup(file, data, dict(os.environ), sys.stderr, looks)
+    if not once:
+        serve_controller(setup)
+        return 0
+    from synapse_apply.cli.texts.controller import print_target_list
+
+    return run_controller_once(
+        setup, lambda targets: print_target_list(console, targets), detailed=detailed
+    )
+
+
+def _serve_demo_until_stopped(console: Console, *, keep: bool) -> None:
+    from synapse_apply.controller.demo.demo import open_demo
+    from synapse_apply.controller.extras import require_page_packages
+    from synapse_apply.controller.run import ControllerSetup, serve_controller
+
+    require_page_packages()
+
+    def print_line(text: str) -> None:
+        console.write_output(f"{text}\n")
+
+    print_line("Making a Git repository and three backends ...")
+    with open_demo(print_line, keep=keep) as demo:
+        print_line(f"All of it is in {demo.folder}, and the page at {demo.page_url}")
+        variables = {**os.environ, **demo.variables}
+        serve_controller(
+            ControllerSetup(demo.configuration_file, demo.data_folder, variables, sys.stderr)
+        )
+
+
+@manual_command(
+    "worker",
+    examples=[
+        ("synapse-apply controller worker", "Work beside the replicas of this controller.yaml."),
+        ("synapse-apply controller worker --looks 16", "On a larger machine."),
+    ],
+    exits=[
+        ("0", "stopped by Ctrl-C or SIGTERM"),
+        ("1", "it could not start, or a newer version has taken over the store"),
+        ("6", "another controller uses the data folder"),
+    ],
+    environment=[("SYNAPSE_APPLY_LOG=json", "Log lines as JSON.")],
+)
+@options.add_color_options
+@controller_options.add_file_argument
+@controller_options.add_data_option
+@controller_options.add_looks_option
+def worker(*, console: Console, file: Path, data: Path, looks: int) -> int:
+    """Plan and apply what is due in a controller whose store is on PostgreSQL, and nothing else.
+
+    It has no page, follows no branch and sends nothing: for that there is at least one `run` with
+    the same file. Any number of workers may come and go; each has a data folder of its own. SIGHUP,
+    a first and a second SIGTERM are as of `run`.
+    """
+    from synapse_apply.controller.run import ControllerSetup, serve_worker
+
+    del console  # all that it tells are lines of its log
+    serve_worker(ControllerSetup(file, data, dict(os.environ), sys.stderr, looks))
+    return 0
+
+
+@manual_command(
+    "check",
+    examples=[
+        ("synapse-apply controller check", "Check controller.yaml."),
+        (
+            "synapse-apply controller check --online",
+            "Also what a start on this machine would refuse.",
+        ),
+        ("synapse-apply controller check acme.yaml --strict", "Warnings are errors."),
+    ],
+    exits=[("0", "valid, warnings aside"), ("1", "there are errors; every one is shown")],
+)
+@options.add_json_options
+@controller_options.add_file_argument
+@click.option("--strict", is_flag=True, help="Warnings are errors.")
+@click.option(
+    "--online",
+    is_flag=True,
+    help="Also read the secrets and the head of each repository, and ask the store's database.",
+)
+def check(*, console: Console, file: Path, strict: bool, online: bool) -> int:
+    """Check a controller's configuration; without --online it reads no secret and asks nobody.
+
+    Every finding is shown with file, line and column. What this version does not use is a warning.
+    With --online each repository is fetched into a temporary folder; nothing is written elsewhere.
+    """
+    from synapse_apply import __version__
+    from synapse_apply.controller.checking import check_configuration
+
+    findings = check_configuration(file, dict(os.environ) if online else None)
+    if strict:
+        findings = tuple(finding.with_error_in_place_of_warning() for finding in findings)
+    code = Exit.ERROR if any(finding.is_error for finding in findings) else Exit.OK
+    if console.as_json:
+        from synapse_apply.views.json.failure import build_findings_document_in_shape_of_command
+
+        console.write_or_keep_document(
+            build_findings_document_in_shape_of_command(
+                "controller check", findings, code, tool_version=__version__
+            )
+        )
+        return code
+    console.write_findings(findings)
+    if code == Exit.OK:
+        console.write_output(f"{file} is valid.\n")
+    return code
+
+
+@manual_command(
+    "status",
+    examples=[
+        ("synapse-apply controller status", "Of the controller of this folder."),
+        ("synapse-apply controller status --url http://127.0.0.1:8080", "Of a running one."),
+        ("synapse-apply controller status --json", "For a script."),
+    ],
+    exits=[("0", "printed"), ("1", "there is no store, or the controller does not answer")],
+    environment=controller_options.API_ENVIRONMENT,
+)
+@options.add_json_options
+@controller_options.add_data_option
+@controller_options.add_url_option
+def status(*, console: Console, data: Path, url: str) -> int:
+    """List the targets of a controller, those that need a person first.
+
+    Reads its store, also while it runs; with an address its HTTP API.
+    """
+    from synapse_apply.cli.flows.controller_access import (
+        choose_url_or_empty_if_data_option_is_typed,
+        open_controller_api,
+    )
+    from synapse_apply.cli.texts.controller import print_target_list
+    from synapse_apply.controller.status import read_stored_targets_as_document
+
+    if url := choose_url_or_empty_if_data_option_is_typed(url):
+        print_target_list(console, open_controller_api(console, url).read_target_list_document())
+    else:
+        print_target_list(console, read_stored_targets_as_document(data))
+    return 0
+
+
+@manual_command(
+    "reconcile",
+    examples=[
+        ("synapse-apply controller reconcile acme/prod", "Now, and not at its next interval."),
+        ("synapse-apply controller reconcile 'acme/*'", "Every target of a source."),
+        (
+            "synapse-apply controller reconcile acme/prod --wait --timeout 10m",
+            "And what became of it.",
+        ),
+    ],
+    exits=[
+        ("0", "asked for; with --wait: looked at, and nothing failed"),
+        ("1", "no such target, no right, or the controller does not answer"),
+        ("7", "the answer was lost"),
+        ("1, 3, 5, 7", "with --wait, as `plan` and `apply` by hand; 1 when the time is over"),
+    ],
+    environment=controller_options.API_ENVIRONMENT,
+)
+@options.add_color_options
+@controller_options.add_url_option
+@controller_options.add_target_patterns_argument
+@click.option(
+    "--wait", "is_waiting", is_flag=True, help="Wait until it is done, and print what it found."
+)
+@click.option(
+    "--timeout",
+    type=TIME_SPAN,
+    metavar="SPAN",
+    help="How long to wait in all (10m, 2h); 30m by default.",
+)
+def reconcile(
+    *,
+    console: Console,
+    url: str,
+    patterns: tuple[str, ...],
+    is_waiting: bool,
+    timeout: timedelta | None,
+) -> int:
+    """Have a running controller fetch and look at targets at once; a failing one is tried again.
+
+    What it then applies is what the mode of the target, its windows, pauses and approvals let it.
+    With --wait that has ended, too; what is held or waits for a window is not waited for.
+    """
+    from synapse_apply.cli.flows.controller_access import (
+        open_controller_api,
+        request_for_each_and_print_despite_refusals,
+        wait_for_targets_and_print,
+    )
+    from synapse_apply.model.command import Command, Text
+    from synapse_apply.model.errors import Exit, InputError
+
+    if timeout is not None and not is_waiting:
+        raise click.UsageError("--timeout goes with --wait.")
+    api = open_controller_api(console, url)
+    names = list(
+        dict.fromkeys(
+            name
+            for pattern in patterns
+            for name in api.list_names_matching_or_plain_name_unchecked(pattern)
+        )
+    )
+    if not names:
+        raise InputError.from_summary(
+            "No target matches",
+            f"The controller at {api.url} has none that matches {', '.join(patterns)}.",
+            Text("List them with ", Command("controller status"), "."),
+        )
+
+    asked_names: list[str] = []
+
+    def request_reconcile_and_describe(name: str) -> str:
+        api.reconcile(name)
+        asked_names.append(name)
+        return f"{name} is looked at now."
+
+    code = request_for_each_and_print_despite_refusals(
+        console, names, request_reconcile_and_describe
+    )
+    if not is_waiting:
+        return code
+    span = timeout or timedelta(minutes=30)
+    return Exit.select_by_precedence_or_error_code_if_none(
+        code, wait_for_targets_and_print(console, api, asked_names, span)
+    )
+
+
+@manual_command(
+    "pause",
+    examples=[
+        ('synapse-apply controller pause acme/prod --reason "incident 4711"', "For a day."),
+        ('synapse-apply controller pause "acme/*" --for 4h --reason migration', "A source."),
+        (
+            "synapse-apply controller pause acme/prod --until 2026-12-01T09:00:00Z --reason freeze",
+            "To a time.",
+        ),
+    ],
+    exits=[
+        ("0", "paused"),
+        ("1", "nothing matches, no right, or the controller does not answer"),
+        ("7", "the answer was lost"),
+    ],
+    environment=controller_options.API_ENVIRONMENT,
+)
+@options.add_color_options
+@controller_options.add_url_option
+@controller_options.add_target_patterns_argument
+@click.option("--reason", required=True, metavar="TEXT", help="Why; stands on the page.")
+@click.option(
+    "--for", "span", type=TIME_SPAN, metavar="SPAN", help="For how long (12h, 7d); 1d by default."
+)
+@click.option(
+    "--until", type=DATE_TIME, metavar="TIME", help="Until when: a date, or a date with a time."
+)
+def pause(
+    *,
+    console: Console,
+    url: str,
+    patterns: tuple[str, ...],
+    reason: str,
+    span: timedelta | None,
+    until: datetime | None,
+) -> int:
+    """Have a running controller apply nothing to targets for a while; they are still looked at.
+
+    An apply that is under way ends in its middle: what has begun ends, and no call begins later
+    than 10 s after the pause. A pattern counts also for targets that come later. A second pause of
+    the same pattern replaces the first.
+    """
+    from synapse_apply.cli.flows.controller_access import (
+        open_controller_api,
+        request_for_each_and_print_despite_refusals,
+    )
+
+    if span is not None and until is not None:
+        raise click.UsageError("--for and --until do not go together.")
+    end = until or datetime.now(UTC) + (span or timedelta(days=1))
+    api = open_controller_api(console, url)
+
+    def pause_scope_and_describe(scope: str) -> str:
+        result = api.pause(scope, reason, end)
+        return f"{scope} is paused until {result.until or f'{end:%Y-%m-%dT%H:%M:%SZ}'}."
+
+    return request_for_each_and_print_despite_refusals(console, patterns, pause_scope_and_describe)
+
+
+@manual_command(
+    "resume",
+    examples=[
+        ("synapse-apply controller resume acme/prod", "End its pause."),
+        ("synapse-apply controller resume 'acme/*'", "End the pause of this pattern."),
+    ],
+    exits=[
+        ("0", "resumed"),
+        ("1", "there is no such pause, no right, or the controller does not answer"),
+        ("7", "the answer was lost"),
+    ],
+    environment=controller_options.API_ENVIRONMENT,
+)
+@options.add_color_options
+@controller_options.add_url_option
+@controller_options.add_target_patterns_argument
+def resume(*, console: Console, url: str, patterns: tuple[str, ...]) -> int:
+    """End pauses that people have set, each by the pattern that it was set for.
+
+    A pause that stands in controller.yaml ends where that is changed.
+    """
+    from synapse_apply.cli.flows.controller_access import (
+        open_controller_api,
+        request_for_each_and_print_despite_refusals,
+    )
+
+    api = open_controller_api(console, url)
+
+    def resume_scope_and_describe(scope: str) -> str:
+        api.resume(scope)
+        return f"{scope} is not paused any more."
+
+    return request_for_each_and_print_despite_refusals(console, patterns, resume_scope_and_describe)
+
+
+@manual_command(
+    "approve",
+    examples=[
+        ("synapse-apply controller approve acme/prod", "Show what waits, and ask."),
+        (
+            "synapse-apply controller approve acme/prod --row row1:...",
+            "For a script: the rows that somebody has seen.",
+        ),
+        ("synapse-apply controller approve 'acme/*'", "All that mean another backend now."),
+    ],
+    exits=[
+        ("0", "approved, or nothing waits"),
+        ("1", "the answer was not `yes`, no right, or the controller does not answer"),
+        ("4", "a row does not wait any more as it was shown"),
+        ("5", "nobody can approve such a row, or you cannot (`not_author`)"),
+        ("7", "the answer was lost"),
+    ],
+    environment=controller_options.API_ENVIRONMENT,
+)
+@options.add_color_options
+@controller_options.add_url_option
+@controller_options.add_target_or_pattern_argument
+@controller_options.add_row_option
+def approve(*, console: Console, url: str, target: str, row_digests: tuple[str, ...]) -> int:
+    """Approve rows of a target that wait for a person.
+
+    At a terminal every row is shown, and then it is asked. Elsewhere each approved row is named by
+    its digest, so that nobody approves what they did not see. An approval is for what a row does:
+    it ends when the row differs, when it is used, and after seven days. With a pattern it is about
+    one sort of row alone: that a target means another backend now.
+    """
+    from synapse_apply.cli.flows.controller_access import open_controller_api
+    from synapse_apply.cli.flows.held_rows import RowDecision, choose_rows_by_target
+    from synapse_apply.cli.texts.controller_rows import format_approval_result
+
+    api = open_controller_api(console, url)
+    decision = RowDecision("approve", only_approvable=True)
+    chosen = choose_rows_by_target(console, api, target, row_digests, decision)
+    for name, rows in chosen.items():
+        result = api.approve(name, [row.digest for row in rows])
+        rows_left = api.list_held_rows(name)
+        console.write_output(format_approval_result(name, rows, result.who, rows_left))
+    return 0
+
+
+@manual_command(
+    "reject",
+    examples=[
+        (
+            'synapse-apply controller reject acme/prod --reason "not before the release"',
+            "Show what waits, and ask.",
+        ),
+        (
+            "synapse-apply controller reject acme/prod --row row1:... --reason wrong",
+            "One row, without a question.",
+        ),
+    ],
+    exits=[
+        ("0", "rejected, or nothing waits"),
+        ("1", "the answer was not `yes`, no right, or the controller does not answer"),
+        ("4", "a row does not wait any more as it was shown"),
+        ("7", "the answer was lost"),
+    ],
+    environment=controller_options.API_ENVIRONMENT,
+)
+@options.add_color_options
+@controller_options.add_url_option
+@controller_options.add_target_argument
+@controller_options.add_row_option
+@click.option("--reason", required=True, metavar="TEXT", help="Why; stands on the page.")
+def reject(
+    *, console: Console, url: str, target: str, row_digests: tuple[str, ...], reason: str
+) -> int:
+    """Say of rows that wait for a person that they are not to be done, and take approvals back.
+
+    They go on waiting, marked, until Git or the live object changes; who approves one later has
+    the last word.
+    """
+    from synapse_apply.cli.flows.controller_access import open_controller_api
+    from synapse_apply.cli.flows.held_rows import RowDecision, choose_rows_by_target
+    from synapse_apply.model.phrases import format_count_and_noun
+    from synapse_apply.views.sanitize import sanitize
+
+    api = open_controller_api(console, url)
+    decision = RowDecision("reject")
+    for name, rows in choose_rows_by_target(console, api, target, row_digests, decision).items():
+        result = api.reject(name, [row.digest for row in rows], reason)
+        count = format_count_and_noun(len(rows), "row")
+        console.write_output(sanitize(f"Rejected {count} of {name} as {result.who}.") + "\n")
+    return 0
+
+
+@manual_command(
+    "forget-rule",
+    examples=[
+        ("synapse-apply controller forget-rule acme/prod", "It was renamed, or is no more."),
+        ("synapse-apply controller forget-rule 'acme/tenant-*'", "All of these that are gone."),
+    ],
+    exits=[("0", "forgotten, or there was nothing to forget"), ("1", "there is no such store")],
+)
+@options.add_color_options
+@controller_options.add_target_or_pattern_argument
+@controller_options.add_file_argument
+@controller_options.add_data_option
+def forget_rule(*, console: Console, target: str, file: Path, data: Path) -> int:
+    """Forget for which backend, tenant and state the rules of targets were given.
+
+    Of a target that is gone from Git, so that another name may take its place. Of one that is
+    declared and means another backend now, that is accepted. For the controller's own machine: it
+    may run meanwhile.
+    """
+    from synapse_apply.controller.run import forget_rules
+    from synapse_apply.views.sanitize import sanitize
+
+    lines = forget_rules(file, data, console.environ, target)
+    for line in lines or [f"No target that matches {target} is gone, or means another backend."]:
+        console.write_output(f"{sanitize(line)}\n")
+    return 0
+
+
+@manual_command(
+    "audit",
+    examples=[
+        ("synapse-apply controller audit", "Of the controller of this folder."),
+        ("synapse-apply controller audit acme/prod --who proxy:ann", "What ann did there."),
+        ("synapse-apply controller audit --url https://synapse-apply.acme.example", "Elsewhere."),
+    ],
+    exits=[("0", "the chain holds"), ("1", "it does not, or there is no store or no answer")],
+    environment=controller_options.API_ENVIRONMENT,
+)
+@options.add_json_options
+@controller_options.add_data_option
+@controller_options.add_url_option
+@click.argument(
+    "pattern",
+    type=controller_options.TargetPatternType(allow_patterns=True),
+    default=None,
+    required=False,
+    metavar="[SOURCE/TARGET]",
+)
+@click.option("--who", default="", metavar="NAME", help="Only of proxy:NAME or token:NAME.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=50,
+    show_default=True,
+    metavar="N",
+    help="How many rows to list; all are checked.",
+)
+@click.option(
+    "--expect",
+    "expected_digest",
+    default="",
+    metavar="DIGEST",
+    help="Fail unless a row has this digest, such as the one that a log has from last week.",
+)
+def audit(
+    *,
+    console: Console,
+    data: Path,
+    url: str,
+    pattern: str | None,
+    who: str,
+    limit: int,
+    expected_digest: str,
+) -> int:
+    """List who did what and when, newest first, and check that no row was changed or taken out.
+
+    Each row has a digest over itself and the row before. The whole chain is computed anew here,
+    whoever it was read from. That its end was cut off only a digest from elsewhere can tell: the
+    controller logs the newest one every hour.
+    """
+    from synapse_apply.cli.flows.controller_access import (
+        choose_url_or_empty_if_data_option_is_typed,
+        open_controller_api,
+    )
+    from synapse_apply.cli.texts.controller_audit import print_audit_report
+    from synapse_apply.controller.audit_report import (
+        AuditSelection,
+        fetch_and_check_audit,
+        read_and_check_stored_audit,
+    )
+
+    selection = AuditSelection(pattern or "", who, limit)
+    if url := choose_url_or_empty_if_data_option_is_typed(url):
+        api = open_controller_api(console, url)
+        report = fetch_and_check_audit(api, selection, expected_digest)
+        return print_audit_report(console, report, api.mask)
+    return print_audit_report(
+        console, read_and_check_stored_audit(data, selection, expected_digest)
+    )
+
+
+@manual_command(
+    "backup",
+    examples=[("synapse-apply controller backup main.backup", "A copy of its store.")],
+    exits=[("0", "written"), ("1", "no store, or the file is there or cannot be written")],
+)
+@options.add_color_options
+@controller_options.add_data_option
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+def backup(*, console: Console, data: Path, file: Path) -> int:
+    """Copy a controller's store to one new file, consistent even while it runs.
+
+    To restore it, put it in the data folder of a controller that is stopped, as controller.db. A
+    store in PostgreSQL (`store` of controller.yaml) is saved with pg_dump.
+    """
+    from synapse_apply.controller.run import write_store_backup
+
+    write_store_backup(data, file)
+    console.write_output(f"Wrote {file}.\n")
+    return 0

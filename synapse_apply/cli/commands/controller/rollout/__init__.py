@@ -1,1 +1,0 @@
-"""Commands on the rollouts of a running controller."""

@@ -1,0 +1,210 @@
+"""The commands of `emulator`: how the embedded backend is served and emptied."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from synapse_apply.cli import registry
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.help_pages import LazyGroup, manual_command
+from synapse_apply.cli.params import option_parsing, options
+from synapse_apply.emulator.core.switches import PROFILE_NAMES
+from synapse_apply.model.coding.json_types import JsonObject
+from synapse_apply.model.errors import Exit, StateError, SynapseApplyError
+
+if TYPE_CHECKING:
+    from synapse_apply.model.ports import StateStore
+    from synapse_apply.model.project import Project
+    from synapse_apply.workspace.invocation import Invocation
+
+
+@click.group("emulator", cls=LazyGroup, entries=registry.EMULATOR)
+def group() -> None:
+    """The embedded backend: a real HTTP server on this machine, with its data in a file.
+
+    Target `embedded` starts it for each run by itself; serve it to look at it from elsewhere.
+    """
+
+
+@manual_command(
+    "serve",
+    examples=[
+        ("synapse-apply emulator serve", "The project's embedded backend, on a free port."),
+        ("synapse-apply emulator serve --port 8000 --token t0ken", "For a test that needs a URL."),
+        ("synapse-apply emulator serve --profile vendor", "As the vendor's backend behaves."),
+        ("synapse-apply emulator serve --switch plugin_list=list", "One behaviour of another."),
+    ],
+    exits=[("0", "stopped by Ctrl-C or SIGTERM"), ("1", "it could not start")],
+)
+@options.add_project_options
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=0, type=click.IntRange(0, 65535), help="Port; 0 takes a free one.")
+@click.option("--data", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",
+              help="The data set, instead of the project's.")  # fmt: skip
+@click.option("--token", metavar="TEXT", help="The access token to ask for; else a random one.")
+@click.option("--any-token", is_flag=True, help="Accept every token, from whoever asks.")
+@click.option("--tenant", default="default", show_default=True, help="The tenant of --token.")
+@click.option("--latency", default=0.0, type=option_parsing.NumberType(min=0), metavar="MS",
+              help="Wait this long before each answer.")  # fmt: skip
+@click.option("--faults", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+              help="What shall go wrong, and when: JSON as docs/faults.md says.")  # fmt: skip
+@click.option("--profile", type=click.Choice(PROFILE_NAMES),
+              help="Behave as the API page has it, or as the vendor's tools find it; kept with the "
+              "data set, whose own counts else.")  # fmt: skip
+@click.option("--switch", "switches", multiple=True, metavar="NAME=VALUE",
+              callback=option_parsing.parse_name_value_options_last_wins,
+              help="Change one behaviour of the profile; may be repeated.")  # fmt: skip
+def serve(
+    *,
+    invocation: Invocation,
+    host: str,
+    port: int,
+    data: Path | None,
+    token: str | None,
+    any_token: bool,
+    tenant: str,
+    latency: float,
+    faults: Path | None,
+    profile: str | None,
+    switches: dict[str, str],
+) -> int:
+    """Serve the embedded backend until it is stopped.
+
+    Prints `listening on URL` once it answers. While it runs, target `embedded` uses it. Without
+    --token it asks for a random token, which is `token` in endpoint.json beside its data; only
+    you can read that file.
+    """
+    from synapse_apply.emulator.core.store import DataSetError
+    from synapse_apply.emulator.core.switches import UnknownSwitchError
+    from synapse_apply.emulator.serve import (
+        ServeError,
+        build_settings_with_unchecked_switches,
+        serve,
+    )
+    from synapse_apply.workspace.configuration import load_valid_project_or_defaults
+    from synapse_apply.workspace.embedded import require_data_folder_absent_or_trusted
+    from synapse_apply.workspace.new_data_set import (
+        create_embedded_data_set_and_state_if_both_absent,
+    )
+
+    if token and any_token:
+        raise click.UsageError("Give either --token or --any-token.")
+    settings = build_settings_with_unchecked_switches(
+        switches=switches,
+        profile=profile or "",
+        token=token,
+        any_token=any_token,
+        tenant=tenant,
+        latency=latency,
+        faults=_read_valid_fault_document(faults) if faults else None,
+    )
+    if data is None:
+        project = load_valid_project_or_defaults(invocation)
+        data = require_data_folder_absent_or_trusted(project.root)
+        create_embedded_data_set_and_state_if_both_absent(project, invocation, profile or "")
+    try:
+        serve(data, host=host, port=port, settings=settings)
+    except (ServeError, DataSetError, UnknownSwitchError) as problem:
+        raise SynapseApplyError.from_summary(
+            "The embedded backend cannot be served", f"{problem}."
+        ) from None
+    return 0
+
+
+def _read_valid_fault_document(faults_file: Path) -> JsonObject:
+    from synapse_apply.emulator.faults.rules import FaultsError, read_valid_fault_document
+
+    try:
+        return read_valid_fault_document(faults_file)
+    except FaultsError as problem:
+        raise SynapseApplyError.from_summary("The faults cannot be used", f"{problem}.") from None
+
+
+@manual_command(
+    "reset",
+    examples=[
+        ("synapse-apply emulator reset", "Ask, then start the embedded backend over."),
+        ("synapse-apply emulator reset --yes", "The same in a script."),
+        ("synapse-apply emulator reset --profile vendor", "Then behave as the vendor's backend."),
+    ],
+    exits=[("0", "removed, or there was nothing"), ("1", "in use, or the answer was not `yes`")],
+)
+@options.add_color_options
+@options.add_project_options
+@click.option("--profile", type=click.Choice(PROFILE_NAMES),
+              help="Begin with this profile; `page` unless given.")  # fmt: skip
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def reset(*, console: Console, invocation: Invocation, profile: str | None, yes: bool) -> int:
+    """Remove every object of the project's embedded backend and the state of target `embedded`.
+
+    Both go together, since one without the other would make second copies. Manifests, other
+    targets and their states are not touched. The next start makes a new data set; with --profile
+    it is made now, and keeps that profile.
+    """
+    from synapse_apply.cli.flows.approval import ask_approval, require_approval_or_person_to_ask
+    from synapse_apply.emulator.core.data_folder import DataSetPlaceError
+    from synapse_apply.emulator.core.store import DataSetError
+    from synapse_apply.workspace.configuration import load_valid_project_or_defaults
+    from synapse_apply.workspace.new_data_set import (
+        create_embedded_data_set_and_state_if_both_absent,
+    )
+
+    require_approval_or_person_to_ask(console, is_approved=yes, verb="emulator reset", flag="--yes")
+    project = load_valid_project_or_defaults(invocation)
+    if not yes and not ask_approval(console, (f"Remove the embedded backend's objects in "
+        f"{project.root}?"),
+                           "Target embedded starts over; nothing else is touched."):  # fmt: skip
+        console.write_stderr("Nothing was removed.\n")
+        return Exit.ERROR
+    try:
+        was_removed = _remove_embedded_data_and_state_if_any(project, invocation)
+    except DataSetPlaceError as problem:
+        raise SynapseApplyError.from_summary(
+            "The embedded backend cannot be reset", f"{problem}."
+        ) from None
+    except DataSetError as problem:
+        raise SynapseApplyError.from_summary(
+            "The embedded backend is in use", f"{problem}.", "Stop it, then reset it."
+        ) from None
+    console.write_output("Removed.\n" if was_removed else "There was nothing to remove.\n")
+    if profile is not None and create_embedded_data_set_and_state_if_both_absent(
+        project, invocation, profile
+    ):
+        console.write_output(f"The embedded backend has profile {profile} now.\n")
+    return Exit.OK
+
+
+def _remove_embedded_data_and_state_if_any(project: Project, invocation: Invocation) -> bool:
+    """Remove data and state; False when there was neither. Can be repeated after an interrupt."""
+    from synapse_apply.emulator.serve import reset_data_set_if_any
+    from synapse_apply.files.opening import remove_own_file_or_link_if_present
+    from synapse_apply.model.project import EMBEDDED
+    from synapse_apply.workspace import embedded, state_access
+    from synapse_apply.workspace.last_seen import build_last_seen_files
+    from synapse_apply.workspace.sharing.key_sources import build_state_folder_path
+
+    target = project.targets[EMBEDDED]
+    environ = invocation.environ
+    store = state_access.open_store(project, target, environ)
+    data_folder = embedded.require_data_folder_absent_or_trusted(project.root)
+    if not store.exists():
+        return reset_data_set_if_any(data_folder)
+    lineage = _read_lineage_or_empty(store)
+    with store.lock("emulator reset"):
+        reset_data_set_if_any(data_folder)
+        for name in (f"{EMBEDDED}.db", f"{EMBEDDED}.db-journal"):
+            remove_own_file_or_link_if_present(build_state_folder_path(project) / name)
+    store.close()
+    build_last_seen_files(project, target, environ).forget_progress_of_lineage(lineage)
+    return True
+
+
+def _read_lineage_or_empty(store: StateStore) -> str:
+    """The state's lineage; "" where it cannot be read."""
+    try:
+        return store.read_lineage()
+    except StateError:
+        return ""

@@ -1,0 +1,264 @@
+"""The commands of `package`: what is printed of a package, and where its zip goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from synapse_apply.cli import registry
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.help_pages import LazyGroup, manual_command
+from synapse_apply.cli.params import options
+from synapse_apply.model.errors import Exit
+
+if TYPE_CHECKING:
+    from synapse_apply import Invocation
+    from synapse_apply.cli.reports import Reports
+
+
+CommandBody = Callable[..., int]
+
+
+def add_package_options(body: CommandBody) -> CommandBody:
+    """SOURCE|RELEASE and --ref, and what finds manifests; the body gets `what` and `ref`."""
+    decorators: tuple[Callable[[Any], Any], ...] = (
+        options.add_json_options,
+        options.add_target_options,
+        options.add_file_option,
+        options.add_variable_options,
+        click.argument("what", metavar="SOURCE|RELEASE"),
+        click.option(
+            "--ref",
+            default="",
+            metavar="REF",
+            help="Take SOURCE, a folder, as it is at this tag, branch or commit of Git.",
+        ),
+    )
+    decorated = body
+    for decorator in reversed(decorators):
+        decorated = decorator(decorated)
+    return decorated
+
+
+@click.group("package", cls=LazyGroup, entries=registry.PACKAGE)
+def group() -> None:
+    """Look at the package of a release before it is published, and at what became of it since.
+
+    A package is named by its folder, by a zip, or by the release that declares it. None of these
+    commands needs a backend.
+    """
+
+
+@manual_command(
+    "check",
+    examples=[
+        ("synapse-apply package check plugins/yolo", "A folder, before it is merged."),
+        ("synapse-apply package check dist/yolo.zip --strict", "A zip; warnings are errors."),
+        ("synapse-apply package check plugins/yolo --ref yolo-v1.1.0", "As it was at a tag."),
+        ("synapse-apply package check release/yolo --json", "Findings for an editor or a bot."),
+    ],
+    exits=[("0", "nothing that the platform would refuse"), ("1", "errors; every one is shown")],
+)
+@add_package_options
+@options.add_report_option
+def check(
+    *, console: Console, invocation: Invocation, reports: Reports | None, what: str, ref: str
+) -> int:
+    """Read a package as the platform will, and say what it would refuse or ignore.
+
+    That is its config.yaml, its entrypoints, code that is left out, and secrets, which no finding
+    shows. Each finding names its rule; docs/packages.md lists them. Nothing is sent anywhere.
+    `validate` does the same for all packages of a project, and compares what they need.
+    """
+    from synapse_apply import __version__
+    from synapse_apply.cli.flows.command_target import open_command_target
+    from synapse_apply.model.command import name_target_in_commands
+    from synapse_apply.views.json.failure import build_findings_document_in_shape_of_command
+    from synapse_apply.views.sanitize import escape_ci_commands, sanitize
+    from synapse_apply.views.text.findings import format_finding_counts_or_empty
+
+    with open_command_target(invocation) as target:
+        package_query = target.packages.find_package(what, ref=ref)
+        findings = target.packages.check_package(package_query)
+    errors = any(finding.is_error for finding in findings)
+    code = Exit.ERROR if errors else Exit.OK
+    if console.as_json:
+        targeted_findings = name_target_in_commands(findings, console.typed_target)
+        console.write_or_keep_document(
+            build_findings_document_in_shape_of_command(
+                "package check", targeted_findings, code, tool_version=__version__
+            )
+        )
+    else:
+        console.write_findings(findings)
+        verdict = "Not valid" if errors else "Valid"
+        counts_text = format_finding_counts_or_empty(findings)
+        console.write_output(
+            escape_ci_commands(f"{verdict}: {sanitize(package_query.label)}{counts_text}.\n")
+        )
+    return reports.write_findings(findings, code) if reports else code
+
+
+@manual_command(
+    "show",
+    examples=[
+        ("synapse-apply package show plugins/yolo", "What goes into the zip, and what does not."),
+        ("synapse-apply package show release/yolo@1.1.0 --by-size", "The largest files first."),
+        ("synapse-apply package show plugins/yolo --json", "The same for a script."),
+    ],
+    exits=[("0", "shown"), ("1", "no such package, or names in it that no package can have")],
+)
+@add_package_options
+@click.option("--by-size", is_flag=True, help="The largest files first.")
+def show(*, console: Console, invocation: Invocation, what: str, ref: str, by_size: bool) -> int:
+    """Show what goes into a package, what is left out, and the rule that leaves it out.
+
+    A rule is a line of an ignore file (`.synapseignore`, which goes before `.gitignore`) or
+    built in. A folder that is left out stands for all below it.
+    """
+    from synapse_apply.cli.flows.command_target import open_command_target
+    from synapse_apply.cli.texts import packages
+
+    with open_command_target(invocation) as target:
+        package_query = target.packages.find_package(what, ref=ref)
+        listing = target.packages.list_contents(package_query)
+    if console.as_json:
+        console.write_or_keep_document(
+            packages.build_contents_document(package_query, listing, by_size=by_size)
+        )
+    else:
+        console.write_output(
+            packages.format_contents(
+                package_query, listing, by_size=by_size, color=console.is_output_colored
+            )
+        )
+    return 0
+
+
+@manual_command(
+    "digest",
+    examples=[
+        ("synapse-apply package digest plugins/yolo", "Of a folder, as it is now."),
+        ("synapse-apply package digest plugins/yolo --ref yolo-v1.1.0", "As it was at a tag."),
+        (
+            "synapse-apply package digest release/yolo@1.1.0 --json",
+            "With the SHA-256 of each file.",
+        ),
+    ],
+    exits=[("0", "printed"), ("1", "no such package, or it cannot be published as it is")],
+)
+@add_package_options
+def digest(*, console: Console, invocation: Invocation, what: str, ref: str) -> int:
+    """Print the digest of a package: `pkg1:sha256:` and the SHA-256 over its content.
+
+    It counts paths, bytes and executable bits, and nothing else: the same files have the same
+    digest on any machine, in a folder, at a Git ref or in a zip.
+    """
+    from synapse_apply.cli.flows.command_target import open_command_target
+    from synapse_apply.cli.texts import packages
+
+    with open_command_target(invocation) as target:
+        package_query = target.packages.find_package(what, ref=ref)
+        package_content = target.packages.read_package(package_query)
+    console.write_findings(package_content.findings)
+    if console.as_json:
+        console.write_or_keep_document(
+            packages.build_package_document(package_query, package_content)
+        )
+    else:
+        console.write_output(package_content.package.digest + "\n")
+    return 0
+
+
+@manual_command(
+    "build",
+    examples=[
+        ("synapse-apply package build plugins/yolo", "yolo-1.1.0.zip, in the working folder."),
+        ("synapse-apply package build release/yolo@1.1.0 -o dist/yolo.zip", "Of a release."),
+        ("synapse-apply package build plugins/yolo --ref yolo-v1.1.0", "As it was at a tag."),
+    ],
+    exits=[("0", "written"), ("1", "no such package, or it cannot be written: no zip is left")],
+)
+@add_package_options
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Where to write it, instead of NAME-VERSION.zip here; a zip there is replaced.",
+)
+def build(
+    *, console: Console, invocation: Invocation, what: str, ref: str, out: Path | None
+) -> int:
+    """Write the zip of a package, as a release uploads it.
+
+    It is reproducible: the same files give the same bytes, with fixed times, order and modes.
+    `package show` shows what is left out, and why. A zip that was built elsewhere is packed anew;
+    an upload of `file:` sends that file as it is.
+    """
+    from synapse_apply.cli.flows.command_target import open_command_target
+    from synapse_apply.cli.texts import packages
+
+    with open_command_target(invocation) as target:
+        package_query = target.packages.find_package(what, ref=ref)
+        written_zip = target.packages.write_zip(package_query, out)
+    console.write_findings(written_zip.findings)
+    if console.as_json:
+        console.write_or_keep_document(packages.build_zip_document(package_query, written_zip))
+    else:
+        console.write_output(packages.format_zip_summary(written_zip))
+    return 0
+
+
+@manual_command(
+    "diff",
+    examples=[
+        ("synapse-apply package diff release/yolo@1.1.0", "What changed since it was published."),
+        ("synapse-apply package diff yolo --against 1.0.0", "Since an older version."),
+        ("synapse-apply package diff yolo --detailed-exitcode", "In CI: 2 means it differs."),
+    ],
+    exits=[
+        ("0", "compared"),
+        ("1", "no such release, or the state does not know what was published"),
+        ("2", "with --detailed-exitcode: it differs"),
+    ],
+)
+@options.add_json_options
+@options.add_target_options
+@options.add_file_option
+@options.add_variable_options
+@click.argument("release")
+@click.option(
+    "--against",
+    default="",
+    metavar="RELEASE",
+    help="A recorded release of the same plugin, by address or version, instead of this one.",
+)
+@click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when there is a difference.")
+def diff(
+    *, console: Console, invocation: Invocation, release: str, against: str, detailed_exitcode: bool
+) -> int:
+    """Show which files of a declared release differ from what was published.
+
+    The state remembers the digest of every file that was published from here. A release that is
+    not published yet is compared with the newest one of its plugin that is.
+    """
+    from synapse_apply.cli.flows.command_target import open_command_target
+    from synapse_apply.cli.texts import packages
+
+    with open_command_target(invocation) as target:
+        difference = target.packages.compare_with_published(release, against=against)
+    if console.as_json:
+        console.write_or_keep_document(packages.build_difference_document(difference))
+    else:
+        hints = "SYNAPSE_APPLY_IN_AUTOMATION" not in console.environ
+        text_options = {"color": console.is_output_colored, "hints": hints}
+        console.write_output(
+            packages.format_difference(
+                difference, **text_options, typed_target=console.typed_target
+            )
+        )
+    return Exit.CHANGES if detailed_exitcode and difference.is_different else Exit.OK

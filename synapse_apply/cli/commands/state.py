@@ -1,0 +1,924 @@
+"""The commands of `state`: what each prints, and what it may change of a state."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from synapse_apply.cli import registry
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.help_pages import LazyGroup, manual_command
+from synapse_apply.cli.params import option_parsing, options
+from synapse_apply.cli.params.addresses import ADDRESS, RECORDED_NAME
+from synapse_apply.model.coding.json_types import JsonDocument
+from synapse_apply.model.errors import NotApproved
+
+if TYPE_CHECKING:
+    from synapse_apply import Invocation
+    from synapse_apply.library import (
+        AcceptableResource,
+        BackendOffer,
+        CreatedState,
+        EndedCall,
+        JournalContent,
+        Rebinding,
+        StateExchange,
+    )
+    from synapse_apply.model.address import Address
+    from synapse_apply.model.state import Record
+    from synapse_apply.model.values import SecretRef
+
+
+@click.group("state", cls=LazyGroup, entries=registry.STATE)
+def group() -> None:
+    """Manage a state: which live object belongs to which address, and what was sent to it.
+
+    Nothing here changes a live object. A state holds no secret.
+    """
+
+
+@manual_command(
+    "init",
+    examples=[
+        ("synapse-apply state init -t prod", "A new target: nothing exists there yet."),
+        (
+            "synapse-apply state init -t prod --lineage 5f1c2d60-0000-4000-8000-0123456789ab",
+            "Where the project file pins a lineage: make an empty state anyway.",
+        ),
+        (
+            "synapse-apply state init -t prod --key-file /run/keys/prod.key",
+            "A state that several machines share, from a script: where its key goes.",
+        ),
+    ],
+    exits=[("0", "made"), ("1", "there is one already, a pin forbids it, or a key is missing")],
+)
+@options.add_json_options
+@options.add_target_options
+@click.option(
+    "--lineage",
+    default="",
+    metavar="UUID",
+    callback=option_parsing.parse_lineage_option_or_empty,
+    help="The lineage to give it.",
+)
+@click.option(
+    "--key-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where to make the key of a state that several machines share.",
+)
+def init(*, console: Console, invocation: Invocation, lineage: str, key_file: Path | None) -> int:
+    """Create an empty state for a target.
+
+    A state remembers which live object belongs to which address. Without it, apply could make
+    second copies of what exists, so it is never made silently (target `embedded` aside).
+
+    A state that several machines share is bound to an id in the project file, which is written
+    there if it has none, and to a state key. Without a key one is made in your configuration folder
+    (~/.config/synapse-apply), off a terminal only in --key-file. Every machine and job needs it.
+
+    The backend is asked what it offers, where it can be: whether it lists plugins decides whether
+    those that exist can be found. The state is made whatever it says.
+    """
+    from synapse_apply.cli.flows.command_target import open_command_target
+    from synapse_apply.views.sanitize import sanitize
+    from synapse_apply.views.text.checkup import render_checkup_section
+
+    with open_command_target(invocation) as target:
+        created_state = target.state.create(lineage=lineage, key_file=key_file)
+        offer = target.live.read_offer()
+    name, new_lineage = created_state.target, created_state.lineage
+    if console.as_json:
+        console.write_or_keep_document(
+            {
+                "target": name,
+                "lineage": new_lineage,
+                **_build_sharing_document_or_empty(created_state),
+                "backend": _build_offer_document(offer),
+            }
+        )
+        return 0
+    console.write_output(f"Made an empty state for target {name}, lineage {new_lineage}.\n")
+    if not created_state.is_pinned:
+        console.write_output(
+            f"Pin it in the project file: targets.{name}.state.lineage: {new_lineage}\n"
+        )
+    for line in created_state.steps:
+        console.write_output(f"{line}\n")
+    console.write_output("\n")
+    if offer.rows:
+        console.write_output(
+            f"{render_checkup_section('Backend', offer.rows, color=console.is_output_colored)}\n"
+        )
+    else:
+        console.write_output(
+            f"The backend could not be asked what it offers: {sanitize(offer.unasked)}.\n\n"
+        )
+    console.write_output(f"{offer.empty_state_risk}\n")
+    return 0
+
+
+def _build_sharing_document_or_empty(created_state: CreatedState) -> JsonDocument:
+    project_id, key = created_state.project_id, created_state.key
+    if key is None:
+        return {}
+    return {
+        "project": {"id": project_id.text or None, "written": project_id.is_new},
+        "key": {"id": key.key_id, "from": key.origin, "made": created_state.key_file is not None},
+    }
+
+
+def _build_offer_document(offer: BackendOffer) -> JsonDocument:
+    """What the backend offers, in the form of `doctor --json`."""
+    from synapse_apply.views.text.checkup import build_json_rows_of_section
+
+    return {
+        "asked": not offer.unasked,
+        "why_not": offer.unasked,
+        "checks": build_json_rows_of_section("Backend", offer.rows),
+    }
+
+
+@manual_command(
+    "list",
+    examples=[
+        ("synapse-apply state list", "A line for each record."),
+        ("synapse-apply state list --json", "The same for a script."),
+    ],
+)
+@options.add_json_options
+@options.add_several_target_options
+def list_(*, console: Console, invocation: Invocation) -> int:
+    """List what is recorded: address, id of the live object, API version, last write.
+
+    Calls of unknown outcome are listed, too, and files that hold calls which the state does not
+    have (`state record` records these).
+    """
+    from synapse_apply.cli.flows.command_target import open_command_target
+    from synapse_apply.model.command import name_target_in_commands
+    from synapse_apply.views.text.record import record_document
+    from synapse_apply.views.text.tables import render_table
+
+    with open_command_target(invocation) as target:
+        state, open_calls = target.state.read_with_open_calls()
+    records = [record for _, record in sorted(state.records.items())]
+    console.write_findings(open_calls.findings)
+    if console.as_json:
+        console.write_or_keep_document(
+            {
+                "lineage": state.lineage,
+                "serial": state.serial,
+                "records": [record_document(record) for record in records],
+                "open": [str(call.intent.address) for call in open_calls.calls],
+                "diagnostics": [finding.to_json() for finding in open_calls.findings],
+            }
+        )
+        return 0
+    if records:
+        rows = [
+            (
+                listed_record.address,
+                listed_record.remote_id,
+                listed_record.api,
+                listed_record.updated_at[:19] + "Z",
+            )
+            for listed_record in records
+        ]
+        console.write_output(
+            render_table(("address", "id", "api", "updated"), rows, color=console.is_output_colored)
+        )
+    else:
+        console.write_stderr("Nothing is recorded.\n")
+    for call in open_calls.calls:
+        advice = name_target_in_commands(call.advice, console.typed_target)
+        console.write_stderr(f"Outcome unknown: {call.intent.address}. {advice}.\n")
+    return 0
+
+
+@manual_command(
+    "show",
+    examples=[
+        ("synapse-apply state show plugin/yolo", "What was sent, and when."),
+        ("synapse-apply state show plugin/yolo --json", "The same for a script."),
+    ],
+    exits=[("0", "shown"), ("1", "there is no such record")],
+)
+@options.add_json_options
+@options.add_several_target_options
+@click.argument("name", type=RECORDED_NAME, metavar="ADDRESS")
+def show(*, console: Console, invocation: Invocation, name: str) -> int:
+    """Show one record, and which earlier calls of it may still act. Secrets are not in it."""
+    from synapse_apply.cli.flows.command_target import open_command_target
+    from synapse_apply.views.text.record import record_document, render_record
+
+    with open_command_target(invocation) as target:
+        record = target.state.find_record(name)
+        _, open_calls = target.state.read_with_open_calls()
+    findings = [one for one in open_calls.findings if one.address == str(record.address)]
+    console.write_findings(findings)
+    if console.as_json:
+        diagnostics = [finding.to_json() for finding in findings]
+        console.write_or_keep_document({**record_document(record), "diagnostics": diagnostics})
+    else:
+        console.write_output(
+            render_record(record, color=console.is_output_colored, width=console.terminal_width)
+        )
+    return 0
+
+
+@manual_command(
+    "rm",
+    examples=[("synapse-apply state rm plugin/yolo", "Forget it; the plugin itself stays.")],
+    exits=[("0", "forgotten"), ("1", "an address is not recorded: nothing was forgotten")],
+)
+@options.add_color_options
+@options.add_target_options
+@click.argument("names", type=RECORDED_NAME, nargs=-1, required=True, metavar="ADDRESS...")
+@options.add_lock_timeout_option
+def rm(*, console: Console, invocation: Invocation, names: tuple[str, ...]) -> int:
+    """Forget records; the live objects stay as they are.
+
+    What is still declared is adopted by the next apply where it can be found; plugins on API v1
+    cannot: import them again, or a second one is made.
+    """
+    from synapse_apply.cli.flows.command_target import open_command_target
+
+    with open_command_target(invocation) as target:
+        addresses = target.state.forget(names)
+    for address in addresses:
+        console.write_output(f"Forgot {address}; the live object stays.\n")
+    return 0
+
+
+@manual_command(
+    "mv",
+    examples=[
+        ("synapse-apply state mv plugin/yolo plugin/yolo-v8", "After renaming the manifest."),
+    ],
+    exits=[("0", "renamed"), ("1", "the old address is not recorded, or the new one is taken")],
+)
+@options.add_color_options
+@options.add_target_options
+@click.argument("name", type=RECORDED_NAME, metavar="OLD")
+@click.argument("new", type=ADDRESS)
+@options.add_lock_timeout_option
+def mv(*, console: Console, invocation: Invocation, name: str, new: Address) -> int:
+    """Rename an address in the state, and its releases with it; the live objects stay."""
+    from synapse_apply.cli.flows.command_target import open_command_target
+
+    with open_command_target(invocation) as target:
+        renames = target.state.rename(name, new)
+    console.write_output(
+        "".join(
+            f"{old_address} has moved to {new_address}.\n"
+            for old_address, new_address in renames.items()
+        )
+    )
+    return 0
+
+
+@manual_command(
+    "accept",
+    examples=[
+        ("synapse-apply state accept storage/raw-data", "You changed it in Synapse, too."),
+        (
+            "synapse-apply state accept storage/raw-data --undo",
+            "Show the difference in plans again.",
+        ),
+    ],
+    exits=[
+        ("0", "recorded"),
+        ("1", "not declared, not recorded, not live, or the answer was not `yes`"),
+        ("6", "the state is locked by another run"),
+    ],
+)
+@options.add_color_options
+@options.add_target_options
+@options.add_file_option
+@options.add_variable_options
+@click.argument("name", type=RECORDED_NAME, metavar="ADDRESS")
+@click.option("--undo", is_flag=True, help="Take back what was accepted of this resource.")
+@click.option("--auto-approve", is_flag=True, help="Do not ask.")
+@options.add_parallelism_option
+@options.add_lock_timeout_option
+def accept(
+    *, console: Console, invocation: Invocation, name: str, undo: bool, auto_approve: bool
+) -> int:
+    """Accept the live object as it is: what is declared counts as applied.
+
+    For changes that the API cannot make: change the object in Synapse and the manifest in
+    Git, then accept. What still differs is listed first, and accepted only after you agree. From
+    then on it is no change and no drift until one of the two sides moves: `plan`, `drift`,
+    `doctor` and `show` count it as an accepted difference.
+
+    With --undo the state remembers again what it did before, so that plans show the difference;
+    neither manifests nor backend are needed for that.
+    """
+    if undo:
+        return _undo_acceptance_and_print(console, invocation, name)
+    from synapse_apply.cli.flows.approval import ask_approval, require_approval_or_person_to_ask
+    from synapse_apply.cli.flows.command_target import open_command_target
+    from synapse_apply.model.phrases import format_count_and_noun
+    from synapse_apply.views.text.accepted import render_new_and_accepted_differences
+
+    def show_and_confirm(acceptable: AcceptableResource) -> bool:
+        address, differing_fields = acceptable.resource.address, acceptable.differing_fields
+        console.write_output(
+            render_new_and_accepted_differences(
+                address,
+                differing_fields,
+                acceptable.accepted_fields,
+                acceptable.notes,
+                color=console.is_output_colored,
+                width=console.terminal_width,
+            )
+        )
+        if not differing_fields:
+            return True
+        require_approval_or_person_to_ask(console, is_approved=auto_approve, verb="state accept")
+        question = (
+            f"Accept {format_count_and_noun(len(differing_fields), 'difference')} of {address}?"
+        )
+        detail = "Nothing is sent. Plans no longer show it until one of the two sides moves."
+        return auto_approve or ask_approval(console, question, detail)
+
+    with open_command_target(invocation) as target:
+        try:
+            accepted = target.state.accept(name, confirm=show_and_confirm)
+        except NotApproved:
+            console.write_stderr("Nothing was changed.\n")
+            return 1
+    count = len(accepted.differing_fields)
+    console.write_output(
+        f"Accepted {accepted.resource.address} as it is live: "
+        f"{format_count_and_noun(count, 'difference') if count else 'no difference'}"
+        f"{' that was not accepted before' if accepted.accepted_fields else ''}.\n"
+    )
+    return 0
+
+
+def _undo_acceptance_and_print(console: Console, invocation: Invocation, name: str) -> int:
+    from synapse_apply.cli.flows.command_target import open_command_target
+    from synapse_apply.views.sanitize import sanitize
+    from synapse_apply.views.text.findings import format_quoted_path
+
+    with open_command_target(invocation) as target:
+        address, acceptance = target.state.undo_accept(name)
+    names = ", ".join(sanitize(format_quoted_path(path)) for path in acceptance.paths)
+    console.write_output(
+        f"No longer accepted of {address}: {names}. The next plan shows what differs.\n"
+    )
+    return 0
+
+
+@manual_command(
+    "settle",
+    examples=[
+        ("synapse-apply state settle -t prod", "Look up every call of unknown outcome."),
+        ("synapse-apply state settle storage/raw-data", "Only this one."),
+        ("synapse-apply state settle -t prod --wait", "After a kill: return when all is certain."),
+        ("synapse-apply state settle --json", "What became of each, for a script."),
+        ("synapse-apply state settle plugin/yolo --absent", "You checked: it was not created."),
+        (
+            "synapse-apply state settle release/yolo@1.1.0 --job 12",
+            "You checked: job 12 is the run.",
+        ),
+    ],
+    exits=[
+        ("0", "nothing is open any more; with --absent or --job: closed"),
+        ("1", "error, or no call of this address is open"),
+        ("6", "the state is locked by another run"),
+        ("7", "something is still open; the output says what to do"),
+    ],
+)
+@options.add_json_options
+@options.add_target_options
+@options.add_variable_options
+@click.argument("names", nargs=-1, type=RECORDED_NAME, metavar="[ADDRESS]...")
+@options.add_wait_option
+@click.option(
+    "--absent", is_flag=True, help="Do not look it up: you checked that the call was not done."
+)
+@click.option(
+    "--job",
+    metavar="ID",
+    help="Do not look it up: you checked that the run was started, and this is its job.",
+)
+@options.add_lock_timeout_option
+def settle(
+    *,
+    console: Console,
+    invocation: Invocation,
+    names: tuple[str, ...],
+    wait: bool,
+    absent: bool,
+    job: str | None,
+) -> int:
+    """Look up calls of unknown outcome, and record how they ended; no object is changed.
+
+    A run that was killed, or whose connection broke, leaves its calls open. Each is looked up on
+    the backend. `apply` does this by itself before anything else; this command does only this.
+
+    That a call was not done is certain only when it can no longer arrive: --wait waits for that,
+    without holding the state.
+
+    Where the backend cannot tell, plan refuses the resource, and you say what became of its call:
+    --absent if it was not done, --job for a run that was started, which the next apply follows. If
+    the object was made after all, `synapse-apply import ADDRESS ID` is the right command. What a
+    run did and could not record is recorded with `synapse-apply state record FILE`.
+    """
+    if absent or job:
+        if len(names) != 1 or (absent and job) or wait or console.as_json:
+            raise click.UsageError(
+                "--absent and --job settle one ADDRESS, without --wait, --json or each other."
+            )
+        return _settle_call_with_job_or_as_not_done_and_print(console, invocation, names[0], job)
+    return _settle_open_calls_by_look_up_and_print(console, invocation, names, should_wait=wait)
+
+
+def _settle_open_calls_by_look_up_and_print(
+    console: Console, invocation: Invocation, names: tuple[str, ...], *, should_wait: bool
+) -> int:
+    import time
+
+    from synapse_apply.cli.flows.command_target import open_command_target
+    from synapse_apply.cli.flows.countdown import build_wait_callback
+    from synapse_apply.cli.texts.settle import print_settled_calls
+
+    wait = build_wait_callback(console, time.sleep) if should_wait else None
+    with open_command_target(invocation) as target:
+        return print_settled_calls(console, target.state.settle(names, wait=wait))
+
+
+def _settle_call_with_job_or_as_not_done_and_print(
+    console: Console, invocation: Invocation, name: str, job: str | None
+) -> int:
+    from synapse_apply.cli.flows.command_target import open_command_target
+
+    with open_command_target(invocation) as target:
+        if job:
+            address = target.state.settle_with_job(name, job).address
+            console.write_output(
+                f"Settled {address}: its run is job {job}. The next apply follows it.\n"
+            )
+            return 0
+        intent = target.state.settle_as_not_done(name)
+    console.write_output(
+        f"Settled {intent.address}: {intent.verb} was not done. The next apply may do it.\n"
+    )
+    return 0
+
+
+@manual_command(
+    "rebind",
+    examples=[
+        (
+            "synapse-apply state rebind -t prod",
+            "The backend moved to another url, or a shared state has no project yet.",
+        ),
+    ],
+    exits=[("0", "bound"), ("1", "error, or the answer was not `yes`")],
+)
+@options.add_color_options
+@options.add_target_options
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@options.add_lock_timeout_option
+def rebind(*, console: Console, invocation: Invocation, yes: bool) -> int:
+    """Bind the state to the target's url and tenant as they are now, and to this project.
+
+    Only right when it is the same backend under another name: ids in the state are taken for
+    ids there.
+
+    A state that several machines share belongs to one project, by an id in the project file, which
+    is written there if it has none. Runs of a project file without this id are refused from then
+    on. To merge the id before that, write it yourself: `project: {id: UUID}`.
+    """
+    from synapse_apply.cli.flows.approval import ask_approval, require_approval_or_person_to_ask
+    from synapse_apply.cli.flows.command_target import open_command_target
+
+    def confirm_change(rebinding: Rebinding) -> bool:
+        question = f"Bind the state of {rebinding.bound_text} to {rebinding.new_text}?"
+        return yes or ask_approval(console, question, rebinding.warning_text)
+
+    require_approval_or_person_to_ask(console, is_approved=yes, verb="state rebind", flag="--yes")
+    with open_command_target(invocation) as target:
+        try:
+            rebinding = target.state.rebind(confirm=confirm_change)
+        except NotApproved:
+            console.write_stderr("Nothing was changed.\n")
+            return 1
+    if not rebinding.changes_anything:
+        console.write_output(f"It is bound to {rebinding.new_text} already.\n")
+        return 0
+    if rebinding.project_id is not None and rebinding.project_id.is_new:
+        console.write_output(
+            f"Wrote project.id {rebinding.project_id.text} into the project file: commit it.\n"
+        )
+    console.write_output(
+        f"Was bound to {rebinding.bound_text}, is bound to {rebinding.new_text}.\n"
+    )
+    return 0
+
+
+_SHUT_OUT_TEXT = (
+    "Every other machine and job is refused until it has the new key in place of the former one."
+)
+
+
+@manual_command(
+    "rekey",
+    examples=[
+        ("synapse-apply state rekey -t prod", "After a new SYNAPSE_APPLY_STATE_KEY was set."),
+    ],
+    exits=[
+        ("0", "done; what kept its old key is told"),
+        ("1", "error, or the answer was not `yes`: nothing was changed"),
+    ],
+    environment=[
+        ("SYNAPSE_APPLY_STATE_KEY", "the new key; without it one is made where the old one is"),
+    ],
+)
+@options.add_json_options
+@options.add_target_options
+@options.add_variable_options
+@click.option("--yes", is_flag=True, help="Do not ask before others are shut out.")
+@options.add_lock_timeout_option
+def rekey(*, console: Console, invocation: Invocation, yes: bool) -> int:
+    """Digest the recorded secrets under another state key.
+
+    Each secret is resolved anew, so those that manifests name must be there; what cannot be
+    resolved keeps its old digest and is not checked until it can. The results of runs are signed
+    anew where the key that signed them is at hand, as .synapse-apply/state/TARGET.key.previous
+    for example.
+
+    A state that several machines share takes no other key from then on: who has the former one is
+    shut out until they have the new one. So it asks, off a terminal for --yes.
+    """
+    from synapse_apply.cli.flows.approval import ask_approval, require_approval_or_person_to_ask
+    from synapse_apply.cli.flows.command_target import open_command_target
+    from synapse_apply.model.command import name_target_in_commands
+
+    with open_command_target(invocation) as target:
+
+        def confirm_new_key() -> bool:
+            require_approval_or_person_to_ask(
+                console, is_approved=yes, verb="state rekey", flag="--yes"
+            )
+            question = f"Give the shared state of target {target.name} another key?"
+            return yes or ask_approval(console, question, _SHUT_OUT_TEXT)
+
+        try:
+            rekey_result = target.state.rekey(confirm=confirm_new_key)
+        except NotApproved:
+            console.write_stderr("Nothing was changed.\n")
+            return 1
+    console.write_findings(rekey_result.warnings)
+    if console.as_json:
+        console.write_or_keep_document(
+            {
+                "key_id": rekey_result.key_id,
+                "done": rekey_result.rekeyed_count,
+                "signed": rekey_result.signed_count,
+                "kept": list(rekey_result.kept_reasons),
+                "key_file": str(rekey_result.key_file) if rekey_result.key_file else None,
+            }
+        )
+        return 0
+    for kept_reason in name_target_in_commands(rekey_result.kept_reasons, console.typed_target):
+        console.write_stderr(f"Kept under its old key: {kept_reason}\n")
+    noun = "secret" if rekey_result.rekeyed_count == 1 else "secrets"
+    console.write_output(
+        f"Digested {rekey_result.rekeyed_count} {noun} under key {rekey_result.key_id}.\n"
+    )
+    if rekey_result.signed_count:
+        runs = "run" if rekey_result.signed_count == 1 else "runs"
+        console.write_output(f"Signed the results of {rekey_result.signed_count} {runs} with it.\n")
+    if rekey_result.shuts_out_others:
+        console.write_output(f"{_SHUT_OUT_TEXT}\n")
+        for line in rekey_result.new_key_lines:
+            console.write_output(f"{line}\n")
+    return 0
+
+
+@manual_command(
+    "backup",
+    examples=[("synapse-apply state backup prod.backup", "A copy that restore reads.")],
+    exits=[("0", "written"), ("1", "no state, or the file cannot be written")],
+)
+@options.add_color_options
+@options.add_target_options
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+def backup(*, console: Console, invocation: Invocation, file: Path) -> int:
+    """Copy the whole state to a file, consistent even while an apply runs."""
+    from synapse_apply.cli.flows.command_target import open_command_target
+
+    with open_command_target(invocation) as target:
+        target.state.write_backup(file)
+    console.write_output(f"Wrote {file}.\n")
+    return 0
+
+
+@manual_command(
+    "restore",
+    examples=[
+        ("synapse-apply state restore prod.backup -t prod", "Replace the state by a backup."),
+    ],
+    exits=[
+        ("0", "restored"),
+        ("1", "no backup, another target's, or the answer was not `yes`"),
+        ("6", "the state is locked by another run"),
+    ],
+)
+@options.add_color_options
+@options.add_target_options
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--yes", is_flag=True, help="Do not ask before a state is replaced.")
+def restore(*, console: Console, invocation: Invocation, file: Path, yes: bool) -> int:
+    """Replace the state by a backup.
+
+    It must be one of this target: of its url and tenant, and of the lineage that the project
+    file pins. The state that was there is kept under a new name, which is printed: a file beside
+    it, one in PostgreSQL in .synapse-apply/state. What was applied since the backup is not
+    remembered: plan afterwards, and look closely.
+    """
+    from synapse_apply.cli.flows.approval import ask_approval, require_approval_or_person_to_ask
+    from synapse_apply.cli.flows.command_target import open_command_target
+    from synapse_apply.cli.params.invocation_options import add_invocation_options_to_commands
+    from synapse_apply.model.command import Command, Text
+
+    if not (invocation.directory / file).is_file():
+        raise click.BadParameter(f"File {str(file)!r} does not exist.", param_hint="FILE")
+    with open_command_target(invocation) as target:
+
+        def confirm_replacement(exchange: StateExchange) -> bool:
+            require_approval_or_person_to_ask(
+                console, is_approved=yes, verb="state restore", flag="--yes"
+            )
+            detail = (
+                exchange.lineage_difference_sentence_or_empty
+                or "What was applied since the backup is forgotten."
+            )
+            question = f"Replace the state of target {target.name}?"
+            return yes or ask_approval(console, question, detail)
+
+        try:
+            restored_state = target.state.restore(file, confirm=confirm_replacement)
+        except NotApproved:
+            console.write_stderr("Nothing was changed.\n")
+            return 1
+    console.write_findings(restored_state.warnings)
+    if kept_location := restored_state.kept_location:
+        console.write_output(f"The state that was there is kept as {kept_location}.\n")
+    next_step = add_invocation_options_to_commands(
+        Text("Run ", Command("plan"), " next."), invocation
+    )
+    console.write_output(f"Restored from {file}. {next_step}\n")
+    return 0
+
+
+_UNSIGNED_FLAG = "--allow-unsigned"
+
+
+@manual_command(
+    "record",
+    examples=[
+        (
+            "synapse-apply state record .synapse-apply/unrecorded-prod-5f1c.jsonl -t prod",
+            "The disk has room again: record what was done.",
+        ),
+    ],
+    exits=[
+        ("0", "the state has everything that the file says"),
+        ("1", "the file is not usable, or contradicts the state, or the answer was not `yes`"),
+        ("6", "the state is locked by another run"),
+    ],
+)
+@options.add_color_options
+@options.add_target_options
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    _UNSIGNED_FLAG, is_flag=True, help="Do not ask before a file without a signature is used."
+)
+@options.add_lock_timeout_option
+def record(*, console: Console, invocation: Invocation, file: Path, allow_unsigned: bool) -> int:
+    """Record what a run did while its state could not be written.
+
+    Such a run (a full disk, a database that went away) writes what it did to a file beside the
+    project, unrecorded-TARGET-PLAN.jsonl, and names it in its report. What the state knows
+    already is skipped; the file is removed when all of it is recorded.
+
+    Each line is signed with the state key. A file that was changed is refused. One that the key
+    in use did not sign, such as that of an earlier version or of a run without the key, is shown
+    line by line, and recorded only after you agree.
+    """
+    from synapse_apply.cli.flows.approval import ask_approval, require_approval_or_person_to_ask
+    from synapse_apply.cli.flows.command_target import open_command_target
+
+    with open_command_target(invocation) as target:
+
+        def show_and_confirm(journal: JournalContent) -> bool:
+            _show_unsigned_journal(console, file, journal)
+            require_approval_or_person_to_ask(
+                console, is_approved=allow_unsigned, verb="state record", flag=_UNSIGNED_FLAG
+            )
+            question = f"Record this in the state of target {target.name}?"
+            detail = "Only if the report of a run of yours named this file."
+            return allow_unsigned or ask_approval(console, question, detail)
+
+        try:
+            recovered_calls = target.state.record_calls(file, confirm=show_and_confirm)
+        except NotApproved:
+            console.write_stderr("Nothing was changed.\n")
+            return 1
+    for intent in recovered_calls.recorded_intents:
+        console.write_output(
+            f"Recorded {intent.verb} of {intent.address} (id {intent.remote_id or 'none'}).\n"
+        )
+    console.write_output(
+        f"Recorded: {len(recovered_calls.recorded_intents)}. Known before: "
+        f"{len(recovered_calls.known_intents)}. Removed {file}.\n"
+    )
+    return 0
+
+
+def _show_unsigned_journal(console: Console, file: Path, journal: JournalContent) -> None:
+    """Print all that an unsigned journal says, before the user is asked about it."""
+    console.write_output(f"{file} cannot be verified: {journal.reason}.\nIt says:\n")
+    for number, ended_call in enumerate(journal.calls, start=1):
+        console.write_output(
+            f"\n{number}. {_format_ended_call(ended_call)}\n"
+            f"{_render_record_left_by_call(console, ended_call.record)}"
+        )
+
+
+def _format_ended_call(ended_call: EndedCall) -> str:
+    from synapse_apply.views.sanitize import sanitize
+
+    intent = ended_call.intent
+    call_text = f"{intent.verb} of {intent.address} (id {intent.remote_id or 'none'})"
+    return sanitize(
+        f"{call_text}: {intent.state.value}, sent {intent.sent_at}, by {ended_call.audit_entry.who}"
+    )
+
+
+def _render_record_left_by_call(console: Console, record: Record | None) -> str:
+    """The record that the state gets from a call, as text, or that it gets none."""
+    from synapse_apply.views.text.record import render_record
+
+    if record is None:
+        return "   No record is left of it.\n"
+    return render_record(record, color=console.is_output_colored)
+
+
+@manual_command(
+    "migrate",
+    examples=[
+        (
+            "synapse-apply state migrate -t prod --to postgresql://apply@db.example/states",
+            "From the local file to a database that runners share.",
+        ),
+        (
+            "synapse-apply state migrate -t prod --to '{env: STATE_URL}'",
+            "The url and its password are in a variable, as the project file will say.",
+        ),
+    ],
+    exits=[
+        ("0", "copied and compared"),
+        ("1", "there is a state already, or it cannot be written"),
+    ],
+)
+@options.add_color_options
+@options.add_target_options
+@click.option(
+    "--to",
+    "url",
+    required=True,
+    metavar="URL",
+    callback=option_parsing.parse_unchecked_url_or_env_reference,
+    help="Where the state shall be kept: a url, or '{env: NAME}' as in the project file, where it "
+    "holds a password that nobody else on this machine shall see.",
+)
+@options.add_lock_timeout_option
+def migrate(*, console: Console, invocation: Invocation, url: str | SecretRef) -> int:
+    """Copy a whole state, history included, to another store, and compare the two.
+
+    The state it came from stays as it is: set `state.url` in the project file, then put the old
+    file away, so that nobody goes on writing to it.
+    """
+    from synapse_apply.cli.flows.command_target import open_command_target
+
+    with open_command_target(invocation) as target:
+        copied_state, name = target.state.copy_to(url), target.name
+        next_steps = target.state.list_steps_after_copy(url)
+    count = len(copied_state.records)
+    records = f"{count} record{'' if count == 1 else 's'}"
+    console.write_output(f"Copied {records} of target {name} (serial {copied_state.serial}).\n")
+    setting_text = "" if isinstance(url, str) else f": {{env: {url.name}}}"
+    console.write_output(f"Now set targets.{name}.state.url{setting_text} in the project file.\n")
+    for sentence in next_steps:
+        console.write_output(f"{sentence}\n")
+    return 0
+
+
+@manual_command(
+    "inventory",
+    examples=[
+        ("synapse-apply state inventory > inventory.yaml", "Keep it: ids cannot be found again."),
+        ("synapse-apply import -f inventory.yaml", "Build a lost state again."),
+    ],
+)
+@options.add_json_options
+@options.add_target_options
+def inventory(*, console: Console, invocation: Invocation) -> int:
+    """Print address, id, version and digest of every record as YAML, for `import -f`."""
+    from synapse_apply.cli.flows.command_target import open_command_target
+
+    with open_command_target(invocation) as target:
+        if console.as_json:
+            console.write_or_keep_document({"inventory": target.state.list_inventory()})
+        else:
+            console.write_output(target.state.format_inventory())
+    return 0
+
+
+@manual_command(
+    "history",
+    examples=[
+        ("synapse-apply state history -t prod", "The newest runs that changed anything."),
+        (
+            "synapse-apply state history show 5f1c2d",
+            "Every call of one, by the beginning of its plan.",
+        ),
+        (
+            "synapse-apply state history --limit 1 --json",
+            "The newest run with its calls, in JSON.",
+        ),
+    ],
+    exits=[("0", "shown"), ("1", "no such plan, or there is no state")],
+)
+@options.add_json_options
+@options.add_several_target_options
+@click.argument("words", nargs=-1, metavar="[show PLAN_ID]")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="How many runs to list.",
+)
+def history(*, console: Console, invocation: Invocation, words: tuple[str, ...], limit: int) -> int:
+    """List what was done on a target: when, by whom, in which CI run, by which plan.
+
+    `state history show PLAN_ID` lists every mutating call of one plan: address, verb, id of the
+    object, the server's request id, a digest of what was sent, and how it ended. There is never a
+    value.
+    Changes to the state alone are listed as well: moves, imports, what was adopted or forgotten.
+    """
+    from synapse_apply.cli.flows.command_target import open_command_target
+    from synapse_apply.cli.texts.history import print_run_with_calls, print_runs_table
+
+    if words and (words[0] != "show" or len(words) != 2):
+        raise click.UsageError("It is `state history`, or `state history show PLAN_ID`.")
+    with open_command_target(invocation) as target:
+        if words:
+            return print_run_with_calls(console, target.find_run(words[1]))
+        return print_runs_table(console, target.history(limit))
+
+
+class _LockIdType(click.types.StringParamType):
+    """A text; where it is missing the error says what shows it."""
+
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str:
+        """Where the id of a lock is shown."""
+        del param, ctx
+        return "The message about the lock shows it, and `doctor`."
+
+
+@manual_command(
+    "unlock",
+    examples=[
+        (
+            "synapse-apply state unlock 7-3f2a9c -t prod",
+            "The run that held the state is gone.",
+        ),
+    ],
+    exits=[("0", "removed"), ("1", "there is no lock, or it has another id")],
+)
+@options.add_color_options
+@options.add_target_options
+@click.argument("lock_id", metavar="ID", type=_LockIdType())
+def unlock(*, console: Console, invocation: Invocation, lock_id: str) -> int:
+    """Remove the lock of a run that is gone; the message about the lock and `doctor` show its ID.
+
+    Rarely needed: a run that died on this machine is noticed at once, one elsewhere after one
+    lease. A run that only seemed gone can write nothing afterwards.
+    """
+    from synapse_apply.cli.flows.command_target import open_command_target
+
+    with open_command_target(invocation) as target:
+        target.state.unlock(lock_id)
+        name = target.name
+    console.write_output(f"Removed lock {lock_id} of target {name}.\n")
+    return 0
