@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -11,6 +12,7 @@ from synapse_apply.live.live_reader import LiveReader
 from synapse_apply.live.named_secrets import with_secret_fields_of_single_objects
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
+from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import RemoteError, StateError, SynapseApplyError
 from synapse_apply.model.observed import ObjectKey, Observed
 from synapse_apply.model.secrets.secret_marks import SecretMarks
@@ -152,6 +154,19 @@ def list_acting_calls(session: TargetSession, state: State) -> list[tuple[float,
         if call.state is not IntentState.ABSENT
         and (seconds := call.seconds_left(settle_after, now, uptime)) > 0
     ]
+
+
+def build_acting_call_warning(seconds: float, call: Intent) -> Diagnostic:
+    """The warning of a given-up call that may act for so many seconds."""
+    is_done = call.state is IntentState.DONE
+    return warning_finding(
+        "A call that was given up may still act",
+        f"{call.verb} of {call.address} (call {call.id} of apply {call.plan_id}), which was sent "
+        f"at {call.sent_at} and whose answer was lost, may act for another {math.ceil(seconds)} s"
+        f"{' again' if is_done else ''}.",
+        "" if is_done else Text(Command("state settle --wait"), " waits for it."),
+        address=str(call.address),
+    )
 
 
 def build_no_open_call_error(address: Address, state: State) -> StateError:

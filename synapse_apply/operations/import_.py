@@ -13,7 +13,9 @@ from synapse_apply.applying.records import flatten_live_fields_with_macs, with_p
 from synapse_apply.applying.runs import with_unverified_last_run
 from synapse_apply.kinds.descriptor import ApiBinding, ResourceType
 from synapse_apply.live.open_intents import (
+    build_acting_call_warning,
     build_secret_marks_of_declared_and_recorded,
+    list_acting_calls,
     raise_if_journal_contradicts_closing_by_hand,
 )
 from synapse_apply.live.published_bytes import (
@@ -30,7 +32,7 @@ from synapse_apply.model.remote.remote_ids import REMOTE_ID_RULE, has_remote_id_
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.runtime.parallel_reads import open_interruptible_thread_pool
 from synapse_apply.model.secrets.secret_marks import SecretMarks
-from synapse_apply.model.state import REPLACE_VERB, IntentState, Record
+from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, IntentState, Record
 from synapse_apply.model.values import Reference, flatten
 from synapse_apply.model.verification import RUN_VERB
 from synapse_apply.workspace.inventory_rows import InventoryRow, InventoryRowsByAddress
@@ -93,6 +95,9 @@ def record_all_live_objects_or_none(
         _close_open_calls_but_runs_as_imported(
             session, {record.address: record for record in records}
         )
+        for seconds, call in list_acting_calls(session, session.store.read_state()):
+            if call.address in inventory:
+                warn(build_acting_call_warning(seconds, call))
     return records
 
 
@@ -430,6 +435,7 @@ def _build_imported_record(
         digest=digest,
         files=old_record.files if old_record else {},
         verification=old_record.verification if old_record else None,
+        given_up=old_record.given_up if old_record else (),
         replaced_at=old_record.replaced_at if old_record else "",
         protected=bool(desired and desired.lifecycle.prevent_destroy),
         depends_on=_list_addresses_manifest_depends_on(desired, declared_fields),
@@ -473,7 +479,10 @@ def _get_series_and_version(
 def _close_open_calls_but_runs_as_imported(
     session: TargetSession, records: Mapping[Address, Record]
 ) -> None:
-    """Close open calls of imported addresses, but runs: the imported object is what they left."""
+    """Close open calls of imported addresses, but runs: the imported object is what they left.
+
+    What an update or a delete did, or may still do to it, is not known: it is kept as given up.
+    """
     for intent in session.store.read_state().open_intents:
         record = records.get(intent.address)
         if record is None or intent.verb == RUN_VERB:  # of a run only a job would tell
@@ -487,8 +496,11 @@ def _close_open_calls_but_runs_as_imported(
             digest=intent.digest or record.digest,
             files=intent.files or record.files,
             # What we made ourselves is not taken over: its run is still to be made.
-            verification=None if intent.verb == "create" else record.verification,
+            verification=None if intent.verb == CREATE_VERB else record.verification,
         )
+        if intent.verb not in {CREATE_VERB, REPLACE_VERB} and intent.remote_id == record.remote_id:
+            closed_intent = replace(intent, state=IntentState.UNKNOWN)
+            own_record = own_record.with_given_up(closed_intent)
         if intent.verb == REPLACE_VERB:
             own_record = with_package_replaced(own_record, intent.digest, intent.files, entry.at)
         session.store.close_ended_intent(closed_intent, own_record, entry)

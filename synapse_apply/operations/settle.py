@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import starmap
@@ -10,6 +9,7 @@ from itertools import starmap
 from synapse_apply.applying.settle import ResolvedIntent
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.live.open_intents import (
+    build_acting_call_warning,
     build_live_reader_with_marks_of_state,
     build_no_open_call_error,
     close_intents_with_known_outcome,
@@ -22,7 +22,7 @@ from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities, Lookup
 from synapse_apply.model.phrases import format_short_list
-from synapse_apply.model.state import REPLACE_VERB, Intent, IntentState, State
+from synapse_apply.model.state import REPLACE_VERB, Intent, State
 from synapse_apply.operations.wait_for_outcomes import (
     WaitCallback,
     wait_and_settle_recent_calls,
@@ -126,19 +126,6 @@ def look_up_and_settle_named_or_all_calls(
         for resolved in resolved_intents
     )
     return SettledCalls(tuple(calls), (*other_findings, *findings))
-
-
-def build_acting_call_warning(seconds: float, call: Intent) -> Diagnostic:
-    """The warning of a given-up call that may act for so many seconds."""
-    is_done = call.state is IntentState.DONE
-    return warning_finding(
-        "A call that was given up may still act",
-        f"{call.verb} of {call.address} (call {call.id} of apply {call.plan_id}), which was sent "
-        f"at {call.sent_at} and whose answer was lost, may act for another {math.ceil(seconds)} s"
-        f"{' again' if is_done else ''}.",
-        "" if is_done else Text(Command("state settle --wait"), " waits for it."),
-        address=str(call.address),
-    )
 
 
 def _read_journaled_calls_and_warnings(

@@ -398,6 +398,29 @@ def test_a_late_value_of_ours_is_told_as_ours(
     assert live(server) == "eleven"
 
 
+@on_api("v1", "v2")
+def test_an_import_over_an_open_update_keeps_it_in_mind(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """It may still act, which is said: what is newer waits, and its late value is its own."""
+    site = begun(make_site, server)
+    declare(site, "ten", on_drift="hold")
+    killed(site, server, "before")
+    remote_id = site.records()[PLUGIN]
+    said = command(site, f"import -t site {PLUGIN} {remote_id}")
+    assert f"update of {PLUGIN} (call " in said
+    assert " may act for another " in said
+    assert site.open_intents() == []
+    declare(site, "eleven")
+    assert site.apply().code == 7
+    assert live(server) == "nine"
+    change_outside(site, server, "ten")  # as the killed call does now
+    (origin,) = [f.origin for change in site.plan(ahead=0.0).changes for f in change.fields]
+    assert origin.endswith("which was given up")
+    assert site.apply(ahead=LATER).code == 0
+    assert live(server) == "eleven"
+
+
 @pytest.fixture
 def hiding(server: Server, tmp_path: Path) -> Iterator[Site]:
     """A site whose backend shows no token: `{"token": TOKEN}` is the plugin's configuration."""
