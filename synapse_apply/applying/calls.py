@@ -151,8 +151,14 @@ def record_object_left_or_note_recovery_file(
     warnings: tuple[Diagnostic, ...],
 ) -> Outcome:
     tools.on_observed(step.address, observed)
+    # Also what a PATCH left out, as it was so already.
+    applied = replace_secrets_by_macs_or_leave_out(call.managed_fields, step.salt, tools.secrets)
     new_record: Record = build_record_after_create_or_update(
-        step, call.intent, observed, tools, call.managed_fields
+        step,
+        replace(call.intent, fields={**applied, **call.intent.fields}),
+        observed,
+        tools,
+        call.managed_fields,
     )
     closed = replace(call.intent, state=IntentState.DONE, remote_id=observed.remote_id)
     outcome = build_outcome(step, Result.DONE, warnings, observed.remote_id, request_id)

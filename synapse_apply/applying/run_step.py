@@ -39,6 +39,7 @@ from synapse_apply.applying.steps.create import create_object_and_companion
 from synapse_apply.applying.steps.request_body import (
     build_declared_fields_without_final_call,
     build_update_body_or_raise_stale_if_clearing_secret,
+    select_sent_fields,
 )
 from synapse_apply.applying.write_intents import acquire_slot_and_write_stamped_intents_in_time
 from synapse_apply.model.address import Address
@@ -178,10 +179,11 @@ def _execute_update(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome
     body, managed_fields = build_update_body_or_raise_stale_if_clearing_secret(
         step, observed.spec, live, tools.secrets.resolve_secret
     )
-    before = list_fields_before_update(step, observed, managed_fields, tools.secrets)
+    sent_fields = select_sent_fields(step, managed_fields)
+    before = list_fields_before_update(step, observed, sent_fields, tools.secrets)
     announced_at = tools.clock.monotonic_seconds()
     (intent,) = acquire_slot_and_write_stamped_intents_in_time(
-        tools, build_unstamped_intent(step, tools, "update", managed_fields, live, before)
+        tools, build_unstamped_intent(step, tools, "update", sent_fields, live, before)
     )
     pending_call = PendingCall(body, managed_fields, intent)
     lost_answer: RemoteError | None = None
@@ -274,11 +276,11 @@ def _send_final_call_and_record(step: Step, tools: ApplyTools, live: LiveObjects
         **build_declared_fields_without_final_call(step, live),
         (final_call.name,): True,
     }
-    # Only the field that it sets is not so before.
-    unstamped = build_unstamped_intent(step, tools, final_call.verb, managed_fields, live)
-    (intent,) = acquire_slot_and_write_stamped_intents_in_time(
-        tools, replace(unstamped, before={**unstamped.fields, (final_call.name,): False})
+    sent = (final_call.name,)
+    unstamped = build_unstamped_intent(
+        step, tools, final_call.verb, {sent: True}, live, {sent: False}
     )
+    (intent,) = acquire_slot_and_write_stamped_intents_in_time(tools, unstamped)
     pending_call = PendingCall({}, managed_fields, intent)
     try:
         answer = final_call.send_call(tools.api, record.remote_id)

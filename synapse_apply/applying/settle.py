@@ -339,7 +339,8 @@ def _guess_fields_before(intent: Intent, kind: ResourceType, record: Record | No
     if record is None:
         return {}
     seen, before = unflatten(record.seen), dict(intent.fields)
-    for path in {*intent.fields, *record.applied}:
+    names = {path[0] for path in intent.fields}  # a PATCH has left the others alone
+    for path in {*intent.fields, *(path for path in record.applied if path[0] in names)}:
         sent = intent.fields.get(path, ABSENT)
         if not _has_field_as_sent(
             kind.require_rule_of_field(path), sent, record.applied.get(path, ABSENT)

@@ -55,8 +55,13 @@ def build_concurrent_call_refusal(intent: Intent, *, is_new_address: bool = Fals
     )
 
 
-def repeats_call(resource: ResourceState, call: Intent) -> bool:
-    """Whether an update of a resource sends again what an earlier call sent of what is declared."""
+def repeats_call(
+    resource: ResourceState, call: Intent, changes: Sequence[FieldChange] | None = None
+) -> bool:
+    """Whether an update of a resource sends again what an earlier call sent of what is declared.
+
+    A PATCH has sent whole top-level fields: of these only those of `changes` count, if given.
+    """
     ignored = resource.desired.lifecycle.ignore_changes if resource.desired else ()
     declared = {
         path: value.mac if isinstance(value, DesiredSecret) else value
@@ -64,13 +69,21 @@ def repeats_call(resource: ResourceState, call: Intent) -> bool:
         if not is_at_or_below(path, ignored)
         and not (isinstance(value, DesiredSecret) and value.mac is None)
     }
-    seal = resource.binding.final_call
+    seal, binding = resource.binding.final_call, resource.type.bindings.get(call.api)
     if seal is not None and call.verb != seal.verb and declared.get((seal.name,)) is True:
         del declared[(seal.name,)]
+    sent = call.fields
+    is_patch = binding is not None and binding.update_mode is UpdateMode.PATCH
+    names = {path[0] for path in (*sent, *call.before)}
+    if names and (is_patch or (seal is not None and call.verb == seal.verb)):
+        if changes is not None:
+            names &= {change.path[0] for change in changes}
+        declared = {path: value for path, value in declared.items() if path[0] in names}
+        sent = {path: value for path, value in sent.items() if path[0] in names}
     return (
         call.verb in {"update", seal.verb if seal is not None else ""}
-        and declared.keys() == call.fields.keys()
-        and all(is_same_value(value, call.fields[path]) for path, value in declared.items())
+        and declared.keys() == sent.keys()
+        and all(is_same_value(value, sent[path]) for path, value in declared.items())
     )
 
 
@@ -84,7 +97,7 @@ def iter_acting_call_refusals(
     ):
         # Whoever closed a call by hand as not done (ABSENT) has answered for it.
         is_held = call.id in resource.acting and call.state is IntentState.UNKNOWN
-        if is_held and not repeats_call(resource, call):
+        if is_held and not repeats_call(resource, call, changes):
             yield Refusal(
                 OUTCOME_NOT_KNOWN_YET_RULE,
                 f"an earlier {call.verb}, which was sent at {call.sent_at} and whose answer was "

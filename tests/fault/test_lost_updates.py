@@ -421,6 +421,29 @@ def test_an_import_over_an_open_update_keeps_it_in_mind(
     assert live(server) == "eleven"
 
 
+@pytest.mark.parametrize("api", ["v2"], indirect=True)
+def test_a_patch_is_told_of_what_it_sent_alone(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """A change of another field need not wait, and another's value there is none of the call's."""
+    site = begun(make_site, server)
+    killed(site, server, "before")
+    assert site.apply().code == 0  # the same again; the first one may still act
+    path = site.root / "manifests" / "group-0.yaml"
+    path.write_text(
+        path.read_text().replace('"name": "plugin-0", "code"', '"name": "Other", "code"')
+    )
+    assert site.apply().code == 0
+    (row,) = server.objects("plugin")
+    assert row["body"]["name"] == "Other"
+    server.send("PATCH", f"/v2/plugins/{row['id']}/", {"name": "plugin-0"})
+    fields = [f for change in site.plan(ahead=0.0).changes for f in change.fields]
+    assert [(f.cause, f.origin) for f in fields] == [(Cause.DRIFT, "")]
+    declare(site, "eleven")
+    assert site.apply().code == 7
+    assert live(server) == "ten"
+
+
 @pytest.fixture
 def hiding(server: Server, tmp_path: Path) -> Iterator[Site]:
     """A site whose backend shows no token: `{"token": TOKEN}` is the plugin's configuration."""

@@ -243,6 +243,14 @@ def select_top_level_fields_with_changes(body: RequestBody, step: Step) -> JsonO
     return {name: value for name, value in body.items() if name in touched}
 
 
+def select_sent_fields(step: Step, fields: Fields) -> Fields:
+    """Of the fields that become ours those that an update sends."""
+    if step.binding.update_mode is UpdateMode.PUT:
+        return fields
+    touched = {change.path[0] for change in step.change.fields}
+    return {path: value for path, value in fields.items() if path[0] in touched}
+
+
 def unflatten(fields: Fields) -> DecodedSpec:
     """Fields by path as a nested map."""
     tree: dict[str, Any] = {}
