@@ -83,8 +83,7 @@ SHARED_BY_OPERATIONS = {
 }
 # Commands, flows and texts are made of the library alone, except for these, and why.
 NOT_MADE_OF_THE_LIBRARY = {
-    "commands/emulator/reset.py": "removes a data set of the embedded backend, and has no target",
-    "commands/emulator/serve.py": "serves a data set of the embedded backend, and has no target",
+    "commands/emulator.py": "serves and removes a data set of the embedded backend, without target",
     "commands/init.py": "writes the first project file, before there is a target",
     "commands/new.py": "writes a manifest to fill in, and reads no project",
     "commands/schema.py": "prints a file that is installed with the package",
