@@ -267,10 +267,16 @@ def build_record_of_desired_and_live(
         for path, value in record.applied.items()
         if path in declared - set(step.declared_fields)
     }
+    # Nobody was asked about the place of a secret that is not sent.
+    unsent_secrets = {
+        path: recorded if (recorded := record.applied.get(path)) == mac else replace(mac, place="")
+        for path, mac in step.declared_fields.items()
+        if isinstance(mac, Mac)
+    }
     return replace(
         record,
         api=step.binding.api,
-        applied={**incomparable, **step.declared_fields},
+        applied={**incomparable, **step.declared_fields, **unsent_secrets},
         seen=select_fields_to_store_as_seen(
             step, observed, {**step.declared_fields, **incomparable}, secrets
         ),

@@ -290,7 +290,7 @@ class IntentResolver:
                 last_seen[path] = live_value
             elif isinstance(sent, Mac) and path not in applied:
                 # Recorded as ours, so that it is sent again, or dropped when no longer declared.
-                applied[path] = Mac(sent.key_id, Mac.UNSEEN)
+                applied[path] = replace(sent, digest=Mac.UNSEEN)
         for name in kind.identity_fields:
             if (live_value := get_at_or_absent(live.spec, (name,))) is not ABSENT:
                 last_seen[(name,)] = live_value

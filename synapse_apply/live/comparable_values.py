@@ -63,13 +63,15 @@ def _build_desired_secret_with_mac_or_reason(
 ) -> DesiredSecret:
     if ref.keeps_live_value:
         return DesiredSecret(ref, missing_reason="the server's value is kept")
+    place = secrets.find_place(ref)
     try:
         secret = secrets.resolve_secret(ref)
     except SecretUnavailable as failure:
-        return DesiredSecret(ref, missing_reason=failure.diagnostics[0].detail.rstrip("."))
-    mac = secrets.compute_mac(salt, path, secret)
+        reason = failure.diagnostics[0].detail.rstrip(".")
+        return DesiredSecret(ref, missing_reason=reason, place=place)
+    mac = secrets.compute_mac(salt, path, secret, place)
     lasting_mac = secrets.compute_mac(lasting_salt, path, secret) if lasting_salt else mac
-    return DesiredSecret(ref, mac, "" if mac else NO_STATE_KEY_REASON, lasting_mac)
+    return DesiredSecret(ref, mac, "" if mac else NO_STATE_KEY_REASON, lasting_mac, place)
 
 
 def build_fields_as_recorded_when_live_agrees(

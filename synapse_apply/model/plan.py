@@ -113,7 +113,8 @@ class Change(WithCommands):
     `verification` is the run that follows, a step of its own: it is no drift, and not counted.
     `held` are fields whose drift is kept (`on_drift: hold`): from
     the live value to the declared one. `accepted` are fields whose difference
-    `state accept` has accepted.
+    `state accept` has accepted. `of_git`: a recreation, or an update of what drifted, also does
+    what the record does not have (another value, package or run, a secret of another place).
     """
 
     TEXT_FIELDS = ("refusals", "notes")
@@ -140,6 +141,7 @@ class Change(WithCommands):
     verification: Verification | None = None
     held: tuple[FieldChange, ...] = ()
     accepted: tuple[FieldChange, ...] = ()
+    of_git: bool = field(default=False, metadata={OMITTED_BY_DEFAULT: True})
 
     @property
     def is_refused(self) -> bool:

@@ -294,11 +294,17 @@ class Secrets(Protocol):
         """The value of a reference in the project file, which no allow-list restricts."""
         ...
 
-    def compute_mac(self, salt: str, path: FieldPath, value: Sensitive) -> Mac | None:
+    def compute_mac(
+        self, salt: str, path: FieldPath, value: Sensitive, place: str = ""
+    ) -> Mac | None:
         """The keyed digest of a value, for one field of one record (its salt).
 
         None without a key.
         """
+        ...
+
+    def find_place(self, ref: SecretRef) -> str:
+        """The place of a reference, as in Mac."""
         ...
 
 

@@ -156,7 +156,7 @@ class Record:
     def doubt_secrets(self, call: Intent) -> Fields:
         """What was applied; of a secret that a call without an answer changes nobody knows."""
         return {
-            path: Mac(value.key_id, Mac.UNSEEN)
+            path: replace(value, digest=Mac.UNSEEN)
             if isinstance(value, Mac)
             and (path in call.fields or path in call.before)
             and call.fields.get(path) != value

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
+from dataclasses import field
 from typing import Any, ClassVar
 
 from synapse_apply.model.address import Address
@@ -85,12 +86,17 @@ class SecretRef:
 
 @frozen
 class Mac:
-    """A keyed digest (HMAC-SHA256, hex) of a secret value under a record's salt and a path."""
+    """A keyed digest (HMAC-SHA256, hex) of a secret value under a record's salt and a path.
+
+    `place` is a digest of where the value comes from (`find_place` of the resolver), "" where that
+    is not known or a commit can change what is there.
+    """
 
     key_id: str
     digest: str
     # In place of a digest: it is not known which value the server has.
     UNSEEN: ClassVar[str] = "unknown"
+    place: str = field(default="", compare=False)
 
 
 @frozen
@@ -105,13 +111,22 @@ class DesiredSecret:
     """A declared secret as the planner compares it: its reference, and its MAC if it is known.
 
     `missing_reason` says why there is no MAC ("RAW_KEY is not set"). `lasting_mac` is one under a
-    salt that is the same in each run, also while there is no record that keeps one.
+    salt that is the same in each run, also while no record keeps one. `place` is as in Mac.
     """
 
     ref: SecretRef
     mac: Mac | None = None
     missing_reason: str = ""
     lasting_mac: Mac | None = None
+    place: str = ""
+
+    def may_be_of_git(self, recorded: Any) -> bool:
+        """Whether a commit may have changed the secret since `recorded`, the applied field."""
+        if self.ref.keeps_live_value or not isinstance(recorded, Mac):
+            return not self.ref.keeps_live_value
+        if self.mac == recorded:
+            return recorded.place not in {"", self.place}
+        return not self.place or self.place != recorded.place
 
 
 @frozen

@@ -272,4 +272,4 @@ def _rekey_mac_or_report_kept(
         hint = suggest_resend_or_accept_of_secrets([(record.address, binding)])
         report_kept(Text(f"{field_label}: its value has changed since; ", hint))
         return value
-    return secrets.compute_mac(record.salt, path, secret) or value
+    return secrets.compute_mac(record.salt, path, secret, value.place) or value

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.descriptor import UpdateMode
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding, is_at_or_below
@@ -12,7 +13,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import FoundBy
 from synapse_apply.model.plan import Action, Refusal
 from synapse_apply.model.state import CREATE_VERB, Intent, Record
-from synapse_apply.model.values import ABSENT, DesiredSecret, get_at_or_absent
+from synapse_apply.model.values import ABSENT, DesiredSecret, KnownAfterApply, get_at_or_absent
 from synapse_apply.planning import held_drift, open_call_refusals, package, refusals
 from synapse_apply.planning.decision import (
     Decision,
@@ -262,20 +263,44 @@ def _decide_recreate(resource: ResourceState, record: Record, index: PlanIndex) 
     if record.api != resource.binding.api:
         notes = [f"{_describe_recorded_id(resource, record)}; API {resource.binding.api} has none"]
     # Users of this version had other content before, so the reader of the plan should know.
-    digest, extras = (
-        package.find_recorded_or_live_digest(resource),
-        package.build_package_extras_or_empty(resource),
-    )
-    if digest and extras and extras["package"]["digest"] != digest:
+    digest = package.find_recorded_or_live_digest(resource)
+    uploaded = package.get_uploaded_digest_or_empty(decision.change)
+    if digest and uploaded and uploaded != digest:
         notes.append("its content is not what was published before under this version")
+    of_git = (
+        uploaded != (digest or "")
+        or not record.applied.keys() <= resource.declared_fields.keys()
+        or _declares_unrecorded(resource, record)
+    )
     decision = replace(
-        decision, change=replace(decision.change, reason="missing", notes=tuple(notes))
+        decision,
+        change=replace(decision.change, reason="missing", notes=tuple(notes), of_git=of_git),
     )
     return (
         decision.with_refusals_dropping_run(refusals.build_create_sealed_again_refusal(resource))
         if _was_recorded_sealed_with_same_identity(resource)
         else decision
     )
+
+
+def _declares_unrecorded(
+    resource: ResourceState, record: Record, ignored: tuple[FieldPath, ...] = ()
+) -> bool:
+    """Whether all declared fields, but for the `ignored`, have something that no call has sent."""
+    for path, value in resource.declared_fields.items():
+        applied = record.applied.get(path, ABSENT)
+        if is_at_or_below(path, ignored):
+            continue
+        if isinstance(value, DesiredSecret):
+            is_new = value.may_be_of_git(applied)
+        elif isinstance(value, KnownAfterApply):
+            is_new = value.address not in record.depends_on
+        else:
+            compare = resource.type.require_rule_of_field(path).compare
+            is_new = not is_same_value(value, applied, compare)
+        if is_new:
+            return True
+    return False
 
 
 def _was_recorded_sealed_with_same_identity(resource: ResourceState) -> bool:
@@ -346,6 +371,7 @@ def _decide_update_or_no_op(resource: ResourceState, record: Record, index: Plan
             )
         )
     diff = diff_resource(resource, record, options.resend_secrets, options.holds_drift)
+    ignored = resource.desired.lifecycle.ignore_changes if resource.desired else ()
     action = Action.UPDATE if diff.changes else Action.NO_OP
     change = replace(
         build_change(resource, action, diff.changes),
@@ -359,6 +385,7 @@ def _decide_update_or_no_op(resource: ResourceState, record: Record, index: Plan
         accepted=tuple(diff.accepted),
         rebase=action is Action.NO_OP
         and (diff.rebase or _is_record_metadata_unlike_declared(resource, record)),
+        of_git=bool(diff.changes) and _declares_unrecorded(resource, record, ignored),
     )
     decision = Decision(change, foreign_secrets=tuple(diff.foreign_secrets))
     return decision.with_refusals_dropping_run(

@@ -68,7 +68,12 @@ def add_due_run_or_refuse_unverified(
             Command("verify", resource.address),
         )
         change = replace(change, notes=(*change.notes, note))
-    return replace(decision, change=replace(change, verification=due))
+    # One after a recreation is as it was before, unless its parameters are others.
+    record = resource.record if change.action is Action.RECREATE else None
+    last_run = LastRun.from_json_or_none(record.verification) if record else None
+    is_new = due and (last_run is None or last_run.parameters != due.parameters)
+    of_git = change.of_git or bool(is_new)
+    return replace(decision, change=replace(change, verification=due, of_git=of_git))
 
 
 def _is_adopted_or_has_no_run_of_ours(resource: ResourceState, action: Action) -> bool:

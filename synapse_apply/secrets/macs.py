@@ -23,7 +23,9 @@ def generate_salt() -> str:
 
 # Keyed, and salted for each record: equal secrets do not look equal, and a stolen state cannot be
 # searched by guessing. Without the key the answer is "not checked", never a change.
-def compute_mac(key: StateKey, salt: str, path: FieldPath, value: Sensitive) -> Mac:
+def compute_mac(
+    key: StateKey, salt: str, path: FieldPath, value: Sensitive, place: str = ""
+) -> Mac:
     """The HMAC-SHA256 of a value in one field of one record.
 
     The message has four parts: a constant, the salt, the path as a JSON Pointer, and the value as
@@ -38,7 +40,7 @@ def compute_mac(key: StateKey, salt: str, path: FieldPath, value: Sensitive) -> 
     )
     message = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
     digest = hmac.new(key.reveal(), message, hashlib.sha256).hexdigest()
-    return Mac(key.key_id, digest)
+    return Mac(key.key_id, digest, place)
 
 
 def encode_canonical_json(value: Any) -> bytes:

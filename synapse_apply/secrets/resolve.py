@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.secrets.login import SettingOffer
+from synapse_apply.model.secrets.secret_rules import is_file_in_project_or_allowed_by_path_text
 from synapse_apply.model.values import SecretRef, Sensitive
 from synapse_apply.secret_sources.catalogue import SECRET_SOURCES, format_source_names
 from synapse_apply.secret_sources.secret_text import parse_secret_or_raise_unusable
@@ -47,6 +50,19 @@ class SecretResolver(SourceContext):
             source = _require_known_source(ref)
             raise_if_denied((source.find_read_denial or source.find_denial)(ref, self))
         return self.resolve_setting(ref)
+
+    def find_place(self, ref: SecretRef) -> str:
+        """A digest of where a value comes from: its reference, and the settings of its source.
+
+        "" for a value of the manifest or of a file in the project, which a commit can change.
+        """
+        is_name = ref.literal is None and _require_known_source(ref).names_file
+        file = ref.name if is_name else ref.get_argument_or_empty("file")
+        is_in_project = file and is_file_in_project_or_allowed_by_path_text(file, self.root, ())
+        if ref.literal is not None or is_in_project:
+            return ""
+        text = format_canonical_json([ref.identity, self.settings.get(ref.source)])
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def resolve_setting(self, ref: SecretRef) -> Sensitive:
         """The value of a reference in the project file (token, state url), without allow-lists.

@@ -16,6 +16,7 @@ class SecretStore:
 
     def __init__(self, resolver: SecretResolver, keys: StateKeys | None = None) -> None:
         self._resolver = resolver
+        self.find_place = resolver.find_place
         self._keys = keys or StateKeys()
         self._values: dict[tuple[str, ...], Sensitive] = {}
         self._lock = Lock()
@@ -41,10 +42,12 @@ class SecretStore:
         """The value of a reference in the project file; SecretUnavailable if it has none."""
         return self._resolver.resolve_setting(ref)
 
-    def compute_mac(self, salt: str, path: FieldPath, value: Sensitive) -> Mac | None:
+    def compute_mac(
+        self, salt: str, path: FieldPath, value: Sensitive, place: str = ""
+    ) -> Mac | None:
         """The keyed digest of a value in one field of one record; None without a key."""
         current = self._keys.current_key
-        return macs.compute_mac(current, salt, path, value) if current else None
+        return macs.compute_mac(current, salt, path, value, place) if current else None
 
     def matches_mac_or_none_without_key(
         self, mac: Mac, salt: str, path: FieldPath, value: Sensitive

@@ -282,12 +282,10 @@ def replace_secrets_by_macs_or_leave_out(
     recorded_fields: dict[FieldPath, Any] = {}
     for path, value in fields.items():
         if isinstance(value, SecretRef):
-            mac = (
-                secrets.compute_mac(salt, path, secrets.resolve_secret(value))
-                if not value.keeps_live_value
-                else None
-            )
-            if mac is not None:
+            if value.keeps_live_value:
+                continue
+            secret, place = secrets.resolve_secret(value), secrets.find_place(value)
+            if mac := secrets.compute_mac(salt, path, secret, place):
                 recorded_fields[path] = mac
         else:
             recorded_fields[path] = value

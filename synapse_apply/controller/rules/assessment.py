@@ -38,6 +38,7 @@ CONDITIONS_OF_PEOPLE = frozenset(
         TargetCondition.HELD,
     }
 )
+_DRIFT = (RowCause.DRIFT,)
 
 
 @frozen
@@ -74,7 +75,7 @@ def assess_look(
     an object that never becomes what is declared would be changed without end.
     """
     has_work = _has_work_without_asking(result, judgement, rule)
-    pause = _get_block_if_pause(block)
+    pause = block if _is_block_of_condition(block, TargetCondition.PAUSED) else None
     block = block if has_work else None
     is_possible = has_work and block is None
     condition = _choose_condition(result, judgement, rule, block)
@@ -121,10 +122,6 @@ def assess_apply(
 
 def _is_acting(rule: TargetRule) -> bool:
     return rule.mode is not Mode.OBSERVE
-
-
-def _get_block_if_pause(block: ApplyBlock | None) -> ApplyBlock | None:
-    return block if _is_block_of_condition(block, TargetCondition.PAUSED) else None
 
 
 def _count_held_guards(judgement: Judgement) -> int:
@@ -179,7 +176,8 @@ def _choose_progress(
     if not _is_acting(rule) or result.outcome is RunOutcome.IN_SYNC:
         return TargetProgress.DONE
     held_rows = [held_row.row for held_row in judgement.held_rows if not _is_guard(held_row)]
-    if _is_any_caused_by_git(held_rows) or (judgement.held_rows and not held_rows):
+    is_drift_alone = bool(held_rows) and all(row.causes == _DRIFT for row in held_rows)
+    if judgement.held_rows and not is_drift_alone:
         return TargetProgress.HELD
     if _is_any_caused_by_git(judgement.waiting_rows) or _has_unknown_outcome(
         judgement.waiting_rows
@@ -201,7 +199,7 @@ def _is_held_by_more_than_left_drift(judgement: Judgement, rule: TargetRule) -> 
 
 def _is_drift_left_alone(held_row: HeldRow, rule: TargetRule) -> bool:
     leaves_drift = rule.mode is Mode.AUTO and RowCause.DRIFT not in rule.auto.causes
-    is_drift = held_row.row.causes == (RowCause.DRIFT,)
+    is_drift = held_row.row.causes == _DRIFT
     return leaves_drift and is_drift and held_row.reason is not HoldReason.GUARD
 
 

@@ -20,7 +20,7 @@ from synapse_apply.library.plan_rows import (
 )
 from synapse_apply.model.address import Address
 from synapse_apply.model.phrases import format_field_path
-from synapse_apply.model.plan import Action, Cause, Change, GuardViolation, Plan, Refusal
+from synapse_apply.model.plan import Action, Cause, Change, GuardViolation, Plan
 from synapse_apply.views.sanitize import sanitize
 
 MAX_NAME_CHARACTERS, MAX_SUMMARY_CHARACTERS, MAX_REASON_CHARACTERS = 500, 300, 1000
@@ -56,28 +56,21 @@ def list_planned_rows_then_guards(plan: Plan) -> tuple[PlannedRow, ...]:
 
 
 def _build_row(change: Change, plan: Plan, needs: Iterable[Address]) -> PlannedRow:
-    refusal = _choose_longest_lasting_refusal_or_none(change.refusals)
+    # The one that keeps a row longest: a person has to end it, if any does.
+    refusal = min(change.refusals, key=lambda one: one.ends_by_itself, default=None)
+    reason = refusal.reason if refusal else ""
     return PlannedRow(
         compute_row_digest(change, plan.base),
         str(change.address),
         _choose_row_action(change),
         _list_row_causes(change),
         tuple(map(str, needs)),
-        refusal=_format_limited_line(refusal.rule, MAX_NAME_CHARACTERS)
-        if refusal is not None
-        else "",
-        refusal_reason=_format_limited_line(refusal.reason, MAX_REASON_CHARACTERS)
-        if refusal
-        else "",
+        refusal=_format_limited_line(refusal.rule if refusal else "", MAX_NAME_CHARACTERS),
+        refusal_reason=_format_limited_line(reason, MAX_REASON_CHARACTERS),
         is_waiting=refusal is not None and refusal.ends_by_itself,
         is_outcome_unknown=any(refusal.outcome_unknown for refusal in change.refusals),
         summary=_format_limited_line(_summarize_without_address(change), MAX_SUMMARY_CHARACTERS),
     )
-
-
-def _choose_longest_lasting_refusal_or_none(refusals: tuple[Refusal, ...]) -> Refusal | None:
-    """The one that keeps a row longest: a person has to end it, if any does."""
-    return min(refusals, key=lambda refusal: refusal.ends_by_itself, default=None)
 
 
 def _choose_row_action(change: Change) -> RowAction:
@@ -88,13 +81,10 @@ def _choose_row_action(change: Change) -> RowAction:
 
 
 def _list_row_causes(change: Change) -> tuple[RowCause, ...]:
+    causes = {cause for field_cause in change.field_causes for cause in _CAUSES[field_cause]}
     if change.action is Action.RECREATE:
-        return (RowCause.DRIFT,)
-    if change.action is not Action.UPDATE and not change.is_refused:
-        return (RowCause.GIT,)
-    causes = {cause for field in change.fields for cause in _CAUSES[field.cause]}
-    # A package is no field, and a run is there for the manifest that asks for it.
-    if not causes or change.verification is not None:
+        causes = {RowCause.DRIFT}
+    if not causes or change.of_git:
         causes.add(RowCause.GIT)
     return tuple(cause for cause in RowCause if cause in causes)
 

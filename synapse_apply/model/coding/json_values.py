@@ -3,6 +3,7 @@
 The markers:
 
     {"$mac": HEX, "key_id": ID}   {"$withheld": HOW}        {"$absent": true}
+                                  a `place` (HEX) beside them where it is known
     {"$known_after_apply": ADDR}  {"$reference": ADDR}      {"$float": "nan"}  {"$int": "0x..."}
     {"$map": {...}}               a map that itself has a key with `$`
 """
@@ -131,7 +132,8 @@ def _encode_marker_or_refuse(value: Any) -> JsonObject:
     if value is ABSENT:
         return {"$absent": True}
     if isinstance(value, Mac):
-        return {"$mac": value.digest, "key_id": value.key_id}
+        place = {"place": value.place} if value.place else {}
+        return {"$mac": value.digest, "key_id": value.key_id, **place}
     if isinstance(value, WithheldSecret):
         return {"$withheld": value.form}
     if isinstance(value, KnownAfterApply):
@@ -148,7 +150,8 @@ def _decode_map(inner: Any, levels_left: int) -> Any:
 
 
 def _decode_mac(inner: Any, marker: JsonObject) -> Mac:
-    return Mac(require_text(marker.get("key_id")), require_text(inner))
+    place = require_text(marker.get("place", ""))
+    return Mac(require_text(marker.get("key_id")), require_text(inner), place)
 
 
 MARKER_DECODERS: Mapping[str, Callable[[Any, JsonObject], Any]] = {

@@ -53,29 +53,14 @@ class ResourceDiff:
 def build_create_diff_of_every_declared_field(resource: ResourceState) -> ResourceDiff:
     """The changes of a create: every declared field."""
     diff = ResourceDiff()
-    for path, declared_value in sorted(resource.declared_fields.items()):
-        if isinstance(declared_value, DesiredSecret):
-            note = (
-                f"not checked: {declared_value.missing_reason}"
-                if declared_value.mac is None and declared_value.missing_reason
-                else "changed"
-            )
-            diff.changes.append(
-                FieldChange(
-                    path,
-                    ABSENT,
-                    ABSENT,
-                    Cause.NONE,
-                    True,
-                    note,
-                    stable_after=_format_stable_value_or_empty(resource, path, declared_value),
-                )
-            )
-        else:
-            stable_after = _format_stable_value_or_empty(resource, path, declared_value)
-            diff.changes.append(
-                FieldChange(path, ABSENT, declared_value, Cause.NONE, stable_after=stable_after)
-            )
+    for path, value in sorted(resource.declared_fields.items()):
+        after, note, is_secret = value, "", isinstance(value, DesiredSecret)
+        if is_secret:
+            reason = "" if value.mac else value.missing_reason
+            after, note = ABSENT, f"not checked: {reason}" if reason else "changed"
+        stable = _format_stable_value_or_empty(resource, path, value)
+        change = FieldChange(path, ABSENT, after, Cause.NONE, is_secret, note, (), stable)
+        diff.changes.append(change)
     return diff
 
 

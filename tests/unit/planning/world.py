@@ -2,7 +2,7 @@
 
 An object is {spec, live, record, ...}. Marks in values: {$secret: V} a declared secret (or
 {$secret: null, why: W}, {$secret: live}; from: literal is one in plain text), {$mac: V, key: K} its
-digest, {$withheld: HOW}, and {$ref: ADDRESS} a reference. `verify` is the block of a manifest; a
+digest, {$withheld: HOW}, and {$ref: ADDRESS} a reference; both of a secret have a `place`. `verify` is the block of a manifest; a
 record's `run` is what it remembers of its last one: {result, job, of: the verify block that was
 run}.
 """
@@ -261,11 +261,12 @@ def _mark(data: Data) -> Any:
     if "$withheld" in data:
         return WithheldSecret(data["$withheld"])
     if "$mac" in data:
-        return Mac(data.get("key", "k1"), str(data["$mac"]))
+        return Mac(data.get("key", "k1"), str(data["$mac"]), data.get("place", "p1"))
     secret = data["$secret"]
     if secret == "live":
         return DesiredSecret(SecretRef("live"))
-    mac = None if secret is None else Mac(data.get("key", "k1"), str(secret))
+    place = data.get("place", "p1")
+    mac = None if secret is None else Mac(data.get("key", "k1"), str(secret), place)
     lasting_mac = None if mac is None else Mac(mac.key_id, f"lasting-{mac.digest}")
     ref = SecretRef(data.get("from", "env"), "KEY")
-    return DesiredSecret(ref, mac, data.get("why", ""), lasting_mac)
+    return DesiredSecret(ref, mac, data.get("why", ""), lasting_mac, place)

@@ -232,3 +232,20 @@ def test_without_a_key_nothing_is_digested(tmp_path: Path) -> None:
     store = SecretStore(SecretResolver(tmp_path, {}))
     assert store.key_id == ""
     assert store.compute_mac("s", ("a",), Sensitive("v")) is None
+
+
+def test_the_place_of_a_secret_is_known_where_no_commit_can_change_it(tmp_path: Path) -> None:
+    """Another Vault is another place; a file of the project, and a text of a manifest, are none."""
+    vault = SecretRef("vault", "kv/a key", arguments=(("key", "key"), ("path", "kv/a")))
+    places = [
+        SecretResolver(tmp_path, settings={"vault": {"address": address}}).find_place(vault)
+        for address in ("https://one.example", "https://one.example", "https://two.example")
+    ]
+    assert places[0] == places[1] != places[2]
+    resolver = SecretResolver(tmp_path)
+    assert resolver.find_place(SecretRef("env", "A")) != resolver.find_place(SecretRef("env", "B"))
+    assert resolver.find_place(SecretRef("file", "/run/secrets/a"))
+    sops = SecretRef("sops", "a of f", arguments=(("file", "f"), ("key", "a")))
+    inside = SecretRef("file", "keys/../key.txt"), SecretRef("file", str(tmp_path / "k")), sops
+    literal = SecretRef("literal", literal=Sensitive("value"))
+    assert {resolver.find_place(ref) for ref in (*inside, literal)} == {""}

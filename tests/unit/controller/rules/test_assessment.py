@@ -104,7 +104,7 @@ C, P = TargetCondition, TargetProgress
         (GIT_ONLY, [DRIFT, GIT], None, C.DRIFTED, P.OPEN),
         (GIT_ONLY, [DRIFT, GIT], WINDOW, C.WAITING, P.WAITING),
         (GIT_ONLY, [DRIFT], WINDOW, C.DRIFTED, P.DONE),
-        (GIT_ONLY, [SECRET], None, C.HELD, P.DONE),
+        (GIT_ONLY, [SECRET], None, C.HELD, P.HELD),
         (GIT_ONLY, [replace(GIT, causes=(RowCause.GIT, RowCause.DRIFT))], None, C.HELD, P.HELD),
         (GIT_ONLY, [replace(GIT, needs=("plugin.drift",)), DRIFT], None, C.HELD, P.HELD),
         (APPROVE, [GIT], None, C.HELD, P.HELD),

@@ -119,6 +119,72 @@ def test_a_secret_that_changed_is_a_cause_of_its_own() -> None:
     assert "new" not in repr(row)
 
 
+@pytest.mark.parametrize(
+    ("declared", "recorded", "is_of_git"),
+    [
+        ({"$secret": "new", "place": "p1"}, {"$mac": "old", "place": "p1"}, False),
+        ({"$secret": "new", "place": "p2"}, {"$mac": "old", "place": "p1"}, True),
+        # In the manifest, or in a file of the repository.
+        ({"$secret": "new", "place": ""}, {"$mac": "old", "place": ""}, True),
+        # Of a state of an older version.
+        ({"$secret": "new", "place": "p1"}, {"$mac": "old", "place": ""}, True),
+    ],
+)
+def test_a_secret_of_another_place_is_of_git(
+    declared: dict[str, str], recorded: dict[str, str], is_of_git: bool
+) -> None:
+    spec, applied = {"name": "a", "hook": declared}, {"name": "a", "hook": recorded}
+    row = list_row({"spec": spec, "record": {"applied": applied}, "live": {"name": "a"}})
+    assert row.causes == (GIT if is_of_git else ()) + SECRET
+
+
+@pytest.mark.parametrize(
+    ("declared", "recorded", "is_of_git"),
+    [
+        ({"$secret": "s"}, {"$mac": "s"}, False),
+        ({"$secret": "s", "place": ""}, {"$mac": "s", "place": ""}, False),
+        ({"$secret": "s"}, {"$mac": "s", "place": ""}, False),
+        ({"$secret": "s", "place": "p2"}, {"$mac": "s", "place": "p1"}, True),
+        ({"$secret": None, "why": "not set"}, {"$mac": "s"}, False),
+        ({"$secret": None, "why": "not set", "place": "p2"}, {"$mac": "s"}, True),
+        ({"$secret": None, "why": "no key"}, "", True),
+    ],
+)
+def test_drift_is_of_git_where_its_call_sends_a_secret_of_another_place(
+    declared: dict[str, str], recorded: Any, is_of_git: bool
+) -> None:
+    """An update of what drifted, and a missing object that is made again."""
+    applied = {**SIZE_3, **({"hook": recorded} if recorded else {})}
+    item = {"spec": {**SIZE_3, "hook": declared}, "record": {"applied": applied}}
+    causes = (GIT if is_of_git else ()) + DRIFT
+    assert list_row({**item, "live": SIZE_4}).causes == causes
+    assert list_row({**item, "id": 7}).causes == causes
+
+
+def test_a_missing_object_is_of_git_where_it_would_not_be_what_it_was() -> None:
+    """Another field, one less, another package, another run."""
+    record = {"applied": SIZE_3}
+    assert list_row({"spec": SIZE_3, "record": record, "id": 7}).causes == DRIFT
+    assert list_row({"spec": SIZE_4, "record": record, "id": 7}).causes == GIT + DRIFT
+    assert list_row({"spec": {"name": "a"}, "record": record, "id": 7}).causes == GIT + DRIFT
+    edition = {"spec": EDITION, "id": 7, "package": {"digest": "d1"}}
+    was = {"digest": "d1", "applied": EDITION}
+    for item, causes in (
+        ({"record": was}, DRIFT),
+        ({"record": {**was, "digest": "d2"}}, GIT + DRIFT),
+        ({"record": was, "verify": {}}, GIT + DRIFT),
+        ({"record": {**was, "run": {"result": "passed", "of": {}}}, "verify": {}}, DRIFT),
+        (
+            {
+                "record": {**was, "run": {"result": "passed", "of": {}}},
+                "verify": {"parameters": {"x": 1}},
+            },
+            GIT + DRIFT,
+        ),
+    ):
+        assert list_row({**edition, **item}, "edition/y@1.0.0").causes == causes, item
+
+
 def test_what_concerns_the_state_alone_is_no_row() -> None:
     """Nor what is as it should be, nor drift that is kept."""
     followed = {"spec": SIZE_5, "live": SIZE_5, "record": {"applied": SIZE_3}}

@@ -1,0 +1,183 @@
+"""What a commit says never goes live, or counts as live, because something drifted or a secret changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from controllers.applying_site import ApplyingSite
+from controllers.rollout_site import RolloutSite
+from controllers.site import BACKEND_TOKEN, STORAGE_KEY
+from forges.loopback_server import wait_until
+
+from synapse_apply.emulator.serve import EmbeddedServer
+
+OTHER_KEY = "cAn4ry-of-the-other-storage-5656"
+ROTATED_KEY = "cAn4ry-of-the-rotated-storage-5757"
+OF_THE_CHECKOUT = "cAn4ry-that-a-commit-brought-5858"
+NAMED = "{env: ACME_STORAGE_KEY}"
+MARKED = "name: detection}\nlifecycle: {sensitive: [/configuration/token]}"
+NOT_GIT = "mode: auto, auto: {causes: [drift, secret]}"
+
+
+class SecretSite(ApplyingSite):
+    """A site whose manifest says by `named` where the plugin's secret is."""
+
+    named = NAMED
+
+    def _build_backend(self, folder: Path) -> EmbeddedServer:
+        # Which keeps the configuration of a plugin.
+        return EmbeddedServer(folder, token=BACKEND_TOKEN)
+
+    def build_manifest(self, description: str) -> str:
+        secret = f"configuration: {{token: {{valueFrom: {self.named}}}}}"
+        text = super().build_manifest(description)
+        return text.replace("name: detection}", MARKED).replace(
+            "neural_net", f"neural_net, {secret}"
+        )
+
+    def _make_repository(self) -> None:
+        self.environ["ACME_STORAGE_OTHER"] = OTHER_KEY
+        super()._make_repository()
+
+    @property
+    def live_token(self) -> str:
+        [plugin] = self.list_live("plugin")
+        return str(plugin["configuration"]["token"])
+
+    def delete_live(self, kind: str, name: str) -> None:
+        for row in self.ask_backend("GET", f"/_emulator/objects/{kind}/")["results"]:
+            if row["body"]["name"] == name:
+                self.ask_backend("DELETE", f"/_emulator/objects/{kind}/{row['id']}/")
+
+    def hold(self, address: str, *causes: str) -> dict[str, Any]:
+        """Wait until a row is held for these causes."""
+        wait_until(
+            lambda: any(
+                (hold["address"], hold["causes"]) == (address, list(causes))
+                for hold in self.list_holds()
+            ),
+            60,
+            f"{address} is held for {causes}, not {self.list_holds()}\n{self.read_log()}",
+            pause=0.2,
+        )
+        return next(hold for hold in self.list_holds() if hold["address"] == address)
+
+
+@pytest.fixture
+def secret_site(tmp_path: Any) -> Any:
+    with SecretSite(tmp_path) as made:
+        yield made
+
+
+@pytest.mark.parametrize("of_checkout", [False, True], ids=["variable", "file"])
+def test_a_secret_that_a_commit_names_anew_is_of_git(
+    secret_site: SecretSite, of_checkout: bool
+) -> None:
+    """Also one that the commit brings in a file; with drift of another field, too."""
+    site = secret_site
+    site.rule = NOT_GIT
+    site.write_configuration()
+    site.named = "{file: key.txt}" if of_checkout else "{env: ACME_STORAGE_OTHER}"
+    if of_checkout:
+        (site.checkout / "key.txt").write_text(OF_THE_CHECKOUT + "\n")
+    commit = site.commit("images")
+    site.start()
+    site.hold("plugin/detection", "git", "secret")
+    assert site.list_statuses(commit)[-1].state == "pending"
+    site.change_by_hand("by hand")
+    held = site.hold("plugin/detection", "git", "drift", "secret")
+    assert site.live_token == STORAGE_KEY
+    site.approve([held])
+    site.wait_for_end(commit, "success")
+    assert site.live_token == (OF_THE_CHECKOUT if of_checkout else OTHER_KEY)
+
+
+def test_another_value_of_the_same_variable_is_no_matter_of_git(secret_site: SecretSite) -> None:
+    """It is applied by the cause `secret`, since the state knows the place."""
+    site = secret_site
+    site.rule = NOT_GIT
+    site.write_configuration()
+    site.environ["ACME_STORAGE_KEY"] = ROTATED_KEY
+    site.start()
+    wait_until(lambda: site.live_token == ROTATED_KEY, 60, site.read_log(), pause=0.2)
+    assert site.list_holds() == []
+
+
+def test_what_is_missing_comes_back_as_it_was_and_no_other(secret_site: SecretSite) -> None:
+    """A row that recreates an object is of Git, too, where a commit says something new of it."""
+    site = secret_site
+    site.storages = 2
+    site.commit("images")
+    site.apply()
+    site.rule = NOT_GIT
+    site.write_configuration()
+    text = (site.checkout / "manifests" / "storages.yaml").read_text()
+    (site.checkout / "manifests" / "storages.yaml").write_text(text.replace("/data/1", "/evil/1"))
+    site.run_git("commit", "-qam", "Move the storage")
+    site.run_git("push", "-q", "origin", "HEAD:main")
+    for name in ("S 0", "S 1"):
+        site.delete_live("storage", name)
+    site.start()
+    site.hold("storage/s-1", "git", "drift")
+    wait_until(lambda: "S 0" in site.list_live_names(), 60, site.read_log(), pause=0.2)
+    assert "S 1" not in site.list_live_names()
+
+
+def test_no_author_approves_a_secret_that_the_own_commit_names(secret_site: SecretSite) -> None:
+    """While the row waits the commit is not done, so that its author is known."""
+    site = secret_site
+    site.rule = "mode: approve, not_author: true"
+    site.write_configuration()
+    before = site.run_git("rev-parse", "HEAD").strip()
+    site.start()
+    site.wait_for_end(before, "success")
+    site.named = "{env: ACME_STORAGE_OTHER}"
+    site.commit("images", push=False)
+    site.run_git("commit", "-q", "--amend", "--no-edit", "--author", "Ops <ops@acme.example>")
+    site.run_git("push", "-q", "origin", "HEAD:main")
+    commit = site.run_git("rev-parse", "HEAD").strip()
+    held = site.hold("plugin/detection", "git", "secret")
+    target = site.get_target()
+    assert (target["applied_commit"], target["progress"]) == (before, "held")
+    answer = site.send("approve", "ops", target="acme/dev", rows=[held["digest"]])
+    assert answer.status_code == 409, answer.text
+    assert site.live_token == STORAGE_KEY
+    site.approve([held], "second")
+    site.wait_for_end(commit, "success")
+    assert site.live_token == OTHER_KEY
+
+
+SECRET_PLUGIN = """
+apiVersion: synapse-apply/v1
+kind: Plugin
+metadata: {name: secret}
+lifecycle: {sensitive: [/configuration/token]}
+spec: {name: Secret, code: secret, version: "1.0.0", category: neural_net, description: one, configuration: {token: {valueFrom: NAMED}}}
+"""
+
+
+def test_a_wave_stays_open_while_a_secret_waits(tmp_path: Any) -> None:
+    """The next wave does not begin while the first has a row that nobody has approved."""
+    with RolloutSite(tmp_path, labels={"canary-1": {"tier": "a"}, "eu-1": {"tier": "b"}}) as site:
+        site.environ["ACME_STORAGE_OTHER"] = OTHER_KEY
+        site.rule, site.waves = "mode: auto, auto: {causes: [git]}", "[{targets: ['canary-*']}, {}]"
+        site.write_configuration()
+        site.start()
+        file = site.checkout / "manifests" / "canary-1" / "secret.yaml"
+        file.write_text(SECRET_PLUGIN.replace("NAMED", NAMED))
+        site.wait_for_rollout(site.push(eu_1="one"), "done")
+        file.write_text(SECRET_PLUGIN.replace("NAMED", "{env: ACME_STORAGE_OTHER}"))
+        commit = site.push(eu_1="two")
+        site.wait_for_rollout(commit, "running")
+        holds = "/api/v1/holds?target=acme/canary-1"
+        wait_until(lambda: site.get(holds)["items"], 60, "a row waits", pause=0.3)
+        site.wait_quietly(3)
+        assert site.list_live_texts()["eu-1"] == "one"
+        assert site.get_rollout()["state"] == "running"
+        [held] = site.get(holds)["items"]
+        assert held["causes"] == ["git", "secret"]
+        site.act("approve", target="acme/canary-1", rows=[held["digest"]])
+        site.wait_for_rollout(commit, "done")
+        assert site.list_live_texts()["eu-1"] == "two"
