@@ -18,6 +18,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,7 +53,8 @@ def find_changes(node: ast.AST) -> Iterator[tuple[Any, str]]:
             type(operator) in OTHERS
         ):
             other = OTHERS[type(operator)]()
-            changed = type(node)(**{**vars(node), "op": other, "ops": [other]})
+            changed: Any = copy(node)
+            changed.op, changed.ops = other, [other]
             yield node, f"({ast.unparse(changed)})"
         case ast.UnaryOp(ast.Not(), operand):
             yield node, f"({ast.unparse(operand)})"

@@ -7,13 +7,14 @@ strings, alias bombs); the builder reads on after them, so that every finding is
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 from yaml import events
 
 from synapse_apply.manifests.yaml import read_scalars
 from synapse_apply.manifests.yaml.positions import (
+    COLUMN_BITS,
     Mark,
     PositionTree,
     pack_mark_counting_from_zero,
@@ -40,13 +41,9 @@ class UnreadableDocument(Exception):
     """The rest of this document cannot be read; the reason was reported."""
 
 
-class _Node(NamedTuple):
-    """A value, its positions, and how many values it adds to the collection around it."""
-
-    value: Any
-    tree: PositionTree
-    mark: Mark
-    size: int
+# A value, its positions, and how many values it adds to the collection around it. No type of its
+# own: one is made for each key and value.
+_Node = tuple[Any, PositionTree, int]
 
 
 class Builder:
@@ -74,23 +71,33 @@ class Builder:
         # Anchors are valid within one document only (YAML 1.2, section 3.2.2.2).
         self._anchors.clear()
         self._open_anchors.clear()
-        node = self._build(self._read_event())
+        value, tree, _ = self._build(self._read_event())
         self._read_event()  # the document's end
-        return node.value, node.tree
+        return value, tree
+
+    def _pack_mark(self, event: Any) -> Mark:
+        return pack_mark_counting_from_zero(
+            event.start_mark.line + self._first_line, event.start_mark.column
+        )
 
     def _build(self, event: Any) -> _Node:
-        start = event.start_mark
-        mark = pack_mark_counting_from_zero(start.line + self._first_line, start.column)
-        if type(event) is events.AliasEvent:
-            return self._resolve_alias(event.anchor or "", mark)
+        node: _Node
         if type(event) is events.ScalarEvent:
-            node = _Node(self._read_scalar(event, mark), mark, mark, 0)
-            size = 1
+            # `_pack_mark` and what most scalars are, written out: this runs for each of them.
+            text: Any = event.value
+            start: Any = event.start_mark
+            mark: Mark = start.line + self._first_line << COLUMN_BITS | start.column
+            is_text = event.style or (text and text[0] not in read_scalars.NON_STRING_FIRST_CHARS)
+            if event.tag is not None or not is_text:
+                text = self._read_scalar(event, mark)
+            node, size = (text, mark, 0), 1
+        elif type(event) is events.AliasEvent:
+            return self._resolve_alias(event.anchor or "", self._pack_mark(event))
         else:
-            node = self._build_collection(event, mark)
-            size = node.size
+            node = self._build_collection(event, self._pack_mark(event))
+            size = node[2]
         if event.anchor is not None:
-            self._anchors[event.anchor] = node._replace(size=size)
+            self._anchors[event.anchor] = (node[0], node[1], size)
         return node
 
     def _read_scalar(self, event: Any, mark: Mark) -> Any:
@@ -98,9 +105,6 @@ class Builder:
         if event.tag is not None:
             if event.tag not in _STRING_TAGS:
                 self._report_tag_unless_core(event.tag, mark)
-            return text
-        # Most plain scalars begin with a letter that no number or keyword begins with.
-        if event.style or (text and text[0] not in read_scalars.NON_STRING_FIRST_CHARS):
             return text
         try:
             return read_scalars.parse_plain_scalar(text)
@@ -148,15 +152,15 @@ class Builder:
         is_map = type(event) is events.MappingStartEvent
         value, trees, size = (self._build_map if is_map else self._build_list)()
         self._open_anchors.pop()
-        return _Node(value, (mark, trees), mark, 1 + len(value) + size)
+        return value, (mark, trees), 1 + len(value) + size
 
     def _build_list(self) -> tuple[Any, Any, int]:
         values, trees, size = [], [], 0
         while type(event := self._read_event()) is not events.SequenceEndEvent:
-            node = self._build(event)
-            values.append(node.value)
-            trees.append(node.tree)
-            size += node.size
+            value, tree, added = self._build(event)
+            values.append(value)
+            trees.append(tree)
+            size += added
         return values, trees, size
 
     def _build_map(self) -> tuple[Any, Any, int]:
@@ -164,10 +168,13 @@ class Builder:
         trees: dict[str, PositionTree] = {}
         size = 0
         while type(event := self._read_event()) is not events.MappingEndEvent:
-            key_node = self._build(event)
-            key, mark = self._read_key(event, key_node, f"(key {len(values)})"), key_node.mark
-            node = self._build(self._read_event())
-            size += key_node.size + node.size
+            key, mark, key_size = self._build(event)
+            if type(event) is not events.ScalarEvent:
+                mark = self._pack_mark(event)
+            if type(key) is not str or key == "<<":
+                key = self._read_odd_key(event, key, mark, f"(key {len(values)})")
+            value, tree, added = self._build(self._read_event())
+            size += key_size + added
             if key in values:
                 first = trees[key]
                 line, column = unpack_mark_counting_from_one(
@@ -181,37 +188,37 @@ class Builder:
                     mark,
                 )
             elif key is not None:
-                values[key] = node.value
-                trees[key] = (mark, node.tree[1]) if type(node.tree) is tuple else mark
+                values[key] = value
+                trees[key] = (mark, tree[1]) if type(tree) is tuple else mark
         return values, trees, size
 
-    def _read_key(self, event: Any, node: _Node, made_up: str) -> str | None:
-        """The key of a node; None for a merge key, whose value is dropped."""
+    def _read_odd_key(self, event: Any, key: Any, mark: Mark, made_up: str) -> str | None:
+        """The key of what may be none; None for a merge key, whose value is dropped."""
         is_scalar = type(event) is events.ScalarEvent
         if is_scalar and event.value == "<<" and not event.style:
             self._report(
                 "Merge keys are not supported",
                 "`<<` merges another mapping into this one, which YAML 1.2 no longer knows",
                 "write the keys out, or change them for a target with an overlay",
-                node.mark,
+                mark,
             )
             return None
-        if type(node.value) is str:  # an alias of a text, too
-            return node.value
+        if type(key) is str:  # quoted, or an alias
+            return key
         if is_scalar:
             text: str = event.value
             self._report(
                 "Key is not a string",
-                f"the key {text or 'null'} is read as {_describe_key_type(node.value)}",
+                f"the key {text or 'null'} is read as {_describe_key_type(key)}",
                 f'quote it: "{text}"',
-                node.mark,
+                mark,
             )
             return text
         self._report(
             "Key is not a string",
             "a mapping, a list or an alias stands where a key is expected",
             "write a text; quote one that begins with { or [",
-            node.mark,
+            mark,
         )
         return made_up
 
@@ -230,9 +237,10 @@ class Builder:
                 mark,
             )
             # Read as a text, so that the rest of the document is still checked.
-            node = _Node(f"*{name}", mark, mark, 1)
+            node = f"*{name}", mark, 1
         # Counted by expanded size: a value that an alias names may hold aliases of its own.
-        self._aliased_count += node.size
+        value, tree, size = node
+        self._aliased_count += size
         if self._aliased_count > MAX_ALIASED_NODES:
             self._report(
                 "Aliases expand to too much",
@@ -241,7 +249,7 @@ class Builder:
                 mark,
             )
             raise UnreadableDocument
-        return node._replace(tree=node.tree if type(node.tree) is tuple else mark, mark=mark)
+        return value, tree if type(tree) is tuple else mark, size
 
 
 def _describe_key_type(value: Any) -> str:
