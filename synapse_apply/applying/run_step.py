@@ -44,6 +44,7 @@ from synapse_apply.applying.steps.request_body import (
 from synapse_apply.applying.write_intents import acquire_slot_and_write_stamped_intents_in_time
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import Effect, NotFound, RemoteError, SynapseApplyError
+from synapse_apply.model.observed import Observed
 from synapse_apply.model.plan import Action
 from synapse_apply.model.report import Outcome, Result
 from synapse_apply.model.state import IntentState
@@ -205,7 +206,7 @@ def _execute_update(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome
             seconds = tools.clock.monotonic_seconds() - announced_at
             is_last = is_second or seconds > tools.store.seconds_to_start
             outcome = _resolve_failed_update_or_none_to_retry(
-                step, tools, pending_call, failure, is_last=is_last
+                step, tools, pending_call, failure, None if is_last else observed
             )
             if outcome is not None:
                 return outcome
@@ -233,9 +234,16 @@ def _build_unknown_outcome_of_lost_answer(
 
 
 def _resolve_failed_update_or_none_to_retry(
-    step: Step, tools: ApplyTools, pending_call: PendingCall, failure: RemoteError, *, is_last: bool
+    step: Step,
+    tools: ApplyTools,
+    pending_call: PendingCall,
+    failure: RemoteError,
+    before: Observed | None,
 ) -> Outcome | None:
-    """The outcome of a failed update; None where it was not done and may be sent again."""
+    """The outcome of a failed update; None where it was not done and may be sent again.
+
+    `before` is what the update was made from, None for a last try.
+    """
     reason = messages.build_failure_diagnostic(
         step, failure, tools.marks.with_address(step.address)
     )
@@ -260,8 +268,8 @@ def _resolve_failed_update_or_none_to_retry(
             failure.request_id,
             (messages.build_recovered_call_warning(step, reason),),
         )
-    # It was not done, and sending a PUT twice gives the same object.
-    if observed is not None and not is_last:
+    # It was not done, and nobody else has changed what the same body would overwrite.
+    if observed is not None and before is not None and observed.spec == before.spec:
         return None
     return build_unknown_outcome_leaving_intent_open(step, failure, reason)
 
@@ -291,9 +299,7 @@ def _send_final_call_and_record(step: Step, tools: ApplyTools, live: LiveObjects
             step.binding.decode(answer, tools.marks.with_address(step.address)),
         )
     except RemoteError as failure:
-        outcome = _resolve_failed_update_or_none_to_retry(
-            step, tools, pending_call, failure, is_last=True
-        )
+        outcome = _resolve_failed_update_or_none_to_retry(step, tools, pending_call, failure, None)
         if outcome is None:
             raise AssertionError("a last try is over") from failure
         return outcome

@@ -145,12 +145,16 @@ class Record:
     def with_given_up(self, intent: Intent) -> Record:
         """A copy that remembers a call without an answer; the last MAX_GIVEN_UP are kept."""
         others = [call for call in self.given_up if call.id != intent.id]
-        is_unknown = intent.state is IntentState.UNKNOWN
+        if len(others) >= MAX_GIVEN_UP:
+            # Of unknown outcome are those that others wait for.
+            known = (call for call in others if call.state is not IntentState.UNKNOWN)
+            others.remove(next(known, others[0]))
+        is_done = intent.state is IntentState.DONE
         # Nobody gets its approvals back from here.
         return replace(
             self,
-            applied=self.doubt_secrets(intent) if is_unknown else self.applied,
-            given_up=(*others[1 - MAX_GIVEN_UP :], replace(intent, approvals=(), files={})),
+            applied=self.applied if is_done else self.doubt_secrets(intent),
+            given_up=(*others, replace(intent, approvals=(), files={})),
         )
 
     def doubt_secrets(self, call: Intent) -> Fields:

@@ -130,8 +130,8 @@ class _FieldComparison:
         given_up = self.record.given_up if self.record is not None and drifted else ()
         live, rule = get_at_or_absent(self.live, path), self.get_field_rule_or_default(path)
         for call in reversed(given_up):
-            # Whoever closed a call by hand as not done (ABSENT) has answered for it.
-            is_acting = call.id in self.resource.acting and call.state is not IntentState.ABSENT
+            # One that was found done acted once; one that was closed by hand somebody answers for.
+            is_acting = call.id in self.resource.acting and call.state is IntentState.UNKNOWN
             # What it did not send it removed, or never sent.
             sent = call.fields.get(path, rule.reset_value if path in call.before else _NEVER)
             is_removed = path in call.before and path not in call.fields and live is ABSENT
