@@ -89,19 +89,21 @@ class ApplyTerms:
 
     `causes` and `actions` are those of rows that need no approval: none in mode approve.
     `approvals` has, for each row digest that enough people have approved, the ids of these
-    approvals; they are used up where the row is done.
+    approvals; they are used up where the row is done. `rejected` are the digests of rows that a
+    person has said are not to be done: none of them is, whatever else permits it.
     """
 
     causes: frozenset[RowCause] = frozenset()
     actions: frozenset[RowAction] = frozenset()
     approvals: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    rejected: frozenset[str] = frozenset()
 
 
 class HoldReason(Enum):
     """Why a row waits for a person."""
 
     APPROVAL = "approval"
-    """The mode is approve."""
+    """The mode is approve, or a person has rejected the row."""
     CAUSE = "cause"
     """`auto.causes` does not have all of its causes."""
     ACTION = "action"

@@ -16,7 +16,7 @@ from synapse_apply.controller.loop.hourly import queue_pause_message_of_each_sou
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.reasons import normalize_reason_or_refuse_if_long
 from synapse_apply.controller.messages.message_fields import format_utc_time
-from synapse_apply.controller.planned_rows import HoldReason
+from synapse_apply.controller.planned_rows import HoldReason, RowAction
 from synapse_apply.controller.ports import ActionRefused, SourceUnavailable
 from synapse_apply.controller.rows import (
     END_OF_PAUSE,
@@ -35,6 +35,7 @@ from synapse_apply.controller.rules.approving import (
 )
 from synapse_apply.controller.rules.assessment import CONDITIONS_OF_PEOPLE
 from synapse_apply.controller.rules.bindings import is_moved_row
+from synapse_apply.controller.rules.judging import build_rejected_hold
 from synapse_apply.controller.rules.pausing import find_longest_active_pause, is_pause_active
 from synapse_apply.controller.settings import DAY, Mode, TargetRule
 from synapse_apply.controller.store_ports import StoreWriter, TargetFilter
@@ -179,7 +180,8 @@ class LoopPeopleActions:
                 ).is_enough
                 for hold in holds
             )
-            if is_enough:
+            # What is rejected no more may need no approval, or wait for another reason.
+            if is_enough or any(hold.rejected_by for hold in holds):
                 self._put_target_due_now(writer, row, RunCause.APPROVED)
         self._mark_sources_changed_and_wake_loop([name])
 
@@ -206,12 +208,18 @@ class LoopPeopleActions:
         self, name: TargetName, digests: Collection[str], who: str, reason: str
     ) -> list[HoldRow]:
         """The holds of a target, those of these digests rejected by `who` ("": by nobody)."""
-        return [
-            replace(hold, rejected_by=who, rejected_reason=reason)
-            if hold.row_digest in digests
-            else hold
-            for hold in self._parts.store.list_holds(name)
-        ]
+        holds = []
+        for hold in self._parts.store.list_holds(name):
+            if hold.row_digest in digests:
+                held_row = hold.held_row
+                # As the next look judges it, so that it can be approved before that, too.
+                if who and held_row.row.action is not RowAction.GUARD:
+                    held_row = build_rejected_hold(held_row.row)
+                decided = replace(hold, held_row=held_row, rejected_by=who, rejected_reason=reason)
+                holds.append(decided)
+            else:
+                holds.append(hold)
+        return holds
 
     def _put_target_due_now(self, writer: StoreWriter, row: TargetRow, cause: RunCause) -> None:
         writer.put_target_keeping_claim_and_newer_revision(

@@ -80,6 +80,7 @@ def build_apply_terms(
         rule.auto.causes if is_auto else frozenset(),
         rule.auto.actions if is_auto else frozenset(),
         {digest: count.approval_ids for digest, count in counts.items() if count.is_enough},
+        frozenset(rejected),
     )
 
 

@@ -20,6 +20,7 @@ from synapse_apply.controller.planned_rows import (
 from synapse_apply.controller.rules.bindings import is_moved_row
 
 POLICY_GUARD_PREFIX = "policy:"
+REJECTED_PHRASE = "it was rejected"
 # What has no cause of its own (a verification, an adoption) is there because Git asks for it.
 _CAUSES_WITHOUT_ONE = (RowCause.GIT,)
 
@@ -35,15 +36,21 @@ def judge_rows(rows: Sequence[PlannedRow], terms: ApplyTerms) -> Judgement:
     A row is permitted if its action and all its causes are in the terms, or its digest is approved,
     and all that it needs is permitted or not in the plan. A guard that these rows violate and that
     is not approved stops all of them; that of a policy stops them in any case. They are held, or
-    wait where all that stops them ends by itself.
+    wait where all that stops them ends by itself. A row that a person has rejected is held, also
+    where it would wait: so it is still known when it could be done.
     """
     guards = [row for row in rows if row.action is RowAction.GUARD]
     others = [row for row in rows if row.action is not RowAction.GUARD]
     refused_rows = [
         row for row in others if _is_refused_waiting_or_unknown(row) and not row.is_waiting
     ]
-    waiting_rows = [row for row in others if row.is_waiting]
-    doable_rows = [row for row in others if not _is_refused_waiting_or_unknown(row)]
+    waiting_rows = [row for row in others if row.is_waiting and row.digest not in terms.rejected]
+    doable_rows = [
+        row
+        for row in others
+        if not _is_refused_waiting_or_unknown(row)
+        or (row.is_waiting and row.digest in terms.rejected)
+    ]
 
     holds = {id(row): hold for row in doable_rows if (hold := _find_hold(row, terms)) is not None}
     dependents = _group_rows_by_needed_address(row for row in doable_rows if id(row) not in holds)
@@ -89,12 +96,19 @@ def judge_rows(rows: Sequence[PlannedRow], terms: ApplyTerms) -> Judgement:
     )
 
 
+def build_rejected_hold(row: PlannedRow) -> HeldRow:
+    """What holds a row that a person has rejected: an approval of its own lets it be done."""
+    return HeldRow(row, HoldReason.APPROVAL, REJECTED_PHRASE)
+
+
 def _is_refused_waiting_or_unknown(row: PlannedRow) -> bool:
     return bool(row.refusal) or row.is_waiting or row.is_outcome_unknown
 
 
 def _find_hold(row: PlannedRow, terms: ApplyTerms) -> HeldRow | None:
     """Why a row waits for an approval of its own; None where it needs none, or has it."""
+    if row.digest in terms.rejected:
+        return build_rejected_hold(row)
     if row.digest in terms.approvals:
         return None
     if not terms.actions or not terms.causes:

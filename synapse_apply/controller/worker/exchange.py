@@ -42,7 +42,7 @@ T = TypeVar("T")
 class ApplyOrder:
     """What of a target's plan a worker may do, and under which names; as in ApplyRequest.
 
-    `causes`, `actions` and `approvals` are those of ApplyTerms.
+    `causes`, `actions`, `approvals` and `rejected` are those of ApplyTerms.
     """
 
     run_id: str
@@ -52,10 +52,16 @@ class ApplyOrder:
     actions: tuple[RowAction, ...] = ()
     approvals: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     binding: Binding | None = None
+    rejected: tuple[str, ...] = ()
 
     @property
     def terms(self) -> ApplyTerms:
-        return ApplyTerms(frozenset(self.causes), frozenset(self.actions), self.approvals)
+        return ApplyTerms(
+            frozenset(self.causes),
+            frozenset(self.actions),
+            self.approvals,
+            frozenset(self.rejected),
+        )
 
 
 @frozen

@@ -346,6 +346,7 @@ def _build_apply_order(request: ApplyRequest) -> ApplyOrder:
         tuple(action for action in RowAction if action in terms.actions),
         dict(terms.approvals),
         request.binding,
+        tuple(sorted(terms.rejected)),
     )
 
 

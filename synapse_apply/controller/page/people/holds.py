@@ -13,6 +13,7 @@ from synapse_apply.controller.rules.approving import (
     is_approval_expired_or_of_far_future,
     is_author,
 )
+from synapse_apply.controller.rules.judging import REJECTED_PHRASE
 from synapse_apply.controller.settings import Access, TargetRule
 from synapse_apply.model.frozen import frozen
 
@@ -112,6 +113,8 @@ def describe_hold_reason(hold: HoldRow) -> str:
     phrase = REASON_PHRASES[held_row.reason]
     if held_row.row.action is RowAction.GUARD:
         phrase = GUARD_PHRASE if held_row.can_be_approved else POLICY_PHRASE
+    elif hold.rejected_by:
+        return REJECTED_PHRASE
     return f"{phrase}: {held_row.detail}" if held_row.detail else phrase
 
 

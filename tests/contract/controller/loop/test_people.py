@@ -10,7 +10,7 @@ from contract.controller.loop.stand_ins import FAILURE, IN_SYNC, World, plan_of,
 
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.loop.following import fetch_source_or_record_failure_and_move_targets
-from synapse_apply.controller.planned_rows import RowAction
+from synapse_apply.controller.planned_rows import RowAction, RowCause
 from synapse_apply.controller.ports import ActionRefused, LookRequest, RunResult
 from synapse_apply.controller.rows import (
     CallCounts,
@@ -20,7 +20,7 @@ from synapse_apply.controller.rows import (
     TargetCondition,
     TargetName,
 )
-from synapse_apply.controller.settings import DAY, FixedPause, Mode, TargetRule
+from synapse_apply.controller.settings import DAY, AutoRule, FixedPause, Mode, TargetRule
 from synapse_apply.controller.store.audit_chain import find_first_broken_audit_row
 
 PROD = TargetName("acme", "prod")
@@ -261,6 +261,41 @@ def test_what_is_rejected_stays_held_and_loses_its_approvals(
         "token:bob reject acme/prod",
         "proxy:ann approve acme/prod",
     ]
+
+
+@pytest.mark.parametrize("what_held", ["cause", "guard"])
+def test_what_is_rejected_is_not_done_in_mode_auto(world: World, what_held: str) -> None:
+    """Also when what held it is approved; an approval of its own lets it be done, even at once."""
+    opener, rejected = row("plugin/a", cause=RowCause.DRIFT), row("plugin/b", needs=("plugin/a",))
+    rows = [opener, rejected]
+    if what_held == "guard":
+        opener, rejected = row("recreate", RowAction.GUARD), row("plugin/b")
+        rows = [opener, rejected, row("plugin/c")]
+    world.set_rules(replace(AUTO, auto=AutoRule(frozenset({RowCause.GIT}))))
+    world.workers.results["acme/prod"] = plan_of(*rows)
+    loop = world.build_loop()
+    world.start(loop)
+    actions = loop.get_people_actions()
+    with pytest.raises(ActionRefused, match="cannot be approved"):
+        actions.approve_rows_or_refuse(ANN, PROD, [rejected.digest])
+    actions.reject_rows_or_refuse(BOB, PROD, [rejected.digest], "keep it")
+    (hold,) = [one for one in world.store.list_holds(PROD) if one.rejected_by]
+    actions.approve_rows_or_refuse(ANN, PROD, [opener.digest])
+    world.settle(loop)
+    (request,) = world.workers.applies
+    assert request.terms.rejected == {rejected.digest}
+    result = world.workers.results["acme/prod"]
+    assert isinstance(result, RunResult)
+    assert rejected in result.rows
+    kept = next(one for one in world.store.list_holds(PROD) if one.row_digest == rejected.digest)
+    assert (kept.rejected_by, kept.held_row) == (BOB, hold.held_row)
+    assert kept.held_row.detail == "it was rejected"
+    waiting = [one.row_digest for one in world.store.list_holds(PROD)]
+    actions.approve_rows_or_refuse(ANN, PROD, waiting)
+    world.settle(loop)
+    result = world.workers.results["acme/prod"]
+    assert isinstance(result, RunResult)
+    assert rejected not in result.rows
 
 
 def test_a_pause_holds_until_its_end_and_is_told_once_a_day(world: World) -> None:

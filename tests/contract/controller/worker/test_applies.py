@@ -139,6 +139,16 @@ def test_nothing_is_done_without_terms_and_what_is_approved_uses_its_approval_up
     check_all_is_done_once(site, 2)
 
 
+def test_what_was_rejected_is_not_done_by_terms_that_permit_all(declare: Declare) -> None:
+    """The worker judges its own plan by the rejections, too."""
+    site = declare(2)
+    rows = site.look().rows
+    result = site.apply(terms=replace(EVERYTHING, rejected=frozenset({rows[0].digest})))
+    assert (result.outcome, result.calls) == (RunOutcome.APPLIED, CallCounts(done=1))
+    assert site.look().rows == rows[:1]
+    check_all_is_done_once(site, 2)
+
+
 def test_without_a_state_key_an_approval_is_of_these_manifests(declare: Declare) -> None:
     """No digest of a secret can be made: a commit must not put another in its place unseen."""
     site = declare(1)

@@ -189,6 +189,9 @@ def test_what_was_rejected_is_not_approved() -> None:
         ONE, [make_approval("proxy:ann")], now=NOW, access=ACCESS, rejected={"row1:a"}
     )
     assert not terms.approvals
+    rule = TargetRule("*", Mode.AUTO)
+    terms = build_apply_terms(rule, (), now=NOW, access=ACCESS, rejected={"row1:a"})
+    assert terms == ApplyTerms(rule.auto.causes, rule.auto.actions, rejected=frozenset({"row1:a"}))
 
 
 @settings(max_examples=60)

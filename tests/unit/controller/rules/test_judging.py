@@ -20,6 +20,7 @@ from synapse_apply.controller.planned_rows import (
 from synapse_apply.controller.rules.judging import judge_rows
 
 ADDRESSES = [f"plugin.{letter}" for letter in "abcdefg"]
+ROW_DIGESTS = [f"row1:{address}" for address in ADDRESSES]
 GUARDS = ["adopt", "mass-missing", "policy:freeze"]
 ALL_CAUSES = frozenset(RowCause)
 ALL_ACTIONS = frozenset(RowAction) - {RowAction.GUARD}
@@ -85,6 +86,7 @@ def some_terms(draw: st.DrawFn) -> ApplyTerms:
     terms = ApplyTerms(
         draw(st.frozensets(st.sampled_from(RowCause))),
         draw(st.frozensets(st.sampled_from(sorted(ALL_ACTIONS, key=lambda one: one.value)))),
+        rejected=draw(st.frozensets(st.sampled_from(ROW_DIGESTS), max_size=2)),
     )
     return approve(terms, *approved)
 
@@ -104,6 +106,7 @@ def test_nothing_is_permitted_that_the_terms_do_not_permit(
         assert not row.refusal
         assert not row.is_waiting
         assert not row.is_outcome_unknown
+        assert row.digest not in terms.rejected
 
 
 @laws
@@ -196,6 +199,29 @@ def test_why_rows_are_held() -> None:
     assert list_permitted(judge_rows(rows, terms)) == ["free"]
     held = list_held(judge_rows(rows, ApplyTerms()))
     assert set(held.values()) == {HoldReason.APPROVAL}
+
+
+def test_what_was_rejected_is_held_whatever_permits_it() -> None:
+    """With what needs it, also past an approved guard, and where it would wait for something."""
+    waiting = replace(make_row("later", RowCause.GIT), refusal="unverified", is_waiting=True)
+    rows = [
+        make_guard("mass-missing", "no yes"),
+        make_row("no", RowCause.GIT),
+        make_row("above", RowCause.GIT, needs="no"),
+        make_row("yes", RowCause.GIT),
+        waiting,
+    ]
+    terms = replace(AUTO, rejected=frozenset({"row1:no", "row1:later"}))
+    for approved in (("mass-missing",), ("mass-missing", "no", "above")):
+        judgement = judge_rows(rows, approve(terms, *approved))
+        assert list_permitted(judgement) == ["yes"]
+        assert [(one.row.address, one.detail) for one in judgement.held_rows] == [
+            ("no", "it was rejected"),
+            ("above", "it needs no, which is not done"),
+            ("later", "it was rejected"),
+        ]
+        assert [one.can_be_approved for one in judgement.held_rows] == [True, False, True]
+        assert judgement.waiting_rows == ()
 
 
 def test_what_needs_a_refused_row_is_held() -> None:

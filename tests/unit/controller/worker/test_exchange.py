@@ -59,6 +59,7 @@ APPLY_ORDER = ApplyOrder(
     (RowCause.GIT,),
     (RowAction.UPDATE,),
     {DIGEST: ("one", "two")},
+    rejected=(GUARD.digest,),
 )
 
 
@@ -79,7 +80,10 @@ def test_orders_permits_and_results_come_as_they_were_sent() -> None:
 
 def test_the_terms_of_an_order_are_those_of_the_request() -> None:
     assert APPLY_ORDER.terms == ApplyTerms(
-        frozenset({RowCause.GIT}), frozenset({RowAction.UPDATE}), {DIGEST: ("one", "two")}
+        frozenset({RowCause.GIT}),
+        frozenset({RowAction.UPDATE}),
+        {DIGEST: ("one", "two")},
+        frozenset({GUARD.digest}),
     )
 
 
