@@ -74,13 +74,15 @@ def eager() -> Iterator[str]:
             with suppress(OSError):
                 while True:
                     sock, _ = listening.accept()
-                    sock.sendall(FORGED)
                     kept.append(sock)
+                    sock.sendall(FORGED)
 
         kept: list[socket.socket] = []
-        threading.Thread(target=serve, daemon=True).start()
+        serving = threading.Thread(target=serve, daemon=True)
+        serving.start()
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         listening.shutdown(socket.SHUT_RDWR)
+        serving.join()
         for sock in kept:
             sock.close()
 
