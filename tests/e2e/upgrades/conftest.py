@@ -1,4 +1,4 @@
-"""The earlier version, unpacked once a test process."""
+"""The earlier version, unpacked once."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from e2e.upgrades.older import install_older
 
 
 @pytest.fixture(scope="session")
-def older(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def older() -> Path:
     """The Python that has the earlier version."""
-    return install_older(tmp_path_factory.mktemp("older"))
+    return install_older()
