@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from synapse_apply.model.secrets.secret_rules import (
 from synapse_apply.model.values import SecretRef
 
 EMBEDDED = "embedded"
+# Where manifests are read from if nothing is listed and there is such a folder.
+DEFAULT_MANIFESTS = "manifests"
 
 
 @frozen
@@ -139,6 +143,20 @@ class Project:
     reserved: ReservedVariables = NO_RESERVED_SOURCES
     providers: Mapping[str, Provider] = field(default_factory=dict)
     list_files: Collection[str] = frozenset()
+
+    @cached_property
+    def manifest_folders(self) -> frozenset[str]:
+        """The folders (or files) of manifests of all targets, normalized."""
+        return frozenset(
+            folder
+            for target in self.targets.values()
+            for folder in self.list_manifest_folders(target)
+        )
+
+    def list_manifest_folders(self, target: Target) -> tuple[str, ...]:
+        """The folders (or files) of manifests of one target, normalized."""
+        listed = (*self.manifests, *target.manifests) or (DEFAULT_MANIFESTS,)
+        return tuple(map(posixpath.normpath, listed))
 
 
 def may_name_several_targets(selector: str) -> bool:

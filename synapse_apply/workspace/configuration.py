@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -15,6 +16,7 @@ from synapse_apply.manifests.decode.draft import ReadPackageConfig
 from synapse_apply.manifests.decode.loading import FileCache, LoadedManifests, load_manifests
 from synapse_apply.manifests.files.committed import CommittedFolder
 from synapse_apply.manifests.project.command_line_variables import parse_command_line_variables
+from synapse_apply.manifests.project.own_files import explain_file_of_others
 from synapse_apply.manifests.project.pinned_settings import build_project_under_pinned_settings
 from synapse_apply.manifests.project.project import (
     FILE_NAME,
@@ -24,7 +26,7 @@ from synapse_apply.manifests.project.project import (
 )
 from synapse_apply.manifests.project.target_lists import MAX_LIST_BYTES
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import Project, Target
@@ -276,7 +278,29 @@ def read_declared_target_with_findings(
         )
     declared_target = hash_packages_into_declared_target(target, manifests, sources)
     findings = (*project.findings, *declared_target.diagnostics)
+    if invocation.without_checkout:
+        findings += tuple(_iter_findings_of_files_of_others(project, declared_target))
     return replace(declared_target, diagnostics=findings, commit=commit, sources=sources)
+
+
+def _iter_findings_of_files_of_others(
+    project: Project, declared_target: DeclaredTarget
+) -> Iterator[Diagnostic]:
+    """An error for each package with a file whose change a controller tells other targets alone."""
+    for address, package in declared_target.packages.items():
+        source = package.source
+        paths = (source.path,) if source.kind == "file" else package.files
+        folder = "" if source.kind == "file" else source.path
+        for path in (posixpath.join(folder, name) for name in paths):
+            if reason := explain_file_of_others(path, project, declared_target.manifests.target):
+                yield error_finding(
+                    "A package has a file of other targets",
+                    f"{path} {reason}: a change of it would not be noticed for this target.",
+                    "Leave it out with a line in .synapseignore, or keep it in another folder.",
+                    position=source.position,
+                    address=str(address),
+                )
+                break
 
 
 def load_target_manifests_with_findings(

@@ -15,11 +15,12 @@ from synapse_apply.applying.step import Actor
 from synapse_apply.kinds.descriptor import Api
 from synapse_apply.manifests.decode.loading import LoadedManifests
 from synapse_apply.manifests.files.committed import read_committed_secret_or_none_if_outside
+from synapse_apply.manifests.project.own_files import explain_file_of_others
 from synapse_apply.manifests.project.targets import choose_and_fill_target
 from synapse_apply.manifests.yaml.reader import read_single_mapping
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic
-from synapse_apply.model.errors import StateError
+from synapse_apply.model.errors import SecretUnavailable, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities
 from synapse_apply.model.plan import Plan
@@ -185,6 +186,13 @@ class TargetSession(OfflineTarget):
         """A file as the revision of the manifests has it, None for one outside of the project."""
         from synapse_apply.workspace.git_revision import open_folder_at_commit_or_raise
 
+        reason = explain_file_of_others(path, self.project, self.target)
+        if reason and self.invocation.without_checkout:
+            raise SecretUnavailable.from_summary(
+                "Secret not allowed",
+                f"{path} {reason}: a change of it would not be noticed for this target",
+                "Keep the secret in another folder.",
+            )
         commit = configuration.resolve_manifest_commit_or_raise(self.project, self.invocation.as_of)
         with open_folder_at_commit_or_raise(commit) as folder:
             return read_committed_secret_or_none_if_outside(folder, path)

@@ -30,12 +30,11 @@ from synapse_apply.manifests.project.project import FILE_NAME, read_project_or_f
 from synapse_apply.manifests.project.target_lists import MAX_LIST_BYTES
 from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.project import Project
+from synapse_apply.model.project import DEFAULT_MANIFESTS, Project
 from synapse_apply.model.resource import shorten_git_ref_if_commit_id
 from synapse_apply.model.state import BackendIdentity
 
 _MAX_PROJECT_BYTES = 4 * 1024 * 1024
-_DEFAULT_FOLDER = "manifests"
 MAX_TARGETS = 20_000
 
 
@@ -184,8 +183,8 @@ class CommittedProject:
         return result.output
 
     def _build_regions(self, files: Sequence[CommittedFile]) -> InputRegions:
-        has_default = any(file.path.startswith(f"{_DEFAULT_FOLDER}/") for file in files)
-        default = (_DEFAULT_FOLDER if has_default else ".",)
+        has_default = any(file.path.startswith(f"{DEFAULT_MANIFESTS}/") for file in files)
+        default = (DEFAULT_MANIFESTS if has_default else ".",)
         return InputRegions(
             files,
             {

@@ -3,7 +3,7 @@
 All of the project's folder counts, since a manifest may name any file in it as a package or a
 secret: that is told by Git's ids alone, without reading a file. What does not count for a target
 are folders that only other targets list as manifests, and only where nothing in them could be
-anything else.
+anything else by its name. A look refuses manifests that name such a file nevertheless.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from synapse_apply.manifests.project.own_files import (
+    find_innermost_folder,
+    is_nothing_but_manifest,
+)
+
 _FILE_MODES = ("100644", "100755")
 _FOLDER_MODE = "040000"
-_MANIFEST_SUFFIXES = (".yaml", ".yml")
-# Such a file makes a package of its folder.
-_PACKAGE_NAMES = ("config.yaml", "synapse.yaml")
 
 
 class CommittedFile(NamedTuple):
@@ -44,13 +46,15 @@ class InputRegions:
         names = {name for folders in self._folders.values() for name in folders} - {"."}
         files_by_region: dict[str, list[CommittedFile]] = defaultdict(list)
         for file in files:
-            files_by_region[_find_innermost_folder_or_empty(file.path, names)].append(file)
+            files_by_region[find_innermost_folder(file.path, names)].append(file)
         # A link may lead from anywhere into any folder.
         may_exclude = all(file.mode in _FILE_MODES for file in files)
         self._separate = {
             name: _digest_files(region)
             for name, region in files_by_region.items()
-            if name and may_exclude and all(_is_nothing_but_manifest(file, name) for file in region)
+            if name
+            and may_exclude
+            and all(is_nothing_but_manifest(file.path, name) for file in region)
         }
         self._separate_names = sorted(self._separate)
         # Targets of one template most often list the same folders.
@@ -92,25 +96,6 @@ class InputRegions:
         end = bisect_left(self._separate_names, f"{folder}0")
         own_name = [folder] if folder in self._separate else []
         return own_name + self._separate_names[first:end]
-
-
-def _find_innermost_folder_or_empty(path: str, names: set[str]) -> str:
-    """The deepest of the folders (or files) `names` that a path is at or below; "" for none."""
-    while path:
-        if path in names:
-            return path
-        path = path.rpartition("/")[0]
-    return ""
-
-
-def _is_nothing_but_manifest(file: CommittedFile, region: str) -> bool:
-    inner_path = file.path.removeprefix(region).lstrip("/") or posixpath.basename(region)
-    parts = inner_path.split("/")
-    return (
-        parts[-1].endswith(_MANIFEST_SUFFIXES)
-        and parts[-1] not in _PACKAGE_NAMES
-        and not any(part.startswith(".") for part in parts)
-    )
 
 
 def _digest_files(files: Sequence[CommittedFile]) -> str:
