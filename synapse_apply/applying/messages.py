@@ -187,12 +187,13 @@ def build_recovered_call_warning(step: Step, cause: Diagnostic) -> Diagnostic:
 
 
 def build_resent_warning(step: Step, lost: RemoteError) -> Diagnostic:
-    """The warning for an update that was sent twice, as the first answer was lost."""
+    """The warning for an update that was sent twice, as nobody saw what the first try did."""
     return warning_finding(
         "An update was sent twice",
-        f"The first answer was lost ({describe_failure_without_request_id_and_effect(lost)[:-1]}), "
-        f"and {step.address} did not show it as done. What was sent first may still act: until it "
-        "cannot any more, no other values are sent.",
+        "The server did not say whether it acted on the first try "
+        f"({describe_failure_without_request_id_and_effect(lost)[:-1]}), and {step.address} did "
+        "not show it as done. The first try may still act, and set back what somebody changes "
+        "meanwhile. Until it cannot any more, an apply gives no field that it sent another value.",
         address=str(step.address),
         request_id=lost.request_id,
     )

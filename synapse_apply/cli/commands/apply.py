@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         ("synapse-apply apply --auto-approve --adopt", "Also take over objects that exist."),
         (
             "synapse-apply apply --auto-approve --wait",
-            "After a kill: wait until every outcome is certain.",
+            "After a kill: wait until no earlier call can act any more.",
         ),
         ("synapse-apply apply --auto-approve --json > report.json", "One report document."),
         ("synapse-apply apply --auto-approve --json-lines", "What is done, line by line."),

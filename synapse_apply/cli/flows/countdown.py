@@ -46,4 +46,4 @@ def _format_wait_purpose(open_calls: Sequence[Intent]) -> str:
     names = format_short_list(f"{call.verb} of {call.address}" for call in open_calls)
     if all(call.state is IntentState.UNKNOWN for call in open_calls):
         return sanitize(f"until {calls} can no longer act: {names}")
-    return sanitize(f"until it is certain what became of {calls}: {names}")
+    return sanitize(f"until the effect of {calls} shows, or can no longer come: {names}")

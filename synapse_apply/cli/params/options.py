@@ -344,7 +344,7 @@ add_wait_option = _combine_options(
     click.option(
         "--wait",
         is_flag=True,
-        help="Wait, as long as it takes, until the outcome of every earlier call is certain.",
+        help="Wait until each earlier call has shown its effect or can no longer act.",
     )
 )
 add_follow_options = _combine_options(

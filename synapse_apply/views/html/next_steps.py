@@ -86,4 +86,4 @@ def _iter_next_steps_after_incomplete_apply(report: Report) -> Iterator[str]:
         apply_command = render_copyable_command(
             Command("apply", target=target).format_command_line()
         )
-        yield f"Apply again for the rest; what is done is not done twice: {apply_command}"
+        yield f"Apply again for the rest; what is recorded as done is not repeated: {apply_command}"

@@ -236,7 +236,7 @@ def _explain_early_end_and_rerun(report: Report) -> list[str]:
         ended_result.recovery_file for ended_result in _list_outcomes_and_runs(report)
     )
     instruction = "Only then run apply again" if has_recovery_file else "Run apply again"
-    retry_hint = f"{instruction} to do the rest; what is done is not done twice."
+    retry_hint = f"{instruction} to do the rest; what is recorded as done is not repeated."
     failed = [outcome for outcome in report.outcomes if outcome.result is Result.FAILED]
     if failed and all(outcome.is_conflict for outcome in failed):
         retry_hint = "Another apply helps once the conflict has ended: the errors above say how."

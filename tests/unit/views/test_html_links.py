@@ -105,7 +105,7 @@ def test_where_all_is_done_there_is_nothing_next():
     assert 'id="next"' not in render_plan_html(PLANS["empty"])
     assert 'id="next"' not in render_report_html(REPORTS["complete"])
     page = Leaf(render_report_html(REPORTS["everything"])).said
-    assert "Apply again for the rest; what is done is not done twice" in page
+    assert "Apply again for the rest; what is recorded as done is not repeated" in page
 
 
 @pytest.mark.parametrize(
