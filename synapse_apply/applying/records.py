@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import replace
 from os.path import commonprefix
 from typing import TYPE_CHECKING, Any
@@ -118,6 +118,19 @@ def list_fields_before_update(
             value = {} if managed_fields.get(path) == {} and is_map(value) else value
             before[path] = replace_secret_by_mac_or_withheld(value, step.salt, path, secrets)
     return before
+
+
+def digest_fields_beside(
+    observed: Observed, names: Container[Any], ours: Fields, salt: str, secrets: Secrets
+) -> Fields:
+    """A keyed digest of each plain value below these top-level fields, but for ours."""
+    return {
+        path: mac
+        for path, value in observed.flatten_spec().items()
+        if path[0] in names and path not in ours and value != {}
+        if not is_or_contains_live_secret(value)
+        if (mac := secrets.compute_mac(salt, path, Sensitive(value)))
+    }
 
 
 def select_fields_to_store_as_seen(

@@ -25,6 +25,7 @@ from synapse_apply.applying.calls import (
 from synapse_apply.applying.records import (
     build_adopted_record,
     build_record_updated_where_both_sides_agree,
+    digest_fields_beside,
     list_fields_before_update,
 )
 from synapse_apply.applying.step import (
@@ -183,8 +184,10 @@ def _execute_update(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome
     sent_fields = select_sent_fields(step, managed_fields)
     before = list_fields_before_update(step, observed, sent_fields, tools.secrets)
     announced_at = tools.clock.monotonic_seconds()
+    unstamped = build_unstamped_intent(step, tools, "update", sent_fields, live, before)
+    beside = digest_fields_beside(observed, body, before, step.salt, tools.secrets)
     (intent,) = acquire_slot_and_write_stamped_intents_in_time(
-        tools, build_unstamped_intent(step, tools, "update", sent_fields, live, before)
+        tools, replace(unstamped, beside=beside)
     )
     pending_call = PendingCall(body, managed_fields, intent)
     lost_answer: RemoteError | None = None

@@ -7,7 +7,6 @@ search is complete. Otherwise the intent stays open, and only its own resource i
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Container, Mapping
 from dataclasses import replace
 from typing import Any
@@ -323,8 +322,7 @@ class IntentResolver:
         remaining = intent.seconds_left(self.settle_after, self.now, self.uptime)
         if remaining <= 0:
             return None
-        reason = f"it is too early to tell: run again in {math.ceil(remaining)} s"
-        return ResolvedIntent(intent, record, reason, seconds_until_resolvable=remaining)
+        return ResolvedIntent(intent, record, "it is too early to tell", remaining)
 
 
 def _has_field_as_sent(rule: FieldRule, sent: Any, value: Any) -> bool:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from synapse_apply.applying.records import flatten_live_fields_with_macs
+from synapse_apply.applying.records import digest_fields_beside, flatten_live_fields_with_macs
 from synapse_apply.live.live_reader import LiveReader
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import FieldPath, is_at_or_below
 from synapse_apply.model.errors import SecretUnavailable
-from synapse_apply.model.observed import LookupResult
+from synapse_apply.model.observed import LookupResult, Observed
+from synapse_apply.model.phrases import format_time_after
 from synapse_apply.model.ports import Secrets
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.runtime.paused_collection import pause_gc
-from synapse_apply.model.state import Record
+from synapse_apply.model.state import Intent, IntentState, Record
 from synapse_apply.model.values import (
     PLAIN_TYPES,
     DesiredSecret,
@@ -24,7 +25,7 @@ from synapse_apply.model.values import (
     SecretRef,
     flatten,
 )
-from synapse_apply.planning.plan_input import ResourceState
+from synapse_apply.planning.plan_input import ActingCall, ResourceState
 from synapse_apply.workspace.target_session import TargetSession
 
 NO_STATE_KEY_REASON = "there is no state key"
@@ -145,17 +146,45 @@ def build_known_resource_states(
             record=record,
             salt=salt,
             natural_key=live_reader.natural_keys.get(address, ""),
-            acting=_map_acting_calls(session, record) if record and record.given_up else {},
+            acting=_list_acting_calls(session, record, lookup_result.observed)
+            if record and record.given_up
+            else (),
         )
     return resources
 
 
-def _map_acting_calls(session: TargetSession, record: Record) -> dict[str, float]:
-    """The seconds for which each given-up call of a record may still act, by its id."""
+def _list_acting_calls(
+    session: TargetSession, record: Record, observed: Observed | None
+) -> tuple[ActingCall, ...]:
+    """The given-up calls of a record that may still act, the longest first."""
     settle_after, now, uptime = (
         session.target.settle_after,
         session.clock.utc_now(),
         session.uptime(),
     )
-    seconds = {call.id: call.seconds_left(settle_after, now, uptime) for call in record.given_up}
-    return {call_id: left for call_id, left in seconds.items() if left > 0}
+    acting = [
+        ActingCall(
+            call,
+            format_time_after(now, seconds),
+            _list_changed_beside(call, observed, session.secrets) if observed else (),
+        )
+        for call in record.given_up
+        # Whoever closed a call by hand as not done (ABSENT) has answered for it.
+        if call.state is not IntentState.ABSENT
+        and (seconds := call.seconds_left(settle_after, now, uptime)) > 0
+    ]
+    return tuple(sorted(acting, key=lambda one: one.until, reverse=True))
+
+
+def _list_changed_beside(
+    call: Intent, observed: Observed, secrets: Secrets
+) -> tuple[FieldPath, ...]:
+    """The undeclared fields that an update would set back, or keys that it would take away."""
+    key_ids = {mac.key_id for mac in call.beside.values()}
+    if observed.api != call.api or key_ids - {secrets.key_id}:
+        return ()
+    names = {path[0] for path in (*call.fields, *call.beside)} - observed.partial_fields
+    ours = {**call.before, **call.fields}
+    now = digest_fields_beside(observed, names, ours, call.salt, secrets)
+    then = {path: mac for path, mac in call.beside.items() if path[0] in names}
+    return tuple(path for path in {**then, **now} if then.get(path) != now.get(path))

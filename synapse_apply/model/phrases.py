@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -29,6 +30,12 @@ def format_field_path(path: FieldPath, format_key: Callable[[Any], str] = str) -
 def format_count_and_noun(count: int, noun: str) -> str:
     """A count with its noun, such as `1 error` or `2 errors`."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def format_time_after(moment: str, seconds: float) -> str:
+    """The time so many seconds after a moment (RFC 3339, UTC), rounded up to a whole second."""
+    time = datetime.fromisoformat(moment) + timedelta(seconds=seconds, microseconds=999_999)
+    return f"{time:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def format_short_list(names: Iterable[object]) -> str:

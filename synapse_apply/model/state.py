@@ -229,6 +229,7 @@ class Intent:
     closed as FAILED or ABSENT. `before` are the live values, as a record has them, of the fields
     that an update sends or removes, read just before it; empty in intents of earlier versions.
     `found` has what it changes as it was when that was looked at, where it cannot be told.
+    `beside` has keyed digests of the live values that nobody declared and an update sends back.
     """
 
     id: str
@@ -253,6 +254,7 @@ class Intent:
     approvals: tuple[str, ...] = field(default=(), metadata={OMITTED_BY_DEFAULT: True})
     before: Fields = field(default_factory=dict, metadata={OMITTED_BY_DEFAULT: True})
     found: Fields = field(default_factory=dict, metadata={OMITTED_BY_DEFAULT: True})
+    beside: Fields = field(default_factory=dict, metadata={OMITTED_BY_DEFAULT: True})
 
     def seconds_left(self, settle_after: float, now: str, uptime: Uptime) -> float:
         """For how many seconds the call may still act; 0 or less once it cannot any more.

@@ -34,7 +34,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.plan import Plan, PlanBase
 from synapse_apply.model.ports import Progress
-from synapse_apply.model.refactoring import MovedAddress, orient_moves_to_declared
+from synapse_apply.model.refactoring import orient_moves_to_declared
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.state import CREATE_VERB, IntentState, Record, State
 from synapse_apply.model.verification import RUN_VERB, OtherTargetRuns
@@ -135,7 +135,10 @@ def _read_state_and_live_objects(
     trusted_records, forged_addresses = session.signer.mark_forged_runs_unknown(state.records)
     moves = build_records_with_due_renames_made(
         _with_outcomes_of_open_calls(trusted_records, resolved_intents),
-        _list_moves_oriented_to_declared(session),
+        # Manifests of a Git ref may still have the old address.
+        orient_moves_to_declared(session.project.moved, session.desired)
+        if session.declared_target.commit
+        else session.project.moved,
         open_intents,
     )
     records = moves.records
@@ -146,7 +149,12 @@ def _read_state_and_live_objects(
     desired, unnamed = _wrap_recorded_secrets_and_warn(session, live_reader, records, state)
     live_reader.store_lookups_of_declared_parents_first(desired, records)
     _look_up_undeclared(session, live_reader, records, addresses_to_read, prune=options.prune)
-    duplicate_warnings = _list_duplicate_warnings(live_reader, desired, records, options.selected)
+    planned = desired.keys() if options.selected is None else desired.keys() & options.selected
+    duplicate_warnings = tuple(
+        live_reader.iter_duplicate_warnings_of_recorded(
+            {address: desired[address] for address in desired if address in planned}, records
+        )
+    )
     live_versions, version_warnings = read_versions_of_series_that_rules_compare(
         session, live_reader, records, options.selected
     )
@@ -155,7 +163,16 @@ def _read_state_and_live_objects(
         plan_id=str(uuid.uuid4()),
         created=session.clock.utc_now(),
         tool_version=session.version,
-        base=_build_plan_base(session, state),
+        base=PlanBase(
+            target=session.target.name,
+            binding=state.binding,
+            lineage=state.lineage,
+            serial=state.serial,
+            manifests_digest=session.declared_target.manifests.manifests_digest,
+            commit=session.actor.commit,
+            dirty=session.actor.dirty,
+            revision=str(session.declared_target.commit or ""),
+        ),
         catalogue=session.catalogue,
         resources=resources,
         open_intents=open_intents,
@@ -184,21 +201,6 @@ def _read_state_and_live_objects(
         ),
     )
     return _PlanInputAtSerial(state.serial, plan_input, tuple(resolved_intents))
-
-
-def _list_duplicate_warnings(
-    live_reader: LiveReader,
-    desired: Mapping[Address, Desired],
-    records: Mapping[Address, Record],
-    selected: Collection[Address] | None,
-) -> tuple[Diagnostic, ...]:
-    """A warning for each planned resource whose natural key a second live object has."""
-    planned = {
-        address: resource
-        for address, resource in desired.items()
-        if selected is None or address in selected
-    }
-    return tuple(live_reader.iter_duplicate_warnings_of_recorded(planned, records))
 
 
 def _with_package_changes_and_target(
@@ -234,29 +236,6 @@ def _with_outcomes_of_open_calls(
     from synapse_apply.applying.settle import build_records_after_resolved_intents
 
     return build_records_after_resolved_intents(records, resolved_intents)
-
-
-def _list_moves_oriented_to_declared(session: TargetSession) -> tuple[MovedAddress, ...]:
-    """The project's moves, reversed where manifests of a Git ref still have the old address."""
-    moves = session.project.moved
-    return (
-        orient_moves_to_declared(moves, session.desired)
-        if session.declared_target.commit
-        else moves
-    )
-
-
-def _build_plan_base(session: TargetSession, state: State) -> PlanBase:
-    return PlanBase(
-        target=session.target.name,
-        binding=state.binding,
-        lineage=state.lineage,
-        serial=state.serial,
-        manifests_digest=session.declared_target.manifests.manifests_digest,
-        commit=session.actor.commit,
-        dirty=session.actor.dirty,
-        revision=str(session.declared_target.commit or ""),
-    )
 
 
 def _send_dry_runs_and_plan_again_with_refusals(
@@ -345,17 +324,15 @@ def _iter_open_call_warnings(
 
 
 def _build_open_intent_warning(resolved_intents: Sequence[ResolvedIntent]) -> Diagnostic:
-    """The warning for calls with one cause; the time to wait is the longest of them."""
-    last_resolved = max(
-        resolved_intents, key=lambda resolved: resolved.seconds_until_resolvable or 0.0
-    )
-    hint = "" if last_resolved.seconds_until_resolvable is None else WAIT_HINT + "."
-    first_intent = resolved_intents[0].intent
+    """The warning for calls with one cause."""
+    first_resolved = resolved_intents[0]
+    hint = "" if first_resolved.seconds_until_resolvable is None else WAIT_HINT + "."
+    first_intent = first_resolved.intent
     if len(resolved_intents) == 1:
         return warning_finding(
             "The outcome of an earlier call is still unknown",
             f"{first_intent.verb} of {first_intent.address} was sent at {first_intent.sent_at}: "
-            f"{last_resolved.reason}.",
+            f"{first_resolved.reason}.",
             hint,
             address=str(first_intent.address),
         )
@@ -364,7 +341,7 @@ def _build_open_intent_warning(resolved_intents: Sequence[ResolvedIntent]) -> Di
     return warning_finding(
         f"The outcome of {len(resolved_intents)} earlier calls is still unknown",
         f"{first_intent.verb} of {addresses_text} (the first was sent at {first_sent_at}): "
-        f"{last_resolved.reason}.",
+        f"{first_resolved.reason}.",
         hint,
     )
 
@@ -387,15 +364,12 @@ def _read_other_target_runs_if_release_is_new(
 
     What could not be read is a problem in the result.
     """
-    if not any(map(_is_new_and_verifiable, resources.values())):
+    if not any(
+        one.desired and one.lookup_result.observed is None and one.type.verification_spec
+        for one in resources.values()
+    ):
         return {}
     return read_runs_or_problem_by_required_target(session)
-
-
-def _is_new_and_verifiable(resource: ResourceState) -> bool:
-    """Whether it is declared, not seen live, and of a kind another target may have verified."""
-    is_new = resource.desired is not None and resource.lookup_result.observed is None
-    return is_new and resource.type.verification_spec is not None
 
 
 def _look_up_undeclared(
@@ -410,20 +384,9 @@ def _look_up_undeclared(
     deletable = (
         _list_undeclared_deletable_addresses(session, session.desired, records) if prune else []
     )
-    live_reader.store_lookups_of_undeclared_in_recorded_api(
-        {*deletable, *_iter_recorded_undeclared_addresses(session, records, addresses_to_read)},
-        records,
-    )
-
-
-def _iter_recorded_undeclared_addresses(
-    session: TargetSession, records: Mapping[Address, Record], addresses: Iterable[Address]
-) -> Iterator[Address]:
-    """Of `addresses`, those that are recorded, of a known kind, and not declared."""
-    for address in addresses:
-        is_known = address in records and address.kind in session.catalogue
-        if is_known and address not in session.desired:
-            yield address
+    undeclared = records.keys() & {*addresses_to_read} - session.desired.keys()
+    known = {address for address in undeclared if address.kind in session.catalogue}
+    live_reader.store_lookups_of_undeclared_in_recorded_api({*deletable, *known}, records)
 
 
 def _list_undeclared_deletable_addresses(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import starmap
@@ -146,9 +147,9 @@ def _list_ways_to_settle(
         return ()
     intent = resolved.intent
     recovery_hint = journal_files[intent.id].recovery_hint if intent.id in journal_files else ""
-    return build_outcome_unknown_refusal(
-        intent, resolved.seconds_until_resolvable, recovery_hint
-    ).ways_out
+    seconds = resolved.seconds_until_resolvable
+    retry = f"run again in {math.ceil(seconds)} s" if seconds is not None else ""
+    return build_outcome_unknown_refusal(intent, retry, recovery_hint).ways_out
 
 
 def _advise_on_open_call(intent: Intent, journal_files: Mapping[str, JournaledDoneCall]) -> str:

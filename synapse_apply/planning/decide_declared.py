@@ -11,6 +11,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding, is_at_or_below
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import FoundBy
+from synapse_apply.model.phrases import format_time_after
 from synapse_apply.model.plan import Action, Refusal
 from synapse_apply.model.state import CREATE_VERB, Intent, Record
 from synapse_apply.model.values import ABSENT, DesiredSecret, KnownAfterApply, get_at_or_absent
@@ -59,13 +60,15 @@ class PlanIndex:
         have made its object.
         """
         address = intent.address
+        seconds = self.plan_input.seconds_until_resolvable.get(address)
+        until = "" if seconds is None else format_time_after(self.plan_input.created, seconds)
         if self.plan_input.has_concurrent_run:
             return open_call_refusals.build_concurrent_call_refusal(
-                intent, is_new_address=is_new_address
+                intent, until, is_new_address=is_new_address
             )
         return open_call_refusals.build_outcome_unknown_refusal(
             intent,
-            self.plan_input.seconds_until_resolvable.get(address),
+            until and f"plan again after {until}",
             self.plan_input.recovery_hints.get(address, ""),
             is_new_address=is_new_address,
         )
@@ -390,7 +393,7 @@ def _decide_update_or_no_op(resource: ResourceState, record: Record, index: Plan
     decision = Decision(change, foreign_secrets=tuple(diff.foreign_secrets))
     return decision.with_refusals_dropping_run(
         *_list_refusals_to_send_differences(resource, diff, index),
-        *open_call_refusals.iter_acting_call_refusals(resource, record, diff.changes),
+        *open_call_refusals.iter_acting_call_refusals(resource, diff.changes),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.command import Command, Text
+from synapse_apply.model.command import Command, Text, join_texts
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding
 from synapse_apply.model.drift import Drift, ObjectDrift
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange, Plan
@@ -19,7 +19,6 @@ from synapse_apply.planning.plan_input import CanWrite, ResourceState, can_alway
 from synapse_apply.planning.writable import can_write_all_live_values_to_manifest
 
 _ALWAYS_PENDING = frozenset({Action.CREATE, Action.ADOPT, Action.DELETE, Action.FORGET})
-_ONLY_DRIFT = frozenset({Cause.DRIFT})
 
 
 def build_drift_report(
@@ -75,6 +74,8 @@ def _iter_errors_of_untold(
             else:
                 continue
             hint, address = Text(Command("plan"), " shows the ways out."), str(change.address)
+            if refusal.ends_by_itself:
+                hint = Text("Ways out: ", join_texts("; ", refusal.ways_out), ".")
             detail = f"{address}: {refusal.reason}."
             yield error_finding(summary, detail, hint, position=refusal.position, address=address)
 
@@ -170,6 +171,6 @@ def _is_unapplied_change_from_git(change: Change) -> bool:
     """Whether a change from Git is still to be applied."""
     if change.superseded:
         return False
-    causes = {field.cause for field in change.fields if not field.origin} - _ONLY_DRIFT
+    causes = {field.cause for field in change.fields if not field.origin} - {Cause.DRIFT}
     is_update = change.action is Action.UPDATE and (bool(causes) or change.replaces_package)
     return change.action in _ALWAYS_PENDING or is_update

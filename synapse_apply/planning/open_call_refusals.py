@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.descriptor import FieldRule, UpdateMode
@@ -34,13 +34,17 @@ def build_concurrent_object_refusal(resource: ResourceState) -> Refusal:
         f"{resource.lookup_result.observed.remote_id if resource.lookup_result.observed else ''} "
         "has its name and is not recorded: the run that is under way may have just made it",
         _AFTER_OTHER_RUN,
+        outcome_unknown=True,
     )
 
 
-def build_concurrent_call_refusal(intent: Intent, *, is_new_address: bool = False) -> Refusal:
+def build_concurrent_call_refusal(
+    intent: Intent, until: str, *, is_new_address: bool = False
+) -> Refusal:
     """The refusal for a call that another run has sent, or is about to close.
 
-    `is_new_address` as for `build_outcome_unknown_refusal`.
+    It may act `until` a time ("": it has none); `is_new_address` as for
+    `build_outcome_unknown_refusal`.
     """
     call = (
         f"{intent.verb} of {intent.address}, which may be this object,"
@@ -51,7 +55,8 @@ def build_concurrent_call_refusal(intent: Intent, *, is_new_address: bool = Fals
         OTHER_RUN_RULE,
         f"{call} was sent at {intent.sent_at or 'an unknown time'}, and the run that is under way "
         "has not recorded how it ended",
-        _AFTER_OTHER_RUN,
+        (*_AFTER_OTHER_RUN, *([f"the call may act until {until}"] if until else [])),
+        outcome_unknown=True,
     )
 
 
@@ -88,37 +93,37 @@ def repeats_call(
 
 
 def iter_acting_call_refusals(
-    resource: ResourceState, record: Record, changes: Sequence[FieldChange]
+    resource: ResourceState, changes: Sequence[FieldChange]
 ) -> Iterator[Refusal]:
     """The refusal of an update while an earlier one, with other values, may still act."""
     # The one that may act longest is told of.
-    for call in sorted(
-        record.given_up if changes else (), key=lambda call: -resource.acting.get(call.id, 0.0)
-    ):
-        # Whoever closed a call by hand as not done (ABSENT) has answered for it.
-        is_held = call.id in resource.acting and call.state is IntentState.UNKNOWN
-        if is_held and not repeats_call(resource, call, changes):
+    for call, until, _ in resource.acting if changes else ():
+        if call.state is IntentState.UNKNOWN and not repeats_call(resource, call, changes):
             yield Refusal(
                 OUTCOME_NOT_KNOWN_YET_RULE,
-                f"an earlier {call.verb}, which was sent at {call.sent_at} and whose answer was "
-                "lost, may still act and overwrite this one",
-                (f"run again in {math.ceil(resource.acting[call.id])} s", WAIT_HINT),
+                f"an earlier {call.verb}, which was sent at {call.sent_at} and whose outcome is "
+                "not known, may still act and overwrite a newer one",
+                (f"plan again after {until}", WAIT_HINT),
                 outcome_unknown=True,
             )
             return
 
 
-def iter_acting_call_warnings(resources: Iterable[ResourceState]) -> Iterator[Diagnostic]:
-    """One for each live object that an earlier call may still change from what it is now."""
+def iter_acting_call_warnings(
+    resources: Iterable[ResourceState], open_calls: Collection[Intent]
+) -> Iterator[Diagnostic]:
+    """One for each live object that an earlier call may still change from what it is now.
+
+    One of `open_calls` is sent again: what it does to declared fields is what is wanted.
+    """
+    open_ids = {call.id for call in open_calls}
     for resource in resources:
         if resource.record is None or resource.lookup_result.observed is None:
             continue
-        calls = resource.record.given_up if resource.acting else ()
-        for call in sorted(calls, key=lambda call: -resource.acting.get(call.id, 0.0)):
-            fields = _list_fields_set_back(resource, call)
-            # Whoever closed a call by hand as not done (ABSENT) has answered for it.
-            is_held = call.id in resource.acting and call.state is not IntentState.ABSENT
-            if not is_held or not (fields or call.verb == "delete"):
+        for call, until, beside in resource.acting:
+            of_ours = [] if call.id in open_ids else _list_fields_set_back(resource, call)
+            fields = sorted({*of_ours, *beside})
+            if not (fields or call.verb == "delete"):
                 continue
             is_done = call.state is IntentState.DONE
             deed = f"set {format_short_list(map(format_field_path, fields))} back"
@@ -127,7 +132,7 @@ def iter_acting_call_warnings(resources: Iterable[ResourceState]) -> Iterator[Di
                 "An earlier call may still act",
                 f"An earlier {call.verb} of {resource.address} (call {call.id} of apply "
                 f"{call.plan_id}, sent at {call.sent_at}{', found done since' * is_done}) may "
-                f"still act for up to {math.ceil(resource.acting[call.id])} s, and would "
+                f"still act until {until}, and would "
                 f"{deed if call.verb == 'update' else f'{call.verb} it'}.",
                 Text("Look again after that", wait, "."),
                 address=str(resource.address),
@@ -137,14 +142,18 @@ def iter_acting_call_warnings(resources: Iterable[ResourceState]) -> Iterator[Di
 
 def _list_fields_set_back(resource: ResourceState, call: Intent) -> list[FieldPath]:
     """The fields that a call would change if it acted on the live object now."""
-    is_whole = call.verb == "update" and resource.binding.update_mode is UpdateMode.PUT
+    binding, observed = resource.type.bindings.get(call.api), resource.lookup_result.observed
+    is_whole = call.verb == "update" and binding and binding.update_mode is UpdateMode.PUT
+    hidden_names = observed.missing_fields | observed.partial_fields if observed else frozenset()
     sides = [unflatten(side) for side in (call.fields, call.before, resource.live_fields)]
     fields = []
     for path in sorted({*call.fields, *call.before}):
         rule = resource.type.rules.get(str(path[0]), FieldRule(""))
         sent, was, now = (get_at_or_absent(side, path) for side in sides)
-        if isinstance(now, WithheldSecret) or (now is ABSENT and isinstance(sent, Mac)):
-            now = resource.record.applied.get(path, ABSENT) if resource.record else ABSENT
+        if isinstance(now, WithheldSecret) or (
+            now is ABSENT and (isinstance(sent, Mac) or path[0] in hidden_names)
+        ):
+            now = _find_sent_last(resource.record, path)
         is_as_sent = (
             is_same_value(rule.reset_value if sent is ABSENT else sent, now, rule.compare)
             or sent is now is ABSENT
@@ -157,19 +166,28 @@ def _list_fields_set_back(resource: ResourceState, call: Intent) -> list[FieldPa
     return fields
 
 
+def _find_sent_last(record: Record | None, path: FieldPath) -> Any:
+    """What an object should have in a field that is not shown: what was sent to it last."""
+    applied = record.applied.get(path, ABSENT) if record else ABSENT
+    if record is None or not (isinstance(applied, Mac) and applied.digest == Mac.UNSEEN):
+        return applied
+    calls = reversed(record.given_up)
+    return next((call.fields[path] for call in calls if path in call.fields), applied)
+
+
 def build_outcome_unknown_refusal(
     intent: Intent,
-    seconds_until_resolvable: float | None = None,
+    retry: str | None = None,
     recovery_hint: str = "",
     *,
     is_new_address: bool = False,
 ) -> Refusal:
     """The refusal for an earlier call that may have been carried out and cannot be looked up yet.
 
-    Where waiting is enough, it is the only way out: assuming too early that the call had no effect
-    could create a second object. Likewise with `recovery_hint`, for a call that a recovery file
-    shows as done. `is_new_address` says that another address is refused, whose object the call may
-    have made.
+    Where waiting is enough, `retry` is the only way out: assuming too early that the call had no
+    effect could create a second object. Likewise with `recovery_hint`, for a call that a recovery
+    file shows as done. `is_new_address` says that another address is refused, whose object the call
+    may have made.
     """
     call = (
         f"{intent.verb} of {intent.address}, which may be this object,"
@@ -183,15 +201,12 @@ def build_outcome_unknown_refusal(
             (recovery_hint,),
             outcome_unknown=True,
         )
-    if seconds_until_resolvable is not None:
+    if retry:
         return Refusal(
             OUTCOME_NOT_KNOWN_YET_RULE,
             f"an earlier {call} was sent at {intent.sent_at}, and it is too early to tell "
             "whether the server acted on it",
-            (
-                f"run again in {math.ceil(seconds_until_resolvable)} s: it is looked up then",
-                WAIT_HINT,
-            ),
+            (f"{retry}: it is looked up then", WAIT_HINT),
             outcome_unknown=True,
         )
     settle_command = Command("state settle", intent.address, "--absent")

@@ -31,6 +31,17 @@ def can_always_write(_desired: Desired, _path: FieldPath) -> bool:
     return True
 
 
+class ActingCall(NamedTuple):
+    """A given-up call that may act until a time (RFC 3339, UTC).
+
+    `beside` are the undeclared fields that it would change if it acted on the live object now.
+    """
+
+    call: Intent
+    until: str
+    beside: tuple[FieldPath, ...]
+
+
 class PackageVerdict(NamedTuple):
     """Why a package must not be published, and notes on what was let pass."""
 
@@ -56,8 +67,8 @@ class ResourceState:
     `declared_fields` are the declared fields (references as remote ids or KnownAfterApply, secrets
     as DesiredSecret); `live_fields` the observed ones (secrets as Mac with `salt`, or
     WithheldSecret). `salt` is the record's, or a new one for an address without record.
-    `natural_key` is that of the declared fields ("" for none). `acting` has the ids of the
-    record's given-up calls that may still act, and for how many seconds.
+    `natural_key` is that of the declared fields ("" for none). `acting` are the
+    record's given-up calls that may still act, the longest first.
     """
 
     address: Address
@@ -70,7 +81,7 @@ class ResourceState:
     record: Record | None = None
     salt: str = ""
     natural_key: str = ""
-    acting: Mapping[str, float] = field(default_factory=dict)
+    acting: tuple[ActingCall, ...] = ()
 
     @property
     def deleted_by(self) -> str:

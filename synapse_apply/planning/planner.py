@@ -105,11 +105,12 @@ def build_plan(plan_input: PlanInput) -> Plan:
                 *(_build_cycle_error(cycle, resources) for cycle in cycles),
                 *(finding for decision in decisions.values() for finding in decision.diagnostics),
                 *iter_acting_call_warnings(
-                    resources[address]
-                    for address in sorted(
-                        changes.keys() & resources.keys() - index.open_intents.keys()
-                    )
-                    if not any(refusal.outcome_unknown for refusal in changes[address].refusals)
+                    [
+                        resources[address]
+                        for address in sorted(changes.keys() & resources.keys())
+                        if not any(one.outcome_unknown for one in changes[address].refusals)
+                    ],
+                    index.open_intents.values(),
                 ),
                 *_build_one_foreign_state_key_warning_or_empty(decisions, resources),
                 *policy_warnings,

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from buckets.servers import BucketServer
+from controllers.backend_proxy import BackendProxy
 from fault.convergence import STORES, Row
 from fault.site import SEPARATOR, TENANT, TOKEN, Server, Site
 from postgres.server import PostgresServer
@@ -134,3 +138,25 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
             f"{cell!s:>{len(head) + 2}}" for cell, head in zip(cells[1:], HEADS[1:], strict=True)
         )
         terminalreporter.write_line(f"{cells[0]!s:<{width}}{numbers}")
+
+
+@pytest.fixture
+def mask(server: Server) -> Iterator[BackendProxy]:
+    """A backend that shows no token."""
+    with BackendProxy(server.url) as proxy:
+        proxy.alter_answer = partial(re.sub, rb'"token": ?"[^"]*"', b'"token": "********"')
+        yield proxy
+
+
+@pytest.fixture
+def hiding(mask: BackendProxy, tmp_path: Path) -> Site:
+    """A site behind the mask: `{"token": TOKEN}` is the plugin's configuration."""
+    site = Site.make(tmp_path / "hiding", Server(mask.url), groups=1)
+    site = replace(site, environ={**site.environ, "RAW_TOKEN": "s3cret-token"})
+    path = site.root / "manifests" / "group-0.yaml"
+    plugin, *others = map(json.loads, path.read_text().split("\n---\n"))
+    plugin["lifecycle"] = {"sensitive": ["/configuration/token"]}
+    plugin["spec"]["configuration"] = {"token": {"valueFrom": {"env": "RAW_TOKEN"}}}
+    path.write_text("\n---\n".join(map(json.dumps, (plugin, *others))))
+    assert site.apply().code == 0
+    return site

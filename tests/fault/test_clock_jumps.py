@@ -43,7 +43,7 @@ def test_a_call_that_may_still_arrive_is_waited_for(
     report = next_run(site)
     assert report["exit_code"] == 7
     ways = json.dumps(report["refusals"])
-    assert "run again in " in ways
+    assert "plan again after " in ways
     assert "--absent" not in ways
     converge(site, None, row)
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -439,22 +437,6 @@ def test_a_patch_is_told_of_what_it_sent_alone(
     declare(site, "eleven")
     assert site.apply().code == 7
     assert live(server) == "ten"
-
-
-@pytest.fixture
-def hiding(server: Server, tmp_path: Path) -> Iterator[Site]:
-    """A site whose backend shows no token: `{"token": TOKEN}` is the plugin's configuration."""
-    with BackendProxy(server.url) as proxy:
-        proxy.alter_answer = partial(re.sub, rb'"token": ?"[^"]*"', b'"token": "********"')
-        site = Site.make(tmp_path / "hiding", Server(proxy.url), groups=1)
-        site = replace(site, environ={**site.environ, "RAW_TOKEN": "s3cret-token"})
-        path = site.root / "manifests" / "group-0.yaml"
-        plugin, *others = map(json.loads, path.read_text().split("\n---\n"))
-        plugin["lifecycle"] = {"sensitive": ["/configuration/token"]}
-        plugin["spec"]["configuration"] = {"token": {"valueFrom": {"env": "RAW_TOKEN"}}}
-        path.write_text("\n---\n".join(map(json.dumps, (plugin, *others))))
-        assert site.apply().code == 0
-        yield site
 
 
 def rotated(site: Site) -> Site:

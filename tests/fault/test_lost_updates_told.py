@@ -9,14 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from controllers.backend_proxy import BackendProxy
 from fault.commands import FOREVER, applying, kill, reaches
 from fault.convergence import command, on_api
 from fault.site import LATER, Server, Site
-from fault.test_lost_updates import PLUGIN, begun, change_outside, declare, killed, live
+from fault.test_lost_updates import (
+    PLUGIN,
+    begun,
+    change_outside,
+    declare,
+    killed,
+    live,
+    rotated,
+    token,
+    update,
+)
 
+UTC = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 MAY_ACT = re.compile(
-    rf"An earlier update of {PLUGIN} \(call \S+ of apply \S+, sent at [^)]*\) may\s+still\s+act for up"
-    r" to \d+ s, and would set description back\."
+    rf"An earlier update of {PLUGIN} \(call \S+ of apply \S+, sent at [^)]*\) may still act until"
+    rf" {UTC}, and would set description back\."
 )
 
 
@@ -187,3 +199,159 @@ def test_of_a_gone_object_settling_says_what_apply_does(
     said = told(command(site, "state settle -t site"))
     assert "(its object is gone); apply creates it again" in said
     assert "what differs" not in said
+
+
+@on_api("v1", "v2")
+def test_drift_judges_nothing_that_another_run_has_a_call_of(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """It is no run that was killed: its call may act at any moment, and its answer may yet come."""
+    site = begun(make_site, server)
+    server.faults({"match": update(site), "do": {"hang": FOREVER, "commit": "before"}})
+    with applying(site) as process:
+        reaches(server, process)
+        said = told(command(site, "drift -t site --detailed-exitcode", code=1))
+        document = json.loads(command(site, "drift -t site --json", code=1))
+    assert "No drift" not in said
+    assert "Whether an object has drifted cannot be told yet" in said
+    assert f"{PLUGIN}: update was sent at " in said
+    assert "the run that is under way has not recorded how it ended" in said
+    assert re.search(rf"the call may act until {UTC}", said)
+    assert document["errored"]
+    assert [d["address"] for d in document["diagnostics"] if d["severity"] == "error"] == [PLUGIN]
+    assert not document["resource_drift"]
+
+
+def change_beside(server: Server, fields: dict[str, Any]) -> None:
+    """Change fields of the plugin by hand, whatever else it has."""
+    ((remote_id,),) = [ids for name, ids in server.ids().items() if name == PLUGIN]
+    server.send("PATCH", f"/_emulator/objects/plugin/{remote_id}/", fields)
+
+
+BESIDE: dict[str, tuple[dict[str, Any], str]] = {
+    "a field": ({"author": "Ann"}, "author"),
+    "a key that is new": ({"configuration": {"own": 1, "x": 1}}, "configuration.x"),
+    "another value of a key": ({"configuration": {"own": 2}}, "configuration.own"),
+    "a key that is gone": ({"configuration": {}}, "configuration.own"),
+    "two": ({"author": "Ann", "configuration": {"own": 2}}, "author, configuration.own"),
+}
+
+
+@pytest.mark.parametrize("changed", BESIDE)
+def test_what_a_late_put_would_set_back_beside_ours_is_named(
+    make_site: Callable[..., Site], server: Server, changed: str
+) -> None:
+    """It is the whole object as it was read; nobody declared these fields, somebody set them."""
+    fields, names = BESIDE[changed]
+    site = make_site(groups=1)
+    declare(site, "nine")
+    assert site.apply().code == 0
+    change_beside(server, {"configuration": {"own": 1}})
+    declare(site, "ten")
+    killed(site, server, "before")
+    assert "would set" not in command(site, "plan -t site")
+    change_beside(server, fields)
+    would = rf"may still act until {UTC}, and would set {re.escape(names)} back\."
+    assert len(re.findall(would, told(command(site, "plan -t site")))) == 1
+    assert site.apply().code == 0  # the same again, with what was set meanwhile
+    for line in ("plan -t site", "drift -t site"):
+        said = told(command(site, line))
+        assert len(re.findall(would, said)) == 1, said
+        assert "Ann" not in said
+    document = json.loads(command(site, "drift -t site --json"))
+    assert not document["drifted"]
+    assert "would set" not in told(command(site, "state show plugin/plugin-0 -t site --json"))
+    assert not site.apply(ahead=LATER).plan.diagnostics
+
+
+def test_what_a_late_call_holds_is_compared_with_what_was_sent_last(
+    hiding: Site, server: Server
+) -> None:
+    """Of a secret that nobody sees the call would change nothing that is not so already."""
+    declare(hiding, "ten")
+    server.faults({"match": update(hiding), "do": {"reset": "after"}})
+    assert rotated(hiding).apply().code == 7
+    server.faults()
+    assert f"{PLUGIN}: update was done (id " in command(rotated(hiding), "state settle -t site")
+    assert "would set" not in command(rotated(hiding), "plan -t site")
+    assert hiding.apply().code == 0  # rolled back: now it would
+    assert re.search(
+        rf"found done since\) may still act until {UTC}, and would set configuration.token back",
+        told(command(hiding, "plan -t site")),
+    )
+
+
+def test_a_secret_that_the_server_shows_is_not_told_as_not_known(
+    hiding: Site, mask: BackendProxy, server: Server
+) -> None:
+    """It did not while the update was looked up, and does by now."""
+    declare(hiding, "ten")
+    server.faults({"match": update(hiding), "do": {"reset": "after"}})
+    assert rotated(hiding).apply().code == 7
+    server.faults()
+    assert "whether its secrets arrived cannot be told" in command(
+        rotated(hiding), "state settle -t site"
+    )
+    assert "not known what the server has" in command(hiding, "plan -t site")
+    mask.alter_answer = bytes
+    said = command(hiding, "plan -t site")
+    assert "not known" not in said
+    assert "token = (sensitive, changed)" in said
+
+
+@on_api("v1", "v2")
+def test_a_plan_that_is_kept_tells_no_time_from_now(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """Whoever reads it later is told when, by the clock."""
+    site = begun(make_site, server)
+    killed(site, server, "before")
+    declare(site, "eleven")
+    command(site, "plan --out early.plan -t site")
+    assert site.apply(ahead=0.0).code == 7
+    declare(site, "ten")
+    assert site.apply().code == 0
+    declare(site, "eleven")
+    command(site, "plan --out acting.plan -t site")
+    for file in ("early.plan", "acting.plan"):
+        said = told(command(site, f"show {file}"))
+        assert re.search(rf"plan again after {UTC}", said), said
+        assert not re.search(r"\b\d+ s\b", said), said
+
+
+TRIES: dict[str, dict[str, Any]] = {
+    "reset": {"reset": "before"},
+    "502": {"status": 502},
+    "cut": {"reset": "after"},
+}
+
+
+@on_api("v1", "v2")
+@pytest.mark.parametrize("deed", ["reset", "502"])
+def test_an_update_that_was_sent_twice_is_told_as_what_is_known(
+    make_site: Callable[..., Site], server: Server, deed: str
+) -> None:
+    """A proxy answered, or nobody; and what waits until the first try is over is the same on v2."""
+    site = begun(make_site, server)
+    server.faults({"match": update(site, nth=1), "do": TRIES[deed]})
+    said = told(command(site, "apply --auto-approve -t site"))
+    assert "An update was sent twice" in said
+    assert "The server did not say whether it acted on the first try (" in said
+    assert f"and {PLUGIN} did not show it as done. The first try may still act" in said
+    assert "an apply gives no field that it sent another value" in said
+    assert "answer was lost" not in said
+    declare(site, "eleven")
+    assert site.apply().code == 7
+    assert live(server) == "ten"
+
+
+def test_of_a_hidden_secret_nobody_says_that_the_first_try_did_nothing(
+    hiding: Site, server: Server
+) -> None:
+    """It had acted, and the object looked as before."""
+    server.faults({"match": update(hiding, nth=1), "do": TRIES["cut"]})
+    said = told(command(rotated(hiding), "apply --auto-approve -t site"))
+    assert "The server did not say whether it acted on the first try (" in said
+    assert f"and {PLUGIN} did not show it as done" in said
+    assert token(server) == "r0tated-s3cret"
+    assert "r0tated-s3cret" not in said

@@ -131,7 +131,9 @@ class _FieldComparison:
         live, rule = get_at_or_absent(self.live, path), self.get_field_rule_or_default(path)
         for call in reversed(given_up):
             # One that was found done acted once; one that was closed by hand somebody answers for.
-            is_acting = call.id in self.resource.acting and call.state is IntentState.UNKNOWN
+            is_acting = call.state is IntentState.UNKNOWN and call.id in {
+                acting.call.id for acting in self.resource.acting
+            }
             # What it did not send it removed, or never sent.
             sent = call.fields.get(path, rule.reset_value if path in call.before else _NEVER)
             is_removed = path in call.before and path not in call.fields and live is ABSENT
@@ -383,7 +385,7 @@ class _FieldComparison:
         if is_unlike_seen:
             self.add_drift(path, declared_moved=declared_moved)
         cause = _choose_cause(declared_moved, drifted) if drifted else Cause.SECRET
-        is_untold = isinstance(applied, Mac) and applied.digest == Mac.UNSEEN
+        is_untold = isinstance(applied, Mac) and applied.digest == Mac.UNSEEN and not is_shown
         note = "not known what the server has" if is_untold else "changed"
         self.add_change_or_held_drift(path, declared_value, cause, note)
 

@@ -86,7 +86,7 @@ def test_what_can_be_looked_up_waits_until_that_is_conclusive(
     left_open(place, server, STORE, reset="before")
     said = place.apply(code=7).out
     assert "! storage/detector cannot be created: an earlier create of storage/det, which" in said
-    assert "run again in " in said
+    assert "plan again after " in said
     assert server.counts == (0, 0, 0)
     place.edit("manifests/all.yaml", "name: Detector", "name: Another")
     place.apply(code=7)
