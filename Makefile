@@ -20,7 +20,7 @@ TMPDIR ?= $(MEMORY)
 export TMPDIR
 endif
 
-.PHONY: help demo test check lint types published unit smoke lowest laws faults attack fuzz browser azure bench scale ratchet mutants coverage golden lock docs picture fix dist release-check clean
+.PHONY: help demo test check lint types published unit smoke lowest test-deep fuzz browser azure bench scale ratchet mutants coverage golden lock docs picture fix dist release-check clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -89,14 +89,10 @@ $(LOWEST)/.ready: pyproject.toml constraints.txt tests/lowest.py
 		--build-constraint constraints.txt --group lowest --editable '.[postgres]'
 	@touch $@
 
-laws: $(READY) ## The property tests with many examples
-	SYNAPSE_APPLY_TEST_DEEP=1 $(BIN)/python -m pytest --workers $(JOBS) -m deep
-
-faults: $(READY) ## Every fault at every request, a kill at every boundary, and a table of it
-	SYNAPSE_APPLY_TEST_DEEP=1 $(BIN)/python -m pytest --workers $(JOBS) tests/fault
-
-attack: $(READY) ## What a hostile checkout, server or second run can try, and a table of it
-	SYNAPSE_APPLY_TEST_DEEP=1 $(BIN)/python -m pytest --workers $(JOBS) tests/attack
+# A share is some of it, always the same: its number is also that of the random examples (tests/deep.py).
+test-deep: $(READY) ## All laws, faults and attacks, with tables; SHARE=17 is a part of it, TESTS=tests/fault a folder
+	SYNAPSE_APPLY_TEST_DEEP=1 $(RUN_TESTS) -m deep \
+		$(if $(SHARE),--share $(SHARE) --hypothesis-seed $(SHARE)) $(TESTS)
 
 fuzz: $(READY) ## Five fuzzers, SECONDS=900 each; FUZZERS="plans states" are some of them
 	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(or $(SECONDS),900) $(FUZZERS)

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from postgres.server import PostgresServer
 
-pytest_plugins = ["workers"]
+pytest_plugins = ["deep", "workers"]
 
 # Until all tests are collected: nothing of them is garbage, and to look takes a sixth of that time.
 gc.disable()

@@ -121,7 +121,7 @@ def test_a_file_is_for_one_worker_until_others_have_nothing_left():
 
 
 def test_what_a_test_records_at_its_end_is_in_the_summary(tmp_path):
-    """The table that ends `make faults` is made of it."""
+    """The table that ends `make test-deep` is made of it."""
     (tmp_path / "conftest.py").write_text(
         "import pytest\n"
         "@pytest.fixture(autouse=True)\n"

@@ -1,4 +1,4 @@
-"""A server that lies; and the table that ends `make attack`: attempts by subject, held and open."""
+"""A server that lies; and the table that ends `make test-deep`: attempts by subject, held and open."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A backend of each module's own; rows of the table that ends `make faults`."""
+"""A backend of each module's own; rows of the table that ends `make test-deep`."""
 
 from __future__ import annotations
 

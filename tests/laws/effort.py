@@ -1,4 +1,4 @@
-"""How many examples a law gets: few in `make test`, many in `make laws`."""
+"""How many examples a law gets: few in `make test`, many in `make test-deep`."""
 
 from __future__ import annotations
 

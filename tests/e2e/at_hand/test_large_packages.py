@@ -1,6 +1,6 @@
 """A package of any size is uploaded with the memory of a small one, and a terminal sees it go.
 
-With SYNAPSE_APPLY_TEST_DEEP=1 (`make laws`) the package has 1 GiB.
+With SYNAPSE_APPLY_TEST_DEEP=1 (`make test-deep`) the package has 1 GiB.
 """
 
 from __future__ import annotations
