@@ -22,7 +22,7 @@ from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.state import Intent, IntentState, State
 from synapse_apply.workspace.target_session import TargetSession
 
-# Lets the first number of seconds pass, says for which calls, and after how many all is certain.
+# Lets the first number of seconds pass, says for which calls, and after how many none can act.
 WaitCallback = Callable[[float, Sequence[Intent], float], None]
 
 _FIRST_PAUSE = 2.0
