@@ -84,6 +84,10 @@ class ReadableStore(Protocol):
         """Every source of the configuration, by name."""
         ...
 
+    def list_target_names(self, source: str) -> Sequence[str]:
+        """The names of all targets that a source has and ever had."""
+        ...
+
     def read_page_of_present_targets(
         self, target_filter: TargetFilter, offset: int, limit: int
     ) -> TargetPage:

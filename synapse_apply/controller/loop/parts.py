@@ -35,6 +35,7 @@ from synapse_apply.controller.rows import (
     TargetProgress,
     TargetRow,
 )
+from synapse_apply.controller.rules.access import HIDDEN_TARGET, hide_targets, name_to_readers
 from synapse_apply.controller.rules.revision_end import build_status_context, build_status_text
 from synapse_apply.controller.rules.run_ids import RANDOM_BYTES, RunIdSource
 from synapse_apply.controller.rules.sending import build_status_with_new_wish
@@ -282,8 +283,17 @@ class LoopParts:
     ) -> None:
         """Write a message of an event to each channel that is told of it; one a fact.
 
-        `page` is the path of the page that tells more, "" for that of the source.
+        `page` is the path of the page that tells more, "" for that of the source. One of a target
+        names others only where all of its readers may read them.
         """
+        hidden = {
+            name
+            for name in self.store.list_target_names(source if target else "")
+            if target
+            and name_to_readers(self.settings.access, target, TargetName(source, name))
+            == HIDDEN_TARGET
+        }
+        finding, holds = hide_targets((finding, (*holds,)), source, hidden)
         fields = build_message_fields(
             controller=self.settings.name,
             source=source,

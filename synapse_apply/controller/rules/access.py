@@ -5,19 +5,31 @@ Without `access` whoever reaches the page may read it, and nobody may do anythin
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from fnmatch import fnmatchcase
+from typing import Any, TypeVar, cast
 
 from synapse_apply.controller.rows import TargetName
 from synapse_apply.controller.settings import Access, AccessRule, Right
 from synapse_apply.model.frozen import frozen
+
+T = TypeVar("T")
 
 GROUP_PREFIX, PROXY_PREFIX, TOKEN_PREFIX = "group:", "proxy:", "token:"
 
 _WILDCARDS = frozenset("*?[")
 HIDDEN_TARGET = "another target of this controller"
 _BRACKET = re.compile(r"\[!?.[^\]]*\]", re.DOTALL)
+_WORDS = re.compile(r"[\w-]+", re.ASCII)
+# What of rows, findings, plans and reports is words, by its field or JSON key; what is another's.
+_TEXTS = {"summary", "detail", "hint", "path", "target", "reason", "ways_out", "notes"} | {
+    "refusal_reason", "waiting_reason", "due_detail", "cause_detail", "stop_reason",
+}  # fmt: skip
+_DOCUMENTS, _VALUES = ("plan_json", "report_json"), ("fields", "before", "after", "body")
 
 
 @frozen
@@ -88,6 +100,33 @@ def name_to_readers(access: Access | None, name: TargetName, other: TargetName) 
     ]
     is_open = all(any(fnmatchcase(str(other), pattern) for pattern in one) for one in readers)
     return str(other) if is_open else HIDDEN_TARGET
+
+
+def hide_targets(value: T, source: str, names: AbstractSet[str]) -> T:
+    """A row or finding whose words do not name these targets of a source, nor say more of one.
+
+    Addresses, and values of fields, stay as they are.
+    """
+    words = {word for name in names for word in name.split(".") if len(word) > 1 or word == name}
+
+    def hide(item: Any, key: str = "") -> Any:
+        if isinstance(item, str) and key in _TEXTS:
+            text = _WORDS.sub(lambda word: HIDDEN_TARGET if word[0] in words else word[0], item)
+            before, name, rest = text.partition(HIDDEN_TARGET) if text != item else (text, "", "")
+            clause, colon, _ = rest.partition(": ")
+            return before.removesuffix(f"{source}/") + name + clause + (colon and ": ...")
+        if key in _DOCUMENTS and item:
+            with suppress(ValueError, RecursionError):
+                return json.dumps(hide(json.loads(item)))
+            return ""
+        if isinstance(item, dict):
+            return {k: one if k in _VALUES else hide(one, k) for k, one in item.items()}
+        if fields := getattr(item, "__match_args__", ()):  # of a dataclass or a named tuple
+            return type(item)(*(hide(getattr(item, field), field) for field in fields))
+        is_several = isinstance(item, list | tuple)
+        return type(item)(hide(one, key) for one in item) if is_several else item
+
+    return cast("T", hide(value)) if words else value
 
 
 def can_pause_scope(

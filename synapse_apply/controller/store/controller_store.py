@@ -207,6 +207,11 @@ class ControllerStore:
     def find_source_even_if_removed(self, name: str) -> SourceRow | None:
         return self._select_first_or_none(SOURCES, "WHERE name = ?", [name])
 
+    def list_target_names(self, source: str) -> Sequence[str]:
+        with self._borrow_reader_or_raise_if_all_busy() as connection:
+            statement = "SELECT target FROM targets WHERE source = ?"
+            return [name for (name,) in connection.execute(statement, [source]).fetchall()]
+
     def read_page_of_present_targets(
         self, target_filter: TargetFilter, offset: int, limit: int
     ) -> TargetPage:

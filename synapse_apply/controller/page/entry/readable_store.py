@@ -5,9 +5,11 @@ Pages and API read through it alone, so that no page can forget to ask.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import cache
+from typing import TypeVar
 
 from synapse_apply.controller.fleet_rows import LeaseRow, ProcessRow
 from synapse_apply.controller.page.entry.present_targets import iter_present_targets
@@ -27,6 +29,7 @@ from synapse_apply.controller.rows import (
     TargetName,
     TargetRow,
 )
+from synapse_apply.controller.rules.access import hide_targets
 from synapse_apply.controller.store_ports import (
     ALL_AUDIT_ROWS,
     AuditFilter,
@@ -36,6 +39,8 @@ from synapse_apply.controller.store_ports import (
     TargetPage,
 )
 from synapse_apply.model.diagnostic import Diagnostic
+
+T = TypeVar("T")
 
 _SINGLE_WILDCARDS = frozenset("?[")
 
@@ -54,6 +59,9 @@ class RestrictedStore:
         self._patterns = patterns
         self._reads_all = "*" in patterns
         self._filter_patterns = None if self._reads_all else patterns
+        self._list_hidden = cache(
+            lambda source: {*store.list_target_names(source)} - {*self.list_target_names(source)}
+        )
 
     def can_read_target(self, name: TargetName) -> bool:
         """Whether one of the patterns matches a target, known or not."""
@@ -79,16 +87,33 @@ class RestrictedStore:
         """Whether every target of every source can be read."""
         return self._reads_all
 
+    def _tell(self, source: str, value: T) -> T:
+        """What is told of a source, without the names of targets that cannot be read."""
+        is_whole = self.can_read_all_targets_of_source(source)
+        return value if is_whole else hide_targets(value, source, self._list_hidden(source))
+
+    def _read_of_target(self, name: TargetName, read: Callable[[TargetName], T], nothing: T) -> T:
+        return self._tell(name.source, read(name)) if self.can_read_target(name) else nothing
+
+    def list_target_names(self, source: str) -> Sequence[str]:
+        names = self._store.list_target_names(source)
+        return [name for name in names if self.can_read_target(TargetName(source, name))]
+
     def list_configured_sources(self) -> Sequence[SourceRow]:
         return [
-            row for row in self._store.list_configured_sources() if self._can_see_source(row.name)
+            self._tell(row.name, row)
+            for row in self._store.list_configured_sources()
+            if self._can_see_source(row.name)
         ]
 
     def read_page_of_present_targets(
         self, target_filter: TargetFilter, offset: int, limit: int
     ) -> TargetPage:
         own_filter = replace(target_filter, patterns=self._filter_patterns)
-        return self._store.read_page_of_present_targets(own_filter, offset, limit)
+        page = self._store.read_page_of_present_targets(own_filter, offset, limit)
+        return TargetPage(
+            [self._tell(row.name.source, row) for row in page.targets], page.matching_count
+        )
 
     def count_present_targets_in_each_state(
         self, source: str = "", patterns: tuple[str, ...] | None = None
@@ -98,18 +123,15 @@ class RestrictedStore:
         return self._store.count_present_targets_in_each_state(source, self._filter_patterns)
 
     def find_target_even_if_gone(self, name: TargetName) -> TargetRow | None:
-        return self._store.find_target_even_if_gone(name) if self.can_read_target(name) else None
+        return self._read_of_target(name, self._store.find_target_even_if_gone, None)
 
     def find_run(self, run_id: str) -> RunRow | None:
         run = self._store.find_run(run_id)
-        return run if run is not None and self.can_read_target(run.target) else None
+        return self._read_of_target(run.target, lambda _: run, None) if run is not None else None
 
     def list_newest_runs_without_documents(self, name: TargetName, limit: int) -> Sequence[RunRow]:
-        return (
-            self._store.list_newest_runs_without_documents(name, limit)
-            if self.can_read_target(name)
-            else ()
-        )
+        list_runs = self._store.list_newest_runs_without_documents
+        return self._read_of_target(name, lambda target: list_runs(target, limit), ())
 
     def list_newest_outcomes_oldest_first(
         self, names: Sequence[TargetName], limit: int
@@ -120,7 +142,8 @@ class RestrictedStore:
 
     def list_findings_of_newest_runs(self, target_filter: TargetFilter) -> Sequence[TargetFindings]:
         own_filter = replace(target_filter, patterns=self._filter_patterns)
-        return self._store.list_findings_of_newest_runs(own_filter)
+        rows = self._store.list_findings_of_newest_runs(own_filter)
+        return [self._tell(row.name.source, row) for row in rows]
 
     def find_newest_revision_of_commit(self, source: str, commit: str) -> RevisionRow | None:
         if not self._can_see_source(source):
@@ -164,22 +187,19 @@ class RestrictedStore:
     def list_audit_newest_first_unless_after(
         self, limit: int, audit_filter: AuditFilter = ALL_AUDIT_ROWS
     ) -> Sequence[AuditRow]:
-        return self._store.list_audit_newest_first_unless_after(
+        rows = self._store.list_audit_newest_first_unless_after(
             limit, replace(audit_filter, patterns=self._filter_patterns)
         )
+        return [self._tell(row.subject.partition("/")[0], row) for row in rows]
 
     def iter_all_audit_rows_oldest_first(self) -> Iterator[AuditRow]:
         return self._store.iter_all_audit_rows_oldest_first() if self._reads_all else iter(())
 
     def list_holds(self, name: TargetName) -> Sequence[HoldRow]:
-        return self._store.list_holds(name) if self.can_read_target(name) else ()
+        return self._read_of_target(name, self._store.list_holds, ())
 
     def list_approvals_even_used_or_expired(self, name: TargetName) -> Sequence[ApprovalRow]:
-        return (
-            self._store.list_approvals_even_used_or_expired(name)
-            if self.can_read_target(name)
-            else ()
-        )
+        return self._read_of_target(name, self._store.list_approvals_even_used_or_expired, ())
 
     def list_people_pauses_even_ended(self) -> Sequence[PauseRow]:
         """Those that may concern what can be read: their reasons are for the people of it."""
@@ -217,7 +237,7 @@ class RestrictedStore:
         return [row for row in rows if self.can_read_target(row.target)]
 
     def find_rollout_target(self, name: TargetName) -> RolloutTargetRow | None:
-        return self._store.find_rollout_target(name) if self.can_read_target(name) else None
+        return self._read_of_target(name, self._store.find_rollout_target, None)
 
     def find_lease_even_if_over(self, name: str) -> LeaseRow | None:
         return self._store.find_lease_even_if_over(name) if self._reads_all else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -16,7 +17,7 @@ from contract.controller.loop.stand_ins import (
 from support.core import error_finding
 
 from synapse_apply.controller.ports import SendResult
-from synapse_apply.controller.settings import DAY, Event, Mode, TargetRule
+from synapse_apply.controller.settings import DAY, AccessRule, Event, Mode, Right, TargetRule
 
 AWAY = SendResult(error_finding("The receiver is away"))
 
@@ -93,3 +94,29 @@ def test_a_channel_gets_the_events_that_it_names(world: World) -> None:
     world.repository.push("c2", prod="p2")
     world.run_once()
     assert world.inbox.describe() == ["recovered acme/prod"]
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_a_message_names_no_target_that_a_reader_of_its_own_cannot_read(
+    world: World, *, is_open: bool
+) -> None:
+    """Where all who may read the one may read the other, it does; in what is held, too."""
+    if not is_open:
+        access = world.settings.access
+        assert access is not None
+        only_dev = AccessRule(("proxy:dan",), frozenset({Right.READ}), ("acme/dev",))
+        access = replace(access, rules=(*access.rules, only_dev))
+        world.settings = replace(world.settings, access=access)
+    world.set_rules(TargetRule("*", Mode.APPROVE))
+    named = error_finding("Two targets have one state", "where target prod keeps its own: http://p")
+    failure = replace(FAILURE, findings=(named,))
+    held = plan_of(replace(row("plugin/a"), summary="update it as prod has it"))
+    world.workers.results |= {"acme/dev": failure}
+    world.run_once()
+    world.workers.results |= {"acme/dev": held}
+    world.repository.push("c2", dev="d2")
+    world.run_once()
+    told = json.dumps([message.fields for message in world.inbox.messages])
+    assert world.inbox.describe() == ["failed acme/dev", "recovered acme/dev", "held acme/dev"]
+    assert ("prod" in told) == ("http://p" in told) == is_open
+    assert told.count("another target of this controller") == (0 if is_open else 2)

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import requests
-from support.core import InputError, Sensitive, warning_finding
+from support.core import (
+    Command,
+    InputError,
+    Refusal,
+    Sensitive,
+    Text,
+    error_finding,
+    warning_finding,
+)
 from unit.controller.page import page_samples as samples
 from unit.controller.page import people_samples as people
 from unit.controller.page.people_samples import SRE, list_proxy_headers
+from unit.views import plan_samples
 
 from synapse_apply.controller.configuration.access_secrets import (
     AccessSecrets,
@@ -25,9 +34,13 @@ from synapse_apply.controller.page.server import PageServer
 from synapse_apply.controller.rows import (
     MessageRow,
     PauseRow,
+    RunCause,
+    RunOutcome,
     StatusRow,
     StatusState,
     StatusText,
+    TargetCondition,
+    TargetName,
 )
 from synapse_apply.controller.settings import SecretName
 
@@ -369,3 +382,80 @@ def test_secrets_that_prove_nothing_are_refused_at_the_start(
     assert not any(
         value in json.dumps(finding.to_json(), ensure_ascii=False) for value in values.values()
     )
+
+
+NAMED = (
+    "targets.prod-eu.url, targets.staging.token: the settings of main are used",
+    "Target staging keeps its state where target prod-us (synapse-apply.yaml:9:3) keeps its own",
+    (
+        "target prod-eu must have verified it first, and its state cannot be read: it was made for "
+        "https://eu.acme.example, tenant cAn4ry"
+    ),
+    "a verification in acme/prod-old",
+    "paused with acme/prod-us.",
+)
+
+
+@pytest.fixture
+def naming_page(tmp_path: Path) -> Iterator[ServedPage]:
+    """A page of acme/staging, in each of whose texts there are names of other targets."""
+    store = samples.open_store(tmp_path)
+    people.fill_held(store)
+    refusal = Refusal("cannot-be-verified", NAMED[2], (Text(Command("apply", target="prod-eu")),))
+    plan = plan_samples.PLANS["create"]
+    change = replace(plan.changes[0], refusals=(refusal,), notes=(NAMED[4],))
+    plan = replace(plan, changes=(change, *plan.changes[1:]))
+    report = json.loads(people.REPORT)
+    report["diagnostics"][0]["detail"] = NAMED[2]
+    finding = error_finding(NAMED[1], NAMED[0], NAMED[2], path=("targets", "prod-eu"))
+    run = samples.build_run(
+        12, people.STAGING, RunOutcome.CHANGES, plan_json=samples.format_plan(plan),
+        findings=(replace(finding, target="prod-us"),), report_json=json.dumps(report),
+        cause=RunCause.RESUMED, cause_detail=NAMED[3], stop_reason=NAMED[4],
+    )  # fmt: skip
+    target = store.find_target_even_if_gone(people.STAGING)
+    old = store.find_target_even_if_gone(TargetName("acme", "prod-us"))
+    assert target
+    assert old
+    target = replace(target, waiting_reason=NAMED[2], due_detail=NAMED[3], last_run=run.id)
+    hold = people.build_holds()[0]
+    row = replace(hold.held_row.row, summary=NAMED[4], refusal_reason=NAMED[2])
+    with store.write() as writer:
+        writer.put_run(run)
+        writer.put_target_keeping_claim_and_newer_revision(
+            replace(target, state=TargetCondition.FAILING)
+        )
+        writer.put_target_keeping_claim_and_newer_revision(
+            replace(old, name=TargetName("acme", "prod-old"), is_gone=True)
+        )
+        writer.replace_holds(
+            people.STAGING,
+            [replace(hold, held_row=replace(hold.held_row, row=row, detail=NAMED[4]))],
+        )
+        writer.append_audit(1.0, "controller:platform", "bind", "acme/staging", NAMED[4])
+    loop = samples.StubLoop(people.SETTINGS)
+    with PageServer(store, loop, {}, lambda: samples.NOW, lambda: people.SECRETS) as server:
+        yield ServedPage(server.url, loop, store)
+    store.close()
+
+
+NAMING_PATHS = [
+    "/", "/targets/acme/staging", "/sources/acme", "/audit", "/runs/{run}",
+    "/api/v1/targets", "/api/v1/runs?target=acme/staging", "/api/v1/runs/{run}",
+    "/api/v1/holds",
+]  # fmt: skip
+
+
+def test_no_text_names_a_target_that_its_reader_cannot_read(naming_page: ServedPage) -> None:
+    """Nor says of it what stands behind its name; who reads all of the source is told both."""
+    run = naming_page.store.find_target_even_if_gone(people.STAGING).last_run  # type: ignore[union-attr]
+    told = ""
+    for path in NAMING_PATHS:
+        answer = naming_page.get(path.format(run=run), **list_proxy_headers("jonas"))
+        assert answer.status_code == 200
+        for name in ("prod-eu", "prod-us", "prod-old", "eu.acme.example", "cAn4ry"):
+            assert name not in answer.text, path
+        assert "another target of this controller" in answer.text or path == "/sources/acme"
+        told += naming_page.get(path.format(run=run), **list_proxy_headers("mina")).text
+    for name in ("targets.prod-eu.url", "target prod-us", "acme/prod-old", "cAn4ry"):
+        assert name in told
