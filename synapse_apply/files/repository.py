@@ -16,9 +16,12 @@ from types import MappingProxyType
 from typing import NamedTuple, NoReturn
 
 from synapse_apply.files.programs import (
+    STOPPED_EXIT_CODE,
+    TIMEOUT_EXIT_CODE,
     Folders,
     build_child_environment,
     require_executable_outside_checkouts,
+    run_program_stopped_by_limit_or_reason,
 )
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
@@ -33,6 +36,8 @@ _SAFE_OPTIONS = (
     *("-c", "protocol.allow=never", "-c", "protocol.ext.allow=never"),
     *("--no-pager", "--no-replace-objects"),
 )
+# A few small trees that hold one another many times are a listing without end.
+MAX_LISTING_BYTES, _LIST_SECONDS, _MAX_ENTRIES = 64 * 1024**2, 60.0, 200_000
 NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 _SAFE_ENVIRONMENT = {
     # Takes precedence over any `protocol.NAME.allow` of the repository. No protocol has this name,
@@ -125,17 +130,26 @@ def run_git(
     input_bytes: bytes = b"",
     timeout: float | None = None,
     variables: Mapping[str, str] = NO_VARIABLES,
+    is_listing: bool = False,
 ) -> GitResult:
     """Run one Git command in a folder of a repository, with `input_bytes` as standard input.
 
     Without a repository Git has only the system's and the user's configuration. `variables` are
     added to its environment. Exit code 124 if it takes longer than `timeout` seconds (as
-    timeout(1)). InputError if Git cannot be started.
+    timeout(1)). InputError if Git cannot be started. A listing is ended where it is too long.
     """
     try:
+        command = _find_git_and_build_command(folder, repository, *arguments)
+        environment = {**variables, **_build_git_environment(folder, repository)}
+        if is_listing:
+            return GitResult(
+                *run_program_stopped_by_limit_or_reason(
+                    command, environment, timeout=_LIST_SECONDS, max_output=MAX_LISTING_BYTES
+                )
+            )
         completed = subprocess.run(
-            _find_git_and_build_command(folder, repository, *arguments),
-            env={**variables, **_build_git_environment(folder, repository)},
+            command,
+            env=environment,
             input=input_bytes,
             capture_output=True,
             check=False,
@@ -148,6 +162,18 @@ def run_git(
     return GitResult(
         completed.returncode, completed.stdout, completed.stderr.decode(errors="replace")
     )
+
+
+def require_listing_within_limits(exit_code: int, output: bytes, place: str) -> None:
+    """InputError where `git ls-tree -z` has listed too much, or was ended because of that."""
+    is_ended = exit_code in (STOPPED_EXIT_CODE, TIMEOUT_EXIT_CODE)
+    if is_ended or output.count(b"\0") > _MAX_ENTRIES:
+        raise InputError.from_summary(
+            "A commit has too many files",
+            f"{place} has more than {_MAX_ENTRIES:,} files and folders, or their names are longer "
+            f"than {MAX_LISTING_BYTES // 1024**2} MiB.",
+            "Is one folder there many times? `git ls-tree -r -t --name-only` lists all of them.",
+        )
 
 
 def start_git_with_pipes(

@@ -15,7 +15,7 @@ from synapse_apply.controller.loop.rollouts.at_heads import (
 )
 from synapse_apply.controller.loop.rollouts.rounds import write_next_steps_of_rollouts
 from synapse_apply.controller.page.addresses import build_target_path
-from synapse_apply.controller.ports import Head, Mirror
+from synapse_apply.controller.ports import Head, Mirror, SourceUnavailable
 from synapse_apply.controller.rows import (
     RevisionEnd,
     RevisionProgress,
@@ -297,14 +297,18 @@ def _move_targets_to_head_or_record_unusable(
     try:
         keyed = tuple(iter_targets_with_rule_and_digest(source, mirror, row.head))
     except InputError as problem:
-        _record_unusable_head(parts, row, problem.diagnostics[0])
+        _record_unusable_head(parts, row, problem.diagnostics[0], row.head_number)
         return
+    except SourceUnavailable as problem:
+        if row.head_number > row.keyed_number:
+            _record_unusable_head(parts, row, problem.diagnostics[0], row.keyed_number)
+        raise
     assignments = assign_targets_to_waves(
         list_configured_rollouts_of_source(parts.settings, row.name), keyed
     )
     for finding in assignments.findings:
         if finding.is_error:
-            _record_unusable_head(parts, row, finding)
+            _record_unusable_head(parts, row, finding, row.head_number)
             return
     by_name = {target.name: target for target in keyed}
     before = parts.store.list_present_and_gone_targets_of_source(row.name)
@@ -380,13 +384,18 @@ def iter_targets_with_rule_and_digest(
             yield TargetAtHead(name, rule, target.digest, target.labels, target.require_verified)
 
 
-def _record_unusable_head(parts: LoopParts, row: SourceRow, finding: Diagnostic) -> None:
-    """The targets stay at the revision they have; the commit is red."""
+def _record_unusable_head(
+    parts: LoopParts, row: SourceRow, finding: Diagnostic, keyed_number: int
+) -> None:
+    """The targets stay at the revision they have; the commit is red.
+
+    It is read again and again until `keyed_number` is its own.
+    """
     with parts.write() as writer:
         revision, before = _read_head_revision_and_one_before_or_none(parts, row.name)
         revision = replace(revision, finding=finding)
         writer.put_revision(revision)
-        writer.put_source_except_head_and_counters(replace(row, keyed_number=row.head_number))
+        writer.put_source_except_head_and_counters(replace(row, keyed_number=keyed_number))
         _queue_head_message_if_news(parts, writer, revision, before)
         writer.increment_change_number_of_source(row.name)
     parts.log("error", "head unusable", source=row.name, commit=row.head, summary=finding.summary)

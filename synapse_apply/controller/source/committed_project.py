@@ -25,6 +25,7 @@ from synapse_apply.controller.source.mirror_git import (
     quote_last_git_lines_or_empty,
 )
 from synapse_apply.controller.source.places import build_paths_of_source_folders
+from synapse_apply.files.repository import MAX_LISTING_BYTES, require_listing_within_limits
 from synapse_apply.manifests.project.pinned_settings import build_project_under_pinned_settings
 from synapse_apply.manifests.project.project import FILE_NAME, read_project_or_findings
 from synapse_apply.manifests.project.target_lists import MAX_LIST_BYTES
@@ -119,7 +120,10 @@ class CommittedProject:
     def _list_files_of_project_folder(self, commit: str) -> list[CommittedFile]:
         """Every file of the project's folder."""
         tree = f"{commit}:" if self._folder == "." else f"{commit}:{self._folder}"
-        result = self._git.run_local_git("ls-tree", "-r", "-z", "--full-tree", tree)
+        options = ("-r", "-t", "-z", "--full-tree")
+        result = self._git.run_local_git("ls-tree", *options, tree, max_output=MAX_LISTING_BYTES)
+        place = f"{self._folder} at {shorten_git_ref_if_commit_id(commit)}"
+        require_listing_within_limits(result.exit_code, result.output, place)
         if result.exit_code:
             exists = (
                 self._git.run_local_git("cat-file", "-e", f"{commit}^{{commit}}").exit_code == 0
@@ -136,8 +140,9 @@ class CommittedProject:
         for line in result.output.split(b"\0"):
             facts, _, path = line.partition(b"\t")
             if facts:
-                mode, _, object_id = facts.decode("ascii").split()
-                entries.append(CommittedFile(mode, object_id, os.fsdecode(path)))
+                mode, kind, object_id = facts.decode("ascii").split()
+                if kind != "tree":
+                    entries.append(CommittedFile(mode, object_id, os.fsdecode(path)))
         return entries
 
     def _require_project_file(self, files: Sequence[CommittedFile], commit: str) -> CommittedFile:

@@ -18,6 +18,7 @@ from synapse_apply.files.repository import (
     GitResult,
     Repository,
     find_repository_or_raise_if_untrusted,
+    require_listing_within_limits,
     run_git,
     start_git_with_pipes,
 )
@@ -308,9 +309,14 @@ def _iter_entries_below_folder(
     root: Path, commit: str, full_path: str, ref: str
 ) -> Iterator[TreeEntry]:
     tree_name = f"{commit}:" if full_path == "." else f"{commit}:{full_path}"
-    code, out, error_text = run_git_plumbing_in_trusted_repository(
-        root, "ls-tree", "-r", "-t", "-l", "-z", "--full-tree", tree_name
+    repository, arguments = (
+        _require_trusted_repository(root),
+        ("-r", "-t", "-l", "-z", "--full-tree"),
     )
+    code, out, error_text = run_git(
+        root, repository, "ls-tree", *arguments, tree_name, is_listing=True
+    )
+    require_listing_within_limits(code, out, f"{full_path} at {ref}")
     if code:
         _raise_folder_not_readable(root, commit, full_path, ref, error_text)
     for line in out.split(b"\0"):

@@ -79,6 +79,22 @@ class Upstream:
         """The id of a blob with this content."""
         return git(self.path, "hash-object", "-w", "--stdin", input=content)
 
+    def commit_nested_trees(self, files: Mapping[str, str], path: str, *, leaf: str = "") -> str:
+        """A commit of files where `path` is a tree that has 100 of a tree, and so on, five deep.
+
+        The innermost have a file with the text `leaf`, or nothing.
+        """
+        blob = self.write_blob(leaf.encode())
+        tree = git(self.path, "mktree", input=f"100644 blob {blob}\tx\n".encode() if leaf else b"")
+        for _ in range(5):
+            lines = "".join(f"040000 tree {tree}\tt{number:02}\n" for number in range(100))
+            tree = git(self.path, "mktree", input=lines.encode())
+        listed = git(self.path, "ls-tree", self.commit(files))
+        root = git(self.path, "mktree", input=f"{listed}\n040000 tree {tree}\t{path}\n".encode())
+        commit = git(self.path, "commit-tree", root, input=b"Bomb")
+        git(self.path, "update-ref", "refs/heads/main", commit)
+        return commit
+
     def tag(self, name: str, commit: str) -> None:
         git(self.path, "update-ref", f"refs/tags/{name}", commit)
 

@@ -167,3 +167,12 @@ def test_a_pin_holds_url_and_token(
     (finding,) = [each for each in findings if "not used" in each.summary]
     assert "targets.prod.url, targets.prod.token" in finding.detail
     assert "refs/synapse-apply/pin/rules" in finding.detail
+
+
+@pytest.mark.parametrize("leaf", [storage("a"), ""])
+def test_a_look_at_trees_that_hold_one_another_many_times(
+    upstream: Upstream, look: Callable[[], str], leaf: str
+) -> None:
+    """They are listed up to a bound, which is told."""
+    upstream.commit_nested_trees({"synapse-apply.yaml": PROJECT}, "manifests", leaf=leaf)
+    assert "A commit has too many files: " in look()

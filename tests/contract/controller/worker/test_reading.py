@@ -139,3 +139,70 @@ def test_a_source_of_too_many_targets_is_a_finding_at_the_first_that_is_too_many
     assert "declares 20,001 targets" in finding.detail
     assert "20,000" in finding.detail
     assert str(finding.position) == f"{commit[:7]}:list.json:20002:1"
+
+
+@pytest.mark.parametrize("leaf", ["a: 1\n", ""])
+def test_trees_that_hold_one_another_many_times_are_a_finding(
+    tmp_path: Path, upstream: Upstream, leaf: str
+) -> None:
+    """A few hundred entries are ten thousand million files, or folders without a file."""
+    commit = upstream.commit_nested_trees({"synapse-apply.yaml": PROJECT}, "manifests", leaf=leaf)
+    mirror = GitMirror(
+        build_source(upstream), tmp_path / "data", read_no_secret, read_targets=Reading()
+    )
+    mirror.fetch_head()
+    with pytest.raises(InputError) as caught:
+        mirror.list_targets(commit)
+    (finding,) = caught.value.diagnostics
+    assert finding.summary == "A commit has too many files"
+    assert f". at {commit[:7]} has more than 200,000 files and folders" in finding.detail
+
+
+def test_a_project_of_as_many_files_as_are_allowed_is_read(
+    tmp_path: Path, upstream: Upstream
+) -> None:
+    """One more is too many."""
+    blob = upstream.write_blob(b"x")
+    files = {"synapse-apply.yaml": PROJECT}
+    entries = [f"100644 {blob}\tf{number}" for number in range(200_000)]
+    mirror = GitMirror(
+        build_source(upstream), tmp_path / "data", read_no_secret, read_targets=Reading()
+    )
+    commit = upstream.commit(files, raw_entries=tuple(entries[:-1]))
+    mirror.fetch_head()
+    assert [target.name for target in mirror.list_targets(commit)] == ["prod"]
+    commit = upstream.commit(raw_entries=(entries[-1],))
+    mirror.fetch_head()
+    with pytest.raises(InputError, match="too many files"):
+        mirror.list_targets(commit)
+
+
+def test_a_head_that_cannot_be_read_is_red_until_it_can(
+    tmp_path: Path, upstream: Upstream, world: World
+) -> None:
+    """It says why, once, and is read again by itself."""
+    commit = upstream.commit({"synapse-apply.yaml": PROJECT})
+    acme = replace(build_source(upstream), rules=world.settings.sources["acme"].rules)
+    world.settings = replace(world.settings, sources={"acme": acme})
+    reading = Reading(TOO_SHORT)
+    mirror = GitMirror(acme, tmp_path / "data", read_no_secret, read_targets=reading)
+    configured = world.configure()
+    world.configure = lambda: replace(  # type: ignore[method-assign]
+        configured, settings=world.settings, mirrors={"acme": mirror}
+    )
+    for _ in range(3):
+        world.run_once()
+        world.clock.advance(3600)
+        mirror._failures.clear()
+    assert reading.count == 3
+    shown = world.forge.describe()[commit]
+    assert shown == "failure: it cannot be used: The project file cannot be read"
+    revision = world.store.find_newest_revision_of_commit("acme", commit)
+    assert revision is not None
+    assert revision.finding is not None
+    assert "took longer than 0 s" in revision.finding.detail
+    assert [message.event for message in world.inbox.messages] == ["failed"]
+    reading._read = partial(read_targets_in_child, seconds=60.0)
+    assert world.run_once() == ["acme/prod"]
+    assert not world.forge.describe()[commit].startswith("failure")
+    assert [message.event for message in world.inbox.messages][:2] == ["failed", "recovered"]
