@@ -21,6 +21,7 @@ from synapse_apply.planning.refusals import is_fixed_field
 
 # In notes of a change whose secret has no digest, by whatever reason.
 UNCHECKED_NOTE = "(sensitive, not checked: "
+UNTOLD_NOTE = "not known what the server has"
 NOT_SHOWN = "not checked: the server does not show it"
 NOT_COMPARED = "not compared: the server has its own, which may be the package's"
 _UNTOLD = "who set it cannot be told"
@@ -386,20 +387,22 @@ class _FieldComparison:
             self.add_drift(path, declared_moved=declared_moved)
         cause = _choose_cause(declared_moved, drifted) if drifted else Cause.SECRET
         is_untold = isinstance(applied, Mac) and applied.digest == Mac.UNSEEN and not is_shown
-        note = "not known what the server has" if is_untold else "changed"
+        note = UNTOLD_NOTE if is_untold else "changed"
         self.add_change_or_held_drift(path, declared_value, cause, note)
 
     def compare_secret_never_sent(
         self, path: FieldPath, declared_value: DesiredSecret, is_shown: bool, is_equal: bool
     ) -> None:
-        """Compare a secret that we have never sent with the live one, where that is shown."""
+        """Compare a secret that we have never sent with the live one; a hidden one is sent."""
         self.diff.rebase = True
-        if not is_shown:
+        cause = Cause.NONE if self.record is None else Cause.GIT
+        if not is_shown and not is_fixed_field(self.resource, path):
+            self.add_change_or_held_drift(path, declared_value, cause, UNTOLD_NOTE)
+        elif not is_shown:
             self.diff.notes.append(f"{format_field_path(path)}: (sensitive, {NOT_SHOWN})")
         elif not is_equal and self.get_field_rule_or_default(path).packaged:
             self.diff.notes.append(f"{format_field_path(path)}: ({NOT_COMPARED})")
         elif not is_equal:
-            cause = Cause.NONE if self.record is None else Cause.GIT
             self.add_change_or_held_drift(path, declared_value, cause, "changed")
 
     def compare_dropped_fields(self) -> None:

@@ -94,6 +94,28 @@ def test_a_secret_that_a_commit_names_anew_is_of_git(
     assert site.live_token == (OF_THE_CHECKOUT if of_checkout else OTHER_KEY)
 
 
+@pytest.mark.parametrize("value", [STORAGE_KEY, None], ids=["equal", "unset"])
+def test_a_place_that_a_commit_chose_is_of_git_whenever_it_gets_another_value(
+    secret_site: SecretSite, value: str | None
+) -> None:
+    """The commit made no row; nor does drift that is put right meanwhile hide that it named it."""
+    site = secret_site
+    site.rule = NOT_GIT
+    site.write_configuration()
+    del site.environ["ACME_STORAGE_OTHER"]
+    if value is not None:
+        site.environ["ACME_STORAGE_OTHER"] = value
+    site.named = "{env: ACME_STORAGE_OTHER}"
+    commit = site.commit("images")
+    site.start()
+    site.wait_for_end(commit, "success")
+    site.kill()
+    site.environ["ACME_STORAGE_OTHER"] = ROTATED_KEY
+    site.start()
+    site.hold("plugin/detection", "git", "secret")
+    assert site.live_token == STORAGE_KEY
+
+
 def test_another_value_of_the_same_variable_is_no_matter_of_git(secret_site: SecretSite) -> None:
     """It is applied by the cause `secret`, since the state knows the place."""
     site = secret_site
