@@ -336,24 +336,19 @@ def build_record_updated_where_both_sides_agree(
         step, record, step.observed, tools.secrets, tools.clock.utc_now()
     )
     applied, last_seen = dict(agreed_record.applied), dict(agreed_record.seen)
-    for path in {change.path for change in step.change.fields} | _find_paths_under_other_state_key(
-        record, step.declared_fields
-    ):
+    of_other_key = {
+        path
+        for path, value in record.applied.items()
+        if isinstance(value, Mac)
+        and isinstance(declared_mac := step.declared_fields.get(path), Mac)
+        and declared_mac.key_id != value.key_id
+    }
+    for path in {change.path for change in step.change.fields} | of_other_key:
         _restore_recorded_value_or_remove(applied, record.applied, path)
         _restore_recorded_value_or_remove(last_seen, record.seen, path)
     _restore_recorded_values_of_held_drift(step, record, applied, last_seen)
     accepted = narrow_acceptance_to_unchanged_fields_or_none(record, applied, last_seen)
     return replace(agreed_record, applied=applied, seen=last_seen, accepted=accepted)
-
-
-def _find_paths_under_other_state_key(record: Record, declared_fields: Fields) -> set[FieldPath]:
-    return {
-        path
-        for path, value in record.applied.items()
-        if isinstance(value, Mac)
-        and isinstance(declared_mac := declared_fields.get(path), Mac)
-        and declared_mac.key_id != value.key_id
-    }
 
 
 def build_warnings_of_fields_newly_not_taken_as_sent(

@@ -108,7 +108,8 @@ class Console:
         if self.environ.get("NO_COLOR"):
             return False
         if any(
-            _is_flag_set(self.environ.get(name, "")) for name in ("FORCE_COLOR", "CLICOLOR_FORCE")
+            self.environ.get(name, "") not in {"", "0"}
+            for name in ("FORCE_COLOR", "CLICOLOR_FORCE")
         ):
             return True
         return self.environ.get("TERM") != "dumb" and _is_terminal(stream)
@@ -250,10 +251,6 @@ def get_single_target_or_empty(options: Mapping[str, Any]) -> str:
     from synapse_apply.model.project import may_name_several_targets
 
     return "" if may_name_several_targets(names[0]) else names[0]
-
-
-def _is_flag_set(value: str) -> bool:
-    return value not in {"", "0"}
 
 
 def _is_terminal(stream: TextIO | None) -> bool:

@@ -27,17 +27,13 @@ def is_same_value(first: Any, second: Any, compare: Compare = Compare.EXACT) -> 
     if isinstance(first, bool) or isinstance(second, bool):
         return first is second
     if isinstance(first, Mapping) and isinstance(second, Mapping):
-        return _are_same_maps(first, second, compare)
+        return all(
+            is_same_value(first.get(key, ABSENT), second.get(key, ABSENT), compare)
+            for key in first.keys() | second.keys()
+        )
     if isinstance(first, list | tuple) and isinstance(second, list | tuple):
         return _are_same_lists(first, second, compare)
     return bool(first == second)
-
-
-def _are_same_maps(first: Mapping[str, Any], second: Mapping[str, Any], compare: Compare) -> bool:
-    return all(
-        is_same_value(first.get(key, ABSENT), second.get(key, ABSENT), compare)
-        for key in first.keys() | second.keys()
-    )
 
 
 def _are_same_lists(

@@ -181,7 +181,9 @@ class ObjectGatherer:
     ) -> None:
         """Read a kind's objects: those selected by id, job or code, else all that are listed."""
         binding = self._live_backend.select_binding(kind.prefix)
-        selects_by_code = self._query.codes and _may_support_lookup_by_code(binding)
+        selects_by_code = self._query.codes and any(
+            "code" in forms for forms in (binding.lookup, *binding.lookup_by_capability.values())
+        )
         selects_by_jobs = self._query.from_jobs and binding.iter_ids_named_by_jobs is not None
         if named_objects is not None:
             self._read_by_ids_and_record_missing_required(kind, named_objects)
@@ -390,12 +392,6 @@ class ObjectGatherer:
         self.missed_objects.append(
             MissedObject(kind.prefix, f"{kind.prefix}{label_suffix}", reason)
         )
-
-
-def _may_support_lookup_by_code(binding: ApiBinding) -> bool:
-    return any(
-        "code" in forms for forms in (binding.lookup, *binding.lookup_by_capability.values())
-    )
 
 
 def _format_plural_ending_with_owner(owner: Observed) -> str:

@@ -112,7 +112,9 @@ def parse_job_requiring_usable_id(raw: Mapping[str, Any]) -> Job:
         status=parse_job_status_or_unknown(raw.get("status", "queued")),
         progress=_parse_progress_percent_or_none(raw),
         plugin=_format_value_or_id_of_object_or_empty_for_none(owner),
-        plugin_code=_get_plugin_code_or_empty(owner),
+        plugin_code=_format_value_or_id_of_object_or_empty_for_none(owner.get("code"))
+        if isinstance(owner, Mapping)
+        else "",
         release=_format_value_or_id_of_object_or_empty_for_none(raw.get("plugin_release")),
         version=_find_release_version_or_empty(raw),
         created=_format_value_or_id_of_object_or_empty_for_none(
@@ -168,14 +170,6 @@ def _get_plugin_reference_or_none(raw: Mapping[str, Any]) -> object:
     release_fields = release if isinstance(release, Mapping) else {}
     owners = (raw.get("plugin"), release_fields.get("plugin_id"), release_fields.get("plugin"))
     return next((owner for owner in owners if owner is not None), None)
-
-
-def _get_plugin_code_or_empty(owner: object) -> str:
-    return (
-        _format_value_or_id_of_object_or_empty_for_none(owner.get("code"))
-        if isinstance(owner, Mapping)
-        else ""
-    )
 
 
 def _parse_progress_percent_or_none(raw: Mapping[str, Any]) -> float | None:

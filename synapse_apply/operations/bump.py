@@ -179,7 +179,12 @@ def _require_release_document_and_resources(
     if not matches:
         _raise_no_release(bump_project, plugin, name)
     resources_by_position = {
-        candidate.position: _list_resources_of_document(bump_project, candidate)
+        candidate.position: [
+            resource
+            for manifests in bump_project.target_manifests
+            for resource in manifests.desired.values()
+            if resource.position == candidate.position
+        ]
         for candidate in matches
     }
     if version:
@@ -214,17 +219,6 @@ def _require_release_document_and_resources(
 def _format_plugin_reference(document: WrittenDocument) -> str:
     plugin = document.get_value_or_none("spec", "plugin")
     return f"id={plugin.get('id')}" if isinstance(plugin, Mapping) else str(plugin)
-
-
-def _list_resources_of_document(
-    bump_project: _BumpProject, document: WrittenDocument
-) -> list[Desired]:
-    return [
-        resource
-        for manifests in bump_project.target_manifests
-        for resource in manifests.desired.values()
-        if resource.position == document.position
-    ]
 
 
 def _raise_no_release(bump_project: _BumpProject, plugin: str, name: str) -> NoReturn:

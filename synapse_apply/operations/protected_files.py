@@ -62,7 +62,11 @@ def _explain_state_package_or_manifest_file_or_empty(
     if any(_is_same_file(path, project.root / name) for name in project.list_files):
         return "is a list of targets"
     if not path.exists():
-        is_future_manifest = not inventory and _would_be_manifest(path, project, invocation)
+        is_future_manifest = not inventory and any(
+            would_read_new_file(path, project, target, selection)
+            for target in _choose_targets_of_distinct_files(project, invocation)
+            for selection in _list_default_and_named_manifest_paths(invocation)
+        )
         return "would be read as a manifest" if is_future_manifest else ""
     if _is_manifest_file(path, project, invocation):
         return "is a manifest of this project"
@@ -108,14 +112,6 @@ def _choose_targets_of_distinct_files(
         is_alike = target.row is not None and name != invocation.target
         distinct.setdefault((target.manifests, target.allow_files) if is_alike else name, target)
     return tuple(distinct.values())
-
-
-def _would_be_manifest(path: Path, project: Project, invocation: Invocation) -> bool:
-    return any(
-        would_read_new_file(path, project, target, selection)
-        for target in _choose_targets_of_distinct_files(project, invocation)
-        for selection in _list_default_and_named_manifest_paths(invocation)
-    )
 
 
 def _goes_into_declared_package(path: Path, project: Project, invocation: Invocation) -> bool:

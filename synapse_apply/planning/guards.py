@@ -104,7 +104,7 @@ def _find_many_missing_deleted_or_forgotten_violation(
     losing = [
         losing_address
         for losing_address, change in changes.items()
-        if _deletes_or_forgets_unrefused(change) and losing_address in recorded
+        if change.action in _LOSSES and not change.is_refused and losing_address in recorded
     ]
     # An object that is missing already is lost as much as one that would be deleted.
     lost, share = sorted({*missing, *losing}), limits.max_share
@@ -121,10 +121,6 @@ def _find_many_missing_deleted_or_forgotten_violation(
         f"{format_short_list(lost)}. Check that this is the right checkout. "
         f"{_build_override_hint(MASS_MISSING)}",
     )
-
-
-def _deletes_or_forgets_unrefused(change: Change) -> bool:
-    return change.action in _LOSSES and not change.is_refused
 
 
 def _find_unproven_recreates_violation(

@@ -185,11 +185,7 @@ def _append_line_durably(path: Path, line: str) -> Path:
 
 def get_project_and_temporary_journal_folders(project: Project) -> tuple[Path, Path]:
     """The folder beside the project, then the system's folder of temporary files."""
-    return _get_own_folder_path(project), Path(tempfile.gettempdir())
-
-
-def _get_own_folder_path(project: Project) -> Path:
-    return project.root / ".synapse-apply"
+    return project.root / ".synapse-apply", Path(tempfile.gettempdir())
 
 
 def build_genuine_journal_warnings(
@@ -296,7 +292,11 @@ def map_done_calls_of_any_valid_journal_by_intent_id(
     }
     for path in _list_trusted_journal_paths(project, target, state.lineage) if open_by_id else ():
         content = _read_journal_or_none(path, target, keys)
-        for ended_call in _list_done_calls_of_lineage(content, state.lineage):
+        for ended_call in [
+            ended_call
+            for ended_call in (content.calls if content is not None else ())
+            if ended_call.intent.state is IntentState.DONE and ended_call.lineage == state.lineage
+        ]:
             ended_intent = ended_call.intent
             create_intent = (
                 open_creates.get(ended_intent.address) if ended_intent.verb == "create" else None
@@ -309,14 +309,6 @@ def map_done_calls_of_any_valid_journal_by_intent_id(
                         path, ended_intent, _build_recover_command(target, path), is_genuine
                     )
     return files_by_intent
-
-
-def _list_done_calls_of_lineage(content: JournalContent | None, lineage: str) -> list[EndedCall]:
-    return [
-        ended_call
-        for ended_call in (content.calls if content is not None else ())
-        if ended_call.intent.state is IntentState.DONE and ended_call.lineage == lineage
-    ]
 
 
 def _build_recover_command(target: Target, path: Path) -> Command:

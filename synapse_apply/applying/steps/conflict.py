@@ -10,7 +10,6 @@ that differs, or would be run or locked as if it were ours, is left for a plan t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from synapse_apply.applying import lookup, messages
@@ -30,7 +29,7 @@ from synapse_apply.applying.records import (
 from synapse_apply.applying.step import ApplyTools, Step
 from synapse_apply.applying.steps.plain_forms import BAD_REQUEST, list_top_level_names_of_refusal
 from synapse_apply.kinds.search import list_by_natural_key_or_empty_if_unsearchable
-from synapse_apply.model.diagnostic import Diagnostic, FieldPath
+from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.observed import Lookup, Observed
 from synapse_apply.model.phrases import format_field_path
@@ -79,7 +78,7 @@ def record_or_adopt_conflicting_object_or_fail(
     if tools.may_adopt and not differing_paths and _needs_adoption_nothing_further(step, observed):
         return _record_adoption_in_place_of_create(step, tools, call, failure, observed)
     diagnostic = messages.build_visible_conflict_diagnostic(
-        step, cause, observed, _format_paths(differing_paths)
+        step, cause, observed, ", ".join(map(format_field_path, differing_paths))
     )
     return close_intent_of_call_without_effect(step, tools, call, failure, diagnostic)
 
@@ -150,7 +149,3 @@ def _record_adoption_in_place_of_create(
     outcome = build_outcome(step, Result.DONE, (warning,), observed.remote_id, failure.request_id)
     entry = build_audit_entry(tools, closed, "adopted", failure.request_id)
     return close_intent_or_note_recovery_file(tools, closed, record, entry, outcome)
-
-
-def _format_paths(paths: Sequence[FieldPath]) -> str:
-    return ", ".join(map(format_field_path, paths))

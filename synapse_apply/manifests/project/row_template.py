@@ -172,7 +172,7 @@ def _parse_template_node(
             key: _parse_template_node(child, (*path, key), report, paths)
             for key, child in value.items()
         }
-        for key in _iter_keys_naming_rows(children):
+        for key in filter(lambda key: "${row." in key, children):
             report(
                 (*path, key),
                 "Row in a key",
@@ -189,10 +189,6 @@ def _parse_template_node(
         is_same = all(item is old for item, old in zip(items, value, strict=True))
         return value if is_same else _FilledList(items)
     return value
-
-
-def _iter_keys_naming_rows(children: Mapping[str, Any]) -> Iterator[str]:
-    return (key for key in children if "${row." in key)
 
 
 def _iter_children_made_for_each_row(node: Any) -> Iterable[Any]:

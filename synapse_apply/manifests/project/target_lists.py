@@ -445,7 +445,7 @@ class _ListReader:
         file = target_list.file
         name = target_list.name.fill_as_text(values)
         name_path: FieldPath = (index, *target_list.name.keys[:1])
-        if not _has_form_of_target_name(name):
+        if _compile_name_pattern().fullmatch(name) is None:
             rule = _read_targets_schema()["propertyNames"]["x-rule"]
             detail = f"the name {name[:80]!r} is not of the form it must have"
             self._report_row_within_limit(
@@ -490,7 +490,3 @@ def _read_targets_schema() -> Mapping[str, Any]:
 @cache
 def _compile_name_pattern() -> re.Pattern[str]:
     return re.compile(_read_targets_schema()["propertyNames"]["pattern"].rstrip("$"))
-
-
-def _has_form_of_target_name(name: str) -> bool:
-    return _compile_name_pattern().fullmatch(name) is not None

@@ -92,7 +92,7 @@ def _build_coder_of_text_number_or_truth(scalar_type: type[Any]) -> Coder:
             is_number
             if scalar_type is float
             else _is_instance_and_bool_only_if_expected(scalar_type, value)
-            and _fits_in_decimal_or_is_no_integer(value)
+            and (not isinstance(value, int) or value.bit_length() <= MAX_DECIMAL_BITS)
         )
 
     def encode_scalar(value: Any) -> Any:
@@ -306,10 +306,6 @@ def _build_union_coder(args: tuple[Any, ...]) -> Coder:
         lambda value: require_option_type(value, TypeError),
         lambda data: require_option_type(data, WrongShapeError),
     )
-
-
-def _fits_in_decimal_or_is_no_integer(value: Any) -> bool:
-    return not isinstance(value, int) or value.bit_length() <= MAX_DECIMAL_BITS
 
 
 def _is_instance_and_bool_only_if_expected(expected_type: type[Any], value: Any) -> bool:

@@ -135,7 +135,7 @@ def _decrypt_file_with_usable_keys(file: SopsFile, context: SourceContext) -> Se
         program,
         file.build_json_with_keys_of_sections({credentials.kind.section for credentials in usable}),
         file.name,
-        _merge_credential_variables(usable),
+        {name: value for credentials in usable for name, value in credentials.variables.items()},
         _build_connection_variables_if_server_is_asked(usable, context.environ),
         [name for credentials in usable for name in credentials.variable_names],
     )
@@ -155,14 +155,6 @@ def _build_connection_variables_if_server_is_asked(
     """How a server is reached, where one of the keys lies at a server; {} for all others."""
     is_server_asked = any(credentials.kind.needs_listing for credentials in all_credentials)
     return build_connection_variables_with_absolute_paths(environ) if is_server_asked else {}
-
-
-def _merge_credential_variables(all_credentials: Iterable[KeyCredentials]) -> dict[str, str]:
-    return {
-        name: value
-        for credentials in all_credentials
-        for name, value in credentials.variables.items()
-    }
 
 
 def _raise_no_credential_for_keys(file: SopsFile, listed: list[KeyCredentials]) -> NoReturn:

@@ -122,12 +122,8 @@ def has_ended_connection(problem: psycopg.Error) -> bool:
     return (
         code.startswith(("08", "57P"))
         or code == "25P03"
-        or (not code and _is_connection_problem(problem))
+        or (not code and isinstance(problem, psycopg.OperationalError | psycopg.InterfaceError))
     )
-
-
-def _is_connection_problem(problem: psycopg.Error) -> bool:
-    return isinstance(problem, psycopg.OperationalError | psycopg.InterfaceError)
 
 
 def build_statement_error(problem: psycopg.Error, location: str, activity: str) -> StateError:

@@ -130,7 +130,7 @@ def iter_collapsible_diffs_of_changes(
         name = format_cut_html_code(f"{symbol} {change.address}".strip())
         field_count_text = (
             f" ({format_count_and_noun(len(change.fields), 'field')})"
-            if _is_update_or_adoption_with_fields(change)
+            if change.action in {Action.UPDATE, Action.ADOPT} and change.fields
             else ""
         )
         summary = f"{name} {PLANNED_PHRASES[change.action]}{field_count_text}"
@@ -158,10 +158,6 @@ def format_block_as_collapsible_diff(summary: str, block: str, budget: SizeBudge
             _cut_lines_to_room_and_count_rest(lines, budget.max_size_of_one_entry, budget), "diff"
         ),
     )
-
-
-def _is_update_or_adoption_with_fields(change: Change) -> bool:
-    return change.action in {Action.UPDATE, Action.ADOPT} and bool(change.fields)
 
 
 def _cut_lines_to_room_and_count_rest(lines: list[str], room: int, budget: SizeBudget) -> list[str]:

@@ -59,14 +59,14 @@ def render_plan(
     parts = [
         *_format_header_moves_and_change_blocks(plan, blocks),
         *_format_forgets_and_notes_as_one_block(plan, blocks),
-        *_format_refusals(plan, blocks),
+        *map(blocks.render_refusal_rows_with_fields, plan.refused_changes),
     ]
     if show_unchanged:
         parts.append(
             "\n".join(
                 blocks.render_line_of_unchanged_or_superseded(c)
                 for c in plan.changes
-                if _is_unchanged_or_superseded_unrefused(c)
+                if (c.action is Action.NO_OP or c.superseded) and not c.is_refused
             )
         )
     # An empty plan needs no target line: the message below says it all.
@@ -113,18 +113,10 @@ def _format_forgets_and_notes_as_one_block(plan: Plan, blocks: ChangeRenderer) -
     return ["\n".join(lines)] if lines else []
 
 
-def _format_refusals(plan: Plan, blocks: ChangeRenderer) -> list[str]:
-    return [blocks.render_refusal_rows_with_fields(change) for change in plan.refused_changes]
-
-
 def is_object_change_to_make(change: Change) -> bool:
     """Whether a change has a block of its own: it is made, and neither refused nor superseded."""
     is_passive = change.action in {Action.NO_OP, Action.FORGET}
     return not (is_passive or change.is_refused or change.superseded)
-
-
-def _is_unchanged_or_superseded_unrefused(change: Change) -> bool:
-    return (change.action is Action.NO_OP or change.superseded) and not change.is_refused
 
 
 def format_target_line(base: PlanBase, style: Style, dry_run: DryRunCounts | None = None) -> str:
