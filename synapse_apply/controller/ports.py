@@ -43,7 +43,7 @@ class LabelledTarget:
     `require_verified` are the targets in which a release must have been verified before. `digest`
     is over what of Git a look at it reads: equal ones mean equal project file, manifests, packages
     and pins, and the same version of this program. `backend` is as in a Binding, "" where the file
-    has no url.
+    has no url. `credentials` are the variables and files that it names for its own credentials.
     """
 
     name: str
@@ -51,6 +51,7 @@ class LabelledTarget:
     require_verified: tuple[str, ...] = ()
     digest: str = ""
     backend: str = ""
+    credentials: tuple[str, ...] = ()
 
 
 class Mirror(Protocol):
@@ -101,12 +102,16 @@ class Mirror(Protocol):
 
 @frozen
 class LookRequest:
-    """One look that a worker is asked for. `timeout` is in seconds; `prune` as in TargetRule."""
+    """One look that a worker is asked for. `timeout` is in seconds; `prune` as in TargetRule.
+
+    `closed` are the credentials of earlier commits, which manifests may not read.
+    """
 
     target: TargetName
     commit: str
     timeout: float
     prune: bool = False
+    closed: tuple[str, ...] = ()
 
 
 @frozen
@@ -115,7 +120,8 @@ class ApplyRequest:
 
     `run_id` is the plan id of state and audit. `who` stands in the audit of the state:
     `controller:NAME`, and who approved. `operation` is what others see who wait for the lock.
-    Nothing is done to what is not bound to `binding`, where that is known.
+    Nothing is done to what is not bound to `binding`, where that is known. `closed` is as in
+    LookRequest.
     """
 
     target: TargetName
@@ -127,6 +133,7 @@ class ApplyRequest:
     operation: str = "apply"
     prune: bool = False
     binding: Binding | None = None
+    closed: tuple[str, ...] = ()
 
 
 class Permit(NamedTuple):

@@ -114,7 +114,8 @@ class SourceRow:
     `is_removed` says that the configuration no longer has it. `change_number` grows with what
     may end one of its revisions. It is fetched at once where `asked_number`, which grows each time
     that somebody asks for that, is greater than `answered_number`: that of when the last fetch
-    began.
+    began. `credentials` are the variables and files that targets of any head named for their own
+    credentials.
     """
 
     name: str
@@ -131,6 +132,7 @@ class SourceRow:
     change_number: int = 0
     asked_number: int = 0
     answered_number: int = 0
+    credentials: tuple[str, ...] = ()
 
 
 @frozen

@@ -151,6 +151,7 @@ def open_target_at_commit(
     environ: Mapping[str, str],
     readable_files: ReadableFiles,
     opened: tuple[str, ...] = (),
+    closed: tuple[str, ...] = (),
     project_from: str = "",
     parallelism: int = 10,
 ) -> Iterator[OpenTarget]:
@@ -160,7 +161,8 @@ def open_target_at_commit(
     `commit`; nothing is checked out. `folder` is the project's folder of a place that has a `.git`
     and else only what the tool itself keeps there, such as a local state. `environ` is all that
     settings and manifests can name of variables, `readable_files` all that they can name of files
-    on this machine. `project_from` is as in `open_target`, as are the errors.
+    on this machine; of both, manifests can name none of `closed`. `project_from` is as in
+    `open_target`, as are the errors.
     """
     invocation = Invocation(
         directory=folder,
@@ -174,6 +176,7 @@ def open_target_at_commit(
         without_checkout=True,
         readable_files=readable_files,
         opened=opened,
+        closed=closed,
     )
     with closing(OpenTarget(invocation)) as opened_target:
         yield opened_target

@@ -31,6 +31,7 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Desired, Package
+from synapse_apply.model.secrets.secret_rules import ReservedVariables
 from synapse_apply.views.paths import format_path_relative_to_cwd_if_inside
 from synapse_apply.workspace.invocation import Invocation, LoadedProjects, ProjectMemory
 from synapse_apply.workspace.package_sources import PackageSources
@@ -110,7 +111,9 @@ def _require_committed_project(invocation: Invocation) -> Project:
     commit = resolve_ref_to_commit_or_raise(file.parent, invocation.as_of)
     ref = invocation.project_from
     pin = resolve_ref_to_commit_or_raise(file.parent, ref) if ref else None
-    source = _CommittedProjectFile(file, commit, pin, Path.cwd(), invocation.environ)
+    source = _CommittedProjectFile(
+        file, commit, pin, Path.cwd(), invocation.environ, invocation.closed
+    )
     committed = _require_committed_projects_cached(source)
     _require_own_target_in_pinned_project(committed.own, committed.pinned, file, invocation)
     return committed.project
@@ -127,6 +130,7 @@ class _CommittedProjectFile(NamedTuple):
     pin: GitCommit | None
     working_folder: Path
     environ: Mapping[str, str]
+    closed: tuple[str, ...]
 
     def __hash__(self) -> int:
         return hash((self.file, self.commit, self.pin))
@@ -148,7 +152,9 @@ def _require_committed_projects_cached(source: _CommittedProjectFile) -> LoadedP
         project = build_project_under_pinned_settings(own, pinned, source.pin.ref)
     if findings := tuple(iter_findings_of_targets_sharing_state_or_key(project, source.environ)):
         raise InputError(*findings)
-    return LoadedProjects(own, pinned, project)
+    names = dict.fromkeys(source.closed, "a target of an earlier commit")
+    reserved = project.reserved.merge_preferring_own(ReservedVariables(names, names))
+    return LoadedProjects(own, pinned, replace(project, reserved=reserved))
 
 
 def _require_valid_project_file(file: Path) -> Project:

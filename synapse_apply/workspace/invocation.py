@@ -61,7 +61,8 @@ class Invocation:
     `without_checkout`: the project file and the files that manifests name are read from `as_of`,
     too; `directory` is the project's folder, in which nothing is but the tool's own.
     `readable_files` are all that the project can name of this machine, None for no limit. `opened`
-    is as in ReservedVariables.
+    is as in ReservedVariables; `closed` are variables and files that manifests may not read, beside
+    those that the project file names for credentials.
     `project_memory` keeps the project for other targets of it, None where it is read each time.
     """
 
@@ -82,6 +83,7 @@ class Invocation:
     without_checkout: bool = False
     readable_files: ReadableFiles | None = None
     opened: tuple[str, ...] = ()
+    closed: tuple[str, ...] = ()
     project_memory: ProjectMemory | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from itertools import repeat
 
 from synapse_apply.controller.loop.leading.leader import LeadershipLost
@@ -52,6 +53,7 @@ from synapse_apply.model.errors import InputError, SynapseApplyError
 
 # So many targets are written at once. Others wait for the end of that, and write in the pause.
 _BATCH, _PAUSE = 250, 0.01
+_MOST_CREDENTIALS = 10_000
 
 
 def fetch_source_or_record_failure_and_move_targets(
@@ -310,6 +312,7 @@ def _move_targets_to_head_or_record_unusable(
         if finding.is_error:
             _record_unusable_head(parts, row, finding, row.head_number)
             return
+    row = replace(row, credentials=_collect_credentials(source, row, mirror))
     by_name = {target.name: target for target in keyed}
     before = parts.store.list_present_and_gone_targets_of_source(row.name)
     present = {target.name for target in before if not target.is_gone}
@@ -352,6 +355,22 @@ def _move_targets_to_head_or_record_unusable(
     )  # fmt: skip
     for finding in assignments.findings:
         parts.log("warn", "rollout", summary=finding.summary, detail=finding.detail)
+
+
+def _collect_credentials(source: Source, row: SourceRow, mirror: Mirror) -> tuple[str, ...]:
+    """What the targets of a source named for credentials up to its head, within `may_read`.
+
+    The oldest first: a commit can add names without an end, and must not push out others.
+    """
+    may_read = source.may_read
+    named = [name for target in mirror.list_targets(row.head) for name in target.credentials]
+    readable = (
+        name
+        for name in named
+        if name.startswith(may_read.files)
+        or any(fnmatchcase(name, pattern.upper()) for pattern in may_read.variables)
+    )
+    return tuple(dict.fromkeys((*row.credentials, *readable)))[:_MOST_CREDENTIALS]
 
 
 def queue_ends_of_failures(

@@ -57,10 +57,18 @@ def look_by_worker_and_wait(
         row.wanted_commit,
         defaults.timeout,
         prune=is_pruned_by_rule_or_default(parts, rule),
+        closed=list_closed_credentials(parts, row.name.source),
     )
     return fetch_commit_and_ask_worker_with_errors_as_result(
         parts, RunVerb.LOOK, parts.make_id(), row, lambda: parts.workers.look(request)
     )
+
+
+def list_closed_credentials(parts: LoopParts, source: str) -> tuple[str, ...]:
+    """What targets of a source named for credentials in any commit, but for what is opened."""
+    row = parts.store.find_source_even_if_removed(source)
+    opened = parts.settings.sources[source].may_read.opened
+    return tuple(name for name in (row.credentials if row else ()) if name not in opened)
 
 
 def fetch_commit_and_ask_worker_with_errors_as_result(

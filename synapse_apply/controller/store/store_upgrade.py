@@ -72,9 +72,10 @@ def upgrade_tables_if_older_without_commit(
 
 
 def _iter_statements_from_format_4_to_5(
-    _connection: StoreConnection, _dialect: SqlDialect
+    connection: StoreConnection, dialect: SqlDialect
 ) -> Iterator[str]:
     """The statements from format 4, whose indexes told the letters of a tenant apart."""
+    yield from _iter_statements_adding_missing_columns(connection, dialect, SOURCES)
     yield "DROP INDEX IF EXISTS targets_by_binding"
     yield "DROP INDEX IF EXISTS targets_by_found_binding"
     yield from CREATE_STATEMENTS_ADDED_BY_FORMAT_5

@@ -82,6 +82,7 @@ def open_ordered_target(
         environ=environ,
         readable_files=order.readable_files,
         opened=order.opened,
+        closed=order.closed,
         project_from=order.project_from,
         parallelism=_PARALLELISM,
     )

@@ -321,6 +321,7 @@ class WorkerPool:
             tuple(map(str, readable.excluded)),
             prune=request.prune,
             opened=turn.source.may_read.opened,
+            closed=request.closed,
             hosts=rule.hosts if rule is not None else (),
             apply=_build_apply_order(request) if isinstance(request, ApplyRequest) else None,
         )

@@ -116,6 +116,43 @@ def test_a_place_that_a_commit_chose_is_of_git_whenever_it_gets_another_value(
     assert site.live_token == STORAGE_KEY
 
 
+@pytest.mark.parametrize("takes_target", [True, False], ids=["target", "token"])
+def test_a_token_that_a_commit_names_no_more_stays_closed(
+    secret_site: SecretSite, takes_target: bool
+) -> None:
+    """Neither by taking its target away nor by giving that another token, until it is opened."""
+    site, opened = secret_site, "{env: ACME_STORAGE_OTHER}"
+    other = f"  other: {{url: 'http://127.0.0.1:9', token: {opened}}}\n"
+    project = site.checkout / "synapse-apply.yaml"
+    text = project.read_text()
+    project.write_text(text + other)
+    first = site.commit("images")
+    site.start()
+    wait_until(lambda: site.list_statuses(first), 60, site.read_log(), pause=0.2)
+    wait_until(lambda: "targets=2" in site.read_log(), 60, site.read_log(), pause=0.2)
+
+    project.write_text(
+        text + ("" if takes_target else other.replace("STORAGE_OTHER", "OTHER_TOKEN"))
+    )
+    site.named = opened
+    site.commit("other images")
+    wait_until(
+        lambda: (
+            "a target of an earlier commit names it" in str(site.get("/api/v1/targets?source=acme"))
+        ),
+        60,
+        site.read_log(),
+        pause=0.2,
+    )
+    assert site.live_token == STORAGE_KEY
+
+    site.stop()
+    may_read = "files: [states/], allow_env: [ACME_STORAGE_OTHER]"
+    site.write_configuration(**{"files: [states/]": may_read})
+    site.start()
+    wait_until(lambda: site.live_token == OTHER_KEY, 60, site.read_log(), pause=0.2)
+
+
 def test_another_value_of_the_same_variable_is_no_matter_of_git(secret_site: SecretSite) -> None:
     """It is applied by the cause `secret`, since the state knows the place."""
     site = secret_site
