@@ -70,9 +70,10 @@ class Order:
 
     `folder` is the project's folder of the source's place. `variables` are those of the worker's
     environment that the target can name. `readable` and `unreadable` are the real paths of a
-    ReadableFiles, `opened` are those of ReservedVariables, `closed` those of LookRequest. `prune` deletes what is no longer
-    declared. `hosts` narrow SYNAPSE_APPLY_HOSTS. To read a project file, `read` has name, path and
-    project_from of its source, the controller's folder, and the pin's commit.
+    ReadableFiles, `opened` are those of ReservedVariables, `closed` those of LookRequest. `prune`
+    deletes what is no longer declared. `hosts` narrow SYNAPSE_APPLY_HOSTS. To read a project file,
+    `read` has name, path and project_from of its source, the controller's folder, and the pin's
+    commit.
     """
 
     target: str
