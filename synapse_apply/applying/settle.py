@@ -97,7 +97,10 @@ class IntentResolver:
                 return self._resolve_run_by_its_job(intent, kind, record)
             if intent.verb == "create":
                 return self._resolve_create_by_lookup(intent, kind, binding, record)
-            return self._resolve_update_or_delete_by_id(intent, kind, binding, record)
+            if record is None and (early := self._keep_open_if_too_early(intent, None)):
+                return early  # it was forgotten meanwhile, and nothing else keeps the call
+            resolved = self._resolve_update_or_delete_by_id(intent, kind, binding, record)
+            return replace(resolved, record=resolved.record if record else None)
         except RemoteError as failure:
             return ResolvedIntent(intent, record, f"looking it up failed: {failure}")
 

@@ -114,6 +114,12 @@ class Actor:
     dirty: tuple[str, ...] = ()
     trace: str = ""
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """What an intent keeps of who sends its call, without what is empty."""
+        names = ("who", "command", "run", "commit", "trace")
+        return {name: value for name in names if (value := getattr(self, name))}
+
     def build_audit_entry(
         self,
         intent: Intent,
@@ -125,25 +131,28 @@ class Actor:
     ) -> AuditEntry:
         """The audit entry of a call that this actor made or settled, with digests, never values.
 
-        `plan_id` is that of the run that settles the call, by default that of the intent.
+        `plan_id` is that of the run that made or settled it, "" where a person settles it.
         """
         text = _DIGEST_ENCODER.encode(fields_to_json(intent.fields))
+        is_own = plan_id == intent.plan_id
+        sender = self.facts if is_own else intent.sender
+        settler = ", ".join(filter(None, (self.who, f"{self.command} {plan_id}".strip())))
         return AuditEntry(
             at=moment,
-            who=self.who,
-            run=self.run,
-            commit=self.commit,
-            command=self.command,
-            dirty=self.dirty[:_MAX_DIRTY_FILES],
-            plan_id=plan_id or intent.plan_id,
+            who=sender.get("who", ""),
+            run=sender.get("run", ""),
+            commit=sender.get("commit", ""),
+            command=sender.get("command", ""),
+            dirty=self.dirty[:_MAX_DIRTY_FILES] if is_own else (),
+            plan_id=intent.plan_id,
             address=str(intent.address),
             verb=intent.verb,
             remote_id=intent.remote_id,
             request_id=request_id or "",
             result=result,
             digest=intent.digest or "sha256:" + hashlib.sha256(text.encode()).hexdigest(),
-            trace=self.trace,
-            sent_by=intent.plan_id if plan_id not in {"", intent.plan_id} else "",
+            trace=sender.get("trace", ""),
+            settled_by="" if is_own else settler,
         )
 
     def build_state_audit_entry(

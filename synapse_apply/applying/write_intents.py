@@ -62,7 +62,8 @@ def _stamp_and_write_intents_in_time(
     )
     deadline = max(intent.deadline for intent in intents) + tools.store.seconds_to_start
     intents = tuple(
-        replace(intent, sent_at=now, sent_up=up, deadline=deadline) for intent in intents
+        replace(intent, sent_at=now, sent_up=up, deadline=deadline, sender=tools.actor.facts)
+        for intent in intents
     )
     for position, intent in enumerate(intents):
         try:

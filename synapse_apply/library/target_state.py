@@ -17,6 +17,7 @@ from synapse_apply.library.target_connection import TargetConnection
 
 if TYPE_CHECKING:
     from synapse_apply.model.address import Address
+    from synapse_apply.model.diagnostic import Diagnostic
     from synapse_apply.model.state import Acceptance, Intent, Record, State
     from synapse_apply.model.values import SecretRef
     from synapse_apply.operations.accept_difference import AcceptableResource
@@ -45,10 +46,8 @@ class TargetState:
 
     def read(self) -> State:
         """Everything that is recorded: records by address, open calls, lineage, serial."""
-        from synapse_apply.operations.state import read_state
-
         with self._connection.open_session_of_state_alone() as session:
-            return read_state(session)
+            return session.store.read_state()
 
     def read_with_open_calls(self) -> tuple[State, OpenCalls]:
         """The same, and how each call of unknown outcome can be settled."""
@@ -79,14 +78,15 @@ class TargetState:
 
     def write_backup(self, file: Path | str) -> None:
         """Copy the whole state to a file, consistent even while an apply runs."""
-        from synapse_apply.operations.state import write_state_backup
-
         path = require_and_join_path("file", file, self._connection.invocation.directory)
         with self._connection.open_session_of_state_alone() as session:
-            write_state_backup(session, path)
+            session.store.write_backup(str(path))
 
     def forget(self, names: Sequence[str]) -> list[Address]:
-        """Remove records; the live objects stay. Returns the addresses that were removed."""
+        """Remove records; the live objects stay. Returns the addresses that were removed.
+
+        Their calls that may still act stay open.
+        """
         from synapse_apply.operations.state import remove_records_keeping_objects
         from synapse_apply.workspace.selection import (
             build_state_selectable,
@@ -161,12 +161,19 @@ class TargetState:
         with self._connection.open_or_reuse_session() as session:
             return look_up_and_settle_named_or_all_calls(session, names, wait)
 
-    def settle_as_not_done(self, name: str) -> Intent:
-        """Close an open call as not done: you looked. StateError where none is open."""
+    def settle_as_not_done(
+        self, name: str, *, warn: Callable[[Diagnostic], None] | None = None
+    ) -> Intent:
+        """Close an open call as not done: you looked. StateError where none is open.
+
+        `warn` gets a warning if it may still act.
+        """
         from synapse_apply.operations.state import close_open_call_as_not_done
 
         with self._open_state_and_choose_address(name) as (session, address):
-            return close_open_call_as_not_done(session, address, moment=session.clock.utc_now())
+            return close_open_call_as_not_done(
+                session, address, moment=session.clock.utc_now(), warn=warn
+            )
 
     def settle_with_job(self, name: str, job_id: str) -> Intent:
         """Close an open run with the job that it started, which the next apply follows.

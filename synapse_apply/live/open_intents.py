@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from itertools import starmap
 from typing import TYPE_CHECKING
 
 from synapse_apply.live.live_reader import LiveReader
@@ -15,8 +16,10 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import RemoteError, StateError, SynapseApplyError
 from synapse_apply.model.observed import ObjectKey, Observed
+from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import Intent, IntentState, Record, State
+from synapse_apply.model.verification import RUN_VERB
 from synapse_apply.workspace.recovery_journal import (
     map_done_calls_of_any_valid_journal_by_intent_id,
 )
@@ -85,7 +88,7 @@ def look_up_outcomes_of_open_intents(
     results = []
     for intent in state.open_intents:
         result = resolver.resolve_intent(intent, records.get(intent.address))
-        if result.is_done and result.record is not None:
+        if not result.is_open and result.record is not None:
             records[intent.address] = result.record
             owners |= build_owner_index_by_kind_api_and_id({intent.address: result.record})
         results.append(result)
@@ -138,45 +141,82 @@ def close_intents_with_known_outcome(
 
 
 def list_acting_calls(session: TargetSession, state: State) -> list[tuple[float, Intent]]:
-    """The given-up calls that may still act, with the seconds for which each may.
+    """The open and given-up calls that may still act, with the seconds for which each may.
 
-    Not those that were settled by hand as not done. For UNKNOWN ones other values wait.
+    Not runs, and not those that were settled by hand as not done. For UNKNOWN ones other values
+    wait.
     """
     now, uptime, settle_after = (
         session.clock.utc_now(),
         session.uptime(),
         session.target.settle_after,
     )
-    return [
-        (seconds, call)
-        for record in state.records.values()
+    given_up = (
+        replace(call, address=address)  # the record may have moved since
+        for address, record in state.records.items()
         for call in record.given_up
         if call.state is not IntentState.ABSENT
-        and (seconds := call.seconds_left(settle_after, now, uptime)) > 0
+    )
+    return [
+        (seconds, call)
+        for call in (*state.open_intents, *given_up)
+        if call.verb != RUN_VERB and (seconds := call.seconds_left(settle_after, now, uptime)) > 0
     ]
 
 
+def keep_acting_calls_open(
+    session: TargetSession, state: State, addresses: Collection[Address]
+) -> list[Diagnostic]:
+    """Keep those calls of a state open that may still act and whose record goes; warnings of them.
+
+    They stay open, or are opened again, until it is certain that they cannot act any more.
+    """
+    open_ids = {intent.id for intent in session.store.read_state().open_intents}
+    acting = [one for one in list_acting_calls(session, state) if one[1].address in addresses]
+    for _, call in acting:
+        if call.id not in open_ids and call.state is not IntentState.DONE:
+            opened = replace(call, state=IntentState.OPEN, approvals=())
+            session.store.open_intent_and_use_up_its_approvals(opened)
+    return list(starmap(build_acting_call_warning, acting))
+
+
 def build_acting_call_warning(seconds: float, call: Intent) -> Diagnostic:
-    """The warning of a given-up call that may act for so many seconds."""
-    is_done = call.state is IntentState.DONE
+    """The warning of a call without an answer that may act for so many seconds."""
+    wait = Command("state settle --wait")
+    kind, hint = {
+        IntentState.OPEN: ("of unknown outcome", Text(wait, " waits until it is certain.")),
+        IntentState.ABSENT: (
+            "that was settled as not done",
+            "Nothing waits for it: it may act after the next apply, and undo or repeat its deeds.",
+        ),
+        IntentState.DONE: ("that was given up", ""),
+    }.get(call.state, ("that was given up", Text(wait, " waits for it.")))
+    names = [
+        format_field_path(path)
+        for path in sorted({*call.fields, *call.before})
+        if call.verb == "update" and call.before.get(path) != call.fields.get(path)
+    ]
     return warning_finding(
-        "A call that was given up may still act",
+        f"A call {kind} may still act",
         f"{call.verb} of {call.address} (call {call.id} of apply {call.plan_id}), which was sent "
         f"at {call.sent_at} and whose answer was lost, may act for another {math.ceil(seconds)} s"
-        f"{' again' if is_done else ''}.",
-        "" if is_done else Text(Command("state settle --wait"), " waits for it."),
+        f"{' again' * (call.state is IntentState.DONE)}"
+        f"{f' and set {format_short_list(names)}' if names else ''}.",
+        hint,
         address=str(call.address),
     )
 
 
-def build_no_open_call_error(address: Address, state: State) -> StateError:
-    """The error for an address that has no open call."""
+def build_no_open_call_error(session: TargetSession, address: Address, state: State) -> StateError:
+    """The error for an address that has no open call; it names given-up ones that may act."""
     open_addresses = ", ".join(str(intent.address) for intent in state.open_intents) or "none"
-    return StateError.from_summary(
+    error = StateError.from_summary(
         "No call of this address is open",
         f"{address} has no open call. Open: {open_addresses}.",
         Text(Command("plan"), " shows what is refused and why."),
     )
+    acting = [one for one in list_acting_calls(session, state) if one[1].address == address]
+    return StateError(*error.diagnostics, *starmap(build_acting_call_warning, acting))
 
 
 def raise_if_journal_contradicts_closing_by_hand(

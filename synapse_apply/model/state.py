@@ -230,6 +230,7 @@ class Intent:
     that an update sends or removes, read just before it; empty in intents of earlier versions.
     `found` has what it changes as it was when that was looked at, where it cannot be told.
     `beside` has keyed digests of the live values that nobody declared and an update sends back.
+    `sender` has `who`, `command`, `run`, `commit` and `trace` of the run that sends it.
     """
 
     id: str
@@ -255,6 +256,7 @@ class Intent:
     before: Fields = field(default_factory=dict, metadata={OMITTED_BY_DEFAULT: True})
     found: Fields = field(default_factory=dict, metadata={OMITTED_BY_DEFAULT: True})
     beside: Fields = field(default_factory=dict, metadata={OMITTED_BY_DEFAULT: True})
+    sender: Mapping[str, str] = field(default_factory=dict, metadata={OMITTED_BY_DEFAULT: True})
 
     def seconds_left(self, settle_after: float, now: str, uptime: Uptime) -> float:
         """For how many seconds the call may still act; 0 or less once it cannot any more.
@@ -278,8 +280,8 @@ class AuditEntry:
 
     `commit` is a label. `command` is the command's name (`apply`, `state accept`), "" in entries of
     earlier versions. `dirty` are the first files of the checkout that differ from the commit.
-    `trace` is the run's TRACEPARENT (W3C Trace Context). `sent_by` is the id of the plan that sent
-    a call which another one settled.
+    `trace` is the run's TRACEPARENT (W3C Trace Context). All that is of the run that sent the call;
+    `settled_by` says who found out how it ended, by which command and plan, if another one did.
     """
 
     at: str
@@ -296,7 +298,7 @@ class AuditEntry:
     command: str = ""
     dirty: tuple[str, ...] = ()
     trace: str = field(default="", metadata={OMITTED_BY_DEFAULT: True})
-    sent_by: str = field(default="", metadata={OMITTED_BY_DEFAULT: True})
+    settled_by: str = field(default="", metadata={OMITTED_BY_DEFAULT: True})
 
 
 @frozen

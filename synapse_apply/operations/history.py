@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from synapse_apply.applying.step import Actor
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
@@ -14,6 +15,7 @@ from synapse_apply.workspace.state_access import build_missing_state_error
 from synapse_apply.workspace.target_session import TargetSession
 
 _PAGE_SIZE = 1000
+_ALL = 2**31
 
 
 @frozen
@@ -95,11 +97,11 @@ def require_single_past_run_by_id_prefix(session: TargetSession, plan_id: str) -
     """The run whose plan id starts with `plan_id`; InputError for "" and unless one does."""
     _require_state_exists(session)
     runs = _group_entries_into_runs(
-        _with_open_calls(session.store, _read_all_audit_entries(session.store))
+        _with_open_calls(session.store, session.store.list_audit_entries_newest_first(_ALL))
     )
-    # One whose only calls were settled by later runs is found there.
+    # One that only settled calls of other runs is found there.
     matches = [run for run in runs if run.plan_id.startswith(plan_id)] or [
-        run for run in runs if any(call.sent_by.startswith(plan_id) for call in run.calls)
+        run for run in runs if any(f" {plan_id}" in call.settled_by for call in run.calls)
     ]
     # It would be the beginning of the only run, which nobody named.
     if not plan_id and len(matches) == 1:
@@ -125,12 +127,9 @@ def require_single_past_run_by_id_prefix(session: TargetSession, plan_id: str) -
 def _with_open_calls(store: StateStore, entries: list[AuditEntry]) -> list[AuditEntry]:
     """The entries with one for each call whose outcome is not known yet, the newest first."""
     opened = [
-        AuditEntry(
-            call.sent_at, "", "", call.plan_id, str(call.address), call.verb, call.remote_id, "",
-            "not known yet",
-        )
+        Actor("").build_audit_entry(call, "not known yet", moment=call.sent_at)
         for call in store.read_state().open_intents
-    ]  # fmt: skip
+    ]
     return (
         sorted([*entries, *opened], key=lambda entry: entry.at, reverse=True) if opened else entries
     )
@@ -139,13 +138,6 @@ def _with_open_calls(store: StateStore, entries: list[AuditEntry]) -> list[Audit
 def _require_state_exists(session: TargetSession) -> None:
     if not session.store.exists():
         raise build_missing_state_error(session.target, session.seen_place)
-
-
-def _read_all_audit_entries(store: StateStore) -> list[AuditEntry]:
-    size = _PAGE_SIZE
-    while len(entries := store.list_audit_entries_newest_first(size)) == size:
-        size *= 4
-    return entries
 
 
 def _group_entries_into_runs(newest_first: Iterable[AuditEntry]) -> list[PastRun]:

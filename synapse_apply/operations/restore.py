@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from synapse_apply.live.open_intents import keep_acting_calls_open, list_acting_calls
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import NotApproved, StateError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.ports import StateStore
 from synapse_apply.model.project import Target
-from synapse_apply.model.state import BackendIdentity, StateProgress
+from synapse_apply.model.state import BackendIdentity
 from synapse_apply.operations.state import build_current_state_identity
 from synapse_apply.stores.backups import KEPT_FILE_SUFFIX
 from synapse_apply.stores.snapshot import StateOrigin
@@ -55,57 +56,45 @@ class RestoredState:
     warnings: tuple[Diagnostic, ...]
 
 
-def read_exchange_or_raise_if_restore_refused(
-    session: TargetSession, path: Path, state_identity: BackendIdentity
-) -> StateExchange:
-    """The backup and the state it would replace; StateError where a restore would be refused.
-
-    Writes nothing.
-    """
-    backup = require_origin_of_intact_backup(str(path))
-    _require_restorable(path, session.target, state_identity, backup.binding, backup.lineage)
-    return StateExchange(backup, _read_current_origin_or_none(session.store))
-
-
 def restore_backup_or_raise_not_approved(
     session: TargetSession, path: Path, confirm: Callable[[StateExchange], bool] | None
 ) -> RestoredState:
     """Replace the state by a backup, where `confirm`, if given, agrees; else NotApproved.
 
-    It is asked only where there is a state to replace. StateError where it would be refused.
+    It is asked only where there is a state to replace. StateError, with nothing replaced, for a
+    backup of another backend and for one of another lineage than the project file pins. The
+    restored state gets a serial above every one that was seen here, so that it is not refused as
+    an older copy. Calls that may still act stay open in it.
     """
-    identity = build_current_state_identity(session, is_read_only=True)
-    exchange = read_exchange_or_raise_if_restore_refused(session, path, identity)
+    target, identity = session.target, build_current_state_identity(session, is_read_only=True)
+    backup = require_origin_of_intact_backup(str(path))
+    check_backup = partial(_require_restorable, path, target, identity)
+    check_backup(backup.binding, backup.lineage)
+    replaced, current_state = None, None
+    with suppress(StateError):
+        replaced = session.store.read_state()
+        current_state = StateOrigin(replaced.binding, replaced.lineage, len(replaced.records))
+    exchange = StateExchange(backup, current_state)
     if confirm is not None and session.store.exists() and not confirm(exchange):
         raise NotApproved.from_summary("The state was not replaced", "confirm said no.")
-    kept_location = restore_backup_keeping_old_state_or_raise_if_refused(session, path, identity)
+    kept_location = session.store.restore_backup_and_return_kept_path_or_empty(
+        str(path),
+        check_backup,
+        str(build_state_folder_path(session.project) / f"{target.name}.{KEPT_FILE_SUFFIX}"),
+        lambda lineage: session.last_seen_files.read_farthest_progress_or_zero(lineage).progress,
+    )
+    acting: list[Diagnostic] = []
+    if replaced is not None and replaced.binding == identity:
+        addresses = {call.address for _, call in list_acting_calls(session, replaced)}
+        if addresses:
+            with session.store.lock("state restore"):
+                acting = keep_acting_calls_open(session, replaced, addresses)
     warnings = (
-        *build_warning_if_lineage_was_replaced(exchange, kept_location, session.target),
+        *acting,
+        *build_warning_if_lineage_was_replaced(exchange, kept_location, target),
         *_build_warning_if_bound_to_other_key(session),
     )
     return RestoredState(exchange, kept_location, warnings)
-
-
-def restore_backup_keeping_old_state_or_raise_if_refused(
-    session: TargetSession, path: Path, state_identity: BackendIdentity
-) -> str:
-    """Replace the state by a backup; returns the path of the kept old state, "" without one.
-
-    StateError, with nothing replaced, for a backup of another `state_identity` and for one of
-    another lineage than the project file pins. The restored state gets a serial above every one
-    that was seen here, so that it is not refused as an older copy.
-    """
-    check_backup = partial(_require_restorable, path, session.target, state_identity)
-    kept_path = (
-        build_state_folder_path(session.project) / f"{session.target.name}.{KEPT_FILE_SUFFIX}"
-    )
-
-    def read_progress_seen_here(lineage: str) -> StateProgress:
-        return session.last_seen_files.read_farthest_progress_or_zero(lineage).progress
-
-    return session.store.restore_backup_and_return_kept_path_or_empty(
-        str(path), check_backup, str(kept_path), read_progress_seen_here
-    )
 
 
 def build_warning_if_lineage_was_replaced(
@@ -150,14 +139,6 @@ def _build_warning_if_bound_to_other_key(session: TargetSession) -> tuple[Diagno
             target=session.target.name,
         ),
     )
-
-
-def _read_current_origin_or_none(store: StateStore) -> StateOrigin | None:
-    try:
-        state = store.read_state()
-    except StateError:
-        return None
-    return StateOrigin(state.binding, state.lineage, len(state.records))
 
 
 def _require_restorable(

@@ -29,7 +29,7 @@ from synapse_apply.operations.wait_for_outcomes import (
     wait_and_settle_recent_calls,
     wait_for_acting_calls,
 )
-from synapse_apply.planning.open_call_refusals import build_outcome_unknown_refusal
+from synapse_apply.planning.open_call_refusals import WAIT_HINT, build_outcome_unknown_refusal
 from synapse_apply.workspace.recovery_journal import (
     JournaledDoneCall,
     build_warnings_of_genuine_and_other_journals,
@@ -99,9 +99,16 @@ def look_up_and_settle_named_or_all_calls(
     leaves these open. InputError where a name has no call open.
     """
     state = session.store.read_state()
+    open_addresses = {intent.address for intent in state.open_intents}
     acting = {call.address for _, call in list_acting_calls(session, state)}
-    addresses = choose_addresses_checking_open_call_of_wildcards(state, names)
-    acting.difference_update(intent.address for intent in state.open_intents)
+    # A name with `*` gives those with such a call, else an error.
+    addresses = choose_named_addresses_and_suitable_wildcard_matches(
+        build_state_selectable(state),
+        names,
+        (open_addresses | acting).__contains__,
+        "has a call open",
+    )
+    acting -= open_addresses
     sought = [address for address in addresses if address not in acting]
     resolved_intents = (
         [] if addresses and not sought else look_up_and_settle_open_calls(session, sought)
@@ -149,7 +156,10 @@ def _list_ways_to_settle(
     recovery_hint = journal_files[intent.id].recovery_hint if intent.id in journal_files else ""
     seconds = resolved.seconds_until_resolvable
     retry = f"run again in {math.ceil(seconds)} s" if seconds is not None else ""
-    return build_outcome_unknown_refusal(intent, retry, recovery_hint).ways_out
+    ways_out = build_outcome_unknown_refusal(intent, retry, recovery_hint).ways_out
+    again = "; an apply that sends the same fields again does not" * (intent.verb == "update")
+    wait = Text(Command("state settle", intent.address, "--wait"), f" waits for it{again}")
+    return tuple(wait if way is WAIT_HINT else way for way in ways_out)
 
 
 def _advise_on_open_call(intent: Intent, journal_files: Mapping[str, JournaledDoneCall]) -> str:
@@ -182,30 +192,13 @@ def look_up_and_settle_open_calls(
     """Look up the open calls (of these addresses, all by default) and record known outcomes."""
     # Under the lock: while another run is at work, a call that is open is one under way.
     with session.lock_state_of_own_project("settle"):
-        state = _with_open_intents_of_addresses_or_raise(session.store.read_state(), addresses)
+        state = session.store.read_state()
+        chosen = tuple(one for one in state.open_intents if one.address in addresses)
+        for address in set(addresses).difference(one.address for one in chosen):
+            raise build_no_open_call_error(session, address, state)
+        state = replace(state, open_intents=chosen) if addresses else state
         resolved_intents = look_up_outcomes_of_open_intents(
             session, state, build_live_reader_with_marks_of_state(session, state)
         )
         close_intents_with_known_outcome(session, resolved_intents)
     return resolved_intents
-
-
-def choose_addresses_checking_open_call_of_wildcards(
-    state: State, names: Sequence[str]
-) -> list[Address]:
-    """The addresses of names; a name with `*` gives those with an open call, else an error."""
-    open_addresses = {intent.address for intent in state.open_intents}
-    return choose_named_addresses_and_suitable_wildcard_matches(
-        build_state_selectable(state), names, open_addresses.__contains__, "has a call open"
-    )
-
-
-def _with_open_intents_of_addresses_or_raise(state: State, addresses: Collection[Address]) -> State:
-    open_addresses = {intent.address for intent in state.open_intents}
-    for address in addresses:
-        if address not in open_addresses:
-            raise build_no_open_call_error(address, state)
-    if not addresses:
-        return state
-    selected_intents = tuple(intent for intent in state.open_intents if intent.address in addresses)
-    return replace(state, open_intents=selected_intents)

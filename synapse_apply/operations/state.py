@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 
 from synapse_apply.applying.runs import (
     build_closed_run_intent_and_record,
     map_job_ids_to_recorded_addresses,
 )
 from synapse_apply.live.open_intents import (
+    build_acting_call_warning,
     build_no_open_call_error,
+    keep_acting_calls_open,
     raise_if_journal_contradicts_closing_by_hand,
 )
 from synapse_apply.manifests.export.manifest_names import explain_invalid_address_or_empty
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
+from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.phrases import suggest_name_or_default_hint
 from synapse_apply.model.refactoring import build_renames_with_series_members
@@ -79,11 +81,6 @@ def build_current_state_identity(
     return build_state_identity(normalize_base_url(target.url), target, None)
 
 
-def read_state(session: TargetSession) -> State:
-    """The whole state."""
-    return session.store.read_state()
-
-
 def require_record(session: TargetSession, address: Address) -> Record:
     """The record of an address; StateError that suggests similar ones when there is none."""
     record = session.store.find_record(address)
@@ -95,9 +92,11 @@ def require_record(session: TargetSession, address: Address) -> Record:
 def remove_records_keeping_objects(session: TargetSession, addresses: list[Address]) -> None:
     """Remove records; the live objects stay. StateError for an address without a record."""
     with session.lock_state_of_own_project("state rm"):
+        state = session.store.read_state()
         for address in addresses:
-            if session.store.find_record(address) is None:
+            if address not in state.records:
                 raise _build_unknown_address_error(session, address)
+        keep_acting_calls_open(session, state, addresses)
         session.store.remove_records(*addresses)
         _record_audit_entries(session, dict.fromkeys(addresses, "forget"))
 
@@ -148,11 +147,6 @@ def _record_audit_entries(session: TargetSession, verb_by_address: Mapping[Addre
             for address, verb in verb_by_address.items()
         )
     )
-
-
-def write_state_backup(session: TargetSession, path: Path) -> None:
-    """Write a consistent copy of the whole state to a file."""
-    session.store.write_backup(str(path))
 
 
 def copy_state_to_empty_store_at_url(session: TargetSession, url: str | SecretRef) -> State:
@@ -235,14 +229,20 @@ def build_inventory_rows_of_records(session: TargetSession) -> list[dict[str, ob
     return [dict(row) for row in build_inventory_sorted_by_address(session.store.read_state())]
 
 
-def close_open_call_as_not_done(session: TargetSession, address: Address, *, moment: str) -> Intent:
-    """Close an open call as not done, because the user says so.
+def close_open_call_as_not_done(
+    session: TargetSession,
+    address: Address,
+    *,
+    moment: str,
+    warn: Callable[[Diagnostic], None] | None = None,
+) -> Intent:
+    """Close an open call as not done, because the user says so; `warn` is told if it may still act.
 
     StateError when none is open, or a recovery journal says that it was done.
     """
     with session.lock_state_of_own_project("state settle"):
         state = session.store.read_state()
-        intent = _require_open_intent_of_address(state, address)
+        intent = _require_open_intent_of_address(session, state, address)
         raise_if_journal_contradicts_closing_by_hand(session, state, intent)
         closed_intent = replace(intent, state=IntentState.ABSENT)
         entry = session.actor.build_audit_entry(
@@ -252,6 +252,9 @@ def close_open_call_as_not_done(session: TargetSession, address: Address, *, mom
         if record is not None and intent.verb not in {CREATE_VERB, RUN_VERB}:
             record = record.with_given_up(closed_intent)
         session.store.close_ended_intent(closed_intent, record, entry)
+    seconds = intent.seconds_left(session.target.settle_after, moment, session.uptime())
+    if warn is not None and seconds > 0:
+        warn(build_acting_call_warning(seconds, closed_intent))
     return closed_intent
 
 
@@ -265,7 +268,7 @@ def close_open_run_with_job(
     """
     with session.lock_state_of_own_project("state settle"):
         state = session.store.read_state()
-        intent = _require_open_intent_of_address(state, address)
+        intent = _require_open_intent_of_address(session, state, address)
         if intent.verb != RUN_VERB:
             raise StateError.from_summary(
                 "The open call is no run",
@@ -306,11 +309,13 @@ def _require_unused_job(state: State, address: Address, job_id: str) -> None:
         )
 
 
-def _require_open_intent_of_address(state: State, address: Address) -> Intent:
+def _require_open_intent_of_address(
+    session: TargetSession, state: State, address: Address
+) -> Intent:
     """The open intent of an address; StateError, with the open ones, where there is none."""
     intent = next((i for i in state.open_intents if i.address == address), None)
     if intent is None:
-        raise build_no_open_call_error(address, state)
+        raise build_no_open_call_error(session, address, state)
     return intent
 
 

@@ -14,6 +14,7 @@ from synapse_apply.planning import missing_dependencies, refusals
 from synapse_apply.planning.decide_declared import PlanIndex
 from synapse_apply.planning.decision import Decision, build_change
 from synapse_apply.planning.identity import list_identity_fields_unlike_recorded
+from synapse_apply.planning.open_call_refusals import iter_acting_call_refusals
 from synapse_apply.planning.plan_input import ResourceState, SeriesKey
 from synapse_apply.planning.sealed import is_sealed_live_or_when_recorded
 from synapse_apply.planning.series import (
@@ -119,7 +120,10 @@ def _refuse_or_note_sealed_delete(
 
 
 def _build_decision_with_note(resource: ResourceState, action: Action, note: str) -> Decision:
-    return Decision(replace(build_change(resource, action), notes=(note,)))
+    decision = Decision(replace(build_change(resource, action), notes=(note,)))
+    if action is Action.FORGET:
+        decision = decision.with_refusals_dropping_run(*iter_acting_call_refusals(resource))
+    return decision
 
 
 @mutable

@@ -93,16 +93,25 @@ def repeats_call(
 
 
 def iter_acting_call_refusals(
-    resource: ResourceState, changes: Sequence[FieldChange]
+    resource: ResourceState, changes: Sequence[FieldChange] | None = None
 ) -> Iterator[Refusal]:
-    """The refusal of an update while an earlier one, with other values, may still act."""
+    """The refusal of an update while an earlier one, with other values, may still act.
+
+    Without `changes` it is that of forgetting the object: nobody would know of the call any more.
+    """
+    if changes == []:
+        return
+    forget = "act, which nobody would know of once this is forgotten"
+    deed = "act and overwrite a newer one" if changes else forget
     # The one that may act longest is told of.
-    for call, until, _ in resource.acting if changes else ():
-        if call.state is IntentState.UNKNOWN and not repeats_call(resource, call, changes):
+    for call, until, _ in resource.acting:
+        if call.state is IntentState.UNKNOWN and not (
+            changes and repeats_call(resource, call, changes)
+        ):
             yield Refusal(
                 OUTCOME_NOT_KNOWN_YET_RULE,
                 f"an earlier {call.verb}, which was sent at {call.sent_at} and whose outcome is "
-                "not known, may still act and overwrite a newer one",
+                f"not known, may still {deed}",
                 (f"plan again after {until}", WAIT_HINT),
                 outcome_unknown=True,
             )

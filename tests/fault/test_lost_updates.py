@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -324,7 +325,8 @@ def test_the_history_knows_a_call_by_the_apply_that_sent_it(
     (said,) = [d for d in later.plan.diagnostics if d.summary == "An earlier call was looked up"]
     assert f"by apply {lost.plan.id}, was not done" in said.detail
     shown = command(site, f"state history -t site show {lost.plan.id}")
-    assert f"settled: not done, sent by {lost.plan.id}" in shown
+    assert f"plan: {lost.plan.id}\n" in shown
+    assert re.search(rf"settled: not done, by \S+, {later.plan.id}", shown)
 
 
 @on_api("v1", "v2")

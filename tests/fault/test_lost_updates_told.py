@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from controllers.backend_proxy import BackendProxy
 from fault.commands import FOREVER, applying, kill, reaches
-from fault.convergence import command, on_api
+from fault.convergence import command, on_api, on_store
 from fault.site import LATER, Server, Site
 from fault.test_lost_updates import (
     PLUGIN,
@@ -20,6 +21,7 @@ from fault.test_lost_updates import (
     declare,
     killed,
     live,
+    results,
     rotated,
     token,
     update,
@@ -355,3 +357,219 @@ def test_of_a_hidden_secret_nobody_says_that_the_first_try_did_nothing(
     assert f"and {PLUGIN} did not show it as done" in said
     assert token(server) == "r0tated-s3cret"
     assert "r0tated-s3cret" not in said
+
+
+ACTS = re.compile(
+    rf"update of {PLUGIN} \(call \S+ of apply \S+\), which was sent at \S+ and whose answer was lost,"
+    r" may act for another \d+ s and set description\."
+)
+
+
+def document(site: Site, line: str) -> dict[str, Any]:
+    said = command(site, f"{line} -t site --json")
+    read: dict[str, Any] = json.JSONDecoder().raw_decode(said[said.index("{\n") :])[0]
+    return read
+
+
+@on_api("v1", "v2")
+@pytest.mark.parametrize("again", [False, True])
+def test_who_forgets_a_record_forgets_no_call_that_may_act(
+    make_site: Callable[..., Site], server: Server, *, again: bool
+) -> None:
+    """It stays open: nothing is imported by an apply and sent before, and an import takes it over."""
+    site = begun(make_site, server)
+    killed(site, server, "before")
+    if again:  # then it was given up
+        assert site.apply().code == 0
+    remote_id = site.records()[PLUGIN]
+    said = told(command(site, f"state rm -t site {PLUGIN}"))
+    assert "A call of unknown outcome may still act" in said
+    assert ACTS.search(said), said
+    assert PLUGIN not in site.records()
+    assert list(map(str, site.open_intents())) == [PLUGIN]
+    assert ACTS.search(told(command(site, "state list -t site")))
+    declare(site, "eleven")
+    assert site.apply(adopt=True).code == 7
+    assert live(server) == ("ten" if again else "nine")
+    change_outside(site, server, "nine")
+    command(site, f"import -t site {PLUGIN} {remote_id}")
+    assert site.open_intents() == []
+    # Another value waits for the call, and what it sets late is told as its own.
+    assert site.apply().code == 7
+    assert live(server) == "nine"
+    change_outside(site, server, "ten")  # as the killed call does now
+    (origin,) = [f.origin for change in site.plan(ahead=0.0).changes for f in change.fields]
+    assert origin.startswith("set by call ")
+    assert origin.endswith("which was given up")
+    assert site.apply(ahead=LATER).code == 0
+    assert live(server) == "eleven"
+
+
+@on_api("v1", "v2")
+def test_what_was_forgotten_stays_so_once_its_call_is_settled(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """It had acted: nothing of it is recorded again, to be deleted by an apply with --prune."""
+    site = begun(make_site, server)
+    killed(site, server, "after")
+    command(site, f"state rm -t site {PLUGIN}")
+    assert "update was done" in command(site, "state settle -t site --wait")
+    assert PLUGIN not in site.records()
+    assert site.open_intents() == []
+
+
+def test_nothing_is_forgotten_by_an_apply_while_a_call_of_it_may_act(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """Its manifest is gone: the record stays until the call is over."""
+    site = begun(make_site, server)
+    killed(site, server, "before")
+    assert site.apply().code == 0
+    path: Path = site.root / "manifests" / "group-0.yaml"
+    path.write_text(path.read_text().split("\n---\n")[2])
+    first = site.apply()
+    assert first.code == 7
+    (refusal,) = [r for change in first.plan.changes for r in change.refusals]
+    assert "may still act, which nobody would know of once this is forgotten" in refusal.reason
+    assert refusal.ways_out[0].startswith("plan again after ")
+    assert PLUGIN in site.records()
+    assert site.apply(ahead=LATER).code == 0
+    assert PLUGIN not in site.records()
+
+
+@on_store("sqlite", "s3")
+@pytest.mark.parametrize("again", [False, True])
+def test_a_restored_state_knows_of_the_calls_that_may_act(
+    make_shared_site: Callable[..., Site], server: Server, *, again: bool
+) -> None:
+    """The backup is older than they are."""
+    site = begun(make_shared_site, server)
+    file = site.root / "before.backup"
+    command(site, f"state backup -t site {file}")
+    killed(site, server, "before")
+    if again:
+        assert site.apply().code == 0
+    said = told(command(site, f"state restore -t site {file} --yes"))
+    assert ACTS.search(said), said
+    assert list(map(str, site.open_intents())) == [PLUGIN]
+    change_outside(site, server, "nine")
+    declare(site, "eleven")
+    assert site.apply().code == 7
+    assert live(server) == "nine"
+    assert site.apply(ahead=LATER).code == 0
+    assert live(server) == "eleven"
+
+
+def test_a_restored_state_without_such_calls_says_nothing(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """A call that the backup knows is in it once; one that cannot act any more is not added."""
+    site = begun(make_site, server, settle_after=0.1)
+    killed(site, server, "before")
+    file = site.root / "open.backup"
+    command(site, f"state backup -t site {file}")
+    assert ACTS.search(told(command(site, f"state restore -t site {file} --yes")))
+    assert list(map(str, site.open_intents())) == [PLUGIN]
+    assert site.apply(ahead=LATER).code == 0
+    assert results(site)[:2] == ["done", "settled: not done"]
+    declare(site, "eleven")
+    assert site.apply().code == 0
+
+
+@on_api("v1", "v2")
+def test_settling_by_hand_says_for_how_long_the_call_may_act(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """And that nothing waits for it."""
+    site = begun(make_site, server)
+    killed(site, server, "before")
+    said = told(command(site, f"state settle -t site {PLUGIN} --absent"))
+    assert f"Settled {PLUGIN}: update was not done. The next apply may do it." in said
+    assert "A call that was settled as not done may still act" in said
+    assert ACTS.search(said)
+    assert "Nothing waits for it: it may act after the next apply" in said
+
+
+def test_a_call_is_told_of_beside_its_record(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """While it is open, and once it was given up; in the table, in the text and in JSON."""
+    site = begun(make_site, server)
+    assert document(site, f"state show {PLUGIN}")["open"] == []
+    assert "CALL" not in command(site, "state list -t site")
+    killed(site, server, "before")
+    shown = told(command(site, f"state show {PLUGIN} -t site"))
+    assert ACTS.search(shown)
+    assert f"Outcome unknown: {PLUGIN}. The next apply looks it up." in shown
+    (opened,) = document(site, f"state show {PLUGIN}")["open"]
+    assert opened["verb"] == "update"
+    assert opened["id"] in shown
+    assert opened["plan_id"] in shown
+    assert opened["sent_at"] in shown
+    assert document(site, "state show storage/storage-0")["open"] == []
+    listed = command(site, "state list -t site")
+    assert re.search(rf"^{PLUGIN} .*Z  outcome unknown$", listed, re.MULTILINE)
+    assert re.search(r"^storage/storage-0 .*Z$", listed, re.MULTILINE)
+    settled = command(site, "state settle -t site", code=7)
+    assert f"`synapse-apply state settle {PLUGIN} --wait -t site` waits for it" in settled
+    assert "apply --wait" not in settled
+    assert site.apply().code == 0
+    listed = command(site, "state list -t site")
+    assert re.search(rf"^{PLUGIN} .*Z  may still act$", listed, re.MULTILINE)
+
+
+def test_a_given_up_call_is_found_by_a_pattern_a_move_and_by_hand(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """Its address has no open call, which is not all there is to say."""
+    site = begun(make_site, server)
+    killed(site, server, "before")
+    assert site.apply().code == 0
+    assert ACTS.search(told(command(site, "state settle -t site plugin/*")))
+    for option in ("--absent", "--job 3"):
+        said = told(command(site, f"state settle -t site {PLUGIN} {option}", code=1))
+        assert "No call of this address is open" in said
+        assert ACTS.search(said)
+    command(site, f"state mv -t site {PLUGIN} plugin/other")
+    said = told(command(site, "state show -t site plugin/other"))
+    assert ACTS.search(said.replace("plugin/other (call", f"{PLUGIN} (call"))
+
+
+@pytest.mark.parametrize("way", ["settle", "by hand", "import", "apply"])
+def test_the_history_tells_who_sent_a_call_and_who_settled_it(
+    make_site: Callable[..., Site], server: Server, way: str
+) -> None:
+    """The run that sent it keeps its row, while the call is open and once another has settled it."""
+    site = begun(make_site, server)
+    ann = replace(site, environ={**site.environ, "LOGNAME": "ann"})
+    bob = replace(site, environ={**site.environ, "LOGNAME": "bob"})
+    killed(ann, server, "after" if way == "settle" else "before")
+    opened, *others = document(bob, "state history")["runs"]
+    assert (opened["command"], opened["results"]) == ("apply", {"not known yet": 1})
+    assert opened["who"].startswith("ann@")
+    assert opened["calls"][0]["digest"].startswith("sha256:")
+    typed = {
+        "settle": "state settle",
+        "by hand": f"state settle {PLUGIN} --absent",
+        "import": f"import {PLUGIN} {site.records()[PLUGIN]}",
+        "apply": "apply --auto-approve",
+    }[way]
+    command(bob, f"{typed} -t site")
+    runs = {run["plan_id"]: run for run in document(bob, "state history")["runs"]}
+    sent = runs[opened["plan_id"]]
+    assert (sent["who"], sent["command"]) == (opened["who"], "apply")
+    (call,) = sent["calls"]
+    assert call["result"].startswith("settled")
+    assert call["settled_by"].startswith("bob@")
+    by_command = {"apply": "apply", "import": "import"}.get(way, "state settle")
+    assert f", {by_command}" in call["settled_by"]
+    shown = command(bob, f"state history -t site show {opened['plan_id']}")
+    assert f"who: {opened['who']}\n" in shown
+    assert f"{call['result']}, by {call['settled_by']}" in shown
+    (row,) = [
+        r for r in command(bob, "state history -t site").splitlines() if opened["plan_id"] in r
+    ]
+    assert re.search(r"ann@\S+, settled by bob@", row)
+    assert len(runs) == len(others) + 1 + (way in {"import", "apply"})
+    if way == "apply":  # found also by the plan that settled it
+        assert call["settled_by"].split()[-1] in runs

@@ -143,9 +143,9 @@ def test_the_frozen_values_have_every_key() -> None:
     unset |= {
         (path, key)
         for path in ("intent", "state.open_intents")
-        for key in ("approvals", "before", "found")
+        for key in ("approvals", "before", "found", "sender")
     }
-    unset |= {("audit", "trace"), ("audit", "sent_by")}
+    unset |= {("audit", "trace"), ("audit", "settled_by")}
     unset |= {(path, "given_up") for path in ("record", "state.records")}
     unset |= {(path, key) for path, key in all_keys if ".given_up" in path}
     unset |= {("record", "replaced_at"), ("state.records", "replaced_at")}

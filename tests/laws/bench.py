@@ -39,7 +39,6 @@ from support.core import (
     record_all_live_objects_or_none,
     state_access,
 )
-from support.core import state as states
 
 from synapse_apply.emulator.core.switches import SWITCHES
 from synapse_apply.views.text.progress import SilentProgress
@@ -293,7 +292,7 @@ class Project:
 
     def state(self) -> State:
         with open_state(self.where) as state:
-            return states.read_state(state)
+            return state.store.read_state()
 
     def plan(self, choices: PlanOptions = ANYTHING_GOES) -> PlanResult:
         with self.opened() as (context, _):

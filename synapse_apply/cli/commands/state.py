@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,13 +23,13 @@ if TYPE_CHECKING:
         AcceptableResource,
         BackendOffer,
         CreatedState,
-        EndedCall,
         JournalContent,
+        OpenCalls,
         Rebinding,
         StateExchange,
     )
     from synapse_apply.model.address import Address
-    from synapse_apply.model.state import Record
+    from synapse_apply.model.diagnostic import Diagnostic
     from synapse_apply.model.values import SecretRef
 
 
@@ -156,7 +158,6 @@ def list_(*, console: Console, invocation: Invocation) -> int:
     have (`state record` records these).
     """
     from synapse_apply.cli.flows.command_target import open_command_target
-    from synapse_apply.model.command import name_target_in_commands
     from synapse_apply.views.text.record import record_document
     from synapse_apply.views.text.tables import render_table
 
@@ -175,25 +176,28 @@ def list_(*, console: Console, invocation: Invocation) -> int:
             }
         )
         return 0
+    marks = {finding.address: "may still act" for finding in open_calls.findings}
+    marks |= {str(call.intent.address): "outcome unknown" for call in open_calls.calls}
     if records:
         rows = [
-            (
-                listed_record.address,
-                listed_record.remote_id,
-                listed_record.api,
-                listed_record.updated_at[:19] + "Z",
-            )
-            for listed_record in records
+            (one.address, one.remote_id, one.api, one.updated_at[:19] + "Z")
+            + ((marks.get(str(one.address), ""),) if marks else ())
+            for one in records
         ]
-        console.write_output(
-            render_table(("address", "id", "api", "updated"), rows, color=console.is_output_colored)
-        )
+        heads = ("address", "id", "api", "updated", *(("call",) if marks else ()))
+        console.write_output(render_table(heads, rows, color=console.is_output_colored))
     else:
         console.write_stderr("Nothing is recorded.\n")
+    _print_open_calls(console, open_calls)
+    return 0
+
+
+def _print_open_calls(console: Console, open_calls: OpenCalls) -> None:
+    from synapse_apply.model.command import name_target_in_commands
+
     for call in open_calls.calls:
         advice = name_target_in_commands(call.advice, console.typed_target)
         console.write_stderr(f"Outcome unknown: {call.intent.address}. {advice}.\n")
-    return 0
 
 
 @manual_command(
@@ -208,7 +212,7 @@ def list_(*, console: Console, invocation: Invocation) -> int:
 @options.add_several_target_options
 @click.argument("name", type=RECORDED_NAME, metavar="ADDRESS")
 def show(*, console: Console, invocation: Invocation, name: str) -> int:
-    """Show one record, and which earlier calls of it may still act. Secrets are not in it."""
+    """Show one record, and its calls that are open or may still act. Secrets are not in it."""
     from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.views.text.record import record_document, render_record
 
@@ -216,14 +220,19 @@ def show(*, console: Console, invocation: Invocation, name: str) -> int:
         record = target.state.find_record(name)
         _, open_calls = target.state.read_with_open_calls()
     findings = [one for one in open_calls.findings if one.address == str(record.address)]
+    calls = tuple(one for one in open_calls.calls if one.intent.address == record.address)
     console.write_findings(findings)
     if console.as_json:
+        names = ("id", "verb", "plan_id", "sent_at")
+        opened = [{name: getattr(one.intent, name) for name in names} for one in calls]
         diagnostics = [finding.to_json() for finding in findings]
-        console.write_or_keep_document({**record_document(record), "diagnostics": diagnostics})
+        document = {**record_document(record), "open": opened, "diagnostics": diagnostics}
+        console.write_or_keep_document(document)
     else:
         console.write_output(
             render_record(record, color=console.is_output_colored, width=console.terminal_width)
         )
+        _print_open_calls(console, replace(open_calls, calls=calls))
     return 0
 
 
@@ -239,6 +248,8 @@ def show(*, console: Console, invocation: Invocation, name: str) -> int:
 def rm(*, console: Console, invocation: Invocation, names: tuple[str, ...]) -> int:
     """Forget records; the live objects stay as they are.
 
+    Their calls that may still act stay open: apply refuses the address until that is over.
+
     What is still declared is adopted by the next apply where it can be found; plugins on API v1
     cannot: import them again, or a second one is made.
     """
@@ -246,6 +257,9 @@ def rm(*, console: Console, invocation: Invocation, names: tuple[str, ...]) -> i
 
     with open_command_target(invocation) as target:
         addresses = target.state.forget(names)
+        _, open_calls = target.state.read_with_open_calls()
+    names = tuple(map(str, addresses))
+    console.write_findings([one for one in open_calls.findings if one.address in names])
     for address in addresses:
         console.write_output(f"Forgot {address}; the live object stays.\n")
     return 0
@@ -315,12 +329,21 @@ def accept(
     With --undo the state remembers again what it did before, so that plans show the difference;
     neither manifests nor backend are needed for that.
     """
-    if undo:
-        return _undo_acceptance_and_print(console, invocation, name)
     from synapse_apply.cli.flows.approval import ask_approval, require_approval_or_person_to_ask
     from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.model.phrases import format_count_and_noun
+    from synapse_apply.views.sanitize import sanitize
     from synapse_apply.views.text.accepted import render_new_and_accepted_differences
+    from synapse_apply.views.text.findings import format_quoted_path
+
+    if undo:
+        with open_command_target(invocation) as target:
+            address, acceptance = target.state.undo_accept(name)
+        names = ", ".join(sanitize(format_quoted_path(path)) for path in acceptance.paths)
+        console.write_output(
+            f"No longer accepted of {address}: {names}. The next plan shows what differs.\n"
+        )
+        return 0
 
     def show_and_confirm(acceptable: AcceptableResource) -> bool:
         address, differing_fields = acceptable.resource.address, acceptable.differing_fields
@@ -354,20 +377,6 @@ def accept(
         f"Accepted {accepted.resource.address} as it is live: "
         f"{format_count_and_noun(count, 'difference') if count else 'no difference'}"
         f"{' that was not accepted before' if accepted.accepted_fields else ''}.\n"
-    )
-    return 0
-
-
-def _undo_acceptance_and_print(console: Console, invocation: Invocation, name: str) -> int:
-    from synapse_apply.cli.flows.command_target import open_command_target
-    from synapse_apply.views.sanitize import sanitize
-    from synapse_apply.views.text.findings import format_quoted_path
-
-    with open_command_target(invocation) as target:
-        address, acceptance = target.state.undo_accept(name)
-    names = ", ".join(sanitize(format_quoted_path(path)) for path in acceptance.paths)
-    console.write_output(
-        f"No longer accepted of {address}: {names}. The next plan shows what differs.\n"
     )
     return 0
 
@@ -428,45 +437,29 @@ def settle(
     the object was made after all, `synapse-apply import ADDRESS ID` is the right command. What a
     run did and could not record is recorded with `synapse-apply state record FILE`.
     """
-    if absent or job:
-        if len(names) != 1 or (absent and job) or wait or console.as_json:
-            raise click.UsageError(
-                "--absent and --job settle one ADDRESS, without --wait, --json or each other."
-            )
-        return _settle_call_with_job_or_as_not_done_and_print(console, invocation, names[0], job)
-    return _settle_open_calls_by_look_up_and_print(console, invocation, names, should_wait=wait)
-
-
-def _settle_open_calls_by_look_up_and_print(
-    console: Console, invocation: Invocation, names: tuple[str, ...], *, should_wait: bool
-) -> int:
-    import time
-
     from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.cli.flows.countdown import build_wait_callback
     from synapse_apply.cli.texts.settle import print_settled_calls
 
-    wait = build_wait_callback(console, time.sleep) if should_wait else None
-    with open_command_target(invocation) as target:
-        return print_settled_calls(console, target.state.settle(names, wait=wait))
-
-
-def _settle_call_with_job_or_as_not_done_and_print(
-    console: Console, invocation: Invocation, name: str, job: str | None
-) -> int:
-    from synapse_apply.cli.flows.command_target import open_command_target
-
+    if not (absent or job):
+        callback = build_wait_callback(console, time.sleep) if wait else None
+        with open_command_target(invocation) as target:
+            return print_settled_calls(console, target.state.settle(names, wait=callback))
+    if len(names) != 1 or (absent and job) or wait or console.as_json:
+        raise click.UsageError(
+            "--absent and --job settle one ADDRESS, without --wait, --json or each other."
+        )
+    warnings: list[Diagnostic] = []
     with open_command_target(invocation) as target:
         if job:
-            address = target.state.settle_with_job(name, job).address
-            console.write_output(
-                f"Settled {address}: its run is job {job}. The next apply follows it.\n"
-            )
-            return 0
-        intent = target.state.settle_as_not_done(name)
-    console.write_output(
-        f"Settled {intent.address}: {intent.verb} was not done. The next apply may do it.\n"
-    )
+            address = target.state.settle_with_job(names[0], job).address
+            text = f"its run is job {job}. The next apply follows it."
+        else:
+            intent = target.state.settle_as_not_done(names[0], warn=warnings.append)
+            address = intent.address
+            text = f"{intent.verb} was not done. The next apply may do it."
+    console.write_findings(warnings)
+    console.write_output(f"Settled {address}: {text}\n")
     return 0
 
 
@@ -744,31 +737,20 @@ def record(*, console: Console, invocation: Invocation, file: Path, allow_unsign
 
 def _show_unsigned_journal(console: Console, file: Path, journal: JournalContent) -> None:
     """Print all that an unsigned journal says, before the user is asked about it."""
-    console.write_output(f"{file} cannot be verified: {journal.reason}.\nIt says:\n")
-    for number, ended_call in enumerate(journal.calls, start=1):
-        console.write_output(
-            f"\n{number}. {_format_ended_call(ended_call)}\n"
-            f"{_render_record_left_by_call(console, ended_call.record)}"
-        )
-
-
-def _format_ended_call(ended_call: EndedCall) -> str:
     from synapse_apply.views.sanitize import sanitize
-
-    intent = ended_call.intent
-    call_text = f"{intent.verb} of {intent.address} (id {intent.remote_id or 'none'})"
-    return sanitize(
-        f"{call_text}: {intent.state.value}, sent {intent.sent_at}, by {ended_call.audit_entry.who}"
-    )
-
-
-def _render_record_left_by_call(console: Console, record: Record | None) -> str:
-    """The record that the state gets from a call, as text, or that it gets none."""
     from synapse_apply.views.text.record import render_record
 
-    if record is None:
-        return "   No record is left of it.\n"
-    return render_record(record, color=console.is_output_colored)
+    console.write_output(f"{file} cannot be verified: {journal.reason}.\nIt says:\n")
+    for number, ended_call in enumerate(journal.calls, start=1):
+        intent, record = ended_call.intent, ended_call.record
+        call = (
+            f"{intent.verb} of {intent.address} (id {intent.remote_id or 'none'}): "
+            f"{intent.state.value}, sent {intent.sent_at}, by {ended_call.audit_entry.who}"
+        )
+        text = "   No record is left of it.\n"
+        if record is not None:
+            text = render_record(record, color=console.is_output_colored)
+        console.write_output(f"\n{number}. {sanitize(call)}\n{text}")
 
 
 @manual_command(

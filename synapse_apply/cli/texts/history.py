@@ -31,7 +31,14 @@ def print_runs_table(console: Console, runs: Sequence[PastRun]) -> int:
                     run.command,
                     _format_call_counts(run.call_counts),
                 ),
-                *(run.actor_name, shorten_commit_keeping_dirty_suffix(run.commit_id), run.run_url),
+                # Who settled a call of another run stands beside who sent it.
+                ", settled by ".join(
+                    dict.fromkeys(
+                        [run.actor_name]
+                        + [c.settled_by.partition(",")[0] for c in run.calls if c.settled_by]
+                    )
+                ),
+                *(shorten_commit_keeping_dirty_suffix(run.commit_id), run.run_url),
             )
             for run in runs
         ]
@@ -67,7 +74,7 @@ def print_run_with_calls(console: Console, run: PastRun) -> int:
             call.remote_id,
             call.request_id,
             call.digest[:_DIGEST_LENGTH],
-            f"{call.result}, sent by {call.sent_by}" if call.sent_by else call.result,
+            f"{call.result}, by {call.settled_by}" if call.settled_by else call.result,
         )
         for call in run.calls
     ]

@@ -47,7 +47,7 @@ def test_without_wait_it_is_exit_7_and_names_the_option(killed: Workplace) -> No
     """As before: nothing waits that was not told to."""
     ran = killed.run("state", "settle", code=7)
     assert "run again in " in ran.out
-    assert "`synapse-apply apply --wait` waits for it" in ran.out
+    assert "`synapse-apply state settle storage/raw-data --wait` waits for it" in ran.out
 
 
 def test_apply_waits_and_then_does_all(killed: Workplace, server: Server) -> None:
