@@ -397,6 +397,7 @@ def _import_everything() -> None:
     assert threading.active_count() == 1, "a fork has none of the other threads"
     gc.collect()
     gc.freeze()  # what nobody looks through is shared by all forks
+    gc.set_threshold(20_000, 20, 50)  # as in the tests' process: a command lives for moments
 
 
 def import_and_compile_all_modules() -> None:

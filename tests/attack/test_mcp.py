@@ -16,6 +16,8 @@ from attack.lying import Answered, Asked, Liar, honest
 from buckets.proxy import BucketProxy
 from buckets.servers import BucketServer
 from fault.site import Server, Site
+from forking import ForkedProcess
+from in_process import run
 from installed import BIN, ROOT, copied, environment, variables
 
 TOOLS = ("plan", "show", "drift", "explain", "history", "doctor")
@@ -78,8 +80,8 @@ class Client:
 @contextmanager
 def started(folder: Path, environ: Mapping[str, str], *options: str) -> Iterator[Client]:
     """The server ends by itself when its client has gone, and says nothing beside the protocol."""
-    with subprocess.Popen(
-        [BIN / "synapse-apply", "mcp", *options], cwd=folder, env=environment(environ),
+    with ForkedProcess(
+        [str(BIN / "synapse-apply"), "mcp", *options], cwd=folder, env=environment(environ),
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as process:  # fmt: skip
         try:
@@ -142,11 +144,7 @@ def answers(
     projects.shared.clear()
     site = Site.make(projects.folder / f"mcp-{request.param}", behind, 1)
     declare(site, text, "before")
-    done = subprocess.run(
-        [BIN / "synapse-apply", "apply", "--auto-approve"], cwd=site.root,
-        env=environment(site.environ), capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    run("apply --auto-approve", site.root, site.environ)
     declare(site, text, text)
     found: dict[str, Any] = {}
 
@@ -293,8 +291,7 @@ def test_no_secret_is_answered(tmp_path: Path) -> None:
     secrets = [value for name, value in given.items() if "KEY" in name or "SECRET" in name]
     secrets.append((folder / "secrets" / "raw-data.key").read_text().strip())
     assert len(secrets) > 1
-    subprocess.run([BIN / "synapse-apply", "apply", "-t", "embedded", "--auto-approve"], cwd=folder,
-                   env=environment(given), capture_output=True, check=True)  # fmt: skip
+    run("apply -t embedded --auto-approve", folder, given)
     with started(folder, given, "-t", "embedded") as client:
         for tool, arguments in (("plan", {}), ("drift", {}), ("history", {}), ("doctor", {}),
                                 ("show", {"name": "storage/raw-data"})):  # fmt: skip
