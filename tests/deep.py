@@ -15,13 +15,10 @@ import pytest
 
 DEEP = os.environ.get("SYNAPSE_APPLY_TEST_DEEP") == "1"
 SHARES = 200
+SHARE = int(os.environ.get("SYNAPSE_APPLY_TEST_SHARE") or 0)  # 0 is all of them
 FOLDERS = ("attack/", "fault/", "laws/")
 TESTS = Path(__file__).parent
 NAMED = TESTS / "deep_cases.txt"
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--share", type=int, help=f"of all deep tests run one of {SHARES} shares")
 
 
 def read_named() -> dict[str, set[str]]:
@@ -45,8 +42,7 @@ def is_in_share(name: str, share: int) -> bool:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Before `-m` chooses among them."""
-    named, share = read_named(), config.getoption("share")
-    found, left_out = defaultdict(set), []
+    named, found, left_out = read_named(), defaultdict(set), []
     for item in items:
         name = item.nodeid.removeprefix("tests/")
         function, _, case = name.removesuffix("]").partition("[")
@@ -55,7 +51,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         is_deep = is_named or name.startswith(FOLDERS)
         if DEEP and is_deep:
             item.add_marker("deep")
-        is_asked_for = share is None or (is_deep and is_in_share(name, share))
+        is_asked_for = not SHARE or (is_deep and is_in_share(name, SHARE))
         if (is_named and not DEEP) or not is_asked_for:
             left_out.append(item)
     is_whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS

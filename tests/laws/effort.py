@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import os
 
+from deep import DEEP, SHARE
 from hypothesis import HealthCheck, settings
 
-DEEP = os.environ.get("SYNAPSE_APPLY_TEST_DEEP") == "1"
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
 
 
 def effort(few: int, many: int, steps: int = 50) -> settings:
-    """`few` examples, the same each time, or `many` new ones with SYNAPSE_APPLY_TEST_DEEP=1."""
+    """`few` examples, the same each time, or `many` new ones when deep; a share has a tenth of them."""
     return settings(
-        max_examples=many if DEEP else few,
+        max_examples=max(few, many // 10 if SHARE else many) if DEEP else few,
         derandomize=not DEEP,
         deadline=None,
         stateful_step_count=steps,
