@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from enum import Enum
 
+from synapse_apply.model.coding.text_forms import OMITTED_BY_DEFAULT
 from synapse_apply.model.frozen import frozen
 
 
@@ -67,7 +68,8 @@ class PlannedRow:
     for a row that can be done. `is_waiting` is a refusal that ends by itself, such as a
     verification that is not there yet; `is_outcome_unknown` one for an open call of which nobody
     knows whether it had an effect; with `is_waiting`, too, it is only too early to tell. `summary`
-    is one line for people.
+    is one line for people. `also` is what it does beside `action`: what is adopted is updated with
+    it, a release is verified after it.
     """
 
     digest: str
@@ -81,6 +83,15 @@ class PlannedRow:
     is_waiting: bool = False
     is_outcome_unknown: bool = False
     summary: str = ""
+    also: tuple[RowAction, ...] = field(default=(), metadata={OMITTED_BY_DEFAULT: True})
+
+    @property
+    def actions(self) -> tuple[RowAction, ...]:
+        """All that it does, in that order."""
+        return (self.action, *self.also)
+
+    def __str__(self) -> str:
+        return f"{'+'.join(action.value for action in self.actions)} {self.address}"
 
 
 @frozen
@@ -107,7 +118,7 @@ class HoldReason(Enum):
     CAUSE = "cause"
     """`auto.causes` does not have all of its causes."""
     ACTION = "action"
-    """`auto.actions` does not have its action."""
+    """`auto.actions` does not have all of its actions."""
     GUARD = "guard"
     """A guard stops the plan, or it is that guard."""
     DEPENDENCY = "dependency"

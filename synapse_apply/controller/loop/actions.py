@@ -358,9 +358,7 @@ def _require_approvable(hold: HoldRow) -> None:
         reasons[HoldReason.GUARD] = "Change the plan or the policy: nobody can approve this."
     raise ActionRefused.from_summary(
         "This row cannot be approved",
-        f"{held_row.row.action.value} {held_row.row.address}"
-        + (f": {held_row.detail}" if held_row.detail else "")
-        + ".",
+        f"{held_row.row}" + (f": {held_row.detail}" if held_row.detail else "") + ".",
         reasons.get(held_row.reason, ""),
     )
 
@@ -385,10 +383,7 @@ def _has_unused_approval_with_same_groups(
 
 def _describe_holds(holds: Sequence[HoldRow]) -> str:
     """The rows as the audit has them: what they do, and their digests."""
-    rows = [
-        f"{hold.held_row.row.action.value} {hold.held_row.row.address} ({hold.row_digest})"
-        for hold in holds[:_MAX_AUDITED_ROWS]
-    ]
+    rows = [f"{hold.held_row.row} ({hold.row_digest})" for hold in holds[:_MAX_AUDITED_ROWS]]
     if len(holds) > len(rows):
         rows.append(f"{len(holds) - len(rows)} more")
     return ", ".join(rows)

@@ -33,7 +33,7 @@ def get_causes_or_git(row: PlannedRow) -> tuple[RowCause, ...]:
 def judge_rows(rows: Sequence[PlannedRow], terms: ApplyTerms) -> Judgement:
     """What becomes of the rows of a plan, in time linear in their number.
 
-    A row is permitted if its action and all its causes are in the terms, or its digest is approved,
+    A row is permitted if all its actions and causes are in the terms, or its digest is approved,
     and all that it needs is permitted or not in the plan. A guard that these rows violate and that
     is not approved stops all of them; that of a policy stops them in any case. They are held, or
     wait where all that stops them ends by itself. A row that a person has rejected is held, also
@@ -113,8 +113,10 @@ def _find_hold(row: PlannedRow, terms: ApplyTerms) -> HeldRow | None:
         return None
     if not terms.actions or not terms.causes:
         return HeldRow(row, HoldReason.APPROVAL)
-    if row.action not in terms.actions:
-        return HeldRow(row, HoldReason.ACTION, f"the action {row.action.value} needs an approval")
+    missing = [action.value for action in row.actions if action not in terms.actions]
+    if missing:
+        detail = f"the action {', '.join(missing)} needs an approval"
+        return HeldRow(row, HoldReason.ACTION, detail)
     others = [cause.value for cause in get_causes_or_git(row) if cause not in terms.causes]
     if others:
         return HeldRow(row, HoldReason.CAUSE, f"the cause {', '.join(others)} needs an approval")

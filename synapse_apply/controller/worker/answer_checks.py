@@ -134,6 +134,7 @@ def _is_plausible_row(row: PlannedRow) -> bool:
         _ROW_DIGEST.fullmatch(row.digest)
         and 0 < len(row.address) <= MAX_NAME_CHARACTERS
         and len(set(row.causes)) == len(row.causes)
+        and len(set(row.actions)) == len(row.actions)
         and all(len(need) <= MAX_NAME_CHARACTERS for need in row.needs)
         and row.limit >= 0
         and len(row.refusal) <= MAX_NAME_CHARACTERS

@@ -32,6 +32,8 @@ _ACTIONS: Mapping[Action, RowAction] = {
     Action.RECREATE: RowAction.RECREATE,
     Action.DELETE: RowAction.DELETE,
     Action.FORGET: RowAction.FORGET,
+    # Of what is refused before anything is compared, nobody knows what it would be.
+    Action.NO_OP: RowAction.UPDATE,
 }
 _CAUSES: Mapping[Cause, tuple[RowCause, ...]] = {
     Cause.GIT: (RowCause.GIT,),
@@ -59,10 +61,11 @@ def _build_row(change: Change, plan: Plan, needs: Iterable[Address]) -> PlannedR
     # The one that keeps a row longest: a person has to end it, if any does.
     refusal = min(change.refusals, key=lambda one: one.ends_by_itself, default=None)
     reason = refusal.reason if refusal else ""
+    actions = _list_row_actions(change)
     return PlannedRow(
         compute_row_digest(change, plan.base),
         str(change.address),
-        _choose_row_action(change),
+        actions[0],
         _list_row_causes(change),
         tuple(map(str, needs)),
         refusal=_format_limited_line(refusal.rule if refusal else "", MAX_NAME_CHARACTERS),
@@ -70,14 +73,19 @@ def _build_row(change: Change, plan: Plan, needs: Iterable[Address]) -> PlannedR
         is_waiting=refusal is not None and refusal.ends_by_itself,
         is_outcome_unknown=any(refusal.outcome_unknown for refusal in change.refusals),
         summary=_format_limited_line(_summarize_without_address(change), MAX_SUMMARY_CHARACTERS),
+        also=actions[1:],
     )
 
 
-def _choose_row_action(change: Change) -> RowAction:
-    if change.action is Action.NO_OP:
-        # Of what is refused before anything is compared, nobody knows what it would be.
-        return RowAction.VERIFY if change.verification is not None else RowAction.UPDATE
-    return RowAction.REPLACE if change.replaces_package else _ACTIONS[change.action]
+def _list_row_actions(change: Change) -> tuple[RowAction, ...]:
+    actions = [RowAction.REPLACE if change.replaces_package else _ACTIONS[change.action]]
+    if change.action is Action.NO_OP and change.verification is not None:
+        actions = []
+    if change.action is Action.ADOPT and change.fields:
+        actions.append(RowAction.UPDATE)
+    if change.verification is not None:
+        actions.append(RowAction.VERIFY)
+    return tuple(actions)
 
 
 def _list_row_causes(change: Change) -> tuple[RowCause, ...]:
@@ -93,7 +101,7 @@ def _summarize_without_address(change: Change) -> str:
     """What a row does, as a phrase without its address; never a value."""
     if change.is_refused:
         names = _name_first_fields(change) if change.action is Action.UPDATE else ""
-        return f"cannot {_choose_row_action(change).value}{names and f' {names}'}"
+        return f"cannot {_list_row_actions(change)[0].value}{names and f' {names}'}"
     texts = {
         Action.CREATE: "create",
         Action.RECREATE: "recreate: it is missing",

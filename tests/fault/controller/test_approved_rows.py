@@ -8,6 +8,7 @@ from controllers.applying_site import APPROVE, ApplyingSite
 from controllers.site import SECONDS
 from forges.loopback_server import wait_until
 from git_repositories import commit
+from in_process import run
 
 
 def select(holds: list[dict[str, str]], *addresses: str) -> list[dict[str, str]]:
@@ -41,6 +42,35 @@ def test_what_is_approved_is_done_and_nothing_else(applying_site: ApplyingSite) 
     site.wait_until_written("S 0", "S 1", "other")
     assert site.list_holds() == []
     site.check_laws()
+
+
+def test_a_row_waits_unless_all_that_it_does_is_listed(applying_site: ApplyingSite) -> None:
+    """What is adopted as it is goes; what is updated with that waits."""
+    site = applying_site
+    site.storages = 1
+    site.commit("images")
+    site.apply()
+    run("state rm storage/s-0 plugin/detection -t dev", site.checkout, site.own_variables)
+    site.rule = "mode: auto, auto: {actions: [create, adopt]}"
+    site.write_configuration()
+    commit = site.commit("other")
+    site.forget_requests()
+    site.start()
+    (hold,) = site.wait_for_holds(1)
+    assert (hold["address"], hold["actions"]) == ("plugin/detection", ["adopt", "update"])
+    assert hold["detail"] == "the action update needs an approval"
+    assert "adopt" in site.get_page("/targets/acme/dev").text
+    wait_until(
+        lambda: "storage/s-0" in [entry.address for entry in site.list_history()[-2:]],
+        SECONDS,
+        "what needs no call is adopted",
+    )
+    assert site.writes == []
+    site.approve([hold])
+    site.wait_for_end(commit, "success")
+    assert (site.live_description, len(site.writes)) == ("other", 1)
+    audit = [row["detail"] for row in site.get("/api/v1/audit")["items"]]
+    assert [text for text in audit if text.startswith("adopt+update plugin/detection (row1:")]
 
 
 OTHER_PLUGIN = """

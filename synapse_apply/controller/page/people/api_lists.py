@@ -120,6 +120,7 @@ def _hold_to_json(name: TargetName, view: HeldRowView) -> JsonDocument:
         "digest": hold.row_digest,
         "address": row.address,
         "action": row.action.value,
+        "actions": [action.value for action in row.actions],
         "causes": [cause.value for cause in row.causes],
         "needs": list(row.needs),
         "summary": row.summary,

@@ -64,6 +64,7 @@ def plans(draw: st.DrawFn) -> list[PlannedRow]:
             refusal=draw(st.sampled_from(["", "", "", "some-rule"])),
             is_waiting=draw(st.integers(0, 7)) == 0,
             is_outcome_unknown=draw(st.integers(0, 7)) == 0,
+            also=tuple(draw(st.sets(st.sampled_from([RowAction.UPDATE, RowAction.VERIFY])))),
         )
         for address in addresses
     ]
@@ -96,11 +97,11 @@ def some_terms(draw: st.DrawFn) -> ApplyTerms:
 def test_nothing_is_permitted_that_the_terms_do_not_permit(
     rows: list[PlannedRow], terms: ApplyTerms
 ) -> None:
-    """Each permitted row is approved, or covered with its action and all of its causes."""
+    """Each permitted row is approved, or covered with all of its actions and causes."""
     judgement = judge_rows(rows, terms)
     for row in judgement.permitted_rows:
         causes = row.causes or (RowCause.GIT,)
-        is_covered = row.action in terms.actions and set(causes) <= terms.causes
+        is_covered = {row.action, *row.also} <= terms.actions and set(causes) <= terms.causes
         assert row.action is not RowAction.GUARD
         assert is_covered or row.digest in terms.approvals
         assert not row.refusal
@@ -199,6 +200,26 @@ def test_why_rows_are_held() -> None:
     assert list_permitted(judge_rows(rows, terms)) == ["free"]
     held = list_held(judge_rows(rows, ApplyTerms()))
     assert set(held.values()) == {HoldReason.APPROVAL}
+
+
+def test_a_row_is_held_for_each_action_that_is_not_listed() -> None:
+    """What is adopted may be updated, too, and what is made verified: a run of an agent."""
+    row = replace(
+        make_row("a", RowCause.GIT, action=RowAction.ADOPT),
+        also=(RowAction.UPDATE, RowAction.VERIFY),
+    )
+    listed = {RowAction.ADOPT, RowAction.UPDATE, RowAction.VERIFY}
+    assert list_permitted(judge_rows([row], ApplyTerms(ALL_CAUSES, frozenset(listed)))) == ["a"]
+    for missing, names in (
+        ({RowAction.ADOPT}, "adopt"),
+        ({RowAction.UPDATE}, "update"),
+        ({RowAction.UPDATE, RowAction.VERIFY}, "update, verify"),
+    ):
+        terms = ApplyTerms(ALL_CAUSES, frozenset(listed - missing))
+        (held,) = judge_rows([row], terms).held_rows
+        assert (held.reason, held.can_be_approved) == (HoldReason.ACTION, True)
+        assert held.detail == f"the action {names} needs an approval"
+        assert list_permitted(judge_rows([row], approve(terms, "a"))) == ["a"]
 
 
 def test_what_was_rejected_is_held_whatever_permits_it() -> None:

@@ -100,6 +100,7 @@ def test_what_a_row_does_and_why(
     others = {"gadget/other": {"spec": {"name": "o"}, "live": {"name": "o"}, "record": {}}}
     (row,) = list_rows({"widget/a": item, **others}, **choices).values()
     assert (row.action, row.causes, row.summary) == (action, causes, summary)
+    assert row.also == ((RowAction.UPDATE,) if ", update" in summary else ())
     assert row.digest.startswith("row1:")
     assert not (row.refusal)
     assert not (row.needs)
@@ -202,7 +203,24 @@ def test_a_run_that_is_due_is_a_row_and_one_after_a_create_is_part_of_it() -> No
         "verify: never verified",
     )
     row = list_row({"spec": EDITION, "package": package, "verify": {}}, "edition/y@1.0.0")
-    assert (row.action, row.summary) == (RowAction.CREATE, "create, verify: never verified")
+    assert (row.actions, row.summary) == (
+        (RowAction.CREATE, RowAction.VERIFY),
+        "create, verify: never verified",
+    )
+
+
+def test_what_is_made_again_is_verified_by_the_same_row() -> None:
+    """So neither is done by a rule that lists one of them alone."""
+    record = {"digest": "d1", "applied": EDITION}
+    item = {"spec": EDITION, "package": {"digest": "d1"}, "record": record, "id": 7, "verify": {}}
+    row = list_row(item, "edition/y@1.0.0")
+    assert row.actions == (RowAction.RECREATE, RowAction.VERIFY)
+    for action in row.actions:
+        terms = ApplyTerms(frozenset(RowCause), frozenset({action}))
+        assert judge_rows([row], terms).permitted_rows == ()
+    assert judge_rows(
+        [row], ApplyTerms(frozenset(RowCause), frozenset(row.actions))
+    ).permitted_rows == (row,)
 
 
 def test_a_refused_row_says_why_and_what_would_have_been() -> None:
