@@ -104,7 +104,8 @@ class Mirror(Protocol):
 class LookRequest:
     """One look that a worker is asked for. `timeout` is in seconds; `prune` as in TargetRule.
 
-    `closed` are the credentials of earlier commits, which manifests may not read.
+    `closed` are the credentials of earlier commits, which manifests may not read; `live_commit` is
+    `applied_commit` of a TargetRow.
     """
 
     target: TargetName
@@ -112,6 +113,7 @@ class LookRequest:
     timeout: float
     prune: bool = False
     closed: tuple[str, ...] = ()
+    live_commit: str = ""
 
 
 @frozen
@@ -134,6 +136,7 @@ class ApplyRequest:
     prune: bool = False
     binding: Binding | None = None
     closed: tuple[str, ...] = ()
+    live_commit: str = ""
 
 
 class Permit(NamedTuple):
@@ -158,8 +161,8 @@ class RunResult:
     why it was not all begun, "" where it was.
     `is_state_behind`: beside its rows there is something that an apply writes to the state alone,
     such as the outcome of a call that an earlier run left open. `running_jobs` are what a look was
-    told of jobs, without their time; None where it asked for none. `binding` is what was planned.
-    told of jobs, without their time; None where it asked for none. `targets`: of a project file.
+    told of jobs, without their time; None where it asked for none. `binding` is what was planned,
+    `targets` what a project file declares.
     """
 
     outcome: RunOutcome

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from synapse_apply.library.arguments import require_text
 from synapse_apply.library.target_connection import TargetConnection
+from synapse_apply.model.diagnostic import is_at_or_below
+from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.plan import Action, Cause, Change, Plan
+from synapse_apply.model.values import ABSENT, get_at_or_absent
 
 if TYPE_CHECKING:
-    from synapse_apply.model.plan import Plan
     from synapse_apply.model.ports import CallPermit
+    from synapse_apply.model.resource import Desired
     from synapse_apply.operations.apply_observer import ApplyObserver
     from synapse_apply.planning.staleness.permitted_rows import PermittedApply, PermittedRows
     from synapse_apply.workspace.target_session import PlanResult
+
+_NOT_OF_GIT = {Cause.DRIFT, Cause.SECRET}
 
 
 @frozen
@@ -59,6 +67,43 @@ class TargetWithPermittedRows:
             and any(not resolved.is_open for resolved in source.plan_result.resolved_intents)
         )
 
+    def mark_drift_of_commits(self, plan: Plan, live_commit: str) -> Plan:
+        """The plan, with `of_git` at each row that there would not be as `live_commit` declares it.
+
+        There a field of it was ignored, kept (`on_drift: hold`), not owned, or declared otherwise,
+        or its resource not declared, or in another API version. All that drifted is marked where
+        that commit cannot be read. It is the last of which nothing was left to do, "" for none.
+        """
+        from synapse_apply.workspace.offline_target import OfflineTarget
+
+        drifted = {
+            change.address
+            for change in plan.changes
+            if change.action is Action.RECREATE
+            or (change.action is Action.UPDATE and change.field_causes <= _NOT_OF_GIT)
+        }
+        with self._connection.open_or_reuse_session(read_only=True) as session:
+            if not drifted or live_commit in {"", session.invocation.as_of}:
+                return plan
+            before = OfflineTarget(replace(session.invocation, as_of=live_commit))
+            # Each address is in one chain of renames at most.
+            moved = {move.new: move.old for move in session.project.moved}
+            with suppress(SynapseApplyError):
+                for change in [each for each in plan.changes if each.address in drifted]:
+                    address, kind = change.address, change.address.kind
+                    while address not in before.desired and address in moved:
+                        address = moved.pop(address)
+                    if (
+                        (old := before.desired.get(address)) is not None
+                        and before.select_binding(kind) is session.select_binding(kind)
+                        and not _is_of_commits(
+                            change, old, session.desired[change.address], before.target.on_drift
+                        )
+                    ):
+                        drifted.remove(change.address)
+        changes = (replace(c, of_git=True) if c.address in drifted else c for c in plan.changes)
+        return replace(plan, changes=tuple(changes))
+
     def apply_permitted(
         self, choose: Callable[[Plan], PermittedRows], *, run_id: str, who: str, operation: str,
         permit: CallPermit | None = None, prune: bool = False, allow_locked: bool = False,
@@ -102,3 +147,15 @@ class TargetWithPermittedRows:
             return plan_and_apply_permitted_rows(
                 session, apply_run, observer, choose, identity, permit
             )
+
+
+def _is_of_commits(change: Change, old: Desired, new: Desired, old_on_drift: str) -> bool:
+    """Whether a field was declared otherwise, or so that it would not have been sent."""
+    is_update, was, now = change.action is Action.UPDATE, old.lifecycle, new.lifecycle
+    return any(
+        (declared := get_at_or_absent(new.spec, path)) != get_at_or_absent(old.spec, path)
+        or (is_update and is_at_or_below(path, was.ignore_changes))
+        or (declared is ABSENT and is_at_or_below(path, now.own) > is_at_or_below(path, was.own))
+        or (old_on_drift == "hold" and cause is Cause.DRIFT)
+        for path, cause in ((field.path, field.cause) for field in change.fields)
+    )

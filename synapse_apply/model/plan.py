@@ -114,7 +114,8 @@ class Change(WithCommands):
     `held` are fields whose drift is kept (`on_drift: hold`): from
     the live value to the declared one. `accepted` are fields whose difference
     `state accept` has accepted. `of_git`: a recreation, or an update of what drifted, also does
-    what the record does not have (another value, package or run, a secret of another place).
+    what the record does not have (another value, package or run, a secret of another place), or is
+    there for a commit alone, which ignores or keeps less.
     """
 
     TEXT_FIELDS = ("refusals", "notes")

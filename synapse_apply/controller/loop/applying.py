@@ -51,6 +51,7 @@ def record_begin_and_apply_by_worker(
         prune=is_pruned_by_rule_or_default(parts, decision.rule),
         binding=row.binding,
         closed=list_closed_credentials(parts, row.name.source),
+        live_commit=row.applied_commit,
     )
     reader = PermitReader(parts, claimed, decision.rule, used_ids)
     record_begin_of_apply(parts, row, claimed.epoch, run_id, approvers)

@@ -58,6 +58,7 @@ def look_by_worker_and_wait(
         defaults.timeout,
         prune=is_pruned_by_rule_or_default(parts, rule),
         closed=list_closed_credentials(parts, row.name.source),
+        live_commit=row.applied_commit,
     )
     return fetch_commit_and_ask_worker_with_errors_as_result(
         parts, RunVerb.LOOK, parts.make_id(), row, lambda: parts.workers.look(request)

@@ -87,7 +87,9 @@ def apply_permitted_rows_to_target(
     try:
         with open_ordered_target(order, environ) as target:
             applied = target.apply_permitted(
-                rows.judge_and_choose_permitted_rows,
+                lambda plan: rows.judge_and_choose_permitted_rows(
+                    target.mark_drift_of_commits(plan, order.live_commit)
+                ),
                 run_id=apply_order.run_id,
                 who=apply_order.who,
                 operation=apply_order.operation,

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import replace
 from pathlib import PurePath
 from typing import Any, TypeVar
 
-from synapse_apply.controller.planned_rows import ApplyTerms, Binding, RowAction, RowCause
+from synapse_apply.controller.planned_rows import ApplyTerms, Binding
 from synapse_apply.controller.ports import Permit, RunResult
 from synapse_apply.controller.worker.answer_checks import (
     MAX_FINDINGS,
@@ -40,28 +39,13 @@ T = TypeVar("T")
 
 @frozen
 class ApplyOrder:
-    """What of a target's plan a worker may do, and under which names; as in ApplyRequest.
-
-    `causes`, `actions`, `approvals` and `rejected` are those of ApplyTerms.
-    """
+    """What of a target's plan a worker may do, and under which names; as in ApplyRequest."""
 
     run_id: str
     who: str
     operation: str
-    causes: tuple[RowCause, ...] = ()
-    actions: tuple[RowAction, ...] = ()
-    approvals: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    terms: ApplyTerms
     binding: Binding | None = None
-    rejected: tuple[str, ...] = ()
-
-    @property
-    def terms(self) -> ApplyTerms:
-        return ApplyTerms(
-            frozenset(self.causes),
-            frozenset(self.actions),
-            self.approvals,
-            frozenset(self.rejected),
-        )
 
 
 @frozen
@@ -89,6 +73,7 @@ class Order:
     opened: tuple[str, ...] = ()
     closed: tuple[str, ...] = ()
     read: tuple[str, ...] = ()
+    live_commit: str = ""
 
     @property
     def readable_files(self) -> ReadableFiles:
@@ -157,7 +142,9 @@ def decode_plausible_look_result(line: bytes) -> RunResult:
 def decode_plausible_apply_result(line: bytes, order: ApplyOrder) -> RunResult:
     """The result of an apply; WrongShapeError for one that no worker of ours writes."""
     result = _decode_result_unchecked(line)
-    require_plausible_apply(result, {name for names in order.approvals.values() for name in names})
+    require_plausible_apply(
+        result, {name for names in order.terms.approvals.values() for name in names}
+    )
     return result
 
 

@@ -55,6 +55,7 @@ def look_at_target(order: Order, environ: Mapping[str, str]) -> RunResult:
         with open_ordered_target(order, environ) as target:
             plan = target.plan(create_state=False, prune=order.prune)
             is_behind = target.has_work_without_permission(plan)
+            plan = target.mark_drift_of_commits(plan, order.live_commit)
             result = build_result_of_plan(plan, target.token_origin)
             result = replace(result, is_state_behind=is_behind)
             # A backend that did not answer is not asked for more.

@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from synapse_apply.controller.planned_rows import RowAction, RowCause
 from synapse_apply.controller.ports import ApplyRequest, LookRequest, Permit, RunResult
 from synapse_apply.controller.rows import TargetName
 from synapse_apply.controller.rules.targets import find_rule
@@ -323,7 +322,12 @@ class WorkerPool:
             opened=turn.source.may_read.opened,
             closed=request.closed,
             hosts=rule.hosts if rule is not None else (),
-            apply=_build_apply_order(request) if isinstance(request, ApplyRequest) else None,
+            apply=ApplyOrder(
+                request.run_id, request.who, request.operation, request.terms, request.binding
+            )
+            if isinstance(request, ApplyRequest)
+            else None,
+            live_commit=request.live_commit,
         )
 
     def _keep_idle_or_kill(self, turn: _Turn, child: Child) -> None:
@@ -335,20 +339,6 @@ class WorkerPool:
                 self._idle.append((turn.source.name, child))
                 return
         child.kill()
-
-
-def _build_apply_order(request: ApplyRequest) -> ApplyOrder:
-    terms = request.terms
-    return ApplyOrder(
-        request.run_id,
-        request.who,
-        request.operation,
-        tuple(cause for cause in RowCause if cause in terms.causes),
-        tuple(action for action in RowAction if action in terms.actions),
-        dict(terms.approvals),
-        request.binding,
-        tuple(sorted(terms.rejected)),
-    )
 
 
 def _build_result_of_work_not_begun(entry: _Waiting, reason: str) -> RunResult:

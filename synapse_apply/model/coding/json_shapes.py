@@ -69,6 +69,9 @@ def build_coder(hint: Any) -> Coder:
     if origin is tuple:
         max_items = MAX_DEPTH if hint == FieldPath else None
         return _build_tuple_coder(build_coder(args[0]), max_items)
+    if origin is frozenset:
+        items = _build_tuple_coder(build_coder(args[0]), None)
+        return Coder(lambda v: sorted(items.encode([*v])), lambda d: frozenset(items.decode(d)))
     if origin is Mapping:
         return _build_mapping_coder(args[0], build_coder(args[1]))
     if origin in (Union, UnionType):

@@ -208,6 +208,85 @@ def test_no_author_approves_a_secret_that_the_own_commit_names(secret_site: Secr
     assert site.live_token == OTHER_KEY
 
 
+class KeptSite(ApplyingSite):
+    """A site whose plugin has this `lifecycle:`, and whose target this `on_drift`."""
+
+    lifecycle, on_drift = "{}", "revert"
+
+    def build_project(self) -> str:
+        return f"{super().build_project()}    on_drift: {self.on_drift}\n"
+
+    def build_manifest(self, description: str) -> str:
+        text = super().build_manifest(description)
+        return text.replace("detection}", f"detection}}\nlifecycle: {self.lifecycle}", 1)
+
+    def commit(self, description: str, message: str = "Change", *, push: bool = True) -> str:
+        (self.checkout / "synapse-apply.yaml").write_text(self.build_project())
+        return super().commit(description, message, push=push)
+
+    def hold(self, *causes: str) -> dict[str, Any]:
+        """The row of the plugin, once it is held for these causes."""
+        wait_until(
+            lambda: [hold["causes"] for hold in self.list_holds()] == [list(causes)],
+            60,
+            f"it is held for {causes}, not {self.list_holds()}\n{self.read_log()}",
+            pause=0.2,
+        )
+        return self.list_holds()[0]
+
+
+@pytest.mark.parametrize("kept_by", ["ignore_changes", "on_drift"])
+@pytest.mark.parametrize("rule", ["mode: auto, auto: {causes: [drift]}", "mode: approve"])
+def test_drift_that_a_commit_keeps_no_more_is_of_git(
+    tmp_path: Path, kept_by: str, rule: str
+) -> None:
+    """It waits, at each look, until somebody approves it who did not write that commit."""
+    with KeptSite(tmp_path, rule=f"{rule}, not_author: true", storages=1) as site:
+        if kept_by == "on_drift":
+            site.on_drift = "hold"
+        else:
+            site.lifecycle = "{ignore_changes: [/description, /author]}"
+        before = site.commit("images")
+        site.apply()
+        site.change_by_hand("by hand")
+        site.start()
+        site.wait_for_end(before, "success")
+        site.on_drift, site.lifecycle = "revert", "{ignore_changes: [/author]}"
+        site.commit("images", push=False)
+        site.run_git("commit", "-q", "--amend", "--no-edit", "--author", "Ops <ops@acme.example>")
+        site.run_git("push", "-q", "origin", "HEAD:main")
+        commit = site.run_git("rev-parse", "HEAD").strip()
+        site.hold("git", "drift")
+        # The next looks are at the same commit, which the last one was at, too.
+        looked = site.get_target()["looked_at"]
+        wait_until(lambda: site.get_target()["looked_at"] > looked, 60, "it is looked at again")
+        held = site.hold("git", "drift")
+        target = site.get_target()
+        assert (target["applied_commit"], target["progress"]) == (before, "held")
+        assert site.live_description == "by hand"
+        answer = site.send("approve", "ops", target="acme/dev", rows=[held["digest"]])
+        assert answer.status_code == 409, answer.text
+        site.approve([held], "second")
+        site.wait_for_end(commit, "success")
+        assert site.live_description == "images"
+
+
+def test_drift_is_put_right_beside_a_commit_that_waits(tmp_path: Path) -> None:
+    """One that is not live, and that keeps another field no more."""
+    with KeptSite(tmp_path, rule="mode: auto, auto: {causes: [drift]}") as site:
+        site.lifecycle = "{ignore_changes: [/author]}"
+        before = site.commit("images")
+        site.apply()
+        site.start()
+        site.wait_for_end(before, "success")
+        site.lifecycle, site.storages = "{}", 1
+        site.commit("images")
+        wait_until(site.list_holds, 60, "the storage waits", pause=0.2)
+        site.change_by_hand("by hand")
+        site.wait_until_live("images")
+        assert [hold["address"] for hold in site.list_holds()] == ["storage/s-0"]
+
+
 SECRET_PLUGIN = """
 apiVersion: synapse-apply/v1
 kind: Plugin

@@ -56,10 +56,12 @@ APPLY_ORDER = ApplyOrder(
     "1-2",
     "controller:main",
     "apply",
-    (RowCause.GIT,),
-    (RowAction.UPDATE,),
-    {DIGEST: ("one", "two")},
-    rejected=(GUARD.digest,),
+    ApplyTerms(
+        frozenset({RowCause.GIT, RowCause.DRIFT}),
+        frozenset({RowAction.UPDATE}),
+        {DIGEST: ("one", "two")},
+        frozenset({GUARD.digest}),
+    ),
 )
 
 
@@ -76,15 +78,6 @@ def test_orders_permits_and_results_come_as_they_were_sent() -> None:
         line = encode_result_within_limits(result)
         assert line.count(b"\n") == 1
         assert decode(line) == result
-
-
-def test_the_terms_of_an_order_are_those_of_the_request() -> None:
-    assert APPLY_ORDER.terms == ApplyTerms(
-        frozenset({RowCause.GIT}),
-        frozenset({RowAction.UPDATE}),
-        {DIGEST: ("one", "two")},
-        frozenset({GUARD.digest}),
-    )
 
 
 def test_a_permit_fits_into_a_pipe_at_once() -> None:
