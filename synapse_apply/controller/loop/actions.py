@@ -164,13 +164,12 @@ class LoopPeopleActions:
                     )
                     writer.put_approval(approval)
                     approvals.append(approval)
-            approved_digests = {hold.row_digest for hold in holds}
-            writer.replace_holds(
-                name, self._build_holds_with_rejection_or_cleared(name, approved_digests, "", "")
-            )
             self._append_audit_and_log(writer, who, "approve", str(name), _describe_holds(holds))
-            is_enough = any(
-                count_approvals_of_row(
+            # Of what was rejected, these are all approvals since.
+            approved_digests = {
+                hold.row_digest
+                for hold in holds
+                if count_approvals_of_row(
                     rule,
                     approvals,
                     hold.row_digest,
@@ -178,10 +177,10 @@ class LoopPeopleActions:
                     access=parts.settings.access,
                     authors=authors,
                 ).is_enough
-                for hold in holds
-            )
-            # What is rejected no more may need no approval, or wait for another reason.
-            if is_enough or any(hold.rejected_by for hold in holds):
+            }
+            if approved_digests:
+                decided = self._build_holds_with_rejection_or_cleared(name, approved_digests)
+                writer.replace_holds(name, decided)
                 self._put_target_due_now(writer, row, RunCause.APPROVED)
         self._mark_sources_changed_and_wake_loop([name])
 
@@ -194,31 +193,27 @@ class LoopPeopleActions:
             self._require_present_target(name)
             reason = normalize_reason_or_refuse_if_long(reason)
             holds = self._require_holds_of_all_rows(name, row_digests)
-            rejected_digests = {hold.row_digest for hold in holds}
-            for digest in sorted(rejected_digests):
+            digests = {hold.row_digest for hold in holds}
+            for digest in sorted(digests):
                 writer.delete_unused_approvals_of_row(name, digest)
-            writer.replace_holds(
-                name,
-                self._build_holds_with_rejection_or_cleared(name, rejected_digests, who, reason),
-            )
+            decided = self._build_holds_with_rejection_or_cleared(name, digests, who, reason)
+            writer.replace_holds(name, decided)
             detail = _describe_holds(holds) + (f"; {reason}" if reason else "")
             self._append_audit_and_log(writer, who, "reject", str(name), detail)
 
     def _build_holds_with_rejection_or_cleared(
-        self, name: TargetName, digests: Collection[str], who: str, reason: str
+        self, name: TargetName, digests: Collection[str], who: str = "", reason: str = ""
     ) -> list[HoldRow]:
         """The holds of a target, those of these digests rejected by `who` ("": by nobody)."""
-        holds = []
-        for hold in self._parts.store.list_holds(name):
+        holds = list(self._parts.store.list_holds(name))
+        for place, hold in enumerate(holds):
             if hold.row_digest in digests:
                 held_row = hold.held_row
                 # As the next look judges it, so that it can be approved before that, too.
                 if who and held_row.row.action is not RowAction.GUARD:
                     held_row = build_rejected_hold(held_row.row)
-                decided = replace(hold, held_row=held_row, rejected_by=who, rejected_reason=reason)
-                holds.append(decided)
-            else:
-                holds.append(hold)
+                rejected = replace(hold, held_row=held_row, rejected_by=who, rejected_reason=reason)
+                holds[place] = rejected
         return holds
 
     def _put_target_due_now(self, writer: StoreWriter, row: TargetRow, cause: RunCause) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from synapse_apply.controller.loop.claiming import ClaimedTarget, is_still_claimed_by_task
-from synapse_apply.controller.loop.deciding import TargetDecision, find_strictest_rule
+from synapse_apply.controller.loop.deciding import (
+    TargetDecision,
+    find_strictest_rule,
+    list_rejected_digests,
+)
 from synapse_apply.controller.loop.lost_applies import record_begin_of_apply
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.running import (
@@ -18,7 +20,6 @@ from synapse_apply.controller.page.addresses import build_run_path
 from synapse_apply.controller.ports import ApplyRequest, Permit
 from synapse_apply.controller.rows import RunVerb
 from synapse_apply.controller.rules.permits import compute_permit
-from synapse_apply.controller.settings import TargetRule
 from synapse_apply.controller.store.store_errors import StoreUnavailable
 from synapse_apply.model.errors import SynapseApplyError
 
@@ -32,9 +33,8 @@ def record_begin_and_apply_by_worker(
     The run's id is the plan id of state and audit.
     """
     row, run_id = claimed.row, parts.make_id()
-    used_ids = [i for ids in decision.judgement.used_approvals.values() for i in ids]
-    who = parts.who
-    approvers = decision.list_approvers_of_rows_using(used_ids)
+    who, reader = parts.who, PermitReader(parts, claimed, decision)
+    approvers = decision.list_approvers_of_rows_using(reader.approval_ids)
     if approvers:
         who += f", approved by {', '.join(approvers)}"
     operation = f"apply by controller {parts.settings.name}"
@@ -53,7 +53,6 @@ def record_begin_and_apply_by_worker(
         closed=list_closed_credentials(parts, row.name.source),
         live_commit=row.applied_commit,
     )
-    reader = PermitReader(parts, claimed, decision.rule, used_ids)
     record_begin_of_apply(parts, row, claimed.epoch, run_id, approvers)
     return fetch_commit_and_ask_worker_with_errors_as_result(
         parts, RunVerb.APPLY, run_id, row, lambda: parts.workers.apply(request, reader.read_permit)
@@ -63,18 +62,13 @@ def record_begin_and_apply_by_worker(
 class PermitReader:
     """Reads anew, for each permit of one apply, all that can end it; for one thread."""
 
-    def __init__(
-        self,
-        parts: LoopParts,
-        claimed: ClaimedTarget,
-        begun_rule: TargetRule,
-        approval_ids: Collection[str],
-    ) -> None:
-        """`begun_rule` and `approval_ids` are the rule and approvals by which it was judged."""
-        self._parts = parts
-        self._claimed = claimed
-        self._begun_rule = begun_rule
-        self._approval_ids = frozenset(approval_ids)
+    def __init__(self, parts: LoopParts, claimed: ClaimedTarget, begun: TargetDecision) -> None:
+        """`begun` are the terms by which it was judged."""
+        self._parts, self._claimed = parts, claimed
+        self._begun_rule = begun.rule
+        held = {one.row.digest for one in begun.judgement.held_rows if one.can_be_approved}
+        self._digests_not_done = held | begun.terms.rejected
+        self.approval_ids = {i for ids in begun.judgement.used_approvals.values() for i in ids}
         self._has_begun = False
         self._last_permit = Permit(0.0)
 
@@ -114,6 +108,9 @@ class PermitReader:
             is_commit_wanted=self._has_begun or is_commit_wanted,
             is_stopping=parts.is_stopping,
             has_approvals=self._still_has_approvals_it_was_judged_by(),
+            has_new_rejection=bool(
+                list_rejected_digests(parts, looked.name) - self._digests_not_done
+            ),
         )
         if not parts.store.is_shared or permit.reason or row is None:
             return permit
@@ -122,7 +119,7 @@ class PermitReader:
 
     def _still_has_approvals_it_was_judged_by(self) -> bool:
         """Whether nobody took back an approval by which the apply was judged."""
-        if not self._approval_ids:
+        if not self.approval_ids:
             return True
         approvals = self._parts.store.list_approvals_even_used_or_expired(self._claimed.row.name)
-        return self._approval_ids <= {approval.id for approval in approvals}
+        return self.approval_ids <= {approval.id for approval in approvals}

@@ -208,7 +208,7 @@ def judge_rows_by_what_holds_now(
     now = parts.clock.read_wall()
     rule, access = find_strictest_rule(parts, row.name) or _OBSERVING_RULE, parts.settings.access
     approvals, authors = _read_usable_approvals_and_counting_authors(parts, row, rule)
-    rejected = {hold.row_digest for hold in parts.store.list_holds(row.name) if hold.rejected_by}
+    rejected = list_rejected_digests(parts, row.name)
     terms = build_apply_terms(
         rule, approvals, now=now, access=access, authors=authors, rejected=rejected
     )
@@ -220,6 +220,11 @@ def judge_rows_by_what_holds_now(
     }
     block = find_apply_block(rule, parts.store.list_people_pauses_even_ended(), row.name, now)
     return TargetDecision(rule, terms, approvers, judge_rows(rows, terms), block)
+
+
+def list_rejected_digests(parts: LoopParts, name: TargetName) -> set[str]:
+    """The digests of a target's rows that a person has said are not to be done."""
+    return {hold.row_digest for hold in parts.store.list_holds(name) if hold.rejected_by}
 
 
 def judge_rows_by_terms_of_begun_apply(

@@ -187,19 +187,19 @@ def _build_holds_keeping_rejections(
     old_holds = {hold.row_digest: hold for hold in before}
     holds: dict[str, HoldRow] = {}
     for held_row in held_rows:
-        digest = held_row.row.digest
-        old = old_holds.get(digest)
-        new = HoldRow(
-            name, digest, held_row, looked.wanted_commit, run_id, run.ended_at, len(holds)
+        digest, number = held_row.row.digest, len(holds)
+        old = old_holds.get(digest) or HoldRow(name, digest, held_row, "", "", run.ended_at)
+        hold = replace(
+            old, held_row=held_row, commit=looked.wanted_commit, run=run_id, number=number
         )
-        if old is not None:
-            new = replace(
-                new,
-                since=old.since,
-                rejected_by=old.rejected_by,
-                rejected_reason=old.rejected_reason,
-            )
-        holds.setdefault(digest, new)
+        holds.setdefault(digest, hold)
+    # What is refused now, was applied in part, or could not be planned, may be the same row again.
+    is_known = run.verb is RunVerb.LOOK and not run.result.outcome.is_failure
+    others = (*decision.judgement.refused_rows, *decision.judgement.waiting_rows)
+    addresses = {row.address for row in others}
+    for old in before:
+        if old.rejected_by and (not is_known or old.held_row.row.address in addresses):
+            holds.setdefault(old.row_digest, replace(old, number=len(holds)))
     return list(holds.values())
 
 

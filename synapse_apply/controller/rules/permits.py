@@ -28,13 +28,15 @@ def compute_permit(
     is_commit_wanted: bool,
     is_stopping: bool,
     has_approvals: bool = True,
+    has_new_rejection: bool = False,
 ) -> Permit:
     """How long calls of an apply may begin: 10 s at most, and never past the end of the windows.
 
     All else is as it is now, but `begun_rule`: the rule by which the apply was judged. `rule` is
     None where no rule matches the target any more. `now` is the wall clock, `monotonic` that of
     the permit. A newer head does not cut an apply: `is_commit_wanted` is asked for its first permit
-    and True for all others. `has_approvals`: nobody took back an approval that it was judged by.
+    and True for all others. `has_approvals`: nobody took back an approval that it was judged by;
+    `has_new_rejection`: a person has rejected a row that it may do.
     """
     ends = (
         (is_stopping, "the controller ends"),
@@ -46,6 +48,7 @@ def compute_permit(
         ),
         (not has_claim, "another worker has the target"),
         (not has_approvals, "an approval was taken back"),
+        (has_new_rejection, "a row was rejected"),
         (not is_commit_wanted, "another revision is wanted"),
     )
     reason = next((reason for is_end, reason in ends if is_end), "")

@@ -10,7 +10,7 @@ from contract.controller.loop.stand_ins import FAILURE, IN_SYNC, World, plan_of,
 
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.loop.following import fetch_source_or_record_failure_and_move_targets
-from synapse_apply.controller.planned_rows import RowAction, RowCause
+from synapse_apply.controller.planned_rows import PlannedRow, RowAction, RowCause
 from synapse_apply.controller.ports import ActionRefused, LookRequest, RunResult
 from synapse_apply.controller.rows import (
     CallCounts,
@@ -296,6 +296,88 @@ def test_what_is_rejected_is_not_done_in_mode_auto(world: World, what_held: str)
     result = world.workers.results["acme/prod"]
     assert isinstance(result, RunResult)
     assert rejected not in result.rows
+
+
+def reject_in_mode_auto(world: World, *others: PlannedRow) -> ControllerLoop:
+    """A loop in mode auto, where bob has rejected FIRST while a guard stopped it."""
+    world.set_rules(AUTO)
+    world.workers.results["acme/prod"] = plan_of(row("recreate", RowAction.GUARD), FIRST, *others)
+    loop = world.build_loop()
+    world.start(loop)
+    loop.get_people_actions().reject_rows_or_refuse(BOB, PROD, [FIRST.digest], "keep it")
+    return loop
+
+
+REFUSED = replace(FIRST, refusal="open-call", refusal_reason="a call is open")
+# Before an object is compared nobody knows what its row would be.
+UNKNOWN = replace(REFUSED, digest=f"row1:{'7' * 64}", is_outcome_unknown=True)
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        plan_of(REFUSED, SECOND),
+        plan_of(UNKNOWN, SECOND),
+        plan_of(replace(UNKNOWN, is_waiting=True)),
+        replace(plan_of(SECOND), outcome=RunOutcome.PLAN_ERROR),
+        FAILURE,
+    ],
+    ids=["refused", "unknown", "waiting", "in part", "failed"],
+)
+def test_what_is_rejected_is_known_until_it_can_be_done_again(
+    world: World, between: RunResult
+) -> None:
+    """Also where a look between says that it is refused, or nothing of it."""
+    loop = reject_in_mode_auto(world)
+    (before,) = [hold for hold in world.store.list_holds(PROD) if hold.rejected_by]
+    for result in (between, between, plan_of(FIRST), plan_of(FIRST)):
+        world.workers.results["acme/prod"] = result
+        world.clock.advance(3700)
+        world.settle(loop)
+        (hold,) = [hold for hold in world.store.list_holds(PROD) if hold.rejected_by]
+        assert (hold.row_digest, hold.rejected_by) == (FIRST.digest, BOB)
+        assert (hold.rejected_reason, hold.since) == ("keep it", before.since)
+    # The stand-in for a worker takes from the plan what it has done.
+    assert world.workers.results["acme/prod"] == plan_of(FIRST)
+    assert world.get_target("prod").state is TargetCondition.HELD
+    # Another row of the same address is another matter, and what is gone is forgotten.
+    world.workers.results["acme/prod"] = plan_of(replace(FIRST, digest=f"row1:{'8' * 64}"))
+    world.clock.advance(3700)
+    world.settle(loop)
+    assert world.store.list_holds(PROD) == []
+    assert world.get_target("prod").state is TargetCondition.IN_SYNC
+
+
+@pytest.mark.parametrize("is_auto", [True, False])
+def test_a_rejection_is_ended_by_as_many_as_the_row_needs(world: World, *, is_auto: bool) -> None:
+    """Not by one of two, nor by who rejects it, too; what was approved before counts no more."""
+    reject_in_mode_auto(world)
+    world.set_rules(replace(AUTO if is_auto else APPROVE, approvals=2))
+    world.workers.results["acme/prod"] = plan_of(FIRST)
+    loop = world.build_loop()
+    world.start(loop)
+    actions = loop.get_people_actions()
+    world.clock.advance(3700)
+
+    def check_still_rejected(who: str) -> None:
+        world.settle(loop)
+        (hold,) = world.store.list_holds(PROD)
+        assert (hold.rejected_by, world.workers.applies) == (who, [])
+
+    check_still_rejected(BOB)
+    actions.approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
+    check_still_rejected(BOB)
+    actions.approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
+    actions.approve_rows_or_refuse("token:ann", PROD, [FIRST.digest])
+    check_still_rejected(BOB)
+    actions.reject_rows_or_refuse(ANN, PROD, [FIRST.digest], "")
+    actions.approve_rows_or_refuse(BOB, PROD, [FIRST.digest])
+    check_still_rejected(ANN)
+    actions.approve_rows_or_refuse("proxy:eve", PROD, [FIRST.digest])
+    assert world.store.list_holds(PROD)[0].rejected_by == ""
+    world.settle(loop)
+    assert len(world.workers.applies) == 1
+    assert world.get_target("prod").state is TargetCondition.IN_SYNC
 
 
 def test_a_pause_holds_until_its_end_and_is_told_once_a_day(world: World) -> None:

@@ -12,7 +12,7 @@ from support.core import error_finding
 
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.loop.following import fetch_source_or_record_failure_and_move_targets
-from synapse_apply.controller.planned_rows import RowCause
+from synapse_apply.controller.planned_rows import RowAction, RowCause
 from synapse_apply.controller.ports import ApplyRequest, LookRequest, Permit, RunResult
 from synapse_apply.controller.rows import (
     CallCounts,
@@ -22,7 +22,7 @@ from synapse_apply.controller.rows import (
     TargetCondition,
     TargetName,
 )
-from synapse_apply.controller.settings import Mode, TargetRule
+from synapse_apply.controller.settings import AutoRule, Mode, TargetRule
 from synapse_apply.controller.store.store_errors import ControllerStoreError
 
 PROD = TargetName("acme", "prod")
@@ -85,6 +85,51 @@ def test_a_pause_in_the_middle_of_an_apply_takes_its_permit(world: World) -> Non
     world.clock.advance(301)
     world.settle(loop)
     assert world.get_target("prod").state is TargetCondition.IN_SYNC
+
+
+def test_a_rejection_in_the_middle_of_an_apply_takes_its_permit(world: World) -> None:
+    """Of a row that is done there without an approval of its own; that row is held from then on."""
+    guard = row("recreate", RowAction.GUARD)
+    world.set_rules(AUTO)
+    world.workers.results["acme/prod"] = plan_of(guard, FIRST, SECOND)
+    loop, permits = world.build_loop(), list[Permit]()
+    world.start(loop)
+    actions = loop.get_people_actions()
+
+    world.workers.applied["acme/prod"] = apply_with_permits(
+        world,
+        lambda: actions.reject_rows_or_refuse("proxy:ann", PROD, [FIRST.digest], "not this one"),
+        permits,
+    )
+    actions.approve_rows_or_refuse("proxy:ann", PROD, [guard.digest])
+    world.settle(loop)
+    assert [permit.reason for permit in permits] == ["", "a row was rejected"]
+    del world.workers.applied["acme/prod"]
+    world.workers.results["acme/prod"] = plan_of(FIRST, SECOND)
+    world.clock.advance(60)
+    world.settle(loop)
+    assert world.workers.results["acme/prod"] == plan_of(FIRST)
+    (hold,) = world.store.list_holds(PROD)
+    assert (hold.row_digest, hold.rejected_reason) == (FIRST.digest, "not this one")
+
+
+def test_a_rejection_of_what_an_apply_leaves_alone_does_not_end_it(world: World) -> None:
+    """It is held for an approval of its own in any case."""
+    world.set_rules(replace(AUTO, auto=AutoRule(frozenset({RowCause.GIT}))))
+    world.workers.results["acme/prod"] = plan_of(DRIFTED)
+    loop, permits = world.build_loop(), list[Permit]()
+    world.start(loop)
+    world.workers.results["acme/prod"] = plan_of(FIRST, DRIFTED)
+    world.workers.applied["acme/prod"] = apply_with_permits(
+        world,
+        lambda: loop.get_people_actions().reject_rows_or_refuse("a", PROD, [DRIFTED.digest], ""),
+        permits,
+    )
+    world.clock.advance(700)
+    world.settle(loop)
+    assert [permit.reason for permit in permits[:2]] == ["", ""]
+    (hold,) = world.store.list_holds(PROD)
+    assert (hold.row_digest, hold.rejected_by) == (DRIFTED.digest, "a")
 
 
 def test_a_controller_that_stops_begins_no_further_call(world: World) -> None:
