@@ -191,6 +191,9 @@ def build_acting_call_warning(seconds: float, call: Intent) -> Diagnostic:
         ),
         IntentState.DONE: ("that was given up", ""),
     }.get(call.state, ("that was given up", Text(wait, " waits for it.")))
+    known, again = "whose outcome is not known", ""
+    if call.state is IntentState.DONE:
+        known, again = "was found done", " again"
     names = [
         format_field_path(path)
         for path in sorted({*call.fields, *call.before})
@@ -199,8 +202,7 @@ def build_acting_call_warning(seconds: float, call: Intent) -> Diagnostic:
     return warning_finding(
         f"A call {kind} may still act",
         f"{call.verb} of {call.address} (call {call.id} of apply {call.plan_id}), which was sent "
-        f"at {call.sent_at} and whose answer was lost, may act for another {math.ceil(seconds)} s"
-        f"{' again' * (call.state is IntentState.DONE)}"
+        f"at {call.sent_at} and {known}, may act for another {math.ceil(seconds)} s{again}"
         f"{f' and set {format_short_list(names)}' if names else ''}.",
         hint,
         address=str(call.address),
@@ -215,6 +217,13 @@ def build_no_open_call_error(session: TargetSession, address: Address, state: St
         f"{address} has no open call. Open: {open_addresses}.",
         Text(Command("plan"), " shows what is refused and why."),
     )
+    return with_acting_calls(session, state, address, error)
+
+
+def with_acting_calls(
+    session: TargetSession, state: State, address: Address, error: StateError
+) -> StateError:
+    """The error, with a warning of each call of the address that may still act."""
     acting = [one for one in list_acting_calls(session, state) if one[1].address == address]
     return StateError(*error.diagnostics, *starmap(build_acting_call_warning, acting))
 

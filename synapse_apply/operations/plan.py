@@ -313,8 +313,8 @@ def _iter_open_call_warnings(
             yield warning_finding(
                 "An earlier call is sent again",
                 f"How {intent.verb} of {intent.address} ended, which was sent at {intent.sent_at}, "
-                "cannot be told yet. An apply sends the same declared fields again. On v1 an "
-                "earlier call may still set back what somebody changed beside them since.",
+                "cannot be told yet. An apply sends the same declared fields again. The earlier "
+                "call may still set back what somebody changed beside them since.",
                 address=str(intent.address),
             )
             continue

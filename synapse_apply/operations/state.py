@@ -16,6 +16,7 @@ from synapse_apply.live.open_intents import (
     build_no_open_call_error,
     keep_acting_calls_open,
     raise_if_journal_contradicts_closing_by_hand,
+    with_acting_calls,
 )
 from synapse_apply.manifests.export.manifest_names import explain_invalid_address_or_empty
 from synapse_apply.model.address import Address
@@ -320,9 +321,11 @@ def _require_open_intent_of_address(
 
 
 def _build_unknown_address_error(session: TargetSession, address: Address) -> StateError:
+    state = session.store.read_state()
     hint = suggest_name_or_default_hint(
         str(address),
-        map(str, session.store.read_state().records),
+        map(str, state.records),
         Text(Command("state list"), " shows what is there."),
     )
-    return StateError.from_summary("The state does not know this address", f"{address}.", hint)
+    error = StateError.from_summary("The state does not know this address", f"{address}.", hint)
+    return with_acting_calls(session, state, address, error)

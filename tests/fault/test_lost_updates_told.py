@@ -56,6 +56,7 @@ def test_what_somebody_sets_is_not_told_as_kept_while_a_call_may_undo_it(
         assert "`synapse-apply state settle --wait -t site` waits for it" in said
     document = json.loads(command(site, "drift -t site --json"))
     assert [d["address"] for d in document["diagnostics"]] == [PLUGIN]
+    assert MAY_ACT.search(told(command(site, f"drift -t site --write {PLUGIN} --dry-run")))
     applied = told(command(site, "apply --auto-approve -t site"))
     assert MAY_ACT.search(applied), applied
     assert live(server) == ("by hand" if on_drift == "hold" else "ten")
@@ -179,7 +180,8 @@ def test_a_call_that_may_still_act_is_named_wherever_its_object_is_looked_at(
         said = told(command(site, f"{line} -t site"))
         assert "A call that was given up may still act" in said, line
         assert re.search(
-            r"\(call \S+ of apply \S+\), which was sent at \S+ and whose answer was lost,", said
+            r"\(call \S+ of apply \S+\), which was sent at \S+ and whose outcome is not known,",
+            said,
         )
     command(site, "state settle -t site storage/storage-0", code=1)
     said = command(site, f"state show {PLUGIN} -t site --json")
@@ -360,7 +362,7 @@ def test_of_a_hidden_secret_nobody_says_that_the_first_try_did_nothing(
 
 
 ACTS = re.compile(
-    rf"update of {PLUGIN} \(call \S+ of apply \S+\), which was sent at \S+ and whose answer was lost,"
+    rf"update of {PLUGIN} \(call \S+ of apply \S+\), which was sent at \S+ and whose outcome is not known,"
     r" may act for another \d+ s and set description\."
 )
 
@@ -387,7 +389,8 @@ def test_who_forgets_a_record_forgets_no_call_that_may_act(
     assert ACTS.search(said), said
     assert PLUGIN not in site.records()
     assert list(map(str, site.open_intents())) == [PLUGIN]
-    assert ACTS.search(told(command(site, "state list -t site")))
+    for line, code in (("state list", 0), (f"state show {PLUGIN}", 1)):
+        assert ACTS.search(told(command(site, f"{line} -t site", code=code))), line
     declare(site, "eleven")
     assert site.apply(adopt=True).code == 7
     assert live(server) == ("ten" if again else "nine")

@@ -85,4 +85,6 @@ def write_drift_and_print_edits(
                 location=list_location_options(invocation),
             )
         )
+        written = {str(edit.address) for edit in drift_report.written_edits}
+        console.write_findings(one for one in drift_report.diagnostics if one.address in written)
     return Exit.OK
