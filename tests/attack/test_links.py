@@ -56,7 +56,7 @@ def refused(*arguments, saying="outside"):
     assert SECRET not in text
     assert "internal error" not in text
     assert saying in text, text
-    assert time.process_time() - begun < 5
+    assert time.process_time() - begun < 60
     return text
 
 
@@ -204,7 +204,7 @@ def test_the_list_of_submodules_is_read_in_bounds(checkout, content):
         + "---\napiVersion: synapse-apply/v1\nkind: Release\nspec: {plugin: p, version: '1.0.0', source: ./plugin}\n"
     )
     outcome("validate")
-    assert time.process_time() - begun < 5
+    assert time.process_time() - begun < 60
 
 
 LINKS_INSIDE = ["manifests/b.yaml", "../shared.yaml"]

@@ -416,4 +416,4 @@ def test_thousands_of_them_take_no_time(tmp_path: Path, what: str) -> None:
         configuration = dict.fromkeys(keys, "v")
         write(place, plugin(lifecycle=sensitive, configuration=configuration))
         assert "3,000 warnings" in place.run("validate", "-t", "embedded").out
-    assert time.process_time() - begin < 10
+    assert time.process_time() - begin < 60

@@ -6,12 +6,11 @@ Calls of functions are counted, not seconds: they are the same on each machine.
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from attack.hostile_projects import GENERATORS, OF_ONE_TARGET, Files
+from counting import calls_of
 from in_process import run_in_process
 from installed import environment
 
@@ -25,19 +24,13 @@ def checked(folder: Path, files: Files, *typed: str) -> tuple[int, str]:
         file = folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-    count = 0
+    said: list[str] = []
 
-    def note(_frame: Any, event: str, _argument: Any) -> None:
-        nonlocal count
-        count += event in {"call", "c_call"}
-
-    before = sys.getprofile()
-    sys.setprofile(note)
-    try:
+    def validate() -> None:
         done = run_in_process(["validate", *typed], folder, environment({}))
-    finally:
-        sys.setprofile(before)
-    return count, done.stdout + done.stderr
+        said.append(done.stdout + done.stderr)
+
+    return calls_of(validate), said[0]
 
 
 @pytest.mark.parametrize("case", [*GENERATORS, *OF_ONE_TARGET])

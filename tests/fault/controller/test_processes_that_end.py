@@ -73,7 +73,7 @@ def test_a_clock_that_jumps(site: Site, tmp_path: Path) -> None:
         commit = site.commit(f"at {offset}")
         site.wait_for_end(commit, "success")
         site.forget_requests()
-        wait_until(site.list_requests, 10, "the target is looked at again")
+        wait_until(site.list_requests, SECONDS, "the target is looked at again")
     site.check_laws()
 
 

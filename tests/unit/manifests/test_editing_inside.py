@@ -175,5 +175,5 @@ def test_a_long_list() -> None:
     wanted = [*(one + "x" if n % 7 == 0 else one for n, one in enumerate(items)), "new"]
     begun = time.process_time()
     made = put(text, ("v",), wanted)
-    assert time.process_time() - begun < 20
+    assert time.process_time() - begun < 60
     assert made.count("#") == 3000

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from counting import calls_of
 
 from synapse_apply.manifests.yaml.positions import LazyPositions
 from synapse_apply.manifests.yaml.reader import read_single_mapping
@@ -15,23 +15,6 @@ from synapse_apply.workspace.inventory_rows import (
     parse_inventory_rows_or_raise_findings,
     read_nonempty_inventory_file,
 )
-
-
-def calls_of(work: Any) -> int:
-    """How many functions are called, generators resumed included: the same on every machine."""
-    count = 0
-
-    def tell(_frame: Any, event: str, _argument: Any) -> None:
-        nonlocal count
-        count += event == "call"
-
-    before = sys.getprofile()
-    sys.setprofile(tell)
-    try:
-        work()
-    finally:
-        sys.setprofile(before)
-    return count
 
 
 def inventory(folder: Path, rows: int, *, last: str = "") -> Path:
