@@ -228,13 +228,6 @@ class FleetSite(ApplyingSite):
             if process not in ended and process.process is not None:
                 assert process.process.poll() is None, f"{process.name}\n{self.read_log()}"
 
-    def find_process_of(self, call: Call) -> FleetProcess | None:
-        """The process of the fleet that made a call; None where that has ended."""
-        for process in self.fleet.values():
-            if call.process_id in process.list_process_ids():
-                return process
-        return None
-
     def wait_for_write_of(
         self, *processes: FleetProcess, after: int = 0, seconds: float = SECONDS
     ) -> Call:

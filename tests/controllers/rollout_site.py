@@ -6,9 +6,8 @@ What was written where, and when, is known from the backend alone.
 from __future__ import annotations
 
 import re
-import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -134,18 +133,6 @@ class RolloutSite(ApplyingSite):
             if self.waves:
                 file.write(_replace(ROLLOUT, {"NEW_HEAD": self.new_head, "WAVES": self.waves}))
 
-    def take_configuration(self) -> None:
-        """Have the running controller take the configuration as it is now."""
-        self.write_configuration()
-        count = self.read_log().count("configuration taken")
-        assert self.process is not None
-        self.process.send_signal(signal.SIGHUP)
-        wait_until(
-            lambda: self.read_log().count("configuration taken") > count,
-            SECONDS,
-            f"the configuration is taken\n{self.read_log()}",
-        )
-
     # The repository
 
     def _write_manifest(self, target: str, text: str) -> None:
@@ -182,15 +169,6 @@ class RolloutSite(ApplyingSite):
         self.pushed_at[commit] = time.monotonic()
 
     # The backend
-
-    def ask_tenant(self, target: str, method: str, path: str, body: Any = None) -> Any:
-        """Ask the backend as the target's tenant, past the proxy."""
-        headers = {"Authorization": f"Token {get_token(target)}"}
-        answer = requests.request(
-            method, self.backend.url + path, json=body, headers=headers, timeout=60
-        )
-        answer.raise_for_status()
-        return answer.json() if answer.content else None
 
     def list_live_texts(self) -> dict[str, str]:
         """What the plugin of each target is described as, of those that have one."""
@@ -292,8 +270,3 @@ def _replace(text: str, values: Mapping[str, str]) -> str:
     for old, new in values.items():
         text = text.replace(old, new)
     return text
-
-
-def find_wave(waves: Sequence[Sequence[str]], target: str) -> int:
-    """The number of the wave that has a target, from 1; 0 for none."""
-    return next((n for n, targets in enumerate(waves, 1) if target in targets), 0)

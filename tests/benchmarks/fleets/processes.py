@@ -97,11 +97,6 @@ class UsageWatch:
         self._thread.join()
         self._note()
 
-    def compute_seconds_of_look_process(self) -> float:
-        """Processor seconds of the busiest process that looks at targets."""
-        seconds = [one for found in self._look_seconds.values() for one in found.values()]
-        return max(seconds, default=0.0)
-
     def _note_again_and_again(self) -> None:
         while not self._is_over.wait(_SECONDS_BETWEEN):
             self._note()

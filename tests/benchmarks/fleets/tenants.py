@@ -89,9 +89,6 @@ class Tenants:
         """Whether the last storage of a tenant is still to be made."""
         return bool(self.incomplete_share and number and number % self.incomplete_share == 0)
 
-    def count_incomplete(self) -> int:
-        return sum(map(self.is_incomplete, range(self.count)))
-
     def run_git(self, *arguments: str) -> None:
         self._run("git", *arguments)
 
@@ -102,11 +99,6 @@ class Tenants:
     def change_row(self, number: int) -> None:
         """Commit a list in which the row of one tenant differs."""
         self._write_list({number: "gold"})
-        self.commit()
-
-    def change_all(self) -> None:
-        """Commit a file of the project's folder, which every target reads."""
-        (self.checkout / "notes.txt").write_text(f"{time.time()}")
         self.commit()
 
     def _run(self, *command: str | Path) -> None:
