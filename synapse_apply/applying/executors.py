@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Lock, Semaphore, Thread, get_ident
 from time import monotonic
 from types import TracebackType
-from typing import Any, Self
-
-from synapse_apply.model.ports import Work, WorkResult
+from typing import Any, NamedTuple, Self, TypeAlias
 
 # In seconds. While calls take less than this, a slot becomes free soon.
 _BRIEF_CALL_SECONDS = 1.0
 
 # So many pieces at most, each with a thread: after a kill the next run looks up each of them.
 _MOST_PIECES = 256
+
+
+Work = Callable[[], Any]
+
+
+class WorkResult(NamedTuple):
+    """What a piece of work returned, or the exception that it raised."""
+
+    key: Any
+    result_or_exception: Any
 
 
 class _Counter:
@@ -105,6 +114,7 @@ class ThreadedExecutor:
 
     @property
     def has_room(self) -> bool:
+        """Whether another piece can be submitted now."""
         return self._unfinished < self._compute_piece_limit()
 
     def _compute_piece_limit(self) -> int:
@@ -118,6 +128,7 @@ class ThreadedExecutor:
 
     @property
     def is_available_soon(self) -> bool:
+        """Whether a slot will be free soon, since no long calls are in progress."""
         # A copy, as other threads change the map meanwhile.
         oldest = min([*self._slot_taken_at.values()], default=None)
         under_way = 0.0 if oldest is None else monotonic() - oldest
@@ -141,11 +152,13 @@ class ThreadedExecutor:
             thread.start()
 
     def wait_for_result(self) -> WorkResult:
+        """Wait for the next piece to end, in any order; raises nothing that a piece raised."""
         finished = self._finished_work.get()
         self._unfinished -= 1
         return finished
 
     def acquire_slot_unless_held(self) -> bool:
+        """Wait for a slot; False if this thread needs none, or has one until `release_slot`."""
         # A thread holds at most one slot, and may ask for it again.
         if get_ident() in self._slot_taken_at:
             return False
@@ -155,6 +168,7 @@ class ThreadedExecutor:
         return True
 
     def release_slot(self) -> None:
+        """Give the slot back before the work ends, so that another piece can make its call."""
         taken_at = self._slot_taken_at.pop(get_ident(), None)
         if taken_at is not None:
             self._longest_recent_call = max(monotonic() - taken_at, 0.9 * self._longest_recent_call)
@@ -190,3 +204,6 @@ class ThreadedExecutor:
         if _type is None or issubclass(_type, Exception):
             for thread in self._threads:
                 thread.join()
+
+
+Executor: TypeAlias = SerialExecutor | ThreadedExecutor

@@ -1,25 +1,28 @@
-"""What is reported of a call that failed or is in doubt; never a value that was sent."""
+"""What is reported of calls and runs that failed or are in doubt; never a value that was sent."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any, NamedTuple
 
-from synapse_apply.applying.step import Step
+from synapse_apply.applying.step import CREATES, Step
+from synapse_apply.kinds.run_forms import list_inputs_refused_as_missing
 from synapse_apply.model.address import Address
-from synapse_apply.model.coding.json_types import Spec
-from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding, warning_finding
+from synapse_apply.model.coding.json_types import RequestBody
+from synapse_apply.model.command import Command, Text, fill
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Severity, error_finding
 from synapse_apply.model.errors import (
     Effect,
+    Invalid,
     RemoteError,
     StateError,
     advise_on_failure,
     describe_failure_without_request_id_and_effect,
     has_success_status_although_failed,
 )
-from synapse_apply.model.observed import Observed
-from synapse_apply.model.phrases import format_field_path, format_short_list
+from synapse_apply.model.job import JobStatus
+from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.plan import Action
 from synapse_apply.model.remote.error_body import (
     HTML_PAGE,
@@ -28,21 +31,270 @@ from synapse_apply.model.remote.error_body import (
 )
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import Intent
-from synapse_apply.model.values import ABSENT, SecretRef, flatten, get_at_or_absent
+from synapse_apply.model.values import ABSENT, Reference, SecretRef, flatten, get_at_or_absent
 
 CONFLICT = 409
 FORBIDDEN, NOT_ALLOWED = 403, 405
 # From here on a status is a refusal, and the body explains it.
 CLIENT_ERROR = 400
-_CREATES = frozenset({Action.CREATE, Action.RECREATE})
 _USELESS_ANSWER = "An answer is of no use"
+_LOOK_UP = "Apply again: the next run looks it up before it does anything else."
+FOLLOW = "Apply again: the next run follows the same job and starts none."
+_NO_SUCH_FIELD = "The backend keeps no such field"
 
 
-def build_failure_diagnostic(step: Step, failure: RemoteError, marks: SecretMarks) -> Diagnostic:
+class _Message(NamedTuple):
+    severity: Severity
+    summary: str
+    detail: str
+    hint: str = ""
+
+
+_error, _warning = partial(_Message, Severity.ERROR), partial(_Message, Severity.WARNING)
+
+# By rule: summary, detail and hint, with `{names}` of what the caller gives; `{address}` is the
+# resource's, `{cause}` the detail of another finding that led to this one.
+_MESSAGES: Mapping[str, _Message] = {
+    "unknown": _error(
+        "The outcome of a call is unknown",
+        "{cause} It may have been done anyway.",
+        _LOOK_UP,
+    ),
+    "secret set since": _error(
+        "A secret was set since the plan was made",
+        "{names} of {address} has a value that is never read back; the update would clear it. "
+        "Nothing was sent.",
+        "Declare {names} with a valueFrom other than live, or remove it, and plan again.",
+    ),
+    "member not shown": _error(
+        "The outcome of a call is unknown",
+        "{address} was to be made by a call that was done, and the backend does not show it.",
+        _LOOK_UP,
+    ),
+    "interrupted": _error(
+        "The outcome of a call is unknown",
+        "The run was stopped at once while {address} was under way. It may have been done.",
+        _LOOK_UP,
+    ),
+    "slow state": _error(
+        "The state is slow",
+        "It took {seconds} s to record that {calls} is about to be sent. So it was not sent: the "
+        "next run tells by that time whether a call may still be acted on.",
+        "Find out what keeps the disk or the database busy, then apply again.",
+    ),
+    "unrecorded": _error(
+        "The outcome of a call could not be recorded",
+        "{verb} of {address} has ended (id {id}), and its record could not be written. {problem}.",
+        "Fix what keeps the state from being written, then {next}",
+    ),
+    "skipped": _error("Not tried", "{reason}.", "Apply again once that is resolved."),
+    "internal error": _error(
+        "An internal error stopped this resource",
+        "{exception} while working on {address}.",
+        "Apply again: open calls are looked up first. Please report this.",
+    ),
+    # A create whose natural key is taken.
+    "exists": _error(
+        "The object exists already",
+        "{cause} It was made outside since this plan (id {id}). {comparison}",
+        "{plan} shows what adopting it would change. If it is yours: {adopt}, or {import_it}.",
+    ),
+    "exists elsewhere": _error(
+        "The object exists already, under another address",
+        "{cause} It is {owner} (id {id}) of this state.",
+        "Declare it once, or under another name.",
+    ),
+    "exists unseen": _error(
+        "The object exists already, but this token cannot see it",
+        "{cause}",
+        "Another tenant may own it (plugin codes are global): choose another code, or {import_it} "
+        "if you know its id.",
+    ),
+    "exists unfound": _error(
+        "The object exists already, and this API cannot find it",
+        "{cause}",
+        "If it is yours: {import_it}. It may be another tenant's, too: choose another name or code "
+        "then.",
+    ),
+    "may be taken": _error(
+        "The backend refused a {key}: it may be taken by another tenant",
+        "{cause} No {kind} that this token sees has this {key}.",
+        "Where the backend says that it exists, another tenant has it (a {key} is taken for all "
+        "tenants): choose another {key}. Otherwise correct it. Then apply again.",
+    ),
+    # Verification runs.
+    "run failed": _error("The verification failed", "{run} {status}. {published}", "{repair}"),
+    "run without job": _error(
+        "The verification cannot be followed",
+        "The run was started and answered without a job and without a result: it is {status}, and "
+        "there is nothing to follow it by any further. {published}",
+        "Verify it by an action that runs as a job (`method: job` in config.yaml).",
+    ),
+    "run stopped": _error(
+        "The result of the verification is not known",
+        "The run was started, and had no result yet when this command was stopped. {published}",
+        "Apply again: it is run once more.",
+    ),
+    "run timed out": _error(
+        "The verification did not end in time",
+        "Job {job} was still {status} after {seconds} s, and may go on. {published}",
+        "{next}",
+    ),
+    "job missing": _error(
+        "The verification cannot be followed",
+        "Job {job} is not there any more, and nobody saw how it ended.",
+        "Apply again to start another.",
+    ),
+    "job unreadable": _error(
+        "The verification cannot be followed now",
+        "Looking at job {job} failed: {reason}. The job itself may go on.",
+        FOLLOW,
+    ),
+    "run refused": _error("{summary}", "The run of {address} was not started: {answer}.", "{next}"),
+    "run unknown": _error(
+        "The outcome of a run is unknown",
+        "The run of {address} was sent, and no job came back: {answer}. It may have been started "
+        "anyway.{possible}",
+        "Apply again: the next run looks for its job before it starts anything.",
+    ),
+    "run unrecorded": _error(
+        "The result of a run could not be recorded",
+        "Job {job} of {address} has ended, and is recorded as running.",
+        f"Fix what keeps the state from being written. {FOLLOW}",
+    ),
+    # Dry runs.
+    "dry run acted on": _error(
+        "The backend acted on a dry run",
+        "The {call} was to be checked only, and it was done: {reason}. Nothing more was tried.",
+        "Plan without --server-dry-run, which this backend does not know: the new plan shows what "
+        "is there now.",
+    ),
+    "dry run in doubt": _error(
+        "A dry run may have been acted on",
+        "The {call} was to be checked only: {reason}, and it is not known whether it was done. "
+        "Nothing more was tried.",
+        "Look at {address} in Synapse, then plan without --server-dry-run.",
+    ),
+    # Warnings of calls.
+    "recovered": _warning(
+        "{what} answer was looked up",
+        "{cause} The object is there as it was sent, so the call was done.",
+    ),
+    "looked up": _warning(
+        "The outcome of a call was looked up",
+        "Nobody saw how {verb} of {address} ended, but {found} when it was looked up again (id "
+        "{id}): the call was done.",
+    ),
+    "resent": _warning(
+        "An update was sent twice",
+        "The server did not say whether it acted on the first try ({failure}), and {address} did "
+        "not show it as done. The first try may still act, and set back what somebody changes "
+        "meanwhile. Until it cannot any more, an apply gives no field that it sent another value.",
+    ),
+    "published already": _warning(
+        "The object exists already, with the same content",
+        "{cause} Its digest is that of our package, so it is recorded as published.",
+    ),
+    "adopted": _warning(
+        "The object exists already, and was adopted",
+        "{address} was made outside since this plan (id {id}). All that was to be sent is so "
+        "already, so it is ours from now on.{bytes}",
+    ),
+    "not read back": _warning(
+        "A write could not be read back",
+        "{address} was written, but reading it back failed: {failure}.",
+        "The next plan compares it.",
+    ),
+    "another shown": _warning(
+        "The answer to a call showed another object",
+        "It had another {names} than {address}. The object with the id that it gave was read and "
+        "looked up so: it is as it was sent.",
+    ),
+    "dropped and kept": _warning(
+        "The server kept a field that was dropped",
+        "{field} of {address} is no longer declared, and it is still there.",
+        "It stays recorded as ours until the server shows it gone.",
+    ),
+    "not taken": _warning(
+        "The server did not take a field as it was sent",
+        "{field} of {address} was sent as {sent}, the server has {answered}.",
+        "It is recorded as the server has it and compared from there on.",
+    ),
+    "unkept": _warning(
+        _NO_SUCH_FIELD,
+        "This backend keeps no `{field}` of a {kind}.",
+        "Remove it, or leave it: it is not compared until the backend shows it.",
+    ),
+    "of the package": _warning(
+        _NO_SUCH_FIELD,
+        "This backend keeps no `{field}` of a {kind} as it is sent: it has another in its place, "
+        "which may be that of the package.",
+        "Remove it, or leave it: what the backend has in its place is no difference.",
+    ),
+    # Verification runs.
+    "run of replaced": _warning(
+        "This run is no proof",
+        "The package of {address} was replaced, and an agent may have kept an earlier one.",
+        "Publish a new version, and verify that.",
+    ),
+    "run recovered": _warning(
+        "A lost answer was looked up",
+        "The run of {address} was sent, and no job came back: {answer}. Job {job} has its mark, so "
+        "it was started, once.",
+    ),
+    # Dry runs.
+    "dry run not done": _warning(
+        "The backend does not say that it made a dry run",
+        "The {call} was to be checked only: {reason}. It was not done, and nothing more was tried.",
+    ),
+    "no dry run": _warning(
+        "The backend does not say that it makes dry runs",
+        "Asked for a dry run of a change of nothing, it answered without saying that it was one. "
+        "It may act on a dry run, so that no call was tried.",
+        "Plan without --server-dry-run.",
+    ),
+}
+
+
+def finding(
+    rule: str,
+    address: Address | None,
+    *,
+    cause: Diagnostic | None = None,
+    request_id: str | None = None,
+    path: FieldPath | None = None,
+    of_backend: bool = False,
+    **fields: Any,
+) -> Diagnostic:
+    """The finding of a rule; `request_id` is by default that of its cause."""
+    fields["address"] = address
+    if cause is not None:
+        fields["cause"], request_id = cause.detail, request_id or cause.request_id
+    severity, summary, detail, hint = _MESSAGES[rule]
+    return Diagnostic(
+        severity,
+        fill(summary, fields),
+        fill(detail, fields),
+        fill(hint, fields),
+        address=None if address is None else str(address),
+        request_id=request_id or None,
+        path=path,
+        of_backend=of_backend,
+    )
+
+
+def conflict(rule: str, step: Step, cause: Diagnostic, **fields: Any) -> Diagnostic:
+    """The finding of a refused create, where it is known what has the natural key."""
+    command = Command("import", step.address, fields.get("id", "ID"))
+    found = finding(rule, step.address, cause=cause, import_it=command, **fields)
+    return cause.with_changes(summary=found.summary, detail=found.detail, hint=found.hint)
+
+
+def failed(step: Step, failure: RemoteError, marks: SecretMarks) -> Diagnostic:
     """The finding for a failed call, with the server's words on fields that are not secret."""
     refused = failure.status_code >= CLIENT_ERROR
     cause = (
-        format_answer_status_and_safe_words(step, failure, marks)
+        answer(step, failure, marks)
         if refused
         else describe_failure_without_request_id_and_effect(failure)
     )
@@ -56,21 +308,19 @@ def build_failure_diagnostic(step: Step, failure: RemoteError, marks: SecretMark
     return error_finding(
         summary,
         sentence.rstrip(".") + ".",
-        _suggest_what_to_do_after_failure(step, failure),
+        _advise(step, failure),
         address=str(step.address),
         position=step.desired.position if step.desired else None,
         request_id=failure.request_id,
     )
 
 
-def _suggest_what_to_do_after_failure(step: Step, failure: RemoteError) -> str:
-    usual_hint = advise_on_failure(
-        failure, "apply again", "Apply again; what was done is recorded."
-    )
+def _advise(step: Step, failure: RemoteError) -> str:
+    usual = advise_on_failure(failure, "apply again", "Apply again; what was done is recorded.")
     # 405: this API version cannot change objects of this kind, whatever the request says.
     if failure.status_code == NOT_ALLOWED and step.binding.read_only_advice:
         return step.binding.read_only_advice
-    if failure.status_code == CLIENT_ERROR and step.change.action in _CREATES:
+    if failure.status_code == CLIENT_ERROR and step.change.action in CREATES:
         # Some fields can only be refused for one reason, which the kind knows.
         field_names = [str(path[0]) for path in parse_field_errors(failure.detail) if path]
         hints = dict.fromkeys(
@@ -80,38 +330,33 @@ def _suggest_what_to_do_after_failure(step: Step, failure: RemoteError) -> str:
             return " ".join(hints)
     if failure.status_code == FORBIDDEN and step.change.action is Action.UPDATE:
         return Text(
-            usual_hint,
+            usual,
             " If it is another tenant's or the platform's own, it is not yours: "
             "remove it from the manifests, and ",
             Command("state rm", step.address),
             ".",
         )
-    return usual_hint
+    return usual
 
 
-def format_answer_status_and_safe_words(
-    step: Step, failure: RemoteError, marks: SecretMarks, call_text: str = ""
-) -> str:
+def answer(step: Step, failure: RemoteError, marks: SecretMarks, call: str = "") -> str:
     """The status of an answer, with the server's words on fields that are not secret."""
     if str(failure.detail).startswith(HTML_PAGE):
         page = HTML_PAGE if _has_secret_fields(step) else failure.detail
-        return f"the edge answered {failure.status_code}{call_text} with {page}"
-    server_words = "; ".join(_iter_safe_server_words(step, failure.detail, marks))
-    return f"the backend answered {failure.status_code}{call_text}" + (
-        f": {server_words}" if server_words else ""
-    )
+        return f"the edge answered {failure.status_code}{call} with {page}"
+    words = "; ".join(_safe_words(step, failure.detail, marks))
+    return f"the backend answered {failure.status_code}{call}" + (f": {words}" if words else "")
 
 
-def _iter_safe_server_words(step: Step, detail: Any, marks: SecretMarks) -> Iterator[str]:
+def _safe_words(step: Step, detail: Any, marks: SecretMarks) -> Iterator[str]:
     """The server's words; if secrets were sent, only those on fields that hold none.
 
     Words on the whole request, or on an unknown field, may quote any part of it. The name of a
     refused field is always shown, where it looks like a field's name.
     """
     has_secrets, is_withheld = _has_secret_fields(step), False
-    spec = step.desired.spec if step.desired else {}
     for path, texts in parse_field_errors(detail).items():
-        if has_secrets and not _is_safe_to_quote(step, path, spec, marks):
+        if has_secrets and not _is_safe_to_quote(step, path, marks):
             if name := format_field_name_if_safe_or_empty(path):
                 yield f"{name} was refused"
             is_withheld = True
@@ -124,17 +369,16 @@ def _iter_safe_server_words(step: Step, detail: Any, marks: SecretMarks) -> Iter
 
 
 def _has_secret_fields(step: Step) -> bool:
-    spec = step.desired.spec if step.desired else {}
-    return any(isinstance(value, SecretRef) for value in flatten(spec).values())
+    return any(isinstance(value, SecretRef) for value in flatten(step.spec).values())
 
 
-def _is_safe_to_quote(step: Step, path: FieldPath, spec: Spec, marks: SecretMarks) -> bool:
+def _is_safe_to_quote(step: Step, path: FieldPath, marks: SecretMarks) -> bool:
     """Whether the server's words on a field may be shown: it is known and holds no secret."""
     if not path or path[0] not in step.binding.fields:
         return False
-    if marks.is_secret(step.address.kind, spec, path):
+    if marks.is_secret(step.address.kind, step.spec, path):
         return False
-    declared = get_at_or_absent(spec, path)
+    declared = get_at_or_absent(step.spec, path)
     # A map may contain a secret, and words on it could quote any part of it.
     if isinstance(declared, Mapping | SecretRef):
         return False
@@ -142,227 +386,118 @@ def _is_safe_to_quote(step: Step, path: FieldPath, spec: Spec, marks: SecretMark
     return len(path) == 1 or declared is not ABSENT
 
 
-def build_unknown_outcome_diagnostic(step: Step, cause: Diagnostic) -> Diagnostic:
-    """The finding for a call of unknown outcome, which the next run looks up."""
-    return error_finding(
-        "The outcome of a call is unknown",
-        cause.detail + " It may have been done anyway.",
-        "Apply again: the next run looks it up before it does anything else.",
-        address=str(step.address),
-        request_id=cause.request_id,
-    )
-
-
-def build_secret_set_since_plan_diagnostic(step: Step, paths: Sequence[FieldPath]) -> Diagnostic:
-    """The finding for an update that would clear secrets which somebody set since the plan."""
-    names = format_short_list(map(format_field_path, paths))
-    return error_finding(
-        "A secret was set since the plan was made",
-        f"{names} of {step.address} has a value that is never read back; the update would clear "
-        "it. Nothing was sent.",
-        f"Declare {names} with a valueFrom other than live, or remove it, and plan again.",
-        address=str(step.address),
-    )
-
-
-def build_member_not_shown_diagnostic(step: Step) -> Diagnostic:
-    """The finding for a member that a call created with its owner, and that is not shown yet."""
-    return error_finding(
-        "The outcome of a call is unknown",
-        f"{step.address} was to be made by a call that was done, and the backend does not show it.",
-        "Apply again: the next run looks it up before it does anything else.",
-        address=str(step.address),
-    )
-
-
-def build_recovered_call_warning(step: Step, cause: Diagnostic) -> Diagnostic:
+def recovered(step: Step, cause: Diagnostic) -> Diagnostic:
     """The warning for a lost or useless answer, where the object was found as it was sent."""
-    lost = "A useless" if cause.summary == _USELESS_ANSWER else "A lost"
-    return warning_finding(
-        f"{lost} answer was looked up",
-        cause.detail + " The object is there as it was sent, so the call was done.",
-        address=str(step.address),
-        request_id=cause.request_id,
-    )
+    what = "A useless" if cause.summary == _USELESS_ANSWER else "A lost"
+    return finding("recovered", step.address, cause=cause, what=what)
 
 
-def build_resent_warning(step: Step, lost: RemoteError) -> Diagnostic:
+def resent(step: Step, lost: RemoteError) -> Diagnostic:
     """The warning for an update that was sent twice, as nobody saw what the first try did."""
-    return warning_finding(
-        "An update was sent twice",
-        "The server did not say whether it acted on the first try "
-        f"({describe_failure_without_request_id_and_effect(lost)[:-1]}), and {step.address} did "
-        "not show it as done. The first try may still act, and set back what somebody changes "
-        "meanwhile. Until it cannot any more, an apply gives no field that it sent another value.",
-        address=str(step.address),
-        request_id=lost.request_id,
-    )
+    failure = describe_failure_without_request_id_and_effect(lost)[:-1]
+    return finding("resent", step.address, failure=failure, request_id=lost.request_id)
 
 
-def build_already_published_warning(step: Step, cause: Diagnostic) -> Diagnostic:
-    """The warning for a 409 on a create where the existing object has our package's digest."""
-    return warning_finding(
-        "The object exists already, with the same content",
-        cause.detail + " Its digest is that of our package, so it is recorded as published.",
-        address=str(step.address),
-        request_id=cause.request_id,
-    )
-
-
-def build_visible_conflict_diagnostic(
-    step: Step, cause: Diagnostic, observed: Observed, differing: str
-) -> Diagnostic:
-    """The finding for a 409 on a create: it was created since the plan, and was not adopted."""
-    comparison = f"Not shown as declared: {differing}." if differing else "It is as declared."
-    return cause.with_changes(
-        summary="The object exists already",
-        detail=(
-            f"{cause.detail} It was made outside since this plan (id {observed.remote_id}). "
-            f"{comparison}"
-        ),
-        hint=Text(
-            Command("plan"),
-            " shows what adopting it would change. If it is yours: ",
-            Command("apply --adopt"),
-            ", or ",
-            Command("import", step.address, observed.remote_id),
-            ".",
-        ),
-    )
-
-
-def build_recorded_conflict_diagnostic(
-    cause: Diagnostic, observed: Observed, owner: Address
-) -> Diagnostic:
-    """The finding for a 409 on a create whose object is recorded under another address."""
-    return cause.with_changes(
-        summary="The object exists already, under another address",
-        detail=f"{cause.detail} It is {owner} (id {observed.remote_id}) of this state.",
-        hint="Declare it once, or under another name.",
-    )
-
-
-def build_hidden_conflict_diagnostic(
-    step: Step, cause: Diagnostic, *, is_search_complete: bool
-) -> Diagnostic:
-    """The finding for a 409 on a create where no single object with the key is visible.
-
-    `is_search_complete` says that a search shows every object that this token may see.
-    """
-    if is_search_complete:
-        return cause.with_changes(
-            summary="The object exists already, but this token cannot see it",
-            hint=Text(
-                "Another tenant may own it (plugin codes are global): choose another code, or ",
-                Command("import", step.address, "ID"),
-                " if you know its id.",
-            ),
-        )
-    return cause.with_changes(
-        summary="The object exists already, and this API cannot find it",
-        hint=Text(
-            "If it is yours: ",
-            Command("import", step.address, "ID"),
-            ". It may be another tenant's, too: choose another name or code then.",
-        ),
-    )
-
-
-def build_maybe_taken_diagnostic(step: Step, cause: Diagnostic, key_field: str) -> Diagnostic:
-    """The finding for a 400 on a create that names the key field, with no visible owner of it."""
-    return cause.with_changes(
-        summary=f"The backend refused a {key_field}: it may be taken by another tenant",
-        detail=f"{cause.detail} No {step.type.prefix} that this token sees has this {key_field}.",
-        hint=f"Where the backend says that it exists, another tenant has it (a {key_field} is "
-        f"taken for all tenants): choose another {key_field}. Otherwise correct it. Then apply "
-        "again.",
-    )
-
-
-def build_adopted_warning(step: Step, observed: Observed, request_id: str | None) -> Diagnostic:
-    """The warning for a 409 on a create whose object is as declared and was adopted."""
-    bytes_note = " Its published bytes are unverified." if step.type.carries_package else ""
-    return warning_finding(
-        "The object exists already, and was adopted",
-        f"{step.address} was made outside since this plan (id {observed.remote_id}). All that was "
-        f"to "
-        f"be sent is so already, so it is ours from now on.{bytes_note}",
-        address=str(step.address),
-        request_id=request_id,
-    )
-
-
-def build_no_read_back_warning(step: Step, failure: RemoteError) -> Diagnostic:
-    """The warning for a successful write that could not be read back."""
-    return warning_finding(
-        "A write could not be read back",
-        f"{step.address} was written, but reading it back failed: {failure}.",
-        "The next plan compares it.",
-        address=str(step.address),
-        request_id=failure.request_id,
-    )
-
-
-def build_mismatched_answer_warning(step: Step, names: str, request_id: str) -> Diagnostic:
-    """The warning for an answer with other identity fields, whose id leads to the right object."""
-    return warning_finding(
-        "The answer to a call showed another object",
-        f"It had another {names} than {step.address}. The object with the id that it gave was read "
-        "and looked up so: it is as it was sent.",
-        address=str(step.address),
-        request_id=request_id or None,
-    )
-
-
-def build_unrecorded_call_diagnostic(
-    intent: Intent, recovery_file: str, target: str, problem: StateError
-) -> Diagnostic:
+def unrecorded(intent: Intent, recovery_file: str, target: str, problem: StateError) -> Diagnostic:
     """The finding for a call that has ended and whose outcome could not be written to the state.
 
     `recovery_file` is the file that has the outcome.
     """
-    cause = "; ".join(
-        f"{diagnostic.summary}: {diagnostic.detail}".rstrip(". ")
-        for diagnostic in problem.diagnostics
-    )
-    next_step = "apply again: the next run looks it up before it does anything else."
+    next_step: str = "apply again: the next run looks it up before it does anything else."
     if recovery_file:
         command = Command("state record", recovery_file, target=target)
         next_step = Text(command, ", before the next apply.")
-    return error_finding(
-        "The outcome of a call could not be recorded",
-        f"{intent.verb} of {intent.address} has ended (id {intent.remote_id or 'none'}), and its "
-        f"record could not be written. {cause}.",
-        Text("Fix what keeps the state from being written, then ", next_step),
-        address=str(intent.address),
+    problems = (f"{one.summary}: {one.detail}".rstrip(". ") for one in problem.diagnostics)
+    return finding(
+        "unrecorded",
+        intent.address,
+        verb=intent.verb,
+        id=intent.remote_id or "none",
+        problem="; ".join(problems),
+        next=next_step,
     )
 
 
-def build_interrupted_diagnostic(step: Step) -> Diagnostic:
-    """The finding for a call whose run was stopped before its answer came."""
-    return error_finding(
-        "The outcome of a call is unknown",
-        f"The run was stopped at once while {step.address} was under way. It may have been done.",
-        "Apply again: the next run looks it up before it does anything else.",
-        address=str(step.address),
-    )
-
-
-def build_skipped_diagnostic(step: Step, reason: str) -> Diagnostic:
+def skipped(step: Step, reason: str) -> Diagnostic:
     """The finding with the reason why a step was skipped."""
-    return error_finding(
-        "Not tried",
-        f"{reason[:1].upper()}{reason[1:]}.",
-        "Apply again once that is resolved.",
-        address=str(step.address),
-    )
+    return finding("skipped", step.address, reason=f"{reason[:1].upper()}{reason[1:]}")
 
 
-def build_internal_error_diagnostic(step: Step, failure: BaseException) -> Diagnostic:
+def internal_error(step: Step, failure: BaseException) -> Diagnostic:
     """The finding for an unexpected exception, without its message, which may hold a secret."""
-    return error_finding(
-        "An internal error stopped this resource",
-        f"{type(failure).__name__} while working on {step.address}.",
-        "Apply again: open calls are looked up first. Please report this.",
-        address=str(step.address),
+    return finding("internal error", step.address, exception=type(failure).__name__)
+
+
+def run_finding(rule: str, step: Step, *, request_id: str = "", **fields: Any) -> Diagnostic:
+    """A finding about a run that counts as failed: a warning where the manifest tolerates that."""
+    due = step.change.verification
+    version = step.spec.get(step.type.version_field, step.address.name)
+    withdrawal = f" and cannot be withdrawn on {step.binding.api}"
+    is_final = step.binding.delete_object is None
+    fields["published"] = f"{version} is published{withdrawal if is_final else ''}."
+    found = finding(rule, step.address, request_id=request_id, **fields)
+    # `on_failure: warn` in the manifest: a failed run does not fail the apply.
+    tolerated = due is not None and due.tolerates_failure
+    return found.with_changes(
+        severity=Severity.WARNING if tolerated else Severity.ERROR,
+        position=step.desired.find_position(("verify",)) if step.desired else None,
     )
+
+
+def _repair(step: Step) -> Text:
+    """The hint after a failed run: change the parameters, or publish a new version."""
+    proof = step.type.verification_spec
+    owner = step.spec.get(proof.owner_field) if proof is not None else None
+    repair: str | Command = "raise the version"
+    # With an owner of this project a command can make the next version.
+    if proof and proof.build_repair_command and isinstance(owner, Reference):
+        repair = proof.build_repair_command(owner.address)
+    return Text("Parameters wrong: edit spec.verify. Code wrong: ", repair, ".")
+
+
+def run_failed(step: Step, run: str, status: JobStatus) -> Diagnostic:
+    """The finding for a run that failed; `run` is `Job 12`, or `The run` without a job."""
+    word = "was stopped" if status is JobStatus.STOPPED else status.value
+    return run_finding("run failed", step, run=run, status=word, repair=_repair(step))
+
+
+def run_refused(step: Step, failure: RemoteError, body: RequestBody) -> Diagnostic:
+    """The finding for a run that the server refused to start; `body` is what was sent."""
+    words = run_answer(failure)
+    if not isinstance(failure, Invalid):
+        hint = advise_on_failure(failure, "apply again", "Apply again; nothing is uploaded twice.")
+        return finding(
+            "run refused",
+            step.address,
+            request_id=failure.request_id,
+            summary="The verification could not be started",
+            answer=words,
+            next=hint,
+        )
+    summary, hint = "The verification was refused", _repair(step)
+    # Backends differ in which inputs a run needs, so the hint names those that this one wants.
+    if lacking := list_inputs_refused_as_missing(failure, body):
+        summary = f"This backend requires {' and '.join(f'an {name}' for name in lacking)}"
+        hint = f"Add {' and '.join(f'`{name}:`' for name in lacking)} to spec.verify."
+    return run_finding(
+        "run refused",
+        step,
+        request_id=failure.request_id or "",
+        summary=summary,
+        answer=words,
+        next=hint,
+    )
+
+
+def run_answer(failure: RemoteError) -> str:
+    """The status and the server's words, which may be shown, since a run holds no secret."""
+    if not failure.status_code:
+        return str(failure).removesuffix(".")
+    if str(failure.detail).startswith(HTML_PAGE):
+        return f"the edge answered {failure.status_code} with {failure.detail}"
+    texts = [
+        f"{format_field_path(path)}: {' '.join(words)}" if path else " ".join(words)
+        for path, words in parse_field_errors(failure.detail).items()
+    ]
+    server_words = f": {'; '.join(texts)[:300].removesuffix('.')}" if texts else ""
+    return f"the backend answered {failure.status_code}{server_words}"

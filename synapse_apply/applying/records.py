@@ -1,122 +1,101 @@
-"""What a record stores of an object after a call: fields as sent, and as the server answered."""
+"""What a record stores of an object: fields as sent, as the server answered, and its last run."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
-from os.path import commonprefix
 from typing import TYPE_CHECKING, Any
 
-from synapse_apply.applying.acceptance import narrow_acceptance_to_unchanged_fields_or_none
-from synapse_apply.applying.runs import with_unverified_last_run
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.descriptor import FieldRule, ResourceType
-from synapse_apply.model.diagnostic import Diagnostic, FieldPath, is_at_or_below, warning_finding
+from synapse_apply.kinds.run_body import compute_run_body_digest
+from synapse_apply.model.diagnostic import FieldPath, is_at_or_below
 from synapse_apply.model.observed import Observed
-from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.ports import Secrets
-from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, Intent, Record
+from synapse_apply.model.resource import Desired
+from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, Acceptance, Intent, Record
 from synapse_apply.model.values import (
     ABSENT,
     PLAIN_TYPES,
     Fields,
     Mac,
-    SecretRef,
     Sensitive,
     WithheldSecret,
     flatten,
     get_at_or_absent,
     is_map,
 )
+from synapse_apply.model.verification import LastRun, RunStatus
 
 # A plan flattens live fields, and runs no step.
 if TYPE_CHECKING:
-    from synapse_apply.applying.step import ApplyTools, Step
+    from synapse_apply.applying.run import Run
+    from synapse_apply.applying.step import Step
+
+_SECRET_TYPES = frozenset({Sensitive, WithheldSecret})
 
 
-def reveal_secrets_for_mac(value: Any) -> Any:
+def reveal_live(value: Any) -> Any:
     """A live value with the secrets in it revealed; only for computing a MAC."""
     if isinstance(value, Sensitive):
         return value.reveal()
     if isinstance(value, Mapping):
-        return {key: reveal_secrets_for_mac(inner) for key, inner in value.items()}
+        return {key: reveal_live(inner) for key, inner in value.items()}
     return value
 
 
-def is_or_contains_live_secret(value: Any) -> bool:
-    """Whether a live value is a secret, or a map that contains one."""
+def _contains(value: Any, types: type | tuple[type, ...]) -> bool:
+    """Whether a live value is of these types, or a map that contains one."""
     if isinstance(value, Mapping):
-        return any(is_or_contains_live_secret(inner) for inner in value.values())
-    return isinstance(value, Sensitive | WithheldSecret)
+        return any(_contains(inner, types) for inner in value.values())
+    return isinstance(value, types)
 
 
-def replace_secret_by_mac_or_withheld(
-    value: Any, salt: str, path: FieldPath, secrets: Secrets
-) -> Any:
+def with_mac(value: Any, salt: str, path: FieldPath, secrets: Secrets) -> Any:
     """A live value with a secret replaced by its MAC, or by WithheldSecret if it has none."""
-    if isinstance(value, WithheldSecret):
+    if isinstance(value, WithheldSecret) or not _contains(value, (Sensitive, WithheldSecret)):
         return value
-    if is_or_contains_live_secret(value):
-        mac = (
-            None
-            if _has_withheld_secret(value)
-            else secrets.compute_mac(salt, path, Sensitive(reveal_secrets_for_mac(value)))
-        )
-        return mac if mac is not None else WithheldSecret("omitted")
-    return value
+    # What the server does not show has no MAC.
+    if not _contains(value, WithheldSecret):
+        mac = secrets.compute_mac(salt, path, Sensitive(reveal_live(value)))
+        if mac is not None:
+            return mac
+    return WithheldSecret("omitted")
 
 
-def _has_withheld_secret(value: Any) -> bool:
-    """Whether a value contains a secret that the server does not show, so that it has no MAC."""
-    if isinstance(value, Mapping):
-        return any(_has_withheld_secret(inner) for inner in value.values())
-    return isinstance(value, WithheldSecret)
-
-
-def equals_sent_value_or_is_map_for_sent_empty_map(
-    rule: FieldRule, sent: Any, live_value: Any
-) -> bool:
+def is_as_sent(rule: FieldRule, sent: Any, live_value: Any) -> bool:
     """Whether a live value equals the sent one; an empty map matches any map."""
     if isinstance(sent, Mapping) and not sent and isinstance(live_value, Mapping):
         return True
     return is_same_value(sent, live_value, rule.compare)
 
 
-_SECRET_TYPES = frozenset({Sensitive, WithheldSecret})
-
-
-def flatten_live_fields_with_macs(
-    observed: Observed, managed_fields: Fields, salt: str, secrets: Secrets
-) -> Fields:
+def flatten_live(observed: Observed, ours: Fields, salt: str, secrets: Secrets) -> Fields:
     """The live fields by path; a map with a secret in it is one field where ours is no map."""
-    fields_by_path = observed.flatten_spec()
-    if _SECRET_TYPES.isdisjoint(map(type, fields_by_path.values())):
-        return fields_by_path
-    fields = flatten(
-        observed.spec,
-        lambda field_path: field_path in managed_fields and not is_map(managed_fields[field_path]),
-    )
-    other_fields = [item for item in fields.items() if type(item[1]) not in PLAIN_TYPES]
-    for path, value in other_fields:
-        holds_map = isinstance(value, Mapping) and not is_or_contains_live_secret(value)
-        if holds_map and value:
+    plain_fields = observed.flatten_spec()
+    if _SECRET_TYPES.isdisjoint(map(type, plain_fields.values())):
+        return plain_fields
+    fields = flatten(observed.spec, lambda path: path in ours and not is_map(ours[path]))
+    for path, value in [item for item in fields.items() if type(item[1]) not in PLAIN_TYPES]:
+        is_open_map = isinstance(value, Mapping) and not _contains(value, (*_SECRET_TYPES,))
+        if is_open_map and value:
             del fields[path]
             fields.update(flatten(value, prefix=path))
         else:
-            fields[path] = replace_secret_by_mac_or_withheld(value, salt, path, secrets)
+            fields[path] = with_mac(value, salt, path, secrets)
     return fields
 
 
-def list_fields_before_update(
-    step: Step, observed: Observed, managed_fields: Fields, secrets: Secrets
+def fields_before(
+    step: Step, observed: Observed, sent: Fields, secrets: Secrets
 ) -> dict[FieldPath, Any]:
     """The live values of what an update sends or removes, secrets as MACs; {} for any map in {}."""
     before: dict[FieldPath, Any] = {}
-    for path in {*managed_fields, *(change.path for change in step.change.fields)}:
+    for path in {*sent, *(change.path for change in step.change.fields)}:
         value = get_at_or_absent(observed.spec, path)
         if value is not ABSENT:
-            value = {} if managed_fields.get(path) == {} and is_map(value) else value
-            before[path] = replace_secret_by_mac_or_withheld(value, step.salt, path, secrets)
+            value = {} if sent.get(path) == {} and is_map(value) else value
+            before[path] = with_mac(value, step.salt, path, secrets)
     return before
 
 
@@ -128,64 +107,60 @@ def digest_fields_beside(
         path: mac
         for path, value in observed.flatten_spec().items()
         if path[0] in names and path not in ours and value != {}
-        if not is_or_contains_live_secret(value)
+        if not _contains(value, (Sensitive, WithheldSecret))
         if (mac := secrets.compute_mac(salt, path, Sensitive(value)))
     }
 
 
-def select_fields_to_store_as_seen(
-    step: Step, observed: Observed, managed_fields: Fields, secrets: Secrets
-) -> Fields:
+def _fields_seen(step: Step, observed: Observed, ours: Fields, secrets: Secrets) -> Fields:
     """The fields of an answer that a record stores: ours, the identity fields, and owned subtrees.
 
     Where the server answered a map for a field of ours that is no map, all of that map is stored.
     """
     owned_pointers = step.desired.lifecycle.own if step.desired else ()
-    kept_paths = {*managed_fields, *((name,) for name in step.type.identity_fields)}
-    live = flatten_live_fields_with_macs(observed, managed_fields, step.salt, secrets)
+    kept_paths = {*ours, *((name,) for name in step.type.identity_fields)}
+    live = flatten_live(observed, ours, step.salt, secrets)
     # Where an empty map was declared, only that there is a map is ours, not its keys.
     maps: dict[FieldPath, Any] = {
         path: {}
-        for path, value in managed_fields.items()
+        for path, value in ours.items()
         if isinstance(value, Mapping) and isinstance(get_at_or_absent(observed.spec, path), Mapping)
     }
+
+    def is_below_ours(path: FieldPath) -> bool:
+        parents = (path[:end] for end in range(1, len(path)))
+        return any(parent in ours and not is_map(ours[parent]) for parent in parents)
+
     return maps | {
         path: value
         for path, value in live.items()
-        if path in kept_paths
-        or is_at_or_below(path, owned_pointers)
-        or _is_below_managed_field_that_is_no_map(path, managed_fields)
+        if path in kept_paths or is_at_or_below(path, owned_pointers) or is_below_ours(path)
     }
 
 
-def _is_below_managed_field_that_is_no_map(path: FieldPath, managed_fields: Fields) -> bool:
-    """Whether a path is below one of our fields that is declared as no map."""
-    parent_paths = (path[:end] for end in range(1, len(path)))
-    return any(
-        parent_path in managed_fields and not is_map(managed_fields[parent_path])
-        for parent_path in parent_paths
-    )
-
-
-def build_record_after_create_or_update(
-    step: Step, intent: Intent, observed: Observed, tools: ApplyTools, sent: Fields
+def record_after_call(
+    step: Step, intent: Intent, observed: Observed, run: Run, sent: Fields, sent_as_macs: Fields
 ) -> Record:
-    """The record after a create or an update that succeeded."""
-    previous = step.record
-    # The intent has exactly what was sent, with secrets as MACs already.
-    applied = dict(intent.fields)
+    """The record after a create or an update that succeeded, by its intent and what was sent.
+
+    `sent` has secrets as references, `sent_as_macs` has their MACs.
+    """
+    previous, applied = step.record, dict(sent_as_macs)
     # Values applied to an object that is gone do not hold for the new one.
     same_object = previous if intent.verb != CREATE_VERB else None
-    previously_applied = same_object.applied if same_object else {}
-    for path, value in previously_applied.items():
-        # A dropped field stays ours until an answer shows that it is gone.
-        if path not in applied and _is_dropped_field_still_ours(step, observed, path, value):
-            applied[path] = _choose_reset_or_applied_value(step, path, value)
-    last_seen = dict(
-        select_fields_to_store_as_seen(step, observed, {**sent, **applied}, tools.secrets)
-    )
-    _restore_recorded_values_of_held_drift(step, previous, applied, last_seen)
-    now = tools.clock.utc_now()
+    for path, value in same_object.applied.items() if same_object else ():
+        # A dropped field stays ours until an answer shows that it is gone; in an empty map, keys
+        # are not ours.
+        answered = get_at_or_absent(observed.spec, path)
+        holds_only_others = value == {} and isinstance(answered, Mapping) and answered != {}
+        if path in applied or holds_only_others or not is_still_set(step, observed, path):
+            continue
+        reset_value = step.type.require_rule_of_field(path).reset_value
+        was_reset = len(path) == 1 and reset_value is not ABSENT
+        applied[path] = reset_value if was_reset else value
+    last_seen = dict(_fields_seen(step, observed, {**sent, **applied}, run.secrets))
+    _keep_held_drift(step, previous, applied, last_seen)
+    now = run.ledger.clock.utc_now()
     record = Record(
         address=step.address,
         remote_id=observed.remote_id,
@@ -203,15 +178,14 @@ def build_record_after_create_or_update(
         version=intent.version,
         created_at=previous.created_at if previous and previous.created_at else now,
         updated_at=now,
-        accepted=narrow_acceptance_to_unchanged_fields_or_none(same_object, applied, last_seen),
-        unkept=list_sent_fields_answer_lacks(step.type, {*sent, *applied}, observed),
+        accepted=_still_accepted(same_object, applied, last_seen),
+        unkept=names_lacking(step.type, {*sent, *applied}, observed),
         given_up=same_object.given_up if same_object else (),
         replaced_at=same_object.replaced_at if same_object else "",
     )
-    is_replaced = intent.verb == REPLACE_VERB
-    return (
-        with_package_replaced(record, intent.digest, intent.files, now) if is_replaced else record
-    )
+    if intent.verb == REPLACE_VERB:
+        return with_package_replaced(record, intent.digest, intent.files, now)
+    return record
 
 
 def with_package_replaced(
@@ -223,31 +197,28 @@ def with_package_replaced(
     )
 
 
-def build_adopted_record(step: Step, observed: Observed, tools: ApplyTools) -> Record:
+def adopted_record(step: Step, observed: Observed, run: Run) -> Record:
     """The record of an object that becomes ours, with no field applied by us yet.
 
     What was recorded of the same object on another API version is kept.
     """
-    series, version = (
-        step.type.locate_in_series_or_empty(step.desired.spec) if step.desired else ("", "")
-    )
-    now = tools.clock.utc_now()
-    declared = flatten(step.desired.spec) if step.desired else {}
+    series, version = step.series
+    now, declared = run.ledger.clock.utc_now(), flatten(step.spec)
     record = Record(
         address=step.address,
         remote_id=observed.remote_id,
         api=step.binding.api,
         natural_key=step.natural_key,
-        seen=select_fields_to_store_as_seen(step, observed, declared, tools.secrets),
+        seen=_fields_seen(step, observed, declared, run.secrets),
         salt=step.salt,
         digest=observed.extra.get("digest"),
-        protected=bool(step.desired and step.desired.lifecycle.prevent_destroy),
+        protected=step.protected,
         depends_on=step.change.depends_on,
         series=series,
         version=version,
         created_at=now,
         updated_at=now,
-        unkept=list_sent_fields_answer_lacks(step.type, declared, observed),
+        unkept=names_lacking(step.type, declared, observed),
     )
     previous = step.record
     # Nobody here published its package, so a run of it is due only after a change of ours.
@@ -263,7 +234,7 @@ def build_adopted_record(step: Step, observed: Observed, tools: ApplyTools) -> R
     )
 
 
-def build_record_of_desired_and_live(
+def record_of_both_sides(
     step: Step, record: Record, observed: Observed, secrets: Secrets, now: str
 ) -> Record:
     """A record with desired values as applied and live ones as seen, even where they differ.
@@ -271,10 +242,8 @@ def build_record_of_desired_and_live(
     Declared fields that cannot be compared now (ignored ones, and secrets without a value) keep
     their recorded values.
     """
-    series, version = (
-        step.type.locate_in_series_or_empty(step.desired.spec) if step.desired else ("", "")
-    )
-    declared = set(flatten(step.desired.spec)) if step.desired else set()
+    series, version = step.series
+    declared = set(flatten(step.spec))
     incomparable = {
         path: value
         for path, value in record.applied.items()
@@ -286,22 +255,21 @@ def build_record_of_desired_and_live(
         for path, mac in step.declared_fields.items()
         if isinstance(mac, Mac)
     }
+    ours = {**step.declared_fields, **incomparable}
     return replace(
         record,
         api=step.binding.api,
         applied={**incomparable, **step.declared_fields, **unsent_secrets},
-        seen=select_fields_to_store_as_seen(
-            step, observed, {**step.declared_fields, **incomparable}, secrets
-        ),
+        seen=_fields_seen(step, observed, ours, secrets),
         natural_key=step.natural_key or record.natural_key,
-        protected=bool(step.desired and step.desired.lifecycle.prevent_destroy),
+        protected=step.protected,
         depends_on=step.change.depends_on,
         series=series,
         version=version,
         updated_at=now,
         unkept=tuple(
             name
-            for name in list_sent_fields_answer_lacks(step.type, declared, observed)
+            for name in names_lacking(step.type, declared, observed)
             # A field that we have not sent yet may appear once we do, unless it can never be sent.
             if not record.applied
             or name in record.unkept
@@ -313,7 +281,7 @@ def build_record_of_desired_and_live(
 # Fields that a backend does not have, as the answer to our own write showed by not naming them.
 # They are no difference while answers lack them, and are compared again once an answer names them.
 # What one backend lacks is a fact about it: `Diagnostic.of_backend`, reported once.
-def list_sent_fields_answer_lacks(
+def names_lacking(
     kind: ResourceType, paths: Iterable[FieldPath], observed: Observed
 ) -> tuple[str, ...]:
     """The names of these fields that an answer lacks, without identity fields."""
@@ -321,9 +289,7 @@ def list_sent_fields_answer_lacks(
     return tuple(sorted(names.difference(kind.identity_fields)))
 
 
-def build_record_updated_where_both_sides_agree(
-    step: Step, record: Record, tools: ApplyTools
-) -> Record:
+def record_where_agreed(step: Step, record: Record, run: Run) -> Record:
     """A record that is updated only in fields whose desired and live values agree.
 
     A field that differs, or has a MAC under another state key, keeps its recorded value: updating
@@ -332,147 +298,25 @@ def build_record_updated_where_both_sides_agree(
     if step.observed is None:
         return record
     # All is taken as agreed at first, and then what is not agreed is put back.
-    agreed_record = build_record_of_desired_and_live(
-        step, record, step.observed, tools.secrets, tools.clock.utc_now()
+    agreed = record_of_both_sides(
+        step, record, step.observed, run.secrets, run.ledger.clock.utc_now()
     )
-    applied, last_seen = dict(agreed_record.applied), dict(agreed_record.seen)
-    of_other_key = {
+    applied, last_seen = dict(agreed.applied), dict(agreed.seen)
+    under_other_keys = {
         path
         for path, value in record.applied.items()
         if isinstance(value, Mac)
-        and isinstance(declared_mac := step.declared_fields.get(path), Mac)
-        and declared_mac.key_id != value.key_id
+        and isinstance(declared := step.declared_fields.get(path), Mac)
+        and declared.key_id != value.key_id
     }
-    for path in {change.path for change in step.change.fields} | of_other_key:
-        _restore_recorded_value_or_remove(applied, record.applied, path)
-        _restore_recorded_value_or_remove(last_seen, record.seen, path)
-    _restore_recorded_values_of_held_drift(step, record, applied, last_seen)
-    accepted = narrow_acceptance_to_unchanged_fields_or_none(record, applied, last_seen)
-    return replace(agreed_record, applied=applied, seen=last_seen, accepted=accepted)
+    for path in {change.path for change in step.change.fields} | under_other_keys:
+        _put_back(record, path, applied, last_seen)
+    _keep_held_drift(step, record, applied, last_seen)
+    accepted = _still_accepted(record, applied, last_seen)
+    return replace(agreed, applied=applied, seen=last_seen, accepted=accepted)
 
 
-def build_warnings_of_fields_newly_not_taken_as_sent(
-    step: Step, sent: Mapping[FieldPath, Any], observed: Observed
-) -> tuple[Diagnostic, ...]:
-    """Warnings for fields whose answer differs from what was sent, or that the backend lacks."""
-    findings = [
-        warning_finding(
-            "The server kept a field that was dropped",
-            f"{format_field_path(path)} of {step.address} is no longer declared, and it is still "
-            f"there.",
-            "It stays recorded as ours until the server shows it gone.",
-            address=str(step.address),
-            path=path,
-        )
-        for path in (change.path for change in step.fields_without_final_call)
-        if path not in sent and has_dropped_field_non_reset_value(step, observed, path)
-    ]
-    # Reported once, when a backend is first seen not to keep the field.
-    known_unkept = {*step.unkept, *(step.record.unkept if step.record is not None else ())}
-    unkept = list_sent_fields_answer_lacks(step.type, sent, observed)
-    findings += [
-        _build_unkept_field_warning(step, name) for name in unkept if name not in known_unkept
-    ]
-    packaged_names: set[str] = set()
-    for path, value in sent.items():
-        rule = step.type.require_rule_of_field(path)
-        if (
-            path[0] in observed.missing_fields
-            or isinstance(value, SecretRef | Mac)
-            or rule.write_only
-            or rule.references
-        ):
-            continue
-        answered = get_at_or_absent(observed.spec, path)
-        if not equals_sent_value_or_is_map_for_sent_empty_map(
-            rule, value, answered
-        ) and not _was_same_difference_recorded_before(step, path, value, answered):
-            # The platform takes such fields from the package; one warning per field is enough.
-            if rule.packaged:
-                packaged_names.add(str(path[0]))
-                continue
-            sent_text, answered_text = _format_where_they_differ(value, answered)
-            findings.append(
-                warning_finding(
-                    "The server did not take a field as it was sent",
-                    f"{format_field_path(path)} of {step.address} was sent as {sent_text}, "
-                    f"the server has {answered_text}.",
-                    "It is recorded as the server has it and compared from there on.",
-                    address=str(step.address),
-                    path=path,
-                )
-            )
-    findings += [_build_package_field_warning(step, name) for name in sorted(packaged_names)]
-    return tuple(findings)
-
-
-def _build_unkept_field_warning(step: Step, name: str) -> Diagnostic:
-    return warning_finding(
-        "The backend keeps no such field",
-        f"This backend keeps no `{name}` of a {step.type.prefix}.",
-        "Remove it, or leave it: it is not compared until the backend shows it.",
-        address=str(step.address),
-        path=(name,),
-        of_backend=True,
-    )
-
-
-def _build_package_field_warning(step: Step, name: str) -> Diagnostic:
-    return warning_finding(
-        "The backend keeps no such field",
-        f"This backend keeps no `{name}` of a {step.type.prefix} as it is sent: it has another in "
-        "its place, which may be that of the package.",
-        "Remove it, or leave it: what the backend has in its place is no difference.",
-        address=str(step.address),
-        path=(name,),
-        of_backend=True,
-    )
-
-
-def _was_same_difference_recorded_before(
-    step: Step, path: FieldPath, sent: Any, answered: Any
-) -> bool:
-    """Whether the same value got the same answer before, which was reported then."""
-    record = step.record
-    if record is None or record.applied.get(path, ABSENT) != sent:
-        return False
-    if isinstance(answered, Mapping) and answered:
-        answered_fields = flatten(answered, prefix=path)
-        return all(
-            record.seen.get(field_path, ABSENT) == value
-            for field_path, value in answered_fields.items()
-        )
-    return bool(record.seen.get(path, ABSENT) == answered)
-
-
-def _format_where_they_differ(*values: Any, max_length: int = 60) -> Iterator[str]:
-    """The values as text; of long ones what is around the first difference."""
-    texts = ["nothing" if v is ABSENT else v if isinstance(v, str) else repr(v) for v in values]
-    is_long = max(map(len, texts)) > max_length
-    common_length = len(commonprefix(texts))  # noqa: RUF071 - no paths
-    start = max(0, common_length - max_length // 3) if is_long else 0
-    for value, text in zip(values, texts, strict=True):
-        end = "..." if len(text) > start + max_length else ""
-        short_text = f"{'...' * (start > 0)}{text[start : start + max_length]}{end}"
-        yield repr(short_text) if isinstance(value, str) else short_text
-
-
-def _choose_reset_or_applied_value(step: Step, path: FieldPath, before: Any) -> Any:
-    """The value that we applied last to a dropped field: its reset value, if one was sent."""
-    rule = step.type.require_rule_of_field(path)
-    return before if len(path) > 1 or rule.reset_value is ABSENT else rule.reset_value
-
-
-def _is_dropped_field_still_ours(
-    step: Step, observed: Observed, path: FieldPath, applied: Any
-) -> bool:
-    """Whether a dropped field is still live and ours; in an empty map, keys are not ours."""
-    answered = get_at_or_absent(observed.spec, path)
-    only_held = applied == {} and isinstance(answered, Mapping) and answered != {}
-    return not only_held and has_dropped_field_non_reset_value(step, observed, path)
-
-
-def has_dropped_field_non_reset_value(step: Step, observed: Observed, path: FieldPath) -> bool:
+def is_still_set(step: Step, observed: Observed, path: FieldPath) -> bool:
     """Whether a dropped field still has a value; its reset value counts as gone."""
     answered = get_at_or_absent(observed.spec, path)
     if answered is ABSENT:
@@ -483,25 +327,87 @@ def has_dropped_field_non_reset_value(step: Step, observed: Observed, path: Fiel
 
 # Otherwise the next plan would not see it. An update of the same object carries the live value;
 # what both sides changed is sent, because Git has spoken last.
-def _restore_recorded_values_of_held_drift(
-    step: Step,
-    record: Record | None,
-    applied: dict[FieldPath, Any],
-    last_seen: dict[FieldPath, Any],
+def _keep_held_drift(
+    step: Step, record: Record | None, applied: dict[FieldPath, Any], seen: dict[FieldPath, Any]
 ) -> None:
     """Put back the recorded values of fields whose drift is kept, so that the next plan sees it."""
-    if record is None:
-        return
-    for held_change in step.change.held:
-        _restore_recorded_value_or_remove(applied, record.applied, held_change.path)
-        _restore_recorded_value_or_remove(last_seen, record.seen, held_change.path)
+    if record is not None:
+        for held_change in step.change.held:
+            _put_back(record, held_change.path, applied, seen)
 
 
-def _restore_recorded_value_or_remove(
-    fields: dict[FieldPath, Any], recorded_fields: Fields, path: FieldPath
+def _put_back(
+    record: Record, path: FieldPath, applied: dict[FieldPath, Any], seen: dict[FieldPath, Any]
 ) -> None:
-    """Set a field to its recorded value, or remove it where the record has none."""
-    if path in recorded_fields:
-        fields[path] = recorded_fields[path]
-    else:
-        fields.pop(path, None)
+    """Set a field to its recorded values, or remove it where the record has none."""
+    for fields, recorded in (applied, record.applied), (seen, record.seen):
+        if path in recorded:
+            fields[path] = recorded[path]
+        else:
+            fields.pop(path, None)
+
+
+def _still_accepted(before: Record | None, applied: Fields, seen: Fields) -> Acceptance | None:
+    """A record's acceptance, without fields whose applied or seen value has changed since."""
+    if before is None or before.accepted is None:
+        return None
+    accepted = before.accepted
+    paths = tuple(
+        path
+        for path in accepted.paths
+        if _at_or_below(before.applied, path) == _at_or_below(applied, path)
+        and _at_or_below(before.seen, path) == _at_or_below(seen, path)
+    )
+    return accept_paths(paths, accepted.applied, accepted.seen) if paths else None
+
+
+def accept_paths(paths: Iterable[FieldPath], applied: Fields, seen: Fields) -> Acceptance:
+    """An acceptance of these paths, with their values in the record's earlier fields."""
+    paths = tuple(sorted(paths, key=lambda path: [str(part) for part in path]))
+    applied_before: dict[FieldPath, Any] = {}
+    seen_before: dict[FieldPath, Any] = {}
+    for path in paths:
+        applied_before |= _at_or_below(applied, path)
+        seen_before |= _at_or_below(seen, path)
+    return Acceptance(paths, applied_before, seen_before)
+
+
+def revert_acceptance(record: Record) -> Record:
+    """The record with the values that it had before its differences were accepted."""
+    if record.accepted is None:
+        return record
+    applied, seen = dict(record.applied), dict(record.seen)
+    for path in record.accepted.paths:
+        for side in (applied, seen):
+            for field_path in _at_or_below(side, path):
+                del side[field_path]
+    applied.update(record.accepted.applied)
+    seen.update(record.accepted.seen)
+    return replace(record, applied=applied, seen=seen, accepted=None)
+
+
+def _at_or_below(fields: Fields, path: FieldPath) -> dict[FieldPath, Any]:
+    return {at: value for at, value in fields.items() if at[: len(path)] == path}
+
+
+def with_last_run(
+    record: Record, verdict: RunStatus, *, job: str = "", parameters: str = "", moment: str = ""
+) -> Record:
+    """A copy of the record with another last run; of a replaced package none proves anything."""
+    if record.replaced_at and not verdict.has_job_that_may_be_running:
+        verdict = RunStatus.UNVERIFIED
+    last_run = LastRun(verdict, job, parameters, record.digest or "", moment)
+    return replace(record, verification=last_run.to_json())
+
+
+def with_unverified_last_run(
+    record: Record, kind: ResourceType, desired: Desired | None, moment: str
+) -> Record:
+    """The record of an adopted object, marked so that no run is due until it changes."""
+    proof, verify = kind.verification_spec, desired.verify if desired is not None else None
+    if proof is None:
+        return record
+    parameters = ""
+    if desired is not None and verify is not None:
+        parameters = compute_run_body_digest(proof.build_body(desired.spec, verify))
+    return with_last_run(record, RunStatus.UNVERIFIED, parameters=parameters, moment=moment)

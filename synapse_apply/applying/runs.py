@@ -1,23 +1,22 @@
-"""Which job belongs to an announced run, and what a record stores of its last run."""
+"""Which job belongs to an announced run."""
 
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from synapse_apply.applying.logs.following import read_job
+from synapse_apply.applying.records import with_last_run
 from synapse_apply.kinds.compare import is_same_value
-from synapse_apply.kinds.descriptor import Api, ResourceType, VerificationSpec
+from synapse_apply.kinds.descriptor import Api, VerificationSpec
 from synapse_apply.kinds.job_lists import JobOwners, parse_zoned_time_or_none
-from synapse_apply.kinds.run_body import RUN_MARK_KEY, compute_run_body_digest
+from synapse_apply.kinds.run_body import RUN_MARK_KEY
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import Job, parse_job_requiring_usable_id
 from synapse_apply.model.ports import StateStore
-from synapse_apply.model.resource import Desired
 from synapse_apply.model.state import Intent, IntentState, Record
 from synapse_apply.model.values import flatten
 from synapse_apply.model.verification import RUN_VERB, LastRun, RunStatus
@@ -34,82 +33,71 @@ class RunCandidates:
     """The job of a run, which has its mark, else the jobs that may be it."""
 
     job: Job | None = None
-    possible_jobs: tuple[Job, ...] = ()
+    possible: tuple[Job, ...] = ()
 
     @property
-    def possible_jobs_text(self) -> str:
+    def names(self) -> str:
         """The possible jobs as text, such as `job 12 or job 13`."""
-        hidden_count = len(self.possible_jobs) - _MAX_NAMED
-        names = [f"job {job.id}" for job in self.possible_jobs[:_MAX_NAMED]]
+        hidden_count = len(self.possible) - _MAX_NAMED
+        names = [f"job {job.id}" for job in self.possible[:_MAX_NAMED]]
         return " or ".join([*names, *([f"one of {hidden_count} more"] if hidden_count > 0 else [])])
 
 
-def map_job_ids_to_recorded_addresses(records: Mapping[Address, Record]) -> dict[str, Address]:
+def jobs_of_last_runs(records: Mapping[Address, Record]) -> dict[str, Address]:
     """The address of each recorded last run, by its job's id."""
-    runs = {
-        address: LastRun.from_json_or_none(record.verification)
-        for address, record in records.items()
-    }
     return {
-        last_run.job: address
-        for address, last_run in runs.items()
-        if last_run is not None and last_run.job
+        run.job: address
+        for address, record in records.items()
+        if (run := LastRun.from_json_or_none(record.verification)) is not None and run.job
     }
 
 
-def list_job_ids_of_runs_with_known_job(store: StateStore) -> frozenset[str]:
+def known_jobs(store: StateStore) -> frozenset[str]:
     """Ids of jobs that the state knows to be of a run, ended or not: none is an open run's."""
     settled_jobs = {
         entry.remote_id
         for entry in store.list_audit_entries_newest_first()
         if entry.verb == RUN_VERB and entry.remote_id and entry.result.startswith(_HAS_JOB)
     }
-    return frozenset(settled_jobs) | set(
-        map_job_ids_to_recorded_addresses(store.read_state().records)
-    )
+    return frozenset(settled_jobs) | set(jobs_of_last_runs(store.read_state().records))
 
 
-def search_run_candidates(
-    api: Api, proof: VerificationSpec, intent: Intent, known_jobs_of_others: Container[str]
+def find_job(
+    api: Api, proof: VerificationSpec, intent: Intent, of_others: Container[str]
 ) -> RunCandidates:
     """The job with the mark of an announced run, else the jobs that may be it.
 
-    `known_jobs_of_others` are ids of jobs that belong to other runs. Raises RemoteError where the
-    jobs cannot be listed.
+    `of_others` are ids of jobs that belong to other runs. Raises RemoteError where the jobs cannot
+    be listed.
     """
-    owners, possible_jobs = JobOwners(api), []
+    owners, possible = JobOwners(api), []
 
     def is_candidate(job: Job) -> bool:
-        if job.id in known_jobs_of_others or not _may_unmarked_job_be_of_run(job, intent):
+        if job.id in of_others or not _may_be_of_run(job, intent):
             return False
         full_job = owners.with_plugin_and_version_of_release(job)
         return not owners.certainly_runs_other_plugin(
             full_job, intent.remote_id
-        ) and _may_unmarked_job_be_of_run(full_job, intent)
+        ) and _may_be_of_run(full_job, intent)
 
-    for raw in proof.list_jobs(
-        api, intent.remote_id, datetime.fromisoformat(intent.sent_at) - _ZONES
-    ):
-        job = _parse_listed_job_or_raise_remote_error(raw)
+    since = datetime.fromisoformat(intent.sent_at) - _ZONES
+    for raw in proof.list_jobs(api, intent.remote_id, since):
+        try:
+            job = parse_job_requiring_usable_id(raw)
+        except ValueError:
+            raise RemoteError("the list of jobs holds something that is not a job") from None
         if "context" not in raw and is_candidate(job):
             # The context has the run's mark, so it is worth a request of its own.
             job = read_job(api, job.id)  # items of a list may lack fields
         if job.context.get(RUN_MARK_KEY) == intent.id:
             return RunCandidates(job)
         if is_candidate(job):
-            possible_jobs.append(job)
-    return RunCandidates(None, tuple(possible_jobs))
+            possible.append(job)
+    return RunCandidates(None, tuple(possible))
 
 
-def _parse_listed_job_or_raise_remote_error(raw: Mapping[str, Any]) -> Job:
-    try:
-        return parse_job_requiring_usable_id(raw)
-    except ValueError:
-        raise RemoteError("the list of jobs holds something that is not a job") from None
-
-
-def _may_unmarked_job_be_of_run(job: Job, intent: Intent) -> bool:
-    """Whether nothing shows that a job belongs to another run.
+def _may_be_of_run(job: Job, intent: Intent) -> bool:
+    """Whether nothing shows that a job without a mark belongs to another run.
 
     A server may return a job's context in part or not at all, so only a value that was not sent
     rules a job out.
@@ -125,42 +113,14 @@ def _may_unmarked_job_be_of_run(job: Job, intent: Intent) -> bool:
     )
 
 
-def with_last_run_replaced(
-    record: Record, verdict: RunStatus, *, job: str = "", parameters: str = "", moment: str = ""
-) -> Record:
-    """A copy of the record with another last run; of a replaced package none proves anything."""
-    if record.replaced_at and not verdict.has_job_that_may_be_running:
-        verdict = RunStatus.UNVERIFIED
-    last_run = LastRun(verdict, job, parameters, record.digest or "", moment)
-    return replace(record, verification=last_run.to_json())
-
-
-def build_closed_run_intent_and_record(
+def with_job(
     intent: Intent, record: Record | None, job: str, moment: str
 ) -> tuple[Intent, Record | None]:
     """The closed intent of a run that has a job, and its record with the run as running."""
     closed = replace(intent, state=IntentState.DONE, remote_id=job)
     if record is None:  # the object was forgotten meanwhile, so there is nothing to record
         return closed, None
-    running = with_last_run_replaced(
-        record, RunStatus.RUNNING, job=job, parameters=intent.digest or "", moment=moment
-    )
-    return closed, running
-
-
-def with_unverified_last_run(
-    record: Record, kind: ResourceType, desired: Desired | None, moment: str
-) -> Record:
-    """The record of an adopted object, marked so that no run is due until it changes."""
-    if kind.verification_spec is None:
-        return record
-    verify = desired.verify if desired is not None else None
-    body = (
-        kind.verification_spec.build_body(desired.spec, verify)
-        if desired and verify is not None
-        else None
-    )
-    parameters = compute_run_body_digest(body) if body is not None else ""
-    return with_last_run_replaced(
-        record, RunStatus.UNVERIFIED, parameters=parameters, moment=moment
+    parameters = intent.digest or ""
+    return closed, with_last_run(
+        record, RunStatus.RUNNING, job=job, parameters=parameters, moment=moment
     )

@@ -11,15 +11,15 @@ from collections.abc import Callable, Container, Mapping
 from dataclasses import replace
 from typing import Any
 
-from synapse_apply.applying.lookup import get_published_digest_or_none
+from synapse_apply.applying.body import unflatten
+from synapse_apply.applying.lookup import published_digest
 from synapse_apply.applying.records import (
-    equals_sent_value_or_is_map_for_sent_empty_map,
-    list_sent_fields_answer_lacks,
-    replace_secret_by_mac_or_withheld,
+    is_as_sent,
+    names_lacking,
+    with_mac,
     with_package_replaced,
 )
-from synapse_apply.applying.runs import build_closed_run_intent_and_record, search_run_candidates
-from synapse_apply.applying.steps.request_body import unflatten
+from synapse_apply.applying.runs import find_job, with_job
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.descriptor import Api, ApiBinding, Catalogue, FieldRule, ResourceType
 from synapse_apply.kinds.search import (
@@ -66,11 +66,11 @@ class ResolvedIntent:
 class IntentResolver:
     """Looks open intents up; nothing is written here.
 
-    `now` is RFC 3339 UTC, `uptime` the same moment as the machine counts it.
-    `list_job_ids_of_runs_with_known_job` is asked only where a run is open.
-    `find_other_owner` gives the other address that an object is recorded under, None where there is
-    none. `find_listed` gives the objects of a kind with a natural key from a list that was read
-    after `now`, None where none was. `read_published_digest` reads an object's bytes; "": not.
+    `now` is RFC 3339 UTC, `uptime` the same moment as the machine counts it. `known_jobs` are those
+    of other runs, asked only where a run is open. `find_other_owner` gives the other address that
+    an object is recorded under, None where there is none. `find_listed` gives the objects of a kind
+    with a natural key from a list that was read after `now`, None where none was.
+    `read_published_digest` reads an object's bytes; "": not.
     """
 
     api: Api
@@ -81,7 +81,7 @@ class IntentResolver:
     now: str
     settle_after: float
     uptime: Uptime = Uptime()
-    list_job_ids_of_runs_with_known_job: Callable[[], Container[str]] = frozenset
+    known_jobs: Callable[[], Container[str]] = frozenset
     find_other_owner: Callable[[Observed, Address], Address | None] = lambda _live, _address: None
     find_listed: Callable[[str, ApiBinding, str], list[Observed] | None] = lambda *_what: None
     read_published_digest: Callable[[Intent], str] = lambda _intent: ""
@@ -94,83 +94,68 @@ class IntentResolver:
         binding = kind.bindings[intent.api]
         try:
             if intent.verb == RUN_VERB:
-                return self._resolve_run_by_its_job(intent, kind, record)
+                return self._run(intent, kind, record)
             if intent.verb == "create":
-                return self._resolve_create_by_lookup(intent, kind, binding, record)
-            if record is None and (early := self._keep_open_if_too_early(intent, None)):
+                return self._create(intent, kind, binding, record)
+            if record is None and (early := self._too_early(intent, None)):
                 return early  # it was forgotten meanwhile, and nothing else keeps the call
-            resolved = self._resolve_update_or_delete_by_id(intent, kind, binding, record)
+            resolved = self._update_or_delete(intent, kind, binding, record)
             return replace(resolved, record=resolved.record if record else None)
         except RemoteError as failure:
             return ResolvedIntent(intent, record, f"looking it up failed: {failure}")
 
-    def _resolve_create_by_lookup(
+    def _create(
         self, intent: Intent, kind: ResourceType, binding: ApiBinding, record: Record | None
     ) -> ResolvedIntent:
-        hits = self._list_objects_with_key_if_searchable(intent, binding)
+        key, hits = intent.natural_key, list[Observed]()
+        proof = binding.determine_search_proof(key, self.capabilities)
+        if key and proof is not Lookup.NONE:
+            # If possible from a list that is read once.
+            listed = self.find_listed(intent.address.kind, binding, key)
+            hits = (
+                list_by_natural_key_or_empty_if_unsearchable(
+                    self.api, binding, key, self.capabilities, self._marks_of(intent)
+                )
+                if listed is None
+                else listed
+            )
         # An object with this key was created by this call or by somebody else: if its fields agree
         # it makes no difference, and fields that do not agree are planned again.
         if len(hits) == 1:
             if owner := self.find_other_owner(hits[0], intent.address):
                 reason = f"what has its name (id {hits[0].remote_id}) is recorded as {owner}"
                 return ResolvedIntent(intent, record, reason)
-            return self._resolve_as_done_from_live_object(intent, kind, hits[0], record)
+            return self._done(intent, kind, hits[0], record)
         if hits:
             ids = ", ".join(hit.remote_id for hit in hits)
             return ResolvedIntent(intent, record, f"several objects have its name (ids {ids})")
         # A search that may miss objects cannot show that the call had no effect.
-        if (
-            binding.determine_search_proof(intent.natural_key, self.capabilities)
-            is not Lookup.COMPLETE
-        ):
+        if proof is not Lookup.COMPLETE:
             return ResolvedIntent(intent, record, "this API cannot tell whether it was made")
-        return self._keep_open_if_too_early(intent, record) or _resolve_as_absent(intent, record)
+        return self._too_early(intent, record) or _absent(intent, record)
 
-    def _list_objects_with_key_if_searchable(
-        self, intent: Intent, binding: ApiBinding
-    ) -> list[Observed]:
-        """The live objects with a create's natural key, if possible from a list read once."""
-        key = intent.natural_key
-        if not key or binding.determine_search_proof(key, self.capabilities) is Lookup.NONE:
-            return []
-        matches = self.find_listed(intent.address.kind, binding, key)
-        if matches is None:
-            matches = list_by_natural_key_or_empty_if_unsearchable(
-                self.api, binding, key, self.capabilities, self.marks.with_address(intent.address)
-            )
-        return matches
-
-    def _resolve_run_by_its_job(
-        self, intent: Intent, kind: ResourceType, record: Record | None
-    ) -> ResolvedIntent:
+    def _run(self, intent: Intent, kind: ResourceType, record: Record | None) -> ResolvedIntent:
         """A run's intent, done once its job is known; the next apply follows the job."""
         if kind.verification_spec is None:
             return ResolvedIntent(intent, record, "this version knows no run of its kind")
-        candidates = search_run_candidates(
-            self.api, kind.verification_spec, intent, self.list_job_ids_of_runs_with_known_job()
-        )
+        candidates = find_job(self.api, kind.verification_spec, intent, self.known_jobs())
         if candidates.job is not None:
-            return ResolvedIntent(
-                *build_closed_run_intent_and_record(intent, record, candidates.job.id, self.now)
-            )
-        if early := self._keep_open_if_too_early(intent, record):
+            return ResolvedIntent(*with_job(intent, record, candidates.job.id, self.now))
+        if early := self._too_early(intent, record):
             return early
         # Not shown to be another run's, so starting it again could run it twice.
-        if candidates.possible_jobs:
-            reason = (
-                f"{candidates.possible_jobs_text} may be it, and this backend does not "
-                f"show which run made a job"
-            )
-            return ResolvedIntent(intent, record, reason)
-        return _resolve_as_absent(replace(intent, remote_id=""), record)
+        if candidates.possible:
+            reason = "may be it, and this backend does not show which run made a job"
+            return ResolvedIntent(intent, record, f"{candidates.names} {reason}")
+        return _absent(replace(intent, remote_id=""), record)
 
-    def _resolve_update_or_delete_by_id(
+    def _update_or_delete(
         self, intent: Intent, kind: ResourceType, binding: ApiBinding, record: Record | None
     ) -> ResolvedIntent:
         unknown = replace(intent, state=IntentState.UNKNOWN)
         try:
             live = read_observed_requiring_same_id(
-                self.api, binding, intent.remote_id, self.marks.with_address(intent.address)
+                self.api, binding, intent.remote_id, self._marks_of(intent)
             )
         except NotFound:
             # Whoever deleted it: what the call was for is so.
@@ -178,52 +163,52 @@ class IntentResolver:
                 return ResolvedIntent(replace(intent, state=IntentState.DONE), None)
             return ResolvedIntent(unknown, record, "its object is gone")
         if intent.verb == REPLACE_VERB:
-            return self._resolve_replacement_by_digest(intent, kind, live, record)
+            return self._replacement(intent, kind, live, record)
         state: IntentState = IntentState.ABSENT
         found: Fields = {}
         if intent.verb != "delete":
             state, found = self._compare_with_before(intent, kind, live, record)
         if state is IntentState.DONE:
-            resolved = self._resolve_as_done_from_live_object(intent, kind, live, record)
+            resolved = self._done(intent, kind, live, record)
             # Somebody else may have set the same: then the call may still act.
             kept = resolved.record and resolved.record.with_given_up(resolved.intent)
             return replace(resolved, record=kept)
         untold = record and record.with_given_up(replace(unknown, found=found))
-        if early := self._keep_open_if_too_early(intent, record):
+        if early := self._too_early(intent, record):
             # Where the same is sent again before, this stays known of the earlier call.
             return replace(early, record=untold)
         if state is IntentState.ABSENT:
             absent = replace(intent, state=state)
             return ResolvedIntent(absent, record and record.with_given_up(absent))
         # What it shows as it was sent is ours all the same.
-        partly_done = self._resolve_as_done_from_live_object(intent, kind, live, untold)
+        partly_done = self._done(intent, kind, live, untold)
         return ResolvedIntent(unknown, partly_done.record)
 
-    def _resolve_replacement_by_digest(
+    def _replacement(
         self, intent: Intent, kind: ResourceType, live: Observed, record: Record | None
     ) -> ResolvedIntent:
         """A replacement's intent, by the digest of the bytes, else by the one that is shown."""
-        digest = get_published_digest_or_none(live)
+        digest = published_digest(live)
         if digest != intent.digest:
             digest = self.read_published_digest(intent) or digest
         is_other = digest != intent.digest
-        if is_other and (early := self._keep_open_if_too_early(intent, record)):
+        if is_other and (early := self._too_early(intent, record)):
             return early
         if digest is None:
             return ResolvedIntent(intent, record, "this backend shows no digest of its package")
         if record is not None and digest == record.digest:
-            return _resolve_as_absent(intent, record)
+            return _absent(intent, record)
         # Another digest is of somebody else's package, which came before or after ours.
         resolved = (
             ResolvedIntent(replace(intent, state=IntentState.UNKNOWN), record)
             if is_other
-            else self._resolve_as_done_from_live_object(intent, kind, live, record)
+            else self._done(intent, kind, live, record)
         )
-        files = {} if is_other else intent.files
         if resolved.record is None:
             return resolved
-        record = with_package_replaced(resolved.record, digest, files, self.now)
-        return replace(resolved, record=record)
+        files = {} if is_other else intent.files
+        replaced = with_package_replaced(resolved.record, digest, files, self.now)
+        return replace(resolved, record=replaced)
 
     def _compare_with_before(
         self, intent: Intent, kind: ResourceType, live: Observed, record: Record | None
@@ -238,11 +223,9 @@ class IntentResolver:
         for path in {*intent.fields, *before}:
             rule = kind.require_rule_of_field(path)
             sent, was = intent.fields.get(path, ABSENT), before.get(path, ABSENT)
-            is_now = replace_secret_by_mac_or_withheld(
-                get_at_or_absent(live.spec, path), intent.salt, path, self.secrets
-            )
+            is_now = with_mac(get_at_or_absent(live.spec, path), intent.salt, path, self.secrets)
             if (
-                _has_field_as_sent(rule, sent, was)
+                _has_as_sent(rule, sent, was)
                 or isinstance(is_now, WithheldSecret)
                 or (is_now is ABSENT and isinstance(sent, Mac))
                 or rule.write_only
@@ -252,7 +235,7 @@ class IntentResolver:
             ):
                 continue
             found[path] = is_now
-            if not _has_field_as_sent(rule, sent, is_now):
+            if not _has_as_sent(rule, sent, is_now):
                 states.discard(IntentState.DONE)
             if not is_same_value(was, is_now, rule.compare):
                 states.discard(IntentState.ABSENT)
@@ -261,78 +244,80 @@ class IntentResolver:
         found = {path: value for path, value in found.items() if value is not ABSENT}
         return IntentState.UNKNOWN, found
 
-    def _resolve_as_done_from_live_object(
+    def _done(
         self, intent: Intent, kind: ResourceType, live: Observed, record: Record | None
     ) -> ResolvedIntent:
         """The intent as done, and a record in which only fields as they were sent are ours."""
         is_create = intent.verb == "create"
-        base = _build_record_of_intent_without_fields(intent, live, self.now)
+        base = _new_record(intent, live, self.now)
         if record is not None:
             base = replace(base, created_at=record.created_at) if is_create else record
         applied = dict(base.applied if is_create else base.doubt_secrets(intent))
         last_seen = dict(base.seen)
         for path, sent in intent.fields.items():
-            live_value = get_at_or_absent(live.spec, path)
-            if isinstance(sent, Mapping) and isinstance(live_value, Mapping):
-                live_value = {}  # of an empty declared map only the map is ours, not its keys
+            value = get_at_or_absent(live.spec, path)
+            if isinstance(sent, Mapping) and isinstance(value, Mapping):
+                value = {}  # of an empty declared map only the map is ours, not its keys
             # With the intent's salt, so that MACs of live secrets can be compared with those sent.
-            live_value = replace_secret_by_mac_or_withheld(
-                live_value, intent.salt, path, self.secrets
-            )
+            value = with_mac(value, intent.salt, path, self.secrets)
+            rule = kind.require_rule_of_field(path)
             is_not_shown = path[0] in live.missing_fields.difference(kind.identity_fields) or (
-                path[0] in live.partial_fields and live_value is ABSENT
+                path[0] in live.partial_fields and value is ABSENT
             )
-            is_certain = is_create or path[0] in base.unkept
-            if (is_not_shown and is_certain) or _is_field_live_as_sent_or_hidden_create(
-                kind, path, sent, live_value, is_create=is_create
+            is_hidden = isinstance(value, WithheldSecret) or (
+                value is ABSENT and isinstance(sent, Mac)
+            )
+            if (is_not_shown and (is_create or path[0] in base.unkept)) or (
+                # An update of a hidden secret may not have been done, so it is planned again.
+                is_create if is_hidden or rule.packaged else is_as_sent(rule, sent, value)
             ):
                 applied[path] = sent
-                last_seen[path] = live_value
+                last_seen[path] = value
             elif is_create:
-                last_seen[path] = live_value
+                last_seen[path] = value
             elif isinstance(sent, Mac) and path not in applied:
                 # Recorded as ours, so that it is sent again, or dropped when no longer declared.
                 applied[path] = replace(sent, digest=Mac.UNSEEN)
         for name in kind.identity_fields:
-            if (live_value := get_at_or_absent(live.spec, (name,))) is not ABSENT:
-                last_seen[(name,)] = live_value
+            if (value := get_at_or_absent(live.spec, (name,))) is not ABSENT:
+                last_seen[(name,)] = value
                 # A companion's create could not send its owner's id, which did not exist yet.
                 if is_create and kind.rules[name].references:
-                    applied.setdefault((name,), live_value)
-        record_after = replace(
-            base,
-            remote_id=live.remote_id,
-            applied=applied,
-            seen={path: value for path, value in last_seen.items() if value is not ABSENT},
-            natural_key=intent.natural_key or base.natural_key,
-            updated_at=self.now,
-            unkept=list_sent_fields_answer_lacks(kind, applied, live),
-        )
+                    applied.setdefault((name,), value)
         is_untold = any(
             isinstance(value, Mac) and value.digest == Mac.UNSEEN
             for value in map(applied.get, intent.fields)
         )
         return ResolvedIntent(
             replace(intent, state=IntentState.DONE, remote_id=live.remote_id),
-            record_after,
+            replace(
+                base,
+                remote_id=live.remote_id,
+                applied=applied,
+                seen={path: value for path, value in last_seen.items() if value is not ABSENT},
+                natural_key=intent.natural_key or base.natural_key,
+                updated_at=self.now,
+                unkept=names_lacking(kind, applied, live),
+            ),
             _SECRETS_UNTOLD if is_untold else "",
         )
 
-    def _keep_open_if_too_early(
-        self, intent: Intent, record: Record | None
-    ) -> ResolvedIntent | None:
+    def _too_early(self, intent: Intent, record: Record | None) -> ResolvedIntent | None:
         """The intent kept open with its waiting time; None once absence may be believed."""
         remaining = intent.seconds_left(self.settle_after, self.now, self.uptime)
         if remaining <= 0:
             return None
         return ResolvedIntent(intent, record, "it is too early to tell", remaining)
 
+    def _marks_of(self, intent: Intent) -> SecretMarks:
+        return self.marks.with_address(intent.address)
 
-def _has_field_as_sent(rule: FieldRule, sent: Any, value: Any) -> bool:
+
+def _has_as_sent(rule: FieldRule, sent: Any, value: Any) -> bool:
     """Whether a field has what an update sent; ABSENT is a removal, for which a reset will do."""
     if sent is ABSENT and is_same_value(rule.reset_value, value, rule.compare):
         return True
-    return equals_sent_value_or_is_map_for_sent_empty_map(rule, sent, value)
+    return is_as_sent(rule, sent, value)
 
 
 def _guess_fields_before(intent: Intent, kind: ResourceType, record: Record | None) -> Fields:
@@ -343,9 +328,8 @@ def _guess_fields_before(intent: Intent, kind: ResourceType, record: Record | No
     names = {path[0] for path in intent.fields}  # a PATCH has left the others alone
     for path in {*intent.fields, *(path for path in record.applied if path[0] in names)}:
         sent = intent.fields.get(path, ABSENT)
-        if not _has_field_as_sent(
-            kind.require_rule_of_field(path), sent, record.applied.get(path, ABSENT)
-        ):
+        rule = kind.require_rule_of_field(path)
+        if not _has_as_sent(rule, sent, record.applied.get(path, ABSENT)):
             # Of a truth that was never seen: no server rewrites one.
             unseen = not sent if isinstance(sent, bool) else ABSENT
             before[path] = get_at_or_absent(seen, path)
@@ -354,29 +338,13 @@ def _guess_fields_before(intent: Intent, kind: ResourceType, record: Record | No
     return before
 
 
-def _resolve_as_absent(intent: Intent, record: Record | None) -> ResolvedIntent:
+def _absent(intent: Intent, record: Record | None) -> ResolvedIntent:
     return ResolvedIntent(replace(intent, state=IntentState.ABSENT), record)
 
 
-def _is_field_live_as_sent_or_hidden_create(
-    kind: ResourceType, path: FieldPath, sent: Any, live_value: Any, *, is_create: bool
-) -> bool:
-    """Whether the server has a value that was sent, or hides one that came with the create.
-
-    An update of a hidden secret may not have been done, so it is planned again.
-    """
-    is_hidden = isinstance(live_value, WithheldSecret) or (
-        live_value is ABSENT and isinstance(sent, Mac)
-    )
-    if is_hidden or kind.require_rule_of_field(path).packaged:
-        return is_create
-    return equals_sent_value_or_is_map_for_sent_empty_map(
-        kind.require_rule_of_field(path), sent, live_value
-    )
-
-
-def _build_record_of_intent_without_fields(intent: Intent, live: Observed, now: str) -> Record:
-    live_digest = get_published_digest_or_none(live)
+def _new_record(intent: Intent, live: Observed, now: str) -> Record:
+    """The record of what an intent made, without its fields."""
+    live_digest = published_digest(live)
     # An object with another digest was published by somebody else: its package is not ours.
     is_own_package = live_digest is None or live_digest == intent.digest
     return Record(
@@ -394,7 +362,7 @@ def _build_record_of_intent_without_fields(intent: Intent, live: Observed, now: 
     )
 
 
-def build_records_after_resolved_intents(
+def records_after(
     records: Mapping[Address, Record], resolved_intents: list[ResolvedIntent]
 ) -> dict[Address, Record]:
     """The records with the changes of these resolved intents."""

@@ -1,33 +1,28 @@
-"""What a step of an apply is, and the ports and callbacks that all steps share."""
+"""What a step of an apply is: one change with all that its calls need, and who carries it out."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import field
+from functools import cached_property
+from typing import Any
 
-from synapse_apply.applying.claimed_ids import ClaimedIds
-from synapse_apply.applying.executors import SerialExecutor
-from synapse_apply.applying.permits import FinalPermit
-from synapse_apply.applying.steps.plain_forms import AcceptedPlainForms
-from synapse_apply.kinds.descriptor import Api, ApiBinding, ResourceType
+from synapse_apply.kinds.descriptor import ApiBinding, ResourceType, SeriesMember
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.codec import fields_to_json
-from synapse_apply.model.diagnostic import FieldPath
-from synapse_apply.model.errors import CallEnded, Effect, RemoteError
+from synapse_apply.model.coding.json_types import Spec
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.observed import Capabilities, Observed
+from synapse_apply.model.observed import Observed
 from synapse_apply.model.plan import Action, Change, FieldChange
-from synapse_apply.model.ports import Clock, Packages, Progress, Secrets, Slot, StateStore
-from synapse_apply.model.resource import Desired
-from synapse_apply.model.secrets.secret_marks import SecretMarks
-from synapse_apply.model.state import AuditEntry, Intent, Record, Uptime
+from synapse_apply.model.report import Outcome, Result
+from synapse_apply.model.resource import Desired, Package
+from synapse_apply.model.state import AuditEntry, Intent, Record
 from synapse_apply.model.values import Fields
 
 CREATES = frozenset({Action.CREATE, Action.RECREATE})
-# The live objects known so far, including those that this run has created.
-LiveObjects = Mapping[Address, Observed]
 
 
 @frozen
@@ -57,6 +52,30 @@ class Step:
         return self.change.address
 
     @property
+    def spec(self) -> Spec:
+        return self.desired.spec if self.desired else {}
+
+    @property
+    def package(self) -> Package | None:
+        return self.desired.package if self.desired else None
+
+    @property
+    def series(self) -> SeriesMember:
+        """Series and version as a record has them; both "" without."""
+        if self.desired is None:
+            return SeriesMember("", "")
+        return self.type.locate_in_series_or_empty(self.desired.spec)
+
+    @property
+    def protected(self) -> bool:
+        return bool(self.desired and self.desired.lifecycle.prevent_destroy)
+
+    @property
+    def all_created(self) -> tuple[Step, ...]:
+        """The steps whose objects this step's call creates: itself, and its companion."""
+        return (self,) if self.companion is None else (self, self.companion)
+
+    @property
     def ignored_and_held_paths(self) -> tuple[FieldPath, ...]:
         """The paths that an update leaves as they are live: ignored fields, and kept drift."""
         ignored = self.desired.lifecycle.ignore_changes if self.desired else ()
@@ -74,21 +93,28 @@ class Step:
         """Whether the step ends with a final call, which cannot be undone."""
         return len(self.fields_without_final_call) < len(self.change.fields)
 
-    @property
-    def has_call_before_final_call(self) -> bool:
-        """Whether an object is made, adopted or updated before its final call."""
-        return self.change.action is not Action.UPDATE or bool(self.fields_without_final_call)
-
-    @property
+    @cached_property
     def fields_without_final_call(self) -> tuple[FieldChange, ...]:
         """The differing fields without the one that the final call sets."""
         seal, changes = self.binding.final_call, self.change.fields
         return tuple(change for change in changes if seal is None or not seal.makes_change(change))
 
-
-def list_step_and_companion(step: Step) -> tuple[Step, ...]:
-    """The steps whose objects this step's call creates: itself, and its companion."""
-    return (step,) if step.companion is None else (step, step.companion)
+    def outcome(
+        self,
+        result: Result,
+        *findings: Diagnostic,
+        remote_id: str = "",
+        request_id: str | None = None,
+    ) -> Outcome:
+        """What has become of this step."""
+        return Outcome(
+            self.address,
+            self.change.action,
+            result,
+            remote_id,
+            request_id or "",
+            diagnostics=findings,
+        )
 
 
 # The number of changed files of a checkout that an audit entry has.
@@ -135,14 +161,10 @@ class Actor:
         """
         text = _DIGEST_ENCODER.encode(fields_to_json(intent.fields))
         is_own = plan_id == intent.plan_id
-        sender = self.facts if is_own else intent.sender
         settler = ", ".join(filter(None, (self.who, f"{self.command} {plan_id}".strip())))
-        return AuditEntry(
+        return self._entry(
+            self.facts if is_own else intent.sender,
             at=moment,
-            who=sender.get("who", ""),
-            run=sender.get("run", ""),
-            commit=sender.get("commit", ""),
-            command=sender.get("command", ""),
             dirty=self.dirty[:_MAX_DIRTY_FILES] if is_own else (),
             plan_id=intent.plan_id,
             address=str(intent.address),
@@ -151,7 +173,6 @@ class Actor:
             request_id=request_id or "",
             result=result,
             digest=intent.digest or "sha256:" + hashlib.sha256(text.encode()).hexdigest(),
-            trace=sender.get("trace", ""),
             settled_by="" if is_own else settler,
         )
 
@@ -159,12 +180,9 @@ class Actor:
         self, address: Address, verb: str, *, moment: str, plan_id: str, remote_id: str = ""
     ) -> AuditEntry:
         """The audit entry of a change of the state without a call, such as a rename."""
-        return AuditEntry(
+        return self._entry(
+            self.facts,
             at=moment,
-            who=self.who,
-            run=self.run,
-            commit=self.commit,
-            command=self.command,
             dirty=self.dirty[:_MAX_DIRTY_FILES],
             plan_id=plan_id,
             address=str(address),
@@ -172,74 +190,15 @@ class Actor:
             remote_id=remote_id,
             request_id="",
             result="done",
-            trace=self.trace,
         )
 
-
-class StepNotStarted(Exception):
-    """Raised where the run shall end and nothing of the step was sent."""
-
-
-@frozen
-class ApplyTools:
-    """The ports and callbacks that all steps of one apply share.
-
-    `settle_after` and the result of `max_call_seconds`, after which a call that uploads so many
-    bytes must have ended, are in seconds. `last_request_id` gives the server's id of the last
-    request of this thread ("" without one). `read_uptime` counts elapsed time, which no change of a
-    wall clock affects. `on_observed` is called with each object as a call has left it, since later
-    steps need its id; `on_job_followed` with each followed job, after it is recorded.
-    `write_recovery_file` stores the outcome of a call that could not be recorded, and returns the
-    file ("" if that failed, too). `target` is for commands in messages. `slot` limits concurrent
-    calls; `stop_reason` says why no other call may begin ("" while it may). `started_addresses` are
-    those whose calls may have been sent. `may_adopt` allows a create that meets an existing object
-    to adopt it. `claimed_ids` has the address of each remote id. `sign_record` signs a record's
-    last run, where there is a key. `accepted_plain_forms` are the fields of which the backend has
-    accepted only the plain form. `permit` says whether calls may begin at all; `approvals` are the
-    ids of those that the first write of an address uses up.
-    """
-
-    api: Api
-    store: StateStore
-    secrets: Secrets
-    packages: Packages
-    clock: Clock
-    progress: Progress
-    marks: SecretMarks
-    actor: Actor
-    plan_id: str
-    last_request_id: Callable[[], str]
-    capabilities: Capabilities = Capabilities()
-    max_call_seconds: Callable[[int], float] = lambda _size: 60.0
-    settle_after: float = 30.0
-    sleep: Callable[[float], None] = lambda _seconds: None
-    read_uptime: Callable[[], Uptime] = Uptime
-    on_observed: Callable[[Address, Observed], None] = lambda _address, _observed: None
-    on_job_followed: Callable[[Address, str], None] = lambda _address, _job: None
-    target: str = ""
-    slot: Slot = field(default_factory=SerialExecutor)
-    stop_reason: Callable[[], str] = lambda: ""
-    started_addresses: set[Address] = field(default_factory=set)
-    may_adopt: bool = False
-    claimed_ids: ClaimedIds = field(default_factory=ClaimedIds)
-    write_recovery_file: Callable[[Intent, Record | None, AuditEntry], str] = lambda *_ended: ""
-    sign_record: Callable[[Record], Record] = lambda record: record
-    accepted_plain_forms: AcceptedPlainForms = field(default_factory=AcceptedPlainForms)
-    permit: FinalPermit = field(default_factory=FinalPermit)
-    approvals: Mapping[Address, tuple[str, ...]] = field(default_factory=dict)
-
-    def acquire_slot_and_mark_started_or_raise_not_started(self, *addresses: Address) -> None:
-        """Wait for a slot to call the backend; raises StepNotStarted where the run shall end."""
-        if self.slot.acquire_slot_unless_held() and self.stop_reason():
-            raise StepNotStarted
-        self.started_addresses.update(addresses)
-
-    def require_permit_or_raise_not_started(self) -> None:
-        """Raise StepNotStarted where no call may begin any more."""
-        if self.permit.explain_missing_or_empty():
-            raise StepNotStarted
-
-    def explain_unsent_call_or_empty(self, failure: RemoteError) -> str:
-        """Why a failed call was not let out for want of a permit; "" if it failed otherwise."""
-        was_kept = isinstance(failure, CallEnded) and failure.effect is Effect.NONE
-        return self.permit.final_reason if was_kept else ""
+    @staticmethod
+    def _entry(sender: Mapping[str, str], **more: Any) -> AuditEntry:
+        return AuditEntry(
+            who=sender.get("who", ""),
+            run=sender.get("run", ""),
+            commit=sender.get("commit", ""),
+            command=sender.get("command", ""),
+            trace=sender.get("trace", ""),
+            **more,
+        )

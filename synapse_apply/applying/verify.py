@@ -7,37 +7,34 @@ backend cannot tell stays open for the next run.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
 from synapse_apply.applying import messages
-from synapse_apply.applying import run_messages as words
+from synapse_apply.applying.body import declared_fields
 from synapse_apply.applying.logs.following import (
     FollowOptions,
-    poll_deferred_run_until_result_or_last_envelope,
-    poll_job_until_end_timeout_or_stop,
+    poll_deferred_run,
+    poll_job,
 )
-from synapse_apply.applying.recheck_unknown import sleep_and_yield_after_each_recheck_pause
+from synapse_apply.applying.records import with_last_run
+from synapse_apply.applying.run import Run
 from synapse_apply.applying.runs import (
     RunCandidates,
-    build_closed_run_intent_and_record,
-    list_job_ids_of_runs_with_known_job,
-    search_run_candidates,
-    with_last_run_replaced,
+    find_job,
+    known_jobs,
+    with_job,
 )
-from synapse_apply.applying.step import ApplyTools, LiveObjects, Step
-from synapse_apply.applying.steps.request_body import build_declared_fields_without_final_call
-from synapse_apply.applying.write_intents import acquire_slot_and_write_stamped_intents_in_time
-from synapse_apply.kinds.descriptor import VerificationSpec
+from synapse_apply.applying.step import Step
 from synapse_apply.kinds.run_body import (
     extract_context_or_empty,
     extract_version_or_empty,
     with_run_mark_if_body_has_context,
 )
 from synapse_apply.model.coding.json_types import ServerAnswer
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import (
     Effect,
@@ -47,7 +44,6 @@ from synapse_apply.model.errors import (
     StateError,
     SynapseApplyError,
 )
-from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import (
     Job,
     JobStatus,
@@ -57,353 +53,307 @@ from synapse_apply.model.job import (
 from synapse_apply.model.plan import Action
 from synapse_apply.model.state import Intent, IntentState, Record
 from synapse_apply.model.values import flatten
-from synapse_apply.model.verification import RUN_VERB, RunStatus, Verification, VerificationResult
+from synapse_apply.model.verification import RUN_VERB, RunStatus, VerificationResult
 
 # The verb in reports of progress.
 VERB = "verify"
 _LINES = 10  # of a failed job's log, as in the example of the API page
 
 
-def start_or_follow_verification_run(
-    step: Step, tools: ApplyTools, live: LiveObjects, should_stop: Callable[[], object]
-) -> VerificationResult:
+def verify(run: Run, step: Step) -> VerificationResult:
     """Start the run that is due, or follow its job; errors become a VerificationResult."""
-    started_at = tools.clock.monotonic_seconds()
-    tools.progress.report_start(step.address, VERB)
+    started_at = run.seconds()
+    run.progress.report_start(step.address, VERB)
     try:
-        verified = _VerificationRun.from_step(
-            step, tools, live, should_stop
-        ).start_or_follow_run_to_verdict()
+        verified = _Verifying(run, step).start_or_follow()
     except SynapseApplyError as failure:
         verified = VerificationResult(
             step.address, RunStatus.FAILED, diagnostics=failure.diagnostics
         )
-    seconds = tools.clock.monotonic_seconds() - started_at
-    tools.progress.report_end(step.address, VERB, verified.status.value, seconds)
+    seconds = run.seconds() - started_at
+    run.progress.report_end(step.address, VERB, verified.status.value, seconds)
     return replace(verified, seconds=seconds)
 
 
-@frozen
-class _StateWriteFailure:
-    """Why the outcome of a run could not be recorded, and the file that has it ("" for none)."""
+class _Verifying:
+    """One verification run of what a step has published, as its record has it."""
 
-    diagnostic: Diagnostic
-    recovery_file: str
-
-
-@frozen
-class _VerificationRun:
-    """One verification run of the release in `record`, whose object is `owner`."""
-
-    step: Step
-    tools: ApplyTools
-    should_stop: Callable[[], object]
-    verification: Verification
-    proof: VerificationSpec
-    owner: str
-    record: Record
-
-    @classmethod
-    def from_step(
-        cls, step: Step, tools: ApplyTools, live: LiveObjects, should_stop: Callable[[], object]
-    ) -> _VerificationRun:
-        """The run that a step's plan asks for; ValueError where it asks for none."""
-        verification, proof = step.change.verification, step.type.verification_spec
-        record = tools.store.find_record(step.address)
-        if verification is None or proof is None or record is None:
+    def __init__(self, run: Run, step: Step) -> None:
+        """ValueError where the step's plan asks for no run."""
+        due, proof = step.change.verification, step.type.verification_spec
+        record = run.ledger.store.find_record(step.address)
+        if due is None or proof is None or record is None:
             raise ValueError(f"{step.address} cannot be verified, yet its plan says so")
-        owner = str(build_declared_fields_without_final_call(step, live)[proof.owner_field,])
-        return cls(step, tools, should_stop, verification, proof, owner, record)
+        self._run, self._step, self._due = run, step, due
+        self._proof, self._record = proof, record
+        # The id of the object that is run.
+        self._owner = str(declared_fields(step, run.backend)[proof.owner_field,])
 
-    def start_or_follow_run_to_verdict(self) -> VerificationResult:
+    def start_or_follow(self) -> VerificationResult:
         """Start the run unless its job is known, follow it, and return the result."""
-        if self.verification.job:
-            return self._follow_job_and_try_to_record_end(self.verification.job, fresh=False)
-        owner, runs_as = self.owner, self.step.binding.resolve_run_owner
-        if runs_as is not None:
+        if self._due.job:
+            return self._follow(self._due.job, fresh=False)
+        resolve, api = self._step.binding.resolve_run_owner, self._run.backend.api
+        if resolve is not None:
             try:
                 # Runs are of API v1, which may know the object by another id.
-                owner = runs_as(self.tools.api, owner)
+                self._owner = resolve(api, self._owner)
             except RemoteError as failure:
-                return self._build_verification_result(
-                    RunStatus.FAILED, words.build_refused_run_diagnostic(self.step, failure, {})
-                )
-        return self._send_run_and_follow_to_result(owner)
-
-    def _send_run_and_follow_to_result(self, owner: str) -> VerificationResult:
-        """Announce and send the run; `owner` is the id that the run's call uses."""
-        (intent,) = acquire_slot_and_write_stamped_intents_in_time(
-            self.tools, self._build_run_intent(owner)
-        )
+                refused = messages.run_refused(self._step, failure, {})
+                return self._result(RunStatus.FAILED, refused)
+        (intent,) = self._run.announce(self._intent())
+        marked_body = with_run_mark_if_body_has_context(self._due.body, intent.id)
         try:
-            answer = self.proof.send_run(
-                self.tools.api,
-                owner,
-                with_run_mark_if_body_has_context(self.verification.body, intent.id),
-            )
+            answer = self._proof.send_run(api, self._owner, marked_body)
         except RemoteError as failure:
             if failure.effect is Effect.NONE:
-                return self._record_refused_run(intent, failure)
-            return self._search_job_of_lost_answer_and_follow(intent, failure)
-        request_id = self.tools.last_request_id()
+                return self._refused(intent, failure)
+            return self._search_job(intent, failure)
+        request_id = self._run.backend.request_id()
         # The call is done, whatever the answer is: from here on nothing may start a second run.
         try:
             job = parse_job_requiring_usable_id(answer).id
         except ValueError:
-            return self._record_result_of_answer_without_job(intent, owner, answer, request_id)
+            return self._answered_without_job(intent, answer, request_id)
         except RemoteError as failure:
             # An id that cannot be used. The job has the run's mark, by which it is looked for.
-            return self._search_job_of_lost_answer_and_follow(intent, failure)
-        return self._record_job_and_follow(intent, job, request_id)
+            return self._search_job(intent, failure)
+        return self._started(intent, job, request_id)
 
-    def _build_run_intent(self, owner: str) -> Intent:
+    def _intent(self) -> Intent:
+        run, step, body = self._run, self._step, self._due.body
+        # Else the change before the run has used them up.
+        is_first = step.change.action is Action.NO_OP
         return Intent(
             id=str(uuid4()),
-            plan_id=self.tools.plan_id,
-            address=self.step.address,
+            plan_id=run.ledger.plan_id,
+            address=step.address,
             verb=RUN_VERB,
-            api=self.step.binding.api,
-            natural_key=self.record.natural_key,
-            remote_id=owner,
-            fields=flatten(extract_context_or_empty(self.verification.body)),
-            digest=self.verification.parameters,
-            version=extract_version_or_empty(self.verification.body),
-            deadline=self.tools.max_call_seconds(0),
-            # Else the change before the run has used them up.
-            approvals=self.tools.approvals.get(self.step.address, ())
-            if self.step.change.action is Action.NO_OP
-            else (),
+            api=step.binding.api,
+            natural_key=self._record.natural_key,
+            remote_id=self._owner,
+            fields=flatten(extract_context_or_empty(body)),
+            digest=self._due.parameters,
+            version=extract_version_or_empty(body),
+            deadline=run.backend.longest_call(0),
+            approvals=run.gate.approvals.get(step.address, ()) if is_first else (),
         )
 
-    def _record_refused_run(self, intent: Intent, failure: RemoteError) -> VerificationResult:
+    def _refused(self, intent: Intent, failure: RemoteError) -> VerificationResult:
         """Record a run that was certainly not started; refused parameters count as a failed run.
 
         SKIPPED for one that was not let out.
         """
-        unsent_reason = self.tools.explain_unsent_call_or_empty(failure)
-        record, is_invalid = self.record, isinstance(failure, Invalid)
+        unsent_reason = self._run.gate.why_unsent(failure)
+        record, is_invalid = self._record, isinstance(failure, Invalid)
         if is_invalid:
-            record = self._build_signed_record_of_run(RunStatus.FAILED)
+            record = self._ended_record(RunStatus.FAILED)
         closed = replace(intent, state=IntentState.FAILED, remote_id="")
         request_id = failure.request_id or ""
-        reason, write_failure = (
-            words.build_refused_run_diagnostic(self.step, failure, self.verification.body),
-            self._close_run_intent_or_explain_failure(closed, record, request_id),
-        )
-        if write_failure:
-            return self._build_unrecorded_result(
-                RunStatus.FAILED, write_failure, reason, request_id=request_id
-            )
+        refused = messages.run_refused(self._step, failure, self._due.body)
+        if unrecorded := self._close(closed, record, request_id):
+            return self._result(RunStatus.FAILED, refused, request_id=request_id, **unrecorded)
         if unsent_reason:
-            return self._build_verification_result(
-                RunStatus.SKIPPED, messages.build_skipped_diagnostic(self.step, unsent_reason)
-            )
-        tolerated = is_invalid and self.verification.tolerates_failure
-        return self._build_verification_result(
-            RunStatus.FAILED, reason, request_id=request_id, tolerated=tolerated
+            return self._result(RunStatus.SKIPPED, messages.skipped(self._step, unsent_reason))
+        return self._result(
+            RunStatus.FAILED,
+            refused,
+            request_id=request_id,
+            tolerated=is_invalid and self._due.tolerates_failure,
         )
 
-    def _record_result_of_answer_without_job(
-        self, intent: Intent, owner: str, answer: ServerAnswer, request_id: str
+    def _answered_without_job(
+        self, intent: Intent, answer: ServerAnswer, request_id: str
     ) -> VerificationResult:
         """Record a run whose answer has no job, but its result or a ticket for it."""
+        step, api, proof = self._step, self._run.backend.api, self._proof
         with suppress(RemoteError):  # the envelope with the ticket is then judged
-            answer = self._poll_result_if_answer_is_ticket(owner, answer)
+            answer = poll_deferred_run(
+                lambda question: proof.send_run(api, self._owner, question),
+                self._due.body,
+                answer,
+                self._pace(),
+            )
         status = derive_run_result_status_or_completed(answer)
         has_failed = status is not JobStatus.COMPLETED
-        verdict = RunStatus.FAILED if has_failed else RunStatus.PASSED
-        diagnostics = (words.build_bad_answer_diagnostic(self.step, status),) if has_failed else ()
-        if not status.has_ended and self.should_stop():
+        verdict, findings = RunStatus.PASSED, list[Diagnostic]()
+        if not status.has_ended and self._run.gate.stop_reason():
             # It was not waited for until its end, so it has neither passed nor failed.
             verdict = RunStatus.UNKNOWN
-            diagnostics = (words.build_stopped_before_result_diagnostic(self.step),)
-        closed = replace(intent, state=IntentState.DONE, remote_id="")
-        if write_failure := self._close_run_intent_or_explain_failure(
-            closed, self._build_signed_record_of_run(verdict), request_id
-        ):
-            return self._build_unrecorded_result(
-                RunStatus.UNKNOWN, write_failure, *diagnostics, request_id=request_id
+            findings.append(messages.run_finding("run stopped", step))
+        elif has_failed:
+            verdict = RunStatus.FAILED
+            findings.append(
+                # A run without a job that failed is reported as one with a job.
+                messages.run_failed(step, "The run", status)
+                if status.has_ended
+                else messages.run_finding("run without job", step, status=status.value)
             )
-        tolerated = has_failed and self.verification.tolerates_failure
-        return self._build_verification_result(
-            verdict, *diagnostics, request_id=request_id, tolerated=tolerated
-        )
-
-    def _poll_result_if_answer_is_ticket(self, owner: str, answer: ServerAnswer) -> ServerAnswer:
-        """Poll for the result of a ticket; any other answer is returned as it is."""
-        api, body = self.tools.api, self.verification.body
-        return poll_deferred_run_until_result_or_last_envelope(
-            lambda question: self.proof.send_run(api, owner, question),
-            body,
-            answer,
-            self._build_follow_options(),
+        closed = replace(intent, state=IntentState.DONE, remote_id="")
+        if unrecorded := self._close(closed, self._ended_record(verdict), request_id):
+            return self._result(RunStatus.UNKNOWN, *findings, request_id=request_id, **unrecorded)
+        return self._result(
+            verdict,
+            *findings,
+            request_id=request_id,
+            tolerated=has_failed and self._due.tolerates_failure,
         )
 
     # The job is recorded before it is followed. A lost one is searched for by its mark, and a job
     # that nothing shows to be another's stops the release instead of starting a second run.
-    def _record_job_and_follow(
-        self, intent: Intent, job: str, request_id: str, *diagnostics: Diagnostic
+    def _started(
+        self, intent: Intent, job: str, request_id: str, *findings: Diagnostic
     ) -> VerificationResult:
         """Record the run's job at once, then follow it."""
-        closed, record = build_closed_run_intent_and_record(
-            intent, self.record, job, self.tools.clock.utc_now()
+        closed, record = with_job(intent, self._record, job, self._run.ledger.clock.utc_now())
+        if unrecorded := self._close(closed, record, request_id):
+            return self._result(RunStatus.UNKNOWN, job=job, request_id=request_id, **unrecorded)
+        verified = self._follow(job, fresh=True)
+        return replace(
+            verified, request_id=request_id, diagnostics=(*findings, *verified.diagnostics)
         )
-        if write_failure := self._close_run_intent_or_explain_failure(closed, record, request_id):
-            return self._build_unrecorded_result(
-                RunStatus.UNKNOWN, write_failure, job=job, request_id=request_id
-            )
-        verified = self._follow_job_and_try_to_record_end(job, fresh=True)
-        all_diagnostics = (*diagnostics, *verified.diagnostics)
-        return replace(verified, request_id=request_id, diagnostics=all_diagnostics)
 
-    def _search_job_of_lost_answer_and_follow(
-        self, intent: Intent, failure: RemoteError
-    ) -> VerificationResult:
+    def _search_job(self, intent: Intent, failure: RemoteError) -> VerificationResult:
         """Search the job of a run whose answer was lost; only a job with our mark is proof."""
-        pauses_left = sleep_and_yield_after_each_recheck_pause(self.tools, self.should_stop)
+        step, address, request_id = self._step, self._step.address, failure.request_id or ""
+        answer, api, store = (
+            messages.run_answer(failure),
+            self._run.backend.api,
+            self._run.ledger.store,
+        )
+        pauses_left = self._run.pauses(self._run.gate.stop_reason)
         while True:
             candidates = RunCandidates()
             with suppress(RemoteError, StateError):
-                settled_jobs = list_job_ids_of_runs_with_known_job(self.tools.store)
-                candidates = search_run_candidates(self.tools.api, self.proof, intent, settled_jobs)
+                candidates = find_job(api, self._proof, intent, known_jobs(store))
             if candidates.job is not None:
-                job, request_id = candidates.job.id, failure.request_id or ""
-                diagnostic = words.build_recovered_run_warning(self.step, failure, job)
-                return self._record_job_and_follow(intent, job, request_id, diagnostic)
-            if candidates.possible_jobs or next(pauses_left, pauses_left) is pauses_left:
+                job = candidates.job.id
+                recovered = messages.finding(
+                    "run recovered", address, job=job, answer=answer, request_id=request_id
+                )
+                return self._started(intent, job, request_id, recovered)
+            if candidates.possible or next(pauses_left, pauses_left) is pauses_left:
                 break
-        diagnostic = words.build_unknown_run_diagnostic(self.step, failure, candidates)
-        return self._build_verification_result(
-            RunStatus.UNKNOWN, diagnostic, request_id=failure.request_id or ""
+        names = candidates.names
+        possible = f" {names[:1].upper()}{names[1:]} may be it." if names else ""
+        unknown = messages.finding(
+            "run unknown", step.address, answer=answer, possible=possible, request_id=request_id
         )
+        return self._result(RunStatus.UNKNOWN, unknown, request_id=request_id)
 
-    def _follow_job_and_try_to_record_end(self, job_id: str, *, fresh: bool) -> VerificationResult:
+    def _follow(self, job_id: str, *, fresh: bool) -> VerificationResult:
         """Follow a job until it ends, and record the result; `fresh` if this run has started it."""
-        tools, address = self.tools, self.step.address
-        tools.on_job_followed(address, job_id)
+        run, step = self._run, self._step
+        run.followed[step.address] = job_id
         jobs_read: list[Job] = []
 
         def on_job(job: Job) -> None:
             jobs_read[:] = [job]
-            tools.progress.report_job(address, job)
+            run.progress.report_job(step.address, job)
 
         try:
-            job = poll_job_until_end_timeout_or_stop(
-                tools.api, job_id, self._build_follow_options(), on_job
-            )
+            job = poll_job(run.backend.api, job_id, self._pace(), on_job)
         except RemoteError as failure:
             # It was there once, so it was deleted, and will not come back.
             if isinstance(failure, NotFound) and (jobs_read or not fresh):
-                return self._record_ended_run_or_report_running(
-                    RunStatus.FAILED, job_id, words.build_missing_job_diagnostic(self.step, job_id)
-                )
-            if self.should_stop():  # the read was aborted because the run shall end
-                return self._build_verification_result(RunStatus.RUNNING, job=job_id)
+                missing = messages.run_finding("job missing", step, job=job_id)
+                return self._ended(RunStatus.FAILED, job_id, missing)
+            if run.gate.stop_reason():  # the read was aborted because the run shall end
+                return self._result(RunStatus.RUNNING, job=job_id)
             # A job that was just started may not be visible yet.
-            diagnostic = words.build_unreadable_job_diagnostic(self.step, job_id, str(failure))
-            return self._build_verification_result(RunStatus.RUNNING, diagnostic, job=job_id)
+            reason = str(failure).removesuffix(".")
+            unreadable = messages.finding("job unreadable", step.address, job=job_id, reason=reason)
+            return self._result(RunStatus.RUNNING, unreadable, job=job_id)
         if job.status is JobStatus.COMPLETED:
-            return self._record_ended_run_or_report_running(RunStatus.PASSED, job_id)
+            return self._ended(RunStatus.PASSED, job_id)
         if job.status.has_ended:
-            diagnostic = words.build_failed_run_diagnostic(self.step, f"Job {job_id}", job.status)
-            return self._record_ended_run_or_report_running(
-                RunStatus.FAILED,
-                job_id,
-                diagnostic,
-                logs=self._read_last_log_lines_or_reason(job_id),
-            )
-        if self.should_stop():
-            return self._build_verification_result(RunStatus.RUNNING, job=job_id)
-        diagnostic = words.build_timed_out_diagnostic(self.step, job, self.verification.timeout)
-        return self._record_ended_run_or_report_running(RunStatus.TIMED_OUT, job_id, diagnostic)
+            failed = messages.run_failed(step, f"Job {job_id}", job.status)
+            return self._ended(RunStatus.FAILED, job_id, failed, logs=self._last_lines(job_id))
+        if run.gate.stop_reason():
+            return self._result(RunStatus.RUNNING, job=job_id)
+        hint: str = f"{messages.FOLLOW} If it needs longer: raise spec.verify.timeout."
+        # An apply does not follow a timed-out run again if its failure is tolerated.
+        if self._due.tolerates_failure:
+            hint = Text(Command("verify", step.address), " follows it.")
+        timed_out = messages.run_finding(
+            "run timed out",
+            step,
+            job=job.id,
+            status=job.status.value,
+            seconds=f"{self._due.timeout:g}",
+            next=hint,
+        )
+        return self._ended(RunStatus.TIMED_OUT, job_id, timed_out)
 
-    def _build_follow_options(self) -> FollowOptions:
-        tools, due = self.tools, self.verification
-        clock = tools.clock.monotonic_seconds
+    def _pace(self) -> FollowOptions:
+        run, due = self._run, self._due
         return FollowOptions(
-            due.poll_interval, due.timeout, tools.sleep, clock, lambda: bool(self.should_stop())
+            due.poll_interval,
+            due.timeout,
+            run.sleep,
+            run.ledger.clock.monotonic_seconds,
+            lambda: bool(run.gate.stop_reason()),
         )
 
-    def _read_last_log_lines_or_reason(self, job_id: str) -> tuple[str, ...]:
+    def _last_lines(self, job_id: str) -> tuple[str, ...]:
+        """The end of a job's log, or why it cannot be read."""
         try:
             # Read as a stream: the log of a job that went wrong may be larger than memory.
-            lines = deque(self.tools.api.iterate_job_console_logs(job_id), maxlen=_LINES)
+            lines = deque(self._run.backend.api.iterate_job_console_logs(job_id), maxlen=_LINES)
         except NotFound:
             return ("(the backend has no log of it)",)
         except RemoteError as failure:
             return (f"(the log could not be read: {str(failure).removesuffix('.')})",)
-        return tuple(map(_format_log_line, lines))
+        return tuple(map(_format_line, lines))
 
-    def _record_ended_run_or_report_running(
-        self, verdict: RunStatus, job: str, *diagnostics: Diagnostic, logs: tuple[str, ...] = ()
+    def _ended(
+        self, verdict: RunStatus, job: str, *findings: Diagnostic, logs: tuple[str, ...] = ()
     ) -> VerificationResult:
         """Record how the run ended; if that fails, the record still names the job to follow."""
         try:
-            self.tools.store.write_records(self._build_signed_record_of_run(verdict, job))
+            self._run.ledger.store.write_records(self._ended_record(verdict, job))
         except StateError as problem:
-            diagnostics = (
-                words.build_unrecorded_run_diagnostic(self.step, job),
-                *problem.diagnostics,
+            unrecorded = messages.finding("run unrecorded", self._step.address, job=job)
+            return self._result(RunStatus.RUNNING, unrecorded, *problem.diagnostics, job=job)
+        tolerated = verdict is not RunStatus.PASSED and self._due.tolerates_failure
+        return self._result(verdict, *findings, job=job, logs=logs, tolerated=tolerated)
+
+    def _ended_record(self, verdict: RunStatus, job: str = "") -> Record:
+        """The record with this run as the last one, signed."""
+        ledger = self._run.ledger
+        return ledger.sign(
+            with_last_run(
+                self._record,
+                verdict,
+                job=job,
+                parameters=self._due.parameters,
+                moment=ledger.clock.utc_now(),
             )
-            return self._build_verification_result(RunStatus.RUNNING, *diagnostics, job=job)
-        tolerated = verdict is not RunStatus.PASSED and self.verification.tolerates_failure
-        return self._build_verification_result(
-            verdict, *diagnostics, job=job, logs=logs, tolerated=tolerated
         )
 
-    def _build_signed_record_of_run(self, verdict: RunStatus, job: str = "") -> Record:
-        moment = self.tools.clock.utc_now()
-        new_record = with_last_run_replaced(
-            self.record, verdict, job=job, parameters=self.verification.parameters, moment=moment
-        )
-        return self.tools.sign_record(new_record)
+    def _close(self, intent: Intent, record: Record | None, request_id: str) -> dict[str, Any]:
+        """Close the run's intent with its record; fields of the result where that failed."""
+        ledger = self._run.ledger
+        entry = ledger.entry(intent, intent.state.value, request_id)
+        unrecorded = ledger.close(intent, record, entry)
+        return unrecorded._asdict() if unrecorded is not None else {}
 
-    def _build_verification_result(
-        self, verdict: RunStatus, *diagnostics: Diagnostic, **extra_fields: Any
-    ) -> VerificationResult:
-        if self.record.replaced_at and verdict is RunStatus.PASSED:
-            diagnostics = (*diagnostics, words.build_run_of_replaced_warning(self.step))
-        return VerificationResult(
-            self.step.address, verdict, diagnostics=diagnostics, **extra_fields
-        )
-
-    def _build_unrecorded_result(
+    def _result(
         self,
         verdict: RunStatus,
-        write_failure: _StateWriteFailure,
-        *diagnostics: Diagnostic,
-        **extra_fields: Any,
+        *findings: Diagnostic,
+        finding: Diagnostic | None = None,
+        **fields: Any,
     ) -> VerificationResult:
-        return self._build_verification_result(
-            verdict,
-            *diagnostics,
-            write_failure.diagnostic,
-            recovery_file=write_failure.recovery_file,
-            **extra_fields,
-        )
-
-    def _close_run_intent_or_explain_failure(
-        self, intent: Intent, record: Record | None, request_id: str
-    ) -> _StateWriteFailure | None:
-        """Close the run's intent with its record; returns why that failed, None if it did not."""
-        tools, result, moment = self.tools, intent.state.value, self.tools.clock.utc_now()
-        entry = tools.actor.build_audit_entry(
-            intent, result, moment=moment, plan_id=tools.plan_id, request_id=request_id
-        )
-        try:
-            tools.store.close_ended_intent(intent, record, entry)
-        except StateError as problem:
-            recovery_file = tools.write_recovery_file(intent, record, entry)
-            return _StateWriteFailure(
-                messages.build_unrecorded_call_diagnostic(
-                    intent, recovery_file, tools.target, problem
-                ),
-                recovery_file,
-            )
-        return None
+        """The result; `finding` comes last."""
+        if self._record.replaced_at and verdict is RunStatus.PASSED:
+            findings = (*findings, messages.finding("run of replaced", self._step.address))
+        if finding is not None:
+            findings = (*findings, finding)
+        return VerificationResult(self._step.address, verdict, diagnostics=findings, **fields)
 
 
-def _format_log_line(entry: Any) -> str:
+def _format_line(entry: Any) -> str:
     """A log entry as one line: `TIME: MESSAGE` as on the API page, or plain text as it is."""
     if isinstance(entry, dict):
         return f"{entry.get('timestamp', '')}: {entry.get('message', '')}".removeprefix(": ")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from synapse_apply.applying.records import digest_fields_beside, flatten_live_fields_with_macs
+from synapse_apply.applying.records import digest_fields_beside, flatten_live
 from synapse_apply.live.live_reader import LiveReader
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import FieldPath, is_at_or_below
@@ -132,9 +132,7 @@ def build_known_resource_states(
             # A field that is no longer declared is still compared until its removal was applied.
             if record is not None and not record.applied.keys() <= declared_fields.keys():
                 managed_fields = {**record.applied, **declared_fields}
-            observed_fields = flatten_live_fields_with_macs(
-                lookup_result.observed, managed_fields, salt, secrets
-            )
+            observed_fields = flatten_live(lookup_result.observed, managed_fields, salt, secrets)
         resources[address] = ResourceState(
             address=address,
             type=kind,

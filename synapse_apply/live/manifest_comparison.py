@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from synapse_apply.applying.records import flatten_live_fields_with_macs
+from synapse_apply.applying.records import flatten_live
 from synapse_apply.live.comparable_values import build_declared_fields_with_ids_and_macs
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import Spec
@@ -164,7 +164,7 @@ class ManifestComparison:
                 **(resource.record.applied if resource.record else {}),
                 **declared_fields,
             }
-            observed_fields = flatten_live_fields_with_macs(
+            observed_fields = flatten_live(
                 resource.lookup_result.observed, managed_fields, resource.salt, self.secrets
             )
         return replace(

@@ -61,8 +61,8 @@ def look_up_outcomes_of_open_intents(
     if not state.open_intents:
         return []
     # Here, not above: most runs meet no open call.
-    from synapse_apply.applying.claimed_ids import build_owner_index_by_kind_api_and_id
-    from synapse_apply.applying.runs import list_job_ids_of_runs_with_known_job
+    from synapse_apply.applying.lookup import index_owners
+    from synapse_apply.applying.runs import known_jobs
     from synapse_apply.applying.settle import IntentResolver
 
     # Before any list is read: absence from a list says nothing of what came after it.
@@ -78,19 +78,19 @@ def look_up_outcomes_of_open_intents(
         now,
         session.target.settle_after,
         current_uptime,
-        lambda: list_job_ids_of_runs_with_known_job(session.store),
+        lambda: known_jobs(session.store),
         lambda observed, address: _find_other_address_of_object_or_none(owners, observed, address),
         live_reader.list_by_key_or_none_if_unlistable,
         lambda intent: _read_published_digest(session, intent),
     )
     records: dict[Address, Record] = dict(state.records)
-    owners = build_owner_index_by_kind_api_and_id(records)
+    owners = index_owners(records)
     results = []
     for intent in state.open_intents:
         result = resolver.resolve_intent(intent, records.get(intent.address))
         if not result.is_open and result.record is not None:
             records[intent.address] = result.record
-            owners |= build_owner_index_by_kind_api_and_id({intent.address: result.record})
+            owners |= index_owners({intent.address: result.record})
         results.append(result)
     return results
 

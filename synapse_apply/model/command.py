@@ -6,8 +6,9 @@ or the command would meet another backend, or none. So a command is a value unti
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Self, TypeVar, cast
 
@@ -17,6 +18,8 @@ T = TypeVar("T")
 COMMANDS_WITHOUT_TARGET = frozenset(
     {"completion", "controller", "init", "new", "emulator", "schema", "version"}
 )
+
+_PLACE = re.compile(r"\{(\w+)\}")
 
 
 class Command:
@@ -52,8 +55,8 @@ class Command:
 class Text(str):
     """A text for people whose commands are values: `Text("Run ", Command("plan"), " again.")`.
 
-    As a str it has the commands as they are for a reader who chose no target. Only `+` and
-    `join_texts` keep the commands; a format string makes a plain str.
+    As a str it has the commands as they are for a reader who chose no target. Only `+`,
+    `join_texts` and `fill` keep the commands; a format string makes a plain str.
     """
 
     __slots__ = ("parts",)
@@ -87,6 +90,15 @@ def join_texts(separator: str, texts: Iterable[str]) -> Text:
     """`separator.join(texts)`, whose commands stay values."""
     parts = [part for text in texts for part in (separator, text)]
     return Text(*parts[1:])
+
+
+def fill(template: str, values: Mapping[str, object]) -> str:
+    """A template with values in the place of each `{name}`; commands stay values."""
+    parts: list[Any] = _PLACE.split(template)
+    parts[1::2] = [values[name] for name in parts[1::2]]
+    if any(isinstance(part, Command | Text) for part in parts):
+        return Text(*(part if isinstance(part, Command | str) else str(part) for part in parts))
+    return "".join(map(str, parts))
 
 
 def lowercase_and_strip_full_stop(sentence: str) -> Text:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath
@@ -352,45 +352,4 @@ class Progress(Protocol):
 
     def report_wait(self, seconds: float, location: str) -> None:
         """Called when the state at a location may be written to after `seconds`; with 0 then."""
-        ...
-
-
-Work = Callable[[], Any]
-
-
-class Slot(Protocol):
-    """A slot among the limited number of concurrent calls to the backend."""
-
-    @property
-    def is_available_soon(self) -> bool:
-        """Whether a slot will be free soon, since no long calls are in progress."""
-        ...
-
-    def acquire_slot_unless_held(self) -> bool:
-        """Wait for a slot; False if this thread needs none, or has one until `release_slot`."""
-        ...
-
-    def release_slot(self) -> None:
-        """Give the slot back before the work ends, so that another piece can make its call."""
-        ...
-
-
-class WorkResult(NamedTuple):
-    """What a piece of work returned, or the exception that it raised."""
-
-    key: Any
-    result_or_exception: Any
-
-
-class Executor(Slot, CallSlotLoad, Protocol):
-    """Runs independent pieces of work, serially or in threads."""
-
-    @property
-    def has_room(self) -> bool:
-        """Whether another piece can be submitted now."""
-        ...
-
-    def submit(self, key: Any, work: Work) -> None: ...
-    def wait_for_result(self) -> WorkResult:
-        """Wait for the next piece to end, in any order; raises nothing that a piece raised."""
         ...

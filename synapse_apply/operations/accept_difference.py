@@ -6,10 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from uuid import uuid4
 
-from synapse_apply.applying.acceptance import build_acceptance, revert_acceptance
-from synapse_apply.applying.records import build_record_of_desired_and_live
-from synapse_apply.applying.step import Step
-from synapse_apply.live.comparable_values import build_fields_as_recorded_when_live_agrees
+from synapse_apply.applying.records import accept_paths, record_of_both_sides, revert_acceptance
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import FieldPath
@@ -20,6 +17,7 @@ from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.state import Acceptance, Record
 from synapse_apply.model.values import ABSENT
 from synapse_apply.operations.plan import plan
+from synapse_apply.operations.steps import step_of
 from synapse_apply.planning.diff.field_diff import diff_resource
 from synapse_apply.planning.plan_input import PlanOptions, ResourceState
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
@@ -116,26 +114,16 @@ def record_differences_as_accepted_or_raise_if_changed(
     change = next(
         change for change in plan_result.plan.changes if change.address == resource.address
     )
-    lifecycle = resource.desired.lifecycle if resource.desired else None
-    step = Step(
-        change=change,
-        type=resource.type,
-        binding=resource.binding,
-        desired=resource.desired,
-        record=resource.record,
-        observed=observed,
-        declared_fields=build_fields_as_recorded_when_live_agrees(
-            resource.declared_fields, lifecycle.ignore_changes if lifecycle else ()
-        ),
-        salt=resource.salt,
-        natural_key=resource.natural_key,
-    )
     with session.lock_state_of_own_project("state accept"):
         # The user was asked without a lock, so the record may have changed since it was shown.
         if session.store.find_record(resource.address) != acceptable.record:
             raise _build_state_changed_error(resource.address)
-        record = build_record_of_desired_and_live(
-            step, acceptable.record, observed, session.secrets, session.clock.utc_now()
+        record = record_of_both_sides(
+            step_of(resource, change),
+            acceptable.record,
+            observed,
+            session.secrets,
+            session.clock.utc_now(),
         )
         record = replace(record, accepted=_merge_old_and_new_acceptance_or_none(acceptable))
         session.store.write_records(record)
@@ -152,7 +140,7 @@ def record_differences_as_accepted_or_raise_if_changed(
 def _merge_old_and_new_acceptance_or_none(acceptable: AcceptableResource) -> Acceptance | None:
     """The new acceptance, which keeps the undo values of earlier ones; None without any."""
     record, paths = acceptable.record, [change.path for change in acceptable.differing_fields]
-    new_acceptance = build_acceptance(paths, record.applied, record.seen)
+    new_acceptance = accept_paths(paths, record.applied, record.seen)
     old_acceptance = record.accepted
     if old_acceptance is None:
         return new_acceptance if paths else None
@@ -161,10 +149,8 @@ def _merge_old_and_new_acceptance_or_none(acceptable: AcceptableResource) -> Acc
     )
     if not (still_differing or paths):
         return None
-    earlier_acceptance = build_acceptance(
-        still_differing, old_acceptance.applied, old_acceptance.seen
-    )
-    added_acceptance = build_acceptance(
+    earlier_acceptance = accept_paths(still_differing, old_acceptance.applied, old_acceptance.seen)
+    added_acceptance = accept_paths(
         [path for path in paths if path not in still_differing],
         new_acceptance.applied,
         new_acceptance.seen,

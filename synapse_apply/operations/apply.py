@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from synapse_apply.applying.body import secrets_to_send
 from synapse_apply.applying.executors import SerialExecutor, ThreadedExecutor
+from synapse_apply.applying.run import Gate
 from synapse_apply.applying.scheduler import Scheduler
 from synapse_apply.applying.step import Step
-from synapse_apply.applying.steps.request_body import iter_secrets_that_calls_send
 from synapse_apply.live.open_intents import close_intents_with_known_outcome
 from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding
 from synapse_apply.model.errors import (
@@ -29,9 +30,8 @@ from synapse_apply.operations.apply_observer import ApplyObserver, ErrorHoldingP
 from synapse_apply.operations.plan import plan as make_plan
 from synapse_apply.operations.preflight import ApplyPreflight
 from synapse_apply.operations.steps import (
-    build_apply_tools,
-    build_steps_of_actionable_changes,
-    map_live_objects_by_address,
+    build_run,
+    list_steps,
 )
 from synapse_apply.planning.plan_input import PlanOptions
 from synapse_apply.planning.staleness.permitted_rows import PermittedRows
@@ -51,8 +51,7 @@ class ApplyRun:
 
     `options` are used for every plan of it. `observer` receives what happens. `confirm` is called
     before the state is locked; without it, the caller has approved whatever is planned.
-    `may_adopt`: a create that meets an object which is as declared takes
-    it over. `operation` is
+    `may_adopt`: a create that meets an object which is as declared takes it over. `operation` is
     the verb for the report and for others who wait for the lock.
     """
 
@@ -244,28 +243,23 @@ def _build_outdated_error(plan: Plan) -> Stale:
 
 def check(plan: Plan, *, all_or_nothing: bool = False) -> None:
     """Raise when this plan must not be applied: errors (exit 1), guards or refusals (exit 5)."""
-    if (problem := _build_blocking_error_or_none(plan, all_or_nothing)) is not None:
-        problem.plan = plan
-        raise problem
-
-
-def _build_blocking_error_or_none(plan: Plan, all_or_nothing: bool) -> SynapseApplyError | None:
-    """Why a plan must not be applied: errors, guards or refusals; None where it may be."""
     if plan.has_errors:
-        return InputError(*(finding for finding in plan.diagnostics if finding.is_error))
-    if plan.guards:
-        return Refused(*(error_finding(guard.summary, guard.detail) for guard in plan.guards))
-    if not (all_or_nothing and plan.refused_changes):
-        return None
-    rules = {refusal.rule for change in plan.refused_changes for refusal in change.refusals}
-    error_type = Stale if rules & STALE_RULES else Refused
-    return error_type(
-        error_finding(
+        problem: SynapseApplyError = InputError(
+            *(finding for finding in plan.diagnostics if finding.is_error)
+        )
+    elif plan.guards:
+        problem = Refused(*(error_finding(guard.summary, guard.detail) for guard in plan.guards))
+    elif all_or_nothing and plan.refused_changes:
+        rules = {refusal.rule for change in plan.refused_changes for refusal in change.refusals}
+        problem = (Stale if rules & STALE_RULES else Refused).from_summary(
             "Nothing was applied: some rows are refused",
             f"{len(plan.refused_changes)} refused (see ! rows) and --all-or-nothing was given.",
             "Resolve the refused rows, or apply the rest without --all-or-nothing.",
         )
-    )
+    else:
+        return
+    problem.plan = plan
+    raise problem
 
 
 def apply(
@@ -284,9 +278,8 @@ def apply(
     `run_calls_and_note_if_cut` runs the work it is given and may return before the work ends; the
     outcome of a call in progress is unknown then. `is_single_use` marks the plan's id as applied,
     before the first call. `may_adopt`: a create that meets an object which is as declared takes
-    it over.
-    SecretUnavailable, with every finding, before the first call. An exception of `progress` or
-    `stop_signal` is raised when all is recorded, as `ErrorHoldingProgress` says.
+    it over. SecretUnavailable, with every finding, before the first call. An exception of
+    `progress` or `stop_signal` is raised when all is recorded, as `ErrorHoldingProgress` says.
     """
     held_back_errors = ErrorHoldingProgress(progress, stop_signal)
     report = _carry_out_and_hold_back_errors(
@@ -313,7 +306,7 @@ def _carry_out_and_hold_back_errors(
 ) -> Report:
     """`apply`, without raising the exceptions that are held back."""
     plan = plan_result.plan
-    steps = build_steps_of_actionable_changes(plan_result)
+    steps = list_steps(plan_result)
     # All secrets first: an apply must not stop half-way because the last one is missing.
     _require_secrets_resolve(session, steps)
     if is_single_use and (steps or plan.moved):
@@ -325,17 +318,15 @@ def _carry_out_and_hold_back_errors(
     )
     if plan.moved:
         _rename_moved_addresses_and_audit(session, plan)
-    tools = build_apply_tools(session, plan_result, progress)
-    tools = replace(tools, may_adopt=may_adopt, approvals=permitted.approvals)
-    store = session.store
+    store, permit = session.store, session.call_permit
 
-    def get_stop_reason_or_empty() -> str:
-        reason = _explain_stop_or_empty(store, progress)
-        return reason or tools.permit.explain_missing_or_empty()
+    def stop_reason() -> str:
+        return _explain_stop_or_empty(store, progress) or permit.explain_missing_or_empty()
 
-    scheduler = Scheduler(
-        steps, tools, map_live_objects_by_address(plan_result), get_stop_reason_or_empty
+    gate = Gate(
+        stop_reason=stop_reason, permit=permit, approvals=permitted.approvals, may_adopt=may_adopt
     )
+    scheduler = Scheduler(steps, build_run(session, plan_result, progress, gate))
 
     def report_wait(seconds: float) -> None:
         progress.report_wait(seconds, store.where)
@@ -349,18 +340,18 @@ def _carry_out_and_hold_back_errors(
             ) as executor,
             store.defer_writes_while_busy(executor, report_wait),
         ):
-            scheduler.run_all_until_stop(executor)
+            scheduler.run_all(executor)
 
     run_calls_and_note_if_cut(run_steps)
     # After a cut, a worker may still be in a call: its outcome is reported as unknown.
-    scheduler.give_unfinished_steps_an_outcome()
+    scheduler.end_unfinished()
     report = Report(
         plan,
         scheduler.outcomes,
         progress.read_stop_signal(),
         lock_lost=not store.holds_lock(),
         verification_results=scheduler.verifications,
-        stop_reason=_explain_stop_or_empty(store, progress) or tools.permit.final_reason,
+        stop_reason=_explain_stop_or_empty(store, progress) or permit.final_reason,
     )
     return report.with_target(session.typed_target)
 
@@ -393,7 +384,7 @@ def _require_secrets_resolve(session: TargetSession, steps: list[Step]) -> None:
     """SecretUnavailable, with every finding, unless each secret that will be sent resolves."""
     findings: list[Diagnostic] = []
     for step in steps:
-        for path, ref in iter_secrets_that_calls_send(step):
+        for path, ref in secrets_to_send(step):
             try:
                 session.secrets.resolve_secret(ref)
             except SecretUnavailable as missing:

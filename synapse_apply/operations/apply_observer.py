@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import ParamSpec, Protocol
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic
@@ -15,6 +15,8 @@ from synapse_apply.model.plan import Plan
 from synapse_apply.model.ports import Progress
 from synapse_apply.model.report import Report
 from synapse_apply.model.state import Intent
+
+P = ParamSpec("P")
 
 
 class CallWatcher(Progress, Protocol):
@@ -117,7 +119,11 @@ class ErrorHoldingProgress:
 
     def __init__(self, progress: Progress, read_stop_signal: Callable[[], int]) -> None:
         """`progress` and `read_stop_signal` are what the methods pass on to."""
-        self._progress = progress
+        self.report_start = self._hold_errors_of(progress.report_start)
+        self.report_upload = self._hold_errors_of(progress.report_upload)
+        self.report_job = self._hold_errors_of(progress.report_job)
+        self.report_end = self._hold_errors_of(progress.report_end)
+        self.report_wait = self._hold_errors_of(progress.report_wait)
         self._read_stop_signal = read_stop_signal
         self._first_error: BaseException | None = None
         self._stop_signal = 0
@@ -127,48 +133,27 @@ class ErrorHoldingProgress:
         if self._first_error is not None:
             raise self._first_error
 
-    @contextmanager
-    def _hold_back_errors_in_block(self, *, stops: bool = False) -> Iterator[None]:
-        try:
-            yield
-        except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 - raised later
-            self._first_error = self._first_error or error
-            if isinstance(error, KeyboardInterrupt):
-                self._stop_signal = signal.SIGINT
-            elif stops or isinstance(error, SystemExit):
-                self._stop_signal = self._stop_signal or signal.SIGTERM
+    def _hold_errors_of(self, report: Callable[P, None]) -> Callable[P, None]:
+        def report_and_hold_error(*args: P.args, **kwargs: P.kwargs) -> None:
+            try:
+                report(*args, **kwargs)
+            except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 - raised later
+                self._hold(error, stops=isinstance(error, SystemExit))
 
-    def report_start(self, address: Address, verb: str) -> None:
-        """Pass on that a resource's calls begin."""
-        with self._hold_back_errors_in_block():
-            self._progress.report_start(address, verb)
+        return report_and_hold_error
 
-    def report_upload(self, address: Address, sent_bytes: int, total_bytes: int) -> None:
-        """Pass on that bytes of an upload were sent."""
-        with self._hold_back_errors_in_block():
-            self._progress.report_upload(address, sent_bytes, total_bytes)
-
-    def report_job(self, address: Address, job: Job) -> None:
-        """Pass on that a job was read."""
-        with self._hold_back_errors_in_block():
-            self._progress.report_job(address, job)
-
-    def report_end(
-        self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""
-    ) -> None:
-        """Pass on that a resource's calls have ended."""
-        with self._hold_back_errors_in_block():
-            self._progress.report_end(address, verb, result, seconds, remote_id)
-
-    def report_wait(self, seconds: float, location: str) -> None:
-        """Pass on that writes of the state wait for its pace."""
-        with self._hold_back_errors_in_block():
-            self._progress.report_wait(seconds, location)
+    def _hold(self, error: BaseException, *, stops: bool) -> None:
+        self._first_error = self._first_error or error
+        if isinstance(error, KeyboardInterrupt):
+            self._stop_signal = signal.SIGINT
+        elif stops:
+            self._stop_signal = self._stop_signal or signal.SIGTERM
 
     def read_stop_signal(self) -> int:
         """The number of the signal that asks to end, or that stands for an exception; else 0."""
-        if self._stop_signal:
-            return self._stop_signal
-        with self._hold_back_errors_in_block(stops=True):
-            return self._read_stop_signal()
+        if not self._stop_signal:
+            try:
+                return self._read_stop_signal()
+            except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 - raised later
+                self._hold(error, stops=True)
         return self._stop_signal

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from synapse_apply.applying.dry_run.dry_run import DryRunResult, dry_run_steps
+from synapse_apply.applying.dry_run import DryRunResult, dry_run_steps
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.phrases import format_count_and_noun, format_short_list
 from synapse_apply.model.ports import Progress
 from synapse_apply.model.runtime.parallel_reads import open_interruptible_thread_pool
 from synapse_apply.operations.steps import (
-    build_apply_tools,
-    build_steps_of_actionable_changes,
-    map_live_objects_by_address,
+    build_run,
+    list_steps,
 )
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
@@ -21,12 +20,10 @@ def send_dry_runs_of_checkable_calls(
     session: TargetSession, plan_result: PlanResult, progress: Progress
 ) -> DryRunResult:
     """Send, as a dry run, each call of a plan that the backend can check; it changes nothing."""
-    tools = build_apply_tools(session, plan_result, progress)
     with open_interruptible_thread_pool(session.parallelism) as pool:
         return dry_run_steps(
-            build_steps_of_actionable_changes(plan_result),
-            tools,
-            map_live_objects_by_address(plan_result),
+            list_steps(plan_result),
+            build_run(session, plan_result, progress),
             pool.map,
         )
 

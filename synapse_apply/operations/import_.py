@@ -9,8 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from uuid import uuid4
 
-from synapse_apply.applying.records import flatten_live_fields_with_macs, with_package_replaced
-from synapse_apply.applying.runs import with_unverified_last_run
+from synapse_apply.applying.records import (
+    flatten_live,
+    with_package_replaced,
+    with_unverified_last_run,
+)
 from synapse_apply.kinds.descriptor import ApiBinding, ResourceType
 from synapse_apply.live.open_intents import (
     build_acting_call_warning,
@@ -430,7 +433,7 @@ def _build_imported_record(
         remote_id=observed.remote_id,
         api=binding.api,
         natural_key=kind.derive_natural_key_or_empty(observed.spec, parents),
-        seen=flatten_live_fields_with_macs(observed, declared_fields, salt, session.secrets),
+        seen=flatten_live(observed, declared_fields, salt, session.secrets),
         salt=salt,
         digest=digest,
         files=old_record.files if old_record else {},

@@ -233,9 +233,9 @@ def _with_outcomes_of_open_calls(
     if not resolved_intents:
         return records
     # Here, not above: most runs meet no open call.
-    from synapse_apply.applying.settle import build_records_after_resolved_intents
+    from synapse_apply.applying.settle import records_after
 
-    return build_records_after_resolved_intents(records, resolved_intents)
+    return records_after(records, resolved_intents)
 
 
 def _send_dry_runs_and_plan_again_with_refusals(

@@ -19,7 +19,7 @@ from typing import Any
 
 from synapse_apply.applying.logs.following import (
     FollowOptions,
-    poll_deferred_run_until_result_or_last_envelope,
+    poll_deferred_run,
 )
 from synapse_apply.kinds.run_forms import (
     describe_at_most_ten_actions,
@@ -199,7 +199,7 @@ def poll_run_result_until_timeout(
 
     Returns the run as it is then. RemoteError when the backend refuses to be asked.
     """
-    answer = poll_deferred_run_until_result_or_last_envelope(
+    answer = poll_deferred_run(
         lambda question: reach.api.run_plugin(started.plugin, question),
         started.body,
         started.answer,

@@ -8,8 +8,8 @@ from contextlib import closing
 from dataclasses import replace
 
 from synapse_apply.applying.runs import (
-    build_closed_run_intent_and_record,
-    map_job_ids_to_recorded_addresses,
+    jobs_of_last_runs,
+    with_job,
 )
 from synapse_apply.live.open_intents import (
     build_acting_call_warning,
@@ -283,9 +283,7 @@ def close_open_run_with_job(
             )
         raise_if_journal_contradicts_closing_by_hand(session, state, intent, job_id)
         _require_unused_job(state, address, job_id)
-        closed_intent, record = build_closed_run_intent_and_record(
-            intent, state.records.get(address), job_id, moment
-        )
+        closed_intent, record = with_job(intent, state.records.get(address), job_id, moment)
         entry = session.actor.build_audit_entry(
             closed_intent, f"settled by hand: job {job_id}", moment=moment
         )
@@ -295,7 +293,7 @@ def close_open_run_with_job(
 
 def _require_unused_job(state: State, address: Address, job_id: str) -> None:
     """StateError when some record has this job as its last run."""
-    other_address = map_job_ids_to_recorded_addresses(state.records).get(job_id)
+    other_address = jobs_of_last_runs(state.records).get(job_id)
     if other_address is not None:
         owner_text = "an earlier run of it" if other_address == address else str(other_address)
         raise StateError.from_summary(

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 
-from synapse_apply.applying.step import ApplyTools, Step
+from synapse_apply.applying.lookup import Backend, Claims
+from synapse_apply.applying.run import Gate, Ledger, Run
+from synapse_apply.applying.step import Step
 from synapse_apply.applying.uploading import ProgressPackages
 from synapse_apply.live.comparable_values import build_fields_as_recorded_when_live_agrees
 from synapse_apply.live.open_intents import build_secret_marks_of_declared_and_recorded
-from synapse_apply.model.address import Address
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.plan import Change
 from synapse_apply.model.ports import Progress
 from synapse_apply.model.values import Reference
 from synapse_apply.planning.create_companions import find_member_address_created_by_same_call
+from synapse_apply.planning.plan_input import ResourceState
 from synapse_apply.workspace.recovery_journal import (
     RecoveryJournal,
     get_project_and_temporary_journal_folders,
@@ -22,87 +24,98 @@ from synapse_apply.workspace.recovery_journal import (
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 
-def build_apply_tools(
-    session: TargetSession, plan_result: PlanResult, progress: Progress
-) -> ApplyTools:
-    """The ports of a target that steps use."""
-    plan = plan_result.plan
+def build_run(
+    session: TargetSession,
+    plan_result: PlanResult,
+    progress: Progress,
+    gate: Gate | None = None,
+) -> Run:
+    """One apply of a plan to a target."""
+    plan, resources = plan_result.plan, plan_result.resources
     records = {
-        at: one.record for at, one in plan_result.resources.items() if one.record is not None
+        address: resource.record
+        for address, resource in resources.items()
+        if resource.record is not None
     }
-    return ApplyTools(
+    backend = Backend(
         api=session.api,
-        store=session.store,
-        secrets=session.secrets,
-        packages=ProgressPackages(session.packages, progress, session.clock),
-        clock=session.clock,
-        progress=progress,
         marks=build_secret_marks_of_declared_and_recorded(session, records),
+        capabilities=plan_result.capabilities,
+        request_id=session.backend.request_id,
+        longest_call=session.backend.longest_call,
+        known={
+            address: resource.lookup_result.observed
+            for address, resource in resources.items()
+            if resource.lookup_result.observed is not None
+        },
+    )
+    journal = RecoveryJournal(
+        get_project_and_temporary_journal_folders(session.project),
+        session.target.name,
+        plan.base.lineage,
+        plan.id,
+        session.state_keys,
+    )
+    ledger = Ledger(
+        store=session.store,
         actor=session.actor,
         plan_id=plan.id,
-        last_request_id=session.backend.request_id,
-        capabilities=plan_result.capabilities,
-        max_call_seconds=session.backend.longest_call,
+        clock=session.clock,
+        uptime=session.uptime,
+        target=session.target.name,
+        sign=session.signer.sign_last_run_if_any,
+        write_recovery_file=journal.append_call_durably_and_return_path_or_empty,
+    )
+    return Run(
+        backend,
+        ledger,
+        secrets=session.secrets,
+        packages=ProgressPackages(session.packages, progress, session.clock),
+        progress=progress,
+        claims=Claims(session.store),
+        gate=gate or Gate(),
         settle_after=session.target.settle_after,
         sleep=session.pause,
-        read_uptime=session.uptime,
-        target=session.target.name,
-        sign_record=session.signer.sign_last_run_if_any,
-        permit=session.call_permit,
-        write_recovery_file=RecoveryJournal(
-            get_project_and_temporary_journal_folders(session.project),
-            session.target.name,
-            plan.base.lineage,
-            plan.id,
-            session.state_keys,
-        ).append_call_durably_and_return_path_or_empty,
     )
 
 
-def build_steps_of_actionable_changes(plan_result: PlanResult) -> list[Step]:
+def list_steps(plan_result: PlanResult) -> list[Step]:
     """One step for each change that apply has something to do for, in the plan's order."""
-    unkept = _collect_fields_backend_did_not_store_by_kind(plan_result)
+    # Fields that the backend did not store in earlier runs, by kind.
+    unkept: dict[str, set[str]] = defaultdict(set)
+    for address, resource in plan_result.resources.items():
+        record = resource.record
+        if record is not None and record.api == resource.binding.api:
+            unkept[address.kind].update(record.unkept)
     steps = {
-        change.address: _build_step(plan_result, change, frozenset(unkept[change.address.kind]))
+        change.address: step_of(
+            plan_result.resources[change.address], change, frozenset(unkept[change.address.kind])
+        )
         for change in plan_result.plan.actionable_changes
     }
     for address, step in steps.items():
         member_address = find_member_address_created_by_same_call(step.change)
         if member_address is not None:
-            steps[member_address] = _with_natural_key_from_owner_if_missing(
-                steps[member_address], step
-            )
-            steps[address] = replace(step, companion=steps[member_address])
+            member = _with_key_from_owner(steps[member_address], step)
+            steps[member_address] = member
+            steps[address] = replace(step, companion=member)
     return list(steps.values())
 
 
-def _with_natural_key_from_owner_if_missing(member_step: Step, owner_step: Step) -> Step:
-    """The step of a series' member with a natural key derived from its owner's step."""
-    if member_step.natural_key or member_step.desired is None or owner_step.desired is None:
-        return member_step
-    owner_observed = Observed("", owner_step.binding.api, owner_step.desired.spec)
-    spec = member_step.desired.spec
+def _with_key_from_owner(member: Step, owner: Step) -> Step:
+    """The step of a series' member with a natural key, which may have to be its owner's."""
+    if member.natural_key or member.desired is None or owner.desired is None:
+        return member
+    observed = Observed("", owner.binding.api, owner.spec)
     parents = {
-        name: owner_observed
-        for name, value in spec.items()
-        if value == Reference(owner_step.address)
+        name: observed for name, value in member.spec.items() if value == Reference(owner.address)
     }
-    return replace(
-        member_step, natural_key=member_step.type.derive_natural_key_or_empty(spec, parents)
-    )
+    key = member.type.derive_natural_key_or_empty(member.spec, parents)
+    return replace(member, natural_key=key)
 
 
-def _collect_fields_backend_did_not_store_by_kind(planned: PlanResult) -> dict[str, set[str]]:
-    """Fields that the backend did not store in earlier runs, by kind."""
-    unkept: dict[str, set[str]] = defaultdict(set)
-    for address, item in planned.resources.items():
-        if item.record is not None and item.record.api == item.binding.api:
-            unkept[address.kind].update(item.record.unkept)
-    return unkept
-
-
-def _build_step(plan_result: PlanResult, change: Change, unkept: frozenset[str]) -> Step:
-    resource = plan_result.resources[change.address]
+def step_of(resource: ResourceState, change: Change, unkept: frozenset[str] = frozenset()) -> Step:
+    """The step of a resource's change."""
     ignored_paths = resource.desired.lifecycle.ignore_changes if resource.desired else ()
     return Step(
         change=change,
@@ -119,12 +132,3 @@ def _build_step(plan_result: PlanResult, change: Change, unkept: frozenset[str])
         natural_key=resource.natural_key,
         unkept=unkept,
     )
-
-
-def map_live_objects_by_address(plan_result: PlanResult) -> dict[Address, Observed]:
-    """The live objects that a plan was made from, by address."""
-    return {
-        address: resource.lookup_result.observed
-        for address, resource in plan_result.resources.items()
-        if resource.lookup_result.observed is not None
-    }

@@ -54,44 +54,55 @@ class FollowOptions:
     should_stop: Callable[[], bool] = lambda: False
     list_pace: ListPace = ListPace()
 
+    def seconds_left(self, started_at: float) -> float:
+        """The seconds until the timeout of what began at a time of `read_seconds`."""
+        if self.timeout is None:
+            return float("inf")
+        return started_at + self.timeout - self.read_seconds()
 
-def poll_job_until_end_timeout_or_stop(
+    def wait(self, seconds: float) -> bool:
+        """Wait for some seconds; False where `should_stop` ended it early, or there are none."""
+        if seconds <= 0:
+            return False
+        deadline = self.read_seconds() + seconds
+        while (remaining := deadline - self.read_seconds()) > 0:
+            if self.should_stop():
+                return False
+            self.sleep(min(remaining, _SLICE))
+        return True
+
+
+def poll_job(
     api: JobCalls, job_id: str, options: FollowOptions, on_job: Callable[[Job], None]
 ) -> Job:
     """Poll a job until it ends, a timeout or a stop; returns it as it was seen last.
 
     `on_job` gets the job after each read. Raises RemoteError once the client's own retries failed.
     """
-    deadline = None if options.timeout is None else options.read_seconds() + options.timeout
+    started_at = options.read_seconds()
     while True:
         job = read_job(api, job_id)
         on_job(job)
-        if job.status.has_ended or options.should_stop():
+        if job.status.has_ended:
             return job
-        remaining = (
-            options.interval
-            if deadline is None
-            else min(options.interval, deadline - options.read_seconds())
-        )
-        if remaining <= 0 or not wait_and_tell_if_not_stopped(remaining, options):
+        if not options.wait(min(options.interval, options.seconds_left(started_at))):
             return job
 
 
-def poll_deferred_run_until_result_or_last_envelope(
+def poll_deferred_run(
     run: Callable[[Mapping[str, Any]], Mapping[str, Any]],
     body: RequestBody,
     answer: ServerAnswer,
-    pace: FollowOptions,
+    options: FollowOptions,
 ) -> ServerAnswer:
     """Poll for the result of a deferred run; returns the last envelope where none came in time.
 
     `run` sends a run with another body. A lost answer is asked for again, since asking starts
     nothing; raises RemoteError where the server refuses.
     """
-    until = None if pace.timeout is None else pace.read_seconds() + pace.timeout
+    started_at = options.read_seconds()
     while (question := build_poll_request_or_none(body, answer)) is not None:
-        left = pace.interval if until is None else min(pace.interval, until - pace.read_seconds())
-        if left <= 0 or pace.should_stop() or not wait_and_tell_if_not_stopped(left, pace):
+        if not options.wait(min(options.interval, options.seconds_left(started_at))):
             break
         try:
             answer = run(question)
@@ -106,13 +117,3 @@ def read_job(api: JobCalls, job_id: str) -> Job:
         return parse_job_requiring_usable_id(api.get_job(job_id))
     except ValueError as problem:
         raise RemoteError(f"GET jobs/{job_id}/: {problem}") from None
-
-
-def wait_and_tell_if_not_stopped(seconds: float, options: FollowOptions) -> bool:
-    """Wait for some seconds; False where `should_stop` ended it early."""
-    deadline = options.read_seconds() + seconds
-    while (remaining := deadline - options.read_seconds()) > 0:
-        if options.should_stop():
-            return False
-        options.sleep(min(remaining, _SLICE))
-    return True

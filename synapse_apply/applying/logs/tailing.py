@@ -1,7 +1,9 @@
 """How a job's log is followed: its list is read again and again, and each line shown once.
 
 Every second at first, and more seldom as the log grows (`ListPace`), since each reading is of the
-whole list; new_lines.py finds what is new. Memory does not grow with the length of the log.
+whole list. Memory does not grow with the length of the log: it only grows, and its list begins with
+the first line, so that the lines that were shown are counted, and as many are skipped; the last of
+them tells whether the server has inserted others before it.
 """
 
 from __future__ import annotations
@@ -9,12 +11,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable
 
-from synapse_apply.applying.logs.following import (
-    FollowOptions,
-    read_job,
-    wait_and_tell_if_not_stopped,
-)
-from synapse_apply.applying.logs.new_lines import LogListing, ShownLines
+from synapse_apply.applying.logs.following import FollowOptions, read_job
 from synapse_apply.kinds.descriptor import JobCalls
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import (
@@ -62,14 +59,15 @@ class LogTailer:
         self._listener = listener
         self._show_line = listener.on_line
         self._last_count = last_count
-        self._shown_lines = ShownLines()
+        # Of the lines that were shown.
+        self._count = 0
+        self._last_line: LogLine | None = None
         self._started_at = self._job_read_at = options.read_seconds()
-        self._deadline = None if options.timeout is None else self._started_at + options.timeout
         self._failures: Counter[Callable[[], object]] = Counter()
         self._has_list = True
         self._is_following = False
-        self._has_gap = False
-        self._is_list_too_short = False
+        # Lines before the last known one were new; the last list had fewer lines than were shown.
+        self._has_gap = self._is_list_too_short = False
         self._last_note = ""
 
     def show_current_log(self) -> None:
@@ -77,144 +75,100 @@ class LogTailer:
 
         Raises RemoteError once that failed too often.
         """
-        self._show_last_existing_lines_if_limited()
-        self._show_new_lines_retrying_until_read()
+        self._show_last_existing_lines()
+        self._show_all_new_lines()
 
     def follow_log(self) -> Job:
         """Show the log until the job ends, a timeout or a stop; returns the job as seen last.
 
         Raises RemoteError where the job cannot be read at first, and once calls failed too often.
         """
-        job = self._read_job_and_notify_listener()
+        options = self._options
+        self._read_job()
         self._is_following = True
-        next_list_at = self._options.read_seconds()
+        next_list_at = options.read_seconds()
         if self._last_count is not None:
-            self._show_last_existing_lines_if_limited()
-            next_list_at = self._compute_next_list_read_time()
-        while not job.status.has_ended and not self._is_stopped_or_timed_out():
-            if (
-                next_list_at <= self._options.read_seconds()
-                and self._try_once_and_wait_after_transient_failure(
-                    self._show_new_lines_or_note_missing_log
-                )
-            ):
-                next_list_at = self._compute_next_list_read_time()
-            next_job_at = self._compute_next_job_read_time()
-            self._wait_within_interval_and_timeout(
-                min(next_list_at, next_job_at) - self._options.read_seconds()
-            )
-            if next_job_at <= self._options.read_seconds():
-                self._try_once_and_wait_after_transient_failure(self._read_job_and_notify_listener)
-            job = self._job
-        if job.status.has_ended:
-            self._show_new_lines_retrying_until_read()
-        self._note_missed_lines_if_any()
-        return job
+            self._show_last_existing_lines()
+            next_list_at = self._next_list_read()
+        while not self._job.status.has_ended and not self._is_over():
+            if next_list_at <= options.read_seconds() and self._try(self._show_new_lines):
+                next_list_at = self._next_list_read()
+            # Sooner than `interval` in the job's first seconds, so that the end of a short job is
+            # noticed soon, for a handful of requests.
+            pause = max(options.list_pace.min_pause, (self._job_read_at - self._started_at) / 2)
+            next_job_at = self._job_read_at + min(pause, options.interval)
+            self._wait(min(next_list_at, next_job_at) - options.read_seconds())
+            if next_job_at <= options.read_seconds():
+                self._try(self._read_job)
+        if self._job.status.has_ended:
+            self._show_all_new_lines()
+        self._note_missed_lines()
+        return self._job
 
-    def _show_last_existing_lines_if_limited(self) -> None:
+    def _show_last_existing_lines(self) -> None:
         """Show only the last lines that exist so far, if `last_count` says so."""
         if self._last_count is None:
             return
         last_lines: deque[LogLine] = deque(maxlen=self._last_count)
         self._show_line = last_lines.append
-        self._show_new_lines_retrying_until_read()
+        self._show_all_new_lines()
         self._show_line = self._listener.on_line
         for line in last_lines:
             self._show_line(line)
 
-    def _show_new_lines_retrying_until_read(self) -> None:
-        while not self._try_once_and_wait_after_transient_failure(
-            self._show_new_lines_or_note_missing_log
-        ):
+    def _show_all_new_lines(self) -> None:
+        while not self._try(self._show_new_lines):
             pass
-        self._note_missed_lines_if_any()
+        self._note_missed_lines()
 
-    def _read_job_and_notify_listener(self) -> Job:
+    def _read_job(self) -> None:
         self._job = read_job(self._api, self._job_id)
         self._job_read_at = self._options.read_seconds()
         self._listener.on_job(self._job)
-        return self._job
 
-    def _compute_next_job_read_time(self) -> float:
-        """When the job is to be read again: sooner than `interval` in its first seconds.
-
-        So the end of a short job is noticed soon, for a handful of requests.
-        """
-        pause = max(self._options.list_pace.min_pause, (self._job_read_at - self._started_at) / 2)
-        return self._job_read_at + min(pause, self._options.interval)
-
-    def _compute_next_list_read_time(self) -> float:
+    def _next_list_read(self) -> float:
         """When the list is to be read again, on the clock of `read_seconds`."""
-        pause = self._options.list_pace.compute_pause(self._shown_lines.count)
-        return self._options.read_seconds() + pause
+        return self._options.read_seconds() + self._options.list_pace.compute_pause(self._count)
 
-    def _note_unless_repeated(self, text: str) -> None:
+    def _show_new_lines(self) -> None:
+        """Read the whole list, and show the lines that are new."""
+        if not self._has_list:
+            return
+        last_known, number, has_gap = self._count - 1, 0, False
+        has_joined = self._count == 0
+        last_line = self._last_line
+        try:
+            for entry in self._api.iterate_job_console_logs(self._job_id):
+                for line in iter_log_lines(entry):
+                    if has_joined:
+                        self._count, self._last_line = self._count + 1, line
+                        self._show_line(line)
+                    elif number >= last_known:
+                        # This should be the last known line; if it is not, lines were inserted
+                        # before that one.
+                        has_joined = line == last_line
+                        has_gap = has_gap or not has_joined
+                    number += 1
+            # The last reading decides: a list that is complete again has lost nothing.
+            self._is_list_too_short = not (has_joined or has_gap)
+        except NotFound:
+            if not self._is_following:
+                read_job(self._api, self._job_id)  # raises NotFound where the job itself is missing
+                self._note(f"The server has no log of job {self._job_id} yet.")
+        except RemoteError as failure:
+            if failure.status_code != _NO_SUCH_ENDPOINT:
+                raise
+            self._has_list = False
+            self._note("This server does not show the logs of jobs.")
+        self._has_gap = self._has_gap or has_gap
+
+    def _note(self, text: str) -> None:
         """Show a message unless it is the last one; each reading may end in the same way."""
         if text != self._last_note:
             self._listener.on_note(text)
         self._last_note = text
 
-    def _show_new_lines_or_note_missing_log(self) -> None:
-        """Read the whole list, and show the lines that are new."""
-        if not self._has_list:
-            return
-        listing = LogListing(self._shown_lines)
-        try:
-            for entry in self._api.iterate_job_console_logs(self._job_id):
-                for line in iter_log_lines(entry):
-                    if listing.advance_and_tell_if_new(line):
-                        self._show_new_line(line)
-            # The last reading decides: a list that is complete again has lost nothing.
-            self._is_list_too_short = listing.has_fewer_lines_than_shown
-        except NotFound:
-            if not self._is_following:
-                read_job(self._api, self._job_id)  # raises NotFound where the job itself is missing
-                self._note_unless_repeated(f"The server has no log of job {self._job_id} yet.")
-        except RemoteError as failure:
-            if failure.status_code != _NO_SUCH_ENDPOINT:
-                raise
-            self._has_list = False
-            self._note_unless_repeated("This server does not show the logs of jobs.")
-        self._has_gap = self._has_gap or listing.has_gap
-
-    def _show_new_line(self, line: LogLine) -> None:
-        self._shown_lines.add_line(line)
-        self._show_line(line)
-
-    def _try_once_and_wait_after_transient_failure(self, action: Callable[[], object]) -> bool:
-        """Whether an action succeeded; after a transient failure, waits and returns False."""
-        try:
-            action()
-        except TRANSIENT_ERRORS as failure:
-            self._failures[action] += 1
-            if self._failures[action] > MAX_FAILURES or self._is_stopped_or_timed_out():
-                raise
-            retry_after = getattr(failure, "retry_after", None) or 0.0
-            self._wait_within_interval_and_timeout(
-                max(retry_after, _FIRST_WAIT * 2 ** self._failures[action])
-            )
-            return False
-        self._failures[action] = 0
-        return True
-
-    def _wait_within_interval_and_timeout(self, seconds: float) -> None:
-        remaining = self._compute_remaining_seconds_or_none()
-        max_seconds = (
-            self._options.interval if remaining is None else min(self._options.interval, remaining)
-        )
-        wait_and_tell_if_not_stopped(min(seconds, max_seconds), self._options)
-
-    def _compute_remaining_seconds_or_none(self) -> float | None:
-        return (
-            None
-            if self._deadline is None
-            else max(self._deadline - self._options.read_seconds(), 0.0)
-        )
-
-    def _is_stopped_or_timed_out(self) -> bool:
-        return self._options.should_stop() or self._compute_remaining_seconds_or_none() == 0.0
-
-    def _note_missed_lines_if_any(self) -> None:
+    def _note_missed_lines(self) -> None:
         if self._has_gap or self._is_list_too_short:
             self._listener.on_note(
                 Text(
@@ -225,3 +179,26 @@ class LogTailer:
                 )
             )
             self._has_gap = self._is_list_too_short = False
+
+    def _try(self, action: Callable[[], object]) -> bool:
+        """Whether an action succeeded; after a transient failure, waits and returns False."""
+        try:
+            action()
+        except TRANSIENT_ERRORS as failure:
+            self._failures[action] += 1
+            if self._failures[action] > MAX_FAILURES or self._is_over():
+                raise
+            retry_after = getattr(failure, "retry_after", None) or 0.0
+            self._wait(max(retry_after, _FIRST_WAIT * 2 ** self._failures[action]))
+            return False
+        self._failures[action] = 0
+        return True
+
+    def _wait(self, seconds: float) -> None:
+        """Wait so long, at most until the interval or the timeout is over."""
+        options = self._options
+        options.wait(min(seconds, options.interval, options.seconds_left(self._started_at)))
+
+    def _is_over(self) -> bool:
+        options = self._options
+        return options.should_stop() or options.seconds_left(self._started_at) <= 0

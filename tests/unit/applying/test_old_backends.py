@@ -25,7 +25,7 @@ def test_a_v2_that_only_reads_is_said_so(prefix, action, api, status):
     declared = plugin()
     task = Step(Change(declared.address, action), kind, kind.bindings[api], desired=declared)
     failure = RemoteError("405", status_code=status)
-    hint = messages.build_failure_diagnostic(task, failure, SecretMarks({})).hint
+    hint = messages.failed(task, failure, SecretMarks({})).hint
     assert ("API v2 is read-only: use API v1" in hint) is ((api, status) == ("v2", 405))
     assert ("api: {plugin: v1, release: v1}" in hint) is ((api, status) == ("v2", 405))
 

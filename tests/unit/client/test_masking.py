@@ -9,7 +9,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from synapse_apply.applying.steps.request_body import reveal_secrets_and_masks_in_body
+from synapse_apply.applying.body import reveal
 from synapse_apply.client.http import redaction
 from synapse_apply.client.http.redaction import MASK, Redactor
 from synapse_apply.kinds.wire import require_remote_id_of_answer, wrap_secrets_and_withhold_masked
@@ -272,9 +272,7 @@ def test_the_original_is_for_comparison_and_for_the_server_alone():
     assert safe["configuration"]["secret_access_key"] == Sensitive(SECRET)
     for shown in (str(safe), f"{safe['name']}", json.dumps(safe["name"]), repr(redactor)):
         assert SECRET[:8] not in shown
-    assert reveal_secrets_and_masks_in_body({"name": safe["name"]}, Sensitive) == {
-        "name": f"of {SECRET}"
-    }
+    assert reveal({"name": safe["name"]}, Sensitive) == {"name": f"of {SECRET}"}
     assert type(safe["name"].__reduce__()[1][0]) is str
 
 

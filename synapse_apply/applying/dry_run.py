@@ -1,0 +1,336 @@
+"""Which calls of a plan are sent as dry runs, in which order, and when trying stops.
+
+A server that does not know dry runs acts on them. So the first one is a request that changes
+nothing in any case, and whose answer must say that it was a dry run; without that none is tried.
+A later answer that does not say so is a finding, and whether its call was carried out is looked up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import field
+from enum import IntEnum
+
+from synapse_apply.applying import messages
+from synapse_apply.applying.body import (
+    create_bodies,
+    package_to_upload,
+    secrets_to_send,
+    update_body,
+)
+from synapse_apply.applying.lookup import shows_update
+from synapse_apply.applying.run import Run
+from synapse_apply.applying.step import CREATES, Step
+from synapse_apply.model.address import Address
+from synapse_apply.model.command import Command, Text, lowercase_and_strip_full_stop
+from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.errors import (
+    Effect,
+    NotFound,
+    RemoteError,
+    RemoteTimeout,
+    SecretUnavailable,
+    SynapseApplyError,
+    Unconfirmed,
+    advise_on_failure,
+)
+from synapse_apply.model.frozen import frozen, mutable
+from synapse_apply.model.plan import Action, Refusal
+from synapse_apply.model.remote.dry_run_counts import DryRunCounts
+from synapse_apply.model.values import collect_references_outside_lists, get_at_or_absent
+
+RULE = "server"
+# The verb in reports of progress.
+VERB = "try"
+_UNPROVEN = "the backend has not shown that it knows dry runs"
+_AFTER_DOUBT = "nothing was tried after an answer that did not say it was a dry run"
+# Statuses that are about the moment or the connection, not about the call.
+_TRANSIENT_STATUSES = frozenset({408, 429})
+
+
+class _Verb(IntEnum):
+    """What a call does, in the order of the harm where the server carries it out."""
+
+    UPDATE = 1
+    CREATE = 2
+    # From here on it could not be undone.
+    DELETE = 3
+    SEAL = 4
+    RUN = 5
+
+
+@frozen
+class DryRunCall:
+    """One call of a step that may be tried by a dry run."""
+
+    step: Step
+    verb: _Verb
+    run: Run
+
+    @property
+    def name(self) -> str:
+        """The verb in messages; that of a final call has a name of its own."""
+        seal = self.step.binding.final_call
+        return seal.verb if seal is not None and self.verb is _Verb.SEAL else self.verb.name.lower()
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.step.address}"
+
+    def why_untriable(self) -> str:
+        """Why this call cannot be tried; "" where it can."""
+        step = self.step
+        if self.verb is _Verb.RUN:
+            return "a run cannot be tried"
+        if step.binding.send_dry_run_probe is None:
+            return f"API {step.binding.api} has no dry run"
+        # A final call needs the id of an object, which a dry run of its create does not give.
+        if self.verb is _Verb.SEAL and step.change.action in CREATES:
+            return "it is not there yet"
+        if self.verb in {_Verb.CREATE, _Verb.UPDATE}:
+            named = {one.address for one in collect_references_outside_lists(step.spec)}
+            if missing := sorted(named - self.run.backend.known.keys()):
+                return f"it needs {missing[0]}, which is not there yet"
+        for created in step.all_created:
+            for _path, ref in secrets_to_send(created):
+                try:
+                    self.run.secrets.resolve_secret(ref)
+                except SecretUnavailable as problem:
+                    return problem.diagnostics[0].detail.rstrip(".")
+        return ""
+
+    def send(self) -> None:
+        """Send the call as a dry run; raises RemoteError.
+
+        ValueError for a call that the kind does not have.
+        """
+        step, remote_id = self.step, self.step.change.remote_id
+        binding, resolve = step.binding, self.run.secrets.resolve_secret
+        api, backend = self.run.backend.api.dry_run, self.run.backend
+        if self.verb is _Verb.CREATE:
+            body, address = create_bodies(step, backend, resolve)[0].body, package_to_upload(step)
+            packages = self.run.packages
+            with packages.open_package(address) if address else nullcontext() as package:
+                file = {"file": package} if address else {}
+                binding.create_object(api, {**body, **file}, "")
+        elif self.verb is _Verb.UPDATE and binding.update_object and step.observed is not None:
+            body, _fields = update_body(step, step.observed.spec, backend, resolve)
+            binding.update_object(api, remote_id, body)
+        elif self.verb is _Verb.DELETE and binding.delete_object:
+            try:
+                binding.delete_object(api, remote_id)
+            except NotFound:
+                return  # it is gone already, which is what was wanted
+            # A delete has no body, so its answer cannot say that it was a dry run.
+            if self.has_acted():
+                message = "the answer says nothing, and the object is gone"
+                raise Unconfirmed(message, effect=Effect.UNKNOWN)
+        elif self.verb is _Verb.SEAL and binding.final_call is not None:
+            binding.final_call.send_call(api, remote_id)
+        else:
+            raise ValueError(f"{self} cannot be sent, yet its plan says so")
+
+    def has_acted(self) -> bool | None:
+        """Whether the call was carried out, by a look; None where that cannot be told."""
+        step, backend, secrets = self.step, self.run.backend, self.run.secrets
+        try:
+            if self.verb is _Verb.CREATE:
+                key = backend.key(step)
+                found = bool(backend.search(step, key))
+                return found if found or backend.proves_absence(step, key) else None
+            observed = backend.find(step, step.change.remote_id)
+        except RemoteError:
+            return None
+        if self.verb is _Verb.DELETE:
+            return observed is None
+        if observed is None:
+            return None
+        if self.verb is _Verb.UPDATE and step.observed is not None:
+            _body, fields = update_body(step, step.observed.spec, backend, secrets.resolve_secret)
+            return shows_update(step, fields, observed, secrets)
+        seal = step.binding.final_call
+        return None if seal is None else get_at_or_absent(observed.spec, (seal.name,)) is True
+
+    def try_it(self) -> DryRunStepResult:
+        """Send the call as a dry run, and report progress; errors become a result."""
+        address, run = self.step.address, self.run
+        started_at = run.seconds()
+        run.progress.report_start(address, VERB)
+        result = self._send_with_errors_as_result()
+        run.progress.report_end(address, VERB, result.label, run.seconds() - started_at)
+        return result
+
+    def _send_with_errors_as_result(self) -> DryRunStepResult:
+        try:
+            self.send()
+        except SynapseApplyError as failure:
+            return DryRunStepResult(self, reason=failure.diagnostics[0].detail.rstrip("."))
+        # A server that makes dry runs has changed nothing, even if its answer is lost.
+        except Unconfirmed as failure:
+            return DryRunStepResult(self, doubt=self._doubt(failure))
+        except RemoteError as failure:
+            status = failure.status_code
+            if 400 <= status < 500 and status not in _TRANSIENT_STATUSES:
+                return DryRunStepResult(self, refusal=self._refusal(failure))
+            return DryRunStepResult(self, reason=self._reason(failure))
+        return DryRunStepResult(self)
+
+    def _answer(self, failure: RemoteError, call: str = "") -> str:
+        marks = self.run.backend.marks_of(self.step)
+        return messages.answer(self.step, failure, marks, call)
+
+    def _reason(self, failure: RemoteError) -> str:
+        if failure.status_code:
+            return self._answer(failure).rstrip(".")
+        if isinstance(failure, RemoteTimeout):
+            return "no answer came in time"
+        return "no answer came" if failure.effect is Effect.UNKNOWN else f"{failure}".rstrip(".")
+
+    def _refusal(self, failure: RemoteError) -> Refusal:
+        step, is_sealing = self.step, self.verb is _Verb.SEAL
+        message = self._answer(failure, f" to a dry run{f' of its {self.name}' * is_sealing}")
+        if failure.request_id:
+            message += f" (request id {failure.request_id})"
+        if failure.status_code == messages.CONFLICT and self.verb is _Verb.CREATE:
+            new_identity = "a new version" if step.type.series_field else "another name or code"
+            ways_out: tuple[str, ...] = (
+                f"declare it under {new_identity}",
+                Text("if it is there and you know its id: ", Command("import", step.address, "ID")),
+            )
+        else:
+            hint = advise_on_failure(
+                failure, "plan again", "Resolve what it says, then plan again."
+            )
+            ways_out = (lowercase_and_strip_full_stop(hint),)
+        position = step.desired.position if step.desired else None
+        return Refusal(RULE, message, ways_out, position)
+
+    def _doubt(self, failure: RemoteError) -> Diagnostic:
+        """The finding on whether the call was carried out that should only have been checked."""
+        rules = {
+            True: "dry run acted on",
+            False: "dry run not done",
+            None: "dry run in doubt",
+        }
+        return messages.finding(
+            rules[self.has_acted()],
+            self.step.address,
+            call=self,
+            reason="the answer does not say that it was a dry run",
+            request_id=failure.request_id,
+        )
+
+
+@frozen
+class DryRunStepResult:
+    """The result of one dry run: fine, unless refused, not tried (`reason`), or in doubt."""
+
+    call: DryRunCall
+    refusal: Refusal | None = None
+    reason: str = ""
+    doubt: Diagnostic | None = None
+
+    @property
+    def label(self) -> str:
+        """The result in reports of progress."""
+        if self.refusal is not None:
+            return "refused"
+        return "failed" if self.reason or self.doubt is not None else "done"
+
+
+@mutable
+class DryRunResult:
+    """The results of all dry runs: refusals by address, calls not tried with reasons, findings."""
+
+    tried_count: int = 0
+    refusals: dict[Address, Refusal] = field(default_factory=dict)
+    untried: list[tuple[DryRunCall, str]] = field(default_factory=list)
+    findings: list[Diagnostic] = field(default_factory=list)
+
+    @property
+    def dry_run_counts(self) -> DryRunCounts:
+        return DryRunCounts(self.tried_count, len(self.refusals), len(self.untried))
+
+    def add(self, result: DryRunStepResult) -> None:
+        """Add the result of one dry run."""
+        if result.reason:
+            self.untried.append((result.call, result.reason))
+            return
+        self.tried_count += 1
+        if result.refusal is not None:
+            self.refusals.setdefault(result.call.step.address, result.refusal)
+        if result.doubt is not None:
+            self.findings.append(result.doubt)
+
+
+RunEach = Callable[
+    [Callable[[DryRunCall], DryRunStepResult], Sequence[DryRunCall]], Iterable[DryRunStepResult]
+]
+
+
+def dry_run_steps(steps: Sequence[Step], run: Run, run_each: RunEach) -> DryRunResult:
+    """Try the calls of these steps as dry runs; nothing is sent but reads and dry runs.
+
+    `run_each` runs a function for several calls, possibly in parallel. No call is tried on a server
+    that has not shown that it makes dry runs.
+    """
+    result, waiting = DryRunResult(), list[DryRunCall]()
+    for call in sorted(_list_calls(steps, run), key=lambda call: call.verb):
+        if reason := call.why_untriable():
+            result.untried.append((call, reason))
+        else:
+            waiting.append(call)
+    try:
+        is_known = _knows_dry_runs(waiting, run)
+    except Unconfirmed as failure:
+        is_known = False
+        warning = messages.finding("no dry run", None, request_id=failure.request_id)
+        result.findings.append(warning)
+    if not is_known:
+        result.untried += [(call, _UNPROVEN) for call in waiting]
+        return result
+    # Irreversible ones last, one by one: a doubt about a reversible call shows that this server may
+    # act on dry runs after all.
+    reversible = [call for call in waiting if call.verb < _Verb.DELETE]
+    for tried in run_each(DryRunCall.try_it, reversible):
+        result.add(tried)
+    for call in waiting[len(reversible) :]:
+        if result.findings:
+            result.untried.append((call, _AFTER_DOUBT))
+        else:
+            result.add(call.try_it())
+    return result
+
+
+def _knows_dry_runs(waiting: Iterable[DryRunCall], run: Run) -> bool:
+    """Whether a harmless request shows that the server knows dry runs.
+
+    Raises Unconfirmed where its answer shows that the server does not.
+    """
+    for probe in dict.fromkeys(call.step.binding.send_dry_run_probe for call in waiting):
+        try:
+            if probe is not None and probe(run.backend.api.dry_run):
+                return True
+        except Unconfirmed:
+            raise
+        except RemoteError:
+            continue  # a failure shows nothing either way, and nothing was changed
+    return False
+
+
+def _list_calls(steps: Sequence[Step], run: Run) -> Iterator[DryRunCall]:
+    companions = {step.companion.address for step in steps if step.companion is not None}
+    for step in steps:
+        action, due = step.change.action, step.change.verification
+        if action in CREATES:
+            # A companion is created by its owner's call.
+            if step.address not in companions:
+                yield DryRunCall(step, _Verb.CREATE, run)
+        elif action is Action.DELETE:
+            yield DryRunCall(step, _Verb.DELETE, run)
+        elif step.fields_without_final_call:
+            yield DryRunCall(step, _Verb.UPDATE, run)
+        if step.has_final_call:
+            yield DryRunCall(step, _Verb.SEAL, run)
+        if due is not None and not due.job:
+            yield DryRunCall(step, _Verb.RUN, run)

@@ -1,1 +1,0 @@
-"""Calls of a plan that the server checks and does not act on."""

@@ -1,0 +1,249 @@
+"""When a call of an apply may begin, how it is announced, and where its outcome is written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import field, replace
+from threading import Lock
+from typing import NamedTuple
+
+from synapse_apply.applying import messages
+from synapse_apply.applying.executors import Executor, SerialExecutor
+from synapse_apply.applying.lookup import Backend, Claims
+from synapse_apply.applying.permits import FinalPermit
+from synapse_apply.applying.step import Actor, Step
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.errors import CallEnded, Effect, RemoteError, StateError
+from synapse_apply.model.frozen import frozen, mutable
+from synapse_apply.model.ports import Clock, Packages, Progress, Secrets, StateStore
+from synapse_apply.model.state import AuditEntry, Intent, IntentState, Record, Uptime
+
+_PAUSES = (1, 2, 4, 8, 16)
+_SLICE = 0.25  # seconds between two checks of whether the run shall end
+
+
+class NotStarted(Exception):
+    """Raised where the run shall end and nothing of the step was sent."""
+
+
+@mutable
+class Gate:
+    """What an apply may do: when a call may begin, and which approvals it uses up.
+
+    `slot` limits concurrent calls; `stop_reason` says why no other call may begin ("" while it
+    may), `permit` whether calls may begin at all. `approvals` are the ids of those that the first
+    write of an address uses up. `may_adopt` allows a create that meets an existing object to adopt
+    it. `started` are the addresses whose calls may have been sent.
+    """
+
+    slot: Executor = field(default_factory=SerialExecutor)
+    stop_reason: Callable[[], str] = lambda: ""
+    permit: FinalPermit = field(default_factory=FinalPermit)
+    approvals: Mapping[Address, tuple[str, ...]] = field(default_factory=dict)
+    may_adopt: bool = False
+    started: set[Address] = field(default_factory=set)
+
+    def take_slot(self, *addresses: Address) -> None:
+        """Wait for a slot to call the backend; raises NotStarted where the run shall end."""
+        if self.slot.acquire_slot_unless_held() and self.stop_reason():
+            raise NotStarted
+        self.started.update(addresses)
+
+    def require_permit(self) -> None:
+        """Raise NotStarted where no call may begin any more."""
+        if self.permit.explain_missing_or_empty():
+            raise NotStarted
+
+    def why_unsent(self, failure: RemoteError) -> str:
+        """Why a failed call was not let out for want of a permit; "" if it failed otherwise."""
+        was_kept = isinstance(failure, CallEnded) and failure.effect is Effect.NONE
+        return self.permit.final_reason if was_kept else ""
+
+
+class Unrecorded(NamedTuple):
+    """Why an outcome could not be recorded, and the file that has it ("": not even that)."""
+
+    finding: Diagnostic
+    recovery_file: str
+
+
+@frozen
+class Ledger:
+    """What one apply writes to its state: intents, records, and audit entries.
+
+    `uptime` counts elapsed time, which no change of a wall clock affects. `target` is for commands
+    in messages. `sign` signs a record's last run, where there is a key. `write_recovery_file`
+    stores the outcome of a call that could not be recorded, and returns the file ("": it failed).
+    """
+
+    store: StateStore
+    actor: Actor
+    plan_id: str
+    clock: Clock
+    uptime: Callable[[], Uptime]
+    target: str
+    sign: Callable[[Record], Record]
+    write_recovery_file: Callable[[Intent, Record | None, AuditEntry], str]
+
+    def entry(self, intent: Intent, result: str, request_id: str | None = None) -> AuditEntry:
+        """The audit entry of a call, as of now."""
+        return self.actor.build_audit_entry(
+            intent,
+            result,
+            moment=self.clock.utc_now(),
+            plan_id=self.plan_id,
+            request_id=request_id,
+        )
+
+    def close(self, intent: Intent, record: Record | None, entry: AuditEntry) -> Unrecorded | None:
+        """Close an intent with its record. Where that fails, its outcome goes to a recovery file.
+
+        A full disk, a database that is gone, a lost lock: the file is beside the project, else in
+        the folder for temporary files. It matters most for what cannot be looked up.
+        """
+        try:
+            self.store.close_ended_intent(intent, record, entry)
+        except StateError as problem:
+            file = self.write_recovery_file(intent, record, entry)
+            return Unrecorded(messages.unrecorded(intent, file, self.target, problem), file)
+        return None
+
+    def open(self, intents: tuple[Intent, ...]) -> tuple[Intent, ...]:
+        """Store the intents of one call with the current time; StateError where that took long."""
+        store, started_at = self.store, self.clock.monotonic_seconds()
+        now, uptime = self.clock.utc_now(), self.uptime()
+        deadline = max(intent.deadline for intent in intents) + store.seconds_to_start
+        intents = tuple(
+            replace(
+                intent,
+                sent_at=now,
+                sent_up=uptime,
+                deadline=deadline,
+                sender=self.actor.facts,
+            )
+            for intent in intents
+        )
+        for position, intent in enumerate(intents):
+            try:
+                store.open_intent_and_use_up_its_approvals(intent)
+            except StateError:
+                # What was announced of this call with an approval that was used before, or on a
+                # disk that is full now: nothing of it is sent.
+                if not (store.has_failed_write() or store.is_lock_lost()):
+                    self.close_unsent(intents[:position])
+                raise
+        seconds = self.clock.monotonic_seconds() - started_at
+        # Without the lock nothing is sent, however fast this was; the sender reports that.
+        if seconds > store.seconds_to_start and not store.is_lock_lost():
+            self.close_unsent(intents)
+            calls = " and ".join(f"{intent.verb} of {intent.address}" for intent in intents)
+            raise StateError(
+                messages.finding(
+                    "slow state", intents[0].address, seconds=f"{seconds:.0f}", calls=calls
+                )
+            )
+        return intents
+
+    def close_unsent(self, intents: tuple[Intent, ...]) -> None:
+        """Close intents whose calls were not sent; the records stay as they are."""
+        for intent in intents:
+            closed = replace(intent, state=IntentState.FAILED)
+            entry = self.entry(closed, "not sent")
+            self.store.close_ended_intent(closed, self.store.find_record(intent.address), entry)
+
+
+class PlainForms:
+    """The fields of creates of which a backend has accepted only the plain form; thread-safe."""
+
+    def __init__(self) -> None:
+        """None is known yet."""
+        self._lock = Lock()
+        self._names: dict[tuple[str, str], frozenset[str]] = {}
+
+    def of(self, step: Step) -> frozenset[str]:
+        """The fields of the step's kind that are sent in their plain form."""
+        with self._lock:
+            return self._names.get((step.type.prefix, step.binding.api), frozenset())
+
+    def add(self, step: Step, names: frozenset[str]) -> None:
+        """Send these fields of the step's kind in their plain form from now on."""
+        if names:
+            key = step.type.prefix, step.binding.api
+            with self._lock:
+                self._names[key] = self._names.get(key, frozenset()) | names
+
+
+@frozen
+class Run:
+    """One apply, as its steps see it.
+
+    `settle_after` is in seconds. `followed` are the jobs of runs that are recorded as started.
+    """
+
+    backend: Backend
+    ledger: Ledger
+    secrets: Secrets
+    packages: Packages
+    progress: Progress
+    claims: Claims
+    gate: Gate
+    settle_after: float = 30.0
+    sleep: Callable[[float], None] = lambda _seconds: None
+    plain_forms: PlainForms = field(default_factory=PlainForms)
+    followed: dict[Address, str] = field(default_factory=dict)
+
+    def seconds(self) -> float:
+        """The time of a monotonic clock."""
+        return self.ledger.clock.monotonic_seconds()
+
+    # A create is not idempotent, and the API has no idempotency key. So the call is written down
+    # first, and an unknown outcome is looked up, never sent again. The intent's id is sent as
+    # `Idempotency-Key` for servers that know it; nothing relies on that.
+    # The next run counts the age of a call from its intent. Where a call would begin more than the
+    # store's `seconds_to_start` after it, the intent is closed and made again.
+    def announce(self, *intents: Intent, before_slot: bool = False) -> tuple[Intent, ...]:
+        """Store the intents of one call, and return them with the current time.
+
+        Raises StateError where they cannot be written or writing took too long: nothing may be sent
+        then. With `before_slot` they are written before the wait for a slot; raises NotStarted,
+        with the intents closed again, where the run ends during that wait, or no call may begin.
+        """
+        gate, store = self.gate, self.ledger.store
+        addresses = [intent.address for intent in intents]
+        gate.require_permit()
+        if not before_slot:
+            gate.take_slot()
+        started_at = self.seconds()
+        gate.started.update(addresses)
+        opened = self.ledger.open(intents)
+        if not before_slot:
+            return opened
+        try:
+            gate.take_slot()
+        except NotStarted:
+            # If the state cannot be written, the next run finds out that nothing was sent.
+            if not (store.has_failed_write() or store.is_lock_lost()):
+                with suppress(StateError):
+                    self.ledger.close_unsent(opened)
+            gate.started.difference_update(addresses)
+            raise
+        if self.seconds() - started_at > store.seconds_to_start and not store.is_lock_lost():
+            # The slot came late, and the next run counts the call's age from the stored time.
+            self.ledger.close_unsent(opened)
+            opened = self.ledger.open(intents)
+        return opened
+
+    def pauses(self, should_stop: Callable[[], object]) -> Iterator[None]:
+        """Yield after ever longer pauses, `settle_after` seconds in all; end when `should_stop`."""
+        for part in _PAUSES if self.settle_after > 0 else ():
+            seconds = self.settle_after * part / sum(_PAUSES)
+            slices = math.ceil(seconds / _SLICE)
+            # In slices, so that an interrupt ends the wait soon.
+            for _ in range(slices):
+                if should_stop():
+                    return
+                self.sleep(seconds / slices)
+            yield

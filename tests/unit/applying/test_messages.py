@@ -1,0 +1,41 @@
+"""Messages are data: each caller gives the values that its text has a place for, and no other."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from synapse_apply.applying import messages
+from synapse_apply.model.command import Command, Text, fill
+
+# What the functions themselves know; what is no value of a text, or of some texts alone.
+GIVEN = {"finding": set(), "conflict": {"import_it"}, "run_finding": {"published"}}
+NO_VALUES = {"cause", "request_id", "path", "of_backend", "id"}
+NODES = [
+    node
+    for path in sorted(Path(messages.__file__).parent.rglob("*.py"))
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant)
+]
+CALLS = [(ast.unparse(node.func).removeprefix("messages."), node) for node in NODES]
+
+
+@pytest.mark.parametrize(("name", "node"), [one for one in CALLS if one[0] in GIVEN])
+def test_a_message_gets_all_that_its_text_names(name: str, node: ast.Call) -> None:
+    """Else a lost answer would end in a KeyError, which no test of the way there might meet."""
+    assert isinstance(node.args[0], ast.Constant)
+    message = messages._MESSAGES[str(node.args[0].value)]
+    texts = f"{message.summary} {message.detail} {message.hint}"
+    named = set(re.findall(r"\{(\w+)\}", texts)) - {"address", "cause"} - GIVEN[name]
+    given = {str(one.arg) for one in node.keywords}
+    assert named <= given <= named | NO_VALUES
+
+
+def test_commands_in_a_template_stay_values() -> None:
+    """So that each names the target of its reader; braces of a value are not looked into."""
+    text = fill("Run {one}, not {two}.", {"one": Command("plan"), "two": "{one}"})
+    assert isinstance(text, Text)
+    assert text.render("prod") == "Run `synapse-apply plan -t prod`, not {one}."
