@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from attack.checkouts import BASE, GOOD, Checkout, checkout
 from e2e.scenarios.workplace import Workplace
 from git_repositories import commit, git
-from support.core import configuration, git_ref
+from support.core import configuration
 from unit.packages.trees import write
 
 __all__ = ["checkout"]
@@ -31,7 +34,8 @@ def move(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> Callable[[], No
 
 
 def run(checkout: Checkout, *typed: str, code: int = 0) -> Any:
-    place = Workplace(checkout.folder, {"SYNAPSE_ACCESS_TOKEN": "a-token-of-tests-0123"})
+    environ = {"SYNAPSE_ACCESS_TOKEN": "a-token-of-tests-0123", "PATH": os.environ["PATH"]}
+    place = Workplace(checkout.folder, environ)
     return place.run(*typed, code=code)
 
 
@@ -57,9 +61,31 @@ def test_settings_and_manifests_are_of_one_commit(
     assert GOOD not in ran.err
 
 
-def test_a_package_is_read_at_one_commit(
-    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def moved_after_look_up(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Path:
+    """A Git after whose look-up of branch `live` that branch goes on; a file with a line for each."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    log, program = folder / "log", folder / "git"
+    real = shutil.which("git")
+    program.write_text(f"""#!/bin/sh
+{real} "$@"
+code=$?
+case "$*" in
+*for-each-ref*refs/heads/live*)
+    echo live >> {log}
+    {real} -C {checkout.top} update-ref refs/heads/live HEAD ;;
+esac
+exit $code
+""")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return log
+
+
+def test_a_package_is_read_at_one_commit(checkout: Checkout, moved_after_look_up: Path) -> None:
     """Its version and its bytes, where the branch that a manifest names goes on in between."""
     release = "apiVersion: synapse-apply/v1\nkind: Plugin\nmetadata: {name: p}\nspec: {name: P, \
 code: p, category: export}\n---\napiVersion: synapse-apply/v1\nkind: Release\nspec: {plugin: p, \
@@ -71,19 +97,7 @@ source: {path: p, ref: live}}\n"
     git(checkout.top, "branch", "live")
     write(checkout.folder, {"p/config.yaml": 'version: "2"\ncode: p\n', "p/more.py": "pass\n"})
     commit(checkout.top)
-    find = git_ref.resolve_unambiguous_ref_or_empty
-    asked: list[str] = []
-
-    def find_then_move(repository: Any, ref: str) -> str:
-        asked.append(ref)
-        found = find(repository, ref)
-        git(checkout.top, "update-ref", "refs/heads/live", "HEAD")
-        return found
-
-    monkeypatch.setattr(
-        "synapse_apply.packages.source.git.resolve_unambiguous_ref_or_empty", find_then_move
-    )
     ran = run(checkout, "package", "show", "release/p", "--json", "-t", "prod")
-    assert asked == ["live"]
+    assert moved_after_look_up.read_text().split() == ["live"]
     assert "more.py" not in ran.out
     assert "release/p@1" in ran.out

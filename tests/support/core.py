@@ -168,7 +168,6 @@ MODULES = {
     "format_canonical_json": "synapse_apply.model.coding.canonical_json",
     "format_comparable_json": "synapse_apply.kinds.compare",
     "get_at_or_absent": "synapse_apply.model.values",
-    "git_ref": "synapse_apply.packages.source",
     "has_remote_id_form": "synapse_apply.model.remote.remote_ids",
     "ignore_wait": "synapse_apply.model.ports",
     "iter_log_lines": "synapse_apply.model.remote.log_lines",
