@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from synapse_apply.files.commit_memory import pin_refs
 from synapse_apply.model.errors import (
     BackendError,
     InputError,
@@ -14,7 +15,6 @@ from synapse_apply.model.errors import (
     TooLarge,
     build_finding_of_remote_error_without_body,
 )
-from synapse_apply.packages.source.ref_memory import pin_refs_to_commits_in_block
 from synapse_apply.workspace.invocation import Invocation
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class TargetConnection:
         """
         self.require_open()
         try:
-            with pin_refs_to_commits_in_block(self._commits):
+            with pin_refs(self._commits):
                 yield
         except RemoteError as failure:
             finding = build_finding_of_remote_error_without_body(failure)

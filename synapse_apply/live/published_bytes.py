@@ -11,9 +11,9 @@ from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.resource import PackageSource
 from synapse_apply.packages.content import compute_package_digest
-from synapse_apply.packages.inspection import measure_or_raise_all_errors
-from synapse_apply.packages.source.zip_archive import gather_zip_files_and_errors, open_zip
-from synapse_apply.packages.upload import find_folder_for_large_files_or_none
+from synapse_apply.packages.inspection import measure_or_raise
+from synapse_apply.packages.upload import large_file_folder
+from synapse_apply.packages.zips import gather_zip_files, open_zip
 
 
 @frozen
@@ -36,7 +36,7 @@ def fetch_and_hash_package_or_none_without_url(
     if not url:
         return None
     # On disk and not in memory: a package may have gigabytes.
-    with tempfile.TemporaryFile(dir=find_folder_for_large_files_or_none()) as file:
+    with tempfile.TemporaryFile(dir=large_file_folder()) as file:
         api.fetch_release_file(url, file, max_bytes)
         file.seek(0)
         return _hash_valid_package_or_raise(file, name, max_bytes)
@@ -45,7 +45,6 @@ def fetch_and_hash_package_or_none_without_url(
 def _hash_valid_package_or_raise(file: BinaryIO, name: str, max_bytes: int) -> PublishedBytes:
     package_label = f"the published package of {name}"
     with open_zip(file, package_label) as archive:
-        measured = measure_or_raise_all_errors(
-            gather_zip_files_and_errors(archive), max_bytes, PackageSource("file", package_label)
-        )
+        source = PackageSource("file", package_label)
+        measured = measure_or_raise(gather_zip_files(archive), max_bytes, source)
     return PublishedBytes(compute_package_digest(measured.files), measured.files)

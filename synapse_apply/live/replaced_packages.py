@@ -20,7 +20,7 @@ from synapse_apply.model.packages.replacement import (
     Replacement,
 )
 from synapse_apply.model.packages.versions import get_version_sort_key_or_none
-from synapse_apply.model.plan import Action, Change, Plan
+from synapse_apply.model.plan import Action, Plan
 from synapse_apply.model.resource import Package, PackageSource
 from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, Record
 from synapse_apply.planning.plan_input import ResourceState, SeriesKey
@@ -50,17 +50,18 @@ def with_file_diffs_to_replaced_versions(
     Lines are shown only where the bytes of both sides are available: those of the older side must
     have the recorded digest.
     """
-    records_by_series = _group_records_by_series(resources.values())
+    replacements = _Replacements(resources.values(), iter_sources, root, allow_files)
     changes = []
     for change in plan.changes:
         resource = resources.get(change.address)
         replacement = None
         is_upload = change.action is Action.CREATE and "package" in change.extras
         if resource is not None and (is_upload or change.replaces_package):
-            replacement = _find_replacement_of_own_or_newest_older_version(
-                resource, records_by_series, iter_sources, root, allow_files
-            )
-        changes.append(change if replacement is None else _with_replacement(change, replacement))
+            replacement = replacements.find(resource)
+        if replacement is not None:
+            extras = {**change.extras, REPLACES_KEY: replacement.to_json()}
+            change = replace(change, extras=extras)  # noqa: PLW2901
+        changes.append(change)
     return replace(plan, changes=tuple(changes))
 
 
@@ -82,142 +83,106 @@ def make_iterator_of_origin_sources(session: TargetSession) -> IterOriginSources
     return iter_commit_sources
 
 
-def _with_replacement(change: Change, replacement: Replacement) -> Change:
-    return replace(change, extras={**change.extras, REPLACES_KEY: replacement.to_json()})
+class _Replacements:
+    """What the package of a release replaces, compared with its own or the newest older version."""
 
+    def __init__(
+        self,
+        resources: Iterable[ResourceState],
+        iter_sources: IterOriginSources,
+        root: Path,
+        allow_files: tuple[str, ...],
+    ) -> None:
+        self._iter_sources = iter_sources
+        self._root = root
+        self._allow_files = allow_files
+        self._records: dict[SeriesKey, list[Record]] = {}
+        for resource in resources:
+            record = resource.record
+            if record is not None and record.series and record.remote_id:
+                key = SeriesKey(resource.address.kind, record.series)
+                self._records.setdefault(key, []).append(record)
 
-def _group_records_by_series(
-    resources: Iterable[ResourceState],
-) -> dict[SeriesKey, list[Record]]:
-    groups: dict[SeriesKey, list[Record]] = {}
-    for resource in resources:
+    def find(self, resource: ResourceState) -> Replacement | None:
+        """What is replaced; None for what has no package, or for the first of its series."""
+        package = resource.desired.package if resource.desired is not None else None
+        if resource.desired is None or package is None or not resource.type.series_field:
+            return None
+        series, version = resource.type.locate_in_series_or_empty(resource.desired.spec)
+        own_version_key = get_version_sort_key_or_none(version)
+        older_records = [
+            (version_key, candidate)
+            for candidate in self._records.get(SeriesKey(resource.address.kind, series), ())
+            if own_version_key is not None
+            and (version_key := get_version_sort_key_or_none(candidate.version)) is not None
+            and version_key < own_version_key
+        ]
         record = resource.record
-        if record is not None and record.series and record.remote_id:
-            groups.setdefault(SeriesKey(resource.address.kind, record.series), []).append(record)
-    return groups
+        if record is None and older_records:
+            record = max(older_records, key=lambda pair: pair[0])[1]
+        if record is None:
+            return None
+        return self._diff(record, package) if record.files else Replacement(record.version)
 
+    def _diff(self, record: Record, package: Package) -> Replacement:
+        # Here, not above: a plan without a new release compares no packages.
+        from synapse_apply.packages.diff import list_changes
 
-def _find_replacement_of_own_or_newest_older_version(
-    resource: ResourceState,
-    records_by_series: Mapping[SeriesKey, list[Record]],
-    iter_sources: IterOriginSources,
-    root: Path,
-    allow_files: tuple[str, ...],
-) -> Replacement | None:
-    package = resource.desired.package if resource.desired is not None else None
-    if resource.desired is None or package is None or not resource.type.series_field:
-        return None
-    series, version = resource.type.locate_in_series_or_empty(resource.desired.spec)
-    own_version_key = get_version_sort_key_or_none(version)
-    series_records = records_by_series.get(SeriesKey(resource.address.kind, series), ())
-    older_records = [
-        (version_key, candidate)
-        for candidate in series_records
-        if own_version_key is not None
-        and (version_key := get_version_sort_key_or_none(candidate.version)) is not None
-        and version_key < own_version_key
-    ]
-    record = resource.record
-    if record is None and older_records:
-        record = max(older_records, key=lambda pair: pair[0])[1]
-    if record is None:
-        return None
-    if not record.files:
-        return Replacement(record.version)
-    return _diff_with_recorded_package(record, package, iter_sources, root, allow_files)
-
-
-def _diff_with_recorded_package(
-    record: Record,
-    package: Package,
-    iter_sources: IterOriginSources,
-    root: Path,
-    allow_files: tuple[str, ...],
-) -> Replacement:
-    # Here, not above: a plan without a new release compares no packages.
-    from synapse_apply.packages.diff import list_file_changes_sorted_by_path
-
-    changes = list_file_changes_sorted_by_path(record.files, package.files)
-    counts = {verb: sum(change.verb == verb for change in changes) for verb in FILE_VERBS}
-    changed_files = [ChangedFile(change.path, change.verb) for change in changes[:_MAX_FILES]]
-    text_paths = [
-        change.path for change in changes[:_MAX_FILES] if change.verb == CHANGED and change.content
-    ]
-    diffs = _diff_texts_available_on_both_sides(
-        text_paths[:_MAX_DIFFS], record, package, iter_sources, root, allow_files
-    )
-    files = tuple(diffs.get(change.path, change) for change in changed_files)
-    return Replacement(record.version, counts, files)
-
-
-def _diff_texts_available_on_both_sides(
-    paths: list[str],
-    record: Record,
-    package: Package,
-    iter_sources: IterOriginSources,
-    root: Path,
-    allow_files: tuple[str, ...],
-) -> dict[str, ChangedFile]:
-    """Text differences of the files whose bytes are available on both sides."""
-    from synapse_apply.packages.text_diff import build_limited_diff_hiding_secrets
-
-    new_bytes = (
-        _read_available_files_with_these_digests(
-            package.source, paths, package.files, root, allow_files
+        changes = list_changes(record.files, package.files)
+        counts = {verb: sum(change.verb == verb for change in changes) for verb in FILE_VERBS}
+        shown = changes[:_MAX_FILES]
+        text_paths = [change.path for change in shown if change.verb == CHANGED and change.content]
+        diffs = self._diff_texts(text_paths[:_MAX_DIFFS], record, package)
+        files = tuple(
+            diffs.get(change.path, ChangedFile(change.path, change.verb)) for change in shown
         )
-        if paths
-        else {}
-    )
-    old_bytes: dict[str, bytes] = {}
-    for source in iter_sources(record, package.source) if new_bytes else ():
-        missing_paths = [path for path in new_bytes if path not in old_bytes]
-        if not missing_paths:
-            break
-        old_bytes.update(
-            _read_available_files_with_these_digests(
-                source, missing_paths, record.files, root, allow_files
-            )
-        )
-    changed_files, remaining_lines = {}, _MAX_LINES
-    for path in paths:
-        if path in old_bytes and path in new_bytes:
-            diff = build_limited_diff_hiding_secrets(
-                path, old_bytes[path], new_bytes[path], remaining_lines
-            )
-            remaining_lines -= len(diff.lines)
-            changed_files[path] = ChangedFile(path, CHANGED, diff.lines, diff.note)
-    return changed_files
+        return Replacement(record.version, counts, files)
 
+    def _diff_texts(
+        self, paths: list[str], record: Record, package: Package
+    ) -> dict[str, ChangedFile]:
+        """Text differences of the files whose bytes are available on both sides."""
+        from synapse_apply.packages.text_diff import diff_texts
 
-# Of the commit that the audit names, then of the one at hand, the bytes of a file are used where
-# their SHA-256 is the recorded one, so that no wrong base is ever shown. Bounds keep difflib, which
-# is quadratic, brief.
-def _read_available_files_with_these_digests(
-    source: PackageSource,
-    paths: Iterable[str],
-    digest_by_path: Mapping[str, str],
-    root: Path,
-    allow_files: tuple[str, ...],
-) -> dict[str, bytes]:
-    """Bytes of the files with these digests; nothing where the source cannot be read."""
-    from synapse_apply.model.packages.digest import EXECUTABLE_SUFFIX
-    from synapse_apply.packages.content import UnreadableError
-    from synapse_apply.packages.source.open_source import open_and_gather_source_files
-    from synapse_apply.packages.text_diff import MAX_DIFF_SIZE
-
-    contents: dict[str, bytes] = {}
-    with (
-        suppress(InputError, UnreadableError, OSError),
-        open_and_gather_source_files(source, root, allow_files) as opened_source,
-    ):
-        entries = {entry.path: entry for entry in opened_source.entries}
+        new = self._read(package.source, paths, package.files) if paths else {}
+        old: dict[str, bytes] = {}
+        for source in self._iter_sources(record, package.source) if new else ():
+            missing_paths = [path for path in new if path not in old]
+            if not missing_paths:
+                break
+            old.update(self._read(source, missing_paths, record.files))
+        changed_files, remaining_lines = {}, _MAX_LINES
         for path in paths:
-            entry = entries.get(path)
-            if entry is None or entry.size > MAX_DIFF_SIZE:
-                continue
-            data = b"".join(entry.blocks())
-            if hashlib.sha256(data).hexdigest() == digest_by_path[path].removesuffix(
-                EXECUTABLE_SUFFIX
-            ):
-                contents[path] = data
-    return contents
+            if path in old and path in new:
+                diff = diff_texts(path, old[path], new[path], remaining_lines)
+                remaining_lines -= len(diff.lines)
+                changed_files[path] = ChangedFile(path, CHANGED, diff.lines, diff.note)
+        return changed_files
+
+    # Of the commit that the audit names, then of the one at hand, the bytes of a file are used
+    # where their SHA-256 is the recorded one, so that no wrong base is ever shown. Bounds keep
+    # difflib, which is quadratic, brief.
+    def _read(
+        self, source: PackageSource, paths: Iterable[str], digests: Mapping[str, str]
+    ) -> dict[str, bytes]:
+        """Bytes of the files with these digests; nothing where the source cannot be read."""
+        from synapse_apply.files.tree import UnreadableError
+        from synapse_apply.model.packages.digest import EXECUTABLE_SUFFIX
+        from synapse_apply.packages.sources import SourceFiles
+        from synapse_apply.packages.text_diff import MAX_DIFF_SIZE
+
+        contents: dict[str, bytes] = {}
+        with (
+            suppress(InputError, UnreadableError, OSError),
+            SourceFiles(source, self._root, self._allow_files).open() as opened_source,
+        ):
+            entries = {entry.path: entry for entry in opened_source.entries}
+            for path in paths:
+                entry = entries.get(path)
+                if entry is None or entry.size > MAX_DIFF_SIZE:
+                    continue
+                data = b"".join(entry.blocks())
+                digest = digests[path].removesuffix(EXECUTABLE_SUFFIX)
+                if hashlib.sha256(data).hexdigest() == digest:
+                    contents[path] = data
+        return contents

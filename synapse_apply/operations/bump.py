@@ -27,8 +27,7 @@ from synapse_apply.model.frozen import frozen, mutable
 from synapse_apply.model.phrases import suggest_closest_or_list_known_words_or_empty
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import FILE, FOLDER, GIT, Desired, PackageSource
-from synapse_apply.packages.inspection import read_package_config_or_none
-from synapse_apply.packages.source.open_source import find_config_file_of_folder_source_or_none
+from synapse_apply.packages.sources import SourceFiles
 from synapse_apply.views.paths import format_path_relative_to_cwd_if_inside
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.invocation import Invocation
@@ -334,15 +333,12 @@ def _iter_config_files_to_edit_or_raise_if_out_of_reach(
             )
             if resource.address in manifests.desired
         )
-        config = read_package_config_or_none(
-            source, bump_project.project.root, read_single_mapping, allow_files=allowed_files
-        )
+        files = SourceFiles(source, bump_project.project.root, allowed_files)
+        config = files.config(read_single_mapping)
         version = config[0].get("version") if config else None
         if version is None:
             continue
-        file = find_config_file_of_folder_source_or_none(
-            source, bump_project.project.root, allowed_files
-        )
+        file = files.config_file()
         if file is None:
             raise InputError(_build_out_of_reach_finding(resource, source, str(version)))
         if file not in seen_files:
@@ -432,10 +428,8 @@ class _RewrittenConfigReader:
     rewrites: Mapping[Path, Rewrite]
 
     def __call__(self, source: PackageSource) -> ConfigWithPositions | None:
-        root, allowed_files = self.project.root, self.target.allow_files
-        file = find_config_file_of_folder_source_or_none(source, root, allowed_files)
+        files = SourceFiles(source, self.project.root, self.target.allow_files)
+        file = files.config_file()
         if file is not None and file in self.rewrites:
             return read_single_mapping(self.rewrites[file].new_content, self.rewrites[file].name)
-        return read_package_config_or_none(
-            source, root, read_single_mapping, allow_files=allowed_files
-        )
+        return files.config(read_single_mapping)

@@ -28,10 +28,7 @@ from synapse_apply.manifests.export.inventory import format_inventory
 from synapse_apply.manifests.export.manifest_names import make_unused_name
 from synapse_apply.manifests.export.manifest_of_object import Exporter, SecretVariable
 from synapse_apply.manifests.export.unseen_secrets import has_any_secret
-from synapse_apply.manifests.files.manifest_files import (
-    is_folder_read_by_default,
-    list_configured_or_default_manifest_paths,
-)
+from synapse_apply.manifests.files.manifest_files import ManifestPaths
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError, SynapseApplyError
@@ -438,11 +435,12 @@ def _iter_import_steps(inventory: Path) -> Iterator[str]:
 def _iter_hint_unless_folder_is_read(live_backend: LiveBackend, folder: Path) -> Iterator[str]:
     """How to have the folder read: a plan would forget recorded objects that it does not read."""
     project, target = live_backend.project, live_backend.target
-    if is_folder_read_by_default(project, target, folder):
+    manifest_paths = ManifestPaths(project, target)
+    if manifest_paths.reads_folder(folder):
         return
     file = project.file.name if project.file else "a project file"
     relative_folder = os.path.relpath(folder.resolve(), project.root.resolve())
-    current_selections = ", ".join(list_configured_or_default_manifest_paths(project, target))
+    current_selections = ", ".join(manifest_paths.texts)
     instruction = f"Add {relative_folder} to `manifests:` in {file} (now: {current_selections})"
     if relative_folder.startswith(".."):
         instruction = (

@@ -34,7 +34,7 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import suggest_closest_or_list_known_words_or_empty
 from synapse_apply.model.resource import PackageSource
-from synapse_apply.packages.inspection import read_package_config_or_none
+from synapse_apply.packages.sources import SourceFiles
 
 MANIFESTS_FOLDER = "manifests"
 FIRST_VERSION = "0.1.0"
@@ -163,9 +163,7 @@ def build_plugin_scaffold(folder: Path, plugin: Path) -> ProjectScaffold:
     project_file = find_project_file(folder)
     root = project_file.parent if project_file else folder
     source = _require_relative_plugin_path_in_project(root, plugin)
-    config_entry = read_package_config_or_none(
-        PackageSource("folder", source), root, read_single_mapping
-    )
+    config_entry = SourceFiles(PackageSource("folder", source), root).config(read_single_mapping)
     config = config_entry[0] if config_entry else {}
     plugin_code = config.get("code") or plugin.resolve().name
     name = build_valid_name_or_fallback(str(plugin_code))

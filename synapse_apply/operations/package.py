@@ -20,14 +20,14 @@ from synapse_apply.model.packages.versions import get_version_sort_key_or_none, 
 from synapse_apply.model.phrases import suggest_closest_or_list_known_words_or_empty
 from synapse_apply.model.resource import PUBLISHED, Desired, Package, PackageSource
 from synapse_apply.model.state import Record
-from synapse_apply.packages.build import write_package_zip as write_zip_of_source
-from synapse_apply.packages.diff import FileChange, list_file_changes_sorted_by_path
+from synapse_apply.packages.diff import FileChange, list_changes
 from synapse_apply.packages.inspection import (
     PackageListing,
     list_package_files,
-    read_package_config_or_none,
     read_source_as_package,
 )
+from synapse_apply.packages.inspection import write_package_zip as write_zip_of_source
+from synapse_apply.packages.sources import SourceFiles
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.package_findings import with_path_relative_to_working_folder
@@ -200,11 +200,11 @@ def list_package_problems(query: PackageQuery, *, strict: bool = False) -> tuple
             query.max_size,
             finding_context={"address": query.release_address_or_empty or None},
             allow_files=query.allow_files,
-            watcher=package_linter,
+            lint=package_linter,
         )
     except InputError as problem:
         findings.extend(problem.diagnostics)
-    flaws = package_linter.parse_config_and_list_limited_flaws()
+    flaws = package_linter.limited_flaws()
     lint_findings = (*package_linter.config_findings, *map(build_flaw_finding, flaws))
     findings = [
         *(with_path_relative_to_working_folder(finding, query.root) for finding in lint_findings),
@@ -244,9 +244,8 @@ def suggest_zip_name(query: PackageQuery) -> str:
         return f"{name}.zip"
     version = ""
     try:
-        config = read_package_config_or_none(
-            query.source, query.root, read_single_mapping, allow_files=query.allow_files
-        )
+        files = SourceFiles(query.source, query.root, query.allow_files)
+        config = files.config(read_single_mapping)
         version = str(config[0].get("version", "")) if config else ""
     except InputError:
         pass  # what is wrong with config.yaml is no reason not to zip it
@@ -276,7 +275,7 @@ def compare_with_recorded_package(
     package = read_and_hash_package_or_raise(
         _require_own_source_and_build_query(session, release)
     ).package
-    changes = list_file_changes_sorted_by_path(record.files, package.files) if record.files else ()
+    changes = list_changes(record.files, package.files) if record.files else ()
     are_files_known = bool(record.files) or record.digest == package.digest
     return PackageDifference(
         release, package, record.address, record.digest, are_files_known, changes

@@ -11,7 +11,7 @@ from pathlib import Path
 from synapse_apply.files.opening import OWN_FOLDER
 from synapse_apply.manifests.decode.loading import contains_document_of_our_api
 from synapse_apply.manifests.export.inventory import is_inventory_file
-from synapse_apply.manifests.files.manifest_files import collect_manifest_files, would_read_new_file
+from synapse_apply.manifests.files.manifest_files import ManifestPaths
 from synapse_apply.manifests.project.project import find_project_file
 from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.model.errors import SynapseApplyError
@@ -63,7 +63,7 @@ def _explain_state_package_or_manifest_file_or_empty(
         return "is a list of targets"
     if not path.exists():
         is_future_manifest = not inventory and any(
-            would_read_new_file(path, project, target, selection)
+            ManifestPaths(project, target, selection).would_read(path)
             for target in _choose_targets_of_distinct_files(project, invocation)
             for selection in _list_default_and_named_manifest_paths(invocation)
         )
@@ -117,7 +117,7 @@ def _choose_targets_of_distinct_files(
 def _goes_into_declared_package(path: Path, project: Project, invocation: Invocation) -> bool:
     """Whether it is a package's zip, or a file that goes into one; ignored files are not."""
     # Here, not above: few reports take the place of a file that is there.
-    from synapse_apply.packages.source import open_source
+    from synapse_apply.packages.sources import SourceFiles
 
     for target in _choose_targets_of_distinct_files(project, invocation):
         for resource in configuration.load_target_manifests_with_findings(
@@ -130,9 +130,7 @@ def _goes_into_declared_package(path: Path, project: Project, invocation: Invoca
             if _is_same_file(path, source_path):
                 return True
             if path.is_relative_to(source_path):
-                with open_source.open_and_gather_source_files(
-                    source, project.root, target.allow_files
-                ) as opened_source:
+                with SourceFiles(source, project.root, target.allow_files).open() as opened_source:
                     relative_path = path.relative_to(source_path).as_posix()
                     if any(entry.path == relative_path for entry in opened_source.entries):
                         return True
@@ -144,7 +142,7 @@ def _is_manifest_file(path: Path, project: Project, invocation: Invocation) -> b
         return False
     for target in _choose_targets_of_distinct_files(project, invocation):
         for selection in _list_default_and_named_manifest_paths(invocation):
-            listing = collect_manifest_files(project, target, selection)
+            listing = ManifestPaths(project, target, selection).collect()
             if any(_is_same_file(path, file) for file in listing.files):
                 reading = read_documents(path.read_bytes(), path.name)
                 has_documents = not listing.implicit or contains_document_of_our_api(reading)

@@ -18,11 +18,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
+from synapse_apply.files.tree import escape_misleading_path
 from synapse_apply.model.coding.json_types import JsonObject, JsonValue
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError
-from synapse_apply.packages.entry_names import escape_misleading_path
-from synapse_apply.packages.write_aside import remove_leftovers_and_choose_temporary_path
+from synapse_apply.packages.write_aside import choose_temporary_path
 
 PLAN_ENTRY = "plan.json"
 _PLAN_AGAIN_HINT = Text(Command("plan --out FILE"), " makes one.")
@@ -61,7 +61,7 @@ def require_unused_path(path: Path) -> None:
 def write_new_plan_file(path: Path, text: str) -> None:
     """Write a new file (0600); InputError when the file exists or cannot be written."""
     # Under another name first: what has the plan's name is complete.
-    temporary_path = remove_leftovers_and_choose_temporary_path(path)
+    temporary_path = choose_temporary_path(path)
     try:
         with (
             _create_private_file(temporary_path) as file,

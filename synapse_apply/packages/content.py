@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field
-from typing import Protocol
+from typing import TYPE_CHECKING
 
+from synapse_apply.files.tree import UnreadableError
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.frozen import frozen, mutable
 from synapse_apply.model.packages.digest import EXECUTABLE_SUFFIX
 from synapse_apply.packages.zip_stamps import FileStamp
 
-BLOCK = 1024 * 1024
+if TYPE_CHECKING:
+    from synapse_apply.packages.lint import PackageLint
 
 _LFS_PREFIXES = (
     b"version https://git-lfs.github.com/spec/",
     b"version https://hawser.github.com/spec/",
 )
-
-
-class UnreadableError(Exception):
-    """A file of the package cannot be read; `finding` says why."""
-
-    def __init__(self, summary: str, detail: str, hint: str = "") -> None:
-        super().__init__(summary)
-        self.finding = error_finding(summary, detail, hint)
 
 
 @frozen
@@ -40,31 +34,6 @@ class PackageFile:
     is_executable: bool
     size: int
     blocks: Callable[[], Iterator[bytes]]
-
-
-@frozen
-class FileContent:
-    """SHA-256 in hex and size in bytes of a file, and whether it is a Git LFS pointer."""
-
-    sha256: str
-    size: int
-    is_pointer: bool = False
-
-
-class ContentWatcher(Protocol):
-    """Inspects files while they are read for their hash, so that none is read twice."""
-
-    def begin_package(self, gathered: GatheredFiles) -> None:
-        """Called once, before the first file."""
-        ...
-
-    def wants_file(self, entry: PackageFile) -> bool:
-        """Whether `inspect_file` shall get this file, which is then held in memory."""
-        ...
-
-    def inspect_file(self, entry: PackageFile, data: bytes) -> None:
-        """Called with the complete content of a wanted file."""
-        ...
 
 
 @mutable
@@ -113,41 +82,39 @@ def compute_package_digest(files: Mapping[str, str]) -> str:
     return f"pkg1:sha256:{package_hash.hexdigest()}"
 
 
-def hash_files_collecting_errors(
-    entries: list[PackageFile],
+def measure_files(
+    files: Iterable[PackageFile],
     write: Callable[[PackageFile, Iterator[bytes]], None] | None = None,
-    watcher: ContentWatcher | None = None,
+    lint: PackageLint | None = None,
 ) -> MeasuredPackage:
     """Read each file once and hash it; errors are collected in `findings`.
 
-    `write` gets the blocks that are hashed and must consume them.
+    `write` gets the blocks that are hashed and must consume them, else `lint` the whole content of
+    those that it wants.
     """
     measured = MeasuredPackage()
-    for entry in entries:
-        file_watcher = (
-            watcher if write is None and watcher is not None and watcher.wants_file(entry) else None
-        )
-        # `write` consumes the blocks, so that nothing is left for `watcher`.
-        block_writer = (
-            write
-            if file_watcher is None
-            else _make_callback_joining_blocks_for_watcher(file_watcher)
-        )
+    for file in files:
+        content = _Content(file)
         try:
-            content = read_hash_and_recognize_lfs_pointer(entry, block_writer)
+            if write is not None:
+                write(file, content.blocks())
+            elif lint is not None and lint.wants_file(file):
+                lint.inspect_file(file, b"".join(content.blocks()))
+            else:
+                for _ in content.blocks():
+                    pass
         except UnreadableError as problem:
             measured.findings.append(problem.finding)
             continue
-        measured.files[entry.path] = content.sha256 + (
-            EXECUTABLE_SUFFIX if entry.is_executable else ""
-        )
+        suffix = EXECUTABLE_SUFFIX if file.is_executable else ""
+        measured.files[file.path] = content.hash.hexdigest() + suffix
         measured.size += content.size
         # A pointer would be published in place of the file, and fail only when it is used.
-        if content.is_pointer:
+        if content.is_lfs_pointer:
             measured.findings.append(
                 error_finding(
                     "Git LFS pointer in the package",
-                    f"{entry.path} is a pointer, not the file it stands for.",
+                    f"{file.path} is a pointer, not the file it stands for.",
                     "Fetch the content with: git lfs pull. At a Git ref there are pointers only: "
                     "use the folder, or a zip (file:).",
                 )
@@ -155,53 +122,33 @@ def hash_files_collecting_errors(
     return measured
 
 
-def _make_callback_joining_blocks_for_watcher(
-    watcher: ContentWatcher,
-) -> Callable[[PackageFile, Iterator[bytes]], None]:
-    return lambda entry, blocks: watcher.inspect_file(entry, b"".join(blocks))
+class _Content:
+    """Hashes the blocks of one file while somebody else iterates over them."""
 
-
-def read_hash_and_recognize_lfs_pointer(
-    entry: PackageFile, write: Callable[[PackageFile, Iterator[bytes]], None] | None = None
-) -> FileContent:
-    """Read a file to its end and hash it; `write` must consume the blocks. UnreadableError."""
-    reader = _HashingReader(entry)
-    if write is not None:
-        write(entry, reader.iter_blocks_while_hashing())
-    else:
-        for _ in reader.iter_blocks_while_hashing():
-            pass
-    return reader.build_content_of_bytes_read_so_far()
-
-
-class _HashingReader:
-    """Hashes the blocks of one file while another consumer iterates over them."""
-
-    def __init__(self, entry: PackageFile) -> None:
-        self._entry = entry
-        self._hash = hashlib.sha256()
+    def __init__(self, file: PackageFile) -> None:
+        self._file = file
+        self.hash = hashlib.sha256()
         self.size = 0
-        self.first_bytes = b""
+        self._first_bytes = b""
 
-    def iter_blocks_while_hashing(self) -> Iterator[bytes]:
+    def blocks(self) -> Iterator[bytes]:
         """The blocks of the file; UnreadableError if it is larger than the source stated."""
-        for block in self._entry.blocks():
-            self._hash.update(block)
+        for block in self._file.blocks():
+            self.hash.update(block)
             self.size += len(block)
             # A file that grows while it is read may grow without end.
-            if self.size > self._entry.size:
+            if self.size > self._file.size:
                 raise UnreadableError(
                     "File changed while it was read",
-                    f"{self._entry.path} is larger than it was a moment ago.",
+                    f"{self._file.path} is larger than it was a moment ago.",
                     "Let whatever writes to it finish, then try again.",
                 )
             # Enough to recognise a Git LFS pointer.
-            if len(self.first_bytes) < 64:
-                self.first_bytes += block[:64]
+            if len(self._first_bytes) < 64:
+                self._first_bytes += block[:64]
             yield block
 
-    def build_content_of_bytes_read_so_far(self) -> FileContent:
-        """The hash and size of what has been iterated over."""
+    @property
+    def is_lfs_pointer(self) -> bool:
         # A Git LFS pointer has less than 1024 bytes (git-lfs, docs/spec.md).
-        is_pointer = self.size < 1024 and self.first_bytes.startswith(_LFS_PREFIXES)
-        return FileContent(self._hash.hexdigest(), self.size, is_pointer)
+        return self.size < 1024 and self._first_bytes.startswith(_LFS_PREFIXES)

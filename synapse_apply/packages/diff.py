@@ -30,9 +30,7 @@ class PathDifferences(NamedTuple):
     changed: tuple[str, ...]
 
 
-def list_added_removed_and_changed_paths(
-    old: Mapping[str, str], new: Mapping[str, str]
-) -> PathDifferences:
+def compare_paths(old: Mapping[str, str], new: Mapping[str, str]) -> PathDifferences:
     """Compare two `Package.files` by content and executable bit."""
     return PathDifferences(
         tuple(sorted(new.keys() - old.keys())),
@@ -41,14 +39,11 @@ def list_added_removed_and_changed_paths(
     )
 
 
-def list_file_changes_sorted_by_path(
-    old: Mapping[str, str], new: Mapping[str, str]
-) -> tuple[FileChange, ...]:
+def list_changes(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[FileChange, ...]:
     """Each path that differs between two `Package.files`, sorted by path."""
-    added, removed, changed = list_added_removed_and_changed_paths(old, new)
+    added, removed, changed = compare_paths(old, new)
     differences = [
-        FileChange(path, "added", executable=_has_executable_suffix(new[path]) or None)
-        for path in added
+        FileChange(path, "added", executable=_is_executable(new[path]) or None) for path in added
     ]
     differences += [FileChange(path, "removed") for path in removed]
     for path in changed:
@@ -58,12 +53,12 @@ def list_file_changes_sorted_by_path(
         )
         new_executable = (
             None
-            if _has_executable_suffix(old_digest) == _has_executable_suffix(new_digest)
-            else _has_executable_suffix(new_digest)
+            if _is_executable(old_digest) == _is_executable(new_digest)
+            else _is_executable(new_digest)
         )
         differences.append(FileChange(path, "changed", not is_same_content, new_executable))
     return tuple(sorted(differences, key=lambda difference: difference.path))
 
 
-def _has_executable_suffix(digest: str) -> bool:
+def _is_executable(digest: str) -> bool:
     return digest.endswith(EXECUTABLE_SUFFIX)

@@ -11,13 +11,13 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 
+from synapse_apply.files.tree import INVISIBLE, escape_misleading_path
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 
 _DRIVE = re.compile(r"[A-Za-z]:")
 _MAX_BYTES, _MAX_PART_BYTES = 4096, 255
-# Letters and marks without a glyph, in addition to the categories below. Cf contains bidi controls,
-# zero-width characters, byte order marks and tags; Zl and Zp are line and paragraph separators.
-_INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+# Cf contains bidi controls, zero-width characters, byte order marks and tags; Zl and Zp are line
+# and paragraph separators.
 _INVISIBLE_CATEGORIES = frozenset(("Cf", "Zl", "Zp"))
 _NOT_ON_WINDOWS = frozenset('<>:"|?*')
 # Windows takes superscript digits for those of a device as well.
@@ -27,16 +27,16 @@ _NUMBERED_DEVICES = (
 _DEVICES = frozenset(("CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", *_NUMBERED_DEVICES))
 
 
-def normalize_path_to_nfc(path: str) -> str:
+def to_nfc(path: str) -> str:
     """The path in NFC, since systems store accents and Hangul in different forms."""
     return unicodedata.normalize("NFC", path)
 
 
 # Names that deceive are errors, because they pass a review; names that Windows cannot have are
 # warnings, because they concern only agents that most do not have.
-def iter_unsafe_name_errors(path: str) -> Iterator[Diagnostic]:
+def unsafe_name_errors(path: str) -> Iterator[Diagnostic]:
     """An error for each reason why a path is dangerous to unpack, or misleading."""
-    for fault in _iter_unsafe_name_phrases(path):
+    for fault in _unsafe_name_phrases(path):
         yield error_finding(
             "Unsafe name in the package",
             f"{escape_misleading_path(path)} {fault}.",
@@ -44,14 +44,7 @@ def iter_unsafe_name_errors(path: str) -> Iterator[Diagnostic]:
         )
 
 
-def escape_misleading_path(path: str) -> str:
-    """The path as it is, or quoted with escapes if it could mislead on a terminal."""
-    return (
-        path if path and path.isprintable() and not _INVISIBLE.intersection(path) else ascii(path)
-    )
-
-
-def describe_windows_name_fault_or_empty(path: str) -> str:
+def windows_name_fault(path: str) -> str:
     """Why Windows does not allow this path, as a phrase; "" if it does."""
     for part in path.split("/"):
         if part.partition(".")[0].rstrip(" ").upper() in _DEVICES:
@@ -63,7 +56,7 @@ def describe_windows_name_fault_or_empty(path: str) -> str:
     return ""
 
 
-def _iter_unsafe_name_phrases(path: str) -> Iterator[str]:
+def _unsafe_name_phrases(path: str) -> Iterator[str]:
     parts = path.split("/")
     # Bytes that are not UTF-8 appear as lone surrogates (PEP 383); such a name cannot be encoded
     # for the checks below.
@@ -88,10 +81,10 @@ def _iter_unsafe_name_phrases(path: str) -> Iterator[str]:
 
 
 def _is_invisible(char: str) -> bool:
-    return unicodedata.category(char) in _INVISIBLE_CATEGORIES or char in _INVISIBLE
+    return unicodedata.category(char) in _INVISIBLE_CATEGORIES or char in INVISIBLE
 
 
-def build_errors_of_colliding_paths(paths: Iterable[str]) -> list[Diagnostic]:
+def find_collisions(paths: Iterable[str]) -> list[Diagnostic]:
     """An error for each two paths that are the same file on some system.
 
     That is by case or Unicode form, or since one is a file where the other needs a folder.
@@ -99,29 +92,29 @@ def build_errors_of_colliding_paths(paths: Iterable[str]) -> list[Diagnostic]:
     findings: list[Diagnostic] = []
     files: dict[str, str] = {}
     for path in paths:
-        folded_path = _fold_case_dots_and_unicode_form(path)
+        folded_path = _fold(path)
         if folded_path in files:
-            findings.append(_build_collision_finding(files[folded_path], path))
+            findings.append(_collision(files[folded_path], path))
         files.setdefault(folded_path, path)
     for path in files.values():
         parts = path.split("/")
         # A file where another path needs a folder of the same name.
         for depth in range(1, len(parts)):
-            parent_path = files.get(_fold_case_dots_and_unicode_form("/".join(parts[:depth])))
+            parent_path = files.get(_fold("/".join(parts[:depth])))
             if parent_path is not None:
-                findings.append(_build_collision_finding(parent_path, path))
+                findings.append(_collision(parent_path, path))
     return findings
 
 
-def _fold_case_dots_and_unicode_form(path: str) -> str:
+def _fold(path: str) -> str:
     """The path in the form in which case-insensitive systems compare it."""
     # Windows drops dots and spaces at the end of a part.
     trimmed_path = "/".join(part.rstrip(". ") or part for part in path.split("/"))
     # Case folding may undo the normal form, so that it is applied again (Unicode, D145).
-    return normalize_path_to_nfc(normalize_path_to_nfc(trimmed_path).casefold())
+    return to_nfc(to_nfc(trimmed_path).casefold())
 
 
-def _build_collision_finding(first: str, second: str) -> Diagnostic:
+def _collision(first: str, second: str) -> Diagnostic:
     relation = "the same name" if first == second else "one name on some systems"
     return error_finding(
         "Names collide in the package",

@@ -60,7 +60,7 @@ def iter_entrypoints(config: Mapping[str, Any]) -> Iterator[Entrypoint]:
         yield Entrypoint(action, text, path, module, name)
 
 
-def find_file_imported_for_module(module: str, files: Collection[str]) -> str | None:
+def imported_file(module: str, files: Collection[str]) -> str | None:
     """The file in the package that Python would import for a dotted module, None without one."""
     base = module.replace(".", "/")
     names = [base + _PYTHON_SUFFIX, f"{base}/__init__{_PYTHON_SUFFIX}"]
@@ -68,7 +68,7 @@ def find_file_imported_for_module(module: str, files: Collection[str]) -> str | 
     return next((name for name in names if name in files), None)
 
 
-def list_python_names_at_root(files: Collection[str]) -> frozenset[str]:
+def python_names(files: Collection[str]) -> frozenset[str]:
     """The names of the folders and modules at the package's root that contain Python code."""
     modules = {
         path.partition("/")[0].removesuffix(_PYTHON_SUFFIX)
@@ -78,7 +78,7 @@ def list_python_names_at_root(files: Collection[str]) -> frozenset[str]:
     return frozenset(modules)
 
 
-def may_module_text_define_name(text: str, name: str) -> bool:
+def may_define(text: str, name: str) -> bool:
     """Whether a module with this text may define a name: it occurs in it, or could come by `*`."""
     return (
         re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) is not None

@@ -1,39 +1,35 @@
-"""Which errors and warnings a package source has, and its content, config.yaml and file list."""
+"""Which errors and warnings a package source has, what it holds, and how its zip is written."""
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
+from synapse_apply.files.tree import FolderTree, UnreadableError, escape_misleading_path
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.resource import FILE, Package, PackageSource
+from synapse_apply.model.resource import FILE, FOLDER, Package, PackageSource
 from synapse_apply.packages.content import (
-    ContentWatcher,
     GatheredFiles,
     MeasuredPackage,
     compute_package_digest,
-    hash_files_collecting_errors,
+    measure_files,
 )
-from synapse_apply.packages.entry_names import (
-    describe_windows_name_fault_or_empty,
-    escape_misleading_path,
-)
-from synapse_apply.packages.source.open_source import (
-    CONFIG_FILES,
-    open_and_gather_source_files,
-    read_config_text_or_none,
-)
+from synapse_apply.packages.entry_names import windows_name_fault
+from synapse_apply.packages.sources import CONFIG_FILES, SourceFiles, find_rule_leaving_out
+from synapse_apply.packages.write_aside import choose_temporary_path
 from synapse_apply.packages.zip_stamps import ZipStamps
-from synapse_apply.packages.zip_writer import write_reproducible_zip_collecting_errors
+from synapse_apply.packages.zips import write_zip
+
+if TYPE_CHECKING:
+    from synapse_apply.packages.lint import PackageLint
 
 MAX_SIZE = 4 * 1024**3
 _MAX_NAMES = 5
-
-# (text of config.yaml, its label for messages) -> (its mapping, positions by path); InputError.
-ConfigReader = Callable[[str, str], tuple[Mapping[str, Any], Mapping[Any, Any]]]
 
 
 @frozen
@@ -56,50 +52,47 @@ def read_source_as_package(
     allow_files: Sequence[str] = (),
     warn: Callable[[Diagnostic], None] | None = None,
     zip_stamps: ZipStamps | None = None,
-    watcher: ContentWatcher | None = None,
+    lint: PackageLint | None = None,
 ) -> Package:
     """Read and hash a source as it is now; a zip is remembered in `zip_stamps`.
 
     `root` is the project's folder; `max_size` is in bytes; `finding_context` has fields that are
     set on each finding (address, position, target, ...); `allow_files` are sources that may be
-    outside of the project; `warn` is called with each warning; `watcher` inspects the files read.
+    outside of the project; `warn` is called with each warning; `lint` inspects the files read.
     A `published` source has no digest and no files. InputError has all errors of the source.
     """
     finding_fields = {"position": source.position} | dict(finding_context or {})
     read_at = zip_stamps.read_clock() if zip_stamps is not None else 0
     try:
-        with open_and_gather_source_files(source, root, allow_files) as gathered:
-            if watcher is not None:
-                watcher.begin_package(gathered)
-            measured = measure_or_raise_all_errors(gathered, max_size, source, watcher=watcher)
+        with SourceFiles(source, root, allow_files).open() as gathered:
+            if lint is not None:
+                lint.begin_package(gathered)
+            measured = measure_or_raise(gathered, max_size, source, lint=lint)
     except InputError as problem:
         raise InputError(
             *(diagnostic.with_changes(**finding_fields) for diagnostic in problem.diagnostics)
         ) from None
     # Only of a source without errors: those come first.
     if warn is not None:
-        for finding in iter_windows_name_and_no_config_warnings(
-            source, measured, is_linted=watcher is not None
-        ):
+        for finding in _warnings(source, measured, is_linted=lint is not None):
             warn(finding.with_changes(**finding_fields))
     digest = compute_package_digest(measured.files) if measured.files else ""
     if zip_stamps is not None and gathered.zip_stamp is not None:
-        zip_stamps.remember_zip_unless_just_written(gathered.zip_stamp, digest, read_at)
+        zip_stamps.remember(gathered.zip_stamp, digest, read_at)
     return Package(digest, measured.files, measured.size, source)
 
 
-def show_hashed_package_to_watcher(
-    package: Package, root: Path, allow_files: Sequence[str], watcher: ContentWatcher
+def lint_hashed_package(
+    package: Package, root: Path, allow_files: Sequence[str], lint: PackageLint
 ) -> None:
-    """Give a watcher the files that it wants of a package that was hashed before, no others.
+    """Give `lint` the files that it wants of a package that was hashed before, no others.
 
     InputError where what is there now is not what was hashed.
     """
     source = package.source
-    with open_and_gather_source_files(source, root, allow_files) as gathered:
-        watcher.begin_package(gathered)
-        wanted = [entry for entry in gathered.entries if watcher.wants_file(entry)]
-        measured = hash_files_collecting_errors(wanted, watcher=watcher)
+    with SourceFiles(source, root, allow_files).open() as gathered:
+        lint.begin_package(gathered)
+        measured = measure_files(filter(lint.wants_file, gathered.entries), lint=lint)
     if (
         {entry.path for entry in gathered.entries} != package.files.keys()
         or not measured.files.items() <= package.files.items()
@@ -113,17 +106,6 @@ def show_hashed_package_to_watcher(
         )
 
 
-def read_package_config_or_none(
-    source: PackageSource, root: Path, reader: ConfigReader, *, allow_files: Sequence[str] = ()
-) -> tuple[Mapping[str, Any], Mapping[Any, Any]] | None:
-    """The package's config.yaml (or synapse.yaml) as `reader` parses it; None without one.
-
-    InputError if the source cannot be read, or from `reader`.
-    """
-    config_source = read_config_text_or_none(source, root, allow_files)
-    return None if config_source is None else reader(*config_source)
-
-
 def list_package_files(
     source: PackageSource, root: Path, *, allow_files: Sequence[str] = ()
 ) -> PackageListing:
@@ -131,7 +113,7 @@ def list_package_files(
 
     InputError has all errors about names and links.
     """
-    with open_and_gather_source_files(source, root, allow_files) as gathered:
+    with SourceFiles(source, root, allow_files).open() as gathered:
         if gathered.findings:
             raise InputError(*gathered.findings)
         return PackageListing(
@@ -139,75 +121,66 @@ def list_package_files(
         )
 
 
-def measure_or_raise_all_errors(
+def measure_or_raise(
     gathered: GatheredFiles,
     max_size: int,
     source: PackageSource,
     zip_output: IO[bytes] | None = None,
-    watcher: ContentWatcher | None = None,
+    lint: PackageLint | None = None,
 ) -> MeasuredPackage:
     """Hash and measure the files, and write them to `zip_output` as a zip, if given.
 
     InputError has all errors of the source, the size limit in bytes included.
     """
-    findings = [*gathered.findings, *_list_too_large_or_empty_errors(gathered, max_size, source)]
+    findings = [*gathered.findings, *_size_errors(gathered, max_size, source)]
     # An entry of a zip that was refused is never unpacked, and an incomplete zip is never written.
     # Any other source is read on, so that all its errors are reported at once.
     if findings and (source.kind == FILE or zip_output is not None):
         raise InputError(*findings)
     if zip_output is not None:
-        measured = write_reproducible_zip_collecting_errors(gathered.entries, zip_output)
+        measured = write_zip(gathered.entries, zip_output)
     elif sum(entry.size for entry in gathered.entries) > max_size:
         measured = MeasuredPackage()
     else:
-        measured = hash_files_collecting_errors(gathered.entries, watcher=watcher)
+        measured = measure_files(gathered.entries, lint=lint)
     findings += measured.findings
     if findings:
         raise InputError(*findings)
     return measured
 
 
-def _list_too_large_or_empty_errors(
+def _size_errors(
     gathered: GatheredFiles, max_size: int, source: PackageSource
-) -> list[Diagnostic]:
-    """The error for a package that is too large, or that has no file; [] for another one."""
+) -> Iterator[Diagnostic]:
+    """The error for a package that is too large, or that has no file."""
     total = sum(entry.size for entry in gathered.entries)
     if total > max_size:
         largest = max(gathered.entries, key=lambda entry: entry.size)
-        return [
-            error_finding(
-                "Package too large",
-                f"{source} holds {total} bytes; max_package_size is {max_size}. "
-                f"The largest file is {largest.path} ({largest.size} bytes).",
-                "Leave files out with .synapseignore, or raise max_package_size.",
-            )
-        ]
-    if not gathered.entries and not gathered.findings and source.kind != "published":
+        yield error_finding(
+            "Package too large",
+            f"{source} holds {total} bytes; max_package_size is {max_size}. "
+            f"The largest file is {largest.path} ({largest.size} bytes).",
+            "Leave files out with .synapseignore, or raise max_package_size.",
+        )
+    elif not gathered.entries and not gathered.findings and source.kind != "published":
         excluded_text = (
             f" Left out by rules: {len(gathered.excluded)}." if gathered.excluded else ""
         )
-        return [
-            error_finding(
-                "Package is empty",
-                f"{source} holds no file.{excluded_text}",
-                "Check the path and the lines of .synapseignore and .gitignore.",
-            )
-        ]
-    return []
+        yield error_finding(
+            "Package is empty",
+            f"{source} holds no file.{excluded_text}",
+            "Check the path and the lines of .synapseignore and .gitignore.",
+        )
 
 
-def iter_windows_name_and_no_config_warnings(
+def _warnings(
     source: PackageSource, measured: MeasuredPackage, *, is_linted: bool = False
 ) -> Iterator[Diagnostic]:
     """Warnings about a package: names that Windows does not allow, a missing config.yaml.
 
     With `is_linted` the latter is left to the lint, which reports it by its own rule.
     """
-    unfit_names = [
-        (path, fault)
-        for path in measured.files
-        if (fault := describe_windows_name_fault_or_empty(path))
-    ]
+    unfit_names = [(path, fault) for path in measured.files if (fault := windows_name_fault(path))]
     if unfit_names:
         names_text = ", ".join(
             f"{escape_misleading_path(path)} {fault}" for path, fault in unfit_names[:_MAX_NAMES]
@@ -228,3 +201,74 @@ def iter_windows_name_and_no_config_warnings(
             "The platform reads the plugin's actions from it. "
             "Is this the plugin's own folder, and does no ignore rule leave the file out?",
         )
+
+
+def write_package_zip(
+    source: PackageSource,
+    root: Path,
+    path: Path,
+    max_size: int = MAX_SIZE,
+    *,
+    allow_files: Sequence[str] = (),
+    warn: Callable[[Diagnostic], None] = lambda _finding: None,
+) -> Package:
+    """Write the reproducible zip of a source to a path, atomically; returns the package.
+
+    An existing zip is replaced. InputError for any other existing file, for a path that would be
+    part of the package itself, and for errors in the source. `warn` is called with each warning.
+    """
+    if fault := _find_zip_path_fault(source, root, path):
+        raise InputError(_unusable_zip_path(path, fault))
+    temporary_path = choose_temporary_path(path)
+    try:
+        # Written beside and renamed: a reader never sees an incomplete zip.
+        with (
+            SourceFiles(source, root, allow_files).open() as gathered,
+            temporary_path.open("xb") as file,
+        ):
+            measured = measure_or_raise(gathered, max_size, source, file)
+        temporary_path.replace(path)
+    except OSError as problem:
+        raise InputError(_unusable_zip_path(path, f"{problem.strerror}.")) from None
+    finally:
+        with suppress(OSError):
+            temporary_path.unlink()
+    for finding in _warnings(source, measured):
+        warn(finding)
+    return Package(compute_package_digest(measured.files), measured.files, measured.size, source)
+
+
+def _find_zip_path_fault(source: PackageSource, root: Path, path: Path) -> str:
+    """Why no zip can be written there, as a phrase; "" if it can.
+
+    It is a folder, a file that is no zip, the source itself, or in the source and by no ignore rule
+    left out of the next zip.
+    """
+    if path.is_dir():
+        return "it is a folder."
+    if path.exists() and not _is_zip(path):
+        return "another file stands there, and it is no zip."
+    real_path, source_path = path.resolve(), (root / source.path).resolve()
+    if source.kind == FILE and real_path == source_path:
+        return "it is the source itself."
+    if source.kind == FOLDER and real_path.is_relative_to(source_path):
+        relative_path = real_path.relative_to(source_path).as_posix()
+        try:
+            if find_rule_leaving_out(FolderTree(source_path), relative_path) is None:
+                return "it would be a part of the package from now on."
+        except UnreadableError as problem:
+            raise InputError(problem.finding) from None
+    return ""
+
+
+def _is_zip(path: Path) -> bool:
+    try:
+        return zipfile.is_zipfile(path)
+    except OSError:
+        return False
+
+
+def _unusable_zip_path(path: Path, reason: str) -> Diagnostic:
+    return error_finding(
+        "The zip cannot be written", f"{path}: {reason}", "Choose another place with -o."
+    )

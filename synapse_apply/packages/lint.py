@@ -28,18 +28,17 @@ from synapse_apply.model.secrets.credentials import (
     list_one_unallowed_credential_per_line,
 )
 from synapse_apply.model.values import flatten
-from synapse_apply.packages import requirements
 from synapse_apply.packages.content import GatheredFiles, PackageFile
 from synapse_apply.packages.entrypoints import (
     Entrypoint,
-    find_file_imported_for_module,
+    imported_file,
     iter_entrypoints,
     iter_possibly_imported_module_paths,
-    list_python_names_at_root,
-    may_module_text_define_name,
+    may_define,
+    python_names,
 )
-from synapse_apply.packages.publisher import PublisherRules
-from synapse_apply.packages.source.open_source import CONFIG_FILES, format_package_file_label
+from synapse_apply.packages.ignore import PublisherRules
+from synapse_apply.packages.sources import CONFIG_FILES, format_file_label
 
 _MAX_TEXT_SIZE, _MAX_CONFIG_SIZE = 512 * 1024, 1024 * 1024
 # Characters of Python code that are kept in memory to look for imports.
@@ -57,6 +56,15 @@ _BINARY_FILE = re.compile(
     r"|npy|npz|pkl|parquet|h5|bin|mp[34]|wav|avi|mov|ttf|woff2?)$",
     re.IGNORECASE,
 )
+
+
+_REQUIREMENTS_FILE = "requirements.txt"
+_REQUIRED_NAME = re.compile(
+    r"([A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?)[ \t]*(?:\[[^\]]{0,200}\])?"
+)
+_PINNED = re.compile(r"[ \t]*\(?[ \t]*={2,3}[ \t]*[^\s*,;]+[ \t]*\)?[ \t]*(?:;|$|--hash)")
+# What pins a requirement by URL: a commit id, a hash, or an archive of one version.
+_COMMIT = re.compile(r"@[0-9a-f]{40}(?:#|$)|#sha256=|\.whl(?:#|$)|\.tar\.gz(?:#|$)")
 
 
 class LintableConfig(Protocol):
@@ -89,7 +97,7 @@ class _LeftOutPaths:
 
     rules: Mapping[str, str]
 
-    def find_left_out_path_and_rule(self, module: str) -> LeftOutModule | None:
+    def find(self, module: str) -> LeftOutModule | None:
         """Which left-out path contains a module, given by its path without an ending; else None."""
         parts = module.split("/")
         prefix = ""
@@ -104,9 +112,9 @@ class _LeftOutPaths:
 
 @mutable
 class PackageLint:
-    """The ContentWatcher that lints one package.
+    """Lints one package while it is read for its hash.
 
-    Call `parse_config_and_list_flaws` after all files were read; `config_findings` then has the
+    Call `all_flaws` after all files were read; `config_findings` then has the
     errors in the YAML of its config.yaml.
     """
 
@@ -125,10 +133,10 @@ class PackageLint:
     _publisher_rules: PublisherRules | None = None
 
     def begin_package(self, gathered: GatheredFiles) -> None:
-        """As `ContentWatcher` has it."""
+        """Called once, before the first file."""
         self._gathered = gathered
         self._file_sizes = {entry.path: entry.size for entry in gathered.entries}
-        self._config_name = choose_config_file_or_empty(self._file_sizes)
+        self._config_name = _choose_config_file(self._file_sizes)
         self._left_out = _LeftOutPaths(dict(gathered.excluded))
         # A zip is published as it is, whatever its ignore files say.
         if self.source.kind != FILE:
@@ -136,7 +144,7 @@ class PackageLint:
                 map(gathered.ignore_files.get, _PUBLISHER_IGNORE_FILES, ("", ""))
             )
 
-    def _find_publisher_pattern_or_none_if_zip(self, path: str) -> str | None:
+    def _publisher_pattern(self, path: str) -> str | None:
         """The pattern by which the platform's own publisher leaves a file out, else None."""
         return (
             self._publisher_rules.find_pattern_excluding_path_or_part(path)
@@ -145,55 +153,55 @@ class PackageLint:
         )
 
     def wants_file(self, entry: PackageFile) -> bool:
-        """As `ContentWatcher` has it."""
+        """Whether `inspect_file` shall get this file, which is then held in memory."""
         if entry.path == self._config_name:
             return entry.size <= _MAX_CONFIG_SIZE
         return 0 < entry.size <= _MAX_TEXT_SIZE and not _BINARY_FILE.search(entry.path)
 
     def inspect_file(self, entry: PackageFile, data: bytes) -> None:
-        """As `ContentWatcher` has it."""
+        """Called with the complete content of a wanted file."""
         if entry.path == self._config_name:
             self._config_bytes = data
         # Not a text, in which matches would mean nothing.
         if b"\0" in data:
             return
         text = data.decode("utf-8", "replace")
-        self._flaws += self._iter_flaws_of_credentials_in_text(entry.path, text)
-        if entry.path == requirements.REQUIREMENTS_FILE:
-            self._flaws += self._remember_libraries_and_iter_one_unpinned_flaw(text)
+        self._flaws += self._credential_flaws(entry.path, text)
+        if entry.path == _REQUIREMENTS_FILE:
+            self._flaws += self._requirement_flaws(text)
         # Beyond the limit only imports go unchecked; secrets are still searched for.
         if entry.path.endswith(".py") and self._code_size + len(text) <= _MAX_CODE_SIZE:
             self._code_size += len(text)
             self._code_by_path[entry.path] = text
 
-    def parse_config_and_list_limited_flaws(self) -> list[PackageFlaw]:
+    def limited_flaws(self) -> list[PackageFlaw]:
         """All flaws by position, at most 20 of each rule, the last of which counts the others."""
-        return list(iter_flaws_counting_beyond_limit(self.parse_config_and_list_flaws()))
+        return list(iter_flaws_counting_beyond_limit(self.all_flaws()))
 
-    def parse_config_and_list_flaws(self) -> list[PackageFlaw]:
+    def all_flaws(self) -> list[PackageFlaw]:
         """All flaws by position; a text that would quote a well-known secret is withheld."""
         all_flaws = [
-            *self._parse_config_and_iter_its_flaws(),
+            *self._config_flaws(),
             *self._flaws,
-            *self._iter_flaws_of_left_out_imports(),
+            *self._import_flaws(),
         ]
         return sorted(
-            dict.fromkeys(map(withhold_flaw_text_with_known_secret, all_flaws)),
-            key=_build_position_sort_key,
+            dict.fromkeys(map(withhold_secret, all_flaws)),
+            key=_position_key,
         )
 
-    def _label_file(self, path: str) -> str:
-        return format_package_file_label(self.source, path)
+    def _label(self, path: str) -> str:
+        return format_file_label(self.source, path)
 
-    def _build_position(self, path: str, line: int = 1, column: int = 1) -> Position:
-        return Position(self._label_file(path), line, column)
+    def _position(self, path: str, line: int = 1, column: int = 1) -> Position:
+        return Position(self._label(path), line, column)
 
-    def _parse_config_and_iter_its_flaws(self) -> Iterator[PackageFlaw]:
+    def _config_flaws(self) -> Iterator[PackageFlaw]:
         """Parse config.yaml and check all that it refers to; sets `config_findings`."""
-        yield from self._iter_config_name_and_size_flaws()
+        yield from self._config_file_flaws()
         if self._config_bytes is None:
             return
-        config = self.read_config(self._config_bytes, self._label_file(self._config_name))
+        config = self.read_config(self._config_bytes, self._label(self._config_name))
         self.config_findings = tuple(
             finding.with_changes(detail=NOT_SHOWN_TEXT, hint="", path=None)
             if contains_secret_of_known_form(f"{finding}")
@@ -201,22 +209,22 @@ class PackageLint:
             for finding in config.findings
         )
         yield from config.flaws
-        yield from self._iter_flaws_of_secret_variables(config)
+        yield from self._variable_flaws(config)
         for entrypoint in iter_entrypoints(config.value):
-            yield from self._iter_entrypoint_flaws(entrypoint, config)
-        yield from self._iter_flaws_of_missing_dockerfiles(config)
+            yield from self._entrypoint_flaws(entrypoint, config)
+        yield from self._dockerfile_flaws(config)
 
-    def _iter_config_name_and_size_flaws(self) -> Iterator[PackageFlaw]:
+    def _config_file_flaws(self) -> Iterator[PackageFlaw]:
         name = self._config_name
         config_paths = [path for path in self._file_sizes if path.endswith(_CONFIG_FILE)]
         if name == _CONFIG_FILE:
             if _SYNAPSE_FILE in self._file_sizes:
                 detail = (
-                    f"{self._label_file(_SYNAPSE_FILE)} stands beside {_CONFIG_FILE}, which "
+                    f"{self._label(_SYNAPSE_FILE)} stands beside {_CONFIG_FILE}, which "
                     f"is the one read"
                 )
                 yield PackageFlaw(
-                    "package:two-configs", detail, "delete it", self._build_position(_SYNAPSE_FILE)
+                    "package:two-configs", detail, "delete it", self._position(_SYNAPSE_FILE)
                 )
         elif name == _SYNAPSE_FILE:
             other_text = f", and would take {min(config_paths, key=len)}" if config_paths else ""
@@ -225,7 +233,7 @@ class PackageLint:
                 "package:synapse-yaml",
                 detail,
                 f"rename it {_CONFIG_FILE}",
-                self._build_position(name),
+                self._position(name),
             )
         elif self._file_sizes:
             config_text = f"; a publisher of the platform would take {name}" if name else ""
@@ -239,27 +247,27 @@ class PackageLint:
             )
             yield PackageFlaw("package:no-config", detail, hint, Position(str(self.source), 1, 1))
         if name and self._file_sizes[name] > _MAX_CONFIG_SIZE:
-            detail = f"{self._label_file(name)} is over 1 MiB"
-            yield PackageFlaw("package:unreadable-config", detail, "", self._build_position(name))
+            detail = f"{self._label(name)} is over 1 MiB"
+            yield PackageFlaw("package:unreadable-config", detail, "", self._position(name))
 
-    def _iter_flaws_of_credentials_in_text(self, path: str, text: str) -> Iterator[PackageFlaw]:
+    def _credential_flaws(self, path: str, text: str) -> Iterator[PackageFlaw]:
         for credential in list_one_unallowed_credential_per_line(text):
-            position = self._build_position(path, credential.line, credential.column)
-            yield _build_secret_flaw(
+            position = self._position(path, credential.line, credential.column)
+            yield _secret_flaw(
                 credential.kind, "here", path, position, is_certain=credential.is_certain
             )
 
-    def _iter_flaws_of_secret_variables(self, config: LintableConfig) -> Iterator[PackageFlaw]:
+    def _variable_flaws(self, config: LintableConfig) -> Iterator[PackageFlaw]:
         """Environment variables in config.yaml whose name and value look like a secret.
 
         The search in the text cannot find them all, since YAML may write a value in several ways.
         """
         text = (self._config_bytes or b"").decode("utf-8", "replace")
-        file = self._label_file(self._config_name)
+        file = self._label(self._config_name)
         positions = [flaw.position for flaw in self._flaws if flaw.position is not None]
         flawed_lines = {position.line for position in positions if position.file == file}
         for section in (("env",), ("runtime_env", "env_vars"), ("container", "env")):
-            for path, value in flatten(_get_section_or_empty(config.value, section)).items():
+            for path, value in flatten(_section(config.value, section)).items():
                 full_path = (*section, *path)
                 position = config.positions.get(full_path)
                 kind = (
@@ -276,13 +284,13 @@ class PackageLint:
                     continue
                 is_certain = isinstance(value, str) and contains_secret_of_known_form(value)
                 location = f"`{format_field_path(full_path)}`"
-                yield _build_secret_flaw(
+                yield _secret_flaw(
                     kind, location, self._config_name, position, full_path, is_certain=is_certain
                 )
 
-    def _remember_libraries_and_iter_one_unpinned_flaw(self, text: str) -> Iterator[PackageFlaw]:
+    def _requirement_flaws(self, text: str) -> Iterator[PackageFlaw]:
         """Requirements without a pinned version; also remembers the names of the libraries."""
-        parsed = list(requirements.iter_named_requirements(text))
+        parsed = list(_iter_requirements(text))
         self._libraries = frozenset(
             requirement.name.lower().replace("-", "_") for requirement in parsed
         )
@@ -296,10 +304,10 @@ class PackageLint:
                 "package:unpinned",
                 f"no version is pinned of {names}{more_text}",
                 f"write, for example, {unpinned[0].name}==1.2.0",
-                self._build_position(requirements.REQUIREMENTS_FILE, unpinned[0].line),
+                self._position(_REQUIREMENTS_FILE, unpinned[0].line),
             )
 
-    def _iter_entrypoint_flaws(
+    def _entrypoint_flaws(
         self, entrypoint: Entrypoint, config: LintableConfig
     ) -> Iterator[PackageFlaw]:
         def build_flaw(rule: str, detail: str, hint: str = "") -> PackageFlaw:
@@ -317,27 +325,25 @@ class PackageLint:
                 detail = f"action `{entrypoint.action}` has no `entrypoint`"
                 yield build_flaw("entrypoint-none", detail, "write `entrypoint: plugin.FILE:NAME`")
             return
-        file = find_file_imported_for_module(entrypoint.module, self._file_sizes)
+        file = imported_file(entrypoint.module, self._file_sizes)
         top_module = entrypoint.module.partition(".")[0]
         if file is not None:
-            if (pattern := self._find_publisher_pattern_or_none_if_zip(file)) is not None:
+            if (pattern := self._publisher_pattern(file)) is not None:
                 detail = (
-                    f"{self._label_file(file)}, of {entrypoint_text}, is left out there by "
+                    f"{self._label(file)}, of {entrypoint_text}, is left out there by "
                     f"the pattern `{pattern}`"
                 )
                 yield build_flaw("left-out-elsewhere", detail, _RENAME_HINT)
             text = self._code_by_path.get(file)
-            if text is not None and not may_module_text_define_name(text, entrypoint.name):
-                detail = f"{self._label_file(file)} has no `{entrypoint.name}`"
+            if text is not None and not may_define(text, entrypoint.name):
+                detail = f"{self._label(file)} has no `{entrypoint.name}`"
                 yield build_flaw("entrypoint-name", detail, "name a class or a function of it")
-        elif exclusion := self._left_out.find_left_out_path_and_rule(
-            entrypoint.module.replace(".", "/")
-        ):
+        elif exclusion := self._left_out.find(entrypoint.module.replace(".", "/")):
             detail = f"{exclusion[0]}, of {entrypoint_text}, is left out ({exclusion[1]})"
             yield build_flaw(
                 "left-out", detail, f"rename it, or write `!{exclusion[0]}` into .synapseignore"
             )
-        elif top_module in list_python_names_at_root(self._file_sizes):
+        elif top_module in python_names(self._file_sizes):
             detail = (
                 f"{entrypoint_text} of action `{entrypoint.action}` leads to no file: there "
                 f"is no module "
@@ -353,9 +359,9 @@ class PackageLint:
             )
             yield build_flaw("entrypoint-outside", detail, "is the path from the package's root?")
 
-    def _iter_flaws_of_missing_dockerfiles(self, config: LintableConfig) -> Iterator[PackageFlaw]:
+    def _dockerfile_flaws(self, config: LintableConfig) -> Iterator[PackageFlaw]:
         for block in ("container", "code_server"):
-            settings = _get_section_or_empty(config.value, (block,))
+            settings = _section(config.value, (block,))
             file = settings.get("dockerfile")
             if not settings.get("enabled") or not isinstance(file, str) or not file.strip():
                 continue
@@ -366,12 +372,12 @@ class PackageLint:
                 position = config.positions.get(field_path)
                 yield PackageFlaw("package:dockerfile-missing", detail, "", position, field_path)
 
-    def _iter_flaws_of_left_out_imports(self) -> Iterator[PackageFlaw]:
+    def _import_flaws(self) -> Iterator[PackageFlaw]:
         """Imported modules that a rule, or the platform's publisher, leaves out; each once."""
         excluded_patterns = {
             path: pattern
             for path in self._code_by_path
-            if (pattern := self._find_publisher_pattern_or_none_if_zip(path)) is not None
+            if (pattern := self._publisher_pattern(path)) is not None
         }
         # Searching all code for imports takes long; usually nothing is left out.
         if not self._left_out.rules and not excluded_patterns:
@@ -379,15 +385,13 @@ class PackageLint:
         named_modules: set[str] = set()
         for path, text in self._code_by_path.items():
             for module, offset in iter_possibly_imported_module_paths(text, path):
-                file = find_file_imported_for_module(module.replace("/", "."), self._file_sizes)
-                exclusion = (
-                    self._left_out.find_left_out_path_and_rule(module) if file is None else None
-                )
+                file = imported_file(module.replace("/", "."), self._file_sizes)
+                exclusion = self._left_out.find(module) if file is None else None
                 name = file or module
                 if name in named_modules or (exclusion is None and file not in excluded_patterns):
                     continue
                 named_modules.add(name)
-                position = self._build_position(path, text.count("\n", 0, offset) + 1)
+                position = self._position(path, text.count("\n", 0, offset) + 1)
                 if exclusion is not None:
                     detail = f"{exclusion[0]}, which is imported here, is left out ({exclusion[1]})"
                     hint = f"rename it, or write `!{exclusion[0]}` into .synapseignore"
@@ -400,7 +404,7 @@ class PackageLint:
                     yield PackageFlaw("package:left-out-elsewhere", detail, _RENAME_HINT, position)
 
 
-def choose_config_file_or_empty(files: Mapping[str, int]) -> str:
+def _choose_config_file(files: Mapping[str, int]) -> str:
     """The path of the file that the platform takes for config.yaml, "" if there is none.
 
     Without one at the root it takes the file with the shortest path that ends in `config.yaml`.
@@ -412,14 +416,14 @@ def choose_config_file_or_empty(files: Mapping[str, int]) -> str:
     return config_paths[0] if config_paths else ""
 
 
-def _get_section_or_empty(value: Mapping[str, Any], path: FieldPath) -> Mapping[str, Any]:
+def _section(value: Mapping[str, Any], path: FieldPath) -> Mapping[str, Any]:
     section: Any = value
     for part in path:
         section = section.get(part) if isinstance(section, Mapping) else None
     return section if isinstance(section, Mapping) else {}
 
 
-def _build_secret_flaw(
+def _secret_flaw(
     kind: str,
     location: str,
     file: str,
@@ -436,13 +440,39 @@ def _build_secret_flaw(
     return PackageFlaw(SECRET_RULES[not is_certain], detail, hint, position, path, file)
 
 
-def _build_position_sort_key(flaw: PackageFlaw) -> tuple[str, int, int]:
+def _position_key(flaw: PackageFlaw) -> tuple[str, int, int]:
     position = flaw.position
     return (position.file, position.line, position.column) if position else ("", 0, 0)
 
 
-def withhold_flaw_text_with_known_secret(flaw: PackageFlaw) -> PackageFlaw:
+def withhold_secret(flaw: PackageFlaw) -> PackageFlaw:
     """The flaw, without detail, hint and path if these would quote a well-known secret."""
     if not contains_secret_of_known_form(f"{flaw.detail} {flaw.hint} {flaw.path}"):
         return flaw
     return replace(flaw, detail=NOT_SHOWN_TEXT, hint="", path=None)
+
+
+@frozen
+class _Requirement:
+    """One requirement; `line` counts from 1."""
+
+    name: str
+    line: int
+    is_pinned: bool
+
+
+def _iter_requirements(text: str) -> Iterator[_Requirement]:
+    """The named requirements in a text; options (`-r`, ...), URLs and paths are skipped."""
+    for line_number, line in enumerate(text.split("\n"), 1):
+        requirement_text = re.split(r"(?:^|\s)#", line, maxsplit=1)[0].strip().rstrip("\\").strip()
+        match = _REQUIRED_NAME.match(requirement_text)
+        if match is None:
+            continue
+        specifier = requirement_text[match.end() :]
+        if specifier.lstrip().startswith("@"):
+            is_pinned = _COMMIT.search(specifier.split(";")[0].strip()) is not None
+        elif specifier[:1] in {":", "/", "+", "\\"}:
+            continue  # a URL, or a path
+        else:
+            is_pinned = _PINNED.match(specifier) is not None
+        yield _Requirement(match[1], line_number, is_pinned)

@@ -33,9 +33,7 @@ class TextDiff:
     note: str = ""
 
 
-def build_limited_diff_hiding_secrets(
-    path: str, old: bytes, new: bytes, max_lines: int
-) -> TextDiff:
+def diff_texts(path: str, old: bytes, new: bytes, max_lines: int) -> TextDiff:
     """The difference of two contents of the file at `path`, as `diff -u` shows it.
 
     At most `max_lines` lines. Lines that look like a secret are replaced by HIDDEN_LINE.
@@ -45,15 +43,13 @@ def build_limited_diff_hiding_secrets(
     # SequenceMatcher takes quadratic time in the worst case.
     if max(len(old), len(new)) > MAX_DIFF_SIZE:
         return TextDiff(note="too large to be compared line by line")
-    texts = [_decode_utf8_or_none_if_binary(old), _decode_utf8_or_none_if_binary(new)]
+    texts = [_decode(old), _decode(new)]
     if None in texts:
         return TextDiff(note="not a text")
     before, after = (text.splitlines() for text in texts if text is not None)
     if max(len(before), len(after)) > MAX_DIFF_LINES:
         return TextDiff(note="too long to be compared line by line")
-    secret_line_numbers = [
-        find_secret_line_numbers_or_none_if_private_key(text) for text in texts if text is not None
-    ]
+    secret_line_numbers = [find_secret_lines(text) for text in texts if text is not None]
     if None in secret_line_numbers:
         return TextDiff(note="it holds a private key: not shown")
     shown_lines = [
@@ -64,14 +60,14 @@ def build_limited_diff_hiding_secrets(
         for lines, numbers in zip((before, after), secret_line_numbers, strict=True)
         if numbers is not None
     ]
-    diff_lines = list(_iter_diff_lines(before, after, *shown_lines))
+    diff_lines = list(_diff_lines(before, after, *shown_lines))
     if not diff_lines:
         return TextDiff(note="only line ends differ")
     note = f"{len(diff_lines) - max_lines} more lines" if len(diff_lines) > max_lines else ""
     return TextDiff(tuple(line[:_MAX_LINE_WIDTH] for line in diff_lines[:max_lines]), note)
 
 
-def find_secret_line_numbers_or_none_if_private_key(text: str) -> set[int] | None:
+def find_secret_lines(text: str) -> set[int] | None:
     """The numbers (from 1) of lines that look like a secret; None if no line may be shown.
 
     The latter is for a private key, any part of which helps an attacker.
@@ -85,11 +81,11 @@ def find_secret_line_numbers_or_none_if_private_key(text: str) -> set[int] | Non
         if _SECRET_NAME.search(line):
             numbers.add(line_number)
         if line_number in numbers and line.rstrip().endswith(_BLOCK_OPENERS):
-            numbers.update(_iter_numbers_of_indented_lines_after(lines, line_number))
+            numbers.update(_indented_lines_after(lines, line_number))
     return numbers
 
 
-def _iter_numbers_of_indented_lines_after(lines: Sequence[str], first_number: int) -> Iterator[int]:
+def _indented_lines_after(lines: Sequence[str], first_number: int) -> Iterator[int]:
     """The numbers of the lines after `first_number` that are blank or indented more than it."""
     indent = _count_indent(lines[first_number - 1])
     for number in range(first_number + 1, len(lines) + 1):
@@ -103,7 +99,7 @@ def _count_indent(line: str) -> int:
     return len(line) - len(line.lstrip())
 
 
-def _decode_utf8_or_none_if_binary(data: bytes) -> str | None:
+def _decode(data: bytes) -> str | None:
     try:
         text = data.decode()
     except UnicodeDecodeError:
@@ -111,7 +107,7 @@ def _decode_utf8_or_none_if_binary(data: bytes) -> str | None:
     return None if "\0" in text else text
 
 
-def _iter_diff_lines(
+def _diff_lines(
     before: Sequence[str], after: Sequence[str], old_shown: Sequence[str], new_shown: Sequence[str]
 ) -> Iterator[str]:
     """The diff lines between `before` and `after`, printed with `old_shown` and `new_shown`.
@@ -120,8 +116,8 @@ def _iter_diff_lines(
     """
     for group in SequenceMatcher(None, before, after).get_grouped_opcodes(_CONTEXT_LINES):
         first, last = group[0], group[-1]
-        old_range = _format_unified_diff_range(first[1], last[2])
-        new_range = _format_unified_diff_range(first[3], last[4])
+        old_range = _range(first[1], last[2])
+        new_range = _range(first[3], last[4])
         yield f"@@ -{old_range} +{new_range} @@"
         for tag, i1, i2, j1, j2 in group:
             if tag == "equal":
@@ -131,6 +127,6 @@ def _iter_diff_lines(
             yield from (f"+{line}" for line in new_shown[j1:j2])
 
 
-def _format_unified_diff_range(start: int, end: int) -> str:
+def _range(start: int, end: int) -> str:
     count = end - start
     return f"{start + 1 if count else start},{count}"

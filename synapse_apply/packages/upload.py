@@ -1,29 +1,31 @@
-"""How a package is opened for upload, so that only the planned content can be sent."""
+"""How a package is opened for upload, so that only the planned content can be sent.
+
+A zip is sent without a copy: it is hashed while it is read, and its last block is withheld if it
+changed.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
+from synapse_apply.files.tree import BLOCK
 from synapse_apply.model.address import Address
-from synapse_apply.model.errors import InputError, Stale
-from synapse_apply.model.resource import FILE, PUBLISHED, Package
-from synapse_apply.packages.content import BLOCK, MeasuredPackage, compute_package_digest
-from synapse_apply.packages.diff import list_added_removed_and_changed_paths
-from synapse_apply.packages.inspection import MAX_SIZE, measure_or_raise_all_errors
-from synapse_apply.packages.original import HashedFileReadInOrder
-from synapse_apply.packages.source.open_source import (
-    open_and_gather_source_files,
-    open_zip_file_or_zip_at_ref,
-)
-from synapse_apply.packages.source.zip_archive import gather_zip_files_and_errors, open_zip
-from synapse_apply.packages.zip_stamps import ZipStamps, build_file_stamp
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.resource import FILE, PUBLISHED, Package, PackageSource
+from synapse_apply.packages.content import MeasuredPackage, compute_package_digest
+from synapse_apply.packages.diff import compare_paths
+from synapse_apply.packages.inspection import MAX_SIZE, measure_or_raise
+from synapse_apply.packages.sources import SourceFiles
+from synapse_apply.packages.zip_stamps import ZipStamps, file_stamp
+from synapse_apply.packages.zips import gather_zip_files, open_zip
 
 _LARGE_FILE_FOLDER = Path("/var/tmp")  # noqa: S108 - the files in it have no name
 
@@ -48,7 +50,7 @@ class SourcePackages:
     ) -> None:
         self._packages = dict(packages)
         self._root = root
-        self._scratch = scratch or find_folder_for_large_files_or_none()
+        self._scratch = scratch or large_file_folder()
         self._max_size = max_size
         self._allow_files = tuple(allow_files)
         self._zip_stamps = zip_stamps or ZipStamps()
@@ -71,57 +73,79 @@ class SourcePackages:
                 "Give the release a source: or a file:.",
                 address=str(address),
             )
-        original = self._open_original_if_planned(address, package)
-        with original or create_private_copy(
-            address, package, self._scratch, self._copy_content_or_raise_if_not_planned
-        ) as file:
+        with self._open_original(address, package) or self._copy(address, package) as file:
             yield file
 
-    def _open_original_if_planned(
-        self, address: Address, package: Package
-    ) -> HashedFileReadInOrder | None:
+    def _open_original(self, address: Address, package: Package) -> HashedFile | None:
         """The zip itself, open, if its bytes are known to have the planned content; else None."""
         source = package.source
         if source.kind != FILE or source.ref:
             return None
         try:
-            file = open_zip_file_or_zip_at_ref(source, self._root, self._allow_files)
+            file = SourceFiles(source, self._root, self._allow_files).open_zip()
         except InputError:
             return None  # the copy, which follows, reports the error with its position
-        stamp = build_file_stamp(file.name, os.fstat(file.fileno()))
+        stamp = file_stamp(file.name, os.fstat(file.fileno()))
         sha256 = None
-        if self._zip_stamps.is_known_to_contain_package(stamp, package.digest):
+        if self._zip_stamps.knows(stamp, package.digest):
             with suppress(OSError):
                 sha256 = _hash_to_end(file)
         # What was written meanwhile has other times by now, and what was hashed is not the plan's.
-        if sha256 is None or build_file_stamp(file.name, os.fstat(file.fileno())) != stamp:
+        if sha256 is None or file_stamp(file.name, os.fstat(file.fileno())) != stamp:
             file.close()
             return None
-        return HashedFileReadInOrder(
-            file, stamp.size, sha256, _build_changed_while_read_error(address, package)
+        change_error = InputError.from_summary(
+            "Package changed while it was read",
+            f"{source} is no longer what was planned.",
+            "The upload was cut short, so nothing was published. Let whatever writes to the file "
+            "finish, then plan again.",
+            address=str(address),
+            position=source.position,
         )
+        return HashedFile(file, stamp.size, sha256, change_error)
 
-    def _copy_content_or_raise_if_not_planned(
-        self, copy: BinaryIO, address: Address, package: Package
-    ) -> None:
-        """Write the package to `copy`; InputError if it is not what was planned."""
-        measured = self._copy_and_measure(copy, package)
-        if compute_package_digest(measured.files) != package.digest:
-            _raise_package_changed(address, package, measured)
+    def _copy(self, address: Address, package: Package) -> BinaryIO:
+        """A temporary file with the package, at its first byte; gone once it is closed.
 
-    def _copy_and_measure(self, copy: BinaryIO, package: Package) -> MeasuredPackage:
+        InputError if it is not what was planned, or cannot be written.
+        """
+        try:
+            # Without a name where the system allows it, so that no other process can open it.
+            copy: BinaryIO = tempfile.TemporaryFile(dir=self._scratch)  # noqa: SIM115 - handed out
+            try:
+                measured = self._fill_and_measure(copy, package.source)
+                if compute_package_digest(measured.files) != package.digest:
+                    _raise_package_changed(package, measured)
+                copy.seek(0)
+            except BaseException:
+                copy.close()
+                raise
+        except InputError as problem:
+            place = {"address": str(address), "position": package.source.position}
+            raise InputError(
+                *(found.with_changes(**place) for found in problem.diagnostics)
+            ) from None
+        except OSError as problem:
+            raise InputError.from_summary(
+                "Package cannot be written",
+                f"{package.source}: the temporary file: {problem.strerror}.",
+                "Make room on the disk, or point TMPDIR at a larger one.",
+                address=str(address),
+            ) from None
+        return copy
+
+    def _fill_and_measure(self, copy: BinaryIO, source: PackageSource) -> MeasuredPackage:
         """Write the source to `copy` and measure what was written; InputError for any error."""
-        source = package.source
+        files = SourceFiles(source, self._root, self._allow_files)
         if source.kind == FILE:
-            with open_zip_file_or_zip_at_ref(source, self._root, self._allow_files) as file:
+            with files.open_zip() as file:
                 shutil.copyfileobj(file, copy, BLOCK)
             copy.seek(0)
             with open_zip(copy, source.path) as archive:
-                return measure_or_raise_all_errors(
-                    gather_zip_files_and_errors(archive, source.path), self._max_size, source
-                )
-        with open_and_gather_source_files(source, self._root, self._allow_files) as gathered:
-            return measure_or_raise_all_errors(gathered, self._max_size, source, copy)
+                gathered = gather_zip_files(archive, source.path)
+                return measure_or_raise(gathered, self._max_size, source)
+        with files.open() as gathered:
+            return measure_or_raise(gathered, self._max_size, source, copy)
 
 
 def _hash_to_end(file: BinaryIO) -> str:
@@ -133,7 +157,7 @@ def _hash_to_end(file: BinaryIO) -> str:
 
 
 # /tmp is memory on many systems, so large files go to /var/tmp unless TMPDIR says otherwise.
-def find_folder_for_large_files_or_none() -> Path | None:
+def large_file_folder() -> Path | None:
     """The folder /var/tmp, if it is writable and the environment names no other; else None.
 
     /tmp is in memory on many systems, /var/tmp is not (FHS 3.0, 5.15).
@@ -143,46 +167,9 @@ def find_folder_for_large_files_or_none() -> Path | None:
     return _LARGE_FILE_FOLDER if is_writable and not is_configured else None
 
 
-def create_private_copy(
-    address: Address,
-    package: Package,
-    scratch: Path | None,
-    fill: Callable[[BinaryIO, Address, Package], None],
-) -> BinaryIO:
-    """A temporary file that `fill` has written, at its first byte; gone once it is closed.
-
-    Address and position are set on the findings of InputError and Stale from `fill`. InputError if
-    the file cannot be written.
-    """
-    try:
-        # Without a name where the system allows it, so that no other process can open it.
-        copy: BinaryIO = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - handed out
-        try:
-            fill(copy, address, package)
-            copy.seek(0)
-        except BaseException:
-            copy.close()
-            raise
-    except (InputError, Stale) as problem:
-        finding_fields = {"address": str(address), "position": package.source.position}
-        raise type(problem)(
-            *(diagnostic.with_changes(**finding_fields) for diagnostic in problem.diagnostics)
-        ) from None
-    except OSError as problem:
-        raise InputError.from_summary(
-            "Package cannot be written",
-            f"{package.source}: the temporary file: {problem.strerror}.",
-            "Make room on the disk, or point TMPDIR at a larger one.",
-            address=str(address),
-        ) from None
-    return copy
-
-
-def _raise_package_changed(
-    address: Address, package: Package, measured: MeasuredPackage
-) -> NoReturn:
+def _raise_package_changed(package: Package, measured: MeasuredPackage) -> NoReturn:
     """InputError that names the first five changes."""
-    added, removed, changed = list_added_removed_and_changed_paths(package.files, measured.files)
+    added, removed, changed = compare_paths(package.files, measured.files)
     change_texts = [f"added {path}" for path in added]
     change_texts += [f"removed {path}" for path in removed]
     change_texts += [f"changed {path}" for path in changed]
@@ -191,17 +178,79 @@ def _raise_package_changed(
         "Package changed since it was planned",
         f"{package.source} is not what was planned: {', '.join(change_texts[:5])}{more_text}.",
         "Nothing was uploaded. Plan again; give the change a new version if this one is published.",
-        address=str(address),
-        position=package.source.position,
     )
 
 
-def _build_changed_while_read_error(address: Address, package: Package) -> InputError:
-    return InputError.from_summary(
-        "Package changed while it was read",
-        f"{package.source} is no longer what was planned.",
-        "The upload was cut short, so nothing was published. Let whatever writes to the file "
-        "finish, then plan again.",
-        address=str(address),
-        position=package.source.position,
-    )
+# A 1 GiB zip was read three times and written once; this way it is read twice. The last bytes are
+# given out only when all of them had the planned digest. A zip that was written within 2 s before
+# the plan is copied instead, because its time could not show another write.
+class HashedFile(io.RawIOBase):
+    """A stream over an open file that must have a known size and digest.
+
+    `sha256` is the expected digest in hex. The last block is only given if all bytes have this
+    digest; else `change_error` is raised in its place, and as soon as the file turns out shorter.
+    So a request with the file is never sent completely with other bytes. The stream is read in
+    order, and again from the start after `seek(0)`.
+    """
+
+    def __init__(self, file: BinaryIO, size: int, sha256: str, change_error: InputError) -> None:
+        super().__init__()
+        self.sha256 = sha256
+        self._file = file
+        self._size = size
+        self._change_error = change_error
+        self._position = self._hashed_position = 0
+        self._restart()
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def seekable(self) -> bool:
+        """True, within the limits of `seek`."""
+        return True
+
+    def read(self, size: int | None = -1) -> bytes:
+        """The next `size` bytes, fewer at the end; `change_error` if the file changed."""
+        remaining = self._size - self._position
+        read_size = remaining if size is None or size < 0 else min(size, remaining)
+        if read_size <= 0:
+            return b""
+        # The hash covers the bytes in order; after a seek into the middle it would be wrong.
+        if self._position != self._hashed_position:
+            raise io.UnsupportedOperation("it is read from its start, in order")
+        block = self._file.read(read_size)
+        self._hash.update(block)
+        self._position = self._hashed_position = self._position + len(block)
+        is_last = self._position == self._size
+        # One byte more means that the file has grown.
+        if len(block) < read_size or (
+            is_last and (self._hash.hexdigest() != self.sha256 or self._file.read(1))
+        ):
+            raise self._change_error
+        return block
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Set and return the position; reading is only possible at the start or where it stopped.
+
+        Whoever sends the file seeks to the end and back to learn its size.
+        """
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        self._position = start + offset
+        if self._position == 0:
+            self._restart()
+        return self._position
+
+    def tell(self) -> int:
+        """The position in bytes from the start."""
+        return self._position
+
+    def close(self) -> None:
+        """Close the stream and the file."""
+        self._file.close()
+        super().close()
+
+    def _restart(self) -> None:
+        self._file.seek(0)
+        self._hash = hashlib.sha256()
+        self._hashed_position = 0

@@ -68,7 +68,7 @@ def parse_pattern_or_none_if_blank_or_comment(line: str) -> IgnorePattern | None
     """The pattern in a line, None for a blank line or comment; ValueError if it is too long."""
     if line.startswith("#"):
         return None
-    text = _strip_trailing_spaces_not_escaped(line.removesuffix("\r"))
+    text = _strip_spaces(line.removesuffix("\r"))
     excludes = not text.startswith("!")
     text = text.removeprefix("!")
     matches_folders_only = text.endswith("/")
@@ -80,26 +80,22 @@ def parse_pattern_or_none_if_blank_or_comment(line: str) -> IgnorePattern | None
     matches_name_only = "/" not in text
     text = text.removeprefix("/")
     expression = (
-        re.compile(_build_pattern_expression_or_never_matching(text, matches_name_only), re.DOTALL)
+        re.compile(_expression(text, matches_name_only), re.DOTALL)
         if _WILDCARD.search(text)
         else None
     )
     return IgnorePattern(excludes, matches_folders_only, matches_name_only, text, expression)
 
 
-def _build_pattern_expression_or_never_matching(text: str, matches_name_only: bool) -> str:
+def _expression(text: str, matches_name_only: bool) -> str:
     try:
-        tokens = list(_iter_tokens_or_raise_never_matches(text))
-        return (
-            _build_segment_expression(tokens, "")
-            if matches_name_only
-            else _build_path_expression(tokens)
-        )
+        tokens = list(_tokens(text))
+        return _segment_expression(tokens, "") if matches_name_only else _path_expression(tokens)
     except _NeverMatches:
         return _NEVER_EXPRESSION
 
 
-def _strip_trailing_spaces_not_escaped(line: str) -> str:
+def _strip_spaces(line: str) -> str:
     """The line without the spaces at its end, except one that a backslash precedes."""
     end = position = 0
     while position < len(line):
@@ -109,7 +105,7 @@ def _strip_trailing_spaces_not_escaped(line: str) -> str:
     return line[:end]
 
 
-def _iter_tokens_or_raise_never_matches(text: str) -> Iterator[str]:
+def _tokens(text: str) -> Iterator[str]:
     """The tokens of a pattern: `*` for a run of stars, `**` for any folders, `/`, else expressions.
 
     Each expression matches one character. _NeverMatches for an invalid pattern.
@@ -138,14 +134,14 @@ def _iter_tokens_or_raise_never_matches(text: str) -> Iterator[str]:
         elif char == "?":
             yield "[^/]"
         elif char == "[":
-            expression, position = _parse_bracket_and_find_its_end(text, position + 1)
+            expression, position = _bracket(text, position + 1)
             yield expression
         else:
             yield _SLASH if char == "/" else re.escape(char)
         position += 1
 
 
-def _parse_bracket_and_find_its_end(text: str, position: int) -> tuple[str, int]:
+def _bracket(text: str, position: int) -> tuple[str, int]:
     """The expression of a bracket set whose content begins at `position`, and where its `]` is."""
     is_negated = text[position : position + 1] in ("!", "^") and position < len(text)
     position += is_negated
@@ -154,16 +150,16 @@ def _parse_bracket_and_find_its_end(text: str, position: int) -> tuple[str, int]
     # A `]` right after the opening bracket is a member of the set.
     while is_first or text[position : position + 1] != "]":
         is_first = False
-        char = _get_char_or_raise_never_matches(text, position)
+        char = _char_at(text, position)
         if char == "\\":
             position += 1
-            previous_char = _get_char_or_raise_never_matches(text, position)
+            previous_char = _char_at(text, position)
             parts.append(re.escape(previous_char))
         elif char == "-" and previous_char and text[position + 1 : position + 2] not in ("", "]"):
             position += 1
             if text[position] == "\\":
                 position += 1
-            last_char = _get_char_or_raise_never_matches(text, position)
+            last_char = _char_at(text, position)
             if previous_char <= last_char:
                 parts.append(f"{re.escape(previous_char)}-{re.escape(last_char)}")
             previous_char = ""
@@ -192,13 +188,13 @@ def _parse_bracket_and_find_its_end(text: str, position: int) -> tuple[str, int]
     return f"(?!/)[{'^' if is_negated else ''}{''.join(parts)}]", position
 
 
-def _get_char_or_raise_never_matches(text: str, position: int) -> str:
+def _char_at(text: str, position: int) -> str:
     if position >= len(text):
         raise _NeverMatches
     return text[position]
 
 
-def _build_segment_expression(tokens: list[str], lookahead_after_last_piece: str) -> str:
+def _segment_expression(tokens: list[str], lookahead_after_last_piece: str) -> str:
     """The expression of one segment; it does not match what follows, which the caller appends.
 
     `lookahead_after_last_piece` is what may follow a text behind the last star, "" for the end.
@@ -221,7 +217,7 @@ def _build_segment_expression(tokens: list[str], lookahead_after_last_piece: str
     )
 
 
-def _build_path_expression(tokens: list[str]) -> str:
+def _path_expression(tokens: list[str]) -> str:
     """The expression of a path: runs of segments, with any number of folders between them."""
     runs: list[list[str]] = [[]]
     segment: list[str] = []
@@ -235,7 +231,7 @@ def _build_path_expression(tokens: list[str]) -> str:
                 runs.append([])
             segment = []
         else:
-            runs[-1].append(_build_segment_expression(segment, f"/|{_END}"))
+            runs[-1].append(_segment_expression(segment, f"/|{_END}"))
             segment = []
     first, *next_runs = map("/".join, runs)
     if not next_runs:

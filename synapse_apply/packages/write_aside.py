@@ -12,7 +12,7 @@ _ABANDONED_SECONDS = 60.0  # since the last write; a process that still writes i
 _PART = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)\.part")
 
 
-def remove_leftovers_and_choose_temporary_path(path: Path) -> Path:
+def choose_temporary_path(path: Path) -> Path:
     """A hidden name beside `path` with this process's id; removes those of killed processes.
 
     A file is kept if its process runs, or if it was written less than a minute ago: its process
@@ -25,7 +25,7 @@ def remove_leftovers_and_choose_temporary_path(path: Path) -> Path:
             if (
                 match is None
                 or match["name"] != path.name
-                or _is_other_process_running_or_unknown(int(match["process"]))
+                or _may_be_running(int(match["process"]))
             ):
                 continue
             if now - leftover.stat().st_mtime > _ABANDONED_SECONDS:
@@ -33,7 +33,7 @@ def remove_leftovers_and_choose_temporary_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
-def _is_other_process_running_or_unknown(process_id: int) -> bool:
+def _may_be_running(process_id: int) -> bool:
     """Whether a process with this id runs, also another user's.
 
     Our own id counts as ended: a file with it is from an earlier process, as in a container where

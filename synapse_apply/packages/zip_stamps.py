@@ -27,7 +27,7 @@ class FileStamp(NamedTuple):
         return max(self.modified_at, self.changed_at) + _RACY_NANOSECONDS < read_at
 
 
-def build_file_stamp(path: str, status: os.stat_result) -> FileStamp:
+def file_stamp(path: str, status: os.stat_result) -> FileStamp:
     """The stamp of the file at a path with this stat."""
     return FileStamp(
         path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
@@ -44,7 +44,7 @@ class ZipStamps:
         self.read_clock = read_clock
         self._digests: dict[FileStamp, str] = {}
 
-    def remember_zip_unless_just_written(self, stamp: FileStamp, digest: str, read_at: int) -> None:
+    def remember(self, stamp: FileStamp, digest: str, read_at: int) -> None:
         """Remember the package digest of a zip whose reading began at `read_at`.
 
         A zip that was written just before is not remembered: another write might not change its
@@ -53,6 +53,6 @@ class ZipStamps:
         if stamp.would_reveal_change(read_at):
             self._digests[stamp] = digest
 
-    def is_known_to_contain_package(self, stamp: FileStamp, digest: str) -> bool:
+    def knows(self, stamp: FileStamp, digest: str) -> bool:
         """Whether the file with this stamp is known to contain the package with this digest."""
         return self._digests.get(stamp) == digest

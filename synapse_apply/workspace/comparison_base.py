@@ -7,6 +7,9 @@ from dataclasses import field, replace
 from pathlib import Path
 
 from synapse_apply.files.checkout import read_command_line_file_checked_if_in_checkout
+from synapse_apply.files.commit_memory import pin_refs
+from synapse_apply.files.commits import OBJECT_MISSING, GitCommit, find_commit, is_unborn_branch
+from synapse_apply.manifests.files.committed import CommittedFolder
 from synapse_apply.manifests.project.command_line_variables import parse_command_line_variables
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Severity, warning_finding
@@ -15,16 +18,8 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Desired, Package
 from synapse_apply.model.state import Record
-from synapse_apply.packages.source.git import (
-    OBJECT_MISSING,
-    GitCommit,
-    is_checked_out_branch_without_commits,
-    resolve_ref_to_commit_or_raise,
-)
-from synapse_apply.packages.source.ref_memory import pin_refs_to_commits_in_block
 from synapse_apply.views.paths import format_path_relative_to_cwd_if_inside
 from synapse_apply.workspace import configuration
-from synapse_apply.workspace.git_revision import open_folder_at_commit_or_raise
 from synapse_apply.workspace.invocation import Invocation
 
 
@@ -48,17 +43,17 @@ def read_possibly_unusable_base_at_ref(
 
     InputError where the ref cannot be read. A ref whose manifests have errors is no error here.
     """
-    with pin_refs_to_commits_in_block():
+    with pin_refs():
         return _read_base_or_warn_that_all_is_new(invocation, project, target, ref)
 
 
 def _read_base_or_warn_that_all_is_new(
     invocation: Invocation, project: Project, target: Target, ref: str
 ) -> ComparisonBase:
-    if is_checked_out_branch_without_commits(project.root, ref):
+    if is_unborn_branch(project.root, ref):
         no_commit_warning = warning_finding("Everything counts as new", f"{ref} has no commit yet.")
         return ComparisonBase(f"git:{ref} (no commit yet)", {}, (no_commit_warning,))
-    commit = resolve_ref_to_commit_or_raise(project.root, ref)
+    commit = find_commit(project.root, ref)
     try:
         declared_resources, warnings = _read_resources_and_warnings_or_raise_errors(
             invocation, project, target, commit
@@ -147,14 +142,13 @@ def _list_named_manifests_that_commit_has(
     """Of the manifests named with `-f`, those that the commit has: the others are new."""
     if not invocation.paths:
         return ()
-    with open_folder_at_commit_or_raise(commit) as tree:
-        return tuple(
-            path
+    with CommittedFolder(commit) as folder:
+        names = {
+            path: configuration.format_path_in_resolved_root(path, project)
             for path in invocation.paths
-            if tree.find_entry_or_unreadable_ancestor(
-                configuration.format_path_in_resolved_root(path, project)
-            )
-            is not None
+        }
+        return tuple(
+            path for path, name in names.items() if folder.fault(name) or folder.entry(name)
         )
 
 
@@ -205,9 +199,9 @@ def _with_unmodified_files_and_filtered_paths(
     record: Record, old_package: Package, new_package: Package, root: Path
 ) -> tuple[Record, frozenset[str]]:
     # Here, not above: few packages differ from what was committed.
+    from synapse_apply.files.modified import find_unmodified
     from synapse_apply.model.resource import FOLDER, GIT
     from synapse_apply.packages.content import compute_package_digest
-    from synapse_apply.packages.source.unmodified import select_files_with_same_content_as_ref
 
     differing_paths = [
         path
@@ -216,8 +210,9 @@ def _with_unmodified_files_and_filtered_paths(
     ]
     if not differing_paths or (old_package.source.kind, new_package.source.kind) != (GIT, FOLDER):
         return record, frozenset()
-    comparison = select_files_with_same_content_as_ref(
-        old_package.source, root, new_package.source.path, sorted(differing_paths)
+    old, new_folder = old_package.source, new_package.source.path
+    comparison = find_unmodified(
+        root, old.path or ".", old.ref, new_folder, sorted(differing_paths)
     )
     unchanged_paths = comparison.unchanged | comparison.filtered
     files = {**old_package.files, **{path: new_package.files[path] for path in unchanged_paths}}

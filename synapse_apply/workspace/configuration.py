@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from synapse_apply.files.checkout import read_command_line_file_checked_if_in_checkout
 from synapse_apply.manifests.decode.draft import ReadPackageConfig
 from synapse_apply.manifests.decode.loading import FileCache, LoadedManifests, load_manifests
-from synapse_apply.manifests.files.committed import CommittedFolder
 from synapse_apply.manifests.project.command_line_variables import parse_command_line_variables
 from synapse_apply.manifests.project.own_files import explain_file_of_others
 from synapse_apply.manifests.project.pinned_settings import build_project_under_pinned_settings
@@ -40,7 +39,8 @@ from synapse_apply.workspace.sharing.separate_states import (
 )
 
 if TYPE_CHECKING:
-    from synapse_apply.packages.source.git import GitCommit
+    from synapse_apply.files.commits import GitCommit
+    from synapse_apply.manifests.files.committed import CommittedFolder
 
 
 @frozen
@@ -89,10 +89,10 @@ def _load_own_and_pinned_projects(invocation: Invocation) -> LoadedProjects:
     project = pinned = own = _require_valid_project_file(file)
     if invocation.project_from:
         # Here, not above: who names no Git ref needs no reader of one.
-        from synapse_apply.packages.source.git import resolve_ref_to_commit_or_raise
+        from synapse_apply.files.commits import find_commit
 
         ref = invocation.project_from
-        pinned = _require_pinned_project(resolve_ref_to_commit_or_raise(file.parent, ref), file)
+        pinned = _require_pinned_project(find_commit(file.parent, ref), file)
         # Before what differs is told: a target that is new here has no settings yet.
         _require_own_target_in_pinned_project(own, pinned, file, invocation)
         project = build_project_under_pinned_settings(own, pinned, ref)
@@ -105,12 +105,12 @@ def _load_own_and_pinned_projects(invocation: Invocation) -> LoadedProjects:
 
 def _require_committed_project(invocation: Invocation) -> Project:
     """The project that the commit `as_of` declares; InputError where it has no project file."""
-    from synapse_apply.packages.source.git import resolve_ref_to_commit_or_raise
+    from synapse_apply.files.commits import find_commit
 
     file = invocation.directory / FILE_NAME
-    commit = resolve_ref_to_commit_or_raise(file.parent, invocation.as_of)
+    commit = find_commit(file.parent, invocation.as_of)
     ref = invocation.project_from
-    pin = resolve_ref_to_commit_or_raise(file.parent, ref) if ref else None
+    pin = find_commit(file.parent, ref) if ref else None
     source = _CommittedProjectFile(
         file, commit, pin, Path.cwd(), invocation.environ, invocation.closed
     )
@@ -198,24 +198,18 @@ def _require_own_target_in_pinned_project(
         )
 
 
-def _open_committed_folder(commit: GitCommit) -> AbstractContextManager[CommittedFolder]:
-    from synapse_apply.workspace.git_revision import open_folder_at_commit_or_raise
+def open_committed_folder(project: Project, ref: str) -> CommittedFolder:
+    """The project's folder as a Git ref has it, a context manager; InputError."""
+    # Here, not above: few commands read a commit.
+    from synapse_apply.files.commits import find_commit
+    from synapse_apply.manifests.files.committed import CommittedFolder
 
-    return open_folder_at_commit_or_raise(commit)
-
-
-def resolve_manifest_commit_or_raise(project: Project, ref: str) -> GitCommit:
-    """The commit that a Git ref means in the project's repository; InputError."""
-    from synapse_apply.packages.source.git import resolve_ref_to_commit_or_raise
-
-    return resolve_ref_to_commit_or_raise(project.root, ref)
+    return CommittedFolder(find_commit(project.root, ref))
 
 
 def read_valid_project_or_none_if_not_in_commit(commit: GitCommit, file: Path) -> Project | None:
     """The project file in a commit, None where it has none; InputError for one with errors."""
-    from synapse_apply.packages.source.git import read_committed_file_or_none_if_absent
-
-    data = read_committed_file_or_none_if_absent(commit, file.name)
+    data = commit.read(file.name)
     if data is None:
         return None
     # A list is of the same commit, whatever stands in the checkout.
@@ -223,7 +217,7 @@ def read_valid_project_or_none_if_not_in_commit(commit: GitCommit, file: Path) -
         file,
         f"{commit.label}:{format_path_relative_to_cwd_if_inside(file)}",
         data,
-        lambda name: read_committed_file_or_none_if_absent(commit, name, MAX_LIST_BYTES),
+        lambda name: commit.read(name, MAX_LIST_BYTES),
     )
     if project is None:
         raise InputError(*findings)
@@ -267,18 +261,18 @@ def read_declared_target_with_findings(
     With `invocation.as_of` everything is read from that Git ref. `variables` replace those of the
     command line.
     """
-    commit = (
-        resolve_manifest_commit_or_raise(project, invocation.as_of) if invocation.as_of else None
-    )
     memory = invocation.project_memory or ProjectMemory()
-    sources = PackageSources(project, commit.id if commit else "", known_flaws=memory.package_flaws)
-    reader = sources.build_config_reader(target)
-    with _open_committed_folder(commit) if commit else nullcontext() as committed_folder:
+    ref = invocation.as_of
+    with open_committed_folder(project, ref) if ref else nullcontext() as committed_folder:
+        commit = committed_folder.commit if committed_folder else None
+        sources = PackageSources(
+            project, commit.id if commit else "", known_flaws=memory.package_flaws
+        )
         manifests = load_target_manifests_with_findings(
             invocation,
             project,
             target,
-            package_config=reader,
+            package_config=sources.build_config_reader(target),
             committed_folder=committed_folder,
             variables=variables,
         )

@@ -103,16 +103,12 @@ def read_commit_and_modified_files(root: Path, read_paths: Iterable[str]) -> Che
     commit = read_head_commit_id_or_empty(root)
     if not commit:
         return CheckoutState()
-    from synapse_apply.packages.source.dirty_files import (
-        list_changed_and_untracked_read_files_or_empty,
-    )
+    from synapse_apply.files.modified import list_modified_files
 
     try:
         return CheckoutState(
             commit,
-            list_changed_and_untracked_read_files_or_empty(
-                root, commit, set(read_paths), _LABEL_TIMEOUT
-            ),
+            list_modified_files(root, commit, set(read_paths), _LABEL_TIMEOUT),
         )
     except (InputError, OSError):
         return CheckoutState(commit)
@@ -228,9 +224,9 @@ def read_head_commit_id_or_empty(root: Path) -> str:
     if find_nearest_checkout_above(root.resolve() / ".git") is None:
         return ""
     # Here, not above: outside Git there is nothing to ask.
-    from synapse_apply.packages.source.git import read_trusted_head_commit_id_or_empty
+    from synapse_apply.files.commits import read_head_id
 
     try:
-        return read_trusted_head_commit_id_or_empty(root, timeout=_LABEL_TIMEOUT)
+        return read_head_id(root, timeout=_LABEL_TIMEOUT)
     except (InputError, OSError):
         return ""

@@ -31,8 +31,8 @@ from synapse_apply.files.opening import (
     has_readable_gitignore_that_excludes_all,
     own_folder_exists,
 )
+from synapse_apply.files.tree import escape_misleading_path
 from synapse_apply.model.errors import InputError, StateError, SynapseApplyError
-from synapse_apply.packages.entry_names import escape_misleading_path
 
 if TYPE_CHECKING:
     from synapse_apply.files.repository import Repository

@@ -110,11 +110,11 @@ def _iter_unmet_need_findings(
         manifests.desired, read_config_or_empty
     ):
         # The lint reads packages; most projects have no such flaw, and some no package.
-        from synapse_apply.packages.lint import withhold_flaw_text_with_known_secret
+        from synapse_apply.packages.lint import withhold_secret
 
         finding = with_path_relative_to_working_folder(
             build_flaw_finding(
-                withhold_flaw_text_with_known_secret(flaw),
+                withhold_secret(flaw),
                 is_only_for_embedded_backend=manifests.target.is_embedded,
             ),
             root,

@@ -14,7 +14,6 @@ from synapse_apply.applying.permits import FinalPermit
 from synapse_apply.applying.step import Actor
 from synapse_apply.kinds.descriptor import Api
 from synapse_apply.manifests.decode.loading import LoadedManifests
-from synapse_apply.manifests.files.committed import read_committed_secret_or_none_if_outside
 from synapse_apply.manifests.project.own_files import explain_file_of_others
 from synapse_apply.manifests.project.targets import choose_and_fill_target
 from synapse_apply.manifests.yaml.reader import read_single_mapping
@@ -167,7 +166,7 @@ class TargetSession(OfflineTarget):
             self.target.source_settings,
             self.target.name,
             read_single_mapping,
-            self._read_secret_file_at_commit_or_none_if_outside if self.invocation.as_of else None,
+            self._read_committed_secret if self.invocation.as_of else None,
             connect_http=self._prepare_secret_server_connection,
             without_checkout=self.invocation.without_checkout,
             readable_files=self.invocation.readable_files,
@@ -182,10 +181,8 @@ class TargetSession(OfflineTarget):
 
         return prepare_secret_connection_or_raise(origin, ca_file, self.invocation.environ)
 
-    def _read_secret_file_at_commit_or_none_if_outside(self, path: str) -> bytes | None:
+    def _read_committed_secret(self, path: str) -> bytes | None:
         """A file as the revision of the manifests has it, None for one outside of the project."""
-        from synapse_apply.workspace.git_revision import open_folder_at_commit_or_raise
-
         reason = explain_file_of_others(path, self.project, self.target)
         if reason and self.invocation.without_checkout:
             raise SecretUnavailable.from_summary(
@@ -193,9 +190,9 @@ class TargetSession(OfflineTarget):
                 f"{path} {reason}: a change of it would not be noticed for this target",
                 "Keep the secret in another folder.",
             )
-        commit = configuration.resolve_manifest_commit_or_raise(self.project, self.invocation.as_of)
-        with open_folder_at_commit_or_raise(commit) as folder:
-            return read_committed_secret_or_none_if_outside(folder, path)
+        ref = self.invocation.as_of
+        with configuration.open_committed_folder(self.project, ref) as folder:
+            return folder.read_secret(path)
 
     @cached_property
     def actor(self) -> Actor:

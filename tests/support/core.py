@@ -92,7 +92,7 @@ MODULES = {
     "ProgressFloor": "synapse_apply.model.ports",
     "Project": "synapse_apply.model.project",
     "ProjectAndKeyIds": "synapse_apply.model.state",
-    "PublisherRules": "synapse_apply.packages.publisher",
+    "PublisherRules": "synapse_apply.packages.ignore",
     "RULES_BY_ID": "synapse_apply.model.packages.rules",
     "ReachableNetworks": "synapse_apply.client.storage_files",
     "ReadableFiles": "synapse_apply.model.secrets.readable_files",

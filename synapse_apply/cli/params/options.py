@@ -15,7 +15,7 @@ from synapse_apply.cli import completion
 from synapse_apply.cli.console import Console, OutputFailedError, get_single_target_or_empty
 from synapse_apply.cli.help_pages import Terminated, format_command_name
 from synapse_apply.cli.params import option_parsing
-from synapse_apply.packages.source.ref_memory import pin_refs_to_commits_in_block
+from synapse_apply.files.commit_memory import pin_refs
 
 if TYPE_CHECKING:
     from synapse_apply.workspace.invocation import Invocation
@@ -251,7 +251,7 @@ def _add_project_options(body: CommandBody, *, takes_several_targets: bool) -> C
             chdir, project, name or None, parameters.get("console", Console()), invocation_options
         )
         # A branch may move while the command runs, so each Git ref is resolved once.
-        with pin_refs_to_commits_in_block():
+        with pin_refs():
             if target and not name:
                 from synapse_apply.cli.flows.several_targets import run_on_targets
 

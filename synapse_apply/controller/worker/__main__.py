@@ -21,7 +21,7 @@ from synapse_apply.controller.worker.incoming import IncomingLines
 from synapse_apply.controller.worker.look import look_at_target
 from synapse_apply.controller.worker.reading import read_targets_as_ordered
 from synapse_apply.controller.worker.relayed_permit import RelayedPermit
-from synapse_apply.packages.source.commit_memory import start_remembering_commits_in_this_process
+from synapse_apply.files.commit_memory import remember_commits
 
 # What the tool itself asks for, whatever a target names; none of it is a secret. A proxy, whose
 # address may hold a password, is looked for in the process's own environment.
@@ -38,7 +38,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # Who stops a whole service signals this process, too: its controller says when it is to end.
     signal.signal(signal.SIGTERM, lambda _number, _frame: None)
-    start_remembering_commits_in_this_process()
+    remember_commits()
     permit = RelayedPermit()
     incoming = IncomingLines(permit)
     incoming.start()

@@ -8,7 +8,7 @@ from typing import Any
 
 from synapse_apply.manifests.files.manifest_files import (
     build_outside_finding,
-    is_project_path_allowed_by_its_text,
+    is_inside_or_allowed,
 )
 from synapse_apply.manifests.yaml.reader import Document, read_single_mapping
 from synapse_apply.model.address import Address
@@ -169,9 +169,7 @@ class DecodeContext:
 
     def _is_path_allowed_by_its_text(self, path: str) -> bool:
         if path not in self._allowed_by_path:
-            self._allowed_by_path[path] = is_project_path_allowed_by_its_text(
-                self.project, self.target, path
-            )
+            self._allowed_by_path[path] = is_inside_or_allowed(self.project, self.target, path)
         return self._allowed_by_path[path]
 
     def find_denial(self, source: SecretSource, ref: SecretRef) -> Denial | None:

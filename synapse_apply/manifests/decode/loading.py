@@ -6,9 +6,9 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from synapse_apply.files.checkout import read_regular_file_following_links
 from synapse_apply.manifests.decode import cross_checks
@@ -28,12 +28,7 @@ from synapse_apply.manifests.decode.overlays import Overlay
 from synapse_apply.manifests.decode.package_needs import with_package_dependencies
 from synapse_apply.manifests.decode.variables import VariableValues
 from synapse_apply.manifests.export.inventory import is_inventory_file
-from synapse_apply.manifests.files.committed import (
-    CommittedFolder,
-    read_committed_manifests,
-    read_committed_secret_or_none_if_outside,
-)
-from synapse_apply.manifests.files.manifest_files import collect_manifest_files, format_display_path
+from synapse_apply.manifests.files.manifest_files import ManifestPaths, format_display_path
 from synapse_apply.manifests.project.refactoring import (
     iter_findings_of_moved_or_removed_at_ref,
     iter_moved_or_removed_but_declared_errors,
@@ -51,6 +46,10 @@ from synapse_apply.model.resource import Desired, PackageSource
 from synapse_apply.model.runtime.paused_collection import pause_gc
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.values import Reference, SecretRef
+
+# Few commands read the manifests of a commit.
+if TYPE_CHECKING:
+    from synapse_apply.manifests.files.committed import CommittedFolder
 
 # Each is compared with a resource, and lies over those before it.
 _MAX_OVERLAYS = 100
@@ -91,7 +90,8 @@ class FileCache:
 
     readings: dict[Path, ReadResult] = field(default_factory=dict)
 
-    def read_documents_once_or_finding(self, file: Path, name: str) -> ReadResult:
+    def read(self, file: Path, name: str) -> ReadResult:
+        """The documents of a file, read once; a finding where it cannot be read."""
         if file not in self.readings:
             try:
                 self.readings[file] = read_documents(read_regular_file_following_links(file), name)
@@ -128,21 +128,14 @@ def load_manifests(
         target,
         secret_field_marks.build_marks_with_project_providers(project.providers),
         read_package_config_or_none,
-        read_committed_file_or_none=partial(read_committed_secret_or_none_if_outside, commit_folder)
-        if commit_folder is not None
-        else None,
+        read_committed_file_or_none=commit_folder.read_secret if commit_folder else None,
     )
     # Decoding allocates many small objects that all stay: collections would find nothing.
     with pause_gc():
         values = VariableValues(project, target, variables or {})
         # Before the documents, so that an unused variable with a wrong value is reported as well.
         values.compute_set_values_and_report_invalid()
-        if commit_folder is None:
-            documents = _find_and_read_documents_reporting(
-                context, paths, file_cache or FileCache()
-            )
-        else:
-            documents = _read_committed_documents_reporting(context, paths, commit_folder)
+        documents = _read_documents(context, paths, file_cache or FileCache(), commit_folder)
         declared = _decode_documents_and_report(
             context, documents, values, commit_folder.name if commit_folder else ""
         )
@@ -200,38 +193,31 @@ def load_manifests_of_targets(
 
 # An inventory in a listed folder is no manifest and is passed over, recognised by its one key; a
 # file that is listed itself is read as one.
-def _find_and_read_documents_reporting(
-    context: DecodeContext, paths: Sequence[str], file_cache: FileCache
+def _read_documents(
+    context: DecodeContext,
+    paths: Sequence[str],
+    file_cache: FileCache,
+    commit_folder: CommittedFolder | None,
 ) -> list[Document]:
-    listing = collect_manifest_files(context.project, context.target, paths)
+    if commit_folder is not None:
+        listing = commit_folder.collect(context.project, context.target, paths)
+    else:
+        listing = ManifestPaths(context.project, context.target, paths).collect()
     context.findings.extend(listing.findings)
     documents: list[Document] = []
     # Once for all files: asking the system for each costs more than reading a small one.
     folder = os.getcwd()  # noqa: PTH109 - compared as text, a thousand times
-    for file in listing.files:
-        reading = file_cache.read_documents_once_or_finding(file, format_display_path(file, folder))
+    for file, is_listed in listing.files.items():
+        if commit_folder is not None:
+            reading = commit_folder.read_documents(str(file))
+        else:
+            reading = file_cache.read(file, format_display_path(file, folder))
         # A folder that nobody configured may hold other YAML, whose errors are not ours to report.
         if listing.implicit and not contains_document_of_our_api(reading):
             continue
         # The inventory that `export` writes into the folder is no manifest, unless it is named
         # itself.
-        if file not in listing.listed_files and is_inventory_file(reading):
-            continue
-        context.findings.extend(reading.diagnostics)
-        documents.extend(reading.documents)
-    return documents
-
-
-def _read_committed_documents_reporting(
-    context: DecodeContext, paths: Sequence[str], commit_folder: CommittedFolder
-) -> list[Document]:
-    committed_files = read_committed_manifests(
-        context.project, context.target, paths, commit_folder
-    )
-    context.findings.extend(committed_files.findings)
-    documents: list[Document] = []
-    for reading in committed_files.readings:
-        if committed_files.implicit and not contains_document_of_our_api(reading):
+        if not is_listed and is_inventory_file(reading):
             continue
         context.findings.extend(reading.diagnostics)
         documents.extend(reading.documents)

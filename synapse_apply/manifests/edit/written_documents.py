@@ -9,7 +9,7 @@ from typing import Any
 
 from synapse_apply.manifests.decode.decode import API_VERSION, map_kind_names_to_address_prefixes
 from synapse_apply.manifests.decode.loading import FileCache
-from synapse_apply.manifests.files.manifest_files import collect_manifest_files, format_display_path
+from synapse_apply.manifests.files.manifest_files import ManifestPaths, format_display_path
 from synapse_apply.manifests.yaml.reader import Document
 from synapse_apply.model.diagnostic import Position
 from synapse_apply.model.frozen import frozen
@@ -56,10 +56,8 @@ def iter_readable_written_documents(
     # A dict in place of a set, as it keeps the order.
     files: dict[Path, None] = {}
     for target in targets:
-        files.update(dict.fromkeys(collect_manifest_files(project, target, paths).files))
+        files.update(dict.fromkeys(ManifestPaths(project, target, paths).collect().files))
     for file in files:
-        reading = file_cache.read_documents_once_or_finding(
-            file, format_display_path(file, str(Path.cwd()))
-        )
+        reading = file_cache.read(file, format_display_path(file, str(Path.cwd())))
         for index, document in enumerate(reading.documents):
             yield WrittenDocument(file, document.source.file, index, document)

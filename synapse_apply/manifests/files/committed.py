@@ -1,214 +1,241 @@
-"""Which manifests of a target a Git commit holds, and how they are read from it."""
+"""Which manifests of a target a Git commit holds, and how they are read from it.
+
+They are read from Git's objects, never checked out: nothing is left behind after a signal, and no
+hook or filter runs.
+"""
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Sequence
-from dataclasses import field
-from typing import Protocol
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple, Self
 
-from synapse_apply.manifests.export.inventory import is_inventory_file
+from synapse_apply.files.commits import CommitTree, GitCommit, locate
+from synapse_apply.files.tree import Entry, EntryKind, UnreadableError
 from synapse_apply.manifests.files.manifest_files import (
+    ManifestFiles,
     build_outside_finding,
-    is_ignored_name,
-    is_manifest_name,
-    is_project_path_allowed_by_its_text,
+    is_inside_or_allowed,
+    iter_manifests,
 )
 from synapse_apply.manifests.project.project import get_text_position_or_none
 from synapse_apply.manifests.yaml.reader import ReadResult, read_documents
 from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding, warning_finding
 from synapse_apply.model.errors import InputError, SecretUnavailable
-from synapse_apply.model.frozen import frozen, mutable
 from synapse_apply.model.project import Project, Target
 
+_SUBMODULE_REASON = "is a Git submodule; its files are in another repository"
+_LINK_REASON = "is a link to a folder; such links are not followed"
 
-@frozen
-class CommittedEntry:
-    """One entry of a folder in a commit: a file, a folder, or neither, with the reason.
 
-    `path` is relative to the project's folder.
-    """
+class Fault(NamedTuple):
+    """A path whose content a commit does not hold, and why, as a phrase."""
 
     path: str
-    is_folder: bool = False
-    unreadable_reason: str = ""
+    reason: str
 
 
-class CommittedFolder(Protocol):
+class CommittedFolder:
     """The project's folder in a commit; paths are relative to it, `.` is itself.
 
-    What lies beside it in the same repository begins with `../`.
+    What lies beside it in the same repository begins with `../`. A context manager.
     """
 
-    @property
-    def name(self) -> str:
-        """The name of the commit in messages."""
-        ...
+    def __init__(self, commit: GitCommit) -> None:
+        """InputError where the commit lacks the folder `commit.root`."""
+        self.name = commit.label
+        self.commit = commit
+        self._top, self._prefix = locate(commit.root)
+        self._closing = ExitStack()
+        self._tree = self._closing.enter_context(CommitTree(commit.root, ".", commit.id))
 
-    def does_path_stay_inside_repository(self, path: str) -> bool:
-        """Whether a path lies in the repository."""
-        ...
+    def __enter__(self) -> Self:
+        return self
 
-    def find_entry_or_unreadable_ancestor(self, path: str) -> CommittedEntry | None:
-        """The entry at a path, or one on the way to it whose content the commit does not hold.
+    def __exit__(self, *_problem: object) -> None:
+        self._closing.close()
 
-        A submodule is such an entry. None only where it is certain that nothing stood there.
+    def collect(self, project: Project, target: Target, paths: Sequence[str]) -> ManifestFiles:
+        """A target's manifests, in the order in which a folder on disk is read.
+
+        `paths` when given, else the project's and the target's, else `manifests/` or the project's
+        folder.
         """
-        ...
-
-    def list_folder(self, folder: str) -> list[CommittedEntry]:
-        """The entries of a folder, sorted by name."""
-        ...
-
-    def read_content(self, path: str) -> bytes:
-        """The bytes of a file, links followed; raises InputError where they cannot be read."""
-        ...
-
-
-@mutable
-class CommittedFiles:
-    """What was read of a commit; `implicit` when no folder of manifests is configured."""
-
-    readings: list[ReadResult] = field(default_factory=list)
-    findings: list[Diagnostic] = field(default_factory=list)
-    implicit: bool = False
-
-
-# Read from Git's objects, never checked out: nothing is left behind after a signal, and no hook or
-# filter runs.
-def read_committed_manifests(
-    project: Project, target: Target, paths: Sequence[str], commit_folder: CommittedFolder
-) -> CommittedFiles:
-    """Read a target's manifests from a commit, in the order in which a folder is read.
-
-    `paths` when given (relative to the project's folder), else the project's and the target's,
-    else `manifests/` or the project's folder.
-    """
-    result = CommittedFiles()
-    listed_paths = (*paths,) or (*project.manifests, *target.manifests)
-    if not listed_paths:
-        manifests_entry = commit_folder.find_entry_or_unreadable_ancestor("manifests")
-        result.implicit = manifests_entry is None or not manifests_entry.is_folder
-        listed_paths = (".",) if result.implicit else ("manifests",)
-    visited: set[str] = set()
-    for text in listed_paths:
-        if not paths and not is_project_path_allowed_by_its_text(project, target, text):
-            result.findings.append(
-                build_outside_finding(text, project, get_text_position_or_none(text))
+        result = ManifestFiles()
+        texts = (*paths,) or (*project.manifests, *target.manifests)
+        if not texts:
+            manifests_entry = self.entry("manifests")
+            result.implicit = (
+                manifests_entry is None or manifests_entry.kind is not EntryKind.FOLDER
             )
-            continue
-        for path in _iter_manifest_paths_or_report(text, commit_folder, result):
-            is_list = path in project.list_files and path != posixpath.normpath(text)
-            if path not in visited and not is_list:
-                visited.add(path)
-                reading = _read_committed_file_or_finding(path, commit_folder)
-                # An inventory is skipped in a folder, and an error if it is listed itself.
-                if path == posixpath.normpath(text) or not is_inventory_file(reading):
-                    result.readings.append(reading)
-    return result
+            texts = (".",) if result.implicit else ("manifests",)
+        for text in texts:
+            if paths or is_inside_or_allowed(project, target, text):
+                self._collect_text(text, project, result)
+            else:
+                result.findings.append(
+                    build_outside_finding(text, project, get_text_position_or_none(text))
+                )
+        return result
 
+    def _collect_text(self, text: str, project: Project, result: ManifestFiles) -> None:
+        path, position = posixpath.normpath(text), get_text_position_or_none(text)
+        is_outside = path.startswith("/") or _leads_above(self._repository_path(path))
+        fault = None if is_outside else self.fault(path)
+        entry = None if is_outside else self.entry(path)
+        if fault is not None:
+            result.findings.append(self._unreadable(fault).with_changes(position=position))
+        # A path from the project file, which may be younger than the commit, is only a warning.
+        elif entry is None and position is not None and not is_outside:
+            result.findings.append(
+                warning_finding(
+                    "Listed manifests that are not in that Git ref",
+                    f"`{text}` is not in {self.name}, so nothing was declared in it",
+                    "check that it only came later: what it holds now counts as no longer declared",
+                    position=position,
+                )
+            )
+        elif entry is None:
+            reason = f"is not in {self.name}"
+            hint = "choose another Git ref, or another path"
+            if is_outside:
+                reason = f"lies outside the repository, which is all that {self.name} has"
+                hint = (
+                    "keep it in this repository, or leave out the Git ref to read it as it is now"
+                )
+            result.findings.append(
+                error_finding(
+                    "No such file or folder at that Git ref",
+                    f"`{text}` {reason}",
+                    hint,
+                    position=position,
+                )
+            )
+        elif entry.kind is EntryKind.FOLDER:
 
-def _iter_manifest_paths_or_report(
-    text: str, commit_folder: CommittedFolder, result: CommittedFiles
-) -> Iterator[str]:
-    path = posixpath.normpath(text)
-    is_outside = not commit_folder.does_path_stay_inside_repository(path)
-    entry = None if is_outside else commit_folder.find_entry_or_unreadable_ancestor(path)
-    # A path from the project file, which may be younger than the commit, is only a warning.
-    if entry is None and get_text_position_or_none(text) is not None and not is_outside:
-        result.findings.append(_build_absent_at_ref_warning(text, commit_folder))
-    elif entry is None or entry.unreadable_reason:
-        result.findings.append(
-            _build_missing_or_unreadable_finding(text, commit_folder, entry, is_outside=is_outside)
+            def is_refused(entry: Entry) -> bool:
+                if fault := self._fault_of(entry):
+                    result.findings.append(self._unreadable(fault))
+                return fault is not None or entry.path in project.list_files
+
+            for manifest in iter_manifests(self.entries, path, is_refused):
+                result.add(Path(manifest.path), is_listed=False)
+        else:
+            result.add(Path(path), is_listed=True)
+
+    def _unreadable(self, fault: Fault) -> Diagnostic:
+        return error_finding(
+            "Manifests that cannot be read at a Git ref",
+            f"{fault.path} in {self.name} {fault.reason}",
+            "what it holds would be taken for removed; put the files themselves there",
         )
-    elif entry.is_folder:
-        yield from _iter_manifest_paths_below_folder(path, commit_folder, result)
-    else:
-        yield path
 
+    def read_documents(self, path: str) -> ReadResult:
+        """The documents of a file; a finding where it cannot be read."""
+        display_name = f"{self.name}:{path}"
+        try:
+            return read_documents(self.read(path), display_name)
+        except InputError as problem:
+            position = Position(display_name, 1, 1)
+            findings = (finding.with_changes(position=position) for finding in problem.diagnostics)
+            return ReadResult((), tuple(findings))
 
-def _iter_manifest_paths_below_folder(
-    folder: str, commit_folder: CommittedFolder, result: CommittedFiles
-) -> Iterator[str]:
-    for entry in commit_folder.list_folder(folder):
-        name = posixpath.basename(entry.path)
-        if is_ignored_name(name):
-            continue
-        if entry.unreadable_reason:
-            result.findings.append(_build_unreadable_entry_finding(entry, commit_folder))
-        elif entry.is_folder:
-            yield from _iter_manifest_paths_below_folder(entry.path, commit_folder, result)
-        elif is_manifest_name(name):
-            yield entry.path
+    def read_secret(self, path: str) -> bytes | None:
+        """A file with secrets, None for a path that is not in the project's folder.
 
-
-def _read_committed_file_or_finding(path: str, commit_folder: CommittedFolder) -> ReadResult:
-    display_name = f"{commit_folder.name}:{path}"
-    try:
-        return read_documents(commit_folder.read_content(path), display_name)
-    except InputError as problem:
-        position = Position(display_name, 1, 1)
-        return ReadResult(
-            (), tuple(finding.with_changes(position=position) for finding in problem.diagnostics)
+        SecretUnavailable where the commit has no such file.
+        """
+        inner_path = posixpath.normpath(path)
+        if inner_path.startswith("/") or _leads_above(inner_path):
+            return None
+        entry = self.entry(inner_path)
+        try:
+            if entry and entry.kind is not EntryKind.FOLDER and not self.fault(inner_path):
+                return self.read(inner_path)
+        except InputError:
+            pass  # the same for the user: nothing stands there that can be read
+        raise SecretUnavailable.from_summary(
+            "Secret not available",
+            f"{path} is no file at {self.name}",
+            "Files of the project are read from the revision of the manifests. Name one that has "
+            "it.",
         )
 
+    def fault(self, path: str) -> Fault | None:
+        """Why a path cannot be read: it is, or lies behind, a submodule or a linked folder."""
+        tree, inner_path = self._locate(path)
+        parts = inner_path.split("/")
+        # Git has nothing behind a submodule or a link: the path would look as if it were absent.
+        for depth in range(1, len(parts)):
+            parent = tree.entry("/".join(parts[:depth]))
+            if parent is not None and parent.kind in (EntryKind.SUBMODULE, EntryKind.LINK):
+                reason = _LINK_REASON if parent.kind is EntryKind.LINK else _SUBMODULE_REASON
+                return Fault(self._project_path(tree, parent), reason)
+        entry = self.entry(path)
+        return None if entry is None else self._fault_of(entry)
 
-def _build_missing_or_unreadable_finding(
-    text: str, commit_folder: CommittedFolder, entry: CommittedEntry | None, *, is_outside: bool
-) -> Diagnostic:
-    if entry is not None:
-        return _build_unreadable_entry_finding(entry, commit_folder).with_changes(
-            position=get_text_position_or_none(text)
-        )
-    reason = f"is not in {commit_folder.name}"
-    hint = "choose another Git ref, or another path"
-    if is_outside:
-        reason = f"lies outside the repository, which is all that {commit_folder.name} has"
-        hint = "keep it in this repository, or leave out the Git ref to read it as it is now"
-    return error_finding(
-        "No such file or folder at that Git ref",
-        f"`{text}` {reason}",
-        hint,
-        position=get_text_position_or_none(text),
-    )
-
-
-def _build_absent_at_ref_warning(text: str, commit_folder: CommittedFolder) -> Diagnostic:
-    """The warning for a listed path that the commit lacks: the list may be younger than it."""
-    return warning_finding(
-        "Listed manifests that are not in that Git ref",
-        f"`{text}` is not in {commit_folder.name}, so nothing was declared in it",
-        "check that it only came later: what it holds now counts as no longer declared",
-        position=get_text_position_or_none(text),
-    )
-
-
-def _build_unreadable_entry_finding(
-    entry: CommittedEntry, commit_folder: CommittedFolder
-) -> Diagnostic:
-    return error_finding(
-        "Manifests that cannot be read at a Git ref",
-        f"{entry.path} in {commit_folder.name} {entry.unreadable_reason}",
-        "what it holds would be taken for removed; put the files themselves there",
-    )
-
-
-def read_committed_secret_or_none_if_outside(folder: CommittedFolder, path: str) -> bytes | None:
-    """A file with secrets as a commit has it, None for a path that is not in the project's folder.
-
-    SecretUnavailable where the commit has no such file.
-    """
-    inner_path = posixpath.normpath(path)
-    if inner_path.startswith(("/", "../")) or inner_path == "..":
+    def _fault_of(self, entry: Entry) -> Fault | None:
+        if entry.kind is EntryKind.SUBMODULE:
+            return Fault(entry.path, _SUBMODULE_REASON)
+        tree, inner_path = self._locate(entry.path)
+        if entry.kind is EntryKind.LINK and tree.leads_to_folder(entry._replace(path=inner_path)):
+            return Fault(entry.path, _LINK_REASON)
         return None
-    entry = folder.find_entry_or_unreadable_ancestor(inner_path)
-    try:
-        if entry is not None and not entry.is_folder and not entry.unreadable_reason:
-            return folder.read_content(inner_path)
-    except InputError:
-        pass  # the same for the user: nothing stands there that can be read
-    raise SecretUnavailable.from_summary(
-        "Secret not available",
-        f"{path} is no file at {folder.name}",
-        "Files of the project are read from the revision of the manifests. Name one that has it.",
-    )
+
+    def entry(self, path: str) -> Entry | None:
+        """The entry at a path, a link as a link; None if there is nothing."""
+        tree, inner_path = self._locate(path)
+        if inner_path == ".":
+            return Entry(path, EntryKind.FOLDER)
+        entry = tree.entry(inner_path)
+        return entry and entry._replace(path=self._project_path(tree, entry))
+
+    def entries(self, folder: str) -> list[Entry]:
+        """The entries of a folder."""
+        tree, inner_path = self._locate(folder)
+        entries = tree.entries("" if inner_path == "." else inner_path)
+        return [entry._replace(path=self._project_path(tree, entry)) for entry in entries]
+
+    def read(self, path: str) -> bytes:
+        """The bytes of a file, links followed; InputError where they cannot be read."""
+        tree, inner_path = self._locate(path)
+        try:
+            return tree.read(inner_path)
+        except UnreadableError as problem:
+            entry = tree.entry(inner_path)
+            if entry is None or entry.kind is not EntryKind.LINK:
+                raise InputError(problem.finding) from None
+            raise InputError.from_summary(
+                "Link cannot be followed",
+                f"{path} in {self.name} is a link that leads to no file of the project.",
+                "Put the file itself there.",
+            ) from None
+
+    @cached_property
+    def _repository(self) -> CommitTree:
+        return self._closing.enter_context(CommitTree(self._top, ".", self.commit.id))
+
+    def _locate(self, path: str) -> tuple[CommitTree, str]:
+        """The tree with this path, and the path in it.
+
+        The whole repository is listed only if a manifest names something above the project: it may
+        be large.
+        """
+        if _leads_above(path):
+            return self._repository, self._repository_path(path)
+        return self._tree, path
+
+    def _repository_path(self, path: str) -> str:
+        return posixpath.normpath(posixpath.join(self._prefix, path))
+
+    def _project_path(self, tree: CommitTree, entry: Entry) -> str:
+        if tree is self._tree:
+            return entry.path
+        return posixpath.relpath(entry.path, self._prefix or ".")
+
+
+def _leads_above(path: str) -> bool:
+    return path == ".." or path.startswith("../")

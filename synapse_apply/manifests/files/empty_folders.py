@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from synapse_apply.manifests.decode.loading import LoadedManifests
-from synapse_apply.manifests.files.manifest_files import list_folders_without_manifest_names
+from synapse_apply.manifests.files.manifest_files import ManifestPaths
 from synapse_apply.manifests.project.project import FILE_NAME, get_text_position_or_none
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
@@ -42,7 +42,7 @@ def build_no_manifest_findings(
 def _iter_no_manifest_warnings(
     project: Project, loaded: LoadedManifests, paths: Sequence[str]
 ) -> Iterator[Diagnostic]:
-    folders = list_folders_without_manifest_names(project, loaded.target, paths)
+    folders = ManifestPaths(project, loaded.target, paths).folders_without_manifests()
     for text in folders:
         yield warning_finding(
             _NO_MANIFEST,

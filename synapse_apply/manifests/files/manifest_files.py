@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import posixpath
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import field
 from pathlib import Path
 
-from synapse_apply.files.checkout import is_lexically_same_or_below, leads_outside_folder
-from synapse_apply.manifests.files.submodules import is_missing_submodule
+from synapse_apply.files.checkout import (
+    is_lexically_same_or_below,
+    leads_outside_folder,
+    read_submodule_paths_of_existing_gitmodules,
+)
+from synapse_apply.files.tree import Entry, EntryKind, FolderTree, UnreadableError
 from synapse_apply.manifests.project.project import FILE_NAME, get_text_position_or_none
 from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding
 from synapse_apply.model.frozen import mutable
@@ -22,107 +27,205 @@ _IGNORED_NAMES = frozenset(("node_modules", "__pycache__"))
 class ManifestFiles:
     """The files of one target, each once; `implicit` when no folder of manifests is configured.
 
-    `listed_files` are those that were listed themselves, not found in a folder.
+    `files` has whether a file was listed itself, not found in a folder. Those of a commit are
+    relative to the project's folder.
     """
 
-    files: list[Path] = field(default_factory=list)
-    listed_files: set[Path] = field(default_factory=set)
+    files: dict[Path, bool] = field(default_factory=dict)
     findings: list[Diagnostic] = field(default_factory=list)
     implicit: bool = False
 
+    def add(self, file: Path, *, is_listed: bool) -> None:
+        """Add a file, unless it is there already."""
+        self.files[file] = is_listed or self.files.get(file, False)
 
-def collect_manifest_files(
-    project: Project, target: Target, paths: Sequence[str] = ()
-) -> ManifestFiles:
-    """Find the manifest files of a target, in order, with findings for those that are refused.
 
-    `paths` when given (relative to the working folder), else the project's and the target's,
-    else `manifests/` or the project's folder.
+class ManifestPaths:
+    """The files and folders that one target's manifests are read from, on disk.
+
+    They are `paths` when given (relative to the working folder), else the project's and the
+    target's, else `manifests/` or the project's folder.
     """
-    result = ManifestFiles()
-    listed_paths = (*project.manifests, *target.manifests)
-    entries = _list_entries_as_written_and_as_path(project, target, paths)
-    result.implicit = not paths and not listed_paths and entries[0][0] == "."
-    visited: set[Path] = set()
-    for text, path in entries:
-        if (
-            not paths
-            and listed_paths
-            and not is_project_path_allowed_by_its_text(project, target, text)
-        ):
-            result.findings.append(
-                build_outside_finding(text, project, get_text_position_or_none(text))
-            )
-            continue
-        if link_finding := _find_outside_link_error_unless_allowed(
-            project, target, path, text, is_typed=bool(paths)
-        ):
-            result.findings.append(link_finding)
-            continue
-        for file in _iter_entry_files_or_report_missing(path, project, result, text):
-            if file not in visited:
-                visited.add(file)
-                result.files.append(file)
-    return result
 
+    def __init__(self, project: Project, target: Target, paths: Sequence[str] = ()) -> None:
+        self._project = project
+        self._target = target
+        self._is_typed = bool(paths)
+        self._is_configured = bool(project.manifests or target.manifests)
+        self.texts = (*paths,) or (*project.manifests, *target.manifests)
+        if not self.texts:
+            self.texts = ("manifests/" if (project.root / "manifests").is_dir() else ".",)
 
-def list_folders_without_manifest_names(
-    project: Project, target: Target, paths: Sequence[str] = ()
-) -> list[str]:
-    """The folders to read, as written, in which no file has a manifest's name."""
-    return [
-        text
-        for text, path in _list_entries_as_written_and_as_path(project, target, paths)
-        if path.is_dir()
-        and not any(_iter_entry_files_or_report_missing(path, project, ManifestFiles(), text))
-    ]
+    def collect(self) -> ManifestFiles:
+        """The manifest files in order, with findings for those that are refused."""
+        result = ManifestFiles()
+        result.implicit = not self._is_typed and not self._is_configured and self.texts[0] == "."
+        for text, path in self._resolved():
+            if not self._is_typed and self._is_configured and not self._allows(text):
+                result.findings.append(
+                    build_outside_finding(text, self._project, get_text_position_or_none(text))
+                )
+            elif link_finding := self._find_outside_link(path, text):
+                result.findings.append(link_finding)
+            else:
+                self._collect_entry(path, text, result)
+        return result
 
+    def folders_without_manifests(self) -> list[str]:
+        """The folders to read, as written, in which no file has a manifest's name."""
+        return [
+            text
+            for text, path in self._resolved()
+            if path.is_dir() and not any(_Folder(path, self._project, []).manifests())
+        ]
 
-def list_configured_or_default_manifest_paths(project: Project, target: Target) -> tuple[str, ...]:
-    """The configured manifest paths as written, else the default one."""
-    if listed_paths := (*project.manifests, *target.manifests):
-        return listed_paths
-    return ("manifests/",) if (project.root / "manifests").is_dir() else (".",)
-
-
-def is_folder_read_by_default(project: Project, target: Target, folder: Path) -> bool:
-    """Whether a manifest in this folder would be read without naming it on the command line."""
-    real_folder = os.path.realpath(folder)
-    for text in list_configured_or_default_manifest_paths(project, target):
-        listed_folder = os.path.realpath(project.root / text)
-        if is_project_path_allowed_by_its_text(project, target, text) and _is_at_or_below(
-            real_folder, listed_folder
-        ):
-            # An ignored folder on the way hides all that is below it.
-            parts_between = Path(real_folder).relative_to(listed_folder).parts
-            if not any(map(is_ignored_name, parts_between)):
-                return True
-    return False
-
-
-def _list_entries_as_written_and_as_path(
-    project: Project, target: Target, paths: Sequence[str]
-) -> list[tuple[str, Path]]:
-    """The folders and files to read, each as written and as a path."""
-    if paths:
-        return [(text, Path.cwd() / text) for text in paths]
-    return [
-        (text, project.root / text)
-        for text in list_configured_or_default_manifest_paths(project, target)
-    ]
-
-
-def would_read_new_file(
-    path: Path, project: Project, target: Target, paths: Sequence[str] = ()
-) -> bool:
-    """Whether a new file at this real path would be read as a manifest."""
-    if not is_manifest_name(path.name) or is_list_of_targets(project, str(path)):
+    def would_read(self, path: Path) -> bool:
+        """Whether a new file at this real path would be read as a manifest."""
+        if not is_manifest_name(path.name) or _is_list_of_targets(self._project, str(path)):
+            return False
+        for _, folder in self._resolved():
+            listed_folder = Path(os.path.realpath(folder))
+            if listed_folder.is_dir() and path.is_relative_to(listed_folder):
+                return not any(map(is_ignored_name, path.relative_to(listed_folder).parts))
         return False
-    for _, folder in _list_entries_as_written_and_as_path(project, target, paths):
-        listed_folder = Path(os.path.realpath(folder))
-        if listed_folder.is_dir() and path.is_relative_to(listed_folder):
-            return not any(map(is_ignored_name, path.relative_to(listed_folder).parts))
-    return False
+
+    def reads_folder(self, folder: Path) -> bool:
+        """Whether a manifest in this folder would be read."""
+        real_folder = os.path.realpath(folder)
+        for text, path in self._resolved():
+            listed_folder = os.path.realpath(path)
+            if self._allows(text) and _is_at_or_below(real_folder, listed_folder):
+                # An ignored folder on the way hides all that is below it.
+                parts_between = Path(real_folder).relative_to(listed_folder).parts
+                if not any(map(is_ignored_name, parts_between)):
+                    return True
+        return False
+
+    def _resolved(self) -> list[tuple[str, Path]]:
+        """The files and folders to read, each as written and as a path."""
+        folder = Path.cwd() if self._is_typed else self._project.root
+        return [(text, folder / text) for text in self.texts]
+
+    def _allows(self, text: str) -> bool:
+        return is_inside_or_allowed(self._project, self._target, text)
+
+    def _find_outside_link(self, path: Path, text: str) -> Diagnostic | None:
+        """The finding for a path inside the project whose links lead outside; None for others.
+
+        A path typed on the command line may lie outside as written; so may one that is listed
+        outside the project under allow_files. A name listed there that lies inside does not count
+        here: a pull request could turn it into a link to anywhere.
+        """
+        root = self._project.root
+        try:
+            if not is_lexically_same_or_below(path, root) or not leads_outside_folder(path, root):
+                return None
+            real_path = os.path.realpath(path)
+        except ValueError:  # a name no file can have
+            return None
+        allowed_paths = [root / name for name in self._target.allow_files]
+        if not self._is_typed and any(
+            real_path == os.path.realpath(allowed_path)
+            for allowed_path in allowed_paths
+            if not is_lexically_same_or_below(allowed_path, root)
+        ):
+            return None
+        return _build_outside_link_finding(path, self._project).with_changes(
+            position=get_text_position_or_none(text)
+        )
+
+    def _collect_entry(self, path: Path, text: str, result: ManifestFiles) -> None:
+        path = Path(os.path.normpath(path))
+        if os.path.isdir(path):  # noqa: PTH112 - also for names that no file can have
+            for file in _Folder(path, self._project, result.findings).manifests():
+                result.add(file, is_listed=False)
+        elif os.path.exists(path):  # noqa: PTH110
+            result.add(path, is_listed=True)
+        else:
+            result.findings.append(
+                error_finding(
+                    "No such file or folder",
+                    f"`{text}` is listed as manifests and does not exist",
+                    "make it, or remove it from the list",
+                    position=get_text_position_or_none(text),
+                )
+            )
+
+
+class _Folder(FolderTree):
+    """A listed folder on disk; what must not count as removed manifests is reported."""
+
+    def __init__(self, top: Path, project: Project, findings: list[Diagnostic]) -> None:
+        super().__init__(top)
+        self._folder = top
+        self._project = project
+        self._findings = findings
+
+    def manifests(self) -> Iterator[Path]:
+        for entry in iter_manifests(self.entries, "", self._is_refused):
+            yield self._folder / entry.path
+
+    def entries(self, folder: str) -> list[Entry]:
+        """The entries of a folder, sorted by name; none of one that cannot be read."""
+        try:
+            entries = super().entries(folder)
+        except UnreadableError as problem:
+            self._report(
+                "Unreadable folder", folder, f": {problem.reason}", "check its permissions"
+            )
+            return []
+        # Only an empty folder can be one, so that `.gitmodules` is searched rarely.
+        if not entries and _is_missing_submodule(self._folder / folder):
+            self._report(
+                "A Git submodule that is not checked out",
+                folder,
+                " is empty, and .gitmodules has it",
+                "`git submodule update --init`, or have the CI job check submodules out",
+            )
+        return entries
+
+    def _is_refused(self, entry: Entry) -> bool:
+        if entry.kind in (EntryKind.FOLDER, EntryKind.SUBMODULE):
+            return False
+        path, is_link = self._folder / entry.path, entry.kind is EntryKind.LINK
+        # Following it could loop or leave the project, and skipping it would take what it declares
+        # for removed.
+        if is_link and os.path.isdir(path):  # noqa: PTH112 - False for one that leads to itself
+            self._report(
+                "A linked folder among the manifests",
+                entry.path,
+                f" is a link to a folder, {os.path.realpath(path)}; such links are not followed",
+                "put the folder itself there, or list the one it leads to under `manifests:`",
+            )
+            return True
+        if not is_manifest_name(path.name) or _is_list_of_targets(self._project, str(path)):
+            return True
+        leads_outside = is_link and leads_outside_folder(path, self._project.root)
+        if leads_outside:
+            self._findings.append(_build_outside_link_finding(path, self._project))
+        return leads_outside
+
+    def _report(self, summary: str, path: str, detail: str, hint: str) -> None:
+        name = format_display_path(self._folder / path, str(Path.cwd()))
+        self._findings.append(error_finding(summary, name + detail, hint))
+
+
+def iter_manifests(
+    entries: Callable[[str], list[Entry]], folder: str, is_refused: Callable[[Entry], bool]
+) -> Iterator[Entry]:
+    """The files below a folder that have a manifest's name, sorted by name in each folder.
+
+    `entries` gives those of a folder; `is_refused` leaves one out and may report it.
+    """
+    # Sorted, since findings follow the order.
+    for entry in sorted(entries(folder), key=lambda entry: posixpath.basename(entry.path)):
+        name = posixpath.basename(entry.path)
+        if is_ignored_name(name) or is_refused(entry):
+            continue
+        if entry.kind in (EntryKind.FOLDER, EntryKind.SUBMODULE):
+            yield from iter_manifests(entries, entry.path, is_refused)
+        elif is_manifest_name(name):
+            yield entry
 
 
 def is_ignored_name(name: str) -> bool:
@@ -135,149 +238,39 @@ def is_manifest_name(name: str) -> bool:
     return name.endswith(_MANIFEST_SUFFIXES) and name != FILE_NAME
 
 
-def is_list_of_targets(project: Project, path: str) -> bool:
+def _is_list_of_targets(project: Project, path: str) -> bool:
     """Whether `targets_from` of the project names the file at this path."""
-    relative_path = path.removeprefix(os.path.join(project.root, ""))  # noqa: PTH118
-    return relative_path in project.list_files
+    return path.removeprefix(os.path.join(project.root, "")) in project.list_files  # noqa: PTH118
 
 
-def _find_outside_link_error_unless_allowed(
-    project: Project, target: Target, path: Path, text: str, *, is_typed: bool
-) -> Diagnostic | None:
-    """The finding for a path inside the project whose links lead outside; None where they do not.
+def _is_missing_submodule(empty_folder: Path) -> bool:
+    """Whether an empty folder is where the checkout above it has a submodule.
 
-    A path typed on the command line may lie outside as written; so may one that is listed
-    outside the project under allow_files. A name listed there that lies inside does not count
-    here: a pull request could turn it into a link to anywhere.
+    Git tracks no empty folder, and leaves one in the place of a submodule that is not checked out.
+    `.gitmodules` lists its path (gitmodules(5)).
     """
-    try:
-        lies_outside = not is_lexically_same_or_below(path, project.root)
-        leads_outside = not lies_outside and leads_outside_folder(path, project.root)
-        real_path = os.path.realpath(path)
-    except ValueError:  # a name no file can have
-        return None
-    if lies_outside or not leads_outside:
-        return None
-    allowed_paths = [project.root / name for name in target.allow_files]
-    outside_paths = [
-        allowed_path
-        for allowed_path in allowed_paths
-        if not is_lexically_same_or_below(allowed_path, project.root)
-    ]
-    if not is_typed and any(
-        real_path == os.path.realpath(allowed_path) for allowed_path in outside_paths
-    ):
-        return None
-    return _build_outside_link_finding(str(path), project).with_changes(
-        position=get_text_position_or_none(text)
-    )
-
-
-def _iter_entry_files_or_report_missing(
-    path: Path, project: Project, result: ManifestFiles, text: str
-) -> Iterator[Path]:
-    path = Path(os.path.normpath(path))
-    is_folder = os.path.isdir(path)  # noqa: PTH112 - also for names that no file can have
-    if not is_folder and os.path.exists(path):  # noqa: PTH110
-        result.listed_files.add(path)
-        yield path
-    elif is_folder:
-        yield from _iter_folder_manifests_and_report_refused(str(path), project, result)
-    else:
-        result.findings.append(
-            error_finding(
-                "No such file or folder",
-                f"`{text}` is listed as manifests and does not exist",
-                "make it, or remove it from the list",
-                position=get_text_position_or_none(text),
-            )
-        )
-
-
-def _iter_folder_manifests_and_report_refused(
-    folder: str, project: Project, result: ManifestFiles
-) -> Iterator[Path]:
-    folder_entries = _scan_folder_reporting_unreadable(folder, result)
-    # Only an empty folder can be one, so that `.gitmodules` is searched rarely.
-    if not folder_entries and is_missing_submodule(Path(folder)):
-        result.findings.append(_build_submodule_finding(folder))
-    for entry in folder_entries:
-        if is_ignored_name(entry.name):
+    folder = empty_folder.resolve()
+    for parent in folder.parents:
+        try:
+            submodule_paths = read_submodule_paths_of_existing_gitmodules(parent)
+        except OSError:
             continue
-        # Linked folders are refused below: following them could loop or leave the project.
-        if entry.is_dir(follow_symlinks=False):
-            yield from _iter_folder_manifests_and_report_refused(entry.path, project, result)
-        elif entry.is_symlink() and _is_link_to_folder(entry):
-            result.findings.append(_build_linked_folder_finding(entry.path))
-        elif is_manifest_name(entry.name) and not is_list_of_targets(project, entry.path):
-            if entry.is_symlink() and leads_outside_folder(Path(entry.path), project.root):
-                result.findings.append(_build_outside_link_finding(entry.path, project))
-            else:
-                yield Path(entry.path)
+        # The nearest `.gitmodules` decides: one further up lists the submodules of its own
+        # repository.
+        return folder.relative_to(parent).as_posix() in submodule_paths
+    return False
 
 
-def _scan_folder_reporting_unreadable(folder: str, result: ManifestFiles) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            # Sorted, since the order of scandir depends on the file system, and findings follow it.
-            return sorted(entries, key=lambda entry: entry.name)
-    except OSError as problem:
-        result.findings.append(_build_unreadable_finding(folder, problem))
-        return []
-
-
-def _is_link_to_folder(link: os.DirEntry[str]) -> bool:
-    try:
-        return link.is_dir()
-    except OSError:  # a link that leads to itself: reading it reports why
-        return False
-
-
-def _build_outside_link_finding(path: str, project: Project) -> Diagnostic:
+def _build_outside_link_finding(path: Path, project: Project) -> Diagnostic:
+    name = format_display_path(path, str(Path.cwd()))
     return error_finding(
         "Path outside the project",
-        f"{format_display_path(Path(path), str(Path.cwd()))} is a link to "
-        f"{os.path.realpath(path)}, "
-        f"outside {project.root}",
+        f"{name} is a link to {os.path.realpath(path)}, outside {project.root}",
         "put the file itself there",
     )
 
 
-def _build_linked_folder_finding(path: str) -> Diagnostic:
-    """The error for a linked folder.
-
-    Following it could loop, and skipping it would take what it declares for removed.
-    """
-    return error_finding(
-        "A linked folder among the manifests",
-        f"{format_display_path(Path(path), str(Path.cwd()))} is a link to a folder, "
-        f"{os.path.realpath(path)}; such links are not followed",
-        "put the folder itself there, or list the one it leads to under `manifests:`",
-    )
-
-
-def _build_submodule_finding(folder: str) -> Diagnostic:
-    """The error for a submodule that is not checked out.
-
-    Its manifests must not count as removed.
-    """
-    return error_finding(
-        "A Git submodule that is not checked out",
-        f"{format_display_path(Path(folder), str(Path.cwd()))} is empty, and .gitmodules has it",
-        "`git submodule update --init`, or have the CI job check submodules out",
-    )
-
-
-def _build_unreadable_finding(folder: str, problem: OSError) -> Diagnostic:
-    """The error for an unreadable folder: its manifests must not count as removed."""
-    return error_finding(
-        "Unreadable folder",
-        f"{format_display_path(Path(folder), str(Path.cwd()))}: {problem.strerror}",
-        "check its permissions",
-    )
-
-
-def is_project_path_allowed_by_its_text(project: Project, target: Target, text: str) -> bool:
+def is_inside_or_allowed(project: Project, target: Target, text: str) -> bool:
     """Whether a path written in the project lies inside it, or is listed under allow_files.
 
     Links are not followed: where the path leads is checked by who opens it.

@@ -16,7 +16,7 @@ from typing import Any
 
 from synapse_apply.files.checkout import read_regular_file_following_links
 from synapse_apply.manifests.decode.variables import VariableValues, substitute_variables_or_missing
-from synapse_apply.manifests.files.manifest_files import collect_manifest_files
+from synapse_apply.manifests.files.manifest_files import ManifestPaths
 from synapse_apply.manifests.phrases import VALUE_FROM
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.values import SecretRef
@@ -51,7 +51,7 @@ def scan_possible_secret_refs_skipping_unreadable(
     """
     if project.file is None:
         return set()
-    files = [project.file, *collect_manifest_files(project, target).files]
+    files = [project.file, *ManifestPaths(project, target).collect().files]
     values = VariableValues(project, target, {})
     return {
         ref

@@ -36,13 +36,13 @@ def check_project_file(checkup: LazyTargetParts) -> Iterator[CheckResult]:
 def check_git_repository_of_project(checkup: LazyTargetParts) -> Iterator[CheckResult]:
     """Which Git repository resolves Git refs."""
     # Here, not above: most commands name no Git ref.
+    from synapse_apply.files.commits import read_head_id
     from synapse_apply.files.repository import find_repository_or_raise_if_untrusted
-    from synapse_apply.packages.source.git import read_trusted_head_commit_id_or_empty
 
     root = checkup.project.get_or_raise_unchecked_error().root
     try:
         git_repository = find_repository_or_raise_if_untrusted(root)
-        head_commit = read_trusted_head_commit_id_or_empty(root)[:7] if git_repository else ""
+        head_commit = read_head_id(root)[:7] if git_repository else ""
     except InputError as problem:
         yield from (
             CheckResult.from_finding("repository", finding.with_changes(severity=Severity.WARNING))

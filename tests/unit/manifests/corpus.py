@@ -23,7 +23,7 @@ from synapse_apply.manifests.project.targets import select_targets_to_check
 from synapse_apply.manifests.yaml.reader import read_single_mapping
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import InputError
-from synapse_apply.packages.inspection import read_package_config_or_none
+from synapse_apply.packages.sources import SourceFiles
 
 FOLDER = Path(__file__).resolve().parents[2] / "cases" / "invalid"
 
@@ -107,7 +107,7 @@ def findings_of(case: Case, folder: Path) -> list[Diagnostic]:
         variables=given,
         strict=case.strict,
         package_config_reader=lambda _target: (
-            lambda source: read_package_config_or_none(source, folder, read_single_mapping)
+            lambda source: SourceFiles(source, folder).config(read_single_mapping)
         ),
     )
     return [*findings, *found]

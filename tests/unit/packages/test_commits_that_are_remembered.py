@@ -10,12 +10,10 @@ import pytest
 from git_repositories import commit, git, read_head
 from unit.packages.trees import write
 
+from synapse_apply.files import commit_memory
+from synapse_apply.files.commits import CommitTree, find_commit
+from synapse_apply.files.tree import UnreadableError
 from synapse_apply.model.errors import InputError
-from synapse_apply.packages.content import UnreadableError
-from synapse_apply.packages.source import commit_memory
-from synapse_apply.packages.source.git import GitTree, resolve_ref_to_commit_or_raise
-from synapse_apply.packages.source.ref_memory import pin_refs_to_commits_in_block
-from synapse_apply.packages.source.tree import read_file_bytes_or_raise_unreadable
 
 LARGE = b"x" * 70_000
 
@@ -55,13 +53,10 @@ def find_git() -> str:
 
 def read_all(root: Path, ref: str) -> dict[str, bytes]:
     """The small files of a commit, as a look reads them."""
-    found = resolve_ref_to_commit_or_raise(root, ref)
-    with GitTree(root, ".", found.id) as tree:
-        assert [entry.path for entry in tree.list_children("folder")] == ["folder/b"]
-        return {
-            path: read_file_bytes_or_raise_unreadable(tree, path)
-            for path in ("a.yaml", "folder/b", "link")
-        }
+    found = find_commit(root, ref)
+    with CommitTree(root, ".", found.id) as tree:
+        assert [entry.path for entry in tree.entries("folder")] == ["folder/b"]
+        return {path: tree.read(path) for path in ("a.yaml", "folder/b", "link")}
 
 
 @pytest.mark.usefixtures("remembered")
@@ -96,11 +91,11 @@ def test_a_large_file_is_read_each_time(root: Path) -> None:
     """So that the memory stays small: without its object it cannot be read a second time."""
     head = read_head(root)
     blob = git(root, "rev-parse", "HEAD:large")
-    with GitTree(root, ".", head) as tree:
-        assert read_file_bytes_or_raise_unreadable(tree, "large") == LARGE
+    with CommitTree(root, ".", head) as tree:
+        assert tree.read("large") == LARGE
     (root / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
-    with GitTree(root, ".", head) as tree, pytest.raises(UnreadableError):
-        read_file_bytes_or_raise_unreadable(tree, "large")
+    with CommitTree(root, ".", head) as tree, pytest.raises(UnreadableError):
+        tree.read("large")
 
 
 @pytest.mark.usefixtures("remembered")
@@ -111,18 +106,18 @@ def test_what_was_used_longest_ago_is_forgotten(root: Path) -> None:
     commit(root)
     head = read_head(root)
     for _ in range(2):
-        with GitTree(root, "many", head) as tree:
+        with CommitTree(root, "many", head) as tree:
             for path, text in texts.items():
                 name = path.removeprefix("many/")
-                assert read_file_bytes_or_raise_unreadable(tree, name) == text
+                assert tree.read(name) == text
 
 
 def test_a_command_starts_no_git_for_what_it_has_read(root: Path, git_count: Path) -> None:
     """By the name of a branch as well, which means one commit to the command; then it is over."""
-    with pin_refs_to_commits_in_block():
+    with commit_memory.pin_refs():
         first = read_all(root, "main")
         git_count.write_text("")
-        with pin_refs_to_commits_in_block():
+        with commit_memory.pin_refs():
             assert read_all(root, "main") == first
         assert git_count.read_text() == ""
     write(root, {"a.yaml": "now"})

@@ -19,7 +19,7 @@ from unit.packages.trees import AT_HEAD, FOLDER, ZIP
 from synapse_apply.model.address import Address
 from synapse_apply.model.resource import Package, PackageSource
 from synapse_apply.packages.content import compute_package_digest
-from synapse_apply.packages.entry_names import build_errors_of_colliding_paths
+from synapse_apply.packages.entry_names import find_collisions
 from synapse_apply.packages.inspection import read_source_as_package
 from synapse_apply.packages.upload import SourcePackages
 
@@ -34,7 +34,7 @@ blobs = some.binary(max_size=40).filter(lambda data: not data.startswith(b"versi
 paths = some.lists(parts, min_size=1, max_size=3).map("/".join)
 contents = some.dictionaries(
     paths, some.tuples(blobs, some.booleans()), min_size=1, max_size=6
-).filter(lambda tree: not build_errors_of_colliding_paths(tree))
+).filter(lambda tree: not find_collisions(tree))
 
 
 def lay(

@@ -8,11 +8,8 @@ import pytest
 from git_repositories import commit, git, read_head
 from unit.packages.trees import write
 
+from synapse_apply.files.commits import find_commit
 from synapse_apply.model.errors import InputError
-from synapse_apply.packages.source.git import (
-    read_committed_file_or_none_if_absent,
-    resolve_ref_to_commit_or_raise,
-)
 
 
 @pytest.mark.parametrize("folder", ["", "deploy", "de ploy/한국"])
@@ -23,16 +20,8 @@ def test_a_file_is_found_by_its_own_name(tmp_path: Path, folder: str, name: str)
     write(root, {name: "then", "b.yaml": "other"})
     commit(tmp_path)
     write(root, {name: "now"})
-    assert (
-        read_committed_file_or_none_if_absent(resolve_ref_to_commit_or_raise(root, "HEAD"), name)
-        == b"then"
-    )
-    assert (
-        read_committed_file_or_none_if_absent(
-            resolve_ref_to_commit_or_raise(root, "main"), "none.yaml"
-        )
-        is None
-    )
+    assert find_commit(root, "HEAD").read(name) == b"then"
+    assert find_commit(root, "main").read("none.yaml") is None
 
 
 def test_a_commit_is_named_for_people(tmp_path: Path) -> None:
@@ -40,9 +29,9 @@ def test_a_commit_is_named_for_people(tmp_path: Path) -> None:
     write(tmp_path, {"a": "x"})
     commit(tmp_path)
     full = read_head(tmp_path)
-    assert str(resolve_ref_to_commit_or_raise(tmp_path, "main")) == f"main ({full[:7]})"
-    assert str(resolve_ref_to_commit_or_raise(tmp_path, full)) == full
-    assert str(resolve_ref_to_commit_or_raise(tmp_path, full[:9])) == full[:9]
+    assert str(find_commit(tmp_path, "main")) == f"main ({full[:7]})"
+    assert str(find_commit(tmp_path, full)) == full
+    assert str(find_commit(tmp_path, full[:9])) == full[:9]
 
 
 @pytest.mark.parametrize("name", ["folder", "link", "module"])
@@ -54,9 +43,7 @@ def test_what_is_no_file_is_told(tmp_path: Path, name: str) -> None:
     git(tmp_path, "update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},module")
     git(tmp_path, "commit", "-q", "-m", "module")
     with pytest.raises(InputError, match="Not a file at that Git ref"):
-        read_committed_file_or_none_if_absent(
-            resolve_ref_to_commit_or_raise(tmp_path, "HEAD"), name
-        )
+        find_commit(tmp_path, "HEAD").read(name)
 
 
 def test_an_object_that_is_not_here(tmp_path: Path) -> None:
@@ -66,5 +53,5 @@ def test_an_object_that_is_not_here(tmp_path: Path) -> None:
     blob = git(tmp_path, "rev-parse", "HEAD:a")
     (tmp_path / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
     with pytest.raises(InputError) as told:
-        read_committed_file_or_none_if_absent(resolve_ref_to_commit_or_raise(tmp_path, "HEAD"), "a")
+        find_commit(tmp_path, "HEAD").read("a")
     assert "git fetch" in told.value.diagnostics[0].hint

@@ -9,7 +9,8 @@ from git_repositories import commit, git, read_head
 from unit.packages.trees import AT_HEAD, FOLDER, findings, summaries, write
 
 from synapse_apply.model.resource import PackageSource
-from synapse_apply.packages.inspection import read_package_config_or_none, read_source_as_package
+from synapse_apply.packages.inspection import read_source_as_package
+from synapse_apply.packages.sources import SourceFiles
 
 
 def test_the_ref_is_read_and_the_work_tree_is_not(tmp_path: Path) -> None:
@@ -27,7 +28,7 @@ def test_the_ref_is_read_and_the_work_tree_is_not(tmp_path: Path) -> None:
     tagged = PackageSource("git", "p", "v1")
     assert read_source_as_package(tagged, tmp_path).digest == then.digest
     assert read_source_as_package(AT_HEAD, tmp_path).digest != then.digest
-    assert read_package_config_or_none(tagged, tmp_path, lambda text, file: ({text: file}, {})) == (
+    assert SourceFiles(tagged, tmp_path).config(lambda text, file: ({text: file}, {})) == (
         {"version: 1\n": "p/config.yaml at v1"}, {},
     )  # fmt: skip
     assert git(tmp_path, "status", "--porcelain=v2", "--branch") == status

@@ -17,7 +17,7 @@ from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.ports import Packages
 from synapse_apply.model.resource import Package, PackageSource
-from synapse_apply.packages.diff import list_added_removed_and_changed_paths
+from synapse_apply.packages.diff import compare_paths
 from synapse_apply.packages.inspection import read_source_as_package
 from synapse_apply.packages.upload import SourcePackages
 
@@ -165,7 +165,7 @@ def test_memory_stays_constant_for_a_large_file(tmp_path: Path) -> None:
 def test_changes_of_content_are_told_apart() -> None:
     """For notes: added, removed, changed; the executable bit is a change."""
     old = {"a": "1", "b": "2", "c": "3"}
-    assert list_added_removed_and_changed_paths(old, {"b": "2", "c": "3 x", "d": "4"}) == (
+    assert compare_paths(old, {"b": "2", "c": "3 x", "d": "4"}) == (
         ("d",),
         ("a",),
         ("c",),

@@ -16,6 +16,7 @@ from unit.packages.trees import ZIP, change_unseen, make_zip
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError
 from synapse_apply.packages.inspection import read_source_as_package
+from synapse_apply.packages.sources import SourceFiles
 from synapse_apply.packages.upload import SourcePackages
 from synapse_apply.packages.zip_stamps import ZipStamps
 
@@ -127,9 +128,7 @@ def test_a_link_in_its_place_is_not_followed(
     zipped: Path, packages: SourcePackages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that appears between the look at the path and its opening."""
-    from synapse_apply.packages.source import open_source
-
-    real: Any = open_source._require_real_path_inside_or_allowed
+    real: Any = SourceFiles._require_allowed_path
 
     def swapped(*given: Any) -> Path:
         found: Path = real(*given)
@@ -137,6 +136,6 @@ def test_a_link_in_its_place_is_not_followed(
         zipped.symlink_to("moved.zip")
         return found
 
-    monkeypatch.setattr(open_source, "_require_real_path_inside_or_allowed", swapped)
+    monkeypatch.setattr(SourceFiles, "_require_allowed_path", swapped)
     with pytest.raises(InputError), packages.open_package(RELEASE):
         pass

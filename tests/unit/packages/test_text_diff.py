@@ -7,7 +7,7 @@ import pytest
 from synapse_apply.packages.text_diff import (
     HIDDEN_LINE,
     MAX_DIFF_SIZE,
-    build_limited_diff_hiding_secrets,
+    diff_texts,
 )
 
 KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIEabcdefghijklmnop\n-----END RSA PRIVATE KEY-----\n"
@@ -17,7 +17,7 @@ def test_lines_with_their_surroundings():
     """Two lines of context, with the place of each part."""
     old = "".join(f"line {n}\n" for n in range(1, 30))
     new = old.replace("line 5\n", "line five\n").replace("line 25\n", "")
-    assert build_limited_diff_hiding_secrets("main.py", old.encode(), new.encode(), 100).lines == (
+    assert diff_texts("main.py", old.encode(), new.encode(), 100).lines == (
         "@@ -3,5 +3,5 @@", " line 3", " line 4", "-line 5", "+line five", " line 6", " line 7",
         "@@ -23,5 +23,4 @@", " line 23", " line 24", "-line 25", " line 26", " line 27",
     )  # fmt: skip
@@ -39,7 +39,7 @@ def test_lines_with_their_surroundings():
 def test_what_looks_like_a_secret_is_on_neither_side(old, new):
     """Also as the context of another change, and on lines that belong to the one with the name."""
     before, after = f"a = 1\n{old}\nb = 1\n", f"a = 2\n{new}\nb = 2\n"
-    found = build_limited_diff_hiding_secrets("main.py", before.encode(), after.encode(), 100)
+    found = diff_texts("main.py", before.encode(), after.encode(), 100)
     assert "canary" not in str(found)
     assert "MIIE" not in str(found)
     assert HIDDEN_LINE in str(found) or "private key" in found.note
@@ -48,7 +48,7 @@ def test_what_looks_like_a_secret_is_on_neither_side(old, new):
 @pytest.mark.parametrize("path", [".env", "conf/.env.prod", "tls/server.key", "id_rsa", "a.pem"])
 def test_files_for_secrets_are_not_shown(path):
     """By their name, whatever stands in them."""
-    found = build_limited_diff_hiding_secrets(path, b"canary one\n", b"canary two\n", 100)
+    found = diff_texts(path, b"canary one\n", b"canary two\n", 100)
     assert (found.lines, found.note) == ((), "what is in such a file is not shown")
 
 
@@ -64,7 +64,7 @@ def test_files_for_secrets_are_not_shown(path):
 )
 def test_what_cannot_be_shown_says_why(old, new, note):
     """There is a reason in place of lines."""
-    found = build_limited_diff_hiding_secrets("main.py", old, new, 100)
+    found = diff_texts("main.py", old, new, 100)
     assert (found.lines, found.note) == ((), note)
 
 
@@ -72,7 +72,7 @@ def test_a_long_difference_is_cut():
     """In lines and in width, and the rest is counted."""
     old = "".join(f"{n}\n" for n in range(50))
     new = "".join(f"{n}{'x' * 500}\n" for n in range(50))
-    found = build_limited_diff_hiding_secrets("main.py", old.encode(), new.encode(), 60)
+    found = diff_texts("main.py", old.encode(), new.encode(), 60)
     assert (len(found.lines), found.note) == (60, "41 more lines")
     assert max(map(len, found.lines)) == 200
 
@@ -82,5 +82,5 @@ def test_texts_that_are_made_to_be_slow_are_compared_soon():
     began = time.process_time()
     old = "".join(f"{n % 7}\n" for n in range(800))
     new = "".join(f"{n % 5}\n" for n in range(800))
-    build_limited_diff_hiding_secrets("main.py", old.encode(), new.encode(), 100)
+    diff_texts("main.py", old.encode(), new.encode(), 100)
     assert time.process_time() - began < 60

@@ -14,8 +14,8 @@ from synapse_apply.model.diagnostic import Diagnostic, Position
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.resource import FILE, GIT, PackageSource
 from synapse_apply.model.resource import FOLDER as FOLDER_KIND
-from synapse_apply.packages.inspection import read_package_config_or_none, read_source_as_package
-from synapse_apply.packages.source.open_source import find_config_file_of_folder_source_or_none
+from synapse_apply.packages.inspection import read_source_as_package
+from synapse_apply.packages.sources import SourceFiles
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 5\n"
 
@@ -197,14 +197,14 @@ def test_the_config_is_read_through_the_given_reader(tmp_path: Path) -> None:
         return {"text": text, "file": file}, {}
 
     write(tmp_path / "p", {"a": "x"})
-    assert read_package_config_or_none(FOLDER, tmp_path, reader) is None
+    assert SourceFiles(FOLDER, tmp_path).config(reader) is None
     write(tmp_path / "p", {"synapse.yaml": "two"})
-    assert read_package_config_or_none(FOLDER, tmp_path, reader) == (
+    assert SourceFiles(FOLDER, tmp_path).config(reader) == (
         {"text": "two", "file": "p/synapse.yaml"},
         {},
     )
     write(tmp_path / "p", {"config.yaml": "one"})
-    assert read_package_config_or_none(FOLDER, tmp_path, reader) == (
+    assert SourceFiles(FOLDER, tmp_path).config(reader) == (
         {"text": "one", "file": "p/config.yaml"},
         {},
     )
@@ -221,7 +221,7 @@ def test_only_a_folder_has_a_config_file_to_be_changed(tmp_path: Path) -> None:
     write(tmp_path, {"pkg/config.yaml": "name: yolo\n", "bare/a.py": ""})
 
     def find(source: PackageSource) -> Path | None:
-        return find_config_file_of_folder_source_or_none(source, tmp_path)
+        return SourceFiles(source, tmp_path).config_file()
 
     assert find(PackageSource(FOLDER_KIND, "pkg")) == tmp_path / "pkg/config.yaml"
     assert find(PackageSource(FOLDER_KIND, "bare")) is None

@@ -1,8 +1,8 @@
 """How files at a Git ref are read: from the object database alone.
 
 Only plumbing commands are used (`rev-parse`, `ls-tree`, `cat-file`): work tree and index are not
-touched, and no hook, filter, replacement or network fetch runs. `files/repository.py` decides which
-repository is used, `git_ref.py` which commit a ref means.
+touched, and no hook, filter, replacement or network fetch runs. `repository.py` decides which
+repository is used, `refs.py` which commit a ref means.
 """
 
 from __future__ import annotations
@@ -13,6 +13,14 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple, NoReturn, Self
 
 from synapse_apply.files.checkout import MAX_FILE_BYTES
+from synapse_apply.files.commit_memory import (
+    MOST_BLOB_BYTES,
+    MOST_ENTRIES,
+    Listing,
+    commit_memory,
+    pinned_commit,
+)
+from synapse_apply.files.refs import FULL_ID, Refs
 from synapse_apply.files.repository import (
     NO_REPOSITORY_TEXT,
     GitResult,
@@ -22,15 +30,18 @@ from synapse_apply.files.repository import (
     run_git,
     start_git_with_pipes,
 )
+from synapse_apply.files.tree import (
+    BLOCK,
+    Entry,
+    EntryKind,
+    Tree,
+    UnreadableError,
+    escape_misleading_path,
+    join_link,
+)
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.resource import shorten_git_ref_if_commit_id
-from synapse_apply.packages.content import BLOCK, UnreadableError
-from synapse_apply.packages.entry_names import escape_misleading_path
-from synapse_apply.packages.source.commit_memory import get_commit_memory_or_new_empty
-from synapse_apply.packages.source.git_ref import resolve_unambiguous_ref_or_empty
-from synapse_apply.packages.source.ref_memory import get_pinned_or_find_commit
-from synapse_apply.packages.source.tree import EntryKind, TreeEntry
 
 if TYPE_CHECKING:
     import subprocess
@@ -64,54 +75,92 @@ class GitCommit:
     def __str__(self) -> str:
         return self.ref if self.id.startswith(self.ref) else f"{self.ref} ({self.short_id})"
 
+    def read(self, path: str, max_bytes: int = MAX_FILE_BYTES) -> bytes | None:
+        """The content of a file, None if there is none; `path` is relative to `root`.
 
-def resolve_ref_to_commit_or_raise(root: Path, ref: str) -> GitCommit:
+        InputError if it is not a regular file, or has more than `max_bytes`.
+        """
+        entry = self._find(path)
+        if entry is None:
+            return None
+        if entry.kind is not EntryKind.FILE:
+            _raise_input_error(
+                "Not a file at that Git ref",
+                f"{path} at {self.ref} is a {entry.kind.value}.",
+                "Put the file itself there.",
+            )
+        blobs = _Blobs(self.root)
+        blocks, size = [], 0
+        try:
+            for block in blobs.blocks(entry):
+                blocks.append(block)
+                if (size := size + len(block)) > max_bytes:
+                    _raise_input_error(
+                        "A file is too large",
+                        f"{path} at {self.ref} is larger than {max_bytes // 1024**2} MiB.",
+                        "Is this the file that was meant?",
+                    )
+            return b"".join(blocks)
+        except UnreadableError as problem:
+            raise InputError(problem.finding) from None
+        finally:
+            blobs.close()
+
+    def _find(self, path: str) -> Entry | None:
+        full_path = _path_from_top(self.root, path)
+        # `:(literal)`: a path must not be taken for a pattern.
+        arguments = ("-l", "-z", "--full-tree", self.id, "--", f":(literal){full_path}")
+        code, out, error_text = run_plumbing(self.root, "ls-tree", *arguments)
+        if code:
+            detail = f"{path} at {self.ref}: {error_text.strip()}"
+            _raise_input_error("Git cannot read the file", detail, _FETCH_HINT)
+        for line in out.split(b"\0"):
+            facts, _, name = line.partition(b"\t")
+            if os.fsdecode(name) == full_path:
+                return _parse_entry(facts, path)
+        return None
+
+
+def find_commit(root: Path, ref: str) -> GitCommit:
     """The commit that a ref means in the repository that contains `root`; InputError for none."""
-    commit_id = _resolve_commit_id_or_raise(root, ref)
+    commit_id = _commit_id(root, ref)
     # Shown beside other refs alone; a controller asks for full ids, a thousand times.
-    short_id = commit_id if commit_id.startswith(ref) else _shorten_commit_id(root, commit_id)
+    if commit_id.startswith(ref):
+        return GitCommit(root, ref, commit_id, commit_id)
+    repository = _require_repository(root)
+    key, known = (repository.git_dir, commit_id), commit_memory().short_ids
+    short_id = known.find(key)
+    if short_id is None:
+        short_id = (
+            run_git(root, repository, "rev-parse", "--short=7", commit_id)[1].decode().strip()
+        )
+        known.keep(key, short_id)
     return GitCommit(root, ref, commit_id, short_id)
 
 
-def _shorten_commit_id(root: Path, commit_id: str) -> str:
-    """The id's beginning that is unique in the repository, of seven characters or more."""
-    repository = _require_trusted_repository(root)
-    arguments = ("rev-parse", "--short=7", commit_id)
-    return get_commit_memory_or_new_empty().get_or_shorten_commit_id(
-        repository.git_dir,
-        commit_id,
-        lambda: run_git(root, repository, *arguments).output.decode().strip(),
-    )
-
-
-def is_checked_out_branch_without_commits(root: Path, ref: str) -> bool:
+def is_unborn_branch(root: Path, ref: str) -> bool:
     """Whether a ref means the checked-out branch and that branch has no commit yet."""
-    code, out, _ = run_git_plumbing_in_trusted_repository(root, "symbolic-ref", "--quiet", "HEAD")
+    code, out, _ = run_plumbing(root, "symbolic-ref", "--quiet", "HEAD")
     branch = out.decode(errors="surrogateescape").strip()
     if code or ref not in {"HEAD", "@", branch, branch.removeprefix("refs/heads/")}:
         return False
-    return (
-        run_git_plumbing_in_trusted_repository(root, "show-ref", "--verify", "--quiet", branch)[0]
-        != 0
-    )
+    return run_plumbing(root, "show-ref", "--verify", "--quiet", branch)[0] != 0
 
 
-class RepositoryLocation(NamedTuple):
+class Location(NamedTuple):
     """The top folder of a repository, and a folder's path below it, "" for the top itself."""
 
     top: Path
     relative_path: str
 
 
-def locate_in_repository_or_raise(root: Path) -> RepositoryLocation:
+def locate(root: Path) -> Location:
     """Where a folder is in its repository; InputError if it is in none."""
-    repository = _require_trusted_repository(root)
-    return RepositoryLocation(
-        repository.top, repository.compute_relative_path_or_empty_for_top(root)
-    )
+    repository = _require_repository(root)
+    return Location(repository.top, repository.compute_relative_path_or_empty_for_top(root))
 
 
-def read_trusted_head_commit_id_or_empty(root: Path, timeout: float | None = None) -> str:
+def read_head_id(root: Path, timeout: float | None = None) -> str:
     """The checked-out commit's id; InputError for an untrusted repository or without Git.
 
     "" outside of a repository, without a commit, or if Git takes longer than `timeout` seconds.
@@ -123,100 +172,76 @@ def read_trusted_head_commit_id_or_empty(root: Path, timeout: float | None = Non
     return run_git(root, repository, *arguments, timeout=timeout)[1].decode().strip()
 
 
-def read_committed_file_or_none_if_absent(
-    commit: GitCommit, path: str, max_bytes: int = MAX_FILE_BYTES
-) -> bytes | None:
-    """The content of a file in a commit, None if there is none.
-
-    `path` is relative to the commit's `root`. InputError if it is not a regular file, or has more
-    than `max_bytes`.
-    """
-    node = _find_committed_entry_or_none(commit, path)
-    if node is None:
-        return None
-    if node.kind is not EntryKind.FILE:
-        _raise_input_error(
-            "Not a file at that Git ref",
-            f"{path} at {commit.ref} is a {node.kind.value}.",
-            "Put the file itself there.",
-        )
-    reader = _BlobReader(commit.root)
-    blocks, size = [], 0
-    try:
-        for block in reader.iter_blob_blocks(node):
-            blocks.append(block)
-            if (size := size + len(block)) > max_bytes:
-                _raise_input_error(
-                    "A file is too large",
-                    f"{path} at {commit.ref} is larger than {max_bytes // 1024**2} MiB.",
-                    "Is this the file that was meant?",
-                )
-        return b"".join(blocks)
-    except UnreadableError as problem:
-        raise InputError(problem.finding) from None
-    finally:
-        reader.close()
-
-
-class GitTree:
-    """A SourceTree (tree.py) of a folder in a commit; a context manager that ends its process."""
+class CommitTree(Tree):
+    """A folder in a commit; a context manager that ends its process."""
 
     def __init__(self, root: Path, path: str, ref: str) -> None:
         """`path` is relative to `root`; InputError if there is no such folder at the ref."""
-        self._root = root
-        self._git_dir = _require_trusted_repository(root).git_dir
-        self._memory = get_commit_memory_or_new_empty()
-        commit = _resolve_commit_id_or_raise(root, ref)
-        full_path = _build_path_from_repository_top(root, path)
-        # The complete listing is read at once: one process in place of one for each folder.
-        self._listing = self._memory.get_or_list_folder_of_commit(
-            self._git_dir,
-            commit,
-            full_path,
-            lambda: list(
-                _iter_entries_below_folder(
-                    root, commit, full_path, shorten_git_ref_if_commit_id(ref)
-                )
-            ),
-        )
-        self._reader = _BlobReader(root)
+        self._git_dir = _require_repository(root).git_dir
+        self._memory = commit_memory()
+        commit_id, full_path = _commit_id(root, ref), _path_from_top(root, path)
+        key = self._git_dir, commit_id, full_path
+        listing = self._memory.listings.find(key)
+        if listing is None:
+            # The complete listing is read at once: one process in place of one for each folder.
+            ref_text = shorten_git_ref_if_commit_id(ref)
+            listing = Listing(list(_iter_entries(root, commit_id, full_path, ref_text)))
+            if len(listing.by_path) <= MOST_ENTRIES:
+                self._memory.listings.keep(key, listing)
+        self._listing = listing
+        self._blobs = _Blobs(root)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_problem: object) -> None:
-        self._reader.close()
+        self._blobs.close()
 
-    def list_children(self, folder: str) -> list[TreeEntry]:
-        return self._listing.entries_by_folder.get(folder, [])
+    def entries(self, folder: str) -> list[Entry]:
+        """The entries of a folder, "" for the top."""
+        return self._listing.by_folder.get(folder, [])
 
-    def find_entry_without_following_links(self, path: str) -> TreeEntry | None:
-        return self._listing.entries_by_path.get(path)
+    def entry(self, path: str) -> Entry | None:
+        """The entry at a path, a link as a link; None if there is nothing."""
+        return self._listing.by_path.get(path)
 
-    def read_link_target(self, link: TreeEntry) -> str:
-        return os.fsdecode(b"".join(self.iter_blocks(link)))
+    def link_text(self, link: Entry) -> str:
+        """The target of a link as it is written."""
+        return os.fsdecode(b"".join(self.blocks(link)))
 
-    def iter_blocks(self, file: TreeEntry) -> Iterator[bytes]:
+    def blocks(self, file: Entry) -> Iterator[bytes]:
         """The file's content in blocks; one file must be read to its end before the next."""
-        if not self._memory.is_small_enough_to_keep(file.size):
-            yield from self._reader.iter_blob_blocks(file)
+        if file.size > MOST_BLOB_BYTES:
+            yield from self._blobs.blocks(file)
             return
-        content = self._memory.find_kept_blob_or_none(self._git_dir, file.key)
+        key, known = (self._git_dir, file.key), self._memory.blobs
+        content = known.find(key)
         if content is None:
-            content = b"".join(self._reader.iter_blob_blocks(file))
-            self._memory.keep_blob_if_small(self._git_dir, file.key, content)
+            content = b"".join(self._blobs.blocks(file))
+            # Of a link no size is known.
+            if len(content) <= MOST_BLOB_BYTES:
+                known.keep(key, content)
         yield content
 
+    def leads_to_folder(self, link: Entry) -> bool:
+        """Whether a link finally leads to a folder of the tree."""
+        seen_paths: set[str] = set()
+        entry: Entry | None = link
+        while entry is not None and entry.kind is EntryKind.LINK and entry.path not in seen_paths:
+            seen_paths.add(entry.path)
+            entry = self.behind_no_link(join_link(entry, self.link_text(entry)))
+        return entry is not None and entry.kind is EntryKind.FOLDER
 
-class _BlobReader:
+
+class _Blobs:
     """Reads blobs by one `git cat-file --batch` process, which is started at the first read."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._process: subprocess.Popen[bytes] | None = None
 
-    def iter_blob_blocks(self, file: TreeEntry) -> Iterator[bytes]:
-        request_pipe, answer_pipe = self._start_if_needed_and_get_pipes()
+    def blocks(self, file: Entry) -> Iterator[bytes]:
+        request_pipe, answer_pipe = self._open_pipes()
         request_pipe.write(file.key.encode("ascii") + b"\n")
         request_pipe.flush()
         header = answer_pipe.readline().split()
@@ -231,10 +256,8 @@ class _BlobReader:
             while remaining:
                 block = answer_pipe.read(min(BLOCK, remaining))
                 if not block:
-                    raise UnreadableError(
-                        "Git object cannot be read",
-                        f"{escape_misleading_path(file.path)} ends too early.",
-                    )
+                    name = escape_misleading_path(file.path)
+                    raise UnreadableError(OBJECT_MISSING, f"{name} ends too early.")
                 remaining -= len(block)
                 yield block
             answer_pipe.read(1)  # the line break after each object
@@ -254,32 +277,36 @@ class _BlobReader:
                 pipe.close()
         process.wait()
 
-    def _start_if_needed_and_get_pipes(self) -> tuple[IO[bytes], IO[bytes]]:
+    def _open_pipes(self) -> tuple[IO[bytes], IO[bytes]]:
         if self._process is None:
-            repository = _require_trusted_repository(self._root)
+            repository = _require_repository(self._root)
             self._process = start_git_with_pipes(self._root, repository, "cat-file", "--batch")
         if self._process.stdin is None or self._process.stdout is None:
             raise RuntimeError("git was started without pipes")
         return self._process.stdin, self._process.stdout
 
 
-def _resolve_commit_id_or_raise(root: Path, ref: str) -> str:
+def _commit_id(root: Path, ref: str) -> str:
     """The id of the commit that a ref means; InputError for none."""
     # A ref that begins with a dash would be an option of Git.
     if not ref or ref.startswith("-") or not ref.isprintable():
         _raise_input_error(
             "Git ref not allowed", f"{ref!r} is no ref.", "Name a tag, a branch or a commit."
         )
-    repository = _require_trusted_repository(root)
-    git_dir = repository.git_dir
-    commit = get_pinned_or_find_commit(
-        git_dir,
-        ref,
-        lambda: get_commit_memory_or_new_empty().get_known_or_find_commit(
-            git_dir, ref, lambda: resolve_unambiguous_ref_or_empty(repository, ref)
-        ),
-    )
-    if not commit and is_checked_out_branch_without_commits(root, ref):
+    repository = _require_repository(root)
+    known = commit_memory().commits
+
+    def find() -> str:
+        if known.find((repository.git_dir, ref)):
+            return ref
+        commit = Refs(repository).commit(ref)
+        # Whatever else is called like it, a full id means itself.
+        if FULL_ID.fullmatch(commit):
+            known.keep((repository.git_dir, commit), commit)
+        return commit
+
+    commit = pinned_commit(repository.git_dir, ref, find)
+    if not commit and is_unborn_branch(root, ref):
         _raise_input_error(
             "No commit yet", f"The branch that {ref!r} means has none.", "Commit first."
         )
@@ -292,8 +319,8 @@ def _resolve_commit_id_or_raise(root: Path, ref: str) -> str:
     return commit
 
 
-def _require_trusted_repository(root: Path) -> Repository:
-    """The repository that contains a folder; InputError for none."""
+def _require_repository(root: Path) -> Repository:
+    """The repository that contains a folder; InputError for none, or one that is not trusted."""
     repository = find_repository_or_raise_if_untrusted(root)
     if repository is None:
         _raise_input_error(
@@ -305,73 +332,44 @@ def _require_trusted_repository(root: Path) -> Repository:
     return repository
 
 
-def _iter_entries_below_folder(
-    root: Path, commit: str, full_path: str, ref: str
-) -> Iterator[TreeEntry]:
+def _iter_entries(root: Path, commit: str, full_path: str, ref: str) -> Iterator[Entry]:
     tree_name = f"{commit}:" if full_path == "." else f"{commit}:{full_path}"
-    repository, arguments = (
-        _require_trusted_repository(root),
-        ("-r", "-t", "-l", "-z", "--full-tree"),
-    )
-    code, out, error_text = run_git(
-        root, repository, "ls-tree", *arguments, tree_name, is_listing=True
-    )
+    repository = _require_repository(root)
+    arguments = ("ls-tree", "-r", "-t", "-l", "-z", "--full-tree", tree_name)
+    code, out, error_text = run_git(root, repository, *arguments, is_listing=True)
     require_listing_within_limits(code, out, f"{full_path} at {ref}")
     if code:
-        _raise_folder_not_readable(root, commit, full_path, ref, error_text)
+        _raise_no_folder(root, commit, full_path, ref, error_text)
     for line in out.split(b"\0"):
         if line:
-            entry_facts, _, name = line.partition(b"\t")
-            yield _parse_tree_entry(
-                entry_facts.decode("ascii").split(), name.decode(errors="surrogateescape")
-            )
+            facts, _, name = line.partition(b"\t")
+            yield _parse_entry(facts, name.decode(errors="surrogateescape"))
 
 
-def _parse_tree_entry(entry_facts: list[str], path: str) -> TreeEntry:
-    mode, _, key, size = entry_facts
-    if mode == "120000":
-        return TreeEntry(path, EntryKind.LINK, key=key)
-    if mode == "160000":
-        return TreeEntry(path, EntryKind.SUBMODULE, key=key)
-    if mode == "040000":
-        return TreeEntry(path, EntryKind.FOLDER, key=key)
-    return TreeEntry(
-        path, EntryKind.FILE, int(size) if size.isdigit() else 0, mode == "100755", key
-    )
+_KINDS = {"120000": EntryKind.LINK, "160000": EntryKind.SUBMODULE, "040000": EntryKind.FOLDER}
 
 
-def _find_committed_entry_or_none(commit: GitCommit, path: str) -> TreeEntry | None:
-    full_path = _build_path_from_repository_top(commit.root, path)
-    # `:(literal)`: a path must not be taken for a pattern.
-    arguments = ("-l", "-z", "--full-tree", commit.id, "--", f":(literal){full_path}")
-    code, out, error_text = run_git_plumbing_in_trusted_repository(
-        commit.root, "ls-tree", *arguments
-    )
-    if code:
-        _raise_input_error(
-            "Git cannot read the file", f"{path} at {commit.ref}: {error_text.strip()}", _FETCH_HINT
-        )
-    for line in out.split(b"\0"):
-        entry_facts, _, name = line.partition(b"\t")
-        if os.fsdecode(name) == full_path:
-            return _parse_tree_entry(entry_facts.decode("ascii").split(), path)
-    return None
+def _parse_entry(facts: bytes, path: str) -> Entry:
+    mode, _, key, size = facts.decode("ascii").split()
+    if mode in _KINDS:
+        return Entry(path, _KINDS[mode], key=key)
+    return Entry(path, EntryKind.FILE, int(size) if size.isdigit() else 0, mode == "100755", key)
 
 
-def _build_path_from_repository_top(root: Path, path: str) -> str:
+def _path_from_top(root: Path, path: str) -> str:
     """The path, given relative to `root`, relative to the top of the repository."""
-    prefix = _require_trusted_repository(root).compute_relative_path_or_empty_for_top(root)
+    prefix = locate(root).relative_path
     return os.path.normpath(f"{prefix}/{path}" if prefix else path).replace(os.sep, "/")
 
 
-def _raise_folder_not_readable(
+def _raise_no_folder(
     root: Path, commit: str, full_path: str, ref: str, error_text: str
 ) -> NoReturn:
     """InputError that says why: in a submodule, a file, not there, or Git's own message."""
     parts = full_path.split("/")
     for depth in range(1, len(parts) + 1):
         parent = "/".join(parts[:depth])
-        listing = run_git_plumbing_in_trusted_repository(
+        listing = run_plumbing(
             root, "ls-tree", "-z", "--full-tree", commit, "--", f":(literal){parent}"
         )[1]
         if listing.startswith(b"160000"):
@@ -397,9 +395,7 @@ def _raise_folder_not_readable(
     )
 
 
-def run_git_plumbing_in_trusted_repository(
-    root: Path, *arguments: str, input_bytes: bytes = b""
-) -> GitResult:
+def run_plumbing(root: Path, *arguments: str, input_bytes: bytes = b"") -> GitResult:
     """Run one plumbing command in the repository that contains `root`.
 
     `input_bytes` is its standard input. Exit code 128 outside of a repository, as Git has it.

@@ -1,4 +1,7 @@
-"""Which zips are refused as a package: damaged, encrypted, overlapping, zip bombs, bad names."""
+"""Which zips are refused as a package (damaged, encrypted, overlapping), and how one is written.
+
+What is written is reproducible: the same content always gives the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,16 @@ import zlib
 from collections.abc import Iterator
 from typing import IO
 
+from synapse_apply.files.tree import BLOCK, UnreadableError, escape_misleading_path
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
-from synapse_apply.packages.content import BLOCK, GatheredFiles, PackageFile, UnreadableError
-from synapse_apply.packages.entry_names import (
-    build_errors_of_colliding_paths,
-    escape_misleading_path,
-    iter_unsafe_name_errors,
-    normalize_path_to_nfc,
+from synapse_apply.packages.content import (
+    GatheredFiles,
+    MeasuredPackage,
+    PackageFile,
+    measure_files,
 )
+from synapse_apply.packages.entry_names import find_collisions, to_nfc, unsafe_name_errors
 
 # APPNOTE.TXT: flag bit 0 (4.4.4), host system Unix (4.4.2), and the bytes of a local file header
 # without name and extra field (4.3.7).
@@ -29,6 +33,10 @@ _COMPRESSION_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _BOMB_RATIO, _BOMB_FROM = 200, 100 * 1024 * 1024
 
 _REBUILD_HINT = "Build the zip anew; `unzip -t` tests one."
+
+# The earliest time that a zip can store.
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_FILE_MODE, _PROGRAM_MODE = 0o100644, 0o100755
 
 
 def open_zip(file: IO[bytes], name: str) -> zipfile.ZipFile:
@@ -43,29 +51,22 @@ def open_zip(file: IO[bytes], name: str) -> zipfile.ZipFile:
     raise InputError(finding)
 
 
-def gather_zip_files_and_errors(
-    archive: zipfile.ZipFile, name: str = "", size: int | None = None
-) -> GatheredFiles:
+def gather_zip_files(archive: zipfile.ZipFile, name: str = "") -> GatheredFiles:
     """The files of a zip sorted by path, and all errors; entries for folders are ignored.
 
-    `name` precedes the detail of each error, "" if the caller adds it. `size` is the expected sum
-    of unpacked bytes: another sum is an error, and the check for a zip bomb is left out.
+    `name` precedes the detail of each error, "" if the caller adds it.
     """
     gathered = GatheredFiles()
     infos = archive.infolist()
-    gathered.findings += (
-        _iter_zip_bomb_error_of_all_entries(infos)
-        if size is None
-        else _iter_error_if_total_size_differs(infos, size)
-    )
-    gathered.findings += _iter_first_overlap_error(archive, infos)
+    gathered.findings += _bomb_errors(infos)
+    gathered.findings += _overlap_errors(archive, infos)
     for info in infos:
-        findings = list(_iter_entry_errors(info))
+        findings = list(_entry_errors(info))
         gathered.findings += findings
         if not info.is_dir() and not findings:
-            gathered.entries.append(_build_package_file(archive, info, name))
+            gathered.entries.append(_package_file(archive, info, name))
     gathered.entries.sort(key=lambda entry: entry.path.encode())
-    gathered.findings += build_errors_of_colliding_paths(entry.path for entry in gathered.entries)
+    gathered.findings += find_collisions(entry.path for entry in gathered.entries)
     if name:
         gathered.findings = [
             finding.with_changes(detail=f"{name}: {finding.detail}")
@@ -74,74 +75,52 @@ def gather_zip_files_and_errors(
     return gathered
 
 
-def _build_package_file(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> PackageFile:
+def _package_file(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> PackageFile:
+    def blocks() -> Iterator[bytes]:
+        try:
+            with archive.open(info) as content:
+                while block := content.read(BLOCK):
+                    yield block
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as problem:
+            label = f"{name}: " if name else ""
+            label += escape_misleading_path(info.filename)
+            raise UnreadableError(
+                "Damaged entry in the zip", f"{label}: {problem}.", _REBUILD_HINT
+            ) from None
+
     is_executable = info.create_system == _UNIX and bool(info.external_attr >> 16 & stat.S_IXUSR)
-    return PackageFile(
-        normalize_path_to_nfc(info.filename),
-        is_executable,
-        info.file_size,
-        lambda: _iter_entry_blocks(archive, info, name),
-    )
+    return PackageFile(to_nfc(info.filename), is_executable, info.file_size, blocks)
 
 
-def _iter_entry_blocks(
-    archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str
-) -> Iterator[bytes]:
-    try:
-        with archive.open(info) as content:
-            while block := content.read(BLOCK):
-                yield block
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as problem:
-        label = (
-            f"{name}: {escape_misleading_path(info.filename)}"
-            if name
-            else escape_misleading_path(info.filename)
-        )
-        raise UnreadableError(
-            "Damaged entry in the zip", f"{label}: {problem}.", _REBUILD_HINT
-        ) from None
-
-
-def _iter_entry_errors(info: zipfile.ZipInfo) -> Iterator[Diagnostic]:
+def _entry_errors(info: zipfile.ZipInfo) -> Iterator[Diagnostic]:
     # zipfile truncates names at a zero byte and, on Windows, turns backslashes into slashes.
     name = info.orig_filename
-    yield from iter_unsafe_name_errors(
-        normalize_path_to_nfc(name.removesuffix("/") if info.is_dir() else name)
-    )
+    yield from unsafe_name_errors(to_nfc(name.removesuffix("/") if info.is_dir() else name))
+    shown_name = escape_misleading_path(name)
     mode = info.external_attr >> 16 if info.create_system == _UNIX else 0
     file_type = stat.S_IFMT(mode)
     if file_type and not (stat.S_ISREG(file_type) or stat.S_ISDIR(file_type)):
         type_text = "a link" if stat.S_ISLNK(file_type) else "a special file"
         yield error_finding(
             "Link or special file in the zip",
-            f"{escape_misleading_path(name)} is {type_text}.",
+            f"{shown_name} is {type_text}.",
             "Put the file itself into the zip (zip does so without --symlinks).",
         )
     if info.flag_bits & _ENCRYPTED:
         yield error_finding(
             "Encrypted entry in the zip",
-            f"{escape_misleading_path(name)} needs a password, which the platform does not have.",
+            f"{shown_name} needs a password, which the platform does not have.",
             "Build the zip without encryption.",
         )
     elif info.compress_type not in _COMPRESSION_METHODS:
         yield error_finding(
             "Unusual compression in the zip",
-            f"{escape_misleading_path(name)} uses method {info.compress_type}.",
+            f"{shown_name} uses method {info.compress_type}.",
             "Build the zip with deflate, which every system reads.",
         )
 
 
-def _iter_error_if_total_size_differs(
-    infos: list[zipfile.ZipInfo], size: int
-) -> Iterator[Diagnostic]:
-    total = sum(info.file_size for info in infos)
-    if total != size:
-        yield error_finding(
-            "Other size in the zip", f"It unpacks to {total} bytes, not to {size}.", _REBUILD_HINT
-        )
-
-
-def _iter_zip_bomb_error_of_all_entries(infos: list[zipfile.ZipInfo]) -> Iterator[Diagnostic]:
+def _bomb_errors(infos: list[zipfile.ZipInfo]) -> Iterator[Diagnostic]:
     total = sum(info.file_size for info in infos)
     packed_size = sum(info.compress_size for info in infos)
     if total > _BOMB_FROM and total > _BOMB_RATIO * max(packed_size, 1):
@@ -152,9 +131,7 @@ def _iter_zip_bomb_error_of_all_entries(infos: list[zipfile.ZipInfo]) -> Iterato
         )
 
 
-def _iter_first_overlap_error(
-    archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo]
-) -> Iterator[Diagnostic]:
+def _overlap_errors(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo]) -> Iterator[Diagnostic]:
     """An error for an entry that shares bytes with the next one.
 
     Overlapping entries are how a small zip unpacks to terabytes without a nested one.
@@ -171,3 +148,24 @@ def _iter_first_overlap_error(
             )
             return
         next_start = info.header_offset
+
+
+def write_zip(files: list[PackageFile], out: IO[bytes]) -> MeasuredPackage:
+    """Write the files, which are sorted by path, and measure the written content.
+
+    Fixed time, mode 0644 or 0755, deflate level 6, no entries for folders. One block at a time is
+    in memory.
+    """
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+
+        def write(entry: PackageFile, blocks: Iterator[bytes]) -> None:
+            info = zipfile.ZipInfo(entry.path, _EPOCH)
+            info.create_system = _UNIX
+            info.compress_type = zipfile.ZIP_DEFLATED  # zlib's own level, which is 6
+            info.external_attr = (_PROGRAM_MODE if entry.is_executable else _FILE_MODE) << 16
+            info.file_size = entry.size
+            with archive.open(info, "w") as file:
+                for block in blocks:
+                    file.write(block)
+
+        return measure_files(files, write)

@@ -1,1 +1,0 @@
-"""The sources of a package's files: a folder, a Git commit, a zip."""

@@ -1,0 +1,304 @@
+"""How each kind of package source is opened, inside of the project, and which files it gives."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, NoReturn
+
+from synapse_apply.files.commits import CommitTree, find_commit
+from synapse_apply.files.tree import (
+    Entry,
+    EntryKind,
+    FolderTree,
+    Tree,
+    UnreadableError,
+    decode_text,
+    escape_misleading_path,
+)
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.resource import FILE, FOLDER, GIT, PackageSource
+from synapse_apply.packages.content import GatheredFiles, PackageFile
+from synapse_apply.packages.entry_names import find_collisions, to_nfc, unsafe_name_errors
+from synapse_apply.packages.ignore import IgnoreRules, TooManyPatternsError
+from synapse_apply.packages.zip_stamps import file_stamp
+from synapse_apply.packages.zips import gather_zip_files, open_zip
+
+CONFIG_FILES = ("config.yaml", "synapse.yaml")
+_RELATIVE_HINT = "Paths of packages are relative to the project's folder."
+
+# (text of config.yaml, its label for messages) -> (its mapping, positions by path); InputError.
+ConfigReader = Callable[[str, str], tuple[Mapping[str, Any], Mapping[Any, Any]]]
+
+
+class ConfigText(NamedTuple):
+    """The text of a package's config.yaml, and what to call the file in messages."""
+
+    text: str
+    label: str
+
+
+@frozen
+class SourceFiles:
+    """The files of a package source; every method raises InputError.
+
+    `root` is the project's folder; `allow_files` are sources that may be outside of it.
+    """
+
+    source: PackageSource
+    root: Path
+    allow_files: Sequence[str] = ()
+
+    @contextmanager
+    def open(self) -> Iterator[GatheredFiles]:
+        """Gather the files, whose content can be read inside the block."""
+        if self.source.kind == FILE:
+            with self.open_zip() as file, open_zip(file, self.source.path) as archive:
+                gathered = gather_zip_files(archive, self.source.path)
+                # A zip at a Git ref is in memory and has no file on disk to be recognised by.
+                if not self.source.ref:
+                    gathered.zip_stamp = file_stamp(file.name, os.fstat(file.fileno()))
+                yield gathered
+        elif self.source.kind in (FOLDER, GIT):
+            with self._open_tree() as tree:
+                yield gather_tree(tree)
+        else:
+            yield GatheredFiles()
+
+    def config(self, reader: ConfigReader) -> tuple[Mapping[str, Any], Mapping[Any, Any]] | None:
+        """config.yaml (else synapse.yaml) at the root as `reader` parses it; None without one."""
+        text = self.config_text()
+        return None if text is None else reader(*text)
+
+    def config_text(self) -> ConfigText | None:
+        """The text of config.yaml, else of synapse.yaml, at the root; None without one."""
+        try:
+            named = None
+            if self.source.kind == FILE:
+                named = self._config_of_zip()
+            elif self.source.kind in (FOLDER, GIT):
+                with self._open_tree() as tree:
+                    named = _config_of_tree(tree)
+        except UnreadableError as problem:
+            raise InputError(problem.finding) from None
+        return named and ConfigText(named[1], format_file_label(self.source, named[0]))
+
+    def config_file(self) -> Path | None:
+        """The real path of a folder's config.yaml (or synapse.yaml), None without one.
+
+        None for a source of another kind, too.
+        """
+        if self.source.kind != FOLDER:
+            return None
+        try:
+            with self._open_tree() as tree:
+                named = _config_of_tree(tree)
+        except UnreadableError as problem:
+            raise InputError(problem.finding) from None
+        # Resolved, since a writer must change the file whose content is in the package.
+        return (self.root / self.source.path / named[0]).resolve() if named else None
+
+    def open_zip(self) -> BinaryIO:
+        """Open the zip of a `file` source for reading; its `name` is the real path.
+
+        A zip at a Git ref is read into memory.
+        """
+        source = self.source
+        if source.ref:
+            content = self._committed_zip()
+            if content is None:
+                detail = f"{source.path} is not in {source.short_ref}."
+                _raise_input_error("Package file not found", detail, _RELATIVE_HINT)
+            return io.BytesIO(content)
+        path = self._require_allowed_path()
+        if not os.path.isfile(path):  # noqa: PTH113 - also for names that no file can have
+            state = "is a folder" if os.path.isdir(path) else "does not exist"  # noqa: PTH112
+            _raise_input_error("Package file not found", f"{source.path} {state}.", _RELATIVE_HINT)
+        try:
+            # The path was resolved: a link that is there now was put there after the check.
+            return open(path, "rb", opener=_open_without_links)
+        except OSError as problem:
+            reason = f"{source.path}: {problem.strerror}."
+            _raise_input_error("Package file cannot be read", reason, "Check its permissions.")
+
+    def is_absent_zip(self) -> bool:
+        """Whether it is a zip that the commit to read does not have, such as a build result."""
+        is_zip_at_ref = self.source.kind == FILE and bool(self.source.ref)
+        return is_zip_at_ref and self._committed_zip() is None
+
+    def _committed_zip(self) -> bytes | None:
+        self._require_committed_path()
+        return find_commit(self.root, self.source.ref).read(self.source.path)
+
+    def _config_of_zip(self) -> tuple[str, str] | None:
+        with self.open() as gathered:
+            entries = {entry.path: entry for entry in gathered.entries}
+            for name in CONFIG_FILES:
+                if entry := entries.get(name):
+                    return name, decode_text(name, entry.size, entry.blocks())
+        return None
+
+    @contextmanager
+    def _open_tree(self) -> Iterator[Tree]:
+        source = self.source
+        if source.kind == GIT:
+            self._require_committed_path()
+            with CommitTree(self.root, source.path or ".", source.ref) as tree:
+                yield tree
+            return
+        top = self._require_allowed_path()
+        # Unlike Path.is_dir, these return False for a name that no file can have.
+        if not os.path.isdir(top):  # noqa: PTH112
+            is_file = os.path.isfile(top)  # noqa: PTH113
+            state_text = "is a file" if is_file else "does not exist"
+            hint = "A zip built elsewhere is declared with file:." if is_file else _RELATIVE_HINT
+            _raise_input_error("Package folder not found", f"{source.path} {state_text}.", hint)
+        yield FolderTree(top)
+
+    def _require_allowed_path(self) -> Path:
+        """The real path of the source, inside of the project or in `allow_files`.
+
+        Otherwise a pull request could upload any file of the machine.
+        """
+        path = self.source.path
+        if "\0" in path:
+            detail = f"{path!r} has a zero byte."
+            _raise_input_error("Package path not usable", detail, _RELATIVE_HINT)
+        try:
+            project_root, real_path = self.root.resolve(), (self.root / path).resolve()
+            allowed_paths = [(self.root / name).resolve() for name in self.allow_files]
+        except (OSError, RuntimeError, ValueError) as problem:
+            _raise_input_error("Package path not usable", f"{path}: {problem}", _RELATIVE_HINT)
+        if not real_path.is_relative_to(project_root) and real_path not in allowed_paths:
+            self._raise_outside_project()
+        return real_path
+
+    def _require_committed_path(self) -> None:
+        """No absolute path and none with `..`; `allow_files` does not apply to commits."""
+        if self.source.path.startswith("/") or ".." in self.source.path.split("/"):
+            self._raise_outside_project()
+
+    def _raise_outside_project(self) -> NoReturn:
+        _raise_input_error(
+            "Package outside the project",
+            f"{self.source.path} lies outside the project's folder.",
+            "Move it into the project, or list it under allow_files of the target.",
+        )
+
+
+def _open_without_links(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0))
+
+
+def _config_of_tree(tree: Tree) -> tuple[str, str] | None:
+    """Name and text of the first config file at the root that no rule leaves out; None without.
+
+    A config file that a rule leaves out is no part of the package, and must not be read for it.
+    """
+    rules = IgnoreRules().entering("", tree.text)
+    for name in CONFIG_FILES:
+        text = None if rules.excluding_rule(name) else tree.text(name)
+        if text is not None:
+            return name, text
+    return None
+
+
+def format_file_label(source: PackageSource, path: str) -> str:
+    """How a file of a package is called in messages: `ZIP!PATH` or `FOLDER/PATH`, `at REF`."""
+    ref_text = f" at {source.short_ref}" if source.ref else ""
+    if source.kind == FILE:
+        return f"{source.path}!{path}{ref_text}"
+    return (path if source.path in ("", ".") else f"{source.path}/{path}") + ref_text
+
+
+def at_ref(source: PackageSource, ref: str) -> PackageSource:
+    """A folder or zip source at this Git ref; a source of another kind is returned unchanged."""
+    if source.kind == FOLDER:
+        return replace(source, kind=GIT, ref=ref)
+    return replace(source, ref=ref) if source.kind == FILE else source
+
+
+def gather_tree(tree: Tree) -> GatheredFiles:
+    """Gather each file that no ignore rule leaves out, links followed; collects all errors."""
+    gathered = GatheredFiles()
+    try:
+        _walk(tree, gathered)
+    except TooManyPatternsError as problem:
+        gathered.findings.append(problem.finding)
+    # By bytes, as Git does: the order, and so the digest, must not depend on the system. A name
+    # that is no UTF-8 has an error already, and must not end the sorting with another.
+    gathered.entries.sort(key=lambda entry: entry.path.encode("utf-8", "surrogateescape"))
+    gathered.excluded.sort()
+    gathered.findings += find_collisions(entry.path for entry in gathered.entries)
+    return gathered
+
+
+def _walk(tree: Tree, gathered: GatheredFiles) -> None:
+    """Add files, left-out paths and errors of a tree to `gathered`."""
+
+    def read_root_ignore_file(path: str) -> str | None:
+        text = tree.text(path)
+        if text is not None:
+            gathered.ignore_files[path] = text
+        return text
+
+    # A stack in place of recursion: a checkout may nest folders deeply.
+    pending_folders = [("", IgnoreRules())]
+    while pending_folders:
+        folder, rules = pending_folders.pop()
+        try:
+            rules = rules.entering(to_nfc(folder), tree.text if folder else read_root_ignore_file)
+            entries = tree.entries(folder)
+        # It is an UnreadableError, too; without all the rules nothing can be said of any file.
+        except TooManyPatternsError:
+            raise
+        except UnreadableError as problem:
+            gathered.findings.append(problem.finding)
+            continue
+        for entry in entries:
+            path = to_nfc(entry.path)
+            is_folder_like = entry.kind in (EntryKind.FOLDER, EntryKind.SUBMODULE)
+            rule = rules.excluding_rule(path, is_folder=is_folder_like)
+            if rule is not None:
+                # A left-out folder is one line, and is never entered, however many files it has.
+                slash = "/" if is_folder_like else ""
+                gathered.excluded.append((escape_misleading_path(path) + slash, rule))
+            elif entry.kind is EntryKind.FOLDER:
+                pending_folders.append((entry.path, rules))
+            else:
+                _add_file(tree, entry, path, gathered)
+
+
+def _add_file(tree: Tree, entry: Entry, path: str, gathered: GatheredFiles) -> None:
+    gathered.findings += unsafe_name_errors(path)
+    try:
+        file = tree.file(entry)
+    except UnreadableError as problem:
+        gathered.findings.append(problem.finding)
+        return
+    gathered.entries.append(
+        PackageFile(path, file.is_executable, file.size, lambda: tree.blocks(file))
+    )
+
+
+def find_rule_leaving_out(tree: Tree, path: str) -> str | None:
+    """The rule that leaves a path, or a folder above it, out; None if it would be included."""
+    rules = IgnoreRules()
+    parts = path.split("/")
+    # From the top: as in Git, no pattern below can include what a folder above left out.
+    for depth in range(len(parts)):
+        rules = rules.entering("/".join(parts[:depth]), tree.text)
+        partial_path = "/".join(parts[: depth + 1])
+        rule = rules.excluding_rule(partial_path, is_folder=depth + 1 < len(parts))
+        if rule is not None:
+            return rule
+    return None
+
+
+def _raise_input_error(summary: str, detail: str, hint: str) -> NoReturn:
+    raise InputError.from_summary(summary, detail, hint)
