@@ -11,10 +11,11 @@ from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.rollouts.runs import record_evidence_and_pull_in_due_time
 from synapse_apply.controller.loop.running import FinishedRun
 from synapse_apply.controller.page.addresses import build_run_path, build_target_path
-from synapse_apply.controller.planned_rows import HeldRow, RowAction
+from synapse_apply.controller.planned_rows import HeldRow, RowAction, describe_rows
 from synapse_apply.controller.rows import (
     HoldRow,
     RunCause,
+    RunOutcome,
     RunRow,
     RunVerb,
     TargetCondition,
@@ -127,6 +128,7 @@ def _write_run_target_holds_and_audit(
     )
     writer.put_target_keeping_claim_and_newer_revision(after)
     writer.mark_approvals_used(run.result.used_approvals, run.id, run.ended_at)
+    _end_approvals_of_gone_rows(parts, writer, looked, run)
     if run.verb is RunVerb.APPLY:
         _append_audit_of_apply(parts, writer, run_row)
     _queue_target_message_if_news(parts, writer, row, after, run_row, holds_before, holds)
@@ -201,6 +203,35 @@ def _build_holds_keeping_rejections(
         if old.rejected_by and (not is_known or old.held_row.row.address in addresses):
             holds.setdefault(old.row_digest, replace(old, number=len(holds)))
     return list(holds.values())
+
+
+def _end_approvals_of_gone_rows(
+    parts: LoopParts, writer: StoreWriter, looked: TargetRow, run: FinishedRun
+) -> None:
+    """Delete unused approvals of rows that a plan has no more: the same rows may come again.
+
+    A plan with errors lacks rows that are there, and a run that ended before its plan has none.
+    """
+    result = run.result
+    if result.outcome is not RunOutcome.IN_SYNC and (
+        result.outcome is RunOutcome.PLAN_ERROR or not result.rows
+    ):
+        return
+    digests = {row.digest for row in result.rows}
+    ended = [
+        approval
+        for approval in parts.store.list_approvals_even_used_or_expired(looked.name)
+        if not approval.used_at
+        and approval.id not in result.used_approvals
+        and approval.row_digest not in digests
+    ]
+    rows = {approval.row_digest: approval.row for approval in ended}
+    for digest in rows:
+        writer.delete_unused_approvals_of_row(looked.name, digest)
+    if rows:
+        who = ", ".join(sorted({approval.who for approval in ended}))
+        detail = f"gone: {describe_rows(rows.values())}; approved by {who}"
+        writer.append_audit(run.ended_at, parts.who, "end approval", str(looked.name), detail)
 
 
 def _make_targets_due_that_wait_for(

@@ -137,3 +137,35 @@ def test_an_approval_is_not_for_another_object_of_the_same_name(
     site.approve([hold])
     site.wait_for_writes(1)
     wait_until(lambda: site.list_holds() == [], SECONDS, "it is done")
+
+
+def test_an_approval_does_not_outlive_its_row(applying_site: ApplyingSite) -> None:
+    """Unused as the target is paused, and its commit reverted: who pushes it again has to ask."""
+    site = applying_site
+    site.rule = APPROVE
+    site.write_configuration()
+    site.apply()
+    old = site.live_description
+    site.start()
+    wait_until(lambda: site.get("/api/v1/targets")["items"], SECONDS, "the target is known")
+    site.wait_for_state("in sync")
+    site.act("pause", scope="acme/dev", reason="release")
+    site.commit("new")
+    site.approve(site.wait_for_holds(1))
+    site.forget_requests()
+    site.commit(old)
+    site.wait_for_state("in sync")
+    site.act("resume", scope="acme/dev")
+    head = site.commit("new")
+    site.wait_for_holds(1)
+    site.wait_quietly(2.5)
+    (hold,) = site.list_holds()
+    assert (hold["commit"], hold["approved_by"]) == (head, [])
+    assert (site.writes, site.live_description) == ([], old)
+    audit = site.get("/api/v1/audit?limit=100")["items"]
+    (ended,) = [row for row in audit if row["action"] == "end approval"]
+    assert hold["digest"] in ended["detail"]
+    assert ended["detail"].endswith("approved by token:ops")
+    site.approve([hold], "second")
+    site.wait_until_live("new")
+    site.check_laws()

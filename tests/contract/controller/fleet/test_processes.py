@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from contract.controller.fleet.processes import SECONDS, Fleet, Process, open_fleet
-from contract.controller.loop.stand_ins import CHANGES
+from contract.controller.loop.stand_ins import CHANGES, plan_of, row
 from contract.controller.store_urls import build_store_url
 from forges.loopback_server import wait_until
 from postgres.server import PostgresServer
@@ -18,8 +18,10 @@ from support.core import LockHeld
 
 from synapse_apply.controller.fleet.job_queue import DueJob
 from synapse_apply.controller.fleet_rows import ProcessRole
+from synapse_apply.controller.planned_rows import PlannedRow
 from synapse_apply.controller.ports import Head
 from synapse_apply.controller.rows import StatusState, TargetCondition, TargetName
+from synapse_apply.controller.settings import Mode, TargetRule
 from synapse_apply.controller.store.store_errors import StoreTooNew
 
 NAMES = [f"acme/t{number}" for number in range(6)]
@@ -347,3 +349,46 @@ def test_one_round_needs_the_lead(fleet: Fleet) -> None:
     again = fleet.start(is_by_hand=True)
     assert again.loop.run_once_and_count_postponed_targets() == 0
     assert again.workers.asked == ["acme/t1"]
+
+
+def test_an_approval_ends_with_its_row_whoever_looks(fleet: Fleet) -> None:
+    """Given by one process, ended by a look of another one; what was used up stands as used."""
+    name, first, second = TargetName("acme", "t0"), row("plugin/a"), row("plugin/b")
+    fleet.world.set_rules(TargetRule("*", mode=Mode.APPROVE, approvals=2))
+    processes = [fleet.start(), fleet.start()]
+
+    def find(*rows: PlannedRow) -> None:
+        for process in processes:
+            process.workers.results["acme/t0"] = plan_of(*rows)
+        fleet.ask_for("t0")
+        wait_until(
+            lambda: [hold.held_row.row for hold in store.list_holds(name)] == [*rows],
+            SECONDS,
+            "it was looked at",
+        )
+
+    store = processes[0].store
+    actions = [process.loop.get_people_actions() for process in processes]
+    wait_until(lambda: store.find_target_even_if_gone(name) is not None, SECONDS, "it is known")
+    find(first, second)
+    for who in ("proxy:ann", "proxy:bob"):
+        actions[0].approve_rows_or_refuse(who, name, [second.digest])
+    wait_until(
+        lambda: all(one.used_at for one in store.list_approvals_even_used_or_expired(name)),
+        SECONDS,
+        "it was applied",
+    )
+    find(first)
+    actions[0].approve_rows_or_refuse("proxy:ann", name, [first.digest])
+    find()
+    find(first)
+    actions[1].approve_rows_or_refuse("proxy:bob", name, [first.digest])
+    given = store.list_approvals_even_used_or_expired(name)
+    unused = [(one.who, one.row_digest) for one in given if not one.used_at]
+    assert unused == [("proxy:bob", first.digest)]
+    assert [one.row_digest for one in given if one.used_at] == [second.digest] * 2
+    ended = [
+        one for one in store.iter_all_audit_rows_oldest_first() if one.action == "end approval"
+    ]
+    assert [one.subject for one in ended] == ["acme/t0"]
+    assert ended[0].detail == f"gone: update plugin/a ({first.digest}); approved by proxy:ann"

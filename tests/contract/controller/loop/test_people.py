@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,13 @@ from contract.controller.loop.stand_ins import FAILURE, IN_SYNC, World, plan_of,
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.loop.following import fetch_source_or_record_failure_and_move_targets
 from synapse_apply.controller.planned_rows import PlannedRow, RowAction, RowCause
-from synapse_apply.controller.ports import ActionRefused, LookRequest, RunResult
+from synapse_apply.controller.ports import (
+    ActionRefused,
+    ApplyRequest,
+    LookRequest,
+    Permit,
+    RunResult,
+)
 from synapse_apply.controller.rows import (
     CallCounts,
     RunCause,
@@ -141,6 +148,145 @@ def test_an_approval_ends_when_the_row_differs_or_after_a_week(
     world.clock.advance(7 * DAY + 1)
     world.settle(loop)
     assert world.workers.applies == []
+
+
+OTHER = replace(FIRST, digest="row1:other")
+REFUSED = replace(FIRST, refusal="policy", refusal_reason="not now")
+WAITING = replace(REFUSED, is_waiting=True)
+UNKNOWN = replace(FIRST, refusal="open call", is_outcome_unknown=True)
+
+
+def describe_ended_approvals(world: World) -> list[str]:
+    """What the audit has of approvals that ended with their row, oldest first."""
+    rows = list(world.store.iter_all_audit_rows_oldest_first())
+    assert find_first_broken_audit_row(rows) is None
+    return [
+        f"{row.who} {row.subject}: {row.detail}" for row in rows if row.action == "end approval"
+    ]
+
+
+def approve_during_pause(world: World, loop: ControllerLoop) -> None:
+    """Have the first row approved, so that its approval stays unused."""
+    actions = loop.get_people_actions()
+    actions.pause_scope_or_refuse(BOB, "acme/prod", "release", world.clock.wall + 3 * DAY)
+    actions.approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
+    world.settle(loop)
+    assert world.workers.applies == []
+    assert len(world.store.list_approvals_even_used_or_expired(PROD)) == 1
+
+
+@pytest.mark.parametrize("rows", [(), (SECOND,), (OTHER, SECOND)], ids=["all", "one", "other"])
+def test_an_approval_ends_with_its_row(
+    world: World, loop: ControllerLoop, rows: tuple[PlannedRow, ...]
+) -> None:
+    """A commit is reverted while its approval is unused; whoever pushes it again has to ask."""
+    approve_during_pause(world, loop)
+    for commit, plan in (("c2", plan_of(*rows)), ("c3", plan_of(FIRST, SECOND))):
+        world.workers.results["acme/prod"] = plan
+        world.repository.push(commit, prod=f"p of {commit}")
+        world.clock.advance(700)
+        world.settle(loop)
+    assert world.get_target("prod").looked_number == 3
+    loop.get_people_actions().resume_scope_or_refuse(BOB, "acme/prod")
+    world.settle(loop)
+    assert world.workers.applies == []
+    assert [hold.held_row.row for hold in world.store.list_holds(PROD)] == [FIRST, SECOND]
+    assert world.store.list_approvals_even_used_or_expired(PROD) == []
+    (ended,) = describe_ended_approvals(world)
+    assert ended == (
+        "controller:main acme/prod: gone: update plugin/a (row1:plugin/a:update); "
+        "approved by proxy:ann"
+    )
+    loop.get_people_actions().approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
+    world.settle(loop)
+    assert [run.terms.approvals.keys() for run in world.workers.applies] == [{FIRST.digest}]
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        FAILURE,
+        replace(FAILURE, rows=(SECOND,)),
+        RunResult(RunOutcome.TIMEOUT),
+        RunResult(RunOutcome.WORKER_LOST),
+        replace(IN_SYNC, held_up_by_run="a laptop"),
+        plan_of(REFUSED),
+        plan_of(WAITING, SECOND),
+        plan_of(UNKNOWN, SECOND),
+        plan_of(FIRST, row("recreate", RowAction.GUARD)),
+    ],
+    ids=["broken", "in part", "late", "lost", "beside", "refused", "waits", "unknown", "guarded"],
+)
+def test_an_approval_outlives_looks_that_do_not_tell(
+    world: World, loop: ControllerLoop, result: RunResult
+) -> None:
+    """Of a plan that failed nobody knows its rows, and what cannot be done now is a row, too."""
+    approve_during_pause(world, loop)
+    world.workers.results["acme/prod"] = result
+    looks = len(world.workers.looks)
+    for _ in range(3):
+        world.clock.advance(700)
+        world.settle(loop)
+    assert len(world.workers.looks) > looks
+    world.workers.results["acme/prod"] = plan_of(FIRST, SECOND)
+    loop.get_people_actions().resume_scope_or_refuse(BOB, "acme/prod")
+    world.clock.advance(7200)
+    world.settle(loop)
+    assert describe_ended_approvals(world) == []
+    assert [hold.held_row.row for hold in world.store.list_holds(PROD)] == [SECOND]
+    assert len(world.workers.applies) == 1
+
+
+def test_the_first_of_two_approvals_ends_with_its_row(world: World) -> None:
+    """The second comes when the row is there again: it is the first then."""
+    world.set_rules(replace(APPROVE, approvals=2))
+    world.workers.results["acme/prod"] = plan_of(FIRST)
+    loop = world.build_loop()
+    world.start(loop)
+    actions = loop.get_people_actions()
+    actions.approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
+    for plan in (IN_SYNC, plan_of(FIRST)):
+        world.workers.results["acme/prod"] = plan
+        world.clock.advance(700)
+        world.settle(loop)
+    actions.approve_rows_or_refuse(BOB, PROD, [FIRST.digest])
+    world.settle(loop)
+    assert world.workers.applies == []
+    actions.approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
+    world.settle(loop)
+    (request,) = world.workers.applies
+    assert request.who == "controller:main, approved by proxy:ann, token:bob"
+
+
+@pytest.mark.parametrize("is_told", [True, False], ids=["all rows", "no rows"])
+def test_an_apply_ends_approvals_of_rows_that_its_plan_has_no_more(
+    world: World, loop: ControllerLoop, *, is_told: bool
+) -> None:
+    """One that began nothing tells no rows, and ends none; what it has used stands as used."""
+    third = row("plugin/c")
+    approve_during_pause(world, loop)
+    actions = loop.get_people_actions()
+    actions.approve_rows_or_refuse(ANN, PROD, [SECOND.digest])
+
+    def apply(request: ApplyRequest, _permit: Callable[[], Permit]) -> RunResult:
+        used = request.terms.approvals[SECOND.digest]
+        world.workers.results["acme/prod"] = FAILURE
+        if not is_told:
+            return RunResult(RunOutcome.APPLY_STOPPED, stop_reason="the controller ends")
+        calls, rows = CallCounts(done=1), (SECOND, third)
+        return RunResult(RunOutcome.APPLIED, rows=rows, calls=calls, used_approvals=used)
+
+    world.workers.applied["acme/prod"] = apply
+    actions.resume_scope_or_refuse(BOB, "acme/prod")
+    world.settle(loop)
+    assert len(world.workers.applies) == 1
+    unused = {
+        approval.row_digest: not approval.used_at
+        for approval in world.store.list_approvals_even_used_or_expired(PROD)
+    }
+    kept = {FIRST.digest: True, SECOND.digest: True}
+    assert unused == ({SECOND.digest: False} if is_told else kept)
+    assert len(describe_ended_approvals(world)) == is_told
 
 
 def test_an_approval_that_the_state_knows_as_used_is_tried_once(

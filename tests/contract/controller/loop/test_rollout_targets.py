@@ -184,3 +184,28 @@ def test_a_run_with_once_brings_a_head_to_all_waves(world: RolloutWorld) -> None
     world.run_once()
     assert world.describe_rollout() == "c2 wave 3 done"
     assert sorted(world.take_writes()) == [f"{target} c2" for target in TARGETS]
+
+
+def test_an_approval_stays_while_the_target_does(world: RolloutWorld) -> None:
+    """Newer heads at which its row is gone end it where they are wanted, not before."""
+    world.set_rules(TargetRule("prod-*", mode=Mode.APPROVE), TargetRule("*", mode=Mode.AUTO))
+    loop = start_after_first_head(world)
+    name, actions = TargetName("acme", "prod-1"), loop.get_people_actions()
+    world.live["prod-1"] = "by hand"
+    world.wait(loop, 30 * MINUTE, step=600)
+    (hold,) = world.store.list_holds(name)
+    actions.pause_scope_or_refuse(ANN, "acme/prod-1", "release", world.clock.wall + DAY)
+    actions.approve_rows_or_refuse(ANN, name, [hold.row_digest])
+    world.failing.add("canary-1")
+    for commit, wanted, count in (("c2", "c1", 1), ("c3", "c1", 1), ("c4", "c4", 0)):
+        if count == 0:
+            world.failing.clear()
+        world.push(commit, *TARGETS)
+        world.repository.inputs[commit]["prod-1"] = "by hand"
+        world.follow(loop)
+        world.wait(loop, 30 * MINUTE, step=600)
+        assert world.list_wanted()["prod-1"] == wanted
+        assert len(world.store.list_approvals_even_used_or_expired(name)) == count
+    actions.resume_scope_or_refuse(ANN, "acme/prod-1")
+    world.settle(loop)
+    assert not [write for write in world.take_writes() if write.startswith("prod-1")]
