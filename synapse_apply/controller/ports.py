@@ -104,7 +104,8 @@ class Mirror(Protocol):
 class LookRequest:
     """One look that a worker is asked for. `timeout` is in seconds; `prune` as in TargetRule.
 
-    `closed` are the credentials of earlier commits, which manifests may not read; `live_commit` is
+    `closed` are the credentials of earlier commits, which manifests may not read, with the hosts
+    that each may go to as a token, () for no limit; `live_commit` is
     `applied_commit` of a TargetRow.
     """
 
@@ -112,7 +113,7 @@ class LookRequest:
     commit: str
     timeout: float
     prune: bool = False
-    closed: tuple[str, ...] = ()
+    closed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     live_commit: str = ""
 
 
@@ -135,7 +136,7 @@ class ApplyRequest:
     operation: str = "apply"
     prune: bool = False
     binding: Binding | None = None
-    closed: tuple[str, ...] = ()
+    closed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     live_commit: str = ""
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from synapse_apply.library.arguments import (
     require_and_join_path,
@@ -151,7 +152,7 @@ def open_target_at_commit(
     environ: Mapping[str, str],
     readable_files: ReadableFiles,
     opened: tuple[str, ...] = (),
-    closed: tuple[str, ...] = (),
+    closed: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
     project_from: str = "",
     parallelism: int = 10,
 ) -> Iterator[OpenTarget]:
@@ -161,7 +162,8 @@ def open_target_at_commit(
     `commit`; nothing is checked out. `folder` is the project's folder of a place that has a `.git`
     and else only what the tool itself keeps there, such as a local state. `environ` is all that
     settings and manifests can name of variables, `readable_files` all that they can name of files
-    on this machine; of both, manifests can name none of `closed`. `project_from` is as in
+    on this machine; of both, manifests can name none of `closed`, and a
+    token of these goes only to its hosts, () for any. `project_from` is as in
     `open_target`, as are the errors.
     """
     invocation = Invocation(

@@ -104,6 +104,10 @@ def connect_backend_or_raise_without_credentials(
     url = embedded.url if embedded else require_target_url(target)
     if embedded is None:
         require_allowed_host(url, invocation.environ)
+        # A commit may name another target's token here: it goes where that one's rule lets it.
+        ref = target.token
+        if ref is not None and (hosts := invocation.closed.get(ref.name.upper())):
+            require_allowed_host(url, {"SYNAPSE_APPLY_HOSTS": ",".join(hosts)})
     token = (
         embedded.token.reveal()
         if embedded

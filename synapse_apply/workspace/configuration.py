@@ -112,7 +112,7 @@ def _require_committed_project(invocation: Invocation) -> Project:
     ref = invocation.project_from
     pin = find_commit(file.parent, ref) if ref else None
     source = _CommittedProjectFile(
-        file, commit, pin, Path.cwd(), invocation.environ, invocation.closed
+        file, commit, pin, Path.cwd(), invocation.environ, tuple(invocation.closed)
     )
     committed = _require_committed_projects_cached(source)
     _require_own_target_in_pinned_project(committed.own, committed.pinned, file, invocation)

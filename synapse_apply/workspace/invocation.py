@@ -62,7 +62,8 @@ class Invocation:
     too; `directory` is the project's folder, in which nothing is but the tool's own.
     `readable_files` are all that the project can name of this machine, None for no limit. `opened`
     is as in ReservedVariables; `closed` are variables and files that manifests may not read, beside
-    those that the project file names for credentials.
+    those that the project file names for credentials, with the hosts that each may go to as the
+    target's token, () for no limit.
     `project_memory` keeps the project for other targets of it, None where it is read each time.
     """
 
@@ -83,7 +84,7 @@ class Invocation:
     without_checkout: bool = False
     readable_files: ReadableFiles | None = None
     opened: tuple[str, ...] = ()
-    closed: tuple[str, ...] = ()
+    closed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     project_memory: ProjectMemory | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from itertools import repeat
+from itertools import islice, repeat
 
 from synapse_apply.controller.loop.leading.leader import LeadershipLost
 from synapse_apply.controller.loop.parts import LoopParts
@@ -357,20 +358,26 @@ def _move_targets_to_head_or_record_unusable(
         parts.log("warn", "rollout", summary=finding.summary, detail=finding.detail)
 
 
-def _collect_credentials(source: Source, row: SourceRow, mirror: Mirror) -> tuple[str, ...]:
+def _collect_credentials(
+    source: Source, row: SourceRow, mirror: Mirror
+) -> Mapping[str, tuple[str, ...]]:
     """What the targets of a source named for credentials up to its head, within `may_read`.
 
     The oldest first: a commit can add names without an end, and must not push out others.
     """
-    may_read = source.may_read
-    named = [name for target in mirror.list_targets(row.head) for name in target.credentials]
-    readable = (
-        name
-        for name in named
+    may_read, named = source.may_read, defaultdict[str, dict[str, None]](dict)
+    for target in mirror.list_targets(row.head):
+        rule = find_rule(source, target.name)
+        for name in target.credentials:
+            named[name][rule.pattern if rule is not None else ""] = None
+    readable = {
+        name: tuple(patterns)
+        for name, patterns in named.items()
         if name.startswith(may_read.files)
         or any(fnmatchcase(name, pattern.upper()) for pattern in may_read.variables)
-    )
-    return tuple(dict.fromkeys((*row.credentials, *readable)))[:_MOST_CREDENTIALS]
+    }
+    known = row.credentials
+    return dict(islice({**known, **readable, **known}.items(), _MOST_CREDENTIALS))
 
 
 def queue_ends_of_failures(

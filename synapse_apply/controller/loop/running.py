@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import NamedTuple
 
 from synapse_apply.controller.loop.claiming import ClaimedTarget
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.ports import LookRequest, RunResult, SourceUnavailable
-from synapse_apply.controller.rows import RunOutcome, RunVerb, TargetRow
+from synapse_apply.controller.rows import RunOutcome, RunVerb, TargetName, TargetRow
 from synapse_apply.controller.settings import TargetRule
 from synapse_apply.model.diagnostic import error_finding
 
@@ -57,7 +57,7 @@ def look_by_worker_and_wait(
         row.wanted_commit,
         defaults.timeout,
         prune=is_pruned_by_rule_or_default(parts, rule),
-        closed=list_closed_credentials(parts, row.name.source),
+        closed=map_closed_credentials_to_hosts(parts, row.name),
         live_commit=row.applied_commit,
     )
     return fetch_commit_and_ask_worker_with_errors_as_result(
@@ -65,11 +65,22 @@ def look_by_worker_and_wait(
     )
 
 
-def list_closed_credentials(parts: LoopParts, source: str) -> tuple[str, ...]:
-    """What targets of a source named for credentials in any commit, but for what is opened."""
-    row = parts.store.find_source_even_if_removed(source)
-    opened = parts.settings.sources[source].may_read.opened
-    return tuple(name for name in (row.credentials if row else ()) if name not in opened)
+def map_closed_credentials_to_hosts(
+    parts: LoopParts, name: TargetName
+) -> Mapping[str, tuple[str, ...]]:
+    """What targets of a source named for credentials in any commit, but for what is opened.
+
+    Each with the hosts of the rules of those targets, () where one has none of its own.
+    """
+    row = parts.store.find_source_even_if_removed(name.source)
+    source = parts.settings.sources[name.source]
+    hosts = {rule.pattern: rule.hosts for rule in source.rules}
+    return {
+        credential: tuple(host for pattern in patterns for host in hosts.get(pattern, ()))
+        * all(hosts.get(pattern) for pattern in patterns)
+        for credential, patterns in (row.credentials if row else {}).items()
+        if credential not in source.may_read.opened
+    }
 
 
 def fetch_commit_and_ask_worker_with_errors_as_result(

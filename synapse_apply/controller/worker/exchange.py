@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import field, replace
 from pathlib import PurePath
 from typing import Any, TypeVar
 
@@ -71,7 +72,7 @@ class Order:
     hosts: tuple[str, ...] = ()
     apply: ApplyOrder | None = None
     opened: tuple[str, ...] = ()
-    closed: tuple[str, ...] = ()
+    closed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     read: tuple[str, ...] = ()
     live_commit: str = ""
 

@@ -276,6 +276,22 @@ def test_tokens_go_to_the_hosts_of_the_rule(site: Site) -> None:
     assert site.follow()["dev"] == "failing: The token may not go to this host"
 
 
+@pytest.mark.parametrize("is_taken_away", [False, True])
+def test_a_token_goes_to_the_hosts_of_the_rule_that_it_was_first_for(
+    site: Site, *, is_taken_away: bool
+) -> None:
+    """A commit that names it for another target sends it nowhere, until prod's rule lets it."""
+    host, other = (site.backends[name].url.removeprefix("http://") for name in ("prod", "dev"))
+    site.write_configuration(RULES.replace("prod: {", f'prod: {{hosts: ["{host}"], '))
+    site.follow()
+    taken = {"token": "{env: ACME_PROD_TOKEN}"}
+    prod = {} if is_taken_away else {"prod": site.describe("prod")}
+    site.commit("second", dev=site.describe("dev", **taken), **prod)
+    assert site.follow()["dev"] == "failing: The token may not go to this host"
+    site.write_configuration(RULES.replace("prod: {", f'prod: {{hosts: ["{host}", "{other}"], '))
+    assert site.follow()["dev"] != "failing: The token may not go to this host"
+
+
 def test_prod_by_its_host_in_percent_codes(site: Site) -> None:
     """A spelling that only a connection resolves is an error of the commit."""
     file = site.folder / "controller.yaml"
