@@ -33,15 +33,13 @@ def _decode_storage_of_v1_wrapping_secrets(raw: ServerObject, marks: SecretMarks
     partial_fields = frozenset(
         {"configuration"} if raw.get("credential_regime", "none") != "none" else ()
     )
-    spec, missing_fields = (
-        wrap_secrets_and_withhold_masked(PREFIX, select_sorted_non_null_fields(raw, FIELDS), marks),
-        list_missing_fields(raw, FIELDS),
-    )
+    remote_id = require_remote_id_of_answer(raw)
+    fields, keys = select_sorted_non_null_fields(raw, FIELDS), V1.list_natural_keys(raw)
     return Observed(
-        require_remote_id_of_answer(raw),
+        remote_id,
         "v1",
-        spec,
-        missing_fields=missing_fields,
+        wrap_secrets_and_withhold_masked(PREFIX, fields, marks, "v1", remote_id, keys),
+        missing_fields=list_missing_fields(raw, FIELDS),
         partial_fields=partial_fields,
     )
 

@@ -106,7 +106,7 @@ def _wrap_secrets_or_none_if_only_nulls(marks: SpecMarks, path: FieldPath, value
         return wrapped_map or None
     # A container that is one text or list may have a secret anywhere in it.
     is_packed = path == (marks.container,) and not is_map(value)
-    is_secret = is_packed or marks.is_secret(path)
+    is_secret = is_packed or marks.is_secret(path) or marks.has_named_field_below(path)
     if is_secret and value in _EMPTY_VALUES:
         return WithheldSecret("omitted")  # an empty value in place of a secret, never to be sent
     if _is_masked_value(value, _SECRET_MASKS if is_secret else _MASK_CHARACTERS):

@@ -56,6 +56,7 @@ class LiveBackend(TargetSession):
                 self.existing_store_or_none.read_state() if self.existing_store_or_none else None
             )
         except SynapseApplyError:
+            of_kinds = build_marks_with_project_providers({})
             return with_free_form_fields_secret_in_unmarked_kinds(of_kinds, self.catalogue)
         desired: Mapping[Address, Desired] = {}
         with suppress(SynapseApplyError, OSError):

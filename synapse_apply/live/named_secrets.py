@@ -1,8 +1,8 @@
 """Which fields of single objects are secret: by `lifecycle.sensitive`, or by their record.
 
 A field is secret if its manifest names it, or if its record has the digest of a secret there.
-So no edit of a manifest alone (the name dropped or moved, another address) reveals what the
-backend has.
+So no edit of a commit (the name dropped or moved, another address, another description of a
+provider) reveals what the backend has.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from synapse_apply.kinds.descriptor import Catalogue
 from synapse_apply.model.address import Address
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import (
     Diagnostic,
     FieldPath,
@@ -25,7 +26,6 @@ from synapse_apply.model.resource import Desired
 from synapse_apply.model.secrets.secret_marks import UNMARKED, NamedSecrets, SecretMarks, SpecMarks
 from synapse_apply.model.state import Intent, Record
 from synapse_apply.model.values import (
-    Fields,
     Mac,
     Reference,
     SecretRef,
@@ -38,15 +38,16 @@ _SECRET_TYPES = frozenset({Mac, WithheldSecret})
 _NO_PATHS: frozenset[FieldPath] = frozenset()
 
 
-def list_secret_paths(*sides: Fields) -> frozenset[FieldPath]:
+def _list_secret_paths(entry: Record | Intent) -> frozenset[FieldPath]:
     """The fields of a record or an open call that hold secrets."""
+    sides = (entry.applied, entry.seen) if isinstance(entry, Record) else (entry.fields,)
     paths = [path for side in sides for path, value in side.items() if type(value) in _SECRET_TYPES]
     return frozenset(paths) if paths else _NO_PATHS
 
 
-# A record's digests count for its id, so that no edit of a manifest, move or pin shows a live
-# value. Kinds whose schemas mark fields have no others. Plain values declared at such a place are
-# wrapped before anything is compared; the state stays as it is until the next apply.
+# A record's digests count for its id, so that no edit of a manifest or of `providers`, no move or
+# pin shows a live value. Plain values declared at such a place are wrapped before anything is
+# compared; the state stays as it is until the next apply.
 def with_secret_fields_of_single_objects(
     marks: SecretMarks,
     catalogue: Catalogue,
@@ -55,7 +56,7 @@ def with_secret_fields_of_single_objects(
     records: Mapping[Address, Record],
     intents: Iterable[Intent] = (),
 ) -> SecretMarks:
-    """The marks with the secret fields of single objects; not for kinds whose schemas mark fields.
+    """The marks with the secret fields of single objects.
 
     `versions` says which API version the ids in manifests are of.
     """
@@ -73,19 +74,11 @@ def with_secret_fields_of_single_objects(
         if key:
             by_key[address.kind, key] |= paths
 
-    for record in records.values():
-        if record.address.kind in marks.kinds:
-            continue
-        if paths := list_secret_paths(record.applied, record.seen):
+    entries: tuple[Record | Intent, ...] = (*records.values(), *intents)
+    for entry in entries:
+        if paths := _list_secret_paths(entry):
             add_paths_by_address_id_and_key(
-                record.address, record.api, record.remote_id, record.natural_key, paths
-            )
-    for intent in intents:
-        if intent.address.kind in marks.kinds:
-            continue
-        if paths := list_secret_paths(intent.fields):
-            add_paths_by_address_id_and_key(
-                intent.address, intent.api, intent.remote_id, intent.natural_key, paths
+                entry.address, entry.api, entry.remote_id, entry.natural_key, paths
             )
     for address, resource in desired.items():
         kind = catalogue.get(address.kind)
@@ -127,19 +120,15 @@ def wrap_values_recorded_as_secret_and_warn(
 ) -> tuple[Mapping[Address, Desired], tuple[Diagnostic, ...]]:
     """The declared resources, plain values wrapped where a secret is recorded; and warnings."""
     recorded: dict[Address, frozenset[FieldPath]] = defaultdict(frozenset)
-    for address, record in records.items():
-        if address.kind not in marks.kinds and (
-            paths := list_secret_paths(record.applied, record.seen)
-        ):
-            recorded[address] = paths
-    for intent in intents:
-        if intent.address.kind not in marks.kinds:
-            recorded[intent.address] |= list_secret_paths(intent.fields)
+    entries: tuple[Record | Intent, ...] = (*records.values(), *intents)
+    for entry in entries:
+        if paths := _list_secret_paths(entry):
+            recorded[entry.address] |= paths
     changed: dict[Address, Desired] = {}
     findings = []
     for address, paths in recorded.items():
         resource = desired.get(address)
-        if resource is None or not paths:
+        if resource is None:
             continue
         walk = _SecretWrapper(UNMARKED.with_named_secret_paths(paths))
         spec = {
@@ -148,7 +137,8 @@ def wrap_values_recorded_as_secret_and_warn(
         }
         if walk.literals:
             changed[address] = replace(resource, spec=spec)
-            findings.append(_build_unnamed_secret_warning(resource, walk.literals))
+            is_marked = address.kind in marks.kinds
+            findings.append(_build_unnamed_secret_warning(resource, walk.literals, is_marked))
     return ({**desired, **changed} if changed else desired), tuple(findings)
 
 
@@ -176,15 +166,22 @@ class _SecretWrapper:
         return SecretRef("literal", literal=Sensitive(value))
 
 
-def _build_unnamed_secret_warning(resource: Desired, paths: list[FieldPath]) -> Diagnostic:
+def _build_unnamed_secret_warning(
+    resource: Desired, paths: list[FieldPath], is_marked: bool
+) -> Diagnostic:
     names = format_short_list(map(format_json_pointer, paths))
     return warning_finding(
         "A recorded secret is no longer named as one",
         f"{resource.address}: {names} is recorded as a secret, and the manifest has a plain value "
         "there. It is still treated as a secret and not shown.",
-        f"Name it again, lifecycle: {{sensitive: [{format_json_pointer(paths[0])}]}}. If it is to "
-        f"be public, "
-        "take the field out and apply, then declare it anew.",
+        Text(
+            "Mark the key under `providers` of the project file as `secret: true`. If it is to be "
+            "public, forget the resource and adopt it anew: ",
+            Command("state rm", resource.address),
+        )
+        if is_marked
+        else f"Name it again, lifecycle: {{sensitive: [{format_json_pointer(paths[0])}]}}. If it "
+        "is to be public, take the field out and apply, then declare it anew.",
         address=str(resource.address),
         path=("spec", *paths[0]),
         position=resource.find_position(paths[0]),

@@ -112,11 +112,12 @@ class Variable:
 
 @frozen
 class Provider:
-    """A storage provider that the project file describes: its configuration keys."""
+    """A provider that the project file describes; a pin lifts `doubted`, secret by their names."""
 
     keys: Collection[str]
     secrets: frozenset[str] = frozenset()
     required: frozenset[str] = frozenset()
+    doubted: frozenset[str] = frozenset()
 
 
 @frozen

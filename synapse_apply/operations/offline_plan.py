@@ -78,10 +78,12 @@ class OfflineComparison(OfflineTarget):
         self, label: str, base_records: Mapping[Address, Record], findings: Iterable[Diagnostic]
     ) -> None:
         """Set the records to compare with, under the addresses that `moved:` gives them."""
-        moves = build_records_with_due_renames_made(base_records, self.project.moved, ())
+        moves = build_records_with_due_renames_made(
+            base_records, self.project.moved, (), self.target.policy.rules
+        )
         self.label = label
         self.base_records: Mapping[Address, Record] = moves.records
-        self.moved = moves.renames
+        self.moved, self.move_refusals = moves.renames, moves.refusals
         self.removed = select_undeclared_removed_addresses_with_members(
             self.project.removed, moves.records, self.desired
         )
@@ -217,6 +219,7 @@ def plan_offline(comparison: OfflineComparison, options: PlanOptions) -> Plan:
         ),
         diagnostics=comparison.diagnostics,
         moved=comparison.moved,
+        move_refusals=comparison.move_refusals,
         removed_addresses=comparison.removed,
         judge_package=PackageJudge(comparison),
     )

@@ -140,6 +140,7 @@ def _read_state_and_live_objects(
         if session.declared_target.commit
         else session.project.moved,
         open_intents,
+        session.target.policy.rules,
     )
     records = moves.records
     if resolved_intents or moves.renames:  # else the records are those of the state
@@ -190,6 +191,7 @@ def _read_state_and_live_objects(
         ),
         other_targets=_read_other_target_runs_if_release_is_new(session, resources),
         moved=moves.renames,
+        move_refusals=moves.refusals,
         removed_addresses=select_undeclared_removed_addresses_with_members(
             session.project.removed, records, session.desired
         ),

@@ -10,6 +10,8 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.plan import Refusal
+from synapse_apply.model.policy import PolicyRule
 from synapse_apply.model.refactoring import (
     MovedAddress,
     RemovedAddress,
@@ -25,24 +27,29 @@ class MovedRecords:
     """The `renames` to be made, by new address, and the `records` with them made.
 
     `open_call_by_new_address` has the open call that a rename waits for, by each new address whose
-    object may exist under the old one.
+    object may exist under the old one. `refusals` has why rules forbid a rename, by both addresses.
     """
 
     renames: tuple[MovedAddress, ...]
     records: Mapping[Address, Record]
     diagnostics: tuple[Diagnostic, ...] = ()
     open_call_by_new_address: Mapping[Address, Address] = field(default_factory=dict)
+    refusals: Mapping[Address, Refusal] = field(default_factory=dict)
 
 
 # Renames are made whatever is selected, under the lock, in one transaction before any call; a
 # saved plan that lacks one is stale.
 def build_records_with_due_renames_made(
-    records: Mapping[Address, Record], moves: Sequence[MovedAddress], open_intents: Sequence[Intent]
+    records: Mapping[Address, Record],
+    moves: Sequence[MovedAddress],
+    open_intents: Sequence[Intent],
+    rules: Sequence[PolicyRule] = (),
 ) -> MovedRecords:
     """The renames that are due: of recorded old addresses, to the end of their chain, with members.
 
     A rename is left out with a warning if its new address is recorded as well, or if an earlier
-    call of an address on the chain is open. One that was made before is not due.
+    call of an address on the chain is open. One that was made before is not due. No rename
+    leaves a rule that denies.
     """
     if not moves:
         return MovedRecords((), records)
@@ -55,6 +62,7 @@ def build_records_with_due_renames_made(
     open_addresses = {intent.address for intent in open_intents}
     renames: dict[Address, Address] = {}
     blocked: dict[Address, Address] = {}
+    refusals: dict[Address, Refusal] = {}
     warnings: list[Diagnostic] = []
     for old in sorted(new_by_old.keys() & {entry.address for entry in recorded_or_open}):
         # A state that missed several renames makes them all at once.
@@ -66,6 +74,15 @@ def build_records_with_due_renames_made(
         if reason:
             warnings.append(_build_not_moved_warning(move_by_old[old], chain[-1], reason))
             blocked |= {new: open_calls[0] for new in all_renames.values() if open_calls}
+            continue
+        denied = [
+            _build_left_rule_refusal(rule, MovedAddress(before, after, move_by_old[old].position))
+            for rule in rules
+            for before, after in all_renames.items()
+            if rule.is_denying and rule.applies_to(before) and not rule.applies_to(after)
+        ]
+        if denied:
+            refusals |= dict.fromkeys({*all_renames, *all_renames.values()}, denied[0])
         else:
             renames |= all_renames
     renamed_records = {
@@ -82,6 +99,7 @@ def build_records_with_due_renames_made(
         {**unchanged, **renamed_records},
         tuple(warnings),
         blocked,
+        refusals,
     )
 
 
@@ -128,3 +146,10 @@ def _build_not_moved_warning(move: MovedAddress, end: Address, reason: str) -> D
         position=move.position,
         address=str(move.old),
     )
+
+
+def _build_left_rule_refusal(rule: PolicyRule, move: MovedAddress) -> Refusal:
+    reason = f"`moved` makes {move.old} {move.new}, to which the rule would not apply"
+    way_out = f"let the rule apply to {move.new} too, or add `except: [{move.old}]` to it"
+    ways_out = ("take the entry out of `moved`", way_out)
+    return Refusal(rule.id, f"{reason} (policy: {rule.name})", ways_out, move.position)

@@ -169,7 +169,7 @@ def _decide_all_declared(
             policy_rules,
         )
         decision = _refuse_unfit_package(decision, resource, plan_input)
-        return _refuse_if_dry_run_was_refused(decision, index)
+        return _refuse_forbidden_move_or_dry_run(decision, index)
 
     # An owner is decided before its members, so it can still choose the one that is created with
     # it.
@@ -218,14 +218,13 @@ def _refuse_unfit_package(
     )
 
 
-def _refuse_if_dry_run_was_refused(decision: Decision, index: PlanIndex) -> Decision:
-    """The decision, refused if the backend refused its dry run."""
-    refusal = (
-        index.plan_input.dry_run_refusals.get(decision.change.address)
-        if index.plan_input.dry_run_refusals
-        else None
+def _refuse_forbidden_move_or_dry_run(decision: Decision, index: PlanIndex) -> Decision:
+    """The decision, refused if a rule forbids its move, or if the backend refused its dry run."""
+    given = (index.plan_input.move_refusals, index.plan_input.dry_run_refusals)
+    address = decision.change.address
+    return decision.with_refusals_dropping_run(
+        *(refusals[address] for refusals in given if address in refusals)
     )
-    return decision.with_refusals_dropping_run(refusal) if refusal is not None else decision
 
 
 def _is_dependency_blocked_or_absent(
@@ -277,7 +276,7 @@ def _decide_all_undeclared(
     decisions: Decisions = {}
     # Deletes are made in the reverse order of creates: dependents first.
     for address in reversed(ordered):
-        decision = _refuse_if_dry_run_was_refused(
+        decision = _refuse_forbidden_move_or_dry_run(
             add_policy_findings_unless_in_error(
                 resources[address],
                 decide_undeclared_ignoring_dependents(resources[address], index),

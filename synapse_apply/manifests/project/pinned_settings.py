@@ -45,7 +45,8 @@ def build_project_under_pinned_settings(project: Project, rules: Project, revisi
         reserved=rules.reserved.merge_preferring_own(project.reserved),
         # A change that brings the first one is planned before it is merged. It gives no rights.
         id=rules.id or project.id,
-        **{name: getattr(rules, name) for name in _PROJECT_SETTINGS},
+        **{name: getattr(rules, name) for name in _PROJECT_SETTINGS}
+        | {"providers": {n: replace(p, doubted=frozenset()) for n, p in rules.providers.items()}},
     )
 
 

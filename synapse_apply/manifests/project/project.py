@@ -55,6 +55,7 @@ from synapse_apply.model.project import (
     Variable,
     collect_credential_variables_files_and_references,
 )
+from synapse_apply.model.secrets.credentials import is_name_of_secret
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secret_sources.catalogue import SECRET_SOURCES
 from synapse_apply.secret_sources.source import build_reference_or_none_if_malformed
@@ -264,6 +265,7 @@ class _ProjectDecoder:
                 frozenset(
                     key for key, key_settings in keys.items() if key_settings.get("required")
                 ),
+                frozenset(filter(is_name_of_secret, keys)),
             )
         return providers
 

@@ -50,6 +50,7 @@ def build_marks_with_project_providers(project_providers: Mapping[str, Provider]
     marks = read_marks_of_storage_secrets().kinds["storage"]
     by_value, described = dict(marks.secret_paths_by_value), dict(marks.described_paths_by_value)
     for name, provider in project_providers.items():
-        by_value[name] = frozenset((marks.container, key) for key in provider.secrets)
+        secrets = provider.secrets | provider.doubted
+        by_value[name] = frozenset((marks.container, key) for key in secrets)
         described[name] = frozenset((marks.container, key) for key in provider.keys)
     return SecretMarks({"storage": KindMarks(marks.container, marks.selector, by_value, described)})

@@ -160,6 +160,12 @@ def guess_secret_kind_or_empty(setting_name: str, value: str) -> str:
     return ""
 
 
+def is_name_of_secret(name: str) -> bool:
+    """Whether a setting of this name holds a secret, whatever its value is."""
+    is_short = name.lower().rpartition("_")[2] in {"pass", "pw", "pwd"}
+    return is_short or any(_iter_secret_assignments(f"{name}=any-value"))
+
+
 def is_line_allowed_by_comment(text: str, line: int) -> bool:
     """Whether a comment allows the values on a line, which is counted from 1."""
     return _is_line_allowed(text.split("\n"), line)

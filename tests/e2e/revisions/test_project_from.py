@@ -86,6 +86,130 @@ def test_guards_and_policy_are_those_of_the_base(repo: Repository) -> None:
     assert "targets.prod.policy" in ran.text
 
 
+PROTECTED = {"rule": "protected", "addresses": ["plugin/yolo", "storage/raw-data"]}
+NAMED = {"rule": "no-public-plugins", "except": ["plugin/free"]}
+
+
+@pytest.fixture
+def ruled(repo: Repository) -> Repository:
+    """The rules are on the base branch; the change takes them away, which does not count."""
+    rules = [PROTECTED, NAMED]
+    settings(repo, policy={"rules": rules})
+    repo.commit("rules")
+    repo.git("branch", "-f", "main")
+    settings(repo, policy={"rules": []})
+    return repo
+
+
+def rename(repo: Repository, *pairs: tuple[str, str]) -> None:
+    path = repo.root / "synapse-apply.yaml"
+    document = json.loads(path.read_text())
+    document["moved"] = [{"from": old, "to": new} for old, new in pairs]
+    path.write_text(json.dumps(document))
+
+
+def use_other_address(repo: Repository, metadata: str = "{name: free}") -> None:
+    repo.place.edit("manifests/plugin.yaml", "{name: yolo}", metadata)
+    repo.place.edit("manifests/plugin.yaml", "plugin: yolo", "plugin: free")
+
+
+def apply_pinned(repo: Repository, *more: str, code: int | None = 5) -> str:
+    repo.commit("change")
+    return repo.place.apply("--project-from", "git:main", *more, code=code).text
+
+
+CHAIN = [("plugin/yolo", "plugin/b"), ("plugin/b", "plugin/free")]
+
+
+@pytest.mark.parametrize("pairs", [CHAIN[:0], [("plugin/yolo", "plugin/free")], CHAIN])
+def test_a_protected_resource_is_not_moved_away(ruled, server, pairs) -> None:
+    """Neither with a change beside it nor alone; with a move by key, it is a rename of its own."""
+    repo, writes = ruled, len(server.writes)
+    before = repo.place.run("state", "list", code=0).out
+    rename(repo, *pairs)
+    use_other_address(repo)
+    told = apply_pinned(repo)
+    if pairs:
+        assert "`moved` makes plugin/yolo plugin/free" in told
+        assert "(policy: protected)" in told
+        assert "synapse-apply.yaml" in told
+        offline = repo.place.plan(
+            *("--offline", "--against", "git:main", "--project-from", "git:main")
+        )
+        assert "(policy: protected)" in offline.out
+        assert "has moved to" not in offline.out
+    assert repo.place.run("state", "list", code=0).out == before
+    # The next commit makes use of it, or thinks so.
+    repo.place.edit("manifests/plugin.yaml", "Finds things", "Theirs")
+    rename(repo)
+    apply_pinned(repo)
+    assert len(server.writes) == writes
+    assert repo.place.run("state", "list", code=0).out == before
+
+
+@pytest.mark.parametrize("how", ["removed", "gone", "pinned", "both", "removed, then pinned"])
+def test_no_other_address_takes_a_protected_object(ruled, server, how: str) -> None:
+    """Forgotten on purpose, no longer declared, adopted by its id, or by two addresses at once."""
+    repo, writes = ruled, len(server.writes)
+    before = repo.place.run("state", "list", code=0).out
+    path = repo.root / "manifests/plugin.yaml"
+    if "removed" in how:
+        file = repo.root / "synapse-apply.yaml"
+        file.write_text(
+            json.dumps(json.loads(file.read_text()) | {"removed": [{"address": "plugin/yolo"}]})
+        )
+    own = path.read_text()
+    if how in {"removed", "gone", "removed, then pinned"}:
+        path.write_text("")
+        apply_pinned(repo, "--prune")
+    if how not in {"removed", "gone"}:
+        theirs = own.partition("---")[0].replace("{name: yolo}", "{name: free, id: 1}")
+        theirs = theirs.replace("Finds things", "Theirs")
+        path.write_text(f"{own}---\n{theirs}" if how == "both" else theirs)
+        apply_pinned(repo, "--prune", "--adopt", code=1 if how == "both" else 5)
+    assert len(server.writes) == writes
+    assert "plugin/yolo" in before
+    now = repo.place.run("state", "list", code=0).out
+    assert "plugin/yolo" in now
+    assert "plugin/free" not in now
+
+
+def test_a_move_does_not_reach_an_exception(ruled, server) -> None:
+    """In two commits: first the name that the rule excepts, then what it forbids; not even alone."""
+    repo = ruled
+    settings(repo, policy={"rules": [NAMED]})
+    repo.commit("rules")
+    repo.git("branch", "-f", "main")
+    writes = len(server.writes)
+    rename(repo, ("plugin/yolo", "plugin/free"))
+    use_other_address(repo)
+    told = apply_pinned(repo)
+    assert "`moved` makes plugin/yolo plugin/free" in told
+    assert "add `except: [plugin/yolo]`" in told
+    repo.place.edit("manifests/plugin.yaml", "code: yolo", "code: yolo\n  is_public: true")
+    apply_pinned(repo)
+    assert len(server.writes) == writes
+    # What the way out says is one: the rule applies to neither address.
+    settings(repo, policy={"rules": [NAMED | {"except": ["plugin/free", "plugin/yolo"]}]})
+    repo.commit("except")
+    repo.git("branch", "-f", "main")
+    assert "plugin/yolo has moved to plugin/free" in apply_pinned(repo, code=0)
+    assert len(server.writes) == writes + 1
+
+
+def test_a_move_that_stays_under_its_rule_is_made(ruled, server) -> None:
+    """Nothing is done to the object, and the rule holds it as before."""
+    repo = ruled
+    settings(repo, policy={"rules": [PROTECTED | {"addresses": ["storage/raw-*"]}]})
+    repo.commit("rules")
+    repo.git("branch", "-f", "main")
+    rename(repo, ("storage/raw-data", "storage/raw-other"))
+    repo.place.edit("manifests/storage.yaml", "name: raw-data}", "name: raw-other}")
+    assert "storage/raw-data has moved to storage/raw-other" in apply_pinned(repo, code=0)
+    repo.place.edit("manifests/storage.yaml", "/data/raw", "/data/theirs")
+    assert "it is protected, and nothing may be done to it" in apply_pinned(repo)
+
+
 def test_a_row_of_the_json_names_every_setting(repo: Repository) -> None:
     """Programs read the same row, with the place of the target in the checkout."""
     settings(repo, on_drift="revert", settle_after=1, guards={"min_objects": 3})

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from synapse_apply.model.address import Address
+from synapse_apply.model.policy import PolicyRule
 from synapse_apply.model.refactoring import MovedAddress, orient_moves_to_declared
 from synapse_apply.model.state import Intent, Record
 from synapse_apply.planning.moving import build_records_with_due_renames_made
@@ -124,3 +127,32 @@ def test_a_chain_leads_to_what_earlier_manifests_declare() -> None:
     assert told(build_records_with_due_renames_made(records("plugin/c"), back, ())) == [
         ("plugin/c", "plugin/a")
     ]
+
+
+@pytest.mark.parametrize(
+    ("rule", "is_made"),
+    [
+        (PolicyRule("protected", "protected", only=("plugin/a",)), False),
+        (PolicyRule("protected", "protected", only=("release/a@*",)), False),
+        (PolicyRule("freeze", "freeze", only=("plugin/a*",)), False),
+        (PolicyRule("stable-release", "s", excepted=("release/c@*",)), False),
+        (PolicyRule("changelog", "changelog", excepted=("plugin/c",)), False),
+        (PolicyRule("protected", "protected", only=("plugin/a", "plugin/c")), True),
+        (PolicyRule("protected", "protected", only=("plugin/c",)), True),
+        (PolicyRule("changelog", "changelog", excepted=("plugin/a",)), True),
+        (PolicyRule("changelog", "changelog", excepted=("plugin/a", "plugin/c")), True),
+        (PolicyRule("protected", "protected", only=("plugin/b",)), True),
+        (PolicyRule("changelog", "changelog"), True),
+        (PolicyRule("protected", "protected", severity="warn", only=("plugin/a",)), True),
+    ],
+)
+def test_no_move_leaves_a_rule_that_denies(rule: PolicyRule, is_made: bool) -> None:
+    """By its own address or that of a release, in a chain as well; all or nothing moves."""
+    known = records("plugin/a", "release/a@1.0", series="plugin/a")
+    chain = moves(("plugin/a", "plugin/b"), ("plugin/b", "plugin/c"))
+    made = build_records_with_due_renames_made(known, chain, (), (rule,))
+    assert bool(made.renames) == is_made
+    names = [] if is_made else ["plugin/a", "plugin/c", "release/a@1.0", "release/c@1.0"]
+    assert sorted(map(str, made.refusals)) == names
+    assert made.records == known or is_made
+    assert {refusal.rule for refusal in made.refusals.values()} <= {rule.id}

@@ -98,14 +98,15 @@ def test_plain_values_are_wrapped_where_a_secret_is_recorded():
         assert "'t'" not in repr(told)
 
 
-def test_kinds_whose_schemas_mark_fields_have_no_others():
-    """A provider that is described later takes the mark off, as before."""
+def test_a_provider_that_is_described_later_takes_no_mark_off():
+    """Its record keeps the secret, whatever the project file calls the key by now."""
     storage = Desired(RAW, {"provider": "p", "configuration": {"token": "t"}})
     desired, told = wrap_values_recorded_as_secret_and_warn(
         {RAW: storage}, {RAW: record(RAW, applied={TOKEN: MAC})}, read_marks_of_storage_secrets()
     )
-    assert desired[RAW] is storage
-    assert not told
+    found = desired[RAW].spec["configuration"]["token"]
+    assert found == SecretRef("literal", literal=Sensitive("t"))
+    assert ["`secret: true`" in one.hint for one in told] == [True]
 
 
 def test_where_nothing_is_known_every_free_form_field_is_secret():
