@@ -6,15 +6,12 @@ A worker makes them of its plan; the loop and the worker judge them by the same 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import field
 from enum import Enum
 
 from synapse_apply.model.coding.text_forms import OMITTED_BY_DEFAULT
 from synapse_apply.model.frozen import frozen
-
-# A row of the audit stays readable; the approvals themselves are kept for `defaults.keep`.
-_MAX_AUDITED_ROWS = 500
 
 
 class RowCause(Enum):
@@ -95,14 +92,6 @@ class PlannedRow:
 
     def __str__(self) -> str:
         return f"{'+'.join(action.value for action in self.actions)} {self.address}"
-
-
-def describe_rows(rows: Iterable[PlannedRow]) -> str:
-    """Rows as the audit has them: what they do, and their digests."""
-    texts = [f"{row} ({row.digest})" for row in rows]
-    if len(texts) > _MAX_AUDITED_ROWS:
-        texts[_MAX_AUDITED_ROWS:] = [f"{len(texts) - _MAX_AUDITED_ROWS} more"]
-    return ", ".join(texts)
 
 
 @frozen

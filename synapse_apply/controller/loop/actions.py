@@ -16,7 +16,7 @@ from synapse_apply.controller.loop.hourly import queue_pause_message_of_each_sou
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.reasons import normalize_reason_or_refuse_if_long
 from synapse_apply.controller.messages.message_fields import format_utc_time
-from synapse_apply.controller.planned_rows import HoldReason, RowAction, describe_rows
+from synapse_apply.controller.planned_rows import HoldReason, RowAction
 from synapse_apply.controller.ports import ActionRefused, SourceUnavailable
 from synapse_apply.controller.rows import (
     END_OF_PAUSE,
@@ -43,6 +43,8 @@ from synapse_apply.controller.store_ports import StoreWriter, TargetFilter
 # A pause without an end is one that is forgotten; that stands in controller.yaml, where all see it.
 MAX_PAUSE_SECONDS = 366 * DAY
 _MAX_SCOPE_LENGTH = 400
+# A row of the audit stays readable; the approvals themselves are kept for `defaults.keep`.
+_MAX_AUDITED_ROWS = 500
 # Whose words a pause changes: something is to be done there.
 _STATES_THAT_A_PAUSE_CHANGES = frozenset(
     {
@@ -162,8 +164,7 @@ class LoopPeopleActions:
                     )
                     writer.put_approval(approval)
                     approvals.append(approval)
-            detail = describe_rows(hold.held_row.row for hold in holds)
-            self._append_audit_and_log(writer, who, "approve", str(name), detail)
+            self._append_audit_and_log(writer, who, "approve", str(name), _describe_holds(holds))
             # Of what was rejected, these are all approvals since.
             approved_digests = {
                 hold.row_digest
@@ -197,8 +198,7 @@ class LoopPeopleActions:
                 writer.delete_unused_approvals_of_row(name, digest)
             decided = self._build_holds_with_rejection_or_cleared(name, digests, who, reason)
             writer.replace_holds(name, decided)
-            detail = describe_rows(hold.held_row.row for hold in holds)
-            detail += f"; {reason}" if reason else ""
+            detail = _describe_holds(holds) + (f"; {reason}" if reason else "")
             self._append_audit_and_log(writer, who, "reject", str(name), detail)
 
     def _build_holds_with_rejection_or_cleared(
@@ -374,3 +374,11 @@ def _has_unused_approval_with_same_groups(
         and not is_approval_expired_or_of_far_future(approval, now)
         for approval in approvals
     )
+
+
+def _describe_holds(holds: Sequence[HoldRow]) -> str:
+    """The rows as the audit has them: what they do, and their digests."""
+    rows = [f"{hold.held_row.row} ({hold.row_digest})" for hold in holds[:_MAX_AUDITED_ROWS]]
+    if len(holds) > len(rows):
+        rows.append(f"{len(holds) - len(rows)} more")
+    return ", ".join(rows)

@@ -11,7 +11,7 @@ from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.rollouts.runs import record_evidence_and_pull_in_due_time
 from synapse_apply.controller.loop.running import FinishedRun
 from synapse_apply.controller.page.addresses import build_run_path, build_target_path
-from synapse_apply.controller.planned_rows import HeldRow, RowAction, describe_rows
+from synapse_apply.controller.planned_rows import HeldRow, RowAction
 from synapse_apply.controller.rows import (
     HoldRow,
     RunCause,
@@ -212,26 +212,15 @@ def _end_approvals_of_gone_rows(
 
     A plan with errors lacks rows that are there, and a run that ended before its plan has none.
     """
-    result = run.result
-    if result.outcome is not RunOutcome.IN_SYNC and (
-        result.outcome is RunOutcome.PLAN_ERROR or not result.rows
-    ):
+    outcome, digests = run.result.outcome, {row.digest for row in run.result.rows}
+    if outcome is RunOutcome.PLAN_ERROR or not (digests or outcome is RunOutcome.IN_SYNC):
         return
-    digests = {row.digest for row in result.rows}
-    ended = [
-        approval
-        for approval in parts.store.list_approvals_even_used_or_expired(looked.name)
-        if not approval.used_at
-        and approval.id not in result.used_approvals
-        and approval.row_digest not in digests
-    ]
-    rows = {approval.row_digest: approval.row for approval in ended}
-    for digest in rows:
-        writer.delete_unused_approvals_of_row(looked.name, digest)
-    if rows:
-        who = ", ".join(sorted({approval.who for approval in ended}))
-        detail = f"gone: {describe_rows(rows.values())}; approved by {who}"
-        writer.append_audit(run.ended_at, parts.who, "end approval", str(looked.name), detail)
+    for approval in parts.store.list_approvals_even_used_or_expired(looked.name):
+        is_used = approval.used_at or approval.id in run.result.used_approvals
+        if not is_used and approval.row_digest not in digests:
+            writer.delete_unused_approvals_of_row(looked.name, approval.row_digest)
+            detail = f"gone: {approval.row} ({approval.row_digest}); approved by {approval.who}"
+            writer.append_audit(run.ended_at, parts.who, "end approval", str(looked.name), detail)
 
 
 def _make_targets_due_that_wait_for(
