@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from synapse_apply.model.coding.json_types import SettingsBlock
 from synapse_apply.model.secrets.login import SettingOffer, is_loopback
@@ -107,18 +107,6 @@ def find_address_and_login_faults(block: SettingsBlock) -> tuple[SettingFault, .
                 "name a token, or the jwt of a pipeline's job: token: {env: VAULT_TOKEN}",
             )
         )
-    mounts = [(("mounts", place), mount) for place, mount in enumerate(block.get("mounts", ()))]
-    for path, text in (
-        (("address",), unquote(parts.path)),
-        (("namespace",), block.get("namespace", "")),
-        (("jwt", "mount"), block.get("jwt", {}).get("mount", "")),
-        *mounts,
-    ):
-        # Such a part would be resolved on the way, and so lead to another path of Vault.
-        if not {"", ".", ".."}.isdisjoint(text.strip("/").split("/")) and text.strip("/"):
-            detail = "a part of this path is empty, `.` or `..`, so that it leads to another one"
-            hint = "write the path that is meant, as Vault has it"
-            faults.append(SettingFault(path, "Malformed path", detail, hint))
     return tuple(faults)
 
 

@@ -111,27 +111,6 @@ def test_tls_except_on_a_loopback_address(address: str, is_wrong: bool) -> None:
     assert [fault.summary for fault in faults] == ["Vault without TLS"] * is_wrong
 
 
-@pytest.mark.parametrize(
-    ("changes", "path"),
-    [
-        ({"jwt": {**BLOCK["jwt"], "mount": "../../x"}}, ("jwt", "mount")),
-        ({"jwt": {**BLOCK["jwt"], "mount": "jwt/./x"}}, ("jwt", "mount")),
-        ({"mounts": ["team/kv", "../sys/"]}, ("mounts", 1)),
-        ({"namespace": "acme//team"}, ("namespace",)),
-        ({"namespace": "/acme/.."}, ("namespace",)),
-        ({"address": "https://vault.example/a/%2E%2e/b"}, ("address",)),
-        ({"address": "https://vault.example//v"}, None),
-        ({"jwt": {**BLOCK["jwt"], "mount": "..jwt/a.b"}, "namespace": "/"}, None),
-    ],
-)
-def test_no_configured_path_leads_elsewhere(changes: dict, path: tuple | None) -> None:
-    """A part that is empty or of dots alone would be resolved on the way."""
-    faults = find_address_and_login_faults({**BLOCK, **changes})
-    assert [(fault.path, fault.summary) for fault in faults] == (
-        [] if path is None else [(path, "Malformed path")]
-    )
-
-
 def test_its_credentials_are_closed_to_manifests() -> None:
     """The variable of the JWT, and the file of the token."""
     reserved = collect_credential_variables_files_and_references(
