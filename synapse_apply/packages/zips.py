@@ -9,11 +9,12 @@ import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, Any
 
 from synapse_apply.files.tree import BLOCK, UnreadableError, escape_misleading_path
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
 from synapse_apply.packages.content import (
     GatheredFiles,
     MeasuredPackage,
@@ -34,15 +35,38 @@ _BOMB_RATIO, _BOMB_FROM = 200, 100 * 1024 * 1024
 
 _REBUILD_HINT = "Build the zip anew; `unzip -t` tests one."
 
+# In bytes: some 80,000 files with names of 50 characters.
+_MAX_DIRECTORY = 8 * 1024 * 1024
+
 # The earliest time that a zip can store.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _FILE_MODE, _PROGRAM_MODE = 0o100644, 0o100755
 
 
+@frozen
+class _BoundedReads:
+    """A zip's file, of which zipfile reads the whole directory at once."""
+
+    file: IO[bytes]
+    label: str
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+    def read(self, size: int = -1) -> bytes:
+        if size <= _MAX_DIRECTORY:
+            return self.file.read(size)
+        raise InputError.from_summary(
+            "Too many entries in the zip",
+            f"{self.label}: its directory has {size} bytes, of at most {_MAX_DIRECTORY}.",
+            "Put fewer files into the zip, or into zips inside of it.",
+        )
+
+
 def open_zip(file: IO[bytes], name: str) -> zipfile.ZipFile:
     """Open a zip; `name` is its label in messages. InputError if it is no zip."""
     try:
-        return zipfile.ZipFile(file)
+        return zipfile.ZipFile(_BoundedReads(file, name))
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, EOFError) as problem:
         finding = error_finding(
             "Not a usable zip", f"{name}: {str(problem).rstrip('.')}.", _REBUILD_HINT

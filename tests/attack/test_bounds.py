@@ -10,8 +10,11 @@ import gzip
 import json
 import os
 import random
+import struct
 import subprocess
 import time
+import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -19,12 +22,14 @@ from typing import Any
 
 import pytest
 from forking import ForkedProcess
+from git_repositories import commit, make_repository
 from installed import BIN, environment
 from support.core import (
     Answer,
     BackendClient,
     ClientCall,
     ClientError,
+    InputError,
     JsonItems,
     ListQuery,
     NotItemsError,
@@ -373,3 +378,80 @@ def test_items_arrive_whole_whatever_the_pieces():
 
 def _items(blocks: Sequence[bytes]) -> list[Any]:
     return list(JsonItems(blocks, ()))
+
+
+def test_a_zip_of_many_entries_is_refused_before_they_are_read(tmp_path: Path) -> None:
+    """A directory of 1.3 million entries packs well; it is one finding that says the bound."""
+    write_zip_of_entries(tmp_path / "p.zip", 1_300_000, b"%x")
+    write_release_of_zip(tmp_path)
+    code, said = bounded(tmp_path, "validate")
+    assert (code, said.count("Error: ")) == (1, 1)
+    assert "Too many entries in the zip" in said
+    assert "of at most 8388608" in said
+
+
+def test_bad_names_of_a_zip_are_counted(tmp_path: Path) -> None:
+    """The first 20 are told, also of as many as a directory may hold."""
+    write_zip_of_entries(tmp_path / "p.zip", 150_000, b"a\x01%x")
+    write_release_of_zip(tmp_path)
+    code, said = bounded(tmp_path, "validate")
+    assert code == 1
+    assert said.count("Error: Unsafe name in the package") == 20
+    assert "and 149979 more like it in this package" in said
+    assert len(said) < 20_000
+
+
+@pytest.mark.parametrize("kind", ["folder", "git"])
+def test_bad_names_of_a_folder_are_counted(tmp_path: Path, kind: str) -> None:
+    """On the disk and in a commit: the first 20 of each kind of error, and all kinds."""
+    make_repository(tmp_path)
+    (tmp_path / "p").mkdir()
+    for number in range(60):
+        (tmp_path / "p" / f"a\x01{number}").write_text("x")
+    for number in range(25):
+        (tmp_path / "p" / f"l{number}").symlink_to("/etc/passwd")
+    commit(tmp_path, "Add")
+    source = PackageSource(kind, "p", ref="HEAD" if kind == "git" else "")
+    with pytest.raises(InputError) as caught:
+        list_package_files(source, tmp_path)
+    counts = Counter(finding.summary for finding in caught.value.diagnostics)
+    assert counts.pop("Unsafe name in the package") == 20
+    assert [*counts.values()] == [20]
+    counted = [one.detail for one in caught.value.diagnostics if "more like it" in one.detail]
+    assert sorted(text.partition("; and ")[2] for text in counted) == [
+        "40 more like it in this package",
+        "5 more like it in this package",
+    ]
+
+
+def write_release_of_zip(folder: Path) -> None:
+    """A project whose one release is `p.zip`."""
+    spec = {"plugin": "p1", "version": "1.0.0", "file": "p.zip"}
+    release = {"apiVersion": "synapse-apply/v1", "kind": "Release", "spec": spec}
+    (folder / "manifests").mkdir()
+    text = "\n---\n".join([plugin(1, category="export"), json.dumps(release)])
+    (folder / "manifests" / "a.yaml").write_text(text)
+    (folder / "synapse-apply.yaml").write_text("apiVersion: synapse-apply/v1\nkind: Project\n")
+
+
+def write_zip_of_entries(path: Path, count: int, name: bytes) -> None:
+    """A zip64 whose directory has so many entries, all of one file."""
+    data = b"name: P\n"
+    sizes = (zlib.crc32(data), len(data), len(data))
+    head = struct.pack("<IHHHHHIIIHH", 0x04034B50, 20, 0, 0, 0, 0, *sizes, 11, 0) + b"config.yaml"
+    names = (b"config.yaml", *(name % number for number in range(count - 1)))
+    directory = b"".join(
+        struct.pack(
+            "<IHHHHHHIIIHHHHHII", 0x02014B50, 20, 20, 0, 0, 0, 0,
+            *(sizes if number == 0 else (0, 0, 0)), len(one), 0, 0, 0, 0, 0, 0,
+        ) + one
+        for number, one in enumerate(names)
+    )  # fmt: skip
+    start = len(head) + len(data)
+    end = start + len(directory)
+    path.write_bytes(
+        head + data + directory
+        + struct.pack("<IQHHIIQQQQ", 0x06064B50, 44, 45, 45, 0, 0, count, count, len(directory), start)
+        + struct.pack("<IIQI", 0x07064B50, 0, end, 1)
+        + struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    )  # fmt: skip

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from enum import Enum
+from typing import TypeVar
 
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, Severity
 from synapse_apply.model.frozen import frozen
@@ -224,14 +225,18 @@ def build_flaw_finding(
     )
 
 
-def iter_flaws_counting_beyond_limit(flaws: Sequence[PackageFlaw]) -> Iterator[PackageFlaw]:
-    """The first 20 flaws of each rule, the last of which counts the others."""
-    counts, seen_counts = Counter(flaw.rule for flaw in flaws), Counter[str]()
-    for flaw in flaws:
-        seen_counts[flaw.rule] += 1
-        more_count = counts[flaw.rule] - _MAX_FLAWS_PER_RULE
-        if seen_counts[flaw.rule] == _MAX_FLAWS_PER_RULE and more_count:
+T = TypeVar("T", bound=PackageFlaw | Diagnostic)
+
+
+def iter_flaws_counting_beyond_limit(flaws: Sequence[T]) -> Iterator[T]:
+    """The first 20 flaws of each rule, or errors of each summary; the last counts the others."""
+    rules = [flaw.rule if isinstance(flaw, PackageFlaw) else flaw.summary for flaw in flaws]
+    counts, seen_counts = Counter(rules), Counter[str]()
+    for flaw, rule in zip(flaws, rules, strict=True):
+        seen_counts[rule] += 1
+        more_count = counts[rule] - _MAX_FLAWS_PER_RULE
+        if seen_counts[rule] == _MAX_FLAWS_PER_RULE and more_count:
             more_text = f"; and {more_count} more like it in this package"
-            yield replace(flaw, detail=flaw.detail + more_text)
-        elif seen_counts[flaw.rule] <= _MAX_FLAWS_PER_RULE:
+            yield replace(flaw, detail=flaw.detail.removesuffix(".") + more_text)
+        elif seen_counts[rule] <= _MAX_FLAWS_PER_RULE:
             yield flaw
