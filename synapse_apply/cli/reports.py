@@ -104,7 +104,7 @@ class Reports:
                 continue
             path = self._resolve_path(file)
             if reason := reserved_files.get(path) or explain_why_not_to_overwrite_or_empty(
-                path, self.invocation
+                self.invocation.directory / file, self.invocation
             ):
                 misplaced_findings.append(_build_misplaced_finding(kind, file, reason))
                 continue

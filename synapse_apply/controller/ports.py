@@ -29,11 +29,15 @@ class SourceUnavailable(SynapseApplyError):
 
 
 class Head(NamedTuple):
-    """What a ref names after a fetch: a commit, its first author and the first line it says."""
+    """What a ref names after a fetch: a commit, its first author and the first line it says.
+
+    `moved_tags` are the full names of tags that keep what they named when they were first fetched.
+    """
 
     commit: str
     author: str
     subject: str
+    moved_tags: tuple[str, ...] = ()
 
 
 @frozen

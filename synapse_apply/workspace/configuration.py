@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
@@ -57,6 +58,10 @@ class DeclaredTarget:
     diagnostics: tuple[Diagnostic, ...]
     commit: GitCommit | None = None
     sources: PackageSources | None = None
+
+
+# Of a mirror, whose other refs are tags.
+_MOVING_REF = re.compile(r"(refs/)?(remotes|synapse-apply|heads)/|origin\b|@|HEAD\b|[A-Z_]+_HEAD")
 
 
 def load_valid_project_or_defaults(invocation: Invocation) -> Project:
@@ -279,16 +284,30 @@ def read_declared_target_with_findings(
     declared_target = hash_packages_into_declared_target(target, manifests, sources)
     findings = (*project.findings, *declared_target.diagnostics)
     if invocation.without_checkout:
-        findings += tuple(_iter_findings_of_files_of_others(project, declared_target))
+        findings += tuple(_iter_findings_of_unwatched_packages(project, declared_target))
     return replace(declared_target, diagnostics=findings, commit=commit, sources=sources)
 
 
-def _iter_findings_of_files_of_others(
+def _iter_findings_of_unwatched_packages(
     project: Project, declared_target: DeclaredTarget
 ) -> Iterator[Diagnostic]:
-    """An error for each package with a file whose change a controller tells other targets alone."""
+    """An error for each package that may change without a controller's notice.
+
+    It is of a branch, or has a file whose change is told to other targets alone.
+    """
     for address, package in declared_target.packages.items():
         source = package.source
+        declared = declared_target.manifests.desired[address].source
+        if declared is not None and _MOVING_REF.match(declared.ref):
+            yield error_finding(
+                "A controller takes no package from a branch",
+                f"What {declared.ref} means changes without a commit that this target is read "
+                "from, and so without a look, a wave or an approval.",
+                "Name a tag or the id of a commit; without `ref` it is the commit of the manifest.",
+                position=source.position,
+                address=str(address),
+            )
+            continue
         paths = (source.path,) if source.kind == "file" else package.files
         folder = "" if source.kind == "file" else source.path
         for path in (posixpath.join(folder, name) for name in paths):

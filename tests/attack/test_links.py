@@ -243,3 +243,28 @@ def test_what_lies_elsewhere_is_read_where_the_pipeline_names_it(checkout):
     code, text = outcome("validate", "--var-file", f"/dev/fd/{reading}", "-t", "one")
     os.close(reading)
     assert code == 0, text
+
+
+@pytest.mark.parametrize(
+    ("link", "target", "said"),
+    [
+        ("findings.json", "../../home/key.yaml", "is a link that leads out of the checkout"),
+        ("findings.json", "../../home/new.yaml", "is a link that leads out of the checkout"),
+        ("findings.json", "../.git/config", "leads to the data of Git"),
+        ("out", "../../home", "is a link that leads out of the checkout"),
+        ("out", "../.git/hooks", "leads to the data of Git"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["codequality", "json", "markdown"])
+def test_a_report_that_a_link_leads_elsewhere(checkout, link, target, said, kind):
+    """A pipeline names a file of the checkout; a commit has a link in its place."""
+    (checkout / ".." / ".git" / "hooks").mkdir()
+    (checkout / ".." / ".git" / "config").write_text("as it was")
+    (checkout / link).symlink_to(target)
+    file = link if link.endswith(".json") else f"{link}/pre-commit"
+    refused("validate", "--report", f"{kind}={file}", saying=said)
+    home = checkout.parent.parent / "home"
+    assert [path.name for path in home.iterdir()] == ["key.yaml"]
+    assert (home / "key.yaml").read_text() == f"{SECRET}\n"
+    assert (checkout.parent / ".git" / "config").read_text() == "as it was"
+    assert not list((checkout.parent / ".git" / "hooks").iterdir())

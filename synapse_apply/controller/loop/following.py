@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from itertools import islice, repeat
@@ -51,6 +51,7 @@ from synapse_apply.controller.store.store_errors import StoreUnavailable
 from synapse_apply.controller.store_ports import StoreWriter
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import InputError, SynapseApplyError
+from synapse_apply.model.phrases import format_short_list
 
 # So many targets are written at once. Others wait for the end of that, and write in the pause.
 _BATCH, _PAUSE = 250, 0.01
@@ -164,6 +165,8 @@ def _decide_on_fetched_head_and_write_source(
         second_look=parts.settings.defaults.second_look,
     )
     fetched = _build_source_after_successful_fetch(parts, source, row, now)
+    if head.moved_tags:
+        fetched = replace(fetched, finding=_build_moved_tags_finding(source, head.moved_tags))
     if decision in {HeadDecision.ACCEPT, HeadDecision.FOLLOW}:
         is_forced = decision is HeadDecision.FOLLOW
         return _write_new_head_unless_another_did(parts, row, fetched, head, is_forced=is_forced)
@@ -171,6 +174,7 @@ def _decide_on_fetched_head_and_write_source(
         fetched = replace(fetched, sideways="", sideways_since=0.0)
     else:
         fetched = build_source_with_sideways_commit(fetched, head.commit, now)
+        fetched = replace(fetched, finding=None)
     if decision is HeadDecision.LOOK_AGAIN:
         second_look_at = now + parts.settings.defaults.second_look
         fetched = replace(fetched, due_at=min(fetched.due_at, second_look_at))
@@ -253,6 +257,15 @@ def _build_sideways_head_finding(source: Source, row: SourceRow, head: Head) -> 
         f"{source.ref} is at {shorten_commit(head.commit)}, which does not contain the head "
         f"{shorten_commit(row.head)}. The head stays.",
         "Move the branch forward again, or let the source follow it: `rewinds: follow`.",
+        position=source.position,
+    )
+
+
+def _build_moved_tags_finding(source: Source, tags: Sequence[str]) -> Diagnostic:
+    return warning_finding(
+        "Tags of the repository have moved",
+        f"{format_short_list(tags)}: packages are still read from what each named first.",
+        "Give the new commit a new tag, and name that in the manifests.",
         position=source.position,
     )
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from synapse_apply.controller.ports import Head, LabelledTarget, SourceUnavailable
 from synapse_apply.controller.settings import SecretName, Source
@@ -20,6 +20,7 @@ from synapse_apply.controller.source.committed_project import read_committed_tar
 from synapse_apply.controller.source.mirror_git import MirrorGit, MirrorLimits
 from synapse_apply.controller.source.places import build_paths_of_source_folders
 from synapse_apply.controller.source.remote_refs import (
+    FOLLOWED_FOLDER,
     FOLLOWED_FOLDERS,
     HEAD_REF,
     KEPT_FOLDER,
@@ -36,6 +37,7 @@ from synapse_apply.model.values import Sensitive
 _SHA256_LENGTH = 64
 # Commits whose project is kept in memory: the wanted one, and one that is about to be.
 _KEPT_PROJECTS = 4
+_MOST_MOVED_TAGS = 1000
 # How fresh the head is before an apply, and how long a repository that did not answer is not asked.
 _FRESH_SECONDS, _SILENT_SECONDS = 1.0, 30.0
 
@@ -73,7 +75,7 @@ class GitMirror:
         access = build_source_access_checking_url(source)
         self._git = MirrorGit(access, self._folders, read_secret, limits)
         self._lock = threading.Lock()
-        self._fetched_refs = ""
+        self._fetched_refs, self._moved_tags = "", list[str]()
         self._fetched_at = self._silent_until = float("-inf")
         self._data, self._read_targets = data, read_targets
         self._projects: dict[tuple[str, str], tuple[LabelledTarget, ...]] = {}
@@ -91,7 +93,8 @@ class GitMirror:
             content = self._git.run_local_git(
                 "cat-file", "commit", commit, max_output=MAX_COMMIT_BYTES
             )
-            return parse_head_of_commit_object(commit, content.output)
+            head = parse_head_of_commit_object(commit, content.output)
+            return head._replace(moved_tags=tuple(self._moved_tags))
 
     def fetch_commit_if_missing_or_pin_is_old(self, commit: str) -> bool:
         """Fetch as `fetch_head` does where the commit is not here yet; whether it fetched.
@@ -256,7 +259,8 @@ class GitMirror:
         )
         object_format = "sha256" if len(remote_ids[head_name]) == _SHA256_LENGTH else "sha1"
         self._git.make_or_replace_mirror_unless_usable(object_format)
-        refspecs = build_refspecs(self._source, head_name, pin_name)
+        self._moved_tags = self._list_moved_tags(remote_ids, {head_name, pin_name})
+        refspecs = build_refspecs(self._source, head_name, pin_name, self._moved_tags)
         self._delete_refs_of_other_settings(refspecs)
         result = self._git.fetch_refs_within_size_limit(refspecs)
         if result.exit_code in (STOPPED_EXIT_CODE, TIMEOUT_EXIT_CODE):
@@ -269,7 +273,38 @@ class GitMirror:
             self._git.raise_source_unavailable_with_words_of_git(result)
         if not self._find_commit_id_or_empty(HEAD_REF):
             raise self._build_unreadable_error(remote_ids[head_name])
+        for name in filter(None, (head_name, pin_name)):
+            self._git.run_local_git("update-ref", _name_memory(name), HEAD_REF)
         self._git.compact_if_many_packs()
+
+    def _list_moved_tags(
+        self, remote_ids: Mapping[str, str], followed: Collection[str]
+    ) -> list[str]:
+        """The tags that named something else when they were fetched, but for what is followed.
+
+        So are those that cannot stand beside one of them: Git has no `a` beside `a/b`.
+        """
+        fields = "--format=%(objectname) %(refname)"
+        result = self._git.run_local_git("for-each-ref", fields, TAGS_PATTERN.rstrip("*"))
+        lines = result.output.decode("utf-8", "surrogateescape").splitlines()
+        kept = {name: object_id for object_id, _, name in (line.partition(" ") for line in lines)}
+        above = {str(folder) for name in kept for folder in PurePosixPath(name).parents}
+        moved = [
+            name
+            for name, object_id in remote_ids.items()
+            if name.startswith(TAGS_PATTERN.rstrip("*")) and name not in followed
+            if kept.get(name, object_id) != object_id
+            or name in above
+            or not kept.keys().isdisjoint(map(str, PurePosixPath(name).parents))
+        ]
+        if len(moved) > _MOST_MOVED_TAGS:
+            raise SourceUnavailable.from_summary(
+                "Too many tags of a source have moved",
+                f"{self._source.name}: {len(moved):,}, and at most {_MOST_MOVED_TAGS:,} are kept.",
+                f"Remove the mirror to take what they name now: {self._folders.mirror}.",
+                position=self._source.position,
+            )
+        return moved
 
     def _delete_refs_of_other_settings(self, refspecs: Sequence[str]) -> None:
         """Delete the refs of a branch or a pin that is followed no more: they may be in the way."""
@@ -286,12 +321,17 @@ class GitMirror:
     def _choose_existing_ref_or_raise_unavailable(
         self, names: Sequence[str], remote_ids: Mapping[str, str], ref: str
     ) -> str:
-        for name in names:
+        # Who may push a branch must not answer for the tag of that name, nor the other way round.
+        known = [name for name in names if self._find_commit_id_or_empty(_name_memory(name))]
+        for name in known or names:
             if name in remote_ids:
                 return name
         raise SourceUnavailable.from_summary(
             "The repository of a source has no such ref",
-            f"{self._source.name}: there is neither a branch nor a tag {ref}.",
+            f"{self._source.name}: there is neither a branch nor a tag {ref}, or {known[0]} was "
+            "followed until now."
+            if known
+            else f"{self._source.name}: there is neither a branch nor a tag {ref}.",
             "Was it renamed or deleted? The head that was seen last stays.",
             position=self._source.position,
         )
@@ -317,3 +357,8 @@ class GitMirror:
             f"{self._folders.mirror}.",
             position=self._source.position,
         )
+
+
+def _name_memory(ref: str) -> str:
+    """The ref of ours that says that a ref of the repository was followed."""
+    return f"{FOLLOWED_FOLDER}/{ref.removeprefix('refs/')}"

@@ -105,7 +105,7 @@ class MirrorGit:
 
     def fetch_refs_within_size_limit(self, refspecs: list[str]) -> ProgramResult:
         """Fetch refs with their history, every object checked; the result may be a failure."""
-        options = ("--quiet", "--prune", "--no-tags", "--no-write-fetch-head")
+        options = ("--quiet", "--no-tags", "--no-write-fetch-head")
         result = self._run_remote_git(
             ("fetch", *options, "--no-recurse-submodules", REMOTE_NAME, *refspecs),
             self._limits.fetch_seconds,

@@ -1,20 +1,23 @@
 """Which refs of a source's repository are followed, and under which names its mirror has them.
 
 In the mirror `refs/synapse-apply/` is ours: `head` is what the source's ref named last, `pin/NAME`
-the revision whose settings count, `kept/COMMIT` the commits that must not be pruned. Tags keep
-their names, since manifests name packages by them, and a followed branch is `origin/BRANCH`, as in
-a clone.
+the revision whose settings count, `kept/COMMIT` the commits that must not be pruned, and
+`followed/REF` the refs that were meant. Tags keep their names, since manifests name packages by
+them, and what they named first: a tag that is moved or deleted changes no package. A followed
+branch is `origin/BRANCH`, as in a clone.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from synapse_apply.controller.settings import Source
 from synapse_apply.model.errors import InputError
 
 HEAD_REF = "refs/synapse-apply/head"
 KEPT_FOLDER = "refs/synapse-apply/kept"
+FOLLOWED_FOLDER = "refs/synapse-apply/followed"
 _PIN_FOLDER = "refs/synapse-apply/pin"
 _REMOTE_FOLDER = "refs/remotes/origin"
 # What lies there depends on what the source's settings name.
@@ -61,9 +64,12 @@ def build_pin_revision_or_empty(source: Source) -> str:
     return f"{_PIN_FOLDER}/{source.project_from.removeprefix('refs/').removeprefix('heads/')}"
 
 
-def build_refspecs(source: Source, head_name: str, pin_name: str) -> list[str]:
-    """What is fetched: the head's full ref, that of the pin ("" for none), and all tags."""
+def build_refspecs(
+    source: Source, head_name: str, pin_name: str, moved_tags: Iterable[str] = ()
+) -> list[str]:
+    """What is fetched: the head's full ref, that of the pin ("" for none), and all other tags."""
     refspecs = [f"+{head_name}:{HEAD_REF}", f"+{TAGS_PATTERN}:{TAGS_PATTERN}"]
+    refspecs += [f"^{tag}" for tag in moved_tags]
     if head_name.startswith(_BRANCH_FOLDER):
         branch = head_name.removeprefix(_BRANCH_FOLDER)
         refspecs.append(f"+{head_name}:{_REMOTE_FOLDER}/{branch}")

@@ -43,6 +43,60 @@ def test_follows_the_ref(upstream: Upstream, data: Path) -> None:
     assert not mirror.is_same_or_descendant(first, second)
 
 
+def test_a_tag_keeps_what_it_named_first(upstream: Upstream, data: Path) -> None:
+    """Moved, deleted, or made anew, also where the mirror is opened again; it is told of."""
+    first = upstream.commit(FILES)
+    upstream.tag("v1", first)
+    upstream.tag("a/b", first)
+    mirror = make_mirror(upstream, data)
+    assert mirror.fetch_head().moved_tags == ()
+    second = upstream.commit({"README": "x"}, branch="other")
+    upstream.tag("v1", second)
+    git(upstream.path, "update-ref", "-d", "refs/tags/a/b")
+    upstream.tag("a", second)
+    upstream.tag("v2", second)
+
+    def name(tag: str) -> str:
+        return git(data / "places" / "acme", "rev-parse", f"refs/tags/{tag}^{{commit}}").strip()
+
+    for following in (mirror, make_mirror(upstream, data)):
+        head = following.fetch_head()
+        assert (head.commit, head.moved_tags) == (first, ("refs/tags/a", "refs/tags/v1"))
+        assert (name("v1"), name("a/b"), name("v2")) == (first, first, second)
+    git(upstream.path, "update-ref", "-d", "refs/tags/v1")
+    assert mirror.fetch_head().moved_tags == ("refs/tags/a",)
+    upstream.tag("v1", second)
+    assert mirror.fetch_head().moved_tags == ("refs/tags/a", "refs/tags/v1")
+    assert name("v1") == first
+
+
+@pytest.mark.parametrize("setting", ["ref", "project_from"])
+def test_a_branch_does_not_take_the_place_of_a_tag(
+    upstream: Upstream, data: Path, setting: str
+) -> None:
+    """Who may push the one must not answer for the other, also once that is gone."""
+    first = upstream.commit(FILES)
+    upstream.tag("live", first)
+    make_mirror(upstream, data, **{setting: "live"}).fetch_head()
+    second = upstream.commit({"README": "x"}, branch="live")
+    mirror = make_mirror(upstream, data, **{setting: "live"})
+    mirror.fetch_head()
+
+    def read() -> str:
+        ref = "head" if setting == "ref" else "pin/live"
+        return git(data / "places" / "acme", "rev-parse", f"refs/synapse-apply/{ref}").strip()
+
+    assert read() == first
+    git(upstream.path, "update-ref", "-d", "refs/tags/live")
+    with pytest.raises(SourceUnavailable) as raised:
+        mirror.fetch_head()
+    assert "refs/tags/live was followed until now" in raised.value.diagnostics[0].detail
+    assert read() == first
+    make_mirror(upstream, data, **{setting: "refs/heads/live"}).fetch_head()
+    if setting == "ref":
+        assert read() == second
+
+
 def test_nothing_is_checked_out(upstream: Upstream, data: Path) -> None:
     upstream.commit(FILES)
     make_mirror(upstream, data).fetch_head()

@@ -88,3 +88,29 @@ def test_a_package_with_a_file_of_others_is_refused(tmp_path: Path) -> None:
             assert site.look().outcome is RunOutcome.IN_SYNC
         finally:
             site.close()
+
+
+@pytest.mark.parametrize("ref", ["origin/main", "refs/remotes/origin/main", "origin", "HEAD"])
+def test_a_package_of_a_branch_is_refused(tmp_path: Path, ref: str) -> None:
+    """Its content would change without a commit of the target's own; a tag's does not."""
+    with EmbeddedServer(tmp_path / "backend", token=TOKEN) as server:
+        site = ApplySite(tmp_path, server)
+        try:
+            manifest = f"{PLUGIN}---\n{RELEASE}".replace(
+                "source: ./plugins/yolo", "source: {path: plugins/yolo, ref: REF}"
+            )
+            files = {
+                "manifests/yolo.yaml": manifest.replace("REF", ref),
+                "plugins/yolo/config.yaml": CONFIG,
+                "plugins/yolo/plugin/train.py": "pass\n",
+            }
+            commit = site.push(files)
+            for result in (site.look(), site.apply()):
+                assert "release/yolo@1.0.0" not in map(str, site.read_state().records)
+                if ref not in ("origin", "HEAD"):  # which a mirror does not have
+                    assert "A controller takes no package from a branch" in str(result.findings)
+            site.upstream.tag("v1.0.0", commit)
+            site.push({"manifests/yolo.yaml": manifest.replace("REF", "v1.0.0")})
+            assert site.apply().outcome is RunOutcome.APPLIED
+        finally:
+            site.close()
