@@ -18,7 +18,7 @@ from synapse_apply.model.errors import RemoteError, StateError, SynapseApplyErro
 from synapse_apply.model.observed import ObjectKey, Observed
 from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.secrets.secret_marks import SecretMarks
-from synapse_apply.model.state import Intent, IntentState, Record, State
+from synapse_apply.model.state import CREATE_VERB, Intent, IntentState, Record, State
 from synapse_apply.model.verification import RUN_VERB
 from synapse_apply.workspace.recovery_journal import (
     map_done_calls_of_any_valid_journal_by_intent_id,
@@ -164,20 +164,55 @@ def list_acting_calls(session: TargetSession, state: State) -> list[tuple[float,
     ]
 
 
-def keep_acting_calls_open(
-    session: TargetSession, state: State, addresses: Collection[Address]
-) -> list[Diagnostic]:
-    """Keep those calls of a state open that may still act and whose record goes; warnings of them.
+def map_calls_to_records(
+    calls: Iterable[Intent], records: Mapping[Address, Record]
+) -> dict[str, Address]:
+    """The address of the record of a call's object, else the call's own, by the call's id."""
+    from synapse_apply.applying.lookup import index_owners
 
-    They stay open, or are opened again, until it is certain that they cannot act any more.
+    owners = index_owners(records)
+    return {
+        call.id: owners.get(ObjectKey(call.address.kind, call.api, call.remote_id), call.address)
+        for call in calls
+    }
+
+
+def keep_acting_calls(
+    session: TargetSession,
+    state: State,
+    addresses: Collection[Address],
+    records: Mapping[Address, Record],
+) -> list[Diagnostic]:
+    """Keep those calls of a state that may still act and whose record goes; warnings of them.
+
+    One that was given up, or whose record is gone already, goes into that of `records` for its
+    object. Others stay open, or are opened again, until it is certain that they cannot act.
     """
+    from synapse_apply.applying.settle import ResolvedIntent
+
+    kept, warnings = dict(records), list[Diagnostic]()
     open_ids = {intent.id for intent in session.store.read_state().open_intents}
     acting = [one for one in list_acting_calls(session, state) if one[1].address in addresses]
-    for _, call in acting:
-        if call.id not in open_ids and call.state is not IntentState.DONE:
+    address_of = map_calls_to_records((call for _, call in acting), records)
+    for seconds, call in acting:
+        record = kept.get(address_of[call.id])
+        # What live shows may be the deed of a later call, which had the same fields.
+        is_given_up = call.state is not IntentState.OPEN or (
+            call.address not in state.records and call.verb != CREATE_VERB
+        )
+        if is_given_up and record is not None:
+            is_done = call.state is IntentState.DONE
+            ended = call if is_done else replace(call, state=IntentState.UNKNOWN)
+            if call.id not in {one.id for one in record.given_up}:
+                kept[record.address] = record = record.with_given_up(ended)
+                session.store.write_records(record)
+            if call.id in open_ids and not is_done:
+                close_intents_with_known_outcome(session, [ResolvedIntent(ended, record)])
+        elif call.id not in open_ids and call.state is not IntentState.DONE:
             opened = replace(call, state=IntentState.OPEN, approvals=())
             session.store.open_intent_and_use_up_its_approvals(opened)
-    return list(starmap(build_acting_call_warning, acting))
+        warnings.append(build_acting_call_warning(seconds, call))
+    return warnings
 
 
 def build_acting_call_warning(seconds: float, call: Intent) -> Diagnostic:

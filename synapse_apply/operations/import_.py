@@ -19,6 +19,7 @@ from synapse_apply.live.open_intents import (
     build_acting_call_warning,
     build_secret_marks_of_declared_and_recorded,
     list_acting_calls,
+    map_calls_to_records,
     raise_if_journal_contradicts_closing_by_hand,
 )
 from synapse_apply.live.published_bytes import (
@@ -482,12 +483,14 @@ def _get_series_and_version(
 def _close_open_calls_but_runs_as_imported(
     session: TargetSession, records: Mapping[Address, Record]
 ) -> None:
-    """Close open calls of imported addresses, but runs: the imported object is what they left.
+    """Close open calls of imported addresses and objects, but runs: the object is what they left.
 
     What an update or a delete did, or may still do to it, is not known: it is kept as given up.
     """
-    for intent in session.store.read_state().open_intents:
-        record = records.get(intent.address)
+    own_records, intents = dict(records), session.store.read_state().open_intents
+    address_of = map_calls_to_records(intents, records)
+    for intent in intents:
+        record = own_records.get(address_of[intent.id])
         if record is None or intent.verb == RUN_VERB:  # of a run only a job would tell
             continue
         closed_intent = replace(intent, state=IntentState.DONE, remote_id=record.remote_id)
@@ -506,4 +509,5 @@ def _close_open_calls_but_runs_as_imported(
             own_record = own_record.with_given_up(closed_intent)
         if intent.verb == REPLACE_VERB:
             own_record = with_package_replaced(own_record, intent.digest, intent.files, entry.at)
+        own_records[record.address] = own_record
         session.store.close_ended_intent(closed_intent, own_record, entry)

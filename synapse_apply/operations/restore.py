@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from synapse_apply.live.open_intents import keep_acting_calls_open, list_acting_calls
+from synapse_apply.live.open_intents import keep_acting_calls, list_acting_calls
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import NotApproved, StateError
@@ -88,7 +88,8 @@ def restore_backup_or_raise_not_approved(
         addresses = {call.address for _, call in list_acting_calls(session, replaced)}
         if addresses:
             with session.store.lock("state restore"):
-                acting = keep_acting_calls_open(session, replaced, addresses)
+                restored = session.store.read_state().records
+                acting = keep_acting_calls(session, replaced, addresses, restored)
     warnings = (
         *acting,
         *build_warning_if_lineage_was_replaced(exchange, kept_location, target),

@@ -14,7 +14,7 @@ from synapse_apply.applying.runs import (
 from synapse_apply.live.open_intents import (
     build_acting_call_warning,
     build_no_open_call_error,
-    keep_acting_calls_open,
+    keep_acting_calls,
     raise_if_journal_contradicts_closing_by_hand,
     with_acting_calls,
 )
@@ -97,7 +97,7 @@ def remove_records_keeping_objects(session: TargetSession, addresses: list[Addre
         for address in addresses:
             if address not in state.records:
                 raise _build_unknown_address_error(session, address)
-        keep_acting_calls_open(session, state, addresses)
+        keep_acting_calls(session, state, addresses, {})
         session.store.remove_records(*addresses)
         _record_audit_entries(session, dict.fromkeys(addresses, "forget"))
 

@@ -42,8 +42,8 @@ _MUST_EXIST = "the backend must have it already: the manifest alone cannot creat
 class PlanIndex:
     """What a plan is made of, and what is known across all addresses before any is decided.
 
-    `dependencies` has what each declared address depends on; `possible_creates` the open create of
-    another address that may have made its object.
+    `dependencies` has what each declared address depends on; `calls_of_others` the open call of
+    another address that is of its object, or may have made it.
     """
 
     plan_input: PlanInput
@@ -51,7 +51,7 @@ class PlanIndex:
     identity_claims: IdentityClaims
     series: SeriesMap
     open_intents: Mapping[Address, Intent]
-    possible_creates: Mapping[Address, Intent]
+    calls_of_others: Mapping[Address, Intent]
 
     def build_open_intent_refusal(self, intent: Intent, *, is_new_address: bool = False) -> Refusal:
         """The refusal of an address while an earlier call is open.
@@ -124,12 +124,12 @@ def decide_declared_ignoring_dependencies(resource: ResourceState, index: PlanIn
             resource, decision, index.plan_input.options, index.series
         )
     decision = _with_warning_note_if_final_call_is_made(resource, decision)
-    if index.possible_creates and decision.change.action in _CREATES_OR_ADOPTS:
-        # The open create may have made this very object, or may still make it.
-        open_create = index.possible_creates.get(resource.address)
-        if open_create is not None:
+    if index.calls_of_others and decision.change.action in _CREATES_OR_ADOPTS:
+        # It may have made this very object, or may still make or change it.
+        open_call = index.calls_of_others.get(resource.address)
+        if open_call is not None:
             decision = decision.with_refusals_dropping_run(
-                index.build_open_intent_refusal(open_create, is_new_address=True)
+                index.build_open_intent_refusal(open_call, is_new_address=True)
             )
     if _has_other_key_of_same_form_than_record_of_other_api(resource):
         decision = decision.with_refusals_dropping_run(

@@ -19,6 +19,7 @@ from synapse_apply.model.observed import FoundBy, ObjectKey
 from synapse_apply.model.refactoring import build_renames_with_series_members
 from synapse_apply.model.state import CREATE_VERB, Intent
 from synapse_apply.model.values import ABSENT, Fields, get_at_or_absent
+from synapse_apply.model.verification import RUN_VERB
 from synapse_apply.planning.diff.change_sides import unflatten
 from synapse_apply.planning.plan_input import ResourceState
 
@@ -221,15 +222,20 @@ def _iter_recorded_and_seen_natural_keys(resource: ResourceState) -> Iterator[st
         yield from resource.binding.list_natural_keys(unflatten(resource.record.seen))
 
 
-def map_declared_address_to_open_create_of_other(
+def map_declared_address_to_open_call_of_other(
     resources: Resources,
     open_intents: Mapping[Address, Intent],
     open_call_by_new_address: Mapping[Address, Address],
 ) -> dict[Address, Intent]:
-    """Declared addresses whose object may have been made by an open create of another address.
+    """Declared addresses whose object an open call of another address is of, or may have made.
 
-    It has the same natural key, or the address was renamed (`open_call_by_new_address`).
+    A create has the same natural key, or the address was renamed (`open_call_by_new_address`).
     """
+    calls_by_object = {
+        ObjectKey(address.kind, intent.api, intent.remote_id): intent
+        for address, intent in open_intents.items()
+        if intent.remote_id and intent.verb != RUN_VERB
+    }
     creates_by_key = {
         (intent_address.kind, intent.natural_key): intent
         for intent_address, intent in open_intents.items()
@@ -238,7 +244,8 @@ def map_declared_address_to_open_create_of_other(
     # A rename in the project file has precedence over an equal natural key.
     matches = {new: open_intents[old] for new, old in open_call_by_new_address.items()}
     for address, resource in resources.items():
-        intent = creates_by_key.get((address.kind, resource.natural_key))
+        intent = calls_by_object.get(_build_object_key(resource))
+        intent = intent or creates_by_key.get((address.kind, resource.natural_key))
         if resource.desired is not None and intent is not None and intent.address != address:
             matches.setdefault(address, intent)
     return matches

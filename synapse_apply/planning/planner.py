@@ -26,7 +26,7 @@ from synapse_apply.planning.decision import Decision, list_declared_dependencies
 from synapse_apply.planning.guards import list_guard_violations
 from synapse_apply.planning.identity import (
     collect_identity_claims,
-    map_declared_address_to_open_create_of_other,
+    map_declared_address_to_open_call_of_other,
 )
 from synapse_apply.planning.open_call_refusals import iter_acting_call_warnings
 from synapse_apply.planning.order import Cycle, sort_by_dependencies_and_find_cycles
@@ -141,7 +141,7 @@ def _build_plan_index(
         identity_claims=collect_identity_claims(resources),
         series=group_by_series(resources.values()),
         open_intents=intents,
-        possible_creates=map_declared_address_to_open_create_of_other(
+        calls_of_others=map_declared_address_to_open_call_of_other(
             resources, intents, plan_input.open_call_by_new_address
         )
         if intents

@@ -454,7 +454,7 @@ def test_a_restored_state_knows_of_the_calls_that_may_act(
         assert site.apply().code == 0
     said = told(command(site, f"state restore -t site {file} --yes"))
     assert ACTS.search(said), said
-    assert list(map(str, site.open_intents())) == [PLUGIN]
+    assert list(map(str, site.open_intents())) == ([] if again else [PLUGIN])
     change_outside(site, server, "nine")
     declare(site, "eleven")
     assert site.apply().code == 7
@@ -576,3 +576,113 @@ def test_the_history_tells_who_sent_a_call_and_who_settled_it(
     assert len(runs) == len(others) + 1 + (way in {"import", "apply"})
     if way == "apply":  # found also by the plan that settled it
         assert call["settled_by"].split()[-1] in runs
+
+
+def plugin_id(site: Site, server: Server) -> str:
+    ((remote_id,),) = [ids for name, ids in server.ids().items() if name == PLUGIN]
+    return str(remote_id)
+
+
+def set_field(site: Site, server: Server, **fields: str) -> None:
+    """Set single fields, as a call that changes these does."""
+    server.send("PATCH", f"/v2/plugins/{plugin_id(site, server)}/", fields)
+
+
+def declare_name(site: Site, name: str) -> None:
+    path: Path = site.root / "manifests" / "group-0.yaml"
+    texts = path.read_text().split("\n---\n")
+    plugin = json.loads(texts[0])
+    plugin["spec"]["name"] = name
+    path.write_text("\n---\n".join([json.dumps(plugin), *texts[1:]]))
+
+
+@on_api("v2")
+@pytest.mark.parametrize("late", ["first", "second"])
+@pytest.mark.parametrize("on_drift", ["hold", "revert"])
+def test_an_import_takes_over_every_call_of_its_object(
+    make_site: Callable[..., Site], server: Server, late: str, on_drift: str
+) -> None:
+    """Two may act, each on a field of its own; both are named, and a newer value waits for both."""
+    site = begun(make_site, server)
+    declare(site, "ten", on_drift=on_drift)
+    killed(site, server, "before")
+    assert site.apply().code == 0
+    declare_name(site, "Second")
+    killed(site, server, "before")
+    remote_id = plugin_id(site, server)
+    command(site, f"state rm -t site {PLUGIN}")
+    assert len(site.open_intents()) == 2
+    said = told(command(site, f"import -t site {PLUGIN} {remote_id}"))
+    assert len(re.findall("A call that was given up may still act", said)) == 2
+    assert site.open_intents() == []
+    if late == "first":
+        declare(site, "eleven")
+    declare_name(site, "Second" if late == "first" else "Third")
+    assert site.apply(ahead=0.0).code == 7
+    field, value = ("description", "ten") if late == "first" else ("name", "Second")
+    set_field(site, server, **{field: "nine" if late == "first" else "First"})
+    set_field(site, server, **{field: value})  # as the killed call does now
+    assert "changed outside" not in command(site, "plan -t site")
+    assert site.apply(ahead=LATER).code == 0
+    (row,) = server.objects("plugin")
+    assert row["body"][field] == ("eleven" if late == "first" else "Third")
+
+
+@on_api("v1", "v2")
+@pytest.mark.parametrize("backup", ["older", "open", "given up"])
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_a_restored_record_keeps_the_calls_that_were_given_up(
+    make_site: Callable[..., Site], server: Server, backup: str, *, forgotten: bool
+) -> None:
+    """What is live is the deed of a later call: it says nothing of the first one, which may act."""
+    site = begun(make_site, server)
+    file = site.root / "kept.backup"
+    save = f"state backup -t site {file}"
+    if backup == "older":
+        command(site, save)
+    killed(site, server, "before")
+    if backup == "open":
+        command(site, save)
+    assert site.apply().code == 0
+    if backup == "given up":
+        command(site, save)
+    if forgotten:
+        command(site, f"state rm -t site {PLUGIN}")
+    said = told(command(site, f"state restore -t site {file} --yes"))
+    assert len(ACTS.findall(said)) == 1, said
+    assert len(ACTS.findall(told(command(site, "state list -t site")))) == 1
+    assert site.open_intents() == []
+    declare(site, "eleven")
+    second = site.apply()
+    assert second.code == 7
+    assert "was looked up" not in str(second.plan.diagnostics)
+    assert live(server) == "ten"
+    assert site.apply(ahead=LATER).code == 0
+    assert live(server) == "eleven"
+
+
+@on_api("v1", "v2")
+@pytest.mark.parametrize("way", ["import", "adopt"])
+def test_a_call_follows_its_object_to_another_address(
+    make_site: Callable[..., Site], server: Server, way: str
+) -> None:
+    """Its address was forgotten: whoever records the object under another one waits for it."""
+    site = begun(make_site, server)
+    killed(site, server, "before")
+    remote_id = plugin_id(site, server)
+    release = next(name for name in site.records() if name.startswith("release/"))
+    command(site, f"state rm -t site {PLUGIN} {release}")
+    declare(site, "eleven")
+    path: Path = site.root / "manifests" / "group-0.yaml"
+    texts = path.read_text().split("\n---\n")
+    plugin = json.loads(texts[0])
+    plugin["metadata"] = {"name": "renamed", "id": remote_id}
+    path.write_text("\n---\n".join([json.dumps(plugin), texts[2]]))
+    if way == "import":
+        said = told(command(site, f"import -t site plugin/renamed {remote_id}"))
+        assert ACTS.search(said.replace("plugin/renamed (call", f"{PLUGIN} (call")), said
+        assert site.open_intents() == []
+    assert site.apply(adopt=True).code == 7
+    assert live(server) == "nine"
+    assert site.apply(ahead=LATER, adopt=True).code == 0
+    assert live(server) == "eleven"
