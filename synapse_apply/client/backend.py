@@ -121,7 +121,7 @@ class BackendClient(IntegrationClientMixin):
 
     def max_call_seconds(self, upload_size: int = 0) -> float:
         """The upper bound, in seconds, of one call with an upload of `upload_size` bytes."""
-        return self._limits.compute_timeout_with_upload(upload_size)
+        return self._limits.timeout_with_upload(upload_size)
 
     def hang_up(self, reason: str) -> None:
         """Abort running calls; every later call fails with EndedError and this `reason`.

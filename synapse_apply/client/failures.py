@@ -72,12 +72,12 @@ def broken_call(call: ClientCall, failure: Exception, *, sent: bool, is_late: bo
     if isinstance(failure, UnreadableBodyError):
         # The message is this program's own, about a file of the user: it may be shown.
         return NotSentError(f"{call}: not sent: {failure}")
-    causes = list(iter_failure_and_causes(failure))
-    is_effect_unknown = sent and call.mutates and not has_upload_not_sent_whole(call)
+    causes = list(causes_of(failure))
+    is_effect_unknown = sent and call.mutates and not is_upload_cut_short(call)
     effect = Effect.UNKNOWN if is_effect_unknown else Effect.NONE
-    reason = explain_causes(causes)
+    reason = explain(causes)
     error_class: type[ClientError]
-    if is_late or any(is_timeout_error(cause) for cause in causes):
+    if is_late or any(is_timeout(cause) for cause in causes):
         error_class = ClientTimeoutError
         reason = f"no {'whole answer' if sent else 'connection'} in time"
     elif isinstance(failure, INCOMPLETE_ERRORS):
@@ -89,7 +89,7 @@ def broken_call(call: ClientCall, failure: Exception, *, sent: bool, is_late: bo
         error_class = IncompleteAnswerError
     else:
         return NotSentError(f"{call}: not sent: {reason}")
-    client_error = error_class(_format_unanswered_call(call, reason, effect, sent), effect=effect)
+    client_error = error_class(_unanswered(call, reason, effect, sent), effect=effect)
     # A retry cannot change that a certificate is not trusted.
     client_error.transient = not any(
         isinstance(cause, ssl.SSLCertVerificationError) for cause in causes
@@ -101,14 +101,14 @@ def aborted_call(call: ClientCall, reason: str, *, sent: bool) -> ClientError:
     """The error for a call that this program aborted, or did not send, for this reason."""
     effect = Effect.UNKNOWN if sent and call.mutates else Effect.NONE
     text = (
-        _format_unanswered_call(call, f"no answer: {reason}", effect, sent)
+        _unanswered(call, f"no answer: {reason}", effect, sent)
         if sent
         else f"{call}: not sent: {reason}"
     )
     return EndedError(text, effect=effect)
 
 
-def has_upload_not_sent_whole(call: ClientCall) -> bool:
+def is_upload_cut_short(call: ClientCall) -> bool:
     """Whether the call has an upload whose end was not sent: no server can act on that."""
     return isinstance(call.body, MultipartBody) and not call.body.is_fully_read
 
@@ -122,11 +122,9 @@ def failed_status(call: ClientCall, answer: Answer) -> ClientError:
     is_foreign = status == 404 and parsed is None and bool(answer.body.strip())
     error_class = UnexpectedAnswerError if is_foreign else choose_error_class_for_status(status)
     # Only a 4xx is certain: after a 5xx a proxy may have passed the request on.
-    is_effect_unknown = (
-        not 400 <= status < 500 and call.mutates and not has_upload_not_sent_whole(call)
-    )
+    is_effect_unknown = not 400 <= status < 500 and call.mutates and not is_upload_cut_short(call)
     effect = Effect.UNKNOWN if is_effect_unknown else Effect.NONE
-    explanation = _explain_error_answer(call, answer)
+    explanation = _explain_answer(call, answer)
     if is_foreign:
         explanation += "; this is not the API's own 404: check the URL of the backend"
     client_error = _answered(error_class, call, answer, explanation, effect, answer.detail)
@@ -195,7 +193,7 @@ def to_printable_line(text: str) -> str:
     return line if len(line) <= _MAX_LINE_LENGTH else line[: _MAX_LINE_LENGTH - 1] + "…"
 
 
-def _explain_error_answer(call: ClientCall, answer: Answer) -> str:
+def _explain_answer(call: ClientCall, answer: Answer) -> str:
     if answer.masked_json_or_none is not None:
         return format_server_messages(call, parse_field_errors(answer.masked_json_or_none))
     if call.sensitive is not None or not answer.body:
@@ -233,16 +231,16 @@ def _answered(
     )
 
 
-def _format_unanswered_call(call: ClientCall, reason: str, effect: Effect, sent: bool) -> str:
+def _unanswered(call: ClientCall, reason: str, effect: Effect, sent: bool) -> str:
     text = f"{call}: {reason}."
     if effect is Effect.UNKNOWN:
         return f"{text} {MAY_HAVE_ACTED_TEXT}"
-    if sent and has_upload_not_sent_whole(call):
+    if sent and is_upload_cut_short(call):
         return f"{text} {CUT_SHORT_TEXT}"
     return text if sent else f"{text} {NOT_ACTED_TEXT}"
 
 
-def iter_failure_and_causes(failure: BaseException) -> Iterator[BaseException]:
+def causes_of(failure: BaseException) -> Iterator[BaseException]:
     """The exception and all it wraps: libraries put a cause in `args`, `reason` or `__cause__`."""
     pending: list[Any] = [failure]
     seen_ids: set[int] = set()
@@ -279,7 +277,7 @@ INCOMPLETE_ERRORS = (
 )
 
 
-def is_timeout_error(cause: BaseException) -> bool:
+def is_timeout(cause: BaseException) -> bool:
     """Whether an exception of a library says that something took too long."""
     if isinstance(cause, urllib3.exceptions.NewConnectionError):
         return False  # a refused connection, although its class says timeout
@@ -287,14 +285,14 @@ def is_timeout_error(cause: BaseException) -> bool:
     return isinstance(cause, timeout_classes)
 
 
-def is_tls_error(cause: BaseException) -> bool:
+def is_tls(cause: BaseException) -> bool:
     """Whether an exception is of TLS: a certificate, or a peer that speaks something else."""
     return isinstance(
         cause, ssl.SSLError | urllib3.exceptions.SSLError | requests.exceptions.SSLError
     )
 
 
-def explain_causes(causes: list[BaseException]) -> str:
+def explain(causes: list[BaseException]) -> str:
     """The reason as a phrase without anything of the request (libraries quote URLs)."""
     # The innermost cause comes last and is the most exact.
     for cause in reversed(causes):
@@ -314,10 +312,10 @@ def explain_causes(causes: list[BaseException]) -> str:
         # `strerror` is a text of the system and never has the URL, which str(cause) may have.
         if isinstance(cause, OSError) and cause.errno and cause.strerror:
             return cause.strerror[:1].lower() + cause.strerror[1:]
-    return _explain_by_exception_class(*causes)
+    return _explain_by_class(*causes)
 
 
-def _explain_by_exception_class(*causes: BaseException) -> str:
+def _explain_by_class(*causes: BaseException) -> str:
     reasons: tuple[tuple[Any, str], ...] = (
         ((requests.exceptions.ProxyError, urllib3.exceptions.ProxyError), "the proxy failed"),
         (INCOMPLETE_ERRORS, "the answer stopped half-way or cannot be decoded"),

@@ -190,7 +190,7 @@ class IntegrationClientMixin(ApiOperations):
         RemoteError, without the URL in its text, for a file that is missing, has more than
         `max_bytes` bytes, or is in a network that this backend may not refer to (storage_files).
         """
-        self._transport.download_file_without_token(url, out, max_bytes)
+        self._transport.download(url, out, max_bytes)
 
     def get_job(self, pk: RemoteId, params: QueryParams | None = None) -> ServerObject:
         """The job with this id; `{"expand": "logs,metrics,result"}` adds these fields."""

@@ -10,36 +10,30 @@ from __future__ import annotations
 import http.client
 import ipaddress
 import socket
+import ssl
 from collections.abc import Callable
 from contextlib import suppress
-from contextvars import ContextVar
 from typing import Any, BinaryIO, Literal
 from urllib.parse import urlsplit
 
 import requests.utils
 import urllib3.exceptions
 from requests.utils import requote_uri
-from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool, Timeout
+from urllib3 import BaseHTTPResponse
 
 from synapse_apply.client import failures
 from synapse_apply.client.http.connections import (
     Attempt,
     CutOffError,
+    Policy,
+    RefusedAddressError,
+    Request,
     TimedAdapter,
-    TimedConnection,
-    TimedTlsConnection,
-    close_response_on_exit,
-    in_flight_unlogged,
-    iter_decoded_body_blocks,
+    decoded_blocks,
+    open_answer,
 )
-from synapse_apply.client.http.deadlines import (
-    Clock,
-    Deadline,
-    Limits,
-    parse_retry_after,
-)
-from synapse_apply.client.http.environment import BackendRoute
-from synapse_apply.client.http.redirects import extract_origin_or_empty, join_url_or_empty
+from synapse_apply.client.http.deadlines import Clock, Deadline, Limits, parse_retry_after
+from synapse_apply.client.http.environment import BackendRoute, join_url, origin_of
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.secrets.login import is_loopback
@@ -66,15 +60,6 @@ class FailedFetchError(RemoteError):
 
     transient: bool = False
     retry_after: float | None = None
-
-
-class _RefusedAddressError(OSError):
-    """The connection was opened to an address that is not allowed."""
-
-
-# Decides whether a connection may be to an address; None for a connection to a proxy, which is
-# chosen by the user. A context variable, since urllib3 creates the connections.
-_MAY_REACH: ContextVar[Callable[[str], bool] | None] = ContextVar("may_reach", default=None)
 
 
 def classify_network_or_private_if_no_address(address: str) -> Network:
@@ -117,7 +102,7 @@ class ReachableNetworks:
         parts = urlsplit(base_url)
         host = parts.hostname or ""
         backend_networks = frozenset(
-            map(classify_network_or_private_if_no_address, _resolve_addresses_or_empty_list(host))
+            map(classify_network_or_private_if_no_address, _resolve_addresses(host))
         )
         return cls(backend_networks | {_GLOBAL}, parts.scheme == "http" or is_loopback(host))
 
@@ -142,9 +127,7 @@ class ReachableNetworks:
         if "@" in parts.netloc:
             return "it has a user name in it"
         refused_addresses = [
-            address
-            for address in _resolve_addresses_or_empty_list(host)
-            if not self.allows_address(address)
+            address for address in _resolve_addresses(host) if not self.allows_address(address)
         ]
         if refused_addresses:
             network = classify_network_or_private_if_no_address(refused_addresses[0])
@@ -152,49 +135,13 @@ class ReachableNetworks:
         return ""
 
 
-def _resolve_addresses_or_empty_list(host: str) -> list[str]:
+def _resolve_addresses(host: str) -> list[str]:
     """The IP addresses of a host; empty if it cannot be resolved here, as behind a proxy."""
     try:
         results = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return []
     return [str(result[4][0]) for result in results]
-
-
-class _GuardedConnection(TimedConnection):
-    """Checks the peer's address: the name may resolve to another one now (DNS rebinding)."""
-
-    def _new_conn(self) -> socket.socket:
-        return _require_allowed_peer_or_close(super()._new_conn())
-
-
-class _GuardedTlsConnection(TimedTlsConnection):
-    def _new_conn(self) -> socket.socket:
-        return _require_allowed_peer_or_close(super()._new_conn())
-
-
-def _require_allowed_peer_or_close(sock: socket.socket) -> socket.socket:
-    """The socket, if its peer is at an allowed address; else closes it, _RefusedAddressError."""
-    may_reach = _MAY_REACH.get()
-    if may_reach is not None and not may_reach(str(sock.getpeername()[0])):
-        sock.close()
-        raise _RefusedAddressError
-    return sock
-
-
-class _GuardedPool(HTTPConnectionPool):
-    ConnectionCls = _GuardedConnection
-
-
-class _GuardedTlsPool(HTTPSConnectionPool):
-    ConnectionCls = _GuardedTlsConnection
-
-
-class _GuardedAdapter(TimedAdapter):
-    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
-        super().init_poolmanager(*arguments, **options)
-        pools = {"http": _GuardedPool, "https": _GuardedTlsPool}
-        self.poolmanager.pool_classes_by_scheme = pools
 
 
 @frozen
@@ -212,14 +159,14 @@ class FetchOptions:
     max_bytes: int
     now: Clock
 
-    def download_file_once(self, url: str, out: BinaryIO) -> None:
+    def download_once(self, url: str, out: BinaryIO) -> None:
         """Write the file at a URL to `out`, in one attempt.
 
         FailedFetchError for a connection or storage that failed, else RemoteError.
         """
         reachable = ReachableNetworks.resolve_public_and_backend_networks(self.route.base_url)
         # Some servers give a URL relative to their own.
-        url, redirect_count = join_url_or_empty(self.route.base_url, url), 0
+        url, redirect_count = join_url(self.route.base_url, url), 0
         while True:
             if fault := reachable.resolve_host_and_describe_url_fault_or_empty(url):
                 subject = (
@@ -233,49 +180,38 @@ class FetchOptions:
                 return
             redirect_count += 1
             if redirect_count > MAX_REDIRECTS:
-                raise RemoteError(
-                    f"the file of {extract_origin_or_empty(url)} is redirected too often"
-                )
-            url = join_url_or_empty(url, next_location)
+                raise RemoteError(f"the file of {origin_of(url)} is redirected too often")
+            url = join_url(url, next_location)
 
     def _download_once(self, url: str, out: BinaryIO, reachable: ReachableNetworks) -> str:
         """Send one request; writes the body and returns "", or returns a redirect's Location."""
-        origin, url = extract_origin_or_empty(url), requote_uri(url.partition("#")[0])
-        proxies = (
-            {} if is_loopback(urlsplit(url).hostname or "") else _read_environment_proxies(url)
-        )
+        origin, url = origin_of(url), requote_uri(url.partition("#")[0])
+        is_local = is_loopback(urlsplit(url).hostname or "")
+        proxies: Any = {} if is_local else requests.utils.get_environ_proxies(url, None)
         is_direct = not requests.utils.select_proxy(url, proxies)
         # An adapter for this fetch alone: connections in the backend's pool check no address.
-        adapter = _GuardedAdapter(1, BackendRoute(self.route.base_url, proxies, self.route.verify))
-        attempt = Attempt(
+        adapter = TimedAdapter(1, BackendRoute(self.route.base_url, proxies, self.route.verify))
+        policy = Policy(
             self.deadline,
             lambda _is_begun: self.find_refusal(),
-            write_timeout=self.limits.read_timeout,
-            read_timeout=self.limits.read_timeout,
-            repeatable=True,
+            self.limits.connect_timeout,
+            self.limits.read_timeout,
+            self.limits.read_timeout,
+            may_reach=reachable.allows_address if is_direct else None,
         )
-        token = _MAY_REACH.set(reachable.allows_address if is_direct else None)
         try:
-            remaining = max(self.deadline.compute_remaining_seconds(), 0.001)
-            timeout = Timeout(connect=min(self.limits.connect_timeout, remaining), read=remaining)
-            with in_flight_unlogged(attempt):
-                response = adapter.send_once_with_body_unread("GET", url, _HEADERS, None, timeout)
-                with close_response_on_exit(response):
-                    return self._write_body_or_return_redirect(response, origin, out)
+            with open_answer(adapter, Request("GET", url, _HEADERS), Attempt(policy)) as response:
+                return self._write_body(response, origin, out)
         except failures.LIBRARY_ERRORS as caught:
-            failure = _build_fetch_error(origin, caught, is_late=self.deadline.is_passed)
+            failure = _fetch_error(origin, caught, is_late=self.deadline.is_passed)
         finally:
-            attempt.close_response()
-            _MAY_REACH.reset(token)
             with suppress(OSError):
                 adapter.close()
         # Raised outside of the handler, so that the library's exception, which quotes the URL, is
         # not chained to it.
         raise failure
 
-    def _write_body_or_return_redirect(
-        self, response: BaseHTTPResponse, origin: str, out: BinaryIO
-    ) -> str:
+    def _write_body(self, response: BaseHTTPResponse, origin: str, out: BinaryIO) -> str:
         status = response.status
         if status in _REDIRECT_STATUSES and (location := response.headers.get("Location")):
             return location
@@ -296,7 +232,7 @@ class FetchOptions:
             raise RemoteError(size_problem)
         total_size = 0
         # Counted although Content-Length was asked: with chunks there is none.
-        for block in iter_decoded_body_blocks(response):
+        for block in decoded_blocks(response):
             total_size += len(block)
             if total_size > self.max_bytes:
                 raise RemoteError(size_problem)
@@ -308,41 +244,22 @@ class FetchOptions:
         return ""
 
 
-def _read_environment_proxies(url: str) -> dict[str, Any]:
-    proxies: dict[str, Any] = requests.utils.get_environ_proxies(url, None)
-    return proxies
-
-
-def _build_fetch_error(origin: str, failure: Exception, *, is_late: bool) -> FailedFetchError:
+def _fetch_error(origin: str, failure: Exception, *, is_late: bool) -> FailedFetchError:
     """The error for an exception of an HTTP library, without that exception's text."""
-    chain = _list_causes(failure)
-    # By class name: urllib3, ssl and socket have timeout and TLS errors without a common base.
-    names = " ".join(type(cause).__name__ for cause in chain)
+    causes = list(failures.causes_of(failure))
     may_help = True
-    if any(isinstance(cause, _RefusedAddressError) for cause in chain):
+    if any(isinstance(cause, RefusedAddressError) for cause in causes):
         reason = "its host is at an address of a network where the backend is not; nothing was sent"
         may_help = False
-    elif any(isinstance(cause, CutOffError) for cause in chain):
+    elif any(isinstance(cause, CutOffError) for cause in causes):
         reason, may_help = "it was given up, since this run ends", False
-    elif is_late or "Timeout" in names:
+    elif is_late or any(map(failures.is_timeout, causes)):
         reason, may_help = "the file did not arrive in time", not is_late
-    elif "SSL" in names or "Cert" in names:
+    elif any(map(failures.is_tls, causes)):
         reason = "the certificate of the storage is not trusted"
-        may_help = "Cert" not in names
+        may_help = not any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes)
     else:
         reason = "the connection failed before the whole file had arrived"
     error = FailedFetchError(f"GET {origin}: {reason}")
-    error.transient = may_help and any(isinstance(cause, _CONNECTION) for cause in chain)
+    error.transient = may_help and any(isinstance(cause, _CONNECTION) for cause in causes)
     return error
-
-
-def _list_causes(failure: BaseException) -> list[BaseException]:
-    """The exception and its causes, outermost first, at most eight."""
-    chain: list[BaseException] = []
-    link: BaseException | None = failure
-    while link is not None and len(chain) < 8:
-        chain.append(link)
-        candidates = (getattr(link, "reason", None), link.args[0] if link.args else None)
-        nested = next((each for each in candidates if isinstance(each, BaseException)), None)
-        link = nested or link.__cause__ or link.__context__
-    return chain

@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import requests
@@ -44,7 +44,7 @@ FRESH_SECONDS = 2.0
 _BLOCK = 64 * 1024
 # The only 1xx that is a final answer (RFC 9110, 15.2.2).
 _SWITCHING_PROTOCOLS = http.client.SWITCHING_PROTOCOLS
-# Bytes read at once of a compressed body; see `iter_decoded_body_blocks`.
+# Bytes read at once of a compressed body; see `decoded_blocks`.
 _COMPRESSED_BLOCK = 8 * 1024
 
 
@@ -58,42 +58,58 @@ class SpokeFirstError(ConnectionError):
     """The server sent bytes on a connection before a request was sent on it."""
 
 
+class RefusedAddressError(OSError):
+    """The connection was opened to an address that is not allowed."""
+
+
+class Request(NamedTuple):
+    """What is sent: the URL is sent exactly as it is; `body` may be a stream."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: Any = None
+
+
+@frozen
+class Policy:
+    """The bounds of one attempt; times in seconds.
+
+    `connect_timeout`, `write_timeout` and `read_timeout` bound one of these each. `find_refusal`
+    gives the reason why no more bytes may be sent, "" while they may; it gets whether any byte of
+    the attempt has left. `is_logged`: not for a URL that is itself a credential. `may_reach` says
+    whether a connection may be to an address; None for all, as to a proxy, which the user chooses.
+    """
+
+    deadline: Deadline
+    find_refusal: Callable[[bool], str]
+    connect_timeout: float
+    write_timeout: float
+    read_timeout: float
+    repeatable: bool = True
+    is_logged: bool = False
+    may_reach: Callable[[str], bool] | None = None
+
+
 class Attempt:
-    """One attempt of a call while it runs: its timeouts, and whether any byte of it has left."""
+    """One attempt of a request while it runs, and whether any byte of it has left."""
 
-    def __init__(
-        self,
-        deadline: Deadline,
-        find_refusal: Callable[[bool], str],
-        *,
-        write_timeout: float,
-        read_timeout: float,
-        repeatable: bool,
-    ) -> None:
-        """`write_timeout` and `read_timeout` bound one write and one read, in seconds.
-
-        `find_refusal` gives the reason why no more bytes may be sent, "" while they may; it gets
-        whether any byte of the attempt has left.
-        """
-        self._deadline = deadline
-        self._find_refusal = find_refusal
-        self._write_timeout = write_timeout
-        self._read_timeout = read_timeout
-        self._socket: Any = None
-        self.repeatable = repeatable
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
         self.sent = False
         self.response: http.client.HTTPResponse | None = None
+        self._socket: Any = None
 
     # The lock is checked here, at the socket: a process can be stopped between two instructions,
     # and after a check before the call alone, a continued process would still send it.
-    def mark_sent_or_raise_cut_off(self, sock: Any) -> None:
+    def mark_sent(self, sock: Any) -> None:
         """Record that bytes are about to leave on this socket; CutOffError if they may not."""
-        self._socket = sock  # first, so that a `shut_socket_down` at this moment reaches the socket
-        if refusal := self._find_refusal(self.sent):
+        self._socket = sock  # first, so that a `shut_down` at this moment reaches the socket
+        if refusal := self.policy.find_refusal(self.sent):
             raise CutOffError(refusal)
         self.sent = True
 
-    def shut_socket_down(self) -> None:
+    def shut_down(self) -> None:
         """Shut the socket down, which wakes the waiting thread. Safe in a signal handler."""
         raw_socket = getattr(
             self._socket, "socket", self._socket
@@ -109,16 +125,9 @@ class Attempt:
             with suppress(OSError, ValueError):
                 self.response.close()
 
-    def require_seconds_left_for_write(self) -> float:
-        """Seconds the next write may take; TimeoutError when there are none left."""
-        return self._cap_at_deadline_or_raise_timeout(self._write_timeout)
-
-    def require_seconds_left_for_read(self) -> float:
-        """Seconds the next read may take; TimeoutError when there are none left."""
-        return self._cap_at_deadline_or_raise_timeout(self._read_timeout)
-
-    def _cap_at_deadline_or_raise_timeout(self, timeout: float) -> float:
-        remaining = min(timeout, self._deadline.compute_remaining_seconds())
+    def cap(self, timeout: float) -> float:
+        """The seconds that a read or write may take; TimeoutError when there are none left."""
+        remaining = min(timeout, self.policy.deadline.remaining())
         if remaining <= 0:
             raise TimeoutError("the call's total time is over")
         return remaining
@@ -126,8 +135,6 @@ class Attempt:
 
 # A context variable, since urllib3 creates and calls the connections: no argument reaches them.
 CURRENT_ATTEMPT: ContextVar[Attempt | None] = ContextVar("current_attempt", default=None)
-# True while a URL is fetched that is itself a credential: the libraries then log nothing.
-IS_LOGGING_SUPPRESSED: ContextVar[bool] = ContextVar("is_logging_suppressed", default=False)
 
 
 class _TimedReader(io.RawIOBase):
@@ -145,7 +152,7 @@ class _TimedReader(io.RawIOBase):
     def readinto(self, buffer: Any) -> int | None:
         if self.is_finished:
             return 0
-        self._sock.settimeout(self._attempt.require_seconds_left_for_read())
+        self._sock.settimeout(self._attempt.cap(self._attempt.policy.read_timeout))
         count: int | None = self._raw.readinto(buffer)
         return count
 
@@ -229,6 +236,16 @@ class TimedConnection(HTTPConnection):
         finally:
             self._is_connecting = False
 
+    def _new_conn(self) -> socket.socket:
+        """A socket to an allowed address: the name may have another one now (DNS rebinding)."""
+        sock = super()._new_conn()
+        attempt = CURRENT_ATTEMPT.get()
+        may_reach = attempt.policy.may_reach if attempt is not None else None
+        if may_reach is not None and not may_reach(str(sock.getpeername()[0])):
+            sock.close()
+            raise RefusedAddressError
+        return sock
+
     def send(self, data: Any) -> None:
         if not self._is_connecting:
             if self._holds_head_back:
@@ -242,14 +259,14 @@ class TimedConnection(HTTPConnection):
                 self.connect()
             if (
                 not attempt.sent
-                and not attempt.repeatable
-                and probe_if_readable_or_closed_by_peer(self.sock)
+                and not attempt.policy.repeatable
+                and has_bytes_or_is_closed(self.sock)
             ):
                 # http.client would take these bytes for the answer to this request.
                 self.close()
                 raise SpokeFirstError
-            self.sock.settimeout(attempt.require_seconds_left_for_write())
-            attempt.mark_sent_or_raise_cut_off(self.sock)
+            self.sock.settimeout(attempt.cap(attempt.policy.write_timeout))
+            attempt.mark_sent(self.sock)
         super().send(data)
 
     def getresponse(self) -> Any:
@@ -262,16 +279,16 @@ class TimedConnection(HTTPConnection):
     def is_connected(self) -> bool:
         attempt = CURRENT_ATTEMPT.get()
         idle_seconds = time.monotonic() - self._last_used_at
-        if attempt is not None and not attempt.repeatable and idle_seconds > FRESH_SECONDS:
+        if attempt is not None and not attempt.policy.repeatable and idle_seconds > FRESH_SECONDS:
             return False
-        if (
-            self._trailing_bytes and self._trailing_bytes.is_present
-        ) or probe_if_readable_or_closed_by_peer(self.sock):
+        if (self._trailing_bytes and self._trailing_bytes.is_present) or has_bytes_or_is_closed(
+            self.sock
+        ):
             return False
         return super().is_connected
 
 
-def probe_if_readable_or_closed_by_peer(sock: Any) -> bool:
+def has_bytes_or_is_closed(sock: Any) -> bool:
     """Whether an idle connection has bytes to read, or was closed by the server.
 
     With TLS only decrypted bytes count, since a server may send session tickets at any time. That
@@ -339,15 +356,21 @@ class TimedAdapter(HTTPAdapter):
         while self._routes_by_origin:
             self._routes_by_origin.popitem()[1].pool.close()
 
-    def send_once_with_body_unread(
-        self, method: str, url: str, headers: Mapping[str, str], body: Any, timeout: Timeout
-    ) -> BaseHTTPResponse:
+    def open(self, request: Request, attempt: Attempt) -> BaseHTTPResponse:
         """Send one request and return its answer with the body unread; raises as `send` does.
 
         requests' `send` prepares each request anew and wraps each answer, which takes as long as
         the request itself in urllib3. Only proxies and certificates are left to requests, once
         for each origin.
         """
+        policy, url = attempt.policy, request.url
+        # urllib3 refuses a timeout of 0. Each read and write sets its own timeout afterwards; this
+        # one covers only what happens before.
+        left = max(policy.deadline.remaining(), 0.001)
+        timeout = Timeout(
+            connect=min(policy.connect_timeout, left),
+            read=max(min(policy.read_timeout, left), 0.001),
+        )
         scheme, host = urlsplit(url)[:2]
         origin_route = self._routes_by_origin.get((scheme, host))
         if origin_route is None:
@@ -359,10 +382,10 @@ class TimedAdapter(HTTPAdapter):
             # No retries, redirects or decoding here: the transport decides on repeats, checks each
             # redirect's origin, and bounds the decompressed size.
             return origin_route.pool.urlopen(
-                method,
+                request.method,
                 url if origin_route.uses_full_url else target,
-                body,
-                headers,
+                request.body,
+                request.headers,
                 retries=self.max_retries,
                 redirect=False,
                 assert_same_host=False,
@@ -397,18 +420,21 @@ class TimedAdapter(HTTPAdapter):
 
 
 @contextmanager
-def in_flight_unlogged(attempt: Attempt) -> Iterator[None]:
-    """Make this the attempt whose bounds connections keep, of which the libraries log nothing."""
-    tokens = CURRENT_ATTEMPT.set(attempt), IS_LOGGING_SUPPRESSED.set(True)
+def open_answer(
+    adapter: TimedAdapter, request: Request, attempt: Attempt
+) -> Iterator[BaseHTTPResponse]:
+    """The answer to one request with its body unread; closed, as all of it, when the block ends."""
+    token = CURRENT_ATTEMPT.set(attempt)
     try:
-        yield
+        with close_on_exit(adapter.open(request, attempt)) as response:
+            yield response
     finally:
-        CURRENT_ATTEMPT.reset(tokens[0])
-        IS_LOGGING_SUPPRESSED.reset(tokens[1])
+        attempt.close_response()
+        CURRENT_ATTEMPT.reset(token)
 
 
 @contextmanager
-def close_response_on_exit(response: BaseHTTPResponse) -> Iterator[BaseHTTPResponse]:
+def close_on_exit(response: BaseHTTPResponse) -> Iterator[BaseHTTPResponse]:
     """Close the answer on exit; a connection with unread bytes of it is not used again."""
     try:
         yield response
@@ -417,7 +443,7 @@ def close_response_on_exit(response: BaseHTTPResponse) -> Iterator[BaseHTTPRespo
         response.release_conn()
 
 
-def iter_decoded_body_blocks(response: BaseHTTPResponse) -> Iterator[bytes]:
+def decoded_blocks(response: BaseHTTPResponse) -> Iterator[bytes]:
     """The decoded body in blocks. ChunkedEncodingError, not ConnectionError, if it breaks off."""
     try:
         # One compressed block may inflate to a thousand times its size before it can be counted.
@@ -431,7 +457,7 @@ def iter_decoded_body_blocks(response: BaseHTTPResponse) -> Iterator[bytes]:
 _REDACTORS: weakref.WeakSet[Redactor] = weakref.WeakSet()
 
 
-def mask_secrets_in_urllib3_logs(redactor: Redactor) -> None:
+def mask_in_logs(redactor: Redactor) -> None:
     """Mask the secrets of this redactor in urllib3's log records, as long as the redactor lives."""
     _REDACTORS.add(redactor)
 
@@ -440,7 +466,8 @@ class _SecretsFilter(logging.Filter):
     """Masks secrets and agent tokens in the paths and headers that urllib3 logs."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if IS_LOGGING_SUPPRESSED.get():
+        attempt = CURRENT_ATTEMPT.get()
+        if attempt is not None and not attempt.policy.is_logged:
             return False
         text = record.getMessage()
         masked = mask_agent_token_in_path(text)

@@ -39,7 +39,7 @@ class Limits:
     idle_timeout: float = 60.0
     max_weight: int = MAX_LIST_WEIGHT
 
-    def compute_timeout_with_upload(self, upload_size: int) -> float:
+    def timeout_with_upload(self, upload_size: int) -> float:
         """Seconds for a call, its repeats included, with an upload of this many bytes."""
         return self.total_timeout + upload_size / self.upload_rate
 
@@ -52,13 +52,13 @@ class Deadline:
         self._clock = clock
         self._end = clock() + seconds
 
-    def compute_remaining_seconds(self) -> float:
+    def remaining(self) -> float:
         """Seconds left, 0 when it has passed."""
         return max(0.0, self._end - self._clock())
 
     @property
     def is_passed(self) -> bool:
-        return self.compute_remaining_seconds() <= 0
+        return self.remaining() <= 0
 
 
 @frozen
@@ -124,7 +124,7 @@ class Repeats:
             return None
         wait = self._backoff.compute_wait_seconds(self.attempt, retry_after)
         # Not cut to what is left: an attempt that begins at the deadline could only fail at it.
-        if wait >= min(self._deadline.compute_remaining_seconds(), self._remaining_wait):
+        if wait >= min(self._deadline.remaining(), self._remaining_wait):
             return None
         self._remaining_wait -= wait
         self.attempt += 1

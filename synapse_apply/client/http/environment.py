@@ -1,4 +1,4 @@
-"""By which base URL, proxies and CA bundle a backend is reached, from arguments and environment."""
+"""By which base URL, proxies and CA bundle a backend is reached, and where a redirect leads."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import requests.utils
 
@@ -93,3 +93,21 @@ def _resolve_verify(verify: bool | str | None) -> bool | str:
             f"see {', '.join(_BUNDLE_VARIABLES)} in the environment",
         )
     return verify
+
+
+def join_url(base: str, location: str) -> str:
+    """The absolute URL of a Location header relative to `base`; "" if it is not a URL."""
+    try:
+        return urljoin(base, location)
+    except ValueError:
+        return ""
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port of a URL, "" if it has none: the rest may quote the request."""
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return ""
+    return f"{parts.scheme}://{parts.hostname}{port}" if parts.hostname else ""

@@ -11,22 +11,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import field
 
-from urllib3 import BaseHTTPResponse, Timeout
+from urllib3 import BaseHTTPResponse
 
 from synapse_apply.client import failures
 from synapse_apply.client.http.connections import (
     Attempt,
+    Policy,
+    Request,
     TimedAdapter,
-    close_response_on_exit,
-    in_flight_unlogged,
-    iter_decoded_body_blocks,
+    decoded_blocks,
+    open_answer,
 )
-from synapse_apply.client.http.deadlines import (
-    Backoff,
-    Deadline,
-    Repeats,
-    parse_retry_after,
-)
+from synapse_apply.client.http.deadlines import Backoff, Deadline, Repeats, parse_retry_after
 from synapse_apply.client.http.environment import BackendRoute
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.remote.http_exchange import (
@@ -103,49 +99,35 @@ class HttpExchanger:
 
     def _send_once(self, request: HttpRequest, deadline: Deadline) -> HttpAnswer:
         limits = self._limits
-        attempt = Attempt(
-            deadline,
-            lambda _is_begun: "",
-            write_timeout=limits.read_timeout,
-            read_timeout=limits.read_timeout,
-            repeatable=True,
+        # The libraries log paths, and a redirect's path has words of the server.
+        policy = Policy(
+            deadline, lambda _: "", limits.connect_timeout, limits.read_timeout, limits.read_timeout
         )
+        url = self._route.base_url.rstrip("/") + request.path
+        sent = Request(request.method, url, {**_HEADERS, **request.headers}, request.body or None)
         try:
-            # urllib3 refuses a timeout of 0.
-            remaining = max(deadline.compute_remaining_seconds(), 0.001)
-            timeout = Timeout(connect=min(limits.connect_timeout, remaining), read=remaining)
-            # The libraries log paths, and a redirect's path has words of the server.
-            with in_flight_unlogged(attempt):
-                response = self._adapter.send_once_with_body_unread(
-                    request.method,
-                    self._route.base_url.rstrip("/") + request.path,
-                    {**_HEADERS, **request.headers},
-                    request.body or None,
-                    timeout,
-                )
-                return self._read_whole_answer_or_raise(response)
+            with open_answer(self._adapter, sent, Attempt(policy)) as response:
+                return self._read_whole_answer(response)
         except failures.LIBRARY_ERRORS as caught:
-            failure = _build_exchange_error(caught, is_late=deadline.is_passed)
-            attempt.close_response()
+            failure = _exchange_error(caught, is_late=deadline.is_passed)
         # Raised outside of the handler, so that no exception of a library, which may quote the
         # request, is chained to it.
         raise failure
 
-    def _read_whole_answer_or_raise(self, response: BaseHTTPResponse) -> HttpAnswer:
+    def _read_whole_answer(self, response: BaseHTTPResponse) -> HttpAnswer:
         """The whole answer; HttpExchangeError for one that is too large or encoded."""
         limit = self._limits.max_answer_size
         headers = {name.lower(): value for name, value in response.headers.items()}
-        with close_response_on_exit(response):
-            if headers.get("content-encoding", "identity").strip().lower() != "identity":
-                raise HttpExchangeError(
-                    HttpFault.BROKEN, "the answer is encoded in a way that was not asked for"
-                )
-            body = bytearray()
-            for block in iter_decoded_body_blocks(response):
-                body += block
-                if len(body) > limit:
-                    reason = f"the answer has more than {limit // 1024} KiB"
-                    raise HttpExchangeError(HttpFault.TOO_LARGE, reason)
+        if headers.get("content-encoding", "identity").strip().lower() != "identity":
+            raise HttpExchangeError(
+                HttpFault.BROKEN, "the answer is encoded in a way that was not asked for"
+            )
+        body = bytearray()
+        for block in decoded_blocks(response):
+            body += block
+            if len(body) > limit:
+                reason = f"the answer has more than {limit // 1024} KiB"
+                raise HttpExchangeError(HttpFault.TOO_LARGE, reason)
         return HttpAnswer(response.status, headers, bytes(body))
 
 
@@ -157,13 +139,13 @@ def _may_repeat(
     return failure is not None and failure.fault is HttpFault.UNREACHABLE
 
 
-def _build_exchange_error(failure: Exception, *, is_late: bool) -> HttpExchangeError:
+def _exchange_error(failure: Exception, *, is_late: bool) -> HttpExchangeError:
     """The error for an exception of an HTTP library, without that exception's text."""
-    causes = list(failures.iter_failure_and_causes(failure))
-    reason = failures.explain_causes(causes)
-    if is_late or any(failures.is_timeout_error(cause) for cause in causes):
+    causes = list(failures.causes_of(failure))
+    reason = failures.explain(causes)
+    if is_late or any(failures.is_timeout(cause) for cause in causes):
         return HttpExchangeError(HttpFault.TIMEOUT, "no whole answer in time")
-    if any(failures.is_tls_error(cause) for cause in causes):
+    if any(failures.is_tls(cause) for cause in causes):
         return HttpExchangeError(HttpFault.UNTRUSTED, reason)
     if isinstance(failure, failures.INCOMPLETE_ERRORS):
         return HttpExchangeError(HttpFault.BROKEN, reason)

@@ -37,7 +37,7 @@ class RequestPacer:
         """How many calls may run at the same time now."""
         return int(self._allowed_calls)
 
-    def compute_seconds_until_resume(self) -> float:
+    def pause_left(self) -> float:
         """Seconds until the pause that a Retry-After asked for is over; 0 without one."""
         return max(0.0, self._paused_until - self._clock())
 
@@ -64,7 +64,7 @@ class RequestPacer:
                 self._paused_until = float("-inf")
             self._condition.notify()
 
-    def halve_limit_once_and_pause(self, acquired_at: AcquisitionTime, retry_after: float) -> None:
+    def slow_down(self, acquired_at: AcquisitionTime, retry_after: float) -> None:
         """Lower the limit after a 429 and pause `retry_after` seconds. Call before the release.
 
         Several 429s of calls that ran at the same time lower the limit once.

@@ -40,12 +40,10 @@ class ServerClock:
             event.server_date - ended_at, event.server_date + _DATE_RESOLUTION - event.started_at
         )
         with self._lock:
-            common_skew = (
-                answer_skew if self._skew is None else _intersect_skews(self._skew, answer_skew)
-            )
+            common_skew = answer_skew if self._skew is None else _intersect(self._skew, answer_skew)
             # No common range: one of the clocks was set meanwhile, so that only the new one counts.
             self._skew = common_skew if common_skew.low <= common_skew.high else answer_skew
 
 
-def _intersect_skews(first: ClockSkew, second: ClockSkew) -> ClockSkew:
+def _intersect(first: ClockSkew, second: ClockSkew) -> ClockSkew:
     return ClockSkew(max(first.low, second.low), min(first.high, second.high))

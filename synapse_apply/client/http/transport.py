@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 from urllib.parse import urlencode
 
 from requests.utils import requote_uri
-from urllib3 import BaseHTTPResponse, Timeout
+from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import DecodeError
 
 from synapse_apply.client import failures
@@ -33,20 +33,18 @@ from synapse_apply.client.http.connections import (
     CURRENT_ATTEMPT,
     Attempt,
     CutOffError,
+    Policy,
+    Request,
     TimedAdapter,
-    close_response_on_exit,
-    iter_decoded_body_blocks,
-    mask_secrets_in_urllib3_logs,
+    close_on_exit,
+    decoded_blocks,
+    mask_in_logs,
 )
 from synapse_apply.client.http.deadlines import Backoff, Clock, Deadline, Limits, Repeats
-from synapse_apply.client.http.environment import BackendRoute
+from synapse_apply.client.http.environment import BackendRoute, join_url, origin_of
 from synapse_apply.client.http.multipart import MultipartBody
 from synapse_apply.client.http.pacing import RequestPacer
 from synapse_apply.client.http.redaction import Redactor
-from synapse_apply.client.http.redirects import (
-    extract_origin_or_empty,
-    join_url_or_empty,
-)
 from synapse_apply.client.storage_files import FailedFetchError, FetchOptions
 from synapse_apply.model.frozen import frozen
 
@@ -96,6 +94,12 @@ class _AttemptResult:
     sent: bool
     body: BaseHTTPResponse | None = None
 
+    @property
+    def head(self) -> Answer:
+        if self.answer is None:  # pragma: no cover - an attempt ends with one of the two
+            raise AssertionError("an attempt without an end")
+        return self.answer
+
 
 class Transport:
     """Sends calls to one backend; safe for many threads at once."""
@@ -120,7 +124,7 @@ class Transport:
         self._attempts: set[Attempt] = set()
         # No requests.Session: it would add cookies, and credentials of a .netrc file.
         self._adapter = TimedAdapter(options.max_connections, route)
-        mask_secrets_in_urllib3_logs(options.redactor)
+        mask_in_logs(options.redactor)
 
     @property
     def limits(self) -> Limits:
@@ -148,17 +152,12 @@ class Transport:
         self._end_reason = reason
         # A copy, since other threads add and remove attempts at the same time.
         for attempt in list(self._attempts):
-            attempt.shut_socket_down()
+            attempt.shut_down()
 
     def send(self, call: ClientCall) -> Answer:
         """Send a call, repeated within its deadline; returns its 2xx answer, else ClientError."""
-        seconds = self.limits.compute_timeout_with_upload(call.upload_size)
-        result = self._send_with_repeats(call, Deadline(self._options.clock, seconds))
-        if result.error is not None:
-            raise result.error
-        if result.answer is None:  # pragma: no cover - an attempt ends with one of the two
-            raise AssertionError("an attempt without an end")
-        return result.answer
+        seconds = self.limits.timeout_with_upload(call.upload_size)
+        return self._send_with_repeats(call, Deadline(self._options.clock, seconds)).head
 
     def stream_body(
         self,
@@ -176,35 +175,35 @@ class Transport:
         seconds = math.inf if max_seconds is None else max_seconds
         deadline = Deadline(self._options.clock, seconds)
         result = self._send_with_repeats(call, deadline)
-        if result.error is not None:
-            raise result.error
         if result.body is None:  # pragma: no cover - a success has its body still to come
             raise AssertionError("an answer without its body")
-        with close_response_on_exit(result.body) as body:
-            if result.answer is not None:
-                on_answer(result.answer)
-            if result.answer is not None and (problem := explain_bad_encoding(body)):
-                raise failures.unexpected_answer(call, result.answer, problem)
+        with close_on_exit(result.body) as body:
+            on_answer(result.head)
+            problem = explain_bad_encoding(body)
             # A proxy's login page is a 200 with HTML; as a log it would be shown line by line.
-            if result.answer is not None and "html" in result.answer.content_type:
-                explanation = "the answer is an HTML page; check the URL of the backend"
-                raise failures.unexpected_answer(call, result.answer, explanation)
-            while piece := _read_arrived_bytes_or_raise(call, body, deadline):
+            if not problem and "html" in result.head.content_type:
+                problem = "the answer is an HTML page; check the URL of the backend"
+            if problem:
+                raise failures.unexpected_answer(call, result.head, problem)
+            while piece := _read_arrived(call, body, deadline):
                 yield piece
 
     def _send_with_repeats(self, call: ClientCall, deadline: Deadline) -> _AttemptResult:
+        """The last attempt, which has an answer; ClientError."""
         # A stream has no total time to bound the waits after 429s, so that they count as repeats.
         repeats = Repeats(self._options.backoff, deadline, rate_limits_count=bool(call.accept))
         while True:
             result = self._attempt_paced(call, deadline, repeats.attempt)
-            if result.error is None or not self._may_repeat(call, result):
+            if result.error is None:
                 return result
-            wait = repeats.next_wait(
-                is_rate_limited=isinstance(result.error, RateLimitError),
-                retry_after=result.answer.retry_after if result.answer else None,
-            )
+            wait = None
+            if self._may_repeat(call, result):
+                wait = repeats.next_wait(
+                    is_rate_limited=isinstance(result.error, RateLimitError),
+                    retry_after=result.answer.retry_after if result.answer else None,
+                )
             if wait is None:
-                return result
+                raise result.error
             self._sleep_until_over_or_refused(wait)
 
     def _attempt_paced(
@@ -215,23 +214,21 @@ class Transport:
         A stream mostly waits for a log to be written, which is no load for the host.
         """
         if call.accept:
-            return self._attempt_and_notify_observers(call, deadline, attempt_number)
+            return self._attempt_observed(call, deadline, attempt_number)
 
         def should_stop() -> bool:
-            return bool(self._get_refusal_or_empty(call)) or deadline.is_passed
+            return bool(self._refusal(call)) or deadline.is_passed
 
         # A later attempt has already waited for the server's Retry-After.
-        if attempt_number == 1 and (delay := self._pacer.compute_seconds_until_resume()):
-            self._sleep_until_over_or_refused(min(delay, deadline.compute_remaining_seconds()))
+        if attempt_number == 1 and (delay := self._pacer.pause_left()):
+            self._sleep_until_over_or_refused(min(delay, deadline.remaining()))
         acquired_at = self._pacer.take_slot(should_stop)
         is_answered = False
         try:
-            result = self._attempt_and_notify_observers(call, deadline, attempt_number)
+            result = self._attempt_observed(call, deadline, attempt_number)
             if isinstance(result.error, RateLimitError):
                 max_wait = self._options.backoff.max_server_wait
-                self._pacer.halve_limit_once_and_pause(
-                    acquired_at, min(result.error.retry_after or 0.0, max_wait)
-                )
+                self._pacer.slow_down(acquired_at, min(result.error.retry_after or 0.0, max_wait))
             elif result.answer is not None:
                 is_answered = result.answer.status < 500
         finally:
@@ -242,27 +239,27 @@ class Transport:
     # boundary is missing. It is sent again; a complete one without an answer never is.
     def _may_repeat(self, call: ClientCall, result: _AttemptResult) -> bool:
         """Whether a failed call may be sent again: it is harmless, or was not acted on."""
-        if result.error is None or not result.error.transient or self._get_refusal_or_empty(call):
+        if result.error is None or not result.error.transient or self._refusal(call):
             return False
         if isinstance(result.error, RateLimitError):
             return call.repeatable or (self._options.resend_rate_limited and not call.send_once)
-        return call.repeatable or not result.sent or failures.has_upload_not_sent_whole(call)
+        return call.repeatable or not result.sent or failures.is_upload_cut_short(call)
 
-    def _get_refusal_or_empty(self, call: ClientCall | None = None) -> str:
+    def _refusal(self, call: ClientCall | None = None) -> str:
         """The reason why nothing may be sent, or why this call may not begin; "" while it may."""
         mutates = call is not None and call.mutates
         # First, since it may take a while: what else is said is as true as it can be then.
         reason = self._options.find_mutation_refusal() if mutates else ""
         return self._end_reason or self._options.find_refusal() or reason
 
-    def download_file_without_token(self, url: str, out: BinaryIO, max_bytes: int) -> None:
+    def download(self, url: str, out: BinaryIO, max_bytes: int) -> None:
         """Download a file of at most `max_bytes` from a storage, without any of our headers.
 
         RemoteError if it cannot be fetched. Each repeat starts again at the first URL: the target
         of a redirect may have been signed for a single use. `out` is cut back to its start.
         """
         options = self._options
-        seconds = self.limits.compute_timeout_with_upload(min(max_bytes, _TIMEOUT_SIZE_CAP))
+        seconds = self.limits.timeout_with_upload(min(max_bytes, _TIMEOUT_SIZE_CAP))
         deadline = Deadline(options.clock, seconds)
         # The deadline grows with the file's size; the waits between attempts need not.
         repeats = Repeats(options.backoff, deadline, max_total_wait=self.limits.total_timeout)
@@ -270,20 +267,20 @@ class Transport:
             self._route,
             self.limits,
             deadline,
-            self._get_refusal_or_empty,
+            self._refusal,
             max_bytes,
             options.now,
         )
         begin = out.tell()
         while True:
             try:
-                fetching.download_file_once(url, out)
+                fetching.download_once(url, out)
             except FailedFetchError as caught:
                 failure = caught
             else:
                 return
             wait = None
-            if failure.transient and not self._get_refusal_or_empty():
+            if failure.transient and not self._refusal():
                 wait = repeats.next_wait(
                     is_rate_limited=failure.status_code == http.client.TOO_MANY_REQUESTS,
                     retry_after=failure.retry_after,
@@ -301,18 +298,18 @@ class Transport:
             return
         # Not the injected clock: without an injected `sleep` real time has to pass.
         end = time.monotonic() + seconds
-        while not self._get_refusal_or_empty() and (remaining := end - time.monotonic()) > 0:
+        while not self._refusal() and (remaining := end - time.monotonic()) > 0:
             time.sleep(min(remaining, _POLL_SECONDS))
 
-    def _attempt_and_notify_observers(
+    def _attempt_observed(
         self, call: ClientCall, deadline: Deadline, attempt_number: int
     ) -> _AttemptResult:
         options = self._options
         started, started_at = options.clock(), options.now()
-        result = self._attempt_unless_refused(call, deadline)
+        result = self._attempt(call, deadline)
         error, answer = result.error, result.answer
         if isinstance(error, RateLimitError) and options.on_rate_limit is not None:
-            _notify_observer(options.on_rate_limit, error.retry_after)
+            _notify(options.on_rate_limit, error.retry_after)
         if options.on_request is not None:
             event = RequestEvent(
                 method=call.method,
@@ -326,12 +323,12 @@ class Transport:
                 started_at=started_at,
                 server_date=answer.server_date if answer else None,
             )
-            _notify_observer(options.on_request, event)
+            _notify(options.on_request, event)
         return result
 
-    def _attempt_unless_refused(self, call: ClientCall, deadline: Deadline) -> _AttemptResult:
+    def _attempt(self, call: ClientCall, deadline: Deadline) -> _AttemptResult:
         """One attempt with its redirects; an error without sending if calls are refused."""
-        if reason := self._get_refusal_or_empty(call):
+        if reason := self._refusal(call):
             return _AttemptResult(
                 None,
                 failures.aborted_call(call, reason, sent=False),
@@ -340,11 +337,11 @@ class Transport:
         attempt = self._build_attempt(call, deadline)
         self._attempts.add(attempt)
         try:
-            return self._send_following_safe_redirects(call, attempt, deadline)
+            return self._follow_redirects(call, attempt, deadline)
         finally:
             self._attempts.discard(attempt)
 
-    def _send_following_safe_redirects(
+    def _follow_redirects(
         self, call: ClientCall, attempt: Attempt, deadline: Deadline
     ) -> _AttemptResult:
         """Send to the call's URL and on; a redirect that is not followed is an error."""
@@ -357,29 +354,30 @@ class Transport:
             if not 300 <= answer.status < 400:
                 return _AttemptResult(answer, failures.failed_status(call, answer), attempt.sent)
             location = answer.headers.get("Location", "")
-            url = requote_uri(join_url_or_empty(url, location) if location else "")
+            url = requote_uri(join_url(url, location) if location else "")
             query, redirect_count = (), redirect_count + 1
             if (
                 redirect_count > _MAX_REDIRECTS
                 or not call.repeatable
                 or not self._route.may_get_token(url)
             ):
-                error = failures.unfollowed_redirect(call, answer, extract_origin_or_empty(url))
+                error = failures.unfollowed_redirect(call, answer, origin_of(url))
                 return _AttemptResult(answer, error, attempt.sent)
 
     def _build_attempt(self, call: ClientCall, deadline: Deadline) -> Attempt:
+        limits = self.limits
         # A server that stores a large upload may be silent for longer than a usual read timeout.
-        read_timeout = (
-            deadline.compute_remaining_seconds() if call.upload_size else self.limits.read_timeout
-        )
-        if call.accept:
-            read_timeout = self.limits.idle_timeout
+        read_timeout = deadline.remaining() if call.upload_size else limits.read_timeout
         return Attempt(
-            deadline,
-            lambda is_begun: self._get_refusal_or_empty(None if is_begun else call),
-            write_timeout=self.limits.read_timeout,
-            read_timeout=read_timeout,
-            repeatable=call.repeatable,
+            Policy(
+                deadline,
+                lambda is_begun: self._refusal(None if is_begun else call),
+                limits.connect_timeout,
+                limits.read_timeout,
+                limits.idle_timeout if call.accept else read_timeout,
+                call.repeatable,
+                is_logged=True,
+            )
         )
 
     def _send_to_url(
@@ -389,7 +387,7 @@ class Transport:
         answer: Answer | None = None
         failure: Exception
         try:
-            response = self._send_and_read_head(call, url, query, deadline)
+            response = self._adapter.open(self._build_request(call, url, query), attempt)
             # Kept for the case that the body breaks off: the status alone settles a 4xx or 5xx.
             answer = self._build_answer(call, response, b"", complete=False)
             return self._read_body(call, response, attempt)
@@ -412,9 +410,7 @@ class Transport:
         error = failures.broken_call(call, failure, sent=attempt.sent, is_late=deadline.is_passed)
         return _AttemptResult(None, error, attempt.sent)
 
-    def _send_and_read_head(
-        self, call: ClientCall, url: str, query: Query, deadline: Deadline
-    ) -> BaseHTTPResponse:
+    def _build_request(self, call: ClientCall, url: str, query: Query) -> Request:
         headers = {**self._headers, **self._auth_headers[call.api_version]}
         if call.accept:
             headers["Accept"] = f"{call.accept}, application/json;q=0.5"
@@ -428,19 +424,7 @@ class Transport:
             call.body.rewind()
             # Without it urllib3 would use chunked encoding, which not every server accepts.
             headers["Content-Length"] = str(len(call.body))
-        # urllib3 refuses a timeout of 0. Each read and write sets its own timeout afterwards, see
-        # `connections`; this one covers only what happens before.
-        remaining = max(
-            min(
-                deadline.compute_remaining_seconds(),
-                self.limits.idle_timeout if call.accept else math.inf,
-            ),
-            0.001,
-        )
-        timeout = Timeout(connect=min(self.limits.connect_timeout, remaining), read=remaining)
-        return self._adapter.send_once_with_body_unread(
-            call.method, _append_query(url, query), headers, call.body, timeout
-        )
+        return Request(call.method, _append_query(url, query), headers, call.body)
 
     def _read_body(
         self, call: ClientCall, response: BaseHTTPResponse, attempt: Attempt
@@ -450,8 +434,8 @@ class Transport:
             return _AttemptResult(head, None, attempt.sent, response)
         body = bytearray()
         problem, error_class = explain_bad_encoding(response), UnexpectedAnswerError
-        with close_response_on_exit(response):
-            for block in iter_decoded_body_blocks(response) if not problem else ():
+        with close_on_exit(response):
+            for block in decoded_blocks(response) if not problem else ():
                 body += block
                 if len(body) > self.limits.max_answer_size:
                     problem = f"the answer has more than {self.limits.max_answer_size} bytes"
@@ -483,9 +467,7 @@ def _append_query(url: str, query: Query) -> str:
     return f"{url}?{text}" if text else url
 
 
-def _read_arrived_bytes_or_raise(
-    call: ClientCall, body: BaseHTTPResponse, deadline: Deadline
-) -> bytes:
+def _read_arrived(call: ClientCall, body: BaseHTTPResponse, deadline: Deadline) -> bytes:
     """The bytes that have arrived, after waiting for the first one; b"" at the end of the body."""
     failure: Exception
     try:
@@ -497,7 +479,7 @@ def _read_arrived_bytes_or_raise(
     raise failures.broken_call(call, failure, sent=True, is_late=deadline.is_passed)
 
 
-def _notify_observer(observer: Callable[[Any], None], notice: Any) -> None:
+def _notify(observer: Callable[[Any], None], notice: Any) -> None:
     """Call an observer; its exceptions are logged, since the observed call is not at fault."""
     try:
         observer(notice)

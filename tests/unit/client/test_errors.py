@@ -169,7 +169,7 @@ class RaisingAdapter:
     def __init__(self, kind: type[Exception]) -> None:
         self.kind = kind
 
-    def send_once_with_body_unread(self, *arguments: object, **options: object) -> NoReturn:
+    def open(self, *arguments: object, **options: object) -> NoReturn:
         failure = self.kind.__new__(self.kind, "/agents/tok-agent/connect/ and tok-1")
         failure.args = ("/agents/tok-agent/connect/ and tok-1",)
         raise failure
@@ -194,4 +194,4 @@ def test_every_mapped_class_says_something():
     """No exception leads to an empty reason."""
     for kind in exception_classes():
         failure = kind.__new__(kind)
-        assert failures._explain_by_exception_class(failure)
+        assert failures._explain_by_class(failure)

@@ -27,7 +27,7 @@ def test_a_429_halves_and_answers_add_one_a_round():
     allowed = []
     for _ in range(5):
         entered = pace.take_slot(lambda: False)
-        pace.halve_limit_once_and_pause(entered, 0.0)
+        pace.slow_down(entered, 0.0)
         pace.release_slot(entered, is_answered=False)
         allowed.append(pace.allowed_calls)
     assert allowed == [8, 4, 2, 1, 1]
@@ -46,9 +46,9 @@ def test_calls_that_were_under_way_together_complain_once():
     entered = [pace.take_slot(lambda: False) for _ in range(16)]
     now[0] = 1.0
     for one in entered:
-        pace.halve_limit_once_and_pause(one, 2.0)
+        pace.slow_down(one, 2.0)
         pace.release_slot(one, is_answered=False)
-    assert (pace.allowed_calls, pace.compute_seconds_until_resume()) == (8, 2.0)
+    assert (pace.allowed_calls, pace.pause_left()) == (8, 2.0)
 
 
 def test_no_more_than_allowed_are_under_way():
