@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 DEEP = os.environ.get("SYNAPSE_APPLY_TEST_DEEP") == "1"
-SHARES = 200
+SHARES = 400
 SHARE = int(os.environ.get("SYNAPSE_APPLY_TEST_SHARE") or 0)  # 0 is all of them
 FOLDERS = ("attack/", "fault/", "laws/")
 TESTS = Path(__file__).parent

@@ -136,11 +136,12 @@ def prompt(cli: Run, project: Path) -> Iterator[Callable[[str], str]]:
     """An interactive bash on a terminal; gives the line as it stands after some keys."""
     (project / "tab.bash").write_text(cli("completion", "bash").stdout)
     variables = with_forked_commands(shell(PS1="ready> ", INPUTRC="/dev/null"))
-    child, terminal = pty.fork()
-    if child == 0:
-        os.chdir(project)
-        command = ["bash", "--norc", "--noprofile", "-i"]
-        os.execvpe("bash", command, variables)
+    terminal, theirs = pty.openpty()
+    command = ["setsid", "--ctty", "bash", "--norc", "--noprofile", "-i"]
+    child = subprocess.Popen(
+        command, cwd=project, env=variables, stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
 
     def until(end: str) -> str:
         seen, limit = "", time.monotonic() + 60
@@ -162,7 +163,7 @@ def prompt(cli: Run, project: Path) -> Iterator[Callable[[str], str]]:
     until("ready> ")
     yield keys
     os.close(terminal)
-    os.waitpid(child, 0)
+    child.wait(60)
 
 
 def test_tab_on_a_terminal(prompt: Callable[[str], str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import signal
 import subprocess
 import time
@@ -140,15 +139,11 @@ def test_output_that_cannot_be_written_is_an_error(project: Path, typed: tuple[s
 def test_output_that_is_cut_off_is_an_error(project: Path, unbuffered: bool) -> None:
     """A part of it fits: neither is that taken for the whole where Python was told not to buffer."""
     more = {"PYTHONUNBUFFERED": "1" if unbuffered else ""}
-
-    def limited() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-
+    limited = ["bash", "-c", 'trap \'\' XFSZ; ulimit -f 4; exec "$0" "$@"', COMMAND]
     with (project / "out.json").open("w") as file:
         done = subprocess.run(
-            [COMMAND, "schema", "manifest"], cwd=project, env=environment(**more), stdout=file,
-            stderr=subprocess.PIPE, text=True, timeout=60, check=False, preexec_fn=limited,
+            [*limited, "schema", "manifest"], cwd=project, env=environment(**more), stdout=file,
+            stderr=subprocess.PIPE, text=True, timeout=60, check=False,
         )  # fmt: skip
     assert (project / "out.json").stat().st_size == 4096
     assert done.returncode == 1

@@ -8,7 +8,9 @@ import sys
 import tomllib
 from importlib.metadata import packages_distributions
 
+import pytest
 import yaml
+from house.parsing import list_nodes
 from installed import ROOT
 from lowest import normalize_name
 from packaging.requirements import Requirement
@@ -83,17 +85,19 @@ def test_the_lock_satisfies_every_extra() -> None:
     assert {"psycopg-binary", "psycopg-pool"} <= set(versions)
 
 
+@pytest.mark.one_process("syntax trees")
 def test_the_lock_has_every_library_that_is_imported() -> None:
     """Wherever in the package, also where only a fleet or a bucket needs it."""
     distributions, missing = packages_distributions(), set()
+    locked = set(read_versions_of_lock())
     for file in (ROOT / "synapse_apply").rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        for node in list_nodes(file):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and not node.level and node.module:
                 names = [node.module]
             for name in {name.partition(".")[0] for name in names} - sys.stdlib_module_names:
                 found = distributions.get(name, [name])
-                if not {normalize_name(one) for one in found} & set(read_versions_of_lock()):
+                if not {normalize_name(one) for one in found} & locked:
                     missing.add(name)
     assert missing == {"synapse_apply"}
 
