@@ -12,17 +12,15 @@ from synapse_apply.library.target_connection import TargetConnection
 from synapse_apply.model.diagnostic import is_at_or_below
 from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.plan import Action, Cause, Change, Plan
 from synapse_apply.model.values import ABSENT, get_at_or_absent
 
 if TYPE_CHECKING:
+    from synapse_apply.model.plan import Change, Plan
     from synapse_apply.model.ports import CallPermit
     from synapse_apply.model.resource import Desired
     from synapse_apply.operations.apply_observer import ApplyObserver
     from synapse_apply.planning.staleness.permitted_rows import PermittedApply, PermittedRows
     from synapse_apply.workspace.target_session import PlanResult
-
-_NOT_OF_GIT = {Cause.DRIFT, Cause.SECRET}
 
 
 @frozen
@@ -74,13 +72,17 @@ class TargetWithPermittedRows:
         or its resource not declared, or in another API version. All that drifted is marked where
         that commit cannot be read. It is the last of which nothing was left to do, "" for none.
         """
+        from synapse_apply.model.plan import Action, Cause
         from synapse_apply.workspace.offline_target import OfflineTarget
 
         drifted = {
             change.address
             for change in plan.changes
             if change.action is Action.RECREATE
-            or (change.action is Action.UPDATE and change.field_causes <= _NOT_OF_GIT)
+            or (
+                change.action is Action.UPDATE
+                and change.field_causes <= {Cause.DRIFT, Cause.SECRET}
+            )
         }
         with self._connection.open_or_reuse_session(read_only=True) as session:
             if not drifted or live_commit in {"", session.invocation.as_of}:
@@ -151,6 +153,8 @@ class TargetWithPermittedRows:
 
 def _is_of_commits(change: Change, old: Desired, new: Desired, old_on_drift: str) -> bool:
     """Whether a field was declared otherwise, or so that it would not have been sent."""
+    from synapse_apply.model.plan import Action, Cause
+
     is_update, was, now = change.action is Action.UPDATE, old.lifecycle, new.lifecycle
     return any(
         (declared := get_at_or_absent(new.spec, path)) != get_at_or_absent(old.spec, path)
