@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from synapse_apply.applying import messages
-from synapse_apply.applying.body import declared_fields, sent_fields, update_body
+from synapse_apply.applying.body import declared_fields, update_body
 from synapse_apply.applying.call import Call
 from synapse_apply.applying.create import Create
 from synapse_apply.applying.lookup import may_be_created
@@ -127,8 +128,7 @@ def _update(run: Run, step: Step) -> Outcome:
         raise ValueError(f"{step.address} cannot be updated, yet its plan says so")
     # Read again, not taken from the plan: the PUT overwrites all that changed since.
     observed = run.backend.read(step, record.remote_id)
-    body, fields = update_body(step, observed.spec, run.backend, run.secrets.resolve_secret)
-    sent = sent_fields(step, fields)
+    body, fields, sent = update_body(step, observed.spec, run.backend, run.secrets.resolve_secret)
     before = fields_before(step, observed, sent, run.secrets)
     beside = digest_fields_beside(observed, body, before, step.salt, run.secrets)
     call = Call(run, step, "update", fields, sent=sent, before=before, beside=beside)
@@ -167,18 +167,14 @@ def _delete(run: Run, step: Step) -> Outcome:
         if failure.effect is Effect.NONE:
             return call.without_effect(failure)
         # An unreadable object may still exist, so the delete stays open for the next run.
-        if not _is_gone(run, step, record.remote_id):
+        is_gone = False
+        with suppress(RemoteError):
+            is_gone = run.backend.find(step, record.remote_id) is None
+        if not is_gone:
             return call.unknown(failure)
     closed = replace(call.intent, state=IntentState.DONE)
     outcome = step.outcome(Result.DONE, remote_id=record.remote_id)
     return call.close(closed, None, "done", outcome, run.backend.request_id())
-
-
-def _is_gone(run: Run, step: Step, remote_id: str) -> bool:
-    try:
-        return run.backend.find(step, remote_id) is None
-    except RemoteError:
-        return False
 
 
 def can_look_again(run: Run, step: Step) -> bool:

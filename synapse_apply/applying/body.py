@@ -47,10 +47,11 @@ class CreateBody(NamedTuple):
 
 
 class UpdateBody(NamedTuple):
-    """The body of an update, and the fields in it that become ours."""
+    """The body of an update, the fields that become ours, and those of them that are sent."""
 
     body: dict[str, Any]
-    fields: dict[FieldPath, Any]
+    fields: Fields
+    sent: Fields
 
 
 def declared_fields(step: Step, backend: Backend) -> dict[FieldPath, Any]:
@@ -112,17 +113,19 @@ def package_to_upload(step: Step) -> Address | None:
 def update_body(
     step: Step, live_spec: Spec, backend: Backend, resolve: ResolveSecret
 ) -> UpdateBody:
-    """The body of an update of the live object, secrets revealed, and the fields that are ours.
+    """The body of an update of the live object, secrets revealed.
 
     Stale where it would leave out, and so clear, a live secret that the plan does not drop: a plan
     refuses such an update, so the secret was set since.
     """
-    tree, fields = put_body(step, live_spec, backend)
+    tree, fields = _put_body(step, live_spec, backend)
+    sent: Fields = fields
     changed_paths = [change.path for change in step.change.fields]
     is_put = step.binding.update_mode is UpdateMode.PUT
     if not is_put:
         touched = {str(path[0]) for path in changed_paths}
         tree = {name: value for name, value in tree.items() if name in touched}
+        sent = {path: value for path, value in fields.items() if path[0] in touched}
     cleared = [
         path
         for path, value in flatten(unmask_value(dict(live_spec))).items()
@@ -134,13 +137,15 @@ def update_body(
     if cleared:
         names = format_short_list(map(format_field_path, cleared))
         raise Stale(messages.finding("secret set since", step.address, names=names))
-    return UpdateBody(step.binding.encode(reveal(tree, resolve)), fields)
+    return UpdateBody(step.binding.encode(reveal(tree, resolve)), fields, sent)
 
 
 # Observed values overlaid by desired ones: a field that nobody declared keeps its value, and a
 # server gives the same result whether it treats PUT as a whole or as a part. Secrets are never sent
 # back; where leaving one out would clear it, the update is refused.
-def put_body(step: Step, live_spec: Spec, backend: Backend) -> UpdateBody:
+def _put_body(
+    step: Step, live_spec: Spec, backend: Backend
+) -> tuple[dict[str, Any], dict[FieldPath, Any]]:
     """The whole body of a PUT, secrets not revealed, and the fields in it that become ours.
 
     The body is the live object overlaid with the declared fields, without dropped ones; kept drift
@@ -173,7 +178,7 @@ def put_body(step: Step, live_spec: Spec, backend: Backend) -> UpdateBody:
             _drop(body, change.path, fields)
         else:
             set_at_creating_maps(body, change.path, change.after)
-    return UpdateBody(body, fields)
+    return body, fields
 
 
 def _drop(body: dict[str, Any], path: FieldPath, fields: Fields) -> None:
@@ -183,14 +188,6 @@ def _drop(body: dict[str, Any], path: FieldPath, fields: Fields) -> None:
         if get_at_or_absent(body, path[:end]) != {} or path[:end] in fields:
             return
         delete_at_if_present(body, path[:end])
-
-
-def sent_fields(step: Step, fields: Fields) -> Fields:
-    """Of the fields that become ours those that an update sends."""
-    if step.binding.update_mode is UpdateMode.PUT:
-        return fields
-    touched = {change.path[0] for change in step.change.fields}
-    return {path: value for path, value in fields.items() if path[0] in touched}
 
 
 def secrets_to_send(step: Step) -> Iterator[tuple[FieldPath, SecretRef]]:

@@ -125,7 +125,12 @@ class Call:
                 if outcome is not None:
                     return outcome
                 lost_answer = failure
-                self._give_up_first_try()
+                record, given_up = self.step.record, replace(self.intent, state=IntentState.UNKNOWN)
+                # It may still act once the second one was answered; and whatever becomes of that,
+                # the first may have used the approvals.
+                self.intent = replace(self.intent, approvals=())
+                if record is not None:
+                    self.step = replace(self.step, record=record.with_given_up(given_up))
             else:
                 if lost_answer is not None:
                     resent = messages.resent(self.step, lost_answer)
@@ -150,14 +155,6 @@ class Call:
         if observed is not None and retry_from is not None and observed.spec == retry_from.spec:
             return None
         return self.unknown(failure)
-
-    def _give_up_first_try(self) -> None:
-        """Remember an update without an answer: it may still act once the second is answered."""
-        record, given_up = self.step.record, replace(self.intent, state=IntentState.UNKNOWN)
-        # Whatever becomes of the second one, the first may have used the approvals.
-        self.intent = replace(self.intent, approvals=())
-        if record is not None:
-            self.step = replace(self.step, record=record.with_given_up(given_up))
 
     # An answer is not believed to be ours: a create must show its natural key and identity fields
     # (case, blanks and hyphens are the server's). Otherwise the object is read by the id that was
@@ -327,7 +324,9 @@ class Call:
 
     def recovered(self, observed: Observed, failure: RemoteError) -> Outcome:
         """`done` after a lost or useless answer: the object was found as it was sent."""
-        warning = messages.recovered(self.step, self.cause(failure))
+        cause = self.cause(failure)
+        what = "A useless" if cause.summary == messages.USELESS_ANSWER else "A lost"
+        warning = messages.finding("recovered", self.step.address, cause=cause, what=what)
         return self.done(observed, failure.request_id, (warning,))
 
     def without_effect(self, failure: RemoteError, cause: Diagnostic | None = None) -> Outcome:
@@ -343,8 +342,8 @@ class Call:
             result, cause or self.cause(failure), request_id=failure.request_id
         )
         outcome = replace(outcome, is_conflict=failure.status_code == messages.CONFLICT)
-        closed = replace(self.intent, state=IntentState.FAILED)
-        return self.close(closed, self.step.record, label, outcome)
+        failed = replace(self.intent, state=IntentState.FAILED)
+        return self.close(failed, self.step.record, label, outcome)
 
     def unknown(self, failure: RemoteError, cause: Diagnostic | None = None) -> Outcome:
         """The outcome of a call of unknown effect; its intent stays open for the next run."""

@@ -108,7 +108,11 @@ class Create:
                     refused = self._preferred_names_refused(failure)
                     if not refused:
                         return self._failed(failure)
-                    self._try_again(failure)
+                    # Each attempt has its own intent and audit entry: the next run counts the age
+                    # of a call from its own time, and the history shows every call that was made.
+                    self._close_attempt("refused", failure.request_id)
+                    for call in self._calls:
+                        call.intent = replace(call.intent, id=str(uuid4()))
                     plain_names |= refused
                 else:
                     self._run.plain_forms.add(self._step, plain_names)
@@ -146,13 +150,6 @@ class Create:
             closed = replace(call.intent, state=IntentState.FAILED)
             entry = ledger.entry(closed, label, request_id)
             ledger.store.close_ended_intent(closed, call.step.record, entry)
-
-    # Each attempt has its own intent and audit entry: the next run counts the age of a call from
-    # its own time, and the history shows every call that was made.
-    def _try_again(self, failure: RemoteError) -> None:
-        self._close_attempt("refused", failure.request_id)
-        for call in self._calls:
-            call.intent = replace(call.intent, id=str(uuid4()))
 
     def _preferred_names_refused(self, failure: RemoteError) -> frozenset[str]:
         """The refused fields if all are in their preferred form; empty if anything else was."""
@@ -338,5 +335,4 @@ class Create:
 
 def _refused_names(failure: RemoteError) -> frozenset[str]:
     """The top-level fields that a refusal names; "" for the whole request."""
-    paths = parse_field_errors(failure.detail)
-    return frozenset(str(path[0]) if path else "" for path in paths)
+    return frozenset(str(path[0]) if path else "" for path in parse_field_errors(failure.detail))

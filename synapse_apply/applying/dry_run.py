@@ -45,8 +45,8 @@ RULE = "server"
 VERB = "try"
 _UNPROVEN = "the backend has not shown that it knows dry runs"
 _AFTER_DOUBT = "nothing was tried after an answer that did not say it was a dry run"
-# Statuses that are about the moment or the connection, not about the call.
-_TRANSIENT_STATUSES = frozenset({408, 429})
+# Without those that are about the moment or the connection, not about the call.
+_REFUSAL_STATUSES = frozenset(range(400, 500)) - {408, 429}
 
 
 class _Verb(IntEnum):
@@ -114,7 +114,7 @@ class DryRunCall:
                 file = {"file": package} if address else {}
                 binding.create_object(api, {**body, **file}, "")
         elif self.verb is _Verb.UPDATE and binding.update_object and step.observed is not None:
-            body, _fields = update_body(step, step.observed.spec, backend, resolve)
+            body, _, _ = update_body(step, step.observed.spec, backend, resolve)
             binding.update_object(api, remote_id, body)
         elif self.verb is _Verb.DELETE and binding.delete_object:
             try:
@@ -146,7 +146,7 @@ class DryRunCall:
         if observed is None:
             return None
         if self.verb is _Verb.UPDATE and step.observed is not None:
-            _body, fields = update_body(step, step.observed.spec, backend, secrets.resolve_secret)
+            _, fields, _ = update_body(step, step.observed.spec, backend, secrets.resolve_secret)
             return shows_update(step, fields, observed, secrets)
         seal = step.binding.final_call
         return None if seal is None else get_at_or_absent(observed.spec, (seal.name,)) is True
@@ -156,24 +156,21 @@ class DryRunCall:
         address, run = self.step.address, self.run
         started_at = run.seconds()
         run.progress.report_start(address, VERB)
-        result = self._send_with_errors_as_result()
-        run.progress.report_end(address, VERB, result.label, run.seconds() - started_at)
-        return result
-
-    def _send_with_errors_as_result(self) -> DryRunStepResult:
+        result = DryRunStepResult(self)
         try:
             self.send()
         except SynapseApplyError as failure:
-            return DryRunStepResult(self, reason=failure.diagnostics[0].detail.rstrip("."))
+            result = DryRunStepResult(self, reason=failure.diagnostics[0].detail.rstrip("."))
         # A server that makes dry runs has changed nothing, even if its answer is lost.
         except Unconfirmed as failure:
-            return DryRunStepResult(self, doubt=self._doubt(failure))
+            result = DryRunStepResult(self, doubt=self._doubt(failure))
         except RemoteError as failure:
-            status = failure.status_code
-            if 400 <= status < 500 and status not in _TRANSIENT_STATUSES:
-                return DryRunStepResult(self, refusal=self._refusal(failure))
-            return DryRunStepResult(self, reason=self._reason(failure))
-        return DryRunStepResult(self)
+            if failure.status_code in _REFUSAL_STATUSES:
+                result = DryRunStepResult(self, refusal=self._refusal(failure))
+            else:
+                result = DryRunStepResult(self, reason=self._reason(failure))
+        run.progress.report_end(address, VERB, result.label, run.seconds() - started_at)
+        return result
 
     def _answer(self, failure: RemoteError, call: str = "") -> str:
         marks = self.run.backend.marks_of(self.step)

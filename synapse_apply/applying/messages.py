@@ -37,7 +37,7 @@ CONFLICT = 409
 FORBIDDEN, NOT_ALLOWED = 403, 405
 # From here on a status is a refusal, and the body explains it.
 CLIENT_ERROR = 400
-_USELESS_ANSWER = "An answer is of no use"
+USELESS_ANSWER = "An answer is of no use"
 _LOOK_UP = "Apply again: the next run looks it up before it does anything else."
 FOLLOW = "Apply again: the next run follows the same job and starts none."
 _NO_SUCH_FIELD = "The backend keeps no such field"
@@ -304,7 +304,7 @@ def failed(step: Step, failure: RemoteError, marks: SecretMarks) -> Diagnostic:
     summary = "The backend refused a call" if failure.status_code else "A call was not made"
     if failure.effect is not Effect.NONE:
         # Where the call may have had an effect, it cannot be said that it was not made.
-        summary = _USELESS_ANSWER if is_answered else "A call failed"
+        summary = USELESS_ANSWER if is_answered else "A call failed"
     return error_finding(
         summary,
         sentence.rstrip(".") + ".",
@@ -384,12 +384,6 @@ def _is_safe_to_quote(step: Step, path: FieldPath, marks: SecretMarks) -> bool:
         return False
     # A nested path that is not declared is not known to hold no secret.
     return len(path) == 1 or declared is not ABSENT
-
-
-def recovered(step: Step, cause: Diagnostic) -> Diagnostic:
-    """The warning for a lost or useless answer, where the object was found as it was sent."""
-    what = "A useless" if cause.summary == _USELESS_ANSWER else "A lost"
-    return finding("recovered", step.address, cause=cause, what=what)
 
 
 def resent(step: Step, lost: RemoteError) -> Diagnostic:

@@ -114,7 +114,11 @@ class IntentResolver:
             listed = self.find_listed(intent.address.kind, binding, key)
             hits = (
                 list_by_natural_key_or_empty_if_unsearchable(
-                    self.api, binding, key, self.capabilities, self._marks_of(intent)
+                    self.api,
+                    binding,
+                    key,
+                    self.capabilities,
+                    self.marks.with_address(intent.address),
                 )
                 if listed is None
                 else listed
@@ -155,7 +159,7 @@ class IntentResolver:
         unknown = replace(intent, state=IntentState.UNKNOWN)
         try:
             live = read_observed_requiring_same_id(
-                self.api, binding, intent.remote_id, self._marks_of(intent)
+                self.api, binding, intent.remote_id, self.marks.with_address(intent.address)
             )
         except NotFound:
             # Whoever deleted it: what the call was for is so.
@@ -308,9 +312,6 @@ class IntentResolver:
         if remaining <= 0:
             return None
         return ResolvedIntent(intent, record, "it is too early to tell", remaining)
-
-    def _marks_of(self, intent: Intent) -> SecretMarks:
-        return self.marks.with_address(intent.address)
 
 
 def _has_as_sent(rule: FieldRule, sent: Any, value: Any) -> bool:

@@ -215,29 +215,29 @@ class _Verifying:
 
     def _search_job(self, intent: Intent, failure: RemoteError) -> VerificationResult:
         """Search the job of a run whose answer was lost; only a job with our mark is proof."""
-        step, address, request_id = self._step, self._step.address, failure.request_id or ""
-        answer, api, store = (
-            messages.run_answer(failure),
-            self._run.backend.api,
-            self._run.ledger.store,
-        )
+        address, request_id = self._step.address, failure.request_id or ""
+        answer, api = messages.run_answer(failure), self._run.backend.api
         pauses_left = self._run.pauses(self._run.gate.stop_reason)
         while True:
             candidates = RunCandidates()
             with suppress(RemoteError, StateError):
-                candidates = find_job(api, self._proof, intent, known_jobs(store))
+                candidates = find_job(api, self._proof, intent, known_jobs(self._run.ledger.store))
             if candidates.job is not None:
                 job = candidates.job.id
-                recovered = messages.finding(
-                    "run recovered", address, job=job, answer=answer, request_id=request_id
+                return self._started(
+                    intent,
+                    job,
+                    request_id,
+                    messages.finding(
+                        "run recovered", address, job=job, answer=answer, request_id=request_id
+                    ),
                 )
-                return self._started(intent, job, request_id, recovered)
             if candidates.possible or next(pauses_left, pauses_left) is pauses_left:
                 break
         names = candidates.names
         possible = f" {names[:1].upper()}{names[1:]} may be it." if names else ""
         unknown = messages.finding(
-            "run unknown", step.address, answer=answer, possible=possible, request_id=request_id
+            "run unknown", address, answer=answer, possible=possible, request_id=request_id
         )
         return self._result(RunStatus.UNKNOWN, unknown, request_id=request_id)
 

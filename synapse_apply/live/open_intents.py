@@ -20,9 +20,6 @@ from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import CREATE_VERB, Intent, IntentState, Record, State
 from synapse_apply.model.verification import RUN_VERB
-from synapse_apply.workspace.recovery_journal import (
-    map_done_calls_of_any_valid_journal_by_intent_id,
-)
 from synapse_apply.workspace.target_session import TargetSession
 
 if TYPE_CHECKING:
@@ -67,6 +64,11 @@ def look_up_outcomes_of_open_intents(
 
     # Before any list is read: absence from a list says nothing of what came after it.
     now, current_uptime = session.clock.utc_now(), session.uptime()
+
+    def find_other_owner(observed: Observed, address: Address) -> Address | None:
+        owner = owners.get(ObjectKey(address.kind, observed.api, observed.remote_id))
+        return None if owner == address else owner
+
     resolver = IntentResolver(
         session.api,
         session.catalogue,
@@ -79,7 +81,7 @@ def look_up_outcomes_of_open_intents(
         session.target.settle_after,
         current_uptime,
         lambda: known_jobs(session.store),
-        lambda observed, address: _find_other_address_of_object_or_none(owners, observed, address),
+        find_other_owner,
         live_reader.list_by_key_or_none_if_unlistable,
         lambda intent: _read_published_digest(session, intent),
     )
@@ -106,13 +108,6 @@ def _read_published_digest(session: TargetSession, intent: Intent) -> str:
         published = fetch_and_hash_package_or_none_without_url(api, binding, raw, name, limit)
         return published.digest if published is not None else ""
     return ""
-
-
-def _find_other_address_of_object_or_none(
-    owners: Mapping[ObjectKey, Address], observed: Observed, address: Address
-) -> Address | None:
-    owner = owners.get(ObjectKey(address.kind, observed.api, observed.remote_id))
-    return None if owner == address else owner
 
 
 def close_intents_with_known_outcome(
@@ -271,10 +266,7 @@ def raise_if_journal_contradicts_closing_by_hand(
     `remote_id` is the id to close it with, "" to close it as not done. An unsigned journal counts
     too: it may be right, and somebody should look first.
     """
-    journal_files = map_done_calls_of_any_valid_journal_by_intent_id(
-        session.project, session.target, state, session.state_keys
-    )
-    journal_file = journal_files.get(open_intent.id)
+    journal_file = session.journals(state).done_calls(state, only_genuine=False).get(open_intent.id)
     if journal_file is None or (remote_id and journal_file.ended_intent.remote_id == remote_id):
         return
     closed_text = f"with id {remote_id}" if remote_id else "as not done"

@@ -46,7 +46,6 @@ from synapse_apply.planning.open_call_refusals import WAIT_HINT
 from synapse_apply.planning.plan_input import PlanInput, PlanOptions, ResourceState
 from synapse_apply.planning.planner import build_plan as make_plan
 from synapse_apply.workspace.other_targets import read_runs_or_problem_by_required_target
-from synapse_apply.workspace.recovery_journal import map_genuine_journaled_done_calls_by_intent_id
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 if TYPE_CHECKING:
@@ -279,9 +278,7 @@ def _map_hints_to_record_journaled_calls_by_address(
     """How to record an open call that a recovery journal says was done, by address."""
     if not state.open_intents:
         return {}
-    journal_files = map_genuine_journaled_done_calls_by_intent_id(
-        session.project, session.target, state, session.state_keys
-    )
+    journal_files = session.journals(state).done_calls(state)
     open_intents = (intent for intent in state.open_intents if intent.id in journal_files)
     return {intent.address: journal_files[intent.id].recovery_hint for intent in open_intents}
 

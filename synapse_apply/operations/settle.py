@@ -30,11 +30,7 @@ from synapse_apply.operations.wait_for_outcomes import (
     wait_for_acting_calls,
 )
 from synapse_apply.planning.open_call_refusals import WAIT_HINT, build_outcome_unknown_refusal
-from synapse_apply.workspace.recovery_journal import (
-    JournaledDoneCall,
-    build_warnings_of_genuine_and_other_journals,
-    map_genuine_journaled_done_calls_by_intent_id,
-)
+from synapse_apply.workspace.recovery_journal import JournaledDoneCall
 from synapse_apply.workspace.selection import (
     build_state_selectable,
     choose_named_addresses_and_suitable_wildcard_matches,
@@ -81,7 +77,8 @@ class SettledCalls:
 def read_state_and_advice_on_open_calls(session: TargetSession) -> tuple[State, OpenCalls]:
     """The state, and how each of its open calls can be settled. Asks no backend."""
     state = session.store.read_state()
-    journal_files, findings = _read_journaled_calls_and_warnings(session, state)
+    journals = session.journals(state)
+    journal_files, findings = journals.done_calls(state), journals.warn()
     calls = (
         OpenCall(intent, _advise_on_open_call(intent, journal_files))
         for intent in sorted(state.open_intents, key=lambda intent: intent.address)
@@ -122,7 +119,8 @@ def look_up_and_settle_named_or_all_calls(
         wait_for_acting_calls(session, session.store.read_state(), wait)
     # The state is read again: what was settled just now is not told of any more.
     state = session.store.read_state()
-    journal_files, findings = _read_journaled_calls_and_warnings(session, state)
+    journals = session.journals(state)
+    journal_files, findings = journals.done_calls(state), journals.warn()
     told = {resolved.intent.id for resolved in resolved_intents}
     other_findings += tuple(
         build_acting_call_warning(seconds, call)
@@ -134,17 +132,6 @@ def look_up_and_settle_named_or_all_calls(
         for resolved in resolved_intents
     )
     return SettledCalls(tuple(calls), (*other_findings, *findings))
-
-
-def _read_journaled_calls_and_warnings(
-    session: TargetSession, state: State
-) -> tuple[Mapping[str, JournaledDoneCall], tuple[Diagnostic, ...]]:
-    """Journals that say an open call was done, by the call's id, and warnings of all journals."""
-    project, target, keys = session.project, session.target, session.state_keys
-    return (
-        map_genuine_journaled_done_calls_by_intent_id(project, target, state, keys),
-        build_warnings_of_genuine_and_other_journals(project, target, keys, state.lineage),
-    )
 
 
 def _list_ways_to_settle(

@@ -8,7 +8,7 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -78,6 +78,9 @@ class JournalContent:
         return self.signature_status is SignatureStatus.GENUINE
 
 
+_UNUSABLE = JournalContent((), SignatureStatus.STRANGE, "it is not what a run writes")
+
+
 class RecoveryJournal:
     """The file of one run, created when the first call cannot be recorded. Thread-safe."""
 
@@ -111,30 +114,33 @@ class RecoveryJournal:
             for folder in self._folders:
                 with suppress(OSError, UntrustedFileError):
                     path = folder / self._name
-                    signed_line = {
-                        **line,
-                        **self._build_signature_entry_or_empty(path, line),
-                    }
+                    signature = self._sign(path, line)
+                    signed_line = {**line, _SIGNATURE_KEY: signature} if signature else line
                     return str(_append_line_durably(path, format_canonical_json(signed_line)))
         return ""
 
-    def _build_signature_entry_or_empty(self, path: Path, line: JsonObject) -> JsonObject:
-        """The signature entry for the next line of a file; {} where the file is unsigned.
+    def _sign(self, path: Path, line: JsonObject) -> str:
+        """The signature of the next line of a file; "" where the file is unsigned.
 
         A reviewed plan can be applied again under its id, so a file may grow: it stays signed, or
-        unsigned, as it began. OSError where that is impossible.
+        unsigned, as it began. OSError where that is impossible, and for a file that is no journal.
         """
-        line_count, last_signature = _read_line_count_and_last_signature_or_zero(path)
-        if line_count and not last_signature:
-            return {}
-        signature = sign_document_or_empty_without_key(
-            self._keys,
-            _SIGNED_PURPOSE,
-            _build_signed_document(line_count + 1, last_signature, line),
-        )
-        if line_count and not signature:
+        lines: list[str] = []
+        last_signature = ""
+        try:
+            with suppress(FileNotFoundError):
+                lines = _read_trusted_lines(path)
+            if lines:
+                last_signature = str(json.loads(lines[-1]).get(_SIGNATURE_KEY, ""))
+        except (ValueError, AttributeError, RecursionError):
+            raise OSError(errno.EEXIST, "something else is there") from None
+        if lines and not last_signature:
+            return ""
+        document = _build_signed_document(len(lines) + 1, last_signature, line)
+        signature = sign_document_or_empty_without_key(self._keys, _SIGNED_PURPOSE, document)
+        if lines and not signature:
             raise OSError(errno.EEXIST, "what is there is signed, and there is no key")
-        return {_SIGNATURE_KEY: signature} if signature else {}
+        return signature
 
 
 # Each signature covers the one before, so that no line can be changed, dropped or moved. The end
@@ -150,17 +156,6 @@ def _read_trusted_lines(path: Path) -> list[str]:
     """The lines of a file; UntrustedFileError for a link or another user's file."""
     with os.fdopen(open_own_file_with_flags(path, os.O_RDONLY), encoding="utf-8") as file:
         return file.read().splitlines()
-
-
-def _read_line_count_and_last_signature_or_zero(path: Path) -> tuple[int, str]:
-    """The number of lines, and the last signature; OSError for a file that is no journal."""
-    try:
-        lines = _read_trusted_lines(path)
-        return len(lines), str(json.loads(lines[-1]).get(_SIGNATURE_KEY, "")) if lines else ""
-    except FileNotFoundError:
-        return 0, ""
-    except (ValueError, AttributeError, RecursionError):
-        raise OSError(errno.EEXIST, "something else is there") from None
 
 
 def _append_line_durably(path: Path, line: str) -> Path:
@@ -186,58 +181,6 @@ def _append_line_durably(path: Path, line: str) -> Path:
 def get_project_and_temporary_journal_folders(project: Project) -> tuple[Path, Path]:
     """The folder beside the project, then the system's folder of temporary files."""
     return project.root / ".synapse-apply", Path(tempfile.gettempdir())
-
-
-def build_genuine_journal_warnings(
-    project: Project, target: Target, keys: StateKeys, lineage: str = ""
-) -> tuple[Diagnostic, ...]:
-    """A warning for each genuine journal that was not yet recorded in the state.
-
-    In a folder where other users can write, only this user's files for this lineage count.
-    """
-    return tuple(
-        warning_finding(
-            "An earlier run could not record what it did",
-            f"{path} tells which calls were done; the state does not know of them yet.",
-            Text("Before you apply: ", _build_recover_command(target, path), "."),
-            target=target.name,
-        )
-        for path in _list_trusted_journal_paths(project, target, lineage)
-        if (content := _read_journal_or_none(path, target, keys)) is not None and content.is_genuine
-    )
-
-
-def build_warnings_of_genuine_and_other_journals(
-    project: Project, target: Target, keys: StateKeys, lineage: str = ""
-) -> tuple[Diagnostic, ...]:
-    """The same, and a warning for each file with such a name that is not genuine.
-
-    For the commands that look after a state; plans do not mention files that are not genuine.
-    """
-    genuine_warnings = build_genuine_journal_warnings(project, target, keys, lineage)
-    return genuine_warnings + tuple(
-        warning_finding(
-            "A file tells of calls, and the state key did not sign it",
-            f"{path}: {content.reason if content else 'it is not what a run writes'}. "
-            "Nothing is done with it.",
-            Text(
-                "If the report of a run of yours named it: ",
-                _build_recover_command(target, path),
-                " shows all that it says, and asks. If not, remove it; find out who put it there.",
-            ),
-            target=target.name,
-        )
-        for path in _list_trusted_journal_paths(project, target, lineage)
-        if (content := _read_journal_or_none(path, target, keys)) is None or not content.is_genuine
-    )
-
-
-def _read_journal_or_none(path: Path, target: Target, keys: StateKeys) -> JournalContent | None:
-    """The content of a journal; None where the file cannot be used."""
-    try:
-        return read_valid_journal(path, target.name, keys)
-    except InputError:
-        return None
 
 
 @frozen
@@ -266,75 +209,104 @@ class JournaledDoneCall:
         return Text(f"{self.description}: ", self.recover_command, " records it")
 
 
-def map_genuine_journaled_done_calls_by_intent_id(
-    project: Project, target: Target, state: State, keys: StateKeys
-) -> Mapping[str, JournaledDoneCall]:
-    """Open calls that a genuine journal of this state says were done, by the intent's id."""
-    files_by_intent = map_done_calls_of_any_valid_journal_by_intent_id(project, target, state, keys)
-    return {
-        intent_id: journal_file
-        for intent_id, journal_file in files_by_intent.items()
-        if journal_file.is_genuine
-    }
+@frozen
+class Journals:
+    """The journals of a target that were not recorded in its state yet, as they lie in its folders.
 
+    In a folder where other users can write, only this user's files for this lineage count.
+    """
 
-def map_done_calls_of_any_valid_journal_by_intent_id(
-    project: Project, target: Target, state: State, keys: StateKeys
-) -> Mapping[str, JournaledDoneCall]:
-    """The same, with files that are not signed, or with another key, too."""
-    files_by_intent: dict[str, JournaledDoneCall] = {}
-    open_by_id = {intent.id: intent for intent in state.open_intents}
-    # In a run that this state does not know of, the same object was made under another intent.
-    open_creates = {
-        intent.address: intent
-        for intent in state.open_intents
-        if intent.verb == "create" and intent.address not in state.records
-    }
-    for path in _list_trusted_journal_paths(project, target, state.lineage) if open_by_id else ():
-        content = _read_journal_or_none(path, target, keys)
-        for ended_call in [
-            ended_call
-            for ended_call in (content.calls if content is not None else ())
-            if ended_call.intent.state is IntentState.DONE and ended_call.lineage == state.lineage
-        ]:
-            ended_intent = ended_call.intent
-            create_intent = (
-                open_creates.get(ended_intent.address) if ended_intent.verb == "create" else None
-            )
-            own_intent = open_by_id.get(ended_intent.id)
-            for intent in {entry.id: entry for entry in (own_intent, create_intent) if entry}:
-                is_genuine = content is not None and content.is_genuine
-                if is_genuine or intent not in files_by_intent:
-                    files_by_intent[intent] = JournaledDoneCall(
-                        path, ended_intent, _build_recover_command(target, path), is_genuine
-                    )
-    return files_by_intent
+    project: Project
+    target: Target
+    keys: StateKeys
+    lineage: str
 
+    def warn(self, *, only_genuine: bool = False) -> tuple[Diagnostic, ...]:
+        """A warning for each file; plans do not mention one that the state key did not sign."""
+        warnings = []
+        for path, content in sorted(self._read_all(), key=lambda file: not file[1].is_genuine):
+            command = self._recover_command(path)
+            if content.is_genuine:
+                told = (
+                    "An earlier run could not record what it did",
+                    f"{path} tells which calls were done; the state does not know of them yet.",
+                    Text("Before you apply: ", command, "."),
+                )
+            elif only_genuine:
+                break
+            else:
+                told = (
+                    "A file tells of calls, and the state key did not sign it",
+                    f"{path}: {content.reason}. Nothing is done with it.",
+                    Text(
+                        "If the report of a run of yours named it: ",
+                        command,
+                        " shows all that it says, and asks. If not, remove it; find out who put "
+                        "it there.",
+                    ),
+                )
+            warnings.append(warning_finding(*told, target=self.target.name))
+        return tuple(warnings)
 
-def _build_recover_command(target: Target, path: Path) -> Command:
-    return Command("state record", path, target=target.name)
+    def done_calls(
+        self, state: State, *, only_genuine: bool = True
+    ) -> dict[str, JournaledDoneCall]:
+        """Open calls of the state that a journal says were done, by the intent's id.
 
+        Else files count, too, that are not signed, or with another key: `is_genuine` tells them.
+        """
+        found: dict[str, JournaledDoneCall] = {}
+        open_by_id = {intent.id: intent for intent in state.open_intents}
+        # In a run that this state does not know of, the same object was made under another intent.
+        open_creates = {
+            intent.address: intent
+            for intent in state.open_intents
+            if intent.verb == "create" and intent.address not in state.records
+        }
+        for path, content in self._read_all() if open_by_id else ():
+            for call in content.calls if content.is_genuine or not only_genuine else ():
+                ended = call.intent
+                if ended.state is not IntentState.DONE or call.lineage != state.lineage:
+                    continue
+                own = open_by_id.get(ended.id)
+                create = open_creates.get(ended.address) if ended.verb == "create" else None
+                for intent_id in {intent.id: intent for intent in (own, create) if intent}:
+                    if content.is_genuine or intent_id not in found:
+                        found[intent_id] = JournaledDoneCall(
+                            path, ended, self._recover_command(path), content.is_genuine
+                        )
+        return found
 
-def _list_trusted_journal_paths(project: Project, target: Target, lineage: str) -> list[Path]:
-    """Journals of this target; of those in the shared folder only own ones of this lineage."""
-    own_folder, shared_folder = get_project_and_temporary_journal_folders(project)
-    has_own_folder_or_raise_if_untrusted(project.root)
-    own_paths = _list_journal_paths_or_empty_if_unreadable(own_folder, target.name)
-    return own_paths + [
-        path
-        for path in _list_journal_paths_or_empty_if_unreadable(shared_folder, target.name)
-        if _is_own_journal_of_lineage(path, lineage)
-    ]
+    def _recover_command(self, path: Path) -> Command:
+        return Command("state record", path, target=self.target.name)
 
+    def _read_all(self) -> Iterator[tuple[Path, JournalContent]]:
+        """Each file with its content: no call for one that cannot be used."""
+        own_folder, shared_folder = get_project_and_temporary_journal_folders(self.project)
+        has_own_folder_or_raise_if_untrusted(self.project.root)
+        for folder in (own_folder, shared_folder):
+            # By name alone: the folder for temporary files may hold thousands of other files.
+            try:
+                names = os.listdir(folder)  # noqa: PTH208 - texts
+            except OSError:
+                continue
+            is_name = _compile_journal_name_pattern(self.target.name).fullmatch
+            for path in [folder / name for name in sorted(filter(is_name, names))]:
+                if folder is shared_folder and not self._is_own(path):
+                    continue
+                content = _UNUSABLE
+                with suppress(InputError):
+                    content = read_valid_journal(path, self.target.name, self.keys)
+                yield path, content
 
-def _list_journal_paths_or_empty_if_unreadable(folder: Path, target: str) -> list[Path]:
-    # By name alone: the folder for temporary files may hold thousands of other files.
-    try:
-        names = os.listdir(folder)  # noqa: PTH208 - texts
-    except OSError:
-        return []
-    is_journal_name = _compile_journal_name_pattern(target).fullmatch
-    return [folder / name for name in sorted(filter(is_journal_name, names))]
+    def _is_own(self, path: Path) -> bool:
+        """Whether the file belongs to this user and to a state of this lineage."""
+        try:
+            if not self.lineage or path.is_symlink() or path.stat().st_uid != os.getuid():
+                return False
+            return any(call.lineage == self.lineage for call in read_valid_journal(path).calls)
+        except (OSError, InputError):
+            return False
 
 
 def _compile_journal_name_pattern(target: str) -> re.Pattern[str]:
@@ -342,148 +314,119 @@ def _compile_journal_name_pattern(target: str) -> re.Pattern[str]:
     return re.compile(f"{_FILE_PREFIX}-{re.escape(target)}-{_PLAN_ID_PATTERN}\\.jsonl")
 
 
-def _is_own_journal_of_lineage(path: Path, lineage: str) -> bool:
-    """Whether the file belongs to this user and to a state of this lineage."""
-    try:
-        if not lineage or path.is_symlink() or path.stat().st_uid != os.getuid():
-            return False
-        return any(ended_call.lineage == lineage for ended_call in read_valid_journal(path).calls)
-    except (OSError, InputError):
-        return False
-
-
 def read_valid_journal(
     path: Path, target: str = "", keys: StateKeys | None = None
 ) -> JournalContent:
     """Read a journal; InputError for any other file, and for a line with a wrong signature."""
-    try:
-        file_status = path.lstat()
-        if not stat.S_ISREG(file_status.st_mode):
-            raise _build_unusable_error(
-                path, "it is a folder, a link or a device, not a regular file"
-            )
-        if file_status.st_size > _MAX_BYTES:
-            raise _build_unusable_error(path, "it is larger than what any run does")
-        lines = _read_trusted_lines(path)
-    except UntrustedFileError as failure:
-        raise InputError(*failure.diagnostics) from None
-    except (OSError, UnicodeDecodeError) as problem:
-        reason = getattr(problem, "strerror", None) or "it is not text"
-        raise _build_unusable_error(path, reason) from None
+    reading = _Reading(path)
+    lines = reading.read_lines()
     if not lines and not (target and _compile_journal_name_pattern(target).fullmatch(path.name)):
-        raise _build_unusable_error(path, "it is empty")
-    documents = [_parse_json_line(path, number, line) for number, line in enumerate(lines, start=1)]
-    calls = tuple(
-        _decode_valid_call(path, number, entry) for number, entry in enumerate(documents, start=1)
-    )
-    _require_calls_of_one_run(path, calls)
-    signature_status, reason = _verify_line_signatures_or_raise_if_forged(
-        path, documents, keys or StateKeys()
-    )
-    if signature_status is SignatureStatus.GENUINE and any(
-        entry.target != target for entry in calls if target
-    ):
-        raise _build_unusable_error(path, f"a run on target {calls[0].target} wrote it")
-    return JournalContent(calls, signature_status, reason)
-
-
-def _parse_json_line(path: Path, number: int, line: str) -> JsonObject:
-    try:
-        document: Any = json.loads(line)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        raise _build_bad_line_error(path, number)
-    return document
-
-
-def _decode_valid_call(path: Path, number: int, document: JsonObject) -> EndedCall:
-    try:
-        if document["format"] != FILE_FORMAT:
-            raise _build_unusable_error(path, "another version wrote it")
-        call = EndedCall(
-            str(document["lineage"]),
-            codec.intent_from_json(document["intent"]),
-            codec.record_from_json(document["record"]) if document["record"] else None,
-            codec.audit_entry_from_json(document["entry"]),
-            str(document.get("target", "")),
-            str(document.get("plan", "")),
-        )
-    except (KeyError, TypeError, ValueError, RecursionError):
-        raise _build_bad_line_error(path, number) from None
-    addresses = {call.intent.address, call.record.address if call.record else None}
-    if len(addresses - {None}) != 1:
-        raise _build_bad_line_error(path, number)
-    return call
-
-
-def _require_calls_of_one_run(path: Path, calls: Sequence[EndedCall]) -> None:
-    """InputError unless all lines are of the same run."""
+        raise reading.unusable("it is empty")
+    documents = [reading.parse(*line) for line in enumerate(lines, start=1)]
+    calls = tuple(reading.decode(*document) for document in enumerate(documents, start=1))
     runs = [(call.lineage, call.target, call.plan_id) for call in calls]
     for number, run in enumerate(runs, start=1):
         if run != runs[0]:
-            raise _build_unusable_error(path, f"line {number} is of another run than line 1")
+            raise reading.unusable(f"line {number} is of another run than line 1")
+    status, reason = reading.verify(documents, keys or StateKeys())
+    is_genuine = status is SignatureStatus.GENUINE
+    if is_genuine and target and any(call.target != target for call in calls):
+        raise reading.unusable(f"a run on target {calls[0].target} wrote it")
+    return JournalContent(calls, status, reason)
 
 
-def _verify_line_signatures_or_raise_if_forged(
-    path: Path, documents: Iterable[JsonObject], keys: StateKeys
-) -> tuple[SignatureStatus, str]:
-    """The status of all signatures, and why it is not genuine; InputError for a wrong signature."""
-    signature_status: SignatureStatus | None = None
-    previous_signature = ""
-    for number, document in enumerate(documents, start=1):
-        line = {name: value for name, value in document.items() if name != _SIGNATURE_KEY}
-        signature = str(document.get(_SIGNATURE_KEY, ""))
+@frozen
+class _Reading:
+    """Reads one file, of which nothing is known."""
+
+    path: Path
+
+    def read_lines(self) -> list[str]:
         try:
-            line_status = verify_signature(
-                keys,
-                _SIGNED_PURPOSE,
-                _build_signed_document(number, previous_signature, line),
-                signature,
+            file_status = self.path.lstat()
+            if not stat.S_ISREG(file_status.st_mode):
+                raise self.unusable("it is a folder, a link or a device, not a regular file")
+            if file_status.st_size > _MAX_BYTES:
+                raise self.unusable("it is larger than what any run does")
+            return _read_trusted_lines(self.path)
+        except UntrustedFileError as failure:
+            raise InputError(*failure.diagnostics) from None
+        except (OSError, UnicodeDecodeError) as problem:
+            reason = getattr(problem, "strerror", None) or "it is not text"
+            raise self.unusable(reason) from None
+
+    def parse(self, number: int, line: str) -> JsonObject:
+        document: Any = None
+        with suppress(ValueError, RecursionError):
+            document = json.loads(line)
+        if not isinstance(document, dict):
+            raise self._bad_line(number)
+        return document
+
+    def decode(self, number: int, document: JsonObject) -> EndedCall:
+        try:
+            if document["format"] != FILE_FORMAT:
+                raise self.unusable("another version wrote it")
+            call = EndedCall(
+                str(document["lineage"]),
+                codec.intent_from_json(document["intent"]),
+                codec.record_from_json(document["record"]) if document["record"] else None,
+                codec.audit_entry_from_json(document["entry"]),
+                str(document.get("target", "")),
+                str(document.get("plan", "")),
             )
-        except (ValueError, RecursionError):
-            raise _build_bad_line_error(path, number) from None
-        if line_status is SignatureStatus.FORGED:
-            raise _build_forged_error(path, number, "bears a signature that is not its own")
-        if signature_status is not None and line_status is not signature_status:
-            raise _build_forged_error(path, number, "is not signed as the lines before it are")
-        if number > 1 and parse_unverified_key_id_of_signature(
-            signature
-        ) != parse_unverified_key_id_of_signature(previous_signature):
-            raise _build_forged_error(
-                path, number, "is signed with another key than the lines before it"
+        except (KeyError, TypeError, ValueError, RecursionError):
+            raise self._bad_line(number) from None
+        if call.record is not None and call.record.address != call.intent.address:
+            raise self._bad_line(number)
+        return call
+
+    def verify(
+        self, documents: Iterable[JsonObject], keys: StateKeys
+    ) -> tuple[SignatureStatus, str]:
+        """The status of all signatures, and why it is not genuine; InputError for a wrong one."""
+        status: SignatureStatus | None = None
+        previous = ""
+        for number, document in enumerate(documents, start=1):
+            line = {name: value for name, value in document.items() if name != _SIGNATURE_KEY}
+            signature = str(document.get(_SIGNATURE_KEY, ""))
+            signed = _build_signed_document(number, previous, line)
+            try:
+                line_status = verify_signature(keys, _SIGNED_PURPOSE, signed, signature)
+            except (ValueError, RecursionError):
+                raise self._bad_line(number) from None
+            if line_status is SignatureStatus.FORGED:
+                raise self._forged(number, "bears a signature that is not its own")
+            if status is not None and line_status is not status:
+                raise self._forged(number, "is not signed as the lines before it are")
+            key_ids = map(parse_unverified_key_id_of_signature, (signature, previous))
+            if number > 1 and len(set(key_ids)) > 1:
+                raise self._forged(number, "is signed with another key than the lines before it")
+            status, previous = line_status, signature
+        if status is SignatureStatus.UNSIGNED:
+            return (
+                status,
+                "it is not signed: an earlier version wrote it, or a run without the state key",
             )
-        signature_status, previous_signature = line_status, signature
-    return signature_status or SignatureStatus.GENUINE, _explain_not_genuine_or_empty(
-        signature_status, previous_signature
-    )
+        if status in {SignatureStatus.STRANGE, SignatureStatus.EARLIER}:
+            key_id = parse_unverified_key_id_of_signature(previous)
+            return status, f"it is signed with state key {key_id}, which is not the one in use"
+        return status or SignatureStatus.GENUINE, ""
 
+    def _bad_line(self, number: int) -> InputError:
+        return self.unusable(f"line {number} is not what a run writes")
 
-def _explain_not_genuine_or_empty(status: SignatureStatus | None, signature: str) -> str:
-    if status is SignatureStatus.UNSIGNED:
-        return "it is not signed: an earlier version wrote it, or a run without the state key"
-    if status in {SignatureStatus.STRANGE, SignatureStatus.EARLIER}:
-        key_id = parse_unverified_key_id_of_signature(signature)
-        return f"it is signed with state key {key_id}, which is not the one in use"
-    return ""
+    def _forged(self, number: int, reason: str) -> InputError:
+        return InputError.from_summary(
+            "This file was changed after a run wrote it",
+            f"{self.path}: line {number} {reason}. Nothing of it is recorded.",
+            "Look at the backend for what it says. Without the file the next apply looks up what "
+            "is open; find out who can write there, then remove it.",
+        )
 
-
-def _build_bad_line_error(path: Path, number: int) -> InputError:
-    return _build_unusable_error(path, f"line {number} is not what a run writes")
-
-
-def _build_forged_error(path: Path, number: int, reason: str) -> InputError:
-    return InputError.from_summary(
-        "This file was changed after a run wrote it",
-        f"{path}: line {number} {reason}. Nothing of it is recorded.",
-        "Look at the backend for what it says. Without the file the next apply looks up what is "
-        "open; find out who can write there, then remove it.",
-    )
-
-
-def _build_unusable_error(path: Path, reason: str) -> InputError:
-    return InputError.from_summary(
-        "This file does not tell what a run did",
-        f"{path}: {reason}.",
-        "Give the file that the report of the run names.",
-    )
+    def unusable(self, reason: str) -> InputError:
+        return InputError.from_summary(
+            "This file does not tell what a run did",
+            f"{self.path}: {reason}.",
+            "Give the file that the report of the run names.",
+        )

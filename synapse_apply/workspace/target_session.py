@@ -27,7 +27,7 @@ from synapse_apply.model.ports import Clock, Packages, Secrets
 from synapse_apply.model.project import Target
 from synapse_apply.model.remote.http_exchange import HttpConnection
 from synapse_apply.model.secrets.login import Login
-from synapse_apply.model.state import ProjectAndKeyIds, Uptime
+from synapse_apply.model.state import ProjectAndKeyIds, State, Uptime
 from synapse_apply.planning.plan_input import ResourceState
 from synapse_apply.secrets.keys import StateKey, StateKeys
 from synapse_apply.secrets.macs import generate_salt
@@ -53,7 +53,7 @@ from synapse_apply.workspace.last_seen import (
     build_place_id,
 )
 from synapse_apply.workspace.offline_target import OfflineTarget
-from synapse_apply.workspace.recovery_journal import build_genuine_journal_warnings
+from synapse_apply.workspace.recovery_journal import Journals
 from synapse_apply.workspace.sharing.key_findings import build_missing_or_wrong_key_findings
 from synapse_apply.workspace.sharing.key_sources import (
     KeySources,
@@ -434,12 +434,16 @@ class TargetSession(OfflineTarget):
             *state_access.require_no_error_and_return_warnings(key_findings),
             *project_warnings,
             *store.list_warnings(),
-            *build_genuine_journal_warnings(project, target, keys, store.read_lineage()),
+            *Journals(project, target, keys, store.read_lineage()).warn(only_genuine=True),
         )
         self.mask_secrets_of_manifests_in_answers(declared.manifests)
         commit = declared.commit
         checkout = CheckoutState(commit.id) if commit else self.read_commit_and_modified_files()
         self.actor = build_actor(self.invocation, checkout)
+
+    def journals(self, state: State) -> Journals:
+        """The journals of this target that its state does not know of yet."""
+        return Journals(self.project, self.target, self.state_keys, state.lineage)
 
     def _has_seen_state_under_current_key(self) -> bool:
         """Whether this machine has seen the state under the key in use.

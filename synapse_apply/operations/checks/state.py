@@ -33,7 +33,7 @@ from synapse_apply.views.text.accepted import name_accepted_fields_or_empty
 from synapse_apply.workspace import state_access
 from synapse_apply.workspace.environment import normalize_base_url
 from synapse_apply.workspace.own_folder import is_own_folder_absent_or_ignored
-from synapse_apply.workspace.recovery_journal import build_warnings_of_genuine_and_other_journals
+from synapse_apply.workspace.recovery_journal import Journals
 from synapse_apply.workspace.sharing.key_findings import (
     build_findings_unless_shared_key_fits,
     build_no_key_warning,
@@ -285,9 +285,8 @@ def check_open_and_journaled_calls(checkup: LazyTargetParts) -> Iterator[CheckRe
         keys = checkup.session.state_keys
     except InputError:  # told by the check of the key
         keys = StateKeys()
-    unrecorded_findings = build_warnings_of_genuine_and_other_journals(
-        project, target, keys, _read_lineage_or_empty(checkup)
-    )
+    journals = Journals(project, target, keys, _read_lineage_or_empty(checkup))
+    unrecorded_findings = journals.warn()
     yield from (CheckResult.from_finding("calls", entry) for entry in unrecorded_findings)
     intents = checkup.state.get_or_raise_unchecked_error().open_intents
     if not intents:
