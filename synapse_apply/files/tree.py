@@ -14,12 +14,9 @@ from typing import NamedTuple
 
 from synapse_apply.files.checkout import read_submodule_paths_of_existing_gitmodules
 from synapse_apply.model.diagnostic import error_finding
+from synapse_apply.model.secrets.secret_rules import is_in_forbidden_folder
 
 BLOCK = 1024 * 1024
-# No pattern includes these in a package, and no link leads to them: they contain credentials, and
-# our state with its key.
-NEVER_PACKAGED = (".git", ".synapse-apply")
-
 _MAX_TEXT_BYTES = 1024 * 1024
 # Letters and marks without a glyph.
 INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
@@ -132,7 +129,7 @@ class Tree(ABC):
                 shown_text = escape_misleading_path(text)
                 raise _link_error(link, f"leads out of the package (to {shown_text})")
             # Else a link `readme -> .git/config` would publish a token.
-            if any(part in NEVER_PACKAGED for part in path.split("/")):
+            if is_in_forbidden_folder(path):
                 raise _link_error(link, f"leads to what is never part of a package ({path})")
             if path in seen_paths:
                 raise _link_error(link, "leads back to itself")

@@ -46,7 +46,7 @@ def validate(invocation: Invocation, *, every_target: bool = True) -> Validation
     """Check every target, or the named one; InputError where nothing at all can be checked."""
     project = configuration.load_valid_project_or_defaults(invocation)
     targets = select_targets_to_check(project, None if every_target else invocation.target)
-    sources = PackageSources(project, should_lint=True)
+    sources = PackageSources(project, invocation.environ, should_lint=True)
     target_manifests, findings = load_manifests_of_targets(
         project,
         targets,

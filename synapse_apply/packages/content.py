@@ -27,13 +27,15 @@ class PackageFile:
     """One file of a package.
 
     `path` is relative to the package's root, in NFC, with forward slashes; `size` is in bytes as
-    the source states it; `blocks` opens and reads the content (UnreadableError if it cannot).
+    the source states it; `blocks` opens and reads the content (UnreadableError if it cannot);
+    `place` is the file's path in a folder as it is spelled there, a link followed.
     """
 
     path: str
     is_executable: bool
     size: int
     blocks: Callable[[], Iterator[bytes]]
+    place: str = ""
 
 
 @mutable

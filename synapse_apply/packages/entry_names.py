@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 
 from synapse_apply.files.tree import INVISIBLE, escape_misleading_path
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
+from synapse_apply.model.secrets.secret_rules import is_in_forbidden_folder
 
 _DRIVE = re.compile(r"[A-Za-z]:")
 _MAX_BYTES, _MAX_PART_BYTES = 4096, 255
@@ -74,6 +75,8 @@ def _unsafe_name_phrases(path: str) -> Iterator[str]:
         yield "is absolute"
     elif any(part in ("", ".", "..") for part in parts):
         yield "has '.', '..' or an empty part"
+    if is_in_forbidden_folder(path):
+        yield "may have credentials and is never part of a package"
     if len(path.encode()) > _MAX_BYTES:
         yield f"is longer than {_MAX_BYTES} bytes"
     elif max(len(part.encode()) for part in parts) > _MAX_PART_BYTES:

@@ -14,8 +14,9 @@ from dataclasses import field
 from fnmatch import translate
 from functools import cache, lru_cache
 
-from synapse_apply.files.tree import NEVER_PACKAGED, UnreadableError, escape_misleading_path
+from synapse_apply.files.tree import UnreadableError, escape_misleading_path
 from synapse_apply.model.frozen import frozen, mutable
+from synapse_apply.model.secrets.secret_rules import is_in_forbidden_folder
 from synapse_apply.packages.entry_names import to_nfc
 from synapse_apply.packages.wildmatch import (
     IgnorePattern,
@@ -158,7 +159,7 @@ class IgnoreRules:
 
         The folders above it are not checked: the caller does not descend into one that is left out.
         """
-        if path.rpartition("/")[2] in NEVER_PACKAGED:
+        if is_in_forbidden_folder(path):
             return "never part of a package"
         name = path + "/" if is_folder else path
         # Counted before the matching, which is what takes the time.

@@ -14,6 +14,7 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages.rules import iter_flaws_counting_beyond_limit
 from synapse_apply.model.resource import FILE, FOLDER, Package, PackageSource
+from synapse_apply.model.secrets.secret_rules import ClosedFiles
 from synapse_apply.packages.content import (
     GatheredFiles,
     MeasuredPackage,
@@ -54,18 +55,20 @@ def read_source_as_package(
     warn: Callable[[Diagnostic], None] | None = None,
     zip_stamps: ZipStamps | None = None,
     lint: PackageLint | None = None,
+    closed: ClosedFiles | None = None,
 ) -> Package:
     """Read and hash a source as it is now; a zip is remembered in `zip_stamps`.
 
     `root` is the project's folder; `max_size` is in bytes; `finding_context` has fields that are
     set on each finding (address, position, target, ...); `allow_files` are sources that may be
-    outside of the project; `warn` is called with each warning; `lint` inspects the files read.
+    outside of the project; `closed` as in SourceFiles; `warn` is called with each warning; `lint`
+    inspects the files read.
     A `published` source has no digest and no files. InputError has all errors of the source.
     """
     finding_fields = {"position": source.position} | dict(finding_context or {})
     read_at = zip_stamps.read_clock() if zip_stamps is not None else 0
     try:
-        with SourceFiles(source, root, allow_files).open() as gathered:
+        with SourceFiles(source, root, allow_files, closed).open() as gathered:
             if lint is not None:
                 lint.begin_package(gathered)
             measured = measure_or_raise(gathered, max_size, source, lint=lint)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, NoReturn
 
@@ -20,9 +20,11 @@ from synapse_apply.files.tree import (
     decode_text,
     escape_misleading_path,
 )
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.resource import FILE, FOLDER, GIT, PackageSource
+from synapse_apply.model.secrets.secret_rules import ClosedFiles, is_in_forbidden_folder
 from synapse_apply.packages.content import GatheredFiles, PackageFile
 from synapse_apply.packages.entry_names import find_collisions, to_nfc, unsafe_name_errors
 from synapse_apply.packages.ignore import IgnoreRules, TooManyPatternsError
@@ -47,12 +49,14 @@ class ConfigText(NamedTuple):
 class SourceFiles:
     """The files of a package source; every method raises InputError.
 
-    `root` is the project's folder; `allow_files` are sources that may be outside of it.
+    `root` is the project's folder; `allow_files` are sources that may be outside of it; `closed`
+    are files that no package has.
     """
 
     source: PackageSource
     root: Path
     allow_files: Sequence[str] = ()
+    closed: ClosedFiles | None = field(default=None, compare=False)
 
     @contextmanager
     def open(self) -> Iterator[GatheredFiles]:
@@ -60,13 +64,16 @@ class SourceFiles:
         if self.source.kind == FILE:
             with self.open_zip() as file, open_zip(file, self.source.path) as archive:
                 gathered = gather_zip_files(archive, self.source.path)
+                gathered.findings += self._closed_errors([""])
                 # A zip at a Git ref is in memory and has no file on disk to be recognised by.
                 if not self.source.ref:
                     gathered.zip_stamp = file_stamp(file.name, os.fstat(file.fileno()))
                 yield gathered
         elif self.source.kind in (FOLDER, GIT):
             with self._open_tree() as tree:
-                yield gather_tree(tree)
+                gathered = gather_tree(tree)
+                gathered.findings += self._closed_errors(file.place for file in gathered.entries)
+                yield gathered
         else:
             yield GatheredFiles()
 
@@ -174,14 +181,38 @@ class SourceFiles:
             allowed_paths = [(self.root / name).resolve() for name in self.allow_files]
         except (OSError, RuntimeError, ValueError) as problem:
             _raise_input_error("Package path not usable", f"{path}: {problem}", _RELATIVE_HINT)
-        if not real_path.is_relative_to(project_root) and real_path not in allowed_paths:
+        is_inside = real_path.is_relative_to(project_root)
+        if not is_inside and real_path not in allowed_paths:
             self._raise_outside_project()
+        self._require_open_folder(real_path.relative_to(project_root) if is_inside else real_path)
         return real_path
 
     def _require_committed_path(self) -> None:
         """No absolute path and none with `..`; `allow_files` does not apply to commits."""
         if self.source.path.startswith("/") or ".." in self.source.path.split("/"):
             self._raise_outside_project()
+        self._require_open_folder(self.source.path)
+
+    def _require_open_folder(self, path: str | Path) -> None:
+        if is_in_forbidden_folder(str(path)):
+            _raise_input_error(
+                "Package in a closed folder",
+                f"{self.source.path} leads to {path}, where secrets are kept.",
+                "Name the plugin's own folder.",
+            )
+
+    def _closed_errors(self, places: Iterable[str]) -> Iterator[Diagnostic]:
+        """An error for each file of the package that has credentials of the project."""
+        top = self.root.resolve() / self.source.path
+        top = top if self.source.ref else top.resolve()
+        for place in places:
+            if self.closed and (setting := self.closed.find_setting_or_empty(top / place)):
+                yield error_finding(
+                    "File with credentials in the package",
+                    f"{format_file_label(self.source, place)} would be published, and {setting} "
+                    "names it.",
+                    "Keep it in another folder, or leave it out with a line in .synapseignore.",
+                )
 
     def _raise_outside_project(self) -> NoReturn:
         _raise_input_error(
@@ -260,6 +291,11 @@ def _walk(tree: Tree, gathered: GatheredFiles) -> None:
         except UnreadableError as problem:
             gathered.findings.append(problem.finding)
             continue
+        if {"HEAD", "objects", "refs"} <= {entry.path.rpartition("/")[2] for entry in entries}:
+            detail = f"{escape_misleading_path(folder or '.')} is Git's, with its credentials."
+            hint = "Leave it out with a line in .synapseignore."
+            gathered.findings.append(error_finding("Git's data in the package", detail, hint))
+            continue
         for entry in entries:
             path = to_nfc(entry.path)
             is_folder_like = entry.kind in (EntryKind.FOLDER, EntryKind.SUBMODULE)
@@ -282,7 +318,7 @@ def _add_file(tree: Tree, entry: Entry, path: str, gathered: GatheredFiles) -> N
         gathered.findings.append(problem.finding)
         return
     gathered.entries.append(
-        PackageFile(path, file.is_executable, file.size, lambda: tree.blocks(file))
+        PackageFile(path, file.is_executable, file.size, lambda: tree.blocks(file), file.path)
     )
 
 

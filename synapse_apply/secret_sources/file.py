@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
 from synapse_apply.model.secrets.secret_rules import (
-    CREDENTIAL_FAMILIES,
+    ClosedFiles,
+    ReservedVariables,
     is_file_in_project_or_allowed_by_path_text,
 )
 from synapse_apply.model.values import SecretRef
@@ -28,7 +31,7 @@ MAX_SECRET_BYTES = 1024 * 1024
 
 def find_file_denial_by_path_text(name: str, context: SourceContext) -> Denial | None:
     """Why manifests may not read a file, by its path's text alone; None where they may."""
-    if setting := context.reserved.find_setting_by_file_or_beside_it_or_empty(name, context.root):
+    if setting := _find_setting_that_closes(name, context.reserved, context.root.absolute(), None):
         return _build_reserved_denial(name, setting)
     if is_file_in_project_or_allowed_by_path_text(name, context.root, context.allow_files):
         return None
@@ -38,7 +41,7 @@ def find_file_denial_by_path_text(name: str, context: SourceContext) -> Denial |
 def find_file_denial(name: str, context: SourceContext) -> Denial | None:
     """As `find_file_denial_by_path_text`, also of what the path leads to by links."""
     root = context.root.absolute()
-    if setting := _find_setting_that_names_file_or_empty(name, root, context):
+    if setting := _find_setting_that_closes(name, context.reserved, root, context.environ):
         return _build_reserved_denial(name, setting)
     is_allowed = is_file_in_project_or_allowed_by_path_text(name, root, context.allow_files)
     if is_allowed and _is_resolved_file_allowed(name, root, context):
@@ -158,36 +161,17 @@ def _build_outside_denial(name: str) -> Denial:
     )
 
 
-def _find_setting_that_names_file_or_empty(name: str, root: Path, context: SourceContext) -> str:
-    """The project setting that names this file, by this or another path; "" if none does."""
-    if setting := context.reserved.find_setting_by_file_or_beside_it_or_empty(name, root):
-        return setting
-    for other, setting in context.reserved.files.items():
-        with suppress(OSError, ValueError):
-            if (root / name).samefile(root / other):
-                return setting
-    return _find_credential_file_or_empty(root / name, name, context)
-
-
-def _find_credential_file_or_empty(file: Path, name: str, context: SourceContext) -> str:
-    """The variable, or the place in the home, of which stores and sources read this file."""
-    reserved, home = context.reserved, Path(context.environ.get("HOME", ""))
+def _find_setting_that_closes(
+    name: str, reserved: ReservedVariables, root: Path, environ: Mapping[str, str] | None
+) -> str:
+    """The setting, variable or place in the home that closes this file; "" if none does."""
     if name in reserved.opened:
-        return ""
-    families = map(CREDENTIAL_FAMILIES.__getitem__, reserved.families)
-    places = {f"~/{path}": home / path for family in families for path in family.home_paths}
-    places |= {
-        variable: Path(value)
-        for variable, value in context.environ.items()
-        if reserved.find_closed_family_or_empty(variable)
-    }
-    for setting, place in places.items():
-        with suppress(OSError, ValueError, RuntimeError):
-            real_place = place.resolve(strict=True)
-            is_below = setting[0] == "~" and file.resolve().is_relative_to(real_place)
-            if is_below or file.samefile(real_place):
-                return setting
-    return ""
+        reserved = replace(reserved, families={})
+    closed = ClosedFiles(reserved, root, environ)
+    setting = closed.find_setting_or_empty(Path(os.path.abspath(root / name)))  # noqa: PTH100
+    with suppress(OSError, RuntimeError, ValueError):
+        setting = setting or closed.find_setting_or_empty((root / name).resolve())
+    return setting
 
 
 def _is_resolved_file_allowed(name: str, root: Path, context: SourceContext) -> bool:

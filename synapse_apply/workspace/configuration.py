@@ -271,7 +271,10 @@ def read_declared_target_with_findings(
     with open_committed_folder(project, ref) if ref else nullcontext() as committed_folder:
         commit = committed_folder.commit if committed_folder else None
         sources = PackageSources(
-            project, commit.id if commit else "", known_flaws=memory.package_flaws
+            project,
+            invocation.environ,
+            commit.id if commit else "",
+            known_flaws=memory.package_flaws,
         )
         manifests = load_target_manifests_with_findings(
             invocation,
@@ -349,7 +352,7 @@ def load_target_manifests_with_findings(
         else variables,
         strict=invocation.strict,
         read_package_config_or_none=package_config
-        or PackageSources(project).build_config_reader(target),
+        or PackageSources(project, invocation.environ).build_config_reader(target),
         paths=paths,
         file_cache=file_cache,
         commit_folder=committed_folder,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from synapse_apply.manifests.decode.draft import ConfigWithPositions
@@ -13,6 +14,7 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.packages.rules import PackageFlaw
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Package, PackageSource
+from synapse_apply.model.secrets.secret_rules import ClosedFiles
 from synapse_apply.packages.zip_stamps import ZipStamps
 
 if TYPE_CHECKING:
@@ -38,12 +40,14 @@ class PackageSources:
     def __init__(
         self,
         project: Project,
+        environ: Mapping[str, str],
         ref: str = "",
         *,
         should_lint: bool = False,
         known_flaws: dict[Hashable, list[PackageFlaw]] | None = None,
     ) -> None:
         self._project = project
+        self._environ = environ
         self._should_lint = should_lint
         self._flaws: dict[SourceFiles, list[PackageFlaw]] = {}
         self._known_flaws = {} if known_flaws is None else known_flaws
@@ -52,6 +56,10 @@ class PackageSources:
         # The text of config.yaml, and the name of the file in messages.
         self._configs: dict[SourceFiles, tuple[str, str] | None] = {}
         self._packages: dict[SourceFiles, InspectedPackage] = {}
+
+    @cached_property
+    def _closed(self) -> ClosedFiles:
+        return ClosedFiles(self._project.reserved, self._project.root, self._environ)
 
     def build_config_reader(
         self, target: Target
@@ -132,6 +140,7 @@ class PackageSources:
                 warn=findings.append,
                 zip_stamps=self.zip_stamps,
                 lint=lint,
+                closed=self._closed,
             )
         except InputError as problem:
             return InspectedPackage(None, [*findings, *problem.diagnostics])

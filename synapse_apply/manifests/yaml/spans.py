@@ -44,12 +44,6 @@ class SourceNode:
     def is_scalar(self) -> bool:
         return self.value is not None
 
-    def find_child(self, part: str | int) -> SourceNode | None:
-        """The value of a key, or an item; None where there is none."""
-        if isinstance(part, int):
-            return self.items[part] if 0 <= part < len(self.items) else None
-        return next((value for key, value in self.pairs if key.value == part), None)
-
 
 def parse_nodes_of_valid_documents(text: str) -> list[SourceNode]:
     """The root node of each document that is not empty, counted as the reader counts them.

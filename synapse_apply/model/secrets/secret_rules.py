@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
@@ -73,8 +75,8 @@ CREDENTIAL_FAMILIES = {
 }
 STATE_SCHEMES: tuple[str, ...] = ("s3", "az", "gs", "postgresql", "git")
 
-# Never readable, listed or not: our state and its key, the credentials of a checkout, the
-# login of the vendor's tools.
+# Never readable and never part of a package, listed or not: our state and its key, the credentials
+# of a checkout, the login of the vendor's tools.
 FORBIDDEN_FOLDERS = (".synapse-apply", ".git", ".synapse")
 
 
@@ -132,24 +134,64 @@ class ReservedVariables:
         """The path of the setting that names a variable; "" for none."""
         return self.variables.get(name.upper(), "")
 
-    def find_setting_by_file_or_beside_it_or_empty(self, path: str, root: Path) -> str:
-        """The path of the setting that names a file, or a file beside it; "" for none.
-
-        By the path's text alone, as in `is_file_in_project_or_allowed_by_path_text`: the reader
-        checks the resolved path again.
-        """
-        normalized_path = str(_normalize_path_not_following_links(path, root))
-        for name, setting in self.files.items():
-            reserved_path = str(_normalize_path_not_following_links(name, root))
-            # SQLite keeps `-wal` and `-journal` beside a database, and we keep `.lock` and `.key`.
-            if normalized_path == reserved_path or normalized_path.startswith(
-                (f"{reserved_path}.", f"{reserved_path}-")
-            ):
-                return setting
-        return ""
-
 
 NO_RESERVED_SOURCES = ReservedVariables()
+
+
+class ClosedFiles:
+    """The files that `reserved` closes to manifests and packages, as they are on this machine now.
+
+    Settings or variables of a closed family name them, or they lie at a family's place in the home.
+    Without `environ` it is told by the texts of the settings alone.
+    """
+
+    def __init__(
+        self, reserved: ReservedVariables, root: Path, environ: Mapping[str, str] | None
+    ) -> None:
+        places = {
+            Path(_normalize_path_not_following_links(name, root)): setting
+            for name, setting in reserved.files.items()
+        }
+        # Below and beside these; and what has an inode of them, which may have other names, too.
+        self._settings: dict[object, str] = dict[object, str](places.items())
+        if environ is None:
+            return
+        home = Path(environ.get("HOME", ""))
+        for family in map(CREDENTIAL_FAMILIES.__getitem__, reserved.families):
+            places |= {home / path: f"~/{path}" for path in family.home_paths}
+        variables = {
+            Path(value): variable
+            for variable, value in environ.items()
+            if reserved.find_closed_family_or_empty(variable)
+        }
+        for place, setting in {**variables, **places}.items():
+            with suppress(OSError, ValueError, RuntimeError):
+                if place in places:
+                    self._settings[place.resolve()] = setting
+                self._settings[_identify_file(place)] = setting
+
+    def find_setting_or_empty(self, file: Path) -> str:
+        """The setting, variable or place in the home by which a file is closed; "" for none.
+
+        `file` is absolute.
+        """
+        keys: list[object] = [file, *file.parents]
+        # SQLite keeps `-wal` and `-journal` beside a database, and we keep `.lock` and `.key`.
+        ends = (found.start() for found in re.finditer(r"[.-]", file.name) if found.start())
+        keys += (file.with_name(file.name[:end]) for end in ends)
+        with suppress(OSError, ValueError):
+            keys.append(_identify_file(file))
+        return next((self._settings[key] for key in keys if key in self._settings), "")
+
+
+def _identify_file(path: Path) -> tuple[int, int]:
+    return (info := path.stat()).st_dev, info.st_ino
+
+
+def is_in_forbidden_folder(path: str) -> bool:
+    """Whether a path is or lies in a folder that no manifest may read."""
+    # In lower case, as file systems may ignore the case.
+    return not set(FORBIDDEN_FOLDERS).isdisjoint(path.lower().replace(os.sep, "/").split("/"))
 
 
 def is_forbidden_variable(name: str) -> bool:
@@ -177,8 +219,7 @@ def is_file_in_project_or_allowed_by_path_text(
     # After normalizing, so that `..` cannot lead out.
     is_in_project = normalized_path != project_root and normalized_path.is_relative_to(project_root)
     checked_path = normalized_path.relative_to(project_root) if is_in_project else normalized_path
-    # In lower case, as file systems may ignore the case.
-    if any(part.lower() in FORBIDDEN_FOLDERS for part in checked_path.parts):
+    if is_in_forbidden_folder(str(checked_path)):
         return False
     return is_in_project or any(
         normalized_path == _normalize_path_not_following_links(name, root) for name in allow_files

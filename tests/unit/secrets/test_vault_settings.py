@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from synapse_apply.model.project import Target, collect_credential_variables_files_and_references
+from synapse_apply.model.secrets.secret_rules import ClosedFiles
 from synapse_apply.secret_sources.source import SourceContext, build_reference_or_none_if_malformed
 from synapse_apply.secret_sources.vault.settings import (
     build_settings_of_valid_block,
@@ -117,7 +118,7 @@ def test_its_credentials_are_closed_to_manifests() -> None:
         {"prod": Target("prod", source_settings={"vault": BLOCK})}
     )
     assert reserved.find_setting_by_variable_or_empty("JOB_JWT") == "targets.prod.vault.jwt.token"
-    setting = reserved.find_setting_by_file_or_beside_it_or_empty(
-        "~/.vault-token", Path("/project")
+    closed = ClosedFiles(reserved, Path("/project"), {})
+    assert (
+        closed.find_setting_or_empty(Path("/project/~/.vault-token")) == "targets.prod.vault.token"
     )
-    assert setting == "targets.prod.vault.token"
