@@ -20,6 +20,7 @@ from synapse_apply.applying.records import (
 from synapse_apply.applying.run import NotStarted, Run
 from synapse_apply.applying.settle import IntentResolver
 from synapse_apply.applying.step import CREATES, Step
+from synapse_apply.model.diagnostic import Severity
 from synapse_apply.model.errors import Effect, NotFound, RemoteError, SynapseApplyError
 from synapse_apply.model.plan import Action
 from synapse_apply.model.report import Outcome, Result
@@ -239,5 +240,6 @@ def _settle_if_done(run: Run, step: Step, previous: Outcome) -> Outcome:
         previous,
         result=Result.DONE,
         remote_id=resolved.intent.remote_id,
-        diagnostics=(warning,),
+        # That an update was sent twice.
+        diagnostics=(warning, *(d for d in previous.diagnostics if d.severity is Severity.WARNING)),
     )

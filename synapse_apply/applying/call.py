@@ -30,7 +30,7 @@ from synapse_apply.applying.run import Run
 from synapse_apply.applying.step import Step
 from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath
-from synapse_apply.model.errors import Effect, RemoteError
+from synapse_apply.model.errors import Effect, RemoteError, StateError
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.plan import Action
@@ -105,37 +105,29 @@ class Call:
         With `retry_from`, what an update was made from, it is sent once more where nobody saw the
         answer and the object is still so: a PUT is idempotent.
         """
-        run, lost_answer = self.run, None
+        run, first_failure = self.run, None
         announced_at = run.seconds()
         (self.intent,) = run.announce(self.intent)
         while True:
             try:
                 echo = self.check(run.backend.decode(self.step, send()))
             except RemoteError as failure:
-                if lost_answer is not None and run.gate.why_unsent(failure):
-                    # The first one was sent, and may still be acted on.
-                    return self.unknown(lost_answer)
-                if failure.effect is Effect.NONE:
+                if first_failure is None and failure.effect is Effect.NONE:
                     return self.without_effect(failure)
-                # The age of both is counted from the one intent.
-                is_late = run.seconds() - announced_at > run.ledger.store.seconds_to_start
-                if lost_answer is not None or is_late:
-                    retry_from = None
+                if first_failure is not None and run.gate.why_unsent(failure):
+                    # The first one was sent, and may still be acted on.
+                    return self.unknown(first_failure)
                 outcome = self._look_for_effect(failure, retry_from)
-                if outcome is not None:
-                    return outcome
-                lost_answer = failure
-                record, given_up = self.step.record, replace(self.intent, state=IntentState.UNKNOWN)
-                # It may still act once the second one was answered; and whatever becomes of that,
-                # the first may have used the approvals.
-                self.intent = replace(self.intent, approvals=())
-                if record is not None:
-                    self.step = replace(self.step, record=record.with_given_up(given_up))
+                if outcome is None and self._may_send_again(announced_at):
+                    first_failure, retry_from = failure, None
+                    continue
+                outcome = outcome or self.unknown(failure)
             else:
-                if lost_answer is not None:
-                    resent = messages.resent(self.step, lost_answer)
-                    echo = echo._replace(warnings=(*echo.warnings, resent))
-                return self.done(*echo)
+                outcome = self.done(*echo)
+            if first_failure is None:
+                return outcome
+            resent = messages.resent(self.step, first_failure)
+            return replace(outcome, diagnostics=(*outcome.diagnostics, resent))
 
     def _look_for_effect(self, failure: RemoteError, retry_from: Observed | None) -> Outcome | None:
         """The outcome of an update whose answer was lost; None where it is to be sent again."""
@@ -146,15 +138,30 @@ class Call:
         if observed is not None and shows_update(
             self.step, self.fields, observed, self.run.secrets
         ):
-            done, record = replace(self.intent, state=IntentState.DONE), self.step.record
-            # A first try is kept already, as one that other values wait for.
-            if record is not None and all(call.id != done.id for call in record.given_up):
+            if record := self.step.record:
+                done = replace(self.intent, state=IntentState.DONE)
                 self.step = replace(self.step, record=record.with_given_up(done))
             return self.recovered(observed, failure)
         # It was not done, and nobody else has changed what the same body would overwrite.
         if observed is not None and retry_from is not None and observed.spec == retry_from.spec:
             return None
         return self.unknown(failure)
+
+    def _may_send_again(self, announced_at: float) -> bool:
+        """Record that the first try may still act, whatever becomes of a second; False: no time.
+
+        The age of both is counted from the one intent.
+        """
+        run, record = self.run, self.step.record
+        if record is None or run.seconds() - announced_at > run.ledger.store.seconds_to_start:
+            return False
+        record = record.with_given_up(replace(self.intent, state=IntentState.UNKNOWN))
+        try:
+            run.ledger.store.write_records(record)
+        except StateError:  # nothing is sent any more
+            return False
+        self.step = replace(self.step, record=record)
+        return run.seconds() - announced_at <= run.ledger.store.seconds_to_start
 
     # An answer is not believed to be ours: a create must show its natural key and identity fields
     # (case, blanks and hyphens are the server's). Otherwise the object is read by the id that was

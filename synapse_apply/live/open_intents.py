@@ -146,11 +146,12 @@ def list_acting_calls(session: TargetSession, state: State) -> list[tuple[float,
         session.uptime(),
         session.target.settle_after,
     )
+    open_ids = {intent.id for intent in state.open_intents}
     given_up = (
         replace(call, address=address)  # the record may have moved since
         for address, record in state.records.items()
         for call in record.given_up
-        if call.state is not IntentState.ABSENT
+        if call.state is not IntentState.ABSENT and call.id not in open_ids
     )
     return [
         (seconds, call)

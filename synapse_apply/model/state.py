@@ -143,13 +143,20 @@ class Record:
     replaced_at: str = field(default="", metadata={OMITTED_BY_DEFAULT: True})
 
     def with_given_up(self, intent: Intent) -> Record:
-        """A copy that remembers a call without an answer; the last MAX_GIVEN_UP are kept."""
+        """A copy that remembers a call without an answer; the last MAX_GIVEN_UP are kept.
+
+        One that was sent twice stays of unknown outcome where it is found done: the first try may
+        still act.
+        """
+        is_done = intent.state is IntentState.DONE
+        untold = (call.id for call in self.given_up if call.state is IntentState.UNKNOWN)
+        if is_done and intent.id in untold:
+            return self
         others = [call for call in self.given_up if call.id != intent.id]
         if len(others) >= MAX_GIVEN_UP:
             # Of unknown outcome are those that others wait for.
             known = (call for call in others if call.state is not IntentState.UNKNOWN)
             others.remove(next(known, others[0]))
-        is_done = intent.state is IntentState.DONE
         # Nobody gets its approvals back from here.
         return replace(
             self,

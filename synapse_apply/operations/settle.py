@@ -23,7 +23,7 @@ from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities, Lookup
 from synapse_apply.model.phrases import format_short_list
-from synapse_apply.model.state import REPLACE_VERB, Intent, State
+from synapse_apply.model.state import REPLACE_VERB, Intent, IntentState, State
 from synapse_apply.operations.wait_for_outcomes import (
     WaitCallback,
     wait_and_settle_recent_calls,
@@ -125,7 +125,9 @@ def look_up_and_settle_named_or_all_calls(
     other_findings += tuple(
         build_acting_call_warning(seconds, call)
         for seconds, call in list_acting_calls(session, state)
-        if call.id not in told and (not addresses or call.address in addresses)
+        # Of one that was sent twice and found done, the first try may still act.
+        if (call.id not in told or call.state is IntentState.UNKNOWN)
+        and (not addresses or call.address in addresses)
     )
     calls = (
         SettledCall(resolved, _list_ways_to_settle(resolved, journal_files))

@@ -1,0 +1,134 @@
+"""An update that one run sends twice: its first try may still act, whatever becomes of the second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fault.commands import FOREVER, applying, kill
+from fault.convergence import command, on_api, on_store
+from fault.site import LATER, Server, Site, pending
+from fault.test_lost_updates import (
+    PLUGIN,
+    begun,
+    change_outside,
+    declare,
+    live,
+    results,
+    update,
+    wait_for,
+)
+from git_repositories import make_bare_repository
+
+from synapse_apply.model.report import Result
+
+SECOND = {
+    "killed": {"hang": FOREVER, "commit": "after"},
+    "found in the run": {"hang": 2},
+    "found later": {"hang": 5},
+}
+
+
+def lost_twice(site: Site, server: Server, second: str) -> None:
+    """Send an update twice; of the first try nobody knows, the second acts and is not answered."""
+    server.faults(
+        {"match": update(site, nth=1), "do": {"reset": "before"}},
+        {"match": update(site, nth=2), "do": SECOND[second]},
+    )
+    if second == "killed":
+        with applying(site) as process:
+            wait_for(server, "ten")
+            assert kill(process)
+    else:
+        assert site.apply().code == (0 if second == "found in the run" else 7)
+        wait_for(server, "ten")
+    server.faults()
+
+
+@on_api("v1", "v2")
+@on_store("sqlite", "s3")
+@pytest.mark.parametrize("second", SECOND)
+def test_a_newer_value_waits_for_the_first_try(
+    make_shared_site: Callable[..., Site], server: Server, second: str
+) -> None:
+    """What the second try did shows nothing of the first, which would overwrite a newer value."""
+    site = begun(make_shared_site, server)
+    declare(site, "ten", settle_after=10 if second == "found in the run" else 0.2)
+    lost_twice(site, server, second)
+    declare(site, "eleven")
+    assert site.apply().code == 7
+    assert live(server) == "ten"
+    assert site.apply(ahead=LATER).code == 0
+    assert live(server) == "eleven"
+    assert pending(site.plan()) == []
+
+
+def test_a_state_in_git_remembers_the_first_try(
+    make_site: Callable[..., Site], server: Server, tmp_path: Path
+) -> None:
+    """It is written down before the second one is sent."""
+    remote = make_bare_repository(tmp_path / "state.git")
+    site = begun(make_site, server, state_url=f"git:file://{remote}?pace=0")
+    lost_twice(site, server, "killed")
+    assert f"{PLUGIN}: update was done" in command(site, "state settle -t site")
+    assert "A call that was given up may still act" in command(site, "state list -t site")
+    declare(site, "eleven")
+    assert site.apply().code == 7
+    assert live(server) == "ten"
+
+
+def test_an_open_call_that_was_sent_twice_is_told_of_once(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """Until it is settled it is one call of unknown outcome; found done, its first try is told of."""
+    site = begun(make_site, server)
+    server.faults({"match": update(site), "do": {"reset": "before"}})
+    assert site.apply().code == 7
+    server.faults()
+    assert command(site, "state list -t site").count("may still act") == 1
+    change_outside(site, server, "ten")
+    said = command(site, "state settle -t site")
+    assert f"{PLUGIN}: update was done" in said
+    assert said.count("A call that was given up may still act") == 1
+
+
+SECOND_ANSWERS: dict[str, tuple[dict[str, Any], Result]] = {
+    "502 after": ({"status": 502, "commit": "after"}, Result.DONE),
+    "502 before": ({"status": 502}, Result.UNKNOWN),
+    "400": ({"status": 400}, Result.UNKNOWN),
+    "403": ({"status": 403}, Result.UNKNOWN),
+    "404": ({"status": 404}, Result.UNKNOWN),
+}
+
+
+@on_api("v1", "v2")
+@pytest.mark.parametrize("answer", SECOND_ANSWERS)
+def test_the_report_tells_of_both_tries(
+    make_site: Callable[..., Site], server: Server, answer: str
+) -> None:
+    """A second try that was refused says nothing of the first, which then acts."""
+    site, (deed, result) = begun(make_site, server), SECOND_ANSWERS[answer]
+    server.faults(
+        {"match": update(site, nth=1), "do": {"reset": "before"}},
+        {"match": update(site, nth=2), "do": deed},
+    )
+    applied = site.apply()
+    server.faults()
+    assert applied.report is not None
+    (outcome,) = [one for one in applied.report.outcomes if str(one.address) == PLUGIN]
+    assert outcome.result is result
+    assert applied.code == (0 if result is Result.DONE else 7)
+    told = [finding for finding in outcome.diagnostics if "sent twice" in finding.summary]
+    assert len(told) == 1
+    assert "The first try may still act" in told[0].detail
+    assert len(site.open_intents()) == (0 if result is Result.DONE else 1)
+    declare(site, "eleven")
+    assert site.apply().code == 7
+    if result is Result.UNKNOWN:
+        change_outside(site, server, "ten")  # as the first try does now
+        assert "update was done" in command(site, "state settle -t site")
+    assert results(site)[0] == ("done" if result is Result.DONE else "settled: done")
+    assert site.apply(ahead=LATER).code == 0
+    assert live(server) == "eleven"
