@@ -4,9 +4,9 @@ VENV ?= .venv-$(notdir $(PYTHON))
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LOWEST := .venv-lowest-$(notdir $(PYTHON))
-# Four times the processors: many tests wait for processes of their own, and with three times as many
-# a twentieth of the time was idle. They are forks of one that has collected all tests (tests/workers.py).
-JOBS ?= $(shell $(PYTHON) -c "import os; print(4 * (os.cpu_count() or 1))")
+# Three times the processors: many tests wait for processes of their own. More would each take five seconds
+# of a processor to collect all tests.
+JOBS ?= $(shell $(PYTHON) -c "import os; print(3 * (os.cpu_count() or 1))")
 
 # Tests start the command hundreds of times: without bytecode each start compiles all of it anew,
 # which takes longer than what the command does.
@@ -41,7 +41,7 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## Apply the quickstart to the embedded backend, twice
 	@BIN=$(CURDIR)/$(BIN) bash examples/quickstart/demo.sh
 
-RUN_TESTS = $(BIN)/python -m pytest --workers $(JOBS)
+RUN_TESTS = $(BIN)/python -m pytest --dist worksteal -n $(JOBS)
 
 # Types and the collection of the tests take one processor each, and run side by side. What is wrong
 # with a type is printed at once, and again at the end.
@@ -69,13 +69,13 @@ unit: $(READY)
 # half of the time, is for the code, and `test` has it.
 smoke: $(READY) ## The demo and the fast tests: a second Python version
 	$(MAKE) --no-print-directory demo PYTHON=$(PYTHON)
-	$(BIN)/python -m pytest --workers $(JOBS) -m "not deep and not hypothesis" \
+	$(BIN)/python -m pytest --dist worksteal -n auto -m "not deep and not hypothesis" \
 		tests/unit tests/cases tests/golden
 
 # What one library answers differently is what can break: the client, the backend and the schemas.
 lowest: $(LOWEST)/.ready ## The demo and tests of what is ours alone, with the lowest versions allowed
 	@BIN=$(CURDIR)/$(LOWEST)/bin bash examples/quickstart/demo.sh
-	$(LOWEST)/bin/python -m pytest --workers $(JOBS) tests/contract/client \
+	$(LOWEST)/bin/python -m pytest --dist worksteal -n auto tests/contract/client \
 		tests/contract/emulator tests/unit/client tests/unit/manifests/test_schemas.py \
 		--deselect tests/unit/client/test_connecting.py::test_the_client_is_the_engines_api
 
@@ -136,10 +136,10 @@ ratchet: $(READY) ## Write the totals of tests/house/ratchet.toml that have fall
 
 mutants: $(READY) ## Which small changes of PART=planning tests notice; TESTS="-m blackbox" are some of them
 	@PYTHONPATH=tests $(BIN)/python -m house.mutants $(PART) --commit $(or $(COMMIT),HEAD) \
-		--seed $(or $(SEED),1) $(if $(COUNT),--count $(COUNT)) --workers $(JOBS) $(TESTS)
+		--seed $(or $(SEED),1) $(if $(COUNT),--count $(COUNT)) --dist worksteal -n $(JOBS) $(TESTS)
 
 coverage: $(READY) ## What part of the branches the black-box tests run, or TESTS="tests/contract/stores"
-	@PYTHONPATH=tests $(BIN)/python -m house.copies --workers $(JOBS) $(or $(TESTS),-m blackbox)
+	@PYTHONPATH=tests $(BIN)/python -m house.copies --dist worksteal -n $(JOBS) $(or $(TESTS),-m blackbox)
 
 golden: $(READY) ## Rewrite the renderings; look at the difference before committing it
 	UPDATE_GOLDEN=1 $(BIN)/python -m pytest tests/unit/views

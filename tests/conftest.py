@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
+import re
 import shutil
 import signal
 import sys
@@ -12,14 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import forking
 import pytest
 from buckets.servers import AzuriteServer, BucketServer, MotoServer, SeaweedServer
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, settings
 from postgres.server import PostgresServer
 
-pytest_plugins = ["deep", "workers"]
+pytest_plugins = ["deep", "order"]
 
 # Until all tests are collected: nothing of them is garbage, and to look takes a sixth of that time.
 gc.disable()
@@ -39,7 +39,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # A cache of nobody's: what is remembered of the states of tests is no business of a user's.
 # Set before any test module is imported: some take the environment then.
 CACHE = tempfile.mkdtemp(prefix="synapse-apply-tests-")
-CACHE_MAKER = os.getpid()
 os.environ["XDG_CACHE_HOME"] = CACHE
 
 
@@ -68,28 +67,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_unconfigure() -> None:
-    # Workers are forks of this process: the first that ends must not take it from the others.
-    if os.getpid() == CACHE_MAKER:
-        shutil.rmtree(CACHE, ignore_errors=True)
+    shutil.rmtree(CACHE, ignore_errors=True)
 
 
-@settings(max_examples=30, database=None, derandomize=True)
-@given(st.integers(), st.text())
-def draw_some_values(_number: int, _text: str) -> None:
-    """What Hypothesis reads once: the constants of all modules, and the table of characters."""
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
+def pytest_collection_finish() -> None:
     """Leave eleven thousand collected tests out of every garbage collection from here on."""
-    if session.config.getoption("workers"):
-        # Here, and not in each of the workers: these take a second.
-        draw_some_values()
-        forking.import_and_compile_all_modules()
     gc.collect()
     gc.freeze()
     # Tests live for milliseconds: to look for garbage at each 2,000 objects takes a twentieth of all.
     gc.set_threshold(20_000, 20, 50)
     gc.enable()
+
+
+_NUMBERS = itertools.count()
+
+
+@pytest.fixture
+def tmp_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As pytest's own, which looks through the folders of all tests for a number that none has."""
+    name = re.sub(r"\W", "_", request.node.name)[:30]
+    folder = tmp_path_factory.getbasetemp() / f"{name}{next(_NUMBERS)}"
+    folder.mkdir(mode=0o700)
+    return folder
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,7 +1,7 @@
 """The sources of the package as syntax trees: each is parsed once in a process.
 
 Tests of trees are marked `one_process("syntax trees")`, so that they share that process
-(tests/workers.py).
+(tests/order.py).
 """
 
 from __future__ import annotations
