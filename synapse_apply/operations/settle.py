@@ -146,7 +146,8 @@ def _list_ways_to_settle(
     seconds = resolved.seconds_until_resolvable
     retry = f"run again in {math.ceil(seconds)} s" if seconds is not None else ""
     ways_out = build_outcome_unknown_refusal(intent, retry, recovery_hint).ways_out
-    again = "; an apply that sends the same fields again does not" * (intent.verb == "update")
+    can_repeat = intent.verb == "update" and resolved.record is not None
+    again = "; an apply that sends the same fields again does not" * can_repeat
     wait = Text(Command("state settle", intent.address, "--wait"), f" waits for it{again}")
     return tuple(wait if way is WAIT_HINT else way for way in ways_out)
 

@@ -239,21 +239,30 @@ def close_open_call_as_not_done(
 ) -> Intent:
     """Close an open call as not done, because the user says so; `warn` is told if it may still act.
 
-    StateError when none is open, or a recovery journal says that it was done.
+    StateError when none is open, a recovery journal says that it was done, or no record could keep
+    an update or a delete that may still act.
     """
     with session.lock_state_of_own_project("state settle"):
         state = session.store.read_state()
         intent = _require_open_intent_of_address(session, state, address)
         raise_if_journal_contradicts_closing_by_hand(session, state, intent)
+        seconds = intent.seconds_left(session.target.settle_after, moment, session.uptime())
+        record = state.records.get(address)
+        if seconds > 0 and record is None and intent.verb not in {CREATE_VERB, RUN_VERB}:
+            error = StateError.from_summary(
+                "Nothing would know of this call",
+                f"{address} is not recorded, and what its {intent.verb} may still do would look "
+                "like a change from outside.",
+                Text(Command("import", address, intent.remote_id), " keeps it in a new record."),
+            )
+            raise with_acting_calls(session, state, address, error)
         closed_intent = replace(intent, state=IntentState.ABSENT)
         entry = session.actor.build_audit_entry(
             intent, f"settled by hand: {closed_intent.state.outcome}", moment=moment
         )
-        record = state.records.get(address)
         if record is not None and intent.verb not in {CREATE_VERB, RUN_VERB}:
             record = record.with_given_up(closed_intent)
         session.store.close_ended_intent(closed_intent, record, entry)
-    seconds = intent.seconds_left(session.target.settle_after, moment, session.uptime())
     if warn is not None and seconds > 0:
         warn(build_acting_call_warning(seconds, closed_intent))
     return closed_intent

@@ -61,10 +61,13 @@ def build_drift_report(
 def _iter_errors_of_untold(
     plan: Plan, resources: Mapping[Address, ResourceState]
 ) -> Iterator[Diagnostic]:
-    """An error for each recorded object of which it cannot be told whether it has drifted."""
+    """An error for each object of ours of which it cannot be told whether it has drifted."""
     for change in plan.changes:
         resource = resources.get(change.address)
-        if resource is None or resource.desired is None or resource.record is None:
+        if resource is None or resource.desired is None:
+            continue
+        # It may be forgotten while a call of it is open.
+        if resource.record is None and change.action is not Action.NO_OP:
             continue
         for refusal in change.refusals:
             if resource.is_sought_by_no_id_nor_key:

@@ -612,6 +612,7 @@ def test_an_import_takes_over_every_call_of_its_object(
     remote_id = plugin_id(site, server)
     command(site, f"state rm -t site {PLUGIN}")
     assert len(site.open_intents()) == 2
+    assert command(site, "state list -t site").count(f"Outcome unknown: {PLUGIN}.") == 1
     said = told(command(site, f"import -t site {PLUGIN} {remote_id}"))
     assert len(re.findall("A call that was given up may still act", said)) == 2
     assert site.open_intents() == []
@@ -686,3 +687,47 @@ def test_a_call_follows_its_object_to_another_address(
     assert live(server) == "nine"
     assert site.apply(ahead=LATER, adopt=True).code == 0
     assert live(server) == "eleven"
+
+
+@on_api("v1", "v2")
+def test_a_forgotten_address_is_told_as_it_is(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """Its call stays open: no drift is judged, nothing is promised, and nobody forgets the call."""
+    site = begun(make_site, server)
+    killed(site, server, "before")
+    remote_id = plugin_id(site, server)
+    command(site, f"state rm -t site {PLUGIN}")
+    said = told(command(site, "drift -t site", code=1))
+    assert "Whether an object has drifted cannot be told yet" in said
+    assert "No drift" not in said
+    assert "sends the same fields again" not in command(site, "state settle -t site", code=7)
+    said = told(command(site, f"state settle -t site {PLUGIN} --absent", code=1))
+    assert "Nothing would know of this call" in said
+    assert ACTS.search(said)
+    assert f"`synapse-apply import {PLUGIN} {remote_id} -t site` keeps it in a new record" in said
+    assert list(map(str, site.open_intents())) == [PLUGIN]
+    command(site, f"import -t site {PLUGIN} {remote_id}")
+    declare(site, "eleven")
+    assert site.apply(ahead=0.0).code == 7
+    change_outside(site, server, "ten")  # as the killed call does now
+    assert "changed outside" not in command(site, "plan -t site")
+
+
+@on_api("v1", "v2")
+@pytest.mark.parametrize("outside", ["nine", "by hand"])
+def test_settling_a_forgotten_address_promises_nothing(
+    make_site: Callable[..., Site], server: Server, outside: str
+) -> None:
+    """No apply knows the object: what was not done is not done by the next one."""
+    site = begun(make_site, server)
+    killed(site, server, "before")
+    command(site, f"state rm -t site {PLUGIN}")
+    change_outside(site, server, outside)
+    said = told(command(site, "state settle -t site --wait"))
+    expected = {
+        "nine": "update was not done; nothing is recorded under this address",
+        "by hand": "whether update was done cannot be told; the next plan shows what differs",
+    }
+    assert expected[outside] in said
+    assert "next apply" not in said

@@ -195,9 +195,10 @@ def list_(*, console: Console, invocation: Invocation) -> int:
 def _print_open_calls(console: Console, open_calls: OpenCalls) -> None:
     from synapse_apply.model.command import name_target_in_commands
 
-    for call in open_calls.calls:
-        advice = name_target_in_commands(call.advice, console.typed_target)
-        console.write_stderr(f"Outcome unknown: {call.intent.address}. {advice}.\n")
+    advices = {(call.intent.address, call.advice): None for call in open_calls.calls}
+    for address, text in advices:
+        advice = name_target_in_commands(text, console.typed_target)
+        console.write_stderr(f"Outcome unknown: {address}. {advice}.\n")
 
 
 @manual_command(

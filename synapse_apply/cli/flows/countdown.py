@@ -43,7 +43,8 @@ def build_wait_callback(
 
 def _format_wait_purpose(open_calls: Sequence[Intent]) -> str:
     calls = "an earlier call" if len(open_calls) == 1 else f"{len(open_calls)} earlier calls"
-    names = format_short_list(f"{call.verb} of {call.address}" for call in open_calls)
+    deeds = dict.fromkeys(f"{call.verb} of {call.address}" for call in open_calls)
+    names = format_short_list(deeds)
     if all(call.state is IntentState.UNKNOWN for call in open_calls):
         return sanitize(f"until {calls} can no longer act: {names}")
     return sanitize(f"until the effect of {calls} shows, or can no longer come: {names}")

@@ -9,7 +9,7 @@ from synapse_apply.library import SettledCall, SettledCalls
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.command import name_target_in_commands
 from synapse_apply.model.errors import Exit
-from synapse_apply.model.state import IntentState
+from synapse_apply.model.state import CREATE_VERB, IntentState
 from synapse_apply.views.sanitize import sanitize
 
 
@@ -57,7 +57,7 @@ def _format_settled_or_open_call(call: SettledCall, ways_out: Sequence[str]) -> 
             f"  {intent.address}: {intent.verb} was done (id {sanitize(intent.remote_id)}){doubt}\n"
         )
     if intent.state is IntentState.UNKNOWN:
-        next_step = "the next apply sends what differs"
+        next_step = "the next plan shows what differs"
         if resolved.reason:  # its object is gone
             next_step = (
                 "apply creates it again (with --recreate where no list shows that it is gone)"
@@ -67,7 +67,10 @@ def _format_settled_or_open_call(call: SettledCall, ways_out: Sequence[str]) -> 
             f"{sanitize(resolved.reason and f' ({resolved.reason})')}; {next_step}\n"
         )
     option = " with --prune" if intent.verb == "delete" else ""
-    return f"  {intent.address}: {intent.verb} was not done; the next apply{option} may do it\n"
+    next_step = f"the next apply{option} may do it"
+    if resolved.record is None and intent.verb != CREATE_VERB:
+        next_step = "nothing is recorded under this address"
+    return f"  {intent.address}: {intent.verb} was not done; {next_step}\n"
 
 
 def _build_call_document(call: SettledCall, ways_out: Sequence[str]) -> JsonDocument:
