@@ -14,6 +14,7 @@ from synapse_apply.model.policy import PolicyRule
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.runtime.parallel_reads import open_interruptible_thread_pool
 from synapse_apply.model.state import Record
+from synapse_apply.model.values import Reference
 from synapse_apply.planning.plan_input import PublishedVersions, SeriesKey
 from synapse_apply.planning.policy.resource_rules import select_rules_comparing_series_versions
 from synapse_apply.workspace.target_session import TargetSession
@@ -80,7 +81,13 @@ def _iter_one_series_to_join_if_rules_apply(
         live_reader.lookup_results[resource.address],
     )
     is_new = lookup_result.observed is None and lookup_result.problem is None
-    if kind.series_field and is_new and any(rule.applies_to(resource.address) for rule in rules):
+    # An id in the place of the owner's name does not say to which rules it leads.
+    is_named = isinstance(resource.spec.get(kind.series_field), Reference)
+    if (
+        kind.series_field
+        and is_new
+        and any(not is_named or rule.applies_to(resource.address) for rule in rules)
+    ):
         yield SeriesKey(kind.prefix, kind.locate_in_series_or_empty(resource.spec)[0])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -48,13 +49,21 @@ class PolicyRule:
     def is_denying(self) -> bool:
         return self.severity == DENY
 
-    def applies_to(self, address: Address) -> bool:
-        """Whether the rule applies to a resource, by its address.
+    def applies_to(self, *addresses: Address) -> bool:
+        """Whether the rule applies to a resource, by the addresses that it has.
 
-        Labels never count, since a manifest could exempt itself by one.
+        Labels never count, since a manifest could exempt itself by one. So is it with an id in
+        the place of a name, where the resource has an address by name.
         """
-        is_included = not self.only or _matches_any_pattern(address, self.only)
-        return is_included and not _matches_any_pattern(address, self.excepted)
+        is_included = not self.only or any(
+            _matches_any_pattern(address, self.only) for address in addresses
+        )
+        return is_included and not _matches_any_pattern(choose_named(addresses), self.excepted)
+
+
+def choose_named(addresses: Sequence[Address]) -> Address:
+    """The first address that has no id in the place of a name; else the first one."""
+    return next((one for one in addresses if not one.name.startswith("id=")), addresses[0])
 
 
 def _matches_any_pattern(address: Address, patterns: tuple[str, ...]) -> bool:

@@ -68,7 +68,8 @@ class ResourceState:
     as DesiredSecret); `live_fields` the observed ones (secrets as Mac with `salt`, or
     WithheldSecret). `salt` is the record's, or a new one for an address without record.
     `natural_key` is that of the declared fields ("" for none). `acting` are the
-    record's given-up calls that may still act, the longest first.
+    record's given-up calls that may still act, the longest first. `other_addresses` are those with
+    its owner's name in the place of the owner's id, and the other way round.
     """
 
     address: Address
@@ -82,6 +83,12 @@ class ResourceState:
     salt: str = ""
     natural_key: str = ""
     acting: tuple[ActingCall, ...] = ()
+    other_addresses: tuple[Address, ...] = ()
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """All addresses that policy rules judge it by."""
+        return self.address, *self.other_addresses
 
     @property
     def deleted_by(self) -> str:

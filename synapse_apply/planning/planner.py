@@ -38,6 +38,7 @@ from synapse_apply.planning.policy.resource_rules import (
     add_policy_findings_unless_in_error,
     build_one_warning_of_unchanged_violators_or_empty,
     select_resource_policy_rules,
+    with_other_addresses,
 )
 from synapse_apply.planning.policy.rule_addresses import (
     iter_warnings_of_unknown_addresses_in_policy,
@@ -65,6 +66,9 @@ def build_plan(plan_input: PlanInput) -> Plan:
     """
     # Sorted once here, so that nothing below depends on the order of the files.
     resources = {address: plan_input.resources[address] for address in sorted(plan_input.resources)}
+    if plan_input.options.policy.rules:
+        resources = with_other_addresses(resources)
+        plan_input = replace(plan_input, resources=resources)
     index = _build_plan_index(resources, plan_input)
     rules = select_resource_policy_rules(
         resources.values(), plan_input.options.policy.rules, plan_input.published_versions

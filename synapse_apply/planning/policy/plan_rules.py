@@ -32,9 +32,7 @@ def _find_freeze_window_stop(
     rule: PolicyRule, active_changes: Sequence[Change], now: datetime
 ) -> _PolicyStop | None:
     """A stop if a freeze window is open and the plan makes any call, runs included; else None."""
-    rows = _select_addresses_rule_applies_to(
-        rule, (change for change in active_changes if change.has_unrefused_call_or_run)
-    )
+    rows = tuple(one.address for one in active_changes if one.has_unrefused_call_or_run)
     window = rule.window
     opening = window.find_open_window(now) if rows and window else None
     if opening is None or window is None:
@@ -52,9 +50,7 @@ def _find_max_changes_stop(
     rule: PolicyRule, active_changes: Sequence[Change], _now: datetime
 ) -> _PolicyStop | None:
     """A stop if more objects are created, changed or deleted than the rule allows; else None."""
-    rows = _select_addresses_rule_applies_to(
-        rule, (change for change in active_changes if changes_live_object_beyond_adopting(change))
-    )
+    rows = tuple(one.address for one in active_changes if changes_live_object_beyond_adopting(one))
     if len(rows) <= rule.limit:
         return None
     objects = "1 object" if len(rows) == 1 else f"{len(rows)} objects"
@@ -97,9 +93,15 @@ def list_violations_and_warnings_of_plan_rules(
         for change in changes
         if not change.is_refused and not change.superseded
     ]
+    addresses = {key: resource.addresses for key, resource in plan_input.resources.items()}
     violations, warnings = [], []
     for rule in rules:
-        stop = PLAN_CHECKS[rule.check](rule, active_changes, now)
+        judged = [
+            change
+            for change in active_changes
+            if rule.applies_to(*addresses.get(change.address, (change.address,)))
+        ]
+        stop = PLAN_CHECKS[rule.check](rule, judged, now)
         if stop is None:
             continue
         if rule.is_denying and rule.id not in plan_input.options.overridden:
@@ -125,9 +127,3 @@ def _build_stop_warning(rule: PolicyRule, stop: _PolicyStop) -> Diagnostic:
         f"Apply continues: --override-guard {rule.id} was given.",
         position=rule.position,
     )
-
-
-def _select_addresses_rule_applies_to(
-    rule: PolicyRule, changes: Iterable[Change]
-) -> tuple[Address, ...]:
-    return tuple(change.address for change in changes if rule.applies_to(change.address))

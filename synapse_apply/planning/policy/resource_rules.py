@@ -7,6 +7,7 @@ share one warning for the whole plan.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field, replace
 from typing import Any
@@ -17,9 +18,10 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages.versions import VersionSortKey, get_version_sort_key_or_none
 from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.plan import Action, Change, Refusal
-from synapse_apply.model.policy import Policy, PolicyRule
+from synapse_apply.model.policy import Policy, PolicyRule, choose_named
 from synapse_apply.model.values import ABSENT, DesiredSecret, get_at_or_absent
 from synapse_apply.planning.decision import Decision
+from synapse_apply.planning.identity import find_live_pinned_or_recorded_id_or_empty
 from synapse_apply.planning.plan_input import PublishedVersions, ResourceState, SeriesKey
 
 SUMMARY = "Violates the policy"
@@ -266,6 +268,32 @@ def select_resource_policy_rules(
     )
 
 
+def with_other_addresses(
+    resources: Mapping[Address, ResourceState],
+) -> dict[Address, ResourceState]:
+    """The resources, each of a series with the addresses by its owner's name and by its id.
+
+    A manifest may write either, so that no rule is passed by the other.
+    """
+    by_id: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for address, resource in resources.items():
+        if remote_id := find_live_pinned_or_recorded_id_or_empty(resource):
+            by_id[address.kind, remote_id].append(address.name)
+    named = dict(resources)
+    for address, resource in resources.items():
+        if not (name := resource.type.series_field):
+            continue
+        fields = resource.declared_fields or (resource.record.applied if resource.record else {})
+        owner, version = fields.get((name,)), address.name.rpartition("@")[2]
+        if not isinstance(owner, str | int):
+            continue
+        owners = (*by_id[resource.type.rules[name].references, str(owner)], f"id={owner}")
+        others = (Address(address.kind, f"{one}@{version}") for one in owners)
+        addresses = tuple(other for other in others if other != address)
+        named[address] = replace(resource, other_addresses=addresses)
+    return named
+
+
 def _collect_newest_existing_version_by_series(
     resources: Iterable[ResourceState], published_versions: PublishedVersions
 ) -> NewestVersions:
@@ -312,7 +340,7 @@ def add_policy_findings_unless_in_error(
     )
     for rule in policy_rules.rules:
         check = CHECKS[rule.check]
-        if not rule.applies_to(resource.address) or (check.only_changes and not is_change):
+        if not rule.applies_to(*resource.addresses) or (check.only_changes and not is_change):
             continue
         violation = check.run_test(PolicyCase(resource, rule, policy_rules.newest))
         if violation is None:
@@ -335,7 +363,7 @@ def forbids_replaceable(resource: ResourceState, policy: Policy) -> bool:
     return any(
         rule.check in CHECKS
         and rule.is_denying
-        and rule.applies_to(resource.address)
+        and rule.applies_to(*resource.addresses)
         and (violation := CHECKS[rule.check].run_test(PolicyCase(resource, rule, {}))) is not None
         and violation.path == (resource.type.replaceable_if,)
         for rule in policy.rules
@@ -343,13 +371,14 @@ def forbids_replaceable(resource: ResourceState, policy: Policy) -> bool:
 
 
 def _build_exception_hint(resource: ResourceState, rule: PolicyRule) -> str:
+    address = choose_named(resource.addresses)
     if rule.is_default:
         return (
             f"allow it in the project file: `policy: {{rules: [{{rule: {rule.name}, severity: "
-            f"off}}]}}`, or `except: [{resource.address}]` in the place of the severity"
+            f"off}}]}}`, or `except: [{address}]` in the place of the severity"
         )
     position_text = f" ({rule.position.file}:{rule.position.line})" if rule.position else ""
-    return f"add `except: [{resource.address}]` to rule {rule.name} of the policy{position_text}"
+    return f"add `except: [{address}]` to rule {rule.name} of the policy{position_text}"
 
 
 def _build_policy_refusal(
