@@ -88,6 +88,17 @@ class ProjectScaffold:
         existing_paths = [path for path in self.files if path.exists()]
         if existing_paths:
             raise InputError(*map(build_existing_file_finding, existing_paths))
+        root = Path(os.path.abspath(self.root))  # noqa: PTH100 - links stay as they are written
+        for path in self.files:
+            folder = Path(os.path.abspath(path)).parent  # noqa: PTH100
+            is_out = not folder.resolve().is_relative_to(root.resolve())
+            if folder.is_relative_to(root) and is_out:
+                raise InputError.from_summary(
+                    "A link is in the way",
+                    f"{path} would be written to {folder.resolve()}, which is outside of the "
+                    "project: a folder on the way is a link.",
+                    "Remove the link, or make the project where it leads.",
+                )
         for path, text in self.files.items():
             name = "project" if path.name == FILE_NAME else "manifest"
             schema = choose_existing_or_new_schema_path(self.root, path, name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import NoReturn
 
 from synapse_apply.model.secrets.secret_rules import (
     ClosedFiles,
-    ReservedVariables,
     is_file_in_project_or_allowed_by_path_text,
 )
 from synapse_apply.model.values import SecretRef
@@ -29,22 +27,22 @@ from synapse_apply.secret_sources.source import (
 MAX_SECRET_BYTES = 1024 * 1024
 
 
-def find_file_denial_by_path_text(name: str, context: SourceContext) -> Denial | None:
-    """Why manifests may not read a file, by its path's text alone; None where they may."""
-    if setting := _find_setting_that_closes(name, context.reserved, context.root.absolute(), None):
-        return _build_reserved_denial(name, setting)
-    if is_file_in_project_or_allowed_by_path_text(name, context.root, context.allow_files):
-        return None
-    return _build_outside_denial(name)
+def find_file_denial(name: str, context: SourceContext, *, by_text: bool = False) -> Denial | None:
+    """Why manifests may not read a file; None where they may.
 
-
-def find_file_denial(name: str, context: SourceContext) -> Denial | None:
-    """As `find_file_denial_by_path_text`, also of what the path leads to by links."""
-    root = context.root.absolute()
-    if setting := _find_setting_that_closes(name, context.reserved, root, context.environ):
+    By its path's text alone, or by what the path leads to by links as well.
+    """
+    root, reserved = context.root.absolute(), context.reserved
+    if name in reserved.opened:
+        reserved = replace(reserved, families={})
+    closed = ClosedFiles(reserved, root, None if by_text else context.environ)
+    setting = closed.find_setting_or_empty(Path(os.path.abspath(root / name)))  # noqa: PTH100
+    with suppress(OSError, RuntimeError, ValueError):
+        setting = setting or closed.find_setting_or_empty((root / name).resolve())
+    if setting:
         return _build_reserved_denial(name, setting)
     is_allowed = is_file_in_project_or_allowed_by_path_text(name, root, context.allow_files)
-    if is_allowed and _is_resolved_file_allowed(name, root, context):
+    if is_allowed and (by_text or _is_resolved_file_allowed(name, root, context)):
         return None
     return _build_outside_denial(name)
 
@@ -161,19 +159,6 @@ def _build_outside_denial(name: str) -> Denial:
     )
 
 
-def _find_setting_that_closes(
-    name: str, reserved: ReservedVariables, root: Path, environ: Mapping[str, str] | None
-) -> str:
-    """The setting, variable or place in the home that closes this file; "" if none does."""
-    if name in reserved.opened:
-        reserved = replace(reserved, families={})
-    closed = ClosedFiles(reserved, root, environ)
-    setting = closed.find_setting_or_empty(Path(os.path.abspath(root / name)))  # noqa: PTH100
-    with suppress(OSError, RuntimeError, ValueError):
-        setting = setting or closed.find_setting_or_empty((root / name).resolve())
-    return setting
-
-
 def _is_resolved_file_allowed(name: str, root: Path, context: SourceContext) -> bool:
     """Whether a file, its links resolved, is in the project or a listed file outside of it.
 
@@ -204,7 +189,7 @@ def _decode_utf8_or_none(content: bytes) -> str | None:
 FILE = SecretSource(
     name="file",
     example="{valueFrom: {file: PATH}}",
-    find_denial=lambda ref, context: find_file_denial_by_path_text(ref.name, context),
+    find_denial=lambda ref, context: find_file_denial(ref.name, context, by_text=True),
     find_read_denial=lambda ref, context: find_file_denial(ref.name, context),
     read_text=_read_text_on_disk_or_committed_without_checkout,
     names_file=True,

@@ -268,3 +268,34 @@ def test_a_report_that_a_link_leads_elsewhere(checkout, link, target, said, kind
     assert (home / "key.yaml").read_text() == f"{SECRET}\n"
     assert (checkout.parent / ".git" / "config").read_text() == "as it was"
     assert not list((checkout.parent / ".git" / "hooks").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("link", "typed"),
+    [
+        ("manifests", ("init",)),
+        ("manifests", ("new", "storage", "raw", "--out", "manifests/raw.yaml")),
+        ("sub", ("new", "storage", "raw", "--out", "sub/deeper/raw.yaml")),
+    ],
+)
+def test_no_new_file_is_written_through_a_link_out_of_the_project(checkout, tmp_path, link, typed):
+    """Nor is any other file of the same command."""
+    (tmp_path / "outside").mkdir()
+    (checkout / "manifests").rmdir()
+    (checkout / link).symlink_to(tmp_path / "outside")
+    if typed == ("init",):
+        (checkout / "synapse-apply.yaml").unlink()
+    code, said = outcome(*typed)
+    assert code == 1
+    assert "A link is in the way" in said
+    assert str(tmp_path / "outside") in said
+    assert list((tmp_path / "outside").iterdir()) == []
+    assert not (typed == ("init",) and (checkout / "synapse-apply.yaml").exists())
+
+
+def test_a_link_within_the_project_is_followed(checkout):
+    (checkout / "synapse-apply.yaml").unlink()
+    (checkout / "manifests").rename(checkout / "real")
+    (checkout / "manifests").symlink_to("real")
+    assert outcome("init")[0] == 0
+    assert (checkout / "real" / "example.yaml").exists()

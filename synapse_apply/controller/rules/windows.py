@@ -28,11 +28,6 @@ class WindowState(NamedTuple):
     phrase: str = ""
 
 
-def is_any_window_open_or_none_given(windows: Sequence[Window], now: float) -> bool:
-    """Whether a window is open at a wall-clock time; without windows it always is."""
-    return compute_window_state(windows, now).is_open
-
-
 def compute_window_state(windows: Sequence[Window], now: float) -> WindowState:
     """What the windows of a rule say at a wall-clock time, in seconds.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.secrets.login import SettingOffer
 from synapse_apply.model.values import SecretRef
-from synapse_apply.secret_sources.file import find_file_denial_by_path_text
+from synapse_apply.secret_sources.file import find_file_denial
 from synapse_apply.secret_sources.source import Denial, SecretSource, SourceContext
 
 NAME = "sops"
@@ -46,7 +46,7 @@ def _find_denial_by_names(ref: SecretRef, context: SourceContext) -> Denial | No
             remedy=f"List the keys under {setting} in the project file.",
             names_target=True,
         )
-    return find_file_denial_by_path_text(ref.get_argument_or_empty("file"), context)
+    return find_file_denial(ref.get_argument_or_empty("file"), context, by_text=True)
 
 
 def _read_text(ref: SecretRef, context: SourceContext) -> str:

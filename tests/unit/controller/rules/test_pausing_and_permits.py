@@ -14,7 +14,7 @@ from synapse_apply.controller.ports import Permit
 from synapse_apply.controller.rows import PauseRow, TargetCondition, TargetName
 from synapse_apply.controller.rules.pausing import find_apply_block, find_longest_active_pause
 from synapse_apply.controller.rules.permits import compute_permit
-from synapse_apply.controller.rules.windows import is_any_window_open_or_none_given
+from synapse_apply.controller.rules.windows import compute_window_state
 from synapse_apply.controller.settings import AutoRule, FixedPause, Mode, TargetRule
 from synapse_apply.model.runtime.cron import Cron, Window
 
@@ -143,7 +143,7 @@ def test_no_permit_lasts_past_the_end_of_the_window(offset: float, inside: float
         found = permit(rule, now=now)
         seconds = found.until - 50.0
         assert 0 <= seconds <= 10
-        assert bool(found.reason) is not is_any_window_open_or_none_given(rule.windows, now)
+        assert bool(found.reason) is not compute_window_state(rule.windows, now).is_open
         if not found.reason:
             assert seconds > 0
-            assert is_any_window_open_or_none_given(rule.windows, now + seconds * 0.999)
+            assert compute_window_state(rule.windows, now + seconds * 0.999).is_open
