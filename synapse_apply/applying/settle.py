@@ -212,6 +212,7 @@ class IntentResolver:
             return resolved
         files = {} if is_other else intent.files
         replaced = with_package_replaced(resolved.record, digest, files, self.now)
+        replaced = replaced.with_given_up(resolved.intent)
         return replace(resolved, record=replaced)
 
     def _compare_with_before(

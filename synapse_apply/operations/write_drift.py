@@ -249,11 +249,13 @@ def _iter_edit_or_raise_if_secret_or_reference(
             ),
             **position_fields,
         )
-    if session.catalogue[address.kind].require_rule_of_field(change.path).references:
+    rule = session.catalogue[address.kind].rules.get(str(change.path[0]))
+    if rule is None or rule.references:
+        reason = "names another resource, and what is live is an id" if rule else "is no field"
         raise _build_refusal_error(
             address,
-            f"{format_field_path(full_path)} names another resource, and what is live is an id",
-            "Edit it by hand.",
+            f"{format_field_path(full_path)} {reason}",
+            "Edit it by hand." if rule else _advise_how_to_undo_drift(address, blocked_reason),
             **position_fields,
         )
     if not is_same_value(change.before, change.after):

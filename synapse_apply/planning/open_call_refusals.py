@@ -132,7 +132,8 @@ def iter_acting_call_warnings(
         for call, until, beside in resource.acting:
             of_ours = [] if call.id in open_ids else _list_fields_set_back(resource, call)
             fields = sorted({*of_ours, *beside})
-            if not (fields or call.verb == "delete"):
+            is_replace = call.verb == REPLACE_VERB and call.digest != resource.record.digest
+            if not (fields or is_replace or call.verb == "delete"):
                 continue
             is_done = call.state is IntentState.DONE
             deed = f"set {format_short_list(map(format_field_path, fields))} back"

@@ -41,12 +41,15 @@ def get_uploaded_digest_or_empty(change: Change) -> str:
 
 
 def find_recorded_or_live_digest(resource: ResourceState) -> str | None:
-    """The digest of the published package, from the record or the object; None if unknown."""
-    if resource.record is not None and resource.record.digest:
-        return resource.record.digest
+    """The digest of the published package, from the record or the object; None if unknown.
+
+    Of a package that may be replaced, what the object shows counts first.
+    """
     observed = resource.lookup_result.observed
-    digest = observed.extra.get("digest") if observed else None
-    return digest if isinstance(digest, str) else None
+    shown = observed.extra.get("digest") if observed else None
+    recorded = resource.record.digest if resource.record is not None else None
+    is_shown = isinstance(shown, str) and can_published_package_be_replaced(resource)
+    return shown if is_shown or not recorded else recorded
 
 
 def _describe_unreleased_changes_or_empty(resource: ResourceState, series: SeriesMap) -> str:
@@ -57,7 +60,11 @@ def _describe_unreleased_changes_or_empty(resource: ResourceState, series: Serie
     if package is None or published is None or package.digest == published:
         return ""
     details = []
-    if resource.record is not None and resource.record.files:
+    if (
+        resource.record is not None
+        and resource.record.files
+        and resource.record.digest == published
+    ):
         old, new = resource.record.files, package.files
         count = sum(old.get(path) != new.get(path) for path in old.keys() | new.keys())
         details.append(format_count_and_noun(count, "file"))

@@ -15,10 +15,8 @@ def can_write_all_live_values_to_manifest(
     desired = resource.desired
     return desired is not None and all(
         not change.sensitive
-        and not (
-            change.path[0] in resource.type.rules
-            and resource.type.require_rule_of_field(change.path).references
-        )
+        and change.path[0] in resource.type.rules
+        and not resource.type.require_rule_of_field(change.path).references
         and can_write(desired, change.path)
         for change in changes
     )

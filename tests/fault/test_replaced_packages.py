@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -183,3 +184,41 @@ def test_where_nothing_tells_a_person_says_it(
         settles = f"state settle {RELEASE} --absent"
         command(site, settles if way == "settle" else f"import {RELEASE} {change.remote_id}")
         assert site.apply(ahead=LATER).code == 0
+
+
+def test_a_replacement_that_acts_late_is_told_of_and_put_right(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """It was found done, and another package was sent since: who repeats the first one is seen."""
+    site = changed(make_site(groups=1))
+    server.faults({"match": UPLOAD, "do": {"hang": FOREVER, "commit": "after"}})
+    with applying(site, "--allow-replace") as process:
+        reaches(server, process)
+        assert kill(process)
+    server.faults()
+    assert site.apply().code == 0
+    (first,) = (row for row in server.objects("release") if row["body"].get("debug"))
+    assert "may still act" not in command(site, "plan -t site")
+    (site.root / "plugins" / "plugin-0" / "plugin" / "main.py").write_text("print('third')\n")
+    assert site.apply().code == 0
+    latest = record(site).digest
+    said = " ".join(command(site, "plan -t site").split())
+    assert f"An earlier replace of {RELEASE} (call " in said
+    assert "found done since) may still act until " in said
+    assert "and would replace it." in said
+    again = {name: first["body"][name] for name in ("config", "package")}
+    server.send("PATCH", f"/_emulator/objects/release/{first['id']}/", again)
+    assert "No changes" not in command(site, "plan -t site")
+    said = command(site, "drift -t site")
+    assert "No drift" not in said
+    assert re.search(
+        r"digest = .*equals what call \S+ of apply \S+ sent; who set it", " ".join(said.split())
+    )
+    assert "outside" not in said
+    said = command(site, f"drift -t site --write {RELEASE} --dry-run", code=1)
+    assert "spec.digest is no field" in said
+    assert site.apply().code == 0
+    assert record(site).digest == latest
+    (row,) = (row for row in server.objects("release") if row["body"].get("debug"))
+    assert row["body"]["config"] != first["body"]["config"]
+    assert pending(site.plan()) == []

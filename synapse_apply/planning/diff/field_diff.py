@@ -24,7 +24,7 @@ UNCHECKED_NOTE = "(sensitive, not checked: "
 UNTOLD_NOTE = "not known what the server has"
 NOT_SHOWN = "not checked: the server does not show it"
 NOT_COMPARED = "not compared: the server has its own, which may be the package's"
-_UNTOLD = "who set it cannot be told"
+UNTOLD = "who set it cannot be told"
 _NEVER = object()  # no call sent it
 _NO_RULE = FieldRule("")
 
@@ -143,12 +143,12 @@ class _FieldComparison:
                 if is_acting:
                     self.origins[path] = f"set by {name}, which was given up"
                     return True, False
-                self.origins[path] = f"equals what {name} sent; {_UNTOLD}"
+                self.origins[path] = f"equals what {name} sent; {UNTOLD}"
                 return declared_moved, drifted
         for call in reversed(given_up):
             name = f"call {call.id} of apply {call.plan_id}"
             if path in call.found and is_same_value(call.found[path], live, rule.compare):
-                self.origins[path] = f"was there when {name} was looked up; {_UNTOLD}"
+                self.origins[path] = f"was there when {name} was looked up; {UNTOLD}"
                 break
         return declared_moved, drifted
 
