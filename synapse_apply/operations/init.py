@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from synapse_apply.files.checkout import is_lexically_same_or_below, leads_outside_folder
 from synapse_apply.manifests.edit.rewriting import (
     build_existing_file_finding,
     create_new_file_with_parents,
@@ -88,17 +89,12 @@ class ProjectScaffold:
         existing_paths = [path for path in self.files if path.exists()]
         if existing_paths:
             raise InputError(*map(build_existing_file_finding, existing_paths))
-        root = Path(os.path.abspath(self.root))  # noqa: PTH100 - links stay as they are written
         for path in self.files:
-            folder = Path(os.path.abspath(path)).parent  # noqa: PTH100
-            is_out = not folder.resolve().is_relative_to(root.resolve())
-            if folder.is_relative_to(root) and is_out:
-                raise InputError.from_summary(
-                    "A link is in the way",
-                    f"{path} would be written to {folder.resolve()}, which is outside of the "
-                    "project: a folder on the way is a link.",
-                    "Remove the link, or make the project where it leads.",
-                )
+            if is_lexically_same_or_below(path, self.root) and leads_outside_folder(
+                path, self.root
+            ):
+                detail = f"{path} would be {path.resolve()}: a folder on the way is a link."
+                raise InputError.from_summary("A link is in the way", detail, "Remove the link.")
         for path, text in self.files.items():
             name = "project" if path.name == FILE_NAME else "manifest"
             schema = choose_existing_or_new_schema_path(self.root, path, name)

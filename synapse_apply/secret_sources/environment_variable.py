@@ -30,7 +30,7 @@ def find_variable_denial(ref: SecretRef, context: SourceContext) -> Denial | Non
             "Hand the secret over in a variable of another name.",
         )
     # A manifest must not read the variable of a token, even if `allow_env` matches its name.
-    if setting := context.reserved.find_setting_by_variable_or_empty(name):
+    if setting := context.reserved.variables.get(name.upper()):
         return Denial(
             "Variable is never readable",
             f"valueFrom may not read {name}: {setting} names it, and a manifest could send it away",

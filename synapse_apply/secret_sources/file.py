@@ -40,11 +40,26 @@ def find_file_denial(name: str, context: SourceContext, *, by_text: bool = False
     with suppress(OSError, RuntimeError, ValueError):
         setting = setting or closed.find_setting_or_empty((root / name).resolve())
     if setting:
-        return _build_reserved_denial(name, setting)
+        return Denial(
+            "File is not allowed",
+            f"valueFrom may not read `{name}`: {setting} names it, and a manifest could send it"
+            " away",
+            "keep the secret in a file of its own",
+            reason=f"{name} is never readable by valueFrom: {setting} names it",
+            remedy="Keep the secret in a file of its own.",
+        )
     is_allowed = is_file_in_project_or_allowed_by_path_text(name, root, context.allow_files)
     if is_allowed and (by_text or _is_resolved_file_allowed(name, root, context)):
         return None
-    return _build_outside_denial(name)
+    return Denial(
+        "File is not allowed",
+        f"valueFrom may not read `{name}`: it lies outside the project, or holds our state"
+        " or Git's data",
+        "move it inside, or list it under allow_files in synapse-apply.yaml",
+        reason=f"{name} lies outside the project (or in a folder that is off limits)",
+        remedy="Move the file into the project, or list it under allow_files of the target. "
+        "Files of .synapse-apply, .synapse and .git are never readable.",
+    )
 
 
 def require_path_that_project_may_read(name: str, context: SourceContext) -> Path:
@@ -135,28 +150,6 @@ def read_bytes_of_limited_regular_file(path: Path, name: str) -> bytes:
 
 def _raise_too_large(name: str) -> NoReturn:
     raise_unavailable(UNUSABLE, f"{name} is larger than 1 MiB", "Is this the file you meant?")
-
-
-def _build_reserved_denial(name: str, setting: str) -> Denial:
-    return Denial(
-        "File is not allowed",
-        f"valueFrom may not read `{name}`: {setting} names it, and a manifest could send it away",
-        "keep the secret in a file of its own",
-        reason=f"{name} is never readable by valueFrom: {setting} names it",
-        remedy="Keep the secret in a file of its own.",
-    )
-
-
-def _build_outside_denial(name: str) -> Denial:
-    return Denial(
-        "File is not allowed",
-        f"valueFrom may not read `{name}`: it lies outside the project, or holds our state"
-        " or Git's data",
-        "move it inside, or list it under allow_files in synapse-apply.yaml",
-        reason=f"{name} lies outside the project (or in a folder that is off limits)",
-        remedy="Move the file into the project, or list it under allow_files of the target. "
-        "Files of .synapse-apply, .synapse and .git are never readable.",
-    )
 
 
 def _is_resolved_file_allowed(name: str, root: Path, context: SourceContext) -> bool:

@@ -130,10 +130,6 @@ class ReservedVariables:
                 return setting
         return ""
 
-    def find_setting_by_variable_or_empty(self, name: str) -> str:
-        """The path of the setting that names a variable; "" for none."""
-        return self.variables.get(name.upper(), "")
-
 
 NO_RESERVED_SOURCES = ReservedVariables()
 

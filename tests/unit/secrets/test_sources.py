@@ -96,5 +96,5 @@ def test_what_opens_a_source_is_closed_to_manifests() -> None:
     reserved = collect_credential_variables_files_and_references(
         {"prod": Target("prod", source_settings=settings)}
     )
-    assert reserved.find_setting_by_variable_or_empty("AGE_KEY") == "targets.prod.sops.age"
-    assert reserved.find_setting_by_variable_or_empty("S") == "targets.prod.sops.aws_kms.secret"
+    assert reserved.variables["AGE_KEY"] == "targets.prod.sops.age"
+    assert reserved.variables["S"] == "targets.prod.sops.aws_kms.secret"

@@ -117,7 +117,7 @@ def test_its_credentials_are_closed_to_manifests() -> None:
     reserved = collect_credential_variables_files_and_references(
         {"prod": Target("prod", source_settings={"vault": BLOCK})}
     )
-    assert reserved.find_setting_by_variable_or_empty("JOB_JWT") == "targets.prod.vault.jwt.token"
+    assert reserved.variables["JOB_JWT"] == "targets.prod.vault.jwt.token"
     closed = ClosedFiles(reserved, Path("/project"), {})
     assert (
         closed.find_setting_or_empty(Path("/project/~/.vault-token")) == "targets.prod.vault.token"
