@@ -62,6 +62,9 @@ TRANSIENT_STATUSES = frozenset({429, 502, 503, 504})
 # 307 and 308 ask for the same request elsewhere (RFC 9110, 15.4.8 and 15.4.9): this server did not
 # act on it. After a 301, 302 or 303 it may have.
 _NOT_ACTED_REDIRECTS = frozenset({307, 308})
+# What an edge answers before it passes a request on: it lets in nobody unknown, nothing too large,
+# and no more at once.
+_NOT_PASSED_ON = frozenset({401, 407, 413, 429})
 
 
 def broken_call(call: ClientCall, failure: Exception, *, sent: bool, is_late: bool) -> ClientError:
@@ -117,12 +120,17 @@ def failed_status(call: ClientCall, answer: Answer) -> ClientError:
     """The error for an answer whose status is not a success."""
     status = answer.status
     parsed = answer.masked_json_or_none
-    # A 404 whose body is not JSON comes from a web server in front of the API, or from another
-    # site: as a plain "not found" it would make a plan create everything again.
-    is_foreign = status == 404 and parsed is None and bool(answer.body.strip())
+    # A body that is not JSON comes from a web server in front of the API, or from another site: as
+    # a plain "not found" a 404 would make a plan create everything again.
+    is_of_edge = parsed is None and bool(answer.body.strip())
+    is_foreign = status == http.HTTPStatus.NOT_FOUND and is_of_edge
     error_class = UnexpectedAnswerError if is_foreign else choose_error_class_for_status(status)
-    # Only a 4xx is certain: after a 5xx a proxy may have passed the request on.
-    is_effect_unknown = not 400 <= status < 500 and call.mutates and not is_upload_cut_short(call)
+    # Only a 4xx of the API is certain: before any other answer an edge may have passed the request
+    # on, as before a 408, which may mean that the server was too slow for it.
+    is_certain = status in _NOT_PASSED_ON or (
+        400 <= status < 500 and status != http.HTTPStatus.REQUEST_TIMEOUT and not is_of_edge
+    )
+    is_effect_unknown = not is_certain and call.mutates and not is_upload_cut_short(call)
     effect = Effect.UNKNOWN if is_effect_unknown else Effect.NONE
     explanation = _explain_answer(call, answer)
     if is_foreign:

@@ -176,11 +176,15 @@ def _list_acting_calls(
 
 def _list_changed_beside(
     call: Intent, observed: Observed, secrets: Secrets
-) -> tuple[FieldPath, ...]:
-    """The undeclared fields that an update would set back, or keys that it would take away."""
-    key_ids = {mac.key_id for mac in call.beside.values()}
-    if observed.api != call.api or key_ids - {secrets.key_id}:
+) -> tuple[FieldPath, ...] | None:
+    """The undeclared fields that an update would set back, or keys that it would take away.
+
+    None where its digests are of a state key that is not in use, so that nobody can tell.
+    """
+    if observed.api != call.api:
         return ()
+    if {mac.key_id for mac in call.beside.values()} - {secrets.key_id}:
+        return None
     names = {path[0] for path in (*call.fields, *call.beside)} - observed.partial_fields
     ours = {**call.before, **call.fields}
     now = digest_fields_beside(observed, names, ours, call.salt, secrets)

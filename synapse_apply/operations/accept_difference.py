@@ -9,7 +9,7 @@ from uuid import uuid4
 from synapse_apply.applying.records import accept_paths, record_of_both_sides, revert_acceptance
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import FieldPath
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath
 from synapse_apply.model.errors import InputError, NotApproved, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Observed
@@ -30,7 +30,7 @@ class AcceptableResource:
     """A resource that can be accepted as it is live, and the fields in which it differs.
 
     `differing_fields` lead from the live to the declared value; `accepted_fields` are those that
-    were accepted before. `notes` say what cannot be compared.
+    were accepted before. `notes` say what cannot be compared; `findings` warn of what may undo it.
     """
 
     resource: ResourceState
@@ -40,6 +40,7 @@ class AcceptableResource:
     differing_fields: tuple[FieldChange, ...]
     accepted_fields: tuple[FieldChange, ...]
     notes: tuple[str, ...]
+    findings: tuple[Diagnostic, ...] = ()
 
 
 def require_acceptable_resource(plan_result: PlanResult, address: Address) -> AcceptableResource:
@@ -82,6 +83,7 @@ def require_acceptable_resource(plan_result: PlanResult, address: Address) -> Ac
         ),
         accepted_fields=tuple(diff.accepted),
         notes=tuple(diff.notes),
+        findings=tuple(d for d in plan_result.plan.diagnostics if d.address == str(address)),
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from itertools import starmap
 
 from synapse_apply.applying.settle import ResolvedIntent
 from synapse_apply.kinds.catalogue import CATALOGUE
@@ -17,6 +16,7 @@ from synapse_apply.live.open_intents import (
     list_acting_calls,
     look_up_outcomes_of_open_intents,
 )
+from synapse_apply.live.other_runs import build_warning_if_other_run_is_writing
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text, join_texts
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
@@ -79,12 +79,22 @@ def read_state_and_advice_on_open_calls(session: TargetSession) -> tuple[State, 
     state = session.store.read_state()
     journals = session.journals(state)
     journal_files, findings = journals.done_calls(state), journals.warn()
+    other_run = build_warning_if_other_run_is_writing(session.store, state.serial)
     calls = (
-        OpenCall(intent, _advise_on_open_call(intent, journal_files))
+        OpenCall(
+            intent,
+            "The run that is under way may have sent it, and may yet get its answer"
+            if other_run
+            else _advise_on_open_call(intent, journal_files),
+        )
         for intent in sorted(state.open_intents, key=lambda intent: intent.address)
     )
-    acting = starmap(build_acting_call_warning, list_acting_calls(session, state))
-    return state, OpenCalls(tuple(calls), (*findings, *acting))
+    acting = (
+        build_acting_call_warning(seconds, call)
+        for seconds, call in list_acting_calls(session, state)
+        if not (other_run and call.state is IntentState.OPEN)
+    )
+    return state, OpenCalls(tuple(calls), (*other_run, *findings, *acting))
 
 
 def look_up_and_settle_named_or_all_calls(

@@ -131,19 +131,25 @@ def iter_acting_call_warnings(
             continue
         for call, until, beside in resource.acting:
             of_ours = [] if call.id in open_ids else _list_fields_set_back(resource, call)
-            fields = sorted({*of_ours, *beside})
+            fields = sorted({*of_ours, *(beside or ())})
             is_replace = call.verb == REPLACE_VERB and call.digest != resource.record.digest
-            if not (fields or is_replace or call.verb == "delete"):
+            if not (fields or is_replace or call.verb == "delete" or beside is None):
                 continue
             is_done = call.state is IntentState.DONE
-            deed = f"set {format_short_list(map(format_field_path, fields))} back"
+            names = format_short_list(map(format_field_path, fields))
+            deeds = [f"would set {names} back"] if fields else []
+            if beside is None:
+                deeds.append(
+                    f"may set back what was changed beside its fields since {call.sent_at}, which "
+                    "cannot be compared without the state key of then"
+                )
+            deed = " and ".join(deeds) if call.verb == "update" else f"would {call.verb} it"
             wait = "" if is_done else Text("; ", Command("state settle --wait"), " waits for it")
             yield warning_finding(
                 "An earlier call may still act",
                 f"An earlier {call.verb} of {resource.address} (call {call.id} of apply "
                 f"{call.plan_id}, sent at {call.sent_at}{', found done since' * is_done}) may "
-                f"still act until {until}, and would "
-                f"{deed if call.verb == 'update' else f'{call.verb} it'}.",
+                f"still act until {until}, and {deed}.",
                 Text("Look again after that", wait, "."),
                 address=str(resource.address),
             )

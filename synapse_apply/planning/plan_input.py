@@ -34,12 +34,13 @@ def can_always_write(_desired: Desired, _path: FieldPath) -> bool:
 class ActingCall(NamedTuple):
     """A given-up call that may act until a time (RFC 3339, UTC).
 
-    `beside` are the undeclared fields that it would change if it acted on the live object now.
+    `beside` are the undeclared fields that it would change if it acted on the live object now;
+    None where that cannot be told.
     """
 
     call: Intent
     until: str
-    beside: tuple[FieldPath, ...]
+    beside: tuple[FieldPath, ...] | None
 
 
 class PackageVerdict(NamedTuple):

@@ -67,7 +67,7 @@ class BackendProxy:
 
     `before_write` is called with a call before the backend sees it, `after_write` when it has been
     acted on and not answered yet; both on the thread of the call. `alter_answer` changes what the
-    backend answers.
+    backend answers; `write_answer` is a status and a page that writes get in place of that.
     """
 
     def __init__(self, url: str) -> None:
@@ -76,6 +76,7 @@ class BackendProxy:
         self.before_write: Callable[[Call], None] | None = None
         self.after_write: Callable[[Call], None] | None = None
         self.alter_answer: Callable[[bytes], bytes] = bytes
+        self.write_answer: tuple[int, str] | None = None
         self._lock = threading.Lock()
         self._server = Server(("127.0.0.1", 0), self._build_handler(urlsplit(url).netloc))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -152,8 +153,12 @@ class BackendProxy:
                     call.ended_at, call.status = time.monotonic(), answer.status
                     if outer.after_write:
                         outer.after_write(call)
-                self.send_response_only(answer.status)
-                for name, text in answer.getheaders():
+                status, headers = answer.status, answer.getheaders()
+                if call and outer.write_answer:
+                    status, page = outer.write_answer
+                    headers, content = [("Content-Type", "text/html")], page.encode()
+                self.send_response_only(status)
+                for name, text in headers:
                     if name.lower() not in _NOT_FORWARDED:
                         self.send_header(name, text)
                 self.send_header("Content-Length", str(len(content)))

@@ -731,3 +731,99 @@ def test_settling_a_forgotten_address_promises_nothing(
     }
     assert expected[outside] in said
     assert "next apply" not in said
+
+
+@pytest.mark.parametrize("key", ["another", "none"])
+def test_what_cannot_be_compared_is_not_told_as_left_alone(
+    make_site: Callable[..., Site], server: Server, key: str
+) -> None:
+    """The digests of what nobody declared are of a state key that is not in use any more."""
+    site = begun(make_site, server)
+    declare(site, "ten", on_drift="hold")
+    killed(site, server, "before")
+    assert site.apply().code == 0
+    change_beside(server, {"author": "Ann"})
+    if key == "another":
+        command(site, "state rekey -t site --yes")
+    else:
+        for path in site.root.rglob("*.key"):
+            path.unlink()
+    for line in ("plan -t site", "drift -t site"):
+        said = told(command(site, line))
+        assert re.search(
+            rf"may still act until {UTC}, and may set back what was changed beside its fields since "
+            r"\S+, which cannot be compared without the state key of then\.",
+            said,
+        ), said
+    later = site.apply(ahead=LATER).plan.diagnostics
+    assert not [found for found in later if found.address == PLUGIN]
+
+
+def test_accepting_what_a_call_may_undo_says_so(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """Before the question, and where nobody is asked."""
+    site = begun(make_site, server)
+    declare(site, "ten", on_drift="hold")
+    killed(site, server, "before")
+    assert site.apply().code == 0
+    change_outside(site, server, "by hand")
+    said = told(command(site, f"state accept -t site {PLUGIN} --auto-approve"))
+    assert len(MAY_ACT.findall(said)) == 1, said
+    assert said.index("may still act") < said.index(f"Accepted {PLUGIN}")
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 408])
+def test_a_refusal_of_an_edge_is_no_answer_of_the_backend(
+    server: Server, tmp_path: Path, status: int
+) -> None:
+    """The backend has acted on it by then, or may still: the call is looked up."""
+    with BackendProxy(server.url) as proxy:
+        site = Site.make(tmp_path / "site", Server(proxy.url), groups=1)
+        declare(site, "nine")
+        assert site.apply().code == 0
+        declare(site, "ten")
+        proxy.write_answer = status, "<html><title>edge</title></html>"
+        applied = site.apply()
+        assert applied.report is not None
+        found = [d for outcome in applied.report.outcomes for d in outcome.diagnostics]
+        assert [d.summary for d in found] == ["A lost answer was looked up"]
+        assert f"the edge answered {status}" in found[0].detail
+        assert "refused" not in found[0].detail
+        assert applied.code == 0
+        assert live(server) == "ten"
+        assert results(site)[0] == "done"
+
+
+def test_a_call_of_a_run_under_way_is_not_told_as_lost(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """That run waits for the answer, which may yet come."""
+    site = begun(make_site, server)
+    server.faults({"match": update(site), "do": {"hang": FOREVER, "commit": "before"}})
+    with applying(site) as process:
+        reaches(server, process)
+        for line in ("state list", f"state show {PLUGIN}"):
+            said = told(command(site, f"{line} -t site"))
+            assert "may yet get its answer" in said, said
+            assert "lost" not in said.replace("no call of it as lost", "")
+            assert "looks it up" not in said
+        said = told(command(site, "doctor -t site"))
+        assert "may yet get their answers" in said
+        assert kill(process)
+    server.faults()
+    assert "The next apply looks it up" in command(site, "state list -t site")
+
+
+def test_a_doctor_tells_of_a_call_that_was_given_up(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """It is not open any more, and of unknown outcome all the same."""
+    site = begun(make_site, server)
+    killed(site, server, "before")
+    assert site.apply().code == 0
+    said = told(command(site, "doctor -t site"))
+    assert "A call that was given up may still act" in said
+    assert "none of unknown outcome" not in said
+    command(site, "state settle --wait -t site")
+    assert "none of unknown outcome" in told(command(site, "doctor -t site"))

@@ -358,6 +358,7 @@ def accept(
                 width=console.terminal_width,
             )
         )
+        console.write_findings(acceptable.findings)
         if not differing_fields:
             return True
         require_approval_or_person_to_ask(console, is_approved=auto_approve, verb="state accept")

@@ -17,6 +17,7 @@ from synapse_apply.live.duplicates import (
     iter_live_owners_of_records_skipping_absent,
     list_raw_members_skipping_unlistable_owners,
 )
+from synapse_apply.live.open_intents import build_acting_call_warning, list_acting_calls
 from synapse_apply.manifests.schema.secret_field_marks import build_marks_with_project_providers
 from synapse_apply.model.checkup import CheckResult
 from synapse_apply.model.coding.json_types import ServerObject
@@ -24,7 +25,7 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding, warning_finding
 from synapse_apply.model.errors import InputError, StateError, SynapseApplyError
 from synapse_apply.model.phrases import format_field_path
-from synapse_apply.model.state import ProjectAndKeyIds, Record
+from synapse_apply.model.state import IntentState, ProjectAndKeyIds, Record
 from synapse_apply.model.values import Mac, get_at_or_absent
 from synapse_apply.operations.checks.target_checkup import LazyTargetParts, UncheckedError
 from synapse_apply.planning.diff.change_sides import unflatten
@@ -288,18 +289,28 @@ def check_open_and_journaled_calls(checkup: LazyTargetParts) -> Iterator[CheckRe
     journals = Journals(project, target, keys, _read_lineage_or_empty(checkup))
     unrecorded_findings = journals.warn()
     yield from (CheckResult.from_finding("calls", entry) for entry in unrecorded_findings)
-    intents = checkup.state.get_or_raise_unchecked_error().open_intents
-    if not intents:
-        if not unrecorded_findings:
+    state = checkup.state.get_or_raise_unchecked_error()
+    acting = [
+        build_acting_call_warning(seconds, call)
+        for seconds, call in list_acting_calls(checkup.session, state)
+        if call.state is IntentState.UNKNOWN
+    ]
+    yield from (CheckResult.from_finding("calls", entry) for entry in acting)
+    if not state.open_intents:
+        if not (unrecorded_findings or acting):
             yield CheckResult.build_ok("calls", "none of unknown outcome")
         return
     calls = ", ".join(
-        f"{entry.verb} of {entry.address} (sent {entry.sent_at})" for entry in intents
+        f"{entry.verb} of {entry.address} (sent {entry.sent_at})" for entry in state.open_intents
     )
     finding = warning_finding(
         "The outcome of earlier calls is unknown",
         f"{calls}.",
-        Text("The next apply looks them up first; ", Command("plan"), " tells what it would do."),
+        "The run that is under way may have sent them, and may yet get their answers."
+        if checkup.store.get_or_raise_unchecked_error().list_lock_held_findings_unless_owner_ended()
+        else Text(
+            "The next apply looks them up first; ", Command("plan"), " tells what it would do."
+        ),
     )
     yield CheckResult.from_finding("calls", finding)
 

@@ -36,7 +36,7 @@ STATUSES = [
 
 @pytest.mark.parametrize(("status", "kind"), STATUSES)
 def test_a_status_has_its_class_and_effect(server, client, status, kind):
-    """Each is a ClientError and the model's class; only a 5xx leaves a write's effect unknown."""
+    """Each is a ClientError and the model's class; a 5xx and a 408 leave a write's effect unknown."""
     server.then(answer(status, {"detail": "words"}, X_Request_ID="req-1"))
     with pytest.raises(ClientError) as caught:
         client.create_plugin({"name": "x"})
@@ -44,10 +44,32 @@ def test_a_status_has_its_class_and_effect(server, client, status, kind):
     assert isinstance(error, kind)
     assert (error.status_code, error.request_id) == (status, "req-1")
     assert error.detail == error.response == {"detail": "words"}
-    assert error.effect is (Effect.UNKNOWN if status >= 500 else Effect.NONE)
+    assert error.effect is (Effect.UNKNOWN if status >= 500 or status == 408 else Effect.NONE)
     assert str(error).startswith(f"POST plugins/: {status} ")
     assert "words" in str(error)
     assert "(request id req-1)" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(408, b""), *((status, b"<html>edge</html>") for status in (400, 403, 404, 408, 409, 499))],
+)
+def test_a_refusal_that_is_not_of_the_api_leaves_a_write_unknown(server, client, status, body):
+    """An edge answered: it may have passed the request on before."""
+    server.then(answer(status, body, Content_Type="text/html"))
+    with pytest.raises(ClientError) as caught:
+        client.create_plugin({"name": "x"})
+    assert caught.value.effect is Effect.UNKNOWN
+    assert failures.MAY_HAVE_ACTED_TEXT in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [401, 407, 413, 429])
+def test_what_an_edge_does_not_pass_on_has_no_effect(server, connect, status):
+    """It knows so before the server sees anything of it."""
+    server.then(answer(status, b"<html>", Content_Type="text/html", close=True))
+    with pytest.raises(ClientError) as caught:
+        connect(server.url, retries=0).create_plugin({"name": "x"})
+    assert caught.value.effect is Effect.NONE
 
 
 def test_request_id_of_the_body(server, client):
