@@ -115,7 +115,7 @@ class SourceRow:
     may end one of its revisions. It is fetched at once where `asked_number`, which grows each time
     that somebody asks for that, is greater than `answered_number`: that of when the last fetch
     began. `credentials` are the variables and files that targets of any head named for their own
-    credentials, with the patterns of the rules of those that named each first.
+    credentials, each before the patterns of the rules of those that named it first.
     """
 
     name: str
@@ -132,7 +132,7 @@ class SourceRow:
     change_number: int = 0
     asked_number: int = 0
     answered_number: int = 0
-    credentials: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    credentials: tuple[tuple[str, ...], ...] = ()
 
 
 @frozen

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from itertools import islice, repeat
@@ -373,7 +373,7 @@ def _move_targets_to_head_or_record_unusable(
 
 def _collect_credentials(
     source: Source, row: SourceRow, mirror: Mirror
-) -> Mapping[str, tuple[str, ...]]:
+) -> tuple[tuple[str, ...], ...]:
     """What the targets of a source named for credentials up to its head, within `may_read`.
 
     The oldest first: a commit can add names without an end, and must not push out others.
@@ -384,13 +384,13 @@ def _collect_credentials(
         for name in target.credentials:
             named[name][rule.pattern if rule is not None else ""] = None
     readable = {
-        name: tuple(patterns)
+        name: (name, *patterns)
         for name, patterns in named.items()
         if name.startswith(may_read.files)
         or any(fnmatchcase(name, pattern.upper()) for pattern in may_read.variables)
     }
-    known = row.credentials
-    return dict(islice({**known, **readable, **known}.items(), _MOST_CREDENTIALS))
+    known = {entry[0]: entry for entry in row.credentials}
+    return tuple(islice({**known, **readable, **known}.values(), _MOST_CREDENTIALS))
 
 
 def queue_ends_of_failures(

@@ -78,7 +78,7 @@ def map_closed_credentials_to_hosts(
     return {
         credential: tuple(host for pattern in patterns for host in hosts.get(pattern, ()))
         * all(hosts.get(pattern) for pattern in patterns)
-        for credential, patterns in (row.credentials if row else {}).items()
+        for credential, *patterns in (row.credentials if row else ())
         if credential not in source.may_read.opened
     }
 

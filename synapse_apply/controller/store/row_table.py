@@ -72,8 +72,7 @@ class RowTable(Generic[R]):
         ordered = sorted(fields(row_type), key=lambda field: field.name == last_field)  # type: ignore[arg-type]
         self._codings = tuple(
             _add_default_cells_if_default(
-                _build_field_coding(field.name, hints[field.name]),
-                field.default if field.default_factory is MISSING else field.default_factory(),
+                _build_field_coding(field.name, hints[field.name]), field.default
             )
             for field in ordered
         )
