@@ -105,8 +105,8 @@ def connect_backend_or_raise_without_credentials(
     if embedded is None:
         require_allowed_host(url, invocation.environ)
         # A commit may name another target's token here: it goes where that one's rule lets it.
-        ref = target.token
-        if ref is not None and (hosts := invocation.closed.get(ref.name.upper())):
+        ref, closed = target.token, invocation.closed
+        if ref is not None and (hosts := closed.get(ref.name.upper()) or closed.get(ref.name)):
             require_allowed_host(url, {"SYNAPSE_APPLY_HOSTS": ",".join(hosts)})
     token = (
         embedded.token.reveal()

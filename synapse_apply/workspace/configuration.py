@@ -287,11 +287,11 @@ def read_declared_target_with_findings(
     declared_target = hash_packages_into_declared_target(target, manifests, sources)
     findings = (*project.findings, *declared_target.diagnostics)
     if invocation.without_checkout:
-        findings += tuple(_iter_findings_of_unwatched_packages(project, declared_target))
+        findings += tuple(_iter_unwatched_packages(project, declared_target))
     return replace(declared_target, diagnostics=findings, commit=commit, sources=sources)
 
 
-def _iter_findings_of_unwatched_packages(
+def _iter_unwatched_packages(
     project: Project, declared_target: DeclaredTarget
 ) -> Iterator[Diagnostic]:
     """An error for each package that may change without a controller's notice.

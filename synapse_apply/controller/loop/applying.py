@@ -13,8 +13,8 @@ from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.running import (
     FinishedRun,
     fetch_commit_and_ask_worker_with_errors_as_result,
+    find_closed_credentials,
     is_pruned_by_rule_or_default,
-    map_closed_credentials_to_hosts,
 )
 from synapse_apply.controller.page.addresses import build_run_path
 from synapse_apply.controller.ports import ApplyRequest, Permit
@@ -50,7 +50,7 @@ def record_begin_and_apply_by_worker(
         operation,
         prune=is_pruned_by_rule_or_default(parts, decision.rule),
         binding=row.binding,
-        closed=map_closed_credentials_to_hosts(parts, row.name),
+        closed=find_closed_credentials(parts, row.name),
         live_commit=row.applied_commit,
     )
     record_begin_of_apply(parts, row, claimed.epoch, run_id, approvers)

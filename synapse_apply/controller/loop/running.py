@@ -10,7 +10,7 @@ from synapse_apply.controller.loop.claiming import ClaimedTarget
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.ports import LookRequest, RunResult, SourceUnavailable
 from synapse_apply.controller.rows import RunOutcome, RunVerb, TargetName, TargetRow
-from synapse_apply.controller.settings import TargetRule
+from synapse_apply.controller.settings import Source, TargetRule
 from synapse_apply.model.diagnostic import error_finding
 
 
@@ -57,7 +57,7 @@ def look_by_worker_and_wait(
         row.wanted_commit,
         defaults.timeout,
         prune=is_pruned_by_rule_or_default(parts, rule),
-        closed=map_closed_credentials_to_hosts(parts, row.name),
+        closed=find_closed_credentials(parts, row.name),
         live_commit=row.applied_commit,
     )
     return fetch_commit_and_ask_worker_with_errors_as_result(
@@ -65,15 +65,14 @@ def look_by_worker_and_wait(
     )
 
 
-def map_closed_credentials_to_hosts(
-    parts: LoopParts, name: TargetName
-) -> Mapping[str, tuple[str, ...]]:
+def find_closed_credentials(parts: LoopParts, name: TargetName) -> Mapping[str, tuple[str, ...]]:
     """What targets of a source named for credentials in any commit, but for what is opened.
 
     Each with the hosts of the rules of those targets, () where one has none of its own.
     """
     row = parts.store.find_source_even_if_removed(name.source)
-    source = parts.settings.sources[name.source]
+    # Another configuration may have been taken since the target was claimed.
+    source = parts.settings.sources.get(name.source, Source(name.source, ""))
     hosts = {rule.pattern: rule.hosts for rule in source.rules}
     return {
         credential: tuple(host for pattern in patterns for host in hosts.get(pattern, ()))

@@ -328,8 +328,7 @@ class GitMirror:
                 return name
         raise SourceUnavailable.from_summary(
             "The repository of a source has no such ref",
-            f"{self._source.name}: there is neither a branch nor a tag {ref}, or {known[0]} was "
-            "followed until now."
+            f"{self._source.name}: {known[0]}, which was followed until now, is not there."
             if known
             else f"{self._source.name}: there is neither a branch nor a tag {ref}.",
             "Was it renamed or deleted? The head that was seen last stays.",
