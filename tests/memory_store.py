@@ -279,7 +279,7 @@ class MemoryStore:
 
     def replace_project_and_key_ids(self, shared_ids: ProjectAndKeyIds) -> None:
         with self._open_rows_for_writing() as rows:
-            for row_id in (schema.PROJECT_ROW, schema.KEY_ROW):
+            for row_id in schema.SHARED_ROWS:
                 rows.plans.pop(row_id, None)
             rows.plans.update(list_plan_rows_of_filled_shared_ids(shared_ids))
 

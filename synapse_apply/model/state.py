@@ -42,11 +42,13 @@ class BackendIdentity:
 class ProjectAndKeyIds:
     """What all who use a shared state must have in common; "" where a state does not say.
 
-    `project_id` is the id in their project file, `key_id` that of their state key.
+    `project_id` is the id in their project file, `key_id` that of their state key, `target` the
+    name of the target that it is the state of.
     """
 
     project_id: str = ""
     key_id: str = ""
+    target: str = ""
 
 
 NO_SHARED_IDS = ProjectAndKeyIds()

@@ -309,6 +309,8 @@ def _carry_out_and_hold_back_errors(
     steps = list_steps(plan_result)
     # All secrets first: an apply must not stop half-way because the last one is missing.
     _require_secrets_resolve(session, steps)
+    # A state of an earlier version names no target: who applies to it says whose it is.
+    session.bind_state_to_target()
     if is_single_use and (steps or plan.moved):
         # Before the first call: a second run with the same file must not get as far as this one.
         session.store.mark_plan_applied(plan.id)

@@ -85,7 +85,8 @@ def create_empty_state_and_missing_key(
     # Last the state, so that what is cut short can be repeated.
     shared_key = find_or_make_shared_key_and_write_project_id(session, hint, key_file)
     project_id, key = shared_key.project_id, shared_key.key
-    shared_ids = ProjectAndKeyIds(project_id.text, key.key_id if key is not None else "")
+    key_id = key.key_id if key is not None else ""
+    shared_ids = ProjectAndKeyIds(project_id.text, key_id, session.target.name)
     _create_state_beyond_seen_progress(session, state_identity, new_lineage, shared_ids)
     return CreatedState(
         session.target.name,
@@ -184,14 +185,13 @@ def _require_lineage_fits_pin(session: TargetSession, lineage: str) -> None:
 
 
 def _require_no_state(session: TargetSession) -> None:
-    """StateError for a state that exists; it names both projects where it is another one's."""
+    """StateError for a state that exists; it says where that is another project's or target's."""
     if not session.store.exists():
         return
-    recorded_id = session.store.read_project_and_key_ids().project_id
-    if recorded_id:
-        require_no_error_and_return_warnings(
-            build_project_binding_findings(recorded_id, session.project, session.target)
-        )
+    shared_ids = session.store.read_project_and_key_ids()
+    require_no_error_and_return_warnings(
+        build_project_binding_findings(shared_ids, session.project, session.target)
+    )
     raise build_existing_state_error(session.store.where)
 
 

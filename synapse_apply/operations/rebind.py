@@ -27,13 +27,14 @@ class Rebinding:
     """What a state is bound to now and is to be bound to.
 
     `project_id` is the project's, None for a state that is not shared; `shared_ids` are those of
-    the state.
+    the state, `target` is the name of the target.
     """
 
     bound_identity: BackendIdentity
     identity: BackendIdentity
     project_id: ProjectId | None = None
     shared_ids: ProjectAndKeyIds = NO_SHARED_IDS
+    target: str = ""
 
     @property
     def changes_backend_identity(self) -> bool:
@@ -44,26 +45,31 @@ class Rebinding:
         return self.project_id is not None and self.shared_ids.project_id != self.project_id.text
 
     @property
+    def changes_target(self) -> bool:
+        return self.shared_ids.target != self.target
+
+    @property
     def changes_anything(self) -> bool:
-        return self.changes_backend_identity or self.changes_project
+        return self.changes_backend_identity or self.changes_project or self.changes_target
 
     @property
     def bound_text(self) -> str:
         """What it is bound to now, for a sentence."""
-        return self._describe_identity_and_project(
-            self.bound_identity, self.shared_ids.project_id or "none"
+        return self._describe_binding(
+            self.bound_identity, self.shared_ids.target, self.shared_ids.project_id or "none"
         )
 
     @property
     def new_text(self) -> str:
         """What it is to be bound to, for a sentence."""
-        return self._describe_identity_and_project(
-            self.identity, self.project_id.text if self.project_id else ""
+        return self._describe_binding(
+            self.identity, self.target, self.project_id.text if self.project_id else ""
         )
 
-    def _describe_identity_and_project(self, identity: BackendIdentity, project_text: str) -> str:
-        project_part = f" and project {project_text}" if self.project_id is not None else ""
-        return f"{describe_state_identity(identity)}{project_part}"
+    def _describe_binding(self, identity: BackendIdentity, target: str, project: str) -> str:
+        target_part = f", target {target}" if self.changes_target and target else ""
+        project_part = f" and project {project}" if self.project_id is not None else ""
+        return f"{describe_state_identity(identity)}{target_part}{project_part}"
 
     @property
     def warning_text(self) -> str:
@@ -71,6 +77,10 @@ class Rebinding:
         sentences = []
         if self.changes_backend_identity:
             sentences.append("It must be the same backend.")
+        if self.changes_target and self.shared_ids.target:
+            sentences.append(
+                f"Runs of a target named {self.shared_ids.target} are refused from then on."
+            )
         if self.changes_project and self.shared_ids.project_id:
             sentences.append("Runs of the project that it belongs to now are refused from then on.")
         elif self.changes_project:
@@ -96,10 +106,14 @@ def build_rebinding_or_raise_if_project_unnamed(
         return Rebinding(bound_identity, identity)
     if shared_ids.project_id and not session.project.id:
         require_no_error_and_return_warnings(
-            build_project_binding_findings(shared_ids.project_id, session.project, session.target)
+            build_project_binding_findings(shared_ids, session.project, session.target)
         )
     return Rebinding(
-        bound_identity, identity, get_or_generate_project_id(session.project), shared_ids
+        bound_identity,
+        identity,
+        get_or_generate_project_id(session.project),
+        shared_ids,
+        session.target.name,
     )
 
 
@@ -135,7 +149,7 @@ def rebind_state_and_write_project_id(session: TargetSession, rebinding: Rebindi
                 session.project = replace(session.project, id=rebinding.project_id.text)
             key_id = rebinding.shared_ids.key_id or _find_undisputed_key_id_or_empty(session)
             session.store.replace_project_and_key_ids(
-                ProjectAndKeyIds(rebinding.project_id.text, key_id)
+                ProjectAndKeyIds(rebinding.project_id.text, key_id, rebinding.target)
             )
         session.store.replace_backend_identity(rebinding.identity)
 

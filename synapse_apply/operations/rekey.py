@@ -145,7 +145,9 @@ def _bind_key_and_rekey_locked_store(
     secrets = SecretStore(session.resolver, keys)
     if shared_ids is not None:
         # First: who has the former key must not digest anything with it meanwhile.
-        store.replace_project_and_key_ids(replace(shared_ids, key_id=secrets.key_id))
+        target = shared_ids.target or session.target.name
+        new_ids = replace(shared_ids, key_id=secrets.key_id, target=target)
+        store.replace_project_and_key_ids(new_ids)
     store.append_audit_entries(
         session.actor.build_state_audit_entry(
             Address("state", session.target.name),

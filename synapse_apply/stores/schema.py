@@ -203,7 +203,7 @@ ADD_PLAN = "INSERT INTO plans (id, applied) VALUES (?, ?)"
 
 # The ids of `ProjectAndKeyIds` are rows of `plans` that no plan has, since a plan's id is a UUID. A
 # table or a column of their own would be missing in states of earlier versions, which ignore these.
-PROJECT_ROW, KEY_ROW = "shared project", "shared key"
+SHARED_ROWS = PROJECT_ROW, KEY_ROW, TARGET_ROW = "shared project", "shared key", "shared target"
 DROP_PLAN = "DELETE FROM plans WHERE id = ?"
 # An approval that is used up is such a row, too: it is copied and restored as used plans are.
 APPROVAL_PREFIX = "approval:"

@@ -19,8 +19,13 @@ from synapse_apply.stores import row_texts, schema, state_messages
 from synapse_apply.stores.database import Row, SqlRunner, Statement
 from synapse_apply.stores.state_format import require_format_not_newer
 
-_PROJECT_ID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
-_KEY_ID = re.compile(r"[0-9a-f]{16}")
+# Of the ids that a state is shared under, in the order of the rows and of the fields. A plan with
+# such an id, which somebody made up, has a time in this place, which is of none of these forms.
+_FORMS = (
+    re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}"),
+    re.compile(r"[0-9a-f]{16}"),
+    re.compile(r"[a-z0-9][a-z0-9._-]{0,62}"),
+)
 
 
 @frozen
@@ -87,7 +92,7 @@ def read_project_and_key_ids(run: SqlRunner) -> ProjectAndKeyIds:
     return select_project_and_key_ids_of_plan_rows(
         {
             row_id: str(text)
-            for row_id in (schema.PROJECT_ROW, schema.KEY_ROW)
+            for row_id in schema.SHARED_ROWS
             for (text,) in run(schema.GET_PLAN, (row_id,))
         }
     )
@@ -95,11 +100,9 @@ def read_project_and_key_ids(run: SqlRunner) -> ProjectAndKeyIds:
 
 def select_project_and_key_ids_of_plan_rows(plans: Mapping[str, str]) -> ProjectAndKeyIds:
     """The ids among the rows of table `plans`, by their ids; as `read_project_and_key_ids`."""
-    project_id, key_id = plans.get(schema.PROJECT_ROW, ""), plans.get(schema.KEY_ROW, "")
-    # A plan with such an id, which somebody made up, has a time in this place.
+    texts = (plans.get(row_id, "") for row_id in schema.SHARED_ROWS)
     return ProjectAndKeyIds(
-        project_id if _PROJECT_ID.fullmatch(project_id) else "",
-        key_id if _KEY_ID.fullmatch(key_id) else "",
+        *(text if form.fullmatch(text) else "" for form, text in zip(_FORMS, texts, strict=True))
     )
 
 
@@ -107,10 +110,8 @@ def list_plan_rows_of_filled_shared_ids(
     shared_ids: ProjectAndKeyIds,
 ) -> tuple[tuple[str, str], ...]:
     """The rows of table `plans` that hold these ids."""
-    rows = (
-        (schema.PROJECT_ROW, shared_ids.project_id),
-        (schema.KEY_ROW, shared_ids.key_id),
-    )
+    ids = (shared_ids.project_id, shared_ids.key_id, shared_ids.target)
+    rows = zip(schema.SHARED_ROWS, ids, strict=True)
     return tuple(row for row in rows if row[1])
 
 

@@ -286,7 +286,7 @@ class SqlStore(LockedStore):
         def replace_id_rows_if_changed_and_return_false(run: SqlRunner) -> bool:
             if snapshot.read_project_and_key_ids(run) == shared_ids:
                 return False
-            for row_id in (schema.PROJECT_ROW, schema.KEY_ROW):
+            for row_id in schema.SHARED_ROWS:
                 run(schema.DROP_PLAN, (row_id,))
             for row in snapshot.list_plan_rows_of_filled_shared_ids(shared_ids):
                 run(schema.ADD_PLAN, row)

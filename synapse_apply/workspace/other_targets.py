@@ -21,6 +21,7 @@ from synapse_apply.secrets.signatures import (
 from synapse_apply.workspace import state_access
 from synapse_apply.workspace.embedded import find_trusted_data_set_id_or_empty
 from synapse_apply.workspace.environment import normalize_base_url
+from synapse_apply.workspace.sharing.project_binding import build_project_binding_findings
 from synapse_apply.workspace.target_session import TargetSession
 
 
@@ -59,15 +60,10 @@ def _read_runs_with_doubts_or_problem(other_session: TargetSession) -> OtherTarg
 
 
 def _require_no_other_project_owns_state(other_session: TargetSession) -> None:
-    shared_ids, project_id = (
-        other_session.read_project_and_key_ids_or_none_if_unshared(),
-        other_session.project.id,
-    )
-    if shared_ids is not None and shared_ids.project_id not in ("", project_id):
-        raise StateError.from_summary(
-            "This state belongs to another project",
-            f"it belongs to project {shared_ids.project_id}, and this is project "
-            f"{project_id or 'without an id'}",
+    shared_ids = other_session.read_project_and_key_ids_or_none_if_unshared()
+    if shared_ids is not None:
+        state_access.require_no_error_and_return_warnings(
+            build_project_binding_findings(shared_ids, other_session.project, other_session.target)
         )
 
 

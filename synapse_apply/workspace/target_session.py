@@ -385,11 +385,11 @@ class TargetSession(OfflineTarget):
         )
 
     def _list_project_warnings_or_raise_if_other(self) -> tuple[Diagnostic, ...]:
-        """StateError for the shared state of another project; a warning for one of none."""
+        """StateError for the shared state of another project or target, a warning for none's."""
         shared_ids = self.read_project_and_key_ids_or_none_if_unshared()
         if shared_ids is None:
             return ()
-        findings = build_project_binding_findings(shared_ids.project_id, self.project, self.target)
+        findings = build_project_binding_findings(shared_ids, self.project, self.target)
         return state_access.require_no_error_and_return_warnings(findings)
 
     def build_session_of_other_target(self, target: Target) -> TargetSession:
@@ -474,10 +474,17 @@ class TargetSession(OfflineTarget):
     def lock_state_of_own_project(self, operation: str) -> AbstractContextManager[None]:
         """Lock the state for writing; LockHeld if another run keeps it too long.
 
-        StateError for the shared state of another project, which no command writes to but a rebind.
+        StateError for the shared state of another project or target, which no command writes to
+        but a rebind.
         """
         self._list_project_warnings_or_raise_if_other()
         return self.store.lock(operation, self.lock_wait_seconds)
+
+    def bind_state_to_target(self) -> None:
+        """Write into a shared state that names no target that it is this one's; needs the lock."""
+        shared_ids = self.read_project_and_key_ids_or_none_if_unshared()
+        if shared_ids is not None and not shared_ids.target:
+            self.store.replace_project_and_key_ids(replace(shared_ids, target=self.target.name))
 
     def list_recorded_and_open_addresses(self) -> set[Address]:
         """The addresses with a record or an open call."""

@@ -486,8 +486,9 @@ def rebind(*, console: Console, invocation: Invocation, yes: bool) -> int:
     ids there.
 
     A state that several machines share belongs to one project, by an id in the project file, which
-    is written there if it has none. Runs of a project file without this id are refused from then
-    on. To merge the id before that, write it yourself: `project: {id: UUID}`.
+    is written there if it has none, and to one of its targets, by the target's name. Runs of a
+    project file without this id, or of another target, are refused from then on. To merge the id
+    before that, write it yourself: `project: {id: UUID}`.
     """
     from synapse_apply.cli.flows.approval import ask_approval, require_approval_or_person_to_ask
     from synapse_apply.cli.flows.command_target import open_command_target

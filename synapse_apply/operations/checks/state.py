@@ -165,7 +165,7 @@ def check_state_is_bound_to_project(checkup: LazyTargetParts) -> Iterator[CheckR
     if shared_ids is None:
         return
     findings = build_project_binding_findings(
-        shared_ids.project_id, project, checkup.target.get_or_raise_unchecked_error()
+        shared_ids, project, checkup.target.get_or_raise_unchecked_error()
     )
     yield from (CheckResult.from_finding("sharing", finding) for finding in findings)
     if not findings:

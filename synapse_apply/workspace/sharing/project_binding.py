@@ -1,4 +1,4 @@
-"""Whether a shared state belongs to this project, by the id in its project file.
+"""Whether a shared state belongs to this project and target, by the project's id and its name.
 
 Neither the url of a state nor the first commit tells projects apart: a url is copied with a
 target, shallow clones lack the first commit, and the projects of a repository share it.
@@ -13,6 +13,7 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.project import Project, Target
+from synapse_apply.model.state import ProjectAndKeyIds
 from synapse_apply.model.values import get_at_or_absent
 
 _SETTING = ("project", "id")
@@ -29,16 +30,32 @@ NO_PROJECT_ID = ProjectId("", is_new=False)
 
 
 def build_project_binding_findings(
-    recorded_id: str, project: Project, target: Target
+    shared_ids: ProjectAndKeyIds, project: Project, target: Target
 ) -> tuple[Diagnostic, ...]:
-    """An error where a shared state belongs to another project, a warning where to none.
+    """An error where a shared state belongs to another project or target.
 
-    `recorded_id` is the id that the state is bound to, "" for none.
+    A warning where it belongs to no project. One of an earlier version names no target.
     """
-    if not recorded_id:
-        return (_build_unbound_warning(target),)
-    if recorded_id == project.id:
-        return ()
+    recorded_id = shared_ids.project_id
+    if recorded_id in ("", project.id):
+        warnings = () if recorded_id else (_build_unbound_warning(target),)
+        if shared_ids.target in ("", target.name):
+            return warnings
+        finding = error_finding(
+            "This state belongs to another target",
+            f"The state that target {target.name} names is that of target {shared_ids.target}. "
+            "Each would take the objects of the other for its own.",
+            Text(
+                f"If target {shared_ids.target} was renamed to {target.name}: ",
+                Command("state rebind", target=target.name),
+                ". Else another state has taken the place of this one: correct "
+                f"targets.{target.name}.state.url, or bring back the newest backup: ",
+                Command("state restore FILE", target=target.name),
+                ".",
+            ),
+            position=target.position,
+        )
+        return (*warnings, finding)
     if not project.id:
         finding = error_finding(
             "The project file lacks the id that this state is bound to",

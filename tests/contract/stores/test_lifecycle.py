@@ -104,7 +104,7 @@ def test_a_plan_is_used_once(locked):
 
 def test_the_ids_that_a_state_is_shared_under(store, tmp_path):
     """Kept through backup and restore, and not taken for plans; a state of before has none."""
-    first = ProjectAndKeyIds("5f1c2d60-0000-4000-8000-0123456789ab", "0123456789abcdef")
+    first = ProjectAndKeyIds("5f1c2d60-0000-4000-8000-0123456789ab", "0123456789abcdef", "prod-eu")
     assert store.read_project_and_key_ids() == ProjectAndKeyIds()
     with store.lock("test"):
         store.mark_plan_applied("plan-1")
@@ -125,7 +125,7 @@ def test_the_ids_that_a_state_is_shared_under(store, tmp_path):
 def test_a_plan_with_the_id_of_such_a_row_binds_nothing(store):
     """Whoever may apply an unsigned plan chooses its id."""
     with store.lock("test"):
-        for row_id in (schema.PROJECT_ROW, schema.KEY_ROW):
+        for row_id in schema.SHARED_ROWS:
             store.mark_plan_applied(row_id)
         assert store.read_project_and_key_ids() == ProjectAndKeyIds()
         store.replace_project_and_key_ids(ProjectAndKeyIds(key_id="0123456789abcdef"))
