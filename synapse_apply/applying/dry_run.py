@@ -163,7 +163,21 @@ class DryRunCall:
             result = DryRunStepResult(self, reason=failure.diagnostics[0].detail.rstrip("."))
         # A server that makes dry runs has changed nothing, even if its answer is lost.
         except Unconfirmed as failure:
-            result = DryRunStepResult(self, doubt=self._doubt(failure))
+            rules = {
+                True: "dry run acted on",
+                False: "dry run not done",
+                None: "dry run in doubt",
+            }
+            result = DryRunStepResult(
+                self,
+                doubt=messages.finding(
+                    rules[self.has_acted()],
+                    self.step.address,
+                    call=self,
+                    reason="the answer does not say that it was a dry run",
+                    request_id=failure.request_id,
+                ),
+            )
         except RemoteError as failure:
             if failure.status_code in _REFUSAL_STATUSES:
                 result = DryRunStepResult(self, refusal=self._refusal(failure))
@@ -201,21 +215,6 @@ class DryRunCall:
             ways_out = (lowercase_and_strip_full_stop(hint),)
         position = step.desired.position if step.desired else None
         return Refusal(RULE, message, ways_out, position)
-
-    def _doubt(self, failure: RemoteError) -> Diagnostic:
-        """The finding on whether the call was carried out that should only have been checked."""
-        rules = {
-            True: "dry run acted on",
-            False: "dry run not done",
-            None: "dry run in doubt",
-        }
-        return messages.finding(
-            rules[self.has_acted()],
-            self.step.address,
-            call=self,
-            reason="the answer does not say that it was a dry run",
-            request_id=failure.request_id,
-        )
 
 
 @frozen

@@ -18,7 +18,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.state import ProjectAndKeyIds, Record
 from synapse_apply.model.values import Mac, SecretRef, Sensitive, flatten
-from synapse_apply.planning.refusals import suggest_resend_or_accept_of_secrets
+from synapse_apply.planning.refusals import settle_secrets
 from synapse_apply.secrets.keys import StateKeys
 from synapse_apply.secrets.signatures import RunSigner, SignatureStatus
 from synapse_apply.secrets.store import SecretStore
@@ -271,7 +271,7 @@ def _rekey_mac_or_report_kept(
         or secrets.matches_mac_or_none_without_key(value, record.salt, path, secret) is False
     ):
         binding = session.select_binding(record.address.kind)
-        hint = suggest_resend_or_accept_of_secrets([(record.address, binding)])
+        hint = settle_secrets([(record.address, binding)])
         report_kept(Text(f"{field_label}: its value has changed since; ", hint))
         return value
     return secrets.compute_mac(record.salt, path, secret, value.place) or value

@@ -74,7 +74,14 @@ class CreateCompanions:
             if member.address.kind != bootstraps.kind:
                 continue
             member_decision = self.decide_resource(member)
-            if self._can_owner_call_create_member(resource, member, member_decision):
+            if (
+                member_decision.change.action in _CREATES
+                and not member_decision.is_blocked
+                # All that the member needs has to be done before the owner's call.
+                and set(list_declared_dependencies(member))
+                <= {resource.address, *self.predecessors[resource.address]}
+                and not self._is_unselected(member.address)
+            ):
                 self._owner_of_member[member.address] = resource.address
                 note = f"its first {bootstraps.kind} {member.address} is made by the same call"
                 # The one call needs what either object depends on.
@@ -88,7 +95,7 @@ class CreateCompanions:
                 )
             rejected.append(member_decision)
         changes = [refused.change for refused in rejected]
-        return decision.with_refusals_dropping_run(
+        return decision.refused(
             missing_dependencies.build_no_first_member_refusal(
                 resource, bootstraps.kind, changes, self._is_unselected
             )
@@ -96,18 +103,6 @@ class CreateCompanions:
 
     def _is_unselected(self, address: Address) -> bool:
         return self.selected is not None and address not in self.selected
-
-    def _can_owner_call_create_member(
-        self, owner: ResourceState, member: ResourceState, member_decision: Decision
-    ) -> bool:
-        return (
-            member_decision.change.action in _CREATES
-            and not member_decision.is_blocked
-            # All that the member needs has to be done before the owner's call.
-            and set(list_declared_dependencies(member))
-            <= {owner.address, *self.predecessors[owner.address]}
-            and not self._is_unselected(member.address)
-        )
 
 
 def extend_graph_by_first_member_needs_of_owners(
@@ -158,17 +153,15 @@ def _build_dependency_count_then_version_sort_key(
     resource: ResourceState,
 ) -> tuple[int, tuple[bool, VersionSortKey | tuple[()], Address]]:
     """Sorts members by their number of dependencies, then by version, lowest first."""
-    return len(list_declared_dependencies(resource)), _build_version_then_address_sort_key(resource)
-
-
-def _build_version_then_address_sort_key(
-    resource: ResourceState,
-) -> tuple[bool, VersionSortKey | tuple[()], Address]:
     version = (
         str(resource.desired.spec.get(resource.type.version_field, "")) if resource.desired else ""
     )
     parsed_version = get_version_sort_key_or_none(version)
-    return parsed_version is None, parsed_version or (), resource.address
+    return len(list_declared_dependencies(resource)), (
+        parsed_version is None,
+        parsed_version or (),
+        resource.address,
+    )
 
 
 def _with_companion_extra_and_note(

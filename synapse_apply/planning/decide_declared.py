@@ -8,10 +8,11 @@ from dataclasses import replace
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.descriptor import UpdateMode
 from synapse_apply.model.address import Address
+from synapse_apply.model.command import Command
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding, is_at_or_below
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import FoundBy
-from synapse_apply.model.phrases import format_time_after
+from synapse_apply.model.phrases import format_short_list, format_time_after
 from synapse_apply.model.plan import Action, Refusal
 from synapse_apply.model.state import CREATE_VERB, Intent, Record
 from synapse_apply.model.values import ABSENT, DesiredSecret, KnownAfterApply, get_at_or_absent
@@ -89,7 +90,13 @@ class PlanIndex:
 
 def decide_declared_ignoring_dependencies(resource: ResourceState, index: PlanIndex) -> Decision:
     """The decision on a declared resource, without regard to its dependencies."""
-    errors = _collect_lookup_identity_field_errors(resource, index)
+    problem = (resource.lookup_result.problem,) if resource.lookup_result.problem else ()
+    conflicts = (
+        index.identity_claims.conflicts.get(resource.address, ())
+        if index.identity_claims.conflicts
+        else ()
+    )
+    errors = (*problem, *conflicts, *_build_errors_of_fields_api_lacks(resource))
     if errors:
         return Decision(replace(build_change(resource, Action.NO_OP), reason="in error"), errors)
     # While it is unknown what an earlier call did, any other decision could be wrong: but an update
@@ -110,7 +117,7 @@ def decide_declared_ignoring_dependencies(resource: ResourceState, index: PlanIn
         decision = _decide_adopt(resource, index)
         # The other run may have created the object and not recorded it yet.
         if index.plan_input.has_concurrent_run and resource.lookup_result.found_by is FoundBy.KEY:
-            decision = decision.with_refusals_dropping_run(
+            decision = decision.refused(
                 open_call_refusals.build_concurrent_object_refusal(resource)
             )
     else:
@@ -128,19 +135,22 @@ def decide_declared_ignoring_dependencies(resource: ResourceState, index: PlanIn
         # It may have made this very object, or may still make or change it.
         open_call = index.calls_of_others.get(resource.address)
         if open_call is not None:
-            decision = decision.with_refusals_dropping_run(
+            decision = decision.refused(
                 index.build_open_intent_refusal(open_call, is_new_address=True)
             )
     if _has_other_key_of_same_form_than_record_of_other_api(resource):
-        decision = decision.with_refusals_dropping_run(
-            refusals.build_id_of_other_api_version_refusal(resource)
-        )
+        decision = decision.refused(refusals.refusal("other-space", resource))
     # A guessed rename is never carried out: the user has to say so in the file or by a command.
     rename = index.identity_claims.find_rename(resource.address)
-    return (
-        decision.with_refusals_dropping_run(refusals.build_rename_refusal(resource, *rename))
-        if rename
-        else decision
+    if rename is None:
+        return decision
+    old, new = rename
+    what = (
+        f"the object recorded as {old}" if new == resource.address else f"recorded as part of {old}"
+    )
+    move = Command("state mv", old, new)
+    return decision.refused(
+        refusals.refusal("renamed", resource, what=what, move=move, old=old, new=new)
     )
 
 
@@ -170,18 +180,6 @@ def _with_warning_note_if_final_call_is_made(
     return replace(decision, change=replace(change, notes=(*change.notes, seal.warning)))
 
 
-def _collect_lookup_identity_field_errors(
-    resource: ResourceState, index: PlanIndex
-) -> tuple[Diagnostic, ...]:
-    problem = (resource.lookup_result.problem,) if resource.lookup_result.problem else ()
-    conflicts = (
-        index.identity_claims.conflicts.get(resource.address, ())
-        if index.identity_claims.conflicts
-        else ()
-    )
-    return (*problem, *conflicts, *_build_errors_of_fields_api_lacks(resource))
-
-
 def _build_errors_of_fields_api_lacks(resource: ResourceState) -> tuple[Diagnostic, ...]:
     """An error for each declared field that this API version does not have."""
     if resource.desired is not None and resource.desired.spec.keys() <= resource.binding.fields:
@@ -206,9 +204,7 @@ def _build_errors_of_fields_api_lacks(resource: ResourceState) -> tuple[Diagnost
 
 def _refuse_for_open_intent(resource: ResourceState, intent: Intent, index: PlanIndex) -> Decision:
     action = Action.CREATE if intent.verb == CREATE_VERB else Action.NO_OP
-    return Decision(build_change(resource, action)).with_refusals_dropping_run(
-        index.build_open_intent_refusal(intent)
-    )
+    return Decision(build_change(resource, action)).refused(index.build_open_intent_refusal(intent))
 
 
 def _is_found_by_key_under_other_id_than_recorded(resource: ResourceState) -> bool:
@@ -227,26 +223,9 @@ def _decide_create_with_refusals_unless_offline(
     decision = Decision(replace(change, extras=package.build_package_extras_or_empty(resource)))
     found_refusals = []
     if live_secrets := _list_secrets_keeping_live_value_or_ignored(resource, ()):
-        found_refusals.append(refusals.build_no_live_secret_refusal(resource, live_secrets))
-    if unaccepted := _list_fields_unfit_for_create(resource):
-        found_refusals.append(refusals.build_unfit_for_create_refusal(resource, unaccepted))
-    if (
-        resource.type.carries_package
-        and resource.desired is not None
-        and resource.desired.package is None
-    ):
-        found_refusals.append(refusals.build_no_package_refusal(resource))
-    if (
-        found_refusals and index.plan_input.base.is_offline
-    ):  # it may exist already, which was not looked up
-        return replace(decision, change=replace(decision.change, notes=(_MUST_EXIST,)))
-    return decision.with_refusals_dropping_run(*found_refusals)
-
-
-def _list_fields_unfit_for_create(resource: ResourceState) -> list[str]:
-    """Fields whose declared values, or absence, this API version does not accept in a create."""
+        found_refusals.append(refusals.refusal("no-live-secret", resource, live_secrets))
     spec = resource.desired.spec if resource.desired else {}
-    return [
+    if unaccepted := [
         name
         for name, constraint in resource.binding.create_constraints.items()
         if (
@@ -254,13 +233,41 @@ def _list_fields_unfit_for_create(resource: ResourceState) -> list[str]:
             if name in spec
             else constraint.required or constraint.required_to_create
         )
-    ]
+    ]:
+        taken = (
+            f"{name}: {resource.binding.create_constraints[name].description}"
+            for name in unaccepted
+        )
+        found_refusals.append(
+            refusals.refusal(
+                "not-taken", resource, [(name,) for name in unaccepted], taken="; ".join(taken)
+            )
+        )
+    if (
+        resource.type.carries_package
+        and resource.desired is not None
+        and resource.desired.package is None
+    ):
+        source = resource.desired.source
+        found_refusals.append(
+            refusals.refusal(
+                "no-package",
+                resource,
+                source=f"`source: {source.kind}`" if source else "the manifest",
+                position=source.position if source else None,
+            )
+        )
+    if (
+        found_refusals and index.plan_input.base.is_offline
+    ):  # it may exist already, which was not looked up
+        return replace(decision, change=replace(decision.change, notes=(_MUST_EXIST,)))
+    return decision.refused(*found_refusals)
 
 
 def _decide_recreate(resource: ResourceState, record: Record, index: PlanIndex) -> Decision:
     if resource.is_sought_by_no_id_nor_key:
-        return Decision(build_change(resource, Action.NO_OP)).with_refusals_dropping_run(
-            refusals.build_not_looked_up_refusal(resource, record)
+        return Decision(build_change(resource, Action.NO_OP)).refused(
+            refusals.refusal("other-api", resource)
         )
     decision = _decide_create_with_refusals_unless_offline(resource, index, Action.RECREATE)
     notes = [f"recorded as id {record.remote_id}, which is no longer there{resource.deleted_by}"]
@@ -280,11 +287,10 @@ def _decide_recreate(resource: ResourceState, record: Record, index: PlanIndex) 
         decision,
         change=replace(decision.change, reason="missing", notes=tuple(notes), of_git=of_git),
     )
-    return (
-        decision.with_refusals_dropping_run(refusals.build_create_sealed_again_refusal(resource))
-        if _was_recorded_sealed_with_same_identity(resource)
-        else decision
-    )
+    if not _was_recorded_sealed_with_same_identity(resource):
+        return decision
+    identity = resource.type.version_field if resource.type.series_field else "name"
+    return decision.refused(refusals.refusal("sealed", resource, [(identity,)]))
 
 
 def _declares_unrecorded(
@@ -346,10 +352,8 @@ def _decide_adopt(resource: ResourceState, index: PlanIndex) -> Decision:
         resource.lookup_result.observed is not None
         and resource.lookup_result.observed.is_platform_owned
     ):
-        return decision.with_refusals_dropping_run(refusals.build_platform_object_refusal(resource))
-    return decision.with_refusals_dropping_run(
-        *_list_refusals_to_send_differences(resource, diff, index)
-    )
+        return decision.refused(refusals.refusal("not-ours", resource))
+    return decision.refused(*_list_refusals_to_send_differences(resource, diff, index))
 
 
 def _describe_recorded_id(resource: ResourceState, record: Record) -> str:
@@ -361,8 +365,8 @@ def _describe_recorded_id(resource: ResourceState, record: Record) -> str:
 def _decide_update_or_no_op(resource: ResourceState, record: Record, index: PlanIndex) -> Decision:
     # On another tenant, or after the server was set up anew, the same id is another object.
     if names := list_identity_fields_unlike_recorded(resource):
-        return Decision(build_change(resource, Action.NO_OP)).with_refusals_dropping_run(
-            refusals.build_recorded_id_of_other_object_refusal(resource, names)
+        return Decision(build_change(resource, Action.NO_OP)).refused(
+            refusals.refusal("other-object: recorded", resource, names=format_short_list(names))
         )
     options = index.plan_input.options
     # Nearly every resource of a large target ends here, without the full comparison.
@@ -392,7 +396,7 @@ def _decide_update_or_no_op(resource: ResourceState, record: Record, index: Plan
         of_git=bool(diff.changes) and _declares_unrecorded(resource, record, ignored),
     )
     decision = Decision(change, foreign_secrets=tuple(diff.foreign_secrets))
-    return decision.with_refusals_dropping_run(
+    return decision.refused(
         *_list_refusals_to_send_differences(resource, diff, index),
         *open_call_refusals.iter_acting_call_refusals(resource, diff.changes),
     )
@@ -435,29 +439,28 @@ def _list_refusals_to_send_differences(
         and refusals.is_fixed_field(resource, change.path)
     ]
     fixed_paths = [change.path for change in fixed_changes]
-    if refusals.is_found_by_id_never_applied(resource) and (
+    if refusals.is_given_by_id(resource) and (
         identity_paths := [path for path in fixed_paths if path[0] in resource.type.identity_fields]
     ):
         # Other refusals would advise on changing an object that is not the declared one.
-        return [refusals.build_given_id_of_other_object_refusal(resource, identity_paths)]
+        return [refusals.refusal("other-object: given", resource, identity_paths)]
     found_refusals = []
     if fixed_changes:
         is_live_writable = can_write_all_live_values_to_manifest(
             resource, fixed_changes, index.plan_input.can_write
         )
         found_refusals.append(
-            refusals.build_fixed_fields_refusal(
-                resource, fixed_changes, is_live_writable=is_live_writable
-            )
+            refusals.fixed(resource, fixed_changes, is_live_writable=is_live_writable)
         )
     if (
         diff.changes
         and not found_refusals
         and (lost_secrets := _list_held_secrets_update_would_overwrite(resource, diff))
     ):
-        return [refusals.build_held_secret_refusal(resource, lost_secrets)]
+        revert = Command("apply --only", resource.address, "--revert-drift")
+        return [refusals.refusal("held-secret", resource, lost_secrets, revert=revert)]
     if loose_paths := [path for path in unresettable if path not in fixed_paths]:
-        found_refusals.append(refusals.build_no_reset_refusal(resource, loose_paths))
+        found_refusals.append(refusals.refusal("no-reset", resource, loose_paths))
     if (
         diff.changes
         and not found_refusals
@@ -467,7 +470,7 @@ def _list_refusals_to_send_differences(
             resource, diff.changes, index.plan_input.can_write
         )
         found_refusals.append(
-            refusals.build_secret_cleared_refusal(
+            refusals.secret_cleared(
                 resource, lost_secrets, diff.changes, is_live_writable=is_live_writable
             )
         )

@@ -35,7 +35,7 @@ def decide_undeclared_ignoring_dependents(resource: ResourceState, index: PlanIn
         and index.plan_input.options.prune
         and index.can_send_again(intent, resource)
     ):
-        return Decision(build_change(resource, Action.NO_OP)).with_refusals_dropping_run(
+        return Decision(build_change(resource, Action.NO_OP)).refused(
             index.build_open_intent_refusal(intent)
         )
     # Its object is declared under a new address, so it must be neither deleted nor forgotten.
@@ -96,33 +96,26 @@ def _decide_delete_forget_or_keep(resource: ResourceState, index: PlanIndex) -> 
     decision = Decision(replace(build_change(resource, Action.DELETE), reason=reason))
     # The id belongs to another object by now, which must not be deleted.
     if names := list_identity_fields_unlike_recorded(resource):
-        return decision.with_refusals_dropping_run(
-            refusals.build_recorded_id_of_other_object_refusal(resource, names)
+        return decision.refused(
+            refusals.refusal("other-object: recorded", resource, names=format_short_list(names))
         )
     # The protection is in the record, since the manifest that declared it is gone.
     if resource.record is not None and resource.record.protected:
-        return decision.with_refusals_dropping_run(refusals.build_prevent_destroy_refusal(resource))
-    return (
-        _refuse_or_note_sealed_delete(resource, decision, index)
-        if is_sealed_live_or_when_recorded(resource)
-        else decision
-    )
-
-
-def _refuse_or_note_sealed_delete(
-    resource: ResourceState, decision: Decision, index: PlanIndex
-) -> Decision:
-    """A sealed object's delete, refused unless allowed, with a note on what is lost for good."""
+        return decision.refused(refusals.refusal("prevent-destroy", resource))
+    if not is_sealed_live_or_when_recorded(resource):
+        return decision
+    loss = refusals.sealed_loss(resource)
     if not index.plan_input.options.allow_locked:
-        return decision.with_refusals_dropping_run(refusals.build_delete_sealed_refusal(resource))
-    notes = (*decision.change.notes, refusals.describe_what_sealed_delete_loses(resource))
+        allow = Command("apply --prune --allow-locked")
+        return decision.refused(refusals.refusal("delete-sealed", resource, loss=loss, allow=allow))
+    notes = (*decision.change.notes, loss)
     return replace(decision, change=replace(decision.change, notes=notes))
 
 
 def _build_decision_with_note(resource: ResourceState, action: Action, note: str) -> Decision:
     decision = Decision(replace(build_change(resource, action), notes=(note,)))
     if action is Action.FORGET:
-        decision = decision.with_refusals_dropping_run(*iter_acting_call_refusals(resource))
+        decision = decision.refused(*iter_acting_call_refusals(resource))
     return decision
 
 
@@ -166,14 +159,12 @@ class SeriesSuccessors:
             address for address in unsolved if not self.declared_decisions[address].is_blocked
         ]
         if left_out:
-            decision = decision.with_refusals_dropping_run(
+            decision = decision.refused(
                 missing_dependencies.build_dependency_not_selected_refusal(resource, left_out)
             )
         blocked = [address for address in unsolved if address not in left_out]
         return (
-            decision.with_refusals_dropping_run(
-                missing_dependencies.build_dependency_refusal(resource, blocked)
-            )
+            decision.refused(missing_dependencies.build_dependency_refusal(resource, blocked))
             if blocked
             else decision
         )

@@ -42,7 +42,7 @@ class Decision:
         """Whether nothing that depends on it may be carried out."""
         return self.change.is_refused or any(finding.is_error for finding in self.diagnostics)
 
-    def with_refusals_dropping_run(self, *refusals: Refusal) -> Decision:
+    def refused(self, *refusals: Refusal) -> Decision:
         """A copy with more refusals; a refused change updates no record either."""
         if not refusals:
             return self

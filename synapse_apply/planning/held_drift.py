@@ -8,11 +8,7 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.plan import FieldChange
 from synapse_apply.planning.plan_input import CanWrite, ResourceState, can_always_write
-from synapse_apply.planning.refusals import (
-    build_drift_write_command,
-    is_field_set_by_final_call,
-    is_fixed_field,
-)
+from synapse_apply.planning.refusals import drift_write, is_fixed_field, is_sealing
 from synapse_apply.planning.writable import can_write_all_live_values_to_manifest
 
 
@@ -32,7 +28,7 @@ def build_one_held_drift_note_or_empty(
         resource.address,
         any(is_fixed_field(resource, change.path) for change in held_fields),
     )
-    accept = Text(build_drift_write_command(resource), f" takes {pronoun} into the manifest")
+    accept = Text(drift_write(resource), f" takes {pronoun} into the manifest")
     # A secret is never written into a file.
     if any(change.sensitive for change in held_fields):
         accept = Text("a secret is taken over where its value is read from")
@@ -44,7 +40,7 @@ def build_one_held_drift_note_or_empty(
     # `--revert-drift` sends an update, which cannot contain such a field.
     if has_fixed:
         revert = Text(f"changing {pronoun} back in Synapse undoes {pronoun}: this API cannot")
-    if any(is_field_set_by_final_call(resource, change.path) for change in held_fields):
+    if any(is_sealing(resource, change.path) for change in held_fields):
         revert = Text("nothing takes it back")
     heading = f"{names} {past_verb} changed outside and {present_verb} kept (on_drift: hold):"
     if origins := [f"{format_field_path(f.path)} {f.origin}" for f in held_fields if f.origin]:

@@ -66,7 +66,9 @@ def build_records_with_due_renames_made(
     warnings: list[Diagnostic] = []
     for old in sorted(new_by_old.keys() & {entry.address for entry in recorded_or_open}):
         # A state that missed several renames makes them all at once.
-        chain = _list_later_addresses_of_rename_chain(old, new_by_old)
+        chain = [new_by_old[old]]
+        while chain[-1] in new_by_old:
+            chain.append(new_by_old[chain[-1]])
         recorded = [address for address in chain if address in records]
         all_renames = build_renames_with_series_members(members[str(old)], {old: chain[-1]})
         open_calls = sorted({*all_renames, *chain} & open_addresses)
@@ -113,16 +115,6 @@ def select_undeclared_removed_addresses_with_members(
     return frozenset(
         removed_addresses | list_series_member_addresses(records.values(), removed_addresses)
     ) - frozenset(declared)
-
-
-def _list_later_addresses_of_rename_chain(
-    old: Address, after: Mapping[Address, Address]
-) -> list[Address]:
-    """The addresses that a chain of renames leads to, in order; chains have no cycle."""
-    chain = [after[old]]
-    while chain[-1] in after:
-        chain.append(after[chain[-1]])
-    return chain
 
 
 def _explain_rename_obstacle_or_empty(

@@ -30,7 +30,14 @@ def sort_by_dependencies_and_find_cycles(
     cycles: list[Cycle] = [(node, node) for node in edges if node in graph[node]]
     for component in _find_strong_components_of_several_nodes(edges):
         cycles += _iter_cycles_removing_their_edges(component, edges)
-    return _sort_acyclic_topologically(edges, rank), cycles
+    sorter = TopologicalSorter(edges)
+    sorter.prepare()
+    ordered: list[Address] = []
+    while sorter.is_active():
+        batch = sorted(sorter.get_ready(), key=lambda address: (rank(address), address))
+        ordered.extend(batch)
+        sorter.done(*batch)
+    return ordered, cycles
 
 
 def _iter_cycles_removing_their_edges(
@@ -104,16 +111,3 @@ def _find_strong_components_of_several_nodes(
             elif need in on_path:
                 low[node] = min(low[node], index[need])
     return components
-
-
-def _sort_acyclic_topologically(
-    edges: Mapping[Address, set[Address]], rank: Callable[[Address], int]
-) -> list[Address]:
-    sorter = TopologicalSorter(edges)
-    sorter.prepare()
-    ordered: list[Address] = []
-    while sorter.is_active():
-        batch = sorted(sorter.get_ready(), key=lambda address: (rank(address), address))
-        ordered.extend(batch)
-        sorter.done(*batch)
-    return ordered

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from synapse_apply.model.coding.json_types import JsonObject
-from synapse_apply.model.command import Command, Text
+from synapse_apply.model.command import Command
+from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.packages.versions import find_next_free_patch_version_or_empty
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Action, Change
@@ -14,7 +15,7 @@ from synapse_apply.model.resource import Package
 from synapse_apply.planning.decision import Decision
 from synapse_apply.planning.plan_input import PlanOptions, ResourceState, SeriesKey
 from synapse_apply.planning.policy.resource_rules import forbids_replaceable
-from synapse_apply.planning.refusals import build_changed_content_refusal
+from synapse_apply.planning.refusals import refusal
 from synapse_apply.planning.series import SeriesMap
 
 
@@ -80,6 +81,7 @@ def note_refuse_or_replace(
     text = _describe_unreleased_changes_or_empty(resource, series)
     if not text:
         return decision
+    version: list[FieldPath] = [(resource.type.version_field,)]
     if (
         decision.change.action is Action.NO_OP
         and not decision.is_blocked
@@ -99,14 +101,10 @@ def note_refuse_or_replace(
         decision = replace(decision, change=change)
         if options.allow_replace:
             return decision
-        reason = f"{text}, and they would replace the package that is published"
-        allowed = Text("replace it: ", Command("apply --allow-replace"), ", or a saved plan of it")
-        refusal = build_changed_content_refusal(resource, "replace", reason, allowed)
-        return decision.with_refusals_dropping_run(refusal)
+        allow = Command("apply --allow-replace")
+        return decision.refused(refusal("replace", resource, version, change=text, allow=allow))
     if options.policy.unreleased_source == "refuse":
-        rule, way_out = "unreleased-source", "or set policy.unreleased_source: note"
-        refusal = build_changed_content_refusal(resource, rule, text, way_out)
-        return decision.with_refusals_dropping_run(refusal)
+        return decision.refused(refusal("unreleased-source", resource, version, change=text))
     notes = (*decision.change.notes, f"{resource.address} has {text}")
     return replace(decision, change=replace(decision.change, notes=notes))
 

@@ -11,7 +11,7 @@ from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_fi
 from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.runtime.paused_collection import pause_gc
-from synapse_apply.model.state import CREATE_VERB, Intent
+from synapse_apply.model.state import CREATE_VERB
 from synapse_apply.planning import missing_dependencies
 from synapse_apply.planning.create_companions import (
     CreateCompanions,
@@ -43,10 +43,7 @@ from synapse_apply.planning.policy.resource_rules import (
 from synapse_apply.planning.policy.rule_addresses import (
     iter_warnings_of_unknown_addresses_in_policy,
 )
-from synapse_apply.planning.refusals import (
-    build_package_flaw_refusal,
-    suggest_resend_or_accept_of_secrets,
-)
+from synapse_apply.planning.refusals import package_flaw, settle_secrets
 from synapse_apply.planning.series import (
     build_lowered_version_warnings,
     group_by_series,
@@ -102,27 +99,33 @@ def build_plan(plan_input: PlanInput) -> Plan:
             *list_guard_violations(plan_input, changes, superseded | removed_on_purpose),
             *policy_violations,
         ),
-        diagnostics=_remove_duplicates(
-            (
-                *plan_input.diagnostics,
-                *_iter_warning_if_selection_is_partial(decisions, plan_input),
-                *(_build_cycle_error(cycle, resources) for cycle in cycles),
-                *(finding for decision in decisions.values() for finding in decision.diagnostics),
-                *iter_acting_call_warnings(
-                    [
-                        resources[address]
-                        for address in sorted(changes.keys() & resources.keys())
-                        if not any(one.outcome_unknown for one in changes[address].refusals)
-                    ],
-                    index.open_intents.values(),
-                ),
-                *_build_one_foreign_state_key_warning_or_empty(decisions, resources),
-                *policy_warnings,
-                *build_one_warning_of_unchanged_violators_or_empty(decisions, rules),
-                *iter_warnings_of_unknown_addresses_in_policy(plan_input),
-                *_iter_selected_findings(
-                    decisions, build_lowered_version_warnings(index.series, resources)
-                ),
+        diagnostics=tuple(
+            dict.fromkeys(
+                (
+                    *plan_input.diagnostics,
+                    *_iter_warning_if_selection_is_partial(decisions, plan_input),
+                    *(_build_cycle_error(cycle, resources) for cycle in cycles),
+                    *(
+                        finding
+                        for decision in decisions.values()
+                        for finding in decision.diagnostics
+                    ),
+                    *iter_acting_call_warnings(
+                        [
+                            resources[address]
+                            for address in sorted(changes.keys() & resources.keys())
+                            if not any(one.outcome_unknown for one in changes[address].refusals)
+                        ],
+                        index.open_intents.values(),
+                    ),
+                    *_build_one_foreign_state_key_warning_or_empty(decisions, resources),
+                    *policy_warnings,
+                    *build_one_warning_of_unchanged_violators_or_empty(decisions, rules),
+                    *iter_warnings_of_unknown_addresses_in_policy(plan_input),
+                    *_iter_selected_findings(
+                        decisions, build_lowered_version_warnings(index.series, resources)
+                    ),
+                )
             )
         ),
         capabilities=plan_input.capabilities,
@@ -194,11 +197,11 @@ def _decide_all_declared(
                 need for need in unmet if _is_dependency_only_unselected(need, decisions, index)
             ]
             if unselected:
-                decision = decision.with_refusals_dropping_run(
+                decision = decision.refused(
                     missing_dependencies.build_dependency_not_selected_refusal(resource, unselected)
                 )
             if unsolvable := [need for need in unmet if need not in unselected]:
-                decision = decision.with_refusals_dropping_run(
+                decision = decision.refused(
                     missing_dependencies.build_dependency_refusal(resource, unsolvable)
                 )
         decisions[address] = decision
@@ -217,18 +220,14 @@ def _refuse_unfit_package(
     flaws, notes = plan_input.judge_package(desired, plan_input.options)
     if notes:
         decision = replace(decision, change=replace(change, notes=(*change.notes, *notes)))
-    return decision.with_refusals_dropping_run(
-        *(build_package_flaw_refusal(flaw, digest) for flaw in flaws)
-    )
+    return decision.refused(*(package_flaw(flaw, digest) for flaw in flaws))
 
 
 def _refuse_forbidden_move_or_dry_run(decision: Decision, index: PlanIndex) -> Decision:
     """The decision, refused if a rule forbids its move, or if the backend refused its dry run."""
     given = (index.plan_input.move_refusals, index.plan_input.dry_run_refusals)
     address = decision.change.address
-    return decision.with_refusals_dropping_run(
-        *(refusals[address] for refusals in given if address in refusals)
-    )
+    return decision.refused(*(refusals[address] for refusals in given if address in refusals))
 
 
 def _is_dependency_blocked_or_absent(
@@ -332,9 +331,7 @@ def _order_delete_after_dependents_or_refuse(
     ]
     decision = replace(decision, change=replace(decision.change, depends_on=predecessors))
     return (
-        decision.with_refusals_dropping_run(
-            missing_dependencies.build_dependency_refusal(resource, blocked_users)
-        )
+        decision.refused(missing_dependencies.build_dependency_refusal(resource, blocked_users))
         if blocked_users
         else decision
     )
@@ -345,20 +342,18 @@ def _refuse_open_intents_without_resource(
 ) -> Decisions:
     """Decisions on open intents of addresses that are neither declared nor recorded."""
     return {
-        address: Decision(_build_orphan_intent_change(intent, index))
+        address: Decision(
+            Change(
+                address=intent.address,
+                action=Action.CREATE if intent.verb == CREATE_VERB else Action.NO_OP,
+                refusals=(index.build_open_intent_refusal(intent),),
+                remote_id=intent.remote_id,
+                api=intent.api,
+            )
+        )
         for address, intent in sorted(index.open_intents.items())
         if address not in resources
     }
-
-
-def _build_orphan_intent_change(intent: Intent, index: PlanIndex) -> Change:
-    return Change(
-        address=intent.address,
-        action=Action.CREATE if intent.verb == CREATE_VERB else Action.NO_OP,
-        refusals=(index.build_open_intent_refusal(intent),),
-        remote_id=intent.remote_id,
-        api=intent.api,
-    )
 
 
 def _filter_selected_or_keep_all(decisions: Decisions, plan_input: PlanInput) -> Decisions:
@@ -417,7 +412,7 @@ def _build_one_foreign_state_key_warning_or_empty(
             "Give the state's own key, or ",
             Command("state rekey"),
             ". Where the value has changed since: ",
-            suggest_resend_or_accept_of_secrets(bindings),
+            settle_secrets(bindings),
             ".",
         ),
     )
@@ -430,8 +425,3 @@ def _iter_selected_findings(
     """The findings on selected addresses."""
     addresses = set(map(str, decisions)) if findings else set()
     return (finding for finding in findings if finding.address in addresses)
-
-
-def _remove_duplicates(findings: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
-    """Each finding once, as a conflict is found for every address that it concerns."""
-    return tuple(dict.fromkeys(findings))

@@ -41,7 +41,7 @@ def add_due_run_or_refuse_unverified(
     if resource.type.verification_spec is None or decision.is_blocked:
         return decision
     if decision.change.action in _CREATES or decision.change.replaces_package:
-        decision = decision.with_refusals_dropping_run(
+        decision = decision.refused(
             *_iter_unverified_refusals(resource, index.plan_input.other_targets)
         )
     if decision.is_blocked:

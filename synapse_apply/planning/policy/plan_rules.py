@@ -105,16 +105,12 @@ def list_violations_and_warnings_of_plan_rules(
         if stop is None:
             continue
         if rule.is_denying and rule.id not in plan_input.options.overridden:
-            violations.append(_build_guard_violation(rule, stop))
+            override = f"If this is meant: --override-guard {rule.id}"
+            detail = " ".join(filter(None, (stop.detail, stop.remedy, override)))
+            violations.append(GuardViolation(rule.id, stop.summary, detail, stop.rows, stop.limit))
         else:
             warnings.append(_build_stop_warning(rule, stop))
     return tuple(violations), tuple(warnings)
-
-
-def _build_guard_violation(rule: PolicyRule, stop: _PolicyStop) -> GuardViolation:
-    override = f"If this is meant: --override-guard {rule.id}"
-    detail = " ".join(filter(None, (stop.detail, stop.remedy, override)))
-    return GuardViolation(rule.id, stop.summary, detail, stop.rows, stop.limit)
 
 
 def _build_stop_warning(rule: PolicyRule, stop: _PolicyStop) -> Diagnostic:

@@ -90,8 +90,10 @@ def make_listed_value_test(name: str) -> PolicyTest:
         # An undeclared field has the server's default, which the rule does not judge.
         if not case.is_declared_and_kind_has_field(name) or value is ABSENT or value in allowed:
             return None
+        # A long value, or a map, would fill the message, and can be read in the manifest.
+        text = json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool | int) else ""
         return PolicyViolation(
-            f"{name} is {_format_short_value_or_word_another(value)}, and only "
+            f"{name} is {(text if text and len(text) <= _MAX_SHOWN else 'another')}, and only "
             f"{format_short_list(allowed)} may be used",
             f"choose another {name}: {format_short_list(allowed)}",
             (name,),
@@ -242,12 +244,6 @@ CHECKS: Mapping[str, PolicyCheck] = {
 }
 
 
-def _format_short_value_or_word_another(value: Any) -> str:
-    # A long value, or a map, would fill the message, and can be read in the manifest.
-    text = json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool | int) else ""
-    return text if text and len(text) <= _MAX_SHOWN else "another"
-
-
 def select_rules_comparing_series_versions(rules: Iterable[PolicyRule]) -> tuple[PolicyRule, ...]:
     """The rules that compare a new resource with all live members of its series."""
     return tuple(rule for rule in rules if rule.check in CHECKS and CHECKS[rule.check].needs_series)
@@ -349,8 +345,16 @@ def add_policy_findings_unless_in_error(
         if not is_change:
             decision = replace(decision, tolerated_rules=(*decision.tolerated_rules, rule.name))
         elif rule.is_denying:
-            decision = decision.with_refusals_dropping_run(
-                _build_policy_refusal(resource, rule, violation)
+            ways_out = [
+                way_out
+                for way_out in (violation.remedy, _build_exception_hint(resource, rule))
+                if way_out
+            ]
+            position = resource.desired.find_position(violation.path) if resource.desired else None
+            decision = decision.refused(
+                Refusal(
+                    rule.id, f"{violation.reason} (policy: {rule.name})", tuple(ways_out), position
+                )
             )
         else:
             diagnostics = (*decision.diagnostics, _build_policy_warning(resource, rule, violation))
@@ -379,16 +383,6 @@ def _build_exception_hint(resource: ResourceState, rule: PolicyRule) -> str:
         )
     position_text = f" ({rule.position.file}:{rule.position.line})" if rule.position else ""
     return f"add `except: [{address}]` to rule {rule.name} of the policy{position_text}"
-
-
-def _build_policy_refusal(
-    resource: ResourceState, rule: PolicyRule, violation: PolicyViolation
-) -> Refusal:
-    ways_out = [
-        way_out for way_out in (violation.remedy, _build_exception_hint(resource, rule)) if way_out
-    ]
-    position = resource.desired.find_position(violation.path) if resource.desired else None
-    return Refusal(rule.id, f"{violation.reason} (policy: {rule.name})", tuple(ways_out), position)
 
 
 def _build_policy_warning(

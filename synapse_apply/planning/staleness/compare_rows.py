@@ -145,7 +145,13 @@ def _iter_difference_texts(before: Change, now: Change) -> Iterator[str]:
         yield f"it was refused when it was planned, now it would be {now.action.value}"
         return
     if before.action is not now.action:
-        yield f"planned {before.action.value}, now {_describe_current_action(now)}"
+        words = {
+            Action.NO_OP: "there is nothing to do",
+            Action.RECREATE: "it is missing",
+            Action.ADOPT: "it exists outside this state",
+        }
+        current = words.get(now.action, f"it would be {now.action.value}")
+        yield f"planned {before.action.value}, now {current}"
     if before.remote_id != now.remote_id:
         yield f"id: was {before.remote_id or 'absent'}, is now {now.remote_id or 'absent'}"
     if before.action is now.action or now.action is Action.UPDATE:
@@ -169,15 +175,6 @@ def _describe_run_difference(before: Change, now: Change) -> str:
     if now.verification is None:
         return "it would not be verified now, as was planned"
     return "it would be verified in another way than was planned"
-
-
-def _describe_current_action(now: Change) -> str:
-    words = {
-        Action.NO_OP: "there is nothing to do",
-        Action.RECREATE: "it is missing",
-        Action.ADOPT: "it exists outside this state",
-    }
-    return words.get(now.action, f"it would be {now.action.value}")
 
 
 def _iter_field_and_secret_difference_texts(before: Change, now: Change) -> Iterator[str]:

@@ -49,12 +49,14 @@ def narrow_plan_refusing_stale_changes(saved: Plan, fresh: Plan, *, reviewed: bo
     for change in fresh.changes:
         row = rows_by_address[change.address]
         # Fresh changes are in dependency order, so what is stopped is known before its dependents.
-        if _is_unrefused_call_run_or_forget(row) and (
+        if (
+            row.has_unrefused_call_or_run or (row.action is Action.FORGET and not row.is_refused)
+        ) and (
             needs := stopped_addresses
             & {*row.depends_on, find_member_address_created_by_same_call(row)}
         ):
             row = compare_rows.refuse_row_whose_needs_are_not_done(row, needs, reviewed=reviewed)
-        if row.is_refused or _is_create_left_out(row, change):
+        if row.is_refused or (change.action in _CREATES and not is_shown_as_to_be_done(row)):
             stopped_addresses.add(row.address)
         rows.append(row)
     rows += [
@@ -77,7 +79,11 @@ def _narrow_row_to_saved_plan(before: Change | None, now: Change, *, reviewed: b
         if not now.is_refused and (
             not is_shown_as_to_be_done(now) or _is_only_run_left(before, now)
         ):
-            return _with_done_already_note(before, now)
+            notes = (
+                *now.notes,
+                f"{_get_action_or_verification_word(before)} was planned, and it is so already",
+            )
+            return replace(now, notes=notes)
         if now.is_refused or not compare_rows.has_same_effect_and_fingerprint(before, now):
             return compare_rows.refuse_changed_row_with_differences(before, now, reviewed=reviewed)
         return now
@@ -107,11 +113,6 @@ def is_shown_as_to_be_done(change: Change) -> bool:
     return due and not change.superseded and not change.is_refused
 
 
-def _is_unrefused_call_run_or_forget(row: Change) -> bool:
-    """Whether a change is left out if its dependencies are: a call, or the end of a record."""
-    return row.has_unrefused_call_or_run or (row.action is Action.FORGET and not row.is_refused)
-
-
 def _is_only_run_left(before: Change, now: Change) -> bool:
     """Whether an earlier apply made the change, and only its verification run is left."""
     is_otherwise_done = now.action is Action.NO_OP and before.action is not Action.NO_OP
@@ -127,14 +128,6 @@ def build_left_out_row(now: Change, reason: str) -> Change:
     return replace(
         _build_no_op_row(now, f"{reason}: left as it is"), extras={"left_out": now.action.value}
     )
-
-
-def _with_done_already_note(before: Change, now: Change) -> Change:
-    notes = (
-        *now.notes,
-        f"{_get_action_or_verification_word(before)} was planned, and it is so already",
-    )
-    return replace(now, notes=notes)
 
 
 def _get_action_or_verification_word(change: Change) -> str:
@@ -166,11 +159,6 @@ def _build_no_op_row(change: Change, note: str) -> Change:
         after_unknown=(),
         verification=None,
     )
-
-
-def _is_create_left_out(narrowed: Change, fresh: Change) -> bool:
-    """Whether the new plan creates an object that the narrowed row does not create."""
-    return fresh.action in _CREATES and not is_shown_as_to_be_done(narrowed)
 
 
 def iter_guards_still_violated(

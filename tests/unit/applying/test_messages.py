@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from pathlib import Path
 
@@ -10,25 +11,27 @@ import pytest
 
 from synapse_apply.applying import messages
 from synapse_apply.model.command import Command, Text, fill
+from synapse_apply.planning import refusals
 
 # What the functions themselves know; what is no value of a text, or of some texts alone.
+KNOWN = set(re.findall(r'\n        "(\w+)": ', inspect.getsource(refusals.refusal)))
 GIVEN = {"finding": set(), "conflict": {"import_it"}, "run_finding": {"published"}}
-NO_VALUES = {"cause", "request_id", "path", "of_backend", "id"}
-NODES = [
-    node
-    for path in sorted(Path(messages.__file__).parent.rglob("*.py"))
+GIVEN["refusal"] = KNOWN | {"in_git", "in_synapse", "as_they_are"}
+NO_VALUES = {"cause", "request_id", "path", "of_backend", "id", "position", "names", "None"}
+CALLS = [
+    (ast.unparse(node.func).rpartition(".")[2], node)
+    for module in (messages, refusals)
+    for path in sorted(Path(module.__file__).parent.rglob("*.py"))
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
     if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant)
 ]
-CALLS = [(ast.unparse(node.func).removeprefix("messages."), node) for node in NODES]
 
 
 @pytest.mark.parametrize(("name", "node"), [one for one in CALLS if one[0] in GIVEN])
 def test_a_message_gets_all_that_its_text_names(name: str, node: ast.Call) -> None:
     """Else a lost answer would end in a KeyError, which no test of the way there might meet."""
-    assert isinstance(node.args[0], ast.Constant)
-    message = messages._MESSAGES[str(node.args[0].value)]
-    texts = f"{message.summary} {message.detail} {message.hint}"
+    table = refusals._REFUSALS if name == "refusal" else messages._MESSAGES
+    texts = str(table[ast.literal_eval(node.args[0])])
     named = set(re.findall(r"\{(\w+)\}", texts)) - {"address", "cause"} - GIVEN[name]
     given = {str(one.arg) for one in node.keywords}
     assert named <= given <= named | NO_VALUES
