@@ -333,7 +333,11 @@ def _keep_held_drift(
     """Put back the recorded values of fields whose drift is kept, so that the next plan sees it."""
     if record is not None:
         for held_change in step.change.held:
-            _put_back(record, held_change.path, applied, seen)
+            path = held_change.path
+            _put_back(record, path, applied, seen)
+            # What an import saw of it stands for what was sent.
+            if not record.applied and path in step.declared_fields and path in seen:
+                applied[path] = seen[path]
 
 
 def _put_back(

@@ -142,7 +142,7 @@ def record_differences_as_accepted_or_raise_if_changed(
 def _merge_old_and_new_acceptance_or_none(acceptable: AcceptableResource) -> Acceptance | None:
     """The new acceptance, which keeps the undo values of earlier ones; None without any."""
     record, paths = acceptable.record, [change.path for change in acceptable.differing_fields]
-    new_acceptance = accept_paths(paths, record.applied, record.seen)
+    new_acceptance = accept_paths(paths, record.applied or record.seen, record.seen)
     old_acceptance = record.accepted
     if old_acceptance is None:
         return new_acceptance if paths else None

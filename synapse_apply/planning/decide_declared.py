@@ -298,7 +298,7 @@ def _declares_unrecorded(
 ) -> bool:
     """Whether all declared fields, but for the `ignored`, have something that no call has sent."""
     for path, value in resource.declared_fields.items():
-        applied = record.applied.get(path, ABSENT)
+        applied = (record.applied or record.seen).get(path, ABSENT)
         if is_at_or_below(path, ignored):
             continue
         if isinstance(value, DesiredSecret):

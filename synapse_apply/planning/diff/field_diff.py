@@ -114,10 +114,11 @@ class _FieldComparison:
         self.owned_pointers = lifecycle.own if lifecycle else ()
         self.declared_fields = unflatten(resource.declared_fields)
         self.live = unflatten(resource.live_fields)
-        self.applied = unflatten(record.applied if record else {})
+        # Of an object that was imported, what was seen then stands for what was sent.
+        self.applied = unflatten((record.applied or record.seen) if record else {})
         self.last_seen = unflatten(record.seen if record else {})
         self.accepted_paths = frozenset(record.accepted.paths if record and record.accepted else ())
-        self.diff = ResourceDiff()
+        self.diff = ResourceDiff(rebase=self.is_imported)
         self.origins: dict[FieldPath, str] = {}
 
     def attribute_to_given_up_call(
@@ -234,12 +235,9 @@ class _FieldComparison:
             if not equal:
                 self.add_change_or_held_drift(path, declared_value, Cause.NONE)
             return
-        declared_moved = (
-            # We have never sent an imported object, so all that differs is a change from Git.
-            self.is_imported
-            or not is_same_value(declared_value, applied, compare)
-            or self.may_have_appeared_since_sent(path, live)
-        )
+        declared_moved = not is_same_value(
+            declared_value, applied, compare
+        ) or self.may_have_appeared_since_sent(path, live)
         was_observed = applied is not ABSENT or last_seen is not ABSENT
         # A field that was never recorded has no earlier value that it could have drifted from.
         drifted = was_observed and not is_same_value(live, last_seen, compare)
@@ -362,7 +360,8 @@ class _FieldComparison:
             get_at_or_absent(side, path) for side in (self.applied, self.live, self.last_seen)
         )
         is_shown = isinstance(live, Mac)
-        if self.record is None or self.is_imported:
+        is_known = is_shown and isinstance(last_seen, Mac) and last_seen.key_id == mac.key_id
+        if self.record is None or (self.is_imported and not is_known):
             self.compare_secret_never_sent(path, declared_value, is_shown, live == mac)
             return
         digests = (applied, last_seen) if is_shown else (applied,)

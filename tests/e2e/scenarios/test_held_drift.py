@@ -110,3 +110,110 @@ def test_what_this_api_cannot_undo(holding: Workplace, server: Server) -> None:
     assert "this API cannot change a storage" in ran.out
     holding.run("drift", "--write", "storage/raw-data", code=0)
     holding.run("drift", "--only", "storage", "--detailed-exitcode", code=0)
+
+
+TOKEN_OF_PLUGIN = """\
+apiVersion: synapse-apply/v1
+kind: Plugin
+metadata: {name: yolo}
+lifecycle: {sensitive: [/configuration/token]}
+spec:
+  name: Yolo
+  code: yolo
+  description: Finds things
+  version: "1.0.0"
+  category: pre_annotation
+  configuration: {token: {valueFrom: {env: RAW_TOKEN}}}
+"""
+
+
+@pytest.fixture(params=["again", "forgotten"])
+def imported(applied: Workplace, server: Server, request: pytest.FixtureRequest) -> Workplace:
+    """The plugin imported as it is declared, and nothing sent since."""
+    applied.write("synapse-apply.yaml", project(server.url, on_drift="hold", allow_env=["RAW_*"]))
+    if request.param == "forgotten":
+        applied.run("state", "rm", "plugin/yolo", code=0)
+    applied.run("import", "plugin/yolo", "1", code=0)
+    return applied
+
+
+def test_what_was_imported_and_then_changed_by_hand_is_kept(
+    imported: Workplace, server: Server
+) -> None:
+    """Git has not moved: it is changed outside alone, and stays so after every apply."""
+    server.call("PATCH", "_emulator/objects/plugin/1/", {"description": "By hand"})
+    for _ in range(3):
+        said = imported.run("drift", "--detailed-exitcode", code=2).out
+        assert "drift: changed outside" in said
+        assert "in Git" not in said
+        assert "description was changed outside and is kept" in imported.plan(code=0).out
+        assert "0 changed" in imported.apply().out
+        assert plugin(server)["description"] == "By hand"
+    imported.apply("--only", "plugin/yolo", "--revert-drift")
+    assert plugin(server)["description"] == "Finds things"
+    imported.unchanged()
+
+
+def test_another_field_of_an_import_is_sent_without_it(imported: Workplace, server: Server) -> None:
+    """What Git changed goes, what was changed by hand beside it is kept, now and later."""
+    server.call("PATCH", "_emulator/objects/plugin/1/", {"description": "By hand"})
+    imported.edit("manifests/plugin.yaml", "default: 0.8", "default: 0.9")
+    assert "1 changed" in imported.apply().out
+    assert "0 changed" in imported.apply().out
+    now = plugin(server)
+    assert now["description"] == "By hand"
+    assert now["configuration"]["parameters"]["quality"]["default"] == 0.9
+    imported.run("drift", "--detailed-exitcode", code=2)
+
+
+def test_both_sides_of_an_import_moved(imported: Workplace, server: Server) -> None:
+    """Git has spoken last, as for what was applied."""
+    server.call("PATCH", "_emulator/objects/plugin/1/", {"description": "By hand"})
+    imported.edit("manifests/plugin.yaml", "Finds things", "Finds cars")
+    assert "changed in Git and outside" in imported.plan(code=0).out
+    imported.apply()
+    assert plugin(server)["description"] == "Finds cars"
+
+
+def test_an_import_that_differs_from_git_is_changed_by_git_alone(
+    applied: Workplace, server: Server
+) -> None:
+    """What was live then is what Git is compared with."""
+    server.call("PATCH", "_emulator/objects/plugin/1/", {"description": "Live"})
+    applied.write("synapse-apply.yaml", project(server.url, on_drift="hold"))
+    applied.run("import", "plugin/yolo", "1", code=0)
+    assert "outside" not in applied.plan(code=0).out
+    applied.apply()
+    assert plugin(server)["description"] == "Finds things"
+
+
+def test_an_import_whose_drift_was_accepted_and_is_not_any_more(
+    imported: Workplace, server: Server
+) -> None:
+    """Taking the acceptance back makes no change of Git of it."""
+    server.call("PATCH", "_emulator/objects/plugin/1/", {"description": "By hand"})
+    imported.run("state", "accept", "plugin/yolo", "--auto-approve", code=0)
+    assert "1 accepted difference" in imported.plan(code=0).out
+    imported.run("state", "accept", "plugin/yolo", "--undo", code=0)
+    assert "in Git" not in imported.run("drift", "--detailed-exitcode", code=2).out
+    imported.apply()
+    assert plugin(server)["description"] == "By hand"
+
+
+def test_a_secret_of_an_import_that_is_shown_is_kept(applied: Workplace, server: Server) -> None:
+    """The backend shows it: one that somebody rotated by hand is drift as any other field."""
+    applied.environ["RAW_TOKEN"] = "first-token"
+    applied.write("synapse-apply.yaml", project(server.url, allow_env=["RAW_*"]))
+    applied.write("manifests/plugin.yaml", TOKEN_OF_PLUGIN)
+    applied.apply()
+    applied.write("synapse-apply.yaml", project(server.url, on_drift="hold", allow_env=["RAW_*"]))
+    applied.run("import", "plugin/yolo", "1", code=0)
+    server.call("PATCH", "_emulator/objects/plugin/1/", {"configuration": {"token": "by-hand"}})
+    for _ in range(2):
+        said = applied.run("drift", "--detailed-exitcode", code=2).out
+        assert "token = (sensitive, changed) # drift: changed outside" in " ".join(said.split())
+        applied.apply()
+        assert plugin(server)["configuration"] == {"token": "by-hand"}
+    applied.environ["RAW_TOKEN"] = "second-token"
+    applied.apply()
+    assert plugin(server)["configuration"] == {"token": "second-token"}
