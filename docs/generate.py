@@ -14,7 +14,7 @@ import click
 
 from synapse_apply.cli.main import NAME, root
 from synapse_apply.emulator.table import render_emulator_page as emulator_page
-from synapse_apply.model.packages.rules import RULES_BY_ID
+from synapse_apply.model.packages import RULES_BY_ID
 
 DOCS = Path(__file__).resolve().parent
 SCHEMAS = DOCS.parent / "schemas" / "v1"

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from synapse_apply.operations.run import StartedRun
     from synapse_apply.operations.settle import OpenCalls, SettledCall, SettledCalls
     from synapse_apply.operations.verify_bytes import BytesResult, ComparedBytes
-    from synapse_apply.packages.diff import FileChange
+    from synapse_apply.packages.content import FileChange
     from synapse_apply.packages.inspection import PackageListing
     from synapse_apply.workspace.recovery_journal import EndedCall, JournalContent
 
@@ -58,7 +58,7 @@ _VALUES_BY_HOME = {
     "operations.run": "StartedRun",
     "operations.settle": "OpenCalls SettledCall SettledCalls",
     "operations.verify_bytes": "BytesResult ComparedBytes",
-    "packages.diff": "FileChange",
+    "packages.content": "FileChange",
     "packages.inspection": "PackageListing",
     "workspace.recovery_journal": "EndedCall JournalContent",
 }

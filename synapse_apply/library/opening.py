@@ -99,7 +99,7 @@ def build_invocations_of_targets(
     invocation: Invocation, names: Sequence[str]
 ) -> tuple[Invocation, ...]:
     """An invocation for each target that `names` means, as `open_targets` has them; InputError."""
-    from synapse_apply.manifests.project.target_selection import select_target_names
+    from synapse_apply.manifests.project.targets import select_target_names
     from synapse_apply.workspace.configuration import load_valid_project_or_defaults
 
     # None of them is meant by another invocation's target.

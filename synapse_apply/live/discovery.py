@@ -22,7 +22,7 @@ from synapse_apply.model.errors import (
 )
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Observed
-from synapse_apply.model.packages.versions import VersionSortKey, get_version_sort_key_or_none
+from synapse_apply.model.packages import VersionSortKey, get_version_sort_key_or_none
 
 NEWEST_MEMBERS, ALL_MEMBERS, NO_MEMBERS = "newest", "all", "none"
 T = TypeVar("T")

@@ -21,7 +21,7 @@ from synapse_apply.live.named_secrets import (
     with_secret_fields_of_single_objects,
 )
 from synapse_apply.manifests.files.quoted_refs import scan_possible_secret_refs_skipping_unreadable
-from synapse_apply.manifests.schema.secret_field_marks import build_marks_with_project_providers
+from synapse_apply.manifests.schema.schemas import build_marks_with_project_providers
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.command import Command, Text

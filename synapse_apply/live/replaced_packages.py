@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.packages.replacement import (
+from synapse_apply.model.packages import (
     CHANGED,
     FILE_VERBS,
     REPLACES_KEY,
     ChangedFile,
     Replacement,
+    get_version_sort_key_or_none,
 )
-from synapse_apply.model.packages.versions import get_version_sort_key_or_none
 from synapse_apply.model.plan import Action, Plan
 from synapse_apply.model.resource import Package, PackageSource
 from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, Record
@@ -126,7 +126,7 @@ class _Replacements:
 
     def _diff(self, record: Record, package: Package) -> Replacement:
         # Here, not above: a plan without a new release compares no packages.
-        from synapse_apply.packages.diff import list_changes
+        from synapse_apply.packages.content import list_changes
 
         changes = list_changes(record.files, package.files)
         counts = {verb: sum(change.verb == verb for change in changes) for verb in FILE_VERBS}
@@ -167,7 +167,7 @@ class _Replacements:
     ) -> dict[str, bytes]:
         """Bytes of the files with these digests; nothing where the source cannot be read."""
         from synapse_apply.files.tree import UnreadableError
-        from synapse_apply.model.packages.digest import EXECUTABLE_SUFFIX
+        from synapse_apply.model.packages import EXECUTABLE_SUFFIX
         from synapse_apply.packages.sources import SourceFiles
         from synapse_apply.packages.text_diff import MAX_DIFF_SIZE
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from synapse_apply.model.packages.rules import (
+from synapse_apply.model.packages import (
     RULES_BY_ID,
     SECRET_RULES,
     Level,

@@ -14,7 +14,7 @@ from synapse_apply.workspace.target_session import TargetSession
 
 # What edits manifests is imported when something is to be told of an edit.
 if TYPE_CHECKING:
-    from synapse_apply.manifests.edit.written_documents import WrittenDocument
+    from synapse_apply.manifests.edit.rewriting import WrittenDocument
 
 
 class WrittenFieldPredicate:
@@ -28,7 +28,7 @@ class WrittenFieldPredicate:
 
         False for a value from a variable or a package, and for manifests of a commit.
         """
-        from synapse_apply.manifests.edit.source_map import FieldOrigins
+        from synapse_apply.manifests.edit.rewriting import FieldOrigins
 
         document = (
             self._documents_by_position_or_empty.get(desired.position) if desired.position else None
@@ -45,7 +45,7 @@ class WrittenFieldPredicate:
 
     @cached_property
     def _documents_by_position_or_empty(self) -> dict[Position, WrittenDocument]:
-        from synapse_apply.manifests.edit.written_documents import iter_readable_written_documents
+        from synapse_apply.manifests.edit.rewriting import iter_readable_written_documents
 
         session = self._session
         if session.declared_target.commit:
@@ -60,7 +60,7 @@ class WrittenFieldPredicate:
 
     @cached_property
     def _project_document(self) -> WrittenDocument | None:
-        from synapse_apply.manifests.edit.written_documents import WrittenDocument
+        from synapse_apply.manifests.edit.rewriting import WrittenDocument
 
         file = self._session.project.file
         if file is None:

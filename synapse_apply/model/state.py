@@ -16,7 +16,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.coding.text_forms import FORM_METADATA_KEY, OMITTED_BY_DEFAULT
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.packages.digest import DIGEST_FORM
+from synapse_apply.model.packages import DIGEST_FORM
 from synapse_apply.model.remote.remote_ids import REMOTE_ID_FORM
 from synapse_apply.model.values import Fields, Mac
 

@@ -1,20 +1,21 @@
-"""Which files `bump` edits to raise a declared release's version, and when it refuses to."""
+"""How the version of a release is raised in the file that declares it."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Any, NoReturn
 
 from synapse_apply.manifests.decode.draft import ConfigWithPositions
 from synapse_apply.manifests.decode.loading import FileCache, LoadedManifests
-from synapse_apply.manifests.edit import raise_version
-from synapse_apply.manifests.edit.rewriting import Rewrite, rewrite_all_or_none
-from synapse_apply.manifests.edit.written_documents import (
+from synapse_apply.manifests.decode.overlays import Overlay
+from synapse_apply.manifests.edit.rewriting import (
+    Rewrite,
     WrittenDocument,
     iter_readable_written_documents,
+    rewrite_all_or_none,
 )
 from synapse_apply.manifests.project.targets import select_targets_to_check
 from synapse_apply.manifests.yaml.editing import Edit, apply_edits
@@ -24,6 +25,11 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen, mutable
+from synapse_apply.model.packages import (
+    bump_version_or_empty,
+    get_version_sort_key_or_none,
+    is_valid_version,
+)
 from synapse_apply.model.phrases import suggest_closest_or_list_known_words_or_empty
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import FILE, FOLDER, GIT, Desired, PackageSource
@@ -34,7 +40,6 @@ from synapse_apply.workspace.invocation import Invocation
 
 PLUGIN, RELEASE = "plugin", "release"
 VERSION_PARTS = ("major", "minor", "patch")
-_VERSION_PATH = raise_version.VERSION_PATH
 
 
 @frozen
@@ -128,15 +133,11 @@ def bump_version_of_only_release(
     document, resources = _require_release_document_and_resources(bump_project, request.plugin)
     release = resources[0]
     # An edit would replace the variable by a literal in every target that reads the document.
-    raise_version.require_version_without_variable(document, release)
-    new_address = raise_version.compute_address_with_higher_version(
-        release, request.part, request.exact_version
-    )
-    raise_version.require_address_undeclared(new_address, bump_project.target_manifests)
+    require_version_without_variable(document, release)
+    new_address = compute_address_with_higher_version(release, request.part, request.exact_version)
+    require_address_undeclared(new_address, bump_project.target_manifests)
     keys = ("version", "changelog") if request.changelog is not None else ("version",)
-    raise_version.require_no_overlay_conflict(
-        bump_project.targets, release.address, new_address, keys
-    )
+    require_no_overlay_conflict(bump_project.targets, release.address, new_address, keys)
     edits = _collect_edits_by_file(bump_project, document, resources, new_address, request)
     rewrites = tuple(_iter_rewrites(edits))
     # Decoded from memory, before anything is written: a bad edit never reaches the disk.
@@ -292,18 +293,18 @@ def _collect_edits_by_file(
             == _format_plugin_reference(document)
         )
         if other_document is document or (
-            is_mirror and other_document.get_value_or_none(*_VERSION_PATH) == old_version
+            is_mirror and other_document.get_value_or_none(*VERSION_PATH) == old_version
         ):
-            current_value = other_document.get_value_or_none(*_VERSION_PATH)
+            current_value = other_document.get_value_or_none(*VERSION_PATH)
             if current_value is not None:
                 edits[other_document.file, other_document.name].append(
-                    (Edit(_VERSION_PATH, new_version, other_document.index), current_value)
+                    (Edit(VERSION_PATH, new_version, other_document.index), current_value)
                 )
     if request.changelog is not None:
         # What looks like a variable in a message is none.
         text = request.changelog.replace("${", "$${")
         preceding_key = (
-            "version" if document.get_value_or_none(*_VERSION_PATH) is not None else "plugin"
+            "version" if document.get_value_or_none(*VERSION_PATH) is not None else "plugin"
         )
         edit = Edit(("spec", "changelog"), text, document.index, preceding_key)
         current_value = document.get_value_or_none("spec", "changelog")
@@ -433,3 +434,119 @@ class _RewrittenConfigReader:
         if file is not None and file in self.rewrites:
             return read_single_mapping(self.rewrites[file].new_content, self.rewrites[file].name)
         return files.config(read_single_mapping)
+
+
+VERSION_PATH = ("spec", "version")
+
+
+def require_version_without_variable(document: WrittenDocument, release: Desired) -> None:
+    """Raise InputError where the written version holds a variable: there is not text to edit."""
+    written_version = document.get_value_or_none(*VERSION_PATH)
+    if isinstance(written_version, str) and "${" in written_version:
+        raise InputError.from_summary(
+            "The version is a variable",
+            f"spec.version is {written_version}: it is not written here.",
+            "Change the variable's value, or write the version out.",
+            address=str(release.address),
+            position=document.document.positions.get(VERSION_PATH),
+        )
+
+
+def compute_address_with_higher_version(
+    release: Desired, part: str, requested_version: str = ""
+) -> Address:
+    """The release's address with the next version, or with `requested_version`.
+
+    `part` is major, minor or patch. Raises InputError where the version is malformed or not higher.
+    """
+    version = str(release.spec["version"])
+    # `bump_version_or_empty` gives "" where the version is no semantic one.
+    new_version = requested_version or bump_version_or_empty(version, part)
+    error_fields = {
+        "address": str(release.address),
+        "position": release.find_position(("version",)),
+    }
+    if not new_version:
+        raise InputError.from_summary(
+            "The version cannot be counted on",
+            f"{version} is not a semantic version, so nobody can tell its next {part} version.",
+            "Say which one follows: --to VERSION.",
+            **error_fields,
+        )
+    if not is_valid_version(new_version):
+        raise InputError.from_summary(
+            "Malformed version",
+            f"{new_version!r} has characters that no version has, or is too long.",
+            "Use letters, digits, `.`, `_`, `+` and `-`, at most 64.",
+        )
+    # Versions without an order (None) cannot be compared: only an equal one is refused.
+    old_key, new_key = (
+        get_version_sort_key_or_none(version),
+        get_version_sort_key_or_none(new_version),
+    )
+    if new_version == version or (
+        old_key is not None and new_key is not None and new_key <= old_key
+    ):
+        raise InputError.from_summary(
+            "The version would not rise",
+            f"{release.address} is declared, and {new_version} does not come after {version}.",
+            "Published versions never change: choose a higher one.",
+            **error_fields,
+        )
+    return Address(release.address.kind, f"{release.address.name.rpartition('@')[0]}@{new_version}")
+
+
+def require_address_undeclared(new_address: Address, loaded: Iterable[LoadedManifests]) -> None:
+    """Raise InputError where any target declares the new address already."""
+    for loaded_target in loaded:
+        if new_address in loaded_target.desired:
+            raise InputError.from_summary(
+                "This version is declared already",
+                f"{new_address} stands at {loaded_target.desired[new_address].position}.",
+                "Choose another one with --to VERSION.",
+                address=str(new_address),
+            )
+
+
+def require_no_overlay_conflict(
+    targets: Iterable[Target], old_address: Address, new_address: Address, keys: Sequence[str]
+) -> None:
+    """Raise InputError for an overlay that sets a field of `keys`, or matches only the old address.
+
+    The first would undo the edit, the second would no longer apply after it.
+    """
+    for target in targets:
+        overlays: Iterable[Overlay] = target.overlays.values()
+        for overlay in overlays:
+            if overlay.matches_address(str(old_address)):
+                _require_matching_overlay_compatible(
+                    overlay, target, old_address, new_address, keys
+                )
+
+
+def _require_matching_overlay_compatible(
+    overlay: Overlay,
+    target: Target,
+    old_address: Address,
+    new_address: Address,
+    keys: Sequence[str],
+) -> None:
+    error_fields = {"position": overlay.position, "target": target.name}
+    spec = overlay.patch.get("spec")
+    for key in keys:
+        # The overlay's value wins, so the edit of the manifest would change nothing.
+        if isinstance(spec, Mapping) and key in spec:
+            raise InputError.from_summary(
+                "An overlay sets what is to be edited",
+                f"The overlay {overlay.pattern} sets spec.{key}.",
+                "Change it there, or remove it from the overlay.",
+                **error_fields,
+            )
+    if not overlay.matches_address(str(new_address)):
+        raise InputError.from_summary(
+            "An overlay is for the old version alone",
+            f"The overlay {overlay.pattern} fits {old_address} and not {new_address}.",
+            f"Write {old_address.kind}/{old_address.name.rpartition('@')[0]}@* in the project "
+            f"file.",
+            **error_fields,
+        )

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from synapse_apply.manifests.decode.plugin import PREFIX
-from synapse_apply.manifests.project.target_selection import list_target_labels
-from synapse_apply.manifests.project.targets import choose_and_fill_target
+from synapse_apply.manifests.decode.kinds import PLUGIN
+from synapse_apply.manifests.project.targets import choose_and_fill_target, list_target_labels
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.project import EMBEDDED, Project, Target
@@ -65,7 +64,7 @@ def list_declared_plugin_names(invocation: Invocation) -> list[str]:
         {
             resource.address.name
             for resource in _iter_decodable_resources_of_chosen_or_all(invocation)
-            if resource.address.kind == PREFIX
+            if resource.address.kind == PLUGIN
         }
     )
 

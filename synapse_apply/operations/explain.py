@@ -9,7 +9,7 @@ from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests.schema.schemas import build_strict_schema, list_providers_with_schema
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.errors import InputError, NameNotFound
-from synapse_apply.model.packages.rules import RULES_BY_ID
+from synapse_apply.model.packages import RULES_BY_ID
 
 _FACTS = ("description", "type", "enum", "const", "default", "examples", "required")
 _INPUT_NAMES = (*CATALOGUE, "project", "policy", "package-config")

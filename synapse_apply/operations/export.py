@@ -18,16 +18,17 @@ from synapse_apply.live.discovery import (
     get_owner_prefix_of_series_kind,
 )
 from synapse_apply.live.live_backend import LiveBackend
-from synapse_apply.manifests.export.export_files import (
+from synapse_apply.manifests.export.export import (
     SCHEMA_FILE,
+    Exporter,
     ExportLayout,
     ExportResult,
+    SecretVariable,
+    has_any_secret,
+    make_unused_name,
     write_export,
 )
 from synapse_apply.manifests.export.inventory import format_inventory
-from synapse_apply.manifests.export.manifest_names import make_unused_name
-from synapse_apply.manifests.export.manifest_of_object import Exporter, SecretVariable
-from synapse_apply.manifests.export.unseen_secrets import has_any_secret
 from synapse_apply.manifests.files.manifest_files import ManifestPaths
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text

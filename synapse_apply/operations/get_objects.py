@@ -18,7 +18,7 @@ from synapse_apply.live.live_backend import (
 from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError, NotFound
-from synapse_apply.model.packages.versions import get_version_sort_key_or_none
+from synapse_apply.model.packages import get_version_sort_key_or_none
 
 
 def require_object_by_id_or_name(live_backend: LiveBackend, prefix: str, text: str) -> LiveObject:

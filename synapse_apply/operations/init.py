@@ -14,8 +14,8 @@ from synapse_apply.manifests.edit.rewriting import (
     build_existing_file_finding,
     create_new_file_with_parents,
 )
-from synapse_apply.manifests.export.export_files import SCHEMA_FILE
-from synapse_apply.manifests.export.manifest_names import (
+from synapse_apply.manifests.export.export import (
+    SCHEMA_FILE,
     build_valid_name_or_fallback,
     is_valid_name,
 )

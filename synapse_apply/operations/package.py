@@ -15,12 +15,15 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen, mutable
-from synapse_apply.model.packages.rules import build_flaw_finding
-from synapse_apply.model.packages.versions import get_version_sort_key_or_none, is_valid_version
+from synapse_apply.model.packages import (
+    build_flaw_finding,
+    get_version_sort_key_or_none,
+    is_valid_version,
+)
 from synapse_apply.model.phrases import suggest_closest_or_list_known_words_or_empty
 from synapse_apply.model.resource import PUBLISHED, Desired, Package, PackageSource
 from synapse_apply.model.state import Record
-from synapse_apply.packages.diff import FileChange, list_changes
+from synapse_apply.packages.content import FileChange, list_changes
 from synapse_apply.packages.inspection import (
     PackageListing,
     list_package_files,

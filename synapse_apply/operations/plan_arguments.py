@@ -8,7 +8,7 @@ from typing import Protocol
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError, OptionConflict
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.packages.rules import RULES_BY_ID, SECRET_RULES, Level
+from synapse_apply.model.packages import RULES_BY_ID, SECRET_RULES, Level
 from synapse_apply.model.phrases import suggest_closest_or_list_known_words_or_empty
 from synapse_apply.model.policy import RULE_ID_PREFIX, Policy
 from synapse_apply.model.project import Target

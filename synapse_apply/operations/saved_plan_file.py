@@ -22,7 +22,7 @@ from synapse_apply.files.tree import escape_misleading_path
 from synapse_apply.model.coding.json_types import JsonObject, JsonValue
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError
-from synapse_apply.packages.write_aside import choose_temporary_path
+from synapse_apply.packages.inspection import choose_temporary_path
 
 PLAN_ENTRY = "plan.json"
 _PLAN_AGAIN_HINT = Text(Command("plan --out FILE"), " makes one.")

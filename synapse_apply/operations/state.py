@@ -18,7 +18,7 @@ from synapse_apply.live.open_intents import (
     raise_if_journal_contradicts_closing_by_hand,
     with_acting_calls,
 )
-from synapse_apply.manifests.export.manifest_names import explain_invalid_address_or_empty
+from synapse_apply.manifests.export.export import explain_invalid_address_or_empty
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic

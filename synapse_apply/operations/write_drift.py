@@ -14,11 +14,13 @@ from synapse_apply.live.manifest_comparison import (
     build_edits_that_declare_live_values,
 )
 from synapse_apply.manifests.decode.loading import FileCache, LoadedManifests
-from synapse_apply.manifests.edit.rewriting import Rewrite, rewrite_all_or_none
-from synapse_apply.manifests.edit.source_map import DocumentSpot, FieldOrigins
-from synapse_apply.manifests.edit.written_documents import (
+from synapse_apply.manifests.edit.rewriting import (
+    DocumentSpot,
+    FieldOrigins,
+    Rewrite,
     WrittenDocument,
     iter_readable_written_documents,
+    rewrite_all_or_none,
 )
 from synapse_apply.manifests.project.project import read_project_or_findings
 from synapse_apply.manifests.project.targets import list_declared_targets

@@ -1,20 +1,21 @@
-"""What counts as the content of a package, and how its canonical digest is computed."""
+"""What counts as the content of a package, how its digest is computed, and what differs."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from synapse_apply.files.tree import UnreadableError
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.frozen import frozen, mutable
-from synapse_apply.model.packages.digest import EXECUTABLE_SUFFIX
+from synapse_apply.model.packages import EXECUTABLE_SUFFIX
 from synapse_apply.packages.zip_stamps import FileStamp
 
 if TYPE_CHECKING:
     from synapse_apply.packages.lint import PackageLint
+
 
 _LFS_PREFIXES = (
     b"version https://git-lfs.github.com/spec/",
@@ -154,3 +155,58 @@ class _Content:
     def is_lfs_pointer(self) -> bool:
         # A Git LFS pointer has less than 1024 bytes (git-lfs, docs/spec.md).
         return self.size < 1024 and self._first_bytes.startswith(_LFS_PREFIXES)
+
+
+@frozen
+class FileChange:
+    """One path that differs; `verb` is added, removed or changed.
+
+    `content`: the bytes differ. `executable` is the new executable bit, None if it is unchanged.
+    """
+
+    path: str
+    verb: str
+    content: bool = True
+    executable: bool | None = None
+
+
+class PathDifferences(NamedTuple):
+    """Paths that are in one of two packages only, or differ; each tuple is sorted."""
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    changed: tuple[str, ...]
+
+
+def compare_paths(old: Mapping[str, str], new: Mapping[str, str]) -> PathDifferences:
+    """Compare two `Package.files` by content and executable bit."""
+    return PathDifferences(
+        tuple(sorted(new.keys() - old.keys())),
+        tuple(sorted(old.keys() - new.keys())),
+        tuple(sorted(path for path in old.keys() & new.keys() if old[path] != new[path])),
+    )
+
+
+def list_changes(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[FileChange, ...]:
+    """Each path that differs between two `Package.files`, sorted by path."""
+    added, removed, changed = compare_paths(old, new)
+    differences = [
+        FileChange(path, "added", executable=_is_executable(new[path]) or None) for path in added
+    ]
+    differences += [FileChange(path, "removed") for path in removed]
+    for path in changed:
+        old_digest, new_digest = old[path], new[path]
+        is_same_content = old_digest.removesuffix(EXECUTABLE_SUFFIX) == new_digest.removesuffix(
+            EXECUTABLE_SUFFIX
+        )
+        new_executable = (
+            None
+            if _is_executable(old_digest) == _is_executable(new_digest)
+            else _is_executable(new_digest)
+        )
+        differences.append(FileChange(path, "changed", not is_same_content, new_executable))
+    return tuple(sorted(differences, key=lambda difference: difference.path))
+
+
+def _is_executable(digest: str) -> bool:
+    return digest.endswith(EXECUTABLE_SUFFIX)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -12,7 +15,7 @@ from synapse_apply.files.tree import FolderTree, UnreadableError, escape_mislead
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.packages.rules import iter_flaws_counting_beyond_limit
+from synapse_apply.model.packages import iter_flaws_counting_beyond_limit
 from synapse_apply.model.resource import FILE, FOLDER, Package, PackageSource
 from synapse_apply.model.secrets.secret_rules import ClosedFiles
 from synapse_apply.packages.content import (
@@ -23,12 +26,54 @@ from synapse_apply.packages.content import (
 )
 from synapse_apply.packages.entry_names import windows_name_fault
 from synapse_apply.packages.sources import CONFIG_FILES, SourceFiles, find_rule_leaving_out
-from synapse_apply.packages.write_aside import choose_temporary_path
 from synapse_apply.packages.zip_stamps import ZipStamps
 from synapse_apply.packages.zips import write_zip
 
 if TYPE_CHECKING:
     from synapse_apply.packages.lint import PackageLint
+
+
+_ABANDONED_SECONDS = 60.0  # since the last write; a process that still writes is never so slow
+_PART = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)\.part")
+
+
+def choose_temporary_path(path: Path) -> Path:
+    """A hidden name beside `path` with this process's id; removes those of killed processes.
+
+    A file is kept if its process runs, or if it was written less than a minute ago: its process
+    may be on another host.
+    """
+    now = time.time()
+    with suppress(OSError):
+        for leftover in path.parent.iterdir():
+            match = _PART.fullmatch(leftover.name)
+            if (
+                match is None
+                or match["name"] != path.name
+                or _may_be_running(int(match["process"]))
+            ):
+                continue
+            if now - leftover.stat().st_mtime > _ABANDONED_SECONDS:
+                leftover.unlink()
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
+def _may_be_running(process_id: int) -> bool:
+    """Whether a process with this id runs, also another user's.
+
+    Our own id counts as ended: a file with it is from an earlier process, as in a container where
+    each has the same id.
+    """
+    if process_id == os.getpid():
+        return False
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
+
 
 MAX_SIZE = 4 * 1024**3
 _MAX_NAMES = 5

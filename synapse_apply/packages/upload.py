@@ -20,8 +20,7 @@ from synapse_apply.files.tree import BLOCK
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.resource import FILE, PUBLISHED, Package, PackageSource
-from synapse_apply.packages.content import MeasuredPackage, compute_package_digest
-from synapse_apply.packages.diff import compare_paths
+from synapse_apply.packages.content import MeasuredPackage, compare_paths, compute_package_digest
 from synapse_apply.packages.inspection import MAX_SIZE, measure_or_raise
 from synapse_apply.packages.sources import SourceFiles
 from synapse_apply.packages.zip_stamps import ZipStamps, file_stamp

@@ -8,7 +8,7 @@ from dataclasses import field, replace
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.frozen import mutable
-from synapse_apply.model.packages.versions import VersionSortKey, get_version_sort_key_or_none
+from synapse_apply.model.packages import VersionSortKey, get_version_sort_key_or_none
 from synapse_apply.model.plan import Action, Change
 from synapse_apply.model.values import Reference
 from synapse_apply.planning import missing_dependencies

@@ -8,7 +8,7 @@ from dataclasses import replace
 from synapse_apply.model.coding.json_types import JsonObject
 from synapse_apply.model.command import Command
 from synapse_apply.model.diagnostic import FieldPath
-from synapse_apply.model.packages.versions import find_next_free_patch_version_or_empty
+from synapse_apply.model.packages import find_next_free_patch_version_or_empty
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Action, Change
 from synapse_apply.model.resource import Package

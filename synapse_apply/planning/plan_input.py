@@ -11,7 +11,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities, Lookup, LookupResult
-from synapse_apply.model.packages.rules import PackageFlaw
+from synapse_apply.model.packages import PackageFlaw
 from synapse_apply.model.plan import PlanBase, Refusal
 from synapse_apply.model.policy import Policy
 from synapse_apply.model.project import GuardSettings, Target

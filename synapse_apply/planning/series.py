@@ -8,7 +8,7 @@ from dataclasses import field
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.frozen import mutable
-from synapse_apply.model.packages.versions import VersionSortKey, get_version_sort_key_or_none
+from synapse_apply.model.packages import VersionSortKey, get_version_sort_key_or_none
 from synapse_apply.planning.plan_input import ResourceState, SeriesKey
 
 

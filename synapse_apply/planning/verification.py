@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from synapse_apply.kinds.run_body import compute_run_body_digest
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.packages.versions import get_version_sort_key_or_none
+from synapse_apply.model.packages import get_version_sort_key_or_none
 from synapse_apply.model.plan import NOT_VERIFIED_YET_RULE, Action, Refusal
 from synapse_apply.model.project import EMBEDDED
 from synapse_apply.model.state import Record

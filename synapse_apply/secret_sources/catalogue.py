@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from synapse_apply.secret_sources.environment_variable import ENVIRONMENT_VARIABLE
+from synapse_apply.secret_sources.environment_variable import ENVIRONMENT_VARIABLE, LIVE
 from synapse_apply.secret_sources.file import FILE
-from synapse_apply.secret_sources.live import LIVE
 from synapse_apply.secret_sources.sops.source import SOPS
 from synapse_apply.secret_sources.source import SecretSource
 from synapse_apply.secret_sources.vault.source import VAULT

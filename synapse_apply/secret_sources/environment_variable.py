@@ -1,18 +1,19 @@
-"""`{valueFrom: {env: NAME}}`: which environment variables may be read, and how one is read."""
+"""`{env: NAME}`: which environment variables may be read, and how; `{live: true}`: never read."""
 
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from typing import NoReturn
 
 from synapse_apply.model.secrets.secret_rules import is_forbidden_variable
-from synapse_apply.model.values import SecretRef
-from synapse_apply.secret_sources.secret_text import is_encodable_as_utf8
+from synapse_apply.model.values import LIVE_SOURCE, SecretRef
 from synapse_apply.secret_sources.source import (
     UNAVAILABLE,
     UNUSABLE,
     Denial,
     SecretSource,
     SourceContext,
+    is_encodable_as_utf8,
     raise_unavailable,
 )
 
@@ -85,4 +86,20 @@ ENVIRONMENT_VARIABLE = SecretSource(
     example="{valueFrom: {env: NAME}}",
     find_denial=find_variable_denial,
     read_text=_require_set_utf8_variable,
+)
+
+
+def _raise_never_read(_ref: SecretRef, _context: SourceContext) -> NoReturn:
+    raise_unavailable(
+        UNAVAILABLE,
+        "the value is kept on the server (valueFrom live) and never read from it",
+        "Use another source of valueFrom where the value must be sent.",
+    )
+
+
+LIVE = SecretSource(
+    name=LIVE_SOURCE,
+    example="{valueFrom: {live: true}}",
+    read_text=_raise_never_read,
+    is_read=False,
 )

@@ -15,7 +15,7 @@ from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.secrets.login import LOGIN_FILE_LABEL, Login
 from synapse_apply.model.values import Sensitive
 from synapse_apply.secret_sources.file import read_secret_text_of_file
-from synapse_apply.secret_sources.secret_text import parse_json_with_problem
+from synapse_apply.secret_sources.source import parse_json_with_problem
 
 DEFAULT_HOST = "https://api.synapse.sh"
 _GROUP_AND_OTHERS = 0o077

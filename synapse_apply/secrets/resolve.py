@@ -13,13 +13,13 @@ from synapse_apply.model.secrets.login import SettingOffer
 from synapse_apply.model.secrets.secret_rules import is_file_in_project_or_allowed_by_path_text
 from synapse_apply.model.values import SecretRef, Sensitive
 from synapse_apply.secret_sources.catalogue import SECRET_SOURCES, format_source_names
-from synapse_apply.secret_sources.secret_text import parse_secret_or_raise_unusable
 from synapse_apply.secret_sources.source import (
     FORBIDDEN,
     UNUSABLE,
     SecretSource,
     SourceContext,
     find_reserved_denial_but_for_env_and_file_sources,
+    parse_secret_or_raise_unusable,
     raise_if_denied,
     raise_unavailable,
 )

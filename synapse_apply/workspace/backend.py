@@ -19,7 +19,7 @@ from synapse_apply.client.http.environment import build_route_with_environment_p
 from synapse_apply.client.http.exchange import HttpExchanger
 from synapse_apply.client.http.redaction import Redactor
 from synapse_apply.client.http.server_clock import ServerClock
-from synapse_apply.manifests.project.credentials import TOKEN_VARIABLE
+from synapse_apply.manifests.project.targets import TOKEN_VARIABLE
 from synapse_apply.model.errors import InputError, SecretUnavailable
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import Target

@@ -16,8 +16,10 @@ from synapse_apply.files.checkout import read_command_line_file_checked_if_in_ch
 from synapse_apply.manifests.decode.draft import ReadPackageConfig
 from synapse_apply.manifests.decode.loading import FileCache, LoadedManifests, load_manifests
 from synapse_apply.manifests.project.command_line_variables import parse_command_line_variables
-from synapse_apply.manifests.project.own_files import explain_file_of_others
-from synapse_apply.manifests.project.pinned_settings import build_project_under_pinned_settings
+from synapse_apply.manifests.project.pinned_settings import (
+    build_project_under_pinned_settings,
+    explain_file_of_others,
+)
 from synapse_apply.manifests.project.project import (
     FILE_NAME,
     build_default_project,

@@ -12,7 +12,7 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.packages.digest import DIGEST_RULE, is_package_digest
+from synapse_apply.model.packages import DIGEST_RULE, is_package_digest
 from synapse_apply.model.remote.remote_ids import parse_remote_id
 from synapse_apply.views.paths import format_path_relative_to_cwd_if_inside
 

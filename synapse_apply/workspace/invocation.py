@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.packages.rules import PackageFlaw
+from synapse_apply.model.packages import PackageFlaw
 from synapse_apply.model.project import Project
 from synapse_apply.model.secrets.readable_files import ReadableFiles
 

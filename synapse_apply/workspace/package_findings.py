@@ -17,11 +17,11 @@ from synapse_apply.kinds.natural_keys import (
 )
 from synapse_apply.manifests.decode.draft import ConfigWithPositions
 from synapse_apply.manifests.decode.loading import LoadedManifests
-from synapse_apply.manifests.decode.package_needs import iter_releases_with_unmet_need_flaw
+from synapse_apply.manifests.decode.package_config import iter_releases_with_unmet_need_flaw
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Position, Severity
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.packages.rules import PackageFlaw, build_flaw_finding
+from synapse_apply.model.packages import PackageFlaw, build_flaw_finding
 from synapse_apply.model.project import Target
 from synapse_apply.model.resource import PUBLISHED, Desired, PackageSource
 from synapse_apply.model.secrets.credentials import format_unless_it_holds_secret_of_known_form

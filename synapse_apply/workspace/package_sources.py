@@ -11,7 +11,7 @@ from synapse_apply.manifests.decode.draft import ConfigWithPositions
 from synapse_apply.manifests.yaml.reader import read_single_mapping
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.packages.rules import PackageFlaw
+from synapse_apply.model.packages import PackageFlaw
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Package, PackageSource
 from synapse_apply.model.secrets.secret_rules import ClosedFiles

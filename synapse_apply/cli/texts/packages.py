@@ -14,7 +14,7 @@ from synapse_apply.library import (
 )
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.command import Command
-from synapse_apply.model.packages.digest import EXECUTABLE_SUFFIX
+from synapse_apply.model.packages import EXECUTABLE_SUFFIX
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.views.grammar import format_byte_size
 from synapse_apply.views.paths import format_path_relative_to_cwd_if_inside

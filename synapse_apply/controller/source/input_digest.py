@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from synapse_apply.manifests.project.own_files import (
+from synapse_apply.manifests.project.pinned_settings import (
     find_innermost_folder,
     is_nothing_but_manifest,
 )

@@ -17,12 +17,6 @@ from synapse_apply.controller.source.access import (
     build_local_variables,
 )
 from synapse_apply.controller.source.places import SourceFolders
-from synapse_apply.files.bare_repository import (
-    MINIMUM_GIT,
-    ask_git_version_if_too_old_or_empty,
-    format_safe_directory_section,
-    make_bare_repository_in_new_folder,
-)
 from synapse_apply.files.programs import (
     STOPPED_EXIT_CODE,
     TIMEOUT_EXIT_CODE,
@@ -30,6 +24,12 @@ from synapse_apply.files.programs import (
     build_child_environment,
     require_executable_outside_checkouts,
     run_program_stopped_by_limit_or_reason,
+)
+from synapse_apply.files.repository import (
+    MINIMUM_GIT,
+    ask_git_version_if_too_old_or_empty,
+    format_safe_directory_section,
+    make_bare_repository_in_new_folder,
 )
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.frozen import frozen

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from synapse_apply.kinds.catalogue import CATALOGUE
-from synapse_apply.manifests.decode import plugin, release, storage
+from synapse_apply.manifests.decode import kinds
 from synapse_apply.manifests.decode.draft import DecodeContext, Draft
 from synapse_apply.manifests.decode.overlays import (
     LayeredPositions,
@@ -24,7 +24,7 @@ from synapse_apply.manifests.decode.secret_fields import (
 )
 from synapse_apply.manifests.decode.variables import VariableValues, substitute_variables_or_missing
 from synapse_apply.manifests.phrases import FILL_IN
-from synapse_apply.manifests.schema import named_documents, schemas
+from synapse_apply.manifests.schema import schemas
 from synapse_apply.manifests.schema.explain import ValueToCheck, build_schema_findings
 from synapse_apply.manifests.yaml.reader import Document, describe_value_kind
 from synapse_apply.model.address import Address
@@ -46,12 +46,12 @@ API_VERSION = "synapse-apply/v1"
 _MAX_REMOVED = 100
 # Of kinds that are not named by their metadata alone, or whose spec holds more than fields.
 _ADDRESS_BUILDERS: dict[str, Callable[[DecodeContext, Draft], Address | None]] = {
-    release.PREFIX: release.build_release_address_or_none,
+    kinds.RELEASE: kinds.build_release_address_or_none,
 }
 _SPEC_DECODERS: dict[str, Callable[[DecodeContext, Draft], dict[str, Any]]] = {
-    plugin.PREFIX: plugin.decode_plugin_spec_completed_from_config,
-    release.PREFIX: release.decode_release_spec_completing_version_from_config,
-    storage.PREFIX: storage.decode_storage_spec_replacing_secrets,
+    kinds.PLUGIN: kinds.decode_plugin_spec_completed_from_config,
+    kinds.RELEASE: kinds.decode_release_spec_completing_version_from_config,
+    kinds.STORAGE: kinds.decode_storage_spec_replacing_secrets,
 }
 
 
@@ -177,9 +177,9 @@ def set_draft_address_or_none(context: DecodeContext, draft: Draft) -> None:
 
     None where they are unfit, which the schema reports.
     """
-    draft.address = _ADDRESS_BUILDERS.get(
-        draft.schema, named_documents.build_named_address_or_none
-    )(context, draft)
+    draft.address = _ADDRESS_BUILDERS.get(draft.schema, kinds.build_named_address_or_none)(
+        context, draft
+    )
 
 
 def apply_overlay_or_report_changed_address(
@@ -307,18 +307,16 @@ def decode_desired_or_none_without_version_or_package(
     None (reported) without a version or a package.
     """
     if draft.address is None:
-        release.report_missing_version_or_malformed_config_version(context, draft)
+        kinds.report_missing_version_or_malformed_config_version(context, draft)
         return None
     _report_unfilled_values(context, draft)
-    spec = _SPEC_DECODERS.get(draft.schema, named_documents.decode_spec_with_references)(
-        context, draft
-    )
+    spec = _SPEC_DECODERS.get(draft.schema, kinds.decode_spec_with_references)(context, draft)
     # Kinds in `marks` (storages) have their secrets replaced by their own decoder.
     if draft.schema not in context.marks.kinds:
         spec = replace_secrets_and_report_plain_text(context, draft, spec)
     # Read after the spec, which reports a source that cannot be read.
     carries_package = CATALOGUE[draft.schema].carries_package
-    source = release.parse_release_source_or_none(context, draft) if carries_package else None
+    source = kinds.parse_release_source_or_none(context, draft) if carries_package else None
     # Its version may be in the package, so the resource would be incomplete.
     if context.was_unreadable(source):
         return None
@@ -332,7 +330,7 @@ def decode_desired_or_none_without_version_or_package(
         remote_id=None if pinned_id is None else str(pinned_id),
         depends_on=depends_on,
         source=source,
-        verify=release.decode_verification_or_none_if_undeclared(context, draft),
+        verify=kinds.decode_verification_or_none_if_undeclared(context, draft),
         retain=draft.spec.get("retain"),
         position=draft.position,
         positions=draft.positions,
@@ -341,7 +339,7 @@ def decode_desired_or_none_without_version_or_package(
 
 def report_once_what_several_documents_share(context: DecodeContext) -> None:
     """Report, after all documents, what was noted while they were decoded, each once."""
-    storage.warn_once_of_each_unknown_provider(context)
+    kinds.warn_once_of_each_unknown_provider(context)
 
 
 def _report_unfilled_values(context: DecodeContext, draft: Draft) -> None:

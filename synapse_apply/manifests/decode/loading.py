@@ -11,8 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synapse_apply.files.checkout import read_regular_file_following_links
-from synapse_apply.manifests.decode import cross_checks
-from synapse_apply.manifests.decode.compatibility import ApiCompatibility
+from synapse_apply.manifests.decode.compatibility import (
+    ApiCompatibility,
+    build_declared_twice_error,
+    iter_plugin_code_mismatch_errors,
+    iter_shared_source_warnings,
+    iter_undeclared_reference_errors,
+    iter_unused_overlay_findings,
+)
 from synapse_apply.manifests.decode.decode import (
     API_VERSION,
     apply_overlay_or_report_changed_address,
@@ -25,16 +31,16 @@ from synapse_apply.manifests.decode.decode import (
 )
 from synapse_apply.manifests.decode.draft import DecodeContext, ReadPackageConfig
 from synapse_apply.manifests.decode.overlays import Overlay
-from synapse_apply.manifests.decode.package_needs import with_package_dependencies
+from synapse_apply.manifests.decode.package_config import with_package_dependencies
 from synapse_apply.manifests.decode.variables import VariableValues
 from synapse_apply.manifests.export.inventory import is_inventory_file
 from synapse_apply.manifests.files.manifest_files import ManifestPaths, format_display_path
-from synapse_apply.manifests.project.refactoring import (
+from synapse_apply.manifests.project.policy import (
     iter_findings_of_moved_or_removed_at_ref,
     iter_moved_or_removed_but_declared_errors,
     list_address_and_its_names_after_moves,
 )
-from synapse_apply.manifests.schema import secret_field_marks
+from synapse_apply.manifests.schema import schemas
 from synapse_apply.manifests.yaml.reader import Document, ReadResult, read_documents
 from synapse_apply.model.address import Address, has_wildcard
 from synapse_apply.model.coding.canonical_json import build_canonical_encoder
@@ -126,7 +132,7 @@ def load_manifests(
     context = DecodeContext(
         project,
         target,
-        secret_field_marks.build_marks_with_project_providers(project.providers),
+        schemas.build_marks_with_project_providers(project.providers),
         read_package_config_or_none,
         read_committed_file_or_none=commit_folder.read_secret if commit_folder else None,
     )
@@ -259,9 +265,7 @@ def _decode_documents_and_report(
             if draft.address in position_by_address:
                 first_position = position_by_address[draft.address]
                 context.findings.append(
-                    cross_checks.build_declared_twice_error(
-                        draft.address, first_position, draft.position
-                    )
+                    build_declared_twice_error(draft.address, first_position, draft.position)
                 )
                 continue
             # Noted before the schema is checked: also a broken document declares its address.
@@ -277,12 +281,10 @@ def _decode_documents_and_report(
                 declared[resource.address] = resource
     report_once_what_several_documents_share(context)
     context.findings.extend(
-        cross_checks.iter_undeclared_reference_errors(
-            {**declared, **partly_known}, position_by_address
-        )
+        iter_undeclared_reference_errors({**declared, **partly_known}, position_by_address)
     )
-    context.findings.extend(cross_checks.iter_shared_source_warnings(declared))
-    context.findings.extend(cross_checks.iter_plugin_code_mismatch_errors(context, declared))
+    context.findings.extend(iter_shared_source_warnings(declared))
+    context.findings.extend(iter_plugin_code_mismatch_errors(context, declared))
     context.findings.extend(overlays.iter_unused_findings(position_by_address))
     context.findings.extend(_iter_move_and_removal_findings(context, position_by_address, ref))
     # Last, on decoded values: what an API version cannot carry is still checked above.
@@ -355,7 +357,7 @@ class TargetOverlays:
 
     def iter_unused_findings(self, declared_addresses: Collection[Address]) -> Iterable[Diagnostic]:
         """Findings for the overlays that matched no address so far."""
-        return cross_checks.iter_unused_overlay_findings(
+        return iter_unused_overlay_findings(
             self._overlays,
             self._used_patterns,
             declared_addresses,

@@ -1,13 +1,14 @@
-"""Which settings come from a pinned revision, so that a change cannot loosen its own rules."""
+"""Which settings come from a pinned revision, and which files are read for other targets alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import posixpath
+from collections.abc import Collection, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 
 from synapse_apply.manifests.files.manifest_files import format_display_path
-from synapse_apply.manifests.project.lazy_targets import LazyTargets
+from synapse_apply.manifests.project.project import LazyTargets
 from synapse_apply.model.diagnostic import Diagnostic, Position, warning_finding
 from synapse_apply.model.project import Project, Target
 
@@ -116,3 +117,45 @@ def _list_setting_or_differing_source_names(
         return [name]
     own, ruling = own_target.source_settings, ruling_target.source_settings
     return [source for source in {**own, **ruling} if own.get(source) != ruling.get(source)]
+
+
+# These are the YAML files in folders that only other targets list as manifests, and the lists of
+# `targets_from`. A controller leaves them out of what it compares for a target, so nothing else of
+# that target may be read from them.
+_MANIFEST_SUFFIXES = (".yaml", ".yml")
+# Such a file makes a package of its folder.
+_PACKAGE_NAMES = ("config.yaml", "synapse.yaml")
+
+
+def find_innermost_folder(path: str, names: Collection[str]) -> str:
+    """The deepest of the folders (or files) `names` that a path is at or below; "" for none."""
+    while path:
+        if path in names:
+            return path
+        path = path.rpartition("/")[0]
+    return ""
+
+
+def is_nothing_but_manifest(path: str, folder: str) -> bool:
+    """Whether a file at or below a folder of manifests can be nothing else, by its name."""
+    inner_path = path.removeprefix(folder).lstrip("/") or posixpath.basename(folder)
+    parts = inner_path.split("/")
+    return (
+        parts[-1].endswith(_MANIFEST_SUFFIXES)
+        and parts[-1] not in _PACKAGE_NAMES
+        and not any(part.startswith(".") for part in parts)
+    )
+
+
+def explain_file_of_others(path: str, project: Project, target: Target) -> str:
+    """Why a file of the project is none of a target's, as the end of a sentence; "" where it is."""
+    path = posixpath.normpath(path)
+    if path in map(posixpath.normpath, project.list_files):
+        return "is a list of targets"
+    folder = find_innermost_folder(path, project.manifest_folders)
+    if not folder or not is_nothing_but_manifest(path, folder):
+        return ""
+    own = project.list_manifest_folders(target)
+    if "." in own or any(f"{folder}/".startswith(f"{name}/") for name in own):
+        return ""
+    return f"lies in {folder}, which only other targets list as manifests"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,12 @@ from synapse_apply.files.checkout import (
 )
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests.decode.overlays import Overlay
-from synapse_apply.manifests.project.lazy_targets import LazyTargets
 from synapse_apply.manifests.project.policy import (
+    RefactoringDecoder,
     add_default_rules_not_named,
     decode_rules,
     merge_rules_for_target,
 )
-from synapse_apply.manifests.project.refactoring import RefactoringDecoder
 from synapse_apply.manifests.project.target_lists import (
     MAX_LIST_BYTES,
     ListedPositions,
@@ -31,7 +30,7 @@ from synapse_apply.manifests.project.target_lists import (
     iter_listed_schema_findings,
     read_listed_targets,
 )
-from synapse_apply.manifests.schema import schemas, secret_field_marks
+from synapse_apply.manifests.schema import schemas
 from synapse_apply.manifests.schema.explain import ValueToCheck, build_schema_findings
 from synapse_apply.manifests.yaml.reader import (
     Document,
@@ -40,10 +39,7 @@ from synapse_apply.manifests.yaml.reader import (
 )
 from synapse_apply.model.coding.json_types import SettingsBlock
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, error_finding
-from synapse_apply.model.phrases import (
-    FirstHints,
-    suggest_closest_or_list_known_words_or_empty,
-)
+from synapse_apply.model.phrases import FirstHints, suggest_closest_or_list_known_words_or_empty
 from synapse_apply.model.policy import AllowedSecret, Policy, PolicyRule
 from synapse_apply.model.project import (
     EMBEDDED,
@@ -59,6 +55,33 @@ from synapse_apply.model.secrets.credentials import is_name_of_secret
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secret_sources.catalogue import SECRET_SOURCES
 from synapse_apply.secret_sources.source import build_reference_or_none_if_malformed
+
+
+class LazyTargets(Mapping[str, Target]):
+    """Targets by name, each made at its first use; names are known without making any."""
+
+    def __init__(self, names: Collection[str], build_target: Callable[[str], Target]) -> None:
+        """`build_target` gets one of the names."""
+        self._names = dict.fromkeys(names)
+        self._build_target = build_target
+        self._built: dict[str, Target] = {}
+
+    def __getitem__(self, name: str) -> Target:
+        if name not in self._built:
+            if name not in self._names:
+                raise KeyError(name)
+            self._built[name] = self._build_target(name)
+        return self._built[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
 
 FILE_NAME = "synapse-apply.yaml"
 # Of all targets together: each with a policy of its own has all common rules, too.
@@ -250,7 +273,7 @@ class _ProjectDecoder:
     def _decode_providers_or_report_known(self) -> dict[str, Provider]:
         providers = {}
         for name, description in self.value.get("providers", {}).items():
-            if name in secret_field_marks.list_providers_with_known_secrets():
+            if name in schemas.list_providers_with_known_secrets():
                 self._report_finding(
                     ("providers", name),
                     "Provider is known already",

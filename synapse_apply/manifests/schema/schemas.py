@@ -1,4 +1,4 @@
-"""Where the JSON Schemas are, and how one is bundled and compiled.
+"""Where the JSON Schemas are, how one is bundled and compiled, and which fields they mark secret.
 
 The published schemas allow a variable where a number is needed, for editors. Once variables
 are replaced none may be left, so the compiled ones do not.
@@ -17,6 +17,8 @@ from jsonschema_rs import Draft202012Validator
 
 from synapse_apply.model.coding.json_types import JsonDocument, JsonObject, JsonValue
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.project import Provider
+from synapse_apply.model.secrets.secret_marks import KindMarks, SecretMarks
 
 SCHEMA_VERSION = "v1"
 _SCHEMA_SUFFIX = ".schema.json"
@@ -163,3 +165,49 @@ def list_missing_required_keys(
 def list_spec_fields(name: str) -> tuple[str, ...]:
     """The names of the fields in the `spec` of a kind's schema."""
     return tuple(read_schema(name)["properties"]["spec"]["properties"])
+
+
+# The schemas are schemas/v1/providers/*.schema.json; a project may describe further providers. What
+# looks like a secret in a manifest is another question: `decode/secret_fields.py`.
+
+
+@cache
+def read_marks_of_storage_secrets() -> SecretMarks:
+    """Which storage fields hold secrets, read from `x-secret` of the provider schemas.
+
+    A provider whose schema itself is `x-secret` is left out, so that every leaf is secret.
+    """
+    by_value, described = {}, {}
+    for provider in list_providers_with_schema():
+        schema = read_schema("providers/" + provider)
+        if schema.get("x-secret"):
+            continue
+        fields = schema.get("properties", {})
+        described[provider] = frozenset(("configuration", key) for key in fields)
+        by_value[provider] = frozenset(
+            ("configuration", key)
+            for key, field in fields.items()
+            if isinstance(field, Mapping) and field.get("x-secret")
+        )
+    marks = KindMarks("configuration", "provider", by_value, described)
+    return SecretMarks({"storage": marks})
+
+
+@cache
+def list_providers_with_known_secrets() -> frozenset[str]:
+    """The storage providers whose schema lists their keys and which of these are secret."""
+    return frozenset(read_marks_of_storage_secrets().kinds["storage"].secret_paths_by_value)
+
+
+def build_marks_with_project_providers(project_providers: Mapping[str, Provider]) -> SecretMarks:
+    """The marks of `read_marks_of_storage_secrets`, and of providers that the project describes."""
+    # Not built anew for each target, since nearly no project describes providers.
+    if not project_providers:
+        return read_marks_of_storage_secrets()
+    marks = read_marks_of_storage_secrets().kinds["storage"]
+    by_value, described = dict(marks.secret_paths_by_value), dict(marks.described_paths_by_value)
+    for name, provider in project_providers.items():
+        secrets = provider.secrets | provider.doubted
+        by_value[name] = frozenset((marks.container, key) for key in secrets)
+        described[name] = frozenset((marks.container, key) for key in provider.keys)
+    return SecretMarks({"storage": KindMarks(marks.container, marks.selector, by_value, described)})

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from synapse_apply.kinds.catalogue import CATALOGUE
-from synapse_apply.manifests.project.credentials import TOKEN_VARIABLE
+from synapse_apply.manifests.project.targets import TOKEN_VARIABLE
 from synapse_apply.model.checkup import CheckResult
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import (

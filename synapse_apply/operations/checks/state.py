@@ -18,7 +18,7 @@ from synapse_apply.live.duplicates import (
     list_raw_members_skipping_unlistable_owners,
 )
 from synapse_apply.live.open_intents import build_acting_call_warning, list_acting_calls
-from synapse_apply.manifests.schema.secret_field_marks import build_marks_with_project_providers
+from synapse_apply.manifests.schema.schemas import build_marks_with_project_providers
 from synapse_apply.model.checkup import CheckResult
 from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.command import Command, Text

@@ -15,7 +15,7 @@ from typing import Any
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, warning_finding
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.packages.versions import VersionSortKey, get_version_sort_key_or_none
+from synapse_apply.model.packages import VersionSortKey, get_version_sort_key_or_none
 from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.plan import Action, Change, Refusal
 from synapse_apply.model.policy import Policy, PolicyRule, choose_named

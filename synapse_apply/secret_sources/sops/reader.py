@@ -1,11 +1,30 @@
-"""How a value of a sops file is read: which keys open the file, and one decryption a run."""
+"""How a value of a sops file is read by the user's own sops: one decryption a run."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import NoReturn
+from urllib.parse import unquote, urlsplit
 
+from synapse_apply.files.programs import (
+    Folders,
+    ProgramResult,
+    build_child_environment,
+    require_executable_outside_checkouts,
+    run_program_in_root_folder,
+)
+from synapse_apply.files.repository import (
+    find_repository_or_raise_if_untrusted,
+    list_own_and_outer_checkouts_or_folder_itself,
+)
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.secrets.login import SettingOffer
 from synapse_apply.model.values import SecretRef, Sensitive
@@ -15,38 +34,262 @@ from synapse_apply.secret_sources.file import (
     read_bytes_of_limited_regular_file,
     require_path_that_project_may_read,
 )
-from synapse_apply.secret_sources.secret_text import parse_json_with_problem
-from synapse_apply.secret_sources.sops.connection import (
-    build_connection_variables_with_absolute_paths,
-)
 from synapse_apply.secret_sources.sops.encrypted_file import (
+    KeyCredentials,
     SopsFile,
+    is_key_or_its_serverless_kind_listed,
+    iter_credentials_of_listed_kinds,
     parse_and_validate_sops_file,
     require_encrypted_value,
     require_value_at_key_path,
-)
-from synapse_apply.secret_sources.sops.keys import (
-    KeyCredentials,
-    is_key_or_its_serverless_kind_listed,
-    iter_credentials_of_listed_kinds,
-)
-from synapse_apply.secret_sources.sops.program import (
-    PROGRAM,
-    SopsProgram,
-    decrypt_document_to_json,
-    find_sops_on_path_outside_checkout,
-    require_sops_program_not_known_too_old,
 )
 from synapse_apply.secret_sources.source import (
     FORBIDDEN,
     UNAVAILABLE,
     UNUSABLE,
     SourceContext,
+    parse_json_with_problem,
     raise_if_denied,
     raise_unavailable,
 )
 
-_SETTINGS = "sops"
+# They are the operator's own, of the environment, and say how a server is reached, not which one.
+_PROXY_VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
+# By the first of these other programs find the authorities of a company. Go, in which sops is
+# written, knows the first one alone.
+_CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+
+
+def build_connection_variables_with_absolute_paths(environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables for sops; paths are absolute, since it runs in another folder."""
+    names = [*_PROXY_VARIABLES, *(name.lower() for name in _PROXY_VARIABLES)]
+    variables = {name: environ[name] for name in names if environ.get(name)}
+    if environ.get("SSL_CERT_DIR"):
+        folders = environ["SSL_CERT_DIR"].split(":")
+        variables["SSL_CERT_DIR"] = ":".join(str(Path(folder).absolute()) for folder in folders)
+    bundle = next((environ[name] for name in _CERTIFICATE_VARIABLES if environ.get(name)), "")
+    if bundle:
+        path = Path(bundle).absolute()
+        variables["SSL_CERT_DIR" if path.is_dir() else "SSL_CERT_FILE"] = str(path)
+    return variables
+
+
+def list_proxy_passwords_as_written_and_decoded(proxy_urls: Iterable[str]) -> list[str]:
+    """The passwords in the URLs of proxies, as they are written there and as they are meant."""
+    secrets: list[str] = []
+    for url in proxy_urls:
+        try:
+            password = urlsplit(url if "://" in url else f"//{url}").password
+        except ValueError:
+            continue
+        secrets += [password, unquote(password)] if password else []
+    return secrets
+
+
+# It gets the document by standard input and PATH, the locale and the credentials of one target as
+# its whole environment. Its words are shown only where it has decrypted nothing.
+
+PROGRAM = "sops"
+# The first with `sops decrypt`, which does what was `sops --decrypt`.
+MIN_VERSION = (3, 9)
+TIMEOUT_SECONDS = 60
+_VERSION_SECONDS = 10
+_VERSION = re.compile(r"\bsops (\d+)\.(\d+)(\.\d+)?")
+_GET_KEY_FAILED = 128
+_MAX_SHOWN_WORDS = 400
+# Without it, the library for AWS asks the machine it runs on for credentials.
+_SETTINGS = {"AWS_EC2_METADATA_DISABLED": "true", "SOPS_DISABLE_VERSION_CHECK": "1"}
+
+# Exit codes of sops (its package cmd/sops/codes), with why and what to do.
+_BROKEN_MAC = (
+    "the MAC of {name} does not match: it was changed after sops encrypted it",
+    "Restore it from Git. If the change is yours, make it with `sops {name}`.",
+)
+_BROKEN_VALUE = (
+    "a value of {name} cannot be decrypted: it was changed, moved or never encrypted",
+    "Restore it from Git. If the change is yours, make it with `sops {name}`.",
+)
+_REASONS = {24: _BROKEN_MAC, 25: _BROKEN_VALUE, 51: _BROKEN_MAC, 52: _BROKEN_MAC}
+# What sops says of a key that is there and opens nothing, and what is said of it here.
+_KEY_WORDS = (
+    ("did not match any of the recipients", "{credentials} opens none of its age keys"),
+    ("failed to parse 'SOPS_AGE_KEY'", "what {credentials} holds is no age key"),
+)
+# What Go says of a server that was not reached, and what to do then.
+_CONNECTION_HINTS = (
+    (
+        "x509: ",
+        "If it is of an authority of your own, name the file of that one in SSL_CERT_FILE.",
+    ),
+    ("proxyconnect ", "Check HTTPS_PROXY, and NO_PROXY for hosts that need no proxy."),
+    ("dial tcp", "Check the network. Behind a proxy, set HTTPS_PROXY."),
+)
+
+
+@frozen
+class SopsProgram:
+    """The program on PATH; `version` is "" where it does not say one that can be read."""
+
+    path: str
+    version: str
+    checkouts: Folders
+
+    @property
+    def is_too_old(self) -> bool:
+        """Whether it is known to be older than MIN_VERSION."""
+        numbers = tuple(map(int, self.version.split(".")[:2])) if self.version else MIN_VERSION
+        return numbers < MIN_VERSION
+
+    def __str__(self) -> str:
+        return f"{PROGRAM} {self.version or 'of an unknown version'} at {self.path}"
+
+
+def find_sops_on_path_outside_checkout(root: Path) -> SopsProgram | None:
+    """The program on PATH outside of the checkout, with its version; None if there is none."""
+    checkouts = list_own_and_outer_checkouts_or_folder_itself(root, None)
+    # What a folder contains whose repository is not trusted is not started either.
+    with suppress(InputError):
+        checkouts = list_own_and_outer_checkouts_or_folder_itself(
+            root, find_repository_or_raise_if_untrusted(root)
+        )
+    try:
+        path = require_executable_outside_checkouts(PROGRAM, checkouts)
+        # Without the option, versions of today ask a server whether there is a newer one.
+        answer = _run_sops_in_empty_folder(
+            path, ("--version", "--disable-version-check"), {}, checkouts, b""
+        )
+    except OSError:
+        return None
+    match = _VERSION.search(answer.output.decode(errors="replace"))
+    return SopsProgram(path, match[0].removeprefix(f"{PROGRAM} ") if match else "", checkouts)
+
+
+def require_sops_program_not_known_too_old(root: Path) -> SopsProgram:
+    """The program; SecretUnavailable without one, or for one that is known to be too old."""
+    program = find_sops_on_path_outside_checkout(root)
+    min_version = ".".join(map(str, MIN_VERSION))
+    if program is None:
+        raise_unavailable(
+            UNAVAILABLE,
+            f"the program {PROGRAM} is not on PATH",
+            f"Install {PROGRAM} {min_version} or newer, outside of the checkout.",
+        )
+    if program.is_too_old:
+        raise_unavailable(
+            UNAVAILABLE,
+            f"{PROGRAM} {program.version} is too old: {min_version} is needed",
+            f"{program.path} was found first on PATH; install {min_version} or newer.",
+        )
+    return program
+
+
+def decrypt_document_to_json(
+    program: SopsProgram,
+    document: bytes,
+    name: str,
+    variables: Mapping[str, str],
+    connection_variables: Mapping[str, str],
+    credential_names: Iterable[str],
+) -> bytes:
+    """The decrypted document as JSON; SecretUnavailable where sops fails.
+
+    `variables` are the credentials for sops, `connection_variables` say how a server is reached,
+    `credential_names` are the user's names of the credentials, and `name` the file's, for messages.
+    """
+    # `--config`: else a .sops.yaml above the folder it runs in is read.
+    arguments = (
+        *("--config", os.devnull, "decrypt", "--input-type", "yaml"),
+        *("--output-type", "json", "/dev/stdin"),
+    )
+    try:
+        all_variables = {**connection_variables, **variables}
+        outcome = _run_sops_in_empty_folder(
+            program.path, arguments, all_variables, program.checkouts, document
+        )
+    except OSError as problem:
+        raise_unavailable(
+            UNAVAILABLE,
+            f"{program.path} cannot be started: {problem.strerror}",
+            "Check that it runs here.",
+        )
+    if outcome.exit_code != 0:
+        secrets = [
+            *variables.values(),
+            *list_proxy_passwords_as_written_and_decoded(connection_variables.values()),
+        ]
+        _raise_decryption_failure(outcome, name, secrets, " and ".join(credential_names))
+    return outcome.output
+
+
+def _raise_decryption_failure(
+    outcome: ProgramResult, name: str, secrets: Sequence[str], credential_names: str
+) -> NoReturn:
+    if outcome.has_timed_out:
+        raise_unavailable(
+            UNAVAILABLE,
+            f"{PROGRAM} did not decrypt {name} in {TIMEOUT_SECONDS} s",
+            "It may wait for a server that does not answer, or for a passphrase, which it cannot "
+            "ask for here.",
+        )
+    if outcome.exit_code == _GET_KEY_FAILED:
+        raise_unavailable(
+            UNAVAILABLE,
+            f"no key opens {name}: "
+            + _describe_key_failure(outcome.error_text, secrets, credential_names),
+            _suggest_key_or_connection(outcome.error_text, name),
+        )
+    # Of anything else nothing is shown: sops quotes values that stand in plain text.
+    reason, hint = _REASONS.get(
+        outcome.exit_code,
+        (
+            f"{PROGRAM} failed on {{name}} with exit code {outcome.exit_code}",
+            f"`{PROGRAM} decrypt {{name}}` says more; its words may hold values and are not shown.",
+        ),
+    )
+    raise_unavailable(UNUSABLE, reason.format(name=name), hint.format(name=name))
+
+
+def _suggest_key_or_connection(words: str, name: str) -> str:
+    """What to do where no key was had: the server may not have been reached."""
+    for part, hint in _CONNECTION_HINTS:
+        if part in words:
+            return hint
+    return f"Check that it was encrypted for this key: `{PROGRAM} updatekeys {name}` adds one."
+
+
+def _describe_key_failure(words: str, secrets: Sequence[str], credential_names: str) -> str:
+    """Why no key was had: in our words for age, else in those of sops, which had no key yet."""
+    plain_words = " ".join(words.replace("|", " ").split())
+    for part, reason in _KEY_WORDS:
+        if part in plain_words:
+            return reason.format(credentials=credential_names)
+    if any(secret.strip() and secret.strip() in words for secret in secrets):
+        return f"{PROGRAM} could not use {credential_names}"
+    shown_words = (
+        plain_words.partition("Group 0: FAILED")[2].partition("Recovery failed")[0].strip()
+    )
+    return f"{PROGRAM} says: {shown_words[:_MAX_SHOWN_WORDS] or 'nothing'}"
+
+
+def _run_sops_in_empty_folder(
+    path: str,
+    arguments: tuple[str, ...],
+    variables: Mapping[str, str],
+    checkouts: Folders,
+    document: bytes,
+) -> ProgramResult:
+    # Empty: keys, configuration and caches of the user are not looked for there.
+    with tempfile.TemporaryDirectory(prefix="synapse-apply-sops-") as folder:
+        environment = build_child_environment(checkouts, {"HOME": folder, **_SETTINGS, **variables})
+        return run_program_in_root_folder(
+            (path, *arguments),
+            environment,
+            input_bytes=document,
+            timeout=TIMEOUT_SECONDS if document else _VERSION_SECONDS,
+        )
+
+
+_BLOCK = "sops"
 
 
 def require_encrypted_value_of_reference(ref: SecretRef, context: SourceContext) -> None:
@@ -63,7 +306,7 @@ def _load_sops_file_of_listed_keys_once(ref: SecretRef, context: SourceContext) 
     """The file of a reference, read once a run; SecretUnavailable also for keys not listed."""
     name = ref.get_argument_or_empty("file")
     file: SopsFile = context.memo.get_or_make_or_raise_failure_again(
-        (_SETTINGS, "file", name),
+        (_BLOCK, "file", name),
         lambda: _read_sops_file_refusing_keys_unlisted_by_target(name, context),
     )
     return file
@@ -84,7 +327,7 @@ def _read_sops_file_refusing_keys_unlisted_by_target(name: str, context: SourceC
     if context.read_single_mapping is None:
         raise_unavailable(UNUSABLE, f"{name} cannot be read without a YAML reader", "Report it.")
     file = parse_and_validate_sops_file(content, name, context.read_single_mapping)
-    settings = context.settings.get(_SETTINGS, {})
+    settings = context.settings.get(_BLOCK, {})
     # Whoever can change the file chooses its keys: without a list the file would decide which
     # server gets the credential of this machine.
     if unlisted_keys := [
@@ -94,7 +337,7 @@ def _read_sops_file_refusing_keys_unlisted_by_target(name: str, context: SourceC
             FORBIDDEN,
             f"{name} names keys that the target does not list: {format_short_list(unlisted_keys)}",
             f"A key may lie at a server, which would be sent a credential. If they are yours, add "
-            f"them to {_SETTINGS} of the target; else restore the file.",
+            f"them to {_BLOCK} of the target; else restore the file.",
         )
     return file
 
@@ -104,7 +347,7 @@ def read_decrypted_value_as_text(ref: SecretRef, context: SourceContext) -> str:
     file, key = _load_sops_file_of_listed_keys_once(ref, context), ref.get_argument_or_empty("key")
     require_encrypted_value(file, key)
     decrypted: Sensitive = context.memo.get_or_make_or_raise_failure_again(
-        (_SETTINGS, "decrypted", file.name), lambda: _decrypt_file_with_usable_keys(file, context)
+        (_BLOCK, "decrypted", file.name), lambda: _decrypt_file_with_usable_keys(file, context)
     )
     value = require_value_at_key_path(decrypted.reveal(), key, file.name)
     if not isinstance(value, str) and ref.format != "json":
@@ -119,7 +362,7 @@ def _decrypt_file_with_usable_keys(file: SopsFile, context: SourceContext) -> Se
     matching = [
         credentials
         for credentials in iter_credentials_of_listed_kinds(
-            context.settings[_SETTINGS], context.environ
+            context.settings[_BLOCK], context.environ
         )
         if credentials.kind.setting in named_kinds
     ]
@@ -127,7 +370,7 @@ def _decrypt_file_with_usable_keys(file: SopsFile, context: SourceContext) -> Se
     if not usable:
         _raise_no_credential_for_keys(file, matching)
     program = context.memo.get_or_make_or_raise_failure_again(
-        (_SETTINGS, "program"), lambda: require_sops_program_not_known_too_old(context.root)
+        (_BLOCK, "program"), lambda: require_sops_program_not_known_too_old(context.root)
     )
     # Only the kinds of keys that have a credential are passed on: sops would try the servers of
     # the others as well.
@@ -169,7 +412,7 @@ def _raise_no_credential_for_keys(file: SopsFile, listed: list[KeyCredentials]) 
     raise_unavailable(
         UNAVAILABLE,
         f"the target has no credential for the keys of {file.name}",
-        f"Its {_SETTINGS} lists them; name the variable of one there, as age: {{env: NAME}} does.",
+        f"Its {_BLOCK} lists them; name the variable of one there, as age: {{env: NAME}} does.",
     )
 
 
@@ -183,7 +426,7 @@ def list_key_offers_or_program_problem(context: SourceContext) -> tuple[SettingO
     return tuple(
         _build_offer(credentials, program)
         for credentials in iter_credentials_of_listed_kinds(
-            context.settings[_SETTINGS], context.environ
+            context.settings[_BLOCK], context.environ
         )
     )
 

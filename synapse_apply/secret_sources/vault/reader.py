@@ -14,9 +14,8 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.remote.http_exchange import SendHttpRequest
 from synapse_apply.model.secrets.login import SettingOffer
 from synapse_apply.model.values import SecretRef, Sensitive
-from synapse_apply.secret_sources.vault.api import VaultAnswer, VaultApi
-from synapse_apply.secret_sources.vault.problems import VaultProblems
-from synapse_apply.secret_sources.vault.settings import (
+from synapse_apply.secret_sources.vault.api import VaultAnswer, VaultApi, VaultProblems
+from synapse_apply.secret_sources.vault.source import (
     JWT_METHOD,
     VaultLogin,
     VaultPath,

@@ -8,46 +8,43 @@ unless it is success: the ref is read, and where it names our commit the push wa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from synapse_apply.files.programs import PipedProgram
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import StateError
+from synapse_apply.model.frozen import frozen
 from synapse_apply.stores import state_messages
-from synapse_apply.stores.batch_log import (
-    AppendedBatch,
-    Batch,
-    DamagedLog,
-    LogReading,
-    TableRows,
-)
+from synapse_apply.stores.batch_log import AppendedBatch, Batch, DamagedLog, LogReading, TableRows
 from synapse_apply.stores.chain import chain_messages
 from synapse_apply.stores.chain.signer import Signer, UnsignedStateSigner
 from synapse_apply.stores.database import Row
 from synapse_apply.stores.git import git_messages
-from synapse_apply.stores.git.commit_writer import (
-    CommitNotWrittenError,
-    WrittenCommit,
-    write_commit_and_end_program,
+from synapse_apply.stores.git.git_messages import (
+    GitBookmark,
+    RemoteUnreachable,
+    parse_bookmark_or_none,
 )
-from synapse_apply.stores.git.git_bookmark import GitBookmark, parse_bookmark_or_none
-from synapse_apply.stores.git.git_messages import RemoteUnreachable
 from synapse_apply.stores.git.git_url import GitStateLocation
-from synapse_apply.stores.git.object_reader import UnreadableObjectError
-from synapse_apply.stores.git.private_repository import PrivateRepository
-from synapse_apply.stores.git.push_attempt import PushAttempt, StateTip
-from synapse_apply.stores.git.remote_access import resolve_remote_access
-from synapse_apply.stores.git.state_commit import (
+from synapse_apply.stores.git.private_repository import (
+    PrivateRepository,
+    UnreadableObjectError,
+    resolve_remote_access,
+)
+from synapse_apply.stores.git.state_files import (
+    LOCK_FILE,
+    NO_CONTENT,
+    DamagedTreeError,
     ForeignCommitError,
     NewerFormatError,
     StateCommit,
-    parse_unverified_state_commit,
-)
-from synapse_apply.stores.git.state_files import LOCK_FILE, iter_state_files
-from synapse_apply.stores.git.state_tree import (
-    NO_CONTENT,
-    DamagedTreeError,
+    StateFile,
+    iter_state_files,
     list_audit_paths_oldest_first,
+    parse_unverified_state_commit,
     read_files_or_raise_damaged,
     read_tree_or_raise_damaged,
 )
@@ -493,3 +490,100 @@ class GitLog:
             if ancestors
             else []
         )
+
+
+@frozen
+class StateTip:
+    """A commit whose tree is a state: its id, and what it says of itself."""
+
+    commit_id: str
+    commit: StateCommit
+
+
+class PushAttempt:
+    """A batch that is to follow `old_id`, and the commits that were made for it.
+
+    There are two of them where a host refused the one without a parent. The ref can be moved from
+    `old_id` once, so that at most one of them becomes part of the log.
+    """
+
+    def __init__(
+        self, batch: Batch, old_id: str, first_tip: StateTip, *, begins_history: bool
+    ) -> None:
+        """`begins_history`: the first commit has no parent."""
+        self.batch = batch
+        self.old_id = old_id
+        self.tips = [first_tip]
+        self.begins_history = begins_history
+
+    def is_for(self, batch: Batch, position: str) -> bool:
+        return self.batch.batch_id == batch.batch_id and self.old_id == position
+
+    def find_own_tip(self, commit_ids: Sequence[str]) -> StateTip | None:
+        """The commit of this batch among those, None if there is none."""
+        return next((tip for tip in self.tips if tip.commit_id in commit_ids), None)
+
+
+# The tree of the commit before is taken over and changed; then its id is asked for, since the
+# message of the commit holds a signature over it.
+_COMMITTER = "synapse-apply <synapse-apply@localhost>"
+
+
+class WrittenCommit(NamedTuple):
+    """The ids of a commit and its tree."""
+
+    commit_id: str
+    tree_id: str
+
+
+class CommitNotWrittenError(Exception):
+    """Git has ended before it had written the commit, as where the disk is full."""
+
+
+def write_commit_and_end_program(
+    program: PipedProgram,
+    base_tree_id: str,
+    parent_id: str,
+    files: Iterable[StateFile],
+    build_message: Callable[[str], str],
+) -> WrittenCommit:
+    """Write the files of a commit, the commit itself, and end the program.
+
+    `base_tree_id` is the tree that is changed ("": an empty one), `parent_id` the parent
+    ("": none).
+    `build_message` gets the id of the new tree. CommitNotWrittenError.
+    """
+    try:
+        write = program.input.write
+        signature_line = f"committer {_COMMITTER} {int(time.time())} +0000\n".encode("ascii")
+        write(b"commit refs/tree\n" + signature_line + b"data 0\n")
+        if base_tree_id:
+            write(f"M 040000 {base_tree_id} \n".encode("ascii"))
+        for file in files:
+            if file.content is None:
+                write(f"D {file.path}\n".encode("ascii"))
+            else:
+                size = len(file.content)
+                write(f"M 100644 inline {file.path}\ndata {size}\n".encode("ascii"))
+                write(file.content + b"\n")
+        write(b'ls ""\n')
+        tree_id = _read_answer_line(program).split()[2]
+        message = build_message(tree_id).encode()
+        write(b"\ncommit refs/batch\nmark :1\n" + signature_line)
+        write(f"data {len(message)}\n".encode("ascii") + message)
+        if parent_id:
+            write(f"from {parent_id}\n".encode("ascii"))
+        write(f"M 040000 {tree_id} \n\nget-mark :1\ndone\n".encode("ascii"))
+        commit_id = _read_answer_line(program)
+    except (BrokenPipeError, IndexError):
+        raise CommitNotWrittenError from None
+    finally:
+        exit_code = program.close_input_and_wait_for_exit_code()
+    if exit_code:
+        raise CommitNotWrittenError
+    return WrittenCommit(commit_id, tree_id)
+
+
+def _read_answer_line(program: PipedProgram) -> str:
+    program.input.flush()
+    return program.output.readline().decode("ascii").strip()

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
-from synapse_apply.files.bare_repository import MINIMUM_GIT
+import re
+from typing import NamedTuple
+
+from synapse_apply.files.repository import MINIMUM_GIT
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.stores import state_messages
 from synapse_apply.stores.batch_log import BatchNotSent, DamagedLog
-from synapse_apply.stores.git.git_bookmark import GitBookmark
+
+_PATTERN = re.compile(r"([1-9][0-9]{0,15}):([0-9a-f]{40}|[0-9a-f]{64})")
+
+
+class GitBookmark(NamedTuple):
+    """The number of a batch, and the id of its commit."""
+
+    number: int
+    commit_id: str
+
+    def __str__(self) -> str:
+        return f"{self.number}:{self.commit_id}"
+
+
+def parse_bookmark_or_none(text: str) -> GitBookmark | None:
+    """The bookmark in a text; None for any other text, which may be of a file."""
+    match = _PATTERN.fullmatch(text)
+    return GitBookmark(int(match[1]), match[2]) if match else None
+
 
 _MAX_GIT_LINES = 6
 

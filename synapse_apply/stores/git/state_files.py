@@ -1,4 +1,4 @@
-"""Which files of the tree a state is, their names and contents, and what is refused of a tree.
+"""Which files of the tree a state is, what its commits say, and what is refused of a tree.
 
     meta.json                             one row
     lock.json                             one row, with the lease of its owner; absent if unlocked
@@ -16,15 +16,22 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.coding.json_types import JsonObject, JsonValue
+from synapse_apply.model.frozen import frozen
 from synapse_apply.stores import schema
-from synapse_apply.stores.batch_log import RowChange
+from synapse_apply.stores.batch_log import RowChange, TableRows
+from synapse_apply.stores.chain.signer import Signer
 from synapse_apply.stores.database import Row
-from synapse_apply.stores.git.escaped_names import escape_name
+from synapse_apply.stores.git.git_url import escape_name
+from synapse_apply.stores.git.private_repository import (
+    GitObject,
+    ObjectReader,
+    UnreadableObjectError,
+)
 
 MAX_FILE_BYTES = 16 * 1024 * 1024
 AUDIT_FOLDER = "audit"
@@ -216,3 +223,269 @@ def _parse_json_or_raise_damaged(content: bytes) -> JsonValue:
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(name)
+
+
+# Whoever may push could write any tree. So its size is limited, and anything but folders and files
+# of mode 100644 with names of a state makes it a damaged one.
+_MAX_TREE_BYTES = 4 * 1024 * 1024
+_MAX_ENTRIES = 1_000_000
+_MAX_TOTAL_BYTES = 1024 * 1024 * 1024
+_MAX_DEPTH = 6
+_MAX_SHOWN_PATH = 300
+_FOLDER_MODE, _FILE_MODE = b"40000", b"100644"
+
+
+class DamagedTreeError(Exception):
+    """A tree that is not one of a state; `path` says where, the text why.
+
+    `content` is what can be read of it, None where that is nothing.
+    """
+
+    def __init__(self, path: str, reason: str, content: TreeContent | None = None) -> None:
+        super().__init__(reason)
+        self.path = path[:_MAX_SHOWN_PATH]
+        self.content = content
+
+
+class ObjectEntry(NamedTuple):
+    """A file or a folder in a tree, with the object that is its content."""
+
+    path: str
+    is_folder: bool
+    object_id: str
+
+
+class TreeContent(NamedTuple):
+    """The rows of a whole tree, by path of their files, with the object of each."""
+
+    object_ids: Mapping[str, str]
+    rows: Mapping[str, FileRows]
+
+    def collect_tables(self) -> TableRows:
+        """All rows by table; every table has a list."""
+        tables: dict[str, list[Row]] = {table: [] for table in schema.TABLE_COLUMNS}
+        for file_rows in self.rows.values():
+            tables[file_rows.table] += file_rows.rows
+        tables[AUDIT_FOLDER].sort()
+        return tables
+
+
+NO_CONTENT = TreeContent({}, {})
+
+
+def read_tree_or_raise_damaged(
+    reader: ObjectReader, tree_id: str, earlier_content: TreeContent, max_audit_files: int
+) -> TreeContent:
+    """Read a tree; files whose objects are in `earlier_content` are not read again.
+
+    Of the audit only the newest files are read. DamagedTreeError, which is no StateError and has
+    what can be read.
+    """
+    object_ids = {
+        entry.path: entry.object_id
+        for entry in _iter_files_or_raise_damaged(reader, tree_id, id_length=len(tree_id))
+    }
+    audit_paths = list_audit_paths_oldest_first(object_ids)
+    left_out = frozenset(audit_paths[: max(0, len(audit_paths) - max_audit_files)])
+    rows: dict[str, FileRows] = {}
+    new_paths = []
+    for path, object_id in object_ids.items():
+        # An object's id is the digest of its content, so that equal ids need no reading.
+        if earlier_content.object_ids.get(path) == object_id and path in earlier_content.rows:
+            rows[path] = earlier_content.rows[path]
+        elif path not in left_out:
+            new_paths.append(path)
+    rows.update(read_files_or_raise_damaged(reader, new_paths, object_ids))
+    content = TreeContent(object_ids, rows)
+    if META_FILE not in rows:
+        raise DamagedTreeError(META_FILE, "there is no such file", content)
+    return content
+
+
+def read_files_or_raise_damaged(
+    reader: ObjectReader, paths: Sequence[str], object_ids: Mapping[str, str]
+) -> dict[str, FileRows]:
+    """The rows of files by their paths; DamagedTreeError, after all others were read."""
+    rows: dict[str, FileRows] = {}
+    damages: list[tuple[str, str]] = []
+    total_bytes = 0
+    objects = reader.iter_objects([object_ids[path] for path in paths], MAX_FILE_BYTES)
+    for path in paths:
+        blob = _read_next_or_raise_damaged(objects, path)
+        total_bytes += len(blob.content)
+        # Each file is limited by itself, but a tree may have very many.
+        if total_bytes > _MAX_TOTAL_BYTES:
+            raise DamagedTreeError(path, "all files together are too large")
+        try:
+            rows[path] = decode_state_file(path, blob.content)
+        except DamagedFileError as problem:
+            damages.append((path, str(problem)))
+    if damages:
+        # What can be read goes with the error: a restore saves it before it replaces the state.
+        raise DamagedTreeError(*damages[0], TreeContent(object_ids, rows))
+    return rows
+
+
+def list_audit_paths_oldest_first(paths: Mapping[str, str]) -> list[str]:
+    """The files of the audit, oldest first."""
+    audit_paths = [path for path in paths if path.startswith(f"{AUDIT_FOLDER}/")]
+    return sorted(audit_paths, key=_get_first_number_or_zero)
+
+
+def _get_first_number_or_zero(path: str) -> int:
+    name = path.rpartition("/")[2].removesuffix(".json")
+    return int(name) if name.isascii() and name.isdecimal() else 0
+
+
+def _iter_files_or_raise_damaged(
+    reader: ObjectReader, tree_id: str, id_length: int
+) -> Iterator[ObjectEntry]:
+    """All files of a tree, folder by folder, all folders of one depth at a time."""
+    folders = [ObjectEntry("", is_folder=True, object_id=tree_id)]
+    entry_count = 0
+    # Depth by depth: one request for all folders of a depth, and no cycle without end.
+    for _ in range(_MAX_DEPTH):
+        trees = reader.iter_objects([folder.object_id for folder in folders], _MAX_TREE_BYTES)
+        subfolders = []
+        for folder in folders:
+            tree = _read_next_or_raise_damaged(trees, folder.path or "the tree")
+            if tree.kind != "tree":
+                raise DamagedTreeError(folder.path, "it is no folder")
+            for entry in _iter_entries_or_raise_damaged(tree.content, folder.path, id_length // 2):
+                entry_count += 1
+                if entry_count > _MAX_ENTRIES:
+                    raise DamagedTreeError(entry.path, "there are too many files")
+                if entry.is_folder:
+                    subfolders.append(entry)
+                else:
+                    yield entry
+        folders = subfolders
+    if folders:
+        raise DamagedTreeError(folders[0].path, "a state has no such folder")
+
+
+def _iter_entries_or_raise_damaged(
+    content: bytes, folder: str, id_size: int
+) -> Iterator[ObjectEntry]:
+    """The entries of a tree object: `MODE NAME`, a zero byte and the bytes of an id each."""
+    position = 0
+    while position < len(content):
+        end = content.find(b"\0", position)
+        mode, _, name = content[position:end].partition(b" ")
+        text = name.decode("utf-8", "backslashreplace").encode("unicode_escape").decode("ascii")
+        path = f"{folder}/{text}" if folder else text
+        position = end + 1 + id_size
+        if end < 0 or position > len(content):
+            raise DamagedTreeError(folder or "the tree", "it cannot be read")
+        if mode not in (_FOLDER_MODE, _FILE_MODE):
+            raise DamagedTreeError(path, "it is neither a folder nor a plain file")
+        yield ObjectEntry(path, mode == _FOLDER_MODE, content[end + 1 : position].hex())
+
+
+def _read_next_or_raise_damaged(objects: Iterator[GitObject], path: str) -> GitObject:
+    try:
+        return next(objects)
+    except UnreadableObjectError as problem:
+        raise DamagedTreeError(path, str(problem)) from None
+
+
+# A commit's message is the line `synapse-apply: state prod, batch 42`, an empty line, and a line of
+# JSON with the fields `batch`, `format`, `number`, `previous`, `ref` and `signature`.
+#
+# The signature is over these fields and the tree, so that a commit is valid for one ref alone,
+# behind one other commit alone. `previous` is that commit, also where a commit has no parent (a
+# squash).
+
+FORMAT = 1
+_FIELDS = {"batch": str, "format": int, "number": int, "previous": str, "ref": str}
+_SIGNATURE = "signature"
+_MAX_NUMBER = 2**53
+
+
+class ForeignCommitError(ValueError):
+    """A commit that no run has made for a state; the text says why."""
+
+
+class NewerFormatError(ValueError):
+    """A commit of a newer version; `format_number` is its format."""
+
+    def __init__(self, format_number: int) -> None:
+        super().__init__(f"format {format_number}")
+        self.format_number = format_number
+
+
+@frozen
+class StateCommit:
+    """What a commit says: the batch `number`, counted from 1, its id, and what it follows.
+
+    `tree_id` is the tree of the commit. `signature` is "" where there was no key.
+    """
+
+    ref: str
+    number: int
+    batch_id: str
+    previous_id: str
+    tree_id: str
+    signature: str = ""
+
+    def format_signed_message(self, signer: Signer) -> str:
+        """The message of the commit, signed now."""
+        signature = signer.sign_or_empty_without_key(self._format_signed_text())
+        document = {**self._build_document(), _SIGNATURE: signature}
+        subject = f"synapse-apply: state {self.ref.rpartition('/')[2]}, batch {self.number}"
+        return f"{subject}\n\n{format_canonical_json(document)}\n"
+
+    def is_signature_valid_or_none_without_key(self, signer: Signer) -> bool | None:
+        """Whether the signature is valid; None where there is no key that could tell."""
+        return signer.is_genuine_or_none_if_uncheckable(self._format_signed_text(), self.signature)
+
+    def _build_document(self) -> JsonObject:
+        return {
+            "batch": self.batch_id,
+            "format": FORMAT,
+            "number": self.number,
+            "previous": self.previous_id,
+            "ref": self.ref,
+        }
+
+    def _format_signed_text(self) -> str:
+        return format_canonical_json({**self._build_document(), "tree": self.tree_id})
+
+
+def parse_unverified_state_commit(commit: GitObject, ref: str) -> StateCommit:
+    """What a commit object says; ForeignCommitError or NewerFormatError.
+
+    Its signature is not checked here.
+    """
+    headers, _, message = commit.content.partition(b"\n\n")
+    tree_id = headers.partition(b"\n")[0].removeprefix(b"tree ").decode("ascii", "replace")
+    document = _parse_last_line_as_document(message)
+    format_number = document.get("format")
+    if type(format_number) is int and format_number > FORMAT:
+        raise NewerFormatError(format_number)
+    if document.keys() != {*_FIELDS, _SIGNATURE} or not all(
+        type(document[key]) is kind for key, kind in {**_FIELDS, _SIGNATURE: str}.items()
+    ):
+        raise ForeignCommitError("its last commit is not one of a state")
+    if document["ref"] != ref:
+        raise ForeignCommitError("its last commit was made for another ref")
+    if not 0 < document["number"] <= _MAX_NUMBER:
+        raise ForeignCommitError("its last commit has no number of a batch")
+    return StateCommit(
+        ref,
+        document["number"],
+        document["batch"],
+        document["previous"],
+        tree_id,
+        document[_SIGNATURE],
+    )
+
+
+def _parse_last_line_as_document(message: bytes) -> JsonObject:
+    try:
+        document = json.loads(message.strip().rpartition(b"\n")[2].decode("utf-8"))
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise ForeignCommitError("its last commit is not one of a state")
+    return document

@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.packages.replacement import Replacement, parse_replacement_or_none
+from synapse_apply.model.packages import Replacement, parse_replacement_or_none
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange
 from synapse_apply.model.values import ABSENT, WithheldSecret, flatten, get_at_or_absent, is_map

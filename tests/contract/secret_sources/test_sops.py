@@ -10,7 +10,7 @@ import pytest
 import sops
 from contract.secret_sources.conftest import CANARY, PLAIN, Place
 from support.core import SecretUnavailable
-from support.core import program as sops_program
+from support.core import reader as sops_reader
 
 SECRET = "raw-data/secret_access_key"
 
@@ -120,7 +120,7 @@ def test_a_program_that_does_not_end(
     """As one that waits for a server."""
     script = 'case "$1" in --version) exec "$SOPS" "$@";; esac; exec sleep 60'
     monkeypatch.setenv("PATH", sops.install(tmp_path / "slow", script))
-    monkeypatch.setattr(sops_program, "TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(sops_reader, "TIMEOUT_SECONDS", 0.3)
     assert "sops did not decrypt secrets/prod.yaml in 0.3 s" in place.failure()
 
 

@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 
 from synapse_apply.kinds.plugin import V1 as PLUGIN
 from synapse_apply.kinds.storage import V1 as STORAGE
-from synapse_apply.manifests.export.manifest_names import (
+from synapse_apply.manifests.export.export import (
+    ExportedManifest,
+    Exporter,
     build_valid_name_or_fallback,
     is_valid_name,
     make_unused_name,
 )
-from synapse_apply.manifests.export.manifest_of_object import ExportedManifest, Exporter
 from synapse_apply.manifests.project.project import build_default_project
-from synapse_apply.manifests.schema.secret_field_marks import read_marks_of_storage_secrets
+from synapse_apply.manifests.schema.schemas import read_marks_of_storage_secrets
 from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.manifests.yaml.writing import format_document
 from synapse_apply.model.address import Address

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from synapse_apply.manifests.project.credentials import with_url_token_and_tenant_filled
+from synapse_apply.manifests.project.targets import with_url_token_and_tenant_filled
 from synapse_apply.model.project import Target
 from synapse_apply.model.secrets.login import Login, have_same_origin
 from synapse_apply.model.values import SecretRef, Sensitive

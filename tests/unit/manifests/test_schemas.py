@@ -14,7 +14,7 @@ from unit.manifests.corpus import FOLDER, read_case
 from unit.manifests.test_reader_never_raises import MANIFEST, PROJECT
 
 from synapse_apply.kinds.catalogue import CATALOGUE
-from synapse_apply.manifests.schema import schemas, secret_field_marks
+from synapse_apply.manifests.schema import schemas
 from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.model.errors import InputError
 
@@ -104,7 +104,7 @@ def test_schemas_and_kinds_know_the_same_fields() -> None:
 
 def test_secret_marks_come_from_the_schemas() -> None:
     """Marked keys are secret; every leaf is, of a provider whose keys nobody documented."""
-    marks = secret_field_marks.read_marks_of_storage_secrets()
+    marks = schemas.read_marks_of_storage_secrets()
     spec = {"provider": "amazon_s3"}
     assert marks.is_secret("storage", spec, ("configuration", "secret_access_key"))
     assert not marks.is_secret("storage", spec, ("configuration", "bucket_name"))

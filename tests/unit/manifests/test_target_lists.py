@@ -9,9 +9,8 @@ from unit.manifests.manifests_on_disk import HEAD, PLUGIN, project_of
 
 from synapse_apply.manifests.decode.loading import load_manifests
 from synapse_apply.manifests.project import target_lists
-from synapse_apply.manifests.project.lazy_targets import LazyTargets
 from synapse_apply.manifests.project.pinned_settings import build_project_under_pinned_settings
-from synapse_apply.manifests.project.project import FILE_NAME, read_project_or_findings
+from synapse_apply.manifests.project.project import FILE_NAME, LazyTargets, read_project_or_findings
 from synapse_apply.model.diagnostic import Diagnostic, Position
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.values import SecretRef

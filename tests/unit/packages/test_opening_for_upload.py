@@ -17,7 +17,7 @@ from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.ports import Packages
 from synapse_apply.model.resource import Package, PackageSource
-from synapse_apply.packages.diff import compare_paths
+from synapse_apply.packages.content import compare_paths
 from synapse_apply.packages.inspection import read_source_as_package
 from synapse_apply.packages.upload import SourcePackages
 

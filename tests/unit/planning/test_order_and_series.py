@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.packages.versions import (
+from synapse_apply.model.packages import (
     bump_version_or_empty,
     find_next_free_patch_version_or_empty,
     get_version_sort_key_or_none,

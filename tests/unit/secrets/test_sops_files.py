@@ -11,11 +11,12 @@ import pytest
 from synapse_apply.manifests.yaml.reader import read_single_mapping
 from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.secret_sources.sops.encrypted_file import (
+    KEY_KINDS,
     SopsFile,
+    is_key_or_its_serverless_kind_listed,
     parse_and_validate_sops_file,
     require_value_at_key_path,
 )
-from synapse_apply.secret_sources.sops.keys import KEY_KINDS, is_key_or_its_serverless_kind_listed
 
 ENC = "ENC[AES256_GCM,data:aa==,iv:bb==,tag:cc==,type:str]"
 AGE = {"recipient": "age1x", "enc": "e"}

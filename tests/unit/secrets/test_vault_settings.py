@@ -9,12 +9,10 @@ import pytest
 from synapse_apply.model.project import Target, collect_credential_variables_files_and_references
 from synapse_apply.model.secrets.secret_rules import ClosedFiles
 from synapse_apply.secret_sources.source import SourceContext, build_reference_or_none_if_malformed
-from synapse_apply.secret_sources.vault.settings import (
-    build_settings_of_valid_block,
-    describe_path_fault_or_empty,
-)
 from synapse_apply.secret_sources.vault.source import (
     VAULT,
+    build_settings_of_valid_block,
+    describe_path_fault_or_empty,
     find_address_and_login_faults,
     find_path_or_version_denial,
 )

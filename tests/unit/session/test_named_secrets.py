@@ -8,7 +8,7 @@ from synapse_apply.live.named_secrets import (
     with_secret_fields_of_single_objects,
     wrap_values_recorded_as_secret_and_warn,
 )
-from synapse_apply.manifests.schema.secret_field_marks import read_marks_of_storage_secrets
+from synapse_apply.manifests.schema.schemas import read_marks_of_storage_secrets
 from synapse_apply.model.address import Address
 from synapse_apply.model.resource import Desired, Lifecycle
 from synapse_apply.model.state import Intent, Record

@@ -12,7 +12,7 @@ from unit.session.packages_that_are_bad import BAD, CONFIG, GITHUB, GOOD, RANDOM
 
 from synapse_apply.cli.main import root
 from synapse_apply.model.diagnostic import Diagnostic
-from synapse_apply.model.packages.rules import RULES_BY_ID
+from synapse_apply.model.packages import RULES_BY_ID
 from synapse_apply.operations import package
 from synapse_apply.workspace.invocation import Invocation
 

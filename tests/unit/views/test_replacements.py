@@ -7,7 +7,7 @@ import pytest
 from unit.views.plan_samples import PLANS
 from unit.views.test_json_documents import require_closed_shape
 
-from synapse_apply.model.packages.replacement import (
+from synapse_apply.model.packages import (
     ChangedFile,
     Replacement,
     parse_replacement_or_none,

@@ -12,7 +12,7 @@ from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.stores import schema
 from synapse_apply.stores.batch_log import RowChange
 from synapse_apply.stores.database import Row
-from synapse_apply.stores.git.escaped_names import escape_name
+from synapse_apply.stores.git.git_url import escape_name
 from synapse_apply.stores.git.state_files import (
     DamagedFileError,
     decode_state_file,

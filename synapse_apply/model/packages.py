@@ -1,20 +1,106 @@
-"""Which rules a plugin package is checked against, and how severe a flaw is.
-
-Checks elsewhere yield a `PackageFlaw` that names a rule; its severity depends on what
-the package is for, and is decided here.
-"""
+"""What is known of packages apart from their bytes: digests, versions, rules, replaced files."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from synapse_apply.model.coding.json_types import JsonObject
+from synapse_apply.model.coding.text_forms import TextForm
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, Severity
 from synapse_apply.model.frozen import frozen
 
+DIGEST_PATTERN = re.compile(r"pkg1:sha256:([0-9a-f]{64})")
+DIGEST_RULE = "`pkg1:sha256:` and 64 digits of 0-9 and a-f"
+
+# Behind the SHA-256 of a file that is executable, in `Package.files` and the `files` of a record.
+EXECUTABLE_SUFFIX = " x"
+DIGEST_FORM = TextForm(DIGEST_PATTERN, f"a digest: {DIGEST_RULE}")
+
+
+def is_package_digest(text: object) -> bool:
+    """Whether a value is a text in the form of a package digest."""
+    return isinstance(text, str) and DIGEST_PATTERN.fullmatch(text) is not None
+
+
+_SEMVER = re.compile(
+    r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)"
+    r"(?:-([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?(?:\+[0-9A-Za-z.-]+)?"
+)
+# `schemas/v1/parts.schema.json` has the same pattern.
+_VERSION_CHARS = re.compile(r"[A-Za-z0-9._+-]{1,64}")
+VersionSortKey = tuple[int, int, int, tuple[tuple[int, int, str], ...]]
+_NO_PRERELEASE = ((2, 0, ""),)
+
+
+def is_valid_version(text: str) -> bool:
+    """Whether a text may be a release's version: 1 to 64 letters, digits, `.`, `_`, `+` and `-`.
+
+    A version is part of an address, so it must be usable on a command line and in a URL.
+    """
+    return _VERSION_CHARS.fullmatch(text) is not None
+
+
+def get_version_sort_key_or_none(version: str) -> VersionSortKey | None:
+    """A sort key by semantic versioning 2.0.0, section 11; None for what is not a semantic version.
+
+    Build metadata does not count.
+    """
+    match = _SEMVER.fullmatch(version)
+    if match is None:
+        return None
+    major, minor, patch, prerelease = match.groups()
+    return int(major), int(minor), int(patch), _build_prerelease_sort_key(prerelease)
+
+
+def _build_prerelease_sort_key(text: str | None) -> tuple[tuple[int, int, str], ...]:
+    if not text:
+        return _NO_PRERELEASE
+    return tuple(
+        # Numbers come before texts, and are compared as numbers (section 11.4).
+        (0, int(part), "") if part.isdecimal() else (1, 0, part)
+        for part in text.split(".")
+    )
+
+
+def find_next_free_patch_version_or_empty(version: str, used_versions: Iterable[str]) -> str:
+    """The next patch version that is not used; "" for what is not a semantic version."""
+    sort_key = get_version_sort_key_or_none(version)
+    if sort_key is None:
+        return ""
+    used = set(used_versions)
+    major, minor, patch, prerelease = sort_key
+    # A prerelease leads to its own version, which may still be free.
+    patch += prerelease == _NO_PRERELEASE
+    while f"{major}.{minor}.{patch}" in used:
+        patch += 1
+    return f"{major}.{minor}.{patch}"
+
+
+def bump_version_or_empty(version: str, part: str) -> str:
+    """The next version by a part (major, minor or patch); "" for what is not a semantic version.
+
+    A prerelease counts as earlier than the version that it leads to: 1.2.0-rc.1 is followed by
+    1.2.0 for patch and minor, by 2.0.0 for major. Prerelease and build metadata are dropped.
+    """
+    sort_key = get_version_sort_key_or_none(version)
+    if sort_key is None:
+        return ""
+    major, minor, patch, prerelease = sort_key
+    is_prerelease = prerelease != _NO_PRERELEASE
+    if part == "major":
+        return f"{major + (not (is_prerelease and minor == patch == 0))}.0.0"
+    if part == "minor":
+        return f"{major}.{minor + (not (is_prerelease and patch == 0))}.0"
+    return f"{major}.{minor}.{patch + (not is_prerelease)}"
+
+
+# Checks elsewhere yield a `PackageFlaw` that names a rule; its severity depends on what the package
+# is for, and is decided here.
 _MAX_FLAWS_PER_RULE = 20
 
 
@@ -240,3 +326,85 @@ def iter_flaws_counting_beyond_limit(flaws: Sequence[T]) -> Iterator[T]:
             yield replace(flaw, detail=flaw.detail.removesuffix(".") + more_text)
         elif seen_counts[rule] <= _MAX_FLAWS_PER_RULE:
             yield flaw
+
+
+# The key of a plan's `extras` that holds a replacement as JSON.
+REPLACES_KEY = "replaces"
+ADDED, REMOVED, CHANGED = "added", "removed", "changed"
+FILE_VERBS = (ADDED, CHANGED, REMOVED)
+
+
+@frozen
+class ChangedFile:
+    """One file that differs. `diff` has the lines of `diff -u`, without the two file names.
+
+    `note` says what is missing in the diff, or why there is none.
+    """
+
+    path: str
+    verb: str
+    diff: tuple[str, ...] = ()
+    note: str = ""
+
+
+@frozen
+class Replacement:
+    """The newest recorded version below a new one, and how its files differ.
+
+    `counts` has how many were added, changed and removed, None where the files of `version` were
+    never recorded; `files` are the first of them.
+    """
+
+    version: str
+    counts: Mapping[str, int] | None = None
+    files: tuple[ChangedFile, ...] = ()
+
+    @property
+    def unlisted_count(self) -> int:
+        """How many files differ that are not in `files`."""
+        return max(0, sum((self.counts or {}).values()) - len(self.files))
+
+    def to_json(self) -> JsonObject:
+        """The JSON object that plans store and show."""
+        if self.counts is None:
+            return {"version": self.version}
+        files = [
+            {
+                "path": file.path,
+                "change": file.verb,
+                **({"diff": list(file.diff)} if file.diff else {}),
+                **({"note": file.note} if file.note else {}),
+            }
+            for file in self.files
+        ]
+        return {"version": self.version, **self.counts, "files": files}
+
+
+def parse_replacement_or_none(extras: Mapping[str, Any]) -> Replacement | None:
+    """The replacement in a plan's `extras`.
+
+    None without one, also where a saved plan has nonsense.
+    """
+    data = extras.get(REPLACES_KEY)
+    if not isinstance(data, Mapping) or not isinstance(version := data.get("version"), str):
+        return None
+    counts = {verb: data.get(verb) for verb in FILE_VERBS}
+    # A saved plan may have been edited, so nothing in it is trusted.
+    valid_counts = {verb: n for verb, n in counts.items() if isinstance(n, int) and 0 <= n < 2**63}
+    listed = data.get("files")
+    if len(valid_counts) < len(FILE_VERBS) or not isinstance(listed, (list, tuple)):
+        return Replacement(version)
+    return Replacement(
+        version, valid_counts, tuple(filter(None, map(_parse_changed_file_or_none, listed)))
+    )
+
+
+def _parse_changed_file_or_none(data: Any) -> ChangedFile | None:
+    if not isinstance(data, Mapping):
+        return None
+    path, verb, note = data.get("path"), data.get("change"), data.get("note", "")
+    diff = data.get("diff", ())
+    if not isinstance(path, str) or verb not in FILE_VERBS or not isinstance(diff, (list, tuple)):
+        return None
+    lines = tuple(line for line in diff if isinstance(line, str))
+    return ChangedFile(path, verb, lines, note if isinstance(note, str) else "")

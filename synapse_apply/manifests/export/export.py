@@ -1,11 +1,13 @@
-"""How a live object becomes the manifest that declares it; what is left out is listed with why."""
+"""How live objects become manifests, and which files an export may write."""
 
 from __future__ import annotations
 
 import math
+import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
+from pathlib import Path
 from typing import Any
 
 from synapse_apply.kinds.catalogue import CATALOGUE
@@ -23,17 +25,25 @@ from synapse_apply.manifests.decode.secret_fields import (
     list_free_form_fields,
 )
 from synapse_apply.manifests.decode.variables import VariableValues
-from synapse_apply.manifests.export.unseen_secrets import describe_unseen_secrets_or_empty
+from synapse_apply.manifests.edit.rewriting import (
+    Rewrite,
+    build_existing_file_finding,
+    create_new_file_with_parents,
+    rewrite_all_or_none,
+)
 from synapse_apply.manifests.phrases import VALUE_FROM
 from synapse_apply.manifests.schema import schemas
+from synapse_apply.manifests.schema.schemas import format_schema
 from synapse_apply.manifests.yaml.read_scalars import MAX_NUMBER_LENGTH
 from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.manifests.yaml.writing import format_document
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.coding.json_types import JsonObject, Spec
-from synapse_apply.model.diagnostic import Diagnostic, FieldPath, format_json_pointer
-from synapse_apply.model.frozen import frozen
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding, format_json_pointer
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen, mutable
+from synapse_apply.model.packages import is_valid_version
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.secrets.secret_marks import SecretMarks
@@ -43,9 +53,110 @@ from synapse_apply.model.values import (
     Sensitive,
     WithheldSecret,
     delete_at_if_present,
+    flatten,
     get_at_or_absent,
     set_at_creating_maps,
 )
+
+_NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_NAME_RULE = (
+    "lower-case letters, digits, `.`, `_` and `-`, begins with a letter or a digit, and is not "
+    "longer than 63"
+)
+_MAX_NAME_LENGTH = 63
+
+
+def is_valid_name(text: str) -> bool:
+    """Whether a text is allowed as `metadata.name`."""
+    return _NAME_PATTERN.fullmatch(text) is not None
+
+
+def explain_invalid_address_or_empty(address: Address) -> str:
+    """Why no manifest can declare an address; "" where one can."""
+    kind = CATALOGUE.get(address.kind)
+    if kind is None:
+        return f"the kinds are {', '.join(sorted(CATALOGUE))}"
+    name, separator, version = address.name, "", ""
+    if kind.series_field:
+        name, separator, version = name.rpartition("@")
+        if not separator or not is_valid_version(version):
+            return f"a {address.kind}'s address is {address.kind}/NAME@VERSION"
+        # The plugin of such a release is given by its id, so no name has to be valid.
+        if name.startswith("id="):
+            return ""
+    return "" if is_valid_name(name) else f"a name has {_NAME_RULE}"
+
+
+def build_valid_name_or_fallback(text: str, fallback: str = "plugin") -> str:
+    """A valid name made of a text's allowed characters; `fallback` where it has none."""
+    candidate = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")
+    return candidate[:_MAX_NAME_LENGTH].rstrip("-._") or fallback
+
+
+def make_unused_name(text: str, number: str, kind: str, used_names: Collection[str]) -> str:
+    """A valid name made of a text, with `number` behind it where `used_names` has it already.
+
+    `number` is the object's id, so that an object gets the same name each time.
+    """
+    fallback = build_valid_name_or_fallback(f"{kind}-{number}", kind)
+    base_name = build_valid_name_or_fallback(text, fallback)
+    if base_name not in used_names:
+        return base_name
+    return next(
+        name
+        for name in _iter_endless_numbered_names(
+            base_name, build_valid_name_or_fallback(number, "id")
+        )
+        if name not in used_names
+    )
+
+
+def _iter_endless_numbered_names(base_name: str, number: str) -> Iterator[str]:
+    # A long id is cut at its front, so that one character of the name still fits.
+    suffix = f"-{number}"[-_MAX_NAME_LENGTH + 1 :]
+    yield base_name[: _MAX_NAME_LENGTH - len(suffix)].rstrip("-._") + suffix
+    # Cut at the front again, so that each count gives another name.
+    count = 2
+    while True:
+        numbered_suffix = f"{suffix}-{count}"[-_MAX_NAME_LENGTH + 1 :]
+        yield base_name[: _MAX_NAME_LENGTH - len(numbered_suffix)].rstrip("-._") + numbered_suffix
+        count += 1
+
+
+def has_any_secret(specs: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether any of these live specs holds a secret, masked or not.
+
+    If so, the server does show secrets, and none is missing elsewhere.
+    """
+    return any(
+        isinstance(value, Sensitive | WithheldSecret)
+        for spec in specs
+        for value in flatten(spec).values()
+    )
+
+
+def describe_unseen_secrets_or_empty(
+    kind: str, spec: Spec, marks: SecretMarks, manifest_fields: Mapping[str, Any]
+) -> str:
+    """A sentence naming secrets that a live object may have and its manifest lacks; "" for none.
+
+    Only for a server that shows no secrets at all. `manifest_fields` are the manifest's.
+    """
+    kind_marks = marks.kinds.get(kind)
+    if kind_marks is None:
+        return ""
+    secret_paths = kind_marks.select_spec_marks_all_secret_if_unknown(spec).secret_paths
+    configuration = manifest_fields.get(kind_marks.container)
+    keys = configuration if isinstance(configuration, Mapping) else {}
+    missing_keys = sorted({str(path[-1]) for path in secret_paths or () if path[-1] not in keys})
+    if secret_paths is not None and not missing_keys:
+        return ""
+    secrets_text = ", ".join(missing_keys) if missing_keys else "secrets"
+    return (
+        f"{secrets_text} may be missing: the server shows no secrets; declare each that it has as "
+        f"{{{VALUE_FROM}: {{live: true}}}}"
+    )
+
 
 _MAX_ROUNDS = 10
 # YAML readers refuse a longer implicit key (YAML 1.2.2, 7.4: 1024 characters).
@@ -378,3 +489,151 @@ def _remove_field_or_its_outermost_list_if_any(tree: dict[str, Any], path: Field
         return False
     delete_at_if_present(tree, tuple(names))
     return True
+
+
+# Dot folders are never read for manifests.
+SCHEMA_FILE = Path(".schema", "manifest.schema.json")
+_FORCE_HINT = "Write elsewhere with --out, or replace such files with --force."
+_FORCE_INVENTORY_HINT = (
+    "Name another file with --inventory. --force would replace this one, and its rows would be "
+    "lost."
+)
+
+
+@frozen
+class ExportLayout:
+    """The folder of the manifests, and the file of the inventory."""
+
+    folder: Path
+    inventory: Path
+
+    @property
+    def schema_file(self) -> Path:
+        return self.folder / SCHEMA_FILE
+
+
+@mutable
+class ExportResult:
+    """The files that were written, and those that had this content already."""
+
+    files: list[Path] = field(default_factory=list)
+    unchanged: list[Path] = field(default_factory=list)
+
+
+def write_export(
+    layout: ExportLayout, manifests: Mapping[Path, str], inventory_text: str, *, force: bool
+) -> ExportResult:
+    """Write manifests by path, the inventory, and the schema file if it is missing.
+
+    Raises InputError with every file that cannot be written, or has other content and must not
+    be replaced (`force`); then nothing was written.
+    """
+    findings = [*_iter_obstacle_findings(layout, manifests)]
+    if findings:
+        raise InputError(*findings)
+    result = ExportResult()
+    new_texts: dict[Path, str] = {}
+    rewrites: list[Rewrite] = []
+    for path, text in {**manifests, layout.inventory: inventory_text}.items():
+        current_content = _read_content_or_none_if_absent(path)
+        if current_content is None:
+            new_texts[path] = text
+        # An export that is repeated must not touch files that are as they should be.
+        elif current_content == text.encode():
+            result.unchanged.append(path)
+        else:
+            rewrites.append(Rewrite(path, str(path), current_content, text.encode()))
+    if rewrites and not force:
+        hints = {layout.inventory: _FORCE_INVENTORY_HINT}
+        raise InputError(
+            *(
+                build_existing_file_finding(change.file, hints.get(change.file, _FORCE_HINT))
+                for change in rewrites
+            )
+        )
+    if not layout.schema_file.exists():
+        new_texts[layout.schema_file] = format_schema("manifest")
+    # Before the new files: if this fails, nothing has been written.
+    rewrite_all_or_none(rewrites)
+    for path, text in new_texts.items():
+        create_new_file_with_parents(path, text)
+    result.files += sorted(
+        {*new_texts, *(change.file for change in rewrites)} - {layout.schema_file}
+    )
+    return result
+
+
+def _iter_obstacle_findings(
+    layout: ExportLayout, manifests: Collection[Path]
+) -> Iterator[Diagnostic]:
+    """A finding for each link, or file in the place of a folder, that is in the way of a write."""
+    files = (*manifests, layout.schema_file)
+    if _build_lower_case_real_path(layout.inventory) in set(
+        map(_build_lower_case_real_path, files)
+    ):
+        yield error_finding(
+            "Two files of one name",
+            f"{layout.inventory} is where the inventory shall be written, and a file of the "
+            "manifests, too.",
+            "Nothing was written. Name another file with --inventory.",
+        )
+    for folder in dict.fromkeys((layout.folder, *(file.parent for file in files))):
+        yield from _iter_folder_obstacle_findings(folder, "--out", may_link=folder == layout.folder)
+    yield from _iter_folder_obstacle_findings(layout.inventory.parent, "--inventory", may_link=True)
+    for file in files:
+        if file.is_symlink():
+            yield _build_link_finding(file, "--out")
+    if layout.inventory.is_symlink():
+        yield _build_link_finding(layout.inventory, "--inventory")
+
+
+def _build_lower_case_real_path(path: Path) -> str:
+    """A path's real path in lower case: equal for two spellings, also where case is ignored."""
+    return os.path.realpath(path).lower()
+
+
+def _iter_folder_obstacle_findings(
+    folder: Path, option: str, *, may_link: bool
+) -> Iterator[Diagnostic]:
+    """Findings for why no file can be written in a folder; one that is missing will be created."""
+    # The user named the folder, so it may be a link; the folders inside it are ours.
+    if folder.is_symlink() and not (may_link and folder.is_dir()):
+        yield _build_link_finding(folder, option)
+        return
+    # lexists, not exists: a dangling link is in the way, too.
+    existing = next(ancestor for ancestor in (folder, *folder.parents) if os.path.lexists(ancestor))
+    if existing.is_dir():
+        return
+    if existing.is_symlink():
+        yield _build_link_finding(existing, option)
+    else:
+        yield error_finding(
+            "A file is where a folder is needed",
+            f"{existing} is not a folder.",
+            f"Nothing was written. Write elsewhere with {option}.",
+        )
+
+
+def _build_link_finding(path: Path, option: str) -> Diagnostic:
+    link_target = os.path.realpath(path)
+    reason = "and an export writes through no link, also with --force"
+    if not os.path.lexists(link_target):
+        reason = "where nothing is"
+    return error_finding(
+        "A link is in the way",
+        f"{path} is a link to {link_target}, {reason}.",
+        f"Nothing was written. Remove the link, or write elsewhere with {option}.",
+    )
+
+
+def _read_content_or_none_if_absent(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as problem:
+        raise InputError.from_summary(
+            "A file cannot be read",
+            f"{path}: {problem.strerror}.",
+            "Nothing was written. Write elsewhere with --out or --inventory.",
+        ) from None

@@ -1,1 +1,0 @@
-"""What is known of packages apart from their bytes."""
