@@ -51,7 +51,7 @@ def read_command_line_file_checked_if_in_checkout(
     In a checkout (or in `folder`, outside of any) it must be a regular file that does not lead out
     of it, else NotPlainFileError. Elsewhere it may be anything, such as a shell's `<(...)`.
     """
-    checkout = find_nearest_checkout_above(path) or folder
+    checkout = find_checkout_above(path) or folder
     if checkout is not None and _is_same_or_below(os.path.abspath(path), os.path.abspath(checkout)):  # noqa: PTH100
         require_real_path_inside_folder(path, checkout)
         return read_regular_file_following_links(path, max_bytes)
@@ -86,15 +86,19 @@ def is_lexically_same_or_below(path: Path, folder: Path) -> bool:
     )
 
 
-def find_nearest_checkout_above(path: Path) -> Path | None:
+def find_checkout_above(path: Path) -> Path | None:
     """The nearest folder above a path with a `.git` in it, None without one.
 
-    Links of the path are not followed.
+    Links of the path are not followed. Where a link of a checkout leads to another checkout outside
+    of it, the one with the link is meant: what the path leads to is no file of it.
     """
-    return next(
-        (Path(folder) for folder in iter_folders_above(path) if os.path.lexists(f"{folder}/.git")),
-        None,
-    )
+    found = None
+    for folder in iter_folders_above(path):
+        if os.path.lexists(f"{folder}/.git"):
+            outer = Path(folder)
+            if found is None or leads_outside_folder(found, outer):
+                found = outer
+    return found
 
 
 def iter_folders_above(path: Path) -> Iterator[str]:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from synapse_apply.files.checkout import find_nearest_checkout_above, leads_outside_folder
+from synapse_apply.files.checkout import find_checkout_above, leads_outside_folder
 from synapse_apply.files.opening import OWN_FOLDER
 from synapse_apply.manifests.decode.loading import contains_document_of_our_api
 from synapse_apply.manifests.export.inventory import is_inventory_file
@@ -33,7 +33,7 @@ def explain_why_not_to_overwrite_or_empty(
     `inventory` may lie among the manifests, whose reader skips it.
     """
     # A pipeline that names a file of the checkout does not know where a commit's link leads.
-    checkout, typed = find_nearest_checkout_above(path), path
+    checkout, typed = find_checkout_above(path), path
     path = Path(os.path.realpath(path))
     if checkout is not None and leads_outside_folder(typed, checkout):
         return "is a link that leads out of the checkout"

@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from synapse_apply.applying.step import Actor
-from synapse_apply.files.checkout import find_nearest_checkout_above
+from synapse_apply.files.checkout import find_checkout_above
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.state import DIRTY_SUFFIX, Uptime
@@ -221,7 +221,7 @@ def read_head_commit_id_or_empty(root: Path) -> str:
     Raises nothing: "" also for a repository that cannot be trusted, and without Git.
     """
     # Outside Git no process is started: this runs in most commands.
-    if find_nearest_checkout_above(root.resolve() / ".git") is None:
+    if find_checkout_above(root.resolve() / ".git") is None:
         return ""
     # Here, not above: outside Git there is nothing to ask.
     from synapse_apply.files.commits import read_head_id

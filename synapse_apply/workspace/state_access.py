@@ -156,7 +156,8 @@ def _build_unconnected_postgres_store(
         ) from None
     check_host = None
     # A url that was typed, or stands in a variable, is the operator's own.
-    if url == target.state.url and "SYNAPSE_APPLY_HOSTS" in environ:
+    by_commit = url == target.state.url
+    if by_commit and "SYNAPSE_APPLY_HOSTS" in environ:
         check_host = partial(
             require_allowed_host,
             environ=environ,
@@ -164,7 +165,12 @@ def _build_unconnected_postgres_store(
             setting="state.url",
         )
     return make_unconnected_postgres_store(
-        url, target.name, tool_version=__version__, runner=runner, check_host=check_host
+        url,
+        target.name,
+        tool_version=__version__,
+        runner=runner,
+        check_host=check_host,
+        by_commit=by_commit,
     )
 
 

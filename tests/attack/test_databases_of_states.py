@@ -113,6 +113,31 @@ def test_a_host_that_cannot_be_compared_is_refused(tmp_path: Path, url: str) -> 
 
 
 @pytest.mark.parametrize(
+    ("parameter", "named"),
+    [
+        ("sslkeylogfile={}/made", "sslkeylogfile="),
+        ("ssl%6Beylogfile={}/made", "sslkeylogfile="),
+        ("passfile={}/made", "passfile="),
+        ("sslcert={}/c.pem&sslkey={}/evil.so:key", "an engine in sslkey="),
+        ("sslkey=dynamic%3Akey", "an engine in sslkey="),
+        ("gsslib=gssapi", "gsslib="),
+        ("oauth_issuer=https://evil.example&oauth_client_id=x", "oauth_issuer=, oauth_client_id="),
+    ],
+)
+def test_a_commit_sets_no_parameter_that_writes_files_or_loads_code(
+    tmp_path: Path, listener: Listener, parameter: str, named: str
+) -> None:
+    """Wherever the url leads: nobody connects, nothing is made, and the error names what it is."""
+    query = parameter.replace("{}", str(tmp_path))
+    url = f"postgresql://state@127.0.0.1:{listener.port}/db?sslmode=require&{query}"
+    said = make_site(tmp_path, url).run("plan", 1)
+    assert "has a parameter that a project file may not set" in said
+    assert f"{named}. Such a parameter" in said
+    assert listener.clients == 0
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
     "query", ["", "?require_auth=password,md5", "?require_auth=!none", "?sslmode=disable"]
 )
 def test_a_listed_host_gets_no_password_in_plain_text(

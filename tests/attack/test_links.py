@@ -245,6 +245,22 @@ def test_what_lies_elsewhere_is_read_where_the_pipeline_names_it(checkout):
     assert code == 0, text
 
 
+@pytest.mark.parametrize("named", ["away/key.yaml", "away/sub/key.yaml"])
+def test_another_repository_that_a_link_leads_to_is_outside(checkout, named):
+    """As the checkout of another job, or a home that is kept in Git: for reading and for reports."""
+    other = checkout.parent.parent / "home"
+    (other / ".git").mkdir()
+    (other / "sub").symlink_to(".")
+    (checkout / "away").symlink_to("../../home")
+    refused("validate", "-f", named)
+    refused("validate", "--var-file", named)
+    for file in (named, "away/new.json"):
+        report = f"codequality={file}"
+        refused("validate", "--report", report, saying="is a link that leads out of the checkout")
+    assert sorted(path.name for path in other.iterdir()) == [".git", "key.yaml", "sub"]
+    assert (other / "key.yaml").read_text() == f"{SECRET}\n"
+
+
 @pytest.mark.parametrize(
     ("link", "target", "said"),
     [

@@ -81,6 +81,16 @@ def test_both_ways_are_refused(
     assert releases(server) == []
 
 
+@pytest.mark.parametrize("other", ["01", "001", "0_1", "1_", "0_"])
+def test_a_number_has_one_spelling(ruled: Ruled, server: Server, other: str) -> None:
+    """The backend reads others as the same number; no rule would know it."""
+    place = ruled({"rule": "protected", "addresses": ["release/yolo@*"]})
+    assert "a number as the server writes it" in apply(
+        place, BY_ID.replace("1}", f'"{other}"}}'), 1
+    )
+    assert releases(server) == []
+
+
 @pytest.mark.parametrize("gone", ["the manifest", "nothing"])
 def test_the_record_of_the_plugin_tells_as_well(ruled: Ruled, server: Server, gone: str) -> None:
     place = ruled({"rule": "protected", "addresses": ["release/yolo@*"]})

@@ -28,7 +28,10 @@ from synapse_apply.stores.database import LoglessDatabaseWithoutWaits, Row, SqlR
 from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.postgres import postgres_messages
 from synapse_apply.stores.postgres.postgres_messages import MissingTable, PostgresUnreachable
-from synapse_apply.stores.postgres.postgres_parameters import build_connection_parameters
+from synapse_apply.stores.postgres.postgres_parameters import (
+    build_connection_parameters,
+    require_parameters_of_commit,
+)
 from synapse_apply.stores.postgres.postgres_url import PostgresLocation, parse_postgres_state_url
 from synapse_apply.stores.postgres.postgres_watch import MAX_SECONDS, limit_connection_time
 from synapse_apply.stores.snapshot import read_all_rows_but_lock_as_inserts
@@ -86,9 +89,15 @@ def make_unconnected_postgres_store(
     now: Callable[[], str] = utc_now,
     runner: LockRunner | None = None,
     check_host: Callable[[str], object] | None = None,
+    by_commit: bool = False,
 ) -> SqlStore:
-    """The store at a URL for a target, not connected yet; InputError for an unusable URL."""
+    """The store at a URL for a target, not connected yet; InputError for an unusable URL.
+
+    `by_commit`: a commit wrote the URL, which then has none of the operator's parameters.
+    """
     location = parse_postgres_state_url(url, target)
+    if by_commit:
+        require_parameters_of_commit(location)
     return SqlStore(PostgresDatabase(location, check_host=check_host), tool_version, now, runner)
 
 

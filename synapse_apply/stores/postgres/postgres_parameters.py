@@ -25,6 +25,22 @@ DEFAULT_PARAMETERS = {
     "tcp_user_timeout": "15000",
 }
 _NAME_PATTERN = re.compile(r"[A-Za-z0-9._-]*")
+# What a URL may say that a commit wrote ("Parameter Key Words" of libpq). All others are the
+# operator's: they name files that libpq writes to (`sslkeylogfile`) or takes passwords from, ask
+# other servers (`oauth_issuer`), or load code (`gsslib`).
+_OF_COMMIT = frozenset(
+    {
+        *("host", "hostaddr", "port", "dbname", "user", "password", "service"),
+        *("application_name", "fallback_application_name", "client_encoding", "options"),
+        *("connect_timeout", "keepalives", "keepalives_idle", "keepalives_interval"),
+        *("keepalives_count", "tcp_user_timeout", "channel_binding", "require_auth"),
+        *("requirepeer", "sslmode", "sslnegotiation", "sslcompression", "sslsni", "sslcert"),
+        *("sslkey", "sslcertmode", "sslrootcert", "sslcrl", "sslcrldir"),
+        *("ssl_min_protocol_version", "ssl_max_protocol_version", "min_protocol_version"),
+        *("max_protocol_version", "gssencmode", "gssdelegation", "krbsrvname"),
+        *("target_session_attrs", "load_balance_hosts"),
+    }
+)
 # All but those that hand over the password, or what it can be guessed from.
 _NO_PLAIN_LOGIN = "!password,!md5"
 _PLAIN_LOGIN_PATTERN = re.compile(r"password|md5|!|^$")
@@ -40,6 +56,35 @@ def build_connection_parameters(
     `defaults` stand before ours, and behind what the URL says. `check_host` is there where a commit
     wrote the URL and passwords may go to some hosts alone: it gets a URL of each host, and raises.
     """
+    url_parameters = _parse(location)
+    if check_host is not None:
+        _check_each_host(url_parameters, location, check_host)
+        # The server's certificate says who gets the password, and nobody reads it on the way. One
+        # that is checked against a file of the checkout says nothing.
+        is_proven = url_parameters.get("sslmode") == "verify-full"
+        is_proven &= url_parameters.get("sslrootcert", "system") == "system"
+        if not is_proven and _PLAIN_LOGIN_PATTERN.search(url_parameters.get("require_auth", "")):
+            url_parameters["require_auth"] = os.environ.get("PGREQUIREAUTH") or _NO_PLAIN_LOGIN
+    return {**DEFAULT_PARAMETERS, **defaults, **url_parameters, "client_encoding": "UTF8"}
+
+
+def require_parameters_of_commit(location: PostgresLocation) -> None:
+    """InputError where a URL that a commit wrote has a parameter that only an operator may set."""
+    parameters = _parse(location)
+    refused = [f"{name}=" for name in parameters if name not in _OF_COMMIT]
+    # With a colon it names an engine of OpenSSL, a library whose code is run.
+    if ":" in parameters.get("sslkey", ""):
+        refused.append("an engine in sslkey=")
+    if refused:
+        raise InputError.from_summary(
+            f"The {location.owner}'s url has a parameter that a project file may not set",
+            f"{location.display_url}: {', '.join(refused)}. Such a parameter lets libpq write to a "
+            "file, take a password from one, ask another server or load code.",
+            "Take it out, or have the url in a variable: state: {url: {env: NAME}}.",
+        )
+
+
+def _parse(location: PostgresLocation) -> dict[str, str]:
     try:
         parsed = conninfo.conninfo_to_dict(location.url.reveal())
     except psycopg.Error:
@@ -52,16 +97,7 @@ def build_connection_parameters(
             "Write postgresql://USER@HOST:PORT/DATABASE?sslmode=verify-full; the parameters"
             " are those of libpq.",
         )
-    url_parameters = {name: str(value) for name, value in parsed.items()}
-    if check_host is not None:
-        _check_each_host(url_parameters, location, check_host)
-        # The server's certificate says who gets the password, and nobody reads it on the way. One
-        # that is checked against a file of the checkout says nothing.
-        is_proven = url_parameters.get("sslmode") == "verify-full"
-        is_proven &= url_parameters.get("sslrootcert", "system") == "system"
-        if not is_proven and _PLAIN_LOGIN_PATTERN.search(url_parameters.get("require_auth", "")):
-            url_parameters["require_auth"] = os.environ.get("PGREQUIREAUTH") or _NO_PLAIN_LOGIN
-    return {**DEFAULT_PARAMETERS, **defaults, **url_parameters, "client_encoding": "UTF8"}
+    return {name: str(value) for name, value in parsed.items()}
 
 
 def _check_each_host(
