@@ -37,9 +37,9 @@ def print_target_list(console: Console, document: Mapping[str, Any]) -> None:
         (
             item["state"],
             item["name"],
-            (item["wanted_commit"] or "-")[:7],
+            (item.get("wanted_commit") or "-")[:7],
             _describe_nonzero_counts_or_dash(item["counts"]),
-            item["looked_at"] or "-",
+            item.get("looked_at") or "-",
             _describe_target_reason_or_empty(item),
         )
         for item in document["items"]

@@ -310,6 +310,10 @@ class ControllerApi:
             offset += len(page.items)
             if not page.items or page.total is None or offset >= page.total:
                 return
+            if len(page.items) < items_per_page:
+                raise self._build_shape_error(
+                    f"its list ends before the {page.total} that it names"
+                )
             if offset > _MOST_ITEMS:
                 raise self._build_shape_error(f"it has more than {_MOST_ITEMS:,} items")
 

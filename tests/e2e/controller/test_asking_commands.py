@@ -370,6 +370,7 @@ def test_a_lost_answer_is_an_unknown_outcome(tmp_path: Path) -> None:
         [], {}, {"kind": "HoldList", "items": [{}]}, {"kind": "HoldList", "items": {}},
         {"kind": "HoldList", "items": [{**ROW, "can_be_approved": "yes"}], "total": 1},
         {"kind": "HoldList", "items": [ROW], "total": True},
+        {"kind": "HoldList", "items": [ROW], "total": 10**30},
         {"kind": "HoldList", "items": [{**ROW, "causes": [1]}], "total": 1},
         {"kind": "TargetList", "items": [], "total": 0},
     ],
@@ -383,6 +384,15 @@ def test_odd_answers_are_not_believed(
     done = ask(tmp_path, server, "approve", "acme/prod", "--row", DIGEST)
     assert (done.returncode, "did not answer as one" in done.stderr) == (1, True)
     assert get_bodies(server, "approve") == []
+
+
+def test_a_list_of_targets_that_lacks_what_is_optional_is_printed(tmp_path: Path) -> None:
+    target = {"name": "acme/dev", "source": "acme", "state": "held", "counts": {}}
+    answer = {"kind": "TargetList", "items": [target], "total": 1}
+    with answering(lambda _: (200, answer)) as sparse:
+        done = ask(tmp_path, sparse, "status")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"^held +acme/dev +- +- +-", done.stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize("typed", ["reconcile acme/prod", "approve a/b", "resume a/b"])
