@@ -33,6 +33,7 @@ from synapse_apply.controller.rules.pausing import (
 )
 from synapse_apply.controller.rules.targets import find_rule
 from synapse_apply.controller.settings import FixedPause, Right, TargetRule
+from synapse_apply.controller.store_ports import StoreWriter
 from synapse_apply.model.diagnostic import warning_finding
 from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.frozen import frozen
@@ -147,9 +148,9 @@ def settle_binding(parts: LoopParts, claimed: ClaimedTarget, look: FinishedRun) 
         bound, detail = row.binding, ""
         if row.found_binding is None or not row.found_binding.means(new):
             # They were given for what was found then.
-            given = parts.store.list_approvals_even_used_or_expired(name)
-            for digest in {approval.row_digest for approval in given}:
-                writer.delete_unused_approvals_of_row(name, digest)
+            for given in parts.store.list_approvals_even_used_or_expired(name):
+                if not given.used_at:
+                    end_approval(parts, writer, given, "given for another backend or state", now)
             approvals = []
         backend = parts.store.list_targets_of_backend(new.backend)
         others = [other for other in backend if other.name != name]
@@ -199,6 +200,15 @@ def settle_binding(parts: LoopParts, claimed: ClaimedTarget, look: FinishedRun) 
         row = replace(row, binding=new if detail else bound, found_binding=new)
         writer.put_target_keeping_claim_and_newer_revision(row)
     return look._replace(result=result)
+
+
+def end_approval(
+    parts: LoopParts, writer: StoreWriter, approval: ApprovalRow, why: str, now: float
+) -> None:
+    """Delete the unused approvals of a row; the audit says of this one why."""
+    writer.delete_unused_approvals_of_row(approval.target, approval.row_digest)
+    detail = f"{why}: {approval.row} ({approval.row_digest}); approved by {approval.who}"
+    writer.append_audit(now, parts.who, "end approval", str(approval.target), detail)
 
 
 def judge_rows_by_what_holds_now(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from synapse_apply.controller.loop.claiming import ClaimedTarget
-from synapse_apply.controller.loop.deciding import TargetDecision
+from synapse_apply.controller.loop.deciding import TargetDecision, end_approval
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.rollouts.runs import record_evidence_and_pull_in_due_time
 from synapse_apply.controller.loop.running import FinishedRun
@@ -218,9 +218,7 @@ def _end_approvals_of_gone_rows(
     for approval in parts.store.list_approvals_even_used_or_expired(looked.name):
         is_used = approval.used_at or approval.id in run.result.used_approvals
         if not is_used and approval.row_digest not in digests:
-            writer.delete_unused_approvals_of_row(looked.name, approval.row_digest)
-            detail = f"gone: {approval.row} ({approval.row_digest}); approved by {approval.who}"
-            writer.append_audit(run.ended_at, parts.who, "end approval", str(looked.name), detail)
+            end_approval(parts, writer, approval, "gone", run.ended_at)
 
 
 def _make_targets_due_that_wait_for(

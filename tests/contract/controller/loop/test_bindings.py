@@ -11,12 +11,14 @@ from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.planned_rows import Binding, PlannedRow
 from synapse_apply.controller.ports import RunResult
 from synapse_apply.controller.rows import (
+    ApprovalRow,
     HoldRow,
     TargetCondition,
     TargetName,
     TargetProgress,
 )
 from synapse_apply.controller.settings import DAY, AccessRule, Mode, Right, Source, TargetRule
+from synapse_apply.controller.store.audit_chain import find_first_broken_audit_row
 
 AUTO = TargetRule("*", mode=Mode.AUTO)
 DEV, PROD = TargetName("acme", "dev"), TargetName("acme", "prod")
@@ -61,6 +63,10 @@ def find_move(world: World, name: TargetName) -> HoldRow:
     (hold,) = [hold for hold in holds if hold.held_row.row.address == "binding"]
     assert hold.held_row.can_be_approved
     return hold
+
+
+def list_approvals(world: World) -> list[ApprovalRow]:
+    return list(world.store.list_approvals_even_used_or_expired(DEV))
 
 
 def accept(world: World, loop: ControllerLoop, who: str, name: TargetName) -> None:
@@ -147,6 +153,35 @@ def test_what_was_accepted_once_is_not_accepted_again(world: World) -> None:
     look(world, loop, "dev", find(other, CHANGE))
     assert world.get_target("dev").state is TargetCondition.HELD
     assert len(world.workers.applies) == count
+
+
+def test_what_was_approved_for_another_backend_ends_in_the_audit(world: World) -> None:
+    """Whoever asks why an approval counts no more finds who gave it, for what, and why it ended."""
+    loop = start(world, TargetRule("*", mode=Mode.APPROVE, approvals=2))
+    look(world, loop, "dev", find(AT_DEV, CHANGE, replace(CHANGE, digest="row1:second")))
+    actions = loop.get_people_actions()
+    actions.approve_rows_or_refuse(ANN, DEV, [CHANGE.digest, "row1:second"])
+    actions.approve_rows_or_refuse(BOB, DEV, ["row1:second"])
+    world.settle(loop)
+    (used,) = {one.used_by_run for one in list_approvals(world) if one.row_digest == "row1:second"}
+    assert used
+    look(world, loop, "dev", find(replace(AT_DEV, lineage="l-2"), CHANGE))
+    rows = [*world.store.iter_all_audit_rows_oldest_first()]
+    assert find_first_broken_audit_row(rows) is None
+    assert [(row.who, row.subject, row.detail) for row in rows if row.action == "end approval"] == [
+        (
+            "controller:main",
+            "acme/dev",
+            (
+                f"given for another backend or state: update plugin/a ({CHANGE.digest}); "
+                "approved by proxy:ann"
+            ),
+        )
+    ]
+    assert {one.row_digest for one in list_approvals(world)} == {"row1:second"}
+    look(world, loop, "dev", find(AT_DEV, CHANGE))
+    rows = [*world.store.iter_all_audit_rows_oldest_first()]
+    assert [row.action for row in rows].count("end approval") == 1
 
 
 def test_a_second_name_of_one_backend_is_refused(world: World) -> None:
