@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import io
 import json
 import os
 import shutil
@@ -31,7 +32,7 @@ MOST_MERGES, MOST_COMMITS = 20, 200
 NOWHERE = "0"
 # A saved plan is packed already: what unpacks to much more than it takes is built to burst.
 BURSTING, BURSTING_FROM = 200, 16 * 1024**2
-CHUNK = 1024**2
+CHUNK, MOST_DIRECTORY = 1024**2, 8 * 1024**2
 
 
 class UnreviewedCommit(Exception):
@@ -251,6 +252,15 @@ def _find_plan(pull: dict[str, Any], workflow: str, name: str) -> dict[str, Any]
     )
 
 
+class _BoundedReads(io.FileIO):
+    """A zip's file, of which zipfile reads the whole directory at once."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is not None and size > MOST_DIRECTORY:
+            raise zipfile.BadZipFile(f"its directory has {size} bytes, of at most {MOST_DIRECTORY}")
+        return super().read(size)
+
+
 def _fetch_plan(plan: dict[str, Any], path: Path) -> None:
     """Write the saved plan of an artifact to a new file, and nothing else of what it holds."""
     packed = path.with_suffix(".zip")
@@ -260,7 +270,7 @@ def _fetch_plan(plan: dict[str, Any], path: Path) -> None:
             digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
         if plan["digest"] not in {None, digest}:
             raise ValueError(f"artifact {plan['artifact']} is {digest}, not {plan['digest']}")
-        with zipfile.ZipFile(packed) as archive:
+        with _BoundedReads(packed) as file, zipfile.ZipFile(file) as archive:
             entry = archive.getinfo(PLAN)
             if entry.file_size > max(BURSTING_FROM, BURSTING * entry.compress_size):
                 raise ValueError(f"{PLAN} of artifact {plan['artifact']} is too large")

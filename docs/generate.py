@@ -159,6 +159,9 @@ refused: the embedded backend takes such a package. `package check` does not.
 plan; what is a warning or a note is not shown there. A release that is published already is not
 looked into.
 
+A zip has a directory (the list of its files, at its end) of at most 8 MiB: some 80,000 files with
+names of 50 characters. A larger one is an error, before any of it is read.
+
 - `--no-package-check RULE` of `plan` and `apply` lets a rule pass for one run, such as
   `package:data-type`. The plan says that its findings are ignored. A saved plan keeps what it was
   made with, and `apply FILE` cannot add to it.

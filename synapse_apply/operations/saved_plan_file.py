@@ -15,14 +15,16 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
-from synapse_apply.files.tree import escape_misleading_path
+from synapse_apply.files.tree import BLOCK, escape_misleading_path
 from synapse_apply.model.coding.json_types import JsonObject, JsonValue
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError
 from synapse_apply.packages.inspection import choose_temporary_path
+from synapse_apply.packages.zips import BoundedReads, LargeDirectory
 
 PLAN_ENTRY = "plan.json"
 _PLAN_AGAIN_HINT = Text(Command("plan --out FILE"), " makes one.")
@@ -86,7 +88,7 @@ def read_plan_document_of_valid_file(path: Path) -> JsonValue:
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise build_unusable_error(path, "it is not a regular file", "Check the path.")
     try:
-        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        with path.open("rb") as file, zipfile.ZipFile(BoundedReads(file)) as archive:
             infos = archive.infolist()
             if any(_PACKAGE_NAME.fullmatch(info.orig_filename) for info in infos):
                 raise build_packages_error(path)
@@ -94,11 +96,15 @@ def read_plan_document_of_valid_file(path: Path) -> JsonValue:
                 archive, infos
             ) or _explain_stray_bytes_or_empty(file, archive, infos):
                 raise build_unusable_error(path, reason, _PLAN_AGAIN_HINT)
-            return _parse_strict_json_or_raise_unusable(path, archive.read(PLAN_ENTRY))
+            with archive.open(PLAN_ENTRY) as entry:
+                data = b"".join(iter(partial(entry.read, BLOCK), b""))
+            return _parse_strict_json_or_raise_unusable(path, data)
     except OSError as problem:
         raise build_unusable_error(
             path, problem.strerror or "it cannot be read", "Check the path."
         ) from None
+    except LargeDirectory as problem:
+        raise build_unusable_error(path, str(problem), _PLAN_AGAIN_HINT) from None
     except DAMAGED_FILE_ERRORS:
         raise build_damaged_error(path) from None
 
@@ -181,7 +187,7 @@ def has_plan_entry_or_false_if_unreadable(path: Path) -> bool:
     try:
         if not path.is_file():
             return False
-        with zipfile.ZipFile(path) as archive:
+        with path.open("rb") as file, zipfile.ZipFile(BoundedReads(file)) as archive:
             return PLAN_ENTRY in archive.namelist()
     except (OSError, *DAMAGED_FILE_ERRORS):
         return False

@@ -43,12 +43,18 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 _FILE_MODE, _PROGRAM_MODE = 0o100644, 0o100755
 
 
+class LargeDirectory(zipfile.BadZipFile):
+    """A zip whose directory is too large to be read; says how large it is."""
+
+
 @frozen
-class _BoundedReads:
-    """A zip's file, of which zipfile reads the whole directory at once."""
+class BoundedReads:
+    """A zip's file, of which zipfile reads the whole directory at once. Raises LargeDirectory.
+
+    What is read of an entry must be asked for in smaller pieces than that.
+    """
 
     file: IO[bytes]
-    label: str
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.file, name)
@@ -56,17 +62,19 @@ class _BoundedReads:
     def read(self, size: int = -1) -> bytes:
         if size <= _MAX_DIRECTORY:
             return self.file.read(size)
-        raise InputError.from_summary(
-            "Too many entries in the zip",
-            f"{self.label}: its directory has {size} bytes, of at most {_MAX_DIRECTORY}.",
-            "Put fewer files into the zip, or into zips inside of it.",
-        )
+        raise LargeDirectory(f"its directory has {size} bytes, of at most {_MAX_DIRECTORY}")
 
 
 def open_zip(file: IO[bytes], name: str) -> zipfile.ZipFile:
     """Open a zip; `name` is its label in messages. InputError if it is no zip."""
     try:
-        return zipfile.ZipFile(_BoundedReads(file, name))
+        return zipfile.ZipFile(BoundedReads(file))
+    except LargeDirectory as problem:
+        finding = error_finding(
+            "Too many entries in the zip",
+            f"{name}: {problem}.",
+            "Put fewer files into the zip, or into zips inside of it.",
+        )
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, EOFError) as problem:
         finding = error_finding(
             "Not a usable zip", f"{name}: {str(problem).rstrip('.')}.", _REBUILD_HINT

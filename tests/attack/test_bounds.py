@@ -390,6 +390,26 @@ def test_a_zip_of_many_entries_is_refused_before_they_are_read(tmp_path: Path) -
     assert "of at most 8388608" in said
 
 
+@pytest.mark.parametrize("typed", ["apply", "show"])
+def test_a_plan_of_many_entries_is_refused_before_they_are_read(tmp_path: Path, typed: str) -> None:
+    """As a pipeline's artifact may be; an entry of a plan's name is among them."""
+    write_zip_of_entries(tmp_path / "p.plan", 1_300_000, b"%x", b"plan.json")
+    write_release_of_zip(tmp_path)
+    code, said = bounded(tmp_path, typed, "p.plan")
+    assert (code, said.count("Error: ")) == (1, 1)
+    assert "This plan file cannot be used" in said
+    assert "its directory has 66481523 bytes, of at most 8388608" in said
+
+
+def test_a_report_in_the_place_of_a_zip_of_many_entries(tmp_path: Path) -> None:
+    """Whether that is a saved plan, which no report replaces, is asked within the same bound."""
+    write_zip_of_entries(tmp_path / "p.plan", 1_300_000, b"%x", b"plan.json")
+    write_release_of_zip(tmp_path)
+    code, _ = bounded(tmp_path, "validate", "--report", "codequality=p.plan")
+    assert code == 1
+    assert json.loads((tmp_path / "p.plan").read_text())
+
+
 def test_bad_names_of_a_zip_are_counted(tmp_path: Path) -> None:
     """The first 20 are told, also of as many as a directory may hold."""
     write_zip_of_entries(tmp_path / "p.zip", 150_000, b"a\x01%x")
@@ -434,12 +454,15 @@ def write_release_of_zip(folder: Path) -> None:
     (folder / "synapse-apply.yaml").write_text("apiVersion: synapse-apply/v1\nkind: Project\n")
 
 
-def write_zip_of_entries(path: Path, count: int, name: bytes) -> None:
+def write_zip_of_entries(
+    path: Path, count: int, name: bytes, first: bytes = b"config.yaml"
+) -> None:
     """A zip64 whose directory has so many entries, all of one file."""
     data = b"name: P\n"
     sizes = (zlib.crc32(data), len(data), len(data))
-    head = struct.pack("<IHHHHHIIIHH", 0x04034B50, 20, 0, 0, 0, 0, *sizes, 11, 0) + b"config.yaml"
-    names = (b"config.yaml", *(name % number for number in range(count - 1)))
+    form = "<IHHHHHIIIHH"
+    head = struct.pack(form, 0x04034B50, 20, 0, 0, 0, 0, *sizes, len(first), 0) + first
+    names = (first, *(name % number for number in range(count - 1)))
     directory = b"".join(
         struct.pack(
             "<IHHHHHHIIIHHHHHII", 0x02014B50, 20, 20, 0, 0, 0, 0,

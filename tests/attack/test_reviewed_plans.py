@@ -16,6 +16,7 @@ from attack.look_ups import (
     keep,
     prepare_gitlab,
 )
+from attack.test_bounds import write_zip_of_entries
 from e2e.pipelines.forge import PROJECT, Forge, make_archive, make_pipeline, make_pull, serving
 
 ELSEWHERE = {"full_name": "stranger/vision"}
@@ -111,6 +112,16 @@ def test_a_run_that_was_repeated(forge: Forge, tmp_path: Path) -> None:
     refused(forge, tmp_path, "did not succeed")
     forge.runs[0]["conclusion"] = None
     refused(forge, tmp_path, "did not succeed")
+
+
+def test_an_artifact_of_very_many_entries(forge: Forge, tmp_path: Path) -> None:
+    """Its list is not read: it would take the memory of the runner."""
+    forge.pulls[MERGED] = [make_pull(7, HEAD, MERGED)]
+    keep(forge, 5, 7)
+    write_zip_of_entries(tmp_path / "many.zip", 200_000, b"%x", b"saved.plan")
+    forge.keep_artifact(5, 900, "prod-plan-7", (tmp_path / "many.zip").read_bytes())
+    refused(forge, tmp_path, "cannot be looked up")
+    refused(forge, tmp_path, "its directory has")
 
 
 def test_an_older_run_than_one_that_failed(forge: Forge, tmp_path: Path) -> None:

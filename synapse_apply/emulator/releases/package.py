@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Mapping
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,23 @@ from synapse_apply.emulator.core.fields import FieldValues
 
 _CONFIG_NAMES = ("config.yaml", "synapse.yaml")
 _MAX_CONFIG_BYTES = 1024 * 1024
+_MAX_DIRECTORY = 8 * 1024 * 1024
 _MAX_VALUES = 100_000  # YAML aliases can expand a small text to a very large value
+
+
+class _BoundedReads(FileIO):
+    """A zip's file, of which zipfile reads the whole directory at once."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is not None and size > _MAX_DIRECTORY:
+            raise zipfile.BadZipFile
+        return super().read(size)
 
 
 def read_package_config_or_empty(path: Path) -> FieldValues:
     """The config.yaml (or synapse.yaml) in a zip; {} without one. Raises ApiError (400)."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _BoundedReads(path) as file, zipfile.ZipFile(file) as archive:
             entry_names = set(archive.namelist())
             name = next((name for name in _CONFIG_NAMES if name in entry_names), None)
             text = _read_entry(archive, name) if name else b""

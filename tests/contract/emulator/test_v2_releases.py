@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from attack.test_bounds import write_zip_of_entries
 from contract.emulator.conftest import zipped
 
 
@@ -129,3 +130,13 @@ def test_a_configuration_of_aliases_is_refused(wire, plugin):
     levels = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
     bomb = "\n".join(["a0: &a0 [x]", *levels])
     assert wire.release_v2(plugin, "1", zipped(bomb)).status == 400
+
+
+def test_a_package_of_very_many_entries_is_refused(wire, plugin, tmp_path):
+    """Before they are read: each would take some hundred bytes of memory."""
+    for count, status in ((100_000, 201), (200_000, 400)):
+        write_zip_of_entries(tmp_path / "p.zip", count, b"%x")
+        content = (tmp_path / "p.zip").read_bytes()
+        reply = wire.release_v2(plugin, str(count), content)
+        assert reply.status == status, reply.content
+    assert "not a zip archive that can be read" in str(reply.content)

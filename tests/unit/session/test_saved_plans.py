@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import random
 import stat
 import zipfile
 from pathlib import Path
@@ -158,6 +160,16 @@ def test_a_damaged_file_is_told(
     except InputError:
         return
     assert found.signed_text == genuine.signed_text
+
+
+def test_a_large_plan_is_read(tmp_path: Path) -> None:
+    """What is bounded is the list of its entries, and not the plan."""
+    document = {"text": random.Random(1).randbytes(10 * 1024**2).hex()}
+    saved_plan_file.write_new_plan_file(tmp_path / "next", json.dumps(document))
+    assert (tmp_path / "next").stat().st_size > 9 * 1024**2
+    assert saved_plan_file.has_plan_entry_or_false_if_unreadable(tmp_path / "next")
+    found = saved_plan_file.read_plan_document_of_valid_file(tmp_path / "next")
+    assert found == document
 
 
 def test_a_zip_of_an_unknown_version_is_no_plan(tmp_path: Path) -> None:
