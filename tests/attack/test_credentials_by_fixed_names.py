@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -218,6 +219,32 @@ def test_credentials_of_the_home_are_closed_though_listed(site: Checkout, place:
     write_project(site.root)
     resolver = make_resolver(site, (str(path),))
     assert resolver.resolve_secret(SecretRef("file", str(path))).reveal() == CANARY
+
+
+@pytest.mark.parametrize("configuration", ["", "settings"])
+@pytest.mark.parametrize("ending", ["", ".previous"])
+def test_the_keys_of_the_user_are_closed_though_listed(
+    site: Checkout, configuration: str, ending: str
+) -> None:
+    """Where the project is the home, or lists such a file; whatever store its targets have."""
+    home = Path(site.environ["HOME"])
+    name = f"{configuration or '.config'}/synapse-apply/keys/prod-1.key{ending}"
+    path = home / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(CANARY)
+    (site.root / "innocent.json").symlink_to(path)
+    variables = {"XDG_CONFIG_HOME": str(home / configuration)} if configuration else {}
+    write_project(home, allow_files=[name])
+    for root, file in ((home, name), (site.root, str(path)), (site.root, "innocent.json")):
+        write_project(root, allow_files=[str(path)])
+        at_root = replace(site, root=root)
+        with pytest.raises(SecretUnavailable) as refused:
+            make_resolver(at_root, (str(path),), **variables).resolve_secret(
+                SecretRef("file", file)
+            )
+        said = refused.value.diagnostics[0].detail
+        assert "/synapse-apply names it" in said
+        assert CANARY not in said
 
 
 def test_families_have_all_names_that_are_read() -> None:

@@ -192,6 +192,21 @@ def test_a_left_out_file_lets_the_package_pass(place: Workplace, server: Embedde
     assert "release/yolo@1.0.0 will be created" in place.plan(code=0).out
 
 
+@pytest.mark.parametrize("source", ["./.config/synapse-apply/keys", "./.config", "./pk"])
+def test_the_keys_of_the_user_are_in_no_package(
+    place: Workplace, server: EmbeddedServer, source: str
+) -> None:
+    """Where the project's folder is the home of who runs it."""
+    place.environ["HOME"] = str(place.root)
+    place.write(".config/synapse-apply/keys/prod-1.key", SECRET).chmod(0o600)
+    place.write(".config/config.yaml", 'name: Yolo\ncode: yolo\nversion: "1.0.0"\n')
+    (place.root / "pk").symlink_to(".config/synapse-apply")
+    declare(place, source)
+    require_refused(
+        place, server, "File with credentials in the package", "~/.config/synapse-apply names it"
+    )
+
+
 def test_a_file_that_a_variable_names_is_in_no_package(
     place: Workplace, server: EmbeddedServer
 ) -> None:

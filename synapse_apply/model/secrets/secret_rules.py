@@ -79,6 +79,9 @@ STATE_SCHEMES: tuple[str, ...] = ("s3", "az", "gs", "postgresql", "git")
 # of a checkout, the login of the vendor's tools.
 FORBIDDEN_FOLDERS = (".synapse-apply", ".git", ".synapse")
 
+# Ours in the folder of a user's settings: their state keys lie there.
+USER_FOLDER = "synapse-apply"
+
 
 # Closed for all targets and for both revisions of `--project-from`: otherwise a manifest could send
 # prod's token to staging's backend.
@@ -137,8 +140,8 @@ NO_RESERVED_SOURCES = ReservedVariables()
 class ClosedFiles:
     """The files that `reserved` closes to manifests and packages, as they are on this machine now.
 
-    Settings or variables of a closed family name them, or they lie at a family's place in the home.
-    Without `environ` it is told by the texts of the settings alone.
+    Settings or variables of a closed family name them, or they lie at a family's place in the home
+    or are state keys of the user. Without `environ` it is told by the texts of the settings alone.
     """
 
     def __init__(
@@ -155,6 +158,9 @@ class ClosedFiles:
         home = Path(environ.get("HOME", ""))
         for family in map(CREDENTIAL_FAMILIES.__getitem__, reserved.families):
             places |= {home / path: f"~/{path}" for path in family.home_paths}
+        places[home / ".config" / USER_FOLDER] = f"~/.config/{USER_FOLDER}"
+        if configuration := environ.get("XDG_CONFIG_HOME"):
+            places[Path(configuration, USER_FOLDER)] = f"$XDG_CONFIG_HOME/{USER_FOLDER}"
         variables = {
             Path(value): variable
             for variable, value in environ.items()

@@ -16,6 +16,7 @@ from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import InputError, SecretUnavailable
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import Project, Target
+from synapse_apply.model.secrets.secret_rules import USER_FOLDER
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secrets.keys import (
     KEY_VARIABLE,
@@ -187,7 +188,7 @@ def build_key_sources(
 ) -> KeySources:
     """The places of a target's state key."""
     settings_folder = find_xdg_or_home_folder_or_none(environ, "XDG_CONFIG_HOME", ".config")
-    user_folder = settings_folder / "synapse-apply" if settings_folder is not None else None
+    user_folder = settings_folder / USER_FOLDER if settings_folder is not None else None
     return KeySources(project, target, environ, resolve_setting_or_reason, user_folder)
 
 
