@@ -9,6 +9,8 @@ from dataclasses import replace
 from itertools import starmap
 from typing import TYPE_CHECKING
 
+from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.kinds.descriptor import UpdateMode
 from synapse_apply.live.live_reader import LiveReader
 from synapse_apply.live.named_secrets import with_secret_fields_of_single_objects
 from synapse_apply.model.address import Address
@@ -193,8 +195,11 @@ def keep_acting_calls(
     for seconds, call in acting:
         record = kept.get(address_of[call.id])
         # What live shows may be the deed of a later call, which had the same fields.
+        replaced = state.records.get(call.address)
         is_given_up = call.state is not IntentState.OPEN or (
-            call.address not in state.records and call.verb != CREATE_VERB
+            call.verb != CREATE_VERB
+            # It was forgotten, or it is the second try of a call whose first may still act.
+            and (replaced is None or call.id in {one.id for one in replaced.given_up})
         )
         if is_given_up and record is not None:
             is_done = call.state is IntentState.DONE
@@ -230,11 +235,16 @@ def build_acting_call_warning(seconds: float, call: Intent) -> Diagnostic:
         for path in sorted({*call.fields, *call.before})
         if call.verb == "update" and call.before.get(path) != call.fields.get(path)
     ]
+    known_kind = CATALOGUE.get(call.address.kind) if names else None
+    binding = known_kind.bindings.get(call.api) if known_kind else None
+    beside = ""
+    if binding is not None and binding.update_mode is UpdateMode.PUT:
+        beside = f", and all other fields as they were read at {call.sent_at}"
     return warning_finding(
         f"A call {kind} may still act",
         f"{call.verb} of {call.address} (call {call.id} of apply {call.plan_id}), which was sent "
         f"at {call.sent_at} and {known}, may act for another {math.ceil(seconds)} s{again}"
-        f"{f' and set {format_short_list(names)}' if names else ''}.",
+        f"{f' and set {format_short_list(names)}' if names else ''}{beside}.",
         hint,
         address=str(call.address),
     )

@@ -58,20 +58,23 @@ def record_calls_and_remove_journal(
     a file that the state key did not sign.
     """
     recorded_intents, known_intents = [], []
+    settle_after = session.target.settle_after
     with session.lock_state_of_own_project("state record"):
         for ended_call in content.calls:
             state = session.store.read_state()
             _require_same_lineage(path, ended_call, state)
-            if _needs_no_recording_or_raise_if_other_object(path, ended_call, state):
+            is_open = ended_call.intent.id in {intent.id for intent in state.open_intents}
+            settled = None if is_open else _settle_given_up(ended_call, state, settle_after)
+            if not (is_open or settled) and _is_known(path, ended_call, state):
                 known_intents.append(ended_call.intent)
                 continue
-            if ended_call.intent.id not in {intent.id for intent in state.open_intents}:
-                # A backup from before the call was restored.
+            if not is_open:
+                # A backup from before the call was restored, or it was given up meanwhile.
                 session.store.open_intent_and_use_up_its_approvals(
                     _without_used_approvals(session, ended_call.intent)
                 )
             session.store.close_ended_intent(
-                ended_call.intent, ended_call.record, ended_call.audit_entry
+                ended_call.intent, settled or ended_call.record, ended_call.audit_entry
             )
             recorded_intents.append(ended_call.intent)
     # Last: after a crash the file is read again, and its calls are known then.
@@ -96,13 +99,12 @@ def _require_same_lineage(path: Path, ended_call: EndedCall, state: State) -> No
         )
 
 
-def _needs_no_recording_or_raise_if_other_object(
-    path: Path, ended_call: EndedCall, state: State
-) -> bool:
-    """Whether the state needs nothing of this call; StateError where it recorded another object."""
+def _is_known(path: Path, ended_call: EndedCall, state: State) -> bool:
+    """Whether the state needs nothing of a call that is not open in it.
+
+    StateError where it recorded another object.
+    """
     intent, record = ended_call.intent, state.records.get(ended_call.intent.address)
-    if intent.id in {open_intent.id for open_intent in state.open_intents}:
-        return False
     if intent.state is not IntentState.DONE or ended_call.record is None:
         return True
     if intent.verb == RUN_VERB:
@@ -118,6 +120,27 @@ def _needs_no_recording_or_raise_if_other_object(
             path, intent.address, record.remote_id, ended_call.record.remote_id
         )
     return True
+
+
+def _settle_given_up(ended_call: EndedCall, state: State, settle_after: float) -> Record | None:
+    """The record that has this call as given up, with its answer: it cannot act any more.
+
+    None where there is none, and for a call that got no answer: it was looked up, or sent twice.
+    """
+    ended = ended_call.intent
+    if ended_call.record and ended.id in {call.id for call in ended_call.record.given_up}:
+        return None
+    for record in state.records.values():
+        calls = tuple(
+            replace(call, state=ended.state, deadline=-settle_after)
+            if call.id == ended.id
+            else call
+            for call in record.given_up
+            if call.id != ended.id or ended.state is IntentState.DONE
+        )
+        if calls != record.given_up:
+            return replace(record, given_up=calls)
+    return None
 
 
 def _get_last_run_time_or_empty(record: Record) -> str:

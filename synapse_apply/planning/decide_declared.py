@@ -54,24 +54,30 @@ class PlanIndex:
     open_intents: Mapping[Address, Intent]
     calls_of_others: Mapping[Address, Intent]
 
-    def build_open_intent_refusal(self, intent: Intent, *, is_new_address: bool = False) -> Refusal:
+    def build_open_intent_refusal(self, intent: Intent, refused: Address | None = None) -> Refusal:
         """The refusal of an address while an earlier call is open.
 
-        The call is one of this address, or, with `is_new_address`, one of another address that may
-        have made its object.
+        The call is one of this address, or, with a `refused` one, of another address: it may have
+        made the refused one's object, or is of what is renamed with it.
         """
+        relation = ""
+        if refused is not None:
+            old = self.identity_claims.renames.get(refused, intent.address)
+            relation = (
+                ", which may be this object,"
+                if old == intent.address
+                else ", which is renamed with it,"
+            )
         address = intent.address
         seconds = self.plan_input.seconds_until_resolvable.get(address)
         until = "" if seconds is None else format_time_after(self.plan_input.created, seconds)
         if self.plan_input.has_concurrent_run:
-            return open_call_refusals.build_concurrent_call_refusal(
-                intent, until, is_new_address=is_new_address
-            )
+            return open_call_refusals.build_concurrent_call_refusal(intent, until, relation)
         return open_call_refusals.build_outcome_unknown_refusal(
             intent,
             until and f"plan again after {until}",
             self.plan_input.recovery_hints.get(address, ""),
-            is_new_address=is_new_address,
+            relation,
         )
 
     def can_send_again(self, intent: Intent, resource: ResourceState) -> bool:
@@ -135,14 +141,16 @@ def decide_declared_ignoring_dependencies(resource: ResourceState, index: PlanIn
         # It may have made this very object, or may still make or change it.
         open_call = index.calls_of_others.get(resource.address)
         if open_call is not None:
+            if open_call.verb != CREATE_VERB:  # what it is of is there, and nothing is to be made
+                decision = Decision(build_change(resource, Action.NO_OP))
             decision = decision.refused(
-                index.build_open_intent_refusal(open_call, is_new_address=True)
+                index.build_open_intent_refusal(open_call, resource.address)
             )
     if _has_other_key_of_same_form_than_record_of_other_api(resource):
         decision = decision.refused(refusals.refusal("other-space", resource))
     # A guessed rename is never carried out: the user has to say so in the file or by a command.
     rename = index.identity_claims.find_rename(resource.address)
-    if rename is None:
+    if rename is None or resource.address in index.calls_of_others:
         return decision
     old, new = rename
     what = (

@@ -226,10 +226,12 @@ def map_declared_address_to_open_call_of_other(
     resources: Resources,
     open_intents: Mapping[Address, Intent],
     open_call_by_new_address: Mapping[Address, Address],
+    claims: IdentityClaims,
 ) -> dict[Address, Intent]:
     """Declared addresses whose object an open call of another address is of, or may have made.
 
-    A create has the same natural key, or the address was renamed (`open_call_by_new_address`).
+    A create has the same natural key, or the address was renamed (`open_call_by_new_address`), or
+    seems to be (`claims`): then it waits for the calls of its owner and of all members.
     """
     calls_by_object = {
         ObjectKey(address.kind, intent.api, intent.remote_id): intent
@@ -243,6 +245,15 @@ def map_declared_address_to_open_call_of_other(
     }
     # A rename in the project file has precedence over an equal natural key.
     matches = {new: open_intents[old] for new, old in open_call_by_new_address.items()}
+    for new, old in claims.renames.items():
+        owner = (claims.find_rename(new) or (old,))[0]
+        waiting = [
+            intent
+            for address, intent in open_intents.items()
+            if address in {old, owner} or intent.series == str(owner)
+        ]
+        if waiting:
+            matches.setdefault(new, open_intents.get(old, waiting[0]))
     for address, resource in resources.items():
         intent = calls_by_object.get(_build_object_key(resource))
         intent = intent or creates_by_key.get((address.kind, resource.natural_key))

@@ -38,19 +38,12 @@ def build_concurrent_object_refusal(resource: ResourceState) -> Refusal:
     )
 
 
-def build_concurrent_call_refusal(
-    intent: Intent, until: str, *, is_new_address: bool = False
-) -> Refusal:
+def build_concurrent_call_refusal(intent: Intent, until: str, relation: str = "") -> Refusal:
     """The refusal for a call that another run has sent, or is about to close.
 
-    It may act `until` a time ("": it has none); `is_new_address` as for
-    `build_outcome_unknown_refusal`.
+    It may act `until` a time ("": it has none); `relation` as for `build_outcome_unknown_refusal`.
     """
-    call = (
-        f"{intent.verb} of {intent.address}, which may be this object,"
-        if is_new_address
-        else intent.verb
-    )
+    call = f"{intent.verb} of {intent.address}{relation}" if relation else intent.verb
     return Refusal(
         OTHER_RUN_RULE,
         f"{call} was sent at {intent.sent_at or 'an unknown time'}, and the run that is under way "
@@ -195,21 +188,16 @@ def build_outcome_unknown_refusal(
     intent: Intent,
     retry: str | None = None,
     recovery_hint: str = "",
-    *,
-    is_new_address: bool = False,
+    relation: str = "",
 ) -> Refusal:
     """The refusal for an earlier call that may have been carried out and cannot be looked up yet.
 
     Where waiting is enough, `retry` is the only way out: assuming too early that the call had no
     effect could create a second object. Likewise with `recovery_hint`, for a call that a recovery
-    file shows as done. `is_new_address` says that another address is refused, whose object the call
-    may have made.
+    file shows as done. `relation` says, between commas, what the call's address is to the refused
+    one ("": it is the same).
     """
-    call = (
-        f"{intent.verb} of {intent.address}, which may be this object,"
-        if is_new_address
-        else intent.verb
-    )
+    call = f"{intent.verb} of {intent.address}{relation}" if relation else intent.verb
     if recovery_hint:
         return Refusal(
             "outcome-unknown",

@@ -138,6 +138,7 @@ def _build_plan_index(
     resources: Mapping[Address, ResourceState], plan_input: PlanInput
 ) -> PlanIndex:
     intents = {intent.address: intent for intent in plan_input.open_intents}
+    claims = collect_identity_claims(resources)
     return PlanIndex(
         plan_input,
         dependencies={
@@ -145,11 +146,11 @@ def _build_plan_index(
             for address, resource in resources.items()
             if resource.desired is not None
         },
-        identity_claims=collect_identity_claims(resources),
+        identity_claims=claims,
         series=group_by_series(resources.values()),
         open_intents=intents,
         calls_of_others=map_declared_address_to_open_call_of_other(
-            resources, intents, plan_input.open_call_by_new_address
+            resources, intents, plan_input.open_call_by_new_address, claims
         )
         if intents
         else {},

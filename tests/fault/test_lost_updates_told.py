@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 from controllers.backend_proxy import BackendProxy
-from fault.commands import FOREVER, applying, kill, reaches
+from fault.commands import FOREVER, applying, ended, kill, reaches
 from fault.convergence import command, on_api, on_store
 from fault.site import LATER, Server, Site
 from fault.test_lost_updates import (
@@ -363,14 +364,17 @@ def test_of_a_hidden_secret_nobody_says_that_the_first_try_did_nothing(
 
 ACTS = re.compile(
     rf"update of {PLUGIN} \(call \S+ of apply \S+\), which was sent at \S+ and whose outcome is not known,"
-    r" may act for another \d+ s and set description\."
+    r" may act for another \d+ s and set description(, and all other fields as they were read at \S+)?\."
 )
 
 
-def document(site: Site, line: str) -> dict[str, Any]:
-    said = command(site, f"{line} -t site --json")
+def document_of(said: str) -> dict[str, Any]:
     read: dict[str, Any] = json.JSONDecoder().raw_decode(said[said.index("{\n") :])[0]
     return read
+
+
+def document(site: Site, line: str) -> dict[str, Any]:
+    return document_of(command(site, f"{line} -t site --json"))
 
 
 @on_api("v1", "v2")
@@ -827,3 +831,189 @@ def test_a_doctor_tells_of_a_call_that_was_given_up(
     assert "none of unknown outcome" not in said
     command(site, "state settle --wait -t site")
     assert "none of unknown outcome" in told(command(site, "doctor -t site"))
+
+
+@on_api("v1", "v2")
+def test_a_put_is_told_as_the_whole_object_that_it_is(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """It has one field of the manifest's change, and sets all others as they were read."""
+    site = begun(make_site, server)
+    killed(site, server, "before")
+    remote_id = site.records()[PLUGIN]
+    lines = ["state list", f"state show {PLUGIN}"]
+    site.apply()  # then it was given up
+    lines += ["state list", "state settle", "doctor", f"state rm {PLUGIN}"]
+    lines += [f"import {PLUGIN} {remote_id}"]
+    whole = (
+        r"sent at (\S+) and .* and set description, and all other fields as they were read at \1\."
+    )
+    for line in lines:
+        said = told(command(site, f"{line} -t site"))
+        assert ACTS.search(said), said
+        assert bool(re.search(whole, said)) is (site.api == "v1"), said
+
+
+def renamed(site: Site, *, moved: bool = False) -> None:
+    """Declare the plugin, and its release, under another name."""
+    path: Path = site.root / "manifests" / "group-0.yaml"
+    plugin, release, storage = map(json.loads, path.read_text().split("\n---\n"))
+    plugin["metadata"]["name"] = release["spec"]["plugin"] = "renamed"
+    path.write_text("\n---\n".join(map(json.dumps, (plugin, release, storage))))
+    if moved:
+        project = site.root / "synapse-apply.yaml"
+        move = {"from": PLUGIN, "to": "plugin/renamed"}
+        project.write_text(json.dumps({**json.loads(project.read_text()), "moved": [move]}))
+
+
+def told_to_wait(site: Site, why: str) -> None:
+    """Drift is not judged, and the one row of the new name has no way out that is refused."""
+    said = told(command(site, "drift -t site", code=1))
+    assert "No drift" not in said
+    assert f"plugin/renamed: {why}" in said, said
+    errors = document_of(command(site, "drift -t site --json", code=1))["diagnostics"]
+    assert "plugin/renamed" in {d["address"] for d in errors if d["severity"] == "error"}
+    said = told(command(site, "plan -t site"))
+    assert said.count("! plugin/renamed cannot be ") == 1, said
+    assert "! plugin/renamed cannot be created" not in said
+    assert why in said
+    assert "state mv" not in said
+    assert "moved: [" not in said
+    assert re.search(rf"plan again after {UTC}: it is looked up then", said)
+
+
+@on_api("v1", "v2")
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_renamed_object_waits_for_its_call(
+    make_site: Callable[..., Site], server: Server, *, moved: bool
+) -> None:
+    """It is an object with an open call, whatever it is called by now."""
+    site = begun(make_site, server)
+    killed(site, server, "before")
+    renamed(site, moved=moved)
+    told_to_wait(site, f"an earlier update of {PLUGIN}, which may be this object, was sent at ")
+    assert site.apply().code == 7
+    assert live(server) == "nine"
+    command(site, "state settle -t site --wait")
+    assert "cannot be told yet" not in command(site, "drift -t site")
+    if not moved:
+        assert f"state mv {PLUGIN} plugin/renamed" in command(site, "plan -t site")
+        command(site, f"state mv -t site {PLUGIN} plugin/renamed")
+    assert site.apply().code == 0
+    assert live(server) == "ten"
+
+
+@on_api("v2")
+def test_a_renamed_object_waits_for_the_calls_of_what_is_renamed_with_it(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """`state mv` renames the releases, too, and is refused while a call of one is open."""
+    site = make_site(groups=1)
+    assert site.apply().code == 0
+    path: Path = site.root / "manifests" / "group-0.yaml"
+    path.write_text(
+        path.read_text().replace('"version": "1.0.0"', '"version": "1.0.0", "locked": true')
+    )
+    lock = {"method": "POST", "path": "/v2/plugin-releases/*/release/"}
+    server.faults({"match": lock, "do": {"hang": FOREVER, "commit": "before"}})
+    with applying(site) as process:
+        reaches(server, process)
+        assert kill(process)
+    server.faults()
+    renamed(site)
+    (name,) = map(str, site.open_intents())
+    told_to_wait(site, f"an earlier lock of {name}, which is renamed with it, was sent at ")
+    command(site, "state settle -t site --wait")
+    command(site, f"state mv -t site {PLUGIN} plugin/renamed")
+    assert site.apply().code == 0
+
+
+def unrecorded(site: Site, server: Server, *more: dict[str, Any]) -> Path:
+    """The file, on another machine, of an update that was done while the state was away."""
+    state = site.root / ".synapse-apply" / "state" / "site.db"
+    server.faults(
+        {"match": update(site, nth=len(more) + 1), "do": {"hang": 0.3, "commit": "after"}}, *more
+    )
+    with applying(site) as process:
+        reaches(server, process)
+        state.replace(site.root / "lost.db")
+        assert ended(process)[0] == 7
+    server.faults()
+    (site.root / "lost.db").replace(state)
+    (file,) = (site.root / ".synapse-apply").glob("unrecorded-*")
+    return file.rename(site.root / file.name)
+
+
+@on_api("v1", "v2")
+@pytest.mark.parametrize("way", ["sent again", "moved", "found done"])
+def test_the_answer_of_a_call_that_was_given_up_is_recorded(
+    make_site: Callable[..., Site], server: Server, way: str
+) -> None:
+    """It cannot act any more: another value waits for it no longer."""
+    site = begun(make_site, server)
+    file = unrecorded(site, server)
+    change_outside(site, server, "ten" if way == "found done" else "nine")
+    assert site.apply().code == 0
+    declare(site, "eleven")
+    assert site.apply().code == (0 if way == "found done" else 7)
+    change_outside(site, server, "nine")
+    if way == "moved":
+        command(site, f"state mv -t site {PLUGIN} plugin/renamed")
+        renamed(site)
+    copy = shutil.copy(file, site.root / "copy.jsonl")
+    said = command(site, f"state record -t site {file}")
+    assert "Recorded: 1. Known before: 0." in said
+    assert not file.exists()
+    assert "Recorded: 0. Known before: 1." in command(site, f"state record -t site {copy}")
+    assert "may act" not in command(site, "state list -t site")
+    assert "may still act" not in command(site, "plan -t site")
+    assert site.apply().code == 0
+    assert live(server) == "eleven"
+    assert "done" in results(site)[1:3]
+    change_outside(site, server, "ten")
+    assert "who set it cannot be told" in told(command(site, "plan -t site"))
+
+
+@on_api("v1", "v2")
+def test_the_answer_of_a_second_try_says_nothing_of_the_first(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """That one was lost, and may still act: what waits for it goes on waiting."""
+    site = begun(make_site, server)
+    file = unrecorded(site, server, {"match": update(site, nth=1), "do": {"reset": "before"}})
+    change_outside(site, server, "nine")
+    assert site.apply().code == 0
+    assert "Recorded: 0. Known before: 1." in command(site, f"state record -t site {file}")
+    declare(site, "eleven")
+    assert site.apply().code == 7
+    assert live(server) == "ten"
+    assert site.apply(ahead=LATER).code == 0
+
+
+@on_api("v1", "v2")
+@pytest.mark.parametrize("backup", ["older", "open"])
+def test_a_restored_record_keeps_the_first_of_two_tries(
+    make_site: Callable[..., Site], server: Server, backup: str
+) -> None:
+    """The second one shows, and the first one may still act: nobody takes it for done."""
+    site = begun(make_site, server)
+    file = site.root / "kept.backup"
+    if backup == "older":
+        command(site, f"state backup -t site {file}")
+    server.faults(
+        {"match": update(site, nth=2), "do": {"hang": FOREVER, "commit": "before"}},
+        {"match": update(site, nth=1), "do": {"reset": "before"}},
+    )
+    with applying(site) as process:
+        reaches(server, process)
+        assert kill(process)
+    server.faults()
+    if backup == "open":
+        command(site, f"state backup -t site {file}")
+    change_outside(site, server, "ten")  # as the second try does now
+    assert ACTS.search(told(command(site, f"state restore -t site {file} --yes")))
+    declare(site, "eleven")
+    assert site.apply().code == 7
+    assert live(server) == "ten"
+    assert site.apply(ahead=LATER).code == 0
+    assert live(server) == "eleven"
