@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
@@ -25,12 +25,13 @@ from synapse_apply.controller.source.remote_refs import (
     HEAD_REF,
     KEPT_FOLDER,
     TAGS_PATTERN,
+    build_own_refspecs,
     build_pin_revision_or_empty,
-    build_refspecs,
+    build_tag_refspecs,
     is_commit_id,
     list_refs_meant_by_valid_name,
 )
-from synapse_apply.files.programs import STOPPED_EXIT_CODE, TIMEOUT_EXIT_CODE
+from synapse_apply.files.programs import STOPPED_EXIT_CODE, TIMEOUT_EXIT_CODE, ProgramResult
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.values import Sensitive
 
@@ -259,16 +260,22 @@ class GitMirror:
         )
         object_format = "sha256" if len(remote_ids[head_name]) == _SHA256_LENGTH else "sha1"
         self._git.make_or_replace_mirror_unless_usable(object_format)
-        self._moved_tags = self._list_moved_tags(remote_ids, {head_name, pin_name})
-        refspecs = build_refspecs(self._source, head_name, pin_name, self._moved_tags)
-        self._delete_refs_of_other_settings(refspecs)
-        result = self._git.fetch_refs_within_size_limit(refspecs)
+        own = build_own_refspecs(self._source, head_name, pin_name)
+        moved = self._list_moved_tags(remote_ids)
+        followed = {head_name, pin_name}
+        self._moved_tags = [tag for tag in moved if tag not in followed]
+        # What is left out is left out of the whole fetch, and a followed tag is needed as the head.
+        fetches = [own, build_tag_refspecs(moved)]
+        if followed.isdisjoint(moved):
+            fetches = [own + build_tag_refspecs(moved)]
+        self._delete_refs_of_other_settings(own)
+        result = self._fetch(fetches)
         if result.exit_code in (STOPPED_EXIT_CODE, TIMEOUT_EXIT_CODE):
             # Parts of a pack, of which nothing can be used.
             self._git.remove_unfinished_packs()
         elif result.exit_code and self._git.is_damaged():
             self._git.replace_by_empty_mirror(object_format)
-            result = self._git.fetch_refs_within_size_limit(refspecs)
+            result = self._fetch(fetches)
         if result.exit_code:
             self._git.raise_source_unavailable_with_words_of_git(result)
         if not self._find_commit_id_or_empty(HEAD_REF):
@@ -277,10 +284,15 @@ class GitMirror:
             self._git.run_local_git("update-ref", _name_memory(name), HEAD_REF)
         self._git.compact_if_many_packs()
 
-    def _list_moved_tags(
-        self, remote_ids: Mapping[str, str], followed: Collection[str]
-    ) -> list[str]:
-        """The tags that named something else when they were fetched, but for what is followed.
+    def _fetch(self, fetches: Sequence[list[str]]) -> ProgramResult:
+        for refspecs in fetches:
+            result = self._git.fetch_refs_within_size_limit(refspecs)
+            if result.exit_code:
+                break
+        return result
+
+    def _list_moved_tags(self, remote_ids: Mapping[str, str]) -> list[str]:
+        """The tags that named something else when they were fetched.
 
         So are those that cannot stand beside one of them: Git has no `a` beside `a/b`.
         """
@@ -292,7 +304,7 @@ class GitMirror:
         moved = [
             name
             for name, object_id in remote_ids.items()
-            if name.startswith(TAGS_PATTERN.rstrip("*")) and name not in followed
+            if name.startswith(TAGS_PATTERN.rstrip("*"))
             if kept.get(name, object_id) != object_id
             or name in above
             or not kept.keys().isdisjoint(map(str, PurePosixPath(name).parents))

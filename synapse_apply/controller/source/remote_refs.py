@@ -64,15 +64,17 @@ def build_pin_revision_or_empty(source: Source) -> str:
     return f"{_PIN_FOLDER}/{source.project_from.removeprefix('refs/').removeprefix('heads/')}"
 
 
-def build_refspecs(
-    source: Source, head_name: str, pin_name: str, moved_tags: Iterable[str] = ()
-) -> list[str]:
-    """What is fetched: the head's full ref, that of the pin ("" for none), and all other tags."""
-    refspecs = [f"+{head_name}:{HEAD_REF}", f"+{TAGS_PATTERN}:{TAGS_PATTERN}"]
-    refspecs += [f"^{tag}" for tag in moved_tags]
+def build_own_refspecs(source: Source, head_name: str, pin_name: str) -> list[str]:
+    """What is fetched under names of ours: the head's full ref, and that of the pin ("": none)."""
+    refspecs = [f"+{head_name}:{HEAD_REF}"]
     if head_name.startswith(_BRANCH_FOLDER):
         branch = head_name.removeprefix(_BRANCH_FOLDER)
         refspecs.append(f"+{head_name}:{_REMOTE_FOLDER}/{branch}")
     if pin_name:
         refspecs.append(f"+{pin_name}:{build_pin_revision_or_empty(source)}")
     return refspecs
+
+
+def build_tag_refspecs(moved_tags: Iterable[str]) -> list[str]:
+    """What is fetched of tags: those that have not moved. Git refuses one that moves meanwhile."""
+    return [f"{TAGS_PATTERN}:{TAGS_PATTERN}", *(f"^{tag}" for tag in moved_tags)]

@@ -71,6 +71,26 @@ def test_a_tag_keeps_what_it_named_first(upstream: Upstream, data: Path) -> None
 
 
 @pytest.mark.parametrize("setting", ["ref", "project_from"])
+def test_a_tag_that_is_followed_keeps_it_for_packages_alone(
+    upstream: Upstream, data: Path, setting: str
+) -> None:
+    """The head or the settings follow it; what a manifest calls by its name does not move."""
+    commits = [upstream.commit(FILES)]
+    upstream.tag("live", commits[0])
+    mirror = make_mirror(upstream, data, **{setting: "live"})
+    mirror.fetch_head()
+    place = data / "places" / "acme"
+    for _ in range(2):
+        commits.append(upstream.commit({"README": str(len(commits))}))
+        upstream.tag("live", commits[-1])
+        head = mirror.fetch_head()
+        assert (head.commit, head.moved_tags) == (commits[-1], ())
+        own = "head" if setting == "ref" else "pin/live"
+        for ref, commit in ((f"synapse-apply/{own}", commits[-1]), ("tags/live", commits[0])):
+            assert git(place, "rev-parse", f"refs/{ref}^{{commit}}").strip() == commit
+
+
+@pytest.mark.parametrize("setting", ["ref", "project_from"])
 def test_a_branch_does_not_take_the_place_of_a_tag(
     upstream: Upstream, data: Path, setting: str
 ) -> None:
