@@ -31,9 +31,9 @@ def carry_out(run: Run, step: Step) -> tuple[Outcome, ...]:
     """Carry out one step and its companion; errors become outcomes, one for each object."""
     if step.change.action in CREATES or step.change.replaces_package:
         # It may write its intent before it has its slot.
-        return _with_outcomes_of_errors(run, step, lambda: Create(run, step).send())
+        return _outcomes_of(run, step, lambda: Create(run, step).send())
     run.gate.take_slot(step.address)
-    return _with_outcomes_of_errors(run, step, lambda: (_change(run, step),))
+    return _outcomes_of(run, step, lambda: (_change(run, step),))
 
 
 def carry_out_final_call(run: Run, step: Step) -> Outcome:
@@ -44,13 +44,11 @@ def carry_out_final_call(run: Run, step: Step) -> Outcome:
     last = replace(step, change=change, companion=None)
     # Where an object was made, adopted or updated before, that has used the approvals up.
     is_only_call = step.change.action is Action.UPDATE and not rest
-    (outcome,) = _with_outcomes_of_errors(
-        run, last, lambda: (_seal(run, last, uses_approvals=is_only_call),)
-    )
+    (outcome,) = _outcomes_of(run, last, lambda: (_seal(run, last, uses_approvals=is_only_call),))
     return outcome
 
 
-def _with_outcomes_of_errors(
+def _outcomes_of(
     run: Run, step: Step, work: Callable[[], tuple[Outcome, ...]]
 ) -> tuple[Outcome, ...]:
     """Run some work, report its progress, and return its outcomes with their duration."""

@@ -299,7 +299,7 @@ class Call:
             if rule.packaged:
                 packaged_names.add(str(path[0]))
                 continue
-            sent_text, answered_text = _format_where_they_differ(value, answered)
+            sent_text, answered_text = _differences(value, answered)
             yield messages.finding(
                 "not taken",
                 address,
@@ -396,7 +396,7 @@ def _had_same_answer(record: Record | None, path: FieldPath, sent: Any, answered
     return bool(record.seen.get(path, ABSENT) == answered)
 
 
-def _format_where_they_differ(*values: Any, max_length: int = 60) -> Iterator[str]:
+def _differences(*values: Any, max_length: int = 60) -> Iterator[str]:
     """The values as text; of long ones what is around the first difference."""
     texts = ["nothing" if v is ABSENT else v if isinstance(v, str) else repr(v) for v in values]
     is_long = max(map(len, texts)) > max_length

@@ -22,12 +22,7 @@ from dataclasses import replace
 from uuid import uuid4
 
 from synapse_apply.applying import messages
-from synapse_apply.applying.body import (
-    create_bodies,
-    declared_fields,
-    package_to_upload,
-    with_macs,
-)
+from synapse_apply.applying.body import create_bodies, declared_fields, package_to_upload, with_macs
 from synapse_apply.applying.call import Call
 from synapse_apply.applying.lookup import (
     is_not_shown,
@@ -36,10 +31,7 @@ from synapse_apply.applying.lookup import (
     shows_other_package,
     unlike_sent,
 )
-from synapse_apply.applying.records import (
-    adopted_record,
-    record_where_agreed,
-)
+from synapse_apply.applying.records import adopted_record, record_where_agreed
 from synapse_apply.applying.run import Run
 from synapse_apply.applying.step import Step
 from synapse_apply.model.coding.json_types import RequestBody, ServerObject
@@ -105,7 +97,7 @@ class Create:
                 try:
                     answer = self._post(body)
                 except RemoteError as failure:
-                    refused = self._preferred_names_refused(failure)
+                    refused = self._names_refused(failure)
                     if not refused:
                         return self._failed(failure)
                     # Each attempt has its own intent and audit entry: the next run counts the age
@@ -151,7 +143,7 @@ class Create:
             entry = ledger.entry(closed, label, request_id)
             ledger.store.close_ended_intent(closed, call.step.record, entry)
 
-    def _preferred_names_refused(self, failure: RemoteError) -> frozenset[str]:
+    def _names_refused(self, failure: RemoteError) -> frozenset[str]:
         """The refused fields if all are in their preferred form; empty if anything else was."""
         if failure.status_code != _BAD_REQUEST or failure.effect is not Effect.NONE:
             return frozenset()

@@ -159,7 +159,7 @@ class Scheduler:
     def _go_on(self, step: Step, *, succeeded: bool) -> list[Address]:
         """After a stage: the step itself, or the dependents whose last predecessor it was."""
         if not succeeded:
-            self._skip_rest_and_dependents(step)
+            self._skip_others(step)
             return []
         if not self._is_finished(step):
             return [step.address]
@@ -194,7 +194,7 @@ class Scheduler:
         if not startable:
             for address in sorted(self._unknown):
                 self._end_look(self._outcomes[address], started_at)
-                self._skip_rest_and_dependents(self._steps[address])
+                self._skip_others(self._steps[address])
         return startable
 
     def _end_look(self, outcome: Outcome, started_at: float) -> None:
@@ -213,7 +213,7 @@ class Scheduler:
     def _needs_verification(self, step: Step) -> bool:
         return step.change.verification is not None and step.address not in self._verifications
 
-    def _skip_rest_and_dependents(self, step: Step) -> None:
+    def _skip_others(self, step: Step) -> None:
         """Skip all direct and indirect dependents, and what is left of the step itself."""
         verification = self._verifications.get(step.address)
         failed_part = step.change.action.value

@@ -32,11 +32,9 @@ def complete_targets_and_labels(
     """The project's targets, and their labels."""
     from synapse_apply.operations import complete
 
-    invocation = _build_partial_invocation(ctx)
+    invocation = _partial_invocation(ctx)
     names = complete.list_target_names_and_embedded(invocation)
-    return _build_completions_of_plain_words(
-        [*names, *complete.list_labels_of_targets(invocation)], prefix
-    )
+    return _plain_words([*names, *complete.list_labels_of_targets(invocation)], prefix)
 
 
 def complete_declared_addresses(
@@ -45,8 +43,8 @@ def complete_declared_addresses(
     """The declared addresses."""
     from synapse_apply.operations import complete
 
-    return _build_completions_of_plain_words(
-        complete.list_addresses_declared_by_chosen_or_all(_build_partial_invocation(ctx)), prefix
+    return _plain_words(
+        complete.list_addresses_declared_by_chosen_or_all(_partial_invocation(ctx)), prefix
     )
 
 
@@ -56,9 +54,7 @@ def complete_recorded_addresses(
     """The addresses of a local state."""
     from synapse_apply.operations import complete
 
-    return _build_completions_of_plain_words(
-        complete.list_addresses_of_local_states(_build_partial_invocation(ctx)), prefix
-    )
+    return _plain_words(complete.list_addresses_of_local_states(_partial_invocation(ctx)), prefix)
 
 
 def complete_known_addresses_else_files(
@@ -67,16 +63,14 @@ def complete_known_addresses_else_files(
     """Declared and recorded addresses, or files where none starts with the prefix."""
     from synapse_apply.operations import complete
 
-    invocation = _build_partial_invocation(ctx)
+    invocation = _partial_invocation(ctx)
     names = sorted(
         {
             *complete.list_addresses_declared_by_chosen_or_all(invocation),
             *complete.list_addresses_of_local_states(invocation),
         }
     )
-    return _build_completions_of_plain_words(names, prefix) or delegate_file_completion_to_shell(
-        ctx, param, prefix
-    )
+    return _plain_words(names, prefix) or delegate_file_completion_to_shell(ctx, param, prefix)
 
 
 def delegate_file_completion_to_shell(
@@ -94,9 +88,7 @@ def complete_declared_plugins(
     """The declared plugins."""
     from synapse_apply.operations import complete
 
-    return _build_completions_of_plain_words(
-        complete.list_declared_plugin_names(_build_partial_invocation(ctx)), prefix
-    )
+    return _plain_words(complete.list_declared_plugin_names(_partial_invocation(ctx)), prefix)
 
 
 def complete_selections(
@@ -106,8 +98,8 @@ def complete_selections(
     from synapse_apply.kinds.catalogue import CATALOGUE
     from synapse_apply.operations import complete
 
-    invocation = _build_partial_invocation(ctx)
-    return _build_completions_of_plain_words(
+    invocation = _partial_invocation(ctx)
+    return _plain_words(
         [
             *CATALOGUE,
             *complete.list_addresses_declared_by_chosen_or_all(invocation),
@@ -123,7 +115,7 @@ def complete_guards(
     """The guards that can be overridden."""
     from synapse_apply.planning.guards import GUARD_NAMES
 
-    return _build_completions_of_plain_words(GUARD_NAMES, prefix)
+    return _plain_words(GUARD_NAMES, prefix)
 
 
 def complete_reports(
@@ -132,9 +124,7 @@ def complete_reports(
     """The kinds of report, and files after `=`."""
     if "=" in prefix:
         return delegate_file_completion_to_shell(ctx, param, prefix.partition("=")[2])
-    return _build_completions_of_plain_words(
-        [f"{kind}=" for kind in option_parsing.REPORT_KINDS], prefix
-    )
+    return _plain_words([f"{kind}=" for kind in option_parsing.REPORT_KINDS], prefix)
 
 
 def complete_controller_targets(
@@ -161,12 +151,10 @@ def complete_controller_targets(
         reader = Thread(target=read_names, daemon=True)
         reader.start()
         reader.join(_CONTROLLER_SECONDS)
-    return _build_completions_of_plain_words(list(names), prefix)
+    return _plain_words(list(names), prefix)
 
 
-def _build_completions_of_plain_words(
-    names: Iterable[str], prefix: str
-) -> list[CompletionItem[str]]:
+def _plain_words(names: Iterable[str], prefix: str) -> list[CompletionItem[str]]:
     from click.shell_completion import CompletionItem
 
     return [
@@ -176,7 +164,7 @@ def _build_completions_of_plain_words(
     ]
 
 
-def _build_partial_invocation(ctx: click.Context) -> Invocation:
+def _partial_invocation(ctx: click.Context) -> Invocation:
     """The Invocation of the options typed so far."""
     from synapse_apply.workspace.invocation import Invocation
 

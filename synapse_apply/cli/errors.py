@@ -35,7 +35,7 @@ _LOCK_TIMEOUT_HINT = f"{_LOCK_TIMEOUT_OPTION} SECONDS waits by itself."
 def print_failure(problem: BaseException, console: Console, command: str = "") -> int:
     """Print a failure, as text or as the command's JSON document; returns the exit code."""
     plain_findings, code = build_failure_findings(problem)
-    if isinstance(problem, LockHeld) and _is_lock_timeout_option_of_running_command():
+    if isinstance(problem, LockHeld) and _has_lock_timeout():
         plain_findings = [
             finding.with_changes(hint=finding.hint + " " + _LOCK_TIMEOUT_HINT)
             for finding in plain_findings
@@ -43,7 +43,7 @@ def print_failure(problem: BaseException, console: Console, command: str = "") -
     findings = name_target_in_commands(plain_findings, console.typed_target)
     # Expected failures have no traceback, also where logs are on.
     if not isinstance(problem, (SynapseApplyError, RemoteError, *_SIGNAL_STOPS)):
-        _write_traceback_if_logs_are_on(problem, console)
+        _write_traceback(problem, console)
     if console.as_json and not console.has_written_document:
         from synapse_apply.views.json.failure import build_findings_document_in_shape_of_command
 
@@ -63,7 +63,7 @@ def print_failure(problem: BaseException, console: Console, command: str = "") -
     return code
 
 
-def _is_lock_timeout_option_of_running_command() -> bool:
+def _has_lock_timeout() -> bool:
     """Whether the running command has --lock-timeout."""
     click_context = click.get_current_context(silent=True)
     options = (
@@ -93,7 +93,7 @@ def build_failure_findings(problem: BaseException) -> FindingsAndExitCode:
         return FindingsAndExitCode(
             [build_finding_of_remote_error_without_body(problem)], Exit.ERROR
         )
-    finding = _build_system_finding_or_none(problem) or _build_internal_finding(problem)
+    finding = _system_finding(problem) or _build_internal_finding(problem)
     return FindingsAndExitCode([finding], Exit.ERROR)
 
 
@@ -121,7 +121,7 @@ _RESOURCE_ERRNOS = frozenset(
 )
 
 
-def _build_system_finding_or_none(problem: BaseException) -> Diagnostic | None:
+def _system_finding(problem: BaseException) -> Diagnostic | None:
     """The finding where the machine lacks something, such as memory or disk; else None."""
     if isinstance(problem, MemoryError):
         return error_finding(
@@ -131,9 +131,7 @@ def _build_system_finding_or_none(problem: BaseException) -> Diagnostic | None:
         )
     if not isinstance(problem, OSError):
         return None
-    if isinstance(problem, (FileNotFoundError, PermissionError)) and (
-        reason := _explain_unusable_working_folder_or_empty()
-    ):
+    if isinstance(problem, (FileNotFoundError, PermissionError)) and (reason := _unusable_folder()):
         return error_finding(
             "The working folder cannot be used",
             f"{reason}.",
@@ -156,7 +154,7 @@ def _build_system_finding_or_none(problem: BaseException) -> Diagnostic | None:
     return None
 
 
-def _explain_unusable_working_folder_or_empty() -> str:
+def _unusable_folder() -> str:
     """Why the working folder cannot be used, "" where it can."""
     try:
         working_folder = os.getcwd()  # noqa: PTH109 - it is asked for, not used
@@ -167,7 +165,7 @@ def _explain_unusable_working_folder_or_empty() -> str:
     )
 
 
-def _write_traceback_if_logs_are_on(problem: BaseException, console: Console) -> None:
+def _write_traceback(problem: BaseException, console: Console) -> None:
     if console.environ.get("SYNAPSE_APPLY_LOG", "").lower() in {"trace", "json"}:
         lines = traceback.format_tb(problem.__traceback__)
         console.write_stderr("".join(["Traceback (values left out):\n", *lines]))

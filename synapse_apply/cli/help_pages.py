@@ -121,7 +121,7 @@ class ManualCommand(click.Command):
             if param.opts[-1] in _COMMON_OPTIONS:
                 common_names.append("/".join(param.opts))
             else:
-                heading = _choose_heading_or_default(param) if is_grouped else "Options"
+                heading = _heading(param) if is_grouped else "Options"
                 rows.setdefault(heading, []).append(row)
         for heading in ("Options", *_OPTION_GROUPS):
             if heading in rows:
@@ -189,7 +189,7 @@ def format_command_name(ctx: click.Context) -> str:
     return ctx.command_path.partition(" ")[2]
 
 
-def _choose_heading_or_default(param: click.Parameter) -> str:
+def _heading(param: click.Parameter) -> str:
     headings = (heading for heading, names in _OPTION_GROUPS.items() if param.name in names)
     return next(headings, "Options")
 
@@ -267,7 +267,7 @@ class LazyGroup(click.Group):
                 command = import_command(renamed.module)
                 return renamed.name, command, [*renamed.first_arguments, *args[word_count:]]
         if args and args[0] not in self.entries and not args[0].startswith("-"):
-            self._reject_group_if_renamed(ctx, args[0])
+            self._reject_renamed(ctx, args[0])
             from synapse_apply.model.phrases import find_word_with_same_prefix_or_closest_or_empty
 
             match = find_word_with_same_prefix_or_closest_or_empty(args[0], self.entries)
@@ -275,7 +275,7 @@ class LazyGroup(click.Group):
             raise click.UsageError(f"There is no command {args[0]!r}.{hint}", ctx)
         return super().resolve_command(ctx, args)
 
-    def _reject_group_if_renamed(self, ctx: click.Context, name: str) -> None:
+    def _reject_renamed(self, ctx: click.Context, name: str) -> None:
         """A usage error for a group of an earlier version that names the commands of today."""
         successors = [
             f"`{old_name}` is now `{renamed.new_words}`"

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from types import FrameType
 from typing import NoReturn, TextIO
 
@@ -60,11 +60,11 @@ def root() -> None:
 
 def main() -> NoReturn:
     """Run the process's command line and exit with its code."""
-    _prepare_output_streams()
+    _prepare_streams()
     threading.excepthook = _print_thread_failure
     for number in (signal.SIGTERM, signal.SIGHUP):
         with suppress(ValueError, OSError):
-            signal.signal(number, _restore_default_signals_and_raise_terminated)
+            signal.signal(number, _end_by_signal)
     code = run(sys.argv[1:])
     # At its end the interpreter collects garbage once more, which takes a tenth of a large plan.
     gc.freeze()
@@ -91,15 +91,15 @@ def _print_thread_failure(thread_failure: threading.ExceptHookArgs) -> None:
         _print_failure(thread_failure.exc_value)
 
 
-def _prepare_output_streams() -> None:
+def _prepare_streams() -> None:
     """Make streams accept any text, and replace a stream that is closed by one that drops it."""
     # Typed as never None, but a process may be started without them.
     sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
-    sys.stdout, sys.stderr = map(_make_stream_escape_unencodable, (sys.stdout, sys.stderr))
+    sys.stdout, sys.stderr = map(_escaping, (sys.stdout, sys.stderr))
 
 
-def _make_stream_escape_unencodable(stream: TextIO) -> TextIO:
+def _escaping(stream: TextIO) -> TextIO:
     if not isinstance(stream, io.TextIOWrapper):
         return stream
     # Typed as always buffered, but PYTHONUNBUFFERED leaves the buffer out. Then nobody looks how
@@ -169,21 +169,26 @@ def _invoke_command(command_line: Sequence[str]) -> int:
 
         return complete_or_print_script(root, instruction)
     try:
-        _reject_set_argument_environment_variables(command_line)
+        _reject_variables(command_line)
         if os.environ.get("SYNAPSE_APPLY_LOG"):
-            _configure_logging()
+            from synapse_apply.cli.logs import UnusableLog, configure_logging
+
+            try:
+                configure_logging(os.environ)
+            except UnusableLog as problem:
+                raise click.UsageError(str(problem)) from None
         with root.make_context(NAME, list(command_line)) as click_context:
             code = root.invoke(click_context)
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.ClickException as problem:
-        with _suppress_os_errors():
+        with suppress(OSError):
             problem.show(sys.stderr)
         return USAGE if isinstance(problem, click.UsageError) else problem.exit_code
     return code if isinstance(code, int) else 0
 
 
-def _reject_set_argument_environment_variables(command_line: Sequence[str]) -> None:
+def _reject_variables(command_line: Sequence[str]) -> None:
     """A usage error for SYNAPSE_APPLY_ARGS*: a pipeline that sets it must not run without it."""
     is_command = bool(command_line) and not command_line[0].startswith("-")
     for name, value in os.environ.items() if is_command else ():
@@ -194,29 +199,13 @@ def _reject_set_argument_environment_variables(command_line: Sequence[str]) -> N
             )
 
 
-def _suppress_os_errors() -> AbstractContextManager[None]:
-    """Ignore every OSError, as of a full or closed stderr: the exit code still tells."""
-    return suppress(OSError)
-
-
 def _redirect_to_devnull(stream: TextIO) -> None:
     """Keep the interpreter from flushing the stream again at exit."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _configure_logging() -> None:
-    from synapse_apply.cli.logs import UnusableLog, configure_logging
-
-    try:
-        configure_logging(os.environ)
-    except UnusableLog as problem:
-        raise click.UsageError(str(problem)) from None
-
-
-def _restore_default_signals_and_raise_terminated(
-    _number: int, _frame: FrameType | None
-) -> NoReturn:
+def _end_by_signal(_number: int, _frame: FrameType | None) -> NoReturn:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     raise Terminated

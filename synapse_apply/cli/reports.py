@@ -106,7 +106,13 @@ class Reports:
             if reason := reserved_files.get(path) or explain_why_not_to_overwrite_or_empty(
                 self.invocation.directory / file, self.invocation
             ):
-                misplaced_findings.append(_build_misplaced_finding(kind, file, reason))
+                misplaced_findings.append(
+                    error_finding(
+                        f"The {kind} report cannot be written",
+                        f"{file} {reason}; nothing was done.",
+                        "Choose another place for --report.",
+                    )
+                )
                 continue
             writable_requests.append((kind, file))
             if path.is_file() or not path.exists():  # a device or a pipe takes both
@@ -122,25 +128,48 @@ class Reports:
 
     def write_plan(self, plan: Plan, code: int) -> int:
         """Write reports of a plan; returns `code`, or an error's code where one failed."""
-        return self._write_reports_or_error_code(self._build_plan_source(plan, code), code)
+        return self._write_reports(self._build_plan_source(plan, code), code)
 
     def write_stopped_plan_reports_or_warn(self, plan: Plan, code: int) -> None:
         """Write reports of a plan that cannot be applied; the JSON is that of the failure."""
         self._write_reports_or_warn(
             replace(
                 self._build_plan_source(plan, code),
-                document=lambda: self._build_findings_document_in_shape_of_command((), code, plan),
+                document=lambda: self._findings_document((), code, plan),
             )
         )
 
     def write_drift(self, drift: Drift, code: int) -> int:
         """Write reports of a drift; returns the exit code as `write_plan`."""
-        return self._write_reports_or_error_code(self._build_drift_source(drift, code), code)
+        url = find_ci_run_url_or_empty(self.invocation.environ)
+        return self._write_reports(
+            ReportSource(
+                lambda: drift_document(drift),
+                lambda budget: markdown.render_drift_markdown(drift, budget=budget, run_url=url),
+                lambda: html.render_drift_html(drift, run_url=url, links=self._build_forge_links()),
+                lambda: remarks.build_annotations_of_drift_and_its_findings(drift),
+                lambda: gitlab.count_changes_to_revert_drift_or_no_counts(drift),
+                github.build_drift_outputs(drift, code),
+            ),
+            code,
+        )
 
     # A report never changes the exit code of an apply.
     def write_apply_reports_or_warn(self, report: Report) -> None:
         """Write reports of an apply. One that cannot be written is only a warning."""
-        self._write_reports_or_warn(self._build_apply_source(report))
+        url = find_ci_run_url_or_empty(self.invocation.environ)
+        self._write_reports_or_warn(
+            ReportSource(
+                lambda: report_document(report),
+                lambda budget: markdown.render_report_markdown(report, budget=budget, run_url=url),
+                lambda: html.render_report_html(
+                    report, run_url=url, links=self._build_forge_links()
+                ),
+                lambda: remarks.build_annotations_of_report_findings_and_refusals(report),
+                lambda: gitlab.count_done_changes_of_report(report),
+                github.build_report_outputs(report),
+            )
+        )
 
     def write_failure(self, failure: BaseException) -> None:
         """Write reports of a failure, which the caller prints."""
@@ -150,33 +179,31 @@ class Reports:
             targeted_findings = name_target_in_commands(findings, self.console.typed_target)
             source = replace(
                 source,
-                document=lambda: self._build_findings_document_in_shape_of_command(
-                    targeted_findings, code, plan
-                ),
+                document=lambda: self._findings_document(targeted_findings, code, plan),
             )
         self._write_reports_or_warn(source)
 
     def write_findings(self, findings: Sequence[Diagnostic], code: int) -> int:
         """Write reports of findings; returns the exit code as `write_plan`."""
-        return self._write_reports_or_error_code(self._build_findings_source(findings, code), code)
+        return self._write_reports(self._build_findings_source(findings, code), code)
 
     def write_reports_of_source(self, source: ReportSource, code: int) -> int:
         """Write reports of any outcome; returns the exit code, which those of an apply keep."""
         if self.command == "apply":
             self._write_reports_or_warn(source)
             return code
-        return self._write_reports_or_error_code(source, code)
+        return self._write_reports(source, code)
 
-    def _write_reports_or_error_code(self, source: ReportSource, code: int) -> int:
+    def _write_reports(self, source: ReportSource, code: int) -> int:
         """Write every report; returns the code, or an error's where one cannot be written."""
-        problems = list(self._write_reports_and_iter_errors(source))
+        problems = list(self._iter_errors(source))
         self.console.write_findings(problems)
         return Exit.ERROR if problems else code
 
     def _write_reports_or_warn(self, source: ReportSource) -> None:
         self.console.write_findings(
             warning_finding(problem.summary, problem.detail, problem.hint)
-            for problem in self._write_reports_and_iter_errors(source)
+            for problem in self._iter_errors(source)
         )
 
     def _build_plan_source(self, plan: Plan, code: int) -> ReportSource:
@@ -195,36 +222,14 @@ class Reports:
             lambda: remarks.build_plan_annotations_but_non_errors_on_unchanged(plan),
         )
 
-    def _build_drift_source(self, drift: Drift, code: int) -> ReportSource:
-        url = find_ci_run_url_or_empty(self.invocation.environ)
-        return ReportSource(
-            lambda: drift_document(drift),
-            lambda budget: markdown.render_drift_markdown(drift, budget=budget, run_url=url),
-            lambda: html.render_drift_html(drift, run_url=url, links=self._build_forge_links()),
-            lambda: remarks.build_annotations_of_drift_and_its_findings(drift),
-            lambda: gitlab.count_changes_to_revert_drift_or_no_counts(drift),
-            github.build_drift_outputs(drift, code),
-        )
-
-    def _build_apply_source(self, report: Report) -> ReportSource:
-        url = find_ci_run_url_or_empty(self.invocation.environ)
-        return ReportSource(
-            lambda: report_document(report),
-            lambda budget: markdown.render_report_markdown(report, budget=budget, run_url=url),
-            lambda: html.render_report_html(report, run_url=url, links=self._build_forge_links()),
-            lambda: remarks.build_annotations_of_report_findings_and_refusals(report),
-            lambda: gitlab.count_done_changes_of_report(report),
-            github.build_report_outputs(report),
-        )
-
     def _build_findings_source(self, findings: Sequence[Diagnostic], code: int) -> ReportSource:
         targeted_findings = list(name_target_in_commands(findings, self.console.typed_target))
         url, target = (
             find_ci_run_url_or_empty(self.invocation.environ),
-            self._resolve_target_name_or_empty(),
+            self._target_name(),
         )
         return ReportSource(
-            lambda: self._build_findings_document_in_shape_of_command(targeted_findings, code),
+            lambda: self._findings_document(targeted_findings, code),
             lambda budget: markdown.render_findings_markdown(
                 targeted_findings, self.command, target=target, budget=budget, run_url=url
             ),
@@ -243,14 +248,14 @@ class Reports:
             github.build_outputs_of_run_without_plan(code),
         )
 
-    def _build_findings_document_in_shape_of_command(
+    def _findings_document(
         self, findings: Sequence[Diagnostic], code: int, plan: Plan | None = None
     ) -> JsonDocument:
         return build_findings_document_in_shape_of_command(
             self.command, findings, code, tool_version=__version__, plan=plan
         )
 
-    def _resolve_target_name_or_empty(self) -> str:
+    def _target_name(self) -> str:
         """The chosen target, also after a failure; "" for all targets and where there is none."""
         if self.invocation.target or self.command == "validate":
             return self.invocation.target or ""
@@ -262,7 +267,7 @@ class Reports:
         except (SynapseApplyError, OSError):
             return ""
 
-    def _write_reports_and_iter_errors(self, source: ReportSource) -> Iterator[Diagnostic]:
+    def _iter_errors(self, source: ReportSource) -> Iterator[Diagnostic]:
         """Write every report; yields an error for each that cannot be written.
 
         Those of one of several targets are kept for the reports of all.
@@ -272,33 +277,34 @@ class Reports:
         for kind, file in self.requests:
             try:
                 if text := _RENDERERS[kind](self, source) if file else "":
-                    self._write_to_stdout_or_file(file, text)
+                    if file == "-":
+                        self.console.write_stdout(text)
+                    else:
+                        write_file_atomically_or_to_device(self.invocation.directory / file, text)
                 if kind == "github":
-                    yield from self._write_github_annotations_and_files_iter_errors(source)
+                    yield from self._write_github(source)
             except OSError as problem:
                 yield _build_unwritable_finding(kind, problem.filename or file, problem)
 
-    def _write_to_stdout_or_file(self, file: str, text: str) -> None:
-        if file == "-":
-            self.console.write_stdout(text)
-        else:
-            write_file_atomically_or_to_device(self.invocation.directory / file, text)
-
-    def _write_github_annotations_and_files_iter_errors(
-        self, source: ReportSource
-    ) -> Iterator[Diagnostic]:
+    def _write_github(self, source: ReportSource) -> Iterator[Diagnostic]:
         """Write annotations to stderr, and the summary and output files of GitHub Actions."""
         placed_annotations = (source.touched_annotations or source.annotations)()
         self.console.write_stderr(
             github.format_annotation_commands_limited_by_level(
-                self._with_repository_file_names_where_known(placed_annotations)
+                self._in_repository(placed_annotations)
             )
         )
         environ = self.invocation.environ
         if summary_file := environ.get("GITHUB_STEP_SUMMARY"):
             remaining_size = STEP_SUMMARY_BUDGET.limit - get_file_size_or_zero(Path(summary_file))
             if remaining_size < MIN_BUDGET:
-                yield _build_full_summary_finding(summary_file)
+                yield error_finding(
+                    "The summary of this step is full",
+                    f"{summary_file} has nearly the 1 MiB that GitHub takes; with more it would "
+                    "show "
+                    "nothing.",
+                    "Write less to it in this step, or report from a step of its own.",
+                )
             else:
                 budget = replace(STEP_SUMMARY_BUDGET, limit=remaining_size)
                 append_text(Path(summary_file), source.markdown(budget))
@@ -309,11 +315,9 @@ class Reports:
 
     def list_annotations_with_repository_files(self, source: ReportSource) -> list[Annotation]:
         """The annotations, with file names relative to the repository."""
-        return self._with_repository_file_names_where_known(source.annotations())
+        return self._in_repository(source.annotations())
 
-    def _with_repository_file_names_where_known(
-        self, plain_annotations: list[Annotation]
-    ) -> list[Annotation]:
+    def _in_repository(self, plain_annotations: list[Annotation]) -> list[Annotation]:
         names = {
             annotation.position.file
             for annotation in plain_annotations
@@ -322,7 +326,7 @@ class Reports:
         root = find_ci_checkout_folder_or_empty(self.invocation.environ)
         return remarks.copy_annotations_with_known_file_names_replaced(
             plain_annotations,
-            {name: _get_path_inside_or_none(name, root) or name for name in names} if root else {},
+            {name: _path_inside(name, root) or name for name in names} if root else {},
         )
 
     def _build_forge_links(self, commit: str | None = None) -> ForgeLinks:
@@ -332,7 +336,7 @@ class Reports:
         return ForgeLinks(
             repository,
             separator,
-            lambda file: _get_path_inside_or_none(file, root) if root else None,
+            lambda file: _path_inside(file, root) if root else None,
             commit or "",
         )
 
@@ -343,7 +347,7 @@ def raise_findings_if_any(misplaced: Sequence[Diagnostic]) -> None:
         raise InputError(*misplaced)
 
 
-def _get_path_inside_or_none(file: str, root: str) -> str | None:
+def _path_inside(file: str, root: str) -> str | None:
     """A file's path relative to `root`, None where it lies elsewhere."""
     try:
         return Path(os.path.realpath(file)).relative_to(os.path.realpath(root)).as_posix()
@@ -356,22 +360,6 @@ def _build_unwritable_finding(kind: str, file: str | bytes, problem: OSError) ->
         f"The {kind} report cannot be written",
         f"{os.fsdecode(file)}: {problem.strerror or 'it cannot be written'}.",
         "Choose another place for --report.",
-    )
-
-
-def _build_misplaced_finding(kind: str, file: str, reason: str) -> Diagnostic:
-    return error_finding(
-        f"The {kind} report cannot be written",
-        f"{file} {reason}; nothing was done.",
-        "Choose another place for --report.",
-    )
-
-
-def _build_full_summary_finding(summary: str) -> Diagnostic:
-    return error_finding(
-        "The summary of this step is full",
-        f"{summary} has nearly the 1 MiB that GitHub takes; with more it would show nothing.",
-        "Write less to it in this step, or report from a step of its own.",
     )
 
 

@@ -73,8 +73,19 @@ class BackendClient(IntegrationClientMixin):
         """
         timeouts = (connect_timeout, read_timeout, total_timeout, upload_rate)
         self._limits = Limits(*timeouts, max_answer_size, max_pages, idle_timeout)
+        # The one token that is given under either name; InputError for two different ones.
+        tokens = (
+            _require_sendable("api_token", api_token),
+            _require_sendable("access_token", access_token),
+        )
+        if all(tokens) and tokens[0] != tokens[1]:
+            raise InputError.from_summary(
+                "Two different tokens are given",
+                "api_token and access_token are two names of one thing.",
+                "give one of them",
+            )
         credentials = {
-            "token": _require_same_token(api_token, access_token),
+            "token": tokens[0] or tokens[1],
             "tenant": _require_sendable("tenant", tenant),
             "agent_token": _require_sendable("agent_token", agent_token),
         }
@@ -156,18 +167,3 @@ def _require_sendable(name: str, value: str | None) -> str:
             "The credentials cannot be sent", detail, "check where they come from"
         )
     return text
-
-
-def _require_same_token(api_token: str | None, access_token: str | None) -> str:
-    """The one token that is given under either name; InputError for two different ones."""
-    tokens = (
-        _require_sendable("api_token", api_token),
-        _require_sendable("access_token", access_token),
-    )
-    if all(tokens) and tokens[0] != tokens[1]:
-        raise InputError.from_summary(
-            "Two different tokens are given",
-            "api_token and access_token are two names of one thing.",
-            "give one of them",
-        )
-    return tokens[0] or tokens[1]

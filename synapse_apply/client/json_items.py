@@ -39,7 +39,7 @@ class JsonItems:
         self.other_values: dict[str, Any] = {}
 
     def __iter__(self) -> Iterator[Any]:
-        first_char = self._peek_nonblank_char_or_raise()
+        first_char = self._peek()
         if first_char == "[":
             yield from self._iter_list_items()
         elif first_char == "{":
@@ -50,33 +50,33 @@ class JsonItems:
     def _iter_object_items(self) -> Iterator[Any]:
         has_list = False
         self._position += 1
-        while self._peek_nonblank_char_or_raise() != "}":
+        while self._peek() != "}":
             name = self._parse_value()
             self._consume_char_or_raise(":")
-            if name in self._names and self._peek_nonblank_char_or_raise() == "[":
+            if name in self._names and self._peek() == "[":
                 has_list = True
                 yield from self._iter_list_items()
             else:
                 self.other_values[str(name)] = self._parse_value()
-            if self._peek_nonblank_char_or_raise() != "}":
+            if self._peek() != "}":
                 self._consume_char_or_raise(",")
         if not has_list:
             raise NotItemsError("an object without a list")
 
     def _iter_list_items(self) -> Iterator[Any]:
         self._position += 1
-        while self._peek_nonblank_char_or_raise() != "]":
+        while self._peek() != "]":
             yield self._parse_value()
-            if self._peek_nonblank_char_or_raise() != "]":
+            if self._peek() != "]":
                 self._consume_char_or_raise(",")
         self._position += 1
 
     def _consume_char_or_raise(self, char: str) -> None:
-        if self._peek_nonblank_char_or_raise() != char:
+        if self._peek() != char:
             raise NotItemsError("no JSON")
         self._position += 1
 
-    def _peek_nonblank_char_or_raise(self) -> str:
+    def _peek(self) -> str:
         """The next character that is not a blank, without consuming it."""
         while True:
             while self._position < len(self._buffer):
@@ -84,11 +84,11 @@ class JsonItems:
                 if char not in _BLANKS:
                     return char
                 self._position += 1
-            if not self._read_more_blocks_if_any():
+            if not self._read_more():
                 raise NotItemsError("no JSON: it stops half-way")
 
     def _parse_value(self) -> JsonValue:
-        self._peek_nonblank_char_or_raise()
+        self._peek()
         while True:
             try:
                 value, end = decode_lenient_json_at(self._buffer, self._position)
@@ -96,24 +96,24 @@ class JsonItems:
                 raise NotItemsError(f"no JSON that can be read: {problem}") from None
             except ValueError:
                 value, end = None, len(self._buffer)
-                if self._read_more_of_item_if_any():
+                if self._read_more_of_item():
                     continue
                 raise NotItemsError("no JSON") from None
             # A number may go on in the next block: 2.5e is followed by no comma yet.
-            if self._buffer[end : end + 1] in _VALUE_ENDS or not self._read_more_blocks_if_any():
+            if self._buffer[end : end + 1] in _VALUE_ENDS or not self._read_more():
                 self._position = end
                 return value
 
-    def _read_more_of_item_if_any(self) -> bool:
+    def _read_more_of_item(self) -> bool:
         """Read more of an item that is incomplete; False at the end of the text.
 
         The item is parsed again from its start each time. Reading half of its length in addition
         keeps the total work linear.
         """
         pending = len(self._buffer) - self._position
-        return self._read_more_blocks_if_any(pending // 2 if pending > _LONG_ITEM_LENGTH else 1)
+        return self._read_more(pending // 2 if pending > _LONG_ITEM_LENGTH else 1)
 
-    def _read_more_blocks_if_any(self, min_chars: int = 1) -> bool:
+    def _read_more(self, min_chars: int = 1) -> bool:
         """Append blocks of at least `min_chars` characters to the buffer; False if there are none.
 
         The consumed part of the buffer is dropped. NotItemsError for an item that is too long.

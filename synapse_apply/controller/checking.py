@@ -37,11 +37,11 @@ def check_configuration(
     findings = [*reading.findings]
     with TemporaryDirectory(prefix="synapse-apply-check-") as folder:
         setup = ControllerSetup(file, Path(folder), environ, io.StringIO())
-        findings += _list_faults_of_what_is_named(ConfigurationReader(setup), controller, setup)
+        findings += _named_faults(ConfigurationReader(setup), controller, setup)
     return tuple(findings)
 
 
-def _list_faults_of_what_is_named(
+def _named_faults(
     reader: ConfigurationReader, controller: Controller, setup: ControllerSetup
 ) -> list[Diagnostic]:
     findings: list[Diagnostic] = []

@@ -205,7 +205,12 @@ class _Controller:
             if upgrade := self.store.create_or_upgrade():
                 self.write_log("warn", "store upgraded", detail=upgrade)
             self.store.claim_shared_store_or_raise_if_anothers(self.configured.settings.name)
-            self._log_broken_row_of_newest_audit()
+            # Log where the newest rows of the audit are no chain; `controller audit` checks all.
+            rows = self.store.list_audit_newest_first_unless_after(_CHECKED_AUDIT_ROWS + 1)[::-1]
+            first = None if len(rows) <= _CHECKED_AUDIT_ROWS else rows[0]
+            broken = find_first_broken_audit_row(rows[1:] if first else rows, first)
+            if broken is not None:
+                self.write_log("error", "audit changed", row=broken.number)
             self.log_errors_and_findings_and_publish_if_replica()
             with closing(
                 WorkerPool(
@@ -284,14 +289,6 @@ class _Controller:
         self.log_errors_and_findings_and_publish_if_replica()
         self.write_log("info", "configuration taken", file=self._setup.file)
         return configured
-
-    def _log_broken_row_of_newest_audit(self) -> None:
-        """Log where the newest rows of the audit are no chain; `controller audit` checks all."""
-        rows = self.store.list_audit_newest_first_unless_after(_CHECKED_AUDIT_ROWS + 1)[::-1]
-        first = None if len(rows) <= _CHECKED_AUDIT_ROWS else rows[0]
-        broken = find_first_broken_audit_row(rows[1:] if first else rows, first)
-        if broken is not None:
-            self.write_log("error", "audit changed", row=broken.number)
 
 
 def serve_controller(setup: ControllerSetup) -> None:
@@ -439,12 +436,10 @@ def forget_rules(file: Path, data: Path, environ: Mapping[str, str], pattern: st
     with closing(build_store_without_connecting(data, url).store) as store, store.write() as writer:
         rows = store.list_present_and_gone_targets_of_source(source)
         matching = [row for row in rows if fnmatchcase(row.name.target, target_pattern)]
-        return [
-            line for row in matching if (line := _forget_rule_or_say_nothing(store, writer, row))
-        ]
+        return [line for row in matching if (line := _forget_rule(store, writer, row))]
 
 
-def _forget_rule_or_say_nothing(store: WritableStore, writer: StoreWriter, row: TargetRow) -> str:
+def _forget_rule(store: WritableStore, writer: StoreWriter, row: TargetRow) -> str:
     new, name, now = None if row.is_gone else row.found_binding, str(row.name), time.time()
     others = store.list_targets_of_backend(new.backend) if new else ()
     if new and any(may_be_one_state(new, o.binding) and o.name != row.name for o in others):

@@ -37,10 +37,10 @@ def read_regular_file_following_links(path: Path, max_bytes: int = MAX_FILE_BYTE
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     # Checked before and after: opening a device may have an effect, and the path may be replaced
     # meanwhile.
-    _require_mode_of_regular_file(path.stat().st_mode)
+    _require_regular(path.stat().st_mode)
     with os.fdopen(os.open(path, flags), "rb") as file:
-        _require_mode_of_regular_file(os.fstat(file.fileno()).st_mode)
-        return _read_all_or_raise_above_limit(file, max_bytes)
+        _require_regular(os.fstat(file.fileno()).st_mode)
+        return _read_all(file, max_bytes)
 
 
 def read_command_line_file_checked_if_in_checkout(
@@ -56,7 +56,7 @@ def read_command_line_file_checked_if_in_checkout(
         require_real_path_inside_folder(path, checkout)
         return read_regular_file_following_links(path, max_bytes)
     with path.open("rb") as file:
-        return _read_all_or_raise_above_limit(file, max_bytes)
+        return _read_all(file, max_bytes)
 
 
 # Findings quote what they are about, and the author of a pull request makes the links, so it counts
@@ -132,7 +132,7 @@ def read_submodule_paths_of_existing_gitmodules(folder: Path) -> frozenset[str]:
     return frozenset(paths)
 
 
-def _require_mode_of_regular_file(mode: int) -> None:
+def _require_regular(mode: int) -> None:
     if stat.S_ISREG(mode):
         return
     if stat.S_ISDIR(mode):
@@ -140,7 +140,7 @@ def _require_mode_of_regular_file(mode: int) -> None:
     raise NotPlainFileError("it is a pipe" if stat.S_ISFIFO(mode) else "it is a device or a socket")
 
 
-def _read_all_or_raise_above_limit(file: BinaryIO, max_bytes: int) -> bytes:
+def _read_all(file: BinaryIO, max_bytes: int) -> bytes:
     """The content of an open file; NotPlainFileError above `max_bytes`.
 
     Read in blocks: `read(max_bytes)` would allocate that much at once.

@@ -90,13 +90,13 @@ def resolve_links_above_own_folder(path: Path) -> Path:
 
     Links from our folder on are kept, to be refused when the file is opened.
     """
-    base, names = _split_into_followed_folder_and_own_names(path)
+    base, names = _split_path(path)
     return Path(os.path.realpath(base), *names)
 
 
 def passes_through_own_folder(path: Path) -> bool:
     """Whether a path has a part called `.synapse-apply`."""
-    return OWN_FOLDER in _split_into_followed_folder_and_own_names(path).names
+    return OWN_FOLDER in _split_path(path).names
 
 
 def stat_own_file_or_none(path: Path) -> os.stat_result | None:
@@ -105,10 +105,10 @@ def stat_own_file_or_none(path: Path) -> os.stat_result | None:
     OSError if a folder above it cannot be opened.
     """
     try:
-        with _open_trusted_parent_or_folder_itself(path) as entry:
+        with _open_trusted(path) as entry:
             info = entry.stat_entry_or_none()
             if info is not None:
-                _require_plain_entry_of_trusted_owner(info, path, entry.base_owner)
+                _require_plain(info, path, entry.base_owner)
             return info
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -117,7 +117,7 @@ def stat_own_file_or_none(path: Path) -> os.stat_result | None:
 def own_folder_exists(path: Path) -> bool:
     """Whether a folder of ours exists; UntrustedFileError if it, or one above, is not ours."""
     try:
-        with _open_trusted_parent_or_folder_itself(path, folder=True):
+        with _open_trusted(path, folder=True):
             return True
     except FileNotFoundError:
         return False
@@ -130,11 +130,11 @@ def open_own_file_with_flags(path: Path, flags: int, mode: int = FILE_MODE) -> i
 
     UntrustedFileError for a link, another user's file, or one that is no regular file.
     """
-    with _open_trusted_parent_or_folder_itself(path) as entry:
+    with _open_trusted(path) as entry:
         info = entry.stat_entry_or_none()
         # With O_EXCL the system itself refuses whatever is there.
         if info is not None and not flags & os.O_EXCL:
-            _require_plain_entry_of_trusted_owner(info, path, entry.base_owner)
+            _require_plain(info, path, entry.base_owner)
         try:
             descriptor = os.open(entry.name, flags | _FILE_FLAGS, mode, dir_fd=entry.folder)
         except OSError as problem:
@@ -143,7 +143,7 @@ def open_own_file_with_flags(path: Path, flags: int, mode: int = FILE_MODE) -> i
             raise
         # Checked again: the entry may have been replaced between `stat_entry_or_none` and `open`.
         try:
-            _require_plain_entry_of_trusted_owner(os.fstat(descriptor), path, entry.base_owner)
+            _require_plain(os.fstat(descriptor), path, entry.base_owner)
         except BaseException:
             os.close(descriptor)
             raise
@@ -168,13 +168,13 @@ def create_empty_own_file_exclusively(path: Path) -> None:
 
 def replace_own_file_by_sibling(path: Path, sibling_name: str) -> None:
     """Rename the file `sibling_name` in the same folder to `path`, replacing what is there."""
-    with _open_trusted_parent_or_folder_itself(path) as entry:
+    with _open_trusted(path) as entry:
         os.replace(sibling_name, entry.name, src_dir_fd=entry.folder, dst_dir_fd=entry.folder)
 
 
 def link_own_file_to_sibling(path: Path, sibling_name: str) -> None:
     """Make `path` a hard link to the file `sibling_name` in the same folder; FileExistsError."""
-    with _open_trusted_parent_or_folder_itself(path) as entry:
+    with _open_trusted(path) as entry:
         os.link(
             sibling_name,
             entry.name,
@@ -186,14 +186,14 @@ def link_own_file_to_sibling(path: Path, sibling_name: str) -> None:
 
 def remove_own_file_or_link_if_present(path: Path) -> None:
     """Remove an entry, if there is one; of a link only the link itself."""
-    with suppress(FileNotFoundError), _open_trusted_parent_or_folder_itself(path) as entry:
+    with suppress(FileNotFoundError), _open_trusted(path) as entry:
         os.unlink(entry.name, dir_fd=entry.folder)
 
 
 def flush_own_folder_to_disk(folder: Path) -> None:
     """Flush a folder to disk, so that a rename or new entry in it survives a power loss."""
     # As the parent of a file: outside of our own folder it is the user's, and may be a checkout.
-    with _open_trusted_parent_or_folder_itself(folder / IGNORE_FILE) as entry:
+    with _open_trusted(folder / IGNORE_FILE) as entry:
         os.fsync(entry.folder)
 
 
@@ -206,29 +206,29 @@ def create_missing_private_folders_with_gitignore(
     `own_top` (a folder of ours with another name, such as that in the user's cache), and elsewhere
     in the folder itself if it is made here. A folder that exists may have files of the user's.
     """
-    base, names = _split_into_followed_folder_and_own_names(folder)
+    base, names = _split_path(folder)
     if own_top is not None:
         base = str(own_top.parent)
         names = folder.relative_to(own_top.parent).parts
     elif OWN_FOLDER not in names:
-        _create_missing_folder_and_parents(folder.parent)
-        _create_ignored_folder_if_missing(folder)
+        _create_folders(folder.parent)
+        _create_ignored(folder)
         return
-    _create_missing_folder_and_parents(Path(base))
+    _create_folders(Path(base))
     descriptor = os.open(base, _FOLDER_FLAGS)
     owner = os.fstat(descriptor).st_uid
     try:
         for count, name in enumerate(names, 1):
             with suppress(FileExistsError):
                 os.mkdir(name, FOLDER_MODE, dir_fd=descriptor)
-            child = _open_trusted_subfolder(
+            child = _open_subfolder(
                 descriptor, name, _FollowedFolderAndNames(base, names[:count]), owner
             )
             os.close(descriptor)
             descriptor = child
             current_path = Path(base, *names[:count])
             if name == OWN_FOLDER or current_path == own_top:
-                _write_gitignore_unless_it_excludes_all(
+                _write_gitignore(
                     _OpenFolderEntry(current_path / IGNORE_FILE, descriptor, IGNORE_FILE, owner)
                 )
     finally:
@@ -243,7 +243,7 @@ def has_readable_gitignore_that_excludes_all(folder: Path) -> bool:
         return False
 
 
-def _split_into_followed_folder_and_own_names(path: Path) -> _FollowedFolderAndNames:
+def _split_path(path: Path) -> _FollowedFolderAndNames:
     """(folder whose links are followed, names below it that must not be links) of a path.
 
     The names begin at the last `.synapse-apply` in the path, else they are only the last name:
@@ -258,19 +258,17 @@ def _split_into_followed_folder_and_own_names(path: Path) -> _FollowedFolderAndN
 
 
 @contextmanager
-def _open_trusted_parent_or_folder_itself(
-    path: Path, *, folder: bool = False
-) -> Iterator[_OpenFolderEntry]:
+def _open_trusted(path: Path, *, folder: bool = False) -> Iterator[_OpenFolderEntry]:
     """Open the folder of a file, or with `folder` the path itself; FileNotFoundError without one.
 
     UntrustedFileError for a folder on the way that is a link, not ours, or a repository.
     """
-    base, names = _split_into_followed_folder_and_own_names(path)
+    base, names = _split_path(path)
     descriptor = os.open(base, _FOLDER_FLAGS)
     owner = os.fstat(descriptor).st_uid
     try:
         for count, name in enumerate(names if folder else names[:-1], 1):
-            child = _open_trusted_subfolder(
+            child = _open_subfolder(
                 descriptor, name, _FollowedFolderAndNames(base, names[:count]), owner
             )
             os.close(descriptor)
@@ -280,7 +278,7 @@ def _open_trusted_parent_or_folder_itself(
         os.close(descriptor)
 
 
-def _open_trusted_subfolder(
+def _open_subfolder(
     parent_descriptor: int, name: str, split_path: _FollowedFolderAndNames, owner: int
 ) -> int:
     """Open a folder inside of an open one; UntrustedFileError if it is not ours.
@@ -293,7 +291,7 @@ def _open_trusted_subfolder(
         # The entry itself says more than the error does: a link, another user's, no folder.
         info = os.stat(name, dir_fd=parent_descriptor, follow_symlinks=False)
         path = Path(split_path.base, *split_path.names)
-        _require_plain_entry_of_trusted_owner(info, path, owner, folder=True)
+        _require_plain(info, path, owner, folder=True)
         if problem.errno in _CHANGED:
             raise build_untrusted_error(path, "was replaced while it was opened") from None
         raise
@@ -301,15 +299,15 @@ def _open_trusted_subfolder(
         info = os.fstat(child)
         if not (stat.S_ISDIR(info.st_mode) and _is_trusted_owner(info.st_uid, owner)):
             path = Path(split_path.base, *split_path.names)
-            _require_plain_entry_of_trusted_owner(info, path, owner, folder=True)
-        _require_no_git_entry_in_folder(child, split_path)
+            _require_plain(info, path, owner, folder=True)
+        _require_no_git(child, split_path)
     except BaseException:
         os.close(child)
         raise
     return child
 
 
-def _require_plain_entry_of_trusted_owner(
+def _require_plain(
     info: os.stat_result, path: Path, base_owner: int, *, folder: bool = False
 ) -> None:
     """UntrustedFileError unless it is a regular file (or a `folder`) of a trusted owner."""
@@ -343,7 +341,7 @@ def _is_trusted_owner(owner: int, base_owner: int) -> bool:
     return owner in (current_uid, 0) or (current_uid == 0 and owner == base_owner)
 
 
-def _require_no_git_entry_in_folder(folder: int, split_path: _FollowedFolderAndNames) -> None:
+def _require_no_git(folder: int, split_path: _FollowedFolderAndNames) -> None:
     """UntrustedFileError for a folder with a `.git`.
 
     A submodule has another author's files, and stays in the working tree after a later checkout.
@@ -356,7 +354,7 @@ def _require_no_git_entry_in_folder(folder: int, split_path: _FollowedFolderAndN
     raise build_untrusted_error(path, "is a Git repository of its own, perhaps a submodule")
 
 
-def _create_missing_folder_and_parents(folder: Path) -> None:
+def _create_folders(folder: Path) -> None:
     if folder.exists():
         return
     for missing in reversed([folder, *folder.parents]):
@@ -364,7 +362,7 @@ def _create_missing_folder_and_parents(folder: Path) -> None:
             missing.mkdir(mode=FOLDER_MODE, exist_ok=True)
 
 
-def _create_ignored_folder_if_missing(folder: Path) -> None:
+def _create_ignored(folder: Path) -> None:
     """Create a folder together with its `.gitignore`; nothing is done where it exists."""
     if folder.exists():
         return
@@ -386,11 +384,11 @@ def _excludes_everything(gitignore_text: bytes) -> bool:
     return b"*" in lines and not any(line.startswith(b"!") for line in lines)
 
 
-def _write_gitignore_unless_it_excludes_all(entry: _OpenFolderEntry) -> None:
+def _write_gitignore(entry: _OpenFolderEntry) -> None:
     """Write the `.gitignore` that excludes our folder, unless there is one that does."""
     info = entry.stat_entry_or_none()
     if info is not None:
-        _require_plain_entry_of_trusted_owner(info, entry.path, entry.base_owner)
+        _require_plain(info, entry.path, entry.base_owner)
         descriptor = os.open(entry.name, os.O_RDONLY | _FILE_FLAGS, dir_fd=entry.folder)
         with os.fdopen(descriptor, "rb") as file:
             if _excludes_everything(file.read(_SMALL)):

@@ -69,7 +69,7 @@ def run_program_in_root_folder(
         except subprocess.TimeoutExpired:
             return ProgramResult(TIMEOUT_EXIT_CODE, b"", f"no answer in {timeout:g} s")
         finally:
-            _kill_session_if_process_runs(process)
+            _kill_session(process)
     return ProgramResult(process.returncode, output, error_bytes.decode(errors="replace"))
 
 
@@ -91,14 +91,12 @@ def run_program_stopped_by_limit_or_reason(
     """
     with _start_in_own_session(command, environment, subprocess.PIPE) as process:
         try:
-            return _exchange_within_limits(
-                process, input_bytes, timeout, max_output, find_stop_reason_or_empty
-            )
+            return _exchange(process, input_bytes, timeout, max_output, find_stop_reason_or_empty)
         finally:
-            _kill_session_if_process_runs(process)
+            _kill_session(process)
 
 
-def _exchange_within_limits(
+def _exchange(
     process: subprocess.Popen[bytes],
     input_bytes: bytes,
     timeout: float,
@@ -178,7 +176,7 @@ class PipedProgram:
             with suppress(ProcessLookupError):
                 # So that it starts nothing more while it is looked at.
                 os.killpg(self._process.pid, signal.SIGSTOP)
-            descendants = _list_descendants_or_empty_without_proc(self._process.pid)
+            descendants = _descendants(self._process.pid)
         self.kill()
         for process_id in descendants:
             with suppress(ProcessLookupError):
@@ -200,7 +198,7 @@ def _start_in_own_session(
 
 
 def _kill_and_close_pipes(process: subprocess.Popen[bytes]) -> None:
-    _kill_session_if_process_runs(process)
+    _kill_session(process)
     if process.stdin is not None:
         with suppress(BrokenPipeError):
             process.stdin.close()
@@ -208,7 +206,7 @@ def _kill_and_close_pipes(process: subprocess.Popen[bytes]) -> None:
         process.stdout.close()
 
 
-def _list_descendants_or_empty_without_proc(process_id: int) -> list[int]:
+def _descendants(process_id: int) -> list[int]:
     """The processes that a process has started, and those that these have; [] without /proc."""
     children: dict[int, list[int]] = {}
     for file in Path("/proc").glob("[0-9]*/stat"):
@@ -224,7 +222,7 @@ def _list_descendants_or_empty_without_proc(process_id: int) -> list[int]:
     return descendants
 
 
-def _kill_session_if_process_runs(process: subprocess.Popen[bytes]) -> None:
+def _kill_session(process: subprocess.Popen[bytes]) -> None:
     """Kill a program, if it still runs, with all that it has started; waits for its end."""
     if process.poll() is None:
         with suppress(ProcessLookupError):
@@ -237,9 +235,7 @@ def require_executable_outside_checkouts(name: str, checkouts: Folders) -> str:
 
     `checkouts` are real paths, as in the functions below.
     """
-    for folder in _list_search_folders_outside_checkouts(
-        os.environ.get("PATH", os.defpath), checkouts
-    ):
+    for folder in _search_folders(os.environ.get("PATH", os.defpath), checkouts):
         path = Path(folder, name)
         # In this order: `is_file` raises in a folder that may not be searched.
         if os.access(path, os.X_OK) and path.is_file() and not _is_in_checkout(path, checkouts):
@@ -257,14 +253,12 @@ def build_child_environment(checkouts: Folders, settings: Mapping[str, str]) -> 
     home_variable = (
         {"HOME": str(home)} if home.is_absolute() and not _is_in_checkout(home, checkouts) else {}
     )
-    path = _list_search_folders_outside_checkouts(os.environ.get("PATH", os.defpath), checkouts)
+    path = _search_folders(os.environ.get("PATH", os.defpath), checkouts)
     return {"PATH": os.pathsep.join(path), **home_variable, "LC_ALL": "C", **settings}
 
 
 @lru_cache(maxsize=64)
-def _list_search_folders_outside_checkouts(
-    path_variable: str, checkouts: Folders
-) -> tuple[str, ...]:
+def _search_folders(path_variable: str, checkouts: Folders) -> tuple[str, ...]:
     """The absolute folders of PATH that are not inside a checkout."""
     return tuple(
         folder

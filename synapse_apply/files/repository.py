@@ -97,8 +97,8 @@ def find_repository_or_raise_if_untrusted(folder: Path) -> Repository | None:
             if device not in {None, candidate_device}:
                 return None
             device = candidate_device
-        if _exists_or_is_unreadable(f"{candidate}/.git"):
-            repository = _find_repository_in_folder_or_raise_untrusted(Path(candidate))
+        if _may_exist(f"{candidate}/.git"):
+            repository = _trusted_in_folder(Path(candidate))
             if repository is not None:
                 return repository
         if candidate == os.sep:
@@ -106,7 +106,7 @@ def find_repository_or_raise_if_untrusted(folder: Path) -> Repository | None:
         candidate = candidate.rpartition(os.sep)[0] or os.sep
 
 
-def _exists_or_is_unreadable(path: str) -> bool:
+def _may_exist(path: str) -> bool:
     """Whether there is an entry, or reading it will say why that cannot be told."""
     try:
         os.lstat(path)
@@ -141,7 +141,7 @@ def run_git(
     timeout(1)). InputError if Git cannot be started. A listing is ended where it is too long.
     """
     try:
-        command = _find_git_and_build_command(folder, repository, *arguments)
+        command = _git_command(folder, repository, *arguments)
         environment = {**variables, **_build_git_environment(folder, repository)}
         if is_listing:
             return GitResult(
@@ -184,7 +184,7 @@ def start_git_with_pipes(
     """Start a Git command with pipes for input and output; InputError if it cannot be started."""
     try:
         return subprocess.Popen(
-            _find_git_and_build_command(folder, repository, *arguments),
+            _git_command(folder, repository, *arguments),
             env=_build_git_environment(folder, repository),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -199,9 +199,7 @@ def start_git_with_pipes(
 # request committed, while the nearest `.git` above cannot be committed. Told by GIT_DIR where the
 # repository is, Git no longer checks whose it is, so we do, by its rules. `safe.bareRepository` and
 # its like come on top: older Gits do not know them.
-def _find_git_and_build_command(
-    folder: Path, repository: Repository | None, *arguments: str
-) -> tuple[str, ...]:
+def _git_command(folder: Path, repository: Repository | None, *arguments: str) -> tuple[str, ...]:
     # Found for each call, since the program must not come from this repository's checkout.
     program = require_executable_outside_checkouts(
         "git", list_own_and_outer_checkouts_or_folder_itself(folder, repository)
@@ -241,30 +239,30 @@ def _raise_git_not_started(problem: OSError) -> NoReturn:
     )
 
 
-def _find_repository_in_folder_or_raise_untrusted(folder: Path) -> Repository | None:
+def _trusted_in_folder(folder: Path) -> Repository | None:
     """The repository of the `.git` in this folder, None without one; InputError if untrusted."""
     try:
-        repository = _find_repository_of_any_owner_in_folder(folder)
+        repository = _in_folder(folder)
         if repository is not None:
-            _require_git_folders_in_dot_git_or_outside(repository)
-            _require_trusted_owner_or_safe_directory(repository)
+            _require_git_folders(repository)
+            _require_trusted(repository)
     except OSError as problem:
         _raise_input_error(
             _REFUSED_SUMMARY, f"{folder / '.git'}: {problem.strerror}.", "Check its permissions."
         )
     if repository is not None:
-        _require_files_not_tracked_by_outer(repository)
+        _require_untracked(repository)
     return repository
 
 
-def _find_repository_of_any_owner_in_folder(folder: Path) -> Repository | None:
+def _in_folder(folder: Path) -> Repository | None:
     """The repository of the `.git` in this folder, None if there is none or no valid one.
 
     InputError for a `.git` file that names no Git folder.
     """
     entry = folder / ".git"
     if entry.is_file():
-        git_dir = _read_real_path_named_by_git_file(entry)
+        git_dir = _read_git_file(entry)
     elif entry.is_dir():
         git_dir = Path(os.path.realpath(entry))
     else:
@@ -285,7 +283,7 @@ def _find_repository_of_any_owner_in_folder(folder: Path) -> Repository | None:
     return None
 
 
-def _read_real_path_named_by_git_file(file: Path) -> Path:
+def _read_git_file(file: Path) -> Path:
     """The folder that a `.git` file names, as linked worktrees and submodules have one."""
     with file.open("rb") as stream:
         text = os.fsdecode(stream.read(1 << 16)).rstrip("\r\n")
@@ -296,7 +294,7 @@ def _read_real_path_named_by_git_file(file: Path) -> Path:
     return Path(os.path.realpath(file.parent / text.removeprefix("gitdir: ")))
 
 
-def _require_git_folders_in_dot_git_or_outside(repository: Repository) -> None:
+def _require_git_folders(repository: Repository) -> None:
     """InputError for a Git folder inside the checkout, where a pull request may have put it."""
     own_git_folder = repository.top / ".git"
     for folder in (repository.git_dir, repository.common_dir):
@@ -309,7 +307,7 @@ def _require_git_folders_in_dot_git_or_outside(repository: Repository) -> None:
             )
 
 
-def _require_trusted_owner_or_safe_directory(repository: Repository) -> None:
+def _require_trusted(repository: Repository) -> None:
     """InputError for a repository of another user, unless it is in safe.directory.
 
     Git omits this check of its own if GIT_DIR is set (git-config(1), safe.directory).
@@ -320,7 +318,7 @@ def _require_trusted_owner_or_safe_directory(repository: Repository) -> None:
     top = repository.top
     for path in (top / ".git", top, repository.git_dir, repository.common_dir):
         owner = path.lstat().st_uid
-        if owner not in trusted_uids and not _is_in_safe_directories(top):
+        if owner not in trusted_uids and not _is_safe(top):
             _raise_input_error(
                 _REFUSED_SUMMARY,
                 f"{path} belongs to another user (uid {owner}), who could answer for it.",
@@ -328,7 +326,7 @@ def _require_trusted_owner_or_safe_directory(repository: Repository) -> None:
             )
 
 
-def _is_in_safe_directories(top: Path) -> bool:
+def _is_safe(top: Path) -> bool:
     """Whether safe.directory of the system's or the user's Git configuration lists a folder.
 
     An empty value clears the list, `/*` at the end covers all folders below (git-config(1)).
@@ -348,7 +346,7 @@ def _is_in_safe_directories(top: Path) -> bool:
     return is_safe
 
 
-def _require_files_not_tracked_by_outer(repository: Repository) -> None:
+def _require_untracked(repository: Repository) -> None:
     """InputError if the folder's files are tracked by a repository above it.
 
     Such a `.git` was not made by `git clone`, but came with a cache or an archive.

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from synapse_apply.kinds.descriptor import Compare
-from synapse_apply.model.coding.json_types import JsonValue
 from synapse_apply.model.values import ABSENT, KnownAfterApply, Mac, WithheldSecret
 
 
@@ -32,23 +31,17 @@ def is_same_value(first: Any, second: Any, compare: Compare = Compare.EXACT) -> 
             for key in first.keys() | second.keys()
         )
     if isinstance(first, list | tuple) and isinstance(second, list | tuple):
-        return _are_same_lists(first, second, compare)
+        if len(first) != len(second):
+            return False
+        if compare is Compare.SET:
+            counts = (
+                # Counted by their texts, since maps and lists are not hashable.
+                Counter(format_comparable_json(item, compare) for item in items)
+                for items in (first, second)
+            )
+            return next(counts) == next(counts)
+        return all(is_same_value(a, b, compare) for a, b in zip(first, second, strict=True))
     return bool(first == second)
-
-
-def _are_same_lists(
-    first: list[Any] | tuple[Any, ...], second: list[Any] | tuple[Any, ...], compare: Compare
-) -> bool:
-    if len(first) != len(second):
-        return False
-    if compare is Compare.SET:
-        counts = (
-            # Counted by their texts, since maps and lists are not hashable.
-            Counter(format_comparable_json(item, compare) for item in items)
-            for items in (first, second)
-        )
-        return next(counts) == next(counts)
-    return all(is_same_value(a, b, compare) for a, b in zip(first, second, strict=True))
 
 
 # `json.dumps` would make one at each call.
@@ -60,10 +53,10 @@ def format_comparable_json(value: Any, compare: Compare = Compare.EXACT) -> str:
 
     A secret is represented by its digest.
     """
-    return _COMPARABLE_ENCODER.encode(_to_json_equal_for_equal_values(value, compare))
+    return _COMPARABLE_ENCODER.encode(_comparable(value, compare))
 
 
-def _to_json_equal_for_equal_values(value: Any, compare: Compare) -> Any:
+def _comparable(value: Any, compare: Compare) -> Any:
     if value is ABSENT:
         return None
     if type(value) is str:
@@ -72,19 +65,13 @@ def _to_json_equal_for_equal_values(value: Any, compare: Compare) -> Any:
         return int(value)
     if isinstance(value, Mapping):
         return {
-            str(key): _to_json_equal_for_equal_values(item, compare)
-            for key, item in value.items()
-            if item is not None
+            str(key): _comparable(item, compare) for key, item in value.items() if item is not None
         }
     if isinstance(value, list | tuple):
-        items = [_to_json_equal_for_equal_values(item, compare) for item in value]
+        items = [_comparable(item, compare) for item in value]
         if compare is Compare.SET:
             items.sort(key=lambda item: json.dumps(item, sort_keys=True))
         return items
-    return _convert_secret_or_unknown_to_json_or_same(value)
-
-
-def _convert_secret_or_unknown_to_json_or_same(value: Any) -> JsonValue:
     if isinstance(value, Mac):
         return {"$mac": [value.key_id, value.digest]}
     if isinstance(value, WithheldSecret):

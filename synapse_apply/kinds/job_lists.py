@@ -105,7 +105,7 @@ class JobOwners:
             return job
         owner = self._owners.get(job.release)
         if owner is None:
-            owner = self._owners[job.release] = self._read_release_owner_or_empty(job.release)
+            owner = self._owners[job.release] = self._release_owner(job.release)
         version = job.version or owner.version
         return replace(job, plugin=owner.plugin, plugin_code=owner.code, version=version)
 
@@ -118,10 +118,10 @@ class JobOwners:
             return bool(job.plugin_code) and job.plugin_code != plugin
         if job.plugin.isdecimal():
             return job.plugin != plugin
-        code = self._read_plugin_code_once_or_empty(plugin) if job.plugin_code else ""
+        code = self._plugin_code(plugin) if job.plugin_code else ""
         return bool(code) and job.plugin_code != code
 
-    def _read_release_owner_or_empty(self, release: str) -> _ReleaseOwner:
+    def _release_owner(self, release: str) -> _ReleaseOwner:
         """Read a release for its owner; empty if it cannot be read, so that a job list goes on."""
         # It would become a part of a URL.
         if not has_remote_id_form(release):
@@ -141,7 +141,7 @@ class JobOwners:
             _to_text_or_empty(raw.get("version")),
         )
 
-    def _read_plugin_code_once_or_empty(self, plugin: str) -> str:
+    def _plugin_code(self, plugin: str) -> str:
         if plugin not in self._codes:
             try:
                 self._codes[plugin] = _to_text_or_empty(

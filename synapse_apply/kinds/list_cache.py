@@ -80,9 +80,7 @@ class ListCache:
             listed_kind.first_page = items
             if not items:
                 return False
-            reliable_names = self._find_reliable_field_names_reading_one_object(
-                listed_kind, binding, items[0]
-            )
+            reliable_names = self._reliable_fields(listed_kind, binding, items[0])
             return any(
                 reliable_names.issuperset(path[0] for path in paths)
                 for paths in list_needed_paths()
@@ -148,9 +146,7 @@ class ListCache:
         if listed_kind is None:
             return None
         with self._lock:
-            reliable_names = self._find_reliable_field_names_reading_one_object(
-                listed_kind, binding, item
-            )
+            reliable_names = self._reliable_fields(listed_kind, binding, item)
         if not reliable_names:
             return None
         observed = binding.decode(item, marks or self._marks)
@@ -159,9 +155,9 @@ class ListCache:
             spec = {name: value for name, value in observed.spec.items() if name in reliable_names}
             observed = replace(observed, spec=spec)
         # A list may leave out or mask what a read of one object shows.
-        return observed if _has_unwithheld_values_at_all_paths(observed, paths) else None
+        return observed if _has_values(observed, paths) else None
 
-    def _find_reliable_field_names_reading_one_object(
+    def _reliable_fields(
         self, listed_kind: _ListedKind, binding: ApiBinding, item: ServerObject
     ) -> frozenset[str]:
         """The fields whose values are reliable in items like this one.
@@ -195,7 +191,7 @@ class ListCache:
         )
 
 
-def _has_unwithheld_values_at_all_paths(observed: Observed, paths: Iterable[FieldPath]) -> bool:
+def _has_values(observed: Observed, paths: Iterable[FieldPath]) -> bool:
     """Whether the spec has a value at each path that the server does not withhold."""
     fields = observed.flatten_spec()
     if WithheldSecret not in map(type, fields.values()):

@@ -62,7 +62,7 @@ def derive_natural_key_or_empty(spec: Spec, _parents: Mapping[str, Observed]) ->
     return f"name={spec['name']}" if spec.get("name") else ""
 
 
-def _decode_plugin_of_v1_wrapping_secrets(raw: ServerObject, marks: SecretMarks) -> Observed:
+def _decode_v1(raw: ServerObject, marks: SecretMarks) -> Observed:
     remote_id, missing_fields = require_remote_id_of_answer(raw), list_missing_fields(raw, FIELDS)
     spec = wrap_secrets_and_withhold_masked(
         PREFIX,
@@ -81,7 +81,7 @@ def _decode_plugin_of_v1_wrapping_secrets(raw: ServerObject, marks: SecretMarks)
     )
 
 
-def _list_tenant_plugins_once_or_none_if_long_or_not_useful(
+def _tenant_plugins(
     api: Api, max_pages: int, is_first_page_useful: PageCheck
 ) -> Sequence[ServerObject] | None:
     plugins = api.list_plugins_once(max_pages, is_first_page_useful)
@@ -92,7 +92,7 @@ def _list_natural_keys(raw: ServerObject) -> tuple[str, ...]:
     return tuple([f"{form}={raw[form]}" for form in ("code", "name") if raw.get(form)])
 
 
-def _list_at_most_one_plugin_by_code_key_via_releases(api: Api, key: str) -> Sequence[ServerObject]:
+def _plugin_by_code(api: Api, key: str) -> Sequence[ServerObject]:
     form, _, code = key.partition("=")
     # Releases are listed by a plugin's code only.
     if form != "code":
@@ -101,7 +101,7 @@ def _list_at_most_one_plugin_by_code_key_via_releases(api: Api, key: str) -> Seq
         owner = release.get("plugin")
         plugin_id = owner.get("id") if isinstance(owner, Mapping) else owner
         if plugin_id is not None:
-            plugin = _read_plugin_or_none_if_absent(api, str(plugin_id))
+            plugin = _read_plugin(api, str(plugin_id))
             # A server may have taken a code of digits for the id of another plugin.
             if (
                 plugin is None
@@ -113,14 +113,14 @@ def _list_at_most_one_plugin_by_code_key_via_releases(api: Api, key: str) -> Seq
     return []
 
 
-def _read_plugin_or_none_if_absent(api: Api, plugin_id: str) -> ServerObject | None:
+def _read_plugin(api: Api, plugin_id: str) -> ServerObject | None:
     try:
         return api.get_plugin(to_wire_id(plugin_id))
     except NotFound:
         return None
 
 
-def _iter_plugin_ids_named_by_jobs_with_repeats(api: Api) -> Iterator[str]:
+def _ids_of_jobs(api: Api) -> Iterator[str]:
     owners = JobOwners(api)
     ids: dict[str, str] = {}
     for raw in api.iterate_jobs():
@@ -132,9 +132,7 @@ def _iter_plugin_ids_named_by_jobs_with_repeats(api: Api) -> Iterator[str]:
             yield job.plugin
         elif job.plugin_code:
             if job.plugin_code not in ids:
-                matches = _list_at_most_one_plugin_by_code_key_via_releases(
-                    api, f"code={job.plugin_code}"
-                )
+                matches = _plugin_by_code(api, f"code={job.plugin_code}")
                 ids[job.plugin_code] = require_remote_id_of_answer(matches[0]) if matches else ""
             if ids[job.plugin_code]:
                 yield ids[job.plugin_code]
@@ -166,18 +164,18 @@ V1 = ApiBinding(
     lookup={"code": Lookup.POSITIVE},
     lookup_by_capability={LIST_CAPABILITY: {"code": Lookup.COMPLETE, "name": Lookup.COMPLETE}},
     read_object=lambda api, object_id: api.get_plugin(to_wire_id(object_id)),
-    find_by_key=_list_at_most_one_plugin_by_code_key_via_releases,
+    find_by_key=_plugin_by_code,
     list_objects=lambda api: select_plugins_that_may_belong_to_tenant(api, api.list_plugins()),
-    list_once_or_none=_list_tenant_plugins_once_or_none_if_long_or_not_useful,
+    list_once_or_none=_tenant_plugins,
     belongs_to_tenant=may_belong_to_tenant,
     list_capability=LIST_CAPABILITY,
     probe_list=lambda api: api.ask_server_if_it_lists_plugins(),
-    iter_ids_named_by_jobs=_iter_plugin_ids_named_by_jobs_with_repeats,
+    iter_ids_named_by_jobs=_ids_of_jobs,
     list_natural_keys=_list_natural_keys,
     create_object=lambda api, body, key: api.create_plugin(body, idempotency_key=key),
     update_object=lambda api, object_id, body: api.update_plugin(to_wire_id(object_id), body),
     update_mode=UpdateMode.PUT,
-    decode=_decode_plugin_of_v1_wrapping_secrets,
+    decode=_decode_v1,
     encode=dict,
     platform_constraints={
         "code": CreateConstraint("a text that no other plugin has"),
@@ -190,7 +188,7 @@ V1 = ApiBinding(
 FIELDS_V2 = frozenset({"name", "code", "description", "category"})
 
 
-def _decode_plugin_of_v2_wrapping_secrets(raw: ServerObject, marks: SecretMarks) -> Observed:
+def _decode_v2(raw: ServerObject, marks: SecretMarks) -> Observed:
     remote_id = require_remote_id_of_answer(raw)
     spec = wrap_secrets_and_withhold_masked(
         PREFIX,
@@ -203,13 +201,11 @@ def _decode_plugin_of_v2_wrapping_secrets(raw: ServerObject, marks: SecretMarks)
     return Observed(remote_id, "v2", spec)
 
 
-def _build_plugin_body_with_release_file(
-    body: RequestBody, release: Mapping[str, Any]
-) -> JsonObject:
+def _body_with_release(body: RequestBody, release: Mapping[str, Any]) -> JsonObject:
     return {**body, "source": "file", **release}
 
 
-def _extract_release_with_plugin_id_or_none(raw: ServerObject) -> ServerObject | None:
+def _made_release(raw: ServerObject) -> ServerObject | None:
     release = raw.get("release")
     if not isinstance(release, Mapping) or "id" not in release:
         return None
@@ -229,7 +225,7 @@ V2 = ApiBinding(
     create_object=lambda api, body, key: api.v2.create_plugin(body, idempotency_key=key),
     update_object=lambda api, object_id, body: api.v2.update_plugin(to_wire_id(object_id), body),
     update_mode=UpdateMode.PATCH,
-    decode=_decode_plugin_of_v2_wrapping_secrets,
+    decode=_decode_v2,
     encode=dict,
     immutable={"category": "API v2 changes only name and description of a plugin"},
     create_constraints={
@@ -244,8 +240,8 @@ V2 = ApiBinding(
     },
     bootstrap=Bootstrap(
         "release",
-        build_body=_build_plugin_body_with_release_file,
-        extract_member=_extract_release_with_plugin_id_or_none,
+        build_body=_body_with_release,
+        extract_member=_made_release,
     ),
     send_dry_run_probe=send_unchanging_update_to_first_plugin_if_any,
     read_only_advice=V2_READ_ONLY,

@@ -59,7 +59,7 @@ def derive_natural_key_or_empty(spec: Spec, parents: Mapping[str, Observed]) -> 
     return f"code={code}@{spec['version']}" if code and spec.get("version") else ""
 
 
-def _decode_release_of_v1_wrapping_secrets(raw: ServerObject, marks: SecretMarks) -> Observed:
+def _decode_v1(raw: ServerObject, marks: SecretMarks) -> Observed:
     spec = select_sorted_non_null_fields(raw, FIELDS)
     owner = spec.get("plugin")
     if owner is not None:
@@ -79,13 +79,13 @@ def _decode_release_of_v1_wrapping_secrets(raw: ServerObject, marks: SecretMarks
     return Observed(remote_id, "v1", spec, extra, list_missing_fields(raw, FIELDS))
 
 
-def _encode_v1_without_digest(spec: Spec) -> JsonObject:
+def _encode_v1(spec: Spec) -> JsonObject:
     """The body as on the API page: the plugin as a number if its id is one; no package digest."""
     body = {name: value for name, value in spec.items() if name != "digest"}
     return {**body, "plugin": to_wire_id(str(spec["plugin"]))}
 
 
-def _encode_fields_that_differ_on_platform(spec: Spec, key: str) -> JsonObject:
+def _platform_fields(spec: Spec, key: str) -> JsonObject:
     """The fields as the platform's service takes them: the plugin by its code, and the digest.
 
     A code of digits is not sent, since it would be taken for an id. The digest is sent in `meta`
@@ -102,7 +102,7 @@ def _encode_fields_that_differ_on_platform(spec: Spec, key: str) -> JsonObject:
     return body
 
 
-def _list_at_most_one_release_by_key(api: Api, key: str) -> Sequence[ServerObject]:
+def _release_by_key(api: Api, key: str) -> Sequence[ServerObject]:
     try:
         return [api.get_plugin_release_by_lookup(key.partition("=")[2], expand=None)]
     except NotFound:
@@ -126,28 +126,24 @@ def list_releases_by_code_or_empty_if_unknown(api: Api, code: str) -> Sequence[S
         raise
 
 
-def _list_releases_of_plugin_or_none_if_unlistable(
-    api: Api, owner: Observed
-) -> Sequence[ServerObject] | None:
+def _releases_of_plugin(api: Api, owner: Observed) -> Sequence[ServerObject] | None:
     """The releases of one plugin; None if a list cannot tell.
 
     A server takes a code of digits for an id, and then lists the releases of another plugin.
     """
     code = owner.spec.get("code")
     listed = list_releases_by_code_or_empty_if_unknown(api, code) if code else []
-    owned_releases = [
-        raw for raw in listed if _extract_plugin_id_or_none(raw) in {owner.remote_id, None}
-    ]
+    owned_releases = [raw for raw in listed if _plugin_id(raw) in {owner.remote_id, None}]
     return owned_releases if owned_releases or (code and not str(code).isdecimal()) else None
 
 
-def _extract_plugin_id_or_none(raw: ServerObject) -> str | None:
+def _plugin_id(raw: ServerObject) -> str | None:
     owner = raw.get("plugin")
     owner_id = owner.get("id") if isinstance(owner, Mapping) else owner
     return None if owner_id is None else str(owner_id)
 
 
-def _build_run_body_in_form_of_verify_block(spec: Spec, verify: Mapping[str, Any]) -> JsonObject:
+def _run_body(spec: Spec, verify: Mapping[str, Any]) -> JsonObject:
     if any(name in verify for name in PLATFORM_FORM):
         names = (*PLATFORM_FORM, "context")
         run_fields = {name: verify[name] for name in names if name in verify}
@@ -155,7 +151,7 @@ def _build_run_body_in_form_of_verify_block(spec: Spec, verify: Mapping[str, Any
     return {"parameters": verify.get("parameters", {}), "context": verify.get("context", {})}
 
 
-def _extract_file_url_or_empty(raw: ServerObject) -> str:
+def _file_url(raw: ServerObject) -> str:
     """The signed URL in `file`, which needs no token; "" if the server has something else there."""
     url = raw.get("file")
     return url if isinstance(url, str) and not isinstance(url, MaskedText) else ""
@@ -163,7 +159,7 @@ def _extract_file_url_or_empty(raw: ServerObject) -> str:
 
 RUN_VERIFICATION = VerificationSpec(
     owner_field="plugin",
-    build_body=_build_run_body_in_form_of_verify_block,
+    build_body=_run_body,
     send_run=lambda api, owner, body: api.run_plugin(to_wire_id(owner), body),
     list_jobs=lambda api, owner, since: iter_jobs_at_least_since(
         api, {"plugin": to_wire_id(owner)}, since
@@ -176,13 +172,13 @@ V1 = ApiBinding(
     fields=FIELDS,
     lookup={"code": Lookup.COMPLETE},
     read_object=lambda api, object_id: api.get_plugin_release(to_wire_id(object_id)),
-    find_by_key=_list_at_most_one_release_by_key,
-    list_members_or_none=_list_releases_of_plugin_or_none_if_unlistable,
+    find_by_key=_release_by_key,
+    list_members_or_none=_releases_of_plugin,
     create_object=lambda api, body, key: api.create_plugin_release(body, idempotency_key=key),
-    decode=_decode_release_of_v1_wrapping_secrets,
-    encode=_encode_v1_without_digest,
-    extract_file_url=_extract_file_url_or_empty,
-    encode_for_platform=_encode_fields_that_differ_on_platform,
+    decode=_decode_v1,
+    encode=_encode_v1,
+    extract_file_url=_file_url,
+    encode_for_platform=_platform_fields,
 )
 
 V2_READ_ONLY = (
@@ -194,18 +190,18 @@ LOCKED_FIELD = "locked"
 FIELDS_V2 = frozenset({"plugin", "version", LOCKED_FIELD})
 
 
-def _list_v2_releases_adding_plugin_codes(api: Api) -> Sequence[ServerObject]:
+def _v2_releases(api: Api) -> Sequence[ServerObject]:
     """All releases, each with a `code` added: in v2 only plugins have their code."""
     codes = {str(plugin["id"]): plugin["code"] for plugin in api.v2.list_plugins()}
     releases = api.v2.list_plugin_releases()
     return [{**raw, "code": codes.get(str(raw["plugin_id"]))} for raw in releases]
 
 
-def _list_natural_keys_of_release_with_code(raw: ServerObject) -> tuple[str, ...]:
+def _natural_keys(raw: ServerObject) -> tuple[str, ...]:
     return (f"code={raw['code']}@{raw['version']}",) if raw.get("code") else ()
 
 
-def _decode_release_of_v2_wrapping_secrets(raw: ServerObject, marks: SecretMarks) -> Observed:
+def _decode_v2(raw: ServerObject, marks: SecretMarks) -> Observed:
     locked = bool(raw.get("is_released"))
     spec = {"plugin": str(raw["plugin_id"]), "version": raw["version"], LOCKED_FIELD: locked}
     remote_id = require_remote_id_of_answer(raw)
@@ -214,13 +210,13 @@ def _decode_release_of_v2_wrapping_secrets(raw: ServerObject, marks: SecretMarks
     )
 
 
-def _encode_v2_plugin_and_version(spec: Spec) -> JsonObject:
+def _encode_v2(spec: Spec) -> JsonObject:
     """The body; a release that is created with its plugin has no `plugin` id yet."""
     body = {name: spec[name] for name in ("plugin", "version") if name in spec}
     return {**body, "plugin": to_wire_id(str(body["plugin"]))} if "plugin" in body else body
 
 
-def _read_code_for_v1_runs_or_raise_if_digits(api: Api, plugin: str) -> str:
+def _code_for_runs(api: Api, plugin: str) -> str:
     """The code of a plugin of v2, by which v1, which has the runs, knows it; ids differ.
 
     RemoteError for a code of digits, which v1 would take for an id.
@@ -235,7 +231,7 @@ def _read_code_for_v1_runs_or_raise_if_digits(api: Api, plugin: str) -> str:
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
-def _select_v2_calls_for_uuid_else_v1(api: Api, job: str) -> JobCalls:
+def _calls_of_job(api: Api, job: str) -> JobCalls:
     return api.v2 if _UUID.fullmatch(job) else api
 
 
@@ -244,16 +240,16 @@ V2 = ApiBinding(
     fields=FIELDS_V2,
     lookup={"code": Lookup.COMPLETE},
     read_object=lambda api, object_id: api.v2.get_plugin_release(to_wire_id(object_id)),
-    list_objects=_list_v2_releases_adding_plugin_codes,
+    list_objects=_v2_releases,
     lists_whole_objects=True,
     list_once_or_none=lambda api, max_pages, is_first_page_useful: api.v2.list_releases_once(
         max_pages, is_first_page_useful
     ),
-    list_natural_keys=_list_natural_keys_of_release_with_code,
+    list_natural_keys=_natural_keys,
     create_object=lambda api, body, key: api.v2.create_plugin_release(body, idempotency_key=key),
     delete_object=lambda api, object_id: api.v2.delete_plugin_release(to_wire_id(object_id)),
-    decode=_decode_release_of_v2_wrapping_secrets,
-    encode=_encode_v2_plugin_and_version,
+    decode=_decode_v2,
+    encode=_encode_v2,
     immutable={LOCKED_FIELD: "API v2 never takes the lock of a release back"},
     final_call=FinalCall(
         LOCKED_FIELD,
@@ -261,11 +257,11 @@ V2 = ApiBinding(
         lambda api, object_id: api.v2.lock_plugin_release(to_wire_id(object_id)),
         "locked for good: this is never taken back, and the version cannot be published again",
     ),
-    resolve_run_owner=_read_code_for_v1_runs_or_raise_if_digits,
-    select_job_calls=_select_v2_calls_for_uuid_else_v1,
+    resolve_run_owner=_code_for_runs,
+    select_job_calls=_calls_of_job,
     list_belonging=lambda api, plugin: api.v2.list_plugin_releases({"plugin": to_wire_id(plugin)}),
     send_dry_run_probe=send_unchanging_update_to_first_plugin_if_any,
-    extract_file_url=_extract_file_url_or_empty,
+    extract_file_url=_file_url,
     read_only_advice=V2_READ_ONLY,
 )
 

@@ -28,7 +28,7 @@ def derive_natural_key_or_empty(spec: Spec, _parents: Mapping[str, Observed]) ->
     return f"name={spec['name']}" if spec.get("name") else ""
 
 
-def _decode_storage_of_v1_wrapping_secrets(raw: ServerObject, marks: SecretMarks) -> Observed:
+def _decode_v1(raw: ServerObject, marks: SecretMarks) -> Observed:
     # With any other regime the server leaves the credentials out of the configuration it shows.
     partial_fields = frozenset(
         {"configuration"} if raw.get("credential_regime", "none") != "none" else ()
@@ -56,7 +56,7 @@ V1 = ApiBinding(
     variety_field="provider",
     list_natural_keys=lambda raw: (f"name={raw['name']}",) if raw.get("name") else (),
     create_object=lambda api, body, key: api.create_storage(body, idempotency_key=key),
-    decode=_decode_storage_of_v1_wrapping_secrets,
+    decode=_decode_v1,
     encode=dict,
 )
 

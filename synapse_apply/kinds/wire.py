@@ -56,9 +56,7 @@ def wrap_secrets_and_withhold_masked(
     if spec_marks is None:
         return dict(spec)
     if kind not in marks.kinds:
-        return {
-            key: _wrap_only_named_secrets(spec_marks, (key,), value) for key, value in spec.items()
-        }
+        return {key: _wrap_named(spec_marks, (key,), value) for key, value in spec.items()}
     wrapped_spec: dict[str, Any] = {}
     for key, value in spec.items():
         # A text outside of the secret container is never a secret. This is the most frequent case.
@@ -66,21 +64,18 @@ def wrap_secrets_and_withhold_masked(
             is_masked = value[:1] in _MASK_CHARACTERS and _is_masked_value(value, _MASK_CHARACTERS)
             wrapped_spec[key] = WithheldSecret("masked") if is_masked else value
         elif value is not None:
-            wrapped = _wrap_secrets_or_none_if_only_nulls(spec_marks, (key,), value)
+            wrapped = _wrap_secrets(spec_marks, (key,), value)
             # A container that has only nulls is there, and has nothing in it.
             wrapped_spec[key] = {} if wrapped is None else wrapped
     return wrapped_spec
 
 
-def _wrap_only_named_secrets(marks: SpecMarks, path: FieldPath, value: Any) -> Any:
+def _wrap_named(marks: SpecMarks, path: FieldPath, value: Any) -> Any:
     """A value with only the fields wrapped that a manifest or the state names as secrets."""
     if value is None:
         return None
     if is_map(value) and (value or not marks.is_secret(path)):
-        return {
-            key: _wrap_only_named_secrets(marks, (*path, key), inner)
-            for key, inner in value.items()
-        }
+        return {key: _wrap_named(marks, (*path, key), inner) for key, inner in value.items()}
     if not marks.is_secret(path) and not marks.has_named_field_below(path):
         return value
     if value in _EMPTY_VALUES:
@@ -92,7 +87,7 @@ def _wrap_only_named_secrets(marks: SpecMarks, path: FieldPath, value: Any) -> A
     )
 
 
-def _wrap_secrets_or_none_if_only_nulls(marks: SpecMarks, path: FieldPath, value: Any) -> Any:
+def _wrap_secrets(marks: SpecMarks, path: FieldPath, value: Any) -> Any:
     """A value with its secrets wrapped; None for null, and for a map that has only nulls."""
     if value is None:
         return None
@@ -100,8 +95,7 @@ def _wrap_secrets_or_none_if_only_nulls(marks: SpecMarks, path: FieldPath, value
         wrapped_map = {
             key: wrapped
             for key, inner in value.items()
-            if (wrapped := _wrap_secrets_or_none_if_only_nulls(marks, (*path, key), inner))
-            is not None
+            if (wrapped := _wrap_secrets(marks, (*path, key), inner)) is not None
         }
         return wrapped_map or None
     # A container that is one text or list may have a secret anywhere in it.

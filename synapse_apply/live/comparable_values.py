@@ -53,13 +53,11 @@ def build_declared_fields_with_ids_and_macs(
             observed = lookup_result.observed if lookup_result else None
             fields[path] = observed.remote_id if observed else KnownAfterApply(value.address)
         elif isinstance(value, SecretRef):
-            fields[path] = _build_desired_secret_with_mac_or_reason(
-                value, path, salt, secrets, lasting_salt
-            )
+            fields[path] = _desired_secret(value, path, salt, secrets, lasting_salt)
     return fields
 
 
-def _build_desired_secret_with_mac_or_reason(
+def _desired_secret(
     ref: SecretRef, path: FieldPath, salt: str, secrets: Secrets, lasting_salt: str
 ) -> DesiredSecret:
     if ref.keeps_live_value:

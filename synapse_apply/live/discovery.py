@@ -73,16 +73,13 @@ class GatherQuery:
             )
         return cls(
             codes,
-            {
-                kind: tuple(_iter_required_ids_and_optional_range_ids(kind_ids))
-                for kind, kind_ids in ids.items()
-            },
+            {kind: tuple(_named_ids(kind_ids)) for kind, kind_ids in ids.items()},
             from_jobs,
             members,
         )
 
 
-def _iter_required_ids_and_optional_range_ids(ids: Iterable[str | range]) -> Iterator[NamedObject]:
+def _named_ids(ids: Iterable[str | range]) -> Iterator[NamedObject]:
     for id_or_range in ids:
         if isinstance(id_or_range, range):
             yield from (NamedObject(str(number), is_required=False) for number in id_or_range)
@@ -149,7 +146,7 @@ class ObjectGatherer:
         ids_by_kind = {prefix: list(ids) for prefix, ids in self._query.ids.items()}
         # Named members first: they tell which owners have to be read as well.
         for kind in (kind for kind in kinds if kind.series_field and kind.prefix in ids_by_kind):
-            self._read_by_ids_and_record_missing_required(kind, ids_by_kind[kind.prefix])
+            self._read_by_ids(kind, ids_by_kind[kind.prefix])
             owners = {
                 str(observed.spec.get(kind.series_field, ""))
                 for observed in self.list_gathered_objects_sorted_by_id(kind.prefix)
@@ -159,16 +156,11 @@ class ObjectGatherer:
             )
         for kind in kinds:
             if not kind.series_field:
-                self._gather_selected_or_all_listed_or_record_missed(
-                    kind, ids_by_kind.get(kind.prefix)
-                )
-            elif (
-                self._query.members != NO_MEMBERS
-                and not self._selects_owners_only_for_their_members(kind)
-            ):
-                self._gather_all_or_newest_members_of_owners(kind)
+                self._gather_kind(kind, ids_by_kind.get(kind.prefix))
+            elif self._query.members != NO_MEMBERS and not self._is_owner_only(kind):
+                self._gather_members(kind)
 
-    def _selects_owners_only_for_their_members(self, kind: ResourceType) -> bool:
+    def _is_owner_only(self, kind: ResourceType) -> bool:
         """Whether members were named by id, so that owners are read only because of them."""
         query = self._query
         selects_owners = (
@@ -176,9 +168,7 @@ class ObjectGatherer:
         )
         return kind.prefix in query.ids and not selects_owners
 
-    def _gather_selected_or_all_listed_or_record_missed(
-        self, kind: ResourceType, named_objects: Sequence[NamedObject] | None
-    ) -> None:
+    def _gather_kind(self, kind: ResourceType, named_objects: Sequence[NamedObject] | None) -> None:
         """Read a kind's objects: those selected by id, job or code, else all that are listed."""
         binding = self._live_backend.select_binding(kind.prefix)
         selects_by_code = self._query.codes and any(
@@ -186,22 +176,22 @@ class ObjectGatherer:
         )
         selects_by_jobs = self._query.from_jobs and binding.iter_ids_named_by_jobs is not None
         if named_objects is not None:
-            self._read_by_ids_and_record_missing_required(kind, named_objects)
+            self._read_by_ids(kind, named_objects)
         if selects_by_jobs and binding.iter_ids_named_by_jobs is not None:
             plugin_ids = sorted(set(binding.iter_ids_named_by_jobs(self._live_backend.api)))
-            self._read_by_ids_and_record_missing_required(
+            self._read_by_ids(
                 # Of a job's plugin nobody said that it must be there: it may be deleted, or
                 # another's.
                 kind,
                 [NamedObject(plugin_id, is_required=False) for plugin_id in plugin_ids],
             )
         if selects_by_code:
-            self._gather_or_record_missed_by_code(kind, binding)
+            self._gather_by_code(kind, binding)
         if named_objects is not None or selects_by_jobs or selects_by_code:
             return
         raw_objects = list_objects_or_none_if_unsupported(self._live_backend.api, binding)
         if raw_objects is not None:
-            self._store_listed_objects_read_in_full(kind, binding, raw_objects)
+            self._store_listed(kind, binding, raw_objects)
         else:
             option_hint = f"--codes FILE, --ids {kind.prefix}=1-400 or --from-jobs"
             reason = f"this backend was asked and lists none of them; say which by {option_hint}"
@@ -209,7 +199,7 @@ class ObjectGatherer:
                 MissedObject(kind.prefix, f"{kind.prefix}s", reason, is_failure=False)
             )
 
-    def _gather_or_record_missed_by_code(self, kind: ResourceType, binding: ApiBinding) -> None:
+    def _gather_by_code(self, kind: ResourceType, binding: ApiBinding) -> None:
         raw_objects = list_objects_or_none_if_unsupported(self._live_backend.api, binding)
 
         def find_listed_or_searched_by_code(code: str) -> Sequence[ServerObject]:
@@ -224,10 +214,10 @@ class ObjectGatherer:
 
         # Each once, in the order in which they were given.
         codes = list(dict.fromkeys(self._query.codes))
-        for code, raws in self._fetch_all_or_record_missed(
+        for code, raws in self._fetch_all(
             kind, find_listed_or_searched_by_code, codes, lambda code: f" {code}"
         ):
-            self._store_listed_objects_read_in_full(kind, binding, raws)
+            self._store_listed(kind, binding, raws)
             if not raws:
                 reason = "there is none of this code"
                 alternative = ", or it has no release, and only --ids can find it"
@@ -235,7 +225,7 @@ class ObjectGatherer:
                     kind, f" {code}", reason + (alternative if raw_objects is None else "")
                 )
 
-    def _gather_all_or_newest_members_of_owners(self, kind: ResourceType) -> None:
+    def _gather_members(self, kind: ResourceType) -> None:
         binding = self._live_backend.select_binding(kind.prefix)
         owners = {
             owner_object.remote_id: owner_object
@@ -257,9 +247,7 @@ class ObjectGatherer:
                 ).spec.get(kind.series_field)
                 groups[str(owner)].append(raw)
             for owner in owners:
-                self._store_listed_objects_read_in_full(
-                    kind, binding, self._select_all_or_newest_member(kind, groups[owner])
-                )
+                self._store_listed(kind, binding, self._select_members(kind, groups[owner]))
             return
 
         def list_members_or_none_if_unlistable(owner: Observed) -> Sequence[ServerObject] | None:
@@ -270,19 +258,19 @@ class ObjectGatherer:
             )
 
         chosen_members: list[ServerObject] = []
-        for owner_object, raws in self._fetch_all_or_record_missed(
+        for owner_object, raws in self._fetch_all(
             kind,
             list_members_or_none_if_unlistable,
             list(owners.values()),
-            _format_plural_ending_with_owner,
+            _of_owner,
         ):
             if raws is None:
                 reason = "its code is none that they can be listed by; --ids can name them"
-                self._record_missed(kind, _format_plural_ending_with_owner(owner_object), reason)
-            chosen_members += self._select_all_or_newest_member(kind, raws or ())
-        self._store_listed_objects_read_in_full(kind, binding, chosen_members)
+                self._record_missed(kind, _of_owner(owner_object), reason)
+            chosen_members += self._select_members(kind, raws or ())
+        self._store_listed(kind, binding, chosen_members)
 
-    def _select_all_or_newest_member(
+    def _select_members(
         self, kind: ResourceType, raws: Sequence[ServerObject]
     ) -> Sequence[ServerObject]:
         """All members of a series, or the newest: by version, else by id."""
@@ -307,9 +295,7 @@ class ObjectGatherer:
 
         return [max(raws, key=build_newness_key)]
 
-    def _read_by_ids_and_record_missing_required(
-        self, kind: ResourceType, named_objects: Iterable[NamedObject]
-    ) -> None:
+    def _read_by_ids(self, kind: ResourceType, named_objects: Iterable[NamedObject]) -> None:
         binding = self._live_backend.select_binding(kind.prefix)
         required_ids = {
             named_object.id for named_object in named_objects if named_object.is_required
@@ -322,7 +308,7 @@ class ObjectGatherer:
             except NotFound:
                 return None
 
-        for object_id, raw in self._fetch_all_or_record_missed(
+        for object_id, raw in self._fetch_all(
             kind, read_or_none, ids, lambda object_id: f" id {object_id}"
         ):
             # A server may answer by id for objects of other tenants.
@@ -330,33 +316,29 @@ class ObjectGatherer:
                 if object_id in required_ids:
                     self._record_missed(kind, f" id {object_id}", "it is not this tenant's")
             elif raw is not None:
-                self._decode_and_store_object(kind, binding, raw)
+                self._store_object(kind, binding, raw)
             elif object_id in required_ids:
                 self._record_missed(
                     kind, f" id {object_id}", "there is none, or it is hidden from this token"
                 )
 
-    def _store_listed_objects_read_in_full(
+    def _store_listed(
         self, kind: ResourceType, binding: ApiBinding, raws: Iterable[ServerObject]
     ) -> None:
         """Store listed objects; where list items lack fields, read each object first."""
         if not binding.lists_whole_objects:
-            self._read_by_ids_and_record_missing_required(
-                kind, [NamedObject(require_remote_id_of_answer(raw)) for raw in raws]
-            )
+            self._read_by_ids(kind, [NamedObject(require_remote_id_of_answer(raw)) for raw in raws])
             return
         for raw in raws:
-            self._decode_and_store_object(kind, binding, raw)
+            self._store_object(kind, binding, raw)
 
-    def _decode_and_store_object(
-        self, kind: ResourceType, binding: ApiBinding, raw: ServerObject
-    ) -> None:
+    def _store_object(self, kind: ResourceType, binding: ApiBinding, raw: ServerObject) -> None:
         observed = binding.decode(
             raw, self._live_backend.marks_hiding_free_form_if_state_unreadable
         )
         self._objects[kind.prefix][observed.remote_id] = observed
 
-    def _fetch_all_or_record_missed(
+    def _fetch_all(
         self,
         kind: ResourceType,
         fetch: Callable[[T], R],
@@ -394,5 +376,5 @@ class ObjectGatherer:
         )
 
 
-def _format_plural_ending_with_owner(owner: Observed) -> str:
+def _of_owner(owner: Observed) -> str:
     return f"s of {format_code_or_name_with_id(owner)}"

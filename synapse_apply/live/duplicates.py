@@ -73,23 +73,17 @@ def iter_addresses_with_other_ids_of_same_key(
 ) -> Iterator[tuple[Address, tuple[str, ...]]]:
     """Recorded addresses with the ids of other live objects that have the same key."""
     keys_with_raws = [
-        (key, raw)
-        for raw in raw_objects
-        for key in _list_natural_or_identity_keys(kind, binding, raw, marks)
+        (key, raw) for raw in raw_objects for key in _live_keys(kind, binding, raw, marks)
     ]
     has_equal_keys = len({key for key, _ in keys_with_raws}) < len(keys_with_raws)
-    if not has_equal_keys and not _has_several_identity_fields(kind):
+    if not has_equal_keys and not _has_joined_key(kind):
         return  # each key has one object, and each record one key
     ids_by_key: dict[str, list[str]] = defaultdict(list)
     for key, raw in keys_with_raws:
         ids_by_key[key].append(require_remote_id_of_answer(raw))
     for address in sorted(records):
         record = records[address]
-        keys = (
-            _iter_recorded_natural_and_identity_keys(kind, record)
-            if record.api == binding.api
-            else ()
-        )
+        keys = _recorded_keys(kind, record) if record.api == binding.api else ()
         matching_ids = {object_id for key in keys for object_id in ids_by_key.get(key, ())}
         if record.remote_id in matching_ids and len(matching_ids) > 1:
             yield address, tuple(sorted(matching_ids - {record.remote_id}))
@@ -121,36 +115,30 @@ def build_duplicate_warning(
     )
 
 
-def _list_natural_or_identity_keys(
+def _live_keys(
     kind: ResourceType, binding: ApiBinding, raw: ServerObject, marks: SecretMarks
 ) -> Iterable[str]:
     if keys := binding.list_natural_keys(raw):
         return keys
     spec = binding.decode(raw, marks).spec
-    return _build_joined_identity_key_or_empty(
-        kind, [spec.get(name, ABSENT) for name in kind.identity_fields]
-    )
+    return _joined_key(kind, [spec.get(name, ABSENT) for name in kind.identity_fields])
 
 
-def _iter_recorded_natural_and_identity_keys(kind: ResourceType, record: Record) -> Iterable[str]:
+def _recorded_keys(kind: ResourceType, record: Record) -> Iterable[str]:
     if record.natural_key:
         yield record.natural_key
-    yield from _build_joined_identity_key_or_empty(
+    yield from _joined_key(
         kind, [record.seen.get((name,), ABSENT) for name in kind.identity_fields]
     )
 
 
-def _has_several_identity_fields(kind: ResourceType) -> bool:
+def _has_joined_key(kind: ResourceType) -> bool:
     """Whether several fields together identify an object, beside its natural key."""
     return len(kind.identity_fields) > 1
 
 
-def _build_joined_identity_key_or_empty(
-    kind: ResourceType, values: Sequence[object]
-) -> Iterable[str]:
+def _joined_key(kind: ResourceType, values: Sequence[object]) -> Iterable[str]:
     """The key of an object that several fields identify, such as plugin and version; else ()."""
-    if not _has_several_identity_fields(kind) or not all(
-        isinstance(value, str) for value in values
-    ):
+    if not _has_joined_key(kind) or not all(isinstance(value, str) for value in values):
         return ()
     return (f"{kind.prefix}:{'@'.join(map(str, values))}",)

@@ -53,7 +53,7 @@ class FullLists:
             if kind in self._failures:
                 raise self._failures[kind]
             if kind not in self._lists:
-                raws = self._read_or_remember_failure_and_raise(kind, binding)
+                raws = self._read_list(kind, binding)
                 if binding.list_capability:
                     self._known_capabilities[binding.list_capability] = raws is not None
                 self._lists[kind] = raws
@@ -78,9 +78,7 @@ class FullLists:
                 self._objects_by_key[kind] = dict(index)
             return self._objects_by_key[kind]
 
-    def _read_or_remember_failure_and_raise(
-        self, kind: str, binding: ApiBinding
-    ) -> Sequence[ServerObject] | None:
+    def _read_list(self, kind: str, binding: ApiBinding) -> Sequence[ServerObject] | None:
         try:
             return list_objects_or_none_if_unsupported(self._api, binding)
         except (*FINAL_READ_ERRORS, RemoteTimeout):

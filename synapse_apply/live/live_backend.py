@@ -168,7 +168,7 @@ def require_single_live_object_by_id_or_name(
         f"There is no such {name}",
         f"No {name} {text!r} is recorded in the state or found on target "
         f"{live_backend.target.name}.",
-        _advise_on_unknown_name(kind, binding, text),
+        _unknown_name(kind, binding, text),
         request_id=live_backend.backend.request_id() or None,
     )
 
@@ -189,7 +189,7 @@ def require_live_object_where_absence_can_be_told(
         require_single_live_object_by_id_or_name(live_backend, prefix, text)
 
 
-def _advise_on_unknown_name(kind: ResourceType, binding: ApiBinding, text: str) -> str:
+def _unknown_name(kind: ResourceType, binding: ApiBinding, text: str) -> str:
     if kind.series_field and "@" not in text:
         owner = kind.series_field
         return Text(

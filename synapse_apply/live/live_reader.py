@@ -15,10 +15,7 @@ from threading import Lock
 
 from synapse_apply.kinds.descriptor import Api, ApiBinding, Catalogue, FieldRule, ResourceType
 from synapse_apply.kinds.list_cache import MIN_RECORDED, ListCache
-from synapse_apply.kinds.search import (
-    list_members_or_none,
-    read_listed_objects_in_full,
-)
+from synapse_apply.kinds.search import list_members_or_none, read_listed_objects_in_full
 from synapse_apply.live.duplicates import (
     MAX_PLAN_PAGES,
     build_duplicate_warning,
@@ -125,14 +122,12 @@ class LiveReader:
             by_rank[self._catalogue[address.kind].rank].append(address)
         with open_interruptible_thread_pool(self._parallelism) as pool:
             for rank in sorted(by_rank):
-                self._prefetch_lists_of_kinds_with_many_resources(
-                    [desired[address] for address in by_rank[rank]], records
-                )
+                self._prefetch_lists([desired[address] for address in by_rank[rank]], records)
                 # What a list tells needs no request, and so no thread.
                 unlisted_addresses = [
                     address
                     for address in by_rank[rank]
-                    if not self._look_up_in_list_or_false(desired[address], records.get(address))
+                    if not self._look_up_in_list(desired[address], records.get(address))
                 ]
                 results = pool.map(
                     lambda address: self._observe_declared(desired[address], records.get(address)),
@@ -140,7 +135,7 @@ class LiveReader:
                 )
                 self.lookup_results.update(zip(unlisted_addresses, results, strict=True))
 
-    def _look_up_in_list_or_false(self, desired: Desired, record: Record | None) -> bool:
+    def _look_up_in_list(self, desired: Desired, record: Record | None) -> bool:
         """Look a recorded object up in a list; False where it must be read by its id."""
         if record is None or desired.remote_id is not None or self._outage_finding is not None:
             return False
@@ -156,7 +151,7 @@ class LiveReader:
             )
             if observed is None:
                 return False
-            parents, _ = self._collect_live_parents_and_whether_one_is_missing(kind, desired)
+            parents, _ = self._live_parents(kind, desired)
         except RemoteError:
             return False  # told when it is asked for by its id
         self.natural_keys[address] = kind.derive_natural_key_or_empty(desired.spec, parents)
@@ -165,7 +160,7 @@ class LiveReader:
         )
         return True
 
-    def _prefetch_lists_of_kinds_with_many_resources(
+    def _prefetch_lists(
         self, resources: Iterable[Desired], records: Mapping[Address, Record]
     ) -> None:
         """Read the lists of kinds with many recorded objects: cheaper than one read for each."""
@@ -198,8 +193,8 @@ class LiveReader:
     ) -> None:
         """Fill `lookup_results` for recorded addresses that are not declared, for a delete."""
         for address in addresses:
-            self.lookup_results[address] = self._observe_or_record_failure(
-                address, partial(self._observe_in_recorded_api, address, records[address])
+            self.lookup_results[address] = self._observe(
+                address, partial(self._in_recorded_api, address, records[address])
             )
 
     def list_series_members_or_none_if_unlistable(self, desired: Desired) -> list[Observed] | None:
@@ -210,18 +205,12 @@ class LiveReader:
         kind = self._catalogue[desired.address.kind]
         binding = self.select_binding(kind)
         try:
-            owner = self._collect_live_parents_and_whether_one_is_missing(kind, desired)[0].get(
-                kind.series_field
-            )
+            owner = self._live_parents(kind, desired)[0].get(kind.series_field)
             if owner is None:
                 return []
-            return (
-                self._list_live_members_or_none_if_unlistable(kind, binding, owner)
-                if owner.api == binding.api
-                else None
-            )
+            return self._live_members(kind, binding, owner) if owner.api == binding.api else None
         except RemoteError as failure:
-            finding = self._count_and_describe_failure(desired.address, failure)
+            finding = self._count_failure(desired.address, failure)
             self.lookup_results[desired.address] = LookupResult(desired.address, problem=finding)
             return []
 
@@ -239,7 +228,7 @@ class LiveReader:
         for prefix, kind_records in by_kind.items():
             kind = self._catalogue[prefix]
             binding = self.select_binding(kind)
-            raw_objects = self._list_raw_objects_read_or_short_else_empty(
+            raw_objects = self._raw_objects(
                 prefix, binding, [desired[address] for address in kind_records]
             )
             for address, duplicates in iter_addresses_with_other_ids_of_same_key(
@@ -248,7 +237,7 @@ class LiveReader:
                 position = desired[address].position
                 yield build_duplicate_warning(address, records[address], duplicates, position)
 
-    def _list_raw_objects_read_or_short_else_empty(
+    def _raw_objects(
         self, prefix: str, binding: ApiBinding, recorded: Sequence[Desired]
     ) -> Iterable[ServerObject]:
         """What was listed, else a list of few pages or owners, else nothing; never raises."""
@@ -256,7 +245,7 @@ class LiveReader:
         if raw_objects is not None:
             return raw_objects
         if binding.list_objects is None and binding.list_members_or_none is not None:
-            owners = self._list_readable_live_owners(self._catalogue[prefix], binding, recorded)
+            owners = self._live_owners(self._catalogue[prefix], binding, recorded)
             # What is asked for one by one is bounded as the pages of a list are.
             return (
                 list_raw_members_skipping_unlistable_owners(self._api, binding, owners)
@@ -267,21 +256,19 @@ class LiveReader:
             prefix
         ) or list_raw_objects_or_empty_if_long_or_failed(self._api, binding, MAX_PLAN_PAGES)
 
-    def _list_readable_live_owners(
+    def _live_owners(
         self, kind: ResourceType, binding: ApiBinding, members: Sequence[Desired]
     ) -> Sequence[Observed]:
         """The live owners of these members, each once, as far as they were observed."""
         owners: dict[str, Observed] = {}
         for desired in members:
             with suppress(RemoteError):
-                owner = self._collect_live_parents_and_whether_one_is_missing(kind, desired)[0].get(
-                    kind.series_field
-                )
+                owner = self._live_parents(kind, desired)[0].get(kind.series_field)
                 if owner is not None and owner.api == binding.api:
                     owners[owner.remote_id] = owner
         return list(owners.values())
 
-    def _list_live_members_or_none_if_unlistable(
+    def _live_members(
         self, kind: ResourceType, binding: ApiBinding, owner: Observed
     ) -> list[Observed] | None:
         raws = self._full_lists.read_once_or_none(kind.prefix, binding)
@@ -296,20 +283,16 @@ class LiveReader:
                     groups[str(observed.spec.get(kind.series_field))].append(observed)
         return self._members_by_owner[kind.prefix].get(owner.remote_id, [])
 
-    def _observe_in_recorded_api(self, address: Address, record: Record) -> LookupResult:
+    def _in_recorded_api(self, address: Address, record: Record) -> LookupResult:
         kind = self._catalogue[address.kind]
-        return self._observe_by_record_or_not_found(
+        return self._by_record(
             address, kind.bindings.get(record.api, self.select_binding(kind)), record
         )
 
     def _observe_declared(self, desired: Desired, record: Record | None) -> LookupResult:
-        return self._observe_or_record_failure(
-            desired.address, lambda: self._look_up_by_pin_record_or_key(desired, record)
-        )
+        return self._observe(desired.address, lambda: self._look_up(desired, record))
 
-    def _observe_or_record_failure(
-        self, address: Address, observe: Callable[[], LookupResult]
-    ) -> LookupResult:
+    def _observe(self, address: Address, observe: Callable[[], LookupResult]) -> LookupResult:
         if self._outage_finding is not None:
             return LookupResult(address, problem=self._outage_finding)
         try:
@@ -317,9 +300,9 @@ class LiveReader:
         except ListUnavailableError as failure:
             return LookupResult(address, problem=failure.finding)
         except RemoteError as failure:
-            return LookupResult(address, problem=self._count_and_describe_failure(address, failure))
+            return LookupResult(address, problem=self._count_failure(address, failure))
 
-    def _count_and_describe_failure(self, address: Address, failure: RemoteError) -> Diagnostic:
+    def _count_failure(self, address: Address, failure: RemoteError) -> Diagnostic:
         """The finding of one address; once the backend is down, the same for all others."""
         with self._lock:
             self._timeouts += isinstance(failure, RemoteTimeout)
@@ -329,21 +312,34 @@ class LiveReader:
                 )
         return self._outage_finding or build_read_failure_finding(address, failure)
 
-    def _look_up_by_pin_record_or_key(
-        self, desired: Desired, record: Record | None
-    ) -> LookupResult:
+    def _look_up(self, desired: Desired, record: Record | None) -> LookupResult:
         address = desired.address
         kind = self._catalogue[address.kind]
         binding = self.select_binding(kind)
-        parents, has_missing_parent = self._collect_live_parents_and_whether_one_is_missing(
-            kind, desired
-        )
+        parents, has_missing_parent = self._live_parents(kind, desired)
         key = kind.derive_natural_key_or_empty(desired.spec, parents)
         self.natural_keys[address] = key
         if desired.remote_id is not None:
-            return self._observe_by_pin_or_report_gone(desired, binding)
+            pinned_id = desired.remote_id or ""
+            try:
+                observed = binding.decode(
+                    binding.read_object(self._api, pinned_id),
+                    self.marks.with_address(desired.address),
+                )
+            except NotFound as failure:
+                finding = error_finding(
+                    "The pinned object is not there",
+                    f"metadata.id of {desired.address} is {pinned_id}, which the backend does not "
+                    f"have.",
+                    "Correct metadata.id, or remove it to let the resource be created.",
+                    address=str(desired.address),
+                    position=desired.positions.get(("metadata", "id"), desired.position),
+                    request_id=failure.request_id,
+                )
+                return LookupResult(desired.address, problem=finding)
+            return LookupResult(desired.address, observed, FoundBy.PIN, Lookup.COMPLETE)
         if record is not None and record.api == binding.api:  # ids of others are not its ids
-            lookup_result = self._observe_by_record_or_not_found(address, binding, record)
+            lookup_result = self._by_record(address, binding, record)
             if lookup_result.observed is not None:
                 return lookup_result
         # Without its owner the object cannot exist, so no search is needed.
@@ -351,28 +347,7 @@ class LiveReader:
             return LookupResult(address, lookup=Lookup.COMPLETE)
         return self._observe_one_by_key(desired, binding, key)
 
-    def _observe_by_pin_or_report_gone(self, desired: Desired, binding: ApiBinding) -> LookupResult:
-        pinned_id = desired.remote_id or ""
-        try:
-            observed = binding.decode(
-                binding.read_object(self._api, pinned_id), self.marks.with_address(desired.address)
-            )
-        except NotFound as failure:
-            finding = error_finding(
-                "The pinned object is not there",
-                f"metadata.id of {desired.address} is {pinned_id}, which the backend does not "
-                f"have.",
-                "Correct metadata.id, or remove it to let the resource be created.",
-                address=str(desired.address),
-                position=desired.positions.get(("metadata", "id"), desired.position),
-                request_id=failure.request_id,
-            )
-            return LookupResult(desired.address, problem=finding)
-        return LookupResult(desired.address, observed, FoundBy.PIN, Lookup.COMPLETE)
-
-    def _observe_by_record_or_not_found(
-        self, address: Address, binding: ApiBinding, record: Record
-    ) -> LookupResult:
+    def _by_record(self, address: Address, binding: ApiBinding, record: Record) -> LookupResult:
         try:
             raw = binding.read_object(self._api, record.remote_id)
         except NotFound:
@@ -390,14 +365,12 @@ class LiveReader:
             return LookupResult(address, lookup=lookup)
         return LookupResult(
             address,
-            self._decode_match_reading_it_in_full_if_needed(desired, binding, matches[0]),
+            self._decode_match(desired, binding, matches[0]),
             FoundBy.KEY,
             Lookup.COMPLETE,
         )
 
-    def _decode_match_reading_it_in_full_if_needed(
-        self, desired: Desired, binding: ApiBinding, raw: ServerObject
-    ) -> Observed:
+    def _decode_match(self, desired: Desired, binding: ApiBinding, raw: ServerObject) -> Observed:
         """The object that was found by its key, with all its fields."""
         paths, marks = flatten(desired.spec), self.marks.with_address(desired.address)
         observed = self._list_cache.decode_item_if_reliable(
@@ -417,7 +390,7 @@ class LiveReader:
             return objects_by_key.get(key, [])
         return binding.find_by_key(self._api, key) if binding.find_by_key is not None else []
 
-    def _collect_live_parents_and_whether_one_is_missing(
+    def _live_parents(
         self, kind: ResourceType, desired: Desired
     ) -> tuple[dict[str, Observed], bool]:
         """Live objects by reference field; and whether one of them certainly does not exist."""
@@ -434,7 +407,7 @@ class LiveReader:
                     lookup_result is not None and not parent and not lookup_result.problem
                 )
             else:
-                parent = self._require_object_named_by_id_once(rule.references, str(value))
+                parent = self._named_by_id(rule.references, str(value))
             if parent is not None:
                 parents[name] = parent
         return parents, has_missing_parent
@@ -447,7 +420,7 @@ class LiveReader:
             self._reference_rules[kind.prefix] = rules
         return rules
 
-    def _require_object_named_by_id_once(self, prefix: str, remote_id: str) -> Observed:
+    def _named_by_id(self, prefix: str, remote_id: str) -> Observed:
         """Read an object that a manifest names by its id, once per run; NotFound without it."""
         with self._lock:
             object_key = (prefix, remote_id)

@@ -42,17 +42,23 @@ def build_edits_that_declare_live_values(
     the sides holds a secret, so neither value is given.
     """
     live_tree = unflatten(resource.live_fields)
-    remaining_tree = _copy_maps_sharing_leaves(spec)
+    remaining_tree = _copy_maps(spec)
     leaf_paths = {change.path for change in drift_changes}
     changes_by_path: dict[FieldPath, FieldChange] = {}
     for change in drift_changes:
-        path = (
-            change.path
-            if change.sensitive
-            else _find_non_map_above_or_leaf_path(live_tree, change.path)
-        )
+        path = change.path if change.sensitive else _leaf_path(live_tree, change.path)
         if path == change.path and change.after is ABSENT and not change.sensitive:
-            path = _remove_leaf_and_emptied_maps_returning_path(remaining_tree, live_tree, path)
+            # Remove a leaf, and each map above it that is empty then and that live lacks.
+            removed_path = path
+            delete_at_if_present(remaining_tree, removed_path)
+            while (
+                len(removed_path) > 1
+                and get_at_or_absent(remaining_tree, removed_path[:-1]) == {}
+                and get_at_or_absent(live_tree, removed_path[:-1]) is ABSENT
+            ):
+                removed_path = removed_path[:-1]
+                delete_at_if_present(remaining_tree, removed_path)
+            path = removed_path
         changes_by_path.setdefault(path, change)
     field_edits = []
     for path, change in changes_by_path.items():
@@ -67,7 +73,7 @@ def build_edits_that_declare_live_values(
             or is_secret_or_map_with_secret(live_value)
             or contains_masked_text(live_value)
         )
-        is_sensitive = is_sensitive or _contains_secret_in_maps(declared_value)
+        is_sensitive = is_sensitive or _contains_secret(declared_value)
         if is_sensitive:
             declared_value = live_value = ABSENT
         field_edits.append(
@@ -76,29 +82,13 @@ def build_edits_that_declare_live_values(
     return tuple(field_edits)
 
 
-def _find_non_map_above_or_leaf_path(live_tree: Mapping[str, Any], path: FieldPath) -> FieldPath:
+def _leaf_path(live_tree: Mapping[str, Any], path: FieldPath) -> FieldPath:
     """The first path above a leaf where live has a value that is no map; else the leaf's path."""
     for end in range(1, len(path)):
         value = get_at_or_absent(live_tree, path[:end])
         if value is not ABSENT and not is_map(value):
             return path[:end]
     return path
-
-
-def _remove_leaf_and_emptied_maps_returning_path(
-    remaining_tree: dict[str, Any], live_tree: Mapping[str, Any], leaf_path: FieldPath
-) -> FieldPath:
-    """Remove a leaf, and each map above it that is empty then and that live lacks."""
-    removed_path = leaf_path
-    delete_at_if_present(remaining_tree, removed_path)
-    while (
-        len(removed_path) > 1
-        and get_at_or_absent(remaining_tree, removed_path[:-1]) == {}
-        and get_at_or_absent(live_tree, removed_path[:-1]) is ABSENT
-    ):
-        removed_path = removed_path[:-1]
-        delete_at_if_present(remaining_tree, removed_path)
-    return removed_path
 
 
 def _is_live_null(resource: ResourceState, path: FieldPath) -> bool:
@@ -108,18 +98,15 @@ def _is_live_null(resource: ResourceState, path: FieldPath) -> bool:
     return is_map(parent) and parent.get(path[-1], ABSENT) is None
 
 
-def _contains_secret_in_maps(value: Any) -> bool:
+def _contains_secret(value: Any) -> bool:
     if is_map(value):
-        return any(map(_contains_secret_in_maps, value.values()))
+        return any(map(_contains_secret, value.values()))
     return isinstance(value, SecretRef | Sensitive)
 
 
-def _copy_maps_sharing_leaves(tree: Mapping[str, Any]) -> dict[str, Any]:
+def _copy_maps(tree: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of the maps of a tree, with shared leaves: a secret is never copied."""
-    return {
-        key: _copy_maps_sharing_leaves(value) if is_map(value) else value
-        for key, value in tree.items()
-    }
+    return {key: _copy_maps(value) if is_map(value) else value for key, value in tree.items()}
 
 
 @frozen
@@ -138,7 +125,7 @@ class ManifestComparison:
         before the edit are left out.
         """
         resource = self.resources[desired.address]
-        new_resource = self._build_state_with_other_declaration(desired, resource)
+        new_resource = self._redeclared(desired, resource)
         old_diff, new_diff = (
             diff_resource(resource, resource.record),
             diff_resource(new_resource, new_resource.record),
@@ -148,9 +135,7 @@ class ManifestComparison:
         changed_paths = {change.path for change in new_diff.changes} - pending_paths
         return tuple(sorted(changed_paths | {change.path for change in new_diff.drifted}))
 
-    def _build_state_with_other_declaration(
-        self, desired: Desired, resource: ResourceState
-    ) -> ResourceState:
+    def _redeclared(self, desired: Desired, resource: ResourceState) -> ResourceState:
         lookup_results = {
             address: other_resource.lookup_result
             for address, other_resource in self.resources.items()

@@ -25,14 +25,7 @@ from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.secrets.secret_marks import UNMARKED, NamedSecrets, SecretMarks, SpecMarks
 from synapse_apply.model.state import Intent, Record
-from synapse_apply.model.values import (
-    Mac,
-    Reference,
-    SecretRef,
-    Sensitive,
-    WithheldSecret,
-    is_map,
-)
+from synapse_apply.model.values import Mac, Reference, SecretRef, Sensitive, WithheldSecret, is_map
 
 _SECRET_TYPES = frozenset({Mac, WithheldSecret})
 _NO_PATHS: frozenset[FieldPath] = frozenset()
@@ -138,7 +131,7 @@ def wrap_values_recorded_as_secret_and_warn(
         if walk.literals:
             changed[address] = replace(resource, spec=spec)
             is_marked = address.kind in marks.kinds
-            findings.append(_build_unnamed_secret_warning(resource, walk.literals, is_marked))
+            findings.append(_unnamed_secret(resource, walk.literals, is_marked))
     return ({**desired, **changed} if changed else desired), tuple(findings)
 
 
@@ -166,9 +159,7 @@ class _SecretWrapper:
         return SecretRef("literal", literal=Sensitive(value))
 
 
-def _build_unnamed_secret_warning(
-    resource: Desired, paths: list[FieldPath], is_marked: bool
-) -> Diagnostic:
+def _unnamed_secret(resource: Desired, paths: list[FieldPath], is_marked: bool) -> Diagnostic:
     names = format_short_list(map(format_json_pointer, paths))
     return warning_finding(
         "A recorded secret is no longer named as one",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from typing import BinaryIO
 
 from synapse_apply.kinds.descriptor import Api, ApiBinding
 from synapse_apply.model.coding.json_types import ServerObject
@@ -39,12 +38,8 @@ def fetch_and_hash_package_or_none_without_url(
     with tempfile.TemporaryFile(dir=large_file_folder()) as file:
         api.fetch_release_file(url, file, max_bytes)
         file.seek(0)
-        return _hash_valid_package_or_raise(file, name, max_bytes)
-
-
-def _hash_valid_package_or_raise(file: BinaryIO, name: str, max_bytes: int) -> PublishedBytes:
-    package_label = f"the published package of {name}"
-    with open_zip(file, package_label) as archive:
-        source = PackageSource("file", package_label)
-        measured = measure_or_raise(gather_zip_files(archive), max_bytes, source)
-    return PublishedBytes(compute_package_digest(measured.files), measured.files)
+        package_label = f"the published package of {name}"
+        with open_zip(file, package_label) as archive:
+            source = PackageSource("file", package_label)
+            measured = measure_or_raise(gather_zip_files(archive), max_bytes, source)
+        return PublishedBytes(compute_package_digest(measured.files), measured.files)

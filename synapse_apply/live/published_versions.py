@@ -41,9 +41,7 @@ def read_versions_of_series_that_rules_compare(
     resources_by_series: dict[SeriesKey, list[Desired]] = {}
     for address, resource in session.desired.items():
         if address not in records and (selected is None or address in selected):
-            for series_key in _iter_one_series_to_join_if_rules_apply(
-                session, live_reader, resource, rules
-            ):
+            for series_key in _joined_series(session, live_reader, resource, rules):
                 resources_by_series.setdefault(series_key, []).append(resource)
     with open_interruptible_thread_pool(session.parallelism) as pool:
         members_by_series = dict(
@@ -68,11 +66,11 @@ def read_versions_of_series_that_rules_compare(
             for series_key, members in members_by_series.items()
             if members
         },
-        _build_unknown_versions_warnings(sorted(unknown_addresses), rules),
+        _unknown_versions(sorted(unknown_addresses), rules),
     )
 
 
-def _iter_one_series_to_join_if_rules_apply(
+def _joined_series(
     session: TargetSession, live_reader: LiveReader, resource: Desired, rules: Iterable[PolicyRule]
 ) -> Iterator[SeriesKey]:
     """The series that a new resource will join, where a rule applies to it; at most one."""
@@ -98,7 +96,7 @@ def _list_member_versions(
     return [str(member.spec[version_field]) for member in members if version_field in member.spec]
 
 
-def _build_unknown_versions_warnings(
+def _unknown_versions(
     unknown_addresses: list[Address], rules: Iterable[PolicyRule]
 ) -> VersionWarnings:
     if not unknown_addresses:

@@ -103,7 +103,7 @@ def build_record_as_if_applied(
         digest=(resource.package.digest or None) if resource.package else None,
         files=resource.package.files if resource.package else {},
         protected=resource.lifecycle.prevent_destroy,
-        verification=_build_json_of_assumed_passed_run_or_none(kind, resource),
+        verification=_assumed_run(kind, resource),
         depends_on=tuple(sorted(referenced_addresses | set(resource.depends_on))),
         series=series,
         version=version,
@@ -128,9 +128,7 @@ def build_minimal_record_of_address(address: Address, kind: ResourceType, target
     )
 
 
-def _build_json_of_assumed_passed_run_or_none(
-    kind: ResourceType, resource: Desired
-) -> Mapping[str, str] | None:
+def _assumed_run(kind: ResourceType, resource: Desired) -> Mapping[str, str] | None:
     """A passed run, which a release that was declared before is assumed to have."""
     if kind.verification_spec is None or resource.verify is None:
         return None

@@ -30,9 +30,7 @@ class WrittenFieldPredicate:
         """
         from synapse_apply.manifests.edit.rewriting import FieldOrigins
 
-        document = (
-            self._documents_by_position_or_empty.get(desired.position) if desired.position else None
-        )
+        document = self._documents.get(desired.position) if desired.position else None
         if document is None:
             return False
         try:
@@ -44,7 +42,7 @@ class WrittenFieldPredicate:
         return True
 
     @cached_property
-    def _documents_by_position_or_empty(self) -> dict[Position, WrittenDocument]:
+    def _documents(self) -> dict[Position, WrittenDocument]:
         from synapse_apply.manifests.edit.rewriting import iter_readable_written_documents
 
         session = self._session

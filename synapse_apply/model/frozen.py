@@ -76,7 +76,7 @@ def _build_value_class(kind: type[T], hash_method: Callable[[Any], int] | None) 
         "__slots__": tuple(name for name in own_slots if name not in inherited_slots),
         "__value_fields__": value_fields,
         "__compared__": staticmethod(
-            attrgetter(*compared) if len(compared) > 1 else _build_attribute_tuple_getter(compared)
+            attrgetter(*compared) if len(compared) > 1 else _tuple_getter(compared)
         ),
         "__shown__": tuple(name for name, value_field in value_fields.items() if value_field.repr),
     }
@@ -160,7 +160,7 @@ def _compile_init(value_class: Any) -> Callable[..., None]:
     return compiled
 
 
-def _build_attribute_tuple_getter(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+def _tuple_getter(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
     """As `attrgetter`, for one name (where that returns no tuple) and for none (where it fails)."""
     return lambda value: tuple(getattr(value, name) for name in names)
 

@@ -106,23 +106,19 @@ def parse_job_requiring_usable_id(raw: Mapping[str, Any]) -> Job:
     if isinstance(job_id, MaskedText):
         message = "the backend answered a job whose id repeats a secret that it was sent"
         raise RemoteError(message, effect=Effect.UNKNOWN)
-    context, owner = raw.get("context"), _get_plugin_reference_or_none(raw)
+    context, owner = raw.get("context"), _plugin_reference(raw)
+    release = raw.get("plugin_release")
+    release_version = release.get("version") if isinstance(release, Mapping) else None
     return Job(
         id=str(job_id),
         status=parse_job_status_or_unknown(raw.get("status", "queued")),
-        progress=_parse_progress_percent_or_none(raw),
-        plugin=_format_value_or_id_of_object_or_empty_for_none(owner),
-        plugin_code=_format_value_or_id_of_object_or_empty_for_none(owner.get("code"))
-        if isinstance(owner, Mapping)
-        else "",
-        release=_format_value_or_id_of_object_or_empty_for_none(raw.get("plugin_release")),
-        version=_find_release_version_or_empty(raw),
-        created=_format_value_or_id_of_object_or_empty_for_none(
-            raw.get("created", raw.get("created_at"))
-        ),
-        completed=_format_value_or_id_of_object_or_empty_for_none(
-            raw.get("completed", raw.get("completed_at"))
-        ),
+        progress=_progress_percent(raw),
+        plugin=_value_or_id(owner),
+        plugin_code=_value_or_id(owner.get("code")) if isinstance(owner, Mapping) else "",
+        release=_value_or_id(raw.get("plugin_release")),
+        version=_value_or_id(raw.get("version") or release_version),
+        created=_value_or_id(raw.get("created", raw.get("created_at"))),
+        completed=_value_or_id(raw.get("completed", raw.get("completed_at"))),
         context=context if isinstance(context, Mapping) else {},
         raw=raw,
     )
@@ -149,13 +145,13 @@ def derive_run_result_status_or_completed(answer: ServerAnswer) -> JobStatus:
             status = parse_job_status_or_unknown(result.get("status"))
             if status in {JobStatus.FAILED, JobStatus.STOPPED}:
                 return status
-            if _has_error_or_denies_success(result):
+            if _is_failure(result):
                 return JobStatus.FAILED
     status = parse_job_status_or_unknown(answer.get("status"))
     return status if status in _ACTIVE_STATUSES and inner is None else JobStatus.COMPLETED
 
 
-def _has_error_or_denies_success(result: Mapping[str, Any]) -> bool:
+def _is_failure(result: Mapping[str, Any]) -> bool:
     denies_success = any(result.get(name) is False for name in _SUCCESS_FLAGS)
     status = str(result.get("status", "")).strip().lower()
     # A number under such a name is a measurement, such as an error rate.
@@ -164,7 +160,7 @@ def _has_error_or_denies_success(result: Mapping[str, Any]) -> bool:
     return denies_success or status == "error" or has_error
 
 
-def _get_plugin_reference_or_none(raw: Mapping[str, Any]) -> object:
+def _plugin_reference(raw: Mapping[str, Any]) -> object:
     """The plugin that a job names, else the one that its expanded release names."""
     release = raw.get("plugin_release")
     release_fields = release if isinstance(release, Mapping) else {}
@@ -172,7 +168,7 @@ def _get_plugin_reference_or_none(raw: Mapping[str, Any]) -> object:
     return next((owner for owner in owners if owner is not None), None)
 
 
-def _parse_progress_percent_or_none(raw: Mapping[str, Any]) -> float | None:
+def _progress_percent(raw: Mapping[str, Any]) -> float | None:
     """The percentage of the whole job: from the platform's `progress_record`, else `progress`."""
     record = raw.get("progress_record")
     record = record if isinstance(record, Mapping) else {}
@@ -185,14 +181,7 @@ def _parse_progress_percent_or_none(raw: Mapping[str, Any]) -> float | None:
     return None
 
 
-def _find_release_version_or_empty(raw: Mapping[str, Any]) -> str:
-    """The version in the job, else in its expanded release; "" for none."""
-    release = raw.get("plugin_release")
-    release_version = release.get("version") if isinstance(release, Mapping) else None
-    return _format_value_or_id_of_object_or_empty_for_none(raw.get("version") or release_version)
-
-
-def _format_value_or_id_of_object_or_empty_for_none(value: object) -> str:
+def _value_or_id(value: object) -> str:
     if isinstance(value, Mapping):  # an expanded plugin or release
         value = value.get("id")
     return "" if value is None else str(value)

@@ -54,10 +54,10 @@ def get_version_sort_key_or_none(version: str) -> VersionSortKey | None:
     if match is None:
         return None
     major, minor, patch, prerelease = match.groups()
-    return int(major), int(minor), int(patch), _build_prerelease_sort_key(prerelease)
+    return int(major), int(minor), int(patch), _prerelease_key(prerelease)
 
 
-def _build_prerelease_sort_key(text: str | None) -> tuple[tuple[int, int, str], ...]:
+def _prerelease_key(text: str | None) -> tuple[tuple[int, int, str], ...]:
     if not text:
         return _NO_PRERELEASE
     return tuple(
@@ -394,12 +394,10 @@ def parse_replacement_or_none(extras: Mapping[str, Any]) -> Replacement | None:
     listed = data.get("files")
     if len(valid_counts) < len(FILE_VERBS) or not isinstance(listed, (list, tuple)):
         return Replacement(version)
-    return Replacement(
-        version, valid_counts, tuple(filter(None, map(_parse_changed_file_or_none, listed)))
-    )
+    return Replacement(version, valid_counts, tuple(filter(None, map(_parse_changed_file, listed))))
 
 
-def _parse_changed_file_or_none(data: Any) -> ChangedFile | None:
+def _parse_changed_file(data: Any) -> ChangedFile | None:
     if not isinstance(data, Mapping):
         return None
     path, verb, note = data.get("path"), data.get("change"), data.get("note", "")

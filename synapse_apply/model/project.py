@@ -185,7 +185,7 @@ def collect_credential_variables_files_and_references(
             **{f"agents.{agent}": token for agent, token in target.agents.items()},
             **dict(iter_env_and_file_references(target.source_settings)),
         }
-        for reader, setting in _iter_readers_of_fixed_names(target):
+        for reader, setting in _fixed_names(target):
             for family, (readers, _) in CREDENTIAL_FAMILIES.items():
                 if reader in readers:
                     families.setdefault(family, f"targets.{name}.{setting}")
@@ -198,7 +198,7 @@ def collect_credential_variables_files_and_references(
                 names.setdefault(
                     value.name.upper() if names is variables else value.name, setting_path
                 )
-            elif isinstance(value, str) and (path := _get_local_path_or_empty(value)):
+            elif isinstance(value, str) and (path := _local_path(value)):
                 files.setdefault(path, setting_path)
     return ReservedVariables(variables, files, tuple(references), families)
 
@@ -209,7 +209,7 @@ def list_credential_names(targets: Mapping[str, Target]) -> tuple[str, ...]:
     return (*reserved.variables, *reserved.files)
 
 
-def _iter_readers_of_fixed_names(target: Target) -> Iterator[tuple[str, str]]:
+def _fixed_names(target: Target) -> Iterator[tuple[str, str]]:
     """What of a target reads variables that it does not name, and the setting that says so."""
     url = target.state.url
     # Where a variable has the url, any store may be meant.
@@ -236,7 +236,7 @@ def iter_env_and_file_references(
             yield from iter_env_and_file_references(value, f"{prefix}{key}.")
 
 
-def _get_local_path_or_empty(url: str) -> str:
+def _local_path(url: str) -> str:
     """The file path in a state's URL; "" for a URL of something else."""
     path = url.removeprefix("sqlite:///").removeprefix("file://")
     return "" if "://" in path else path

@@ -120,25 +120,25 @@ def _run_check_turning_errors_into_rows(
         )
         results.append(CheckResult.from_finding(check.name, finding))
     except Exception as problem:  # noqa: BLE001 - a defect of one check must not hide the others
+        # Type and place of an unexpected exception, without its text, which may hold a secret.
+        frames = traceback.extract_tb(problem.__traceback__)
+        position_text = (
+            f" at {PurePath(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+        )
+        reason = (
+            f": {problem.strerror}" if isinstance(problem, OSError) and problem.strerror else ""
+        )
         results.append(
             CheckResult.from_finding(
                 check.name,
-                error_finding("This check failed", _describe_exception_without_text(problem)),
+                error_finding(
+                    "This check failed",
+                    f"{type(problem).__qualname__}{position_text}{reason}. Please report it: it is "
+                    "our defect.",
+                ),
             )
         )
     return results
-
-
-def _describe_exception_without_text(problem: Exception) -> str:
-    """Type and place of an unexpected exception, without its text, which may hold a secret."""
-    frames = traceback.extract_tb(problem.__traceback__)
-    position_text = (
-        f" at {PurePath(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    )
-    reason = f": {problem.strerror}" if isinstance(problem, OSError) and problem.strerror else ""
-    return (
-        f"{type(problem).__qualname__}{position_text}{reason}. Please report it: it is our defect."
-    )
 
 
 def _get_target_name_or_empty(checkup: LazyTargetParts) -> str:

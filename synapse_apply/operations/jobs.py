@@ -121,7 +121,11 @@ def iter_distinct_jobs_matching_filter(
                 continue
             plugin_names.add(job.plugin_code or job.plugin)
             if plugin_id is None and len(plugin_names) > 1:
-                raise _build_no_filter_error(job_filter.plugin)
+                raise InputError.from_summary(
+                    "This backend does not list jobs by the code of their plugin",
+                    f"It answers jobs of other plugins than {job_filter.plugin!r}, too.",
+                    "Give the plugin's id, as --plugin id=123.",
+                )
         seen_ids.add(job.id)
         yield job
     if job_filter.plugin and not seen_ids:
@@ -248,14 +252,6 @@ def _find_single_plugin_id_or_none(live_backend: LiveBackend, text: str) -> str 
         live_backend, live_backend.select_binding("plugin"), text
     )
     return require_remote_id_of_answer(matches[0]) if len(matches) == 1 else None
-
-
-def _build_no_filter_error(plugin: str) -> InputError:
-    return InputError.from_summary(
-        "This backend does not list jobs by the code of their plugin",
-        f"It answers jobs of other plugins than {plugin!r}, too.",
-        "Give the plugin's id, as --plugin id=123.",
-    )
 
 
 def _iter_jobs_trying_both_status_words(

@@ -46,7 +46,7 @@ class CreateCompanions:
     )
 
     def __post_init__(self) -> None:
-        for resource in _iter_resources_with_dependencies(self.resources, self.predecessors):
+        for resource in _with_dependencies(self.resources, self.predecessors):
             for value in resource.desired.spec.values() if resource.desired is not None else ():
                 if isinstance(value, Reference):
                     self._members_by_owner[value.address].append(resource)
@@ -61,7 +61,7 @@ class CreateCompanions:
         owner = self._owner_of_member.get(resource.address) if self._owner_of_member else None
         # The owner was decided before: in dependency order its members come later.
         if owner is not None:
-            return _with_companion_extra_and_note(
+            return _with_companion(
                 decision, CARRIED_BY, owner, f"made by the call that creates {owner}"
             )
         bootstraps = resource.binding.bootstrap
@@ -70,7 +70,7 @@ class CreateCompanions:
         rejected: list[Decision] = []
         members = self._members_by_owner[resource.address]
         # The call takes one member only; the others are created by calls of their own.
-        for member in sorted(members, key=_build_dependency_count_then_version_sort_key):
+        for member in sorted(members, key=_creation_order):
             if member.address.kind != bootstraps.kind:
                 continue
             member_decision = self.decide_resource(member)
@@ -90,7 +90,7 @@ class CreateCompanions:
                     *list_declared_dependencies(member),
                 } - {resource.address}
                 change = replace(decision.change, depends_on=tuple(sorted(dependencies)))
-                return _with_companion_extra_and_note(
+                return _with_companion(
                     replace(decision, change=change), CARRIES, member.address, note
                 )
             rejected.append(member_decision)
@@ -111,7 +111,7 @@ def extend_graph_by_first_member_needs_of_owners(
     """The graph in which an owner to be created also comes after what its first member needs."""
     extended_graph = dict(graph)
     first_members: dict[Address, ResourceState] = {}
-    for resource in _iter_resources_with_dependencies(resources, graph):
+    for resource in _with_dependencies(resources, graph):
         for value in resource.desired.spec.values() if resource.desired is not None else ():
             owner = resources.get(value.address) if isinstance(value, Reference) else None
             if (
@@ -124,9 +124,7 @@ def extend_graph_by_first_member_needs_of_owners(
             if bootstraps is None or resource.address.kind != bootstraps.kind:
                 continue
             current_first = first_members.get(owner.address)
-            if current_first is None or _build_dependency_count_then_version_sort_key(
-                resource
-            ) < _build_dependency_count_then_version_sort_key(current_first):
+            if current_first is None or _creation_order(resource) < _creation_order(current_first):
                 first_members[owner.address] = resource
     # Whether this member can be created is decided later. Here only the order is prepared, since a
     # dependency that comes after the owner could not be created in time.
@@ -142,14 +140,14 @@ def extend_graph_by_first_member_needs_of_owners(
     return extended_graph
 
 
-def _iter_resources_with_dependencies(
+def _with_dependencies(
     resources: Mapping[Address, ResourceState], graph: Mapping[Address, Collection[Address]]
 ) -> Iterator[ResourceState]:
     """The declared resources that depend on anything, and so may refer to an owner."""
     return (resources[address] for address, needs in graph.items() if needs)
 
 
-def _build_dependency_count_then_version_sort_key(
+def _creation_order(
     resource: ResourceState,
 ) -> tuple[int, tuple[bool, VersionSortKey | tuple[()], Address]]:
     """Sorts members by their number of dependencies, then by version, lowest first."""
@@ -164,9 +162,7 @@ def _build_dependency_count_then_version_sort_key(
     )
 
 
-def _with_companion_extra_and_note(
-    decision: Decision, extra_key: str, companion: Address, note: str
-) -> Decision:
+def _with_companion(decision: Decision, extra_key: str, companion: Address, note: str) -> Decision:
     change = decision.change
     extras = {**change.extras, extra_key: str(companion)}
     return replace(decision, change=replace(change, extras=extras, notes=(*change.notes, note)))

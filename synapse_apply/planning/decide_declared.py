@@ -102,7 +102,7 @@ def decide_declared_ignoring_dependencies(resource: ResourceState, index: PlanIn
         if index.identity_claims.conflicts
         else ()
     )
-    errors = (*problem, *conflicts, *_build_errors_of_fields_api_lacks(resource))
+    errors = (*problem, *conflicts, *_unsupported_fields(resource))
     if errors:
         return Decision(replace(build_change(resource, Action.NO_OP), reason="in error"), errors)
     # While it is unknown what an earlier call did, any other decision could be wrong: but an update
@@ -112,14 +112,14 @@ def decide_declared_ignoring_dependencies(resource: ResourceState, index: PlanIn
         index.can_send_again(open_intent, resource)
         and open_call_refusals.repeats_call(resource, open_intent)
     ):
-        return _refuse_for_open_intent(resource, open_intent, index)
+        return _refuse_open(resource, open_intent, index)
     if resource.lookup_result.observed is None:
         decision = (
-            _decide_create_with_refusals_unless_offline(resource, index)
+            _decide_create(resource, index)
             if resource.record is None
             else _decide_recreate(resource, resource.record, index)
         )
-    elif resource.record is None or _is_found_by_key_under_other_id_than_recorded(resource):
+    elif resource.record is None or _is_made_anew(resource):
         decision = _decide_adopt(resource, index)
         # The other run may have created the object and not recorded it yet.
         if index.plan_input.has_concurrent_run and resource.lookup_result.found_by is FoundBy.KEY:
@@ -127,16 +127,16 @@ def decide_declared_ignoring_dependencies(resource: ResourceState, index: PlanIn
                 open_call_refusals.build_concurrent_object_refusal(resource)
             )
     else:
-        decision = _decide_update_or_no_op(resource, resource.record, index)
+        decision = _decide_update(resource, resource.record, index)
         if open_intent is not None and (
             decision.change.action is not Action.UPDATE or decision.change.is_refused
         ):
-            return _refuse_for_open_intent(resource, open_intent, index)
+            return _refuse_open(resource, open_intent, index)
     if resource.type.carries_package and resource.lookup_result.observed is not None:
         decision = package.note_refuse_or_replace(
             resource, decision, index.plan_input.options, index.series
         )
-    decision = _with_warning_note_if_final_call_is_made(resource, decision)
+    decision = _with_seal_warning(resource, decision)
     if index.calls_of_others and decision.change.action in _CREATES_OR_ADOPTS:
         # It may have made this very object, or may still make or change it.
         open_call = index.calls_of_others.get(resource.address)
@@ -146,7 +146,7 @@ def decide_declared_ignoring_dependencies(resource: ResourceState, index: PlanIn
             decision = decision.refused(
                 index.build_open_intent_refusal(open_call, resource.address)
             )
-    if _has_other_key_of_same_form_than_record_of_other_api(resource):
+    if _names_other_object(resource):
         decision = decision.refused(refusals.refusal("other-space", resource))
     # A guessed rename is never carried out: the user has to say so in the file or by a command.
     rename = index.identity_claims.find_rename(resource.address)
@@ -162,7 +162,7 @@ def decide_declared_ignoring_dependencies(resource: ResourceState, index: PlanIn
     )
 
 
-def _has_other_key_of_same_form_than_record_of_other_api(resource: ResourceState) -> bool:
+def _names_other_object(resource: ResourceState) -> bool:
     """Whether the record names another object, on the API version that it was made with."""
     record = resource.record
     if record is None or record.api == resource.binding.api:
@@ -178,9 +178,7 @@ def _has_other_key_of_same_form_than_record_of_other_api(resource: ResourceState
     )
 
 
-def _with_warning_note_if_final_call_is_made(
-    resource: ResourceState, decision: Decision
-) -> Decision:
+def _with_seal_warning(resource: ResourceState, decision: Decision) -> Decision:
     """The decision with a warning note, where it includes a final call, which cannot be undone."""
     seal, change = resource.binding.final_call, decision.change
     if seal is None or not any(seal.makes_change(field) for field in change.fields):
@@ -188,7 +186,7 @@ def _with_warning_note_if_final_call_is_made(
     return replace(decision, change=replace(change, notes=(*change.notes, seal.warning)))
 
 
-def _build_errors_of_fields_api_lacks(resource: ResourceState) -> tuple[Diagnostic, ...]:
+def _unsupported_fields(resource: ResourceState) -> tuple[Diagnostic, ...]:
     """An error for each declared field that this API version does not have."""
     if resource.desired is not None and resource.desired.spec.keys() <= resource.binding.fields:
         return ()
@@ -210,19 +208,19 @@ def _build_errors_of_fields_api_lacks(resource: ResourceState) -> tuple[Diagnost
     )
 
 
-def _refuse_for_open_intent(resource: ResourceState, intent: Intent, index: PlanIndex) -> Decision:
+def _refuse_open(resource: ResourceState, intent: Intent, index: PlanIndex) -> Decision:
     action = Action.CREATE if intent.verb == CREATE_VERB else Action.NO_OP
     return Decision(build_change(resource, action)).refused(index.build_open_intent_refusal(intent))
 
 
-def _is_found_by_key_under_other_id_than_recorded(resource: ResourceState) -> bool:
+def _is_made_anew(resource: ResourceState) -> bool:
     """Whether the recorded object is gone, and its natural key led to a new one."""
     record, observed = resource.record, resource.lookup_result.observed
     found_by_key = resource.lookup_result.found_by is FoundBy.KEY
     return bool(record and observed and found_by_key and record.remote_id != observed.remote_id)
 
 
-def _decide_create_with_refusals_unless_offline(
+def _decide_create(
     resource: ResourceState, index: PlanIndex, action: Action = Action.CREATE
 ) -> Decision:
     change = build_change(
@@ -230,7 +228,7 @@ def _decide_create_with_refusals_unless_offline(
     )
     decision = Decision(replace(change, extras=package.build_package_extras_or_empty(resource)))
     found_refusals = []
-    if live_secrets := _list_secrets_keeping_live_value_or_ignored(resource, ()):
+    if live_secrets := _unsent_secrets(resource, ()):
         found_refusals.append(refusals.refusal("no-live-secret", resource, live_secrets))
     spec = resource.desired.spec if resource.desired else {}
     if unaccepted := [
@@ -277,7 +275,7 @@ def _decide_recreate(resource: ResourceState, record: Record, index: PlanIndex) 
         return Decision(build_change(resource, Action.NO_OP)).refused(
             refusals.refusal("other-api", resource)
         )
-    decision = _decide_create_with_refusals_unless_offline(resource, index, Action.RECREATE)
+    decision = _decide_create(resource, index, Action.RECREATE)
     notes = [f"recorded as id {record.remote_id}, which is no longer there{resource.deleted_by}"]
     if record.api != resource.binding.api:
         notes = [f"{_describe_recorded_id(resource, record)}; API {resource.binding.api} has none"]
@@ -295,7 +293,7 @@ def _decide_recreate(resource: ResourceState, record: Record, index: PlanIndex) 
         decision,
         change=replace(decision.change, reason="missing", notes=tuple(notes), of_git=of_git),
     )
-    if not _was_recorded_sealed_with_same_identity(resource):
+    if not _was_sealed_before(resource):
         return decision
     identity = resource.type.version_field if resource.type.series_field else "name"
     return decision.refused(refusals.refusal("sealed", resource, [(identity,)]))
@@ -321,7 +319,7 @@ def _declares_unrecorded(
     return False
 
 
-def _was_recorded_sealed_with_same_identity(resource: ResourceState) -> bool:
+def _was_sealed_before(resource: ResourceState) -> bool:
     """Whether the recorded object was sealed under this identity, which can never be used again."""
     record = resource.record
     if record is None or not was_recorded_sealed(resource):
@@ -337,7 +335,7 @@ def _decide_adopt(resource: ResourceState, index: PlanIndex) -> Decision:
     is_pinned = resource.lookup_result.found_by is FoundBy.PIN
     notes = list(diff.notes)
     extras = {}
-    if _is_found_by_key_under_other_id_than_recorded(resource) and resource.record is not None:
+    if _is_made_anew(resource) and resource.record is not None:
         notes.insert(0, _describe_recorded_id(resource, resource.record))
     if package.is_package_unknown_or_replaceable(resource):
         notes.append("its published bytes are unverified: nothing tells what they are")
@@ -361,7 +359,7 @@ def _decide_adopt(resource: ResourceState, index: PlanIndex) -> Decision:
         and resource.lookup_result.observed.is_platform_owned
     ):
         return decision.refused(refusals.refusal("not-ours", resource))
-    return decision.refused(*_list_refusals_to_send_differences(resource, diff, index))
+    return decision.refused(*_refuse_to_send(resource, diff, index))
 
 
 def _describe_recorded_id(resource: ResourceState, record: Record) -> str:
@@ -370,7 +368,7 @@ def _describe_recorded_id(resource: ResourceState, record: Record) -> str:
     return f"recorded as id {record.remote_id}: it was made anew outside"
 
 
-def _decide_update_or_no_op(resource: ResourceState, record: Record, index: PlanIndex) -> Decision:
+def _decide_update(resource: ResourceState, record: Record, index: PlanIndex) -> Decision:
     # On another tenant, or after the server was set up anew, the same id is another object.
     if names := list_identity_fields_unlike_recorded(resource):
         return Decision(build_change(resource, Action.NO_OP)).refused(
@@ -378,9 +376,9 @@ def _decide_update_or_no_op(resource: ResourceState, record: Record, index: Plan
         )
     options = index.plan_input.options
     # Nearly every resource of a large target ends here, without the full comparison.
-    if is_provably_unchanged_by_plain_equality(
+    if is_provably_unchanged_by_plain_equality(resource, record) and not _is_record_outdated(
         resource, record
-    ) and not _is_record_metadata_unlike_declared(resource, record):
+    ):
         return Decision(
             build_no_op_change_with_fingerprint_if_verifiable(
                 resource, index.dependencies[resource.address]
@@ -399,18 +397,17 @@ def _decide_update_or_no_op(resource: ResourceState, record: Record, index: Plan
         ),
         held=tuple(diff.held_drift),
         accepted=tuple(diff.accepted),
-        rebase=action is Action.NO_OP
-        and (diff.rebase or _is_record_metadata_unlike_declared(resource, record)),
+        rebase=action is Action.NO_OP and (diff.rebase or _is_record_outdated(resource, record)),
         of_git=bool(diff.changes) and _declares_unrecorded(resource, record, ignored),
     )
     decision = Decision(change, foreign_secrets=tuple(diff.foreign_secrets))
     return decision.refused(
-        *_list_refusals_to_send_differences(resource, diff, index),
+        *_refuse_to_send(resource, diff, index),
         *open_call_refusals.iter_acting_call_refusals(resource, diff.changes),
     )
 
 
-def _is_record_metadata_unlike_declared(resource: ResourceState, record: Record) -> bool:
+def _is_record_outdated(resource: ResourceState, record: Record) -> bool:
     """Whether the record differs in something declared besides fields, such as dependencies."""
     desired = resource.desired
     if desired is None:
@@ -426,9 +423,7 @@ def _is_record_metadata_unlike_declared(resource: ResourceState, record: Record)
     )
 
 
-def _list_refusals_to_send_differences(
-    resource: ResourceState, diff: ResourceDiff, index: PlanIndex
-) -> list[Refusal]:
+def _refuse_to_send(resource: ResourceState, diff: ResourceDiff, index: PlanIndex) -> list[Refusal]:
     """What stands against sending the differences: fixed fields, another object, lost secrets.
 
     Some reasons leave out the others. Policy, locks and open calls are judged elsewhere.
@@ -463,17 +458,13 @@ def _list_refusals_to_send_differences(
     if (
         diff.changes
         and not found_refusals
-        and (lost_secrets := _list_held_secrets_update_would_overwrite(resource, diff))
+        and (lost_secrets := _overwritten_secrets(resource, diff))
     ):
         revert = Command("apply --only", resource.address, "--revert-drift")
         return [refusals.refusal("held-secret", resource, lost_secrets, revert=revert)]
     if loose_paths := [path for path in unresettable if path not in fixed_paths]:
         found_refusals.append(refusals.refusal("no-reset", resource, loose_paths))
-    if (
-        diff.changes
-        and not found_refusals
-        and (lost_secrets := _list_secrets_update_would_clear(resource, diff))
-    ):
+    if diff.changes and not found_refusals and (lost_secrets := _cleared_secrets(resource, diff)):
         is_live_writable = can_write_all_live_values_to_manifest(
             resource, diff.changes, index.plan_input.can_write
         )
@@ -485,9 +476,7 @@ def _list_refusals_to_send_differences(
     return found_refusals
 
 
-def _list_secrets_update_would_clear(
-    resource: ResourceState, diff: ResourceDiff
-) -> list[FieldPath]:
+def _cleared_secrets(resource: ResourceState, diff: ResourceDiff) -> list[FieldPath]:
     """Live secrets that an update would leave out although nobody dropped them.
 
     A PUT replaces every field, a PATCH the whole top-level fields in which something changed.
@@ -509,15 +498,11 @@ def _list_secrets_update_would_clear(
         and path not in changed_paths
         and get_at_or_absent(declared_tree, path) is ABSENT
     ]
-    unsent_secrets = sorted(
-        {*lost_secrets, *_list_secrets_keeping_live_value_or_ignored(resource, ignored)}
-    )
+    unsent_secrets = sorted({*lost_secrets, *_unsent_secrets(resource, ignored)})
     return [path for path in unsent_secrets if replaces_all or path[0] in changed_names]
 
 
-def _list_held_secrets_update_would_overwrite(
-    resource: ResourceState, diff: ResourceDiff
-) -> list[FieldPath]:
+def _overwritten_secrets(resource: ResourceState, diff: ResourceDiff) -> list[FieldPath]:
     """Secrets that were changed outside and are kept, although this update would overwrite them."""
     changed_names = {change.path[0] for change in diff.changes}
     replaces_all = resource.binding.update_mode is UpdateMode.PUT
@@ -525,9 +510,7 @@ def _list_held_secrets_update_would_overwrite(
     return [path for path in secret_paths if replaces_all or path[0] in changed_names]
 
 
-def _list_secrets_keeping_live_value_or_ignored(
-    resource: ResourceState, ignored: Sequence[FieldPath]
-) -> list[FieldPath]:
+def _unsent_secrets(resource: ResourceState, ignored: Sequence[FieldPath]) -> list[FieldPath]:
     """Declared secrets that no update sends: they keep the live value or are ignored."""
     return [
         path

@@ -40,7 +40,7 @@ def decide_undeclared_ignoring_dependents(resource: ResourceState, index: PlanIn
         )
     # Its object is declared under a new address, so it must be neither deleted nor forgotten.
     if resource.address in index.identity_claims.held_records:
-        return _build_decision_with_note(
+        return _noted(
             resource, Action.NO_OP, "kept in state: its address was renamed in the manifests"
         )
     is_past_retention = (
@@ -60,21 +60,19 @@ def decide_undeclared_ignoring_dependents(resource: ResourceState, index: PlanIn
     if index.plan_input.options.partial:
         return Decision(build_change(resource, Action.NO_OP))
     if resource.address in index.plan_input.removed_addresses:
-        return _build_decision_with_note(
-            resource, Action.FORGET, "removed: in the project file; the object stays"
-        )
+        return _noted(resource, Action.FORGET, "removed: in the project file; the object stays")
     if resource.binding.delete_object is None:
-        return _build_decision_with_note(
+        return _noted(
             resource,
             Action.FORGET,
             "no longer declared; the object stays, this API cannot delete it",
         )
-    return _decide_delete_forget_or_keep(resource, index)
+    return _decide_removal(resource, index)
 
 
-def _decide_delete_forget_or_keep(resource: ResourceState, index: PlanIndex) -> Decision:
+def _decide_removal(resource: ResourceState, index: PlanIndex) -> Decision:
     if not index.plan_input.options.prune:
-        return _build_decision_with_note(
+        return _noted(
             resource,
             Action.NO_OP,
             Text(
@@ -87,9 +85,7 @@ def _decide_delete_forget_or_keep(resource: ResourceState, index: PlanIndex) -> 
     if resource.lookup_result.problem is not None:
         return Decision(build_change(resource, Action.NO_OP), (resource.lookup_result.problem,))
     if resource.lookup_result.observed is None:
-        return _build_decision_with_note(
-            resource, Action.FORGET, "no longer declared, and gone already"
-        )
+        return _noted(resource, Action.FORGET, "no longer declared, and gone already")
     reason = "no longer declared, and --prune was given"
     if is_superseded_beyond_retention(resource, index.series):
         reason = "older than what is retained, and --prune was given"
@@ -112,7 +108,7 @@ def _decide_delete_forget_or_keep(resource: ResourceState, index: PlanIndex) -> 
     return replace(decision, change=replace(decision.change, notes=notes))
 
 
-def _build_decision_with_note(resource: ResourceState, action: Action, note: str) -> Decision:
+def _noted(resource: ResourceState, action: Action, note: str) -> Decision:
     decision = Decision(replace(build_change(resource, action), notes=(note,)))
     if action is Action.FORGET:
         decision = decision.refused(*iter_acting_call_refusals(resource))
@@ -145,10 +141,10 @@ class SeriesSuccessors:
             or resource.address in self.index.plan_input.removed_addresses
         ):
             return decision
-        successors, unsolved = self._find_changing_successors_and_blocked_or_unselected(resource)
+        successors, unsolved = self._successors_and_unsolved(resource)
         # Nothing is lost by keeping a record for now, so this is a note in place of a refusal.
         if unsolved and decision.change.action is Action.FORGET and not decision.is_blocked:
-            return _build_decision_with_note(
+            return _noted(
                 resource,
                 Action.NO_OP,
                 f"kept in state until {format_short_list(unsolved)} is there",
@@ -169,7 +165,7 @@ class SeriesSuccessors:
             else decision
         )
 
-    def _find_changing_successors_and_blocked_or_unselected(
+    def _successors_and_unsolved(
         self, resource: ResourceState
     ) -> tuple[list[Address], list[Address]]:
         """Declared members that change or are blocked, and those blocked or not selected."""

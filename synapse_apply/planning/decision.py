@@ -56,7 +56,7 @@ def build_change(
     resource: ResourceState, action: Action, fields: Sequence[FieldChange] = ()
 ) -> Change:
     """A change with all that follows from the resource: ids, both sides, fingerprint."""
-    before, after = _build_sides_before_and_after(resource, action, fields)
+    before, after = _both_sides(resource, action, fields)
     return Change(
         address=resource.address,
         action=action,
@@ -120,7 +120,7 @@ def list_declared_dependencies(resource: ResourceState) -> tuple[Address, ...]:
     return tuple(sorted(set(addresses))) if addresses else ()
 
 
-def _build_sides_before_and_after(
+def _both_sides(
     resource: ResourceState, action: Action, fields: Sequence[FieldChange]
 ) -> tuple[ChangeSide, ChangeSide]:
     live = (

@@ -41,9 +41,7 @@ def build_drift_report(
         for drifted_object in drifted_objects
         if drifted_object.replacement_id
     }  # adopting a replacement is due to drift, not to a change in Git
-    pending_addresses = (
-        change.address for change in plan.changes if _is_unapplied_change_from_git(change)
-    )
+    pending_addresses = (change.address for change in plan.changes if _is_of_git(change))
     return Drift(
         created=plan.created,
         tool_version=plan.tool_version,
@@ -99,7 +97,7 @@ def _iter_drifted_objects(
         ):
             continue
         if resource.lookup_result.problem is None and (
-            drifted_object := _build_object_drift_or_none(resource, resource.record)
+            drifted_object := _object_drift(resource, resource.record)
         ):
             refusal_reasons = "; ".join(refusal.reason for refusal in change.refusals)
             writable = bool(drifted_object.fields) and can_write_all_live_values_to_manifest(
@@ -108,7 +106,7 @@ def _iter_drifted_objects(
             yield replace(drifted_object, blocked_reason=refusal_reasons, is_writable=writable)
 
 
-def _build_object_drift_or_none(resource: ResourceState, record: Record) -> ObjectDrift | None:
+def _object_drift(resource: ResourceState, record: Record) -> ObjectDrift | None:
     position = resource.desired.position if resource.desired else None
     observed = resource.lookup_result.observed
     if observed is None:
@@ -139,11 +137,7 @@ def _build_object_drift_or_none(resource: ResourceState, record: Record) -> Obje
     managed_trees = [
         unflatten(side) for side in (resource.declared_fields, record.applied, record.seen)
     ]
-    replacements = tuple(
-        _iter_values_in_place_of_maps_redacted(
-            fields, unflatten(resource.live_fields), managed_trees
-        )
-    )
+    replacements = tuple(_replaced_maps(fields, unflatten(resource.live_fields), managed_trees))
     return ObjectDrift(
         resource.address,
         record.remote_id,
@@ -154,7 +148,7 @@ def _build_object_drift_or_none(resource: ResourceState, record: Record) -> Obje
     )
 
 
-def _iter_values_in_place_of_maps_redacted(
+def _replaced_maps(
     fields: Iterable[FieldChange],
     live: Mapping[str, Any],
     managed_trees: Sequence[Mapping[str, Any]],
@@ -182,7 +176,7 @@ def _iter_values_in_place_of_maps_redacted(
                 yield FieldChange(path, ABSENT, value, field.cause)
 
 
-def _is_unapplied_change_from_git(change: Change) -> bool:
+def _is_of_git(change: Change) -> bool:
     """Whether a change from Git is still to be applied."""
     if change.superseded:
         return False

@@ -37,17 +37,17 @@ def list_guard_violations(
         and not (uncounted_addresses and address in uncounted_addresses)
     }
     violations = (
-        _find_no_manifests_violation(plan_input, recorded),
-        _find_all_missing_violation(recorded),
-        _find_many_missing_deleted_or_forgotten_violation(plan_input, recorded, changes),
-        _find_unproven_recreates_violation(plan_input, changes),
-        _find_unallowed_adoptions_violation(plan_input, changes),
+        _no_manifests(plan_input, recorded),
+        _all_missing(recorded),
+        _mass_missing(plan_input, recorded, changes),
+        _unproven_recreates(plan_input, changes),
+        _unallowed_adoptions(plan_input, changes),
     )
     overridden = plan_input.options.overridden
     return tuple(trip for trip in violations if trip is not None and trip.name not in overridden)
 
 
-def _was_searched_and_not_found(resource: ResourceState) -> bool:
+def _is_missing(resource: ResourceState) -> bool:
     """Whether a declared object was searched and not found; undeclared ones may not be searched."""
     was_searched = resource.desired is not None and resource.lookup_result.problem is None
     is_missing = was_searched and resource.lookup_result.observed is None
@@ -58,7 +58,7 @@ def _build_override_hint(name: str) -> str:
     return f"If this is meant: --override-guard {name}"
 
 
-def _find_no_manifests_violation(
+def _no_manifests(
     plan_input: PlanInput, recorded: Mapping[Address, ResourceState]
 ) -> GuardViolation | None:
     if not recorded or any(
@@ -68,20 +68,18 @@ def _find_no_manifests_violation(
     return GuardViolation(
         NO_MANIFESTS,
         "No manifests",
-        f"Nothing is declared while {_format_object_count_with_verb(len(recorded))} recorded. "
+        f"Nothing is declared while {_objects_are(len(recorded))} recorded. "
         f"Check the folder and "
         f"`manifests:` of the project file. {_build_override_hint(NO_MANIFESTS)}",
     )
 
 
-def _find_all_missing_violation(recorded: Mapping[Address, ResourceState]) -> GuardViolation | None:
+def _all_missing(recorded: Mapping[Address, ResourceState]) -> GuardViolation | None:
     declared_resources = [
         resource for resource in recorded.values() if resource.desired is not None
     ]
     # One or two missing objects were more likely deleted than moved to another tenant.
-    if len(declared_resources) < _FEWEST_FOR_ALL or not all(
-        map(_was_searched_and_not_found, declared_resources)
-    ):
+    if len(declared_resources) < _FEWEST_FOR_ALL or not all(map(_is_missing, declared_resources)):
         return None
     return GuardViolation(
         ALL_MISSING,
@@ -92,15 +90,13 @@ def _find_all_missing_violation(recorded: Mapping[Address, ResourceState]) -> Gu
     )
 
 
-def _find_many_missing_deleted_or_forgotten_violation(
+def _mass_missing(
     plan_input: PlanInput,
     recorded: Mapping[Address, ResourceState],
     changes: Mapping[Address, Change],
 ) -> GuardViolation | None:
     limits = plan_input.options.guards or GuardSettings()
-    missing = [
-        address for address, resource in recorded.items() if _was_searched_and_not_found(resource)
-    ]
+    missing = [address for address, resource in recorded.items() if _is_missing(resource)]
     losing = [
         losing_address
         for losing_address, change in changes.items()
@@ -123,7 +119,7 @@ def _find_many_missing_deleted_or_forgotten_violation(
     )
 
 
-def _find_unproven_recreates_violation(
+def _unproven_recreates(
     plan_input: PlanInput, changes: Mapping[Address, Change]
 ) -> GuardViolation | None:
     """A violation if objects are created again whose absence is not proved; else None.
@@ -155,7 +151,7 @@ def _find_unproven_recreates_violation(
     )
 
 
-def _find_unallowed_adoptions_violation(
+def _unallowed_adoptions(
     plan_input: PlanInput, changes: Mapping[Address, Change]
 ) -> GuardViolation | None:
     if plan_input.options.adopt:
@@ -179,5 +175,5 @@ def _find_unallowed_adoptions_violation(
     )
 
 
-def _format_object_count_with_verb(number: int) -> str:
+def _objects_are(number: int) -> str:
     return "1 object is" if number == 1 else f"{number} objects are"

@@ -6,11 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 from synapse_apply.kinds.compare import is_same_value
-from synapse_apply.kinds.natural_keys import (
-    Claim,
-    list_conflicts,
-    list_conflicts_of_equal_keys,
-)
+from synapse_apply.kinds.natural_keys import Claim, list_conflicts, list_conflicts_of_equal_keys
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, error_finding
@@ -51,7 +47,7 @@ class IdentityClaims:
 
 def collect_identity_claims(resources: Resources) -> IdentityClaims:
     """Every conflict and rename among all resources."""
-    renames = _map_renamed_new_to_old_address(resources)
+    renames = _find_renames(resources)
     conflicts: dict[Address, list[Diagnostic]] = defaultdict(list)
     for conflict_group in (
         list_conflicts_of_equal_keys(
@@ -59,8 +55,8 @@ def collect_identity_claims(resources: Resources) -> IdentityClaims:
             for resource in resources.values()
             if resource.desired is not None
         ),
-        _list_conflicts_of_equal_ids(resources, renames),
-        _list_conflicts_of_wrong_or_missing_pinned_ids(resources),
+        _equal_ids(resources, renames),
+        _wrong_pins(resources),
     ):
         for diagnostic, addresses in conflict_group:
             for address in addresses:
@@ -68,8 +64,8 @@ def collect_identity_claims(resources: Resources) -> IdentityClaims:
     return IdentityClaims(
         conflicts,
         renames,
-        _find_records_held_by_renames(resources, renames),
-        _map_new_member_to_new_owner_address(resources, renames),
+        _held_records(resources, renames),
+        _member_renames(resources, renames),
     )
 
 
@@ -127,9 +123,7 @@ def _build_object_key(resource: ResourceState) -> ObjectKey:
 ConflictFindings = list[tuple[Diagnostic, list[Address]]]
 
 
-def _list_conflicts_of_equal_ids(
-    resources: Resources, renames: Mapping[Address, Address]
-) -> ConflictFindings:
+def _equal_ids(resources: Resources, renames: Mapping[Address, Address]) -> ConflictFindings:
     # A renamed record shares its id with the new address, which is refused as a rename instead.
     renamed = set(renames.values())
     return list_conflicts(
@@ -145,7 +139,7 @@ def _list_conflicts_of_equal_ids(
     )
 
 
-def _list_conflicts_of_wrong_or_missing_pinned_ids(resources: Resources) -> ConflictFindings:
+def _wrong_pins(resources: Resources) -> ConflictFindings:
     conflicts: ConflictFindings = []
     pinned = [
         pinned_address
@@ -179,7 +173,7 @@ def _list_conflicts_of_wrong_or_missing_pinned_ids(resources: Resources) -> Conf
     return conflicts
 
 
-def _map_renamed_new_to_old_address(resources: Resources) -> dict[Address, Address]:
+def _find_renames(resources: Resources) -> dict[Address, Address]:
     """New addresses (declared, without record), and the undeclared record that matches each."""
     by_key: dict[tuple[str, str], Address] = {}
     by_id: dict[tuple[str, str, str], Address] = {}
@@ -199,7 +193,7 @@ def _map_renamed_new_to_old_address(resources: Resources) -> dict[Address, Addre
     for address in sorted(undeclared, reverse=True):
         resource = resources[address]
         by_id[_build_object_key(resource)] = address
-        for key in _iter_recorded_and_seen_natural_keys(resource):
+        for key in _known_keys(resource):
             by_key[address.kind, key] = address
     renames: dict[Address, Address] = {}
     for address in sorted(undeclared_new):
@@ -211,7 +205,7 @@ def _map_renamed_new_to_old_address(resources: Resources) -> dict[Address, Addre
     return renames
 
 
-def _iter_recorded_and_seen_natural_keys(resource: ResourceState) -> Iterator[str]:
+def _known_keys(resource: ResourceState) -> Iterator[str]:
     """Every natural key of a recorded object: as recorded, and from its fields.
 
     A server may give an object a code that nobody declares.
@@ -262,7 +256,7 @@ def map_declared_address_to_open_call_of_other(
     return matches
 
 
-def _map_new_member_to_new_owner_address(
+def _member_renames(
     resources: Resources, old_by_new_address: Mapping[Address, Address]
 ) -> dict[Address, Address]:
     """The new addresses of renamed series members, each with the new address of its owner.
@@ -287,9 +281,7 @@ def _map_new_member_to_new_owner_address(
     }
 
 
-def _find_records_held_by_renames(
-    resources: Resources, renames: Mapping[Address, Address]
-) -> frozenset[Address]:
+def _held_records(resources: Resources, renames: Mapping[Address, Address]) -> frozenset[Address]:
     """Renamed records, and undeclared ones that depend on them, which are renamed next."""
     held_addresses = set(renames.values())
     dependents: dict[Address, list[Address]] = defaultdict(list)

@@ -72,13 +72,13 @@ def build_records_with_due_renames_made(
         recorded = [address for address in chain if address in records]
         all_renames = build_renames_with_series_members(members[str(old)], {old: chain[-1]})
         open_calls = sorted({*all_renames, *chain} & open_addresses)
-        reason = _explain_rename_obstacle_or_empty(all_renames, records, open_calls, recorded)
+        reason = _rename_obstacle(all_renames, records, open_calls, recorded)
         if reason:
-            warnings.append(_build_not_moved_warning(move_by_old[old], chain[-1], reason))
+            warnings.append(_not_moved(move_by_old[old], chain[-1], reason))
             blocked |= {new: open_calls[0] for new in all_renames.values() if open_calls}
             continue
         denied = [
-            _build_left_rule_refusal(rule, MovedAddress(before, after, move_by_old[old].position))
+            _left_rule(rule, MovedAddress(before, after, move_by_old[old].position))
             for rule in rules
             for before, after in all_renames.items()
             if rule.is_denying and rule.applies_to(before) and not rule.applies_to(after)
@@ -117,7 +117,7 @@ def select_undeclared_removed_addresses_with_members(
     ) - frozenset(declared)
 
 
-def _explain_rename_obstacle_or_empty(
+def _rename_obstacle(
     all_renames: Mapping[Address, Address],
     records: Mapping[Address, Record],
     open_calls: Sequence[Address],
@@ -130,7 +130,7 @@ def _explain_rename_obstacle_or_empty(
     return f"an earlier call of {open_calls[0]} is open" if open_calls else ""
 
 
-def _build_not_moved_warning(move: MovedAddress, end: Address, reason: str) -> Diagnostic:
+def _not_moved(move: MovedAddress, end: Address, reason: str) -> Diagnostic:
     return warning_finding(
         "An address was not moved",
         f"{move.old} cannot become {end}: {reason}.",
@@ -140,7 +140,7 @@ def _build_not_moved_warning(move: MovedAddress, end: Address, reason: str) -> D
     )
 
 
-def _build_left_rule_refusal(rule: PolicyRule, move: MovedAddress) -> Refusal:
+def _left_rule(rule: PolicyRule, move: MovedAddress) -> Refusal:
     reason = f"`moved` makes {move.old} {move.new}, to which the rule would not apply"
     way_out = f"let the rule apply to {move.new} too, or add `except: [{move.old}]` to it"
     ways_out = ("take the entry out of `moved`", way_out)

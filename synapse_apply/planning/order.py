@@ -28,8 +28,8 @@ def sort_by_dependencies_and_find_cycles(
         node: {need for need in graph[node] if need in graph and need != node} for node in nodes
     }
     cycles: list[Cycle] = [(node, node) for node in edges if node in graph[node]]
-    for component in _find_strong_components_of_several_nodes(edges):
-        cycles += _iter_cycles_removing_their_edges(component, edges)
+    for component in _strong_components(edges):
+        cycles += _break_cycles(component, edges)
     sorter = TopologicalSorter(edges)
     sorter.prepare()
     ordered: list[Address] = []
@@ -40,7 +40,7 @@ def sort_by_dependencies_and_find_cycles(
     return ordered, cycles
 
 
-def _iter_cycles_removing_their_edges(
+def _break_cycles(
     component: Collection[Address], edges: dict[Address, set[Address]]
 ) -> Iterator[Cycle]:
     """Yield the cycles of a strongly connected component, and remove their edges.
@@ -72,7 +72,7 @@ def _find_cycle(edges: Mapping[Address, set[Address]]) -> Cycle | None:
     return None
 
 
-def _find_strong_components_of_several_nodes(
+def _strong_components(
     edges: Mapping[Address, set[Address]],
 ) -> list[list[Address]]:
     """The strongly connected components of more than one node (Tarjan), in linear time."""

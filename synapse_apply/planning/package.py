@@ -21,7 +21,7 @@ from synapse_apply.planning.series import SeriesMap
 
 def build_package_extras_or_empty(resource: ResourceState) -> JsonObject:
     """The data of an upload: {"package": {digest, files (a count), size (bytes), source}}."""
-    package = _get_declared_package_or_none(resource)
+    package = _declared_package(resource)
     if package is None:
         return {}
     return {
@@ -53,9 +53,9 @@ def find_recorded_or_live_digest(resource: ResourceState) -> str | None:
     return shown if is_shown or not recorded else recorded
 
 
-def _describe_unreleased_changes_or_empty(resource: ResourceState, series: SeriesMap) -> str:
+def _unreleased_changes(resource: ResourceState, series: SeriesMap) -> str:
     """Text such as `unreleased changes (3 files; next version 1.1.1)`; "" without known changes."""
-    package = _get_declared_package_or_none(resource)
+    package = _declared_package(resource)
     published = find_recorded_or_live_digest(resource)
     # Without a known digest no change can be claimed.
     if package is None or published is None or package.digest == published:
@@ -69,7 +69,7 @@ def _describe_unreleased_changes_or_empty(resource: ResourceState, series: Serie
         old, new = resource.record.files, package.files
         count = sum(old.get(path) != new.get(path) for path in old.keys() | new.keys())
         details.append(format_count_and_noun(count, "file"))
-    if next_release := _suggest_free_patch_version_or_empty(resource, series):
+    if next_release := _next_version(resource, series):
         details.append(f"next version {next_release}")
     return "unreleased changes" + (f" ({'; '.join(details)})" if details else "")
 
@@ -78,7 +78,7 @@ def note_refuse_or_replace(
     resource: ResourceState, decision: Decision, options: PlanOptions, series: SeriesMap
 ) -> Decision:
     """The decision with a note on a changed package, refused by policy, or with its upload."""
-    text = _describe_unreleased_changes_or_empty(resource, series)
+    text = _unreleased_changes(resource, series)
     if not text:
         return decision
     version: list[FieldPath] = [(resource.type.version_field,)]
@@ -139,12 +139,12 @@ def is_package_unknown_or_replaceable(resource: ResourceState) -> bool:
     )
 
 
-def _get_declared_package_or_none(resource: ResourceState) -> Package | None:
+def _declared_package(resource: ResourceState) -> Package | None:
     carries = resource.type.carries_package and resource.desired is not None
     return resource.desired.package if carries and resource.desired is not None else None
 
 
-def _suggest_free_patch_version_or_empty(resource: ResourceState, series: SeriesMap) -> str:
+def _next_version(resource: ResourceState, series: SeriesMap) -> str:
     if resource.desired is None or not resource.type.series_field:
         return ""
     name, version = resource.type.locate_in_series_or_empty(resource.desired.spec)

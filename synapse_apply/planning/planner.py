@@ -81,8 +81,8 @@ def build_plan(plan_input: PlanInput) -> Plan:
     removed_on_purpose = {
         address for address in plan_input.removed_addresses if address in undeclared_decisions
     }
-    orphan_decisions = _refuse_open_intents_without_resource(resources, index)
-    decisions = _filter_selected_or_keep_all(
+    orphan_decisions = _refuse_orphans(resources, index)
+    decisions = _select(
         {**declared_decisions, **undeclared_decisions, **orphan_decisions}, plan_input
     )
     changes = {address: decision.change for address, decision in decisions.items()}
@@ -103,7 +103,7 @@ def build_plan(plan_input: PlanInput) -> Plan:
             dict.fromkeys(
                 (
                     *plan_input.diagnostics,
-                    *_iter_warning_if_selection_is_partial(decisions, plan_input),
+                    *_partial_selection(decisions, plan_input),
                     *(_build_cycle_error(cycle, resources) for cycle in cycles),
                     *(
                         finding
@@ -118,11 +118,11 @@ def build_plan(plan_input: PlanInput) -> Plan:
                         ],
                         index.open_intents.values(),
                     ),
-                    *_build_one_foreign_state_key_warning_or_empty(decisions, resources),
+                    *_foreign_key_warning(decisions, resources),
                     *policy_warnings,
                     *build_one_warning_of_unchanged_violators_or_empty(decisions, rules),
                     *iter_warnings_of_unknown_addresses_in_policy(plan_input),
-                    *_iter_selected_findings(
+                    *_of_selected(
                         decisions, build_lowered_version_warnings(index.series, resources)
                     ),
                 )
@@ -177,7 +177,7 @@ def _decide_all_declared(
             policy_rules,
         )
         decision = _refuse_unfit_package(decision, resource, plan_input)
-        return _refuse_forbidden_move_or_dry_run(decision, index)
+        return _refuse_given(decision, index)
 
     # An owner is decided before its members, so it can still choose the one that is created with
     # it.
@@ -190,13 +190,9 @@ def _decide_all_declared(
         # An update of the record alone needs no dependency.
         if decision.change.has_unrefused_call_or_run:
             unmet = [
-                need
-                for need in graph[address]
-                if _is_dependency_blocked_or_absent(need, resources, decisions, index)
+                need for need in graph[address] if _is_unmet(need, resources, decisions, index)
             ]
-            unselected = [
-                need for need in unmet if _is_dependency_only_unselected(need, decisions, index)
-            ]
+            unselected = [need for need in unmet if _is_only_unselected(need, decisions, index)]
             if unselected:
                 decision = decision.refused(
                     missing_dependencies.build_dependency_not_selected_refusal(resource, unselected)
@@ -224,14 +220,14 @@ def _refuse_unfit_package(
     return decision.refused(*(package_flaw(flaw, digest) for flaw in flaws))
 
 
-def _refuse_forbidden_move_or_dry_run(decision: Decision, index: PlanIndex) -> Decision:
+def _refuse_given(decision: Decision, index: PlanIndex) -> Decision:
     """The decision, refused if a rule forbids its move, or if the backend refused its dry run."""
     given = (index.plan_input.move_refusals, index.plan_input.dry_run_refusals)
     address = decision.change.address
     return decision.refused(*(refusals[address] for refusals in given if address in refusals))
 
 
-def _is_dependency_blocked_or_absent(
+def _is_unmet(
     need: Address,
     resources: Mapping[Address, ResourceState],
     decisions: Decisions,
@@ -247,7 +243,7 @@ def _is_dependency_blocked_or_absent(
     )
 
 
-def _is_dependency_only_unselected(need: Address, decisions: Decisions, index: PlanIndex) -> bool:
+def _is_only_unselected(need: Address, decisions: Decisions, index: PlanIndex) -> bool:
     """Whether a dependency would be created if it were selected."""
     selected = index.plan_input.options.selected
     return (
@@ -274,13 +270,13 @@ def _decide_all_undeclared(
         graph, lambda address: resources[address].type.rank
     )
     users, successors = (
-        _group_dependents_by_recorded_need(resources),
+        _dependents_by_need(resources),
         SeriesSuccessors(index, declared_decisions),
     )
     decisions: Decisions = {}
     # Deletes are made in the reverse order of creates: dependents first.
     for address in reversed(ordered):
-        decision = _refuse_forbidden_move_or_dry_run(
+        decision = _refuse_given(
             add_policy_findings_unless_in_error(
                 resources[address],
                 decide_undeclared_ignoring_dependents(resources[address], index),
@@ -289,7 +285,7 @@ def _decide_all_undeclared(
             index,
         )
         if decision.change.action is Action.DELETE:
-            decision = _order_delete_after_dependents_or_refuse(
+            decision = _after_dependents(
                 decision, resources[address], users.get(address, ()), decisions, declared_decisions
             )
         decisions[address] = successors.order_removal_after_successors_keep_or_refuse(
@@ -298,7 +294,7 @@ def _decide_all_undeclared(
     return decisions
 
 
-def _group_dependents_by_recorded_need(
+def _dependents_by_need(
     resources: Mapping[Address, ResourceState],
 ) -> Mapping[Address, list[Address]]:
     """The recorded addresses that depend on each address."""
@@ -309,7 +305,7 @@ def _group_dependents_by_recorded_need(
     return users
 
 
-def _order_delete_after_dependents_or_refuse(
+def _after_dependents(
     decision: Decision,
     resource: ResourceState,
     dependents: Iterable[Address],
@@ -338,9 +334,7 @@ def _order_delete_after_dependents_or_refuse(
     )
 
 
-def _refuse_open_intents_without_resource(
-    resources: Mapping[Address, ResourceState], index: PlanIndex
-) -> Decisions:
+def _refuse_orphans(resources: Mapping[Address, ResourceState], index: PlanIndex) -> Decisions:
     """Decisions on open intents of addresses that are neither declared nor recorded."""
     return {
         address: Decision(
@@ -357,16 +351,14 @@ def _refuse_open_intents_without_resource(
     }
 
 
-def _filter_selected_or_keep_all(decisions: Decisions, plan_input: PlanInput) -> Decisions:
+def _select(decisions: Decisions, plan_input: PlanInput) -> Decisions:
     selected = plan_input.options.selected
     if selected is None:
         return decisions
     return {address: decision for address, decision in decisions.items() if address in selected}
 
 
-def _iter_warning_if_selection_is_partial(
-    decisions: Decisions, plan_input: PlanInput
-) -> Iterator[Diagnostic]:
+def _partial_selection(decisions: Decisions, plan_input: PlanInput) -> Iterator[Diagnostic]:
     """A warning that only a part was planned, so that `No changes.` is not taken for the whole."""
     unselected_count = len(plan_input.resources) - len(decisions)
     if plan_input.options.selected is not None and unselected_count > 0:
@@ -389,7 +381,7 @@ def _build_cycle_error(cycle: Cycle, resources: Mapping[Address, ResourceState])
     )
 
 
-def _build_one_foreign_state_key_warning_or_empty(
+def _foreign_key_warning(
     decisions: Decisions, resources: Mapping[Address, ResourceState]
 ) -> tuple[Diagnostic, ...]:
     """One warning for all secrets that were recorded under another state key."""
@@ -420,9 +412,7 @@ def _build_one_foreign_state_key_warning_or_empty(
     return (finding,)
 
 
-def _iter_selected_findings(
-    decisions: Decisions, findings: Collection[Diagnostic]
-) -> Iterator[Diagnostic]:
+def _of_selected(decisions: Decisions, findings: Collection[Diagnostic]) -> Iterator[Diagnostic]:
     """The findings on selected addresses."""
     addresses = set(map(str, decisions)) if findings else set()
     return (finding for finding in findings if finding.address in addresses)

@@ -138,13 +138,11 @@ def build_lowered_version_warnings(
             and parsed_version > newest
         ]
         if higher_versions:
-            warnings.append(
-                _build_lowered_version_warning(members, max(higher_versions)[1], resources)
-            )
+            warnings.append(_lowered_version(members, max(higher_versions)[1], resources))
     return warnings
 
 
-def _build_lowered_version_warning(
+def _lowered_version(
     members: SeriesMembers, recorded: Address, resources: Mapping[Address, ResourceState]
 ) -> Diagnostic:
     ordered = [

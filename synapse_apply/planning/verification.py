@@ -41,9 +41,7 @@ def add_due_run_or_refuse_unverified(
     if resource.type.verification_spec is None or decision.is_blocked:
         return decision
     if decision.change.action in _CREATES or decision.change.replaces_package:
-        decision = decision.refused(
-            *_iter_unverified_refusals(resource, index.plan_input.other_targets)
-        )
+        decision = decision.refused(*_unverified_refusals(resource, index.plan_input.other_targets))
     if decision.is_blocked:
         return decision
     verify = resource.desired.verify if resource.desired is not None else None
@@ -51,7 +49,7 @@ def add_due_run_or_refuse_unverified(
     if (
         verify is None
         or not index.plan_input.options.verify
-        or _is_older_than_newest_declared(resource, index.series)
+        or _is_superseded(resource, index.series)
     ):
         return decision
     due, change = _find_due_run(resource, decision, index, verify), decision.change
@@ -62,7 +60,7 @@ def add_due_run_or_refuse_unverified(
         )
         change = replace(change, notes=(*change.notes, note))
         due = due if resource.address in index.plan_input.options.verify_now else None
-    elif due is None and _is_adopted_or_has_no_run_of_ours(resource, change.action):
+    elif due is None and _is_unverified(resource, change.action):
         note = Text(
             f"{resource.address} is not verified: it was adopted, and is run only by ",
             Command("verify", resource.address),
@@ -76,7 +74,7 @@ def add_due_run_or_refuse_unverified(
     return replace(decision, change=replace(change, verification=due, of_git=of_git))
 
 
-def _is_adopted_or_has_no_run_of_ours(resource: ResourceState, action: Action) -> bool:
+def _is_unverified(resource: ResourceState, action: Action) -> bool:
     """Whether the object was or will be adopted, and no run of ours has verified it."""
     record = resource.record
     if record is None:
@@ -111,7 +109,7 @@ def _find_due_run(
     # An adopted object runs only if asked for, since its package is not ours.
     if decision.change.action is Action.ADOPT or resource.record is None:
         return None
-    return _find_followed_or_due_run(
+    return _due_recorded_run(
         verification,
         resource,
         resource.record,
@@ -119,7 +117,7 @@ def _find_due_run(
     )
 
 
-def _find_followed_or_due_run(
+def _due_recorded_run(
     verification: Verification, resource: ResourceState, record: Record, *, is_requested: bool
 ) -> Verification | None:
     """The run that is due for a recorded object, new or followed; None for none."""
@@ -144,15 +142,11 @@ def _find_followed_or_due_run(
             reason=f"job {last_run.job} {status_text}: it is followed",
             job=last_run.job,
         )
-    reason = (
-        ASKED_FOR
-        if is_requested
-        else _find_run_reason_or_empty(verification, last_run, resource, record)
-    )
+    reason = ASKED_FOR if is_requested else _run_reason(verification, last_run, resource, record)
     return replace(verification, reason=reason) if reason else None
 
 
-def _find_run_reason_or_empty(
+def _run_reason(
     verification: Verification, last_run: LastRun | None, resource: ResourceState, record: Record
 ) -> str:
     if last_run is None:
@@ -170,7 +164,7 @@ def _find_run_reason_or_empty(
     )
 
 
-def _is_older_than_newest_declared(resource: ResourceState, series: SeriesMap) -> bool:
+def _is_superseded(resource: ResourceState, series: SeriesMap) -> bool:
     """Whether a newer member is declared as well, which is the one that a run would execute."""
     if resource.desired is None or not resource.type.series_field:
         return False
@@ -194,7 +188,7 @@ class _VerificationGap(NamedTuple):
     ends_by_itself: bool = False
 
 
-def _iter_unverified_refusals(
+def _unverified_refusals(
     resource: ResourceState, other_targets: Mapping[str, OtherTargetRuns]
 ) -> Iterator[Refusal]:
     """A refusal for each target that must have verified this package and has not."""

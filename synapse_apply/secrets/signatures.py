@@ -8,7 +8,7 @@ signature for one purpose is never valid for another.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from enum import Enum
 from functools import lru_cache
@@ -183,20 +183,17 @@ class RunSigner:
 
     def mark_forged_runs_unknown(self, records: Mapping[Address, Record]) -> CheckedRecords:
         """The records, with result UNKNOWN in place of each run that has a forged signature."""
-        forged_addresses = tuple(self._iter_addresses_with_forged_run(records.values()))
+        forged_addresses = tuple(
+            record.address
+            for record in records.values()
+            if self.verify_last_run_signature(record) is SignatureStatus.FORGED
+        )
         if not forged_addresses:
             return CheckedRecords(records, ())
         unknown_run_records = {
             address: _mark_run_unknown_if_any(records[address]) for address in forged_addresses
         }
         return CheckedRecords({**records, **unknown_run_records}, forged_addresses)
-
-    def _iter_addresses_with_forged_run(self, records: Iterable[Record]) -> Iterable[Address]:
-        return (
-            record.address
-            for record in records
-            if self.verify_last_run_signature(record) is SignatureStatus.FORGED
-        )
 
     def _build_document_to_sign(self, address: Address, last_run: LastRun) -> dict[str, str]:
         return {

@@ -51,7 +51,7 @@ class CallNote:
 
     def __call__(self, run: SqlRunner) -> None:
         """Write this note alone; StateError if it does not fit the stored rows."""
-        _check_then_write_notes(run, [self])
+        _write_notes(run, [self])
 
     @property
     def changed_record_address_or_empty(self) -> str:
@@ -78,21 +78,21 @@ def write_notes_if_combinable(
     if len(notes) < len(works) or len(notes) > MAX_NOTES:
         return False
     try:
-        _check_then_write_notes(run, notes)
+        _write_notes(run, notes)
     except NotCombinable:
         return False
     return True
 
 
-def _check_then_write_notes(run: SqlRunner, notes: Sequence[CallNote]) -> None:
+def _write_notes(run: SqlRunner, notes: Sequence[CallNote]) -> None:
     """Check all notes, then write them; StateError or NotCombinable before anything is written."""
-    stored_texts = _require_fitting_intents_and_read_record_texts(run, notes)
+    stored_texts = _fitting_records(run, notes)
     changed_notes = [
         note
         for note in notes
         if note.record_row and stored_texts.get(note.record_row[0]) != note.record_row[-1]
     ]
-    _require_unused_remote_ids(run, notes, changed_notes)
+    _require_unused_ids(run, notes, changed_notes)
     _require_unused_approvals(run, notes)
     # Old rows are deleted first: two records may exchange their ids, which are unique.
     deleted_addresses = [
@@ -105,17 +105,17 @@ def _check_then_write_notes(run: SqlRunner, notes: Sequence[CallNote]) -> None:
     opening_notes = [note for note in notes if note.intent_text]
     audit_rows = [note.audit_row for note in notes if note.audit_row]
     ((last_intent_number, last_audit_number),) = run(schema.GET_LAST_NUMBERS, ())
-    _run_statement_once_with_values_of_all_rows(
+    _run_for_rows(
         run,
         partial(schema.append_in_clause, schema.DROP_RECORDS),
         [(address,) for address in deleted_addresses],
     )
-    _run_statement_once_with_values_of_all_rows(
+    _run_for_rows(
         run,
         partial(schema.build_insert_many, "records"),
         [note.record_row for note in changed_notes],
     )
-    _run_statement_once_with_values_of_all_rows(
+    _run_for_rows(
         run,
         partial(schema.append_in_clause, schema.DROP_INTENTS),
         [(intent_id,) for intent_id in closed_intent_ids],
@@ -124,10 +124,8 @@ def _check_then_write_notes(run: SqlRunner, notes: Sequence[CallNote]) -> None:
         (note.intent.id, number, str(note.intent.address), note.intent_text)
         for number, note in enumerate(opening_notes, last_intent_number + 1)
     ]
-    _run_statement_once_with_values_of_all_rows(
-        run, partial(schema.build_insert_many, "intents"), intent_rows
-    )
-    _run_statement_once_with_values_of_all_rows(
+    _run_for_rows(run, partial(schema.build_insert_many, "intents"), intent_rows)
+    _run_for_rows(
         run,
         partial(schema.build_insert_many, "audit"),
         [
@@ -143,9 +141,7 @@ def _check_then_write_notes(run: SqlRunner, notes: Sequence[CallNote]) -> None:
     run(schema.ADD_TO_SERIAL, (len(notes),))
 
 
-def _require_fitting_intents_and_read_record_texts(
-    run: SqlRunner, notes: Sequence[CallNote]
-) -> dict[str, str]:
+def _fitting_records(run: SqlRunner, notes: Sequence[CallNote]) -> dict[str, str]:
     """The stored record texts by address, of the records that the notes replace.
 
     StateError or NotCombinable if an intent to be opened is open already, or one to be closed is
@@ -162,7 +158,7 @@ def _require_fitting_intents_and_read_record_texts(
     ):
         raise NotCombinable
     open_keys = set(
-        _run_statement_once_with_values_of_all_rows(
+        _run_for_rows(
             run, partial(schema.append_in_clause, schema.SELECT_INTENTS_BY_ID), intent_keys
         )
     )
@@ -174,28 +170,28 @@ def _require_fitting_intents_and_read_record_texts(
                 if note.intent_text
                 else state_messages.build_no_open_intent_error
             )
-            raise _choose_own_error_or_not_combinable(notes, build_error(note.intent))
+            raise _own_error(notes, build_error(note.intent))
     address_keys = [(note.record_row[0],) for note in notes if note.record_row]
     return dict(
-        _run_statement_once_with_values_of_all_rows(
+        _run_for_rows(
             run, partial(schema.append_in_clause, schema.SELECT_RECORDS_BY_ADDRESS), address_keys
         )
     )
 
 
-def _require_unused_remote_ids(
+def _require_unused_ids(
     run: SqlRunner, notes: Sequence[CallNote], changed_notes: Sequence[CallNote]
 ) -> None:
     """StateError if a changed record has a remote id that another address has already."""
     notes_by_remote_key = {note.record_row[1:4]: note for note in changed_notes}
     if len(notes_by_remote_key) < len(changed_notes):
         raise NotCombinable
-    for owner_address, *remote_key in _run_statement_once_with_values_of_all_rows(
+    for owner_address, *remote_key in _run_for_rows(
         run, schema.build_select_addresses_by_remote_ids, [*notes_by_remote_key]
     ):
         note = notes_by_remote_key[tuple(remote_key)]
         if owner_address != note.record_row[0] and note.record is not None:
-            raise _choose_own_error_or_not_combinable(
+            raise _own_error(
                 notes, state_messages.build_duplicate_remote_id_error(note.record, owner_address)
             )
 
@@ -210,14 +206,10 @@ def _require_unused_approvals(run: SqlRunner, notes: Sequence[CallNote]) -> None
     ]
     used_ids = read_used_approval_ids(run, approval_ids)
     if used_ids or len(set(approval_ids)) < len(approval_ids):
-        raise _choose_own_error_or_not_combinable(
-            notes, state_messages.build_approval_used_error(used_ids)
-        )
+        raise _own_error(notes, state_messages.build_approval_used_error(used_ids))
 
 
-def _choose_own_error_or_not_combinable(
-    notes: Sequence[CallNote], note_error: StateError
-) -> Exception:
+def _own_error(notes: Sequence[CallNote], note_error: StateError) -> Exception:
     """The error of a single note, else NotCombinable.
 
     Of several notes only the faulty one may fail: each is then written by itself.
@@ -225,7 +217,7 @@ def _choose_own_error_or_not_combinable(
     return note_error if len(notes) == 1 else NotCombinable()
 
 
-def _run_statement_once_with_values_of_all_rows(
+def _run_for_rows(
     run: SqlRunner, build_statement: Callable[[int], str], rows: Sequence[tuple[Any, ...]]
 ) -> list[Row]:
     """Run one statement with the values of all rows; returns its result, [] for no rows."""

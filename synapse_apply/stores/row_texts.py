@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 def encode_record(record: Record, location: str) -> str:
     """The canonical JSON of a record; TypeError for a secret, StateError if nested too deep."""
-    return _encode_or_raise_unstorable(codec.record_to_json, record, location)
+    return _encode(codec.record_to_json, record, location)
 
 
 def decode_record(text: str, location: str, row_label: str) -> Record:
@@ -24,35 +24,33 @@ def decode_record(text: str, location: str, row_label: str) -> Record:
 
     `row_label` names the row in messages.
     """
-    return _decode_or_raise_damaged(codec.record_from_json, text, location, row_label)
+    return _decode(codec.record_from_json, text, location, row_label)
 
 
 def encode_intent(intent: Intent, location: str) -> str:
-    return _encode_or_raise_unstorable(codec.intent_to_json, intent, location)
+    return _encode(codec.intent_to_json, intent, location)
 
 
 def decode_intent(text: str, location: str, row_label: str) -> Intent:
-    return _decode_or_raise_damaged(codec.intent_from_json, text, location, row_label)
+    return _decode(codec.intent_from_json, text, location, row_label)
 
 
 def encode_audit_entry(entry: AuditEntry, location: str) -> str:
-    return _encode_or_raise_unstorable(codec.audit_entry_to_json, entry, location)
+    return _encode(codec.audit_entry_to_json, entry, location)
 
 
 def decode_audit_entry(text: str, location: str, row_label: str) -> AuditEntry:
-    return _decode_or_raise_damaged(codec.audit_entry_from_json, text, location, row_label)
+    return _decode(codec.audit_entry_from_json, text, location, row_label)
 
 
-def _encode_or_raise_unstorable(encode: Callable[[Any], Any], value: Any, location: str) -> str:
+def _encode(encode: Callable[[Any], Any], value: Any, location: str) -> str:
     try:
         return format_canonical_json(encode(value))
     except (ValueError, RecursionError) as problem:
         raise state_messages.build_unstorable_value_error(location, str(problem)) from None
 
 
-def _decode_or_raise_damaged(
-    decode: Callable[[Any], T], text: str, location: str, row_label: str
-) -> T:
+def _decode(decode: Callable[[Any], T], text: str, location: str, row_label: str) -> T:
     try:
         return decode(json.loads(text))
     except json.JSONDecodeError:

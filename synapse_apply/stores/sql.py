@@ -1,6 +1,6 @@
 """Which SQL statements each operation of a state store is, and which rules it keeps.
 
-Every public write is one piece of work of `_write_durably_and_count_serial_if_changed`
+Every public write is one piece of work of `_write_counted`
 (locked_store.py).
 """
 
@@ -111,7 +111,7 @@ class SqlStore(LockedStore):
 
     def read_header(self, *, requires_newest: bool = False) -> StateHeader:
         meta_row = self._database.read_in_snapshot(
-            self._require_meta_row_of_known_format, requires_newest=requires_newest
+            self._known_meta, requires_newest=requires_newest
         )
         return StateHeader(
             BackendIdentity(*meta_row[schema.IDENTITY_SLICE]),
@@ -145,7 +145,7 @@ class SqlStore(LockedStore):
 
     def find_record(self, address: Address) -> Record | None:
         def read_record_rows(run: SqlRunner) -> list[Row]:
-            self._require_meta_row_of_known_format(run)
+            self._known_meta(run)
             return run(schema.GET_RECORD, (str(address),))
 
         rows = self._database.read_in_snapshot(read_record_rows)
@@ -163,7 +163,7 @@ class SqlStore(LockedStore):
             return False
 
         if audit_rows:
-            self._write_durably_and_count_serial_if_changed(insert_entries_without_serial)
+            self._write_counted(insert_entries_without_serial)
 
     def open_intent_and_use_up_its_approvals(self, intent: Intent) -> None:
         self._write_batch.write_durably(
@@ -205,9 +205,9 @@ class SqlStore(LockedStore):
 
         def write_changed_rows_and_tell_if_any(run: SqlRunner) -> bool:
             self._use_approvals_up_or_raise_and_return_false(run, uses_up)
-            return self._write_changed_rows_and_tell_if_any(run, rows)
+            return self._write_changed(run, rows)
 
-        self._write_durably_and_count_serial_if_changed(write_changed_rows_and_tell_if_any)
+        self._write_counted(write_changed_rows_and_tell_if_any)
 
     def remove_records(self, *addresses: Address, uses_up: Sequence[str] = ()) -> None:
         """Delete the records at these addresses; one that is not recorded is ignored."""
@@ -223,7 +223,7 @@ class SqlStore(LockedStore):
                 run(schema.DROP_RECORD, (address,))
             return bool(stored_addresses)
 
-        self._write_durably_and_count_serial_if_changed(delete_recorded_and_tell_if_any)
+        self._write_counted(delete_recorded_and_tell_if_any)
 
     def rename_addresses(
         self, renames: Renames, finish: RecordFinisher = return_renamed_record_unchanged
@@ -235,7 +235,7 @@ class SqlStore(LockedStore):
         """
 
         def rename_records_and_tell_if_any_changed(run: SqlRunner) -> bool:
-            self._require_known_old_and_free_new_addresses(run, renames)
+            self._require_renames(run, renames)
             # All records, since any of them may depend on a renamed address.
             rows = run(schema.ALL_RECORDS, ())
             records = [
@@ -245,13 +245,13 @@ class SqlStore(LockedStore):
             for old in renames:
                 run(schema.DROP_RECORD, (str(old),))
             renamed_records = iter_records_changed_by_renames(records, renames, finish)
-            return self._write_changed_rows_and_tell_if_any(
+            return self._write_changed(
                 run, [(record, self._build_record_row(record)) for record in renamed_records]
             )
 
-        self._write_durably_and_count_serial_if_changed(rename_records_and_tell_if_any_changed)
+        self._write_counted(rename_records_and_tell_if_any_changed)
 
-    def _require_known_old_and_free_new_addresses(self, run: SqlRunner, renames: Renames) -> None:
+    def _require_renames(self, run: SqlRunner, renames: Renames) -> None:
         """StateError unless every old address is recorded without open call, and no new one is."""
         for old, new in renames.items():
             if not run(schema.GET_RECORD, (str(old),)):
@@ -265,19 +265,16 @@ class SqlStore(LockedStore):
 
     def replace_backend_identity(self, binding: BackendIdentity) -> None:
         def update_identity_and_tell_if_changed(run: SqlRunner) -> bool:
-            if (
-                BackendIdentity(*self._require_meta_row_of_known_format(run)[schema.IDENTITY_SLICE])
-                == binding
-            ):
+            if BackendIdentity(*self._known_meta(run)[schema.IDENTITY_SLICE]) == binding:
                 return False
             run(schema.SET_IDENTITY, (binding.url, binding.tenant, binding.data_set))
             return True
 
-        self._write_durably_and_count_serial_if_changed(update_identity_and_tell_if_changed)
+        self._write_counted(update_identity_and_tell_if_changed)
 
     def read_project_and_key_ids(self) -> ProjectAndKeyIds:
         def read_ids_from_plan_rows(run: SqlRunner) -> ProjectAndKeyIds:
-            self._require_meta_row_of_known_format(run)
+            self._known_meta(run)
             return snapshot.read_project_and_key_ids(run)
 
         return self._database.read_in_snapshot(read_ids_from_plan_rows)
@@ -292,11 +289,11 @@ class SqlStore(LockedStore):
                 run(schema.ADD_PLAN, row)
             return False
 
-        self._write_durably_and_count_serial_if_changed(replace_id_rows_if_changed_and_return_false)
+        self._write_counted(replace_id_rows_if_changed_and_return_false)
 
     def list_audit_entries_newest_first(self, limit: int = 1000) -> list[AuditEntry]:
         def read_newest_rows(run: SqlRunner) -> list[Row]:
-            self._require_meta_row_of_known_format(run)
+            self._known_meta(run)
             return run(schema.NEWEST_AUDIT, (limit,))
 
         rows = self._database.read_in_snapshot(read_newest_rows)
@@ -311,23 +308,23 @@ class SqlStore(LockedStore):
             run(schema.ADD_PLAN, (plan_id, self._now()))
             return False
 
-        self._write_durably_and_count_serial_if_changed(insert_plan_or_raise_already_applied)
+        self._write_counted(insert_plan_or_raise_already_applied)
 
     def was_plan_applied(self, plan_id: str) -> bool:
         def has_plan_row(run: SqlRunner) -> bool:
-            self._require_meta_row_of_known_format(run)
+            self._known_meta(run)
             return bool(run(schema.GET_PLAN, (plan_id,)))
 
         return self._database.read_in_snapshot(has_plan_row)
 
     def use_approvals_up_or_raise_if_used(self, *approval_ids: str) -> None:
-        self._write_durably_and_count_serial_if_changed(
+        self._write_counted(
             lambda run: self._use_approvals_up_or_raise_and_return_false(run, approval_ids)
         )
 
     def list_used_approvals(self, approval_ids: Sequence[str]) -> tuple[str, ...]:
         def read_used_ids(run: SqlRunner) -> tuple[str, ...]:
-            self._require_meta_row_of_known_format(run)
+            self._known_meta(run)
             return used_approvals.read_used_approval_ids(run, approval_ids)
 
         return self._database.read_in_snapshot(read_used_ids)
@@ -353,7 +350,7 @@ class SqlStore(LockedStore):
         """
 
         def check_and_build_adjustments(run: SqlRunner) -> list[Statement]:
-            meta_row = self._require_meta_row_of_known_format(run, source)
+            meta_row = self._known_meta(run, source)
             check_backup(BackendIdentity(*meta_row[schema.IDENTITY_SLICE]), str(meta_row[1]))
             seen_progress = find_floor(str(meta_row[1]))
             backup_progress = StateProgress(
@@ -369,9 +366,9 @@ class SqlStore(LockedStore):
 
         # The last one counts: the check may run again if the connection breaks.
         lock_owners: list[LockOwner] = []
-        with self._hold_present_or_new_lock("state restore", repair=True) as lease:
+        with self._hold_lock("state restore", repair=True) as lease:
             lease.require_not_lost()
-            old_progress = self._read_progress_before_damage_or_none_known()
+            old_progress = self._read_progress()
             written_at = self._timing.boottime()
             saved_path = self._database.replace_from_backup_and_return_kept_path_or_empty(
                 source, check_and_build_adjustments, kept_path_unless_beside_file
@@ -411,7 +408,7 @@ class SqlStore(LockedStore):
             self._tool_version,
             0,
         )
-        with self._hold_present_or_new_lock("state init") as lease:
+        with self._hold_lock("state init") as lease:
             lock_row = lease.build_next_lock_row(state_snapshot.fence)
             statements: list[Statement] = [(table, ()) for table in schema.CREATE_STATEMENTS]
             statements.append((schema.ADD_META, meta_row))
@@ -425,7 +422,7 @@ class SqlStore(LockedStore):
 
     def _read_state_rows(self, run: SqlRunner) -> StateRows:
         return StateRows(
-            self._require_meta_row_of_known_format(run),
+            self._known_meta(run),
             run(schema.ALL_RECORDS, ()),
             run(schema.ALL_INTENTS, ()),
         )
@@ -443,9 +440,7 @@ class SqlStore(LockedStore):
         text = row_texts.encode_record(record, self.where)
         return (str(address), address.kind, record.api, record.remote_id, text)
 
-    def _write_changed_rows_and_tell_if_any(
-        self, run: SqlRunner, rows: list[tuple[Record, tuple[Any, ...]]]
-    ) -> bool:
+    def _write_changed(self, run: SqlRunner, rows: list[tuple[Record, tuple[Any, ...]]]) -> bool:
         """Write the rows whose text differs from the stored one; whether there were any.
 
         StateError for a remote id that another address has.
@@ -464,7 +459,7 @@ class SqlStore(LockedStore):
             run(schema.ADD_RECORD, row)
         return bool(changed_rows)
 
-    def _read_progress_before_damage_or_none_known(self) -> StateProgress:
+    def _read_progress(self) -> StateProgress:
         """The progress, of a damaged log that before the damage; NO_PROGRESS where nothing tells.
 
         A state that is damaged or missing is a reason to restore. What comes in its place must

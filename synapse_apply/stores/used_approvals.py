@@ -10,7 +10,7 @@ from synapse_apply.stores.database import SqlRunner
 
 def read_used_approval_ids(run: SqlRunner, approval_ids: Sequence[str]) -> tuple[str, ...]:
     """Those of these ids that are used up, in their order."""
-    row_ids = _build_distinct_row_ids(approval_ids)
+    row_ids = _row_ids(approval_ids)
     if not row_ids:
         return ()
     rows = run(schema.append_in_clause(schema.SELECT_PLANS_BY_ID, len(row_ids)), row_ids)
@@ -30,7 +30,7 @@ def require_unused_approvals(run: SqlRunner, approval_ids: Sequence[str]) -> Non
 
 def insert_used_approvals(run: SqlRunner, approval_ids: Sequence[str], moment: str) -> None:
     """Use up approvals that were not used before."""
-    row_ids = _build_distinct_row_ids(approval_ids)
+    row_ids = _row_ids(approval_ids)
     if row_ids:
         cells = [cell for row_id in row_ids for cell in (row_id, moment)]
         run(schema.build_insert_many("plans", len(row_ids)), cells)
@@ -38,11 +38,11 @@ def insert_used_approvals(run: SqlRunner, approval_ids: Sequence[str], moment: s
 
 def delete_used_approvals(run: SqlRunner, approval_ids: Sequence[str]) -> None:
     """Make approvals usable again; an unused one is ignored."""
-    row_ids = _build_distinct_row_ids(approval_ids)
+    row_ids = _row_ids(approval_ids)
     if row_ids:
         run(schema.append_in_clause(schema.DROP_PLANS, len(row_ids)), row_ids)
 
 
-def _build_distinct_row_ids(approval_ids: Iterable[str]) -> list[str]:
+def _row_ids(approval_ids: Iterable[str]) -> list[str]:
     """The ids of their rows, each once."""
     return [f"{schema.APPROVAL_PREFIX}{approval_id}" for approval_id in dict.fromkeys(approval_ids)]

@@ -84,14 +84,14 @@ class WriteBatch:
                 is_leader = not self._has_leader
                 self._has_leader = True
             if not is_leader:
-                self._wait_until_done_woken_or_leaderless(pending_write)
+                self._wait(pending_write)
             if not pending_write.is_done:
                 with self._leadership:
                     if not pending_write.is_done:
                         self._wait_for_turn(self._may_commit_wait, self.report_wait)
                         self._commit_as_leader(pending_write)
         except BaseException:
-            self._withdraw_if_queued_and_wake_leader_if_none(pending_write)
+            self._withdraw(pending_write)
             raise
         if pending_write.failure is not None:
             raise _copy_if_state_error(pending_write.failure)
@@ -104,7 +104,7 @@ class WriteBatch:
         with self._mutex:
             return not any(pending_write.is_urgent for pending_write in self._queue)
 
-    def _wait_until_done_woken_or_leaderless(self, pending_write: PendingWrite) -> None:
+    def _wait(self, pending_write: PendingWrite) -> None:
         """Wait until the write is done, this thread is to lead, or there is no leader.
 
         Two threads may conclude that they lead: the lock admits one, and the other then finds its
@@ -114,15 +114,15 @@ class WriteBatch:
             if not self._leadership.locked():
                 return
 
-    def _withdraw_if_queued_and_wake_leader_if_none(self, pending_write: PendingWrite) -> None:
+    def _withdraw(self, pending_write: PendingWrite) -> None:
         """Drop a write whose thread is interrupted, and wake another leader if there is none."""
         with self._mutex:
             if pending_write in self._queue:
                 self._queue.remove(pending_write)
                 if not self._leadership.locked():
-                    self._wake_next_leader_if_any()
+                    self._wake_leader()
 
-    def _wake_next_leader_if_any(self) -> None:
+    def _wake_leader(self) -> None:
         """Wake the first waiting thread to lead, if there is one. Called with the mutex held."""
         self._has_leader = bool(self._queue)
         if self._queue:
@@ -137,15 +137,15 @@ class WriteBatch:
             pending_writes, self._queue = self._queue, []
         try:
             if own_write not in pending_writes:
-                own_write.failure, own_write.is_done = _build_interrupted_write_error(), True
+                own_write.failure, own_write.is_done = _interrupted(), True
             if pending_writes:
-                self._commit_dropping_failed_writes(pending_writes)
+                self._commit_batch(pending_writes)
         except BaseException as failure:
             self.has_failed_write = True
             is_ordinary_error = isinstance(failure, Exception)
             for pending_write in pending_writes:
                 pending_write.failure = pending_write.failure or (
-                    failure if is_ordinary_error else _build_interrupted_write_error()
+                    failure if is_ordinary_error else _interrupted()
                 )
             if not is_ordinary_error:
                 raise
@@ -154,9 +154,9 @@ class WriteBatch:
                 pending_write.is_done = True
                 pending_write.wake_event.set()
             with self._mutex:
-                self._wake_next_leader_if_any()
+                self._wake_leader()
 
-    def _commit_dropping_failed_writes(self, pending_writes: Sequence[PendingWrite]) -> None:
+    def _commit_batch(self, pending_writes: Sequence[PendingWrite]) -> None:
         """Commit the writes; one that fails by its own input is dropped, the rest run again."""
         remaining_writes = list(pending_writes)
         while remaining_writes:
@@ -218,7 +218,7 @@ def _copy_if_state_error(failure: BaseException) -> BaseException:
     return failure
 
 
-def _build_interrupted_write_error() -> StateError:
+def _interrupted() -> StateError:
     """The error for a write whose leader was interrupted: its transaction may be durable or not."""
     return StateError.from_summary(
         "A write of the state was interrupted",

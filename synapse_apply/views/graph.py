@@ -51,15 +51,13 @@ def build_nodes_of_unsuperseded_changes(plan: Plan) -> list[GraphNode]:
         for change in plan.changes
         for has_run in [change.verification is not None and not change.is_refused]
         for planned_action in [
-            _name_planned_action_or_empty(
-                change.action, is_refused=change.is_refused, has_run=has_run
-            )
+            _planned_action(change.action, is_refused=change.is_refused, has_run=has_run)
         ]
         if not change.superseded
     ]
 
 
-def _name_planned_action_or_empty(action: Action, *, is_refused: bool, has_run: bool) -> str:
+def _planned_action(action: Action, *, is_refused: bool, has_run: bool) -> str:
     if is_refused:
         return _REFUSED
     if action is Action.NO_OP:

@@ -75,7 +75,7 @@ class LogTailer:
 
         Raises RemoteError once that failed too often.
         """
-        self._show_last_existing_lines()
+        self._show_last()
         self._show_all_new_lines()
 
     def follow_log(self) -> Job:
@@ -88,7 +88,7 @@ class LogTailer:
         self._is_following = True
         next_list_at = options.read_seconds()
         if self._last_count is not None:
-            self._show_last_existing_lines()
+            self._show_last()
             next_list_at = self._next_list_read()
         while not self._job.status.has_ended and not self._is_over():
             if next_list_at <= options.read_seconds() and self._try(self._show_new_lines):
@@ -105,7 +105,7 @@ class LogTailer:
         self._note_missed_lines()
         return self._job
 
-    def _show_last_existing_lines(self) -> None:
+    def _show_last(self) -> None:
         """Show only the last lines that exist so far, if `last_count` says so."""
         if self._last_count is None:
             return

@@ -135,7 +135,7 @@ def command(*, console: Console, invocation: Invocation, reports: Reports | None
     if approved is not None:
         return observer.run_approved_plan(*approved, all_or_nothing=all_or_nothing, wait=wait)
     with open_command_target(invocation) as target:
-        plans = _read_saved_or_reviewed_plans_or_none(target, plan, reviewed)
+        plans = _read_plans(target, plan, reviewed)
         if plans is not None and reports is not None:
             observer.replace_reports(reports.with_target(invocation.target or plans.target))
         require_approval_or_person_to_ask(console, is_approved=auto_approve or plans is not None)
@@ -161,7 +161,7 @@ def command(*, console: Console, invocation: Invocation, reports: Reports | None
         return observer.run(lambda: target.apply(auto_approve=auto_approve, **keywords))
 
 
-def _read_saved_or_reviewed_plans_or_none(
+def _read_plans(
     target: OpenTarget, plan: Path | None, reviewed: tuple[Path, ...]
 ) -> ApprovedPlans | None:
     """The saved or reviewed plans that were given, None without any."""

@@ -91,7 +91,7 @@ def run(
     if keep and not demo:
         raise click.UsageError("--keep goes with --demo.")
     if demo:
-        _serve_demo_until_stopped(console, keep=keep)
+        _serve_demo(console, keep=keep)
         return 0
     setup = ControllerSetup(file, data, dict(os.environ), sys.stderr, looks)
     if not once:
@@ -104,7 +104,7 @@ def run(
     )
 
 
-def _serve_demo_until_stopped(console: Console, *, keep: bool) -> None:
+def _serve_demo(console: Console, *, keep: bool) -> None:
     from synapse_apply.controller.demo.demo import open_demo
     from synapse_apply.controller.extras import require_page_packages
     from synapse_apply.controller.run import ControllerSetup, serve_controller

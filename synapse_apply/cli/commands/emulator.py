@@ -99,7 +99,7 @@ def serve(
         any_token=any_token,
         tenant=tenant,
         latency=latency,
-        faults=_read_valid_fault_document(faults) if faults else None,
+        faults=_read_faults(faults) if faults else None,
     )
     if data is None:
         project = load_valid_project_or_defaults(invocation)
@@ -114,7 +114,7 @@ def serve(
     return 0
 
 
-def _read_valid_fault_document(faults_file: Path) -> JsonObject:
+def _read_faults(faults_file: Path) -> JsonObject:
     from synapse_apply.emulator.faults.rules import FaultsError, read_valid_fault_document
 
     try:
@@ -160,7 +160,7 @@ def reset(*, console: Console, invocation: Invocation, profile: str | None, yes:
         console.write_stderr("Nothing was removed.\n")
         return Exit.ERROR
     try:
-        was_removed = _remove_embedded_data_and_state_if_any(project, invocation)
+        was_removed = _remove_embedded(project, invocation)
     except DataSetPlaceError as problem:
         raise SynapseApplyError.from_summary(
             "The embedded backend cannot be reset", f"{problem}."
@@ -177,7 +177,7 @@ def reset(*, console: Console, invocation: Invocation, profile: str | None, yes:
     return Exit.OK
 
 
-def _remove_embedded_data_and_state_if_any(project: Project, invocation: Invocation) -> bool:
+def _remove_embedded(project: Project, invocation: Invocation) -> bool:
     """Remove data and state; False when there was neither. Can be repeated after an interrupt."""
     from synapse_apply.emulator.serve import reset_data_set_if_any
     from synapse_apply.files.opening import remove_own_file_or_link_if_present

@@ -123,7 +123,7 @@ def command(
             codes=read_lines_without_blanks_and_comments(codes_file, "--codes")
             if codes_file
             else (),
-            ids=_parse_id_options_by_kind(ids),
+            ids=_parse_ids(ids),
             from_jobs=from_jobs,
             releases=releases,
             unmanaged=unmanaged,
@@ -136,7 +136,7 @@ def command(
     return Exit.OK if exported_files.report.has_left_out_nothing_asked_for else Exit.INCOMPLETE
 
 
-def _parse_id_options_by_kind(texts: tuple[str, ...]) -> dict[str, list[str | range]]:
+def _parse_ids(texts: tuple[str, ...]) -> dict[str, list[str | range]]:
     """Ids and ranges of ids by kind; a usage error for a malformed option."""
     ids_by_kind: dict[str, list[str | range]] = {}
     for text in texts:

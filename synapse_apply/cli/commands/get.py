@@ -72,8 +72,21 @@ def command(
     Secrets show as `(sensitive)`, as null in JSON: those that the schema of a storage's provider
     marks, all of a configuration whose provider is unknown, and what `lifecycle.sensitive` names.
     """
-    kind, name = _parse_kind_and_name(kind, name)
-    _reject_options_unfit_for_kind_and_name(kind, name, plugin, expand)
+    # The kind's prefix and the name; `KIND/NAME` may be one word.
+    word, slash, name_in_word = kind.partition("/")
+    if word.lower() not in _KIND_BY_WORD:
+        raise click.UsageError(f"Unknown kind {word!r}: there are {', '.join(_KINDS)}.")
+    if slash and (name is not None or not name_in_word):
+        raise click.UsageError("One KIND/NAME is wanted, or KIND and NAME.")
+    if not (slash or name) and (old_name := get_renamed_command_that_requires_name_or_empty()):
+        raise click.UsageError(f"`{old_name}` takes the NAME of one object.")
+    kind, name = _KIND_BY_WORD[word.lower()], name_in_word if slash else name
+    if plugin is not None and (kind != "release" or name is not None):
+        raise click.UsageError("--plugin lists releases: `get releases --plugin PLUGIN`.")
+    if expand and (kind != "release" or name is None):
+        raise click.UsageError(
+            "--expand goes with one release: `get release NAME --expand plugin`."
+        )
     from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.cli.texts.objects import print_live_object, print_live_objects_table
 
@@ -100,27 +113,4 @@ def print_releases_of_plugin(console: Console, invocation: Invocation, plugin: s
             "release",
             target.live.list_releases(plugin),
             "There is no release of this plugin, or no such plugin.",
-        )
-
-
-def _parse_kind_and_name(kind: str, name: str | None) -> tuple[str, str | None]:
-    """The kind's prefix and the name; `KIND/NAME` may be one word."""
-    word, slash, name_in_word = kind.partition("/")
-    if word.lower() not in _KIND_BY_WORD:
-        raise click.UsageError(f"Unknown kind {word!r}: there are {', '.join(_KINDS)}.")
-    if slash and (name is not None or not name_in_word):
-        raise click.UsageError("One KIND/NAME is wanted, or KIND and NAME.")
-    if not (slash or name) and (old_name := get_renamed_command_that_requires_name_or_empty()):
-        raise click.UsageError(f"`{old_name}` takes the NAME of one object.")
-    return _KIND_BY_WORD[word.lower()], name_in_word if slash else name
-
-
-def _reject_options_unfit_for_kind_and_name(
-    kind: str, name: str | None, plugin: str | None, expand: tuple[str, ...]
-) -> None:
-    if plugin is not None and (kind != "release" or name is not None):
-        raise click.UsageError("--plugin lists releases: `get releases --plugin PLUGIN`.")
-    if expand and (kind != "release" or name is None):
-        raise click.UsageError(
-            "--expand goes with one release: `get release NAME --expand plugin`."
         )

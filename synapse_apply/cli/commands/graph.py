@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -14,13 +13,10 @@ from synapse_apply.model.errors import Exit
 
 if TYPE_CHECKING:
     from synapse_apply import Invocation
-    from synapse_apply.model.diagnostic import Diagnostic
     from synapse_apply.views.graph import GraphNode
 
 
-def _reject_format_but_mermaid(
-    ctx: click.Context, _param: click.Parameter, value: str | None
-) -> None:
+def _reject_format(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
     """A usage error for a format that does not exist, or no longer."""
     if value not in {None, "mermaid"}:
         raise click.UsageError(
@@ -43,7 +39,7 @@ def _reject_format_but_mermaid(
 @revision_options.add_project_from_option
 @options.add_file_option
 @options.add_variable_options
-@click.option("--format", hidden=True, expose_value=False, callback=_reject_format_but_mermaid)
+@click.option("--format", hidden=True, expose_value=False, callback=_reject_format)
 @click.option("--plan", "planned", is_flag=True, help="Make a plan, and colour by its actions.")
 @options.add_parallelism_option
 def command(*, console: Console, invocation: Invocation, planned: bool) -> int:
@@ -56,7 +52,13 @@ def command(*, console: Console, invocation: Invocation, planned: bool) -> int:
     from synapse_apply.views.graph import format_mermaid
 
     if planned:
-        nodes, findings = _build_planned_nodes_and_findings(invocation)
+        # The resources of a plan as far as it could be made, and its findings.
+        from synapse_apply.cli.flows.command_target import open_command_target
+        from synapse_apply.views.graph import build_nodes_of_unsuperseded_changes
+
+        with open_command_target(invocation) as target:
+            plan = target.plan()
+        nodes, findings = build_nodes_of_unsuperseded_changes(plan), plan.diagnostics
     else:
         nodes, findings = _build_declared_nodes(invocation), ()
     console.write_output(format_mermaid(nodes))
@@ -74,15 +76,3 @@ def _build_declared_nodes(invocation: Invocation) -> list[GraphNode]:
             GraphNode(address, resource.depends_on)
             for address, resource in target.read_manifests().items()
         ]
-
-
-def _build_planned_nodes_and_findings(
-    invocation: Invocation,
-) -> tuple[list[GraphNode], Sequence[Diagnostic]]:
-    """The resources of a plan as far as it could be made, and its findings."""
-    from synapse_apply.cli.flows.command_target import open_command_target
-    from synapse_apply.views.graph import build_nodes_of_unsuperseded_changes
-
-    with open_command_target(invocation) as target:
-        plan = target.plan()
-    return build_nodes_of_unsuperseded_changes(plan), plan.diagnostics

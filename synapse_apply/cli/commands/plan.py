@@ -125,9 +125,7 @@ def command(
         plan = _make_offline_plan(invocation, base, plan_arguments)
         _print_plan(console, plan, show_unchanged=show_unchanged)
     else:
-        plan = _make_print_and_save_online_plan(
-            console, invocation, show_unchanged=show_unchanged, **plan_arguments
-        )
+        plan = _plan_online(console, invocation, show_unchanged=show_unchanged, **plan_arguments)
     code = _choose_exit_code(
         has_errors=plan.has_errors,
         has_changes_or_refusals=plan.has_changes or bool(plan.refused_changes),
@@ -136,7 +134,7 @@ def command(
     return reports.write_plan(plan, code) if reports else code
 
 
-def _make_print_and_save_online_plan(
+def _plan_online(
     console: Console,
     invocation: Invocation,
     *,
@@ -149,7 +147,7 @@ def _make_print_and_save_online_plan(
     from synapse_apply.cli.flows.command_target import build_plan_keywords, open_command_target
 
     with open_command_target(invocation) as target:
-        destination = _build_plan_destination_or_none(target, out)
+        destination = _plan_destination(target, out)
         with _build_dry_run_display(console) if server_dry_run else nullcontext() as progress:
             plan = target.plan(
                 server_dry_run=server_dry_run,
@@ -189,7 +187,7 @@ def _build_dry_run_display(console: Console) -> Display:
     )
 
 
-def _build_plan_destination_or_none(target: OpenTarget, out: Path | None) -> PlanDestination | None:
+def _plan_destination(target: OpenTarget, out: Path | None) -> PlanDestination | None:
     if out is None:
         return None
     from synapse_apply.cli.flows.plan_destination import PlanDestination

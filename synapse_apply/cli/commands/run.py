@@ -21,7 +21,7 @@ from synapse_apply.cli.params import options, param_types
 from synapse_apply.model.coding.json_types import JsonDocument
 
 if TYPE_CHECKING:
-    from synapse_apply import Invocation, OpenTarget
+    from synapse_apply import Invocation
     from synapse_apply.library import StartedRun
 
 
@@ -75,7 +75,7 @@ def command(*, console: Console, invocation: Invocation, plugin: str, follow: bo
     """
     from synapse_apply.cli.flows.command_target import open_command_target
 
-    run_keywords = _parse_run_keywords_and_read_params_file(plugin, run_options)
+    run_keywords = _run_keywords(plugin, run_options)
     display = _RunDisplay(console, str(run_keywords["plugin"]), is_awaited=follow)
     with (
         open_command_target(invocation) as target,
@@ -94,8 +94,18 @@ def command(*, console: Console, invocation: Invocation, plugin: str, follow: bo
         if started_run.job is None or not follow:
             if console.as_json:
                 console.write_or_keep_document(_build_run_document(started_run))
-            return _choose_exit_code_of_followed_run(started_run) if follow else 0
-        return _follow_job_and_print_end(console, target, started_run.job.id, interval, timeout)
+            return _followed_code(started_run) if follow else 0
+        from synapse_apply.cli.flows.job_follower import JobFollower
+        from synapse_apply.cli.texts.jobs import build_job_document
+
+        follower = JobFollower(console)
+        job = follower.follow_log(
+            target.jobs, started_run.job.id, interval=interval, timeout=timeout
+        )
+        code = follower.print_job_end(job, timeout)
+        if console.as_json:
+            console.write_or_keep_document({"job_id": job.id, "job": build_job_document(job)})
+        return code
 
 
 @dataclass
@@ -131,9 +141,7 @@ class _RunDisplay:
             raise
 
 
-def _parse_run_keywords_and_read_params_file(
-    plugin: str, run_options: dict[str, Any]
-) -> JsonDocument:
+def _run_keywords(plugin: str, run_options: dict[str, Any]) -> JsonDocument:
     """The typed options as keywords of `TargetJobs.run_plugin`."""
     from synapse_apply.cli.params.input_files import read_yaml_or_json_mapping_file
 
@@ -188,7 +196,7 @@ def _show_started_run(
         )
 
 
-def _choose_exit_code_of_followed_run(started: StartedRun) -> int:
+def _followed_code(started: StartedRun) -> int:
     """As for a followed job: 0 only where the run completed."""
     from synapse_apply.model.errors import Exit
     from synapse_apply.model.job import JobStatus
@@ -202,17 +210,3 @@ def _build_run_document(started_run: StartedRun) -> JsonDocument:
     if started_run.job is None:
         return {"job_id": None, "result": started_run.answer}
     return {"job_id": started_run.job.id, "job": build_job_document(started_run.job)}
-
-
-def _follow_job_and_print_end(
-    console: Console, target: OpenTarget, job_id: str, interval: float, timeout: float | None
-) -> int:
-    from synapse_apply.cli.flows.job_follower import JobFollower
-    from synapse_apply.cli.texts.jobs import build_job_document
-
-    follower = JobFollower(console)
-    job = follower.follow_log(target.jobs, job_id, interval=interval, timeout=timeout)
-    code = follower.print_job_end(job, timeout)
-    if console.as_json:
-        console.write_or_keep_document({"job_id": job.id, "job": build_job_document(job)})
-    return code

@@ -17,7 +17,6 @@ from synapse_apply.model.errors import NameNotFound
 if TYPE_CHECKING:
     from synapse_apply import Invocation
     from synapse_apply.cli.reports import Reports
-    from synapse_apply.model.diagnostic import Diagnostic
 
 
 @manual_command(
@@ -60,7 +59,7 @@ def command(
     a name that only one kind has. Secrets show as `(sensitive)`, with whether they are as declared.
     """
     file = invocation.directory / what
-    if file.is_file() and _is_saved_plan_or_no_address(file, what):
+    if file.is_file() and _is_plan_file(file, what):
         from synapse_apply.cli.texts.saved_plan import print_saved_plan_and_write_reports
 
         return print_saved_plan_and_write_reports(
@@ -69,29 +68,20 @@ def command(
     if reports is not None or show_unchanged:
         option = "--show-unchanged" if reports is None else "--report"
         raise click.UsageError(f"{option} is for a saved plan; {what!r} is no file that holds one.")
-    return _print_resource_sides_and_findings(console, invocation, what)
-
-
-def _is_saved_plan_or_no_address(file: Path, argument: str) -> bool:
-    from synapse_apply.library import is_saved_plan
-
-    return is_saved_plan(file) or not has_address_form(argument)
-
-
-def _with_no_such_file_note(finding: Diagnostic, name: str) -> Diagnostic:
-    return finding.with_changes(detail=f"{finding.detail}, and {name} is no file here")
-
-
-def _print_resource_sides_and_findings(console: Console, invocation: Invocation, name: str) -> int:
     from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.cli.texts.resource_sides import build_sides_document, render_resource_sides
 
     with open_command_target(invocation) as target:
         try:
-            sides = target.find_resource(name)
+            sides = target.find_resource(what)
         except NameNotFound as problem:
             raise NameNotFound(
-                *(_with_no_such_file_note(diagnostic, name) for diagnostic in problem.diagnostics)
+                *(
+                    diagnostic.with_changes(
+                        detail=f"{diagnostic.detail}, and {what} is no file here"
+                    )
+                    for diagnostic in problem.diagnostics
+                )
             ) from None
     if console.as_json:
         console.write_or_keep_document(build_sides_document(sides))
@@ -99,3 +89,9 @@ def _print_resource_sides_and_findings(console: Console, invocation: Invocation,
         console.write_output(render_resource_sides(sides, console))
     console.write_findings(sides.findings)
     return 1 if any(finding.is_error for finding in sides.findings) else 0
+
+
+def _is_plan_file(file: Path, argument: str) -> bool:
+    from synapse_apply.library import is_saved_plan
+
+    return is_saved_plan(file) or not has_address_form(argument)

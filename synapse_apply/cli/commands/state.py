@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from synapse_apply import Invocation
     from synapse_apply.library import (
         AcceptableResource,
-        BackendOffer,
         CreatedState,
         JournalContent,
         OpenCalls,
@@ -92,12 +91,19 @@ def init(*, console: Console, invocation: Invocation, lineage: str, key_file: Pa
         offer = target.live.read_offer()
     name, new_lineage = created_state.target, created_state.lineage
     if console.as_json:
+        # What the backend offers, in the form of `doctor --json`.
+        from synapse_apply.views.text.checkup import build_json_rows_of_section
+
         console.write_or_keep_document(
             {
                 "target": name,
                 "lineage": new_lineage,
-                **_build_sharing_document_or_empty(created_state),
-                "backend": _build_offer_document(offer),
+                **_sharing_document(created_state),
+                "backend": {
+                    "asked": not offer.unasked,
+                    "why_not": offer.unasked,
+                    "checks": build_json_rows_of_section("Backend", offer.rows),
+                },
             }
         )
         return 0
@@ -121,24 +127,13 @@ def init(*, console: Console, invocation: Invocation, lineage: str, key_file: Pa
     return 0
 
 
-def _build_sharing_document_or_empty(created_state: CreatedState) -> JsonDocument:
+def _sharing_document(created_state: CreatedState) -> JsonDocument:
     project_id, key = created_state.project_id, created_state.key
     if key is None:
         return {}
     return {
         "project": {"id": project_id.text or None, "written": project_id.is_new},
         "key": {"id": key.key_id, "from": key.origin, "made": created_state.key_file is not None},
-    }
-
-
-def _build_offer_document(offer: BackendOffer) -> JsonDocument:
-    """What the backend offers, in the form of `doctor --json`."""
-    from synapse_apply.views.text.checkup import build_json_rows_of_section
-
-    return {
-        "asked": not offer.unasked,
-        "why_not": offer.unasked,
-        "checks": build_json_rows_of_section("Backend", offer.rows),
     }
 
 
@@ -714,7 +709,21 @@ def record(*, console: Console, invocation: Invocation, file: Path, allow_unsign
     with open_command_target(invocation) as target:
 
         def show_and_confirm(journal: JournalContent) -> bool:
-            _show_unsigned_journal(console, file, journal)
+            # Print all that an unsigned journal says, before the user is asked about it.
+            from synapse_apply.views.sanitize import sanitize
+            from synapse_apply.views.text.record import render_record
+
+            console.write_output(f"{file} cannot be verified: {journal.reason}.\nIt says:\n")
+            for number, ended_call in enumerate(journal.calls, start=1):
+                intent, record = ended_call.intent, ended_call.record
+                call = (
+                    f"{intent.verb} of {intent.address} (id {intent.remote_id or 'none'}): "
+                    f"{intent.state.value}, sent {intent.sent_at}, by {ended_call.audit_entry.who}"
+                )
+                text = "   No record is left of it.\n"
+                if record is not None:
+                    text = render_record(record, color=console.is_output_colored)
+                console.write_output(f"\n{number}. {sanitize(call)}\n{text}")
             require_approval_or_person_to_ask(
                 console, is_approved=allow_unsigned, verb="state record", flag=_UNSIGNED_FLAG
             )
@@ -736,24 +745,6 @@ def record(*, console: Console, invocation: Invocation, file: Path, allow_unsign
         f"{len(recovered_calls.known_intents)}. Removed {file}.\n"
     )
     return 0
-
-
-def _show_unsigned_journal(console: Console, file: Path, journal: JournalContent) -> None:
-    """Print all that an unsigned journal says, before the user is asked about it."""
-    from synapse_apply.views.sanitize import sanitize
-    from synapse_apply.views.text.record import render_record
-
-    console.write_output(f"{file} cannot be verified: {journal.reason}.\nIt says:\n")
-    for number, ended_call in enumerate(journal.calls, start=1):
-        intent, record = ended_call.intent, ended_call.record
-        call = (
-            f"{intent.verb} of {intent.address} (id {intent.remote_id or 'none'}): "
-            f"{intent.state.value}, sent {intent.sent_at}, by {ended_call.audit_entry.who}"
-        )
-        text = "   No record is left of it.\n"
-        if record is not None:
-            text = render_record(record, color=console.is_output_colored)
-        console.write_output(f"\n{number}. {sanitize(call)}\n{text}")
 
 
 @manual_command(

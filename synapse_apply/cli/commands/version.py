@@ -24,26 +24,22 @@ def command(*, console: Console) -> int:
     """Show the version of synapse-apply."""
     if console.as_json:
         system = f"{platform.system()} {platform.machine()}"
+        # The extras whose libraries are all there; none where the package itself is not installed.
+        present: dict[str, bool] = {}
+        for text in (requires("synapse-apply") or ()) if is_installed("synapse-apply") else ():
+            if match := re.match(r"([\w.-]+).*extra == ['\"]([\w-]+)", text):
+                present[match[2]] = present.get(match[2], True) and is_installed(match[1])
         console.write_or_keep_document(
             {
                 "version": __version__,
                 "python": platform.python_version(),
                 "platform": system,
-                "extras": list_installed_extras(),
+                "extras": sorted(name for name, is_there in present.items() if is_there),
             }
         )
     else:
         console.write_output(f"synapse-apply {__version__} (Python {platform.python_version()})\n")
     return 0
-
-
-def list_installed_extras() -> list[str]:
-    """The extras whose libraries are all there; none where the package itself is not installed."""
-    present: dict[str, bool] = {}
-    for text in (requires("synapse-apply") or ()) if is_installed("synapse-apply") else ():
-        if match := re.match(r"([\w.-]+).*extra == ['\"]([\w-]+)", text):
-            present[match[2]] = present.get(match[2], True) and is_installed(match[1])
-    return sorted(name for name, is_there in present.items() if is_there)
 
 
 def is_installed(name: str) -> bool:

@@ -146,7 +146,20 @@ class ConsoleObserver(ApplyObserver):
         Ends the process where a second signal cut the apply short.
         """
         try:
-            self._print_report(report)
+            if self._console.as_json:
+                from synapse_apply.views.json.documents import report_document
+
+                if self._console.as_events:
+                    from synapse_apply.views.json.events import iter_single_summary_event_of_apply
+
+                    self._console.write_events_after_version_line(
+                        iter_single_summary_event_of_apply(report)
+                    )
+                self._console.write_or_keep_document(report_document(report))
+            else:
+                self._console.write_output(
+                    "\n" + render_report(report, color=self._console.is_output_colored)
+                )
         except OutputFailedError:
             # All that was done must not go unsaid because nobody can take it where it was to go.
             self._console.write_stderr(render_report(report, color=self._console.is_stderr_colored))
@@ -157,19 +170,3 @@ class ConsoleObserver(ApplyObserver):
             # Past the lock, which ends by itself, and the threads that still wait.
             if self._stop is not None and self._stop.was_cut:
                 exit_immediately(report.exit_code)
-
-    def _print_report(self, report: Report) -> None:
-        if self._console.as_json:
-            from synapse_apply.views.json.documents import report_document
-
-            if self._console.as_events:
-                from synapse_apply.views.json.events import iter_single_summary_event_of_apply
-
-                self._console.write_events_after_version_line(
-                    iter_single_summary_event_of_apply(report)
-                )
-            self._console.write_or_keep_document(report_document(report))
-        else:
-            self._console.write_output(
-                "\n" + render_report(report, color=self._console.is_output_colored)
-            )

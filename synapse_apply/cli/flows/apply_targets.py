@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any
 
 import click
 
@@ -53,7 +52,7 @@ class _PlannedApply:
         """Show every plan, ask once, and apply what was shown; returns the worst exit code."""
         run, names = self._run, [str(invocation.target) for invocation in invocations]
         for invocation in invocations:
-            self._plan_and_print_or_note_failure(invocation)
+            self._plan_target(invocation)
         if self._failed and not run.keeps_going:
             code = Exit.select_by_precedence_or_error_code_if_none(
                 *(section.exit_code for section in self._failed)
@@ -70,20 +69,16 @@ class _PlannedApply:
                 if run.must_stop_after(run.run_one(invocation, approved=(target, plan))):
                     break
         except (KeyboardInterrupt, Terminated):
-            run.write_totals_and_reports_and_get_exit_code(
-                self._list_begun_targets_before_others(names)
-            )
+            run.write_totals_and_reports_and_get_exit_code(self._begun_first(names))
             raise
-        return run.write_totals_and_reports_and_get_exit_code(
-            self._list_begun_targets_before_others(names)
-        )
+        return run.write_totals_and_reports_and_get_exit_code(self._begun_first(names))
 
-    def _list_begun_targets_before_others(self, names: Sequence[str]) -> list[str]:
+    def _begun_first(self, names: Sequence[str]) -> list[str]:
         """All targets, those that had a turn before those that had none."""
         begun = [section.target for section in self._run.sections]
         return [*begun, *(name for name in names if name not in begun)]
 
-    def _plan_and_print_or_note_failure(self, invocation: Invocation) -> None:
+    def _plan_target(self, invocation: Invocation) -> None:
         """Plan one target and print it; what is wrong with it is printed and remembered."""
         run = self._run
         section = run.add_section_and_print_heading(invocation)
@@ -92,7 +87,13 @@ class _PlannedApply:
         )
         try:
             target = self._closing.enter_context(open_command_target(invocation))
-            plan = target.plan(**self._build_plan_keywords_of_apply())
+            # The options of `OpenTarget.plan`, as an apply that asks has them.
+            parameters = self._run.parameters
+            keywords = build_plan_keywords(
+                {name: value for name, value in parameters.items() if name not in _OPTIONS_OF_APPLY}
+            )
+            adopt = parameters["adopt"]
+            plan = target.plan(**{**keywords, "adopt": True if adopt is None else adopt})
             observer.show_plan(plan)
             check(plan, all_or_nothing=run.parameters["all_or_nothing"])
         except (click.ClickException, click.Abort, BrokenPipeError, OutputFailedError):
@@ -107,15 +108,6 @@ class _PlannedApply:
             self._failed.append(section)
             return
         self._planned.append((invocation, target, plan))
-
-    def _build_plan_keywords_of_apply(self) -> dict[str, Any]:
-        """The options of `OpenTarget.plan`, as an apply that asks has them."""
-        parameters = self._run.parameters
-        keywords = build_plan_keywords(
-            {name: value for name, value in parameters.items() if name not in _OPTIONS_OF_APPLY}
-        )
-        adopt = parameters["adopt"]
-        return {**keywords, "adopt": True if adopt is None else adopt}
 
     def _ask(self) -> bool:
         names = [plan.base.target for _, _, plan in self._planned if plan.is_applyable]

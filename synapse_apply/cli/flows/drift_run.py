@@ -56,11 +56,11 @@ def print_drift_and_write_reports(
                 location=list_location_options(invocation),
             )
         )
-    code = _choose_drift_exit_code(drift_report, is_detailed=is_detailed)
+    code = _exit_code(drift_report, is_detailed=is_detailed)
     return reports.write_drift(drift_report, code) if reports else code
 
 
-def _choose_drift_exit_code(drift_report: Drift, *, is_detailed: bool) -> int:
+def _exit_code(drift_report: Drift, *, is_detailed: bool) -> int:
     if drift_report.has_errors:
         return Exit.ERROR
     return Exit.CHANGES if is_detailed and drift_report.objects else Exit.OK

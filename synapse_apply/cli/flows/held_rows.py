@@ -49,12 +49,12 @@ def choose_rows_by_target(
     }
     rows = [row for of_target in rows_by_target.values() for row in of_target]
     if row_digests:
-        chosen = _select_named_rows_or_raise(rows, pattern, row_digests, decision)
+        chosen = _select_rows(rows, pattern, row_digests, decision)
     else:
         chosen = [row for row in rows if row.can_be_approved or not decision.only_approvable]
         shown = {name: some for name, some in rows_by_target.items() if some} or {pattern: []}
         for name, some in shown.items():
-            fields = _read_planned_fields_by_run_where_readable(api, some)
+            fields = _planned_fields(api, some)
             console.write_output(format_held_rows(name, api.url, some, fields))
         if chosen:
             _ask_and_require_yes(console, pattern, chosen, decision)
@@ -62,9 +62,7 @@ def choose_rows_by_target(
     return {name: some for name, some in by_target.items() if some}
 
 
-def _read_planned_fields_by_run_where_readable(
-    api: ControllerApi, rows: Sequence[ShownRow]
-) -> ShownFields:
+def _planned_fields(api: ControllerApi, rows: Sequence[ShownRow]) -> ShownFields:
     """What the plans that held the rows say of their fields; nothing of one that is too large."""
     from synapse_apply.controller.remote.controller_api import ControllerUnavailable
 
@@ -75,7 +73,7 @@ def _read_planned_fields_by_run_where_readable(
     return fields
 
 
-def _select_named_rows_or_raise(
+def _select_rows(
     rows: Sequence[ShownRow], target: str, row_digests: Sequence[str], decision: RowDecision
 ) -> list[ShownRow]:
     rows_by_digest = {row.digest: row for row in rows}

@@ -45,7 +45,7 @@ class JobFollower:
         tail: int | None = None,
     ) -> Job:
         """Follow a job to its end or the timeout; on an interrupt, say that it goes on."""
-        with _print_follow_hint_if_interrupted(self.console, job_id):
+        with _hint_at_interrupt(self.console, job_id):
             return jobs.follow_log(
                 job_id, self.write_log_line, on_job=self.show_progress_step_on_terminal,
                 on_note=self.show_note, tail=tail, interval=interval, timeout=timeout,
@@ -104,7 +104,7 @@ class JobFollower:
 
 
 @contextmanager
-def _print_follow_hint_if_interrupted(console: Console, job_id: str) -> Iterator[None]:
+def _hint_at_interrupt(console: Console, job_id: str) -> Iterator[None]:
     from synapse_apply.cli.help_pages import Terminated
 
     try:

@@ -53,9 +53,26 @@ def decide_on_rollout(
         raise click.UsageError("--revision and --wave go together.")
     api = open_controller_api(console, url)
     rollout = api.read_rollout(name)
-    _require_rollout_state_for_decision(rollout, decision)
+    is_over = rollout.state in {"done", "aborted", "not begun"}
+    if is_over or decision.state not in {"", rollout.state}:
+        requirement = f"`{decision.verb}` is for one that is {decision.state or 'under way'}."
+        raise Refused.from_summary(
+            f"The rollout is {rollout.state}",
+            f"{rollout.name}: {rollout.description or rollout.state}. {requirement}",
+        )
     if revision:
-        _require_seen_revision_and_wave(rollout, revision, wave)
+        if not rollout.commit.startswith(revision):
+            raise Stale.from_summary(
+                "The rollout brings another revision by now",
+                f"{rollout.name} brings {rollout.commit}, not {revision}.",
+                "See how far that is, and decide on it.",
+            )
+        if wave not in {None, rollout.wave}:
+            raise Stale.from_summary(
+                "The rollout is at another wave by now",
+                f"{rollout.name} is at wave {rollout.wave} of {rollout.wave_count}, not at {wave}.",
+                "See how far it is, and decide on that wave.",
+            )
     else:
         console.write_output(format_rollout(rollout, color=console.is_output_colored))
         _ask_and_require_yes(console, rollout, decision)
@@ -65,31 +82,6 @@ def decide_on_rollout(
     )
     console.write_output(format_decision_result(rollout, decision.verb, result.who))
     return 0
-
-
-def _require_rollout_state_for_decision(rollout: ShownRollout, decision: RolloutDecision) -> None:
-    is_over = rollout.state in {"done", "aborted", "not begun"}
-    if is_over or decision.state not in {"", rollout.state}:
-        requirement = f"`{decision.verb}` is for one that is {decision.state or 'under way'}."
-        raise Refused.from_summary(
-            f"The rollout is {rollout.state}",
-            f"{rollout.name}: {rollout.description or rollout.state}. {requirement}",
-        )
-
-
-def _require_seen_revision_and_wave(rollout: ShownRollout, revision: str, wave: int | None) -> None:
-    if not rollout.commit.startswith(revision):
-        raise Stale.from_summary(
-            "The rollout brings another revision by now",
-            f"{rollout.name} brings {rollout.commit}, not {revision}.",
-            "See how far that is, and decide on it.",
-        )
-    if wave not in {None, rollout.wave}:
-        raise Stale.from_summary(
-            "The rollout is at another wave by now",
-            f"{rollout.name} is at wave {rollout.wave} of {rollout.wave_count}, not at {wave}.",
-            "See how far it is, and decide on that wave.",
-        )
 
 
 def _ask_and_require_yes(

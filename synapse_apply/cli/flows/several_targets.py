@@ -46,7 +46,16 @@ def run_on_targets(
     """
     command = format_command_name(click.get_current_context())
     console: Console = parameters["console"]
-    _reject_options_of_one_target_and_json_lines(command, console, parameters)
+    # A usage error for an option that means one target, and for --json-lines.
+    for name, reason in _OPTIONS_OF_ONE_TARGET.items():
+        if parameters.get(name):
+            option = "a PLAN" if name == "plan" else f"--{name.replace('written', 'write')}"
+            raise click.UsageError(f"{option} goes with one target, -t NAME: {reason}.")
+    if console.as_events:
+        raise click.UsageError(
+            f"--json-lines goes with one target, -t NAME. `{command}` of several prints one "
+            "document with --json."
+        )
     reports = TargetsReports.from_parameters_or_none_requested(
         parameters, invocation, command, selectors
     )
@@ -74,21 +83,6 @@ def run_on_targets(
 
         return apply_to_targets(run, invocations)
     return run.run_all(invocations)
-
-
-def _reject_options_of_one_target_and_json_lines(
-    command: str, console: Console, parameters: Mapping[str, Any]
-) -> None:
-    """A usage error for an option that means one target, and for --json-lines."""
-    for name, reason in _OPTIONS_OF_ONE_TARGET.items():
-        if parameters.get(name):
-            option = "a PLAN" if name == "plan" else f"--{name.replace('written', 'write')}"
-            raise click.UsageError(f"{option} goes with one target, -t NAME: {reason}.")
-    if console.as_events:
-        raise click.UsageError(
-            f"--json-lines goes with one target, -t NAME. `{command}` of several prints one "
-            "document with --json."
-        )
 
 
 @dataclass

@@ -75,8 +75,17 @@ class TargetsReports:
         `document` is the JSON of the command, which has no parts where text was printed.
         """
         sources = [s.report_source for s in sections if s.report_source is not None]
+        # The sums of the step outputs, "" where one is not known; the worst exit code.
+        outputs = [source.outputs for source in sources]
+        names = dict.fromkeys(name for target_outputs in outputs for name in target_outputs)
+        summed: dict[str, str] = {}
+        for name in names:
+            texts = [target_outputs[name] for target_outputs in outputs if name in target_outputs]
+            are_numbers = all(text.isdigit() for text in texts)
+            summed[name] = str(sum(map(int, texts))) if are_numbers else ""
+        has_changes = any(target_outputs.get("has_changes") == "true" for target_outputs in outputs)
         joined_source = ReportSource(
-            lambda: _fill_in_missing_documents(document, sections),
+            lambda: _fill_in_missing(document, sections),
             lambda budget: render_targets_markdown(
                 list(_iter_markdown_parts(sections)),
                 not_begun,
@@ -86,8 +95,12 @@ class TargetsReports:
             ),
             lambda: "",
             lambda: [remark for source in sources for remark in source.annotations()],
-            lambda: _sum_counts_or_no_counts([source.counts() for source in sources]),
-            _sum_outputs_or_empty_texts([source.outputs for source in sources], exit_code),
+            lambda: _sum_counts([source.counts() for source in sources]),
+            {
+                **summed,
+                "exit_code": str(exit_code),
+                "has_changes": "true" if has_changes else "false",
+            },
             lambda: [
                 remark
                 for source in sources
@@ -98,22 +111,22 @@ class TargetsReports:
         for file in self.html_files:
             for section in sections:
                 if section.report_source is not None:
+                    path = Path(file)
                     page = replace(
                         self.reports,
-                        requests=[("html", insert_target_before_file_suffix(file, section.target))],
+                        requests=[
+                            (
+                                "html",
+                                str(path.with_name(f"{path.stem}.{section.target}{path.suffix}")),
+                            )
+                        ],
                     )
                     if page.write_reports_of_source(section.report_source, Exit.OK) != Exit.OK:
                         code = Exit.ERROR
         return code
 
 
-def insert_target_before_file_suffix(file: str, target: str) -> str:
-    """The name of one target's page: `plan.html` becomes `plan.prod.html`."""
-    path = Path(file)
-    return str(path.with_name(f"{path.stem}.{target}{path.suffix}"))
-
-
-def _fill_in_missing_documents(
+def _fill_in_missing(
     document: Mapping[str, Any], sections: Sequence[TargetSection]
 ) -> dict[str, Any]:
     """The document of all, with what each target's report has in place of what was not printed."""
@@ -137,7 +150,7 @@ def _iter_markdown_parts(sections: Sequence[TargetSection]) -> Iterator[Markdown
         )
 
 
-def _sum_counts_or_no_counts(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
+def _sum_counts(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
     """The sums; no counts where a target has none, since a sum without it would be wrong."""
     if not counts or gitlab.NO_COUNTS in counts:
         return gitlab.NO_COUNTS
@@ -145,21 +158,3 @@ def _sum_counts_or_no_counts(counts: Sequence[Mapping[str, int]]) -> dict[str, i
     for target_counts in counts:
         total.update(target_counts)
     return {name: total[name] for name in counts[0]}
-
-
-def _sum_outputs_or_empty_texts(
-    outputs: Sequence[Mapping[str, str]], exit_code: int
-) -> dict[str, str]:
-    """The sums of the step outputs, "" where one is not known; the worst exit code."""
-    names = dict.fromkeys(name for target_outputs in outputs for name in target_outputs)
-    summed: dict[str, str] = {}
-    for name in names:
-        texts = [target_outputs[name] for target_outputs in outputs if name in target_outputs]
-        are_numbers = all(text.isdigit() for text in texts)
-        summed[name] = str(sum(map(int, texts))) if are_numbers else ""
-    has_changes = any(target_outputs.get("has_changes") == "true" for target_outputs in outputs)
-    return {
-        **summed,
-        "exit_code": str(exit_code),
-        "has_changes": "true" if has_changes else "false",
-    }

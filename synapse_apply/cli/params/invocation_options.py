@@ -26,13 +26,13 @@ def list_location_options(invocation: Invocation) -> list[str]:
 def _iter_location_options(invocation: Invocation) -> Iterator[str]:
     current_folder = Path.cwd()
     if invocation.directory != current_folder:
-        yield from ("-C", _format_path_relative_if_inside(current_folder, invocation.directory))
+        yield from ("-C", _relative_path(current_folder, invocation.directory))
     if invocation.project is not None:
         yield "--project"
-        yield _format_path_relative_if_inside(invocation.directory, invocation.project)
+        yield _relative_path(invocation.directory, invocation.project)
 
 
-def _format_path_relative_if_inside(folder: Path, path: Path) -> str:
+def _relative_path(folder: Path, path: Path) -> str:
     """Relative where it lies inside, else as it is."""
     normal_path = Path(os.path.normpath(path))
     return (

@@ -127,9 +127,7 @@ def add_report_option(body: CommandBody) -> CommandBody:
     ) -> int:
         if console.section is not None:
             keywords = {"console": console, "invocation": invocation, **parameters}
-            return _call_keeping_reports_in_section(
-                body, keywords, has_reports=bool(report_requests)
-            )
+            return _call_in_section(body, keywords, has_reports=bool(report_requests))
         if not report_requests:
             return body(console=console, invocation=invocation, reports=None, **parameters)
         from synapse_apply.cli.reports import Reports, raise_findings_if_any
@@ -160,9 +158,7 @@ def add_report_option(body: CommandBody) -> CommandBody:
     return call_with_reports
 
 
-def _call_keeping_reports_in_section(
-    body: CommandBody, keywords: Mapping[str, Any], *, has_reports: bool
-) -> int:
+def _call_in_section(body: CommandBody, keywords: Mapping[str, Any], *, has_reports: bool) -> int:
     """Call a body for one of several targets; what its reports need is kept in the section."""
     if not has_reports:
         return body(reports=None, **keywords)
@@ -237,9 +233,7 @@ def _add_project_options(body: CommandBody, *, takes_several_targets: bool) -> C
     ) -> int:
         # A pipeline may have an empty variable there, which names none.
         target = tuple(filter(None, target))
-        name = _get_single_target_or_reject_unallowed_several(
-            target, may_be_several=takes_several_targets
-        )
+        name = _single_target(target, may_be_several=takes_several_targets)
         if not target or name:
             parameters.pop("keep_going", None)
         invocation_options = {
@@ -261,9 +255,7 @@ def _add_project_options(body: CommandBody, *, takes_several_targets: bool) -> C
     return call_with_invocation
 
 
-def _get_single_target_or_reject_unallowed_several(
-    names: Sequence[str], *, may_be_several: bool
-) -> str:
+def _single_target(names: Sequence[str], *, may_be_several: bool) -> str:
     """The one target that is named; "" for none, and for several where there may be several."""
     name = get_single_target_or_empty({"target": names})
     if names and not name and not may_be_several:
@@ -442,22 +434,18 @@ def _build_invocation(
     for key in ("variable_files", "paths"):
         if key in invocation_options:
             invocation_options[key] = tuple(directory / path for path in invocation_options[key])
+    # The words of the running command, without the program's name: `state accept`.
+    words: list[str] = []
+    click_context = click.get_current_context(silent=True)
+    while click_context is not None and click_context.parent is not None:
+        words.insert(0, click_context.info_name or "")
+        click_context = click_context.parent
     return Invocation(
         directory=directory,
         project=directory / project if project else None,
         target=target,
         environ=dict(os.environ),
         on_terminal=console.is_interactive,
-        command=_get_current_command_words(),
+        command=" ".join(words),
         **invocation_options,
     )
-
-
-def _get_current_command_words() -> str:
-    """The words of the running command, without the program's name: `state accept`."""
-    words: list[str] = []
-    click_context = click.get_current_context(silent=True)
-    while click_context is not None and click_context.parent is not None:
-        words.insert(0, click_context.info_name or "")
-        click_context = click_context.parent
-    return " ".join(words)

@@ -38,9 +38,9 @@ def print_target_list(console: Console, document: Mapping[str, Any]) -> None:
             item["state"],
             item["name"],
             (item.get("wanted_commit") or "-")[:7],
-            _describe_nonzero_counts_or_dash(item["counts"]),
+            _describe_counts(item["counts"]),
             item.get("looked_at") or "-",
-            _describe_target_reason_or_empty(item),
+            _target_reason(item),
         )
         for item in document["items"]
     ]
@@ -85,7 +85,7 @@ def _print_source_findings(console: Console, entries: Sequence[Mapping[str, Any]
         console.write_output(render_table(headers, rows, color=console.is_output_colored) + "\n")
 
 
-def _describe_target_reason_or_empty(item: Mapping[str, Any]) -> str:
+def _target_reason(item: Mapping[str, Any]) -> str:
     """Why a target is in its state: its finding, what waits for a person, what it waits for."""
     from synapse_apply.controller.rules.target_statuses import format_held_rows_and_guards
 
@@ -101,6 +101,6 @@ def _describe_target_reason_or_empty(item: Mapping[str, Any]) -> str:
     return "; ".join(filter(None, (unknown_phrase, hold_phrase, item.get("waiting_reason"))))
 
 
-def _describe_nonzero_counts_or_dash(counts: Mapping[str, int]) -> str:
+def _describe_counts(counts: Mapping[str, int]) -> str:
     parts = [f"{counts[name]} {words}" for name, words in _COUNTED.items() if counts.get(name)]
     return ", ".join(parts) or "-"

@@ -32,15 +32,11 @@ def print_audit_report(
     if console.as_json:
         console.write_or_keep_document(_build_audit_document(report, findings, code, mask))
         return code
-    _print_audit_rows_or_that_none_matches(console, report, mask)
+    _print_rows(console, report, mask)
     console.write_findings(findings)
     if not findings:
         newest = report.newest_row
-        end = (
-            f", the newest of {_format_utc_second_or_number(newest.time)} {newest.digest}"
-            if newest
-            else ""
-        )
+        end = f", the newest of {_format_time(newest.time)} {newest.digest}" if newest else ""
         rows = format_count_and_noun(report.row_count, "row")
         console.write_output(f"The chain holds: {rows}{end}.\n")
     return code
@@ -52,7 +48,7 @@ def _list_chain_findings(report: AuditReport) -> list[Diagnostic]:
         findings.append(
             error_finding(
                 "The audit was changed",
-                f"Row {wrong.number} of {_format_utc_second_or_number(wrong.time)}"
+                f"Row {wrong.number} of {_format_time(wrong.time)}"
                 f" is not what the rows before it "
                 "make it: it was changed, or rows before it were taken out.",
                 "Compare it with a backup, and with the digests in the controller's log.",
@@ -70,9 +66,7 @@ def _list_chain_findings(report: AuditReport) -> list[Diagnostic]:
     return findings
 
 
-def _print_audit_rows_or_that_none_matches(
-    console: Console, report: AuditReport, mask: Callable[[str], str]
-) -> None:
+def _print_rows(console: Console, report: AuditReport, mask: Callable[[str], str]) -> None:
     from synapse_apply.views.text.tables import render_table
 
     if not report.rows:
@@ -81,18 +75,13 @@ def _print_audit_rows_or_that_none_matches(
     rows = [
         (
             row.number,
-            _format_utc_second_or_number(row.time),
-            *map(mask, (row.who, row.action, row.subject, _shorten_digests(row.detail))),
+            _format_time(row.time),
+            *map(mask, (row.who, row.action, row.subject, _ROW_DIGEST.sub(r"\1...", row.detail))),
         )
         for row in report.rows
     ]
     headers = ("row", "when", "who", "what", "target", "detail")
     console.write_output(render_table(headers, rows, color=console.is_output_colored) + "\n")
-
-
-def _shorten_digests(detail: str) -> str:
-    """A text with the beginning of each row digest: the whole one is in the JSON."""
-    return _ROW_DIGEST.sub(r"\1...", detail)
 
 
 def _build_audit_document(
@@ -113,10 +102,10 @@ def _build_audit_document(
 
 def _build_row_document(row: AuditRow, mask: Callable[[str], str]) -> dict[str, object]:
     texts = {name: mask(value) for name, value in asdict(row).items() if isinstance(value, str)}
-    return {"number": row.number, "time": _format_utc_second_or_number(row.time), **texts}
+    return {"number": row.number, "time": _format_time(row.time), **texts}
 
 
-def _format_utc_second_or_number(when: float) -> str:
+def _format_time(when: float) -> str:
     """A time in UTC, to the second; the number itself where no calendar has it."""
     try:
         return datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -58,7 +58,9 @@ def format_rollout(rollout: ShownRollout, *, color: bool) -> str:
             f"{wave.number}",
             wave.state,
             f"{wave.target_states.get(_SHOWN, 0)} of {wave.target_count}",
-            _describe_revisions(wave),
+            ", ".join(
+                f"{share.commit[:7] or 'none'} ({share.target_count})" for share in wave.shares
+            ),
             _describe_wave_or_dash(wave),
         )
         for wave in rollout.waves
@@ -74,13 +76,6 @@ def format_decision_result(rollout: ShownRollout, verb: str, who: str) -> str:
         wave=rollout.wave, name=rollout.name, commit=rollout.commit[:12], who=who
     )
     return escape_ci_commands(f"{sanitize(text)}\n")
-
-
-def _describe_revisions(wave: ShownWave) -> str:
-    """Such as `3b92d7c (6), 8c1f0e5 (2)`."""
-    return ", ".join(
-        f"{share.commit[:7] or 'none'} ({share.target_count})" for share in wave.shares
-    )
 
 
 def _describe_wave_or_dash(wave: ShownWave) -> str:

@@ -45,7 +45,7 @@ def format_approval_result(
     digests = {row.digest for row in rows}
     for row in rows_left:
         if row.digest in digests:
-            lines += _iter_lines_on_uncounted_and_missing_approvals(row, who)
+            lines += _approval_lines(row, who)
     return escape_ci_commands("".join(f"{sanitize(line)}\n" for line in lines))
 
 
@@ -53,9 +53,7 @@ def _iter_row_lines(row: ShownRow, fields: Sequence[ShownField]) -> Iterator[str
     name = f"guard {row.address}" if row.action == "guard" else row.address
     yield f"  {name}: {row.summary or row.action}"
     for field in fields:
-        values = [
-            _cut_value_and_count_rest(value) for value in (field.before, field.after) if value
-        ]
+        values = [_cut_value(value) for value in (field.before, field.after) if value]
         yield f"      {field.path}: {' -> '.join(values)}"
     yield f"    waits: {row.detail or _REASON_PHRASES.get(row.reason, row.reason)}"
     if row.causes:
@@ -68,14 +66,14 @@ def _iter_row_lines(row: ShownRow, fields: Sequence[ShownField]) -> Iterator[str
         yield f"    {row.digest}"
 
 
-def _cut_value_and_count_rest(value: str) -> str:
+def _cut_value(value: str) -> str:
     """A value on one line, as it is or with what is left out of a very long one."""
     if len(value) <= _MAX_VALUE_LENGTH:
         return value
     return f"{value[:_MAX_VALUE_LENGTH]} ... ({len(value) - _MAX_VALUE_LENGTH:,} more characters)"
 
 
-def _iter_lines_on_uncounted_and_missing_approvals(row: ShownRow, who: str) -> Iterator[str]:
+def _approval_lines(row: ShownRow, who: str) -> Iterator[str]:
     counting = {approval.who for approval in row.approvals if not approval.reason}
     missing_count = row.approvals_needed - len(counting)
     reason = next(

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
 
 from synapse_apply.cli.console import Console
 from synapse_apply.model.coding.json_types import JsonDocument
@@ -51,7 +50,15 @@ def print_job(console: Console, job: Job) -> int:
         console.write_or_keep_document(build_job_document(job))
         return 0
     heading = f"job {job.id}: {format_job_status(job)}"
-    fields = flatten(_select_nonempty_fields_not_printed_elsewhere(job.raw))
+    fields = flatten(
+        {
+            name: value
+            for name, value in job.raw.items()
+            if name not in _HIDDEN_FIELDS
+            and value not in (None, "", [], {}, False)
+            and not (name in _FIELD_TWINS and job.raw.get(_FIELD_TWINS[name]) == value)
+        }
+    )
     object_label = ("job", job.id, job.id)
     console.write_output(
         render_fields_block(
@@ -113,14 +120,3 @@ def _build_job_row(job: Job) -> tuple[object, ...]:
     times = (format_server_time(job.created), format_server_time(job.completed))
     plugin = job.plugin_code or job.plugin
     return (job.id, job.status.value, percent, plugin, job.version, *times)
-
-
-def _select_nonempty_fields_not_printed_elsewhere(raw: Mapping[str, Any]) -> JsonDocument:
-    """The fields without empty values and without those printed elsewhere."""
-    return {
-        name: value
-        for name, value in raw.items()
-        if name not in _HIDDEN_FIELDS
-        and value not in (None, "", [], {}, False)
-        and not (name in _FIELD_TWINS and raw.get(_FIELD_TWINS[name]) == value)
-    }

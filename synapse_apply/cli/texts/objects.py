@@ -76,10 +76,7 @@ def print_live_objects_table(
         rows = [
             (
                 live_object.observed.remote_id,
-                *(
-                    _format_cell_hiding_secrets(live_object.observed.spec.get(name))
-                    for name in fields
-                ),
+                *(_format_cell(live_object.observed.spec.get(name)) for name in fields),
                 format_server_time(live_object.created),
             )
             for live_object in live_objects
@@ -97,7 +94,7 @@ def _build_live_document(kind: str, live_object: LiveObject) -> JsonDocument:
     }
 
 
-def _format_cell_hiding_secrets(value: Any) -> str:
+def _format_cell(value: Any) -> str:
     if isinstance(value, SECRET_TYPES):
         return SENSITIVE_TEXT
     if isinstance(value, bool):

@@ -144,7 +144,7 @@ def format_difference(
     for change in difference.changes:
         text += (
             f"  {style.format_symbol_and_space(_VERB_SYMBOLS[change.verb])}{sanitize(change.path)}"
-            f"{_format_executable_change_or_empty(change)}\n"
+            f"{_executable_change(change)}\n"
         )
     if is_same_release and hints:
         series = sanitize(difference.release.address.name.rpartition("@")[0])
@@ -153,7 +153,7 @@ def format_difference(
     return escape_ci_commands(text)
 
 
-def _format_executable_change_or_empty(change: FileChange) -> str:
+def _executable_change(change: FileChange) -> str:
     """A note where the executable bit of a file changed, else ""."""
     if change.executable is None:
         return ""

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from synapse_apply.cli.console import Console
 from synapse_apply.library import BytesResult, ComparedBytes
-from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.errors import Exit
 
 _RESULT_TEXTS = {
@@ -27,7 +26,15 @@ def print_compared_bytes(console: Console, comparisons: Sequence[ComparedBytes])
     )
     if console.as_json:
         document = {
-            "bytes": [_build_comparison_document(entry) for entry in comparisons],
+            "bytes": [
+                {
+                    "address": str(entry.address),
+                    "result": entry.result.value,
+                    "recorded": entry.recorded_digest or None,
+                    "published": entry.published_digest or None,
+                }
+                for entry in comparisons
+            ],
             "exit_code": int(code),
         }
         console.write_or_keep_document(
@@ -41,12 +48,3 @@ def print_compared_bytes(console: Console, comparisons: Sequence[ComparedBytes])
             f"{sanitize(str(entry.address))}: {_RESULT_TEXTS[entry.result]}{digest}.\n"
         )
     return code
-
-
-def _build_comparison_document(comparison: ComparedBytes) -> JsonDocument:
-    return {
-        "address": str(comparison.address),
-        "result": comparison.result.value,
-        "recorded": comparison.recorded_digest or None,
-        "published": comparison.published_digest or None,
-    }

@@ -7,7 +7,7 @@ from typing import Any
 from synapse_apply.cli.console import Console
 from synapse_apply.library import ResourceSides
 from synapse_apply.model.coding.json_types import JsonDocument
-from synapse_apply.model.diagnostic import FieldPath, format_json_pointer
+from synapse_apply.model.diagnostic import format_json_pointer
 from synapse_apply.model.values import ABSENT
 from synapse_apply.views.json.redaction import (
     build_tree_with_true_at_paths,
@@ -33,13 +33,20 @@ def render_resource_sides(sides: ResourceSides, console: Console) -> str:
     )
     paths = sorted({*declared, *recorded, *live}, key=lambda path: [str(p) for p in path])
     cell_width = max(_MIN_CELL_WIDTH, ((console.terminal_width or 0) - 30) // 3)
-    secret_cells = _format_secret_cells_by_path_and_side(sides)
+    secret_cells = {
+        path: {
+            name: f"(sensitive, {word})"
+            for name, word in (("recorded", compared.recorded), ("live", compared.live))
+            if word
+        }
+        for path, compared in sides.compare_secrets_by_path().items()
+    }
     rows = [
         (
             format_quoted_path(path),
             *(
                 secret_cells.get(path, {}).get(name)
-                or _format_value_for_column(side.get(path, ABSENT), cell_width)
+                or _format_value(side.get(path, ABSENT), cell_width)
                 for name, side in (
                     ("declared", declared),
                     ("recorded", recorded),
@@ -52,7 +59,20 @@ def render_resource_sides(sides: ResourceSides, console: Console) -> str:
     table = render_table(
         ("field", "declared", "recorded", "live"), rows, color=console.is_output_colored
     )
-    return f"# {sides.resource.address} ({', '.join(_list_heading_parts(sides))})\n{table}"
+    record, observed = sides.resource.record, sides.resource.lookup_result.observed
+    verified_text = format_last_run_or_empty(record.verification) if record else ""
+    accepted_text = ", ".join(
+        sanitize(format_quoted_path(field.path)) for field in sides.accepted_changes
+    )
+    missing_live_text = "live side not known" if sides.is_live_unread else "not seen live"
+    parts = [
+        "declared" if sides.resource.desired else "not declared",
+        f"recorded as id {record.remote_id}" if record else "not recorded",
+        f"live as id {observed.remote_id}" if observed else missing_live_text,
+        *([f"verified: {sanitize(verified_text)}"] if verified_text else []),
+        *([f"accepted as they differ: {accepted_text}"] if accepted_text else []),
+    ]
+    return f"# {sides.resource.address} ({', '.join(parts)})\n{table}"
 
 
 def build_sides_document(sides: ResourceSides) -> JsonDocument:
@@ -85,35 +105,7 @@ def build_sides_document(sides: ResourceSides) -> JsonDocument:
     }
 
 
-def _format_secret_cells_by_path_and_side(sides: ResourceSides) -> dict[FieldPath, dict[str, str]]:
-    """The cells of each secret: no value, only whether the sides have the same one."""
-    return {
-        path: {
-            name: f"(sensitive, {word})"
-            for name, word in (("recorded", compared.recorded), ("live", compared.live))
-            if word
-        }
-        for path, compared in sides.compare_secrets_by_path().items()
-    }
-
-
-def _list_heading_parts(sides: ResourceSides) -> list[str]:
-    record, observed = sides.resource.record, sides.resource.lookup_result.observed
-    verified_text = format_last_run_or_empty(record.verification) if record else ""
-    accepted_text = ", ".join(
-        sanitize(format_quoted_path(field.path)) for field in sides.accepted_changes
-    )
-    missing_live_text = "live side not known" if sides.is_live_unread else "not seen live"
-    return [
-        "declared" if sides.resource.desired else "not declared",
-        f"recorded as id {record.remote_id}" if record else "not recorded",
-        f"live as id {observed.remote_id}" if observed else missing_live_text,
-        *([f"verified: {sanitize(verified_text)}"] if verified_text else []),
-        *([f"accepted as they differ: {accepted_text}"] if accepted_text else []),
-    ]
-
-
-def _format_value_for_column(value: Any, cell_width: int) -> str:
+def _format_value(value: Any, cell_width: int) -> str:
     """A value cut to the width of a column; JSON has all of it."""
     if value is ABSENT:
         return "-"

@@ -47,7 +47,17 @@ def build_route_with_environment_proxies_and_tls(
     is_local = is_loopback(urlsplit(base).hostname or "")
     # A proxy's loopback is another machine's, so that the call would fail or go astray.
     proxies: dict[str, Any] = {} if is_local else requests.utils.get_environ_proxies(base, None)
-    return BackendRoute(base, proxies, _resolve_verify(verify))
+    # `verify` as requests takes it, None from the environment; InputError for a missing bundle.
+    if verify is None:
+        names = (name for name in _BUNDLE_VARIABLES if os.environ.get(name))
+        verify = next((os.environ[name] for name in names), True)
+    if isinstance(verify, str) and not Path(verify).exists():
+        raise InputError.from_summary(
+            "The CA bundle is not there",
+            f"There is no file or folder {verify}.",
+            f"see {', '.join(_BUNDLE_VARIABLES)} in the environment",
+        )
+    return BackendRoute(base, proxies, verify)
 
 
 def _normalize_base_url(base_url: str) -> str:
@@ -79,20 +89,6 @@ def _normalize_base_url(base_url: str) -> str:
         detail = "It has a query, a fragment or dots in its path."
         raise InputError.from_summary("The backend's URL cannot be used", detail, hint)
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}/"
-
-
-def _resolve_verify(verify: bool | str | None) -> bool | str:
-    """`verify` as requests takes it, None from the environment; InputError for a missing bundle."""
-    if verify is None:
-        names = (name for name in _BUNDLE_VARIABLES if os.environ.get(name))
-        verify = next((os.environ[name] for name in names), True)
-    if isinstance(verify, str) and not Path(verify).exists():
-        raise InputError.from_summary(
-            "The CA bundle is not there",
-            f"There is no file or folder {verify}.",
-            f"see {', '.join(_BUNDLE_VARIABLES)} in the environment",
-        )
-    return verify
 
 
 def join_url(base: str, location: str) -> str:

@@ -11,8 +11,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import field
 
-from urllib3 import BaseHTTPResponse
-
 from synapse_apply.client import failures
 from synapse_apply.client.http.connections import (
     Attempt,
@@ -107,28 +105,25 @@ class HttpExchanger:
         sent = Request(request.method, url, {**_HEADERS, **request.headers}, request.body or None)
         try:
             with open_answer(self._adapter, sent, Attempt(policy)) as response:
-                return self._read_whole_answer(response)
+                # The whole answer; HttpExchangeError for one that is too large or encoded.
+                limit = self._limits.max_answer_size
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                if headers.get("content-encoding", "identity").strip().lower() != "identity":
+                    raise HttpExchangeError(
+                        HttpFault.BROKEN, "the answer is encoded in a way that was not asked for"
+                    )
+                body = bytearray()
+                for block in decoded_blocks(response):
+                    body += block
+                    if len(body) > limit:
+                        reason = f"the answer has more than {limit // 1024} KiB"
+                        raise HttpExchangeError(HttpFault.TOO_LARGE, reason)
+                return HttpAnswer(response.status, headers, bytes(body))
         except failures.LIBRARY_ERRORS as caught:
             failure = _exchange_error(caught, is_late=deadline.is_passed)
         # Raised outside of the handler, so that no exception of a library, which may quote the
         # request, is chained to it.
         raise failure
-
-    def _read_whole_answer(self, response: BaseHTTPResponse) -> HttpAnswer:
-        """The whole answer; HttpExchangeError for one that is too large or encoded."""
-        limit = self._limits.max_answer_size
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        if headers.get("content-encoding", "identity").strip().lower() != "identity":
-            raise HttpExchangeError(
-                HttpFault.BROKEN, "the answer is encoded in a way that was not asked for"
-            )
-        body = bytearray()
-        for block in decoded_blocks(response):
-            body += block
-            if len(body) > limit:
-                reason = f"the answer has more than {limit // 1024} KiB"
-                raise HttpExchangeError(HttpFault.TOO_LARGE, reason)
-        return HttpAnswer(response.status, headers, bytes(body))
 
 
 def _may_repeat(

@@ -50,7 +50,7 @@ class MultipartBody:
         # Random, so that the file need not be searched for it (RFC 2046, 5.1.1).
         self._boundary = secrets.token_hex(16)
         self._owns_file = isinstance(file, str | os.PathLike)
-        self._file, self._start, self._size = _open_and_measure_upload_file(file)
+        self._file, self._start, self._size = _open_upload(file)
         self._sent_hash: Any = hashlib.sha256() if digest_field else None
         try:
             if digest_field and fields.get(digest_field) is None:
@@ -63,7 +63,7 @@ class MultipartBody:
         except BaseException:
             self.close()
             raise
-        self._head += self._encode_file_head(name, _get_file_name_or_package_zip(file))
+        self._head += self._encode_file_head(name, _file_name(file))
         self._tail = f"\r\n--{self._boundary}--\r\n".encode()
         self._position = 0
 
@@ -197,12 +197,12 @@ def _quote_header_name(name: str) -> str:
     return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
 
 
-def _get_file_name_or_package_zip(file: str | os.PathLike[str] | BinaryIO) -> str:
+def _file_name(file: str | os.PathLike[str] | BinaryIO) -> str:
     name = file if isinstance(file, str | os.PathLike) else getattr(file, "name", None)
     return Path(name).name or "package.zip" if isinstance(name, str | Path) else "package.zip"
 
 
-def _open_and_measure_upload_file(file: Any) -> _UploadFile:
+def _open_upload(file: Any) -> _UploadFile:
     """Open a path, or measure an open file; UnreadableBodyError for a text file or no file."""
     try:
         stream: Any = Path(file).open("rb") if isinstance(file, str | os.PathLike) else file  # noqa: SIM115

@@ -133,11 +133,11 @@ class Redactor:
     def mask_from_now_on(self, value: Any) -> None:
         """Mask this from now on, where it is long enough: a text, a number, a tree of secrets."""
         with self._lock:
-            for part in _iter_texts_of_secret_to_mask(value):
+            for part in _texts_to_mask(value):
                 if part in self._secrets:
                     continue
                 self._secrets.add(part)
-                self._forms.update(_iter_encoded_forms_of_secret(part))
+                self._forms.update(_encoded_forms(part))
                 self._is_stale = True
 
     # Otherwise a password that is also a user's name would be drift for ever.
@@ -148,17 +148,17 @@ class Redactor:
 
     def mask_secrets_in_text(self, text: str) -> str:
         """The text with its secrets masked, the same object when it has none."""
-        search = self._get_fresh_search_or_none()
-        return text if search is None else self._mask_secrets_in_string_cached(text, search)
+        search = self._fresh_search()
+        return text if search is None else self._mask_string(text, search)
 
     def mask_secrets_in_json_value(self, value: Any) -> JsonValue:
         """A parsed value with the secrets of its texts, keys and numbers masked."""
-        search = self._get_fresh_search_or_none()
+        search = self._fresh_search()
         return value if search is None else self._mask_value(value, search, 0)
 
     def mask_secrets_in_value_of_text(self, value: Any, source_text: str) -> JsonValue:
         """As `mask_secrets_in_json_value` for what `source_text` parses to, but faster."""
-        search = self._get_fresh_search_or_none()
+        search = self._fresh_search()
         if search is None:
             return value
         # A `\u` escape or an exponent may hide a secret from a search in the text.
@@ -171,7 +171,7 @@ class Redactor:
     def _mask_value(self, value: Any, search: _SecretSearch, depth: int) -> JsonValue:
         kind = type(value)
         if kind is str:
-            return self._mask_secrets_in_string_cached(value, search)
+            return self._mask_string(value, search)
         if kind is dict and depth < _MAX_DEPTH:
             return self._mask_mapping(value, search, depth)
         if kind is list and depth < _MAX_DEPTH:
@@ -180,7 +180,7 @@ class Redactor:
             digits = repr(value).replace(".", "")
             text = f"{value!r} {digits} {value:.0f}" if kind is float else digits
             if len(digits) >= _MIN_RUN_LENGTH or abs(value) >= 10 ** (_MIN_RUN_LENGTH - 1):
-                masked = self._mask_secrets_in_string_cached(text, search)
+                masked = self._mask_string(text, search)
                 return value if masked is text else MaskedText.from_original(MASK, value)
         # A container below _MAX_DEPTH, where no value of this API is.
         return MASK if kind in (dict, list) else value
@@ -188,14 +188,14 @@ class Redactor:
     def _mask_mapping(self, value: dict[str, Any], search: _SecretSearch, depth: int) -> JsonObject:
         masked_mapping: dict[str, Any] = {}
         for key, child in value.items():
-            name = self._mask_secrets_in_string_cached(key, search)
+            name = self._mask_string(key, search)
             # Two keys may become equal when they are masked; neither value may be lost.
             while name in masked_mapping:
                 name = MaskedText.from_original(f"{name}*", key)
             masked_mapping[name] = self._mask_value(child, search, depth + 1)
         return masked_mapping
 
-    def _mask_secrets_in_string_cached(self, text: str, search: _SecretSearch) -> str:
+    def _mask_string(self, text: str, search: _SecretSearch) -> str:
         # The same keys, and values such as a provider, occur in every object of a list.
         if text in search.clean_texts:
             return text
@@ -206,7 +206,7 @@ class Redactor:
             search.clean_texts.add(text)
         return text
 
-    def _get_fresh_search_or_none(self) -> _SecretSearch | None:
+    def _fresh_search(self) -> _SecretSearch | None:
         """The index over all secrets added until now; None while there are none."""
         # Checked again under the lock, so that only one of several threads rebuilds it.
         if self._is_stale:
@@ -217,26 +217,26 @@ class Redactor:
         return self._search
 
 
-def _iter_texts_of_secret_to_mask(value: Any) -> Iterator[str]:
+def _texts_to_mask(value: Any) -> Iterator[str]:
     """The texts of a secret value, each of which is masked by itself, if long enough."""
     if isinstance(value, dict):
         for child in value.values():
-            yield from _iter_texts_of_secret_to_mask(child)
+            yield from _texts_to_mask(child)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _iter_texts_of_secret_to_mask(item)
+            yield from _texts_to_mask(item)
     elif isinstance(value, bool) or value is None:
         return
     elif isinstance(value, int):
         if abs(value) >= 10 ** (_MIN_RUN_LENGTH - 1):
             yield str(value)
     elif isinstance(value, str) and (text := value.strip()):
-        if _is_long_enough_to_mask(text):
+        if _is_maskable(text):
             yield text
-        yield from _iter_parts_a_server_may_quote(text)
+        yield from _quotable_parts(text)
 
 
-def _iter_parts_a_server_may_quote(text: str) -> Iterator[str]:
+def _quotable_parts(text: str) -> Iterator[str]:
     """The parts of a longer secret that a server may quote alone.
 
     These are the values of a JSON document, the credential after `Bearer`, long lines, and the
@@ -245,7 +245,7 @@ def _iter_parts_a_server_may_quote(text: str) -> Iterator[str]:
     candidates: Iterable[str] = ()
     if text[0] in "{[":
         with suppress(ValueError, RecursionError):
-            yield from _iter_texts_of_secret_to_mask(json.loads(text))
+            yield from _texts_to_mask(json.loads(text))
     elif scheme_match := _SCHEME.match(text):
         candidates = (text[scheme_match.end() :],)
     elif "\n" in text:
@@ -255,10 +255,10 @@ def _iter_parts_a_server_may_quote(text: str) -> Iterator[str]:
         with suppress(ValueError):
             password = urlsplit(text).password or ""
             candidates = {password, unquote(password)}
-    yield from filter(_is_long_enough_to_mask, candidates)
+    yield from filter(_is_maskable, candidates)
 
 
-def _is_long_enough_to_mask(text: str) -> bool:
+def _is_maskable(text: str) -> bool:
     """Whether a value is long enough to be masked without hitting common words."""
     return len(text) >= _MIN_SECRET_LENGTH or (
         len(text) >= _MIN_MIXED_LENGTH and _MIXED_CHARS.match(text) is not None
@@ -294,7 +294,7 @@ def _min_length_past_prefix(text: str) -> int:
     return match.end() + _CHARS_AFTER_PREFIX if match else 0
 
 
-def _iter_encoded_forms_of_secret(text: str) -> Iterator[_SecretForm]:
+def _encoded_forms(text: str) -> Iterator[_SecretForm]:
     """The encodings of a secret, each with the encoding of its leading part."""
     length = _min_prefix_length(text)
     needs_boundary = len(text) < _MIN_RUN_LENGTH or (
@@ -358,7 +358,7 @@ def _iter_secret_spans(text: str, search: _SecretSearch | None) -> Iterator[tupl
         run_start, run_end = run.span()
         for position in range(max(run_start, end), run_end - length + 1):
             if position >= end and text[position : position + length] in keys:
-                secret_end = _locate_end_of_longest_secret(text, position, search)
+                secret_end = _secret_end(text, position, search)
                 if secret_end > position:
                     end = secret_end
                     yield position, end
@@ -414,15 +414,13 @@ def _decode_escape(escape: re.Match[str]) -> str:
     return text if group == 6 else chr(min(int(text, 16), sys.maxunicode))
 
 
-def _locate_end_of_longest_secret(text: str, position: int, search: _SecretSearch) -> int:
+def _secret_end(text: str, position: int, search: _SecretSearch) -> int:
     """The end of the longest secret that begins at `position`; `position` itself if none does."""
     end = position
     for length in search.prefix_lengths:
         for form in search.forms_by_prefix.get(text[position : position + length], ()):
             form_end = position + _count_common_chars(text, position, form.full_text, length)
-            if form.needs_word_boundary and not _is_full_form_as_own_word(
-                text, position, form_end, form
-            ):
+            if form.needs_word_boundary and not _is_own_word(text, position, form_end, form):
                 continue
             end = max(end, form_end)
     return end
@@ -441,7 +439,7 @@ def _count_common_chars(text: str, position: int, full_text: str, length: int) -
     return length
 
 
-def _is_full_form_as_own_word(text: str, position: int, end: int, form: _SecretForm) -> bool:
+def _is_own_word(text: str, position: int, end: int, form: _SecretForm) -> bool:
     """Whether `text[position:end]` is the complete form, with no word character next to it."""
     if end - position < len(form.full_text):
         return False

@@ -41,13 +41,13 @@ def iter_server_sent_events_and_heartbeats(blocks: Iterable[bytes]) -> Iterator[
             if name == "data":
                 data.append(value.removeprefix(" "))
                 size += len(value) + 1
-                _raise_if_event_is_oversized(size)
+                _require_small(size)
         elif data:
-            yield _parse_event_or_wrap_as_log("\n".join(data))
+            yield _parse_event("\n".join(data))
             data, size = [], 0
 
 
-def _parse_event_or_wrap_as_log(text: str) -> Event:
+def _parse_event(text: str) -> Event:
     try:
         value = parse_lenient_json(text)
     except OddJsonError:
@@ -72,16 +72,16 @@ def _iter_complete_lines(blocks: Iterable[bytes]) -> Iterator[str]:
         after_cr = text.endswith("\r")
         partial_line.append(first)
         size += len(first)
-        _raise_if_event_is_oversized(size)
+        _require_small(size)
         if next_parts:
             yield "".join(partial_line)
             *complete_lines, last = next_parts
             yield from complete_lines
             partial_line, size = [last], len(last)
-            _raise_if_event_is_oversized(size)
+            _require_small(size)
 
 
-def _raise_if_event_is_oversized(size: int) -> None:
+def _require_small(size: int) -> None:
     """OversizedEventError for an event that would fill the memory if it never ended."""
     if size > MAX_EVENT_LENGTH:
         raise OversizedEventError(f"an event has more than {MAX_EVENT_LENGTH} characters")

@@ -334,7 +334,20 @@ class Transport:
                 failures.aborted_call(call, reason, sent=False),
                 sent=False,
             )
-        attempt = self._build_attempt(call, deadline)
+        limits = self.limits
+        # A server that stores a large upload may be silent for longer than a usual read timeout.
+        read_timeout = deadline.remaining() if call.upload_size else limits.read_timeout
+        attempt = Attempt(
+            Policy(
+                deadline,
+                lambda is_begun: self._refusal(None if is_begun else call),
+                limits.connect_timeout,
+                limits.read_timeout,
+                limits.idle_timeout if call.accept else read_timeout,
+                call.repeatable,
+                is_logged=True,
+            )
+        )
         self._attempts.add(attempt)
         try:
             return self._follow_redirects(call, attempt, deadline)
@@ -364,22 +377,6 @@ class Transport:
                 error = failures.unfollowed_redirect(call, answer, origin_of(url))
                 return _AttemptResult(answer, error, attempt.sent)
 
-    def _build_attempt(self, call: ClientCall, deadline: Deadline) -> Attempt:
-        limits = self.limits
-        # A server that stores a large upload may be silent for longer than a usual read timeout.
-        read_timeout = deadline.remaining() if call.upload_size else limits.read_timeout
-        return Attempt(
-            Policy(
-                deadline,
-                lambda is_begun: self._refusal(None if is_begun else call),
-                limits.connect_timeout,
-                limits.read_timeout,
-                limits.idle_timeout if call.accept else read_timeout,
-                call.repeatable,
-                is_logged=True,
-            )
-        )
-
     def _send_to_url(
         self, call: ClientCall, url: str, query: Query, attempt: Attempt, deadline: Deadline
     ) -> _AttemptResult:
@@ -387,7 +384,27 @@ class Transport:
         answer: Answer | None = None
         failure: Exception
         try:
-            response = self._adapter.open(self._build_request(call, url, query), attempt)
+            headers = {**self._headers, **self._auth_headers[call.api_version]}
+            if call.accept:
+                headers["Accept"] = f"{call.accept}, application/json;q=0.5"
+                # Compression would hold lines back until a block is full.
+                headers["Accept-Encoding"] = "identity"
+            if call.idempotency_key:
+                headers["Idempotency-Key"] = call.idempotency_key
+            if call.content_type:
+                headers["Content-Type"] = call.content_type
+            if isinstance(call.body, MultipartBody):
+                call.body.rewind()
+                # Without it urllib3 would use chunked encoding, which not every server accepts.
+                headers["Content-Length"] = str(len(call.body))
+            pairs = query.items() if isinstance(query, Mapping) else query
+            text = urlencode(
+                [(name, value) for name, value in pairs if value is not None], doseq=True
+            )
+            response = self._adapter.open(
+                Request(call.method, f"{url}?{text}" if text else url, headers, call.body),
+                attempt,
+            )
             # Kept for the case that the body breaks off: the status alone settles a 4xx or 5xx.
             answer = self._build_answer(call, response, b"", complete=False)
             return self._read_body(call, response, attempt)
@@ -409,22 +426,6 @@ class Transport:
             return _AttemptResult(None, error, attempt.sent)
         error = failures.broken_call(call, failure, sent=attempt.sent, is_late=deadline.is_passed)
         return _AttemptResult(None, error, attempt.sent)
-
-    def _build_request(self, call: ClientCall, url: str, query: Query) -> Request:
-        headers = {**self._headers, **self._auth_headers[call.api_version]}
-        if call.accept:
-            headers["Accept"] = f"{call.accept}, application/json;q=0.5"
-            # Compression would hold lines back until a block is full.
-            headers["Accept-Encoding"] = "identity"
-        if call.idempotency_key:
-            headers["Idempotency-Key"] = call.idempotency_key
-        if call.content_type:
-            headers["Content-Type"] = call.content_type
-        if isinstance(call.body, MultipartBody):
-            call.body.rewind()
-            # Without it urllib3 would use chunked encoding, which not every server accepts.
-            headers["Content-Length"] = str(len(call.body))
-        return Request(call.method, _append_query(url, query), headers, call.body)
 
     def _read_body(
         self, call: ClientCall, response: BaseHTTPResponse, attempt: Attempt
@@ -459,12 +460,6 @@ class Transport:
         now, redactor = self._options.now, self._options.redactor
         answer_arguments = (complete, now, call.secret_bytes, redactor, call.is_display_text)
         return Answer(response.status, response.headers, body, *answer_arguments)
-
-
-def _append_query(url: str, query: Query) -> str:
-    pairs = query.items() if isinstance(query, Mapping) else query
-    text = urlencode([(name, value) for name, value in pairs if value is not None], doseq=True)
-    return f"{url}?{text}" if text else url
 
 
 def _read_arrived(call: ClientCall, body: BaseHTTPResponse, deadline: Deadline) -> bytes:

@@ -37,7 +37,7 @@ def iter_access_and_approver_findings(
     """Errors and warnings on `access`, whose settings these are, and on who could approve."""
     access = controller.access
     if access is not None:
-        yield from _iter_proxy_header_errors(settings.get("proxy", {}), findings)
+        yield from _proxy_headers(settings.get("proxy", {}), findings)
         if access.proxy is not None and not controller.public_url:
             yield findings.build_warning(
                 ("access", "proxy"),
@@ -46,20 +46,16 @@ def iter_access_and_approver_findings(
                 "proxy, and there is no `public_url`",
                 "write `public_url`, the address under which people reach the proxy",
             )
-        yield from _iter_shared_secret_errors(access, findings)
-        yield from _iter_warnings_on_tokens_without_right(access, findings)
+        yield from _shared_secrets(access, findings)
+        yield from _useless_tokens(access, findings)
         for index, rule in enumerate(access.rules):
-            yield from _iter_errors_on_names_nobody_has(access, rule, index, findings)
-            yield from _iter_warnings_on_patterns_matching_no_source(
-                controller, rule, index, findings
-            )
+            yield from _unknown_names(access, rule, index, findings)
+            yield from _unmatched_patterns(controller, rule, index, findings)
     for name, source in controller.sources.items():
         for target_rule in source.rules:
             path: FieldPath = ("sources", name, "targets", target_rule.pattern)
             scope = f"{name}/{target_rule.pattern}"
-            yield from _iter_warnings_on_too_few_approvers(
-                access, target_rule, scope, path, findings
-            )
+            yield from _too_few_approvers(access, target_rule, scope, path, findings)
 
 
 def iter_warnings_on_waves_nobody_can_approve(
@@ -69,10 +65,7 @@ def iter_warnings_on_waves_nobody_can_approve(
     for rollout in controller.rollouts.values():
         for index, wave in enumerate(rollout.waves):
             scopes = [f"{rollout.source}/{pattern}" for pattern in wave.targets or ("*",)]
-            counts = [
-                _count_approvers_or_none_if_a_group_may(controller.access, scope)
-                for scope in scopes
-            ]
+            counts = [_count_approvers(controller.access, scope) for scope in scopes]
             if wave.approve and 0 in counts:
                 yield findings.build_warning(
                     ("rollouts", rollout.name, "waves", index, "approve"),
@@ -83,9 +76,7 @@ def iter_warnings_on_waves_nobody_can_approve(
                 )
 
 
-def _iter_proxy_header_errors(
-    proxy: Mapping[str, Any], findings: FindingBuilder
-) -> Iterator[Diagnostic]:
+def _proxy_headers(proxy: Mapping[str, Any], findings: FindingBuilder) -> Iterator[Diagnostic]:
     keys_by_header: dict[str, str] = {}
     for key in ("user_header", "groups_header", "secret_header"):
         header = str(proxy.get(key, ""))
@@ -107,7 +98,7 @@ def _iter_proxy_header_errors(
             )
 
 
-def _iter_shared_secret_errors(access: Access, findings: FindingBuilder) -> Iterator[Diagnostic]:
+def _shared_secrets(access: Access, findings: FindingBuilder) -> Iterator[Diagnostic]:
     """One secret under two names would be two people."""
     places: dict[SecretName, str] = {}
     if access.proxy is not None:
@@ -123,9 +114,7 @@ def _iter_shared_secret_errors(access: Access, findings: FindingBuilder) -> Iter
             )
 
 
-def _iter_warnings_on_tokens_without_right(
-    access: Access, findings: FindingBuilder
-) -> Iterator[Diagnostic]:
+def _useless_tokens(access: Access, findings: FindingBuilder) -> Iterator[Diagnostic]:
     named = {who for rule in access.rules for who in rule.who}
     for name in access.tokens:
         if f"{TOKEN_PREFIX}{name}" not in named:
@@ -137,7 +126,7 @@ def _iter_warnings_on_tokens_without_right(
             )
 
 
-def _iter_errors_on_names_nobody_has(
+def _unknown_names(
     access: Access, rule: AccessRule, index: int, findings: FindingBuilder
 ) -> Iterator[Diagnostic]:
     """Names of `may` that nobody ever has."""
@@ -170,7 +159,7 @@ def _iter_errors_on_names_nobody_has(
             )
 
 
-def _iter_warnings_on_patterns_matching_no_source(
+def _unmatched_patterns(
     controller: Controller, rule: AccessRule, index: int, findings: FindingBuilder
 ) -> Iterator[Diagnostic]:
     """Patterns of targets that fit no source."""
@@ -185,7 +174,7 @@ def _iter_warnings_on_patterns_matching_no_source(
             )
 
 
-def _iter_warnings_on_too_few_approvers(
+def _too_few_approvers(
     access: Access | None,
     rule: TargetRule,
     scope: str,
@@ -196,7 +185,7 @@ def _iter_warnings_on_too_few_approvers(
     needs_people = rule.mode is Mode.APPROVE or rule.approvals > 1
     if not needs_people or rule.mode is Mode.OBSERVE:
         return
-    count = _count_approvers_or_none_if_a_group_may(access, scope)
+    count = _count_approvers(access, scope)
     if count is None or count >= rule.approvals:
         return
     people = f"{_format_people_count(rule.approvals)} {'has' if rule.approvals == 1 else 'have'}"
@@ -218,7 +207,7 @@ def _format_people_count(count: int) -> str:
     return {0: "nobody", 1: "one person"}.get(count, f"{count} people")
 
 
-def _count_approvers_or_none_if_a_group_may(access: Access | None, scope: str) -> int | None:
+def _count_approvers(access: Access | None, scope: str) -> int | None:
     """How many people may approve a target that a scope may match; None where a group may.
 
     The identities of one person count once, as their approvals do.
@@ -243,15 +232,13 @@ def _may_overlap(pattern: str, other: str) -> bool:
     if other_start == other:
         return fnmatchcase(other, pattern)
     end, other_end = (
-        _get_literal_end_or_empty_if_ambiguous(pattern),
-        _get_literal_end_or_empty_if_ambiguous(other),
+        _literal_end(pattern),
+        _literal_end(other),
     )
-    return _is_one_prefix_of_other(start, other_start) and _is_one_prefix_of_other(
-        end[::-1], other_end[::-1]
-    )
+    return _are_nested(start, other_start) and _are_nested(end[::-1], other_end[::-1])
 
 
-def _is_one_prefix_of_other(start: str, other: str) -> bool:
+def _are_nested(start: str, other: str) -> bool:
     return start.startswith(other) or other.startswith(start)
 
 
@@ -260,7 +247,7 @@ def _get_literal_start(pattern: str) -> str:
     return pattern[: min(pattern.find(sign) % (len(pattern) + 1) for sign in _WILDCARDS)]
 
 
-def _get_literal_end_or_empty_if_ambiguous(pattern: str) -> str:
+def _literal_end(pattern: str) -> str:
     """What stands after the last wildcard; "" where that is a set of characters."""
     if "[" in pattern:
         return ""

@@ -126,12 +126,12 @@ class _Decoder:
             public_url=value.get("public_url", "").rstrip("/"),
             open_metrics=value.get("open_metrics", False),
             hooks=HookSecrets(
-                self._decode_secret_name_or_none(hooks, ("hooks",), "github", "secret"),
-                self._decode_secret_name_or_none(hooks, ("hooks",), "gitlab", "secret"),
+                self._secret_name(hooks, ("hooks",), "github", "secret"),
+                self._secret_name(hooks, ("hooks",), "gitlab", "secret"),
             ),
             access=self._decode_access_or_none(),
             rollouts={name: self._decode_rollout(name) for name in value.get("rollouts", {})},
-            store_url=self._decode_secret_name_or_none(value, (), "store", "url"),
+            store_url=self._secret_name(value, (), "store", "url"),
             file=self._file,
         )
 
@@ -145,10 +145,10 @@ class _Decoder:
             url=str(self._folder / url) if is_local_path(url) else url,
             ref=settings.get("ref", "main"),
             path=settings.get("path", "."),
-            credentials=self._decode_credentials_or_none(settings.get("credentials", {}), path),
-            poll=_get_duration_seconds_or_default(settings, "poll", MINUTE),
+            credentials=self._decode_credentials(settings.get("credentials", {}), path),
+            poll=_seconds(settings, "poll", MINUTE),
             rewinds=settings.get("rewinds", "hold"),
-            status=self._decode_first_forge_status_or_none(settings.get("commit_status", {}), path),
+            status=self._decode_status(settings.get("commit_status", {}), path),
             may_read=MayRead(
                 tuple(may_read.get("env", ())),
                 tuple(str(self._folder / file) for file in may_read.get("files", ())),
@@ -157,33 +157,27 @@ class _Decoder:
             hosts=tuple(settings.get("hosts", ())),
             project_from=settings.get("pin", "").removeprefix("git:"),
             rules=tuple(
-                _decode_rule_without_invalid_windows(
-                    pattern, rule, self._positions.get((*path, "targets", pattern))
-                )
+                _decode_rule(pattern, rule, self._positions.get((*path, "targets", pattern)))
                 for pattern, rule in settings["targets"].items()
             ),
             position=self._positions.get(path),
         )
 
-    def _decode_credentials_or_none(
+    def _decode_credentials(
         self, settings: Mapping[str, Any], path: FieldPath
     ) -> HttpsToken | SshKey | None:
         path = (*path, "credentials")
-        token = self._decode_secret_name_or_none(settings, path, "token")
-        key = self._decode_secret_name_or_none(settings, path, "ssh_key")
-        known_hosts = self._decode_secret_name_or_none(settings, path, "known_hosts")
+        token = self._secret_name(settings, path, "token")
+        key = self._secret_name(settings, path, "ssh_key")
+        known_hosts = self._secret_name(settings, path, "known_hosts")
         if token is not None:
             return HttpsToken(token, settings.get("user", DEFAULT_USER))
         return SshKey(key, known_hosts) if key is not None and known_hosts is not None else None
 
-    def _decode_first_forge_status_or_none(
-        self, settings: Mapping[str, Any], path: FieldPath
-    ) -> ForgeStatus | None:
+    def _decode_status(self, settings: Mapping[str, Any], path: FieldPath) -> ForgeStatus | None:
         forges: tuple[Literal["github", "gitlab"], ...] = ("github", "gitlab")
         for forge in forges:
-            token = self._decode_secret_name_or_none(
-                settings, (*path, "commit_status"), forge, "token"
-            )
+            token = self._secret_name(settings, (*path, "commit_status"), forge, "token")
             if token is not None:
                 api_url = settings[forge].get("api_url", DEFAULT_API_URLS[forge])
                 repository = str(settings[forge]["repository"])
@@ -200,23 +194,23 @@ class _Decoder:
         settings = self._value["notify"][index]
         kind: Literal["webhook", "slack"] = "webhook" if "webhook" in settings else "slack"
         path: FieldPath = ("notify", index)
-        url = self._decode_secret_name_or_none(settings, path, kind, "url")
+        url = self._secret_name(settings, path, kind, "url")
         return Channel(
             name=f"{kind} {index + 1}",
             kind=kind,
             url=url or SecretName("env", ""),
             events=frozenset(Event(event) for event in settings["on"]),
-            secret=self._decode_secret_name_or_none(settings, path, kind, "secret"),
+            secret=self._secret_name(settings, path, kind, "secret"),
         )
 
     def _decode_access_or_none(self) -> Access | None:
         if "access" not in self._value:
             return None
         settings, path = self._value["access"], ("access",)
-        secret = self._decode_secret_name_or_none(settings, path, "proxy", "secret")
+        secret = self._secret_name(settings, path, "proxy", "secret")
         proxy = settings.get("proxy", {})
         tokens = {
-            name: self._decode_secret_name_or_none(settings, path, "tokens", name)
+            name: self._secret_name(settings, path, "tokens", name)
             for name in settings.get("tokens", {})
         }
         return Access(
@@ -257,7 +251,7 @@ class _Decoder:
                 Wave(
                     targets=tuple(wave.get("targets", ())),
                     labels=dict(wave.get("labels", {})),
-                    soak=_get_duration_seconds_or_default(wave, "soak", 0.0),
+                    soak=_seconds(wave, "soak", 0.0),
                     max_parallel=wave.get("max_parallel"),
                     max_failures=wave.get("max_failures", 0),
                     approve=wave.get("approve", False),
@@ -269,7 +263,7 @@ class _Decoder:
             position=self._positions.get(path),
         )
 
-    def _decode_secret_name_or_none(
+    def _secret_name(
         self, settings: Mapping[str, Any], path: FieldPath, *keys: str
     ) -> SecretName | None:
         """Where the secret at these keys is found; None where there is none."""
@@ -284,7 +278,7 @@ class _Decoder:
         return None
 
 
-def _decode_rule_without_invalid_windows(
+def _decode_rule(
     pattern: str, settings: Mapping[str, Any], position: Position | None
 ) -> TargetRule:
     """The rule of a pattern; without windows and times that are none, which are errors."""
@@ -293,8 +287,8 @@ def _decode_rule_without_invalid_windows(
     return TargetRule(
         pattern=pattern,
         mode=Mode(settings.get("mode", Mode.OBSERVE.value)),
-        interval=_get_duration_seconds_or_default(settings, "interval", None),
-        auto=_decode_auto_rule_with_defaults(settings.get("auto", {})),
+        interval=_seconds(settings, "interval", None),
+        auto=_decode_auto(settings.get("auto", {})),
         approvals=settings.get("approvals", 1),
         not_author=settings.get("not_author", False),
         windows=tuple(window for window in windows if window is not None),
@@ -307,7 +301,7 @@ def _decode_rule_without_invalid_windows(
     )
 
 
-def _decode_auto_rule_with_defaults(settings: Mapping[str, Any]) -> AutoRule:
+def _decode_auto(settings: Mapping[str, Any]) -> AutoRule:
     standard = AutoRule()
     causes = frozenset(RowCause(cause) for cause in settings.get("causes", ()))
     actions = frozenset(RowAction(action) for action in settings.get("actions", ()))
@@ -318,24 +312,18 @@ def _decode_defaults(settings: Mapping[str, Any]) -> Defaults:
     standard = Defaults()
     retry = settings.get("retry", {})
     return Defaults(
-        interval=_get_duration_seconds_or_default(settings, "interval", standard.interval),
+        interval=_seconds(settings, "interval", standard.interval),
         jitter=float(settings.get("jitter", standard.jitter)),
-        retry_first=_get_duration_seconds_or_default(retry, "first", standard.retry_first),
-        retry_most=_get_duration_seconds_or_default(retry, "most", standard.retry_most),
-        timeout=_get_duration_seconds_or_default(settings, "timeout", standard.timeout),
-        keep=_get_duration_seconds_or_default(settings, "keep", standard.keep),
-        second_look=_get_duration_seconds_or_default(settings, "second_look", standard.second_look),
-        status_spacing=_get_duration_seconds_or_default(
-            settings, "status_spacing", standard.status_spacing
-        ),
-        status_check=_get_duration_seconds_or_default(
-            settings, "status_check", standard.status_check
-        ),
+        retry_first=_seconds(retry, "first", standard.retry_first),
+        retry_most=_seconds(retry, "most", standard.retry_most),
+        timeout=_seconds(settings, "timeout", standard.timeout),
+        keep=_seconds(settings, "keep", standard.keep),
+        second_look=_seconds(settings, "second_look", standard.second_look),
+        status_spacing=_seconds(settings, "status_spacing", standard.status_spacing),
+        status_check=_seconds(settings, "status_check", standard.status_check),
         prune=settings.get("prune", standard.prune),
     )
 
 
-def _get_duration_seconds_or_default(
-    settings: Mapping[str, Any], key: str, default: T
-) -> float | T:
+def _seconds(settings: Mapping[str, Any], key: str, default: T) -> float | T:
     return parse_valid_duration_as_seconds(settings[key]) if key in settings else default

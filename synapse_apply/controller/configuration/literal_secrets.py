@@ -40,7 +40,7 @@ def replace_literal_secrets_in_place(
     """
     findings = []
     for pattern in _SECRET_PATHS:
-        for owner, key, path in _iter_containers_keys_and_paths(value, pattern, ()):
+        for owner, key, path in _matching_parts(value, pattern, ()):
             if owner[key] is None or isinstance(owner[key], Mapping):
                 continue
             owner[key] = {"env": PLACEHOLDER_VARIABLE}
@@ -57,7 +57,7 @@ def replace_literal_secrets_in_place(
     return value, findings
 
 
-def _iter_containers_keys_and_paths(
+def _matching_parts(
     node: Any, pattern: tuple[str, ...], path: FieldPath
 ) -> Iterator[tuple[Any, str | int, FieldPath]]:
     """The container, the key and the path of each place that fits the pattern."""
@@ -69,6 +69,6 @@ def _iter_containers_keys_and_paths(
         keys = list(range(len(node)))
     for name in keys:
         if rest:
-            yield from _iter_containers_keys_and_paths(node[name], tuple(rest), (*path, name))
+            yield from _matching_parts(node[name], tuple(rest), (*path, name))
         else:
             yield node, name, (*path, name)

@@ -28,7 +28,7 @@ class OwnSecretReader:
             text = self._environ.get(name.name, "")
             reason = "" if text.strip() else "it is not set, or empty"
         else:
-            text, reason = _read_secret_text_and_reason_unusable(Path(name.name))
+            text, reason = _read_secret(Path(name.name))
         if reason:
             raise SecretUnavailable.from_summary(
                 "A secret of the controller is missing",
@@ -39,7 +39,7 @@ class OwnSecretReader:
         return Sensitive(text)
 
 
-def _read_secret_text_and_reason_unusable(path: Path) -> tuple[str, str]:
+def _read_secret(path: Path) -> tuple[str, str]:
     """The text of a file, and why it cannot be used ("" where it can)."""
     try:
         data = read_regular_file_following_links(path, _MAX_SECRET_BYTES)

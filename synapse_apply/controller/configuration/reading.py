@@ -72,9 +72,7 @@ def parse_and_check_configuration(
     reading = read_documents(data, str(file))
     findings = [*reading.diagnostics, *iter_one_error_of_extra_documents(reading, str(file))]
     if not reading.documents:
-        return ConfigurationReading(
-            None, (*findings, *_build_empty_file_error_unless_findings(file, findings))
-        )
+        return ConfigurationReading(None, (*findings, *_empty_file(file, findings)))
     document = reading.documents[0]
     positions = document.positions
     # A secret that stands in the file must not reach a message of the schema.
@@ -106,9 +104,7 @@ def parse_and_check_configuration(
     return ConfigurationReading(None if has_errors else controller, tuple(findings))
 
 
-def _build_empty_file_error_unless_findings(
-    file: FilePath, findings: list[Diagnostic]
-) -> tuple[Diagnostic, ...]:
+def _empty_file(file: FilePath, findings: list[Diagnostic]) -> tuple[Diagnostic, ...]:
     if findings:
         return ()
     return (

@@ -23,22 +23,26 @@ def iter_rollout_findings(controller: Controller, findings: FindingBuilder) -> I
     for rollout in controller.rollouts.values():
         source = controller.sources.get(rollout.source)
         if source is None:
-            yield _build_missing_or_unknown_source_error(controller, rollout, findings)
+            yield _no_source(controller, rollout, findings)
         for index, wave in enumerate(rollout.waves):
             path: FieldPath = ("rollouts", rollout.name, "waves", index)
-            yield from _iter_warnings_on_unreachable_max_failures(wave, path, findings)
-            yield from _iter_findings_on_unmatched_or_observed_targets(wave, path, source, findings)
-            yield from _iter_findings_on_targets_of_earlier_waves(
-                wave, rollout.waves[:index], path, findings
-            )
+            if wave.max_parallel is not None and wave.max_failures >= wave.max_parallel:
+                yield findings.build_warning(
+                    (*path, "max_failures"),
+                    "Failures that are never reached",
+                    f"{wave.max_parallel} at a time are changed, and none follows one that fails: "
+                    "no more "
+                    "than these ever fail, and the wave waits for them",
+                    "let `max_failures` be less than `max_parallel`",
+                )
+            yield from _unfit_targets(wave, path, source, findings)
+            yield from _repeated_targets(wave, rollout.waves[:index], path, findings)
     for first, second in combinations(controller.rollouts.values(), 2):
         if first.source == second.source:
-            yield from _iter_errors_on_targets_in_both_rollouts(first, second, findings)
+            yield from _shared_targets(first, second, findings)
 
 
-def _build_missing_or_unknown_source_error(
-    controller: Controller, rollout: Rollout, findings: FindingBuilder
-) -> Diagnostic:
+def _no_source(controller: Controller, rollout: Rollout, findings: FindingBuilder) -> Diagnostic:
     path: FieldPath = ("rollouts", rollout.name)
     names = ", ".join(controller.sources)
     if not rollout.source:
@@ -58,20 +62,7 @@ def _build_missing_or_unknown_source_error(
     )
 
 
-def _iter_warnings_on_unreachable_max_failures(
-    wave: Wave, path: FieldPath, findings: FindingBuilder
-) -> Iterator[Diagnostic]:
-    if wave.max_parallel is not None and wave.max_failures >= wave.max_parallel:
-        yield findings.build_warning(
-            (*path, "max_failures"),
-            "Failures that are never reached",
-            f"{wave.max_parallel} at a time are changed, and none follows one that fails: no more "
-            "than these ever fail, and the wave waits for them",
-            "let `max_failures` be less than `max_parallel`",
-        )
-
-
-def _iter_findings_on_unmatched_or_observed_targets(
+def _unfit_targets(
     wave: Wave, path: FieldPath, source: Source | None, findings: FindingBuilder
 ) -> Iterator[Diagnostic]:
     """Patterns that never match, or that match what is only observed."""
@@ -96,20 +87,16 @@ def _iter_findings_on_unmatched_or_observed_targets(
             elif rule.mode is Mode.OBSERVE:
                 yield findings.build_error(
                     pattern_path,
-                    *_get_observed_summary_detail_and_hint(
-                        f"`{pattern}`", f"rule `{rule.pattern}` only"
-                    ),
+                    *_observed_texts(f"`{pattern}`", f"rule `{rule.pattern}` only"),
                 )
     if source is not None and all(rule.mode is Mode.OBSERVE for rule in source.rules):
         yield findings.build_error(
             path,
-            *_get_observed_summary_detail_and_hint(
-                f"each target of {source.name}", "its rules only"
-            ),
+            *_observed_texts(f"each target of {source.name}", "its rules only"),
         )
 
 
-def _get_observed_summary_detail_and_hint(subject: str, rules: str) -> tuple[str, str, str]:
+def _observed_texts(subject: str, rules: str) -> tuple[str, str, str]:
     """Summary, detail and hint for what is in a wave and never applied."""
     return (
         "A target in mode observe is in a rollout",
@@ -118,18 +105,14 @@ def _get_observed_summary_detail_and_hint(subject: str, rules: str) -> tuple[str
     )
 
 
-def _iter_findings_on_targets_of_earlier_waves(
+def _repeated_targets(
     wave: Wave, earlier: Sequence[Wave], path: FieldPath, findings: FindingBuilder
 ) -> Iterator[Diagnostic]:
     """Waves, and patterns of them, whose targets all belong to an earlier wave."""
     hint = "put it before that one; a target belongs to the first that matches it"
     owners = [
         next(
-            (
-                i
-                for i, other in enumerate(earlier, start=1)
-                if _surely_covers_pattern_of_other_wave(other, wave, pattern)
-            ),
+            (i for i, other in enumerate(earlier, start=1) if _surely_covers(other, wave, pattern)),
             None,
         )
         for pattern in _list_patterns_or_star(wave)
@@ -153,12 +136,23 @@ def _iter_findings_on_targets_of_earlier_waves(
             )
 
 
-def _iter_errors_on_targets_in_both_rollouts(
+def _shared_targets(
     first: Rollout, second: Rollout, findings: FindingBuilder
 ) -> Iterator[Diagnostic]:
     """Targets that are surely in two rollouts, if there are any."""
     for index, wave in enumerate(second.waves):
-        if any(_surely_share_a_target(wave, other) for other in first.waves):
+        if any(
+            (
+                any(
+                    _surely_covers(wave, other, pattern)
+                    for pattern in _list_patterns_or_star(other)
+                )
+                or any(
+                    _surely_covers(other, wave, pattern) for pattern in _list_patterns_or_star(wave)
+                )
+            )
+            for other in first.waves
+        ):
             yield findings.build_error(
                 ("rollouts", second.name, "waves", index),
                 "A target in two rollouts",
@@ -167,18 +161,7 @@ def _iter_errors_on_targets_in_both_rollouts(
             )
 
 
-def _surely_share_a_target(wave: Wave, other: Wave) -> bool:
-    """Whether one of two waves surely matches some of the targets that the other one does."""
-    return any(
-        _surely_covers_pattern_of_other_wave(wave, other, pattern)
-        for pattern in _list_patterns_or_star(other)
-    ) or any(
-        _surely_covers_pattern_of_other_wave(other, wave, pattern)
-        for pattern in _list_patterns_or_star(wave)
-    )
-
-
-def _surely_covers_pattern_of_other_wave(wave: Wave, other: Wave, pattern: str) -> bool:
+def _surely_covers(wave: Wave, other: Wave, pattern: str) -> bool:
     """Whether a wave surely matches each target that another one has by one of its patterns."""
     has_labels = all(other.labels.get(name) == text for name, text in wave.labels.items())
     # Where `*` is the only wildcard, what matches the text of a pattern matches all of it.

@@ -34,14 +34,31 @@ def iter_rule_findings(
     earlier_patterns: list[str] = []
     for pattern, rule in rules.items():
         path = (*top, pattern)
-        yield from _iter_warnings_on_shadowed_rule(pattern, earlier_patterns, path, findings)
+        # Where `*` is the only wildcard, what matches the text of a pattern matches all of it.
+        simple = [other for other in earlier_patterns if not set(other) & set("?[")]
+        earlier = next((other for other in simple if fnmatchcase(pattern, other)), None)
+        if earlier is not None:
+            yield findings.build_warning(
+                path,
+                "A rule that never holds",
+                f"`{pattern}`: `{earlier}` stands before it and matches the same targets",
+                "put it before that one; the first that matches holds",
+            )
         earlier_patterns.append(pattern)
-        yield from _iter_warnings_on_auto_in_other_mode(rule, path, findings)
+        # Settings that the mode of their rule has no use for.
+        mode = rule.get("mode", Mode.OBSERVE.value)
+        if "auto" in rule and mode != Mode.AUTO.value:
+            yield findings.build_warning(
+                (*path, "auto"),
+                "No effect in this mode",
+                f"`auto` says what mode auto applies, and the mode is {mode}",
+                "write `mode: auto`, or remove `auto`",
+            )
         for index, window in enumerate(rule.get("windows", ())):
             yield from _iter_window_errors(window, (*path, "windows", index), findings)
         until = rule.get("paused", {}).get("until")
         if until is not None:
-            yield from _iter_findings_on_pause_end(until, (*path, "paused", "until"), findings, now)
+            yield from _pause_end(until, (*path, "paused", "until"), findings, now)
 
 
 def iter_warnings_on_rules_of_commits(
@@ -68,35 +85,6 @@ def iter_warnings_on_rules_of_commits(
                 "commit can give a new target that name, and a backend",
                 "write `pin: git:REF` for the source, or `hosts` for this rule",
             )
-
-
-def _iter_warnings_on_shadowed_rule(
-    pattern: str, earlier_patterns: list[str], path: FieldPath, findings: FindingBuilder
-) -> Iterator[Diagnostic]:
-    # Where `*` is the only wildcard, what matches the text of a pattern matches all of it.
-    simple = [other for other in earlier_patterns if not set(other) & set("?[")]
-    earlier = next((other for other in simple if fnmatchcase(pattern, other)), None)
-    if earlier is not None:
-        yield findings.build_warning(
-            path,
-            "A rule that never holds",
-            f"`{pattern}`: `{earlier}` stands before it and matches the same targets",
-            "put it before that one; the first that matches holds",
-        )
-
-
-def _iter_warnings_on_auto_in_other_mode(
-    rule: Mapping[str, Any], path: FieldPath, findings: FindingBuilder
-) -> Iterator[Diagnostic]:
-    """Settings that the mode of their rule has no use for."""
-    mode = rule.get("mode", Mode.OBSERVE.value)
-    if "auto" in rule and mode != Mode.AUTO.value:
-        yield findings.build_warning(
-            (*path, "auto"),
-            "No effect in this mode",
-            f"`auto` says what mode auto applies, and the mode is {mode}",
-            "write `mode: auto`, or remove `auto`",
-        )
 
 
 def _iter_window_errors(
@@ -130,7 +118,7 @@ def _iter_window_errors(
         )
 
 
-def _iter_findings_on_pause_end(
+def _pause_end(
     until: str, path: FieldPath, findings: FindingBuilder, now: float
 ) -> Iterator[Diagnostic]:
     moment = parse_zoned_time_or_none(until)

@@ -15,7 +15,7 @@ def iter_unused_setting_warnings(
     value: Mapping[str, Any], schema: Mapping[str, Any], positions: Mapping[FieldPath, Position]
 ) -> Iterator[Diagnostic]:
     """A warning for each setting that the schema marks as one of a later version."""
-    for path in _iter_paths_of_later_version_settings(value, schema, schema, ()):
+    for path in _later_settings(value, schema, schema, ()):
         yield warning_finding(
             "Not used by this version",
             f"`{format_field_path(path)}` has no effect in this version",
@@ -25,7 +25,7 @@ def iter_unused_setting_warnings(
         )
 
 
-def _iter_paths_of_later_version_settings(
+def _later_settings(
     value: Any, schema: Mapping[str, Any], root: Mapping[str, Any], path: FieldPath
 ) -> Iterator[FieldPath]:
     if schema.get(LATER_MARK):
@@ -40,9 +40,7 @@ def _iter_paths_of_later_version_settings(
         for key, item in value.items():
             below = schema.get("properties", {}).get(key, schema.get("additionalProperties"))
             if isinstance(below, Mapping):
-                yield from _iter_paths_of_later_version_settings(item, below, root, (*path, key))
+                yield from _later_settings(item, below, root, (*path, key))
     elif isinstance(value, list) and isinstance(schema.get("items"), Mapping):
         for index, item in enumerate(value):
-            yield from _iter_paths_of_later_version_settings(
-                item, schema["items"], root, (*path, index)
-            )
+            yield from _later_settings(item, schema["items"], root, (*path, index))

@@ -32,16 +32,14 @@ def build_document_of_valid_parts(value: Any, is_valid: Callable[[Any], bool]) -
         }
     sources = value.get("sources")
     valid_settings["sources"] = {
-        name: _build_source_of_valid_settings(settings, is_valid)
+        name: _valid_source(settings, is_valid)
         for name, settings in (sources.items() if isinstance(sources, Mapping) else ())
         if is_valid({**_HEAD, "sources": {name: _NO_SOURCE}}) and isinstance(settings, Mapping)
     }
     return {**_HEAD, **valid_settings}
 
 
-def _build_source_of_valid_settings(
-    settings: Mapping[str, Any], is_valid: Callable[[Any], bool]
-) -> dict[str, Any]:
+def _valid_source(settings: Mapping[str, Any], is_valid: Callable[[Any], bool]) -> dict[str, Any]:
     valid_settings = {
         key: item
         for key, item in settings.items()

@@ -83,7 +83,7 @@ def open_demo(
             urls = {name: backends.enter_context(server).url for name, server in servers.items()}
             scene = _Scene(folder, urls, token)
             scene.commit_projects_and_set_up_targets()
-            port = _choose_free_loopback_port()
+            port = _free_port()
             proxy = backends.enter_context(DemoProxy(port, scene.proxy_secret))
             demo = scene.write_configuration_and_variables(port, proxy.url)
             story = threading.Thread(
@@ -129,7 +129,7 @@ class _Scene:
         texts = demo_files.build_texts_of_first_commit(self._backend_urls, self._states)
         self._repository.write_and_commit_all(texts, "Declare image processing and its results")
         with ThreadPoolExecutor() as pool:
-            list(pool.map(self._make_state_and_apply_if_staging, demo_files.TARGETS))
+            list(pool.map(self._make_state, demo_files.TARGETS))
 
     def write_configuration_and_variables(self, port: int, page_url: str) -> Demo:
         """Write controller.yaml, and a file of variables for whoever runs commands there.
@@ -169,7 +169,7 @@ class _Scene:
             _Step(
                 "Somebody changes the plugin of dev and of staging by hand: dev (mode auto) is put "
                 "right, staging (mode observe) drifts.",
-                self._change_plugins_of_dev_and_staging,
+                self._change_plugins,
             ),
             _Step(
                 "A commit with a mistyped field arrives: it turns red, on every target.",
@@ -187,12 +187,12 @@ class _Scene:
             ),
         ]
 
-    def _make_state_and_apply_if_staging(self, name: str) -> None:
+    def _make_state(self, name: str) -> None:
         self._run_synapse_apply("state", "init", "-t", name)
         if name == _STAGING:
             self._run_synapse_apply("apply", "-t", name, "--auto-approve")
 
-    def _change_plugins_of_dev_and_staging(self) -> None:
+    def _change_plugins(self) -> None:
         token = self._variables[demo_files.TOKEN_VARIABLE]
         for name in (_DEV, _STAGING):
             with BackendClient(self._backend_urls[name], token) as client:
@@ -223,7 +223,7 @@ def _play_story(scene: _Scene, tell: Tell, is_over: threading.Event, seconds: fl
     )
 
 
-def _choose_free_loopback_port() -> int:
+def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -49,7 +49,7 @@ class DemoRepository:
         self._run_git("commit", "--quiet", "--message", subject)
 
     def _run_git(self, *arguments: str) -> None:
-        _run_or_raise_input_error((self._program, "-C", str(self.folder), *arguments), _AUTHOR)
+        _run((self._program, "-C", str(self.folder), *arguments), _AUTHOR)
 
 
 def run_synapse_apply_or_raise_input_error(
@@ -57,10 +57,10 @@ def run_synapse_apply_or_raise_input_error(
 ) -> None:
     """Run this program in a folder of the demo; InputError with what it says where it fails."""
     command = (sys.executable, "-I", "-m", "synapse_apply", *arguments, "-C", str(folder))
-    _run_or_raise_input_error(command, {**variables, "HOME": str(folder.parent)})
+    _run(command, {**variables, "HOME": str(folder.parent)})
 
 
-def _run_or_raise_input_error(command: tuple[str, ...], variables: Mapping[str, str]) -> None:
+def _run(command: tuple[str, ...], variables: Mapping[str, str]) -> None:
     environment = build_child_environment((), variables)
     exit_code, output, error_text = run_program_in_root_folder(
         command, environment, timeout=_SECONDS

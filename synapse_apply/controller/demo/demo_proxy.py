@@ -29,9 +29,7 @@ class DemoProxy:
 
     def __init__(self, controller_port: int, secret: Sensitive) -> None:
         """It listens at once, at the usual port or a free one; it answers in the block."""
-        self._server = _listen_at_usual_or_free_port(
-            _build_forwarding_handler_class(controller_port, secret)
-        )
+        self._server = _listen(_handler_class(controller_port, secret))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True)
 
@@ -50,16 +48,14 @@ class DemoProxy:
         self._thread.join()
 
 
-def _listen_at_usual_or_free_port(handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
+def _listen(handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
     try:
         return ThreadingHTTPServer(("127.0.0.1", _USUAL_PORT), handler)
     except OSError:
         return ThreadingHTTPServer(("127.0.0.1", 0), handler)
 
 
-def _build_forwarding_handler_class(
-    controller_port: int, secret: Sensitive
-) -> type[BaseHTTPRequestHandler]:
+def _handler_class(controller_port: int, secret: Sensitive) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         timeout = _SECONDS
 
@@ -74,16 +70,20 @@ def _build_forwarding_handler_class(
                 connection.putrequest(
                     self.command, self.path, skip_host=True, skip_accept_encoding=True
                 )
-                for name, value in self._list_headers_to_forward():
+                for name, value in self._forwarded_headers():
                     connection.putheader(name, value)
                 connection.endheaders(body)
                 self._relay_answer(connection.getresponse())
             except (OSError, http.client.HTTPException, ValueError):
-                self._send_page_of_starting_controller()
+                self.send_response(HTTPStatus.BAD_GATEWAY)
+                self.send_header("Content-Type", "text/plain")
+                self.send_header("Refresh", "1")
+                self.end_headers()
+                self.wfile.write(_STARTING)
             finally:
                 connection.close()
 
-        def _list_headers_to_forward(self) -> list[tuple[str, str]]:
+        def _forwarded_headers(self) -> list[tuple[str, str]]:
             headers = [
                 (name, value)
                 for name, value in self.headers.items()
@@ -101,13 +101,6 @@ def _build_forwarding_handler_class(
                     self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
-
-        def _send_page_of_starting_controller(self) -> None:
-            self.send_response(HTTPStatus.BAD_GATEWAY)
-            self.send_header("Content-Type", "text/plain")
-            self.send_header("Refresh", "1")
-            self.end_headers()
-            self.wfile.write(_STARTING)
 
         do_GET = do_HEAD = do_POST = forward_request_and_answer  # noqa: N815 - http.server's names
 

@@ -149,11 +149,11 @@ class JobWorker:
                 look_apply_if_permitted_and_record(parts, claimed, self._counts)
 
         # Where jobs are taken anew, a slot was not waited for before.
-        if self._wait_for_slot_or_false_if_ending():
+        if self._wait_for_slot():
             self._tasks.start_unless_running_or_failed((LOOK, name), work, TargetRow(name))
-            self._wait_for_slot_or_false_if_ending()
+            self._wait_for_slot()
 
-    def _wait_for_slot_or_false_if_ending(self) -> bool:
+    def _wait_for_slot(self) -> bool:
         """Wait until a slot is free; False where no work is begun any more."""
         while not self._has_to_end():
             if self._tasks.wait_and_tell_if_fewer_are_running(LOOK, self._slots, _ROOM_SECONDS):
@@ -192,11 +192,11 @@ class JobDispatcher:
         if self._parts.is_stopping:
             return
         try:
-            self._log_differences_if_due()
+            self._log_differences()
             if count := self._queue.delete_useless_jobs():
                 self._parts.log("info", "lost jobs deleted", jobs=count)
             waiting_names = self._queue.list_targets_with_waiting_job()
-            self._put_jobs_for_due_targets(waiting_names, now)
+            self._put_due_jobs(waiting_names, now)
         except StoreUnavailable as problem:
             if not self._is_queue_away:
                 summary = problem.diagnostics[0].summary
@@ -205,11 +205,9 @@ class JobDispatcher:
             self._fallback.dispatch_due_targets_without_waiting(now)
         else:
             self._is_queue_away = False
-            self._work_by_itself_where_no_job_is_taken(waiting_names, now)
+            self._work_by_itself(waiting_names, now)
 
-    def _work_by_itself_where_no_job_is_taken(
-        self, waiting_names: Collection[TargetName], now: float
-    ) -> None:
+    def _work_by_itself(self, waiting_names: Collection[TargetName], now: float) -> None:
         counter, since = self._parts.clock.read_counter(), self._waiting_since
         self._waiting_since = {name: since.get(name, counter) for name in waiting_names}
         oldest = min(self._waiting_since.values(), default=counter)
@@ -223,11 +221,11 @@ class JobDispatcher:
 
     def _has_free_slot(self, now: float) -> bool:
         claimed_count = len(self._parts.store.list_claimed_targets(now))
-        return claimed_count < self._count_slots_of_live_processes_at_least_own(now)
+        return claimed_count < self._count_slots(now)
 
-    def _put_jobs_for_due_targets(self, waiting_names: Collection[TargetName], now: float) -> None:
+    def _put_due_jobs(self, waiting_names: Collection[TargetName], now: float) -> None:
         parts = self._parts
-        slots = self._count_slots_of_live_processes_at_least_own(now)
+        slots = self._count_slots(now)
         room = _JOBS_PER_SLOT * slots - len(waiting_names)
         self._has_more = room <= 0
         if room <= 0:
@@ -252,13 +250,13 @@ class JobDispatcher:
             for row in chosen
         )
 
-    def _count_slots_of_live_processes_at_least_own(self, now: float) -> int:
+    def _count_slots(self, now: float) -> int:
         """How many targets can be worked on at once, by all processes that were seen lately."""
         processes = self._parts.store.list_recorded_processes()
         alive = sum(row.slots for row in processes if row.seen_at > now - _ALIVE_SECONDS)
         return max(alive, self._own_slots)
 
-    def _log_differences_if_due(self) -> None:
+    def _log_differences(self) -> None:
         """Tell of processes that differ."""
         counter = self._parts.clock.read_counter()
         looked_at = self._others_looked_at

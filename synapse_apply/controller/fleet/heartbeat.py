@@ -51,9 +51,7 @@ class Heartbeat:
         """Called when the store answers again after it was away."""
         self.on_failure: Callable[[Exception], None] = lambda _problem: None
         """Called with what ended it: a process without a heartbeat loses what it has."""
-        self._thread = Thread(
-            target=self._renew_until_stopped_or_failed, daemon=True, name="heartbeat"
-        )
+        self._thread = Thread(target=self._renew, daemon=True, name="heartbeat")
 
     def start(self) -> None:
         self._thread.start()
@@ -68,11 +66,18 @@ class Heartbeat:
             writer.release_claims_of_holder(row.holder)
             writer.delete_process(row.holder)
 
-    def _renew_until_stopped_or_failed(self) -> None:
+    def _renew(self) -> None:
         beat = 0
         while not self._is_stopping.is_set():
             try:
-                self._renew_leases_and_own_process_row(beat)
+                self._clock.adjust_to_database_clock_if_quick_or_first()
+                now = self._clock.read_wall()
+                row = replace(self._describe_process(), seen_at=now)
+                self._store.extend_claims_and_leader_lease(
+                    row.holder, now + LEASE_SECONDS, self._get_lead_epoch(), self._list_claims()
+                )
+                if beat % _BEATS_PER_LINE == 0:
+                    self._store.put_process_and_delete_unseen_ones(row, now - _FORGOTTEN_SECONDS)
             except StoreUnavailable:
                 # The rounds say so.
                 self._was_away = True
@@ -85,13 +90,3 @@ class Heartbeat:
                     self._was_away = False
                     self.on_return()
             self._is_stopping.wait(_BEAT_SECONDS)
-
-    def _renew_leases_and_own_process_row(self, beat: int) -> None:
-        self._clock.adjust_to_database_clock_if_quick_or_first()
-        now = self._clock.read_wall()
-        row = replace(self._describe_process(), seen_at=now)
-        self._store.extend_claims_and_leader_lease(
-            row.holder, now + LEASE_SECONDS, self._get_lead_epoch(), self._list_claims()
-        )
-        if beat % _BEATS_PER_LINE == 0:
-            self._store.put_process_and_delete_unseen_ones(row, now - _FORGOTTEN_SECONDS)

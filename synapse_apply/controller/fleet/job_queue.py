@@ -103,7 +103,10 @@ class JobQueue:
 
     def start(self) -> None:
         """Open the queue in a thread of its own, and take jobs from it; waits for a moment."""
-        _redirect_library_warnings(self._log)
+        for name in ("procrastinate", "psycopg.pool"):
+            logger = logging.getLogger(name)
+            logger.handlers, logger.propagate = [_Relay(self._log)], False
+            logger.setLevel(logging.WARNING)
         self._thread.start()
         self._is_open.wait(_CONNECTION_SECONDS)
 
@@ -125,37 +128,35 @@ class JobQueue:
 
     def list_targets_with_waiting_job(self) -> set[TargetName]:
         """The due targets whose job nobody has taken; StoreUnavailable."""
-        return self._ask_or_raise_store_unavailable(self._list_targets_with_waiting_job)
+        return self._ask(self._waiting_targets)
 
     def put_jobs_unless_waiting(self, jobs: Iterable[DueJob]) -> None:
         """Add jobs; a target whose job waits already gets no other. StoreUnavailable."""
-        self._ask_or_raise_store_unavailable(
-            lambda app: self._put_jobs_unless_waiting(app, list(jobs))
-        )
+        self._ask(lambda app: self._put_jobs(app, list(jobs)))
 
     def delete_useless_jobs(self) -> int:
         """Delete jobs of processes that are gone, and those that name no due target; how many.
 
         Also those of other versions, and whatever somebody has written there. StoreUnavailable.
         """
-        return self._ask_or_raise_store_unavailable(self._delete_useless_jobs)
+        return self._ask(self._delete_useless_jobs)
 
-    def _ask_or_raise_store_unavailable(self, build: Callable[[App], Coroutine[Any, Any, T]]) -> T:
+    def _ask(self, build: Callable[[App], Coroutine[Any, Any, T]]) -> T:
         loop, app = self._loop, self._app
         if loop is None or app is None or not self._is_open.is_set():
-            raise _build_unavailable_error("it is not open")
+            raise _unavailable("it is not open")
         future: Future[T] = asyncio.run_coroutine_threadsafe(build(app), loop)
         try:
             return future.result(_ANSWER_SECONDS)
         except Exception as problem:  # noqa: BLE001 - whatever it is, the caller goes on without
             future.cancel()
-            raise _build_unavailable_error(type(problem).__name__) from None
+            raise _unavailable(type(problem).__name__) from None
 
-    async def _list_targets_with_waiting_job(self, app: App) -> set[TargetName]:
+    async def _waiting_targets(self, app: App) -> set[TargetName]:
         rows = await app.connector.execute_query_all_async(_LIST_USEFUL, **self._sql_values)
         return {TargetName(row["source"], row["target"]) for row in rows}
 
-    async def _put_jobs_unless_waiting(self, app: App, due: list[DueJob]) -> None:
+    async def _put_jobs(self, app: App, due: list[DueJob]) -> None:
         from procrastinate.exceptions import AlreadyEnqueued  # noqa: PLC0415
         from procrastinate.jobs import Job  # noqa: PLC0415
 
@@ -185,15 +186,15 @@ class JobQueue:
 
     def _serve_until_cancelled(self) -> None:
         with suppress(asyncio.CancelledError):
-            asyncio.run(self._serve_reopening_until_cancelled())
+            asyncio.run(self._serve())
 
-    async def _serve_reopening_until_cancelled(self) -> None:
+    async def _serve(self) -> None:
         """Keep the queue open and take jobs, whatever becomes of the database, until cancelled."""
         self._loop, self._main = asyncio.get_running_loop(), asyncio.current_task()
-        self._loop.set_exception_handler(_log_lost_task_as_warning)
+        self._loop.set_exception_handler(_log_lost_task)
         while not self._is_stopping:
             try:
-                await self._open_queue_and_take_jobs()
+                await self._serve_once()
             except asyncio.CancelledError:
                 raise
             except Exception as problem:  # noqa: BLE001 - the store says what is wrong with it
@@ -202,14 +203,24 @@ class JobQueue:
                 self._is_open.clear()
             await asyncio.sleep(_RETRY_SECONDS)
 
-    async def _open_queue_and_take_jobs(self) -> None:
-        self._app = _build_unopened_app(self._parameters, self._begin_work_in_thread_and_wait)
+    async def _serve_once(self) -> None:
+        from procrastinate import App, PsycopgConnector  # noqa: PLC0415
+
+        connector = PsycopgConnector(
+            kwargs=dict(self._parameters),
+            min_size=1,
+            max_size=_MOST_CONNECTIONS,
+            timeout=_CONNECTION_SECONDS,
+        )
+        app = App(connector=connector)
+        app.task(name=_TASK)(self._work_in_thread)
+        self._app = app
         try:
             await self._app.open_async()
             await make_or_upgrade_job_tables(self._app)
             self._is_open.set()
             while not self._is_stopping:
-                self._worker = asyncio.create_task(self._take_jobs_until_cancelled(self._app))
+                self._worker = asyncio.create_task(self._take_jobs(self._app))
                 with suppress(asyncio.CancelledError):
                     await asyncio.shield(self._worker)
                 if self._main is not None and self._main.cancelling():
@@ -223,7 +234,7 @@ class JobQueue:
             with suppress(Exception):
                 await self._app.close_async()
 
-    async def _take_jobs_until_cancelled(self, app: App) -> None:
+    async def _take_jobs(self, app: App) -> None:
         if self._begin_work is None:
             await asyncio.Event().wait()
         await app.run_worker_async(
@@ -238,28 +249,12 @@ class JobQueue:
             shutdown_graceful_timeout=_STOP_SECONDS,
         )
 
-    async def _begin_work_in_thread_and_wait(self, source: str, target: str) -> None:
+    async def _work_in_thread(self, source: str, target: str) -> None:
         if self._begin_work is not None and not self._is_stopping:
             await asyncio.to_thread(self._begin_work, TargetName(source, target))
 
 
-def _build_unopened_app(
-    parameters: Mapping[str, Any], work: Callable[..., Coroutine[Any, Any, None]]
-) -> App:
-    from procrastinate import App, PsycopgConnector  # noqa: PLC0415
-
-    connector = PsycopgConnector(
-        kwargs=dict(parameters),
-        min_size=1,
-        max_size=_MOST_CONNECTIONS,
-        timeout=_CONNECTION_SECONDS,
-    )
-    app = App(connector=connector)
-    app.task(name=_TASK)(work)
-    return app
-
-
-def _build_unavailable_error(reason: str) -> StoreUnavailable:
+def _unavailable(reason: str) -> StoreUnavailable:
     return StoreUnavailable.from_summary(
         "The queue of targets does not answer",
         f"It lies in the database of the controller's store: {reason}.",
@@ -284,7 +279,7 @@ class _Relay(logging.Handler):
             self._log("jobs", problem=problem, action=action)
 
 
-def _log_lost_task_as_warning(_loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+def _log_lost_task(_loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
     """Tell of a task that broke off unseen as of any warning: asyncio would print a traceback.
 
     So do jobs that somebody has written into the table by hand.
@@ -292,11 +287,3 @@ def _log_lost_task_as_warning(_loop: asyncio.AbstractEventLoop, context: Mapping
     logging.getLogger("procrastinate").warning(
         "task lost", exc_info=context.get("exception"), extra={"action": "task_lost"}
     )
-
-
-def _redirect_library_warnings(log: Callable[..., None]) -> None:
-    """Have Procrastinate and its connections tell the event log alone what is wrong."""
-    for name in ("procrastinate", "psycopg.pool"):
-        logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [_Relay(log)], False
-        logger.setLevel(logging.WARNING)

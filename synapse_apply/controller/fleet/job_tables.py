@@ -31,7 +31,7 @@ async def make_or_upgrade_job_tables(app: App) -> None:
     """
     from procrastinate.exceptions import ConnectorException  # noqa: PLC0415
 
-    migrations = _read_migration_texts_by_name(Path(app.schema_manager.get_migrations_path()))
+    migrations = _read_migrations(Path(app.schema_manager.get_migrations_path()))
     for _ in range(2):
         row = await app.connector.execute_query_one_async(_FIND_NEWEST)
         newest = str(row["newest"] or "")
@@ -43,16 +43,14 @@ async def make_or_upgrade_job_tables(app: App) -> None:
         if row["is_made"] and newest and not statements:
             return
         try:
-            await _run_statements_and_set_newest_under_lock(app, statements, max(migrations))
+            await _run_statements(app, statements, max(migrations))
         except ConnectorException:
             # Another process made them meanwhile: what it made is looked at once more.
             continue
         return
 
 
-async def _run_statements_and_set_newest_under_lock(
-    app: App, statements: list[str], newest: str
-) -> None:
+async def _run_statements(app: App, statements: list[str], newest: str) -> None:
     """Run statements in one transaction, in which this process alone changes the tables."""
     if not _MIGRATION_NAME.fullmatch(newest):
         raise ValueError(f"not the name of a migration: {newest}")
@@ -67,6 +65,6 @@ async def _run_statements_and_set_newest_under_lock(
     await app.connector.execute_query_async(text.replace("%", "%%"))
 
 
-def _read_migration_texts_by_name(folder: Path) -> dict[str, str]:
+def _read_migrations(folder: Path) -> dict[str, str]:
     """The changes that the installed version knows, by name, in order."""
     return {file.stem: file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.sql"))}

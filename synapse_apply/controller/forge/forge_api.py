@@ -41,13 +41,11 @@ class ForgeAnswer(NamedTuple):
     def mentions_any(self, *lowercase_phrases: str) -> bool:
         """Whether one of the forge's messages contains one of these phrases, in lower case."""
         return any(
-            phrase in text
-            for phrase in lowercase_phrases
-            for text in _list_lowercase_messages(self.document)
+            phrase in text for phrase in lowercase_phrases for text in _messages(self.document)
         )
 
 
-def _list_lowercase_messages(document: Any) -> list[str]:
+def _messages(document: Any) -> list[str]:
     """The texts of an error, in lower case: `message` and, of GitHub, `errors[].message`."""
     if not isinstance(document, Mapping):
         return []

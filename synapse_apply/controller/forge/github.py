@@ -60,7 +60,7 @@ class GitHubStatusSender:
         except UndeliveredError as failure:
             return failure.result
         if answer.status == 201:
-            current = _parse_status_text_of_context_or_none(answer.document, row.context)
+            current = _parse_status(answer.document, row.context)
             is_shown = current is not None and current.state is row.wished.state
             return SendResult() if is_shown else self._api.build_result_of_foreign_answer(answer)
         return self._build_result_of_refusal(answer)
@@ -83,7 +83,7 @@ class GitHubStatusSender:
             statuses = document.get("statuses") if isinstance(document, Mapping) else None
             if not isinstance(statuses, list):
                 raise self._api.build_error_of_malformed_status_list()
-            for text in _iter_status_texts_of_context(statuses, row.context):
+            for text in _texts_of_context(statuses, row.context):
                 return row.wished if text == _shorten_for_github(row.wished) else text
             if len(statuses) < _PAGE_SIZE:
                 break
@@ -113,13 +113,13 @@ def _shorten_for_github(text: StatusText) -> StatusText:
     )
 
 
-def _iter_status_texts_of_context(statuses: list[Any], context: str) -> Iterator[StatusText]:
+def _texts_of_context(statuses: list[Any], context: str) -> Iterator[StatusText]:
     for status in statuses:
-        if (text := _parse_status_text_of_context_or_none(status, context)) is not None:
+        if (text := _parse_status(status, context)) is not None:
             yield text
 
 
-def _parse_status_text_of_context_or_none(document: Any, context: str) -> StatusText | None:
+def _parse_status(document: Any, context: str) -> StatusText | None:
     """The text of a status, None for one of another context and for what is none."""
     if not isinstance(document, Mapping):
         return None

@@ -81,8 +81,17 @@ class GitLabStatusSender:
         try:
             answer = self._post_status(row, word)
             if answer.status != 400:
-                return self._build_result_of_answer(row, answer, word)
-            return self._settle_answer_400_by_reading_or_sending_running(row, answer)
+                return self._result_of(row, answer, word)
+            # Read what is shown: equal is done, and words change only by a state that changes.
+            current = self._read_newest(row)
+            if current is None or current.text.state is not row.wished.state:
+                return self._api.build_result_of_refusal(answer)
+            if _is_shown(row.wished, current) or current.word != "pending":
+                return SendResult()
+            second_answer = self._post_status(row, "running")
+            if second_answer.status == 400:
+                return SendResult()  # somebody else was faster; it is pending all the same
+            return self._result_of(row, second_answer, "running")
         except UndeliveredError as failure:
             return failure.result
         except StatusUnreadable as failure:
@@ -94,13 +103,13 @@ class GitLabStatusSender:
 
     def read_shown_text_or_wished_if_equivalent_or_none(self, row: StatusRow) -> StatusText | None:
         """As StatusSender (`GET /projects/:id/repository/commits/:sha/statuses`)."""
-        current = self._read_newest_status_or_none(row)
+        current = self._read_newest(row)
         if current is None:
             return None
-        return row.wished if _is_shown_as_far_as_possible(row.wished, current) else current.text
+        return row.wished if _is_shown(row.wished, current) else current.text
 
     def _post_status(self, row: StatusRow, word: str) -> ForgeAnswer:
-        text = _shorten_for_gitlab_without_long_url(row.wished)
+        text = _shorten(row.wished)
         body = {
             "state": word,
             "name": row.context,
@@ -113,21 +122,7 @@ class GitLabStatusSender:
             "POST", f"{self._path}/statuses/{require_commit(row)}", body
         )
 
-    def _settle_answer_400_by_reading_or_sending_running(
-        self, row: StatusRow, answer: ForgeAnswer
-    ) -> SendResult:
-        """Read what is shown: equal is done, and words change only by a state that changes."""
-        current = self._read_newest_status_or_none(row)
-        if current is None or current.text.state is not row.wished.state:
-            return self._api.build_result_of_refusal(answer)
-        if _is_shown_as_far_as_possible(row.wished, current) or current.word != "pending":
-            return SendResult()
-        second_answer = self._post_status(row, "running")
-        if second_answer.status == 400:
-            return SendResult()  # somebody else was faster; it is pending all the same
-        return self._build_result_of_answer(row, second_answer, "running")
-
-    def _build_result_of_answer(self, row: StatusRow, answer: ForgeAnswer, word: str) -> SendResult:
+    def _result_of(self, row: StatusRow, answer: ForgeAnswer, word: str) -> SendResult:
         document = answer.document
         if answer.status in {200, 201}:
             is_shown = (
@@ -140,22 +135,29 @@ class GitLabStatusSender:
         is_passing = answer.status == 404 and answer.mentions_any("commit not found")
         return self._api.build_result_of_refusal(answer, is_final=False if is_passing else None)
 
-    def _read_newest_status_or_none(self, row: StatusRow) -> _CurrentStatus | None:
+    def _read_newest(self, row: StatusRow) -> _CurrentStatus | None:
         """The newest status of the row's name; StatusUnreadable."""
         query = f"name={quote(row.context, safe='')}&ref={quote(self._ref, safe='')}&per_page=100"
         path = f"{self._path}/repository/commits/{require_commit(row)}/statuses?{query}"
         document = self._api.read_json_or_none_if_invalid_or_raise_unreadable(path)
         if not isinstance(document, list):
             raise self._api.build_error_of_malformed_status_list()
-        statuses = [status for status in document if _is_status_of_context(status, row.context)]
+        statuses = [
+            status
+            for status in document
+            if (
+                isinstance(status, Mapping)
+                and status.get("name") == row.context
+                and isinstance(status.get("status"), str)
+                and type(status.get("id")) is int
+            )
+        ]
         if not statuses:
             return None
-        return _parse_checked_status_reading_failed_as_wished(
-            max(statuses, key=lambda status: status["id"]), row
-        )
+        return _parse_status(max(statuses, key=lambda status: status["id"]), row)
 
 
-def _shorten_for_gitlab_without_long_url(text: StatusText) -> StatusText:
+def _shorten(text: StatusText) -> StatusText:
     """A text as GitLab takes it."""
     url = text.url if len(text.url) <= _MAX_URL else ""
     return StatusText(
@@ -163,28 +165,17 @@ def _shorten_for_gitlab_without_long_url(text: StatusText) -> StatusText:
     )
 
 
-def _is_shown_as_far_as_possible(wished: StatusText, current: _CurrentStatus) -> bool:
+def _is_shown(wished: StatusText, current: _CurrentStatus) -> bool:
     """Whether a status shows what is wished, as far as it can.
 
     There is no way to change the words of a job that is running; it shows them when it ends.
     """
     if current.word == "running" and wished.state is StatusState.PENDING:
         return True
-    return current.text == _shorten_for_gitlab_without_long_url(wished)
+    return current.text == _shorten(wished)
 
 
-def _is_status_of_context(document: Any, context: str) -> bool:
-    return (
-        isinstance(document, Mapping)
-        and document.get("name") == context
-        and isinstance(document.get("status"), str)
-        and type(document.get("id")) is int
-    )
-
-
-def _parse_checked_status_reading_failed_as_wished(
-    document: Mapping[str, Any], row: StatusRow
-) -> _CurrentStatus:
+def _parse_status(document: Mapping[str, Any], row: StatusRow) -> _CurrentStatus:
     word = document["status"]
     state = _STATES.get(word, StatusState.PENDING)
     # GitLab has one word for both.

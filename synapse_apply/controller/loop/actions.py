@@ -79,7 +79,7 @@ class LoopPeopleActions:
         """See PeopleActions."""
         parts = self._parts
         with parts.write() as writer:
-            row = self._require_present_target(name)
+            row = self._present_target(name)
             self._put_target_due_now(writer, row, RunCause.ASKED)
             self._append_audit_and_log(writer, who, "reconcile", str(name))
         self._poll_soon(name.source)
@@ -89,8 +89,28 @@ class LoopPeopleActions:
         parts = self._parts
         with parts.write() as writer:
             now = parts.clock.read_wall()
-            matching = self._require_present_targets_in_scope(scope)
-            _require_pause_end_ahead_within_a_year(until, now)
+            # The targets that match a scope; refused where none does.
+            matching: Sequence[TargetRow] = ()
+            if len(scope) <= _MAX_SCOPE_LENGTH and scope.isprintable():
+                matching = self._parts.store.read_page_of_present_targets(
+                    TargetFilter(patterns=(scope,)), 0, _ALL_TARGETS
+                ).targets
+            if not matching:
+                raise ActionRefused.from_summary(
+                    "No target matches",
+                    f"There is none that matches `{scope[:_MAX_SCOPE_LENGTH]}`.",
+                    "A scope is SOURCE/TARGET, in which * stands for any text: `acme/prod-*`.",
+                )
+            # Refused for an end that has passed, or is too far away.
+            if not now < until <= now + MAX_PAUSE_SECONDS:
+                raise ActionRefused.from_summary(
+                    "A pause cannot end then",
+                    "Its end has passed already."
+                    if until <= now
+                    else "It would last more than a year.",
+                    "Name a time ahead; a pause that is to last stands in controller.yaml: "
+                    "`paused`.",
+                )
             row = PauseRow(scope, who, normalize_reason_or_refuse_if_long(reason), now, until)
             writer.put_pause(row)
             queue_pause_message_of_each_source(parts, writer, row)
@@ -103,7 +123,7 @@ class LoopPeopleActions:
             if target.state in _STATES_THAT_A_PAUSE_CHANGES and target.mode is not Mode.OBSERVE
         ]
         make_targets_due_soon(parts, affected_targets, RunCause.ASKED)
-        self._mark_sources_changed_and_wake_loop([target.name for target in affected_targets])
+        self._mark_changed([target.name for target in affected_targets])
         return row
 
     def resume_scope_or_refuse(self, who: str, scope: str) -> None:
@@ -125,7 +145,7 @@ class LoopPeopleActions:
             if row.waiting_reason and fnmatchcase(str(row.name), scope)
         ]
         make_targets_due_soon(parts, paused, RunCause.RESUMED, END_OF_PAUSE)
-        self._mark_sources_changed_and_wake_loop([row.name for row in paused])
+        self._mark_changed([row.name for row in paused])
 
     def approve_rows_or_refuse(
         self, who: str, name: TargetName, row_digests: Sequence[str], groups: Sequence[str] = ()
@@ -142,16 +162,21 @@ class LoopPeopleActions:
                 parts.fetch_missing_wanted_commit_if_store_is_shared(known_row)
         with parts.write() as writer:
             now = parts.clock.read_wall()
-            row = self._require_present_target(name)
-            rule = self._require_rule_for_approval(name, row_digests)
-            holds = self._require_holds_of_all_rows(name, row_digests)
+            row = self._present_target(name)
+            rule = self._approval_rule(name, row_digests)
+            holds = self._require_holds(name, row_digests)
             for hold in holds:
                 _require_approvable(hold)
-            authors = self._list_counting_authors_or_refuse_author_or_unknown(who, row, rule)
+            authors = self._counting_authors(who, row, rule)
             approvals = list(parts.store.list_approvals_even_used_or_expired(name))
             for hold in holds:
-                if not _has_unused_approval_with_same_groups(
-                    approvals, who, groups, hold.row_digest, now
+                if not any(
+                    approval.who == who
+                    and approval.groups == tuple(groups)
+                    and approval.row_digest == hold.row_digest
+                    and not approval.used_at
+                    and not is_approval_expired_or_of_far_future(approval, now)
+                    for approval in approvals
                 ):
                     approval = ApprovalRow(
                         parts.make_id(),
@@ -179,10 +204,10 @@ class LoopPeopleActions:
                 ).is_enough
             }
             if approved_digests:
-                decided = self._build_holds_with_rejection_or_cleared(name, approved_digests)
+                decided = self._rejected_holds(name, approved_digests)
                 writer.replace_holds(name, decided)
                 self._put_target_due_now(writer, row, RunCause.APPROVED)
-        self._mark_sources_changed_and_wake_loop([name])
+        self._mark_changed([name])
 
     def reject_rows_or_refuse(
         self, who: str, name: TargetName, row_digests: Sequence[str], reason: str
@@ -190,18 +215,18 @@ class LoopPeopleActions:
         """See PeopleActions."""
         parts = self._parts
         with parts.write() as writer:
-            self._require_present_target(name)
+            self._present_target(name)
             reason = normalize_reason_or_refuse_if_long(reason)
-            holds = self._require_holds_of_all_rows(name, row_digests)
+            holds = self._require_holds(name, row_digests)
             digests = {hold.row_digest for hold in holds}
             for digest in sorted(digests):
                 writer.delete_unused_approvals_of_row(name, digest)
-            decided = self._build_holds_with_rejection_or_cleared(name, digests, who, reason)
+            decided = self._rejected_holds(name, digests, who, reason)
             writer.replace_holds(name, decided)
             detail = _describe_holds(holds) + (f"; {reason}" if reason else "")
             self._append_audit_and_log(writer, who, "reject", str(name), detail)
 
-    def _build_holds_with_rejection_or_cleared(
+    def _rejected_holds(
         self, name: TargetName, digests: Collection[str], who: str = "", reason: str = ""
     ) -> list[HoldRow]:
         """The holds of a target, those of these digests rejected by `who` ("": by nobody)."""
@@ -228,7 +253,7 @@ class LoopPeopleActions:
         writer.append_audit(now, who, action, subject, detail)
         self._parts.log("info", action, who=who, subject=subject, detail=detail)
 
-    def _mark_sources_changed_and_wake_loop(self, names: Collection[TargetName]) -> None:
+    def _mark_changed(self, names: Collection[TargetName]) -> None:
         """Have the ends of revisions told anew, and the next round begin at once."""
         with self._parts.write() as writer:
             for source in {name.source for name in names}:
@@ -237,7 +262,7 @@ class LoopPeopleActions:
 
     # What is asked for, if it can be done
 
-    def _require_present_target(self, name: TargetName) -> TargetRow:
+    def _present_target(self, name: TargetName) -> TargetRow:
         row = self._parts.store.find_target_even_if_gone(name)
         if row is None or row.is_gone or name.source not in self._parts.settings.sources:
             raise ActionRefused.from_summary(
@@ -247,7 +272,7 @@ class LoopPeopleActions:
             )
         return row
 
-    def _require_rule_for_approval(self, name: TargetName, digests: Sequence[str]) -> TargetRule:
+    def _approval_rule(self, name: TargetName, digests: Sequence[str]) -> TargetRule:
         """The rule of a target; refused in mode observe, but for what the target means now."""
         rule, holds = find_strictest_rule(self._parts, name), self._parts.store.list_holds(name)
         moves = [hold.row_digest for hold in holds if is_moved_row(hold.held_row.row)]
@@ -259,21 +284,6 @@ class LoopPeopleActions:
                 "hand.",
             )
         return rule
-
-    def _require_present_targets_in_scope(self, scope: str) -> Sequence[TargetRow]:
-        """The targets that match a scope; refused where none does."""
-        matching: Sequence[TargetRow] = ()
-        if len(scope) <= _MAX_SCOPE_LENGTH and scope.isprintable():
-            matching = self._parts.store.read_page_of_present_targets(
-                TargetFilter(patterns=(scope,)), 0, _ALL_TARGETS
-            ).targets
-        if not matching:
-            raise ActionRefused.from_summary(
-                "No target matches",
-                f"There is none that matches `{scope[:_MAX_SCOPE_LENGTH]}`.",
-                "A scope is SOURCE/TARGET, in which * stands for any text: `acme/prod-*`.",
-            )
-        return matching
 
     def _build_no_pause_error(self, scope: str, now: float) -> ActionRefused:
         """Why a scope cannot be resumed; names no other pause, which not all may know of."""
@@ -288,9 +298,7 @@ class LoopPeopleActions:
             hint = "Take `paused` out of controller.yaml, and have the controller read it again."
         return ActionRefused.from_summary("There is no such pause", detail, hint)
 
-    def _require_holds_of_all_rows(
-        self, name: TargetName, row_digests: Sequence[str]
-    ) -> list[HoldRow]:
+    def _require_holds(self, name: TargetName, row_digests: Sequence[str]) -> list[HoldRow]:
         """The rows that wait, by digest; refused unless there is one and all of them wait."""
         holds = {hold.row_digest: hold for hold in self._parts.store.list_holds(name)}
         missing = [digest for digest in row_digests if digest not in holds]
@@ -305,7 +313,7 @@ class LoopPeopleActions:
             )
         return [holds[digest] for digest in dict.fromkeys(row_digests)]
 
-    def _list_counting_authors_or_refuse_author_or_unknown(
+    def _counting_authors(
         self,
         who: str,
         row: TargetRow,
@@ -331,16 +339,6 @@ class LoopPeopleActions:
         return authors
 
 
-def _require_pause_end_ahead_within_a_year(until: float, now: float) -> None:
-    """Refused for an end that has passed, or is too far away."""
-    if not now < until <= now + MAX_PAUSE_SECONDS:
-        raise ActionRefused.from_summary(
-            "A pause cannot end then",
-            "Its end has passed already." if until <= now else "It would last more than a year.",
-            "Name a time ahead; a pause that is to last stands in controller.yaml: `paused`.",
-        )
-
-
 def _require_approvable(hold: HoldRow) -> None:
     held_row = hold.held_row
     if held_row.can_be_approved:
@@ -355,24 +353,6 @@ def _require_approvable(hold: HoldRow) -> None:
         "This row cannot be approved",
         f"{held_row.row}" + (f": {held_row.detail}" if held_row.detail else "") + ".",
         reasons.get(held_row.reason, ""),
-    )
-
-
-def _has_unused_approval_with_same_groups(
-    approvals: Sequence[ApprovalRow],
-    who: str,
-    groups: Sequence[str],
-    row_digest: str,
-    now: float,
-) -> bool:
-    """Whether somebody has approved a row, with the groups they have now, not long ago."""
-    return any(
-        approval.who == who
-        and approval.groups == tuple(groups)
-        and approval.row_digest == row_digest
-        and not approval.used_at
-        and not is_approval_expired_or_of_far_future(approval, now)
-        for approval in approvals
     )
 
 

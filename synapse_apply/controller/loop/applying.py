@@ -80,7 +80,7 @@ class PermitReader:
         # Before what is read: the permit must not outlive a pause that came meanwhile.
         now, monotonic = self._parts.clock.read_wall(), self._parts.clock.read_counter()
         try:
-            permit = self._read_store_and_compute_permit(now, monotonic)
+            permit = self._compute_permit(now, monotonic)
         except StoreUnavailable:
             if monotonic < self._last_permit.until:
                 return self._last_permit
@@ -90,7 +90,7 @@ class PermitReader:
         self._has_begun, self._last_permit = True, permit
         return permit
 
-    def _read_store_and_compute_permit(self, now: float, monotonic: float) -> Permit:
+    def _compute_permit(self, now: float, monotonic: float) -> Permit:
         parts, looked = self._parts, self._claimed.row
         row = parts.store.find_target_even_if_gone(looked.name)
         is_commit_wanted = row is not None and row.wanted_digest == looked.wanted_digest
@@ -107,7 +107,7 @@ class PermitReader:
             # A newer head does not cut an apply in its middle: it waits.
             is_commit_wanted=self._has_begun or is_commit_wanted,
             is_stopping=parts.is_stopping,
-            has_approvals=self._still_has_approvals_it_was_judged_by(),
+            has_approvals=self._keeps_approvals(),
             has_new_rejection=bool(
                 list_rejected_digests(parts, looked.name) - self._digests_not_done
             ),
@@ -117,7 +117,7 @@ class PermitReader:
         # Another process may have the target from the end of the claim on.
         return permit._replace(until=min(permit.until, monotonic + row.lease_until - now))
 
-    def _still_has_approvals_it_was_judged_by(self) -> bool:
+    def _keeps_approvals(self) -> bool:
         """Whether nobody took back an approval by which the apply was judged."""
         if not self.approval_ids:
             return True

@@ -107,20 +107,17 @@ class ControllerLoop:
         apply_counts, apply_seconds = self._counts.read_counts_and_seconds(RunVerb.APPLY)
         ended_at = self._round_ended_at
         age = None if ended_at is None else self._parts.clock.read_counter() - ended_at
+        senders = self._parts.configured.status_senders.values()
+        offsets = [sender.get_clock_offset_or_none() for sender in senders]
         return LoopHealth(
             age,
             _LONGEST_ROUND_SECONDS,
-            self._find_largest_clock_offset_or_none(),
+            max((offset for offset in offsets if offset is not None), key=abs, default=None),
             look_counts=look_counts,
             look_seconds=look_seconds,
             apply_counts=apply_counts,
             apply_seconds=apply_seconds,
         )
-
-    def _find_largest_clock_offset_or_none(self) -> float | None:
-        senders = self._parts.configured.status_senders.values()
-        offsets = [sender.get_clock_offset_or_none() for sender in senders]
-        return max((offset for offset in offsets if offset is not None), key=abs, default=None)
 
     # What the process asks
 
@@ -147,7 +144,7 @@ class ControllerLoop:
             self._engine.start_taking_part(self._parts, self._tasks, self._counts, is_once=False)
             while not self._parts.is_stopping:
                 self._go_round_surviving_lost_lead_or_store()
-                self._wake_up.wait(self._compute_seconds_to_next_round())
+                self._wake_up.wait(self._seconds_to_next())
         except StoreTooNew:
             self._end_runs_and_workers_then_raise_task_failure()
             raise
@@ -182,9 +179,9 @@ class ControllerLoop:
         self._engine.start_taking_part(
             self._parts, self._tasks, self._counts, is_once=self._is_once
         )
-        self._take_or_keep_or_note_lost_lead()
+        self._renew_lead()
 
-    def _compute_seconds_to_next_round(self) -> float:
+    def _seconds_to_next(self) -> float:
         """Seconds until the next round, unless something wakes it."""
         if self._failed_tries:
             return min(ROUND_SECONDS * 2.0**self._failed_tries, _MOST_SECONDS_BETWEEN_TRIES)
@@ -213,17 +210,23 @@ class ControllerLoop:
         if self._tasks.failure is not None:
             raise self._tasks.failure
         if self._is_reload_asked:
-            self._take_configuration()
+            self._is_reload_asked = False
+            try:
+                self._take_configuration()
+            except StoreUnavailable:
+                # All of it once more when the store answers.
+                self._is_reload_asked = True
+                raise
         self._write_asked_fetches()
-        self._take_or_keep_or_note_lost_lead()
+        self._renew_lead()
         if self._lead is None:
-            self._correct_clock_and_delay_jumps()
-            self._raise_too_new_by_empty_write_at_times()
+            self._correct_clock()
+            self._check_format()
         else:
             self._lead[1].go_round()
         self._round_ended_at = self._parts.clock.read_counter()
 
-    def _correct_clock_and_delay_jumps(self) -> None:
+    def _correct_clock(self) -> None:
         """Let the wall clock move, and a jump of it count only when the leader has seen it, too.
 
         Who leads moves leases and due times with a jump; until then the lease seems to be over.
@@ -238,7 +241,7 @@ class ControllerLoop:
             clock.move_wall_time_by(error)
             self._jump_seen_at = None
 
-    def _raise_too_new_by_empty_write_at_times(self) -> None:
+    def _check_format(self) -> None:
         """Raise StoreTooNew where a newer version has shut this process out.
 
         Each write says so; one that does not lead may have nothing to write for long. While the
@@ -265,7 +268,7 @@ class ControllerLoop:
                 self._asked_sources |= names
             raise
 
-    def _take_or_keep_or_note_lost_lead(self) -> None:
+    def _renew_lead(self) -> None:
         """Lead where this process can, with rounds that remember nothing of an earlier lead."""
         epoch = self._engine.leader.take_or_keep_lease_epoch_or_none()
         if self._lead is not None and self._lead[0] == epoch:
@@ -286,15 +289,6 @@ class ControllerLoop:
             self._parts.log("info", "lead taken", epoch=epoch)
 
     def _take_configuration(self) -> None:
-        self._is_reload_asked = False
-        try:
-            self._take_configuration_if_usable()
-        except StoreUnavailable:
-            # All of it once more when the store answers.
-            self._is_reload_asked = True
-            raise
-
-    def _take_configuration_if_usable(self) -> None:
         configured = self._reload()
         if configured is None:
             return

@@ -104,7 +104,7 @@ def make_failing_targets_due_within(parts: LoopParts, longest: float) -> None:
     now = parts.clock.read_wall()
     with parts.write() as writer:
         failing = [row for row in writer.list_present_targets_due_after(now) if row.failures]
-        _put_targets_due_within(parts, writer, failing, longest)
+        _put_due_within(parts, writer, failing, longest)
 
 
 def make_targets_due_that_settings_decide_otherwise(
@@ -140,10 +140,10 @@ def make_targets_due_soon(
     with parts.write() as writer:
         fresh = [parts.store.find_target_even_if_gone(row.name) or row for row in rows]
         moved = [replace(row, due_cause=cause, due_detail=detail) for row in fresh]
-        _put_targets_due_within(parts, writer, moved, parts.settings.defaults.retry_first)
+        _put_due_within(parts, writer, moved, parts.settings.defaults.retry_first)
 
 
-def _put_targets_due_within(
+def _put_due_within(
     parts: LoopParts, writer: StoreWriter, rows: Iterable[TargetRow], longest: float
 ) -> None:
     """Write targets that are due within `longest` seconds, or when they are if that is sooner."""

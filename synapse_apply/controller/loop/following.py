@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from itertools import islice, repeat
@@ -72,25 +72,23 @@ def fetch_source_or_record_failure_and_move_targets(
     mirror, is_asked = parts.configured.mirrors[name], False
     try:
         head = mirror.fetch_head()
-        row = _decide_on_fetched_head_and_write_source(parts, source, row, mirror, head)
+        row = _decide_on_head(parts, source, row, mirror, head)
         is_asked = parts.take_whether_comparison_is_requested(name)
         # Another configuration may have been taken since the fetch began, and asked for this.
         source = parts.settings.sources.get(name, source)
         if row.head and (is_asked or row.head_number > row.keyed_number):
-            _move_targets_to_head_or_record_unusable(
-                parts, source, row, mirror, spreads_new_targets=spreads_new_targets
-            )
+            _move_targets(parts, source, row, mirror, spreads_new_targets=spreads_new_targets)
             mirror.protect_only_these_commits_from_pruning(parts.store.list_commits_in_use(name))
         is_asked = False
     except (LeadershipLost, StoreUnavailable):
         raise
     except SynapseApplyError as problem:
-        _write_failed_fetch_and_log(parts, source, row, problem.diagnostics[0])
+        _write_failure(parts, source, row, problem.diagnostics[0])
     except Exception as problem:  # noqa: BLE001 - one source must not end the controller
         # The text of an unknown exception may hold anything.
         detail = f"{type(problem).__name__} was raised."
         finding = error_finding("The fetch ended with an internal error", detail)
-        _write_failed_fetch_and_log(parts, source, row, finding)
+        _write_failure(parts, source, row, finding)
     finally:
         # What was asked for and not done is done at the next fetch, also where the head stays.
         if is_asked:
@@ -104,10 +102,10 @@ def advance_rollouts_and_write_revision_ends(parts: LoopParts, source: str) -> N
     """
     write_next_steps_of_rollouts(parts, source)
     with parts.write() as writer:
-        _write_revision_ends_and_statuses(parts, writer, source)
+        _write_ends(parts, writer, source)
 
 
-def _write_revision_ends_and_statuses(parts: LoopParts, writer: StoreWriter, source: str) -> None:
+def _write_ends(parts: LoopParts, writer: StoreWriter, source: str) -> None:
     # Uncommitted rows are not seen by readers: this stands in a transaction that wrote none before.
     open_revisions = parts.store.list_revisions_whose_end_may_change(source)
     row = parts.store.find_source_even_if_removed(source)
@@ -117,9 +115,7 @@ def _write_revision_ends_and_statuses(parts: LoopParts, writer: StoreWriter, sou
     is_keyed = row.keyed_number >= head.number
     changed = build_changed_revisions(
         open_revisions,
-        RevisionProgress()
-        if head.is_final
-        else _read_progress_with_first_failure_reason(parts, source, head.number),
+        RevisionProgress() if head.is_final else _read_progress(parts, source, head.number),
         is_keyed=is_keyed,
         now=parts.clock.read_wall(),
         rollouts=[
@@ -137,9 +133,7 @@ def _write_revision_ends_and_statuses(parts: LoopParts, writer: StoreWriter, sou
         parts.write_wished_statuses_of_targets_if_asked(writer, head)
 
 
-def _read_progress_with_first_failure_reason(
-    parts: LoopParts, source: str, number: int
-) -> RevisionProgress:
+def _read_progress(parts: LoopParts, source: str, number: int) -> RevisionProgress:
     """How far the targets are, with the first error of the first that fails."""
     progress = parts.store.read_progress_of_revision(source, number)
     if not progress.failing_names:
@@ -150,7 +144,7 @@ def _read_progress_with_first_failure_reason(
     )
 
 
-def _decide_on_fetched_head_and_write_source(
+def _decide_on_head(
     parts: LoopParts, source: Source, row: SourceRow, mirror: Mirror, head: Head
 ) -> SourceRow:
     """The source after a fetch that worked, written to the store; perhaps with another head."""
@@ -164,12 +158,29 @@ def _decide_on_fetched_head_and_write_source(
         now=now,
         second_look=parts.settings.defaults.second_look,
     )
-    fetched = _build_source_after_successful_fetch(parts, source, row, now)
+    delay = compute_poll_delay(source, parts.settings.defaults, 0, parts.clock.draw_fraction())
+    fetched = replace(
+        row,
+        fetched_at=now,
+        due_at=now + delay,
+        failures=0,
+        finding=None,
+        answered_number=row.asked_number,
+    )
     if head.moved_tags:
-        fetched = replace(fetched, finding=_build_moved_tags_finding(source, head.moved_tags))
+        fetched = replace(
+            fetched,
+            finding=warning_finding(
+                "Tags of the repository have moved",
+                f"{format_short_list(head.moved_tags)}: packages are still read from what each "
+                "named first.",
+                "Give the new commit a new tag, and name that in the manifests.",
+                position=source.position,
+            ),
+        )
     if decision in {HeadDecision.ACCEPT, HeadDecision.FOLLOW}:
         is_forced = decision is HeadDecision.FOLLOW
-        return _write_new_head_unless_another_did(parts, row, fetched, head, is_forced=is_forced)
+        return _write_head(parts, row, fetched, head, is_forced=is_forced)
     if decision is HeadDecision.UNCHANGED:
         fetched = replace(fetched, sideways="", sideways_since=0.0)
     else:
@@ -179,28 +190,22 @@ def _decide_on_fetched_head_and_write_source(
         second_look_at = now + parts.settings.defaults.second_look
         fetched = replace(fetched, due_at=min(fetched.due_at, second_look_at))
     if decision is HeadDecision.HOLD:
-        fetched = replace(fetched, finding=_build_sideways_head_finding(source, row, head))
-    _write_source_and_queue_messages(parts, row, fetched)
+        fetched = replace(
+            fetched,
+            finding=warning_finding(
+                "The branch went back or sideways",
+                f"{source.ref} is at {shorten_commit(head.commit)}, which does not contain the "
+                "head "
+                f"{shorten_commit(row.head)}. The head stays.",
+                "Move the branch forward again, or let the source follow it: `rewinds: follow`.",
+                position=source.position,
+            ),
+        )
+    _write_source(parts, row, fetched)
     return fetched
 
 
-def _build_source_after_successful_fetch(
-    parts: LoopParts, source: Source, row: SourceRow, now: float
-) -> SourceRow:
-    delay = compute_poll_delay(source, parts.settings.defaults, 0, parts.clock.draw_fraction())
-    return replace(
-        row,
-        fetched_at=now,
-        due_at=now + delay,
-        failures=0,
-        finding=None,
-        answered_number=row.asked_number,
-    )
-
-
-def _write_failed_fetch_and_log(
-    parts: LoopParts, source: Source, begun: SourceRow, finding: Diagnostic
-) -> None:
+def _write_failure(parts: LoopParts, source: Source, begun: SourceRow, finding: Diagnostic) -> None:
     """Write a fetch that failed; `begun` is the source as it was when that began."""
     name = begun.name
     row = parts.store.find_source_even_if_removed(name)
@@ -212,16 +217,14 @@ def _write_failed_fetch_and_log(
         source, parts.settings.defaults, failures, parts.clock.draw_fraction()
     )
     due_at = parts.clock.read_wall() + delay
-    _write_source_and_queue_messages(
-        parts, row, replace(row, failures=failures, finding=finding, due_at=due_at)
-    )
+    _write_source(parts, row, replace(row, failures=failures, finding=finding, due_at=due_at))
     parts.log(
         "warn", "fetch failed", source=name, failures=failures, summary=finding.summary,
         retry_in=delay,
     )  # fmt: skip
 
 
-def _write_source_and_queue_messages(parts: LoopParts, before: SourceRow, after: SourceRow) -> None:
+def _write_source(parts: LoopParts, before: SourceRow, after: SourceRow) -> None:
     """Write a source and the messages that its change is worth."""
     held_commit = after.sideways if after.finding is not None and not after.failures else ""
     with parts.write() as writer:
@@ -251,26 +254,7 @@ def _write_source_and_queue_messages(parts: LoopParts, before: SourceRow, after:
         parts.log("warn", "head held", source=after.name, commit=held_commit, head=after.head)
 
 
-def _build_sideways_head_finding(source: Source, row: SourceRow, head: Head) -> Diagnostic:
-    return warning_finding(
-        "The branch went back or sideways",
-        f"{source.ref} is at {shorten_commit(head.commit)}, which does not contain the head "
-        f"{shorten_commit(row.head)}. The head stays.",
-        "Move the branch forward again, or let the source follow it: `rewinds: follow`.",
-        position=source.position,
-    )
-
-
-def _build_moved_tags_finding(source: Source, tags: Sequence[str]) -> Diagnostic:
-    return warning_finding(
-        "Tags of the repository have moved",
-        f"{format_short_list(tags)}: packages are still read from what each named first.",
-        "Give the new commit a new tag, and name that in the manifests.",
-        position=source.position,
-    )
-
-
-def _write_new_head_unless_another_did(
+def _write_head(
     parts: LoopParts, row: SourceRow, fetched: SourceRow, head: Head, *, is_forced: bool
 ) -> SourceRow:
     """Make a commit the head and announce it, in one transaction; the source with that head."""
@@ -278,7 +262,7 @@ def _write_new_head_unless_another_did(
     fetched = replace(fetched, sideways="", sideways_since=0.0)
     # The last that is known of the head before, which is judged no more after this.
     with parts.write() as writer:
-        _write_revision_ends_and_statuses(parts, writer, row.name)
+        _write_ends(parts, writer, row.name)
     with parts.write() as writer:
         before = next(iter(parts.store.list_newest_revisions(row.name, 1)), None)
         writer.put_source_except_head_and_counters(fetched)
@@ -303,7 +287,7 @@ def _write_new_head_unless_another_did(
     return replace(fetched, head=head.commit, head_number=revision.number)
 
 
-def _move_targets_to_head_or_record_unusable(
+def _move_targets(
     parts: LoopParts, source: Source, row: SourceRow, mirror: Mirror, *, spreads_new_targets: bool
 ) -> None:
     """Move the targets of a source to its head, those whose inputs changed to be looked at.
@@ -431,11 +415,11 @@ def _record_unusable_head(
     It is read again and again until `keyed_number` is its own.
     """
     with parts.write() as writer:
-        revision, before = _read_head_revision_and_one_before_or_none(parts, row.name)
+        revision, before = _last_revisions(parts, row.name)
         revision = replace(revision, finding=finding)
         writer.put_revision(revision)
         writer.put_source_except_head_and_counters(replace(row, keyed_number=keyed_number))
-        _queue_head_message_if_news(parts, writer, revision, before)
+        _queue_head_message(parts, writer, revision, before)
         writer.increment_change_number_of_source(row.name)
     parts.log("error", "head unusable", source=row.name, commit=row.head, summary=finding.summary)
 
@@ -445,9 +429,9 @@ def _record_usable_head(parts: LoopParts, writer: StoreWriter, row: SourceRow) -
 
     What was wrong may have been the rollouts of controller.yaml, which are others by now.
     """
-    revision, before = _read_head_revision_and_one_before_or_none(parts, row.name)
+    revision, before = _last_revisions(parts, row.name)
     if revision.finding is None:
-        _queue_head_message_if_news(parts, writer, revision, before)
+        _queue_head_message(parts, writer, revision, before)
         return
     mended = replace(revision, finding=None)
     if revision.end is not RevisionEnd.SUCCESS:
@@ -459,15 +443,13 @@ def _record_usable_head(parts: LoopParts, writer: StoreWriter, row: SourceRow) -
     )
 
 
-def _read_head_revision_and_one_before_or_none(
-    parts: LoopParts, source: str
-) -> tuple[RevisionRow, RevisionRow | None]:
+def _last_revisions(parts: LoopParts, source: str) -> tuple[RevisionRow, RevisionRow | None]:
     """The head's revision, and the one before it, if there is one."""
     revision, *older = parts.store.list_newest_revisions(source, 2)
     return revision, next(iter(older), None)
 
 
-def _queue_head_message_if_news(
+def _queue_head_message(
     parts: LoopParts, writer: StoreWriter, revision: RevisionRow, before: RevisionRow | None
 ) -> None:
     event = find_head_event_compared_with_head_before(before, revision)

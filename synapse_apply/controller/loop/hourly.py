@@ -39,7 +39,8 @@ class HourlyWork:
             return
         self._done_at = counter
         delete_old_rows(self._parts)
-        log_newest_audit_row(self._parts)
+        for row in self._parts.store.list_audit_newest_first_unless_after(1):
+            self._parts.log("info", "audit", row=row.number, digest=row.digest)
         self._reminded = queue_reminders_and_list_reminded(self._parts, self._reminded)
 
 
@@ -56,12 +57,6 @@ def delete_old_rows(parts: LoopParts) -> None:
         writer.delete_approvals_given_and_pauses_ended_before(min(oldest, now - APPROVAL_SECONDS))
     if count:
         parts.log("info", "old runs deleted", runs=count)
-
-
-def log_newest_audit_row(parts: LoopParts) -> None:
-    """Log the digest that all rows of the audit so far lead to, so that it stands elsewhere too."""
-    for row in parts.store.list_audit_newest_first_unless_after(1):
-        parts.log("info", "audit", row=row.number, digest=row.digest)
 
 
 def queue_reminders_and_list_reminded(
@@ -83,11 +78,11 @@ def queue_reminders_and_list_reminded(
     with parts.write() as writer:
         for (name, began_at, number), row in due.items():
             if (name, began_at, number) not in reminded:
-                _queue_target_reminder_unless_rejected(parts, writer, row, number)
+                _queue_reminder(parts, writer, row, number)
         for pause in parts.store.list_people_pauses_even_ended():
             if is_pause_active(pause, now):
                 queue_pause_message_of_each_source(parts, writer, pause)
-        for source, pause in _iter_configured_pauses_even_ended(parts):
+        for source, pause in _configured_pauses(parts):
             if is_pause_active(pause, now):
                 # Its targets may not be known yet.
                 _queue_pause_message(parts, writer, pause, source, None)
@@ -99,7 +94,7 @@ def queue_pause_message_of_each_source(
     parts: LoopParts, writer: StoreWriter, pause: PauseRow
 ) -> None:
     """Tell of a pause, each source that it concerns; or remind of it, once a day."""
-    for source, target in _iter_sources_in_scope_with_target_if_named(parts, pause.scope):
+    for source, target in _sources_in_scope(parts, pause.scope):
         _queue_pause_message(parts, writer, pause, source, target)
 
 
@@ -123,9 +118,7 @@ def _queue_pause_message(
     )
 
 
-def _iter_sources_in_scope_with_target_if_named(
-    parts: LoopParts, scope: str
-) -> Iterator[tuple[str, TargetName | None]]:
+def _sources_in_scope(parts: LoopParts, scope: str) -> Iterator[tuple[str, TargetName | None]]:
     """Each source that has a target in a scope, with the target if the scope is that alone."""
     for source in parts.settings.sources:
         names = [
@@ -138,7 +131,7 @@ def _iter_sources_in_scope_with_target_if_named(
             yield source, next((name for name in matching if str(name) == scope), None)
 
 
-def _iter_configured_pauses_even_ended(parts: LoopParts) -> Iterator[tuple[str, PauseRow]]:
+def _configured_pauses(parts: LoopParts) -> Iterator[tuple[str, PauseRow]]:
     """The pauses of controller.yaml with their sources; when they began is not known."""
     for source in parts.settings.sources.values():
         for rule in source.rules:
@@ -148,9 +141,7 @@ def _iter_configured_pauses_even_ended(parts: LoopParts) -> Iterator[tuple[str, 
                 yield source.name, PauseRow(scope, CONFIGURATION, rule.pause.reason, 0.0, until)
 
 
-def _queue_target_reminder_unless_rejected(
-    parts: LoopParts, writer: StoreWriter, row: TargetRow, number: int
-) -> None:
+def _queue_reminder(parts: LoopParts, writer: StoreWriter, row: TargetRow, number: int) -> None:
     holds = parts.store.list_holds(row.name) if row.state is TargetCondition.HELD else ()
     if holds and all(hold.rejected_by for hold in holds):
         return  # somebody has decided

@@ -204,9 +204,9 @@ class LoopParts:
             path = build_revision_path(revision.source, revision.commit)
             wished = build_status_text(revision, self.build_public_url_or_empty(path))
             context = build_status_context(self.settings.name, revision.source)
-            self._write_wished_status_if_changed(writer, revision, context, wished)
+            self._write_status(writer, revision, context, wished)
             if revision.overtaken_by:
-                self._write_target_statuses_of_overtaken_revision(writer, revision)
+                self._write_overtaken(writer, revision)
 
     def write_wished_statuses_of_targets_if_asked(
         self, writer: StoreWriter, head: RevisionRow
@@ -234,7 +234,7 @@ class LoopParts:
                 self.find_error_of_newest_failed_run_or_empty(target.name) if is_failing else ""
             )
             wished = build_target_status_text(target, head, url, failing_reason=reason)
-            self._write_wished_status_if_changed(writer, head, context, wished)
+            self._write_status(writer, head, context, wished)
 
     def find_error_of_newest_failed_run_or_empty(self, name: TargetName) -> str:
         """The first error of a target's newest run that failed, "" where that has none."""
@@ -243,17 +243,15 @@ class LoopParts:
         findings = run.findings if run is not None else ()
         return next((finding.summary for finding in findings if finding.is_error), "")
 
-    def _write_target_statuses_of_overtaken_revision(
-        self, writer: StoreWriter, revision: RevisionRow
-    ) -> None:
+    def _write_overtaken(self, writer: StoreWriter, revision: RevisionRow) -> None:
         """Have what targets show on a commit that was overtaken follow the commit's own end."""
         own_context = build_status_context(self.settings.name, revision.source)
         for row in self.store.list_statuses_of_commit(revision.source, revision.commit):
             if row.context != own_context:
                 wished = build_status_text_once_overtaken(row.wished, revision)
-                self._write_wished_status_if_changed(writer, revision, row.context, wished)
+                self._write_status(writer, revision, row.context, wished)
 
-    def _write_wished_status_if_changed(
+    def _write_status(
         self, writer: StoreWriter, revision: RevisionRow, context: str, wished: StatusText
     ) -> None:
         row = self.store.find_status(revision.source, revision.commit, context)

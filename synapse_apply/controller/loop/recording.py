@@ -53,29 +53,24 @@ def record_run_and_release_unless_claim_lost(
             return
         row = replace(row, begun_apply=None)
         if run.result.held_up_by_run:
-            _postpone_target_and_count(parts, writer, row, run)
-        else:
-            _write_run_target_holds_and_audit(
-                parts, writer, row, claimed, run, decision, assessment
+            # Another run is at work: what was seen in its middle would be told as drift.
+            parts.count_postponed_run()
+            writer.put_target_keeping_claim_and_newer_revision(
+                replace(row, due_at=parts.clock.read_wall() + HELD_UP_SECONDS)
             )
+            parts.log(
+                "info",
+                f"{run.verb.value} postponed",
+                target=row.name,
+                reason="another run has the lock",
+            )
+        else:
+            _write_run(parts, writer, row, claimed, run, decision, assessment)
         writer.release_claim_if_own(name, parts.holder, claimed.epoch)
         writer.increment_change_number_of_source(name.source)
 
 
-def _postpone_target_and_count(
-    parts: LoopParts, writer: StoreWriter, row: TargetRow, run: FinishedRun
-) -> None:
-    """Another run is at work: what was seen in its middle would be told as drift."""
-    parts.count_postponed_run()
-    writer.put_target_keeping_claim_and_newer_revision(
-        replace(row, due_at=parts.clock.read_wall() + HELD_UP_SECONDS)
-    )
-    parts.log(
-        "info", f"{run.verb.value} postponed", target=row.name, reason="another run has the lock"
-    )
-
-
-def _write_run_target_holds_and_audit(
+def _write_run(
     parts: LoopParts,
     writer: StoreWriter,
     row: TargetRow,
@@ -102,9 +97,7 @@ def _write_run_target_holds_and_audit(
     holds = holds_before
     # A run that failed before it had a plan says nothing of its rows.
     if run.result.rows or not run.result.outcome.is_failure:
-        holds = _build_holds_keeping_rejections(
-            holds_before, row.name, looked, run_id, run, decision
-        )
+        holds = _build_holds(holds_before, row.name, looked, run_id, run, decision)
         if holds != holds_before:
             writer.replace_holds(row.name, holds)
     after = build_target_row_after_run(
@@ -128,12 +121,22 @@ def _write_run_target_holds_and_audit(
     )
     writer.put_target_keeping_claim_and_newer_revision(after)
     writer.mark_approvals_used(run.result.used_approvals, run.id, run.ended_at)
-    _end_approvals_of_gone_rows(parts, writer, looked, run)
+    _end_approvals(parts, writer, looked, run)
     if run.verb is RunVerb.APPLY:
-        _append_audit_of_apply(parts, writer, run_row)
-    _queue_target_message_if_news(parts, writer, row, after, run_row, holds_before, holds)
+        calls = run_row.calls
+        detail = f"run {run_row.id} of {run_row.commit}: {run_row.outcome.value}, {calls.done} done"
+        for count, word in (
+            (calls.failed, "failed"),
+            (calls.unknown, "unknown"),
+            (calls.skipped, "skipped"),
+        ):
+            detail += f", {count} {word}" if count else ""
+        if run_row.approved_by:
+            detail += f"; approved by {', '.join(run_row.approved_by)}"
+        writer.append_audit(run_row.ended_at, parts.who, "apply", str(run_row.target), detail)
+    _queue_message(parts, writer, row, after, run_row, holds_before, holds)
     if run_id == run.id:
-        _make_targets_due_that_wait_for(parts, writer, row.name)
+        _wake_waiting(parts, writer, row.name)
         _log_run(parts, after, run_row)
 
 
@@ -171,7 +174,7 @@ def _choose_cause(looked: TargetRow, run: FinishedRun, decision: TargetDecision)
     return RunCause.APPLIED if is_approved and is_after_apply else looked.due_cause
 
 
-def _build_holds_keeping_rejections(
+def _build_holds(
     before: Sequence[HoldRow],
     name: TargetName,
     looked: TargetRow,
@@ -205,7 +208,7 @@ def _build_holds_keeping_rejections(
     return list(holds.values())
 
 
-def _end_approvals_of_gone_rows(
+def _end_approvals(
     parts: LoopParts, writer: StoreWriter, looked: TargetRow, run: FinishedRun
 ) -> None:
     """Delete unused approvals of rows that a plan has no more: the same rows may come again.
@@ -221,9 +224,7 @@ def _end_approvals_of_gone_rows(
             end_approval(parts, writer, approval, "gone", run.ended_at)
 
 
-def _make_targets_due_that_wait_for(
-    parts: LoopParts, writer: StoreWriter, name: TargetName
-) -> None:
+def _wake_waiting(parts: LoopParts, writer: StoreWriter, name: TargetName) -> None:
     """Have targets of the source due at once that wait for a verification in this one.
 
     It is found by the words of the refusal (`planning/verification.py`): one that is found for
@@ -243,21 +244,7 @@ def _make_targets_due_that_wait_for(
             )
 
 
-def _append_audit_of_apply(parts: LoopParts, writer: StoreWriter, run: RunRow) -> None:
-    calls = run.calls
-    detail = f"run {run.id} of {run.commit}: {run.outcome.value}, {calls.done} done"
-    for count, word in (
-        (calls.failed, "failed"),
-        (calls.unknown, "unknown"),
-        (calls.skipped, "skipped"),
-    ):
-        detail += f", {count} {word}" if count else ""
-    if run.approved_by:
-        detail += f"; approved by {', '.join(run.approved_by)}"
-    writer.append_audit(run.ended_at, parts.who, "apply", str(run.target), detail)
-
-
-def _queue_target_message_if_news(
+def _queue_message(
     parts: LoopParts,
     writer: StoreWriter,
     before: TargetRow,

@@ -56,7 +56,7 @@ class BackgroundTasks:
             self._running[key] = subject
             self.started_count += 1
         Thread(
-            target=self._run_and_note_failure_unless_survived,
+            target=self._run,
             args=(key, work),
             daemon=True,
             name=str(key),
@@ -71,17 +71,15 @@ class BackgroundTasks:
     def count_running(self, kind: str) -> int:
         """How many tasks are running whose key is a tuple that begins with `kind`."""
         with self._changed:
-            return self._count_running_without_lock(kind)
+            return self._count_unlocked(kind)
 
-    def _count_running_without_lock(self, kind: str) -> int:
+    def _count_unlocked(self, kind: str) -> int:
         return sum(isinstance(key, tuple) and key[0] == kind for key in self._running)
 
     def wait_and_tell_if_fewer_are_running(self, kind: str, count: int, seconds: float) -> bool:
         """Wait until fewer than `count` tasks of a kind are running, at most so long; if so."""
         with self._changed:
-            return self._changed.wait_for(
-                lambda: self._count_running_without_lock(kind) < count, seconds
-            )
+            return self._changed.wait_for(lambda: self._count_unlocked(kind) < count, seconds)
 
     def list_subjects_of_running(self, kind: str) -> list[object]:
         """The subjects of the running tasks of a kind."""
@@ -108,9 +106,7 @@ class BackgroundTasks:
         with self._changed:
             return self._changed.wait_for(is_idle, seconds)
 
-    def _run_and_note_failure_unless_survived(
-        self, key: Hashable, work: Callable[[], None]
-    ) -> None:
+    def _run(self, key: Hashable, work: Callable[[], None]) -> None:
         try:
             work()
         except self._survived:

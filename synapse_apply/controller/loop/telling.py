@@ -31,11 +31,11 @@ def send_or_read_status_and_tell_if_certain(
     return (
         read_back_status_and_tell_if_readable(parts, newest)
         if is_unsure
-        else _send_status_and_tell_if_certain(parts, newest)
+        else _send_status(parts, newest)
     )
 
 
-def _send_status_and_tell_if_certain(parts: LoopParts, row: StatusRow) -> bool:
+def _send_status(parts: LoopParts, row: StatusRow) -> bool:
     """Send what a status is to show, and write what became of it; whether that is certain."""
     sender = parts.configured.status_senders.get(row.source)
     if sender is None:
@@ -43,9 +43,9 @@ def _send_status_and_tell_if_certain(parts: LoopParts, row: StatusRow) -> bool:
     try:
         result = sender.send(row)
     except Exception as problem:  # noqa: BLE001 - a sender must not end the controller
-        result = _build_result_of_internal_error(problem)
+        result = _internal_error(problem)
     _log_if_failed(parts, result, "status", source=row.source, commit=row.commit)
-    _write_status_after_attempt(parts, row, result=result, sent=row.wished)
+    _write_status(parts, row, result=result, sent=row.wished)
     return result.finding is None or result.is_final
 
 
@@ -59,16 +59,16 @@ def read_back_status_and_tell_if_readable(parts: LoopParts, row: StatusRow) -> b
     except StatusUnreadable as problem:
         result = problem.result
     except Exception as problem:  # noqa: BLE001
-        result = _build_result_of_internal_error(problem)
+        result = _internal_error(problem)
     else:
-        _write_status_after_attempt(parts, row, shown_text=text)
+        _write_status(parts, row, shown_text=text)
         return True
     _log_if_failed(parts, result, "status not read", source=row.source, commit=row.commit)
-    _write_status_after_attempt(parts, row, result=result)
+    _write_status(parts, row, result=result)
     return False
 
 
-def _write_status_after_attempt(
+def _write_status(
     parts: LoopParts,
     row: StatusRow,
     *,
@@ -107,7 +107,7 @@ def send_message_if_due_and_write_result(parts: LoopParts, row: MessageRow) -> N
         try:
             result = sender.send(row)
         except Exception as problem:  # noqa: BLE001
-            result = _build_result_of_internal_error(problem)
+            result = _internal_error(problem)
     _log_if_failed(parts, result, "message", channel=row.channel, message=row.id)
     with parts.write() as writer:
         now, chance = parts.clock.read_wall(), parts.clock.draw_fraction()
@@ -115,7 +115,7 @@ def send_message_if_due_and_write_result(parts: LoopParts, row: MessageRow) -> N
         writer.replace_existing_message(updated)
 
 
-def _build_result_of_internal_error(problem: Exception) -> SendResult:
+def _internal_error(problem: Exception) -> SendResult:
     # The text of an unknown exception may hold anything.
     return SendResult(
         error_finding("It ended with an internal error", f"{type(problem).__name__} was raised.")

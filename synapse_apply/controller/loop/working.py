@@ -36,12 +36,10 @@ def look_apply_if_permitted_and_record(
     Nothing is recorded of what was ended with the controller: the target stays due.
     """
     with parts.own_claims.mark_claim_for_renewal_during_block(claimed.row.name):
-        _look_apply_if_permitted_and_record(parts, claimed, counts)
+        _look_and_apply(parts, claimed, counts)
 
 
-def _look_apply_if_permitted_and_record(
-    parts: LoopParts, claimed: ClaimedTarget, counts: RunCounts
-) -> None:
+def _look_and_apply(parts: LoopParts, claimed: ClaimedTarget, counts: RunCounts) -> None:
     rule = find_strictest_rule(parts, claimed.row.name) or TargetRule("*")
     look = look_by_worker_and_wait(parts, claimed, rule)
     if parts.is_closing:
@@ -63,8 +61,8 @@ def _look_apply_if_permitted_and_record(
         parts.ask_until_store_answers(record_look)
     elif parts.is_stopping:
         release_claim(parts, claimed)
-    elif parts.ask_until_store_answers(lambda: _has_newer_inputs_to_come(parts, claimed.row)):
-        parts.ask_until_store_answers(lambda: _postpone_until_head_is_taken(parts, claimed))
+    elif parts.ask_until_store_answers(lambda: _has_newer_inputs(parts, claimed.row)):
+        parts.ask_until_store_answers(lambda: _postpone(parts, claimed))
     elif (moved := reread_claimed_or_none_if_inputs_or_claim_changed(parts, claimed)) is None:
         # It is due for the revision that is wanted by now.
         parts.ask_until_store_answers(record_look)
@@ -72,7 +70,7 @@ def _look_apply_if_permitted_and_record(
         _apply_and_record(parts, moved, look, decision, counts)
 
 
-def _has_newer_inputs_to_come(parts: LoopParts, looked: TargetRow) -> bool:
+def _has_newer_inputs(parts: LoopParts, looked: TargetRow) -> bool:
     """Whether Git has a newer commit by now, which somebody may have applied by hand.
 
     One at which the target cannot be read, or has the same inputs, is none.
@@ -91,7 +89,7 @@ def _has_newer_inputs_to_come(parts: LoopParts, looked: TargetRow) -> bool:
     return any(t.name == name.target and t.digest != looked.wanted_digest for t in targets)
 
 
-def _postpone_until_head_is_taken(parts: LoopParts, claimed: ClaimedTarget) -> None:
+def _postpone(parts: LoopParts, claimed: ClaimedTarget) -> None:
     """Have the source fetched, and look again later: at the newer commit, or at this one."""
     name = claimed.row.name
     with parts.write() as writer:

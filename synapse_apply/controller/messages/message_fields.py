@@ -68,11 +68,29 @@ def build_message_fields(
         "target": str(target) if target else None,
         "commit": commit or None,
         "finding": _build_finding_field(finding.with_target(named_target)) if finding else None,
-        "counts": _build_counts_field(counts) if counts else None,
+        "counts": {
+            name: getattr(counts, "import_" if name == "import" else name) for name in _COUNTED
+        }
+        if counts
+        else None,
         "url": url or None,
         "held": _build_held_rows_field(holds) if holds else None,
-        "pause": _build_pause_field(pause) if pause else None,
-        "rollout": _build_rollout_field(rollout) if rollout else None,
+        "pause": {
+            "scope": _cut_with_ellipsis(pause.scope, _MAX_ADDRESS),
+            "who": _cut_with_ellipsis(pause.who, _MAX_ADDRESS),
+            "reason": _cut_with_ellipsis(pause.reason, _MAX_SUMMARY),
+            "until": format_utc_time(pause.until) if isfinite(pause.until) else None,
+        }
+        if pause
+        else None,
+        "rollout": {
+            "name": rollout.name,
+            "state": rollout.state.value,
+            "wave": rollout.wave,
+            "waves": rollout.wave_count,
+        }
+        if rollout
+        else None,
         "failures": failure_count,
         "reminder": is_reminder,
     }
@@ -145,24 +163,6 @@ def _build_held_rows_field(holds: Sequence[HoldRow]) -> dict[str, Any]:
     return {"count": len(holds), "rows": rows}
 
 
-def _build_pause_field(pause: PauseRow) -> dict[str, str | None]:
-    return {
-        "scope": _cut_with_ellipsis(pause.scope, _MAX_ADDRESS),
-        "who": _cut_with_ellipsis(pause.who, _MAX_ADDRESS),
-        "reason": _cut_with_ellipsis(pause.reason, _MAX_SUMMARY),
-        "until": format_utc_time(pause.until) if isfinite(pause.until) else None,
-    }
-
-
-def _build_rollout_field(rollout: RolloutRow) -> dict[str, str | int]:
-    return {
-        "name": rollout.name,
-        "state": rollout.state.value,
-        "wave": rollout.wave,
-        "waves": rollout.wave_count,
-    }
-
-
 def format_utc_time(when: float) -> str:
     """A wall-clock time in seconds as RFC 3339 has it, to the second."""
     moment = datetime.fromtimestamp(when, UTC)
@@ -180,10 +180,6 @@ def _build_finding_field(finding: Diagnostic) -> dict[str, str | None]:
         if finding.position
         else None,
     }
-
-
-def _build_counts_field(counts: ChangeCounts) -> dict[str, int]:
-    return {name: getattr(counts, "import_" if name == "import" else name) for name in _COUNTED}
 
 
 def _cut_with_ellipsis(text: str, max_length: int) -> str:

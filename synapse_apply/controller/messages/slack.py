@@ -101,7 +101,7 @@ def build_slack_body(row: MessageRow) -> JsonDocument:
     if isinstance(finding, Mapping):
         texts = [str(finding.get(name) or "") for name in ("position", "detail", "hint")]
         if text := "\n".join(text for text in texts if text):
-            blocks.append({"type": "section", "text": _build_plain_text_block(text, _MAX_SECTION)})
+            blocks.append({"type": "section", "text": _plain_text(text, _MAX_SECTION)})
     held_rows = fields.get("held")
     if isinstance(held_rows, Mapping):
         lines = [
@@ -109,13 +109,13 @@ def build_slack_body(row: MessageRow) -> JsonDocument:
             for row in held_rows.get("rows", [])
         ]
         if text := "\n".join(lines):
-            blocks.append({"type": "section", "text": _build_plain_text_block(text, _MAX_SECTION)})
+            blocks.append({"type": "section", "text": _plain_text(text, _MAX_SECTION)})
     facts = [
         f"controller {fields.get('controller')}",
         f"commit {str(fields['commit'])[:12]}" if fields.get("commit") else "",
         format_message_counts_or_empty(fields.get("counts")),
     ]
-    elements = [_build_plain_text_block(fact, _MAX_CONTEXT) for fact in facts if fact]
+    elements = [_plain_text(fact, _MAX_CONTEXT) for fact in facts if fact]
     blocks.append({"type": "context", "elements": elements})
     return {
         "text": _escape_slack_markup(sentence),
@@ -125,7 +125,7 @@ def build_slack_body(row: MessageRow) -> JsonDocument:
     }
 
 
-def _build_plain_text_block(text: str, max_length: int) -> JsonDocument:
+def _plain_text(text: str, max_length: int) -> JsonDocument:
     return {"type": "plain_text", "text": _cut_with_ellipsis(text, max_length), "emoji": False}
 
 

@@ -28,7 +28,6 @@ from synapse_apply.controller.messages.message_fields import (
 from synapse_apply.controller.ports import SendResult
 from synapse_apply.controller.rows import MessageRow
 from synapse_apply.controller.settings import MINUTE, Channel
-from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.values import Sensitive
@@ -52,19 +51,30 @@ class WebhookMessageSender:
         self._name = f"Webhook {channel.name}"
         named = f"The url of {channel.name}"
         self._receiver = Receiver(self._name, url, what_is_named=named, allow_plain_http=True)
-        self._key = _decode_signing_key_or_raise(secret, channel.name) if secret else None
+        self._key = _decode_key(secret, channel.name) if secret else None
         self._wall_clock = wall_clock
 
     def send(self, row: MessageRow) -> SendResult:
         """As MessageSender."""
-        body = encode_compact_json(build_webhook_body(row))
+        body = encode_compact_json(
+            {
+                "apiVersion": "synapse-apply/v1",
+                "kind": "ControllerMessage",
+                "id": row.id,
+                "event": row.event,
+                "time": format_utc_time(row.created_at),
+                "summary": format_message_sentence(row),
+                **row.fields,
+            }
+        )
         # A dot in the id would make it unclear where the timestamp begins.
         message_id = quote(row.id, safe="").replace(".", "%2E")
         timestamp = str(int(self._wall_clock()))
         headers = {"webhook-id": message_id, "webhook-timestamp": timestamp}
         if self._key is not None:
             signed = f"{message_id}.{timestamp}.".encode() + body
-            headers["webhook-signature"] = _build_signature_header(self._key.reveal(), signed)
+            digest = hmac.new(self._key.reveal(), signed, hashlib.sha256).digest()
+            headers["webhook-signature"] = f"v1,{base64.b64encode(digest).decode()}"
         try:
             answer = self._receiver.send_json_once_or_raise_undelivered("POST", "", headers, body)
         except UndeliveredError as failure:
@@ -91,25 +101,7 @@ class WebhookMessageSender:
         return SendResult(error_finding("A webhook refuses messages", reason, hint), retry_after)
 
 
-def build_webhook_body(row: MessageRow) -> JsonDocument:
-    """The body of a message (`schemas/v1/controller-message.schema.json`)."""
-    return {
-        "apiVersion": "synapse-apply/v1",
-        "kind": "ControllerMessage",
-        "id": row.id,
-        "event": row.event,
-        "time": format_utc_time(row.created_at),
-        "summary": format_message_sentence(row),
-        **row.fields,
-    }
-
-
-def _build_signature_header(key: bytes, signed: bytes) -> str:
-    digest = hmac.new(key, signed, hashlib.sha256).digest()
-    return f"v1,{base64.b64encode(digest).decode()}"
-
-
-def _decode_signing_key_or_raise(secret: Sensitive, channel_name: str) -> Sensitive:
+def _decode_key(secret: Sensitive, channel_name: str) -> Sensitive:
     """The bytes that sign; InputError for a secret that is too short or not in its form."""
     text, problem, key = secret.reveal(), "", b""
     if not isinstance(text, str):

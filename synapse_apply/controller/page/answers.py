@@ -54,7 +54,7 @@ class AnswerMaker:
             visitor=visitor,
             referrer_policy=referrer_policy,
             is_observing=all(rule.mode is Mode.OBSERVE for rule in rules),
-            processes=_list_live_processes_unless_stranger(visitor),
+            processes=_live_processes(visitor),
             configuration_findings=visitor.store.list_configuration_findings() if visitor else (),
             **values,
         )
@@ -69,7 +69,7 @@ class AnswerMaker:
 
         A page, a Problem of the API or lines.
         """
-        status, findings, headers = _split_refusal_or_reraise(error)
+        status, findings, headers = _split_refusal(error)
         if request.url.path.startswith(API_PREFIX):
             return Response(
                 format_problem_as_json(findings), status, headers, media_type="application/json"
@@ -91,13 +91,13 @@ class AnswerMaker:
         template = "not_found.html" if status == HTTPStatus.NOT_FOUND else "refused.html"
         answer = self.render_page(
             template, visitor, status=status, section="", findings=findings,
-            back=_find_path_of_sent_form_or_empty(request),
+            back=_form_path(request),
         )  # fmt: skip
         answer.headers.update(headers)
         return answer
 
 
-def _list_live_processes_unless_stranger(visitor: Visitor | None) -> tuple[LiveProcess, ...]:
+def _live_processes(visitor: Visitor | None) -> tuple[LiveProcess, ...]:
     """The processes of the controller that somebody may know of; none where it is one alone."""
     if visitor is None:
         return ()
@@ -115,7 +115,7 @@ def format_problem_as_json(findings: tuple[Diagnostic, ...]) -> str:
     )
 
 
-def _split_refusal_or_reraise(
+def _split_refusal(
     error: Exception,
 ) -> tuple[HTTPStatus, tuple[Diagnostic, ...], Mapping[str, str]]:
     if isinstance(error, RequestRefused):
@@ -131,7 +131,7 @@ def _split_refusal_or_reraise(
     return HTTPStatus(error.status_code), (error_finding(summary),), error.headers or {}
 
 
-def _find_path_of_sent_form_or_empty(request: Request) -> str:
+def _form_path(request: Request) -> str:
     """The page whose form was sent; "" for another request."""
     if request.method != "POST":
         return ""

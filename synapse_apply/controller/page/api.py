@@ -15,7 +15,6 @@ from synapse_apply.controller.page.report_part import parse_report_object_or_non
 from synapse_apply.controller.rows import (
     CallCounts,
     ChangeCounts,
-    RevisionRow,
     RunningJobsSeen,
     RunRow,
     SourceRow,
@@ -62,20 +61,25 @@ def list_targets_as_json(store: ReadableStore, parameters: Mapping[str, str]) ->
         page = store.read_page_of_present_targets(
             TargetFilter(source, condition, text), offset, limit
         )
-    items = [
-        _target_to_json(target, _find_first_error_if_failing(store, target))
-        for target in page.targets
-    ]
+    items = [_target_to_json(target, _first_error(store, target)) for target in page.targets]
     sources = store.list_configured_sources()
     return {
         **build_list_document("TargetList", items),
         "total": page.matching_count,
         "offset": offset,
-        "sources": [_source_to_json(source) for source in sources],
+        "sources": [
+            {
+                "name": source.name,
+                "head": source.head or None,
+                "fetched_at": _time_to_json_or_none_if_zero(source.fetched_at),
+                "is_up_to_date": is_fetch_answered_and_head_compared_or_failing(source),
+            }
+            for source in sources
+        ],
         "source_findings": [
             {"source": source.name, "finding": _finding_to_json(finding)}
             for source in sources
-            for finding in _list_fetch_and_head_findings(store, source)
+            for finding in _source_findings(store, source)
         ],
         "processes": [
             _process_to_json(process)
@@ -92,7 +96,27 @@ def list_revisions_as_json(store: ReadableStore, parameters: Mapping[str, str]) 
     if not source:
         raise BadQueryError("source is missing")
     revisions = store.list_newest_revisions(source, parse_valid_limit_or_default(parameters))
-    return build_list_document("RevisionList", [_revision_to_json(row) for row in revisions])
+    return build_list_document(
+        "RevisionList",
+        [
+            {
+                "source": row.source,
+                "number": row.number,
+                "commit": row.commit,
+                "author": row.author,
+                "subject": row.subject,
+                "end": row.end_word or None,
+                "description": row.description,
+                "overtaken_by": row.overtaken_by or None,
+                "forced_away": row.forced_away,
+                "finding": _finding_to_json(row.finding) if row.finding else None,
+                "seen_at": _time_to_json_or_none_if_zero(row.seen_at),
+                "ended_at": _time_to_json_or_none_if_zero(row.ended_at),
+                "path": addresses.build_revision_path(row.source, row.commit),
+            }
+            for row in revisions
+        ],
+    )
 
 
 def list_runs_as_json(store: ReadableStore, parameters: Mapping[str, str]) -> JsonDocument:
@@ -157,15 +181,6 @@ def parse_whole_number_or_default(parameters: Mapping[str, str], name: str, defa
     return int(text)
 
 
-def _source_to_json(source: SourceRow) -> JsonDocument:
-    return {
-        "name": source.name,
-        "head": source.head or None,
-        "fetched_at": _time_to_json_or_none_if_zero(source.fetched_at),
-        "is_up_to_date": is_fetch_answered_and_head_compared_or_failing(source),
-    }
-
-
 def _process_to_json(process: LiveProcess) -> JsonDocument:
     row = process.row
     return {
@@ -178,14 +193,14 @@ def _process_to_json(process: LiveProcess) -> JsonDocument:
     }
 
 
-def _list_fetch_and_head_findings(store: ReadableStore, source: SourceRow) -> list[Diagnostic]:
+def _source_findings(store: ReadableStore, source: SourceRow) -> list[Diagnostic]:
     """Why a source cannot be followed: its last fetch, and its head."""
     head = store.find_newest_revision_of_commit(source.name, source.head) if source.head else None
     findings = (source.finding, head.finding if head is not None else None)
     return [finding for finding in findings if finding is not None]
 
 
-def _find_first_error_if_failing(store: ReadableStore, target: TargetRow) -> Diagnostic | None:
+def _first_error(store: ReadableStore, target: TargetRow) -> Diagnostic | None:
     """The first error of the last look at a failing target; None for any other target."""
     if target.state is not TargetCondition.FAILING:
         return None
@@ -217,12 +232,12 @@ def _target_to_json(target: TargetRow, reason: Diagnostic | None) -> JsonDocumen
         "due_at": _time_to_json_or_none_if_zero(target.due_at),
         "due_cause": target.due_cause.value,
         "is_claimed": bool(target.holder),
-        "running_jobs": _running_jobs_to_json_or_none(target.running_jobs),
+        "running_jobs": _running_jobs(target.running_jobs),
         "path": addresses.build_target_path(target.name),
     }
 
 
-def _running_jobs_to_json_or_none(running: RunningJobsSeen) -> JsonDocument | None:
+def _running_jobs(running: RunningJobsSeen) -> JsonDocument | None:
     """What the last look was told of jobs, None where it did not ask."""
     if not running.seen_at:
         return None
@@ -240,24 +255,6 @@ def _running_jobs_to_json_or_none(running: RunningJobsSeen) -> JsonDocument | No
             }
             for job in running.jobs
         ],
-    }
-
-
-def _revision_to_json(revision: RevisionRow) -> JsonDocument:
-    return {
-        "source": revision.source,
-        "number": revision.number,
-        "commit": revision.commit,
-        "author": revision.author,
-        "subject": revision.subject,
-        "end": revision.end_word or None,
-        "description": revision.description,
-        "overtaken_by": revision.overtaken_by or None,
-        "forced_away": revision.forced_away,
-        "finding": _finding_to_json(revision.finding) if revision.finding else None,
-        "seen_at": _time_to_json_or_none_if_zero(revision.seen_at),
-        "ended_at": _time_to_json_or_none_if_zero(revision.ended_at),
-        "path": addresses.build_revision_path(revision.source, revision.commit),
     }
 
 

@@ -97,24 +97,18 @@ class PageApp:
             Route("/metrics", self.send_metrics),
             Route("/healthz", self.send_ok_unconditionally),
             Route("/readyz", self.send_readiness),
-            Route("/api/v1/targets", self._build_endpoint_of_store_list(api.list_targets_as_json)),
-            Route(
-                "/api/v1/revisions", self._build_endpoint_of_store_list(api.list_revisions_as_json)
-            ),
-            Route("/api/v1/runs", self._build_endpoint_of_store_list(api.list_runs_as_json)),
+            Route("/api/v1/targets", self._store_list(api.list_targets_as_json)),
+            Route("/api/v1/revisions", self._store_list(api.list_revisions_as_json)),
+            Route("/api/v1/runs", self._store_list(api.list_runs_as_json)),
             Route("/api/v1/runs/{run}", self.send_run),
-            Route(
-                "/api/v1/holds", self._build_endpoint_of_visitor_list(api_lists.list_holds_as_json)
-            ),
+            Route("/api/v1/holds", self._visitor_list(api_lists.list_holds_as_json)),
             Route(
                 "/api/v1/pauses",
-                self._build_endpoint_of_visitor_list(api_lists.list_active_people_pauses_as_json),
+                self._visitor_list(api_lists.list_active_people_pauses_as_json),
             ),
             Route(
                 "/api/v1/audit",
-                self._build_endpoint_of_visitor_list(
-                    api_lists.list_audit_page_as_json_or_raise_unless_reads_all
-                ),
+                self._visitor_list(api_lists.list_audit_page_as_json_or_raise_unless_reads_all),
             ),
             *actions.list_routes(),
             *rollouts.list_routes(),
@@ -160,25 +154,21 @@ class PageApp:
         name, settings = request.path_params["source"], self._loop.get_settings()
         view = read_source_view_or_none(visitor.store, name, settings)
         rollouts = list_rollouts_of_source(visitor.store, name, settings)
-        return self._render_or_raise_not_found(
-            "source.html", visitor, "source", view, rollouts=rollouts
-        )
+        return self._render_found("source.html", visitor, "source", view, rollouts=rollouts)
 
     def show_run(self, request: Request) -> Response:
         visitor = self._doorkeeper.admit_visitor_or_raise_refused(request)
         view = read_run_view_or_none(
             visitor.store, request.path_params["run"], self._loop.get_settings()
         )
-        return self._render_or_raise_not_found("run.html", visitor, "targets", view)
+        return self._render_found("run.html", visitor, "targets", view)
 
     def show_revision(self, request: Request) -> Response:
         visitor = self._doorkeeper.admit_visitor_or_raise_refused(request)
         source, commit = request.path_params["source"], request.path_params["commit"]
         view = read_revision_view_or_none(visitor.store, source, commit, self._loop.get_settings())
         rollouts = list_rollouts_of_revision(visitor.store, view.revision) if view else ()
-        return self._render_or_raise_not_found(
-            "revision.html", visitor, "source", view, rollouts=rollouts
-        )
+        return self._render_found("revision.html", visitor, "source", view, rollouts=rollouts)
 
     def show_audit(self, request: Request) -> Response:
         visitor = self._doorkeeper.admit_visitor_or_raise_refused(request)
@@ -229,20 +219,18 @@ class PageApp:
         body = await read_body_within_limits(request, hooks.MAX_BODY_SIZE)
         signature = request.headers.get("x-hub-signature-256", "")
         is_genuine = hooks.is_genuine_github_hook(body, signature, self._hook_secrets["github"])
-        return self._request_fetch_of_pushed_sources_or_raise_forbidden(body, is_genuine=is_genuine)
+        return self._take_push(body, is_genuine=is_genuine)
 
     async def take_gitlab_hook(self, request: Request) -> Response:
         token = request.headers.get("x-gitlab-token", "")
         # Before the body is read: who has no token sends us nothing.
         if not hooks.is_genuine_gitlab_hook(token, self._hook_secrets["gitlab"]):
-            return self._request_fetch_of_pushed_sources_or_raise_forbidden(b"", is_genuine=False)
-        return self._request_fetch_of_pushed_sources_or_raise_forbidden(
+            return self._take_push(b"", is_genuine=False)
+        return self._take_push(
             await read_body_within_limits(request, hooks.MAX_BODY_SIZE), is_genuine=True
         )
 
-    def _request_fetch_of_pushed_sources_or_raise_forbidden(
-        self, body: bytes, *, is_genuine: bool
-    ) -> Response:
+    def _take_push(self, body: bytes, *, is_genuine: bool) -> Response:
         if not is_genuine:
             raise HTTPException(
                 HTTPStatus.FORBIDDEN, "The signature or token is not the right one."
@@ -254,12 +242,12 @@ class PageApp:
         text = "A fetch comes soon.\n" if names else "No source has this repository.\n"
         return PlainTextResponse(text, HTTPStatus.ACCEPTED)
 
-    def _build_endpoint_of_store_list(self, list_rows: _ApiList) -> Any:
-        return self._build_endpoint_of_visitor_list(
+    def _store_list(self, list_rows: _ApiList) -> Any:
+        return self._visitor_list(
             lambda visitor, _loop, parameters, _now: list_rows(visitor.store, parameters)
         )
 
-    def _build_endpoint_of_visitor_list(self, list_rows: _PeopleList) -> Any:
+    def _visitor_list(self, list_rows: _PeopleList) -> Any:
         def answer(request: Request) -> Response:
             visitor = self._doorkeeper.admit_visitor_or_raise_refused(request)
             try:
@@ -272,7 +260,7 @@ class PageApp:
 
         return answer
 
-    def _render_or_raise_not_found(
+    def _render_found(
         self, template: str, visitor: Visitor, section: str, view: object, **values: Any
     ) -> Response:
         if view is None:

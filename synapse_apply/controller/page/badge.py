@@ -29,7 +29,9 @@ def draw_badge(target: TargetRow | None, label: str) -> str:
     style = CONDITION_STYLES[target.state if target else TargetCondition.NOT_LOOKED_AT]
     word = style.word if target else "unknown"
     name = sanitize(label[:_MAX_NAME])
-    name_width, word_width = (_measure_field_width_in_pixels(text) for text in (name, word))
+    name_width, word_width = (
+        round(sum(map(_letter_width, text))) + 2 * _PADDING for text in (name, word)
+    )
     width = name_width + word_width
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="20" '
@@ -45,12 +47,7 @@ def draw_badge(target: TargetRow | None, label: str) -> str:
     )
 
 
-def _measure_field_width_in_pixels(text: str) -> int:
-    """The width of a field in pixels."""
-    return round(sum(map(_estimate_letter_width_in_pixels, text))) + 2 * _PADDING
-
-
-def _estimate_letter_width_in_pixels(letter: str) -> float:
+def _letter_width(letter: str) -> float:
     if letter in _NARROW:
         return _NARROW_WIDTH
     if letter in _WIDE:

@@ -40,7 +40,17 @@ def list_target_troubles(store: RestrictedStore) -> list[TargetTrouble]:
     for state in TargetCondition:
         if state in NEEDS_PERSON:
             for row in store.list_findings_of_newest_runs(TargetFilter(state=state)):
-                groups.setdefault((state, _mask_cause(row)), []).append(row)
+                # What the run found first, without what is the target's own in it.
+                name = row.name.target
+                variable = name.replace("-", "_")
+                text = _URLS_AND_LINEAGES.sub(_OWN, _read_cause(row))
+                for word in filter(None, (name, variable, variable.upper(), row.backend_host)):
+                    masked, *rest = text.split(word)
+                    for piece in rest:
+                        is_part = masked[-1:].isalnum() or piece[:1].isalnum()
+                        masked += (word if is_part else _OWN) + piece
+                    text = masked
+                groups.setdefault((state, text), []).append(row)
     commonest_first = sorted(groups, key=lambda key: -len(groups[key]))
     first_of_state = {key[0]: key for key in reversed(commonest_first)}
     chosen = sorted(commonest_first, key=lambda key: key != first_of_state[key[0]])[:_MAX_TROUBLES]
@@ -53,32 +63,14 @@ def _build_trouble(store: RestrictedStore, rows: Sequence[TargetFindings]) -> Ta
     names = [row.name for row in rows[:_SHOWN_TARGETS]]
     targets = [row for name in names if (row := store.find_target_even_if_gone(name)) is not None]
     is_alike = len({_read_cause(row) for row in rows}) > 1
-    return TargetTrouble(targets, len(rows), _find_first_error_or_finding(rows[0]), is_alike)
+    return TargetTrouble(targets, len(rows), _first_finding(rows[0]), is_alike)
 
 
-def _find_first_error_or_finding(row: TargetFindings) -> Diagnostic | None:
+def _first_finding(row: TargetFindings) -> Diagnostic | None:
     errors = [finding for finding in row.findings if finding.is_error]
     return next(iter(errors or row.findings), None)
 
 
 def _read_cause(row: TargetFindings) -> str:
-    finding = _find_first_error_or_finding(row)
+    finding = _first_finding(row)
     return f"{finding.summary}\n{finding.detail}\n{finding.hint}" if finding else ""
-
-
-def _mask_cause(row: TargetFindings) -> str:
-    """What the run found first, without what is the target's own in it."""
-    name = row.name.target
-    variable = name.replace("-", "_")
-    text = _URLS_AND_LINEAGES.sub(_OWN, _read_cause(row))
-    for word in filter(None, (name, variable, variable.upper(), row.backend_host)):
-        text = _mask_word(text, word)
-    return text
-
-
-def _mask_word(text: str, word: str) -> str:
-    masked, *rest = text.split(word)
-    for piece in rest:
-        is_part = masked[-1:].isalnum() or piece[:1].isalnum()
-        masked += (word if is_part else _OWN) + piece
-    return masked

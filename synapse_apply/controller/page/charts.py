@@ -36,14 +36,14 @@ def draw_spark_line_of_newest_runs(
         paths.setdefault(tones[outcome], []).append(move)
     drawn = "".join(f'<path class="{tone}" d="{"".join(ds)}"/>' for tone, ds in paths.items())
     width = SPARK_RUNS * _STEP
-    label = _describe_outcome_counts(newest_outcomes)
+    label = _describe_counts(newest_outcomes)
     return mark_escaped_html(
         f'<svg class="spark" role="img" aria-label="{label}" width="{width}" '
         f'height="{_SPARK_HEIGHT}" viewBox="0 0 {width} {_SPARK_HEIGHT}">{drawn}</svg>'
     )
 
 
-def _describe_outcome_counts(outcomes: Sequence[RunOutcome]) -> str:
+def _describe_counts(outcomes: Sequence[RunOutcome]) -> str:
     counts = {outcome: outcomes.count(outcome) for outcome in RunOutcome}
     words = ", ".join(f"{n} {OUTCOME_PHRASES[outcome]}" for outcome, n in counts.items() if n)
     return f"Last runs: {words}"

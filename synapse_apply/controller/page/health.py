@@ -13,10 +13,10 @@ _MIN_ROUND_AGE = 30.0  # seconds; short intervals leave a busy machine no time
 
 def list_reasons_not_ready(store: ReadableStore, health: LoopHealth) -> list[str]:
     """Why the controller is not ready, a sentence each; nothing where it is."""
-    return [*_iter_reasons_not_ready(store, health)]
+    return [*_not_ready(store, health)]
 
 
-def _iter_reasons_not_ready(store: ReadableStore, health: LoopHealth) -> Iterator[str]:
+def _not_ready(store: ReadableStore, health: LoopHealth) -> Iterator[str]:
     try:
         store.list_configured_sources()
     except Exception:  # noqa: BLE001 - whatever a store raises: it does not answer

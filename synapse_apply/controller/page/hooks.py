@@ -41,8 +41,8 @@ def list_names_of_pushed_sources(body: bytes, sources: Iterable[Source]) -> list
         document = json.loads(body)
     except (ValueError, RecursionError):
         return []
-    paths = {_normalize_repository_path(path) for path in _iter_repository_paths(document)} - {""}
-    return [source.name for source in sources if _list_repository_paths_of_source(source) & paths]
+    paths = {_normalize(path) for path in _iter_repository_paths(document)} - {""}
+    return [source.name for source in sources if _source_paths(source) & paths]
 
 
 def _iter_repository_paths(document: Any) -> Iterator[str]:
@@ -54,14 +54,12 @@ def _iter_repository_paths(document: Any) -> Iterator[str]:
             yield repository[field]
 
 
-def _list_repository_paths_of_source(source: Source) -> set[str]:
+def _source_paths(source: Source) -> set[str]:
     """OWNER/NAME of a source's repository, as its url and its status name it."""
     path = urlsplit(source.url).path if "://" in source.url else source.url.rpartition(":")[2]
-    names = {_normalize_repository_path(path)}
-    return names | (
-        {_normalize_repository_path(source.status.repository)} if source.status else set()
-    )
+    names = {_normalize(path)}
+    return names | ({_normalize(source.status.repository)} if source.status else set())
 
 
-def _normalize_repository_path(path: str) -> str:
+def _normalize(path: str) -> str:
     return path.strip("/").removesuffix(".git").lower()

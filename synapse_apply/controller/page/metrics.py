@@ -42,28 +42,7 @@ class _StoreCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         sources = self._store.list_configured_sources()
-        yield self._build_target_count_metric(sources)
-        yield self._build_metric_of_targets_needing_person()
-        yield self._build_held_row_count_metric(sources)
-        yield from _iter_source_metrics(sources)
-        yield from _iter_rollout_metrics(self._store.list_begun_rollouts_even_ended())
-        yield self._build_unsent_count_metric()
-        yield from _iter_loop_metrics(self._health)
-        build = _build_empty_gauge("build_info", "The version of the controller.", "version")
-        build.add_metric([__version__], 1)
-        yield build
-
-    def _build_target_count_metric(self, sources: Sequence[SourceRow]) -> GaugeMetricFamily:
-        family = _build_empty_gauge(
-            "targets", "Targets by source and condition.", "source", "condition"
-        )
-        for source in sources:
-            counts = self._store.count_present_targets_in_each_state(source.name)
-            for condition in TargetCondition:
-                family.add_metric([source.name, condition.value], counts.get(condition, 0))
-        return family
-
-    def _build_metric_of_targets_needing_person(self) -> GaugeMetricFamily:
+        yield self._target_counts(sources)
         family = _build_empty_gauge(
             "target_needs_person",
             "1 for each target that is failing, unknown, refused, held or paused.",
@@ -75,9 +54,38 @@ class _StoreCollector(Collector):
             )
             for target in page.targets:
                 family.add_metric([*target.name, condition.value], 1)
+        yield family
+        yield self._held_rows(sources)
+        fetched = _build_empty_gauge(
+            "source_fetched_timestamp_seconds", "The time of the last fetch.", "source"
+        )
+        failures = _build_empty_gauge(
+            "source_fetch_failures", "Fetches that failed in a row.", "source"
+        )
+        heads = _build_empty_gauge("source_head_number", "How many heads were accepted.", "source")
+        for source in sources:
+            fetched.add_metric([source.name], source.fetched_at)
+            failures.add_metric([source.name], source.failures)
+            heads.add_metric([source.name], source.head_number)
+        yield from (fetched, failures, heads)
+        yield from _iter_rollout_metrics(self._store.list_begun_rollouts_even_ended())
+        yield self._unsent_counts()
+        yield from _iter_loop_metrics(self._health)
+        build = _build_empty_gauge("build_info", "The version of the controller.", "version")
+        build.add_metric([__version__], 1)
+        yield build
+
+    def _target_counts(self, sources: Sequence[SourceRow]) -> GaugeMetricFamily:
+        family = _build_empty_gauge(
+            "targets", "Targets by source and condition.", "source", "condition"
+        )
+        for source in sources:
+            counts = self._store.count_present_targets_in_each_state(source.name)
+            for condition in TargetCondition:
+                family.add_metric([source.name, condition.value], counts.get(condition, 0))
         return family
 
-    def _build_held_row_count_metric(self, sources: Sequence[SourceRow]) -> GaugeMetricFamily:
+    def _held_rows(self, sources: Sequence[SourceRow]) -> GaugeMetricFamily:
         family = _build_empty_gauge(
             "held_rows", "Rows that wait for a person, in held targets.", "source"
         )
@@ -87,7 +95,7 @@ class _StoreCollector(Collector):
             family.add_metric([source.name], sum(target.hold_count for target in targets))
         return family
 
-    def _build_unsent_count_metric(self) -> GaugeMetricFamily:
+    def _unsent_counts(self) -> GaugeMetricFamily:
         family = _build_empty_gauge(
             "unsent", "Commit statuses and messages that wait or were refused.", "what", "state"
         )
@@ -97,21 +105,6 @@ class _StoreCollector(Collector):
             family.add_metric([what, "refused"], refused)
             family.add_metric([what, "waiting"], len(rows) - refused)
         return family
-
-
-def _iter_source_metrics(sources: Sequence[SourceRow]) -> Iterator[Metric]:
-    fetched = _build_empty_gauge(
-        "source_fetched_timestamp_seconds", "The time of the last fetch.", "source"
-    )
-    failures = _build_empty_gauge(
-        "source_fetch_failures", "Fetches that failed in a row.", "source"
-    )
-    heads = _build_empty_gauge("source_head_number", "How many heads were accepted.", "source")
-    for source in sources:
-        fetched.add_metric([source.name], source.fetched_at)
-        failures.add_metric([source.name], source.failures)
-        heads.add_metric([source.name], source.head_number)
-    yield from (fetched, failures, heads)
 
 
 def _iter_rollout_metrics(rollouts: Sequence[RolloutRow]) -> Iterator[Metric]:

@@ -178,6 +178,10 @@ def read_overview(store: RestrictedStore, query: OverviewQuery, settings: Contro
         target_filter, (query.page - 1) * TARGETS_PER_PAGE, TARGETS_PER_PAGE
     )
     is_first_view = query.page == 1 and not query.has_filter
+    # The head of each source that has one.
+    revisions = (
+        store.find_newest_revision_of_commit(row.name, row.head) for row in sources if row.head
+    )
     return Overview(
         query,
         [source.name for source in sources],
@@ -188,26 +192,16 @@ def read_overview(store: RestrictedStore, query: OverviewQuery, settings: Contro
             [target.name for target in page.targets], _RUNS_IN_SPARK_LINE
         ),
         {source.name: source.head for source in sources},
-        _find_head_revisions_by_source_name(store, sources),
+        {revision.source: revision for revision in revisions if revision is not None},
         list_target_troubles(store) if is_first_view else [],
         list_source_troubles(store, sources) if is_first_view else [],
-        _list_newest_refused_of_each_receiver(store) if is_first_view else [],
+        _newest_refused(store) if is_first_view else [],
         sources,
         list_rollouts_under_way(store, settings) if is_first_view else [],
     )
 
 
-def _find_head_revisions_by_source_name(
-    store: ReadableStore, sources: Sequence[SourceRow]
-) -> Mapping[str, RevisionRow]:
-    """The head of each source that has one."""
-    revisions = (
-        store.find_newest_revision_of_commit(row.name, row.head) for row in sources if row.head
-    )
-    return {revision.source: revision for revision in revisions if revision is not None}
-
-
-def _list_newest_refused_of_each_receiver(store: ReadableStore) -> Sequence[Undelivered]:
+def _newest_refused(store: ReadableStore) -> Sequence[Undelivered]:
     """The newest status of each source, and message of each channel, that was refused."""
     statuses, messages = store.list_unsent_and_refused_statuses_and_messages()
     refused = {

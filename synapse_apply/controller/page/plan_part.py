@@ -34,16 +34,20 @@ def build_forge_links_or_no_links(source: Source | None, commit: str) -> ForgeLi
     """Links to a commit where the source's repository is on a known forge; else none."""
     if source is None:
         return NO_LINKS
-    host, path = _split_host_and_path_or_empty(source.url)
-    forge = source.status.forge if source.status else _guess_forge_or_empty(host)
+    host, path = _host_and_path(source.url)
+    forge = (
+        source.status.forge
+        if source.status
+        else next((name for name in _FORGE_SEPARATORS if name in host.split(".")), "")
+    )
     if not host or forge not in _FORGE_SEPARATORS:
         return NO_LINKS
     repository = f"https://{host}/{path.strip('/').removesuffix('.git')}"
-    find_path = partial(_find_repository_path_or_none, commit=commit, project_path=source.path)
+    find_path = partial(_repository_path, commit=commit, project_path=source.path)
     return ForgeLinks(repository, _FORGE_SEPARATORS[forge], find_path, commit)
 
 
-def _find_repository_path_or_none(file: str, *, commit: str, project_path: str) -> str | None:
+def _repository_path(file: str, *, commit: str, project_path: str) -> str | None:
     """The path of a file that a worker names as `COMMIT:PATH`; None for another text."""
     prefix, separator, path = file.partition(":")
     is_of_commit = bool(separator) and len(prefix) >= _LEAST_COMMIT and commit.startswith(prefix)
@@ -52,7 +56,7 @@ def _find_repository_path_or_none(file: str, *, commit: str, project_path: str) 
     return path if project_path == "." else f"{project_path.strip('/')}/{path}"
 
 
-def _split_host_and_path_or_empty(url: str) -> tuple[str, str]:
+def _host_and_path(url: str) -> tuple[str, str]:
     """Host (with its port for https) and path of a repository; ("", "") for a folder."""
     match = _SSH_ADDRESS.fullmatch(url)
     if match is not None:
@@ -61,10 +65,6 @@ def _split_host_and_path_or_empty(url: str) -> tuple[str, str]:
     if parts.scheme != "https" or not parts.hostname:
         return "", ""
     return parts.netloc.rpartition("@")[2], parts.path
-
-
-def _guess_forge_or_empty(host: str) -> str:
-    return next((name for name in _FORGE_SEPARATORS if name in host.split(".")), "")
 
 
 def parse_plan_or_none_if_unreadable(plan_json: str) -> Plan | None:

@@ -50,12 +50,10 @@ class PageRenderer:
         now = self._clock()
         return self._environment.get_template(template).render(
             now=now,
-            ago=lambda when: _build_time_element_or_span_if_zero(
+            ago=lambda when: _time_element(
                 when, phrases.format_time_ago_or_ahead_or_never(when, now)
             ),
-            due=lambda when: _build_time_element_or_span_if_zero(
-                when, phrases.format_due_time_or_now(when, now)
-            ),
+            due=lambda when: _time_element(when, phrases.format_due_time_or_now(when, now)),
             **values,
         )
 
@@ -77,7 +75,7 @@ def _build_environment_and_content_policy() -> tuple[Environment, str]:
         autoescape=True,
         undefined=StrictUndefined,
         loader=FunctionLoader(_read_template),
-        finalize=_shorten_and_escape_unless_markup,
+        finalize=_shorten_and_escape,
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
@@ -126,11 +124,11 @@ def _get_filters_by_name() -> dict[str, Callable[..., Any]]:
         "selection": describe_wave_selection,
         "duration": phrases.format_duration_in_largest_unit,
         "short_digests": phrases.shorten_digests_and_commits,
-        "subject_link": _link_subject_if_target_or_rollout,
+        "subject_link": _link_subject,
     }
 
 
-def _build_time_element_or_span_if_zero(when: float, text: str) -> Markup:
+def _time_element(when: float, text: str) -> Markup:
     if not when:
         return Markup('<span class="none">{}</span>').format(text)
     utc = phrases.format_utc(when)
@@ -139,7 +137,7 @@ def _build_time_element_or_span_if_zero(when: float, text: str) -> Markup:
     )
 
 
-def _link_subject_if_target_or_rollout(subject: str, action: str) -> Markup | str:
+def _link_subject(subject: str, action: str) -> Markup | str:
     """The subject of an audit row, as a link where it is the name of a target or of a rollout."""
     if not _TARGET_NAME.fullmatch(subject):
         return subject
@@ -150,7 +148,7 @@ def _link_subject_if_target_or_rollout(subject: str, action: str) -> Markup | st
     return Markup('<a href="{}">{}</a>').format(path, subject)
 
 
-def _shorten_and_escape_unless_markup(value: Any) -> Any:
+def _shorten_and_escape(value: Any) -> Any:
     """A text as pages show it: shortened, and with invisible and steering characters escaped."""
     if isinstance(value, Markup | int | float):
         return value

@@ -46,11 +46,11 @@ def parse_report_object_or_none(report_json: str) -> dict[str, Any] | None:
 def list_first_reported_calls_done_last(report_json: str) -> Sequence[ReportedCall]:
     """What became of each row, what is not done first; nothing for a report of another shape."""
     document = parse_report_object_or_none(report_json) or {}
-    calls = sorted(_iter_calls_except_done_no_ops(document), key=lambda call: call.result == "done")
+    calls = sorted(_shown_calls(document), key=lambda call: call.result == "done")
     return calls[:MAX_SHOWN_CALLS]
 
 
-def _iter_calls_except_done_no_ops(document: dict[str, Any]) -> Iterator[ReportedCall]:
+def _shown_calls(document: dict[str, Any]) -> Iterator[ReportedCall]:
     findings = {
         _get_text_or_empty(finding, "address"): finding
         for finding in _list_objects_or_empty(document.get("diagnostics"))

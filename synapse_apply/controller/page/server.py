@@ -54,10 +54,25 @@ class PageServer:
 
     def __enter__(self) -> Self:
         host = self._settings.listen_host
-        self._socket = _open_listening_socket(host, self._settings.listen_port)
+        # A listening socket, at a free port for port 0. Raises InputError.
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening_socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listening_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening_socket.bind((host, self._settings.listen_port))
+            listening_socket.listen(_BACKLOG)
+        except (OSError, OverflowError) as error:
+            listening_socket.close()
+            reason = getattr(error, "strerror", None) or error
+            raise InputError.from_summary(
+                "The page cannot listen",
+                f"{host}:{self._settings.listen_port}: {reason}.",
+                "Set `listen` to another address, or end the program that listens there.",
+            ) from None
+        self._socket = listening_socket
         port = self._socket.getsockname()[1]
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        self._server = uvicorn.Server(self._build_guarded_server_configuration(port))
+        self._server = uvicorn.Server(self._server_configuration(port))
         # Signals are the main thread's, which runs the loop.
         self._thread = threading.Thread(
             target=self._server.run, args=([self._socket],), daemon=True, name="page"
@@ -85,7 +100,7 @@ class PageServer:
         self._thread.join(_START_SECONDS)
         self._socket.close()
 
-    def _build_guarded_server_configuration(self, port: int) -> uvicorn.Config:
+    def _server_configuration(self, port: int) -> uvicorn.Config:
         own_hosts = list_host_headers_of_listen_address(self._settings.listen_host, port)
         hosts = own_hosts | list_host_headers_of_public_url(self._settings.public_url)
         if self._settings.open_metrics:
@@ -110,22 +125,3 @@ class PageServer:
             # So many connections the loop accepts before it answers any of them.
             backlog=_BACKLOG,
         )
-
-
-def _open_listening_socket(host: str, port: int) -> socket.socket:
-    """A listening socket, at a free port for port 0. Raises InputError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening_socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listening_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening_socket.bind((host, port))
-        listening_socket.listen(_BACKLOG)
-    except (OSError, OverflowError) as error:
-        listening_socket.close()
-        reason = getattr(error, "strerror", None) or error
-        raise InputError.from_summary(
-            "The page cannot listen",
-            f"{host}:{port}: {reason}.",
-            "Set `listen` to another address, or end the program that listens there.",
-        ) from None
-    return listening_socket

@@ -231,11 +231,14 @@ def decode_shown_row(item: Mapping[str, Any]) -> ShownRow:
     can_be_approved = item.get("can_be_approved")
     if not isinstance(can_be_approved, bool):
         raise OddAnswerError("can_be_approved")
+    texts = require_list(item.get("causes"), "causes")
+    if not all(isinstance(text, str) for text in texts):
+        raise OddAnswerError("causes")
     return ShownRow(
         digest=require_text(item, "digest"),
         address=require_text(item, "address"),
         action=require_text(item, "action"),
-        causes=_decode_texts(item, "causes"),
+        causes=tuple(texts),
         summary=require_text(item, "summary"),
         reason=require_text(item, "reason"),
         detail=get_text_or_empty(item, "detail"),
@@ -371,13 +374,6 @@ def _decode_enum_member(words: type[E], item: Mapping[str, Any], key: str) -> E:
 
 def _decode_items(value: Any, name: str, decode: Callable[[Mapping[str, Any]], T]) -> list[T]:
     return [decode(require_mapping(item, name)) for item in require_list(value, name)]
-
-
-def _decode_texts(item: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    texts = require_list(item.get(key), key)
-    if not all(isinstance(text, str) for text in texts):
-        raise OddAnswerError(key)
-    return tuple(texts)
 
 
 def require_mapping(value: Any, name: str) -> Mapping[str, Any]:

@@ -110,17 +110,11 @@ class ControllerApi:
         parameters = {"source": source} if source else {}
         for page in self._iter_pages("targets", "TargetList", parameters):
             for item in page:
-                self._decode_or_raise_unavailable(require_printable_target, item)
+                self._decode(require_printable_target, item)
             items.extend(page)
-        first_page = self._read_page_or_raise_refusal(
-            "targets", "TargetList", {**parameters, "limit": "1"}
-        )
-        source_findings = self._decode_or_raise_unavailable(
-            decode_source_findings_of_target_list, first_page.fields
-        )
-        sources = self._decode_or_raise_unavailable(
-            decode_sources_of_target_list, first_page.fields
-        )
+        first_page = self._read_page("targets", "TargetList", {**parameters, "limit": "1"})
+        source_findings = self._decode(decode_source_findings_of_target_list, first_page.fields)
+        sources = self._decode(decode_sources_of_target_list, first_page.fields)
         return {
             "apiVersion": "synapse-apply/v1",
             "kind": "TargetList",
@@ -129,9 +123,7 @@ class ControllerApi:
             "offset": 0,
             "sources": sources,
             "source_findings": source_findings,
-            "processes": self._decode_or_raise_unavailable(
-                decode_processes_of_target_list, first_page.fields
-            ),
+            "processes": self._decode(decode_processes_of_target_list, first_page.fields),
         }
 
     def list_names_matching_or_plain_name_unchecked(self, pattern: str) -> list[str]:
@@ -143,57 +135,41 @@ class ControllerApi:
 
     def list_first_names_containing(self, text: str, limit: int) -> list[str]:
         """The first targets whose SOURCE/TARGET has this text in it."""
-        page = self._read_page_or_raise_refusal(
-            "targets", "TargetList", {"q": text, "limit": f"{limit}"}
-        )
+        page = self._read_page("targets", "TargetList", {"q": text, "limit": f"{limit}"})
         for item in page.items:
-            self._decode_or_raise_unavailable(require_printable_target, item)
+            self._decode(require_printable_target, item)
         return [str(item["name"]) for item in page.items]
 
     def find_target(self, name: str) -> ShownTarget | None:
         """A target (SOURCE/TARGET) as it is now, None where there is none that may be read."""
-        page = self._read_page_or_raise_refusal("targets", "TargetList", {"target": name})
-        return self._decode_or_raise_unavailable(
-            lambda answer: decode_first_target_or_none_if_empty(answer, name), page
-        )
+        page = self._read_page("targets", "TargetList", {"target": name})
+        return self._decode(lambda answer: decode_first_target_or_none_if_empty(answer, name), page)
 
     def list_newest_runs_first(self, target: str, limit: int) -> list[ShownRunEnd]:
         """The newest runs of a target, newest first."""
-        page = self._read_page_or_raise_refusal(
-            "runs", "RunList", {"target": target, "limit": f"{limit}"}
-        )
-        return [self._decode_or_raise_unavailable(decode_run_end, item) for item in page.items]
+        page = self._read_page("runs", "RunList", {"target": target, "limit": f"{limit}"})
+        return [self._decode(decode_run_end, item) for item in page.items]
 
     def list_held_rows(self, target: str) -> list[ShownRow]:
         """The rows of a target (SOURCE/TARGET) that wait for a person, in the plan's order."""
         pages = self._iter_pages("holds", "HoldList", {"target": target})
-        return [
-            self._decode_or_raise_unavailable(decode_shown_row, item)
-            for page in pages
-            for item in page
-        ]
+        return [self._decode(decode_shown_row, item) for page in pages for item in page]
 
     def read_planned_fields_by_address(self, run_id: str) -> dict[str, tuple[ShownField, ...]]:
         """What each row of a run's plan changes, by address; nothing where it is not kept."""
-        answer = self._send_or_raise_unavailable_or_outcome_unknown(
-            "GET", f"/api/v1/runs/{quote(run_id, safe='')}"
-        )
-        document = self._parse_masked_answer_or_none(answer)
+        answer = self._send("GET", f"/api/v1/runs/{quote(run_id, safe='')}")
+        document = self._parse_answer(answer)
         if answer.status != _OK:
-            raise self._build_error_of_unsuccessful_answer(answer, document)
-        return self._decode_or_raise_unavailable(decode_planned_fields_by_address, document)
+            raise self._answer_error(answer, document)
+        return self._decode(decode_planned_fields_by_address, document)
 
     def iter_unmasked_audit_rows(self) -> Iterator[AuditRow]:
         """All rows of the audit, oldest first, as they are stored: not masked."""
         newest_number = 0
         while True:
             parameters = {"after": f"{newest_number}", "limit": f"{_ITEMS_PER_PAGE}"}
-            page = self._read_page_or_raise_refusal(
-                "audit", "AuditList", parameters, is_masked=False
-            )
-            rows = [
-                self._decode_or_raise_unavailable(decode_audit_row, item) for item in page.items
-            ]
+            page = self._read_page("audit", "AuditList", parameters, is_masked=False)
+            rows = [self._decode(decode_audit_row, item) for item in page.items]
             if not rows:
                 return
             yield from rows
@@ -219,30 +195,28 @@ class ControllerApi:
 
         Stale where one does not wait any more, Refused where these may not be approved so.
         """
-        return self._ask_or_raise_stale_or_refused(
-            "approve", {"target": target, "rows": list(row_digests)}
-        )
+        return self._ask("approve", {"target": target, "rows": list(row_digests)})
 
     def reject(self, target: str, row_digests: Sequence[str], reason: str) -> ActionResult:
         """Say that rows of a target are not to be done: all, or none; errors as `approve`."""
         body = {"target": target, "rows": list(row_digests), "reason": reason}
-        return self._ask_or_raise_stale_or_refused("reject", body)
+        return self._ask("reject", body)
 
     def list_rollouts(self) -> list[ShownRollout]:
         """Every rollout that the token may see, those that need a person first."""
-        page = self._read_page_or_raise_refusal("rollouts", "RolloutList", {})
-        return [self._decode_or_raise_unavailable(decode_rollout, item) for item in page.items]
+        page = self._read_page("rollouts", "RolloutList", {})
+        return [self._decode(decode_rollout, item) for item in page.items]
 
     def read_rollout(self, name: str, *, reads_all_targets: bool = False) -> ShownRollout:
         """A rollout with its waves; with `reads_all_targets` its document has every target."""
         path = f"rollouts/{quote(name, safe='')}"
-        page = self._read_page_or_raise_refusal(path, "Rollout", {"limit": "1"})
+        page = self._read_page(path, "Rollout", {"limit": "1"})
         fields = page.fields
         if reads_all_targets:
             pages = self._iter_pages(path, "Rollout", {}, _ROLLOUT_TARGETS_PER_PAGE)
             items = [item for page_items in pages for item in page_items]
             fields = {**fields, "items": items, "total": len(items), "offset": 0}
-        return self._decode_or_raise_unavailable(decode_rollout, fields)
+        return self._decode(decode_rollout, fields)
 
     def ask_rollout_or_raise_stale_or_refused(
         self, name: str, action: str, number: int, wave: int = 0, reason: str = ""
@@ -264,13 +238,13 @@ class ControllerApi:
         except ActionRefused as refusal:
             findings = refusal.diagnostics
         else:
-            return self._decode_or_raise_unavailable(decode_rollout_result, document)
+            return self._decode(decode_rollout_result, document)
         now = self.read_rollout(name)
         if (now.number, now.wave if wave else 0) != (number, wave):
             raise Stale(*findings)
         raise Refused(*findings)
 
-    def _ask_or_raise_stale_or_refused(self, action: str, body: Mapping[str, Any]) -> ActionResult:
+    def _ask(self, action: str, body: Mapping[str, Any]) -> ActionResult:
         try:
             return self._post_action(action, body)
         except ActionRefused as refusal:
@@ -281,17 +255,13 @@ class ControllerApi:
         raise Stale(*findings)
 
     def _post_action(self, action: str, body: Mapping[str, Any]) -> ActionResult:
-        return self._decode_or_raise_unavailable(
-            decode_action_result, self._post_or_raise_refusal(action, body)
-        )
+        return self._decode(decode_action_result, self._post_or_raise_refusal(action, body))
 
     def _post_or_raise_refusal(self, path: str, body: Mapping[str, Any]) -> JsonValue:
-        answer = self._send_or_raise_unavailable_or_outcome_unknown(
-            "POST", f"/api/v1/{path}", encode_compact_json(body)
-        )
-        document = self._parse_masked_answer_or_none(answer)
+        answer = self._send("POST", f"/api/v1/{path}", encode_compact_json(body))
+        document = self._parse_answer(answer)
         if answer.status != _OK:
-            raise self._build_error_of_unsuccessful_answer(answer, document)
+            raise self._answer_error(answer, document)
         return document
 
     def _iter_pages(
@@ -305,7 +275,7 @@ class ControllerApi:
         offset = 0
         while True:
             offset_and_limit = {"offset": f"{offset}", "limit": f"{items_per_page}"}
-            page = self._read_page_or_raise_refusal(path, kind, {**parameters, **offset_and_limit})
+            page = self._read_page(path, kind, {**parameters, **offset_and_limit})
             yield page.items
             offset += len(page.items)
             if not page.items or page.total is None or offset >= page.total:
@@ -317,28 +287,16 @@ class ControllerApi:
             if offset > _MOST_ITEMS:
                 raise self._build_shape_error(f"it has more than {_MOST_ITEMS:,} items")
 
-    def _read_page_or_raise_refusal(
+    def _read_page(
         self, path: str, kind: str, parameters: Mapping[str, str], *, is_masked: bool = True
     ) -> AnswerPage:
-        answer = self._send_or_raise_unavailable_or_outcome_unknown(
-            "GET", f"/api/v1/{path}?{urlencode(parameters)}"
-        )
+        answer = self._send("GET", f"/api/v1/{path}?{urlencode(parameters)}")
         if answer.status != _OK:
-            raise self._build_error_of_unsuccessful_answer(
-                answer, self._parse_masked_answer_or_none(answer)
-            )
-        document = (
-            self._parse_masked_answer_or_none(answer)
-            if is_masked
-            else parse_json_answer_or_none(answer)
-        )
-        return self._decode_or_raise_unavailable(
-            lambda value: decode_list_page_of_kind(value, kind), document
-        )
+            raise self._answer_error(answer, self._parse_answer(answer))
+        document = self._parse_answer(answer) if is_masked else parse_json_answer_or_none(answer)
+        return self._decode(lambda value: decode_list_page_of_kind(value, kind), document)
 
-    def _send_or_raise_unavailable_or_outcome_unknown(
-        self, method: str, path: str, body: bytes = b""
-    ) -> HttpAnswer:
+    def _send(self, method: str, path: str, body: bytes = b"") -> HttpAnswer:
         try:
             return self._receiver.send_json_once_or_raise_undelivered(
                 method, path, self._headers, body
@@ -356,12 +314,10 @@ class ControllerApi:
             "The controller was not reached", reason, _HINTS_BY_FAULT[fault]
         )
 
-    def _parse_masked_answer_or_none(self, answer: HttpAnswer) -> JsonValue:
+    def _parse_answer(self, answer: HttpAnswer) -> JsonValue:
         return self._redactor.mask_secrets_in_json_value(parse_json_answer_or_none(answer))
 
-    def _build_error_of_unsuccessful_answer(
-        self, answer: HttpAnswer, document: JsonValue
-    ) -> SynapseApplyError:
+    def _answer_error(self, answer: HttpAnswer, document: JsonValue) -> SynapseApplyError:
         """What an answer that is no success means; its own words, where it is a Problem."""
         problem = decode_first_finding_of_problem_or_none(document)
         if answer.status == 401:
@@ -386,7 +342,7 @@ class ControllerApi:
             "Compare it with `access.tokens` of its controller.yaml.",
         )
 
-    def _decode_or_raise_unavailable(self, decode: Callable[[Any], T], value: Any) -> T:
+    def _decode(self, decode: Callable[[Any], T], value: Any) -> T:
         try:
             return decode(value)
         except OddAnswerError as problem:

@@ -58,10 +58,7 @@ def is_allowed_for_target_or_for_any_if_none(
         return right in list_rights(access, person, name)
     if access is None:
         return right is Right.READ
-    return any(
-        right in _list_rights_of_rule_with_read(rule) and rule.targets
-        for rule in _iter_rules_of_still_configured_person(access, person)
-    )
+    return any(right in _rights_of(rule) and rule.targets for rule in _rules_of(access, person))
 
 
 def list_rights(access: Access | None, person: Person | None, name: TargetName) -> frozenset[Right]:
@@ -69,9 +66,9 @@ def list_rights(access: Access | None, person: Person | None, name: TargetName) 
     if access is None:
         return frozenset({Right.READ})
     rights: set[Right] = set()
-    for rule in _iter_rules_of_still_configured_person(access, person):
+    for rule in _rules_of(access, person):
         if any(fnmatchcase(str(name), pattern) for pattern in rule.targets):
-            rights |= _list_rights_of_rule_with_read(rule)
+            rights |= _rights_of(rule)
     return frozenset(rights)
 
 
@@ -81,8 +78,8 @@ def list_readable_patterns(access: Access | None, person: Person | None) -> tupl
         return ("*",)
     patterns = [
         pattern
-        for rule in _iter_rules_of_still_configured_person(access, person)
-        if _list_rights_of_rule_with_read(rule)
+        for rule in _rules_of(access, person)
+        if _rights_of(rule)
         for pattern in rule.targets
     ]
     return ("*",) if "*" in patterns else tuple(dict.fromkeys(patterns))
@@ -147,7 +144,7 @@ def can_pause_scope(
         )
     return any(
         _surely_covers(pattern, scope)
-        for rule in _iter_rules_of_still_configured_person(access, person)
+        for rule in _rules_of(access, person)
         if Right.PAUSE in rule.rights
         for pattern in rule.targets
     )
@@ -164,10 +161,8 @@ def _surely_covers(pattern: str, scope: str) -> bool:
     return pattern == scope or (has_stars_alone and fnmatchcase(text, pattern))
 
 
-def _iter_rules_of_still_configured_person(
-    access: Access, person: Person | None
-) -> Iterator[AccessRule]:
-    if person is None or not _is_identity_still_configured(access, person.identity):
+def _rules_of(access: Access, person: Person | None) -> Iterator[AccessRule]:
+    if person is None or not _is_configured(access, person.identity):
         return
     names = {person.identity, *(f"{GROUP_PREFIX}{group}" for group in person.groups)}
     for rule in access.rules:
@@ -175,7 +170,7 @@ def _iter_rules_of_still_configured_person(
             yield rule
 
 
-def _is_identity_still_configured(access: Access, identity: str) -> bool:
+def _is_configured(access: Access, identity: str) -> bool:
     """Whether there still is what says that somebody is who they say."""
     if identity.startswith(PROXY_PREFIX):
         return access.proxy is not None
@@ -183,6 +178,6 @@ def _is_identity_still_configured(access: Access, identity: str) -> bool:
     return is_token and identity.removeprefix(TOKEN_PREFIX) in access.tokens
 
 
-def _list_rights_of_rule_with_read(rule: AccessRule) -> frozenset[Right]:
+def _rights_of(rule: AccessRule) -> frozenset[Right]:
     # Nobody can act on what they do not see.
     return rule.rights | {Right.READ} if rule.rights else rule.rights

@@ -69,9 +69,9 @@ def build_apply_terms(
     by_digest: dict[str, list[ApprovalRow]] = {}
     for approval in approvals:
         by_digest.setdefault(approval.row_digest, []).append(approval)
-    author_names = _collect_folded_author_names(authors) if rule.not_author else frozenset()
+    author_names = _author_names(authors) if rule.not_author else frozenset()
     counts = {
-        digest: _count_approvals_of_one_row(rule, of_row, now, access, author_names)
+        digest: _count_of_row(rule, of_row, now, access, author_names)
         for digest, of_row in by_digest.items()
         if digest not in rejected
     }
@@ -95,8 +95,8 @@ def count_approvals_of_row(
 ) -> ApprovalCount:
     """Who has approved a row, and whose approval does not count, as for `build_apply_terms`."""
     of_row = [approval for approval in approvals if approval.row_digest == row_digest]
-    author_names = _collect_folded_author_names(authors) if rule.not_author else frozenset()
-    return _count_approvals_of_one_row(rule, of_row, now, access, author_names)
+    author_names = _author_names(authors) if rule.not_author else frozenset()
+    return _count_of_row(rule, of_row, now, access, author_names)
 
 
 def describe_approvals(count: ApprovalCount) -> str:
@@ -120,8 +120,8 @@ def is_author(access: Access | None, who: str, authors: Collection[str]) -> bool
     Names are compared without regard to case, addresses also by what stands before the `@`. That
     stops slips, not people who write another name into their commits.
     """
-    names = _list_folded_names_of_author(get_person_name(access, who))
-    return not names.isdisjoint(_collect_folded_author_names(authors))
+    names = _names_of_author(get_person_name(access, who))
+    return not names.isdisjoint(_author_names(authors))
 
 
 def get_person_key(access: Access | None, who: str) -> str:
@@ -129,10 +129,10 @@ def get_person_key(access: Access | None, who: str) -> str:
 
     An address counts by what stands before its `@`, so that a token of that name is no second one.
     """
-    return min(_list_folded_names_of_author(get_person_name(access, who)), key=len, default="")
+    return min(_names_of_author(get_person_name(access, who)), key=len, default="")
 
 
-def _count_approvals_of_one_row(
+def _count_of_row(
     rule: TargetRule,
     approvals: Iterable[ApprovalRow],
     now: float,
@@ -147,7 +147,7 @@ def _count_approvals_of_one_row(
         person = get_person_key(access, approval.who)
         if not approval.used_at and not is_approval_expired_or_of_far_future(approval, now):
             unused_ids.append(approval.id)
-        reason = _get_exclusion_reason_or_empty(rule, approval, now, access, author_names)
+        reason = _exclusion(rule, approval, now, access, author_names)
         if reason:
             left_out.setdefault(person, LeftOutApproval(approval.who, reason))
         elif (first := counted.setdefault(person, approval)).who != approval.who:
@@ -162,7 +162,7 @@ def _count_approvals_of_one_row(
     )
 
 
-def _get_exclusion_reason_or_empty(
+def _exclusion(
     rule: TargetRule,
     approval: ApprovalRow,
     now: float,
@@ -178,17 +178,17 @@ def _get_exclusion_reason_or_empty(
     person = Person(approval.who, frozenset(approval.groups))
     if not is_allowed_for_target_or_for_any_if_none(access, person, Right.APPROVE, approval.target):
         return "they have no right to approve it any more"
-    names = _list_folded_names_of_author(get_person_name(access, approval.who))
+    names = _names_of_author(get_person_name(access, approval.who))
     if rule.not_author and not names.isdisjoint(author_names):
         return "an author of what would be applied"
     return ""
 
 
-def _collect_folded_author_names(authors: Collection[str]) -> frozenset[str]:
-    return frozenset(name for author in authors for name in _list_folded_names_of_author(author))
+def _author_names(authors: Collection[str]) -> frozenset[str]:
+    return frozenset(name for author in authors for name in _names_of_author(author))
 
 
-def _list_folded_names_of_author(text: str) -> frozenset[str]:
+def _names_of_author(text: str) -> frozenset[str]:
     """A name, or an address and what stands before its `@`; to be compared."""
     name = unicodedata.normalize("NFKC", text).strip().casefold()
     local_part, sign, _ = name.rpartition("@")

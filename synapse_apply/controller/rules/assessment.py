@@ -17,12 +17,7 @@ from synapse_apply.controller.planned_rows import (
     RowCause,
 )
 from synapse_apply.controller.ports import RunResult
-from synapse_apply.controller.rows import (
-    RunCause,
-    RunOutcome,
-    TargetCondition,
-    TargetProgress,
-)
+from synapse_apply.controller.rows import RunCause, RunOutcome, TargetCondition, TargetProgress
 from synapse_apply.controller.rules.bindings import is_moved_row
 from synapse_apply.controller.rules.judging import get_causes_or_git
 from synapse_apply.controller.rules.pausing import ApplyBlock
@@ -74,7 +69,8 @@ def assess_look(
     What is still to be done in the look after an apply (RunCause.APPLIED) is not applied at once:
     an object that never becomes what is declared would be changed without end.
     """
-    has_work = _has_work_without_asking(result, judgement, rule)
+    is_acting = _is_acting(rule) and not (result.outcome.is_failure or _is_moved(judgement))
+    has_work = is_acting and (bool(judgement.permitted_rows) or result.is_state_behind)
     pause = block if _is_block_of_condition(block, TargetCondition.PAUSED) else None
     block = block if has_work else None
     is_possible = has_work and block is None
@@ -89,8 +85,7 @@ def assess_look(
         is_apply_next=is_possible and cause is not RunCause.APPLIED,
         is_unsettled=is_possible and cause is RunCause.APPLIED,
         is_settling=_has_unknown_outcome(judgement.waiting_rows),
-        waiting_reason=_get_waiting_reason_or_empty(judgement, shown_block)
-        or _describe_stricter_rule(result, rule),
+        waiting_reason=_waiting_reason(judgement, shown_block) or _stricter_rule(result, rule),
         resumes_at=shown_block.until if shown_block is not None else None,
         hold_count=len(judgement.held_rows) if _is_acting(rule) else 0,
         held_guard_count=_count_held_guards(judgement) if _is_acting(rule) else 0,
@@ -113,7 +108,7 @@ def assess_apply(
         # By what ends by itself soon, or never should be.
         is_unsettled=is_stopped and block is None,
         is_settling=_has_unknown_outcome(judgement.waiting_rows),
-        waiting_reason=_get_waiting_reason_or_empty(judgement, block),
+        waiting_reason=_waiting_reason(judgement, block),
         resumes_at=block.until if block is not None else None,
         hold_count=len(judgement.held_rows),
         held_guard_count=_count_held_guards(judgement),
@@ -126,12 +121,6 @@ def _is_acting(rule: TargetRule) -> bool:
 
 def _count_held_guards(judgement: Judgement) -> int:
     return sum(map(_is_guard, judgement.held_rows))
-
-
-def _has_work_without_asking(result: RunResult, judgement: Judgement, rule: TargetRule) -> bool:
-    """Whether there is something to do that nobody has to be asked about."""
-    is_acting = _is_acting(rule) and not (result.outcome.is_failure or _is_moved(judgement))
-    return is_acting and (bool(judgement.permitted_rows) or result.is_state_behind)
 
 
 def _choose_condition(
@@ -150,7 +139,7 @@ def _choose_condition(
         TargetCondition.UNKNOWN: _has_unknown_outcome(judgement.refused_rows),
         TargetCondition.REFUSED: bool(judgement.refused_rows) or (is_observed and has_refusal),
         TargetCondition.HELD: _is_moved(judgement)
-        or (not is_observed and _is_held_by_more_than_left_drift(judgement, rule)),
+        or (not is_observed and _is_held(judgement, rule)),
         TargetCondition.PAUSED: _is_block_of_condition(block, TargetCondition.PAUSED),
         TargetCondition.WAITING: bool(judgement.waiting_rows)
         or _is_block_of_condition(block, TargetCondition.WAITING),
@@ -188,7 +177,7 @@ def _choose_progress(
     return TargetProgress.DONE
 
 
-def _is_held_by_more_than_left_drift(judgement: Judgement, rule: TargetRule) -> bool:
+def _is_held(judgement: Judgement, rule: TargetRule) -> bool:
     """Whether rows wait for a person: not what drifted where the rule leaves drift alone."""
     held_rows = [held_row for held_row in judgement.held_rows if not _is_guard(held_row)]
     if not held_rows:
@@ -224,13 +213,13 @@ def _is_any_caused_by_git(rows: Iterable[PlannedRow]) -> bool:
     return any(RowCause.GIT in get_causes_or_git(row) for row in rows)
 
 
-def _describe_stricter_rule(result: RunResult, rule: TargetRule) -> str:
+def _stricter_rule(result: RunResult, rule: TargetRule) -> str:
     """Whose rule counts beside the target's own, where there is something to do; else ""."""
     is_due = bool(rule.stricter_by) and result.outcome is RunOutcome.CHANGES
     return f"the stricter rule of {rule.stricter_by} counts, too" if is_due else ""
 
 
-def _get_waiting_reason_or_empty(judgement: Judgement, block: ApplyBlock | None) -> str:
+def _waiting_reason(judgement: Judgement, block: ApplyBlock | None) -> str:
     """What is waited for, as a phrase: what keeps it from being applied, or the first row."""
     if block is not None:
         return block.phrase

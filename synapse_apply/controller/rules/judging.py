@@ -41,19 +41,16 @@ def judge_rows(rows: Sequence[PlannedRow], terms: ApplyTerms) -> Judgement:
     """
     guards = [row for row in rows if row.action is RowAction.GUARD]
     others = [row for row in rows if row.action is not RowAction.GUARD]
-    refused_rows = [
-        row for row in others if _is_refused_waiting_or_unknown(row) and not row.is_waiting
-    ]
+    refused_rows = [row for row in others if _is_stopped(row) and not row.is_waiting]
     waiting_rows = [row for row in others if row.is_waiting and row.digest not in terms.rejected]
     doable_rows = [
         row
         for row in others
-        if not _is_refused_waiting_or_unknown(row)
-        or (row.is_waiting and row.digest in terms.rejected)
+        if not _is_stopped(row) or (row.is_waiting and row.digest in terms.rejected)
     ]
 
     holds = {id(row): hold for row in doable_rows if (hold := _find_hold(row, terms)) is not None}
-    dependents = _group_rows_by_needed_address(row for row in doable_rows if id(row) not in holds)
+    dependents = _rows_by_need(row for row in doable_rows if id(row) not in holds)
     stopped_rows = [*(hold.row for hold in holds.values()), *refused_rows]
     for row, needed_address in _iter_dependents(stopped_rows, dependents):
         holds[id(row)] = HeldRow(
@@ -101,7 +98,7 @@ def build_rejected_hold(row: PlannedRow) -> HeldRow:
     return HeldRow(row, HoldReason.APPROVAL, REJECTED_PHRASE)
 
 
-def _is_refused_waiting_or_unknown(row: PlannedRow) -> bool:
+def _is_stopped(row: PlannedRow) -> bool:
     return bool(row.refusal) or row.is_waiting or row.is_outcome_unknown
 
 
@@ -123,7 +120,7 @@ def _find_hold(row: PlannedRow, terms: ApplyTerms) -> HeldRow | None:
     return None
 
 
-def _group_rows_by_needed_address(rows: Iterable[PlannedRow]) -> dict[str, list[PlannedRow]]:
+def _rows_by_need(rows: Iterable[PlannedRow]) -> dict[str, list[PlannedRow]]:
     """The rows that need an address, by that address."""
     dependents: dict[str, list[PlannedRow]] = {}
     for row in rows:

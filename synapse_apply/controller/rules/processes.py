@@ -29,14 +29,12 @@ def list_processes_alive_by_newest_seen(
     alive = [row for row in rows if row.seen_at > newest - ALIVE_SECONDS]
     leader = next((row for row in alive if lease and row.holder == lease.holder), None)
     return tuple(
-        LiveProcess(
-            row, row is leader, _describe_difference_or_empty(row, leader) if leader else ""
-        )
+        LiveProcess(row, row is leader, _difference(row, leader) if leader else "")
         for row in sorted(alive, key=lambda row: (row.host, row.process_id))
     )
 
 
-def _describe_difference_or_empty(row: ProcessRow, leader: ProcessRow) -> str:
+def _difference(row: ProcessRow, leader: ProcessRow) -> str:
     phrases = []
     if row.version != leader.version:
         phrases.append(f"version {row.version}, and the leader has {leader.version}")

@@ -42,13 +42,11 @@ def build_changed_revisions(
     for revision in open_revisions:
         if revision.finding is not None:
             text = f"it cannot be used: {revision.finding.summary}"
-            updated = _build_revision_with_end(revision, RevisionEnd.FAILURE, text, is_final=True)
+            updated = _with_end(revision, RevisionEnd.FAILURE, text, is_final=True)
         elif revision.overtaken_by:
-            updated = _build_overtaken_revision(revision, rollouts)
+            updated = _overtaken(revision, rollouts)
         else:
-            updated = _build_head_revision_by_targets(
-                revision, progress, rollouts, is_keyed=is_keyed
-            )
+            updated = _by_targets(revision, progress, rollouts, is_keyed=is_keyed)
         is_ended = updated.is_final or updated.end is not RevisionEnd.NONE
         if is_ended and (updated.end, updated.is_final) != (revision.end, revision.is_final):
             updated = replace(updated, ended_at=now)
@@ -57,7 +55,7 @@ def build_changed_revisions(
     return changed
 
 
-def _build_head_revision_by_targets(
+def _by_targets(
     revision: RevisionRow,
     progress: RevisionProgress,
     rollouts: Sequence[RolloutRow],
@@ -67,28 +65,44 @@ def _build_head_revision_by_targets(
     """The head, by what became of its targets and of their rollouts so far."""
     if not is_keyed:
         return replace(revision, description=WAITING)
-    aborted = _find_rollout_aborted_with(rollouts, revision)
+    aborted = _aborted_with(rollouts, revision)
     if aborted is not None and progress.touched_count:
         text = f"{_describe_done_count(progress)}; {aborted.description}"
-        return _build_revision_with_end(revision, RevisionEnd.FAILURE, text, is_final=True)
+        return _with_end(revision, RevisionEnd.FAILURE, text, is_final=True)
     open_rollouts = _list_open_rollouts_of(rollouts, revision)
     is_done = progress.done_count == progress.touched_count
     # What is live has to soak yet; a commit that concerns nobody waits for nobody.
     if is_done and not (progress.touched_count and open_rollouts):
-        return _build_revision_with_end(
+        return _with_end(
             revision, RevisionEnd.SUCCESS, describe_done_revision(progress), is_final=True
         )
     is_red = _is_any_stopped(open_rollouts) or progress.failing_count > 0
     end = RevisionEnd.FAILURE if is_red else RevisionEnd.NONE
+    # How far it is, such as `3 of 12 done, 1 failing: prod (Unknown field), 1 held: prod-us`.
+    reason = f" ({progress.failing_reason})" if progress.failing_reason else ""
+    failing = _describe_targets(progress.failing_count, "failing", progress.failing_names)
+    parts = [
+        failing + reason if failing else "",
+        _describe_targets(progress.held_count, "held", progress.held_names),
+        _describe_targets(progress.waiting_count, "waiting", progress.waiting_names),
+        f"{progress.later_wave_count} in later waves" if progress.later_wave_count else "",
+    ]
     text = "; ".join(
-        [describe_progress(progress), *_list_descriptions_of_open_rollouts(rollouts, revision)]
+        [
+            ", ".join([_describe_done_count(progress), *filter(None, parts)]),
+            *[
+                row.description
+                if row.number == revision.number
+                else f"after {shorten_commit(row.commit)}: {row.description}"
+                for row in rollouts
+                if not row.state.is_over and row.description
+            ],
+        ]
     )
-    return _build_revision_with_end(revision, end, text, is_final=False)
+    return _with_end(revision, end, text, is_final=False)
 
 
-def _find_rollout_aborted_with(
-    rollouts: Sequence[RolloutRow], revision: RevisionRow
-) -> RolloutRow | None:
+def _aborted_with(rollouts: Sequence[RolloutRow], revision: RevisionRow) -> RolloutRow | None:
     """The rollout that a person aborted with a revision, None for none."""
     return next(
         (
@@ -100,31 +114,18 @@ def _find_rollout_aborted_with(
     )
 
 
-def _list_descriptions_of_open_rollouts(
-    rollouts: Sequence[RolloutRow], revision: RevisionRow
-) -> list[str]:
-    """How far the rollouts are that go on, and which of them bring an older revision first."""
-    return [
-        row.description
-        if row.number == revision.number
-        else f"after {shorten_commit(row.commit)}: {row.description}"
-        for row in rollouts
-        if not row.state.is_over and row.description
-    ]
-
-
-def _build_overtaken_revision(revision: RevisionRow, rollouts: Sequence[RolloutRow]) -> RevisionRow:
+def _overtaken(revision: RevisionRow, rollouts: Sequence[RolloutRow]) -> RevisionRow:
     """A revision that was open when the next one came: what befell it itself, else no verdict."""
-    text, aborted = describe_overtaking(revision), _find_rollout_aborted_with(rollouts, revision)
+    text, aborted = describe_overtaking(revision), _aborted_with(rollouts, revision)
     if revision.forced_away:
-        return _build_revision_with_end(revision, RevisionEnd.ERROR, text, is_final=True)
+        return _with_end(revision, RevisionEnd.ERROR, text, is_final=True)
     if aborted is not None:
         text = aborted.description
-        return _build_revision_with_end(revision, RevisionEnd.FAILURE, text, is_final=True)
+        return _with_end(revision, RevisionEnd.FAILURE, text, is_final=True)
     open_rollouts = _list_open_rollouts_of(rollouts, revision)
     end = RevisionEnd.FAILURE if _is_any_stopped(open_rollouts) else RevisionEnd.NONE
     text = "; ".join([text, *(row.description for row in open_rollouts if row.description)])
-    return _build_revision_with_end(revision, end, text, is_final=not open_rollouts)
+    return _with_end(revision, end, text, is_final=not open_rollouts)
 
 
 def describe_overtaking(revision: RevisionRow) -> str:
@@ -146,9 +147,7 @@ def _is_any_stopped(rollouts: Sequence[RolloutRow]) -> bool:
     return any(row.state is RolloutState.STOPPED for row in rollouts)
 
 
-def _build_revision_with_end(
-    revision: RevisionRow, end: RevisionEnd, text: str, *, is_final: bool
-) -> RevisionRow:
+def _with_end(revision: RevisionRow, end: RevisionEnd, text: str, *, is_final: bool) -> RevisionRow:
     return replace(
         revision,
         end=end,
@@ -183,24 +182,11 @@ def _describe_observed(progress: RevisionProgress, observed_count: int) -> str:
     return f"planned only: {changes}{refused}"
 
 
-def describe_progress(progress: RevisionProgress) -> str:
-    """How far it is, such as `3 of 12 done, 1 failing: prod (Unknown field), 1 held: prod-us`."""
-    reason = f" ({progress.failing_reason})" if progress.failing_reason else ""
-    failing = _describe_targets_or_empty(progress.failing_count, "failing", progress.failing_names)
-    parts = [
-        failing + reason if failing else "",
-        _describe_targets_or_empty(progress.held_count, "held", progress.held_names),
-        _describe_targets_or_empty(progress.waiting_count, "waiting", progress.waiting_names),
-        f"{progress.later_wave_count} in later waves" if progress.later_wave_count else "",
-    ]
-    return ", ".join([_describe_done_count(progress), *filter(None, parts)])
-
-
 def _describe_done_count(progress: RevisionProgress) -> str:
     return f"{progress.done_count} of {progress.touched_count} done"
 
 
-def _describe_targets_or_empty(count: int, word: str, first_names: Sequence[str]) -> str:
+def _describe_targets(count: int, word: str, first_names: Sequence[str]) -> str:
     """Targets in a state by name, such as `2 held: prod-eu, 1 more`; "" for none."""
     if not count:
         return ""

@@ -8,14 +8,6 @@ from uuid import UUID
 RANDOM_BYTES = 10
 
 
-def build_time_sorted_id(milliseconds: int, randomness: bytes) -> str:
-    """A UUID of version 7; `milliseconds` since the epoch, `randomness` of RANDOM_BYTES bytes."""
-    random_number = int.from_bytes(randomness[:RANDOM_BYTES])
-    high, low = random_number >> 62 & 0xFFF, random_number & (1 << 62) - 1
-    number = (milliseconds & (1 << 48) - 1) << 80 | 7 << 76 | high << 64 | 2 << 62 | low
-    return str(UUID(int=number))
-
-
 class RunIdSource:
     """Gives out ids that only grow: in one millisecond, and after the clock was set back."""
 
@@ -33,4 +25,9 @@ class RunIdSource:
         """The next id, at a wall-clock time in seconds."""
         with self._lock:
             self._milliseconds = max(int(now * 1000), self._milliseconds + 1)
-            return build_time_sorted_id(self._milliseconds, randomness)
+            random_number = int.from_bytes(randomness[:RANDOM_BYTES])
+            high, low = random_number >> 62 & 0xFFF, random_number & (1 << 62) - 1
+            number = (
+                (self._milliseconds & (1 << 48) - 1) << 80 | 7 << 76 | high << 64 | 2 << 62 | low
+            )
+            return str(UUID(int=number))

@@ -55,7 +55,7 @@ def build_status_after_send(
     if result.is_final:
         return replace(row, refusal=result.finding.summary)
     failures = row.failures + 1
-    delay = _compute_asked_or_retry_delay(result, failures, defaults, chance)
+    delay = _retry_delay(result, failures, defaults, chance)
     return replace(row, failures=failures, try_at=now + delay)
 
 
@@ -69,7 +69,7 @@ def build_status_after_failed_read(
 ) -> StatusRow:
     """A status that could not be read back, which is tried again later; it is never given up."""
     failures = row.failures + 1
-    delay = _compute_asked_or_retry_delay(result, failures, defaults, chance)
+    delay = _retry_delay(result, failures, defaults, chance)
     return replace(row, failures=failures, try_at=now + delay)
 
 
@@ -103,13 +103,11 @@ def build_message_after_send(
     return replace(
         row,
         failures=failures,
-        try_at=now + _compute_asked_or_retry_delay(result, failures, defaults, chance),
+        try_at=now + _retry_delay(result, failures, defaults, chance),
     )
 
 
-def _compute_asked_or_retry_delay(
-    result: SendResult, failures: int, defaults: Defaults, chance: float
-) -> float:
+def _retry_delay(result: SendResult, failures: int, defaults: Defaults, chance: float) -> float:
     """Seconds until it is tried again: as long as the receiver asked for, or by backoff."""
     if result.retry_after is not None:
         return min(max(result.retry_after, 1.0), HOUR)

@@ -49,7 +49,7 @@ def build_target_status_text(
         return StatusText(StatusState.SUCCESS, "this commit does not concern it", url)
     if target.wanted_digest != target.head_digest:
         return StatusText(StatusState.PENDING, "waiting for its wave of the rollout", url)
-    text = limit_text(_describe_target_progress(target, failing_reason), MAX_DESCRIPTION_LENGTH)
+    text = limit_text(_target_progress(target, failing_reason), MAX_DESCRIPTION_LENGTH)
     return StatusText(_STATES[target.progress], text, url)
 
 
@@ -76,7 +76,7 @@ def format_held_rows_and_guards(row_and_guard_count: int, guard_count: int) -> s
     return " and ".join(parts) or format_count_and_noun(0, "row")
 
 
-def _describe_target_progress(target: TargetRow, failing_reason: str) -> str:
+def _target_progress(target: TargetRow, failing_reason: str) -> str:
     counts = target.counts
     match target.progress:
         case TargetProgress.DONE if target.mode is Mode.OBSERVE:

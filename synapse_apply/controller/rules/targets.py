@@ -160,7 +160,7 @@ def build_target_row_after_run(
     head came meanwhile, its due time stands. A failure with other inputs than those of the last
     good look undoes that one, so that a head which goes back to them is looked at.
     """
-    failures = _count_failures_in_a_row(row, result, assessment, verb)
+    failures = _count_failures(row, result, assessment, verb)
     condition = _choose_condition(row, assessment, failures)
     is_failure = result.outcome.is_failure
     is_same_input = row.input_digest == begun.wanted_digest
@@ -194,7 +194,7 @@ def build_target_row_after_run(
     if row.wanted_digest != begun.wanted_digest:
         # A new head took back what this run saw, before that was known to matter.
         return replace(updated, due_at=now, due_cause=RunCause.PUSH)
-    due_at, cause = _choose_next_due_time_and_cause(
+    due_at, cause = _next_due(
         updated, result, assessment, verb, now=now, rule=rule, defaults=defaults, chance=chance
     )
     # What a block ends with, where that is why.
@@ -260,7 +260,7 @@ def _choose_progress(
     return progress
 
 
-def _count_failures_in_a_row(
+def _count_failures(
     row: TargetRow, result: RunResult, assessment: Assessment, verb: RunVerb
 ) -> int:
     """Failures in a row; only a look after which nothing is to be done at once ends them."""
@@ -269,7 +269,7 @@ def _count_failures_in_a_row(
     return row.failures if verb is RunVerb.APPLY or assessment.is_apply_next else 0
 
 
-def _choose_next_due_time_and_cause(
+def _next_due(
     row: TargetRow,
     result: RunResult,
     assessment: Assessment,

@@ -38,7 +38,7 @@ def compute_window_state(windows: Sequence[Window], now: float) -> WindowState:
         return WindowState(is_open=True)
     moment = datetime.fromtimestamp(now, UTC)
     if any(window.find_open_window(moment) is not None for window in windows):
-        end = _find_end_of_consecutive_windows(windows, moment)
+        end = _windows_end(windows, moment)
         return WindowState(is_open=True, until=end.timestamp() if end else None)
     starts = [
         (start, window.zone)
@@ -52,9 +52,7 @@ def compute_window_state(windows: Sequence[Window], now: float) -> WindowState:
     return WindowState(is_open=False, until=start.timestamp(), phrase=phrase)
 
 
-def _find_end_of_consecutive_windows(
-    windows: Sequence[Window], moment: datetime
-) -> datetime | None:
+def _windows_end(windows: Sequence[Window], moment: datetime) -> datetime | None:
     """When the windows that are open at a moment, and all that follow without a gap, have closed.
 
     None where they never close.

@@ -73,18 +73,16 @@ class SourceAccess:
         variables["GIT_ALLOW_PROTOCOL"] = self.protocol
         credentials = self.source.credentials
         if isinstance(credentials, HttpsToken):
-            settings.append(self._build_token_header_setting(credentials, read_secret))
+            settings.append(self._token_setting(credentials, read_secret))
         if not isinstance(credentials, SshKey):
-            yield build_child_environment((), _add_git_settings_to_variables(variables, settings))
+            yield build_child_environment((), _with_settings(variables, settings))
             return
         folder = git_dir.with_suffix(".ssh")
-        with _write_ssh_files_and_build_command(credentials, read_secret, folder) as ssh_command:
+        with _ssh_command(credentials, read_secret, folder) as ssh_command:
             variables |= {"GIT_SSH_COMMAND": ssh_command, "GIT_SSH_VARIANT": "ssh"}
-            yield build_child_environment((), _add_git_settings_to_variables(variables, settings))
+            yield build_child_environment((), _with_settings(variables, settings))
 
-    def _build_token_header_setting(
-        self, credentials: HttpsToken, read_secret: ReadSecret
-    ) -> tuple[str, str]:
+    def _token_setting(self, credentials: HttpsToken, read_secret: ReadSecret) -> tuple[str, str]:
         """The setting that sends the token to the repository's host, and to no other."""
         token = str(read_secret(credentials.token).reveal()).strip()
         if not token or not token.isascii() or not token.isprintable():
@@ -126,9 +124,7 @@ def build_local_variables(git_dir: Path, global_config: Path, home: Path) -> dic
     }
 
 
-def _add_git_settings_to_variables(
-    variables: Mapping[str, str], settings: list[tuple[str, str]]
-) -> dict[str, str]:
+def _with_settings(variables: Mapping[str, str], settings: list[tuple[str, str]]) -> dict[str, str]:
     numbered = {"GIT_CONFIG_COUNT": str(len(settings))}
     for index, (key, value) in enumerate(settings):
         numbered |= {f"GIT_CONFIG_KEY_{index}": key, f"GIT_CONFIG_VALUE_{index}": value}
@@ -136,9 +132,7 @@ def _add_git_settings_to_variables(
 
 
 @contextmanager
-def _write_ssh_files_and_build_command(
-    credentials: SshKey, read_secret: ReadSecret, folder: Path
-) -> Iterator[str]:
+def _ssh_command(credentials: SshKey, read_secret: ReadSecret, folder: Path) -> Iterator[str]:
     """The command that Git starts for ssh, with a key and host keys in files of mode 0600.
 
     Also what a killed controller has left in `folder` is removed.
@@ -181,9 +175,9 @@ def build_source_access_checking_url(source: Source) -> SourceAccess:
     if _SCP_PATTERN.fullmatch(url):
         protocol = "ssh"
     elif "://" in url:
-        protocol = _parse_protocol_of_usable_url(source)
+        protocol = _usable_protocol(source)
     else:
-        protocol, url = "file", _resolve_usable_local_path(source)
+        protocol, url = "file", _usable_path(source)
     credentials = source.credentials
     if isinstance(credentials, HttpsToken) and protocol not in ("https", "http"):
         _raise_unusable(source, "has a token, which only https takes", "Write https://HOST/PATH.")
@@ -196,7 +190,7 @@ def build_source_access_checking_url(source: Source) -> SourceAccess:
     return SourceAccess(source, protocol, url)
 
 
-def _parse_protocol_of_usable_url(source: Source) -> str:
+def _usable_protocol(source: Source) -> str:
     """The scheme of a source's url; InputError for a url that is not used, such as plain http."""
     # Of the text: that of a malformed url is a password as well.
     if ":" in source.url.partition("://")[2].partition("/")[0].rpartition("@")[0]:
@@ -215,7 +209,7 @@ def _parse_protocol_of_usable_url(source: Source) -> str:
     return parts.scheme
 
 
-def _resolve_usable_local_path(source: Source) -> str:
+def _usable_path(source: Source) -> str:
     # `HELPER::ADDRESS` would start a program of that name (gitremote-helpers(7)).
     if source.url.startswith("-") or "::" in source.url or not source.url.isprintable():
         _raise_unusable(source, "is no path", "Write https://HOST/PATH, or the path of a clone.")

@@ -65,17 +65,17 @@ class CommittedProject:
         self._file = project_folder / FILE_NAME
         self._commit = commit
         self._folder = posixpath.normpath(source.path)
-        files = self._list_files_of_project_folder(commit)
+        files = self._project_files(commit)
         own_entry = self._require_project_file(files, commit)
-        self._project = self._read_project_or_raise_input_error(own_entry, files, commit)
+        self._project = self._read_project(own_entry, files, commit)
         list_files = set(self._project.list_files)
-        self._rows = [_collect_list_rows_by_target(self._project)]
+        self._rows = [_list_rows(self._project)]
         self._ids = [__version__, self._folder, own_entry.object_id]
         if pin:
-            pinned_files = self._list_files_of_project_folder(pin)
+            pinned_files = self._project_files(pin)
             pin_entry = self._require_project_file(pinned_files, pin)
-            pinned_project = self._read_project_or_raise_input_error(pin_entry, pinned_files, pin)
-            self._rows.append(_collect_list_rows_by_target(pinned_project))
+            pinned_project = self._read_project(pin_entry, pinned_files, pin)
+            self._rows.append(_list_rows(pinned_project))
             self._project = build_project_under_pinned_settings(
                 self._project, pinned_project, shorten_git_ref_if_commit_id(source.project_from)
             )
@@ -115,10 +115,10 @@ class CommittedProject:
         rows = [by_target[target] for by_target in self._rows if target in by_target]
         parts = [*self._ids, *rows, self._regions.compute_digest_of_readable_files(target)]
         if self._regions.reads_outside_project_folder(target):
-            parts.append(self._tree_id_of_whole_commit)
+            parts.append(self._tree_id)
         return compute_digest_of_parts(*parts)
 
-    def _list_files_of_project_folder(self, commit: str) -> list[CommittedFile]:
+    def _project_files(self, commit: str) -> list[CommittedFile]:
         """Every file of the project's folder."""
         tree = f"{commit}:" if self._folder == "." else f"{commit}:{self._folder}"
         options = ("-r", "-t", "-z", "--full-tree")
@@ -153,19 +153,19 @@ class CommittedProject:
         _require_plain_file(entry, commit)
         return entry
 
-    def _read_project_or_raise_input_error(
+    def _read_project(
         self, entry: CommittedFile, files: Sequence[CommittedFile], commit: str
     ) -> Project:
         name = f"{shorten_git_ref_if_commit_id(commit)}:{FILE_NAME}"
         by_path = {file.path: file for file in files}
-        content = self._read_file_or_raise_input_error(entry, commit, _MAX_PROJECT_BYTES)
+        content = self._read_file(entry, commit, _MAX_PROJECT_BYTES)
 
         def read_list_file_or_none(path: str) -> bytes | None:
             list_entry = by_path.get(path)
             if list_entry is None:
                 return None
             _require_plain_file(list_entry, commit)
-            return self._read_file_or_raise_input_error(list_entry, commit, MAX_LIST_BYTES)
+            return self._read_file(list_entry, commit, MAX_LIST_BYTES)
 
         project, findings = read_project_or_findings(
             self._file, name, content, read_list_file_or_none
@@ -174,9 +174,7 @@ class CommittedProject:
             raise InputError(*findings)
         return project
 
-    def _read_file_or_raise_input_error(
-        self, entry: CommittedFile, commit: str, max_bytes: int
-    ) -> bytes:
+    def _read_file(self, entry: CommittedFile, commit: str, max_bytes: int) -> bytes:
         result = self._git.run_local_git("cat-file", "blob", entry.object_id, max_output=max_bytes)
         if result.exit_code:
             raise InputError.from_summary(
@@ -200,7 +198,7 @@ class CommittedProject:
         )
 
     @cached_property
-    def _tree_id_of_whole_commit(self) -> str:
+    def _tree_id(self) -> str:
         return (
             self._git.run_local_git("rev-parse", f"{self._commit}^{{tree}}").output.decode().strip()
         )
@@ -224,7 +222,7 @@ def _require_plain_file(entry: CommittedFile, commit: str) -> None:
         )
 
 
-def _collect_list_rows_by_target(project: Project) -> dict[str, str]:
+def _list_rows(project: Project) -> dict[str, str]:
     """The row of a list that each target is made from, as one text; none for all others."""
     return {
         name: format_canonical_json(dict(target.row))

@@ -76,18 +76,14 @@ class InputRegions:
         """A digest over all files of the folder that a target could read."""
         own_folders = self._folders[target]
         if own_folders not in self._digests:
-            names = {
-                name
-                for folder in own_folders
-                for name in self._list_separate_regions_at_or_below(folder)
-            }
+            names = {name for folder in own_folders for name in self._regions_below(folder)}
             parts = [self._shared]
             for name in sorted(names):
                 parts += [name, self._separate[name]]
             self._digests[own_folders] = _digest_texts(parts)
         return self._digests[own_folders]
 
-    def _list_separate_regions_at_or_below(self, folder: str) -> list[str]:
+    def _regions_below(self, folder: str) -> list[str]:
         """The separate regions at or below a folder, found without a look at all others."""
         if folder == ".":
             return self._separate_names

@@ -89,8 +89,8 @@ class GitMirror:
         Nothing is fetched where no ref has moved. A mirror that is damaged, or gone, is made anew.
         """
         with self._lock:
-            self._fetch_if_refs_have_moved()
-            commit = self._find_commit_id_or_empty(HEAD_REF)
+            self._fetch_moved()
+            commit = self._commit_id(HEAD_REF)
             content = self._git.run_local_git(
                 "cat-file", "commit", commit, max_output=MAX_COMMIT_BYTES
             )
@@ -106,31 +106,31 @@ class GitMirror:
         with self._lock:
             # The pin may have moved without a new head.
             is_old = time.monotonic() - self._fetched_at >= self._source.poll
-            is_here = self._has_mirror() and bool(self._find_commit_id_or_empty(commit))
+            is_here = self._has_mirror() and bool(self._commit_id(commit))
             if is_here and not (self._pin_names and is_old):
                 return False
-            self._fetch_if_refs_have_moved()
-        if not self._find_commit_id_or_empty(commit):
+            self._fetch_moved()
+        if not self._commit_id(commit):
             raise self._build_unreadable_error(commit)
         return True
 
     def find_newer_head(self, commit: str) -> str | None:
         """As Mirror. It waits for seconds where the repository does not answer, then not at all."""
         with suppress(SourceUnavailable):
-            self._fetch_unless_fresh_or_silent()
+            self._fetch_if_due()
         with suppress(SourceUnavailable):
-            head = self._find_commit_id_or_empty(HEAD_REF)
+            head = self._commit_id(HEAD_REF)
             if head != commit and self.is_same_or_descendant(head, commit):
                 return head
         return None
 
-    def _fetch_unless_fresh_or_silent(self) -> None:
+    def _fetch_if_due(self) -> None:
         if self._is_fresh_or_silent():
             return
         is_ours = self._lock.acquire(timeout=self._seconds_before_apply)
         try:
             if is_ours and not self._is_fresh_or_silent():
-                self._fetch_if_refs_have_moved(self._seconds_before_apply)
+                self._fetch_moved(self._seconds_before_apply)
         finally:
             if not self._is_fresh_or_silent():
                 self._silent_until = time.monotonic() + _SILENT_SECONDS
@@ -152,7 +152,7 @@ class GitMirror:
         ).exit_code
         if exit_code in (0, 1):
             return exit_code == 0
-        if self._find_commit_id_or_empty(commit) and not self._find_commit_id_or_empty(ancestor):
+        if self._commit_id(commit) and not self._commit_id(ancestor):
             return False
         raise self._build_unreadable_error(commit)
 
@@ -163,7 +163,7 @@ class GitMirror:
         """
         excluded = (
             [f"^{since_commit}"]
-            if is_commit_id(since_commit) and self._find_commit_id_or_empty(since_commit)
+            if is_commit_id(since_commit) and self._commit_id(since_commit)
             else []
         )
         result = self._git.run_local_git("log", "--format=%an%x00%ae", commit, *excluded)
@@ -183,7 +183,7 @@ class GitMirror:
         lines += [
             f"create {ref} {commit}"
             for ref, commit in commit_by_ref.items()
-            if ref not in old_refs and self._find_commit_id_or_empty(commit)
+            if ref not in old_refs and self._commit_id(commit)
         ]
         text = "".join(f"{line}\n" for line in lines)
         if (
@@ -202,19 +202,19 @@ class GitMirror:
         """
         if not is_commit_id(commit):
             raise InputError.from_summary("This is no commit", f"{commit!r} is no full id.")
-        pin = self._find_commit_id_or_empty(self._pin) if self._pin else ""
+        pin = self._commit_id(self._pin) if self._pin else ""
         if self._pin and not pin:
             raise self._build_unreadable_error(self._source.project_from)
         key = (commit, pin)
         with self._projects_lock:
             if key not in self._projects:
-                targets = self._read_targets_unless_just_failed(key)
+                targets = self._targets_at(key)
                 while len(self._projects) >= _KEPT_PROJECTS:
                     del self._projects[next(iter(self._projects))]
                 self._projects[key] = targets
             return self._projects[key]
 
-    def _read_targets_unless_just_failed(self, key: tuple[str, str]) -> tuple[LabelledTarget, ...]:
+    def _targets_at(self, key: tuple[str, str]) -> tuple[LabelledTarget, ...]:
         begun = time.monotonic()
         failure, until = self._failures.get(key, (None, begun))
         if failure is not None and begun < until:
@@ -226,7 +226,7 @@ class GitMirror:
             self._failures = {key: (problem, begun + 11 * (time.monotonic() - begun))}
             raise
 
-    def _fetch_if_refs_have_moved(self, list_seconds: float | None = None) -> None:
+    def _fetch_moved(self, list_seconds: float | None = None) -> None:
         """Fetch what has moved since the last fetch; for who has the lock."""
         try:
             self._git.make_or_replace_mirror_unless_usable(self._read_object_format_or_sha1())
@@ -234,8 +234,8 @@ class GitMirror:
                 *self._head_names, *self._pin_names, TAGS_PATTERN, seconds=list_seconds
             )
             refs = hashlib.sha256(repr(sorted(remote_ids.items())).encode()).hexdigest()
-            if refs != self._fetched_refs or not self._find_commit_id_or_empty(HEAD_REF):
-                self._fetch_refs_repairing_mirror(remote_ids)
+            if refs != self._fetched_refs or not self._commit_id(HEAD_REF):
+                self._fetch_refs(remote_ids)
         except OSError as problem:
             raise SourceUnavailable.from_summary(
                 "The mirror of a source cannot be written",
@@ -247,14 +247,10 @@ class GitMirror:
     def _has_mirror(self) -> bool:
         return (self._folders.mirror / "HEAD").is_file()
 
-    def _fetch_refs_repairing_mirror(self, remote_ids: Mapping[str, str]) -> None:
-        head_name = self._choose_existing_ref_or_raise_unavailable(
-            self._head_names, remote_ids, self._source.ref
-        )
+    def _fetch_refs(self, remote_ids: Mapping[str, str]) -> None:
+        head_name = self._existing_ref(self._head_names, remote_ids, self._source.ref)
         pin_name = (
-            self._choose_existing_ref_or_raise_unavailable(
-                self._pin_names, remote_ids, self._source.project_from
-            )
+            self._existing_ref(self._pin_names, remote_ids, self._source.project_from)
             if self._pin_names
             else ""
         )
@@ -268,7 +264,7 @@ class GitMirror:
         fetches = [own, build_tag_refspecs(moved)]
         if followed.isdisjoint(moved):
             fetches = [own + build_tag_refspecs(moved)]
-        self._delete_refs_of_other_settings(own)
+        self._delete_other_refs(own)
         result = self._fetch(fetches)
         if result.exit_code in (STOPPED_EXIT_CODE, TIMEOUT_EXIT_CODE):
             # Parts of a pack, of which nothing can be used.
@@ -278,7 +274,7 @@ class GitMirror:
             result = self._fetch(fetches)
         if result.exit_code:
             self._git.raise_source_unavailable_with_words_of_git(result)
-        if not self._find_commit_id_or_empty(HEAD_REF):
+        if not self._commit_id(HEAD_REF):
             raise self._build_unreadable_error(remote_ids[head_name])
         for name in filter(None, (head_name, pin_name)):
             self._git.run_local_git("update-ref", _name_memory(name), HEAD_REF)
@@ -318,7 +314,7 @@ class GitMirror:
             )
         return moved
 
-    def _delete_refs_of_other_settings(self, refspecs: Sequence[str]) -> None:
+    def _delete_other_refs(self, refspecs: Sequence[str]) -> None:
         """Delete the refs of a branch or a pin that is followed no more: they may be in the way."""
         result = self._git.run_local_git("for-each-ref", "--format=%(refname)", *FOLLOWED_FOLDERS)
         fetched_refs = {refspec.partition(":")[2] for refspec in refspecs}
@@ -330,11 +326,9 @@ class GitMirror:
         if lines:
             self._git.run_local_git("update-ref", "--stdin", input_bytes="".join(lines).encode())
 
-    def _choose_existing_ref_or_raise_unavailable(
-        self, names: Sequence[str], remote_ids: Mapping[str, str], ref: str
-    ) -> str:
+    def _existing_ref(self, names: Sequence[str], remote_ids: Mapping[str, str], ref: str) -> str:
         # Who may push a branch must not answer for the tag of that name, nor the other way round.
-        known = [name for name in names if self._find_commit_id_or_empty(_name_memory(name))]
+        known = [name for name in names if self._commit_id(_name_memory(name))]
         for name in known or names:
             if name in remote_ids:
                 return name
@@ -353,7 +347,7 @@ class GitMirror:
         is_sha256 = config.is_file() and "objectFormat = sha256" in config.read_text()
         return "sha256" if is_sha256 else "sha1"
 
-    def _find_commit_id_or_empty(self, revision: str) -> str:
+    def _commit_id(self, revision: str) -> str:
         """The id of the commit that a revision of the mirror names, "" for none."""
         result = self._git.run_local_git(
             "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"

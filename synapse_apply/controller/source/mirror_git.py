@@ -110,10 +110,10 @@ class MirrorGit:
             ("fetch", *options, "--no-recurse-submodules", REMOTE_NAME, *refspecs),
             self._limits.fetch_seconds,
             1024 * 1024,
-            self._find_size_reason_or_empty,
+            self._size_reason,
         )
         # It may have grown since it was looked at last.
-        if result.exit_code == 0 and (reason := self._find_size_reason_or_empty()):
+        if result.exit_code == 0 and (reason := self._size_reason()):
             return ProgramResult(STOPPED_EXIT_CODE, b"", reason)
         return result
 
@@ -125,7 +125,7 @@ class MirrorGit:
             (),
             build_local_variables(self._folders.mirror, self._global_config, self._folders.home),
         )
-        return self._run_git_or_raise_unavailable(
+        return self._run_git(
             arguments, environment, self._limits.local_seconds, max_output, input_bytes=input_bytes
         )
 
@@ -176,11 +176,11 @@ class MirrorGit:
             self._folders.mirror, self._global_config, self._folders.home, self._read_secret
         )
         with opened as environment:
-            return self._run_git_or_raise_unavailable(
+            return self._run_git(
                 arguments, environment, timeout, max_output, find_stop_reason_or_empty
             )
 
-    def _run_git_or_raise_unavailable(
+    def _run_git(
         self,
         arguments: tuple[str, ...],
         environment: Mapping[str, str],
@@ -216,7 +216,7 @@ class MirrorGit:
                 "Install git {}.{} or newer.".format(*MINIMUM_GIT),
             )
 
-    def _find_size_reason_or_empty(self) -> str:
+    def _size_reason(self) -> str:
         """Why a fetch has to end: the mirror has grown above its limit; "" while it has not."""
         if sum(_iter_file_sizes(self._folders.mirror / "objects")) <= self._limits.size:
             return ""

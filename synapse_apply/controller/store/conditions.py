@@ -29,11 +29,11 @@ def build_where_clause_of_present_targets(
         conditions.append("wanted_commit = ?")
         values.append(target_filter.wanted_commit)
     if target_filter.text:
-        conditions.append(_build_condition_contains_ignoring_case(_NAME))
-        values.append(_build_lowercase_like_pattern(target_filter.text))
+        conditions.append(_contains(_NAME))
+        values.append(_like_pattern(target_filter.text))
     if target_filter.patterns is not None:
-        conditions.append(_build_pattern_condition_of_two_values(_NAME, dialect))
-        values.extend(_encode_exact_names_and_other_patterns(target_filter.patterns, dialect))
+        conditions.append(_pattern_condition(_NAME, dialect))
+        values.extend(_encode_patterns(target_filter.patterns, dialect))
     return f"WHERE {' AND '.join(conditions)}", values
 
 
@@ -46,44 +46,40 @@ def build_where_clause_of_audit_or_empty(
         conditions.append("who = ?")
         values.append(audit_filter.who)
     if audit_filter.text:
-        conditions.append(
-            _build_condition_contains_ignoring_case("subject || ' ' || action || ' ' || detail")
-        )
-        values.append(_build_lowercase_like_pattern(audit_filter.text))
+        conditions.append(_contains("subject || ' ' || action || ' ' || detail"))
+        values.append(_like_pattern(audit_filter.text))
     for comparison, number in (("<", audit_filter.before), (">", audit_filter.after)):
         if number is not None:
             conditions.append(f"number {comparison} ?")
             values.append(number)
     if audit_filter.patterns is not None:
-        conditions.append(_build_pattern_condition_of_two_values("subject", dialect))
-        values.extend(_encode_exact_names_and_other_patterns(audit_filter.patterns, dialect))
+        conditions.append(_pattern_condition("subject", dialect))
+        values.extend(_encode_patterns(audit_filter.patterns, dialect))
     return f"WHERE {' AND '.join(conditions)}" if conditions else "", values
 
 
-def _build_pattern_condition_of_two_values(expression: str, dialect: SqlDialect) -> str:
+def _pattern_condition(expression: str, dialect: SqlDialect) -> str:
     """The condition that a text matches patterns.
 
-    Its values are those of `_encode_exact_names_and_other_patterns`.
+    Its values are those of `_encode_patterns`.
     """
     matches = dialect.pattern_condition.format(expression)
     return f"({expression} IN ({dialect.text_list}) OR {matches})"
 
 
-def _encode_exact_names_and_other_patterns(
-    patterns: Sequence[str], dialect: SqlDialect
-) -> list[str]:
+def _encode_patterns(patterns: Sequence[str], dialect: SqlDialect) -> list[str]:
     """Two values: patterns that are names, which an index may find, as JSON; and the others."""
     names = [pattern for pattern in patterns if _WILDCARDS.isdisjoint(pattern)]
     others = [pattern for pattern in patterns if not _WILDCARDS.isdisjoint(pattern)]
     return [json.dumps(names), dialect.encode_patterns(others)]
 
 
-def _build_condition_contains_ignoring_case(expression: str) -> str:
+def _contains(expression: str) -> str:
     """The condition that a text contains another one, whatever the case of ASCII letters is."""
     return rf"LOWER({expression}) LIKE ? ESCAPE '\'"
 
 
-def _build_lowercase_like_pattern(text: str) -> str:
+def _like_pattern(text: str) -> str:
     # As LOWER has it, in SQLite and of a column with COLLATE "C": ASCII letters alone.
     lower = text.encode("utf-8", "replace").lower().decode()
     escaped = lower.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")

@@ -133,7 +133,7 @@ class ControllerStore:
 
         ControllerStoreError where that is not how this store is saved.
         """
-        with self._borrow_reader_or_raise_if_all_busy() as connection:
+        with self._borrow_reader() as connection:
             self._database.write_backup_or_raise_for_database(connection, target)
 
     @contextmanager
@@ -173,22 +173,22 @@ class ControllerStore:
             self._is_writing = False
 
     def read_database_clock_or_none_for_file(self) -> float | None:
-        with self._borrow_reader_or_raise_if_all_busy() as connection:
+        with self._borrow_reader() as connection:
             return self._database.read_server_clock_or_none_for_file(connection)
 
     def extend_claims_and_leader_lease(
         self, holder: str, until: float, leader_epoch: int, names: Collection[TargetName]
     ) -> None:
-        with self._write_without_waiting_if_shared() as writer:
+        with self._write_at_once() as writer:
             writer.extend_claims_and_leader_lease(holder, until, leader_epoch, names)
 
     def put_process_and_delete_unseen_ones(self, row: ProcessRow, forgotten_before: float) -> None:
-        with self._write_without_waiting_if_shared() as writer:
+        with self._write_at_once() as writer:
             writer.put_process(row)
             writer.delete_processes_last_seen_before(forgotten_before)
 
     @contextmanager
-    def _write_without_waiting_if_shared(self) -> Iterator[SqlStoreWriter]:
+    def _write_at_once(self) -> Iterator[SqlStoreWriter]:
         """A transaction that waits for none of `write`, where others share the store.
 
         For rows that no other transaction judges by, on a connection that no page waits for.
@@ -197,7 +197,7 @@ class ControllerStore:
             with self.write() as writer:
                 yield writer
             return
-        with self._borrow_connection_translating_errors("Writing") as connection:
+        with self._borrow_connection("Writing") as connection:
             yield SqlStoreWriter(connection, self._dialect)
             connection.run_queued_statements()
 
@@ -208,7 +208,7 @@ class ControllerStore:
         return self._select_first_or_none(SOURCES, "WHERE name = ?", [name])
 
     def list_target_names(self, source: str) -> Sequence[str]:
-        with self._borrow_reader_or_raise_if_all_busy() as connection:
+        with self._borrow_reader() as connection:
             statement = "SELECT target FROM targets WHERE source = ?"
             return [name for (name,) in connection.execute(statement, [source]).fetchall()]
 
@@ -226,7 +226,7 @@ class ControllerStore:
             rows = read_rows(connection, TARGETS, rest, [*values, limit, offset])
             return TargetPage(rows, count)
 
-        return self._run_in_read_transaction(read_page)
+        return self._in_read(read_page)
 
     def count_present_targets_in_each_state(
         self, source: str = "", patterns: tuple[str, ...] | None = None
@@ -238,11 +238,7 @@ class ControllerStore:
             f"SELECT state_rank, COUNT(*) FROM targets {where}"  # noqa: S608 - our own SQL
             " GROUP BY state_rank"
         )
-        counts = dict(
-            self._run_in_read_transaction(
-                lambda reader: reader.execute(statement, values).fetchall()
-            )
-        )
+        counts = dict(self._in_read(lambda reader: reader.execute(statement, values).fetchall()))
         return {condition: counts.get(rank, 0) for condition, rank in STATE_RANKS.items()}
 
     def find_target_even_if_gone(self, name: TargetName) -> TargetRow | None:
@@ -278,14 +274,12 @@ class ControllerStore:
                 for name in names
             }
 
-        return self._run_in_read_transaction(read_outcomes)
+        return self._in_read(read_outcomes)
 
     def list_findings_of_newest_runs(self, target_filter: TargetFilter) -> Sequence[TargetFindings]:
         where, values = build_where_clause_of_present_targets(target_filter, self._dialect)
         statement = f"{SELECT_FINDINGS_OF_TARGETS} {where} ORDER BY source, target"
-        rows = self._run_in_read_transaction(
-            lambda reader: reader.execute(statement, values).fetchall()
-        )
+        rows = self._in_read(lambda reader: reader.execute(statement, values).fetchall())
         coder = build_coder(tuple[Diagnostic, ...])
         return [
             TargetFindings(TargetName(source, target), host, coder.decode(json.loads(text or "[]")))
@@ -341,7 +335,7 @@ class ControllerStore:
         )
 
     def read_progress_of_revision(self, source: str, number: int) -> RevisionProgress:
-        return self._run_in_read_transaction(
+        return self._in_read(
             lambda reader: sum_up_progress_of_revision(reader, self._dialect, source, number)
         )
 
@@ -353,15 +347,13 @@ class ControllerStore:
             "SELECT sideways FROM sources WHERE name = ? UNION "
             'SELECT "commit" FROM rollouts WHERE source = ?'
         )
-        cells = self._run_in_read_transaction(
-            lambda reader: reader.execute(statement, [source] * 5).fetchall()
-        )
+        cells = self._in_read(lambda reader: reader.execute(statement, [source] * 5).fetchall())
         return [commit for (commit,) in cells if commit]
 
     def list_unsent_and_refused_statuses_and_messages(
         self,
     ) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
-        return self._run_in_read_transaction(
+        return self._in_read(
             lambda reader: (
                 read_rows(reader, STATUSES, "WHERE sent <> wished ORDER BY try_at"),
                 read_rows(reader, MESSAGES, "WHERE sent_at = 0 ORDER BY created_at"),
@@ -376,7 +368,7 @@ class ControllerStore:
         names = sorted(status_sources)
         # A list of none is no SQL.
         is_of_them = f"source IN ({', '.join('?' * len(names))})" if names else "source <> source"
-        return self._run_in_read_transaction(
+        return self._in_read(
             lambda reader: (
                 read_rows(
                     reader,
@@ -396,9 +388,7 @@ class ControllerStore:
             "SELECT COALESCE(MAX(id), '') FROM (SELECT MAX(id) AS id FROM runs"
             " UNION SELECT MAX(id) FROM messages UNION SELECT MAX(id) FROM approvals) AS newest"
         )
-        (newest,) = self._run_in_read_transaction(
-            lambda reader: reader.execute(statement).fetchone()
-        )
+        (newest,) = self._in_read(lambda reader: reader.execute(statement).fetchone())
         return str(newest)
 
     def find_status(self, source: str, commit: str, context: str) -> StatusRow | None:
@@ -484,7 +474,7 @@ class ControllerStore:
             )
             return findings
 
-        return self._run_in_read_transaction(read_findings)
+        return self._in_read(read_findings)
 
     def _select_rows(
         self,
@@ -493,7 +483,7 @@ class ControllerStore:
         values: Sequence[object] = (),
         constants: Mapping[str, str] | None = None,
     ) -> list[R]:
-        with self._borrow_reader_or_raise_if_all_busy() as connection:
+        with self._borrow_reader() as connection:
             return read_rows(connection, table, sql_after_table, values, constants)
 
     def _select_first_or_none(
@@ -501,9 +491,9 @@ class ControllerStore:
     ) -> R | None:
         return next(iter(self._select_rows(table, f"{sql_after_table} LIMIT 1", values)), None)
 
-    def _run_in_read_transaction(self, work: Callable[[StoreConnection], T]) -> T:
+    def _in_read(self, work: Callable[[StoreConnection], T]) -> T:
         """Run `work` in a transaction of its own, so that all it reads is of one moment."""
-        with self._borrow_reader_or_raise_if_all_busy() as connection:
+        with self._borrow_reader() as connection:
             connection.begin_reading()
             try:
                 return work(connection)
@@ -511,17 +501,17 @@ class ControllerStore:
                 connection.roll_back_if_begun()
 
     @contextmanager
-    def _borrow_reader_or_raise_if_all_busy(self) -> Iterator[StoreConnection]:
+    def _borrow_reader(self) -> Iterator[StoreConnection]:
         if not self._readers_in_use.acquire(timeout=_MAX_WAIT_FOR_READER):
             raise store_errors.build_too_many_readers_error(_MOST_READERS)
         try:
-            with self._borrow_connection_translating_errors("Reading") as connection:
+            with self._borrow_connection("Reading") as connection:
                 yield connection
         finally:
             self._readers_in_use.release()
 
     @contextmanager
-    def _borrow_connection_translating_errors(self, activity: str) -> Iterator[StoreConnection]:
+    def _borrow_connection(self, activity: str) -> Iterator[StoreConnection]:
         with self._database.translate_errors(activity):
             with self._idle_lock:
                 connection = self._idle_readers.pop() if self._idle_readers else None

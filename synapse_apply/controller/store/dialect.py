@@ -42,21 +42,15 @@ def build_postgres_regex_of_patterns(patterns: Sequence[str]) -> str:
     Only escapes of code points, brackets, `.` and `.*` are used, so that no text of a pattern means
     something there. Nothing matches an empty list.
     """
-    return (
-        f"^(?:{'|'.join(map(_build_postgres_regex_of_pattern, patterns))})$"
-        if patterns
-        else "^(?!.|$)"
-    )
+    return f"^(?:{'|'.join(map(_pattern_regex, patterns))})$" if patterns else "^(?!.|$)"
 
 
-def _build_postgres_regex_of_pattern(pattern: str) -> str:
+def _pattern_regex(pattern: str) -> str:
     parts, position = [], 0
     while position < len(pattern):
         brackets = _BRACKETS.match(pattern, position)
         if brackets is not None:
-            parts.append(
-                _build_postgres_regex_of_brackets(brackets[2], is_negated=bool(brackets[1]))
-            )
+            parts.append(_brackets_regex(brackets[2], is_negated=bool(brackets[1])))
             position = brackets.end()
             continue
         character = pattern[position]
@@ -65,7 +59,7 @@ def _build_postgres_regex_of_pattern(pattern: str) -> str:
     return "".join(parts)
 
 
-def _build_postgres_regex_of_brackets(content: str, *, is_negated: bool) -> str:
+def _brackets_regex(content: str, *, is_negated: bool) -> str:
     """One character of those of `content`; ranges that run backwards are empty."""
     members, position = [], 0
     while position < len(content):

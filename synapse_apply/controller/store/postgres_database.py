@@ -98,7 +98,7 @@ class PostgresConnection:
         check_meta: Callable[[Mapping[str, str]], None],
     ) -> None:
         """`check_meta` is called with the rows that `begin_writing_statement` selects."""
-        self._open_session_or_raise_store_error = open_session
+        self._open_session = open_session
         self._begin_writing_statement = begin_writing_statement
         self._check_meta = check_meta
         self._session: Session | None = None
@@ -108,19 +108,15 @@ class PostgresConnection:
     def execute(self, statement: str, values: Sequence[object] = (), /) -> psycopg.Cursor[Cells]:
         self.run_queued_statements()
         text, storable_values = (
-            _encode_with_psycopg_marks(statement),
-            _replace_unstorable_characters_of_texts(values),
+            _encode(statement),
+            _storable(values),
         )
-        return self._run_reopening_session_that_ended_idle(
-            lambda session: session.execute(text, storable_values or None)
-        )
+        return self._run(lambda session: session.execute(text, storable_values or None))
 
     def execute_now_or_before_commit(
         self, statement: str, values: Sequence[object] = (), /
     ) -> None:
-        self._queue.append(
-            (_encode_with_psycopg_marks(statement), _replace_unstorable_characters_of_texts(values))
-        )
+        self._queue.append((_encode(statement), _storable(values)))
         # Also by time: the server is not to take a writer that computes for one that stands still.
         is_late = time.monotonic() - self._used_at > _MAX_SECONDS_IN_QUEUE
         if is_late or len(self._queue) >= _MOST_IN_QUEUE:
@@ -136,7 +132,7 @@ class PostgresConnection:
                     session.execute(text, values or None)
 
         if queue:
-            self._run_reopening_session_that_ended_idle(execute_in_pipeline)
+            self._run(execute_in_pipeline)
 
     def begin_reading(self) -> None:
         self.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -155,13 +151,13 @@ class PostgresConnection:
 
     def roll_back_if_begun(self) -> None:
         session = self._session
-        if session is None or not _is_in_transaction_or_lost(session):
+        if session is None or not _is_unsettled(session):
             return
         self._queue.clear()
         with suppress(psycopg.Error):
             self.execute("ROLLBACK")
         # Whatever it is still in the middle of, it is not used again.
-        if _is_in_transaction_or_lost(session):
+        if _is_unsettled(session):
             self.close()
 
     def close(self) -> None:
@@ -170,14 +166,14 @@ class PostgresConnection:
             self._session.close()
         self._session = None
 
-    def _run_reopening_session_that_ended_idle(self, work: Callable[[Session], T]) -> T:
+    def _run(self, work: Callable[[Session], T]) -> T:
         """Do one piece of work on the session; one that cannot be used any more is dropped."""
         self._used_at = time.monotonic()
         is_new = self._session is None
         if self._session is None:
-            self._session = self._open_session_or_raise_store_error()
+            self._session = self._open_session()
         session = self._session
-        had_begun = _is_in_transaction_or_lost(session)
+        had_begun = _is_unsettled(session)
         try:
             with limit_connection_time(session, MAX_SECONDS):
                 return work(session)
@@ -188,7 +184,7 @@ class PostgresConnection:
             if is_new or had_begun or not has_ended:
                 raise
         # It had ended while it was idle: nothing has been done yet.
-        return self._run_reopening_session_that_ended_idle(work)
+        return self._run(work)
 
 
 class PostgresStoreDatabase:
@@ -212,14 +208,12 @@ class PostgresStoreDatabase:
 
     def create_or_upgrade(self) -> str:
         """See StoreDatabase; of several processes that start at once the first one does it."""
-        connection = PostgresConnection(
-            self._open_session_or_raise_store_error, "", self._require_writable_format
-        )
+        connection = PostgresConnection(self._open_session, "", self._require_writable)
         with self.translate_errors("Making"), closing(connection):
             # There may be no `meta` to be checked yet.
             connection.execute(self._format_sql(_BEGIN_WRITING))
             try:
-                done = self._create_or_upgrade_in_open_transaction(connection)
+                done = self._create_or_upgrade(connection)
                 connection.commit()
             finally:
                 connection.roll_back_if_begun()
@@ -228,9 +222,9 @@ class PostgresStoreDatabase:
     def open_connection_now_or_at_first_use(self, *, is_writer: bool) -> PostgresConnection:
         del is_writer  # each may write: a lease is renewed beside the writer
         return PostgresConnection(
-            self._open_session_checking_format,
+            self._open_checked,
             self._format_sql(f"{_BEGIN_WRITING}; {_SELECT_FORMAT}"),
-            self._require_writable_format,
+            self._require_writable,
         )
 
     def read_server_clock_or_none_for_file(self, connection: StoreConnection) -> float:
@@ -255,7 +249,7 @@ class PostgresStoreDatabase:
                 self._store_location, str(problem)
             ) from None
 
-    def _open_session_or_raise_store_error(self) -> Session:
+    def _open_session(self) -> Session:
         """A session without a transaction; ControllerStoreError where it is not to be had.
 
         That is StoreUnavailable unless the server refuses it, such as for a wrong password.
@@ -265,30 +259,28 @@ class PostgresStoreDatabase:
         except psycopg.Error as problem:
             finding = postgres_errors.build_connection_error(problem, self.location)
         else:
-            with _close_session_if_block_raises(session):
+            with _closing_on_error(session):
                 session.execute(self._format_sql(_SESSION_SETTINGS))
             return session
         # Outside of the handler: the library's exception, which is not chained, may quote the URL.
         raise finding
 
-    def _open_session_checking_format(self) -> Session:
-        session = self._open_session_or_raise_store_error()
-        with _close_session_if_block_raises(session):
+    def _open_checked(self) -> Session:
+        session = self._open_session()
+        with _closing_on_error(session):
             rows = session.execute(self._format_sql(_SELECT_FORMAT)).fetchall()
-            self._require_writable_format(dict(rows))
+            self._require_writable(dict(rows))
         return session
 
-    def _require_writable_format(self, meta: Mapping[str, str]) -> None:
+    def _require_writable(self, meta: Mapping[str, str]) -> None:
         require_format_that_may_be_written(meta, self._store_location)
 
-    def _create_or_upgrade_in_open_transaction(self, connection: PostgresConnection) -> str:
+    def _create_or_upgrade(self, connection: PostgresConnection) -> str:
         server = connection.execute(_SELECT_SERVER, [self.location.schema]).fetchone()
         version, encoding, has_schema, has_meta = server or (0, "", False, False)
         postgres_errors.require_usable_server(version, encoding, self.location)
         if has_meta:
-            self._require_writable_format(
-                dict(connection.execute(self._format_sql(_SELECT_FORMAT)))
-            )
+            self._require_writable(dict(connection.execute(self._format_sql(_SELECT_FORMAT))))
             return upgrade_tables_if_older_without_commit(connection, self.dialect)
         # CREATE SCHEMA IF NOT EXISTS needs the right to create one even if it exists.
         if not has_schema:
@@ -301,13 +293,13 @@ class PostgresStoreDatabase:
         return sql.SQL(template).format(**self._template_values).as_string(None)
 
 
-def _is_in_transaction_or_lost(session: Session) -> bool:
+def _is_unsettled(session: Session) -> bool:
     """Whether anything is under way; also of a session that is lost."""
     return session.info.transaction_status != TransactionStatus.IDLE
 
 
 @contextmanager
-def _close_session_if_block_raises(session: Session) -> Iterator[None]:
+def _closing_on_error(session: Session) -> Iterator[None]:
     try:
         yield
     except BaseException:
@@ -316,12 +308,12 @@ def _close_session_if_block_raises(session: Session) -> Iterator[None]:
 
 
 @lru_cache(maxsize=256)
-def _encode_with_psycopg_marks(statement: str) -> bytes:
+def _encode(statement: str) -> bytes:
     """A statement with the marks of psycopg; none of ours has a question or percent sign in it."""
     return statement.replace("?", "%s").encode()
 
 
-def _replace_unstorable_characters_of_texts(values: Sequence[object]) -> list[object]:
+def _storable(values: Sequence[object]) -> list[object]:
     return [
         replace_unstorable_characters(value) if isinstance(value, str) else value
         for value in values

@@ -71,9 +71,7 @@ class RowTable(Generic[R]):
         hints = get_type_hints(row_type)
         ordered = sorted(fields(row_type), key=lambda field: field.name == last_field)  # type: ignore[arg-type]
         self._codings = tuple(
-            _add_default_cells_if_default(
-                _build_field_coding(field.name, hints[field.name]), field.default
-            )
+            _with_default(_build_field_coding(field.name, hints[field.name]), field.default)
             for field in ordered
         )
         self.columns = tuple(column for coding in self._codings for column, _ in coding.columns)
@@ -89,7 +87,7 @@ class RowTable(Generic[R]):
             *(
                 definition
                 for coding in self._codings
-                for definition in self._list_column_definitions(coding, dialect)
+                for definition in self._column_definitions(coding, dialect)
             ),
             *(f'"{column}" {integer} NOT NULL' for column in self._numbers),
             f"PRIMARY KEY ({_join_quoted(self.key)})",
@@ -114,10 +112,10 @@ class RowTable(Generic[R]):
         return [
             definition
             for coding in missing
-            for definition in self._list_column_definitions(coding, dialect)
+            for definition in self._column_definitions(coding, dialect)
         ]
 
-    def _list_column_definitions(self, coding: _FieldCoding, dialect: SqlDialect) -> list[str]:
+    def _column_definitions(self, coding: _FieldCoding, dialect: SqlDialect) -> list[str]:
         return [
             f'"{column}" {dialect.column_types[cell_type]} NOT NULL'
             + (f" DEFAULT {_format_sql_literal(cell)}" if cell is not None else "")
@@ -170,7 +168,7 @@ class RowTable(Generic[R]):
         return self._row_type(**values)
 
 
-def _add_default_cells_if_default(coding: _FieldCoding, default: Any) -> _FieldCoding:
+def _with_default(coding: _FieldCoding, default: Any) -> _FieldCoding:
     return coding if default is MISSING else replace(coding, default_cells=coding.encode(default))
 
 
@@ -216,13 +214,11 @@ def _build_field_coding(name: str, field_type: Any) -> _FieldCoding:
         name,
         ((name, str),),
         lambda value: (format_canonical_json(coder.encode(value)),),
-        _cache_values_of_short_texts(
-            lambda text: coder.decode(_parse_json_cell_or_raise_wrong_shape(text))
-        ),
+        _cached(lambda text: coder.decode(_parse_cell(text))),
     )
 
 
-def _cache_values_of_short_texts(decode: Callable[[Any], Any]) -> Callable[[Sequence[Any]], Any]:
+def _cached(decode: Callable[[Any], Any]) -> Callable[[Sequence[Any]], Any]:
     """Decode a cell; the same value for the same short text, where it cannot be changed.
 
     Thousands of targets have equal counts, and decoding these took half of the time of reading
@@ -250,7 +246,7 @@ def _require_cell_type(field_type: type, cell: Any) -> Any:
     return cell
 
 
-def _parse_json_cell_or_raise_wrong_shape(cell: Any) -> JsonValue:
+def _parse_cell(cell: Any) -> JsonValue:
     try:
         return json.loads(_require_cell_type(str, cell))
     except (ValueError, RecursionError) as problem:

@@ -161,15 +161,15 @@ def translate_sqlite_and_disk_errors(path: Path, activity: str) -> Iterator[None
             raise build_foreign_store_error(location, "is not an SQLite database") from None
         if code == sqlite3.SQLITE_CORRUPT or str(problem).startswith("no such "):
             raise build_damaged_store_error(location, str(problem)) from None
-        raise _build_failed_access_error(path, activity, str(problem)) from None
+        raise _failed_access(path, activity, str(problem)) from None
     except WrongShapeError as problem:
         raise build_damaged_store_error(location, str(problem)) from None
     except OSError as problem:
         reason = problem.strerror or str(problem)
-        raise _build_failed_access_error(path, activity, reason) from None
+        raise _failed_access(path, activity, reason) from None
 
 
-def _build_failed_access_error(path: Path, activity: str, reason: str) -> ControllerStoreError:
+def _failed_access(path: Path, activity: str, reason: str) -> ControllerStoreError:
     return ControllerStoreError.from_summary(
         "The controller's store cannot be used",
         f"{activity} {path} failed: {reason}. What was recorded before is intact.",

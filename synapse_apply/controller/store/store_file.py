@@ -95,9 +95,7 @@ def open_existing_store_file(path: Path, *, is_writer: bool) -> sqlite3.Connecti
         try:
             _require_same_file(path, file_stat)
             require_writable_format(connection, path)
-            connection.create_function(
-                MATCHES_PATTERN, 2, _matches_one_of_patterns, deterministic=True
-            )
+            connection.create_function(MATCHES_PATTERN, 2, _matches_any, deterministic=True)
             if is_writer:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
@@ -148,7 +146,7 @@ def _connect(path: Path, mode: Literal["rw", "ro"]) -> sqlite3.Connection:
     )
 
 
-def _matches_one_of_patterns(text: str, patterns_json: str) -> bool:
+def _matches_any(text: str, patterns_json: str) -> bool:
     return _compile_patterns(patterns_json).match(text) is not None
 
 

@@ -58,10 +58,10 @@ def upgrade_tables_if_older_without_commit(
         return ""
     kept = keep_copy(old_format)
     for since, iter_changes in (
-        (2, _iter_statements_from_format_1_to_2),
-        (3, _iter_statements_from_format_2_to_3),
-        (4, _iter_statements_from_format_3_to_4),
-        (5, _iter_statements_from_format_4_to_5),
+        (2, _from_1_to_2),
+        (3, _from_2_to_3),
+        (4, _from_3_to_4),
+        (5, _from_4_to_5),
     ):
         if old_format < since:
             for change in iter_changes(connection, dialect):
@@ -71,25 +71,21 @@ def upgrade_tables_if_older_without_commit(
     return f"format {old_format} to {STORE_FORMAT}, which older versions refuse{kept}"
 
 
-def _iter_statements_from_format_4_to_5(
-    connection: StoreConnection, dialect: SqlDialect
-) -> Iterator[str]:
+def _from_4_to_5(connection: StoreConnection, dialect: SqlDialect) -> Iterator[str]:
     """The statements from format 4, whose indexes told the letters of a tenant apart."""
-    yield from _iter_statements_adding_missing_columns(connection, dialect, SOURCES)
+    yield from _add_columns(connection, dialect, SOURCES)
     yield "DROP INDEX IF EXISTS targets_by_binding"
     yield "DROP INDEX IF EXISTS targets_by_found_binding"
     yield from CREATE_STATEMENTS_ADDED_BY_FORMAT_5
 
 
-def _iter_statements_from_format_3_to_4(
-    connection: StoreConnection, dialect: SqlDialect
-) -> Iterator[str]:
+def _from_3_to_4(connection: StoreConnection, dialect: SqlDialect) -> Iterator[str]:
     """The statements from format 3: each target is bound to what its newest plan was made of.
 
     Of two targets that were bound to one thing, that is one that is declared, then the older one.
     """
     for table in (TARGETS, RUNS):
-        yield from _iter_statements_adding_missing_columns(connection, dialect, table)
+        yield from _add_columns(connection, dialect, table)
     newest_plans = (
         "SELECT r.source, r.target, MAX(r.id) FROM runs r JOIN targets t"
         " ON t.source = r.source AND t.target = r.target WHERE r.plan_json <> ''"
@@ -110,25 +106,21 @@ def _iter_statements_from_format_3_to_4(
             connection.execute(bind, [text, text, source, target, text])
 
 
-def _iter_statements_from_format_2_to_3(
-    connection: StoreConnection, dialect: SqlDialect
-) -> Iterator[str]:
+def _from_2_to_3(connection: StoreConnection, dialect: SqlDialect) -> Iterator[str]:
     """The statements from format 2: rollouts, and what several processes share."""
-    yield from _iter_statements_adding_missing_columns(connection, dialect, SOURCES)
-    yield from _iter_statements_adding_missing_columns(connection, dialect, TARGETS)
+    yield from _add_columns(connection, dialect, SOURCES)
+    yield from _add_columns(connection, dialect, TARGETS)
     yield from list_create_statements_added_by_format_3(dialect)
     yield "UPDATE targets SET head_digest = wanted_digest"
 
 
-def _iter_statements_from_format_1_to_2(
-    connection: StoreConnection, dialect: SqlDialect
-) -> Iterator[str]:
+def _from_1_to_2(connection: StoreConnection, dialect: SqlDialect) -> Iterator[str]:
     """The statements from format 1: tables for people, columns for applies, more states."""
     # They were made by format 1 and never used.
     yield "DROP TABLE holds"
     yield "DROP TABLE approvals"
-    yield from _iter_statements_adding_missing_columns(connection, dialect, TARGETS)
-    yield from _iter_statements_adding_missing_columns(connection, dialect, RUNS)
+    yield from _add_columns(connection, dialect, TARGETS)
+    yield from _add_columns(connection, dialect, RUNS)
     yield from list_create_statements_added_by_format_2(dialect)
     # Format 1 knew only mode observe, in which what was planned is done.
     yield (
@@ -140,7 +132,7 @@ def _iter_statements_from_format_1_to_2(
     yield f"UPDATE targets SET state_rank = CASE state {ranks} END"  # noqa: S608 - our own words
 
 
-def _iter_statements_adding_missing_columns(
+def _add_columns(
     connection: StoreConnection, dialect: SqlDialect, table: RowTable[Any]
 ) -> Iterator[str]:
     present = {name for (name,) in connection.execute(dialect.column_names, [table.name])}

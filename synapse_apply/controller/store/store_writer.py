@@ -6,7 +6,7 @@ Statements whose outcome nobody asks for are queued: a server gets many of them 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from itertools import chain, zip_longest
 
 from synapse_apply.controller.fleet_rows import LEADER_LEASE, LeaseRow, ProcessRow
@@ -139,7 +139,8 @@ class SqlStoreWriter:
             ]
             for (name,) in names
         ]
-        return _take_in_turn(by_source, limit)
+        turns = chain.from_iterable(zip_longest(*by_source))
+        return [row for row in turns if row is not None][:limit]
 
     def list_present_targets_due_after(self, when: float) -> Sequence[TargetRow]:
         statement = TARGETS.build_select_statement("WHERE is_gone = 0 AND due_at > ?")
@@ -425,9 +426,3 @@ class SqlStoreWriter:
             "SELECT epoch FROM targets WHERE source = ? AND target = ?", name
         ).fetchone()
         return int(cells[0])
-
-
-def _take_in_turn(by_source: Iterable[Sequence[TargetRow]], limit: int) -> list[TargetRow]:
-    """The first of each source, then the second of each, until there are `limit`."""
-    turns = chain.from_iterable(zip_longest(*by_source))
-    return [row for row in turns if row is not None][:limit]

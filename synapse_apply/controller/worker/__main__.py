@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import resource
 import signal
-from typing import BinaryIO
 
 from synapse_apply.controller.ports import RunResult
 from synapse_apply.controller.worker.access import HOSTS_VARIABLE, narrow_hosts
@@ -33,7 +32,11 @@ _OWN_VARIABLES = (
 
 def main() -> None:
     """Answer until standard input ends."""
-    answers = _take_answer_pipe_and_silence_standard_output()
+    # The pipe of answers; whatever else is printed goes nowhere.
+    answers = os.fdopen(os.dup(1), "wb")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
     # What is in memory here must not be left on a disk.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # Who stops a whole service signals this process, too: its controller says when it is to end.
@@ -43,13 +46,13 @@ def main() -> None:
     incoming = IncomingLines(permit)
     incoming.start()
     for order in incoming.iter_orders():
-        answer = encode_result_within_limits(_look_or_apply_as_ordered(order, permit))
+        answer = encode_result_within_limits(_work(order, permit))
         incoming.note_that_apply_has_ended()
         answers.write(answer)
         answers.flush()
 
 
-def _look_or_apply_as_ordered(order: Order, permit: RelayedPermit) -> RunResult:
+def _work(order: Order, permit: RelayedPermit) -> RunResult:
     # So that messages name files from the project's folder on.
     os.chdir(order.folder)
     names = {*order.variables, *_OWN_VARIABLES}
@@ -61,15 +64,6 @@ def _look_or_apply_as_ordered(order: Order, permit: RelayedPermit) -> RunResult:
     if order.apply is None:
         return look_at_target(order, environ)
     return apply_permitted_rows_to_target(order, order.apply, environ, permit)
-
-
-def _take_answer_pipe_and_silence_standard_output() -> BinaryIO:
-    """The pipe of answers; whatever else is printed goes nowhere."""
-    answers = os.fdopen(os.dup(1), "wb")
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)
-    return answers
 
 
 if __name__ == "__main__":

@@ -44,10 +44,8 @@ def require_plausible_look(result: RunResult) -> None:
         result.outcome in _LOOK_OUTCOMES
         and result.calls == CallCounts()
         and not (result.used_approvals or result.stop_reason or result.report_json)
-        and (
-            result.running_jobs is None or _are_jobs_plausible_and_without_time(result.running_jobs)
-        )
-        and _has_plausible_common_fields(result)
+        and (result.running_jobs is None or _are_jobs_plausible(result.running_jobs))
+        and _has_plausible_fields(result)
     )
     if not is_plausible:
         raise WrongShapeError("a value is not one that a look has")
@@ -66,7 +64,7 @@ def require_plausible_apply(result: RunResult, approval_ids: Collection[str]) ->
         and len(result.stop_reason) <= _MAX_SHORT_TEXT
         and len(result.report_json) <= MAX_REPORT_CHARACTERS
         and result.running_jobs is None
-        and _has_plausible_common_fields(result)
+        and _has_plausible_fields(result)
     )
     if not is_plausible:
         raise WrongShapeError("a value is not one that an apply has")
@@ -86,7 +84,7 @@ def require_rows_within_limits(rows: Collection[PlannedRow]) -> None:
         )
 
 
-def _has_plausible_common_fields(result: RunResult) -> bool:
+def _has_plausible_fields(result: RunResult) -> bool:
     counts = result.counts
     return bool(
         all(getattr(counts, name) >= 0 for name in counts.__slots__)  # type: ignore[attr-defined]
@@ -101,11 +99,11 @@ def _has_plausible_common_fields(result: RunResult) -> bool:
         and sum(len(row.needs) for row in result.rows) <= MAX_NEEDS
         and all(map(_is_plausible_row, result.rows))
         and len({row.digest for row in result.rows}) == len(result.rows)
-        and _has_no_address_twice_except_guards(result.rows)
+        and _has_unique_addresses(result.rows)
     )
 
 
-def _are_jobs_plausible_and_without_time(running: RunningJobsSeen) -> bool:
+def _are_jobs_plausible(running: RunningJobsSeen) -> bool:
     texts = [
         running.unread_reason,
         *(text for job in running.jobs for text in (job.owner, job.version)),
@@ -123,7 +121,7 @@ def _are_jobs_plausible_and_without_time(running: RunningJobsSeen) -> bool:
     )
 
 
-def _has_no_address_twice_except_guards(rows: Collection[PlannedRow]) -> bool:
+def _has_unique_addresses(rows: Collection[PlannedRow]) -> bool:
     """Names of guards may have been cut."""
     addresses = [row.address for row in rows if row.action is not RowAction.GUARD]
     return len(set(addresses)) == len(addresses)

@@ -101,7 +101,18 @@ def apply_permitted_rows_to_target(
         holder = " ".join(f"{finding.summary}: {finding.detail}" for finding in held.diagnostics)
         return RunResult(RunOutcome.APPLY_STOPPED, held_up_by_run=holder[:MAX_HOLDER_CHARACTERS])
     except Refused as stop:
-        return _build_result_of_apply_refused_by_guard(rows, stop)
+        # What is told where a guard stopped the apply before its first call.
+        if rows.result is None:
+            return build_result_of_failure(stop.diagnostics)
+        permitted_count = len(rows.judgement.permitted_rows)
+        if not permitted_count:
+            return rows.result
+        return replace(
+            rows.result,
+            outcome=RunOutcome.APPLY_STOPPED,
+            calls=CallCounts(skipped=permitted_count),
+            stop_reason=str(stop)[:_MAX_STOP_REASON],
+        )
     except SynapseApplyError as failure:
         # Before the first call: one that fails is in the report.
         if failure.plan is not None and failure.plan.has_errors:
@@ -118,21 +129,6 @@ def apply_permitted_rows_to_target(
         # What was sent by then is looked up by the next run.
         calls = CallCounts(unknown=unknown_count)
         return replace(failed, outcome=RunOutcome.APPLY_FAILED, calls=calls)
-
-
-def _build_result_of_apply_refused_by_guard(rows: RowsUnderLock, stop: Refused) -> RunResult:
-    """What is told where a guard stopped the apply before its first call."""
-    if rows.result is None:
-        return build_result_of_failure(stop.diagnostics)
-    permitted_count = len(rows.judgement.permitted_rows)
-    if not permitted_count:
-        return rows.result
-    return replace(
-        rows.result,
-        outcome=RunOutcome.APPLY_STOPPED,
-        calls=CallCounts(skipped=permitted_count),
-        stop_reason=str(stop)[:_MAX_STOP_REASON],
-    )
 
 
 def build_result_of_ended_apply(rows: RowsUnderLock, applied: PermittedApply) -> RunResult:
@@ -155,7 +151,7 @@ def build_result_of_ended_apply(rows: RowsUnderLock, applied: PermittedApply) ->
     return replace(
         planned,
         outcome=outcome,
-        findings=(*planned.findings, *_list_findings_of_tried_rows(report)),
+        findings=(*planned.findings, *_findings_of(report)),
         calls=calls,
         used_approvals=applied.used_approvals,
         stop_reason=stop_reason[:_MAX_STOP_REASON],
@@ -185,7 +181,7 @@ def _derive_result_of_run(run: VerificationResult) -> Result:
     return _RESULT_OF_RUN.get(run.status, Result.FAILED)
 
 
-def _list_findings_of_tried_rows(report: Report) -> tuple[Diagnostic, ...]:
+def _findings_of(report: Report) -> tuple[Diagnostic, ...]:
     """What is said of rows that were tried: why the rest was not is the report's to tell."""
     tried = [outcome for outcome in report.outcomes if outcome.result is not Result.SKIPPED]
     runs = (

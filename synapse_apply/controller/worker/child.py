@@ -51,7 +51,7 @@ class Child:
         return (
             self._is_usable
             and self._order_count < _ORDERS_OF_ONE_CHILD
-            and self._read_resident_bytes_or_zero() < _REPLACED_ABOVE_BYTES
+            and self._resident_bytes() < _REPLACED_ABOVE_BYTES
         )
 
     def work_or_kill(self, order: Order, conversation: Conversation) -> RunResult:
@@ -96,7 +96,7 @@ class Child:
             if self._can_send_within(_WATCH_SECONDS):
                 rest = rest[os.write(self._program.input.fileno(), rest[: select.PIPE_BUF]) :]
 
-    def _send_news_if_child_reads(self, conversation: Conversation) -> None:
+    def _send_news(self, conversation: Conversation) -> None:
         """Send what there is to say, unless the child reads nothing now, or has ended."""
         if self._can_send_within(0.0) and (line := conversation.take_news_line_or_empty()):
             # One line fits whole, so that it never waits in its middle.
@@ -116,7 +116,7 @@ class Child:
         poll.register(descriptor, select.POLLIN)
         while not line.endswith(b"\n"):
             self._require_within_limits(conversation)
-            self._send_news_if_child_reads(conversation)
+            self._send_news(conversation)
             if not poll.poll(_WATCH_SECONDS * 1000):
                 continue
             block = os.read(descriptor, _READ_BYTES)
@@ -135,13 +135,13 @@ class Child:
         """_NoAnswer where it has taken too long, or too much memory."""
         if (end := conversation.build_result_that_ends_worker_or_none()) is not None:
             raise _NoAnswer(end)
-        if self._read_resident_bytes_or_zero() > _MOST_RESIDENT_BYTES:
+        if self._resident_bytes() > _MOST_RESIDENT_BYTES:
             size = f"{_MOST_RESIDENT_BYTES // 1024**2} MiB"
             raise _NoAnswer(
                 conversation.build_result_without_answer(f"The worker took more than {size}.")
             )
 
-    def _read_resident_bytes_or_zero(self) -> int:
+    def _resident_bytes(self) -> int:
         """How much memory it has, 0 where the system does not say so in /proc."""
         with suppress(OSError, ValueError, IndexError):
             words = Path(f"/proc/{self.process_id}/statm").read_text(encoding="ascii").split()

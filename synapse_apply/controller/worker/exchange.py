@@ -109,18 +109,16 @@ def encode_result_within_limits(result: RunResult) -> bytes:
     """The line of a result; documents that are too large are left out, with a warning."""
     result = replace(result, findings=result.findings[:MAX_FINDINGS])
     if len(result.plan_json) > MAX_PLAN_CHARACTERS:
-        result = _replace_documents_by_warning(result, "plan_json")
+        result = _drop_documents(result, "plan_json")
     if len(result.report_json) > MAX_REPORT_CHARACTERS:
-        result = _replace_documents_by_warning(result, "report_json")
+        result = _drop_documents(result, "report_json")
     line = _encode_line(_encode_as(RunResult, result))
     if len(line) > MAX_LINE_BYTES:
-        line = _encode_line(
-            _encode_as(RunResult, _replace_documents_by_warning(result, *_DOCUMENTS))
-        )
+        line = _encode_line(_encode_as(RunResult, _drop_documents(result, *_DOCUMENTS)))
     return line
 
 
-def _replace_documents_by_warning(result: RunResult, *names: str) -> RunResult:
+def _drop_documents(result: RunResult, *names: str) -> RunResult:
     nouns = " and ".join(_DOCUMENTS[name] for name in names if getattr(result, name))
     warning = warning_finding(
         f"The {nouns} is too large to be kept",
@@ -135,21 +133,21 @@ def _replace_documents_by_warning(result: RunResult, *names: str) -> RunResult:
 
 def decode_plausible_look_result(line: bytes) -> RunResult:
     """The result of a look; WrongShapeError for one that no worker of ours writes."""
-    result = _decode_result_unchecked(line)
+    result = _decode(line)
     require_plausible_look(result)
     return result
 
 
 def decode_plausible_apply_result(line: bytes, order: ApplyOrder) -> RunResult:
     """The result of an apply; WrongShapeError for one that no worker of ours writes."""
-    result = _decode_result_unchecked(line)
+    result = _decode(line)
     require_plausible_apply(
         result, {name for names in order.terms.approvals.values() for name in names}
     )
     return result
 
 
-def _decode_result_unchecked(line: bytes) -> RunResult:
+def _decode(line: bytes) -> RunResult:
     result: RunResult = build_coder(RunResult).decode(_decode_json(line))
     return result
 

@@ -14,11 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from synapse_apply.controller.ports import Permit
-from synapse_apply.controller.worker.exchange import (
-    MAX_LINE_BYTES,
-    Order,
-    decode_order_or_permit,
-)
+from synapse_apply.controller.worker.exchange import MAX_LINE_BYTES, Order, decode_order_or_permit
 from synapse_apply.controller.worker.relayed_permit import RelayedPermit
 from synapse_apply.model.coding.json_values import WrongShapeError
 
@@ -40,7 +36,7 @@ class IncomingLines:
 
     def start(self) -> None:
         """Begin to read."""
-        threading.Thread(target=self._read_to_end_and_exit_process, daemon=True).start()
+        threading.Thread(target=self._read_to_end, daemon=True).start()
 
     def iter_orders(self) -> Iterator[Order]:
         """The orders, one after the other, until standard input ends."""
@@ -52,9 +48,9 @@ class IncomingLines:
         with self._lock:
             self._is_applying = False
 
-    def _read_to_end_and_exit_process(self) -> None:
+    def _read_to_end(self) -> None:
         with suppress(WrongShapeError):
-            for line in _iter_complete_lines_of_standard_input():
+            for line in _input_lines():
                 self._take_order_or_permit(decode_order_or_permit(line))
         self._permit.end()
         self._orders.put(None)
@@ -75,7 +71,7 @@ class IncomingLines:
         self._orders.put(message)
 
 
-def _iter_complete_lines_of_standard_input() -> Iterator[bytes]:
+def _input_lines() -> Iterator[bytes]:
     """Lines of standard input; one that has no end is none.
 
     Read without a buffer of Python's, whose lock a daemon thread would hold at the end.

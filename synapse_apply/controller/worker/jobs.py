@@ -9,7 +9,6 @@ from synapse_apply.controller.rows import RunningJob, RunningJobsSeen
 from synapse_apply.controller.rules.revision_end import limit_text
 from synapse_apply.library.target import OpenTarget
 from synapse_apply.model.errors import SynapseApplyError
-from synapse_apply.model.job import Job
 from synapse_apply.model.plan import Plan
 from synapse_apply.views.sanitize import sanitize
 
@@ -30,19 +29,20 @@ def read_running_jobs_or_none_without_live_plugin(
         return RunningJobsSeen(unread_reason="the backend could not be asked")
     if running is None:
         return None
-    jobs = tuple(_build_running_job(owned.job, str(owned.owner)) for owned in running.jobs)
+    jobs = tuple(
+        RunningJob(
+            _format_limited_line(owned.job.id),
+            _format_limited_line(str(owned.owner)),
+            _format_limited_line(owned.job.version),
+            owned.job.progress
+            if owned.job.progress is not None and math.isfinite(owned.job.progress)
+            else None,
+            _parse_moment_or_zero(owned.job.created),
+        )
+        for owned in running.jobs
+    )
     return RunningJobsSeen(
         jobs[:MAX_JOBS], running.is_cut or len(jobs) > MAX_JOBS, running.unread_reason
-    )
-
-
-def _build_running_job(job: Job, owner: str) -> RunningJob:
-    return RunningJob(
-        _format_limited_line(job.id),
-        _format_limited_line(owner),
-        _format_limited_line(job.version),
-        job.progress if job.progress is not None and math.isfinite(job.progress) else None,
-        _parse_moment_or_zero(job.created),
     )
 
 

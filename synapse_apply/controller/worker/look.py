@@ -28,7 +28,7 @@ from synapse_apply.model.coding.codec import change_to_json, plan_to_json
 from synapse_apply.model.command import name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import SynapseApplyError
-from synapse_apply.model.plan import CONCURRENT_RUN_SUMMARY, Action, Cause, Change, Plan
+from synapse_apply.model.plan import CONCURRENT_RUN_SUMMARY, Action, Cause, Plan
 
 # Calls at once of one look: a controller looks at many targets of a backend.
 _PARALLELISM = 4
@@ -101,14 +101,15 @@ def build_result_of_plan(plan: Plan, token: str = "") -> RunResult:
         outcome = RunOutcome.PLAN_ERROR
     elif plan.has_changes or plan.refused_changes or plan.guards:
         outcome = RunOutcome.CHANGES
+    parts = urlsplit(plan.base.binding.url)
     return RunResult(
         outcome,
         _count_changes(plan),
         plan.diagnostics,
         format_canonical_json(plan_to_json(plan)),
         compute_result_digest_ignoring_times_and_ids(outcome, plan.diagnostics, plan),
-        _get_host_or_embedded(plan.base.binding.url),
-        next(_iter_descriptions_of_concurrent_runs(plan), "")[:MAX_HOLDER_CHARACTERS],
+        (parts.netloc.rpartition("@")[2] or _EMBEDDED),
+        next(_concurrent_runs(plan), "")[:MAX_HOLDER_CHARACTERS],
         rows,
         binding=Binding(format_backend(plan.base.binding), plan.base.lineage, token),
     )
@@ -143,7 +144,14 @@ def compute_result_digest_ignoring_times_and_ids(
     }
     if plan is not None:
         rows = [
-            change_to_json(change) for change in plan.changes if _is_more_than_bare_no_op(change)
+            change_to_json(change)
+            for change in plan.changes
+            if (
+                change.action is not Action.NO_OP
+                or change.is_refused
+                or change.verification is not None
+                or bool(change.notes or change.held)
+            )
         ]
         facts["rows"] = [[row[key] for key in _TELLING_KEYS] for row in rows]
         texts = [[row[key] for key in _TELLING_TEXTS] for row in rows]
@@ -151,15 +159,6 @@ def compute_result_digest_ignoring_times_and_ids(
         facts["guards"] = [[guard.name, *map(str, guard.rows)] for guard in plan.guards]
         facts["moved"] = [str(moved) for moved in plan.moved]
     return hashlib.sha256(format_canonical_json(facts).encode()).hexdigest()
-
-
-def _is_more_than_bare_no_op(change: Change) -> bool:
-    return (
-        change.action is not Action.NO_OP
-        or change.is_refused
-        or change.verification is not None
-        or bool(change.notes or change.held)
-    )
 
 
 def _count_changes(plan: Plan) -> ChangeCounts:
@@ -184,13 +183,7 @@ def _count_changes(plan: Plan) -> ChangeCounts:
     )
 
 
-def _get_host_or_embedded(url: str) -> str:
-    """The host of a backend, with its port where the url has one; "embedded" for that one."""
-    parts = urlsplit(url)
-    return parts.netloc.rpartition("@")[2] or _EMBEDDED
-
-
-def _iter_descriptions_of_concurrent_runs(plan: Plan) -> Iterator[str]:
+def _concurrent_runs(plan: Plan) -> Iterator[str]:
     for finding in plan.diagnostics:
         if finding.summary == CONCURRENT_RUN_SUMMARY:
             yield finding.detail

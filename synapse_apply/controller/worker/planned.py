@@ -20,7 +20,7 @@ from synapse_apply.library.plan_rows import (
 )
 from synapse_apply.model.address import Address
 from synapse_apply.model.phrases import format_field_path
-from synapse_apply.model.plan import Action, Cause, Change, GuardViolation, Plan
+from synapse_apply.model.plan import Action, Cause, Change, Plan
 from synapse_apply.views.sanitize import sanitize
 
 MAX_NAME_CHARACTERS, MAX_SUMMARY_CHARACTERS, MAX_REASON_CHARACTERS = 500, 300, 1000
@@ -54,7 +54,23 @@ def list_planned_rows_then_guards(plan: Plan) -> tuple[PlannedRow, ...]:
         _build_row(change, plan, [n for n in list_needed_addresses(change) if n in addresses])
         for change in changes
     ]
-    return (*rows, *(_build_guard_row(guard, plan) for guard in plan.guards))
+    return (
+        *rows,
+        *(
+            PlannedRow(
+                compute_guard_digest(guard, plan),
+                # Only a policy's rule has a name that is not ours, and such a guard is never
+                # overridden.
+                _format_limited_line(guard.name, MAX_NAME_CHARACTERS),
+                RowAction.GUARD,
+                needs=tuple(map(str, list_counted_addresses(guard, plan))),
+                limit=guard.limit,
+                is_waiting=guard.ends_by_itself,
+                summary=_format_limited_line(guard.summary, MAX_SUMMARY_CHARACTERS),
+            )
+            for guard in plan.guards
+        ),
+    )
 
 
 def _build_row(change: Change, plan: Plan, needs: Iterable[Address]) -> PlannedRow:
@@ -62,17 +78,22 @@ def _build_row(change: Change, plan: Plan, needs: Iterable[Address]) -> PlannedR
     refusal = min(change.refusals, key=lambda one: one.ends_by_itself, default=None)
     reason = refusal.reason if refusal else ""
     actions = _list_row_actions(change)
+    causes = {cause for field_cause in change.field_causes for cause in _CAUSES[field_cause]}
+    if change.action is Action.RECREATE:
+        causes = {RowCause.DRIFT}
+    if not causes or change.of_git:
+        causes.add(RowCause.GIT)
     return PlannedRow(
         compute_row_digest(change, plan.base),
         str(change.address),
         actions[0],
-        _list_row_causes(change),
+        tuple(cause for cause in RowCause if cause in causes),
         tuple(map(str, needs)),
         refusal=_format_limited_line(refusal.rule if refusal else "", MAX_NAME_CHARACTERS),
         refusal_reason=_format_limited_line(reason, MAX_REASON_CHARACTERS),
         is_waiting=refusal is not None and refusal.ends_by_itself,
         is_outcome_unknown=any(refusal.outcome_unknown for refusal in change.refusals),
-        summary=_format_limited_line(_summarize_without_address(change), MAX_SUMMARY_CHARACTERS),
+        summary=_format_limited_line(_summarize(change), MAX_SUMMARY_CHARACTERS),
         also=actions[1:],
     )
 
@@ -88,16 +109,7 @@ def _list_row_actions(change: Change) -> tuple[RowAction, ...]:
     return tuple(actions)
 
 
-def _list_row_causes(change: Change) -> tuple[RowCause, ...]:
-    causes = {cause for field_cause in change.field_causes for cause in _CAUSES[field_cause]}
-    if change.action is Action.RECREATE:
-        causes = {RowCause.DRIFT}
-    if not causes or change.of_git:
-        causes.add(RowCause.GIT)
-    return tuple(cause for cause in RowCause if cause in causes)
-
-
-def _summarize_without_address(change: Change) -> str:
+def _summarize(change: Change) -> str:
     """What a row does, as a phrase without its address; never a value."""
     if change.is_refused:
         names = _name_first_fields(change) if change.action is Action.UPDATE else ""
@@ -123,19 +135,6 @@ def _name_first_fields(change: Change) -> str:
     names = [format_field_path(field.path) for field in change.fields]
     more = len(names) - _MAX_NAMED_FIELDS
     return ", ".join(names[:_MAX_NAMED_FIELDS]) + (f" and {more} more" if more > 0 else "")
-
-
-def _build_guard_row(guard: GuardViolation, plan: Plan) -> PlannedRow:
-    return PlannedRow(
-        compute_guard_digest(guard, plan),
-        # Only a policy's rule has a name that is not ours, and such a guard is never overridden.
-        _format_limited_line(guard.name, MAX_NAME_CHARACTERS),
-        RowAction.GUARD,
-        needs=tuple(map(str, list_counted_addresses(guard, plan))),
-        limit=guard.limit,
-        is_waiting=guard.ends_by_itself,
-        summary=_format_limited_line(guard.summary, MAX_SUMMARY_CHARACTERS),
-    )
 
 
 def _format_limited_line(text: str, max_length: int) -> str:

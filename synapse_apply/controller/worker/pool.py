@@ -181,30 +181,29 @@ class WorkerPool:
         name, entry = request.target, _Waiting(request.target, read_permit is not None)
         with self._changed:
             self._waiting.append(entry)
-            self._changed.wait_for(
-                lambda: self._begins_no_more(entry) or self._is_next_and_has_free_place(entry)
+            self._changed.wait_for(lambda: self._begins_no_more(entry) or self._may_begin(entry))
+            is_first = next(iter(self._waiting)).name.source == name.source
+            self._preferred_count[name.source] = (
+                0 if is_first else self._preferred_count[name.source] + 1
             )
-            self._count_or_reset_turns_before_older_source(name)
             self._waiting.remove(entry)
             if self._begins_no_more(entry):
                 self._changed.notify_all()
-                return _build_result_of_work_not_begun(entry, _STOPPING)
+                return _not_begun(entry, _STOPPING)
             source = self._controller.sources.get(name.source)
             if source is None:
                 self._changed.notify_all()
-                return _build_result_of_work_not_begun(
-                    entry, f"there is no source {name.source} any more"
-                )
+                return _not_begun(entry, f"there is no source {name.source} any more")
             self._targets.add(name)
             self._turns_of_source[name.source] += 1
             turn = _Turn(request, source, self._own_secrets, self._generation)
-            child, surplus = self._take_idle_child_and_surplus(source)
+            child, surplus = self._take_idle_child(source)
             # Who was not next before may be now.
             self._changed.notify_all()
         try:
             if surplus is not None:
                 surplus.kill()
-            return self._work_in_child_or_build_failure(turn, child, read_permit)
+            return self._work_in_child(turn, child, read_permit)
         finally:
             with self._changed:
                 self._targets.discard(name)
@@ -215,7 +214,7 @@ class WorkerPool:
         """Whether nothing of this sort begins any more."""
         return self._is_closed or (entry.is_apply and self._applies_end_at is not None)
 
-    def _is_next_and_has_free_place(self, entry: _Waiting) -> bool:
+    def _may_begin(self, entry: _Waiting) -> bool:
         """Whether one that waits may begin: there is a place, and no other goes before."""
         if sum(self._turns_of_source.values()) >= self._most_looks:
             return False
@@ -238,14 +237,7 @@ class WorkerPool:
         is_preferred = has_idle_child and self._preferred_count[source] < _MOST_PREFERRED
         return self._turns_of_source[source], not entry.is_apply, not is_preferred
 
-    def _count_or_reset_turns_before_older_source(self, name: TargetName) -> None:
-        """Note whether one begins before an older one of another source."""
-        is_first = next(iter(self._waiting)).name.source == name.source
-        self._preferred_count[name.source] = (
-            0 if is_first else self._preferred_count[name.source] + 1
-        )
-
-    def _take_idle_child_and_surplus(self, source: Source) -> tuple[Child | None, Child | None]:
+    def _take_idle_child(self, source: Source) -> tuple[Child | None, Child | None]:
         """An idle child of the source, None without one; and one of another that makes room."""
         for position, (owner, child) in enumerate(self._idle):
             if owner == source.name:
@@ -256,7 +248,7 @@ class WorkerPool:
         is_full = len(self._idle) + sum(self._turns_of_source.values()) > self._most_children
         return None, self._idle.pop(0)[1] if is_full and self._idle else None
 
-    def _work_in_child_or_build_failure(
+    def _work_in_child(
         self, turn: _Turn, child: Child | None, read_permit: Callable[[], Permit] | None
     ) -> RunResult:
         try:
@@ -269,18 +261,16 @@ class WorkerPool:
             conversation = ApplyConversation(
                 order.apply, turn.request.timeout, read_permit, self._last_calls_seconds
             )
-            return self._apply_in_child_unless_stopping(child, order, conversation)
+            return self._apply_in_child(child, order, conversation)
         except SynapseApplyError as problem:
-            return _build_result_of_worker_not_started(
-                "; ".join(f.summary for f in problem.diagnostics)
-            )
+            return _not_started("; ".join(f.summary for f in problem.diagnostics))
         except OSError as problem:
-            return _build_result_of_worker_not_started(str(problem.strerror))
+            return _not_started(str(problem.strerror))
         finally:
             if child is not None:
                 self._keep_idle_or_kill(turn, child)
 
-    def _apply_in_child_unless_stopping(
+    def _apply_in_child(
         self, child: Child, order: Order, conversation: ApplyConversation
     ) -> RunResult:
         """Apply, unless the controller stops already."""
@@ -341,14 +331,10 @@ class WorkerPool:
         child.kill()
 
 
-def _build_result_of_work_not_begun(entry: _Waiting, reason: str) -> RunResult:
-    return (
-        build_result_of_apply_not_begun(reason)
-        if entry.is_apply
-        else _build_result_of_worker_not_started(reason)
-    )
+def _not_begun(entry: _Waiting, reason: str) -> RunResult:
+    return build_result_of_apply_not_begun(reason) if entry.is_apply else _not_started(reason)
 
 
-def _build_result_of_worker_not_started(reason: str) -> RunResult:
+def _not_started(reason: str) -> RunResult:
     """The result where no worker could be asked; `reason` is a phrase."""
     return build_result_of_lost_look(f"No worker could be started: {reason}.")

@@ -85,35 +85,33 @@ def plan_from_json(data: Any) -> Plan:
 
 def fields_to_json(values: Fields) -> JsonObject:
     """Flat fields as an object of JSON Pointers (RFC 6901)."""
-    encoded: JsonObject = _convert_or_raise_too_deep(build_coder(Fields).encode, values)
+    encoded: JsonObject = _convert(build_coder(Fields).encode, values)
     return encoded
 
 
 def fields_from_json(data: Any) -> dict[tuple[str, ...], Any]:
     """The inverse of fields_to_json."""
-    decoded: dict[tuple[str, ...], Any] = _convert_or_raise_too_deep(
-        build_coder(Fields).decode, data
-    )
+    decoded: dict[tuple[str, ...], Any] = _convert(build_coder(Fields).decode, data)
     return decoded
 
 
 def format_canonical_field_value(value: Any) -> str:
     """The canonical JSON text of a field's value, which may be a marker such as ABSENT."""
-    return format_canonical_json(_convert_or_raise_too_deep(value_to_json, value))
+    return format_canonical_json(_convert(value_to_json, value))
 
 
 def _encode_model_value(model_type: Any, value: Any) -> JsonObject:
-    encoded: JsonObject = _convert_or_raise_too_deep(build_coder(model_type).encode, value)
+    encoded: JsonObject = _convert(build_coder(model_type).encode, value)
     return encoded
 
 
 def _decode_model_value(model_type: type[T], data: Any) -> T:
     hint: Any = model_type
-    decoded: T = _convert_or_raise_too_deep(build_coder(hint).decode, data)
+    decoded: T = _convert(build_coder(hint).decode, data)
     return decoded
 
 
-def _convert_or_raise_too_deep(convert: Callable[[Any], Any], value: Any) -> Any:
+def _convert(convert: Callable[[Any], Any], value: Any) -> Any:
     try:
         return convert(value)
     except RecursionError:

@@ -59,9 +59,9 @@ def build_coder(hint: Any) -> Coder:
     if hint is Any:
         return Coder(value_to_json, value_from_json, str)
     if hint is Address:
-        return Coder(_require_address_as_text, decode_address)
+        return Coder(_address_text, decode_address)
     if hint in SCALAR_LABELS:
-        return _build_coder_of_text_number_or_truth(hint)
+        return _scalar_coder(hint)
     if isinstance(hint, type) and issubclass(hint, Enum):
         return _build_enum_coder(hint)
     if is_dataclass(hint) and isinstance(hint, type):
@@ -87,14 +87,14 @@ SCALAR_LABELS: Mapping[Any, str] = {
 }
 
 
-def _build_coder_of_text_number_or_truth(scalar_type: type[Any]) -> Coder:
+def _scalar_coder(scalar_type: type[Any]) -> Coder:
     def is_valid(value: Any) -> bool:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         return (
             # An integer is written as it is, so a float field accepts both.
             is_number
             if scalar_type is float
-            else _is_instance_and_bool_only_if_expected(scalar_type, value)
+            else _is_instance(scalar_type, value)
             and (not isinstance(value, int) or value.bit_length() <= MAX_DECIMAL_BITS)
         )
 
@@ -136,9 +136,7 @@ def _build_dataclass_coder(dataclass_type: type[Any]) -> Coder:
     hints = get_type_hints(dataclass_type)
     coded_fields = []
     for field in fields(dataclass_type):
-        coder = _add_form_check_to_coder(
-            build_coder(hints[field.name]), field.metadata.get(FORM_METADATA_KEY)
-        )
+        coder = _checked(build_coder(hints[field.name]), field.metadata.get(FORM_METADATA_KEY))
         coded_fields.append(
             (field.name, get_json_key(field), coder.encode, coder.decode, coder.plain_type)
         )
@@ -211,7 +209,7 @@ def is_required_field(field: Field[Any]) -> bool:
     return field.default is MISSING and field.default_factory is MISSING
 
 
-def _add_form_check_to_coder(coder: Coder, form: TextForm | None) -> Coder:
+def _checked(coder: Coder, form: TextForm | None) -> Coder:
     """The coder with a check of a text's form, when written and when read."""
     if form is None:
         return coder
@@ -301,7 +299,7 @@ def _build_union_coder(args: tuple[Any, ...]) -> Coder:
     choice = " or ".join(SCALAR_LABELS[option] for option in options)
 
     def require_option_type(value: Any, make_error: Callable[[str], Exception]) -> Any:
-        if not any(_is_instance_and_bool_only_if_expected(option, value) for option in options):
+        if not any(_is_instance(option, value) for option in options):
             raise make_error(format_type_mismatch(choice, value))
         return value
 
@@ -311,25 +309,25 @@ def _build_union_coder(args: tuple[Any, ...]) -> Coder:
     )
 
 
-def _is_instance_and_bool_only_if_expected(expected_type: type[Any], value: Any) -> bool:
+def _is_instance(expected_type: type[Any], value: Any) -> bool:
     return isinstance(value, expected_type) and (
         expected_type is bool or not isinstance(value, bool)
     )
 
 
-def _require_address_as_text(value: Any) -> str:
+def _address_text(value: Any) -> str:
     if not isinstance(value, Address):
         raise TypeError(format_type_mismatch("an address", value))
     return str(value)
 
 
 @lru_cache(maxsize=4096)
-def _format_path_as_pointer_or_raise_type_error(path: Any) -> str:
+def _pointer(path: Any) -> str:
     return format_json_pointer(tuple(require_text_key(part) for part in path))
 
 
 @lru_cache(maxsize=4096)
-def _parse_pointer_or_raise_wrong_shape(text: str) -> tuple[str, ...]:
+def _parse_pointer(text: str) -> tuple[str, ...]:
     """The path of a JSON Pointer; cached, as ten thousand records share the same few paths."""
     if text.count("/") > MAX_DEPTH:
         raise WrongShapeError(TOO_DEEP)
@@ -341,9 +339,9 @@ def _parse_pointer_or_raise_wrong_shape(text: str) -> tuple[str, ...]:
 
 KEY_CODERS: Mapping[Any, tuple[Callable[[Any], str], Callable[[str], Any]]] = {
     str: (require_text_key, lambda text: text),
-    Address: (_require_address_as_text, decode_address),
+    Address: (_address_text, decode_address),
     get_args(Fields)[0]: (
-        _format_path_as_pointer_or_raise_type_error,
-        _parse_pointer_or_raise_wrong_shape,
+        _pointer,
+        _parse_pointer,
     ),
 }

@@ -69,15 +69,15 @@ def value_to_json(value: Any, levels_left: int = MAX_DEPTH) -> JsonValue:
     if isinstance(value, float):
         return value if math.isfinite(value) else {"$float": repr(value)}
     if isinstance(value, list | tuple):
-        return [value_to_json(item, _decrement_levels_or_refuse(levels_left)) for item in value]
+        return [value_to_json(item, _one_level_less(levels_left)) for item in value]
     if isinstance(value, Mapping):
         plain = {
-            require_text_key(key): value_to_json(item, _decrement_levels_or_refuse(levels_left))
+            require_text_key(key): value_to_json(item, _one_level_less(levels_left))
             for key, item in value.items()
         }
         # Wrapped, so that a user's map with a key such as `$mac` is not read as a marker.
         return {"$map": plain} if any(key.startswith("$") for key in plain) else plain
-    return _encode_marker_or_refuse(value)
+    return _encode_marker(value)
 
 
 def value_from_json(data: Any, levels_left: int = MAX_DEPTH) -> Any:
@@ -85,7 +85,7 @@ def value_from_json(data: Any, levels_left: int = MAX_DEPTH) -> Any:
     if type(data) in _PLAIN_JSON_TYPES:
         return data
     if isinstance(data, list):
-        levels_left = _decrement_levels_or_refuse(levels_left)
+        levels_left = _one_level_less(levels_left)
         return [
             _decode_nested_value(f"[{index}]", item, levels_left) for index, item in enumerate(data)
         ]
@@ -93,14 +93,14 @@ def value_from_json(data: Any, levels_left: int = MAX_DEPTH) -> Any:
         return data
     marker_key = next((key for key in data if key.startswith("$")), None)
     if marker_key is None:
-        levels_left = _decrement_levels_or_refuse(levels_left)
+        levels_left = _one_level_less(levels_left)
         return {
             key: _decode_nested_value(f".{key}", item, levels_left) for key, item in data.items()
         }
     if marker_key == "$map":
         return decode_adding_step_to_error(
             f".{marker_key}",
-            lambda inner: _decode_map(inner, _decrement_levels_or_refuse(levels_left)),
+            lambda inner: _decode_map(inner, _one_level_less(levels_left)),
             data[marker_key],
         )
     if marker_key not in MARKER_DECODERS:
@@ -120,13 +120,13 @@ def _decode_nested_value(step: str, data: Any, levels_left: int) -> Any:
     )
 
 
-def _decrement_levels_or_refuse(levels_left: int) -> int:
+def _one_level_less(levels_left: int) -> int:
     if not levels_left:
         raise WrongShapeError(TOO_DEEP)
     return levels_left - 1
 
 
-def _encode_marker_or_refuse(value: Any) -> JsonObject:
+def _encode_marker(value: Any) -> JsonObject:
     if isinstance(value, Sensitive | SecretRef | DesiredSecret):
         raise TypeError("a secret is never stored")
     if value is ABSENT:

@@ -164,19 +164,19 @@ _STRICT_DECODER = json.JSONDecoder(**_STRICT_HOOKS)
 _STRICT_LONG_DECODER = json.JSONDecoder(**_STRICT_HOOKS, parse_int=_parse_bounded_integer)
 
 
-def _parse_float_or_text_if_infinite(text: str) -> float | str:
+def _parse_float(text: str) -> float | str:
     value = float(text)
     return value if math.isfinite(value) else text
 
 
-def _parse_int_or_text_if_too_long(text: str) -> int | str:
+def _parse_int(text: str) -> int | str:
     return int(text) if len(text) <= _MAX_DIGITS else text
 
 
 _LENIENT_DECODER = json.JSONDecoder(
     parse_constant=str,
-    parse_float=_parse_float_or_text_if_infinite,
-    parse_int=_parse_int_or_text_if_too_long,
+    parse_float=_parse_float,
+    parse_int=_parse_int,
     strict=False,
 )
 

@@ -33,16 +33,14 @@ def iter_log_lines(entry: object) -> Iterator[LogLine]:
             message = message.get("message", message)
         text = _to_text(entry if message is None else message)
         timestamp = _to_text(entry.get("timestamp", entry.get("datetime")))
-        yield from _iter_lines_with_time_and_level(
-            text, timestamp, _to_text(entry.get("level")).lower()
-        )
+        yield from _timed_lines(text, timestamp, _to_text(entry.get("level")).lower())
     elif isinstance(entry, str) and entry.lstrip().startswith(_EVENT_PREFIX):
-        yield from _iter_lines_of_sse_frames_or_text(entry)
+        yield from _lines_of(entry)
     else:
-        yield from _iter_lines_with_time_and_level(_to_text(entry))
+        yield from _timed_lines(_to_text(entry))
 
 
-def _iter_lines_of_sse_frames_or_text(text: str) -> Iterator[LogLine]:
+def _lines_of(text: str) -> Iterator[LogLine]:
     """The lines of server-sent frames in a text; the text's own lines where it has no frames."""
     frames = []
     for part in text.splitlines():
@@ -54,7 +52,7 @@ def _iter_lines_of_sse_frames_or_text(text: str) -> Iterator[LogLine]:
             inner = None
         # A log line that merely begins with `data:`; it is shown as it is.
         if not isinstance(inner, Mapping) or not isinstance(inner.get("type"), str):
-            yield from _iter_lines_with_time_and_level(text)
+            yield from _timed_lines(text)
             return
         frames.append(inner)
     for frame in frames:
@@ -62,9 +60,7 @@ def _iter_lines_of_sse_frames_or_text(text: str) -> Iterator[LogLine]:
             yield from iter_log_lines(frame.get("data", frame))
 
 
-def _iter_lines_with_time_and_level(
-    text: str, timestamp: str = "", level: str = ""
-) -> Iterator[LogLine]:
+def _timed_lines(text: str, timestamp: str = "", level: str = "") -> Iterator[LogLine]:
     for line in text.replace("\r\n", "\n").removesuffix("\n").split("\n"):
         yield LogLine(line, timestamp, level)
 

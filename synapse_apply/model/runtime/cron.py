@@ -195,12 +195,12 @@ class Window:
 
         Consecutive windows count as one; its end is None where they never end.
         """
-        start = self._find_start_of_window_around(now)
+        start = self._window_start(now)
         if start is None:
             return None
         end = start + self.duration
         for _ in range(_MAX_CONSECUTIVE_WINDOWS):
-            next_start = self._find_start_of_window_around(end)
+            next_start = self._window_start(end)
             if next_start is None:
                 return OpenWindow(start.astimezone(self.zone), end.astimezone(self.zone))
             end = next_start + self.duration
@@ -210,5 +210,5 @@ class Window:
         """When a window begins next, after `now`, in UTC; None if none does `within` that time."""
         return self.cron.find_next_start(now, now + within, self.zone)
 
-    def _find_start_of_window_around(self, now: datetime) -> datetime | None:
+    def _window_start(self, now: datetime) -> datetime | None:
         return self.cron.find_last_start(now, now - self.duration, self.zone)

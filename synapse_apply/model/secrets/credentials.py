@@ -124,7 +124,7 @@ def list_one_unallowed_credential_per_line(text: str) -> list[Credential]:
                 kinds_by_offset.setdefault(match.start(), (form.kind, form.is_certain))
     for start, kind in _iter_named_secrets(text):
         kinds_by_offset.setdefault(start, (kind, False))
-    return list(_iter_reported_credentials(text, kinds_by_offset)) if kinds_by_offset else []
+    return list(_reported(text, kinds_by_offset)) if kinds_by_offset else []
 
 
 def contains_secret_of_known_form(text: str) -> bool:
@@ -153,17 +153,17 @@ def guess_secret_kind_or_empty(setting_name: str, value: str) -> str:
                 return form.kind
     if not _may_name_secret(setting_name):
         return ""
-    for word, match in _iter_secret_assignments(f"{setting_name}={value}"):
+    for word, match in _assignments(f"{setting_name}={value}"):
         # A match inside the value would be of another name.
         if match["value"] == value:
-            return _guess_kind_of_named_value_or_empty(word, value)
+            return _named_kind(word, value)
     return ""
 
 
 def is_name_of_secret(name: str) -> bool:
     """Whether a setting of this name holds a secret, whatever its value is."""
     is_short = name.lower().rpartition("_")[2] in {"pass", "pw", "pwd"}
-    return is_short or any(_iter_secret_assignments(f"{name}=any-value"))
+    return is_short or any(_assignments(f"{name}=any-value"))
 
 
 def is_line_allowed_by_comment(text: str, line: int) -> bool:
@@ -212,19 +212,19 @@ def _compile_pattern(pattern: str) -> re.Pattern[str]:
 
 def _iter_named_secrets(text: str) -> Iterator[tuple[int, str]]:
     """Offset and kind of each value that looks secret and whose name says so."""
-    for word, match in _iter_secret_assignments(text):
+    for word, match in _assignments(text):
         quote, after = match["quote"][-1:], match["after"]
         if quote and after != quote:
             continue  # the quoted text goes on behind a blank, which no key has
         # Unquoted values in code are expressions; in settings they reach to the end of the line.
         if not quote and (match["close"] or not _fills_rest_of_line(text, match)):
             continue
-        kind = _guess_kind_of_named_value_or_empty(word, match["value"])
+        kind = _named_kind(word, match["value"])
         if kind:
             yield match.start("value"), kind
 
 
-def _iter_secret_assignments(text: str) -> Iterator[tuple[str, re.Match[str]]]:
+def _assignments(text: str) -> Iterator[tuple[str, re.Match[str]]]:
     """Each ending of a secret name with the match of the value assigned to it.
 
     Endings are searched one by one: a pattern of all of them takes ten times as long.
@@ -259,7 +259,7 @@ def _is_placeholder(value: str) -> bool:
     return value.lower() in _SECRET_NAME_ENDINGS or _PLACEHOLDER.search(value) is not None
 
 
-def _guess_kind_of_named_value_or_empty(word: str, value: str) -> str:
+def _named_kind(word: str, value: str) -> str:
     if _is_placeholder(value):
         return ""
     if word in _PASSWORD_ENDINGS:
@@ -284,13 +284,12 @@ def _reads_as_words(value: str) -> bool:
     """Whether a value consists of words, numbers and short parts with separators between them."""
     parts = re.split(r"[-_./:]", value)
     return all(
-        part.isalpha() or part.isdigit() or len(part) <= 4 or _looks_like_version(part)
+        part.isalpha()
+        or part.isdigit()
+        or len(part) <= 4
+        or (re.fullmatch(r"[a-z]{0,10}\d{1,4}[a-z]{0,4}", part) is not None)
         for part in parts
     )
-
-
-def _looks_like_version(part: str) -> bool:
-    return re.fullmatch(r"[a-z]{0,10}\d{1,4}[a-z]{0,4}", part) is not None
 
 
 def _compute_entropy_bits(value: str) -> float:
@@ -299,9 +298,7 @@ def _compute_entropy_bits(value: str) -> float:
     return -sum(n / size * math.log2(n / size) for n in Counter(value).values())
 
 
-def _iter_reported_credentials(
-    text: str, kinds_by_offset: dict[int, tuple[str, bool]]
-) -> Iterator[Credential]:
+def _reported(text: str, kinds_by_offset: dict[int, tuple[str, bool]]) -> Iterator[Credential]:
     # Lines are only needed for comments, which few texts have.
     lines = text.split("\n") if _ALLOW_COMMENT.search(text) else []
     line_starts = [0, *(newline.end() for newline in re.finditer("\n", text))]

@@ -147,10 +147,7 @@ class ClosedFiles:
     def __init__(
         self, reserved: ReservedVariables, root: Path, environ: Mapping[str, str] | None
     ) -> None:
-        places = {
-            Path(_normalize_path_not_following_links(name, root)): setting
-            for name, setting in reserved.files.items()
-        }
+        places = {Path(_normalize(name, root)): setting for name, setting in reserved.files.items()}
         # Below and beside these; and what has an inode of them, which may have other names, too.
         self._settings: dict[object, str] = dict[object, str](places.items())
         if environ is None:
@@ -215,18 +212,16 @@ def is_file_in_project_or_allowed_by_path_text(
     if not path or "\0" in path:
         return False
     normalized_path, project_root = (
-        _normalize_path_not_following_links(path, root),
-        _normalize_path_not_following_links(".", root),
+        _normalize(path, root),
+        _normalize(".", root),
     )
     # After normalizing, so that `..` cannot lead out.
     is_in_project = normalized_path != project_root and normalized_path.is_relative_to(project_root)
     checked_path = normalized_path.relative_to(project_root) if is_in_project else normalized_path
     if is_in_forbidden_folder(str(checked_path)):
         return False
-    return is_in_project or any(
-        normalized_path == _normalize_path_not_following_links(name, root) for name in allow_files
-    )
+    return is_in_project or any(normalized_path == _normalize(name, root) for name in allow_files)
 
 
-def _normalize_path_not_following_links(path: str, root: Path) -> PurePath:
+def _normalize(path: str, root: Path) -> PurePath:
     return PurePath(os.path.normpath(root / path))

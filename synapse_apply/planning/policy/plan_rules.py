@@ -28,7 +28,7 @@ class _PolicyStop:
     limit: int = 0
 
 
-def _find_freeze_window_stop(
+def _freeze_stop(
     rule: PolicyRule, active_changes: Sequence[Change], now: datetime
 ) -> _PolicyStop | None:
     """A stop if a freeze window is open and the plan makes any call, runs included; else None."""
@@ -65,7 +65,7 @@ def _find_max_changes_stop(
 
 PlanCheck = Callable[[PolicyRule, Sequence[Change], datetime], _PolicyStop | None]
 PLAN_CHECKS: Mapping[str, PlanCheck] = {
-    "freeze": _find_freeze_window_stop,
+    "freeze": _freeze_stop,
     "max-changes": _find_max_changes_stop,
 }
 

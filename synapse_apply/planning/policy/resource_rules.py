@@ -258,9 +258,7 @@ def select_resource_policy_rules(
     checked_rules = tuple(rule for rule in rules if rule.check in CHECKS)
     return PolicyRules(
         checked_rules,
-        _collect_newest_existing_version_by_series(resources, published_versions)
-        if checked_rules
-        else {},
+        _newest_versions(resources, published_versions) if checked_rules else {},
     )
 
 
@@ -290,7 +288,7 @@ def with_other_addresses(
     return named
 
 
-def _collect_newest_existing_version_by_series(
+def _newest_versions(
     resources: Iterable[ResourceState], published_versions: PublishedVersions
 ) -> NewestVersions:
     newest: dict[SeriesKey, tuple[VersionSortKey, str]] = {}

@@ -40,7 +40,7 @@ def iter_warnings_of_unknown_addresses_in_policy(plan_input: PlanInput) -> Itera
                 "A policy rule names an unknown resource",
                 f"{rule.id} names {format_short_list(unknown_names)}, which this target neither "
                 f"declares nor has recorded.",
-                _suggest_close_names_or_correction(unknown_names, sorted_addresses, hints),
+                _suggest_names(unknown_names, sorted_addresses, hints),
                 position=rule.position,
             )
 
@@ -51,7 +51,7 @@ def list_literal_addresses_of_rule(rule: PolicyRule, catalogue: Catalogue) -> li
     return [name for name in named if name not in catalogue and not _PATTERN.search(name)]
 
 
-def _suggest_close_names_or_correction(
+def _suggest_names(
     unknown_names: Sequence[str], known_addresses: Sequence[str], hints: FirstHints
 ) -> str:
     search = find_word_with_same_prefix_or_closest_or_empty

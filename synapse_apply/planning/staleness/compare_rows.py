@@ -36,8 +36,8 @@ def has_same_effect_and_fingerprint(before: Change, now: Change) -> bool:
         before.action is now.action
         and before.remote_id == now.remote_id
         and before.fingerprint == now.fingerprint
-        and [_build_comparable_field_effect(field) for field in before.fields]
-        == [_build_comparable_field_effect(field) for field in now.fields]
+        and [_field_effect(field) for field in before.fields]
+        == [_field_effect(field) for field in now.fields]
         and pick_package_digests_and_member_address(before)
         == pick_package_digests_and_member_address(now)
         and has_same_run_or_both_none(before, now)
@@ -80,9 +80,7 @@ def refuse_changed_row_with_differences(
 ) -> Change:
     """The fresh change, refused, with the planned, old and present value of each difference."""
     reason = "it is not what was reviewed" if reviewed else "it changed since it was planned"
-    lines = "\n".join(
-        (reason, *(f"  {move}" for move in _iter_limited_difference_texts(before, now)))
-    )
+    lines = "\n".join((reason, *(f"  {move}" for move in _limited_differences(before, now))))
     staleness = Refusal(STALE, lines, _REVIEW_AGAIN if reviewed else _PLAN_AGAIN, now.position)
     refusals = (staleness, *now.refusals)
     # The fresh fields and notes say what would be done now, which is just what is refused.
@@ -117,7 +115,7 @@ def _with_single_refusal(row: Change, refusal: Refusal) -> Change:
     return replace(row, refusals=(refusal,), rebase=False, verification=None)
 
 
-def _build_comparable_field_effect(field: FieldChange) -> tuple[FieldPath, bool, str, str]:
+def _field_effect(field: FieldChange) -> tuple[FieldPath, bool, str, str]:
     return (
         field.path,
         field.sensitive,
@@ -132,7 +130,7 @@ def pick_package_digests_and_member_address(change: Change) -> tuple[str, Any, A
     return get_uploaded_digest_or_empty(change), extras.get("published_digest"), extras.get(CARRIES)
 
 
-def _iter_limited_difference_texts(before: Change, now: Change) -> Iterator[str]:
+def _limited_differences(before: Change, now: Change) -> Iterator[str]:
     differences = list(_iter_difference_texts(before, now))
     yield from differences[:_MAX_MOVES]
     if len(differences) > _MAX_MOVES:
@@ -155,7 +153,7 @@ def _iter_difference_texts(before: Change, now: Change) -> Iterator[str]:
     if before.remote_id != now.remote_id:
         yield f"id: was {before.remote_id or 'absent'}, is now {now.remote_id or 'absent'}"
     if before.action is now.action or now.action is Action.UPDATE:
-        yield from _iter_field_and_secret_difference_texts(before, now)
+        yield from _field_differences(before, now)
     if before.action is now.action and pick_package_digests_and_member_address(
         before
     ) != pick_package_digests_and_member_address(now):
@@ -166,10 +164,10 @@ def _iter_difference_texts(before: Change, now: Change) -> Iterator[str]:
             else "its package has other content"
         )
     if before.action is now.action and not has_same_run_or_both_none(before, now):
-        yield _describe_run_difference(before, now)
+        yield _run_difference(before, now)
 
 
-def _describe_run_difference(before: Change, now: Change) -> str:
+def _run_difference(before: Change, now: Change) -> str:
     if before.verification is None:
         return "it would be verified now, which was not planned"
     if now.verification is None:
@@ -177,18 +175,15 @@ def _describe_run_difference(before: Change, now: Change) -> str:
     return "it would be verified in another way than was planned"
 
 
-def _iter_field_and_secret_difference_texts(before: Change, now: Change) -> Iterator[str]:
+def _field_differences(before: Change, now: Change) -> Iterator[str]:
     planned = {field.path: field for field in before.fields}
     fresh = {field.path: field for field in now.fields}
     paths = sorted({*planned, *fresh}, key=lambda field_path: [str(part) for part in field_path])
     texts = [
-        _describe_field_difference_or_empty(path, planned.get(path), fresh.get(path), before, now)
-        for path in paths
+        _field_difference(path, planned.get(path), fresh.get(path), before, now) for path in paths
     ]
     other_moves = (
-        []
-        if now.action is Action.CREATE
-        else list(_iter_unplanned_live_change_texts(before, now, set(paths)))
+        [] if now.action is Action.CREATE else list(_unplanned_changes(before, now, set(paths)))
     )
     differences = [*filter(None, texts), *other_moves]
     yield from differences
@@ -198,25 +193,18 @@ def _iter_field_and_secret_difference_texts(before: Change, now: Change) -> Iter
         yield "a secret of it changed, or it was planned with another state key"
 
 
-def _describe_field_difference_or_empty(
+def _field_difference(
     path: FieldPath,
     planned: FieldChange | None,
     fresh: FieldChange | None,
     before: Change,
     now: Change,
 ) -> str:
-    if (
-        planned is not None
-        and fresh is not None
-        and _build_comparable_field_effect(planned) == _build_comparable_field_effect(fresh)
-    ):
+    if planned is not None and fresh is not None and _field_effect(planned) == _field_effect(fresh):
         return ""
     name = format_field_path(path)
     if any(field is not None and field.sensitive for field in (planned, fresh)):
-        return (
-            f"{name}: (sensitive), {_describe_whether_secret_is_sent(planned)}, "
-            f"{_describe_whether_secret_is_sent(fresh, 'now ')}"
-        )
+        return f"{name}: (sensitive), {_secret_effect(planned)}, {_secret_effect(fresh, 'now ')}"
     planned_value = planned.after if planned else get_at_or_absent(before.after, path)
     old_value = planned.before if planned else get_at_or_absent(before.before, path)
     current_value = fresh.before if fresh else get_at_or_absent(now.before, path)
@@ -231,11 +219,11 @@ def _describe_field_difference_or_empty(
     return text
 
 
-def _describe_whether_secret_is_sent(field: FieldChange | None, prefix: str = "planned ") -> str:
+def _secret_effect(field: FieldChange | None, prefix: str = "planned ") -> str:
     return f"{prefix}{'left alone' if field is None else 'sent'}"
 
 
-def _iter_unplanned_live_change_texts(
+def _unplanned_changes(
     before: Change, now: Change, reported_paths: set[FieldPath]
 ) -> Iterator[str]:
     """Descriptions of live fields that have changed although the plan does not change them."""

@@ -31,7 +31,7 @@ def narrow_plan_refusing_stale_changes(saved: Plan, fresh: Plan, *, reviewed: bo
         for change in saved.changes
     }
     rows_by_address = {
-        change.address: _narrow_row_to_saved_plan(
+        change.address: _narrow_row(
             planned_changes.pop(change.address, None), change, reviewed=reviewed
         )
         for change in fresh.changes
@@ -60,7 +60,7 @@ def narrow_plan_refusing_stale_changes(saved: Plan, fresh: Plan, *, reviewed: bo
             stopped_addresses.add(row.address)
         rows.append(row)
     rows += [
-        _note_removal_done_or_refuse_row(change, reviewed=reviewed)
+        _narrow_removal(change, reviewed=reviewed)
         for change in planned_changes.values()
         if is_shown_as_to_be_done(change)
     ]
@@ -73,7 +73,7 @@ def narrow_plan_refusing_stale_changes(saved: Plan, fresh: Plan, *, reviewed: bo
     )
 
 
-def _narrow_row_to_saved_plan(before: Change | None, now: Change, *, reviewed: bool) -> Change:
+def _narrow_row(before: Change | None, now: Change, *, reviewed: bool) -> Change:
     was_planned = before is not None and is_shown_as_to_be_done(before)
     if before is not None and was_planned:
         if not now.is_refused and (
@@ -81,7 +81,7 @@ def _narrow_row_to_saved_plan(before: Change | None, now: Change, *, reviewed: b
         ):
             notes = (
                 *now.notes,
-                f"{_get_action_or_verification_word(before)} was planned, and it is so already",
+                f"{_action_word(before)} was planned, and it is so already",
             )
             return replace(now, notes=notes)
         if now.is_refused or not compare_rows.has_same_effect_and_fingerprint(before, now):
@@ -99,11 +99,7 @@ def _narrow_row_to_saved_plan(before: Change | None, now: Change, *, reviewed: b
         return now if now.is_refused else compare_rows.with_unreviewed_refusal(now)
     # An open call stays visible, although the saved plan does not have it.
     is_outcome_unknown = any(refusal.outcome_unknown for refusal in now.refusals)
-    due_text = (
-        "refused now"
-        if now.is_refused
-        else f"{_get_action_or_verification_word(now)} would be due now"
-    )
+    due_text = "refused now" if now.is_refused else f"{_action_word(now)} would be due now"
     return now if is_outcome_unknown else build_left_out_row(now, f"not in this plan ({due_text})")
 
 
@@ -130,12 +126,12 @@ def build_left_out_row(now: Change, reason: str) -> Change:
     )
 
 
-def _get_action_or_verification_word(change: Change) -> str:
+def _action_word(change: Change) -> str:
     is_run = change.action is Action.NO_OP and change.verification is not None
     return "verification" if is_run else change.action.value
 
 
-def _note_removal_done_or_refuse_row(before: Change, *, reviewed: bool) -> Change:
+def _narrow_removal(before: Change, *, reviewed: bool) -> Change:
     if before.action in _REMOVALS:
         return _build_no_op_row(
             before, f"{before.action.value} was planned, and it is not recorded any more"

@@ -33,8 +33,7 @@ def list_decidable_changes(plan: Plan) -> tuple[Change, ...]:
     return tuple(
         change
         for change in plan.changes
-        if change.is_refused
-        or (is_shown_as_to_be_done(change) and not _has_only_recorded_job_to_follow(change))
+        if change.is_refused or (is_shown_as_to_be_done(change) and not _only_follows_job(change))
     )
 
 
@@ -50,7 +49,7 @@ def has_work_without_permission(plan: Plan) -> bool:
         change.action is Action.NO_OP
         and not change.is_refused
         and not change.superseded
-        and (change.rebase or _has_only_recorded_job_to_follow(change))
+        and (change.rebase or _only_follows_job(change))
         for change in plan.changes
     )
 
@@ -90,7 +89,7 @@ def narrow_to_permitted_rows(plan: Plan, permitted: PermittedRows, plan_id: str)
     What sends no call (`has_work_without_permission`) stays. Guards are judged again by what is
     left; only `overridden_guards` pass, and never a policy's rule.
     """
-    addresses_to_make = _select_changes_to_make(plan, permitted.addresses)
+    addresses_to_make = _changes_to_make(plan, permitted.addresses)
     left_out_or_refused = {
         change.address
         for change in plan.changes
@@ -111,25 +110,23 @@ def narrow_to_permitted_rows(plan: Plan, permitted: PermittedRows, plan_id: str)
     return replace(plan, id=plan_id, changes=tuple(rows), guards=guards)
 
 
-def _has_only_recorded_job_to_follow(change: Change) -> bool:
+def _only_follows_job(change: Change) -> bool:
     """Whether all that is left of a change is the end of a run whose job is recorded."""
     run = change.verification
     return change.action is Action.NO_OP and run is not None and bool(run.job)
 
 
-def _select_changes_to_make(plan: Plan, permitted: Collection[Address]) -> frozenset[Address]:
+def _changes_to_make(plan: Plan, permitted: Collection[Address]) -> frozenset[Address]:
     """The addresses of all changes that are made: no other change of the plan is needed by them."""
     addresses_to_make = {
         change.address: change
         for change in plan.changes
         if is_shown_as_to_be_done(change)
-        and (change.address in permitted or _has_only_recorded_job_to_follow(change))
+        and (change.address in permitted or _only_follows_job(change))
     }
     dependents: dict[Address, list[Address]] = defaultdict(list)
     for address, change in addresses_to_make.items():
-        for need in (
-            () if _has_only_recorded_job_to_follow(change) else list_needed_addresses(change)
-        ):
+        for need in () if _only_follows_job(change) else list_needed_addresses(change):
             dependents[need].append(address)
     # What stays as it is prevents nothing.
     not_made = deque(

@@ -40,15 +40,15 @@ def compute_row_digest(change: Change, base: PlanBase) -> str:
     """
     uploaded, published, companion = pick_package_digests_and_member_address(change)
     run = copy_run_without_reason_and_job_or_none(change)
-    manifests = {"manifests": base.manifests_digest} if _has_secret_without_digest(change) else {}
-    return _compute_digest_for_target(
+    manifests = {"manifests": base.manifests_digest} if _lacks_digest(change) else {}
+    return _digest_for(
         base,
         {
             **manifests,
             "address": str(change.address),
             "action": change.action.value,
             "remote_id": change.remote_id,
-            "fields": sorted(map(_build_field_effect_facts, change.fields)),
+            "fields": sorted(map(_field_facts, change.fields)),
             "fingerprint": change.fingerprint,
             "packages": [uploaded, format_canonical_field_value(published)],
             "companion": format_canonical_field_value(companion),
@@ -57,7 +57,7 @@ def compute_row_digest(change: Change, base: PlanBase) -> str:
     )
 
 
-def _has_secret_without_digest(change: Change) -> bool:
+def _lacks_digest(change: Change) -> bool:
     is_sent = any(field.sensitive and not field.stable_after for field in change.fields)
     return is_sent or any(UNCHECKED_NOTE in note for note in change.notes)
 
@@ -73,19 +73,19 @@ def compute_guard_digest(guard: GuardViolation, plan: Plan) -> str:
         for change in list_decidable_changes(plan)
         if not counted or change.address in counted
     ]
-    return _compute_digest_for_target(
+    return _digest_for(
         plan.base, {"guard": guard.name, "limit": guard.limit, "rows": sorted(row_digests)}
     )
 
 
-def _compute_digest_for_target(base: PlanBase, facts: dict[str, Any]) -> str:
+def _digest_for(base: PlanBase, facts: dict[str, Any]) -> str:
     binding = base.binding
     target = [binding.url, binding.tenant, binding.data_set, base.lineage]
     text = format_canonical_json({"target": target, **facts})
     return _PREFIX + hashlib.sha256(text.encode()).hexdigest()
 
 
-def _build_field_effect_facts(field: FieldChange) -> list[Any]:
+def _field_facts(field: FieldChange) -> list[Any]:
     path = format_canonical_json(list(field.path))
     before, after = format_canonical_field_value(field.before), field.after
     is_named_alone = field.stable_after and (field.sensitive or isinstance(after, KnownAfterApply))

@@ -26,16 +26,12 @@ def unite_plans(plans: Sequence[Plan]) -> Plan:
     for plan in plans:
         for change in plan.changes:
             older = rows.get(change.address)
-            if (
-                older is None
-                or _is_to_be_done_or_refused(change)
-                or not _is_to_be_done_or_refused(older)
-            ):
+            if older is None or _is_of_plan(change) or not _is_of_plan(older):
                 rows[change.address] = change
     moves = {(move.old, move.new): move for plan in plans for move in plan.moved}
     return replace(plans[-1], changes=tuple(rows.values()), moved=tuple(moves.values()))
 
 
-def _is_to_be_done_or_refused(change: Change) -> bool:
+def _is_of_plan(change: Change) -> bool:
     """Whether a reader saw more of it than that it stays as it is."""
     return is_shown_as_to_be_done(change) or change.is_refused

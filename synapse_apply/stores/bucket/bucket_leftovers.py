@@ -38,8 +38,8 @@ def count_prunable_objects_or_zero_if_unclear(
         .folder
     )
     prefix = build_folder_prefix_or_empty_for_first(last_folder)
-    snapshots = _map_numbers_to_age_seconds(folder, f"{prefix}snapshots/")
-    links = _map_numbers_to_age_seconds(folder, f"{prefix}links/")
+    snapshots = _ages_by_number(folder, f"{prefix}snapshots/")
+    links = _ages_by_number(folder, f"{prefix}links/")
     if not snapshots:
         return 0
     kept_numbers = sorted(snapshots)[-2:]
@@ -68,7 +68,7 @@ def count_prunable_objects_or_zero_if_unclear(
     return sum(age >= prune_age_seconds for age in ages)
 
 
-def _map_numbers_to_age_seconds(folder: ObjectFolder, prefix: str) -> dict[int, float]:
+def _ages_by_number(folder: ObjectFolder, prefix: str) -> dict[int, float]:
     """The age in seconds of each link or snapshot by its number; 0 where the store does not say."""
     numbered = [
         (parse_number_of_object_name_or_none(info.name), info)

@@ -133,11 +133,11 @@ def _describe_failure(
 ) -> _ErrorTexts:
     where = f"{activity} {location} at {endpoint}"
     if failure.status:
-        return _describe_failure_with_status(failure, where, endpoint)
-    return _describe_failure_without_status(failure, where, endpoint)
+        return _with_status(failure, where, endpoint)
+    return _without_status(failure, where, endpoint)
 
 
-def _describe_failure_with_status(failure: BucketFailure, where: str, endpoint: str) -> _ErrorTexts:
+def _with_status(failure: BucketFailure, where: str, endpoint: str) -> _ErrorTexts:
     status, code = failure.status, failure.code
     answer = f"{where}: the store answered {status}{f' {code}' if code else ''}."
     if code in _NO_BUCKET_CODES:
@@ -154,13 +154,13 @@ def _describe_failure_with_status(failure: BucketFailure, where: str, endpoint: 
         )
     if code in _REGION_CODES or status in (301, 307):
         region = _REGION_PATTERN.search(failure.marks)
-        return _describe_wrong_region(answer, region[1] if region else "NAME")
+        return _wrong_region(answer, region[1] if region else "NAME")
     if any(mark in failure.marks for mark in _METADATA_MARKS) or code in _LOGIN_CODES:
-        return _describe_refused_login(answer)
+        return _refused_login(answer)
     if status in (401, 403):
         return _ErrorTexts(_DENIED_SUMMARY, answer, LIST_RIGHT_NOTE)
     if status == 404 and not code:
-        return _describe_foreign_server(answer, endpoint)
+        return _foreign_server(answer, endpoint)
     if status >= 500 or status == 429:
         return _ErrorTexts(
             "The bucket of the state has a fault",
@@ -172,9 +172,7 @@ def _describe_failure_with_status(failure: BucketFailure, where: str, endpoint: 
     )
 
 
-def _describe_failure_without_status(
-    failure: BucketFailure, where: str, endpoint: str
-) -> _ErrorTexts:
+def _without_status(failure: BucketFailure, where: str, endpoint: str) -> _ErrorTexts:
     """The texts for a failure without a status."""
     marks = failure.marks
     if certificate := _CERTIFICATE_PATTERN.search(marks):
@@ -184,7 +182,7 @@ def _describe_failure_without_status(
             "If it is signed by an authority of your own, name its file in AWS_CA_BUNDLE.",
         )
     if any(mark in marks for mark in _METADATA_MARKS):
-        return _describe_refused_login(f"{where}: no credentials were found.")
+        return _refused_login(f"{where}: no credentials were found.")
     if odd_name := _ODD_NAME_PATTERN.search(marks):
         return _ErrorTexts(
             "A foreign object stands in the state's folder",
@@ -193,15 +191,11 @@ def _describe_failure_without_status(
             f"Delete it, by exactly this name. {NOTHING_LOST_NOTE}",
         )
     if "BareRedirect" in marks:
-        return _describe_wrong_region(
-            f"{where}: the store says that the bucket is elsewhere.", "NAME"
-        )
+        return _wrong_region(f"{where}: the store says that the bucket is elsewhere.", "NAME")
     if "InvalidMessage" in marks:
-        return _describe_foreign_server(f"{where}: the server does not speak TLS.", endpoint)
+        return _foreign_server(f"{where}: the server does not speak TLS.", endpoint)
     if any(mark in marks for mark in _FOREIGN_MARKS):
-        return _describe_foreign_server(
-            f"{where}: the answer is none of an object store.", endpoint
-        )
+        return _foreign_server(f"{where}: the answer is none of an object store.", endpoint)
     reason = "the connection was lost"
     if "kind: Timeout" in marks:
         reason = "there was no answer in time"
@@ -218,7 +212,7 @@ def _describe_failure_without_status(
     )
 
 
-def _describe_wrong_region(detail: str, region: str) -> _ErrorTexts:
+def _wrong_region(detail: str, region: str) -> _ErrorTexts:
     return _ErrorTexts(
         "The bucket of the state is in another region",
         detail,
@@ -226,7 +220,7 @@ def _describe_wrong_region(detail: str, region: str) -> _ErrorTexts:
     )
 
 
-def _describe_refused_login(detail: str) -> _ErrorTexts:
+def _refused_login(detail: str) -> _ErrorTexts:
     return _ErrorTexts(
         "The bucket of the state needs other credentials",
         detail,
@@ -234,7 +228,7 @@ def _describe_refused_login(detail: str) -> _ErrorTexts:
     )
 
 
-def _describe_foreign_server(detail: str, endpoint: str) -> _ErrorTexts:
+def _foreign_server(detail: str, endpoint: str) -> _ErrorTexts:
     return _ErrorTexts(
         "The endpoint is no object store",
         detail,

@@ -77,14 +77,12 @@ def build_bucket_options_and_read_certificates(
     config: dict[str, Any] = {
         name.lower(): environ[name] for name in _VARIABLES[location.scheme] if environ.get(name)
     }
-    endpoint = location.endpoint or _require_safe_endpoint_or_empty_if_unset(
-        location.scheme, environ
-    )
+    endpoint = location.endpoint or _safe_endpoint(location.scheme, environ)
     if location.scheme == "s3":
-        endpoint, settings = _build_s3_endpoint_and_settings(location, environ, endpoint)
+        endpoint, settings = _s3_settings(location, environ, endpoint)
         config.update(settings)
     elif location.scheme == "az":
-        endpoint, settings = _build_azure_endpoint_and_settings(location, environ, endpoint)
+        endpoint, settings = _azure_settings(location, environ, endpoint)
         config.update(settings)
     else:
         endpoint = "https://storage.googleapis.com"
@@ -94,7 +92,7 @@ def build_bucket_options_and_read_certificates(
         "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
         "user_agent": user_agent,
     }
-    if certificate := _read_extra_certificates_or_empty(environ):
+    if certificate := _extra_certificates(environ):
         client_options["root_certificate"] = certificate
     return BucketOptions(
         endpoint,
@@ -112,15 +110,11 @@ def build_bucket_options_and_read_certificates(
     )
 
 
-def _build_s3_endpoint_and_settings(
+def _s3_settings(
     location: BucketLocation, environ: Mapping[str, str], endpoint: str
 ) -> tuple[str, dict[str, Any]]:
     """Endpoint and settings of S3. A bucket of Amazon's is part of the host name, as it advises."""
-    region = (
-        location.region
-        or _get_first_set_variable_or_empty(environ, _REGION_VARIABLES)
-        or _DEFAULT_REGION
-    )
+    region = location.region or _first_set(environ, _REGION_VARIABLES) or _DEFAULT_REGION
     # A certificate for *.s3.amazonaws.com does not cover a bucket with a dot in its name.
     is_path_style = location.path_style
     if is_path_style is None:
@@ -147,14 +141,14 @@ def _build_s3_endpoint_and_settings(
 
 def build_account_endpoint(location: BucketLocation, environ: Mapping[str, str]) -> str:
     """The host of the Azure account that a URL names; "" where it names none, or has no say."""
-    has_endpoint = _get_first_set_variable_or_empty(environ, _ENDPOINT_VARIABLES["az"])
+    has_endpoint = _first_set(environ, _ENDPOINT_VARIABLES["az"])
     return _AZURE_ENDPOINT.format(location.account) * bool(location.account and not has_endpoint)
 
 
-def _build_azure_endpoint_and_settings(
+def _azure_settings(
     location: BucketLocation, environ: Mapping[str, str], endpoint: str
 ) -> tuple[str, dict[str, Any]]:
-    account = location.account or _get_first_set_variable_or_empty(environ, _ACCOUNT_VARIABLES)
+    account = location.account or _first_set(environ, _ACCOUNT_VARIABLES)
     if not account:
         raise InputError.from_summary(
             "The storage account of the state is not named",
@@ -170,7 +164,7 @@ def _build_azure_endpoint_and_settings(
     }
 
 
-def _require_safe_endpoint_or_empty_if_unset(scheme: str, environ: Mapping[str, str]) -> str:
+def _safe_endpoint(scheme: str, environ: Mapping[str, str]) -> str:
     """The endpoint that the environment names, "" if none; InputError if it is unsafe."""
     for name in _ENDPOINT_VARIABLES[scheme]:
         if environ.get(name):
@@ -179,11 +173,11 @@ def _require_safe_endpoint_or_empty_if_unset(scheme: str, environ: Mapping[str, 
     return ""
 
 
-def _get_first_set_variable_or_empty(environ: Mapping[str, str], names: tuple[str, ...]) -> str:
+def _first_set(environ: Mapping[str, str], names: tuple[str, ...]) -> str:
     return next((environ[name] for name in names if environ.get(name)), "")
 
 
-def _read_extra_certificates_or_empty(environ: Mapping[str, str]) -> bytes:
+def _extra_certificates(environ: Mapping[str, str]) -> bytes:
     """The certificates to trust besides the system's, b"" for none; InputError if unreadable."""
     name = next((name for name in _CERTIFICATE_VARIABLES if environ.get(name)), "")
     # A folder of certificates is for OpenSSL alone.

@@ -45,7 +45,7 @@ def probe_bucket_or_raise_unsuitable(folder: ObjectFolder) -> ProbeResult:
         )
         winners = [content for content, is_made in zip(contents, outcomes, strict=True) if is_made]
     try:
-        problem = _describe_probe_problem_or_empty(folder, name, winners, contents)
+        problem = _probe_problem(folder, name, winners, contents)
         may_delete = folder.delete_and_count_undeleted([name]) == 0
         if (
             not problem
@@ -62,7 +62,7 @@ def probe_bucket_or_raise_unsuitable(folder: ObjectFolder) -> ProbeResult:
     return ProbeResult(may_delete)
 
 
-def _describe_probe_problem_or_empty(
+def _probe_problem(
     folder: ObjectFolder, name: str, winners: list[bytes], contents: list[bytes]
 ) -> str:
     """What the store does wrong with the object that it just made, as a sentence; "" if nothing.

@@ -67,7 +67,7 @@ def parse_bucket_url(url: str, target: str) -> BucketLocation:
     """
     parts = _split_url_or_raise_without_quoting(url)
     scheme = parts.scheme.lower()
-    parameters = _require_known_parameters_without_credential(parts, scheme)
+    parameters = _known_parameters(parts, scheme)
     if not _BUCKET_PATTERN.fullmatch(parts.netloc):
         raise _build_url_error(
             "the name of the bucket is missing, or is none",
@@ -91,9 +91,9 @@ def parse_bucket_url(url: str, target: str) -> BucketLocation:
         scheme,
         parts.netloc,
         folder,
-        region=_parse_name_parameter_or_empty(parameters, "region"),
-        endpoint=_parse_safe_endpoint_or_empty(parameters.get("endpoint", "")),
-        account=_parse_name_parameter_or_empty(parameters, "account"),
+        region=_parse_name(parameters, "region"),
+        endpoint=_parse_endpoint(parameters.get("endpoint", "")),
+        account=_parse_name(parameters, "account"),
         path_style=_parse_flag_or_none(parameters, "path_style"),
     )
 
@@ -126,9 +126,7 @@ def _split_url_or_raise_without_quoting(url: str) -> SplitResult:
     raise _build_url_error(reason, "Write s3://BUCKET/FOLDER or az://CONTAINER/FOLDER.")
 
 
-def _require_known_parameters_without_credential(
-    parts: SplitResult, scheme: str
-) -> Mapping[str, str]:
+def _known_parameters(parts: SplitResult, scheme: str) -> Mapping[str, str]:
     """The parameters; InputError for one that is unknown or repeated, as a credential would be."""
     allowed = _PARAMETERS[scheme]
     pairs = parse_qsl(parts.query, keep_blank_values=True)
@@ -155,13 +153,13 @@ def _is_credential_name(name: str) -> bool:
     return bool({"key", "secret", "token", "password", "sig", "signature", "credential"} & {*words})
 
 
-def _parse_safe_endpoint_or_empty(endpoint: str) -> str:
+def _parse_endpoint(endpoint: str) -> str:
     if endpoint:
         require_safe_endpoint(endpoint, "endpoint= of state.url")
     return endpoint.rstrip("/")
 
 
-def _parse_name_parameter_or_empty(parameters: Mapping[str, str], name: str) -> str:
+def _parse_name(parameters: Mapping[str, str], name: str) -> str:
     value = parameters.get(name, "")
     if name in parameters and not _WORD_PATTERN.fullmatch(value):
         raise _build_url_error(

@@ -58,7 +58,7 @@ def make_unconnected_folder(
 ) -> ObstoreFolder:
     """The folder at a location; nothing is sent yet. InputError for options that cannot be used."""
     options = build_bucket_options_and_read_certificates(location, environ, user_agent)
-    store = _build_store_or_none_if_malformed(location, options)
+    store = _build_store(location, options)
     # Outside of the handler: obstore's text may quote an option, which may be a credential.
     if store is None:
         raise InputError.from_summary(
@@ -69,9 +69,7 @@ def make_unconnected_folder(
     return ObstoreFolder(location, options.endpoint, store)
 
 
-def _build_store_or_none_if_malformed(
-    location: BucketLocation, options: BucketOptions
-) -> ObstoreStore | None:
+def _build_store(location: BucketLocation, options: BucketOptions) -> ObstoreStore | None:
     with suppress(*_FAILURES):
         return _STORE_CLASSES[location.scheme](
             location.bucket,
@@ -129,15 +127,15 @@ class ObstoreFolder:
         def get(name: str) -> bytes:
             return bytes(obstore.get(self._store, name).bytes())
 
-        outcomes = self._run_for_each_or_return_failure(get, names)
+        outcomes = self._for_each(get, names)
         for outcome in outcomes:
             if isinstance(outcome, BucketFailure) and not outcome.says_object_is_absent:
                 raise self._build_error(outcome, "Reading")
             if isinstance(outcome, bytes) and outcome[:_MOST_SPACES].lstrip()[:1] == b"<":
-                self._require_no_page_in_place_of_object(get)
+                self._require_object(get)
         return [None if isinstance(outcome, BucketFailure) else outcome for outcome in outcomes]
 
-    def _require_no_page_in_place_of_object(self, get: Callable[[str], bytes]) -> None:
+    def _require_object(self, get: Callable[[str], bytes]) -> None:
         """StateError where the server has a page for an object that nobody made."""
         outcome = self._run_or_return_failure(lambda: get(f"{PROBE_FOLDER}{secrets.token_hex(16)}"))
         failure = outcome if isinstance(outcome, BucketFailure) else PAGE_IN_PLACE_OF_OBJECT
@@ -158,7 +156,7 @@ class ObstoreFolder:
             made_at = meta["last_modified"]
             self._latest_store_time = max(made_at, self._latest_store_time or made_at)
         infos = [
-            self._build_info_with_lower_bound_of_age(meta)
+            self._object_info(meta)
             for meta in outcome
             if meta["path"].startswith(prefix) and meta["path"] > after
         ]
@@ -170,7 +168,7 @@ class ObstoreFolder:
             with suppress(FileNotFoundError):
                 obstore.delete(self._store, name)
 
-        outcomes = self._run_for_each_or_return_failure(delete, names)
+        outcomes = self._for_each(delete, names)
         return sum(isinstance(outcome, BucketFailure) for outcome in outcomes)
 
     def close(self) -> None:
@@ -179,7 +177,7 @@ class ObstoreFolder:
                 self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None
 
-    def _build_info_with_lower_bound_of_age(self, meta: ObjectMeta) -> ObjectInfo:
+    def _object_info(self, meta: ObjectMeta) -> ObjectInfo:
         # A lower bound of the age: the store's clock has passed the latest time it gave.
         latest = self._latest_store_time
         age = (latest - meta["last_modified"]).total_seconds() if latest is not None else None
@@ -187,10 +185,10 @@ class ObstoreFolder:
 
     def _run_or_return_failure(self, operation: Callable[[], T]) -> T | BucketFailure:
         """Carry out an operation before the deadline; what it failed with is returned."""
-        (outcome,) = self._run_for_each_or_return_failure(lambda _: operation(), [""])
+        (outcome,) = self._for_each(lambda _: operation(), [""])
         return outcome
 
-    def _run_for_each_or_return_failure(
+    def _for_each(
         self, operation: Callable[[str], T], names: Sequence[str]
     ) -> list[T | BucketFailure]:
         """The same for each name, some side by side; the results are in the order of the names."""

@@ -10,13 +10,7 @@ from typing import NamedTuple
 
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import StateError
-from synapse_apply.stores.batch_log import (
-    AppendedBatch,
-    Batch,
-    DamagedLog,
-    LogReading,
-    TableRows,
-)
+from synapse_apply.stores.batch_log import AppendedBatch, Batch, DamagedLog, LogReading, TableRows
 from synapse_apply.stores.chain import chain_messages
 from synapse_apply.stores.chain.chain_messages import DamagedChain
 from synapse_apply.stores.chain.chain_reader import ChainReader
@@ -151,19 +145,19 @@ class ChainLog:
 
     def read_since_position_or_anew(self, position: str) -> LogReading:
         try:
-            return self._read_since_position_or_anew(position)
+            return self._read_since(position)
         except DamagedChain as damage:
             self._view_before_damage = damage.view
             raise
 
-    def _read_since_position_or_anew(self, position: str) -> LogReading:
+    def _read_since(self, position: str) -> LogReading:
         # Before the reading, so that what the age is counted from is never too late.
         view, looked_at = self._view, self._timing.boottime()
         if (
             view is not None
             and position
             and position == view.position
-            and not self._may_what_follows_view_be_pruned(view)
+            and not self._may_be_pruned(view)
         ):
             reading = self._reader.read_on_or_whole_chain(view)
         else:
@@ -177,9 +171,9 @@ class ChainLog:
             raise ValueError("a batch is appended behind what was read last")
         # A restore or a rekey may do what no other write may: begin anew behind what is not
         # believed.
-        if batch.replaces_all and self._is_distrusted_and_replaceable(view):
+        if batch.replaces_all and self._is_replaceable(view):
             return self.restart_after_damage_unless_overtaken(batch)
-        self._require_view_verified_by_key(view)
+        self._require_verified(view)
         pending = self._pending
         if pending is None or (pending.batch_id, pending.position) != (batch.batch_id, position):
             link = Link(view.number + 1, view.digest, batch, self._build_lock_sign(view, batch))
@@ -189,10 +183,8 @@ class ChainLog:
             pending = self._pending = _PendingLink(batch.batch_id, position, link, encoded)
         sent_at, link = self._timing.boottime(), pending.link
         name = build_link_name(view.folder, link.number)
-        outcome, was_told = self._send_and_return_outcome_and_if_confirmed(
-            name, pending.encoded.content
-        )
-        is_ours = outcome is LinkOutcome.OURS and self._is_made_link_in_the_chain(view, link)
+        outcome, was_told = self._send_link(name, pending.encoded.content)
+        is_ours = outcome is LinkOutcome.OURS and self._is_in_chain(view, link)
         # After an unclear answer time has passed, in which others may have gone on behind this
         # link.
         is_last = was_told or (
@@ -218,12 +210,12 @@ class ChainLog:
         except DamagedLog:
             pass
         else:
-            if not self._is_distrusted_and_replaceable(reading.view):
-                return self._adopt_earlier_restart_or_none(reading, batch)
+            if not self._is_replaceable(reading.view):
+                return self._adopt_restart(reading, batch)
         start = self._reader.read_start_view_of_last_folder()
         numbers, is_left_behind = (
-            self._list_link_and_snapshot_numbers_after(start),
-            self._is_distrusted_and_replaceable(start),
+            self._numbers_after(start),
+            self._is_replaceable(start),
         )
         # A seal that is not genuine leads to a folder in which one that is follows at once. Where a
         # seal was lost, the next folder is that of an earlier restore, and is passed by.
@@ -235,7 +227,7 @@ class ChainLog:
             seal = Seal(number, start.folder + 1)
             encoded = encode_seal(seal, self._signer)
             name = build_link_name(start.folder, seal.number)
-            outcome, _ = self._send_and_return_outcome_and_if_confirmed(name, encoded.content)
+            outcome, _ = self._send_link(name, encoded.content)
             if outcome is not LinkOutcome.OURS:
                 return None
             start = ChainView(seal.next_folder, seal.number, encoded.digest)
@@ -243,11 +235,11 @@ class ChainLog:
                 # Two processes that restore make the same seal: the first link behind it decides
                 # between them.
                 return None  # by another process, behind the same seal
-            numbers, is_left_behind = self._list_link_and_snapshot_numbers_after(start), False
+            numbers, is_left_behind = self._numbers_after(start), False
         self._view, self._pending, self._has_begun_anew = start, None, True
         return self.append_or_none_if_overtaken(batch, start.position)
 
-    def _list_link_and_snapshot_numbers_after(self, start: ChainView) -> list[int]:
+    def _numbers_after(self, start: ChainView) -> list[int]:
         """The numbers of what a folder holds, links and snapshots, behind a view."""
         parts = ("links", "snapshots")
         return [
@@ -287,7 +279,7 @@ class ChainLog:
     def close(self) -> None:
         self._folder.close()
 
-    def _may_what_follows_view_be_pruned(self, view: ChainView) -> bool:
+    def _may_be_pruned(self, view: ChainView) -> bool:
         """Whether the chain may have gone on so long ago that what follows the view was pruned.
 
         Then an absent number does not tell that nothing follows. A list of snapshots does.
@@ -304,7 +296,7 @@ class ChainLog:
             return LockSign(batch.lock_id, view.number + 1, self._timing.lease_seconds)
         return view.lock
 
-    def _is_made_link_in_the_chain(self, view: ChainView, link: Link) -> bool:
+    def _is_in_chain(self, view: ChainView, link: Link) -> bool:
         """Whether a link that was made is part of the chain; asks for snapshots if it must."""
         by_lock_owner = bool(view.lock.lock_id) and not (
             link.batch.takes_lock or link.batch.ends_foreign_lock
@@ -316,9 +308,7 @@ class ChainLog:
         )
         return is_link_in_the_chain(link.number, newest_snapshot, by_lock_owner=by_lock_owner)
 
-    def _send_and_return_outcome_and_if_confirmed(
-        self, name: str, content: bytes
-    ) -> tuple[LinkOutcome, bool]:
+    def _send_link(self, name: str, content: bytes) -> tuple[LinkOutcome, bool]:
         """Send an object until it stands there, or another one does.
 
         Returns what stands there, and whether the store said that it made ours. StateError while
@@ -343,9 +333,7 @@ class ChainLog:
             timing.sleep_for(pause_seconds)
             pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
 
-    def _adopt_earlier_restart_or_none(
-        self, reading: ChainReading, batch: Batch
-    ) -> AppendedBatch | None:
+    def _adopt_restart(self, reading: ChainReading, batch: Batch) -> AppendedBatch | None:
         """Where this batch is in a chain that can be read again; None if it is another's."""
         batch_ids = [earlier.batch_id for earlier in reading.batches]
         if batch.batch_id not in batch_ids:
@@ -354,7 +342,7 @@ class ChainLog:
         is_last = batch_ids[-1] == batch.batch_id
         return AppendedBatch(reading.view.position if is_last else "", is_last)
 
-    def _is_distrusted_and_replaceable(self, view: ChainView) -> bool:
+    def _is_replaceable(self, view: ChainView) -> bool:
         """Whether what was read is not to be trusted, and this process can sign a new beginning."""
         # Once in a run: behind the new beginning everything is of the new key.
         is_renewed = self._signer.is_renewed and not self._has_begun_anew
@@ -363,7 +351,7 @@ class ChainLog:
             view.forged_number or (is_of_other_key and self._signer.sign_or_empty_without_key(""))
         )
 
-    def _require_view_verified_by_key(self, view: ChainView) -> None:
+    def _require_verified(self, view: ChainView) -> None:
         """BatchNotSent where something that was read is not signed with the key at hand."""
         if view.forged_number:
             name = build_link_name(view.folder, view.forged_number)

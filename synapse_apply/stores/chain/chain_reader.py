@@ -78,14 +78,14 @@ class ChainReader:
         self._digest_at_bookmark = ""
         while True:
             try:
-                reading = self._read_folder_retrying_gaps_or_raise_seal(start)
+                reading = self._read_folder(start)
             except _SealMet as seal_met:
                 start = seal_met.view
             else:
-                self._require_continuation_of_bookmark(reading)
+                self._require_continuation(reading)
                 return reading
 
-    def _require_continuation_of_bookmark(self, reading: ChainReading) -> None:
+    def _require_continuation(self, reading: ChainReading) -> None:
         """DamagedLog where the chain ends before the bookmark, or has another link there.
 
         Behind a seal all is right: a restore has left behind what was there.
@@ -98,29 +98,25 @@ class ChainReader:
         if is_cut_off or self._digest_at_bookmark not in ("", bookmark.digest):
             raise chain_messages.build_set_back_error(self._folder.location, bookmark, reading)
 
-    def _remember_digest_if_bookmarked(self, folder: int, number: int, digest: str) -> None:
+    def _remember_digest(self, folder: int, number: int, digest: str) -> None:
         """Take note of the digest of a link, if the bookmark is of that link."""
         bookmark = self.bookmark
         if bookmark is not None and (folder, number) == (bookmark.folder, bookmark.number):
             self._digest_at_bookmark = digest
 
-    def _remember_stored_digest_if_bookmarked(
-        self, view: ChainView, number: int, content: bytes | None
-    ) -> None:
+    def _remember_stored(self, view: ChainView, number: int, content: bytes | None) -> None:
         """The same for a link behind which the reading begins, if it still stands."""
         if content is not None:
             with suppress(WrongContent):
                 decoded = self._decode_or_raise_newer(
                     build_link_name(view.folder, number), content, number
                 )
-                self._remember_digest_if_bookmarked(view.folder, number, decoded.digest)
+                self._remember_digest(view.folder, number, decoded.digest)
 
     def read_on_or_whole_chain(self, view: ChainView) -> ChainReading:
         """What follows a view; all of the chain if it goes on in another folder."""
         try:
-            return self._add_links_and_read_until_absent_or_raise_gap(
-                ChainReading(view, None, ()), []
-            )
+            return self._read_links(ChainReading(view, None, ()), [])
         except (_GapMet, _SealMet):
             return self.read_whole_chain()
 
@@ -153,7 +149,7 @@ class ChainReader:
         for number in reversed(self.list_numbers_above(folder, "snapshots", after)):
             content = self._folder.get_or_none_if_absent(build_snapshot_name(folder, number))
             # A snapshot that was pruned since it was listed is passed by, as a damaged one is.
-            decoded = self._decode_snapshot_or_none(folder, number, content) if content else None
+            decoded = self._decode_snapshot(folder, number, content) if content else None
             if decoded is not None and isinstance(decoded.value, Snapshot):
                 yield decoded.value
 
@@ -186,11 +182,11 @@ class ChainReader:
             return False
         return True
 
-    def _read_folder_retrying_gaps_or_raise_seal(self, start: ChainView) -> ChainReading:
+    def _read_folder(self, start: ChainView) -> ChainReading:
         """All links of one folder; _SealMet if the chain goes on in another one."""
         for _ in range(_MAX_READS):
             try:
-                return self._read_folder_once_or_raise_gap_or_seal(start)
+                return self._read_folder_once(start)
             except _GapMet as gap:
                 problem = gap
             # A list that is behind, or a prune in between, is another one a moment later.
@@ -199,7 +195,7 @@ class ChainReader:
             self._folder.location, problem.name, "is missing", problem.reading
         )
 
-    def _read_folder_once_or_raise_gap_or_seal(self, start: ChainView) -> ChainReading:
+    def _read_folder_once(self, start: ChainView) -> ChainReading:
         snapshots = self.list_numbers_above(start.folder, "snapshots", start.number)
         damaged: list[int] = []
         while True:
@@ -220,16 +216,14 @@ class ChainReader:
                 names.append(build_link_name(start.folder, bookmark.number))
             contents = self._folder.get_objects_or_none_in_order(names)
             if bookmark is not None and is_bookmark_before:
-                self._remember_stored_digest_if_bookmarked(start, bookmark.number, contents.pop())
+                self._remember_stored(start, bookmark.number, contents.pop())
             if numbers:
                 # Before the links are read: behind a seal it does not matter what they are.
                 self._raise_if_stored_seal(start, numbers[-1], contents[len(numbers) - 1])
             view = replace(start, damaged_snapshots=tuple(damaged))
             reading = ChainReading(view, {}, ())
             if base:
-                snapshot_reading = self._read_snapshot_or_none_if_damaged_or_raise_gap(
-                    view, base, contents.pop()
-                )
+                snapshot_reading = self._read_snapshot(view, base, contents.pop())
                 if snapshot_reading is None:
                     # The snapshot before it is tried, since the links behind that one were kept for
                     # this.
@@ -248,54 +242,48 @@ class ChainReader:
             while (content := by_number.get(number)) is not None:
                 links.append(content)
                 number += 1
-            reading = self._add_links_or_raise_damaged_or_seal(reading, links)
+            reading = self._add_links(reading, links)
             # A number that is absent in between of others is a gap.
             if number < next_number:
                 raise _GapMet(build_link_name(start.folder, number), reading)
-            return (
-                reading
-                if number == next_number
-                else self._add_links_and_read_until_absent_or_raise_gap(reading, [])
-            )
+            return reading if number == next_number else self._read_links(reading, [])
 
-    def _add_links_and_read_until_absent_or_raise_gap(
-        self, reading: ChainReading, contents: Sequence[bytes | None]
-    ) -> ChainReading:
+    def _read_links(self, reading: ChainReading, contents: Sequence[bytes | None]) -> ChainReading:
         """Add these links, and those behind them until a number is absent."""
         # Small windows first: mostly nothing follows, and a request for nothing costs as much.
         windows = iter(_WINDOWS)
         window = next(windows)
         while True:
-            reading = self._add_links_or_raise_damaged_or_seal(reading, contents)
+            reading = self._add_links(reading, contents)
             view = reading.view
             numbers = range(view.number + 1, view.number + 1 + window)
             names = [build_link_name(view.folder, number) for number in numbers]
             stored = self._folder.get_objects_or_none_in_order(names)
             absent = stored.index(None) if None in stored else window
             if absent < window and all(content is None for content in stored[absent:]):
-                return self._add_links_or_raise_damaged_or_seal(reading, stored[:absent])
+                return self._add_links(reading, stored[:absent])
             # If it is there now, it was made while those behind it were asked for.
             if absent < window and self._folder.get_or_none_if_absent(names[absent]) is None:
                 raise _GapMet(names[absent], reading)
             contents, window = stored[:absent], next(windows, _WINDOWS[-1])
 
-    def _read_snapshot_or_none_if_damaged_or_raise_gap(
+    def _read_snapshot(
         self, view: ChainView, number: int, content: bytes | None
     ) -> ChainReading | None:
         """The reading of a snapshot, None if it is damaged; _GapMet if it was pruned meanwhile."""
         if content is None:
             name = build_snapshot_name(view.folder, number)
             raise _GapMet(name, ChainReading(view, {}, ()))
-        decoded = self._decode_snapshot_or_none(view.folder, number, content)
+        decoded = self._decode_snapshot(view.folder, number, content)
         if decoded is None or not isinstance(decoded.value, Snapshot):
             return None
         view = view.build_view_at_snapshot(
             decoded.value, len(content), is_genuine=decoded.is_genuine
         )
-        self._remember_digest_if_bookmarked(view.folder, view.number, view.digest)
+        self._remember_digest(view.folder, view.number, view.digest)
         return ChainReading(view, decoded.value.tables, ())
 
-    def _decode_snapshot_or_none(self, folder: int, number: int, content: bytes) -> Decoded | None:
+    def _decode_snapshot(self, folder: int, number: int, content: bytes) -> Decoded | None:
         """A snapshot; None for what is none, or is signed wrong and so was not written by us."""
         try:
             decoded = self._decode_or_raise_newer(
@@ -306,9 +294,7 @@ class ChainReader:
         is_ours = isinstance(decoded.value, Snapshot) and decoded.is_genuine is not False
         return decoded if is_ours else None
 
-    def _add_links_or_raise_damaged_or_seal(
-        self, reading: ChainReading, contents: Sequence[bytes | None]
-    ) -> ChainReading:
+    def _add_links(self, reading: ChainReading, contents: Sequence[bytes | None]) -> ChainReading:
         """The reading with the next links; DamagedLog for one that does not fit."""
         view, batches = reading.view, list(reading.batches)
         for content in contents:
@@ -316,7 +302,7 @@ class ChainReader:
             name = build_link_name(view.folder, number)
             try:
                 decoded = self._decode_or_raise_newer(name, content or b"", number)
-                _raise_if_seal_to_next_folder(view, decoded)
+                _raise_seal(view, decoded)
                 link = _require_next_link(view, decoded)
             except WrongContent as problem:
                 reading = ChainReading(view, reading.tables, tuple(batches))
@@ -326,7 +312,7 @@ class ChainReader:
             view = view.build_view_after_link(
                 link, decoded.digest, len(content or b""), is_genuine=decoded.is_genuine
             )
-            self._remember_digest_if_bookmarked(view.folder, view.number, view.digest)
+            self._remember_digest(view.folder, view.number, view.digest)
             batches.append(link.batch)
         return ChainReading(view, reading.tables, tuple(batches))
 
@@ -340,7 +326,7 @@ class ChainReader:
             )
         except WrongContent:
             return
-        _raise_if_seal_to_next_folder(view, decoded)
+        _raise_seal(view, decoded)
 
     def _decode_or_raise_newer(self, name: str, content: bytes, number: int) -> Decoded:
         """As `decode_object_of_number`; StateError for what a newer version wrote."""
@@ -353,7 +339,7 @@ class ChainReader:
         )
 
 
-def _raise_if_seal_to_next_folder(view: ChainView, decoded: Decoded) -> None:
+def _raise_seal(view: ChainView, decoded: Decoded) -> None:
     """_SealMet if this is a seal, with the view from which its folder is read; numbers go on.
 
     Behind a genuine seal it does not matter what was forged before: a restore left it behind.

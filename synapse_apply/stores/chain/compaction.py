@@ -63,8 +63,8 @@ class ChainCompactor:
         if view.number < self._next_attempt_at:
             return view
         try:
-            view = self._write_snapshot_or_raise_refused(view, read_tables())
-            self._prune_as_far_as_permitted(view)
+            view = self._write_snapshot(view, read_tables())
+            self._prune(view)
         except (StateError, WrongContent):
             # A snapshot only saves reading, so that a write never fails because of it.
             self._next_attempt_at = view.number + _LINKS_BETWEEN_ATTEMPTS
@@ -86,10 +86,10 @@ class ChainCompactor:
                 ) from None
         return rows
 
-    def _write_snapshot_or_raise_refused(self, view: ChainView, tables: TableRows) -> ChainView:
+    def _write_snapshot(self, view: ChainView, tables: TableRows) -> ChainView:
         """Write the state as of a view; returns the view at the snapshot. StateError if refused."""
         # Before the snapshot, which names it: an object that nobody names harms nothing.
-        audit_objects = self._write_older_audit_rows_and_list_audit_objects(view, tables["audit"])
+        audit_objects = self._write_audit(view, tables["audit"])
         last = audit_objects[-1].last if audit_objects else 0
         newest_audit_rows = [row for row in tables["audit"] if row[0] > last]
         snapshot = Snapshot(
@@ -109,9 +109,7 @@ class ChainCompactor:
             raise StateError.from_summary("The snapshot was refused")
         return view.build_view_at_snapshot(snapshot, len(encoded.content))
 
-    def _write_older_audit_rows_and_list_audit_objects(
-        self, view: ChainView, audit_rows: Sequence[Row]
-    ) -> tuple[AuditObject, ...]:
+    def _write_audit(self, view: ChainView, audit_rows: Sequence[Row]) -> tuple[AuditObject, ...]:
         """Write the older rows that no object has yet; returns all audit objects."""
         audit_objects = view.audit_objects
         last = audit_objects[-1].last if audit_objects else 0
@@ -126,7 +124,7 @@ class ChainCompactor:
             )
         return (*audit_objects, AuditObject(name, encoded.digest, rows[-1][0]))
 
-    def _prune_as_far_as_permitted(self, view: ChainView) -> None:
+    def _prune(self, view: ChainView) -> None:
         """Delete what two newer snapshots replace, as far as permitted."""
         # What cannot be read replaces nothing.
         kept_snapshots = list(
@@ -153,7 +151,7 @@ class ChainCompactor:
         )
         audit_infos = self._folder.list_objects(f"{prefix}audit/")
         names += list_unnamed_audit_objects(
-            [info.name for info in audit_infos if self._is_known_old_enough_to_prune(info)],
+            [info.name for info in audit_infos if self._is_prunable(info)],
             {audit_object.name for audit_object in kept_objects},
         )
         if names:
@@ -165,13 +163,13 @@ class ChainCompactor:
         numbered = [
             (
                 parse_number_of_object_name_or_none(info.name),
-                self._is_known_old_enough_to_prune(info),
+                self._is_prunable(info),
             )
             for info in infos
         ]
         return {number: is_old for number, is_old in numbered if number is not None}
 
-    def _is_known_old_enough_to_prune(self, info: ObjectInfo) -> bool:
+    def _is_prunable(self, info: ObjectInfo) -> bool:
         """Whether the store's own times say that an object is old enough to be pruned."""
         # A store that tells no times prunes nothing: a process may be about to read what is there.
         return info.age_seconds is not None and info.age_seconds >= self._prune_age_seconds

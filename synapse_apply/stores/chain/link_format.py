@@ -128,13 +128,13 @@ def encode_link(link: Link, signer: Signer) -> Encoded:
         "written": written,
         "deleted": deleted,
     }
-    return _sign_and_encode_object(document, signer)
+    return _encode_signed(document, signer)
 
 
 def encode_seal(seal: Seal, signer: Signer) -> Encoded:
     """The bytes of a seal."""
     document = {"kind": "seal", "number": seal.number, "next_folder": seal.next_folder}
-    return _sign_and_encode_object(document, signer)
+    return _encode_signed(document, signer)
 
 
 def encode_snapshot(snapshot: Snapshot, signer: Signer) -> Encoded:
@@ -148,12 +148,12 @@ def encode_snapshot(snapshot: Snapshot, signer: Signer) -> Encoded:
         "audit": snapshot.audit_objects,
         "tables": dict(snapshot.tables),
     }
-    return _sign_and_encode_object(document, signer)
+    return _encode_signed(document, signer)
 
 
 def encode_audit_rows(rows: Sequence[Row]) -> Encoded:
     """The bytes of an audit object; it has no signature, since a snapshot has its digest."""
-    return _encode_as_text_or_smaller_zlib(format_canonical_json(rows).encode())
+    return _encode_text(format_canonical_json(rows).encode())
 
 
 def decode_audit_rows_of_digest(content: bytes, digest: str) -> list[Row]:
@@ -162,7 +162,7 @@ def decode_audit_rows_of_digest(content: bytes, digest: str) -> list[Row]:
     if _compute_digest(text) != digest:
         raise WrongContent("is not what the snapshot names")
     try:
-        return _parse_valid_rows_of_table("audit", json.loads(text))
+        return _parse_rows("audit", json.loads(text))
     except (TypeError, ValueError, RecursionError):
         raise WrongContent("does not have what a chain writes") from None
 
@@ -206,10 +206,10 @@ def decode_object_of_number(content: bytes, number: int, signer: Signer) -> Deco
     return Decoded(value, _compute_digest(text), is_genuine)
 
 
-def _sign_and_encode_object(document: Mapping[str, Any], signer: Signer) -> Encoded:
+def _encode_signed(document: Mapping[str, Any], signer: Signer) -> Encoded:
     body = format_canonical_json({"format": CHAIN_FORMAT, **document}).encode()
     signature = signer.sign_or_empty_without_key(_build_text_to_sign(body))
-    return _encode_as_text_or_smaller_zlib(body + b"\n" + signature.encode() + b"\n")
+    return _encode_text(body + b"\n" + signature.encode() + b"\n")
 
 
 def _build_text_to_sign(body: bytes, format_number: int = CHAIN_FORMAT) -> str:
@@ -217,7 +217,7 @@ def _build_text_to_sign(body: bytes, format_number: int = CHAIN_FORMAT) -> str:
     return f"chain {format_number} {_compute_digest(body)}"
 
 
-def _encode_as_text_or_smaller_zlib(text: bytes) -> Encoded:
+def _encode_text(text: bytes) -> Encoded:
     compressed = zlib.compress(text, 6)
     # Else it stays a text, which a person can read in the bucket.
     content = compressed if len(compressed) < 0.9 * len(text) else text
@@ -260,7 +260,7 @@ def _parse_link(document: Mapping[str, Any]) -> Link:
     changes = [
         RowChange(table, row[0], row)
         for table, rows in document["written"].items()
-        for row in _parse_valid_rows_of_table(table, rows)
+        for row in _parse_rows(table, rows)
     ]
     for table, keys in document["deleted"].items():
         # The name of a table becomes part of a statement in the replica: only known ones.
@@ -296,10 +296,7 @@ def _parse_snapshot(document: Mapping[str, Any]) -> Snapshot:
         _parse_lock(document),
         tuple(_require_number(number) for number in document["never_pruned"]),
         audit_objects,
-        {
-            table: _parse_valid_rows_of_table(table, rows)
-            for table, rows in document["tables"].items()
-        },
+        {table: _parse_rows(table, rows) for table, rows in document["tables"].items()},
     )
 
 
@@ -310,7 +307,7 @@ _PARSERS: dict[str, Callable[[Mapping[str, Any]], Link | Seal | Snapshot]] = {
 }
 
 
-def _parse_valid_rows_of_table(table: str, rows: Any) -> list[Row]:
+def _parse_rows(table: str, rows: Any) -> list[Row]:
     """Rows of a table; ValueError unless their cells have the types of its columns."""
     types = [schema.list_allowed_cell_types(column) for column in schema.TABLE_COLUMNS[table]]
     for row in rows:

@@ -150,12 +150,12 @@ class GitLog:
         self._bookmark = parse_bookmark_or_none(bookmark)
 
     def exists(self) -> bool:
-        return self._tip is not None or bool(self._read_remote_tip_or_empty())
+        return self._tip is not None or bool(self._read_tip())
 
     def read_since_position_or_anew(self, position: str) -> LogReading:
-        remote_tip = self._read_remote_tip_or_empty()
+        remote_tip = self._read_tip()
         if not remote_tip:
-            last_seen = self._find_newest_read_bookmark_or_none()
+            last_seen = self._newest_bookmark()
             if last_seen is not None:
                 raise git_messages.build_wound_back_error(self.location, last_seen, None)
             return LogReading(None, (), "")
@@ -167,7 +167,7 @@ class GitLog:
         return LogReading(tables, (), tip.commit_id, self._owner_lease_seconds)
 
     def append_or_none_if_overtaken(self, batch: Batch, position: str) -> AppendedBatch | None:
-        self._require_genuine_unless_replaced(batch)
+        self._require_genuine(batch)
         if self._attempt is None or not self._attempt.is_for(batch, position):
             if position != (self._tip.commit_id if self._tip is not None else ""):
                 return None
@@ -175,26 +175,22 @@ class GitLog:
             # From time to time without a parent, or every clone of the ref would have all states
             # ever.
             begins_history = number % self._batches_per_root == 0
-            self._attempt = self._write_commit_and_build_attempt(
-                batch, position, number, begins_history=begins_history
-            )
-        return self._push_until_decided_or_none_if_overtaken(self._attempt)
+            self._attempt = self._begin_push(batch, position, number, begins_history=begins_history)
+        return self._push(self._attempt)
 
     def restart_after_damage_unless_overtaken(self, batch: Batch) -> AppendedBatch | None:
-        old_id = self._read_remote_tip_or_empty()
+        old_id = self._read_tip()
         numbers = [self._tip.commit.number] if self._tip is not None else []
         numbers += [self._bookmark.number] if self._bookmark is not None else []
         if old_id:
             self._repository.fetch_ref_and_return_commit_id(self._location.ref)
             # The new number must be above all that anybody has seen, or they take it for an old
             # state.
-            numbers += self._list_claimed_number_if_plausible(old_id)
+            numbers += self._claimed_number(old_id)
         self._content = NO_CONTENT
         next_number = max(numbers, default=0) + 1
-        attempt = self._write_commit_and_build_attempt(
-            batch, old_id, next_number, begins_history=True
-        )
-        appended = self._push_until_decided_or_none_if_overtaken(attempt)
+        attempt = self._begin_push(batch, old_id, next_number, begins_history=True)
+        appended = self._push(attempt)
         self._attempt, self._bookmark = None, None
         return appended
 
@@ -212,9 +208,7 @@ class GitLog:
         try:
             rows_by_path = read_files_or_raise_damaged(self._repository.reader, paths, object_ids)
         except DamagedTreeError as problem:
-            raise self._discard_reader_and_build_damage_error(
-                self._tip.commit_id if self._tip else "", problem
-            ) from None
+            raise self._damage_error(self._tip.commit_id if self._tip else "", problem) from None
         return [row for file_rows in rows_by_path.values() for row in file_rows.rows]
 
     def list_warnings(self) -> tuple[Diagnostic, ...]:
@@ -243,7 +237,7 @@ class GitLog:
             self._opened_repository = PrivateRepository(access, self.location, deadline_seconds)
         return self._opened_repository
 
-    def _read_remote_tip_or_empty(self) -> str:
+    def _read_tip(self) -> str:
         """The commit that the ref names now, "" without one; RemoteUnreachable."""
         return self._repository.ask_remote_for_commit_of_ref_or_empty(self._location.ref)
 
@@ -252,22 +246,22 @@ class GitLog:
 
         `expected_id` is what the ref named a moment ago.
         """
-        last_seen = self._find_newest_read_bookmark_or_none()
+        last_seen = self._newest_bookmark()
         is_other = self._bookmark is not None and self._bookmark.commit_id != expected_id
         depth = _DEPTH_TO_BOOKMARK if is_other else 1
         commit_id = self._repository.fetch_ref_and_return_commit_id(self._location.ref, depth)
-        commit = self._read_unverified_commit(commit_id)
+        commit = self._read_commit(commit_id)
         is_wound_back = last_seen is not None and (
             commit.number < last_seen.number
             or (commit.number == last_seen.number and commit_id != last_seen.commit_id)
-            or not self._is_after_bookmark_or_in_new_history(commit, commit_id, depth)
+            or not self._is_continuation(commit, commit_id, depth)
         )
         try:
             self._content = read_tree_or_raise_damaged(
                 self._repository.reader, commit.tree_id, self._content, _AUDIT_FILES
             )
         except DamagedTreeError as problem:
-            raise self._discard_reader_and_build_damage_error(commit_id, problem) from None
+            raise self._damage_error(commit_id, problem) from None
         if last_seen is not None and is_wound_back:
             error = git_messages.build_wound_back_error(self.location, last_seen, commit.number)
             error.reading = LogReading(self._content.collect_tables(), (), commit_id)
@@ -281,15 +275,13 @@ class GitLog:
         )
         return self._tip
 
-    def _find_newest_read_bookmark_or_none(self) -> GitBookmark | None:
+    def _newest_bookmark(self) -> GitBookmark | None:
         """The newest commit that this process, or an earlier one, has read; None for neither."""
         if self._tip is not None:
             return GitBookmark(self._tip.commit.number, self._tip.commit_id)
         return self._bookmark
 
-    def _is_after_bookmark_or_in_new_history(
-        self, commit: StateCommit, commit_id: str, depth: int
-    ) -> bool:
+    def _is_continuation(self, commit: StateCommit, commit_id: str, depth: int) -> bool:
         """Whether the bookmark is among the ancestors of a commit, `depth` of which are here.
 
         Also where a new history began since: a squash, or a restore, has left the old one behind.
@@ -311,7 +303,7 @@ class GitLog:
         """The newest commit as messages name it."""
         return f"commit {self._tip.commit_id[:12]}" if self._tip is not None else "its last commit"
 
-    def _require_genuine_unless_replaced(self, batch: Batch) -> None:
+    def _require_genuine(self, batch: Batch) -> None:
         """BatchNotSent where the newest commit is not signed with the key at hand.
 
         Who has the key may replace all of it.
@@ -324,7 +316,7 @@ class GitLog:
             )
         raise chain_messages.build_forged_link_error(self.location, self._tip_label)
 
-    def _read_unverified_commit(self, commit_id: str) -> StateCommit:
+    def _read_commit(self, commit_id: str) -> StateCommit:
         """A commit whose signature is not checked; StateError if it is none of a state."""
         try:
             commit_object = self._repository.reader.read_limited_object(
@@ -343,14 +335,12 @@ class GitLog:
                 self.location, f"its last commit: {problem}"
             ) from None
 
-    def _list_claimed_number_if_plausible(self, commit_id: str) -> list[int]:
+    def _claimed_number(self, commit_id: str) -> list[int]:
         """The number that a commit claims, though it may be forged; StateError if it is foreign."""
-        number = self._read_unverified_commit(commit_id).number
+        number = self._read_commit(commit_id).number
         return [number] if number <= _MAX_TRUSTED_NUMBER else []
 
-    def _discard_reader_and_build_damage_error(
-        self, commit_id: str, problem: DamagedTreeError
-    ) -> DamagedLog:
+    def _damage_error(self, commit_id: str, problem: DamagedTreeError) -> DamagedLog:
         # Answers may be left in the pipe of the reader.
         self._repository.discard_reader()
         error = git_messages.build_damaged_file_error(
@@ -360,7 +350,7 @@ class GitLog:
             error.reading = LogReading(problem.content.collect_tables(), (), "")
         return error
 
-    def _write_commit_and_build_attempt(
+    def _begin_push(
         self, batch: Batch, old_id: str, number: int, *, begins_history: bool
     ) -> PushAttempt:
         tip = self._write_commit(batch, old_id, number, is_root=begins_history)
@@ -391,9 +381,7 @@ class GitLog:
             raise git_messages.build_not_written_error(self.location) from None
         return StateTip(written.commit_id, commits[-1])
 
-    def _push_until_decided_or_none_if_overtaken(
-        self, attempt: PushAttempt
-    ) -> AppendedBatch | None:
+    def _push(self, attempt: PushAttempt) -> AppendedBatch | None:
         """Push the commit of a batch until it is part of the log, or another one is.
 
         StateError if the repository does not take it, or cannot be asked what became of it.
@@ -408,29 +396,29 @@ class GitLog:
                 self._location.ref,
                 attempt.old_id,
                 tip.commit_id,
-                *self._list_refspecs_that_keep_old_history(attempt),
+                *self._kept_refspecs(attempt),
             )
             if result.exit_code == 0:
-                return self._adopt_tip_and_end_attempt(attempt, tip)
+                return self._adopt_tip(attempt, tip)
             error_text = result.error_text
             # A push that failed may have been carried out: only the ref itself tells.
-            remote_tip = self._read_tip_after_push_or_raise_unknown(error_text)
+            remote_tip = self._tip_after_push(error_text)
             own_tip = attempt.find_own_tip([remote_tip])
             if own_tip is not None:
-                return self._adopt_tip_and_end_attempt(attempt, own_tip)
+                return self._adopt_tip(attempt, own_tip)
             # Somebody else's commit is there, or one of theirs on top of ours.
             if remote_tip != attempt.old_id:
-                return self._adopt_own_commit_below_other_tip_or_none(attempt)
-            self._add_commit_with_parent_if_only_root_was_tried(attempt)
+                return self._adopt_below_tip(attempt)
+            self._add_second_commit(attempt)
         raise git_messages.build_push_refused_error(self.location, self._location.ref, error_text)
 
-    def _list_refspecs_that_keep_old_history(self, attempt: PushAttempt) -> list[str]:
+    def _kept_refspecs(self, attempt: PushAttempt) -> list[str]:
         """What is pushed besides: where a new history begins, the old one gets a ref of its own."""
         # Otherwise the host may collect the commits that no ref names, and nobody could look back.
         keeps_old = attempt.begins_history and attempt.old_id and len(attempt.tips) == 1
         return [f"+{attempt.old_id}:{self._location.previous_ref}"] if keeps_old else []
 
-    def _add_commit_with_parent_if_only_root_was_tried(self, attempt: PushAttempt) -> None:
+    def _add_second_commit(self, attempt: PushAttempt) -> None:
         """Make another commit where the one without a parent was refused, as some hosts do."""
         if attempt.begins_history and attempt.old_id and len(attempt.tips) == 1:
             number = attempt.tips[0].commit.number
@@ -438,14 +426,14 @@ class GitLog:
                 self._write_commit(attempt.batch, attempt.old_id, number, is_root=False)
             )
 
-    def _read_tip_after_push_or_raise_unknown(self, push_text: str) -> str:
+    def _tip_after_push(self, push_text: str) -> str:
         """The commit that the ref names after a push; StateError, which says so, if unknown."""
         try:
-            return self._read_remote_tip_or_empty()
+            return self._read_tip()
         except RemoteUnreachable:
             raise git_messages.build_unknown_push_error(self.location, push_text) from None
 
-    def _adopt_tip_and_end_attempt(self, attempt: PushAttempt, tip: StateTip) -> AppendedBatch:
+    def _adopt_tip(self, attempt: PushAttempt, tip: StateTip) -> AppendedBatch:
         """Take note that the commit is the last one of the log."""
         batch = attempt.batch
         if batch.replaces_all:
@@ -458,25 +446,23 @@ class GitLog:
         self._attempt = None
         return AppendedBatch(tip.commit_id)
 
-    def _adopt_own_commit_below_other_tip_or_none(
-        self, attempt: PushAttempt
-    ) -> AppendedBatch | None:
+    def _adopt_below_tip(self, attempt: PushAttempt) -> AppendedBatch | None:
         """Find out whether another commit stands behind ours, or in its place (None)."""
         try:
             remote_tip = self._repository.fetch_ref_and_return_commit_id(self._location.ref)
-            own_tip = attempt.find_own_tip(self._list_history_back_to_attempt(remote_tip, attempt))
+            own_tip = attempt.find_own_tip(self._history_to(remote_tip, attempt))
         except RemoteUnreachable as problem:
             raise git_messages.build_unknown_push_error(self.location, str(problem)) from None
         self._attempt = None
         if own_tip is None:
             return None
-        self._adopt_tip_and_end_attempt(attempt, own_tip)
+        self._adopt_tip(attempt, own_tip)
         return AppendedBatch(own_tip.commit_id, is_last=False)
 
-    def _list_history_back_to_attempt(self, commit_id: str, attempt: PushAttempt) -> list[str]:
+    def _history_to(self, commit_id: str, attempt: PushAttempt) -> list[str]:
         """The commits from one of the ref back to the number of the attempt, and one before."""
         try:
-            commit = self._read_unverified_commit(commit_id)
+            commit = self._read_commit(commit_id)
         except StateError:
             # Not a commit of the state: the next read says so.
             return []
@@ -485,11 +471,7 @@ class GitLog:
             return []
         self._repository.fetch_ref_and_return_commit_id(self._location.ref, depth)
         ancestors = self._repository.list_commit_and_ancestors_or_empty(commit_id, depth)
-        return (
-            [*ancestors, self._read_unverified_commit(ancestors[-1]).previous_id]
-            if ancestors
-            else []
-        )
+        return [*ancestors, self._read_commit(ancestors[-1]).previous_id] if ancestors else []
 
 
 @frozen

@@ -89,7 +89,7 @@ class PrivateRepository:
             )
         }
         if any(len(commit_id) == _SHA256_LENGTH for commit_id in ids_by_ref.values()):
-            self._switch_to_sha256_if_repository_is_made()
+            self._switch_to_sha256()
         return ids_by_ref.get(ref, "")
 
     def fetch_ref_and_return_commit_id(self, ref: str, depth: int = 1) -> str:
@@ -129,7 +129,7 @@ class PrivateRepository:
         """The process that reads objects, started at its first use."""
         if self._reader is None:
             command = (
-                *self._make_repository_if_needed_and_build_command_head(),
+                *self._command_head(),
                 "cat-file",
                 "--batch",
             )
@@ -141,9 +141,7 @@ class PrivateRepository:
         # `done`: without the command at the end nothing counts, so that a broken pipe writes no
         # half.
         options = ("--quiet", "--force", "--done")
-        return self._start_piped_program(
-            (*self._make_repository_if_needed_and_build_command_head(), "fast-import", *options)
-        )
+        return self._start_piped_program((*self._command_head(), "fast-import", *options))
 
     def list_commit_and_ancestors_or_empty(self, commit_id: str, max_count: int) -> list[str]:
         """The ids of a commit and its fetched ancestors, newest first; [] if there is none."""
@@ -156,7 +154,7 @@ class PrivateRepository:
         """Run one Git command; the text of its standard error holds no credential."""
         try:
             result = run_program_in_root_folder(
-                (*self._make_repository_if_needed_and_build_command_head(), *arguments),
+                (*self._command_head(), *arguments),
                 self._environment,
                 timeout=self._deadline_seconds,
             )
@@ -184,7 +182,7 @@ class PrivateRepository:
         except OSError as problem:
             raise git_messages.build_no_git_error(str(problem.strerror)) from None
 
-    def _make_repository_if_needed_and_build_command_head(self) -> tuple[str, ...]:
+    def _command_head(self) -> tuple[str, ...]:
         """The program, after the repository is made; StateError for a Git that is too old."""
         try:
             program = require_executable_outside_checkouts("git", self._access.checkouts)
@@ -199,7 +197,7 @@ class PrivateRepository:
     def _make_repository(self) -> None:
         try:
             self._folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX))
-            _remove_leftovers_of_killed_runs(self._folder.parent)
+            _remove_leftovers(self._folder.parent)
             # Also where nobody closes this.
             weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
             git_dir = self._folder / "state.git"
@@ -210,14 +208,14 @@ class PrivateRepository:
         except OSError as problem:
             raise git_messages.build_no_folder_error(str(problem.strerror)) from None
 
-    def _switch_to_sha256_if_repository_is_made(self) -> None:
+    def _switch_to_sha256(self) -> None:
         if self._folder is not None:
             # Possible because it is empty until then: a repository keeps the digest of its first
             # object.
             overwrite_bare_repository_configuration(self._folder / "state.git", "sha256", _SETTINGS)
 
 
-def _remove_leftovers_of_killed_runs(parent: Path) -> None:
+def _remove_leftovers(parent: Path) -> None:
     """Remove old repositories of this user, as far as that is possible; never through a link.
 
     Others can write to the system's temporary folder, so a name alone says nothing.
@@ -410,14 +408,12 @@ def resolve_remote_access(folder: Path, location: GitStateLocation) -> RemoteAcc
     if not location.is_url:
         if repository is None:
             raise git_messages.build_no_checkout_error(location.remote, str(folder))
-        url = _require_push_url_of_remote(repository, location.remote)
+        url = _push_url(repository, location.remote)
     protocol = _require_protocol_name(url, location.remote)
     if protocol == "file" and "://" not in url:
         # Relative to the top of the checkout, as Git has it.
         url = os.path.join(repository.top if repository else folder, url)  # noqa: PTH118 - a URL
-    settings = _list_settings_of_git_configuration(
-        repository.top if repository else folder, repository
-    )
+    settings = _git_settings(repository.top if repository else folder, repository)
     checkouts = list_own_and_outer_checkouts_or_folder_itself(folder, repository)
     return RemoteAccess(
         Sensitive(url),
@@ -428,12 +424,10 @@ def resolve_remote_access(folder: Path, location: GitStateLocation) -> RemoteAcc
     )
 
 
-def _require_push_url_of_remote(repository: Repository, remote: str) -> str:
+def _push_url(repository: Repository, remote: str) -> str:
     """The URL to which the checkout pushes, after its `insteadOf`; InputError if there is none."""
     arguments = ("remote", "get-url", "--push", "--", remote)
-    code, output, _ = run_git(
-        repository.top, repository, *arguments, variables=_select_configuring_variables()
-    )
+    code, output, _ = run_git(repository.top, repository, *arguments, variables=_configuring())
     url = os.fsdecode(output).removesuffix("\n")
     if code or not url:
         raise git_messages.build_no_remote_error(remote, str(repository.top))
@@ -455,14 +449,10 @@ def _require_protocol_name(url: str, remote: str) -> str:
     return protocol
 
 
-def _list_settings_of_git_configuration(
-    folder: Path, repository: Repository | None
-) -> list[Setting]:
+def _git_settings(folder: Path, repository: Repository | None) -> list[Setting]:
     """All settings of the configuration that a checkout has, in order of rising precedence."""
     arguments = ("config", "--null", "--includes", "--list")
-    _, output, _ = run_git(
-        folder, repository, *arguments, variables=_select_configuring_variables()
-    )
+    _, output, _ = run_git(folder, repository, *arguments, variables=_configuring())
     return [
         Setting(key, value if newline else None)
         for key, newline, value in (
@@ -471,7 +461,7 @@ def _list_settings_of_git_configuration(
     ]
 
 
-def _select_configuring_variables() -> Mapping[str, str]:
+def _configuring() -> Mapping[str, str]:
     return {
         name: value for name, value in os.environ.items() if _CONFIGURING_PATTERN.fullmatch(name)
     }

@@ -83,14 +83,12 @@ def iter_state_files(changes: Iterable[RowChange], lease_seconds: float) -> Iter
                 cells[_LEASE_KEY] = lease_seconds
             yield StateFile(
                 _build_file_path(change.table, change.key),
-                _encode_json_with_one_value_a_line(cells),
+                _encode_lines(cells),
             )
-    for path, rows in _iter_audit_rows_by_file(audit_rows):
+    for path, rows in _audit_by_file(audit_rows):
         yield StateFile(
             path,
-            _encode_json_with_one_value_a_line(
-                [_build_cells_by_column(AUDIT_FOLDER, row) for row in rows]
-            ),
+            _encode_lines([_build_cells_by_column(AUDIT_FOLDER, row) for row in rows]),
         )
 
 
@@ -100,7 +98,7 @@ def decode_state_file(path: str, content: bytes) -> FileRows:
     table = _TABLES_BY_FILE.get(path, folder)
     if table not in schema.TABLE_COLUMNS or bool(slash) == (table in _ONE_ROW_FILES):
         raise DamagedFileError("a state has no such file")
-    document = _parse_json_or_raise_damaged(content)
+    document = _parse_json(content)
     if table == AUDIT_FOLDER:
         return FileRows(table, _decode_audit_rows(path, document))
     lease_seconds = None
@@ -125,7 +123,7 @@ def _build_file_path(table: str, key: str | int) -> str:
     return f"{table}/{escape_name(kind)}/{shard}/{escape_name(name)}.json"
 
 
-def _iter_audit_rows_by_file(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
+def _audit_by_file(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
     """(path, rows) of each file for audit rows: those of one day and one thousand of numbers."""
     rows_by_folder: dict[str, list[Row]] = {}
     for row in sorted(rows):
@@ -145,7 +143,7 @@ def _decode_audit_rows(path: str, document: Any) -> tuple[Row, ...]:
         raise DamagedFileError("it is no list of audit entries")
     rows = tuple(_decode_valid_row(AUDIT_FOLDER, cells) for cells in document)
     numbers = [row[0] for row in rows]
-    paths = [file_path for file_path, _ in _iter_audit_rows_by_file(rows)]
+    paths = [file_path for file_path, _ in _audit_by_file(rows)]
     if paths != [path] or numbers != sorted(set(numbers)):
         raise DamagedFileError("its content belongs to a file with another name")
     return rows
@@ -157,12 +155,12 @@ def _build_cells_by_column(table: str, row: Row) -> JsonObject:
     if table in _ONE_ROW_FILES:
         del cells["id"]
     return {
-        column: _parse_canonical_object_or_keep_text(cell) if column in _JSON_COLUMNS else cell
+        column: _parse_canonical(cell) if column in _JSON_COLUMNS else cell
         for column, cell in cells.items()
     }
 
 
-def _parse_canonical_object_or_keep_text(text: str) -> JsonValue:
+def _parse_canonical(text: str) -> JsonValue:
     """The value of a canonical JSON text of an object; any other text as it is."""
     try:
         value = json.loads(text)
@@ -209,12 +207,12 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def _encode_json_with_one_value_a_line(document: Any) -> bytes:
+def _encode_lines(document: Any) -> bytes:
     # One value a line, for who reads the difference of two commits.
     return (json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n").encode("ascii")
 
 
-def _parse_json_or_raise_damaged(content: bytes) -> JsonValue:
+def _parse_json(content: bytes) -> JsonValue:
     try:
         return json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
@@ -283,7 +281,7 @@ def read_tree_or_raise_damaged(
     """
     object_ids = {
         entry.path: entry.object_id
-        for entry in _iter_files_or_raise_damaged(reader, tree_id, id_length=len(tree_id))
+        for entry in _iter_files(reader, tree_id, id_length=len(tree_id))
     }
     audit_paths = list_audit_paths_oldest_first(object_ids)
     left_out = frozenset(audit_paths[: max(0, len(audit_paths) - max_audit_files)])
@@ -311,7 +309,7 @@ def read_files_or_raise_damaged(
     total_bytes = 0
     objects = reader.iter_objects([object_ids[path] for path in paths], MAX_FILE_BYTES)
     for path in paths:
-        blob = _read_next_or_raise_damaged(objects, path)
+        blob = _read_next(objects, path)
         total_bytes += len(blob.content)
         # Each file is limited by itself, but a tree may have very many.
         if total_bytes > _MAX_TOTAL_BYTES:
@@ -329,17 +327,15 @@ def read_files_or_raise_damaged(
 def list_audit_paths_oldest_first(paths: Mapping[str, str]) -> list[str]:
     """The files of the audit, oldest first."""
     audit_paths = [path for path in paths if path.startswith(f"{AUDIT_FOLDER}/")]
-    return sorted(audit_paths, key=_get_first_number_or_zero)
+    return sorted(audit_paths, key=_first_number)
 
 
-def _get_first_number_or_zero(path: str) -> int:
+def _first_number(path: str) -> int:
     name = path.rpartition("/")[2].removesuffix(".json")
     return int(name) if name.isascii() and name.isdecimal() else 0
 
 
-def _iter_files_or_raise_damaged(
-    reader: ObjectReader, tree_id: str, id_length: int
-) -> Iterator[ObjectEntry]:
+def _iter_files(reader: ObjectReader, tree_id: str, id_length: int) -> Iterator[ObjectEntry]:
     """All files of a tree, folder by folder, all folders of one depth at a time."""
     folders = [ObjectEntry("", is_folder=True, object_id=tree_id)]
     entry_count = 0
@@ -348,10 +344,10 @@ def _iter_files_or_raise_damaged(
         trees = reader.iter_objects([folder.object_id for folder in folders], _MAX_TREE_BYTES)
         subfolders = []
         for folder in folders:
-            tree = _read_next_or_raise_damaged(trees, folder.path or "the tree")
+            tree = _read_next(trees, folder.path or "the tree")
             if tree.kind != "tree":
                 raise DamagedTreeError(folder.path, "it is no folder")
-            for entry in _iter_entries_or_raise_damaged(tree.content, folder.path, id_length // 2):
+            for entry in _iter_entries(tree.content, folder.path, id_length // 2):
                 entry_count += 1
                 if entry_count > _MAX_ENTRIES:
                     raise DamagedTreeError(entry.path, "there are too many files")
@@ -364,9 +360,7 @@ def _iter_files_or_raise_damaged(
         raise DamagedTreeError(folders[0].path, "a state has no such folder")
 
 
-def _iter_entries_or_raise_damaged(
-    content: bytes, folder: str, id_size: int
-) -> Iterator[ObjectEntry]:
+def _iter_entries(content: bytes, folder: str, id_size: int) -> Iterator[ObjectEntry]:
     """The entries of a tree object: `MODE NAME`, a zero byte and the bytes of an id each."""
     position = 0
     while position < len(content):
@@ -382,7 +376,7 @@ def _iter_entries_or_raise_damaged(
         yield ObjectEntry(path, mode == _FOLDER_MODE, content[end + 1 : position].hex())
 
 
-def _read_next_or_raise_damaged(objects: Iterator[GitObject], path: str) -> GitObject:
+def _read_next(objects: Iterator[GitObject], path: str) -> GitObject:
     try:
         return next(objects)
     except UnreadableObjectError as problem:
@@ -459,7 +453,7 @@ def parse_unverified_state_commit(commit: GitObject, ref: str) -> StateCommit:
     """
     headers, _, message = commit.content.partition(b"\n\n")
     tree_id = headers.partition(b"\n")[0].removeprefix(b"tree ").decode("ascii", "replace")
-    document = _parse_last_line_as_document(message)
+    document = _parse_last_line(message)
     format_number = document.get("format")
     if type(format_number) is int and format_number > FORMAT:
         raise NewerFormatError(format_number)
@@ -481,7 +475,7 @@ def parse_unverified_state_commit(commit: GitObject, ref: str) -> StateCommit:
     )
 
 
-def _parse_last_line_as_document(message: bytes) -> JsonObject:
+def _parse_last_line(message: bytes) -> JsonObject:
     try:
         document = json.loads(message.strip().rpartition(b"\n")[2].decode("utf-8"))
     except (ValueError, RecursionError):

@@ -96,9 +96,7 @@ class Lease:
         self.is_stored = True
         self._renewed_at = written_at
         if self._renewal_thread is None:
-            self._renewal_thread = Thread(
-                target=self._renew_until_released_or_lost, name="lease", daemon=True
-            )
+            self._renewal_thread = Thread(target=self._renew, name="lease", daemon=True)
             self._renewal_thread.start()
 
     def record_renewal_unless_expired(self, written_at: float) -> None:
@@ -127,11 +125,11 @@ class Lease:
         silent_seconds = self._timing.boottime() - self._renewed_at
         return self.is_stored and silent_seconds >= self._timing.lease_seconds
 
-    def _renew_until_released_or_lost(self) -> None:
+    def _renew(self) -> None:
         wait_seconds = self._timing.heartbeat_seconds
         while not self._stop_event.wait(wait_seconds):
             try:
-                wait_seconds = self._compute_seconds_to_heartbeat()
+                wait_seconds = self._to_heartbeat()
                 if wait_seconds <= 0:
                     self._send_heartbeat()
                     wait_seconds = self._timing.heartbeat_seconds
@@ -141,7 +139,7 @@ class Lease:
                 # Retried sooner: the database may be back before the lease expires.
                 wait_seconds = self._timing.heartbeat_seconds / 4
 
-    def _compute_seconds_to_heartbeat(self) -> float:
+    def _to_heartbeat(self) -> float:
         """Seconds until a heartbeat is due: in some stores other writes have renewed the lease."""
         silent_seconds = self._timing.boottime() - self._renewed_at
         return self._timing.heartbeat_seconds - silent_seconds
@@ -149,13 +147,13 @@ class Lease:
     def _send_heartbeat(self) -> None:
         self.require_not_lost()
         sent_at = self._timing.boottime()
-        counter = self._database.write_in_transaction(self._require_ownership_and_increment_counter)
+        counter = self._database.write_in_transaction(self._require_ownership)
         self.require_not_lost()  # an answer that came after the lease does not revive it
         self.lock_owner = replace(self.lock_owner, counter=counter)
         # The time before the write: another process may count from any moment after it.
         self._renewed_at = sent_at
 
-    def _require_ownership_and_increment_counter(self, run: SqlRunner) -> int:
+    def _require_ownership(self, run: SqlRunner) -> int:
         lock_owners = [LockOwner.from_row(row) for row in run(schema.GET_LOCK, ())]
         lock_id, token = (
             (lock_owners[0].lock_id, lock_owners[0].token) if lock_owners else (None, None)

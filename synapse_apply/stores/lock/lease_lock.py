@@ -59,7 +59,7 @@ class LeaseLock:
         With `repair` a state that cannot be read is locked as one that does not exist.
         """
         with ExitStack() as stack:
-            lease = self._acquire_before_timeout(operation, timeout, repair, stack)
+            lease = self._acquire(operation, timeout, repair, stack)
             try:
                 yield lease
             finally:
@@ -67,7 +67,7 @@ class LeaseLock:
 
     def read_owner_or_none(self) -> LockOwner | None:
         """The owner that the lock row names now, None without a row."""
-        return self._database.read_in_snapshot(_read_lock_owner_or_none, requires_newest=True)
+        return self._database.read_in_snapshot(_read_owner, requires_newest=True)
 
     def list_lock_held_findings_unless_owner_ended(self) -> tuple[Diagnostic, ...]:
         """The findings a run would get that wants the lock now; () if it could take it at once."""
@@ -80,7 +80,7 @@ class LeaseLock:
         """Delete the lock row with this id; StateError for another one. Its owner's writes fail."""
 
         def delete_lock_row_or_raise_wrong_id(run: SqlRunner) -> None:
-            lock_owner = _read_lock_owner_or_none(run)
+            lock_owner = _read_owner(run)
             if lock_owner is None or lock_owner.lock_id != lock_id:
                 unlock_command = self._format_unlock_command(lock_owner) if lock_owner else ""
                 raise state_messages.build_wrong_lock_id_error(
@@ -90,16 +90,14 @@ class LeaseLock:
 
         self._database.write_in_transaction(delete_lock_row_or_raise_wrong_id)
 
-    def _acquire_before_timeout(
-        self, operation: str, timeout: float, repair: bool, stack: ExitStack
-    ) -> Lease:
+    def _acquire(self, operation: str, timeout: float, repair: bool, stack: ExitStack) -> Lease:
         """Try again with growing pauses until the timeout; then LockHeld. `stack` as below."""
         timing, owner_watch = self._timing, _OwnerWatch(self._timing)
         deadline = timing.monotonic() + timeout
         pause_seconds = timing.shortest_pause
         while True:
             try:
-                lease = self._acquire_or_none_to_retry(operation, owner_watch, repair, stack)
+                lease = self._try_acquire(operation, owner_watch, repair, stack)
             except (LockHeld, StoreBusyError) as problem:
                 seconds_left = deadline - timing.monotonic()
                 if seconds_left <= 0 and isinstance(problem, StoreBusyError):
@@ -115,7 +113,7 @@ class LeaseLock:
                 if lease is not None:
                     return lease
 
-    def _acquire_or_none_to_retry(
+    def _try_acquire(
         self, operation: str, owner_watch: _OwnerWatch, repair: bool, stack: ExitStack
     ) -> Lease | None:
         """Take the lock; LockHeld or StoreBusyError if it is not free, None to try again at once.
@@ -123,18 +121,18 @@ class LeaseLock:
         `stack` keeps the creation lock, where one is needed, until the lease ends.
         """
         if not self._database.exists():
-            return self._acquire_creation_lock_unless_state_appeared(operation, repair, stack)
+            return self._acquire_creation(operation, repair, stack)
         try:
-            return self._try_lock_row_once_or_raise_held(operation, owner_watch)
+            return self._try_lock(operation, owner_watch)
         except (StoreBusyError, LockHeld):
             raise
         except StateError:
             # A restore must be possible when the rows of the lock cannot be read.
             if repair:
-                return self._acquire_creation_lock_unless_state_appeared(operation, repair, stack)
+                return self._acquire_creation(operation, repair, stack)
             raise
 
-    def _try_lock_row_once_or_raise_held(self, operation: str, owner_watch: _OwnerWatch) -> Lease:
+    def _try_lock(self, operation: str, owner_watch: _OwnerWatch) -> Lease:
         """Take a free lock, or that of an owner that ended or is silent; else LockHeld at once.
 
         `owner_watch` keeps what was seen of the owner, so that a later try can tell its silence.
@@ -147,11 +145,9 @@ class LeaseLock:
         ):
             owner_watch.record_if_changed(current_owner, self._database.owner_sign)
             raise self._build_lock_held_error(current_owner)
-        return self._replace_lock_row_and_start_renewal(operation, current_owner)
+        return self._take_over(operation, current_owner)
 
-    def _acquire_creation_lock_unless_state_appeared(
-        self, operation: str, repair: bool, stack: ExitStack
-    ) -> Lease | None:
+    def _acquire_creation(self, operation: str, repair: bool, stack: ExitStack) -> Lease | None:
         """Take the creation lock in place of a row; None if another process made a state meanwhile.
 
         LockHeld if another process holds the creation lock.
@@ -170,14 +166,12 @@ class LeaseLock:
         owner_sign = self._database.owner_sign
         return has_ended or owner_watch.was_unchanged_for_lease(current_owner, owner_sign, read_at)
 
-    def _replace_lock_row_and_start_renewal(
-        self, operation: str, expected_owner: LockOwner | None
-    ) -> Lease:
+    def _take_over(self, operation: str, expected_owner: LockOwner | None) -> Lease:
         """Write a new lock row in place of the expected one; LockHeld if another is there now."""
         new_owner = self._build_new_owner(operation)
 
         def replace_expected_lock_row(run: SqlRunner) -> LockOwner:
-            current_owner = _read_lock_owner_or_none(run)
+            current_owner = _read_owner(run)
             if current_owner is not None and current_owner != expected_owner:
                 raise self._build_lock_held_error(current_owner)
             meta_rows = run(schema.GET_META, ())
@@ -240,5 +234,5 @@ class _OwnerWatch:
         )
 
 
-def _read_lock_owner_or_none(run: SqlRunner) -> LockOwner | None:
+def _read_owner(run: SqlRunner) -> LockOwner | None:
     return next((LockOwner.from_row(row) for row in run(schema.GET_LOCK, ())), None)

@@ -95,9 +95,9 @@ def identify_this_process() -> LockProcess:
     host = socket.gethostname()
     return LockProcess(
         host,
-        _read_boot_and_pid_namespace_or_empty(),
+        _boot_and_namespace(),
         os.getpid(),
-        _read_start_ticks_or_ended_or_empty("self"),
+        _start_ticks("self"),
         f"{_find_user_name_or_id()}@{host}",
     )
 
@@ -119,11 +119,11 @@ def has_certainly_ended(process: LockProcess, own_process: LockProcess) -> bool:
     except (OSError, OverflowError):  # another user's process, or a pid that none can have
         pass
     # A process that has the pid now but began at another time is another one.
-    start_ticks = _read_start_ticks_or_ended_or_empty(str(process.pid))
+    start_ticks = _start_ticks(str(process.pid))
     return bool(start_ticks) and start_ticks != process.start_ticks
 
 
-def _read_boot_and_pid_namespace_or_empty() -> str:
+def _boot_and_namespace() -> str:
     """The id of this boot and of the pid namespace, "" if the system tells neither.
 
     Containers of one host share the boot id, but a pid means another process in each.
@@ -136,7 +136,7 @@ def _read_boot_and_pid_namespace_or_empty() -> str:
     return f"{boot_text} {pid_namespace}" if boot_text else ""
 
 
-def _read_start_ticks_or_ended_or_empty(pid: str) -> str:
+def _start_ticks(pid: str) -> str:
     """When a process started, in clock ticks since boot; "ended" for a zombie, "" if unknown."""
     # The second field is the program's name in parentheses, which may contain blanks and `)`.
     stat_fields = _read_text_or_empty(f"/proc/{pid}/stat").rpartition(")")[2].split()

@@ -36,7 +36,7 @@ class LockedStore:
         self.was_locked_here = False
         self._read_format = STATE_FORMAT
         self._write_batch = WriteBatch(
-            self._commit_batch_under_lock, write_notes_if_combinable, database.wait_for_write_turn
+            self._commit_batch, write_notes_if_combinable, database.wait_for_write_turn
         )
 
     @property
@@ -123,14 +123,14 @@ class LockedStore:
     def close(self) -> None:
         self._database.close()
 
-    def _write_durably_and_count_serial_if_changed(self, work: ChangingWork) -> None:
+    def _write_counted(self, work: ChangingWork) -> None:
         """Run the work in a transaction; adds one to the serial if the work returns True.
 
         Works of several threads at the same time share one transaction.
         """
         self._write_batch.write_durably(lambda run: work(run) and run(schema.ADD_TO_SERIAL, (1,)))
 
-    def _commit_batch_under_lock(self, run_batch: Callable[[SqlRunner], object]) -> None:
+    def _commit_batch(self, run_batch: Callable[[SqlRunner], object]) -> None:
         """Run a batch in one transaction; StateError without the lock, LockLost if it was lost."""
         lease = self._lease
         if lease is None:
@@ -139,7 +139,7 @@ class LockedStore:
 
         def run_batch_under_lock(run: SqlRunner) -> None:
             # A newer version may have changed the format since this process read it.
-            meta_row = self._require_meta_row_of_known_format(run)
+            meta_row = self._known_meta(run)
             if lease.is_stored:
                 lease.require_row_names_this_lease(run, *meta_row[schema.OWNER_SLICE])
             # From now on an older version, which would drop what it does not know, is refused.
@@ -154,7 +154,7 @@ class LockedStore:
         if self._database.owner_sign != sign_before:
             lease.record_renewal_unless_expired(written_at)
 
-    def _require_meta_row_of_known_format(self, run: SqlRunner, location: str = "") -> Row:
+    def _known_meta(self, run: SqlRunner, location: str = "") -> Row:
         meta_row = require_meta_row_of_known_format(run, location or self.where)
         if not location:
             self._read_format = int(meta_row[0])
@@ -177,7 +177,7 @@ class LockedStore:
                 self._lease = None
 
     @contextmanager
-    def _hold_present_or_new_lock(self, operation: str, *, repair: bool = False) -> Iterator[Lease]:
+    def _hold_lock(self, operation: str, *, repair: bool = False) -> Iterator[Lease]:
         """The lease that is held, else the lock is taken for the block."""
         if self._lease is not None:
             yield self._lease

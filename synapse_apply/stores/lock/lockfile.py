@@ -23,14 +23,14 @@ def hold_lock_file_or_raise_held(path: str, location: str, operation: str) -> It
 
     `location` and `operation` are for messages.
     """
-    descriptor = _open_locked_descriptor_or_raise_held(path, location, operation)
+    descriptor = _open_locked(path, location, operation)
     try:
         yield
     finally:
         os.close(descriptor)
 
 
-def _open_locked_descriptor_or_raise_held(path: str, location: str, operation: str) -> int:
+def _open_locked(path: str, location: str, operation: str) -> int:
     try:
         descriptor = open_own_file_with_flags(Path(path), os.O_RDWR | os.O_CREAT)
         try:

@@ -40,10 +40,7 @@ from synapse_apply.stores.sqlite import sqlite_messages
 from synapse_apply.stores.sqlite.sqlite_database import (
     make_type_checking_sqlite_runner as sqlite_runner,
 )
-from synapse_apply.stores.sqlite.sqlite_database import (
-    open_intact_backup,
-    write_new_state_file,
-)
+from synapse_apply.stores.sqlite.sqlite_database import open_intact_backup, write_new_state_file
 
 Connection = psycopg.Connection[Row]
 
@@ -152,29 +149,25 @@ class PostgresDatabase(LoglessDatabaseWithoutWaits):
         def create_tables_or_raise_if_state_exists(run: SqlRunner) -> None:
             if self._has_meta_table(run):
                 raise state_messages.build_existing_state_error(self.location)
-            self._create_schema_and_clients_table_if_missing(run)
-            _run_statements_discarding_rows(statements, run)
+            self._create_schema(run)
+            _run_statements(statements, run)
 
-        self._write_with_commit_mark(
-            create_tables_or_raise_if_state_exists, has_clients_table=False
-        )
+        self._write_marked(create_tables_or_raise_if_state_exists, has_clients_table=False)
 
     def read_in_snapshot(
         self, work: Callable[[SqlRunner], T], *, requires_newest: bool = False
     ) -> T:
         del requires_newest  # always the newest
-        return self._retry_if_server_reached_before_was_lost(
-            lambda: self._run_transaction(_BEGIN_READ, work, "Reading")
-        )
+        return self._retry_lost(lambda: self._run_transaction(_BEGIN_READ, work, "Reading"))
 
     def write_in_transaction(self, work: Callable[[SqlRunner], T]) -> T:
-        return self._write_with_commit_mark(work, has_clients_table=True)
+        return self._write_marked(work, has_clients_table=True)
 
     @contextmanager
     def hold_creation_lock(self, operation: str) -> Iterator[None]:
         """Hold an advisory lock in a transaction on a connection of its own, which ends it."""
         with closing(self._open_connection()) as connection:
-            with self._limit_time_and_translate_errors(connection, f"Locking for {operation}"):
+            with self._translating(connection, f"Locking for {operation}"):
                 # The lock belongs to a transaction, not to a session, which a pooler would share.
                 connection.execute("BEGIN")
                 connection.execute("SET LOCAL idle_in_transaction_session_timeout TO 0")
@@ -221,14 +214,14 @@ class PostgresDatabase(LoglessDatabaseWithoutWaits):
             if self._has_meta_table(run):
                 # Fails if `meta` is a table of another program, which must not be dropped.
                 run("SELECT format, lineage FROM meta", ())
-            self._create_schema_and_clients_table_if_missing(run)
+            self._create_schema(run)
             for table in schema.TABLE_COLUMNS:
                 run(f"DROP TABLE IF EXISTS {table}", ())
             for table in schema.CREATE_STATEMENTS:
                 run(table, ())
-            _run_statements_discarding_rows(statements, run)
+            _run_statements(statements, run)
 
-        self._write_with_commit_mark(replace_tables, has_clients_table=False)
+        self._write_marked(replace_tables, has_clients_table=False)
         return saved_path
 
     def _read_insert_statements_if_readable(self) -> list[Statement]:
@@ -256,13 +249,13 @@ class PostgresDatabase(LoglessDatabaseWithoutWaits):
         name = sql.Identifier(self._state_location.schema, "meta").as_string(None)
         return run("SELECT to_regclass(?) IS NOT NULL", (name,)) == [(True,)]
 
-    def _create_schema_and_clients_table_if_missing(self, run: SqlRunner) -> None:
+    def _create_schema(self, run: SqlRunner) -> None:
         # CREATE SCHEMA IF NOT EXISTS needs the right to create one even if it exists.
         if not run("SELECT 1 FROM pg_namespace WHERE nspname = ?", (self._state_location.schema,)):
             run(self._fill_sql_template("CREATE SCHEMA {schema}"), ())
         run(_CREATE_CLIENTS_TABLE, ())
 
-    def _retry_if_server_reached_before_was_lost(self, attempt: Callable[[], T]) -> T:
+    def _retry_lost(self, attempt: Callable[[], T]) -> T:
         """Run the attempt again while the server is unreachable, for `patience` seconds.
 
         Not before a first success: a wrong host is reported at once. An attempt raises
@@ -283,9 +276,7 @@ class PostgresDatabase(LoglessDatabaseWithoutWaits):
                 time.sleep(pause_seconds)
                 pause_seconds = min(2 * pause_seconds, 1.0)
 
-    def _write_with_commit_mark(
-        self, work: Callable[[SqlRunner], T], *, has_clients_table: bool
-    ) -> T:
+    def _write_marked(self, work: Callable[[SqlRunner], T], *, has_clients_table: bool) -> T:
         """Run the work in a transaction that also stores a new mark in this client's row.
 
         The mark is stored first, in the same round trip as BEGIN, unless the work itself creates
@@ -306,7 +297,7 @@ class PostgresDatabase(LoglessDatabaseWithoutWaits):
             return self._run_transaction(_BEGIN_WRITE, work_and_mark, "Writing", self._last_mark)
 
         with self._connection_lock:
-            return self._retry_if_server_reached_before_was_lost(attempt_write)
+            return self._retry_lost(attempt_write)
 
     def _fill_sql_template(self, template: str) -> str:
         mark, first = sql.Literal(self._last_mark), sql.Literal(self._last_mark == 1)
@@ -322,7 +313,7 @@ class PostgresDatabase(LoglessDatabaseWithoutWaits):
         """
         connection = self._connect_if_needed()
         try:
-            with self._limit_time_and_translate_errors(connection, activity):
+            with self._translating(connection, activity):
                 run = _make_postgres_runner(connection)
                 run(self._fill_sql_template(begin_template), ())
                 result = work(run)
@@ -335,14 +326,14 @@ class PostgresDatabase(LoglessDatabaseWithoutWaits):
         except BaseException:
             self._roll_back_or_close(connection)
             raise
-        self._commit_or_look_up_outcome(connection, mark, activity)
+        self._commit(connection, mark, activity)
         self._was_reached = True
         return result
 
-    def _commit_or_look_up_outcome(self, connection: Connection, mark: int, activity: str) -> None:
+    def _commit(self, connection: Connection, mark: int, activity: str) -> None:
         """Commit; if the connection breaks meanwhile, raise only if nothing was committed."""
         try:
-            with self._limit_time_and_translate_errors(connection, activity):
+            with self._translating(connection, activity):
                 connection.execute("COMMIT")
         except PostgresUnreachable:
             self.close()
@@ -367,7 +358,7 @@ class PostgresDatabase(LoglessDatabaseWithoutWaits):
             return mark_rows == [(mark,)]
 
         try:
-            return self._retry_if_server_reached_before_was_lost(
+            return self._retry_lost(
                 lambda: self._run_transaction(_BEGIN_WRITE, is_mark_stored, "Reading")
             )
         except StateError:
@@ -395,9 +386,7 @@ class PostgresDatabase(LoglessDatabaseWithoutWaits):
         raise finding
 
     @contextmanager
-    def _limit_time_and_translate_errors(
-        self, connection: Connection, activity: str
-    ) -> Iterator[None]:
+    def _translating(self, connection: Connection, activity: str) -> Iterator[None]:
         """Turn errors of the block into StateErrors; abort it after `max_seconds`."""
         try:
             with limit_connection_time(connection, self._max_seconds):
@@ -424,6 +413,6 @@ def _make_postgres_runner(connection: Connection) -> SqlRunner:
     return run_statement
 
 
-def _run_statements_discarding_rows(statements: Sequence[Statement], run: SqlRunner) -> None:
+def _run_statements(statements: Sequence[Statement], run: SqlRunner) -> None:
     for statement, values in statements:
         run(statement, values)

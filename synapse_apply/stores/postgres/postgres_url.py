@@ -68,7 +68,7 @@ def parse_postgres_url(url: str, default_schema: str, owner: str = "state") -> P
     pairs = [pair.partition("=") for pair in parts.query.split("&") if pair]
     schema_names = [unquote(value) for name, _, value in pairs if name == "schema"]
     schema = schema_names[-1] if schema_names else default_schema
-    _require_valid_schema_name(schema, owner)
+    _require_schema(schema, owner)
     # The rest is passed on as written, for libpq to parse. `schema` is our own parameter.
     query = "&".join("".join(pair) for pair in pairs if pair[0] != "schema")
     database = unquote(parts.path.removeprefix("/"))
@@ -89,7 +89,7 @@ def _split_url_or_raise_without_quoting(url: str, owner: str) -> SplitResult:
     raise _build_url_error(owner, reason, hint)
 
 
-def _require_valid_schema_name(schema: str, owner: str) -> None:
+def _require_schema(schema: str, owner: str) -> None:
     """InputError for a name that needs quoting, is reserved by PostgreSQL, or is too long."""
     if not _SCHEMA_PATTERN.fullmatch(schema) or schema.startswith("pg_"):
         raise _build_url_error(

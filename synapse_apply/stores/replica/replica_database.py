@@ -137,27 +137,25 @@ class ReplicaDatabase:
     def create_state_or_raise_if_exists(self, statements: Sequence[Statement]) -> None:
         with self._turn:
             new_tables = build_rows_from_statements(statements, self.location)
-            damage = self._catch_up_or_return_damage()
+            damage = self._catch_up()
             exists = bool(self._position) if damage is None else self._log.exists()
             # Damage where nothing is: there was a log, and its numbers must not begin anew.
-            if exists or not self._append_replacing_batch_unless_overtaken(
-                new_tables, after_damage=bool(damage)
-            ):
+            if exists or not self._append_replacing(new_tables, after_damage=bool(damage)):
                 raise state_messages.build_existing_state_error(self.location)
 
     def read_in_snapshot(
         self, work: Callable[[SqlRunner], T], *, requires_newest: bool = False
     ) -> T:
         with self._turn:
-            self._catch_up_unless_lock_owner_or_fresh(requires_newest=requires_newest)
+            self._catch_up_if_due(requires_newest=requires_newest)
             return self._fetching_older_audit(lambda: self._run_read(work))
 
     def write_in_transaction(self, work: Callable[[SqlRunner], T]) -> T:
         with self._turn:
             for _ in range(_MAX_ATTEMPTS):
-                self._catch_up_unless_lock_owner_or_fresh()
+                self._catch_up_if_due()
                 try:
-                    return self._fetching_older_audit(lambda: self._write_or_raise_refused(work))
+                    return self._fetching_older_audit(lambda: self._write(work))
                 except _BatchRefused:
                     self._is_end_own, self._caught_up_at = False, None
             raise state_messages.build_busy_error(
@@ -216,7 +214,7 @@ class ReplicaDatabase:
             ]
         new_tables = build_rows_from_statements(statements, self.location)
         with self._turn:
-            damage = self._catch_up_or_return_damage()
+            damage = self._catch_up()
             # Asked first: reading the rows before the damage moves the replica to where they end.
             was_lock_owner = damage is None and self._owns_lock_at_end()
             saved_path = ""
@@ -224,9 +222,7 @@ class ReplicaDatabase:
                 old_rows := self._read_insert_statements_if_readable(damage)
             ):
                 saved_path = str(write_new_state_file(old_rows, Path(kept_path_unless_beside_file)))
-            if not self._append_replacing_batch_unless_overtaken(
-                new_tables, after_damage=damage is not None
-            ):
+            if not self._append_replacing(new_tables, after_damage=damage is not None):
                 raise (
                     state_messages.build_lock_taken_error(self.location, "Another process")
                     if was_lock_owner
@@ -247,27 +243,27 @@ class ReplicaDatabase:
 
     def _run_read(self, work: Callable[[SqlRunner], T]) -> T:
         with self._require_rows().run_transaction("Reading") as run:
-            return work(self._wrap_to_raise_for_missing_audit(run))
+            return work(self._requiring_audit(run))
 
-    def _write_or_raise_refused(self, work: Callable[[SqlRunner], T]) -> T:
+    def _write(self, work: Callable[[SqlRunner], T]) -> T:
         """Run the work and append what it changed; _BatchRefused if another batch was faster."""
         rows = self._require_rows()
         lock_id_before = rows.read_lock_id_or_empty()
         with rows.run_transaction("Writing") as run:
-            result = work(self._wrap_to_raise_for_missing_audit(run))
+            result = work(self._requiring_audit(run))
             changes = rows.collect_changes_of_transaction()
             if not changes:
                 return result
             batch = self._build_batch(changes, lock_id_before, rows.read_lock_id_or_empty())
-            appended = self._append_or_keep_pending(_PendingBatch(batch, self._position))
+            appended = self._append(_PendingBatch(batch, self._position))
             if appended is None:
                 raise _BatchRefused
         self._record_appended_batch(batch, appended)
         if not appended.is_last:
-            self._raise_if_lock_was_lost(work)
+            self._require_lock(work)
         return result
 
-    def _raise_if_lock_was_lost(self, work: Callable[[SqlRunner], T]) -> None:
+    def _require_lock(self, work: Callable[[SqlRunner], T]) -> None:
         """Raise what the work's own check of the lock says, now that other batches follow.
 
         What the work wrote is part of the log, so that it is not written again.
@@ -276,7 +272,7 @@ class ReplicaDatabase:
         rows = self._require_rows()
         try:
             with rows.run_transaction("Writing", keeps_changes=False) as run:
-                work(self._wrap_to_raise_for_missing_audit(run))
+                work(self._requiring_audit(run))
         except (LockLost, LockHeld):
             raise
         # The work was done once: that it cannot be done again, as its intent is open by now, is
@@ -284,9 +280,7 @@ class ReplicaDatabase:
         except (_OlderAuditNeeded, StateError):
             return
 
-    def _append_replacing_batch_unless_overtaken(
-        self, new_tables: TableRows, *, after_damage: bool = False
-    ) -> bool:
+    def _append_replacing(self, new_tables: TableRows, *, after_damage: bool = False) -> bool:
         """Append a batch that replaces all rows; False if another batch was faster."""
         changes = tuple(
             RowChange(table, row[0], row) for table, rows in new_tables.items() for row in rows
@@ -299,11 +293,11 @@ class ReplicaDatabase:
             self._forget_replica()
             appended = self._log.restart_after_damage_unless_overtaken(batch)
         else:
-            appended = self._append_or_keep_pending(_PendingBatch(batch, self._position))
+            appended = self._append(_PendingBatch(batch, self._position))
         self._is_end_own, self._caught_up_at = False, None
         if appended is None:
             return False
-        self._apply_changes_or_replace_rows(batch)
+        self._apply_batch(batch)
         self._record_appended_batch(batch, appended)
         return True
 
@@ -326,7 +320,7 @@ class ReplicaDatabase:
             ends_foreign_lock=lock_id_before not in ("", lock_id, self._own_lock_id),
         )
 
-    def _append_or_keep_pending(self, pending: _PendingBatch) -> AppendedBatch | None:
+    def _append(self, pending: _PendingBatch) -> AppendedBatch | None:
         """Append a batch, which stays pending until it is known what became of it."""
         self._pacer.count_write()
         self._pending = pending
@@ -352,7 +346,7 @@ class ReplicaDatabase:
         if appended.is_last and self._rows is not None:
             self._log.compact_if_due(self._position, self._rows.read_tables)
 
-    def _settle_pending_batch_if_any(self) -> None:
+    def _settle_pending(self) -> None:
         """Find out what became of a batch whose outcome is unknown; StateError while it stays so.
 
         Nothing else is appended before: the same batch could still arrive.
@@ -360,10 +354,10 @@ class ReplicaDatabase:
         if self._pending is None:
             return
         batch = self._pending.batch
-        appended = self._append_or_keep_pending(self._pending)
+        appended = self._append(self._pending)
         self._is_end_own, self._caught_up_at = False, None
         if appended is not None and (batch.replaces_all or self._rows is not None):
-            self._apply_changes_or_replace_rows(batch)
+            self._apply_batch(batch)
             self._record_appended_batch(batch, appended)
         self._pending = None
 
@@ -376,18 +370,18 @@ class ReplicaDatabase:
             and self._rows.read_lock_id_or_empty() == self._own_lock_id
         )
 
-    def _catch_up_unless_lock_owner_or_fresh(self, *, requires_newest: bool = False) -> None:
+    def _catch_up_if_due(self, *, requires_newest: bool = False) -> None:
         """Read what others appended; who owns the lock learns of it when it appends.
 
         So does whoever writes to a replica that was fresh: its batch is refused.
         """
-        self._settle_pending_batch_if_any()
+        self._settle_pending()
         if not self._owns_lock_at_end() and (requires_newest or not self._is_replica_fresh()):
             self._catch_up_with_log()
 
-    def _catch_up_or_return_damage(self) -> DamagedLog | None:
+    def _catch_up(self) -> DamagedLog | None:
         try:
-            self._catch_up_unless_lock_owner_or_fresh()
+            self._catch_up_if_due()
         except DamagedLog as damage:
             return damage
         return None
@@ -406,7 +400,7 @@ class ReplicaDatabase:
                 self._replace_rows(reading.tables)
                 self._lacks_older_audit = True
             for batch in reading.batches:
-                self._apply_changes_or_replace_rows(batch)
+                self._apply_batch(batch)
         except StateError as problem:
             self._forget_replica()
             raise DamagedLog(*problem.diagnostics) from None
@@ -421,7 +415,7 @@ class ReplicaDatabase:
         self._owner_lease_seconds = reading.owner_lease_seconds
         self._caught_up_at = started_at
 
-    def _apply_changes_or_replace_rows(self, batch: Batch) -> None:
+    def _apply_batch(self, batch: Batch) -> None:
         if not batch.replaces_all:
             if self._rows is not None:
                 self._rows.apply_changes_of_batch(batch)
@@ -456,7 +450,7 @@ class ReplicaDatabase:
                 self._replace_rows(damage.reading.tables or {})
                 self._lacks_older_audit = True
                 for batch in damage.reading.batches:
-                    self._apply_changes_or_replace_rows(batch)
+                    self._apply_batch(batch)
                 self._position = damage.reading.position
                 with suppress(StateError):
                     self._fetch_older_audit()
@@ -481,7 +475,7 @@ class ReplicaDatabase:
         self._require_rows().insert_missing_audit_rows(self._log.read_audit_rows_not_read_yet())
         self._lacks_older_audit = False
 
-    def _wrap_to_raise_for_missing_audit(self, run: SqlRunner) -> SqlRunner:
+    def _requiring_audit(self, run: SqlRunner) -> SqlRunner:
         """The runner, which raises _OlderAuditNeeded for what needs rows that are not here."""
         if not self._lacks_older_audit:
             return run

@@ -26,12 +26,12 @@ class ReplicaRows:
         self._connection = _connect_to_memory()
         # A replica of a store that nobody closed holds no file, and goes with its last user.
         self._close_connection = weakref.finalize(self, self._connection.close)
-        with self._translate_errors_as_damage():
+        with self._as_damage():
             for statement in schema.CREATE_STATEMENTS:
                 self._connection.execute(statement)
             for table, rows in tables.items():
                 self._insert_rows(table, rows)
-        _create_tables_and_triggers_of_old_rows(self._connection)
+        _create_triggers(self._connection)
 
     def close(self) -> None:
         self._close_connection()
@@ -45,7 +45,7 @@ class ReplicaRows:
         """
         with (
             sqlite_messages.translate_errors_to_state_errors(self._location, activity),
-            self._begin_and_end_transaction(keeps_changes=keeps_changes),
+            self._transaction(keeps_changes=keeps_changes),
         ):
             yield make_type_checking_sqlite_runner(self._connection, self._location)
 
@@ -54,7 +54,7 @@ class ReplicaRows:
         return tuple(
             RowChange(table, key, row)
             for table in schema.TABLE_COLUMNS
-            for key, row in self._iter_changed_keys_and_new_rows(table)
+            for key, row in self._changed_rows(table)
         )
 
     def apply_changes_of_batch(self, batch: Batch) -> None:
@@ -62,7 +62,7 @@ class ReplicaRows:
 
         StateError (damaged) if its rows are not those of a state.
         """
-        with self._translate_errors_as_damage(), self._begin_and_end_transaction():
+        with self._as_damage(), self._transaction():
             # All old rows go first: two records may exchange their ids, which are unique.
             for change in batch.changes:
                 key_column = schema.TABLE_COLUMNS[change.table][0]
@@ -75,7 +75,7 @@ class ReplicaRows:
     def insert_missing_audit_rows(self, rows: Sequence[Row]) -> None:
         """Insert rows of the audit table that are not there yet."""
         statement = "INSERT OR IGNORE INTO audit (seq, at, address, entry) VALUES (?, ?, ?, ?)"
-        with self._translate_errors_as_damage(), self._begin_and_end_transaction():
+        with self._as_damage(), self._transaction():
             self._connection.executemany(statement, rows)
 
     def read_tables(self) -> TableRows:
@@ -97,7 +97,7 @@ class ReplicaRows:
     def _insert_rows(self, table: str, rows: Iterable[Row]) -> None:
         self._connection.executemany(schema.build_insert(table), rows)
 
-    def _iter_changed_keys_and_new_rows(self, table: str) -> Iterator[tuple[str | int, Row | None]]:
+    def _changed_rows(self, table: str) -> Iterator[tuple[str | int, Row | None]]:
         columns = schema.TABLE_COLUMNS[table]
         now_columns = ", ".join(f"now.{column}" for column in columns)
         rows = self._connection.execute(
@@ -112,24 +112,24 @@ class ReplicaRows:
                 yield key, new_row
 
     @contextmanager
-    def _begin_and_end_transaction(self, *, keeps_changes: bool = True) -> Iterator[None]:
+    def _transaction(self, *, keeps_changes: bool = True) -> Iterator[None]:
         self._connection.execute("BEGIN")
         try:
             yield
             # Temporary tables take part in the transaction: cleared before COMMIT, or by ROLLBACK.
-            self._clear_captured_old_rows()
+            self._clear_captured()
             self._connection.execute("COMMIT" if keeps_changes else "ROLLBACK")
         except BaseException:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
 
-    def _clear_captured_old_rows(self) -> None:
+    def _clear_captured(self) -> None:
         for table in schema.TABLE_COLUMNS:
             self._connection.execute(f"DELETE FROM before_{table}")  # noqa: S608
 
     @contextmanager
-    def _translate_errors_as_damage(self) -> Iterator[None]:
+    def _as_damage(self) -> Iterator[None]:
         try:
             yield
         except (sqlite3.Error, OverflowError, UnicodeEncodeError) as problem:
@@ -161,7 +161,7 @@ def _connect_to_memory() -> sqlite3.Connection:
     return connection
 
 
-def _create_tables_and_triggers_of_old_rows(connection: sqlite3.Connection) -> None:
+def _create_triggers(connection: sqlite3.Connection) -> None:
     """For each table a temporary one for rows as they were, and the triggers that fill it."""
     for table, columns in schema.TABLE_COLUMNS.items():
         old_cells = ", ".join(f"OLD.{column}" for column in columns)

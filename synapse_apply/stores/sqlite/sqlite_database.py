@@ -90,13 +90,13 @@ class SqliteDatabase(LoglessDatabaseWithoutWaits):
             raise state_messages.build_existing_state_error(self.location)
         with (
             self._connection_lock,
-            _create_file_that_replaces_path(self._path) as new_path,
-            _open_existing_for_writing(new_path) as connection,
+            _replacing_file(self._path) as new_path,
+            _open_writable(new_path) as connection,
         ):
             connection.execute("BEGIN IMMEDIATE")
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {_FORMAT_OF_TABLES}")
-            _execute_statements_in_order(statements, connection)
+            _execute(statements, connection)
             connection.execute("COMMIT")
 
     def read_in_snapshot(
@@ -128,8 +128,8 @@ class SqliteDatabase(LoglessDatabaseWithoutWaits):
         ):
             source_connection = self._require_connection_to_current_file()
             with (
-                _create_file_that_replaces_path(target_path) as new_path,
-                _open_existing_for_writing(new_path) as copy_connection,
+                _replacing_file(target_path) as new_path,
+                _open_writable(new_path) as copy_connection,
             ):
                 source_connection.backup(copy_connection)
                 # Whoever holds the lock now does not hold that of the copy.
@@ -152,19 +152,19 @@ class SqliteDatabase(LoglessDatabaseWithoutWaits):
                     make_type_checking_sqlite_runner(backup_connection, source)
                 )
             with (
-                _create_file_that_replaces_path(
+                _replacing_file(
                     self._path,
-                    lambda: self._link_old_file_to_free_name_and_drop_journal(saved_paths),
+                    lambda: self._keep_old_file(saved_paths),
                 ) as new_path,
-                _open_existing_for_writing(new_path) as copy_connection,
+                _open_writable(new_path) as copy_connection,
             ):
                 backup_connection.backup(copy_connection)
                 copy_connection.execute("BEGIN IMMEDIATE")
-                _execute_statements_in_order(statements, copy_connection)
+                _execute(statements, copy_connection)
                 copy_connection.execute("COMMIT")
         return str(saved_paths[0]) if saved_paths else ""
 
-    def _link_old_file_to_free_name_and_drop_journal(self, saved_paths: list[Path]) -> None:
+    def _keep_old_file(self, saved_paths: list[Path]) -> None:
         """Link the old file to a free name, added to `saved_paths`; delete its journal."""
         self.close()
         if self.exists():
@@ -179,10 +179,10 @@ class SqliteDatabase(LoglessDatabaseWithoutWaits):
     def list_warnings(self) -> tuple[Diagnostic, ...]:
         return (
             *list_network_file_system_warnings(self._path, self._mounts_file),
-            *self._list_hard_link_warnings(),
+            *self._link_warnings(),
         )
 
-    def _list_hard_link_warnings(self) -> tuple[Diagnostic, ...]:
+    def _link_warnings(self) -> tuple[Diagnostic, ...]:
         """A warning if the file has several names: two projects may share it by mistake."""
         file_stat = opening.stat_own_file_or_none(self._path)
         if file_stat is None or file_stat.st_nlink == 1:
@@ -230,7 +230,7 @@ class SqliteDatabase(LoglessDatabaseWithoutWaits):
         if self._opened_stat is not None and not os.path.samestat(file_stat, self._opened_stat):
             self.close()
         if self._connection is None:
-            self._connection = self._open_connection_or_raise_if_replaced(file_stat)
+            self._connection = self._open_connection(file_stat)
             # Also where a command that failed leaves its store to the garbage collection.
             weakref.finalize(self, self._connection.close)
             self._opened_stat = file_stat
@@ -239,9 +239,7 @@ class SqliteDatabase(LoglessDatabaseWithoutWaits):
     # Rollback journal with synchronous=EXTRA: with FULL a power loss could bring the journal file
     # back and undo a commit that was acknowledged; EXTRA also syncs the folder. Not the write-ahead
     # log: a state is one file, so that a copy of the file is a copy of the state.
-    def _open_connection_or_raise_if_replaced(
-        self, file_stat: os.stat_result
-    ) -> sqlite3.Connection:
+    def _open_connection(self, file_stat: os.stat_result) -> sqlite3.Connection:
         """Open the file with this stat; StateError if the path means another one by now.
 
         SQLite opens by path only, and would follow a link. So the file and its companions are
@@ -251,11 +249,11 @@ class SqliteDatabase(LoglessDatabaseWithoutWaits):
         for suffix in ("-journal", "-wal", "-shm"):
             opening.stat_own_file_or_none(_build_companion_path(self._path, suffix))
         with sqlite_messages.translate_errors_to_state_errors(self.location, "Opening"):
-            connection = _connect_to_existing_file(self._path, "rw")
+            connection = _connect(self._path, "rw")
             try:
-                _require_path_still_names_file(self._path, file_stat)
-                _require_state_file_of_known_format(connection, self.location)
-                _require_path_still_names_file(self._path, file_stat)
+                _require_same_file(self._path, file_stat)
+                _require_state(connection, self.location)
+                _require_same_file(self._path, file_stat)
                 connection.execute("PRAGMA journal_mode = DELETE")
                 # EXTRA is FULL and also flushes the folder once the journal is gone: with FULL a
                 # power loss could bring the journal back and undo a commit we acknowledged.
@@ -267,9 +265,7 @@ class SqliteDatabase(LoglessDatabaseWithoutWaits):
 
 
 @contextmanager
-def _create_file_that_replaces_path(
-    path: Path, before_rename: Callable[[], None] = lambda: None
-) -> Iterator[Path]:
+def _replacing_file(path: Path, before_rename: Callable[[], None] = lambda: None) -> Iterator[Path]:
     """A new private file that replaces `path`, durably, if the block succeeds; else is removed."""
     new_path = path.with_name(f"{path.name}.{uuid4().hex[:12]}.new")
     with sqlite_messages.translate_errors_to_state_errors(str(path), "Making"):
@@ -289,14 +285,14 @@ def _build_companion_path(path: Path, suffix: str) -> Path:
     return path.with_name(f"{path.name}{suffix}")
 
 
-def _require_path_still_names_file(path: Path, expected_stat: os.stat_result) -> None:
+def _require_same_file(path: Path, expected_stat: os.stat_result) -> None:
     """UntrustedFileError if the path means another file than the expected one now."""
     current_stat = opening.stat_own_file_or_none(path)
     if current_stat is None or not os.path.samestat(current_stat, expected_stat):
         raise opening.build_untrusted_error(path, "was replaced while it was opened")
 
 
-def _connect_to_existing_file(path: Path, mode: str) -> sqlite3.Connection:
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
     """Connect with `mode` rw or ro, neither of which creates a missing file."""
     return sqlite3.connect(
         f"file:{quote(str(path))}?mode={mode}",
@@ -307,8 +303,8 @@ def _connect_to_existing_file(path: Path, mode: str) -> sqlite3.Connection:
     )
 
 
-def _open_existing_for_writing(path: Path) -> closing[sqlite3.Connection]:
-    return closing(_connect_to_existing_file(path, "rw"))
+def _open_writable(path: Path) -> closing[sqlite3.Connection]:
+    return closing(_connect(path, "rw"))
 
 
 @contextmanager
@@ -323,7 +319,7 @@ def open_intact_backup(source: str) -> Iterator[sqlite3.Connection]:
     if not os.path.lexists(path) or not path.is_file():
         raise state_messages.build_not_a_backup_error(source, "does not exist")
     with sqlite_messages.translate_errors_to_state_errors(source, "Opening"):
-        connection = _connect_to_existing_file(Path(source), "ro")
+        connection = _connect(Path(source), "ro")
     with closing(connection):
         with sqlite_messages.translate_errors_to_state_errors(source, "Reading"):
             _require_intact_state(connection, source)
@@ -365,15 +361,13 @@ def make_type_checking_sqlite_runner(connection: sqlite3.Connection, location: s
         with closing(connection.execute(statement, values)) as cursor:
             rows: list[Row] = cursor.fetchall()
             if rows:
-                _require_allowed_cell_types(
-                    [column for column, *_ in cursor.description], rows, location
-                )
+                _require_types([column for column, *_ in cursor.description], rows, location)
         return rows
 
     return run_statement
 
 
-def _require_allowed_cell_types(columns: Sequence[str], rows: Sequence[Row], location: str) -> None:
+def _require_types(columns: Sequence[str], rows: Sequence[Row], location: str) -> None:
     types_by_column = [schema.list_allowed_cell_types(column) for column in columns]
     for row in rows:
         for column, allowed_types, cell in zip(columns, types_by_column, row, strict=True):
@@ -385,14 +379,12 @@ def _require_allowed_cell_types(columns: Sequence[str], rows: Sequence[Row], loc
                 )
 
 
-def _execute_statements_in_order(
-    statements: Sequence[Statement], connection: sqlite3.Connection
-) -> None:
+def _execute(statements: Sequence[Statement], connection: sqlite3.Connection) -> None:
     for statement in statements:
         connection.execute(*statement)
 
 
-def _require_state_file_of_known_format(connection: sqlite3.Connection, location: str) -> None:
+def _require_state(connection: sqlite3.Connection, location: str) -> None:
     """StateError unless this is a state file (by application id) of a known format."""
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     (format_number,) = connection.execute("PRAGMA user_version").fetchone()
@@ -405,7 +397,7 @@ def _require_state_file_of_known_format(connection: sqlite3.Connection, location
 
 def _require_intact_state(connection: sqlite3.Connection, location: str) -> None:
     """StateError as above, and for damaged pages (PRAGMA quick_check)."""
-    _require_state_file_of_known_format(connection, location)
+    _require_state(connection, location)
     (check_result,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if check_result != "ok":
         raise state_messages.build_damaged_state_error(location, str(check_result))

@@ -13,10 +13,7 @@ from synapse_apply.model.report import Report, Result
 from synapse_apply.model.verification import RunStatus
 from synapse_apply.views.grammar import format_refusal_phrase
 from synapse_apply.views.text.drift import say_object_is_gone_replaced_or_changed
-from synapse_apply.views.text.findings import (
-    format_finding_location_or_empty,
-    format_quoted_path,
-)
+from synapse_apply.views.text.findings import format_finding_location_or_empty, format_quoted_path
 from synapse_apply.views.text.outcomes import list_outcome_findings_errors_last
 
 
@@ -38,7 +35,7 @@ class Annotation:
 
 def build_plan_finding_refusal_and_guard_annotations(plan: Plan) -> list[Annotation]:
     """Annotations for a plan's findings, refused changes, and guards that would stop the apply."""
-    positions = _map_positions_by_address_text(plan.changes)
+    positions = _positions_by_address(plan.changes)
     guards = [
         Annotation(
             "warning", "guard", f"Apply will stop: {guard.summary}", guard.detail, guard.name
@@ -46,8 +43,8 @@ def build_plan_finding_refusal_and_guard_annotations(plan: Plan) -> list[Annotat
         for guard in plan.guards
     ]
     return [
-        *_iter_finding_annotations(plan.diagnostics, positions),
-        *_iter_annotations_of_refusals(plan.refused_changes),
+        *_of_findings(plan.diagnostics, positions),
+        *_of_refusals(plan.refused_changes),
         *guards,
     ]
 
@@ -89,10 +86,8 @@ def build_annotations_of_report_findings_and_refusals(report: Report) -> list[An
         *run_findings,
     ]
     return [
-        *_iter_finding_annotations(
-            all_findings, _map_positions_by_address_text(report.plan.changes)
-        ),
-        *_iter_annotations_of_refusals(report.plan.refused_changes),
+        *_of_findings(all_findings, _positions_by_address(report.plan.changes)),
+        *_of_refusals(report.plan.refused_changes),
     ]
 
 
@@ -114,20 +109,20 @@ def build_annotations_of_drift_and_its_findings(drift: Drift) -> list[Annotation
         )
         for object_drift in drift.objects
     ]
-    return [*_iter_finding_annotations(drift.diagnostics, positions), *drift_annotations]
+    return [*_of_findings(drift.diagnostics, positions), *drift_annotations]
 
 
 def build_finding_annotations(findings: Iterable[Diagnostic]) -> list[Annotation]:
     """Annotations for findings without a plan."""
-    return list(_iter_finding_annotations(findings, {}))
+    return list(_of_findings(findings, {}))
 
 
-def _map_positions_by_address_text(changes: Iterable[Change]) -> dict[str, Position]:
+def _positions_by_address(changes: Iterable[Change]) -> dict[str, Position]:
     """The position of each declared resource, by its address as text."""
     return {str(c.address): c.position for c in changes if c.position is not None}
 
 
-def _iter_finding_annotations(
+def _of_findings(
     findings: Iterable[Diagnostic], position_by_address: Mapping[str, Position]
 ) -> Iterator[Annotation]:
     for finding in findings:
@@ -157,7 +152,7 @@ def _iter_finding_annotations(
         )
 
 
-def _iter_annotations_of_refusals(changes: Iterable[Change]) -> Iterator[Annotation]:
+def _of_refusals(changes: Iterable[Change]) -> Iterator[Annotation]:
     for change in changes:
         for refusal in change.refusals:
             yield Annotation(

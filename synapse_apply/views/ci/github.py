@@ -36,14 +36,14 @@ def format_annotation_commands_limited_by_level(file_annotations: Iterable[Annot
             if len(level_annotations) <= MAX_ANNOTATIONS
             else level_annotations[: MAX_ANNOTATIONS - 1]
         )
-        lines += [_format_annotation_command(annotation) for annotation in shown_annotations]
+        lines += [_annotation_command(annotation) for annotation in shown_annotations]
         if hidden_count := len(level_annotations) - len(shown_annotations):
             hidden_note = f"{hidden_count} more: see the summary or the log"
             lines.append(f"::{command} title=synapse-apply::{hidden_note}")
     return "".join(f"{line}\n" for line in lines)
 
 
-def _format_annotation_command(annotation: Annotation) -> str:
+def _annotation_command(annotation: Annotation) -> str:
     facts = {}
     if annotation.position is not None:
         position = annotation.position
@@ -53,16 +53,14 @@ def _format_annotation_command(annotation: Annotation) -> str:
             "col": str(position.column),
         }
     facts["title"] = cut_text_at_end_and_count_rest(annotation.title, 200)
-    properties = ",".join(
-        f"{name}={_sanitize_and_escape_command_property(value)}" for name, value in facts.items()
-    )
+    properties = ",".join(f"{name}={_command_property(value)}" for name, value in facts.items())
     return (
         f"::{_COMMAND_BY_LEVEL[annotation.level]} "
-        f"{properties}::{_shorten_and_escape_command_data(annotation.text or annotation.title)}"
+        f"{properties}::{_command_data(annotation.text or annotation.title)}"
     )
 
 
-def _shorten_and_escape_command_data(text: str) -> str:
+def _command_data(text: str) -> str:
     # Sanitized first, so that only our own line breaks are left.
     lines = escape_ci_commands(
         "\n".join(sanitize_lines(cut_text_at_end_and_count_rest(text, _MAX_MESSAGE_LENGTH)))
@@ -71,7 +69,7 @@ def _shorten_and_escape_command_data(text: str) -> str:
     return lines.replace("%", "%25").replace("\n", "%0A")
 
 
-def _sanitize_and_escape_command_property(text: str) -> str:
+def _command_property(text: str) -> str:
     escaped = escape_ci_commands(sanitize(text)).replace("%", "%25")
     # In properties, `:` and `,` separate and need escapes, too.
     return escaped.replace(":", "%3A").replace(",", "%2C")

@@ -71,9 +71,17 @@ def build_issues_of_positioned_annotations(
         )
         # Fingerprints must be unique in a report, so equal issues are numbered.
         occurrences[key] += 1
+        # Title and text on one line, since GitLab shows plain text.
+        text = " ".join(
+            sanitize_lines(cut_text_at_end_and_count_rest(annotation.text, _MAX_DESCRIPTION_LENGTH))
+        )
         issues.append(
             {
-                "description": _format_description(annotation),
+                "description": (
+                    f"{cut_text_at_end_and_count_rest(sanitize(annotation.title), 400)}: {text}"
+                    if text
+                    else sanitize(annotation.title)
+                ),
                 "check_name": cut_text_at_end_and_count_rest(sanitize(annotation.rule), 200),
                 "fingerprint": sha256(f"{key} {occurrences[key]}".encode()).hexdigest(),
                 "severity": _SEVERITY_BY_LEVEL[annotation.level],
@@ -84,15 +92,3 @@ def build_issues_of_positioned_annotations(
             }
         )
     return issues
-
-
-def _format_description(annotation: Annotation) -> str:
-    """Title and text on one line, since GitLab shows plain text."""
-    text = " ".join(
-        sanitize_lines(cut_text_at_end_and_count_rest(annotation.text, _MAX_DESCRIPTION_LENGTH))
-    )
-    return (
-        f"{cut_text_at_end_and_count_rest(sanitize(annotation.title), 400)}: {text}"
-        if text
-        else sanitize(annotation.title)
-    )

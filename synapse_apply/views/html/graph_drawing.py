@@ -68,7 +68,7 @@ def draw_planned_with_neighbours_or_name_command_or_empty(
     return _render_svg(needs, planned_actions, row_id_by_address)
 
 
-def _group_into_columns_by_longest_path(
+def _columns_by_depth(
     needs: Mapping[Address, Sequence[Address]],
 ) -> list[list[Address]]:
     """Columns of addresses by their longest path from a resource that nothing depends on.
@@ -89,12 +89,10 @@ def _group_into_columns_by_longest_path(
     columns: dict[int, list[Address]] = {}
     for address, column_level in level.items():
         columns.setdefault(column_level, []).append(address)
-    return _sort_columns_near_average_user_row(
-        [columns[column_level] for column_level in sorted(columns)], needs
-    )
+    return _sort_columns([columns[column_level] for column_level in sorted(columns)], needs)
 
 
-def _sort_columns_near_average_user_row(
+def _sort_columns(
     columns: list[list[Address]], needs: Mapping[Address, Sequence[Address]]
 ) -> list[list[Address]]:
     """The columns, each sorted so that a node is near the average row of those that need it."""
@@ -124,15 +122,11 @@ def _render_svg(
 ) -> str:
     positions: dict[Address, _NodePosition] = {}
     x: float = _MARGIN
-    columns = _group_into_columns_by_longest_path(needs)
+    columns = _columns_by_depth(needs)
     tallest = max(map(len, columns))
     for column in columns:
         # SVG cannot measure text, so the width is estimated from the number of cells.
-        width = (
-            max(measure_width_in_terminal_cells(_format_label_cut_to_max_cells(a)) for a in column)
-            * _CELL_WIDTH
-            + 20
-        )
+        width = max(measure_width_in_terminal_cells(_label(a)) for a in column) * _CELL_WIDTH + 20
         top = _MARGIN + (tallest - len(column)) * _ROW_HEIGHT / 2
         positions |= {
             a: _NodePosition(x, top + n * _ROW_HEIGHT, width) for n, a in enumerate(column)
@@ -186,7 +180,7 @@ def _render_node(
         f'height="{_BOX_HEIGHT}" rx="5"/>'
         f'<text x="{position.x + 10:.0f}" '
         f'y="{position.y + 18:.0f}">'
-        f"{cut_and_escape(_format_label_cut_to_max_cells(address))}</text>"
+        f"{cut_and_escape(_label(address))}</text>"
     )
     style = f"node {planned_action or 'same'}"
     row_id = row_id_by_address.get(str(address))
@@ -195,7 +189,7 @@ def _render_node(
     return f'<g class="{style}">{shapes}</g>'
 
 
-def _format_label_cut_to_max_cells(address: Address) -> str:
+def _label(address: Address) -> str:
     full_label = sanitize(str(address)[:200])
     label, width = "", 0
     for char in full_label:

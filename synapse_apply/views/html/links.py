@@ -48,9 +48,9 @@ class ForgeLinks:
     def link_to_line_or_unchanged_html(self, position: Position | None, html: str) -> str:
         """`html` linked to a line of the commit; unchanged where there is no safe link."""
         path = self.path_in_repository(position.file) if position is not None else None
-        if position is None or path is None or not self._has_repository_and_commit_id(self.commit):
+        if position is None or path is None or not self._is_linkable(self.commit):
             return html
-        file_url = f"{self._build_url_before_blob_and_commit()}/blob/{self.commit}/{quote(path)}"
+        file_url = f"{self._repository_url()}/blob/{self.commit}/{quote(path)}"
         # A file's name may contain anything, even after quoting.
         if not _SAFE_URL.fullmatch(file_url):
             return html
@@ -64,18 +64,16 @@ class ForgeLinks:
             return ""
         commit_html = render_code(commit[:12])
         return (
-            render_anchor_if_url_is_safe(
-                f"{self._build_url_before_blob_and_commit()}/commit/{commit}", commit_html
-            )
-            if self._has_repository_and_commit_id(commit)
+            render_anchor_if_url_is_safe(f"{self._repository_url()}/commit/{commit}", commit_html)
+            if self._is_linkable(commit)
             else commit_html
         )
 
-    def _has_repository_and_commit_id(self, commit: str) -> bool:
+    def _is_linkable(self, commit: str) -> bool:
         # The commit may come from a saved plan, which could hold another text.
         return bool(self.repository and _COMMIT_ID.fullmatch(commit))
 
-    def _build_url_before_blob_and_commit(self) -> str:
+    def _repository_url(self) -> str:
         return f"{self.repository.rstrip('/')}{self.separator}"
 
 

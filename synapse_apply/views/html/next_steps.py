@@ -14,10 +14,10 @@ from synapse_apply.views.text.outcomes import is_done_without_any_refusal
 
 def render_next_steps_after_plan(plan: Plan) -> tuple[str, ...]:
     """The next steps after a plan as HTML; none where there is nothing to do."""
-    return tuple(_iter_next_steps_after_plan(plan))
+    return tuple(_after_plan(plan))
 
 
-def _iter_next_steps_after_plan(plan: Plan) -> Iterator[str]:
+def _after_plan(plan: Plan) -> Iterator[str]:
     target = plan.base.target
     plan_command = render_copyable_command(Command("plan", target=target).format_command_line())
     if plan.has_errors:
@@ -53,14 +53,10 @@ def _iter_next_steps_after_plan(plan: Plan) -> Iterator[str]:
 
 def render_next_steps_unless_complete(report: Report) -> tuple[str, ...]:
     """The next steps after an apply as HTML; none where it is complete."""
-    return (
-        ()
-        if is_done_without_any_refusal(report)
-        else tuple(_iter_next_steps_after_incomplete_apply(report))
-    )
+    return () if is_done_without_any_refusal(report) else tuple(_after_apply(report))
 
 
-def _iter_next_steps_after_incomplete_apply(report: Report) -> Iterator[str]:
+def _after_apply(report: Report) -> Iterator[str]:
     plan, target = report.plan, report.plan.base.target
     recovery_files = sorted(
         {

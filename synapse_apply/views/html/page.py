@@ -13,11 +13,7 @@ from synapse_apply.views.graph import GraphNode
 from synapse_apply.views.html.graph_drawing import (
     draw_planned_with_neighbours_or_name_command_or_empty,
 )
-from synapse_apply.views.html.parts import (
-    CAUSE_LABELS,
-    cut_and_escape,
-    render_code,
-)
+from synapse_apply.views.html.parts import CAUSE_LABELS, cut_and_escape, render_code
 from synapse_apply.views.html.rows import HtmlRow
 from synapse_apply.views.sanitize import escape_ci_commands
 
@@ -73,7 +69,7 @@ class HtmlPage:
         parts = [
             _render_head(self.title),
             _render_header(self),
-            *self._render_next_steps_links_and_filters(),
+            *self._render_top(),
             "<main>",
             *self._render_rows_and_graph(),
             f"</main><footer>{self.footer}</footer>",
@@ -85,8 +81,8 @@ class HtmlPage:
     def render_fragment_without_script(self) -> str:
         """The contents as HTML for another page, which has page.css and page.js: no title."""
         parts = [
-            _render_headlines_and_counts(self),
-            *self._render_next_steps_links_and_filters(),
+            _headlines(self),
+            *self._render_top(),
             *self._render_rows_and_graph(),
         ]
         return "\n".join(part for part in parts if part)
@@ -105,16 +101,16 @@ class HtmlPage:
     def _shown_sections(self) -> Sequence[PageSection]:
         return [section for section in self.sections if section.row_or_item_count or section.intro]
 
-    def _render_next_steps_links_and_filters(self) -> Iterable[str]:
-        yield _render_next_steps_or_empty(self.next_steps)
-        yield _render_section_links_or_empty(self._shown_sections)
+    def _render_top(self) -> Iterable[str]:
+        yield _next_steps(self.next_steps)
+        yield _section_links(self._shown_sections)
         rows = [row for section in self._shown_sections for row in section.rows]
-        yield _render_hidden_filters_or_empty(rows, self.trouble_label)
+        yield _filters(rows, self.trouble_label)
 
     def _render_rows_and_graph(self) -> Iterable[str]:
         row_count = sum(len(section.rows) for section in self._shown_sections)
         yield from _render_sections(self._shown_sections, open_all=row_count <= _MAX_OPEN_ROWS)
-        yield _render_graph_section_or_empty(
+        yield _graph_section(
             draw_planned_with_neighbours_or_name_command_or_empty(
                 self.graph_nodes, self.row_id_by_address, self.target
             )
@@ -153,11 +149,11 @@ def _render_header(page: HtmlPage) -> str:
     return (
         f'<header class="{page.tone}"><div class="bar"><h1>{cut_and_escape(page.title, 200)}</h1>'
         '<button type="button" id="theme" hidden>Dark or light</button></div>'
-        f'{_render_headlines_and_counts(page)}<p class="fact">{page.facts}</p></header>'
+        f'{_headlines(page)}<p class="fact">{page.facts}</p></header>'
     )
 
 
-def _render_headlines_and_counts(page: HtmlPage) -> str:
+def _headlines(page: HtmlPage) -> str:
     headlines = "".join(f'<p class="said">{line}</p>' for line in page.headlines)
     tiles = "".join(
         f'<li class="{tone}"><b>{count:,}</b> {word}</li>'
@@ -168,7 +164,7 @@ def _render_headlines_and_counts(page: HtmlPage) -> str:
     return f"{headlines}{counts}"
 
 
-def _render_next_steps_or_empty(steps: Sequence[str]) -> str:
+def _next_steps(steps: Sequence[str]) -> str:
     """The list of next steps; "" for none."""
     items = "".join(f"<li>{step}</li>" for step in steps)
     title = '<h2 id="next-title">What to do next</h2>'
@@ -176,7 +172,7 @@ def _render_next_steps_or_empty(steps: Sequence[str]) -> str:
     return f"{section}{title}<ol>{items}</ol></section>" if items else ""
 
 
-def _render_section_links_or_empty(sections: Iterable[PageSection]) -> str:
+def _section_links(sections: Iterable[PageSection]) -> str:
     links = "".join(
         f'<li><a href="#{s.name}">{s.title}</a> <span>{s.row_or_item_count:,}</span></li>'
         for s in sections
@@ -185,21 +181,15 @@ def _render_section_links_or_empty(sections: Iterable[PageSection]) -> str:
     return f'<nav aria-label="Sections"><ul>{links}</ul></nav>' if links else ""
 
 
-def _render_hidden_filters_or_empty(rows: Sequence[HtmlRow], trouble_label: str) -> str:
+def _filters(rows: Sequence[HtmlRow], trouble_label: str) -> str:
     """The filter form; hidden until the script shows it, since it does nothing without one."""
     if not rows:
         return ""
     causes = {cause for row in rows for cause in row.causes}
     selects = [
-        _render_select_or_empty_below_two_choices(
-            "action", "Action", {row.action: row.action for row in rows}
-        ),
-        _render_select_or_empty_below_two_choices(
-            "kind", "Kind", {row.address.kind: row.address.kind for row in rows}
-        ),
-        _render_select_or_empty_below_two_choices(
-            "cause", "Cause", {c.value: CAUSE_LABELS[c] for c in Cause if c in causes}
-        ),
+        _select("action", "Action", {row.action: row.action for row in rows}),
+        _select("kind", "Kind", {row.address.kind: row.address.kind for row in rows}),
+        _select("cause", "Cause", {c.value: CAUSE_LABELS[c] for c in Cause if c in causes}),
     ]
     box = f'<label><input type="checkbox" name="trouble"> {trouble_label}</label>'
     boxes = box if any(row.needs_decision for row in rows) else ""
@@ -213,9 +203,7 @@ def _render_hidden_filters_or_empty(rows: Sequence[HtmlRow], trouble_label: str)
     )
 
 
-def _render_select_or_empty_below_two_choices(
-    name: str, title: str, choices: Mapping[str, str]
-) -> str:
+def _select(name: str, title: str, choices: Mapping[str, str]) -> str:
     # A filter with one choice does nothing.
     if len(choices) < 2:
         return ""
@@ -286,7 +274,7 @@ def _render_row(row: HtmlRow, index: int, *, is_open: bool) -> str:
     )
 
 
-def _render_graph_section_or_empty(svg: str) -> str:
+def _graph_section(svg: str) -> str:
     if not svg:
         return ""
     return (

@@ -78,16 +78,14 @@ def render_prose(value: object, max_length: int = MAX_PROSE_LENGTH) -> str:
 def _render_prose_line(line: str) -> str:
     parts = _CODE_PATTERN.split(line)
     return "".join(
-        _render_code_or_command(part) if index % 2 else cut_and_escape(part, MAX_PROSE_LENGTH)
+        (
+            render_copyable_command(part)
+            if part.startswith(_COMMAND_PREFIXES)
+            else render_code(part, MAX_PROSE_LENGTH)
+        )
+        if index % 2
+        else cut_and_escape(part, MAX_PROSE_LENGTH)
         for index, part in enumerate(parts)
-    )
-
-
-def _render_code_or_command(code_text: str) -> str:
-    return (
-        render_copyable_command(code_text)
-        if code_text.startswith(_COMMAND_PREFIXES)
-        else render_code(code_text, MAX_PROSE_LENGTH)
     )
 
 
@@ -138,20 +136,18 @@ def render_fields_table_or_empty(
     parts = [part for change in changes for part in split_maps_into_differing_leaf_changes(change)]
     if not parts:
         return ""
-    sides = _choose_side_indexes_with_values(parts)
-    has_reasons = any(_render_cause_and_source_or_note_or_empty(part) for part in parts)
+    sides = _shown_sides(parts)
+    has_reasons = any(_reason_cell(part) for part in parts)
     titles = ["Field", *(side_titles[side] if len(sides) == 2 else "Value" for side in sides)]
     titles += ["Why"] if has_reasons else []
     head = "".join(f'<th scope="col">{title}</th>' for title in titles)
-    rows = "".join(
-        _iter_table_rows_up_to_max_size(parts, sides, hidden_symbol, has_reasons=has_reasons)
-    )
+    rows = "".join(_table_rows(parts, sides, hidden_symbol, has_reasons=has_reasons))
     # On a narrow screen the sides are below each other, each labelled by the style of its table.
     style = _TABLE_STYLES[side_titles] if len(sides) == 2 else ' class="one"'
     return f"<table{style}><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
-def _choose_side_indexes_with_values(parts: Sequence[FieldChange]) -> tuple[int, ...]:
+def _shown_sides(parts: Sequence[FieldChange]) -> tuple[int, ...]:
     """Which sides (0 before, 1 after) have a value in any of the changes."""
     # A secret shows no value on either side, so it needs no column.
     visible_parts = [part for part in parts if not is_change_of_secret_value(part)]
@@ -160,13 +156,20 @@ def _choose_side_indexes_with_values(parts: Sequence[FieldChange]) -> tuple[int,
     return (0,) if all(part.after is ABSENT for part in visible_parts) else (0, 1)
 
 
-def _iter_table_rows_up_to_max_size(
+def _table_rows(
     parts: Sequence[FieldChange], sides: tuple[int, ...], hidden_symbol: str, *, has_reasons: bool
 ) -> Iterator[str]:
     """The table's rows up to MAX_TABLE_SIZE characters, then one that counts the rest."""
     size = 0
     for index, part in enumerate(parts):
-        row = _render_field_row(part, sides, hidden_symbol, has_reasons=has_reasons)
+        style = _SYMBOL_STYLES.get(choose_change_symbol_or_space(part, hidden_symbol), "kept")
+        path = cut_and_escape(format_quoted_path(part.path))
+        # A long path may break behind each of its parts.
+        path_html = path.replace(".", ".<wbr>") if len(path) > _MAX_UNBROKEN_PATH else path
+        name = f'<th scope="row">{path_html}</th>'
+        reason = f"<td>{_reason_cell(part)}</td>" if has_reasons else ""
+        cells = _render_value_cells(part, sides, is_created=hidden_symbol == "+")
+        row = f'<tr class="{style}">{name}{cells}{reason}</tr>'
         size += len(row)
         # The first row is always shown.
         if index and size > MAX_TABLE_SIZE:
@@ -174,19 +177,6 @@ def _iter_table_rows_up_to_max_size(
             yield f'<tr><td colspan="{span}">({len(parts) - index} more not shown here)</td></tr>'
             return
         yield row
-
-
-def _render_field_row(
-    part: FieldChange, sides: tuple[int, ...], hidden_symbol: str, *, has_reasons: bool
-) -> str:
-    style = _SYMBOL_STYLES.get(choose_change_symbol_or_space(part, hidden_symbol), "kept")
-    path = cut_and_escape(format_quoted_path(part.path))
-    # A long path may break behind each of its parts.
-    path_html = path.replace(".", ".<wbr>") if len(path) > _MAX_UNBROKEN_PATH else path
-    name = f'<th scope="row">{path_html}</th>'
-    reason = f"<td>{_render_cause_and_source_or_note_or_empty(part)}</td>" if has_reasons else ""
-    cells = _render_value_cells(part, sides, is_created=hidden_symbol == "+")
-    return f'<tr class="{style}">{name}{cells}{reason}</tr>'
 
 
 def _render_value_cells(part: FieldChange, sides: tuple[int, ...], *, is_created: bool) -> str:
@@ -206,18 +196,14 @@ def _render_value_cells(part: FieldChange, sides: tuple[int, ...], *, is_created
             )
         )
         # A diff inside the value says more than two long cells.
-        if any(line[:1] in _MARGIN_STYLES for line in lines) or _has_text_beyond_max_length(part):
+        if any(line[:1] in _MARGIN_STYLES for line in lines) or any(
+            isinstance(side, str) and len(side) > MAX_VALUE_LENGTH
+            for side in (part.before, part.after)
+        ):
             return f"<td{span}>{_render_diff_lines(lines)}</td>"
     value_htmls = [_render_value_or_unset(value) for value in (part.before, part.after)]
     return "".join(
         f'<td class="{"after" if side else "before"}">{value_htmls[side]}</td>' for side in sides
-    )
-
-
-def _has_text_beyond_max_length(part: FieldChange) -> bool:
-    """Whether a side is too long to be shown in full, so that only the differing part is."""
-    return any(
-        isinstance(side, str) and len(side) > MAX_VALUE_LENGTH for side in (part.before, part.after)
     )
 
 
@@ -249,7 +235,7 @@ def _render_value_or_unset(value: Any) -> str:
     )
 
 
-def _render_cause_and_source_or_note_or_empty(part: FieldChange) -> str:
+def _reason_cell(part: FieldChange) -> str:
     facts = [CAUSE_LABELS[part.cause]] if part.cause in CAUSE_LABELS else []
     if part.origin:
         facts = [cut_and_escape(part.origin)]

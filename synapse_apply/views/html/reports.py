@@ -19,11 +19,7 @@ from synapse_apply.views.html.next_steps import (
     render_next_steps_unless_complete,
 )
 from synapse_apply.views.html.page import HtmlPage, PageSection
-from synapse_apply.views.html.parts import (
-    cut_and_escape,
-    render_code,
-    render_prose,
-)
+from synapse_apply.views.html.parts import cut_and_escape, render_code, render_prose
 from synapse_apply.views.markdown.report_sections import PlanParts
 from synapse_apply.views.text.drift import (
     count_unapplied_changes_in_a_line,
@@ -60,7 +56,7 @@ def build_plan_page(
     plan: Plan, *, run_url: str = "", command: str = "plan", links: ForgeLinks = NO_LINKS
 ) -> HtmlPage:
     """The contents of a plan's page, which can be part of another page, too."""
-    links = _with_base_commit_unless_dirty_or_revision(links, plan.base)
+    links = _links_at_base(links, plan.base)
     build_row = partial(rows.build_change_row, links=links)
     going_changes = [c for c in plan.changes if not (c.is_refused or c.superseded)]
     plan_parts = PlanParts.from_unrefused_changes(
@@ -75,13 +71,13 @@ def build_plan_page(
     ]
     # A command that ended early shows the plan that it had made.
     failure_prefix = "" if command == "plan" else f"{command.capitalize()} failed: "
+    is_blocked = plan.has_errors or plan.guards or plan.refused_changes or failure_prefix
+    counts = plan.summary
     return HtmlPage(
         f"{failure_prefix}Plan for {plan.base.target}",
-        _choose_bad_or_good_tone(plan, failure_prefix),
+        ("bad" if is_blocked or not plan.base.compared else "good"),
         [cut_and_escape(line) for line in plan_totals(plan, _PLAIN).splitlines()],
-        _escape_target_line_and_link_commit(
-            format_target_line(plan.base, _PLAIN, plan.trial), plan.base, links
-        ),
+        _target_line(format_target_line(plan.base, _PLAIN, plan.trial), plan.base, links),
         [
             *_iter_guard_error_and_refusal_sections(plan, links),
             PageSection("change", "This change", [*map(build_row, plan_parts.own_changes)]),
@@ -106,11 +102,19 @@ def build_plan_page(
                 [*map(rows.build_forget_row, plan_parts.forgotten_changes)],
             ),
             PageSection("notes", "Notes", note_rows),
-            _build_findings_section(
+            _findings_section(
                 "warnings", "Warnings", [f for f in plan.diagnostics if not f.is_error], links
             ),
         ],
-        _list_plan_words_counts_and_styles(plan),
+        [
+            ("refused", counts.blocked, "trouble"),
+            ("to import", counts.import_, "moved"),
+            ("to add", counts.add, "come"),
+            ("to change", counts.change, "moved"),
+            ("to destroy", counts.destroy, "gone"),
+            ("to forget", counts.forget, "quiet"),
+            ("to verify", len(plan.changes_to_verify), "run"),
+        ],
         build_nodes_of_unsuperseded_changes(plan),
         _render_footer(run_url, plan.tool_version, plan.created, f"plan {render_code(plan.id)}"),
         target=plan.base.target,
@@ -118,14 +122,9 @@ def build_plan_page(
     )
 
 
-def _choose_bad_or_good_tone(plan: Plan, failure_prefix: str) -> str:
-    is_blocked = plan.has_errors or plan.guards or plan.refused_changes or failure_prefix
-    return "bad" if is_blocked or not plan.base.compared else "good"
-
-
 def render_report_html(report: Report, *, run_url: str = "", links: ForgeLinks = NO_LINKS) -> str:
     """The page of an apply: what went wrong first, what was done last."""
-    links = _with_base_commit_unless_dirty_or_revision(links, report.plan.base)
+    links = _links_at_base(links, report.plan.base)
     by_result = {result: [o for o in report.outcomes if o.result is result] for result in Result}
     changes = {change.address: change for change in report.plan.changes}
     shown_outcomes = dict(by_result)
@@ -151,9 +150,7 @@ def render_report_html(report: Report, *, run_url: str = "", links: ForgeLinks =
             cut_and_escape(line)
             for line in format_totals_and_next_steps(report, _PLAIN).splitlines()
         ],
-        _escape_target_line_and_link_commit(
-            format_target_line(report.plan.base, _PLAIN), report.plan.base, links
-        ),
+        _target_line(format_target_line(report.plan.base, _PLAIN), report.plan.base, links),
         [
             PageSection("unknown", "Outcome unknown", rows_by_result[Result.UNKNOWN]),
             PageSection("failed", "Failed", rows_by_result[Result.FAILED]),
@@ -161,11 +158,11 @@ def render_report_html(report: Report, *, run_url: str = "", links: ForgeLinks =
             *_iter_guard_error_and_refusal_sections(report.plan, links, with_guards=False),
             PageSection("skipped", "Skipped", rows_by_result[Result.SKIPPED]),
             PageSection("done", "Done", rows_by_result[Result.DONE]),
-            _build_findings_section(
+            _findings_section(
                 "warnings", "Warnings", [f for f in all_findings if not f.is_error], links
             ),
         ],
-        _list_report_words_counts_and_styles(OutcomeCounts.from_report(report)),
+        _report_counts(OutcomeCounts.from_report(report)),
         build_nodes_of_unsuperseded_changes(report.plan),
         _render_footer(
             run_url, report.plan.tool_version, "", f"plan {render_code(report.plan.id)}"
@@ -178,7 +175,7 @@ def render_report_html(report: Report, *, run_url: str = "", links: ForgeLinks =
 
 def render_drift_html(drift: Drift, *, run_url: str = "", links: ForgeLinks = NO_LINKS) -> str:
     """The page of a drift check: errors first, then a row for each object."""
-    links = _with_base_commit_unless_dirty_or_revision(links, drift.base)
+    links = _links_at_base(links, drift.base)
     unmanaged_objects = drift.unmanaged or ()
     headlines = [cut_and_escape(format_drift_totals(drift))]
     if drift.unmanaged is not None:
@@ -193,11 +190,9 @@ def render_drift_html(drift: Drift, *, run_url: str = "", links: ForgeLinks = NO
         f"Drift of {drift.base.target}",
         "bad" if drift.has_errors or drift.objects else "good",
         headlines,
-        _escape_target_line_and_link_commit(
-            format_target_line(drift.base, _PLAIN), drift.base, links
-        ),
+        _target_line(format_target_line(drift.base, _PLAIN), drift.base, links),
         [
-            _build_findings_section(
+            _findings_section(
                 "errors", "Errors", [f for f in drift.diagnostics if f.is_error], links
             ),
             PageSection(
@@ -209,7 +204,7 @@ def render_drift_html(drift: Drift, *, run_url: str = "", links: ForgeLinks = NO
             PageSection(
                 "unmanaged", "Unmanaged", [*map(rows.build_unmanaged_row, unmanaged_objects)]
             ),
-            _build_findings_section(
+            _findings_section(
                 "warnings", "Warnings", [f for f in drift.diagnostics if not f.is_error], links
             ),
         ],
@@ -244,11 +239,9 @@ def render_findings_html(
         [f"{format_count_and_noun(len(errors), 'error')}."],
         "",
         [
-            _build_findings_section("errors", "Errors", errors, links),
-            _build_findings_section(
-                "warnings", "Warnings", [f for f in findings if f.is_warning], links
-            ),
-            _build_findings_section("notes", "Notes", [f for f in findings if f.is_note], links),
+            _findings_section("errors", "Errors", errors, links),
+            _findings_section("warnings", "Warnings", [f for f in findings if f.is_warning], links),
+            _findings_section("notes", "Notes", [f for f in findings if f.is_note], links),
         ],
         footer=_render_footer(run_url, tool_version, ""),
     ).render_html()
@@ -262,7 +255,7 @@ def _iter_guard_error_and_refusal_sections(
         yield PageSection(
             "guards", "Apply will stop", list_html=guards_html, count=len(plan.guards)
         )
-        yield _build_findings_section(
+        yield _findings_section(
             "errors", "Errors", [f for f in plan.diagnostics if f.is_error], links
         )
     yield PageSection(
@@ -272,7 +265,7 @@ def _iter_guard_error_and_refusal_sections(
     )
 
 
-def _build_findings_section(
+def _findings_section(
     name: str, title: str, findings: Sequence[Diagnostic], links: ForgeLinks
 ) -> PageSection:
     return PageSection(
@@ -283,13 +276,13 @@ def _build_findings_section(
     )
 
 
-def _with_base_commit_unless_dirty_or_revision(links: ForgeLinks, base: PlanBase) -> ForgeLinks:
+def _links_at_base(links: ForgeLinks, base: PlanBase) -> ForgeLinks:
     """The links with the commit that the document was made from; none for a dirty checkout."""
     # Lines of a changed checkout differ from those of its commit.
     return replace(links, commit="" if base.revision or base.dirty else base.commit)
 
 
-def _escape_target_line_and_link_commit(target_text: str, base: PlanBase, links: ForgeLinks) -> str:
+def _target_line(target_text: str, base: PlanBase, links: ForgeLinks) -> str:
     """The line that names target and commit, the commit as a link where possible."""
     short_id = base.commit[:12]
     target_html, commit_link = (
@@ -303,20 +296,7 @@ def _escape_target_line_and_link_commit(target_text: str, base: PlanBase, links:
     )
 
 
-def _list_plan_words_counts_and_styles(plan: Plan) -> list[tuple[str, int, str]]:
-    counts = plan.summary
-    return [
-        ("refused", counts.blocked, "trouble"),
-        ("to import", counts.import_, "moved"),
-        ("to add", counts.add, "come"),
-        ("to change", counts.change, "moved"),
-        ("to destroy", counts.destroy, "gone"),
-        ("to forget", counts.forget, "quiet"),
-        ("to verify", len(plan.changes_to_verify), "run"),
-    ]
-
-
-def _list_report_words_counts_and_styles(counts: OutcomeCounts) -> list[tuple[str, int, str]]:
+def _report_counts(counts: OutcomeCounts) -> list[tuple[str, int, str]]:
     return [
         ("unknown", counts.unknown, "trouble"),
         ("failed", counts.failed, "trouble"),

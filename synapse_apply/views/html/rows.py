@@ -16,11 +16,7 @@ from synapse_apply.model.plan import Action, Cause, Change, FieldChange, GuardVi
 from synapse_apply.model.report import Outcome, Report, Result
 from synapse_apply.model.values import ABSENT, flatten
 from synapse_apply.model.verification import RunStatus, Verification
-from synapse_apply.views.grammar import (
-    ACTION_SYMBOLS,
-    PLANNED_PHRASES,
-    format_refusal_phrase,
-)
+from synapse_apply.views.grammar import ACTION_SYMBOLS, PLANNED_PHRASES, format_refusal_phrase
 from synapse_apply.views.html.links import NO_LINKS, ForgeLinks
 from synapse_apply.views.html.parts import (
     cut_and_escape,
@@ -82,22 +78,20 @@ def build_change_row(change: Change, links: ForgeLinks = NO_LINKS) -> HtmlRow:
         change.action.value,
         "=" if adopts_as_is else ACTION_SYMBOLS[change.action],
         PLANNED_PHRASES[change.action],
-        _render_change_facts_and_changed_files(change, links)
-        + render_fields_table_or_empty(
-            fields, hidden_symbol=_choose_action_symbol_of_secret(change)
-        )
-        + _render_dependencies_or_empty(change),
-        _list_causes_without_cause_none(fields),
+        _change_facts(change, links)
+        + render_fields_table_or_empty(fields, hidden_symbol=_secret_symbol(change))
+        + _dependencies(change),
+        _causes(fields),
         tags=(format_count_and_noun(changed_count, "field"),) if changed_count else (),
     )
 
 
-def _choose_action_symbol_of_secret(change: Change) -> str:
+def _secret_symbol(change: Change) -> str:
     # Adopting changes a secret of an object that exists, as an update does.
     return "~" if change.action is Action.ADOPT else ACTION_SYMBOLS[change.action]
 
 
-def _render_change_facts_and_changed_files(change: Change, links: ForgeLinks) -> str:
+def _change_facts(change: Change, links: ForgeLinks) -> str:
     """The paragraphs above the fields: reason, package, notes, id, position, changed files."""
     facts = [
         render_prose(fact)
@@ -113,12 +107,10 @@ def _render_change_facts_and_changed_files(change: Change, links: ForgeLinks) ->
         [links.render_position_linked_if_possible(change.position)] if change.position else []
     )
     facts += [", ".join(id_and_position)] if id_and_position else []
-    return "".join(
-        render_paragraph(fact, "fact") for fact in facts
-    ) + _render_replaced_version_with_files_or_empty(change)
+    return "".join(render_paragraph(fact, "fact") for fact in facts) + _replaced_version(change)
 
 
-def _render_replaced_version_with_files_or_empty(change: Change) -> str:
+def _replaced_version(change: Change) -> str:
     """The files that differ from the replaced version, each with its diff where it is known."""
     replacement = parse_replacement_or_none(change.extras)
     if replacement is None:
@@ -146,7 +138,7 @@ def _render_replaced_version_with_files_or_empty(change: Change) -> str:
     )
 
 
-def _render_dependencies_or_empty(change: Change) -> str:
+def _dependencies(change: Change) -> str:
     hidden_count = len(change.depends_on) - _MAX_LISTED_NEEDS
     dependency_htmls = [
         render_code(dependency) for dependency in change.depends_on[:_MAX_LISTED_NEEDS]
@@ -157,7 +149,7 @@ def _render_dependencies_or_empty(change: Change) -> str:
     )
 
 
-def _list_causes_without_cause_none(fields: Iterable[FieldChange]) -> tuple[Cause, ...]:
+def _causes(fields: Iterable[FieldChange]) -> tuple[Cause, ...]:
     field_causes = {field.cause for field in fields if not field.origin} - {Cause.NONE}
     return tuple(cause for cause in Cause if cause in field_causes)
 
@@ -179,11 +171,8 @@ def build_refusal_row(change: Change, links: ForgeLinks = NO_LINKS) -> HtmlRow:
         change.action.value,
         "!",
         format_refusal_phrase(change.action),
-        refusals_html
-        + wanted_html
-        + _render_change_facts_and_changed_files(change, links)
-        + _render_dependencies_or_empty(change),
-        _list_causes_without_cause_none(fields),
+        refusals_html + wanted_html + _change_facts(change, links) + _dependencies(change),
+        _causes(fields),
         needs_decision=True,
     )
 
@@ -246,7 +235,7 @@ def iter_note_rows_first_with_kept_drift(change: Change) -> Iterator[HtmlRow]:
             ".",
             note_html,
             body,
-            _list_causes_without_cause_none(kept_fields) if body else (),
+            _causes(kept_fields) if body else (),
         )
 
 
@@ -271,9 +260,7 @@ def iter_outcome_rows(
             else ""
         )
         planned_table = (
-            render_fields_table_or_empty(
-                fields, hidden_symbol=_choose_action_symbol_of_secret(change)
-            )
+            render_fields_table_or_empty(fields, hidden_symbol=_secret_symbol(change))
             if change
             else ""
         )
@@ -282,13 +269,8 @@ def iter_outcome_rows(
             outcome.action.value,
             symbol,
             cut_and_escape(row_text.removeprefix(sanitize(outcome.address)).strip(), 2000),
-            findings_html
-            + (
-                _render_change_facts_and_changed_files(change, links) + planned_table
-                if change
-                else ""
-            ),
-            _list_causes_without_cause_none(fields),
+            findings_html + (_change_facts(change, links) + planned_table if change else ""),
+            _causes(fields),
             needs_decision=outcome.result in {Result.FAILED, Result.UNKNOWN},
             tags=(format_count_and_noun(len(outcome.diagnostics), "finding"),)
             if outcome.diagnostics
@@ -370,7 +352,7 @@ def build_drift_row(object_drift: ObjectDrift, links: ForgeLinks = NO_LINKS) -> 
             .strip()
         ),
         "".join(render_paragraph(fact, "fact") for fact in facts) + table,
-        _list_causes_without_cause_none(object_drift.fields),
+        _causes(object_drift.fields),
         needs_decision=bool(object_drift.blocked_reason),
         tags=(format_count_and_noun(len(object_drift.fields), "field"),)
         if object_drift.fields

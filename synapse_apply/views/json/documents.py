@@ -153,12 +153,23 @@ def report_document(report: Report) -> JsonDocument:
         "stopped": report.stop_signal,
         "lock_lost": report.lock_lost,
         "counts": asdict(OutcomeCounts.from_report(report)),
-        "outcomes": [_build_outcome_document(outcome) for outcome in report.outcomes],
+        "outcomes": [
+            {
+                **_identity(outcome),
+                "action": outcome.action.value,
+                "result": outcome.result.value,
+                "id": outcome.remote_id or None,
+                "request_id": outcome.request_id or None,
+                "unrecorded_in": outcome.recovery_file or None,
+                "seconds": round(max(0.0, outcome.seconds), 3),
+            }
+            for outcome in report.outcomes
+        ],
         "verifications": build_verification_documents_without_findings(report.verification_results),
         "refusals": [
             {
-                **_build_resource_identity(change),
-                "refusals": [_build_refusal_document(r) for r in change.refusals],
+                **_identity(change),
+                "refusals": [_refusal_document(r) for r in change.refusals],
             }
             for change in report.plan.refused_changes
         ],
@@ -222,7 +233,7 @@ def build_summary_counts(
     return {**counts, "verify": run_count, "accepted_differences": accepted_count}
 
 
-def _build_resource_identity(change: Change | Outcome) -> JsonDocument:
+def _identity(change: Change | Outcome) -> JsonDocument:
     return {
         "address": str(change.address),
         "mode": "managed",
@@ -233,12 +244,12 @@ def _build_resource_identity(change: Change | Outcome) -> JsonDocument:
 
 def _build_resource_change(change: Change) -> JsonDocument:
     planned_actions, kept_fields = (
-        _list_terraform_actions(change),
+        _terraform_actions(change),
         hide_values_near_sensitive_paths(change, change.held),
     )
     replacement = parse_replacement_or_none(change.extras)
     return {
-        **_build_resource_identity(change),
+        **_identity(change),
         "change": _build_change_document(
             change, ["no-op"] if change.is_refused else planned_actions
         ),
@@ -251,20 +262,18 @@ def _build_resource_change(change: Change) -> JsonDocument:
         "fields": [
             _build_field_document(item) for item in hide_values_near_sensitive_paths(change)
         ],
-        "refusals": [_build_refusal_document(refusal) for refusal in change.refusals],
+        "refusals": [_refusal_document(refusal) for refusal in change.refusals],
         "notes": list(change.notes),
         "depends_on": [str(address) for address in change.depends_on],
         "rebase": change.rebase,
         "superseded": change.superseded,
-        **(
-            {_PACKAGE_KEY: package} if (package := _build_package_document_or_empty(change)) else {}
-        ),
+        **({_PACKAGE_KEY: package} if (package := _package_document(change)) else {}),
         **({"held": [_build_field_document(item) for item in kept_fields]} if kept_fields else {}),
         **({REPLACES_KEY: replacement.to_json()} if replacement is not None else {}),
     }
 
 
-def _build_package_document_or_empty(change: Change) -> JsonDocument:
+def _package_document(change: Change) -> JsonDocument:
     """The package that a create uploads; nothing of it that a saved plan has in another type."""
     package = change.extras.get(_PACKAGE_KEY)
     if not isinstance(package, Mapping):
@@ -282,7 +291,7 @@ def get_terraform_action_reason_or_none(change: Change) -> str | None:
     return "superseded" if change.superseded else _REASON_BY_ACTION.get(change.action)
 
 
-def _list_terraform_actions(change: Change) -> list[str]:
+def _terraform_actions(change: Change) -> list[str]:
     if change.action is Action.ADOPT:
         # Terraform shows an import in a field of its own, beside the action.
         return ["update" if change.fields else "no-op"]
@@ -343,17 +352,17 @@ def summarize_causes_of_field_changes_or_none(change: Change) -> str | None:
     return Cause.GIT.value if has_git_change else Cause.SECRET.value
 
 
-def _build_refusal_document(refusal: Refusal) -> JsonDocument:
+def _refusal_document(refusal: Refusal) -> JsonDocument:
     return {
         "rule": refusal.rule,
         "reason": refusal.reason,
         "ways_out": list(refusal.ways_out),
         "outcome_unknown": refusal.outcome_unknown,
-        "range": _build_range_document_or_none(refusal.position),
+        "range": _range_document(refusal.position),
     }
 
 
-def _build_range_document_or_none(position: Position | None) -> JsonDocument | None:
+def _range_document(position: Position | None) -> JsonDocument | None:
     if position is None:
         return None
     start = {"line": position.line, "column": position.column}
@@ -378,7 +387,7 @@ def _build_drift_document(change: Change) -> JsonDocument:
     # With the cause DRIFT only the live side changed, so the declared value is the recorded one.
     recorded_values = [(f.path, f.after) for f in visible_fields if f.cause is Cause.DRIFT]
     return {
-        **_build_resource_identity(change),
+        **_identity(change),
         "change": {
             "actions": ["delete"] if is_missing else ["update"],
             "before": unflatten_to_redacted_json(recorded_values),
@@ -391,16 +400,4 @@ def _build_drift_document(change: Change) -> JsonDocument:
         },
         "cause": Cause.DRIFT.value,
         "paths": [format_json_pointer(field.path) for field in drifted_fields],
-    }
-
-
-def _build_outcome_document(outcome: Outcome) -> JsonDocument:
-    return {
-        **_build_resource_identity(outcome),
-        "action": outcome.action.value,
-        "result": outcome.result.value,
-        "id": outcome.remote_id or None,
-        "request_id": outcome.request_id or None,
-        "unrecorded_in": outcome.recovery_file or None,
-        "seconds": round(max(0.0, outcome.seconds), 3),
     }

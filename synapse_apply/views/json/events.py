@@ -147,7 +147,7 @@ class EventWriter:
     def report_start(self, address: Address, verb: str) -> None:
         """Write an `apply_start` event."""
         self._ongoing_calls.add_call(address, verb)
-        self._write_event_unless_closed(
+        self._write_event(
             "apply_start", address, verb, f"{get_progress_words(verb).ongoing_text}..."
         )
 
@@ -173,7 +173,7 @@ class EventWriter:
         id_fields = {"id_key": "id", "id_value": remote_id} if remote_id else {}
         facts = {"result": result, "elapsed_seconds": round(max(0.0, seconds), 3), **id_fields}
         text = describe_call_ending(verb, result, seconds, remote_id)
-        self._write_event_unless_closed(kind, address, verb, text, level=level, **facts)
+        self._write_event(kind, address, verb, text, level=level, **facts)
 
     def report_wait(self, seconds: float, location: str) -> None:
         """Nothing: no event is of a wait, whose sum is among the findings at the end."""
@@ -181,12 +181,12 @@ class EventWriter:
     def _write_ongoing_event(self, call: OngoingCall, seconds: float) -> None:
         text = f"Still {get_progress_words(call.verb).ongoing_text.lower()}..."
         elapsed_seconds = round(seconds, 3)
-        self._write_event_unless_closed(
+        self._write_event(
             "apply_progress", call.address, call.verb, text,
             elapsed_seconds=elapsed_seconds, **call.facts,
         )  # fmt: skip
 
-    def _write_event_unless_closed(
+    def _write_event(
         self, kind: str, address: Address, verb: str, text: str, level: str = "info", **facts: Any
     ) -> None:
         hook = {

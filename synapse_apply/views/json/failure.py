@@ -58,7 +58,7 @@ def build_findings_document_in_shape_of_command(
     }
 
 
-def _build_fields_of_empty_plan() -> JsonDocument:
+def _empty_plan() -> JsonDocument:
     return {
         "timestamp": None,
         "plan_id": None,
@@ -77,7 +77,7 @@ def _build_fields_of_empty_plan() -> JsonDocument:
     }
 
 
-def _build_fields_of_empty_report() -> JsonDocument:
+def _empty_report() -> JsonDocument:
     return {
         "plan": None,
         "moved": [],
@@ -96,7 +96,7 @@ def _build_fields_of_empty_report() -> JsonDocument:
     }
 
 
-def _build_fields_of_empty_drift() -> JsonDocument:
+def _empty_drift() -> JsonDocument:
     return {
         "timestamp": None,
         "errored": True,
@@ -120,8 +120,8 @@ def _build_fields_of_empty_drift() -> JsonDocument:
 
 
 _EMPTY_FIELDS_BY_COMMAND: Mapping[str, Callable[[], JsonDocument]] = {
-    "plan": _build_fields_of_empty_plan,
-    "apply": _build_fields_of_empty_report,
-    "verify": _build_fields_of_empty_report,
-    "drift": _build_fields_of_empty_drift,
+    "plan": _empty_plan,
+    "apply": _empty_report,
+    "verify": _empty_report,
+    "drift": _empty_drift,
 }

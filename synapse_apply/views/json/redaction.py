@@ -80,11 +80,11 @@ def unflatten_to_redacted_json(values: Iterable[tuple[FieldPath, Any]]) -> JsonD
     # dropped.
     for path, value in sorted(values, key=lambda pair: (len(pair[0]), list(map(str, pair[0])))):
         if path and value is not ABSENT:
-            _set_in_tree_unless_value_is_above(root, path, to_plain_json_with_secrets_null(value))
+            _set_in_tree(root, path, to_plain_json_with_secrets_null(value))
     return root
 
 
-def _set_in_tree_unless_value_is_above(root: dict[str, Any], path: FieldPath, value: Any) -> None:
+def _set_in_tree(root: dict[str, Any], path: FieldPath, value: Any) -> None:
     node = root
     for part in path[:-1]:
         child = node.setdefault(str(part), {})
@@ -129,19 +129,19 @@ def _redact_field_change(change: FieldChange, secret_paths: set[tuple[str, ...]]
         return change
     return replace(
         change,
-        before=_mask_values_at_nested_paths(change.before, nested_paths),
-        after=_mask_values_at_nested_paths(change.after, nested_paths),
+        before=_mask_nested(change.before, nested_paths),
+        after=_mask_nested(change.after, nested_paths),
     )
 
 
-def _mask_values_at_nested_paths(value: Any, secret_paths: set[tuple[str, ...]]) -> JsonValue:
+def _mask_nested(value: Any, secret_paths: set[tuple[str, ...]]) -> JsonValue:
     # The whole value is secret.
     if () in secret_paths:
         return WithheldSecret("masked")
     if not isinstance(value, Mapping):
         return value
     return {
-        key: _mask_values_at_nested_paths(
+        key: _mask_nested(
             item,
             {secret_path[1:] for secret_path in secret_paths if secret_path[:1] == (str(key),)},
         )

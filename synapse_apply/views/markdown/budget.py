@@ -69,21 +69,17 @@ def fit_sections_to_budget(
     # The frames are measured with all entries hidden, which is when their notes are longest.
     room = budget.limit - measure(heading) - measure(build_footer(entry_count)) - frame_size - 8
     # Entries are taken lazily: a plan of thousands of changes renders only those that can fit.
-    measured_entries = [
-        _take_entries_until_room_is_exceeded(section, room, measure) for section in sections
-    ]
-    shares = _divide_room_serving_smallest_first(
-        [sum(sizes) for _, sizes in measured_entries], max(room, 0)
-    )
+    measured_entries = [_take_entries(section, room, measure) for section in sections]
+    shares = _divide_room([sum(sizes) for _, sizes in measured_entries], max(room, 0))
     parts, hidden_count = [heading], 0
     for section, (entries, sizes), share in zip(sections, measured_entries, shares, strict=True):
-        shown_entries = entries[: _count_entries_within_total_size(sizes, share)]
+        shown_entries = entries[: _count_fitting(sizes, share)]
         hidden_count += section.count - len(shown_entries)
         parts.append(_format_section(section, shown_entries, section.count - len(shown_entries)))
     return "\n\n".join(part for part in (*parts, build_footer(hidden_count)) if part) + "\n"
 
 
-def _take_entries_until_room_is_exceeded(
+def _take_entries(
     section: SizedSection, room: int, measure: Callable[[str], int]
 ) -> tuple[list[str], list[int]]:
     """The first entries of a section with their sizes, up to the one that exceeds the room."""
@@ -102,7 +98,7 @@ def _take_entries_until_room_is_exceeded(
 
 # Budgets share: small sections are complete, large ones share the rest, and an entry is never cut
 # in two.
-def _divide_room_serving_smallest_first(wanted_sizes: Sequence[int], room: int) -> list[int]:
+def _divide_room(wanted_sizes: Sequence[int], room: int) -> list[int]:
     """How much of the room each gets: what it wants, or an equal share of what is left.
 
     The smallest are served first, so that what they leave goes to the larger ones.
@@ -116,7 +112,7 @@ def _divide_room_serving_smallest_first(wanted_sizes: Sequence[int], room: int) 
     return shares
 
 
-def _count_entries_within_total_size(sizes: Sequence[int], max_total_size: int) -> int:
+def _count_fitting(sizes: Sequence[int], max_total_size: int) -> int:
     for count, size in enumerate(sizes):
         max_total_size -= size
         if max_total_size < 0:

@@ -62,51 +62,43 @@ def render_plan_markdown(
     What does not fit `budget` is counted, and `run_url` is named as the place that has all of it.
     """
     plan_parts = report_sections.PlanParts.from_unrefused_changes(
-        c for c in plan.changes if is_object_change_to_make(c) or _is_forgotten_unrefused(c)
+        c for c in plan.changes if is_object_change_to_make(c) or _is_forgotten(c)
     )
-    blocks = _build_change_section_unless_empty("This change", plan_parts.own_changes, "", budget)
-    blocks += _build_change_section_unless_empty(
+    blocks = _change_section("This change", plan_parts.own_changes, "", budget)
+    blocks += _change_section(
         "Drift, not from this change", plan_parts.drift_changes, _DRIFT_INTRO, budget
     )
-    blocks += _build_change_section_unless_empty(
-        "Adopted", plan_parts.adopted_changes, _ADOPTED_INTRO, budget
-    )
+    blocks += _change_section("Adopted", plan_parts.adopted_changes, _ADOPTED_INTRO, budget)
     passive_changes = [
-        c for c in plan.changes if not (is_object_change_to_make(c) or _is_forgotten_unrefused(c))
+        c for c in plan.changes if not (is_object_change_to_make(c) or _is_forgotten(c))
     ]
     sections = [
         *_iter_guard_error_and_refusal_sections(plan, budget),
         *blocks,
-        *_build_section_unless_empty(
+        *_section(
             "To be verified",
             plan.changes_to_verify,
             report_sections.iter_entries_of_runs_to_start_or_follow(plan.changes_to_verify),
         ),
-        *_build_section_unless_empty(
-            "Moved", plan.moved, report_sections.iter_moved_entries(plan.moved)
-        ),
-        *_build_section_unless_empty(
+        *_section("Moved", plan.moved, report_sections.iter_moved_entries(plan.moved)),
+        *_section(
             "Forgotten",
             plan_parts.forgotten_changes,
             report_sections.iter_forget_entries(plan_parts.forgotten_changes),
         ),
-        *_build_section_unless_empty(
+        *_section(
             "Notes",
             [n for c in passive_changes for n in c.notes],
             report_sections.iter_note_entries(passive_changes),
         ),
-        *_build_finding_section_unless_empty(
-            "Warnings", [f for f in plan.diagnostics if not f.is_error]
-        ),
+        *_finding_section("Warnings", [f for f in plan.diagnostics if not f.is_error]),
     ]
     heading = _format_plan_heading(plan, command)
     see_command = Command("plan", target=plan.base.target[:MAX_NAME_LENGTH])
     return fit_sections_to_budget(
         heading,
         sections,
-        _make_footer_builder_by_hidden_count(
-            see_command, run_url, f"Plan {format_cut_code_span(plan.id)}"
-        ),
+        _footer_builder(see_command, run_url, f"Plan {format_cut_code_span(plan.id)}"),
         budget,
     )
 
@@ -129,7 +121,7 @@ def _format_plan_heading(plan: Plan, command: str) -> str:
         [
             _format_comment_marker(plan.base, kind),
             title,
-            *map(_escape_and_format_bold, _format_counts_with_refused_first(plan)),
+            *map(_bold, _counts(plan)),
             facts,
         ]
     )
@@ -155,25 +147,25 @@ def render_report_markdown(
     )
     run_entries = report_sections.iter_run_entries_with_shortened_logs(report, budget)
     sections = [
-        *_build_next_step_section_unless_empty(total_lines[headline_end:]),
-        *_build_outcome_section_unless_empty("Outcome unknown", by_result[Result.UNKNOWN]),
-        *_build_outcome_section_unless_empty("Failed", by_result[Result.FAILED]),
-        *_build_section_unless_empty("Verification", report.verification_results, run_entries),
+        *_next_step_section(total_lines[headline_end:]),
+        *_outcome_section("Outcome unknown", by_result[Result.UNKNOWN]),
+        *_outcome_section("Failed", by_result[Result.FAILED]),
+        *_section("Verification", report.verification_results, run_entries),
         *_iter_guard_error_and_refusal_sections(report.plan, budget, with_guards=False),
-        *_build_section_unless_empty(
+        *_section(
             "Skipped",
             skipped_outcomes,
             report_sections.iter_outcome_entries(skipped_outcomes, with_findings=False),
         ),
-        *_build_section_unless_empty(
+        *_section(
             "Moved", report.plan.moved, report_sections.iter_moved_entries(report.plan.moved)
         ),
-        *_build_section_unless_empty(
+        *_section(
             "Done",
             done_outcomes,
             report_sections.iter_outcome_entries(done_outcomes, with_findings=False),
         ),
-        *_build_finding_section_unless_empty("Warnings", warnings),
+        *_finding_section("Warnings", warnings),
     ]
     base = report.plan.base
     totals_text = " ".join(total_lines[:headline_end])
@@ -182,15 +174,13 @@ def render_report_markdown(
     heading_parts = [
         _format_comment_marker(base, "apply"),
         f"## Apply for {format_cut_code_span(base.target, MAX_NAME_LENGTH)}",
-        _escape_and_format_bold(totals_text),
+        _bold(totals_text),
         cut_and_escape_but_code(format_target_line(base, _PLAIN), 2 * MAX_NAME_LENGTH),
     ]
     see_command = Command(
         "state history show", report.plan.id, target=base.target[:MAX_NAME_LENGTH]
     )
-    footer = _make_footer_builder_by_hidden_count(
-        see_command, run_url, f"Plan {format_cut_code_span(report.plan.id)}"
-    )
+    footer = _footer_builder(see_command, run_url, f"Plan {format_cut_code_span(report.plan.id)}")
     return fit_sections_to_budget(
         "\n\n".join(part for part in heading_parts if part), sections, footer, budget
     )
@@ -216,12 +206,10 @@ def render_drift_markdown(
         len(drifted_objects),
     )
     sections = [
-        *_build_finding_section_unless_empty(
-            "Errors", [finding for finding in drift.diagnostics if finding.is_error]
-        ),
+        *_finding_section("Errors", [finding for finding in drift.diagnostics if finding.is_error]),
         *([blocks] if drifted_objects else []),
-        *_build_section_unless_empty("Unmanaged", unmanaged_objects, rows),
-        *_build_finding_section_unless_empty(
+        *_section("Unmanaged", unmanaged_objects, rows),
+        *_finding_section(
             "Warnings", [finding for finding in drift.diagnostics if not finding.is_error]
         ),
     ]
@@ -229,7 +217,7 @@ def render_drift_markdown(
         _format_comment_marker(drift.base, "drift"),
         f"## Drift of {format_cut_code_span(drift.base.target, MAX_NAME_LENGTH)}",
     ]
-    heading_parts += [_escape_and_format_bold(format_drift_totals(drift))]
+    heading_parts += [_bold(format_drift_totals(drift))]
     if drift.unmanaged is not None:
         heading_parts += [
             cut_and_escape_but_code(count_unmanaged_objects_in_a_line(drift)),
@@ -252,7 +240,7 @@ def render_drift_markdown(
     return fit_sections_to_budget(
         "\n\n".join(heading_parts),
         sections,
-        _make_footer_builder_by_hidden_count(see_command, run_url),
+        _footer_builder(see_command, run_url),
         budget,
     )
 
@@ -279,21 +267,17 @@ def render_findings_markdown(
         format_hidden_marker(f"target={shorten_and_percent_encode_name_for_marker(target)}{kind}"),
         f"## {command.capitalize()} {outcome_text}{name}",
     ]
-    heading_parts += [_escape_and_format_bold(f"{format_count_and_noun(len(errors), 'error')}.")]
+    heading_parts += [_bold(f"{format_count_and_noun(len(errors), 'error')}.")]
     sections = [
-        *_build_finding_section_unless_empty("Errors", errors),
-        *_build_finding_section_unless_empty(
-            "Warnings", [finding for finding in findings if finding.is_warning]
-        ),
-        *_build_finding_section_unless_empty(
-            "Notes", [finding for finding in findings if finding.is_note]
-        ),
+        *_finding_section("Errors", errors),
+        *_finding_section("Warnings", [finding for finding in findings if finding.is_warning]),
+        *_finding_section("Notes", [finding for finding in findings if finding.is_note]),
     ]
     see_command = Command(command, target=target[:MAX_NAME_LENGTH])
     return fit_sections_to_budget(
         "\n\n".join(heading_parts),
         sections,
-        _make_footer_builder_by_hidden_count(see_command, run_url),
+        _footer_builder(see_command, run_url),
         budget,
     )
 
@@ -302,10 +286,10 @@ def _iter_guard_error_and_refusal_sections(
     plan: Plan, budget: SizeBudget, *, with_guards: bool = True
 ) -> Iterator[SizedSection]:
     if with_guards:
-        yield from _build_section_unless_empty(
+        yield from _section(
             "Apply will stop", plan.guards, report_sections.iter_guard_entries(plan.guards)
         )
-        yield from _build_finding_section_unless_empty(
+        yield from _finding_section(
             "Errors", [finding for finding in plan.diagnostics if finding.is_error]
         )
     refused_changes = plan.refused_changes
@@ -318,7 +302,7 @@ def _iter_guard_error_and_refusal_sections(
         )
 
 
-def _format_counts_with_refused_first(plan: Plan) -> list[str]:
+def _counts(plan: Plan) -> list[str]:
     """The lines of counts; refused changes are on the `Plan:` line, so that it stays the first."""
     if plan.refused_changes and not plan.has_errors:
         line = name_accepted_differences_or_empty(plan.changes_with_accepted)
@@ -329,7 +313,7 @@ def _format_counts_with_refused_first(plan: Plan) -> list[str]:
     return plan_totals(plan, _PLAIN).split("\n")
 
 
-def _build_change_section_unless_empty(
+def _change_section(
     title: str, changes: Sequence[Change], intro: str, budget: SizeBudget
 ) -> list[SizedSection]:
     if not changes:
@@ -344,24 +328,18 @@ def _build_change_section_unless_empty(
     ]
 
 
-def _build_section_unless_empty(
-    title: str, items: Sequence[object], lines: Iterable[str]
-) -> list[SizedSection]:
+def _section(title: str, items: Sequence[object], lines: Iterable[str]) -> list[SizedSection]:
     count = len(items)
     return [SizedSection(f"### {title} ({count:,})", lines, count, separator="\n")] if items else []
 
 
-def _build_finding_section_unless_empty(
-    title: str, findings: Sequence[Diagnostic]
-) -> list[SizedSection]:
+def _finding_section(title: str, findings: Sequence[Diagnostic]) -> list[SizedSection]:
     # Merged before counting, so that the heading counts what is shown.
     merged_findings = merge_many_findings_differing_in_address(findings)
-    return _build_section_unless_empty(
-        title, merged_findings, report_sections.iter_finding_entries(merged_findings)
-    )
+    return _section(title, merged_findings, report_sections.iter_finding_entries(merged_findings))
 
 
-def _build_next_step_section_unless_empty(step_lines: Sequence[str]) -> list[SizedSection]:
+def _next_step_section(step_lines: Sequence[str]) -> list[SizedSection]:
     steps = (f"- {cut_and_escape_but_code(line)}" for line in step_lines)
     return (
         [SizedSection("### What to do now", steps, len(step_lines), separator="\n")]
@@ -370,15 +348,13 @@ def _build_next_step_section_unless_empty(step_lines: Sequence[str]) -> list[Siz
     )
 
 
-def _build_outcome_section_unless_empty(
-    title: str, outcomes: Sequence[Outcome]
-) -> list[SizedSection]:
-    return _build_section_unless_empty(
+def _outcome_section(title: str, outcomes: Sequence[Outcome]) -> list[SizedSection]:
+    return _section(
         title, outcomes, report_sections.iter_outcome_entries(outcomes, with_findings=True)
     )
 
 
-def _is_forgotten_unrefused(change: Change) -> bool:
+def _is_forgotten(change: Change) -> bool:
     return change.action is Action.FORGET and not change.is_refused
 
 
@@ -389,13 +365,11 @@ def _format_comment_marker(base: PlanBase, kind: str = "") -> str:
     )
 
 
-def _escape_and_format_bold(text: str) -> str:
+def _bold(text: str) -> str:
     return f"**{cut_and_escape_but_code(text)}**"
 
 
-def _make_footer_builder_by_hidden_count(
-    see_command: Command, run_url: str, *facts: str
-) -> Callable[[int], str]:
+def _footer_builder(see_command: Command, run_url: str, *facts: str) -> Callable[[int], str]:
     """A function that builds the last line for a number of hidden entries.
 
     It has the facts, a link to the run, and for hidden entries the command that shows all.

@@ -53,12 +53,12 @@ def _escape_plain_text(text: str) -> str:
     return prefix + "".join(
         map(
             _escape_markdown_piece,
-            _split_and_flag_reference_chars(text[number.end() :] if number else text),
+            _flag_references(text[number.end() :] if number else text),
         )
     )
 
 
-def _split_and_flag_reference_chars(text: str) -> Iterable[tuple[str, bool]]:
+def _flag_references(text: str) -> Iterable[tuple[str, bool]]:
     """The text in pieces, each with whether it is a character that could begin a reference."""
     position = 0
     for match in _REFERENCE_CHARS.finditer(text):
@@ -78,7 +78,7 @@ def format_cut_code_span(text: object, max_length: int = MAX_MARKDOWN_TEXT) -> s
     """A text as a code span, with more backticks around it than in it; "" for an empty text."""
     line = sanitize(cut_text_at_end_and_count_rest(str(text), max_length))
     # CommonMark 6.1: a code span ends at a run of backticks of the same length.
-    ticks = "`" * (_count_longest_backtick_run([line]) + 1)
+    ticks = "`" * (_longest_backticks([line]) + 1)
     # CommonMark strips one space on each side, and a backtick at the edge would join the fence.
     padding = " " if line.startswith(("`", " ")) or line.endswith(("`", " ")) else ""
     return f"{ticks}{padding}{line}{padding}{ticks}" if line else ""
@@ -92,7 +92,7 @@ def format_cut_html_code(text: object, max_length: int = MAX_MARKDOWN_TEXT) -> s
 def format_cut_fenced_block(lines: Sequence[str], info: str) -> str:
     """Sanitized lines as a fenced code block; the fence is longer than their runs of backticks."""
     shown_lines = [cut_text_at_end_and_count_rest(line, MAX_CODE_LINE) for line in lines]
-    ticks = "`" * max(3, _count_longest_backtick_run(shown_lines) + 1)
+    ticks = "`" * max(3, _longest_backticks(shown_lines) + 1)
     return "\n".join([f"{ticks}{info}", *shown_lines, ticks])
 
 
@@ -128,5 +128,5 @@ def cut_text_at_end_and_count_rest(text: str, max_length: int) -> str:
     )
 
 
-def _count_longest_backtick_run(lines: Iterable[str]) -> int:
+def _longest_backticks(lines: Iterable[str]) -> int:
     return max((len(run) for line in lines for run in _BACKTICKS.findall(line)), default=0)

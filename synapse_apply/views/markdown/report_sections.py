@@ -13,11 +13,7 @@ from synapse_apply.model.plan import Action, Cause, Change, FieldChange, GuardVi
 from synapse_apply.model.refactoring import MovedAddress
 from synapse_apply.model.report import Outcome, Report
 from synapse_apply.model.verification import RunStatus
-from synapse_apply.views.grammar import (
-    ACTION_SYMBOLS,
-    PLANNED_PHRASES,
-    format_refusal_phrase,
-)
+from synapse_apply.views.grammar import ACTION_SYMBOLS, PLANNED_PHRASES, format_refusal_phrase
 from synapse_apply.views.json.redaction import (
     hide_values_near_sensitive_paths,
     to_sorted_json_with_paths_null,
@@ -80,12 +76,10 @@ class PlanParts:
                 drifted_fields = [field for field in fields if field.cause in _DRIFT_CAUSES]
                 own_fields = [field for field in fields if field.cause not in _DRIFT_CAUSES]
                 if drifted_fields:
-                    drift_changes.append(
-                        _with_some_fields_and_note_on_rest(change, drifted_fields, own_fields)
-                    )
+                    drift_changes.append(_with_some_fields(change, drifted_fields, own_fields))
                 if own_fields or not drifted_fields:
                     own_changes.append(
-                        _with_some_fields_and_note_on_rest(change, own_fields, drifted_fields)
+                        _with_some_fields(change, own_fields, drifted_fields)
                         if drifted_fields
                         else change
                     )
@@ -97,7 +91,7 @@ class PlanParts:
         )
 
 
-def _with_some_fields_and_note_on_rest(
+def _with_some_fields(
     change: Change, kept_fields: list[FieldChange], omitted_fields: list[FieldChange]
 ) -> Change:
     """A copy with some of the fields; the omitted ones do not count as unchanged either."""
@@ -154,13 +148,11 @@ def format_block_as_collapsible_diff(summary: str, block: str, budget: SizeBudge
     lines = list(iter_lines_with_margin_symbols(block))
     return format_collapsible(
         summary,
-        format_cut_fenced_block(
-            _cut_lines_to_room_and_count_rest(lines, budget.max_size_of_one_entry, budget), "diff"
-        ),
+        format_cut_fenced_block(_cut_lines(lines, budget.max_size_of_one_entry, budget), "diff"),
     )
 
 
-def _cut_lines_to_room_and_count_rest(lines: list[str], room: int, budget: SizeBudget) -> list[str]:
+def _cut_lines(lines: list[str], room: int, budget: SizeBudget) -> list[str]:
     """The first lines that fit into `room`, then a line that counts the rest."""
     for count, line in enumerate(lines):
         # A longer line is shortened to some thousand characters by the block around it.
@@ -210,9 +202,7 @@ def iter_refusal_entries(changes: Iterable[Change], budget: SizeBudget) -> Itera
             ]
         if wanted_lines := blocks.render_refused_fields_unless_create(change):
             rows = list(iter_lines_with_margin_symbols("\n".join(wanted_lines)))
-            shown_lines = _cut_lines_to_room_and_count_rest(
-                rows, budget.max_size_of_one_entry, budget
-            )
+            shown_lines = _cut_lines(rows, budget.max_size_of_one_entry, budget)
             lines += [
                 "",
                 format_collapsible("What was wanted", format_cut_fenced_block(shown_lines, "diff")),
@@ -229,8 +219,8 @@ def iter_guard_entries(guards: Iterable[GuardViolation]) -> Iterator[str]:
             if option in guard.detail
             else f" If this is meant, apply with {format_cut_code_span(option)}."
         )
-        detail = f" {_escape_as_sentence_with_full_stop(guard.detail)}" if guard.detail else ""
-        yield f"- {_escape_as_bold_sentence_with_full_stop(guard.summary)}{detail}{hint}"
+        detail = f" {_sentence(guard.detail)}" if guard.detail else ""
+        yield f"- {_bold_sentence(guard.summary)}{detail}{hint}"
 
 
 def iter_note_entries(changes: Iterable[Change]) -> Iterator[str]:
@@ -250,9 +240,9 @@ def iter_finding_entries(findings: Iterable[Diagnostic]) -> Iterator[str]:
 
 def format_finding_paragraph(finding: Diagnostic) -> str:
     """A finding as one paragraph: summary, detail, hint, location, request id."""
-    parts = [_escape_as_bold_sentence_with_full_stop(finding.summary)]
-    parts += [_escape_as_sentence_with_full_stop(finding.detail)] if finding.detail else []
-    parts += [f"*Hint:* {_escape_as_sentence_with_full_stop(finding.hint)}"] if finding.hint else []
+    parts = [_bold_sentence(finding.summary)]
+    parts += [_sentence(finding.detail)] if finding.detail else []
+    parts += [f"*Hint:* {_sentence(finding.hint)}"] if finding.hint else []
     if (
         location := format_finding_location_or_empty(finding)
         .removeprefix("on ")
@@ -264,12 +254,12 @@ def format_finding_paragraph(finding: Diagnostic) -> str:
     return " ".join(parts)
 
 
-def _escape_as_bold_sentence_with_full_stop(summary: str) -> str:
+def _bold_sentence(summary: str) -> str:
     """A summary in bold, with a full stop."""
-    return f"**{_escape_as_sentence_with_full_stop(summary)}**"
+    return f"**{_sentence(summary)}**"
 
 
-def _escape_as_sentence_with_full_stop(text: str) -> str:
+def _sentence(text: str) -> str:
     end = "" if text.rstrip().endswith((".", "?", "!", ":")) else "."
     return f"{cut_and_escape_but_code(text, _MAX_PROSE_LENGTH)}{end}"
 
@@ -296,7 +286,7 @@ def iter_run_entries_with_shortened_logs(report: Report, budget: SizeBudget) -> 
         if result.status is not RunStatus.SKIPPED:
             lines += [f"  - {format_finding_paragraph(finding)}" for finding in result.diagnostics]
         if result.logs:
-            shown_lines = _cut_lines_to_room_and_count_rest(
+            shown_lines = _cut_lines(
                 split_into_cut_log_lines(result.logs),
                 budget.max_size_of_one_entry,
                 budget,

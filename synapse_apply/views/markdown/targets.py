@@ -61,28 +61,29 @@ def render_targets_markdown(
     `command` on the same `selectors`.
     """
     worst_first = sorted(parts, key=lambda part: Exit.PRECEDENCE.index(part.exit_code))
+    name = shorten_and_percent_encode_name_for_marker(selectors)
     heading = "\n\n".join(
         filter(
             None,
             [
-                _format_hidden_marker_of_targets(command, selectors),
+                format_hidden_marker(
+                    f"targets={name}" + ("" if command == "plan" else f" {command}")
+                ),
                 f"## {command.capitalize()} of {len(parts) + len(not_begun):,} targets",
-                _format_targets_table_that_fits(worst_first, command, budget),
-                _format_not_begun_targets_that_fit_or_empty(not_begun, budget),
+                _targets_table(worst_first, command, budget),
+                _not_begun(not_begun, budget),
             ],
         )
     )
     readable_parts = [
         part for part in worst_first if part.has_changes_or_failed and part.render is not None
     ]
-    texts, hidden_count = _render_parts_that_fit_and_count_rest(
-        readable_parts, budget, budget.measure(heading) + 200
-    )
+    texts, hidden_count = _fitting_parts(readable_parts, budget, budget.measure(heading) + 200)
     footer = f"*{hidden_count:,} more targets are not shown here.*" if hidden_count else ""
     return "\n\n".join(text for text in (heading, *texts, footer) if text) + "\n"
 
 
-def _render_parts_that_fit_and_count_rest(
+def _fitting_parts(
     parts: Sequence[MarkdownPart], budget: SizeBudget, used_size: int
 ) -> tuple[list[str], int]:
     """The Markdown of the first parts, each with an equal share of the room; how many are left."""
@@ -92,31 +93,22 @@ def _render_parts_that_fit_and_count_rest(
         share = max(MIN_BUDGET, room // (len(parts) - index))
         if room < MIN_BUDGET or part.render is None:
             return texts, len(parts) - index
-        text = _strip_marker_line_if_any(
-            part.render(SizeBudget(min(share, room), budget.measure))
-        ).strip()
+        text = _strip_marker(part.render(SizeBudget(min(share, room), budget.measure))).strip()
         room -= budget.measure(text) + 2
         texts.append(text)
     return texts, 0
 
 
-def _strip_marker_line_if_any(text: str) -> str:
+def _strip_marker(text: str) -> str:
     """The text without its first line: by that, a bot would take all of it for this target's."""
     first_line, _, rest = text.partition("\n")
     return rest if first_line.startswith("<!--") else text
 
 
-def _format_hidden_marker_of_targets(command: str, selectors: str) -> str:
-    name = shorten_and_percent_encode_name_for_marker(selectors)
-    return format_hidden_marker(f"targets={name}" + ("" if command == "plan" else f" {command}"))
-
-
-def _format_targets_table_that_fits(
-    parts: Sequence[MarkdownPart], command: str, budget: SizeBudget
-) -> str:
+def _targets_table(parts: Sequence[MarkdownPart], command: str, budget: SizeBudget) -> str:
     rows = (
         f"| {format_cut_code_span(part.target, MAX_NAME_LENGTH)} | {part.exit_code} | "
-        f"{_describe_nonzero_counts_or_outcome(part, command)} |"
+        f"{_describe_part(part, command)} |"
         for part in parts
     )
     shown_rows = _take_texts_that_fit(rows, budget.limit // 2, budget)
@@ -137,7 +129,7 @@ def _take_texts_that_fit(texts: Iterable[str], max_size: int, budget: SizeBudget
     return fitting_texts
 
 
-def _describe_nonzero_counts_or_outcome(part: MarkdownPart, command: str) -> str:
+def _describe_part(part: MarkdownPart, command: str) -> str:
     words = {**_WORDS_BY_OUTPUT, **(_PAST_WORDS if command == "apply" else {})}
     counts = [
         f"{part.outputs[name]} {word}"
@@ -149,7 +141,7 @@ def _describe_nonzero_counts_or_outcome(part: MarkdownPart, command: str) -> str
     return "error" if part.exit_code == Exit.ERROR else "nothing" if not part.exit_code else ""
 
 
-def _format_not_begun_targets_that_fit_or_empty(names: Sequence[str], budget: SizeBudget) -> str:
+def _not_begun(names: Sequence[str], budget: SizeBudget) -> str:
     if not names:
         return ""
     all_spans = (format_cut_code_span(name, MAX_NAME_LENGTH) for name in names)

@@ -10,12 +10,12 @@ def measure_width_in_terminal_cells(text: str) -> int:
     """The width of a sanitized text in terminal cells (Unicode TR11)."""
     if text.isascii():
         return len(text)
-    return sum(map(_measure_char_width_in_cells, text))
+    return sum(map(_char_width, text))
 
 
 # A text has few characters, many times; a server can send all of them.
 @lru_cache(maxsize=4096)
-def _measure_char_width_in_cells(char: str) -> int:
+def _char_width(char: str) -> int:
     if unicodedata.category(char) in {"Mn", "Me", "Cf"}:
         return 0
     return 2 if unicodedata.east_asian_width(char) in {"W", "F"} else 1

@@ -47,8 +47,8 @@ def render_checkup(checkup: Checkup, *, color: bool) -> str:
     lines: list[str] = []
     for title, results in checkup.sections:
         lines.append(style(sanitize(title), "bold"))
-        for result in _join_unchecked_neighbours_of_same_reason(results):
-            lines += _iter_check_result_lines(result, status_width, name_width, style)
+        for result in _join_unchecked(results):
+            lines += _result_lines(result, status_width, name_width, style)
         lines.append("")
     lines.append(_format_checkup_totals(checkup, style))
     return escape_ci_commands("\n".join(lines) + "\n")
@@ -62,7 +62,7 @@ def render_checkup_section(title: str, rows: Iterable[CheckResult], *, color: bo
         max((measure_width_in_terminal_cells(sanitize(row.check)) for row in section), default=0),
         MAX_COLUMN_WIDTH,
     )
-    lines = (line for row in section for line in _iter_check_result_lines(row, words, names, pen))
+    lines = (line for row in section for line in _result_lines(row, words, names, pen))
     return escape_ci_commands("\n".join((pen(sanitize(title), "bold"), *lines)) + "\n")
 
 
@@ -74,7 +74,7 @@ def build_json_rows_of_section(title: str, rows: Iterable[CheckResult]) -> list[
             **head,
             "check": row.check,
             "subject": row.subject,
-            **_build_result_fields_without_names(row),
+            **_result_fields(row),
         }
         for row in rows
     ]
@@ -112,7 +112,7 @@ def agents_document(checkup: Checkup, *, tool_version: str) -> JsonDocument:
             {
                 "name": result.subject,
                 "healthy": result.status in {CheckStatus.OK, CheckStatus.WARNING},
-                **_build_result_fields_without_names(result),
+                **_result_fields(result),
             }
             for result in checkup.results
         ],
@@ -129,7 +129,7 @@ def _build_json_header(checkup: Checkup, tool_version: str) -> JsonDocument:
     }
 
 
-def _build_result_fields_without_names(result: CheckResult) -> JsonDocument:
+def _result_fields(result: CheckResult) -> JsonDocument:
     """Always all five; `request_id` is null where there is none."""
     return {
         "status": result.status.value.replace(" ", "_"),
@@ -140,7 +140,7 @@ def _build_result_fields_without_names(result: CheckResult) -> JsonDocument:
     }
 
 
-def _join_unchecked_neighbours_of_same_reason(
+def _join_unchecked(
     results: Iterable[CheckResult],
 ) -> Iterator[CheckResult]:
     """The results, with three or more neighbours unchecked for the same reason joined to one."""
@@ -155,7 +155,7 @@ def _join_unchecked_neighbours_of_same_reason(
             )
 
 
-def _iter_check_result_lines(
+def _result_lines(
     result: CheckResult, status_width: int, name_width: int, style: Style
 ) -> Iterator[str]:
     status_text = style(

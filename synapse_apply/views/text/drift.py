@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from synapse_apply.model.coding.json_types import JsonDocument
-from synapse_apply.model.command import (
-    Command,
-    Text,
-    name_target_in_commands,
-)
+from synapse_apply.model.command import Command, Text, name_target_in_commands
 from synapse_apply.model.diagnostic import format_json_pointer
 from synapse_apply.model.drift import Drift, ObjectDrift, Unmanaged, WrittenEdit
 from synapse_apply.model.phrases import format_count_and_noun
@@ -55,8 +50,8 @@ def render_drift(
     parts = [format_target_line(drift.base, style)]
     header = _HEADER_WITH_ORIGIN if drift.has_origin else _HEADER
     parts += [header, *blocks] if blocks else []
-    parts.append("\n".join([*_iter_unmanaged_lines_if_looked_for(drift, style)]))
-    parts.append("\n".join([*_iter_totals_and_next_steps(drift, style, location)]))
+    parts.append("\n".join([*_unmanaged_lines(drift, style)]))
+    parts.append("\n".join([*_totals(drift, style, location)]))
     parts += format_blocks_of_merged_findings(drift.diagnostics, style)
     return escape_ci_commands("\n\n".join(part for part in parts if part) + "\n")
 
@@ -96,13 +91,12 @@ def render_written_edits(
 
 def format_written_edit_row(edit: WrittenEdit) -> str:
     """One row of an edit: file and line, field, old and new value."""
-    old, new = (_format_value_or_not_there(side) for side in (edit.field.before, edit.field.after))
+    old, new = (
+        ("(not there)" if side is ABSENT else format_value_inline(side))
+        for side in (edit.field.before, edit.field.after)
+    )
     name = format_quoted_path(("spec", *edit.field.path))
     return f"{sanitize(edit.file)}:{edit.line}  {name}: {old} -> {new}"
-
-
-def _format_value_or_not_there(value: Any) -> str:
-    return "(not there)" if value is ABSENT else format_value_inline(value)
 
 
 def say_object_is_gone_replaced_or_changed(object_drift: ObjectDrift) -> str:
@@ -149,9 +143,7 @@ def render_object_drift(object_drift: ObjectDrift, style: Style, width: int) -> 
     )
 
 
-def _iter_totals_and_next_steps(
-    drift: Drift, style: Style, location: Sequence[str]
-) -> Iterator[str]:
+def _totals(drift: Drift, style: Style, location: Sequence[str]) -> Iterator[str]:
     yield style(
         format_drift_totals(drift), "done" if not (drift.objects or drift.has_errors) else "bold"
     )
@@ -182,12 +174,11 @@ def iter_sentences_on_ways_out_of_drift(
 ) -> Iterator[str]:
     """Sentences on what can be done about the drift, none without any; commands in backticks."""
     return (
-        name_target_in_commands(text, drift.typed_target, location)
-        for text in _iter_ways_out_with_commands_unscoped(drift)
+        name_target_in_commands(text, drift.typed_target, location) for text in _ways_out(drift)
     )
 
 
-def _iter_ways_out_with_commands_unscoped(drift: Drift) -> Iterator[str]:
+def _ways_out(drift: Drift) -> Iterator[str]:
     """The ways out of the drift, none without any; the commands do not name the target yet."""
     if not drift.objects:
         return
@@ -200,11 +191,7 @@ def _iter_ways_out_with_commands_unscoped(drift: Drift) -> Iterator[str]:
         yield Text(Command("apply"), " restores the declared values.")
     else:
         restored = [one for one in drift.objects if one.is_changed_in_git]
-        besides = (
-            f", but not that of {_join_first_addresses_and_count_rest(restored)}"
-            if restored
-            else ""
-        )
+        besides = f", but not that of {_join_addresses(restored)}" if restored else ""
         yield Text(
             Command("apply"),
             f" keeps it (on_drift: hold){besides}; with `--revert-drift` it undoes it.",
@@ -228,7 +215,7 @@ def _iter_ways_out_with_commands_unscoped(drift: Drift) -> Iterator[str]:
         scope_text = (
             ""
             if len(writable_objects) == len(drift.changed_or_replaced_objects)
-            else f" (of {_join_first_addresses_and_count_rest(writable_objects)})"
+            else f" (of {_join_addresses(writable_objects)})"
         )
         yield Text(
             Command("drift --write ADDRESS"),
@@ -236,9 +223,7 @@ def _iter_ways_out_with_commands_unscoped(drift: Drift) -> Iterator[str]:
         )
 
 
-def _join_first_addresses_and_count_rest(
-    objects: Sequence[ObjectDrift], max_listed: int = 5
-) -> str:
+def _join_addresses(objects: Sequence[ObjectDrift], max_listed: int = 5) -> str:
     remainder = f" and {len(objects) - max_listed} more" if len(objects) > max_listed else ""
     return ", ".join(str(object_drift.address) for object_drift in objects[:max_listed]) + remainder
 
@@ -255,7 +240,7 @@ def count_unapplied_changes_in_a_line(drift: Drift, location: Sequence[str] = ()
     return name_target_in_commands(text, drift.typed_target, location)
 
 
-def _iter_unmanaged_lines_if_looked_for(drift: Drift, style: Style) -> Iterator[str]:
+def _unmanaged_lines(drift: Drift, style: Style) -> Iterator[str]:
     if drift.unmanaged is None:
         return
     unmanaged_objects = drift.unmanaged
@@ -324,10 +309,20 @@ def drift_document(drift: Drift) -> JsonDocument:
         "waiting": [str(address) for address in drift.pending_addresses],
         "unmanaged": None
         if drift.unmanaged is None
-        else list(map(_build_unmanaged_document, drift.unmanaged)),
+        else list(map(_unmanaged_document, drift.unmanaged)),
         "not_listed": sorted((*drift.unlistable_kinds, *drift.unread_kinds)),
         "accepted_differences": build_json_of_accepted_differences(drift.changes_with_accepted),
-        "accepted": [_build_edit_document(entry) for entry in drift.written_edits],
+        "accepted": [
+            {
+                "address": str(entry.address),
+                "path": format_json_pointer(entry.field.path),
+                "file": entry.file,
+                "line": entry.line,
+                "before": to_plain_json_with_secrets_null(entry.field.before),
+                "after": to_plain_json_with_secrets_null(entry.field.after),
+            }
+            for entry in drift.written_edits
+        ],
         "diagnostics": [finding.to_json() for finding in drift.diagnostics],
     }
 
@@ -366,16 +361,5 @@ def _build_field_document(field: FieldChange) -> JsonDocument:
     }
 
 
-def _build_unmanaged_document(unmanaged: Unmanaged) -> JsonDocument:
+def _unmanaged_document(unmanaged: Unmanaged) -> JsonDocument:
     return {"type": unmanaged.kind, "id": unmanaged.remote_id, "natural_keys": list(unmanaged.keys)}
-
-
-def _build_edit_document(edit: WrittenEdit) -> JsonDocument:
-    return {
-        "address": str(edit.address),
-        "path": format_json_pointer(edit.field.path),
-        "file": edit.file,
-        "line": edit.line,
-        "before": to_plain_json_with_secrets_null(edit.field.before),
-        "after": to_plain_json_with_secrets_null(edit.field.after),
-    }

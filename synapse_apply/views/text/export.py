@@ -13,19 +13,17 @@ def render_unexported_with_reasons_or_empty(
     left_out_fields: ReasonRows, missed_objects: ReasonRows
 ) -> str:
     """Left out fields and objects with their reasons, under two headings; "" for none."""
-    text = _format_reason_list_or_empty("Left out, and so not managed:", left_out_fields)
-    return escape_ci_commands(text + _format_reason_list_or_empty("Not exported:", missed_objects))
+    text = _reason_list("Left out, and so not managed:", left_out_fields)
+    return escape_ci_commands(text + _reason_list("Not exported:", missed_objects))
 
 
 def format_secret_variables_to_set_or_empty(secrets_with_reasons: ReasonRows) -> str:
     """The list of secrets whose variables have to be set; "" for none."""
     return escape_ci_commands(
-        _format_reason_list_or_empty(
-            "Not written; set these where plans and applies run:", secrets_with_reasons
-        )
+        _reason_list("Not written; set these where plans and applies run:", secrets_with_reasons)
     )
 
 
-def _format_reason_list_or_empty(heading: str, rows: ReasonRows) -> str:
+def _reason_list(heading: str, rows: ReasonRows) -> str:
     lines = [f"  {sanitize(subject)}: {sanitize(reason)}\n" for subject, reason in rows]
     return f"\n{heading}\n" + "".join(lines) if lines else ""

@@ -140,39 +140,33 @@ def split_maps_into_differing_leaf_changes(change: FieldChange) -> Iterator[Fiel
 def _iter_differing_leaves(change: FieldChange) -> Iterator[FieldChange]:
     before, after = change.before, change.after
     if not (_is_nonempty_map(before) or _is_nonempty_map(after)):
-        if _differ_in_value_or_display(before, after):
+        is_one_absent = (before is ABSENT) != (after is ABSENT)
+        if (
+            is_one_absent
+            # Shown values are compared as well, since 1 == True and 1 == 1.0 in Python.
+            or format_value_inline(before) != format_value_inline(after)
+            or before != after
+        ):
             yield change
         return
     old, new = (dict(side) if isinstance(side, Mapping) else {} for side in (before, after))
     # Where a scalar becomes a map or the reverse, the scalar gets a row beside those of the keys.
     scalar_sides = [ABSENT if isinstance(side, Mapping) else side for side in (before, after)]
     if any(side is not ABSENT for side in scalar_sides):
-        yield _build_change_of_same_cause(change, change.path, scalar_sides[0], scalar_sides[1])
+        yield _same_cause(change, change.path, scalar_sides[0], scalar_sides[1])
     for key in {**old, **new}:
         path = (*change.path, key)
         yield from _iter_differing_leaves(
-            _build_change_of_same_cause(change, path, old.get(key, ABSENT), new.get(key, ABSENT))
+            _same_cause(change, path, old.get(key, ABSENT), new.get(key, ABSENT))
         )
 
 
-def _build_change_of_same_cause(
-    change: FieldChange, path: FieldPath, before: Any, after: Any
-) -> FieldChange:
+def _same_cause(change: FieldChange, path: FieldPath, before: Any, after: Any) -> FieldChange:
     return FieldChange(path, before, after, change.cause, note=change.note)
 
 
 def _is_nonempty_map(value: Any) -> bool:
     return bool(value) and is_map(value)
-
-
-def _differ_in_value_or_display(before: Any, after: Any) -> bool:
-    is_one_absent = (before is ABSENT) != (after is ABSENT)
-    return (
-        is_one_absent
-        # Shown values are compared as well, since 1 == True and 1 == 1.0 in Python.
-        or format_value_inline(before) != format_value_inline(after)
-        or before != after
-    )
 
 
 @frozen
@@ -191,7 +185,7 @@ class RowLayout:
         names = {key: quote_key_unless_plain_word(key) for key in visible_children}
         column = max(map(measure_width_in_terminal_cells, names.values()), default=0)
         lines: list[str] = []
-        for key in sorted(visible_children, key=_get_sort_key_id_and_name_first):
+        for key in sorted(visible_children, key=_key_order):
             lines += self._format_node(
                 visible_children[key], pad_to_width(names[key], column), indent
             )
@@ -227,7 +221,7 @@ class RowLayout:
         )
         first_line, *continuation = self._format_value(row, room)
         prefix = f"{' ' * indent}{self.style.format_symbol_and_space(row.symbol)}{name} = "
-        comment = self._format_comment_or_empty(row.change) if row.change else ""
+        comment = self._comment(row.change) if row.change else ""
         indent_text = " " * (indent + 2)
         # `before` and `after` on two lines: the arrow goes below the equals sign, the comment at
         # the end.
@@ -250,7 +244,7 @@ class RowLayout:
             return [*lines[:-1], lines[-1] + " -> null"] if len(lines) == 1 else lines
         return format_before_and_after_lines(change.before, change.after, room, self.style)
 
-    def _format_comment_or_empty(self, change: FieldChange) -> str:
+    def _comment(self, change: FieldChange) -> str:
         comment = _CAUSE_COMMENTS.get(change.cause, "")
         if change.origin:
             comment = f"# {sanitize(change.origin)}"
@@ -266,7 +260,7 @@ class RowLayout:
         return self.style(text, "dim")
 
 
-def _get_sort_key_id_and_name_first(key: str | int) -> tuple[int, tuple[bool, int, str]]:
+def _key_order(key: str | int) -> tuple[int, tuple[bool, int, str]]:
     # What identifies an object comes first.
     rank_by_key = {"id": 0, "name": 1}
     return rank_by_key.get(str(key), 2), get_sort_key_numbers_first(key)

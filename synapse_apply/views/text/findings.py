@@ -59,7 +59,7 @@ def merge_many_findings_differing_in_address(diagnostics: Iterable[Diagnostic]) 
     for number, finding in enumerate(diagnostics):
         # Texts often name the address, which would make every finding different.
         anonymous_texts = (
-            _blank_out_address(text, finding)
+            (text.replace(finding.address, "\0") if finding.address else text)
             for text in (finding.summary, finding.detail, finding.hint)
         )
         group_key = (finding.severity, *anonymous_texts, finding.path, finding.target, finding.rule)
@@ -69,22 +69,17 @@ def merge_many_findings_differing_in_address(diagnostics: Iterable[Diagnostic]) 
     for similar_findings in groups.values():
         # A fact about the backend is the same for all its objects, so two are merged already.
         if similar_findings[0].of_backend and len(similar_findings) > 1:
-            merged.append(_merge_findings_on_whole_backend(similar_findings))
+            merged.append(_merge_backend(similar_findings))
         else:
             merged += (
                 similar_findings
                 if len(similar_findings) < _MIN_MERGED
-                else [_merge_into_one_listing_addresses(similar_findings)]
+                else [_merge_addresses(similar_findings)]
             )
     return merged
 
 
-def _blank_out_address(text: str, finding: Diagnostic) -> str:
-    """A text of a finding with its address blanked out, for comparison with other findings."""
-    return text.replace(finding.address, "\0") if finding.address else text
-
-
-def _merge_into_one_listing_addresses(similar_findings: Sequence[Diagnostic]) -> Diagnostic:
+def _merge_addresses(similar_findings: Sequence[Diagnostic]) -> Diagnostic:
     first_finding = similar_findings[0]
     addresses = list(dict.fromkeys(str(finding.address) for finding in similar_findings))
     listed_addresses, hidden_count = addresses[:_MAX_LISTED], len(addresses) - _MAX_LISTED
@@ -97,7 +92,7 @@ def _merge_into_one_listing_addresses(similar_findings: Sequence[Diagnostic]) ->
     return first_finding.with_changes(detail=detail, address=None, position=None)
 
 
-def _merge_findings_on_whole_backend(similar_findings: Sequence[Diagnostic]) -> Diagnostic:
+def _merge_backend(similar_findings: Sequence[Diagnostic]) -> Diagnostic:
     """One finding for a fact of the backend, with the number of resources: `... (3 plugins).`."""
     kinds = Counter(
         address.partition("/")[0]

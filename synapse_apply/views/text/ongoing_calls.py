@@ -46,9 +46,7 @@ class OngoingCalls:
 
     def start_reporting(self) -> None:
         """Start a daemon thread that reports long calls until `stop_reporting`."""
-        threading.Thread(
-            target=self._report_overdue_calls_until_closed, name="progress", daemon=True
-        ).start()
+        threading.Thread(target=self._report_overdue, name="progress", daemon=True).start()
 
     def stop_reporting(self) -> None:
         """Stop the reports, and forget all calls."""
@@ -83,7 +81,7 @@ class OngoingCalls:
                     call.next_report_time = now + self._interval
                     self._report(call, now - call.start_time)
 
-    def _report_overdue_calls_until_closed(self) -> None:
+    def _report_overdue(self) -> None:
         # Checked each second, since calls begin at different times.
         while not self._closed.wait(min(1.0, self._interval)):
             self.report_overdue_calls()

@@ -90,10 +90,10 @@ class OutcomeCounts:
 
 def is_done_without_any_refusal(report: Report) -> bool:
     """Whether nothing failed, was skipped, refused or interrupted."""
-    return _is_all_done_but_refusals(report) and not report.plan.refused_changes
+    return _is_all_done(report) and not report.plan.refused_changes
 
 
-def _is_all_done_but_refusals(report: Report) -> bool:
+def _is_all_done(report: Report) -> bool:
     """Whether all but the refused changes was done, without interruption."""
     all_done = all(outcome.result is Result.DONE for outcome in report.outcomes)
     all_acceptable = all(result.is_acceptable for result in report.verification_results)
@@ -145,7 +145,7 @@ def format_outcome_row(outcome: Outcome, style: Style) -> str:
     if outcome.result is Result.SKIPPED:
         return (
             f"  {style.format_symbol_and_space('.')}{sanitize(outcome.address)} was "
-            f"skipped{_format_skip_reasons_or_empty(outcome)}"
+            f"skipped{_skip_reasons(outcome)}"
         )
     symbol = ACTION_SYMBOLS[outcome.action] if is_done else "!"
     facts = [f"id {sanitize(outcome.remote_id)}"] if outcome.remote_id else []
@@ -166,7 +166,7 @@ def _format_outcome_phrase(outcome: Outcome) -> str:
     return past if outcome.result is Result.DONE else f"may have been {past}: it is not known yet"
 
 
-def _format_skip_reasons_or_empty(outcome: Outcome) -> str:
+def _skip_reasons(outcome: Outcome) -> str:
     # A row, not a block: one failure may skip a hundred changes, and must not be lost among them.
     reasons = [sanitize(d.detail or d.summary).rstrip(".") for d in outcome.diagnostics]
     # Lower-cased: the reason continues a sentence here.
@@ -217,35 +217,35 @@ def format_totals_and_next_steps(report: Report, style: Style) -> str:
     lines += format_run_counts_as_lines_or_empty(report, style)
     # `verify` changes no resource, so there are no counts of resources.
     if report.extras.get("operation") == "verify":
-        return "\n".join([*lines, *_explain_stop_lock_recovery_and_unknown(report)])
+        return "\n".join([*lines, *_explain_end(report)])
     if is_done_without_any_refusal(report):
         lines.append(style(f"Apply complete! Resources: {counts.resources_text}.", "done"))
         return "\n".join(lines)
-    only_refused_left = _is_all_done_but_refusals(report)
+    only_refused_left = _is_all_done(report)
     result_names = () if only_refused_left else ("failed", "skipped", "unknown")
     remaining_texts = [f"{getattr(counts, name)} {name}" for name in result_names]
     remaining_texts += [f"{counts.refused} refused"] if counts.refused else []
     summary = f"Apply incomplete! Resources: {counts.resources_text}; {', '.join(remaining_texts)}."
     lines.append(style(summary, "error"))
     # Running it again does not help where only refusals are left: their rows have the ways out.
-    return "\n".join([*lines, *([] if only_refused_left else _explain_early_end_and_rerun(report))])
+    return "\n".join([*lines, *([] if only_refused_left else _early_end(report))])
 
 
-def _explain_early_end_and_rerun(report: Report) -> list[str]:
+def _early_end(report: Report) -> list[str]:
     has_recovery_file = any(
-        ended_result.recovery_file for ended_result in _list_outcomes_and_runs(report)
+        ended_result.recovery_file for ended_result in _outcomes_and_runs(report)
     )
     instruction = "Only then run apply again" if has_recovery_file else "Run apply again"
     retry_hint = f"{instruction} to do the rest; what is recorded as done is not repeated."
     failed = [outcome for outcome in report.outcomes if outcome.result is Result.FAILED]
     if failed and all(outcome.is_conflict for outcome in failed):
         retry_hint = "Another apply helps once the conflict has ended: the errors above say how."
-    return [*_explain_stop_lock_recovery_and_unknown(report), retry_hint]
+    return [*_explain_end(report), retry_hint]
 
 
-def _explain_stop_lock_recovery_and_unknown(report: Report) -> list[str]:
+def _explain_end(report: Report) -> list[str]:
     lines = []
-    outcomes_and_runs, target = _list_outcomes_and_runs(report), sanitize(report.plan.base.target)
+    outcomes_and_runs, target = _outcomes_and_runs(report), sanitize(report.plan.base.target)
     unrecorded_results = [
         ended_result for ended_result in outcomes_and_runs if ended_result.recovery_file is not None
     ]
@@ -277,7 +277,7 @@ def _explain_stop_lock_recovery_and_unknown(report: Report) -> list[str]:
     return lines
 
 
-def _list_outcomes_and_runs(report: Report) -> list[Outcome | VerificationResult]:
+def _outcomes_and_runs(report: Report) -> list[Outcome | VerificationResult]:
     return [*report.outcomes, *report.verification_results]
 
 

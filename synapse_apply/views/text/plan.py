@@ -56,9 +56,15 @@ def render_plan(
     """
     style = Style(color)
     blocks = ChangeRenderer(style, width or _DEFAULT_WIDTH, show_unchanged=show_unchanged)
+    lines: list[str] = []
+    for change in plan.changes:
+        if change.action is Action.FORGET and not change.is_refused:
+            lines.append(blocks.render_forget_row(change))
+        elif not is_object_change_to_make(change):
+            lines += blocks.render_note_rows_with_address(change)
     parts = [
-        *_format_header_moves_and_change_blocks(plan, blocks),
-        *_format_forgets_and_notes_as_one_block(plan, blocks),
+        *_header_and_blocks(plan, blocks),
+        *(["\n".join(lines)] if lines else []),
         *map(blocks.render_refusal_rows_with_fields, plan.refused_changes),
     ]
     if show_unchanged:
@@ -78,7 +84,7 @@ def render_plan(
     return escape_ci_commands("\n\n".join(part for part in parts if part) + "\n")
 
 
-def _format_header_moves_and_change_blocks(plan: Plan, blocks: ChangeRenderer) -> list[str]:
+def _header_and_blocks(plan: Plan, blocks: ChangeRenderer) -> list[str]:
     rows = [
         row
         for change in plan.changes
@@ -101,16 +107,6 @@ def _choose_header(base: PlanBase) -> str:
     if not base.compared:
         return _NOT_COMPARED_HEADER
     return _OFFLINE_HEADER.format(sanitize(base.against)) if base.is_offline else _HEADER
-
-
-def _format_forgets_and_notes_as_one_block(plan: Plan, blocks: ChangeRenderer) -> list[str]:
-    lines: list[str] = []
-    for change in plan.changes:
-        if change.action is Action.FORGET and not change.is_refused:
-            lines.append(blocks.render_forget_row(change))
-        elif not is_object_change_to_make(change):
-            lines += blocks.render_note_rows_with_address(change)
-    return ["\n".join(lines)] if lines else []
 
 
 def is_object_change_to_make(change: Change) -> bool:
@@ -157,13 +153,13 @@ def format_plan_and_accepted_totals(plan: Plan, style: Style) -> str:
     accepted_text = name_accepted_differences_or_empty(plan.changes_with_accepted)
     return "\n".join(
         [
-            _format_totals_or_why_there_are_none(plan, style),
+            _totals(plan, style),
             *([style(accepted_text, "bold")] if accepted_text else []),
         ]
     )
 
 
-def _format_totals_or_why_there_are_none(plan: Plan, style: Style) -> str:
+def _totals(plan: Plan, style: Style) -> str:
     # Counts of an incomplete plan would be wrong.
     if plan.has_errors:
         count = format_count_and_noun(

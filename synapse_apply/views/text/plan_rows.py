@@ -23,7 +23,7 @@ from synapse_apply.views.sanitize import (
     sanitize_lines,
     sanitize_lines_and_escape_plan_rows,
 )
-from synapse_apply.views.text.field_rows import FieldNode, RowLayout, build_field_tree
+from synapse_apply.views.text.field_rows import RowLayout, build_field_tree
 from synapse_apply.views.text.refusals import format_refusal_rows
 from synapse_apply.views.text.style import Style
 from synapse_apply.views.text.verification import render_block_of_run_to_start_or_follow
@@ -51,16 +51,6 @@ class ChangeRenderer:
         if change.action is Action.ADOPT and not change.fields:
             symbol = " "
         kind, name = sanitize(change.address.kind), quote_string(change.address.name)
-        return "\n".join(
-            [
-                *self._format_heading(change),
-                f"  {self.style.format_symbol_and_space(symbol)}{kind} {name} {{",
-                *self._format_fields(change, symbol),
-                "    }",
-            ]
-        )
-
-    def _format_heading(self, change: Change) -> list[str]:
         lines = [f"  # {sanitize(change.address)} {PLANNED_PHRASES[change.action]}"]
         if change.action is Action.ADOPT and change.remote_id:
             lines.append(f"  # (imported from {quote_string(change.remote_id)})")
@@ -71,30 +61,33 @@ class ChangeRenderer:
         ):
             lines += [f"  # ({line})" for line in sanitize_lines(fact) if line]
         lines += [f"  # {line}".rstrip() for line in format_replaced_version_and_file_diffs(change)]
-        return [self.style(line, "bold") for line in lines]
-
-    def _format_fields(self, change: Change, symbol: str) -> list[str]:
         root = build_field_tree(list_redacted_changes_or_whole_object(change), hidden_symbol=symbol)
         # A create or delete lists all fields anyway.
         if symbol not in {"+", "-"}:
-            self._add_unchanged_fields(root, change)
-        return RowLayout(self.style, self.width).format_visible_rows_and_hidden_count(root, _INDENT)
-
-    def _add_unchanged_fields(self, root: FieldNode, change: Change) -> None:
-        if change.remote_id:
-            root.add_unchanged_field_unless_changing(("id",), change.remote_id, is_shown=True)
-        full_object = change.after if change.after is not None else change.before
-        for path, value in flatten(
-            to_sorted_json_with_paths_null(full_object or {}, change.after_sensitive)
-        ).items():
-            root.add_unchanged_field_unless_changing(
-                path, value, is_shown=self.show_unchanged or path == ("name",)
-            )
-        # Redacted ones are missing from the object, but count as fields.
-        for path in change.after_sensitive:
-            root.add_unchanged_field_unless_changing(
-                path, WithheldSecret("omitted"), is_shown=self.show_unchanged
-            )
+            if change.remote_id:
+                root.add_unchanged_field_unless_changing(("id",), change.remote_id, is_shown=True)
+            full_object = change.after if change.after is not None else change.before
+            for path, value in flatten(
+                to_sorted_json_with_paths_null(full_object or {}, change.after_sensitive)
+            ).items():
+                root.add_unchanged_field_unless_changing(
+                    path, value, is_shown=self.show_unchanged or path == ("name",)
+                )
+            # Redacted ones are missing from the object, but count as fields.
+            for path in change.after_sensitive:
+                root.add_unchanged_field_unless_changing(
+                    path, WithheldSecret("omitted"), is_shown=self.show_unchanged
+                )
+        return "\n".join(
+            [
+                *[self.style(line, "bold") for line in lines],
+                f"  {self.style.format_symbol_and_space(symbol)}{kind} {name} {{",
+                *RowLayout(self.style, self.width).format_visible_rows_and_hidden_count(
+                    root, _INDENT
+                ),
+                "    }",
+            ]
+        )
 
     def render_verification_run_or_empty(self, change: Change) -> str:
         """The block of the change's verification run; "" without one."""
@@ -228,7 +221,7 @@ def list_redacted_changes_or_whole_object(change: Change) -> Iterable[FieldChang
     is_delete = change.action is Action.DELETE
     full_object = (change.before if is_delete else change.after) or {}
     secret_paths = set(change.before_sensitive if is_delete else change.after_sensitive)
-    object_fields = _iter_fields_as_added_or_removed(
+    object_fields = _whole_fields(
         to_sorted_json_with_paths_null(full_object, secret_paths) or {}, is_delete=is_delete
     )
     return [*object_fields, *(_build_secret_change(path) for path in sorted(secret_paths, key=str))]
@@ -261,9 +254,7 @@ def iter_fields_and_removals_of_values_above_them(change: Change) -> Iterator[Fi
         yield field
 
 
-def _iter_fields_as_added_or_removed(
-    tree: Mapping[str, Any], *, is_delete: bool
-) -> Iterable[FieldChange]:
+def _whole_fields(tree: Mapping[str, Any], *, is_delete: bool) -> Iterable[FieldChange]:
     for path, value in flatten(tree).items():
         before, after = (value, ABSENT) if is_delete else (ABSENT, value)
         yield FieldChange(path, before, after, Cause.NONE)

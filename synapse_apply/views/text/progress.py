@@ -83,7 +83,7 @@ def _format_wait(seconds: float, location: str) -> str:
     return f"Waiting {format_duration(seconds)} for the state's pace ({sanitize(location)})"
 
 
-def _format_job_percent_or_empty(job: Job) -> str:
+def _job_percent(job: Job) -> str:
     return "" if job.progress is None else f", {job.progress:.0f}%"
 
 
@@ -256,9 +256,7 @@ class LineProgress(SilentProgress):
             is_due = self._reported_jobs.get(address) != job_progress and not job.status.has_ended
             self._reported_jobs[address] = job_progress
         if is_due:
-            self._write_resource_line(
-                address, f"{_format_job_status(job)}{_format_job_percent_or_empty(job)}"
-            )
+            self._write_resource_line(address, f"{_format_job_status(job)}{_job_percent(job)}")
 
     def report_end(
         self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""
@@ -318,7 +316,7 @@ class LogProgress(LineProgress):
 
     def report_job(self, address: Address, job: Job) -> None:
         """Note the job's status; write `... Verifying... job 12 queued` once for each job."""
-        status = f"job {sanitize(job.id)} {job.status.value}{_format_job_percent_or_empty(job)}"
+        status = f"job {sanitize(job.id)} {job.status.value}{_job_percent(job)}"
         self._ongoing_calls.replace_facts_of_ongoing_call(address, {"": status})
         with self._lock:
             # The id, not the status: a log needs one line by which to find the job.
@@ -355,7 +353,19 @@ class LiveProgress(LineProgress):
     def __enter__(self) -> Self:
         with suppress(Exception):
             # Progress must never end an apply, so every error of rich is dropped, here and below.
-            self._progress_bars = _build_progress_bars(self._stream)
+            # Imported here: rich is slow to import, and only bars need it.
+            from rich.console import Console  # noqa: PLC0415
+            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+            self._progress_bars = Progress(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=24),
+                TextColumn("{task.fields[sent]}", markup=False),
+                TimeElapsedColumn(),
+                console=Console(file=cast("TextIO", self._stream)),
+                # The bars are removed at the end, since the report follows.
+                transient=True,
+            )
             self._progress_bars.start()
         return self
 
@@ -435,19 +445,3 @@ class LiveProgress(LineProgress):
             line = f"{sanitize(address)}: {describe_call_ending(verb, result, seconds, remote_id)}"
             # Nothing in a server's text is markup.
             self._progress_bars.console.print(line, markup=False, highlight=False, emoji=False)
-
-
-def _build_progress_bars(stream: ForgivingStream) -> Bars:
-    # Imported here: rich is slow to import, and only bars need it.
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
-
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        TextColumn("{task.fields[sent]}", markup=False),
-        TimeElapsedColumn(),
-        console=Console(file=cast("TextIO", stream)),
-        # The bars are removed at the end, since the report follows.
-        transient=True,
-    )

@@ -35,12 +35,9 @@ def render_record(record: Record, *, color: bool, width: int | None = None) -> s
     if record.protected:
         notes.append("protected: prevent_destroy")
     body = _format_resource_block(
-        record.address, _get_applied_else_seen_fields(record), record.remote_id, width, style
+        record.address, _recorded_fields(record), record.remote_id, width, style
     )
-    facts = [
-        f"# {name}: {sanitize(value)}"
-        for name, value in _collect_record_facts_by_label(record).items()
-    ]
+    facts = [f"# {name}: {sanitize(value)}" for name, value in _record_facts(record).items()]
     heading = [f"# {sanitize(record.address)}", *(f"# ({note})" for note in notes)]
     fact_lines = [style(fact, "dim") for fact in facts]
     return escape_ci_commands(
@@ -87,7 +84,7 @@ def render_fields_block(
 
 def record_document(record: Record) -> JsonDocument:
     """A record as JSON: null at every sensitive path, which `sensitive_values` marks."""
-    fields = _get_applied_else_seen_fields(record)
+    fields = _recorded_fields(record)
     return {
         "address": str(record.address),
         "type": record.address.kind,
@@ -130,7 +127,7 @@ def object_document_without_address(kind: str, observed: Observed) -> JsonDocume
     }
 
 
-def _get_applied_else_seen_fields(record: Record) -> Fields:
+def _recorded_fields(record: Record) -> Fields:
     # An imported record has nothing applied yet.
     return record.applied or record.seen
 
@@ -168,21 +165,16 @@ def _format_fields_block(
     return [f"{sanitize(kind)} {quote_string(name)} {{", *rows, "}"]
 
 
-def _get_time_digest_was_proven_or_empty(record: Record) -> str:
-    """When the published package was last read back, "" if its digest is not the recorded one."""
-    # After another publication the proof is about an older package.
-    is_same = record.proven.get("digest") == record.digest
-    return record.proven.get("at", "") if is_same else ""
-
-
-def _collect_record_facts_by_label(record: Record) -> dict[str, str]:
+def _record_facts(record: Record) -> dict[str, str]:
     """The facts of a record beside its fields, by label; empty ones left out."""
     files = f" ({format_count_and_noun(len(record.files), 'file')})" if record.files else ""
+    # After another publication the proof is about an older package.
+    is_same = record.proven.get("digest") == record.digest
     facts = {
         "api": record.api,
         "depends on": ", ".join(map(str, record.depends_on)),
         "package": f"{record.digest}{files}" if record.digest else "",
-        "bytes read": _get_time_digest_was_proven_or_empty(record),
+        "bytes read": record.proven.get("at", "") if is_same else "",
         "verified": format_last_run_or_empty(record.verification),
         "created": record.created_at,
         "updated": record.updated_at,

@@ -17,7 +17,7 @@ def format_refusal_rows(change: Change, style: Style, field_lines: Sequence[str]
     for index, refusal in enumerate(change.refusals):
         lines += _format_refusal_row(change, refusal, style)
         lines += field_lines if index == 0 else ()
-        lines += _format_position_and_ways_out(change, refusal, style)
+        lines += _ways_out(change, refusal, style)
     return lines
 
 
@@ -30,7 +30,7 @@ def _format_refusal_row(change: Change, refusal: Refusal, style: Style) -> list[
     ]
 
 
-def _format_position_and_ways_out(change: Change, refusal: Refusal, style: Style) -> list[str]:
+def _ways_out(change: Change, refusal: Refusal, style: Style) -> list[str]:
     position = refusal.position or change.position
     lines = [f"      {style(f'on {format_position(position)}', 'dim')}"] if position else []
     if len(refusal.ways_out) == 1:

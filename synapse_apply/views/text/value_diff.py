@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from synapse_apply.views.text.cells import measure_width_in_terminal_cells
@@ -35,10 +35,16 @@ def format_before_and_after_lines(before: Any, after: Any, room: int, style: Sty
     ):
         return [f"{before_text}{_ARROW}{after_text}"]
     if isinstance(before, list | tuple) and isinstance(after, list | tuple):
-        return _format_list_change(before, after, style)
-    return _put_after_below_before(
-        format_value_lines(before, room), format_value_lines(after, room)
-    )
+        old, new = (
+            [format_value_inline(item) for item in before],
+            [format_value_inline(item) for item in after],
+        )
+        return [
+            "[",
+            *_line_diff(old, new, "items", _format_list_item, style)[1:],
+            "]",
+        ]
+    return _pair_lines(format_value_lines(before, room), format_value_lines(after, room))
 
 
 def _format_text_change(before: str, after: str, room: int, style: Style) -> list[str]:
@@ -46,10 +52,10 @@ def _format_text_change(before: str, after: str, room: int, style: Style) -> lis
         old, new = split_into_cut_lines(before), split_into_cut_lines(after)
         # Texts that differ only in their last line break are shown inline.
         if old != new:
-            return _format_line_diff_with_context(old, new, "lines", prefix_mark_and_gutter, style)
+            return _line_diff(old, new, "lines", prefix_mark_and_gutter, style)
     if len(before) > MAX_VALUE_LENGTH or len(after) > MAX_VALUE_LENGTH:
-        position = _locate_first_differing_index(before, after)
-        return _put_after_below_before(
+        position = _first_difference(before, after)
+        return _pair_lines(
             [quote_text_around_position(before, position)],
             [quote_text_around_position(after, position)],
         )
@@ -61,38 +67,26 @@ def _format_text_change(before: str, after: str, room: int, style: Style) -> lis
         <= room
     ):
         return [f"{before_text}{_ARROW}{after_text}"]
-    return _put_after_below_before([before_text], [after_text])
+    return _pair_lines([before_text], [after_text])
 
 
-def _locate_first_differing_index(before: str, after: str) -> int:
+def _first_difference(before: str, after: str) -> int:
     shorter = min(len(before), len(after))
     return next(
         (position for position in range(shorter) if before[position] != after[position]), shorter
     )
 
 
-def _put_after_below_before(before_lines: list[str], after_lines: list[str]) -> list[str]:
+def _pair_lines(before_lines: list[str], after_lines: list[str]) -> list[str]:
     first_line, *continuation = after_lines
     return [*before_lines, f" -> {first_line}", *(f"    {line}" for line in continuation)]
-
-
-def _format_list_change(before: Sequence[Any], after: Sequence[Any], style: Style) -> list[str]:
-    old, new = (
-        [format_value_inline(item) for item in before],
-        [format_value_inline(item) for item in after],
-    )
-    return [
-        "[",
-        *_format_line_diff_with_context(old, new, "items", _format_list_item, style)[1:],
-        "]",
-    ]
 
 
 def _format_list_item(line: str, mark: str = " ") -> str:
     return f"  {mark} {line},"
 
 
-def _format_line_diff_with_context(
+def _line_diff(
     old: list[str],
     new: list[str],
     noun: str,
@@ -111,7 +105,7 @@ def _format_line_diff_with_context(
     for index, (tag, old_from, old_to, new_from, new_to) in enumerate(blocks):
         if tag == "equal":
             equal_lines = [format_diff_line(line, " ") for line in old[old_from:old_to]]
-            body += _keep_context_and_count_hidden_lines(
+            body += _context_lines(
                 equal_lines, noun, is_first=index == 0, is_last=index == len(blocks) - 1
             )
             continue
@@ -121,7 +115,7 @@ def _format_line_diff_with_context(
     return [f"({count} {noun})", *body]
 
 
-def _keep_context_and_count_hidden_lines(
+def _context_lines(
     equal_lines: list[str], noun: str, *, is_first: bool, is_last: bool
 ) -> list[str]:
     head = [] if is_first else equal_lines[:_CONTEXT_LINES]

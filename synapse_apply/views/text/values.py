@@ -55,25 +55,17 @@ def format_value_inline(value: Any, depth: int = 0) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Mapping | list | tuple):
-        return _format_collection_inline(value, depth)
-    return _format_marker_number_or_type_name(value)
-
-
-def _format_collection_inline(value: Any, depth: int) -> str:
-    if not value:
-        return "{}" if isinstance(value, Mapping) else "[]"
-    if depth >= _MAX_DEPTH:
-        return "{ ... }" if isinstance(value, Mapping) else "[ ... ]"
-    if isinstance(value, Mapping):
-        pairs = (
-            f"{quote_key_unless_plain_word(key)} = {format_value_inline(item, depth + 1)}"
-            for key, item in sort_map_items(value)
-        )
-        return "{ " + ", ".join(pairs) + " }"
-    return "[" + ", ".join(format_value_inline(item, depth + 1) for item in value) + "]"
-
-
-def _format_marker_number_or_type_name(value: Any) -> str:
+        if not value:
+            return "{}" if isinstance(value, Mapping) else "[]"
+        if depth >= _MAX_DEPTH:
+            return "{ ... }" if isinstance(value, Mapping) else "[ ... ]"
+        if isinstance(value, Mapping):
+            pairs = (
+                f"{quote_key_unless_plain_word(key)} = {format_value_inline(item, depth + 1)}"
+                for key, item in sort_map_items(value)
+            )
+            return "{ " + ", ".join(pairs) + " }"
+        return "[" + ", ".join(format_value_inline(item, depth + 1) for item in value) + "]"
     if isinstance(value, KnownAfterApply):
         return str(value)
     if isinstance(value, Reference):

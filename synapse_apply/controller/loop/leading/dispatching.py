@@ -64,7 +64,7 @@ class ThreadDispatcher:
             self._candidates.remove(row)
             claimed = claim_if_due_and_record_lost_apply(self._parts, row.name)
             if claimed is not None:
-                self._start_look_and_perhaps_apply(claimed)
+                self._start_work(claimed)
 
     @property
     def seconds_to_next_round(self) -> float:
@@ -87,7 +87,7 @@ class ThreadDispatcher:
             self._candidates, self._listed_at = list(due), counter
         return self._candidates
 
-    def _start_look_and_perhaps_apply(self, claimed: ClaimedTarget) -> None:
+    def _start_work(self, claimed: ClaimedTarget) -> None:
         def look() -> None:
             look_apply_if_permitted_and_record(self._parts, claimed, self._counts)
 
@@ -104,13 +104,13 @@ class SingleRoundDispatcher(ThreadDispatcher):
         self._begun: set[tuple[TargetName, str, bool]] = set()
 
     def _may_begin(self, row: TargetRow) -> bool:
-        return _get_key_of_what_is_done_once(row) not in self._begun
+        return _work_key(row) not in self._begun
 
-    def _start_look_and_perhaps_apply(self, claimed: ClaimedTarget) -> None:
-        self._begun.add(_get_key_of_what_is_done_once(claimed.row))
-        super()._start_look_and_perhaps_apply(claimed)
+    def _start_work(self, claimed: ClaimedTarget) -> None:
+        self._begun.add(_work_key(claimed.row))
+        super()._start_work(claimed)
 
 
-def _get_key_of_what_is_done_once(row: TargetRow) -> tuple[TargetName, str, bool]:
+def _work_key(row: TargetRow) -> tuple[TargetName, str, bool]:
     """What a run with `--once` does once: a look with these inputs, and one after their apply."""
     return row.name, row.wanted_digest, row.due_cause is RunCause.APPLIED

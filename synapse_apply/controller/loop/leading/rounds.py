@@ -58,7 +58,7 @@ class LeaderRounds:
         parts = self._parts
         now = parts.clock.read_wall()
         parts.ids.begin_after(parts.store.find_newest_id_of_run_message_or_approval_or_empty())
-        self._put_configured_and_remove_other_sources()
+        self._put_sources()
         fetched_at = max(
             (row.fetched_at for row in parts.store.list_configured_sources()), default=now
         )
@@ -81,7 +81,7 @@ class LeaderRounds:
             parts.add_changed_source(name)
         if self._is_once:
             for name in parts.settings.sources:
-                self._start_fetch_unless_running(name)
+                self._start_fetch(name)
 
     def adopt_configuration(self, settings_before: Controller) -> None:
         """Bring the store in line with a configuration that has taken the place of another one."""
@@ -90,7 +90,7 @@ class LeaderRounds:
             writer.append_audit(
                 parts.clock.read_wall(), parts.who, "take configuration", parts.who, ""
             )
-        self._put_configured_and_remove_other_sources()
+        self._put_sources()
         due_times.make_failing_targets_due_within(parts, parts.settings.defaults.retry_first)
         due_times.make_targets_due_that_settings_decide_otherwise(parts, settings_before)
         with parts.write() as writer:
@@ -98,7 +98,7 @@ class LeaderRounds:
                 parts.add_changed_source(name)
                 writer.request_fetch_at_once(name)
 
-    def _put_configured_and_remove_other_sources(self) -> None:
+    def _put_sources(self) -> None:
         """Have a row for each source of the configuration, and none in use for others."""
         parts = self._parts
         now, names = parts.clock.read_wall(), parts.settings.sources
@@ -130,12 +130,12 @@ class LeaderRounds:
         sources = self._parts.store.list_configured_sources()
         if not self._is_once:
             self._start_due_fetches(sources, now)
-        self._write_rollouts_and_revision_ends_at_times_if_changed(sources)
+        self._write_rollouts(sources)
         # Where each target gets one look, it is one at the head.
         if not (self._is_once and self._tasks.count_running(_FETCH)):
             self._dispatcher.dispatch_due_targets_without_waiting(now)
         self._start_due_sends(now)
-        self._start_due_status_reads(sources, now)
+        self._start_status_reads(sources, now)
         self._hourly_work.do_if_an_hour_has_passed()
 
     def _start_due_fetches(self, sources: Collection[SourceRow], now: float) -> None:
@@ -148,9 +148,9 @@ class LeaderRounds:
             if not (is_asked or row.due_at <= now) or (is_asked and is_recent):
                 continue
             if self._tasks.count_running(_FETCH) < _MAX_FETCHES:
-                self._start_fetch_unless_running(row.name)
+                self._start_fetch(row.name)
 
-    def _start_fetch_unless_running(self, name: str) -> None:
+    def _start_fetch(self, name: str) -> None:
         def fetch() -> None:
             following.fetch_source_or_record_failure_and_move_targets(
                 self._parts, name, spreads_new_targets=not self._is_once
@@ -159,9 +159,7 @@ class LeaderRounds:
 
         self._tasks.start_unless_running_or_failed((_FETCH, name), fetch)
 
-    def _write_rollouts_and_revision_ends_at_times_if_changed(
-        self, sources: Collection[SourceRow]
-    ) -> None:
+    def _write_rollouts(self, sources: Collection[SourceRow]) -> None:
         """Write the ends of the revisions of sources that changed; seldom while looks end."""
         self._sources_to_update |= self._parts.take_and_clear_changed_sources()
         for row in sources:
@@ -216,7 +214,7 @@ class LeaderRounds:
         if self._tasks.count_running(_SEND) < _MAX_SENDS:
             self._tasks.start_unless_running_or_failed((_SEND, row.id), send)
 
-    def _start_due_status_reads(self, sources: Collection[SourceRow], now: float) -> None:
+    def _start_status_reads(self, sources: Collection[SourceRow], now: float) -> None:
         """Read back the statuses of heads; looked for every few seconds, as none is urgent."""
         counter = self._parts.clock.read_counter()
         checked_at = self._reads_checked_at

@@ -33,21 +33,19 @@ class LoopRolloutActions:
     def approve_wave_or_refuse(self, who: str, rollout: str, number: int, wave: int) -> None:
         """See RolloutActions."""
         with self._parts.write() as writer:
-            row = self._require_configured_begun_rollout(rollout)
+            row = self._begun_rollout(rollout)
             wave_row = self._read_wave_or_blank(row, wave)
             writer.put_wave(
                 asking.build_approved_wave_or_refuse(row, wave_row, number=number, who=who)
             )
-            self._audit_and_count_change(
-                writer, row, who, "approve wave", f"wave {wave} of {row.wave_count}"
-            )
-        self._mark_changed_and_wake_loop(row)
+            self._audit(writer, row, who, "approve wave", f"wave {wave} of {row.wave_count}")
+        self._mark_changed(row)
 
     def resume_rollout_or_refuse(self, who: str, rollout: str, number: int) -> None:
         """See RolloutActions; the targets that failed are looked at soon."""
         parts = self._parts
         with parts.write() as writer:
-            row, now = self._require_configured_begun_rollout(rollout), parts.clock.read_wall()
+            row, now = self._begun_rollout(rollout), parts.clock.read_wall()
             targets = parts.store.list_rollout_targets(row.name, row.wave)
             after, failed = asking.build_resumed_rollout_or_refuse(
                 row, targets, number=number, who=who, now=now
@@ -65,7 +63,7 @@ class LoopRolloutActions:
                             due_detail=f"the rollout {rollout}, which goes on",
                         )
                     )
-            self._audit_and_count_change(
+            self._audit(
                 writer,
                 row,
                 who,
@@ -73,7 +71,7 @@ class LoopRolloutActions:
                 f"{format_count_and_noun(len(failed), 'target')} tried again",
             )
             queue_rollout_messages_if_news(parts, writer, row, after)
-        self._mark_changed_and_wake_loop(row)
+        self._mark_changed(row)
 
     def skip_wave_or_refuse(
         self, who: str, rollout: str, number: int, wave: int, reason: str
@@ -81,7 +79,7 @@ class LoopRolloutActions:
         """See RolloutActions."""
         parts = self._parts
         with parts.write() as writer:
-            row, now = self._require_configured_begun_rollout(rollout), parts.clock.read_wall()
+            row, now = self._begun_rollout(rollout), parts.clock.read_wall()
             reason = normalize_reason_or_refuse_if_long(reason)
             wave_row = self._read_wave_or_blank(row, wave)
             after, wave_row = asking.build_skipped_wave_or_refuse(
@@ -90,15 +88,15 @@ class LoopRolloutActions:
             writer.put_rollout(after)
             writer.put_wave(wave_row)
             detail = f"wave {wave} of {row.wave_count}" + (f": {reason}" if reason else "")
-            self._audit_and_count_change(writer, row, who, "skip wave", detail)
+            self._audit(writer, row, who, "skip wave", detail)
             queue_rollout_messages_if_news(parts, writer, row, after)
-        self._mark_changed_and_wake_loop(row)
+        self._mark_changed(row)
 
     def abort_rollout_or_refuse(self, who: str, rollout: str, number: int, reason: str) -> None:
         """See RolloutActions."""
         with self._parts.write() as writer:
             row, now = (
-                self._require_configured_begun_rollout(rollout),
+                self._begun_rollout(rollout),
                 self._parts.clock.read_wall(),
             )
             reason = normalize_reason_or_refuse_if_long(reason)
@@ -111,10 +109,10 @@ class LoopRolloutActions:
                 writer.put_wave(replace(wave, closed_at=now, closed_by=who, reason=reason))
             queue_rollout_messages_if_news(self._parts, writer, row, after)
             detail = f"in wave {row.wave} of {row.wave_count}" + (f": {reason}" if reason else "")
-            self._audit_and_count_change(writer, row, who, "abort rollout", detail)
-        self._mark_changed_and_wake_loop(row)
+            self._audit(writer, row, who, "abort rollout", detail)
+        self._mark_changed(row)
 
-    def _require_configured_begun_rollout(self, name: str) -> RolloutRow:
+    def _begun_rollout(self, name: str) -> RolloutRow:
         row = self._parts.store.find_begun_rollout_even_if_ended(name)
         rollout = self._parts.settings.rollouts.get(name)
         if row is None or rollout is None or rollout.source != row.source:
@@ -131,12 +129,12 @@ class LoopRolloutActions:
         blank = WaveRow(row.source, row.name, row.number, wave)
         return {row.wave: row for row in rows}.get(wave, blank)
 
-    def _audit_and_count_change(
+    def _audit(
         self, writer: StoreWriter, row: RolloutRow, who: str, action: str, detail: str
     ) -> None:
         audit_and_log_step(self._parts, writer, row, action, detail, who=who)
         writer.increment_change_number_of_source(row.source)
 
-    def _mark_changed_and_wake_loop(self, row: RolloutRow) -> None:
+    def _mark_changed(self, row: RolloutRow) -> None:
         self._parts.add_changed_source(row.source)
         self._wake()

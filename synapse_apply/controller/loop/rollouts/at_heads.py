@@ -10,7 +10,7 @@ from synapse_apply.controller.loop.rollouts.messages import (
     audit_and_log_step,
     queue_rollout_messages_if_news,
 )
-from synapse_apply.controller.rollout_rows import RolloutRow, RolloutState, RolloutTargetRow
+from synapse_apply.controller.rollout_rows import RolloutState, RolloutTargetRow
 from synapse_apply.controller.rows import SourceRow
 from synapse_apply.controller.rules.rollouts.assignment import RolloutAssignments
 from synapse_apply.controller.rules.rollouts.beginning import compute_rollout_beginning
@@ -70,25 +70,22 @@ def write_and_forget_rollouts_at_head(
         writer.put_rollout_targets(beginning.targets)
         after = beginning.rollout
         if after is None and before is not None and beginning.removed_names:
-            after = _build_running_if_waiting(before)
+            after = (
+                replace(before, state=RolloutState.RUNNING)
+                if before.state is RolloutState.WAITING
+                else before
+            )
         if after is not None:
             writer.put_rollout(after)
-            _audit_beginning_and_queue_messages(parts, writer, before, after)
-
-
-def _build_running_if_waiting(row: RolloutRow) -> RolloutRow:
-    """A rollout whose wave waits no more for a person where the targets left need nobody."""
-    return replace(row, state=RolloutState.RUNNING) if row.state is RolloutState.WAITING else row
-
-
-def _audit_beginning_and_queue_messages(
-    parts: LoopParts, writer: StoreWriter, before: RolloutRow | None, after: RolloutRow
-) -> None:
-    if before is None or before.number != after.number:
-        audit_and_log_step(
-            parts, writer, after, "begin rollout", format_count_and_noun(after.wave_count, "wave")
-        )
-    elif before.wave != after.wave:
-        detail = f"wave {after.wave} anew: its targets are others"
-        audit_and_log_step(parts, writer, after, "begin waves again", detail)
-    queue_rollout_messages_if_news(parts, writer, before, after)
+            if before is None or before.number != after.number:
+                audit_and_log_step(
+                    parts,
+                    writer,
+                    after,
+                    "begin rollout",
+                    format_count_and_noun(after.wave_count, "wave"),
+                )
+            elif before.wave != after.wave:
+                detail = f"wave {after.wave} anew: its targets are others"
+                audit_and_log_step(parts, writer, after, "begin waves again", detail)
+            queue_rollout_messages_if_news(parts, writer, before, after)

@@ -22,13 +22,19 @@ def queue_rollout_messages_if_news(
     parts: LoopParts, writer: StoreWriter, before: RolloutRow | None, after: RolloutRow
 ) -> None:
     """Tell of a rollout that came to a state in which a person is needed, or left a failure."""
-    if after.state in _TOLD_STATES and not _has_same_stay_in_state(before, after):
+    if after.state in _TOLD_STATES and not (
+        before is not None
+        and (before.state, before.number, before.wave)
+        == (
+            after.state,
+            after.number,
+            after.wave,
+        )
+    ):
         is_stopped = after.state is RolloutState.STOPPED
         event = Event.FAILED if is_stopped else Event.HELD
         fact = f"rollout {after.name} of {after.source}, {_name_stay(after)}"
-        _queue_rollout_message(
-            parts, writer, event, fact, after, _build_stopped_or_waiting_finding(after)
-        )
+        _queue_rollout_message(parts, writer, event, fact, after, _stopped_or_waiting(after))
     was_stopped = before is not None and before.state is RolloutState.STOPPED
     if before is not None and was_stopped and after.state is not RolloutState.STOPPED:
         fact = f"rollout {after.name} of {after.source} goes on, {_name_stay(before)}"
@@ -46,7 +52,17 @@ def queue_rollout_reminders(parts: LoopParts, writer: StoreWriter) -> None:
         if has_not_reached_last_wave_for_a_week(row, now):
             number = compute_number_of_daily_reminder(row.reached_at + OVERDUE_SECONDS, now)
             fact = f"rollout {row.name} of {row.source} long since {row.reached_at}, day {number}"
-            finding = _build_overdue_rollout_finding(row, now)
+            days = int((now - row.reached_at) // DAY)
+            finding = warning_finding(
+                f"The last wave was not reached for {days} days",
+                f"It is in wave {row.wave} of {row.wave_count}, {row.state.value}: "
+                f"{row.description}"
+                if row.description
+                else f"It is in wave {row.wave} of {row.wave_count}, {row.state.value}.",
+                Text(
+                    "See what it waits for: ", Command("controller rollout status", row.name), "."
+                ),
+            )
             _queue_rollout_message(
                 parts, writer, Event.HELD, fact, row, finding, is_reminder=number > 0
             )
@@ -60,7 +76,7 @@ def queue_rollout_reminders(parts: LoopParts, writer: StoreWriter) -> None:
                 Event.HELD,
                 fact,
                 row,
-                _build_stopped_or_waiting_finding(row),
+                _stopped_or_waiting(row),
                 is_reminder=True,
             )
 
@@ -98,21 +114,12 @@ def _queue_rollout_message(
     )
 
 
-def _has_same_stay_in_state(before: RolloutRow | None, after: RolloutRow) -> bool:
-    """Whether it was in this state before already, with the same revision and wave."""
-    return before is not None and (before.state, before.number, before.wave) == (
-        after.state,
-        after.number,
-        after.wave,
-    )
-
-
 def _name_stay(row: RolloutRow) -> str:
     """What one stay in a state is called, so that it is told once."""
     return f"{row.state.value} in wave {row.wave} of {row.number} since {row.state_since}"
 
 
-def _build_stopped_or_waiting_finding(row: RolloutRow) -> Diagnostic:
+def _stopped_or_waiting(row: RolloutRow) -> Diagnostic:
     """Why a person is needed, and what they can do."""
     if row.state is RolloutState.STOPPED:
         return error_finding(
@@ -129,15 +136,4 @@ def _build_stopped_or_waiting_finding(row: RolloutRow) -> Diagnostic:
         row.description,
         "Its targets stay at the revision that they have until then.",
         Text("Let it begin: ", Command("controller rollout approve", row.name), "."),
-    )
-
-
-def _build_overdue_rollout_finding(row: RolloutRow, now: float) -> Diagnostic:
-    days = int((now - row.reached_at) // DAY)
-    return warning_finding(
-        f"The last wave was not reached for {days} days",
-        f"It is in wave {row.wave} of {row.wave_count}, {row.state.value}: {row.description}"
-        if row.description
-        else f"It is in wave {row.wave} of {row.wave_count}, {row.state.value}.",
-        Text("See what it waits for: ", Command("controller rollout status", row.name), "."),
     )

@@ -32,13 +32,11 @@ def write_next_steps_of_rollouts(parts: LoopParts, source: str) -> None:
             continue
         # Most of the time there is nothing to do: that costs no transaction.
         if not row.state.is_over:
-            row = _write_next_step_or_none_if_not_to_go_on(parts, rollout) or row
-        _request_fetch_and_comparison_if_newer_head_waits_no_more(parts, rollout, row)
+            row = _write_next_step(parts, rollout) or row
+        _request_fetch(parts, rollout, row)
 
 
-def _write_next_step_or_none_if_not_to_go_on(
-    parts: LoopParts, rollout: Rollout
-) -> RolloutRow | None:
+def _write_next_step(parts: LoopParts, rollout: Rollout) -> RolloutRow | None:
     """One step of a rollout, and the rollout after it; None where it ended or was forgotten."""
     with parts.write() as writer:
         row = parts.store.find_begun_rollout_even_if_ended(rollout.name)
@@ -61,7 +59,7 @@ def _write_next_step_or_none_if_not_to_go_on(
         if _waits_for_person(rollout, row, waves):
             return None
         step = compute_rollout_step(rollout, row, waves, read_members, parts.clock.read_wall())
-        _write_step_and_messages(parts, writer, row, step)
+        _write_step(parts, writer, row, step)
     return step.rollout
 
 
@@ -79,7 +77,7 @@ def _is_revision_refused(parts: LoopParts, row: RolloutRow) -> bool:
     return revision is not None and revision.number == row.number and revision.finding is not None
 
 
-def _write_step_and_messages(
+def _write_step(
     parts: LoopParts, writer: StoreWriter, before: RolloutRow, step: RolloutStep
 ) -> None:
     after = step.rollout
@@ -87,7 +85,14 @@ def _write_step_and_messages(
         writer.put_rollout(after)
     for wave in step.waves:
         writer.put_wave(wave)
-        _audit_wave_unless_closed_at_once(parts, writer, after, wave, step)
+        # Note that a wave was opened or closed; nothing of one in which nothing was to be done.
+        text = f"wave {wave.wave} of {after.wave_count}"
+        if wave.end is WaveEnd.NONE:
+            moved_count = sum(member.row.wave == wave.wave for member in step.members)
+            moved = format_count_and_noun(moved_count, "target")
+            audit_and_log_step(parts, writer, after, "open wave", f"{text}: {moved} moved")
+        elif wave.closed_at > wave.opened_at:
+            audit_and_log_step(parts, writer, after, "close wave", f"{text}: {wave.end.value}")
     writer.put_rollout_targets(step.rollout_targets)
     for target in step.targets:
         writer.put_target_keeping_claim_and_newer_revision(target)
@@ -97,22 +102,7 @@ def _write_step_and_messages(
     queue_rollout_messages_if_news(parts, writer, before, after)
 
 
-def _audit_wave_unless_closed_at_once(
-    parts: LoopParts, writer: StoreWriter, after: RolloutRow, wave: WaveRow, step: RolloutStep
-) -> None:
-    """Note that a wave was opened or closed; nothing of one in which nothing was to be done."""
-    text = f"wave {wave.wave} of {after.wave_count}"
-    if wave.end is WaveEnd.NONE:
-        moved_count = sum(member.row.wave == wave.wave for member in step.members)
-        moved = format_count_and_noun(moved_count, "target")
-        audit_and_log_step(parts, writer, after, "open wave", f"{text}: {moved} moved")
-    elif wave.closed_at > wave.opened_at:
-        audit_and_log_step(parts, writer, after, "close wave", f"{text}: {wave.end.value}")
-
-
-def _request_fetch_and_comparison_if_newer_head_waits_no_more(
-    parts: LoopParts, rollout: Rollout, row: RolloutRow
-) -> None:
+def _request_fetch(parts: LoopParts, rollout: Rollout, row: RolloutRow) -> None:
     """Have the source compared soon where its head waits for this rollout no more.
 
     Which waves the targets of the head belong to is known from the project file alone.

@@ -47,10 +47,13 @@ def record_evidence_and_pull_in_due_time(
     )
     interval = get_interval_or_default(decision.rule, parts.settings.defaults)
     updated = add_evidence_of_run_if_it_counts(row, shown_run, interval=interval)
-    wave = _find_configured_wave_or_none(parts, row)
+    wave = _configured_wave(parts, row)
     if wave is None or updated == row:
         return after
-    if not _shows_nothing_new(row, updated, wave):
+    is_shown = bool(row.good_since) and row.soaked >= wave.soak
+    if not (
+        is_shown and (row.good_since, row.failed_at) == (updated.good_since, updated.failed_at)
+    ):
         writer.put_rollout_targets([updated])
     soak_end = find_soak_end(updated, wave)
     if soak_end is None or soak_end >= after.due_at:
@@ -59,13 +62,7 @@ def record_evidence_and_pull_in_due_time(
     return replace(after, due_at=due_at, due_cause=RunCause.INTERVAL)
 
 
-def _shows_nothing_new(row: RolloutTargetRow, updated: RolloutTargetRow, wave: Wave) -> bool:
-    """Whether a run only showed once more what a target has shown for as long as it has to."""
-    is_shown = bool(row.good_since) and row.soaked >= wave.soak
-    return is_shown and (row.good_since, row.failed_at) == (updated.good_since, updated.failed_at)
-
-
-def _find_configured_wave_or_none(parts: LoopParts, row: RolloutTargetRow) -> Wave | None:
+def _configured_wave(parts: LoopParts, row: RolloutTargetRow) -> Wave | None:
     """The wave of a target in the configuration in use; None where that has it no more."""
     rollout = parts.settings.rollouts.get(row.rollout)
     if rollout is None or rollout.source != row.target.source:

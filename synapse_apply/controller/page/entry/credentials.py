@@ -36,14 +36,10 @@ def identify_person_or_none_without_access(
     """
     if access is None:
         return None
-    person = (
-        _identify_proxy_person_or_none_if_unnamed(access.proxy, secrets.proxy, headers)
-        if access.proxy
-        else None
-    )
+    person = _proxy_person(access.proxy, secrets.proxy, headers) if access.proxy else None
     # Whom the proxy names is that person, whatever the proxy puts into `Authorization`.
     if person is None and is_api:
-        person = _find_token_holder_or_none_without_token(access, secrets, headers)
+        person = _token_holder(access, secrets, headers)
     if person is not None:
         return person
     if is_api:
@@ -65,9 +61,7 @@ def identify_person_or_none_without_access(
     )
 
 
-def _identify_proxy_person_or_none_if_unnamed(
-    proxy: ProxyAccess, secret: Sensitive | None, headers: Headers
-) -> Person | None:
+def _proxy_person(proxy: ProxyAccess, secret: Sensitive | None, headers: Headers) -> Person | None:
     """The person whom the proxy names; None where the request is not of the proxy, or of nobody."""
     names = (proxy.secret_header, proxy.user_header, proxy.groups_header)
     values = {name: headers.getlist(name) for name in names if name}
@@ -93,7 +87,7 @@ def _identify_proxy_person_or_none_if_unnamed(
                 f"{name} says who it is only once.",
                 "Have the proxy replace this header, not add to it.",
             )
-    user = _decode_header_or_replacement_character(next(iter(values[proxy.user_header]), ""))
+    user = _decode_header(next(iter(values[proxy.user_header]), ""))
     if not user:
         return None
     if not _is_harmless_name(user):
@@ -105,10 +99,10 @@ def _identify_proxy_person_or_none_if_unnamed(
             "Have the proxy send another attribute, such as the address of mail.",
         )
     groups = next(iter(values.get(proxy.groups_header, ())), "")
-    return Person(f"proxy:{user}", _parse_groups_dropping_odd_names(groups, proxy.groups_header))
+    return Person(f"proxy:{user}", _parse_groups(groups, proxy.groups_header))
 
 
-def _parse_groups_dropping_odd_names(text: str, header: str) -> frozenset[str]:
+def _parse_groups(text: str, header: str) -> frozenset[str]:
     """The groups of a header; one with an odd name counts for nothing, as no rule names it."""
     if len(text) > _MAX_GROUPS_LENGTH:
         raise RequestRefused.from_words(
@@ -117,11 +111,11 @@ def _parse_groups_dropping_odd_names(text: str, header: str) -> frozenset[str]:
             f"{header} has more than {_MAX_GROUPS_LENGTH:,} characters.",
             "Have the proxy send only the groups that `access.may` names.",
         )
-    groups = (group.strip() for group in _decode_header_or_replacement_character(text).split(","))
+    groups = (group.strip() for group in _decode_header(text).split(","))
     return frozenset(group for group in groups if _is_harmless_name(group))
 
 
-def _decode_header_or_replacement_character(value: str) -> str:
+def _decode_header(value: str) -> str:
     """A header as UTF-8, stripped; U+FFFD, which no name has, for one that is no UTF-8."""
     try:
         return value.encode("latin-1").decode("utf-8").strip()
@@ -140,9 +134,7 @@ def _is_harmless_name(name: str) -> bool:
     )
 
 
-def _find_token_holder_or_none_without_token(
-    access: Access, secrets: AccessSecrets, headers: Headers
-) -> Person | None:
+def _token_holder(access: Access, secrets: AccessSecrets, headers: Headers) -> Person | None:
     """Who has the bearer token; None without one. RequestRefused for one that nobody has."""
     values = headers.getlist("authorization")
     if not values:

@@ -103,7 +103,7 @@ class RequestGuard:
                 headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
             await send(message)
 
-        refusal = self._build_refusal_or_none_if_allowed(scope)
+        refusal = self._build_refusal(scope)
         if refusal is not None:
             await refusal(scope, receive, send_with_headers)
             return
@@ -111,13 +111,11 @@ class RequestGuard:
             await self._app(scope, receive, send_with_headers)
         except Exception as error:  # noqa: BLE001 - it is answered already
             # Its text may quote anything, and its traceback the values of a request.
-            _log.error(
-                "a page failed: %s at %s", type(error).__name__, _format_module_and_line(error)
-            )
+            _log.error("a page failed: %s at %s", type(error).__name__, _module_and_line(error))
 
-    def _build_refusal_or_none_if_allowed(self, scope: Scope) -> PlainTextResponse | None:
+    def _build_refusal(self, scope: Scope) -> PlainTextResponse | None:
         path = scope["path"]
-        host_status = self._find_host_refusal_status_or_none(scope, path)
+        host_status = self._host_refusal(scope, path)
         if host_status is not None:
             text = _METRICS_ELSEWHERE if path == "/metrics" else _OTHER_ADDRESS
             return PlainTextResponse(text, host_status)
@@ -128,7 +126,7 @@ class RequestGuard:
             return PlainTextResponse("This method is not for this path.\n", 405, headers)
         return None
 
-    def _find_host_refusal_status_or_none(self, scope: Scope, path: str) -> HTTPStatus | None:
+    def _host_refusal(self, scope: Scope, path: str) -> HTTPStatus | None:
         """The status that refuses the request's Host; None where it may ask for the path."""
         if path in _PATHS_FOR_ANY_HOST:
             return None
@@ -151,7 +149,7 @@ def _is_ip_address(name: str) -> bool:
     return True
 
 
-def _format_module_and_line(error: BaseException) -> str:
+def _module_and_line(error: BaseException) -> str:
     """Module and line where an exception was raised, without any values."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

@@ -28,9 +28,20 @@ class PatientProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.waits_since = self.loop.time()
-        self._start_request_timer_unless_running()
+        self._start_timer()
         if len(self.connections) > MAX_CONNECTIONS:
-            self._abort_connection_waiting_longest()
+            # End the connection that has waited longest.
+            waiting = [
+                (protocol.waits_since, protocol)
+                for protocol in self.connections
+                if isinstance(protocol, PatientProtocol) and protocol.waits_since is not None
+            ]
+            # The new connection is among them: it goes where all others are being answered.
+            _, oldest = min(waiting, key=lambda entry: entry[0])
+            # Else it would be counted, and chosen again, until the loop has told it.
+            self.connections.discard(oldest)
+            # Not `close`, which waits for a client that does not read.
+            oldest.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -39,7 +50,7 @@ class PatientProtocol(H11Protocol):
             self.waits_since = None
             self._stop_request_timer()
         else:
-            self._start_request_timer_unless_running()
+            self._start_timer()
 
     def on_response_complete(self) -> None:
         self.waits_since = self.loop.time()
@@ -48,7 +59,7 @@ class PatientProtocol(H11Protocol):
         if not self._is_request_awaited():
             self.waits_since = None
         elif not self.cycle.response_complete:
-            self._start_request_timer_unless_running()
+            self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_request_timer()
@@ -59,21 +70,7 @@ class PatientProtocol(H11Protocol):
         cycle: RequestResponseCycle | None = self.cycle
         return cycle is None or cycle.response_complete or cycle.more_body
 
-    def _abort_connection_waiting_longest(self) -> None:
-        """End the connection that has waited longest."""
-        waiting = [
-            (protocol.waits_since, protocol)
-            for protocol in self.connections
-            if isinstance(protocol, PatientProtocol) and protocol.waits_since is not None
-        ]
-        # The new connection is among them: it goes where all others are being answered.
-        _, oldest = min(waiting, key=lambda entry: entry[0])
-        # Else it would be counted, and chosen again, until the loop has told it.
-        self.connections.discard(oldest)
-        # Not `close`, which waits for a client that does not read.
-        oldest.transport.abort()
-
-    def _start_request_timer_unless_running(self) -> None:
+    def _start_timer(self) -> None:
         """Close the connection unless a request has come by then; one that runs goes on."""
         if self._request_timer is None:
             self._request_timer = self.loop.call_later(REQUEST_SECONDS, self.transport.close)

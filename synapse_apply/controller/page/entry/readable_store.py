@@ -149,18 +149,14 @@ class RestrictedStore:
         if not self._can_see_source(source):
             return None
         revision = self._store.find_newest_revision_of_commit(source, commit)
-        return (
-            self._blank_description_and_finding_unless_all_readable(revision)
-            if revision is not None
-            else None
-        )
+        return self._blank_revision(revision) if revision is not None else None
 
     def list_newest_revisions(self, source: str, limit: int) -> Sequence[RevisionRow]:
         if not self._can_see_source(source):
             return ()
         return [
             *map(
-                self._blank_description_and_finding_unless_all_readable,
+                self._blank_revision,
                 self._store.list_newest_revisions(source, limit),
             )
         ]
@@ -218,13 +214,13 @@ class RestrictedStore:
             for row in self._store.list_begun_rollouts_even_ended()
             if self._can_see_source(row.source)
         ]
-        return [*map(self._blank_reason_and_description_unless_all_readable, rows)]
+        return [*map(self._blank_rollout, rows)]
 
     def find_begun_rollout_even_if_ended(self, name: str) -> RolloutRow | None:
         row = self._store.find_begun_rollout_even_if_ended(name)
         if row is None or not self._can_see_source(row.source):
             return None
-        return self._blank_reason_and_description_unless_all_readable(row)
+        return self._blank_rollout(row)
 
     def list_recorded_waves_of_revision(self, rollout: str, number: int) -> Sequence[WaveRow]:
         rows = self._store.list_recorded_waves_of_revision(rollout, number)
@@ -259,15 +255,13 @@ class RestrictedStore:
         targets = iter_present_targets(self._store, TargetFilter(patterns=(scope,)))
         return any(self.can_read_target(row.name) for row in targets)
 
-    def _blank_reason_and_description_unless_all_readable(self, row: RolloutRow) -> RolloutRow:
+    def _blank_rollout(self, row: RolloutRow) -> RolloutRow:
         """A rollout without the words that may name targets, where not all can be read."""
         if self.can_read_all_targets_of_source(row.source):
             return row
         return replace(row, state_reason="", description="")
 
-    def _blank_description_and_finding_unless_all_readable(
-        self, revision: RevisionRow
-    ) -> RevisionRow:
+    def _blank_revision(self, revision: RevisionRow) -> RevisionRow:
         """A revision without the words that name targets, where not all can be read."""
         if self.can_read_all_targets_of_source(revision.source):
             return revision

@@ -67,7 +67,7 @@ def parse_form_fields_or_raise_refused(body: bytes) -> Mapping[str, Sequence[str
             errors="strict", max_num_fields=MAX_ROWS + 20,
         )  # fmt: skip
     except ValueError:
-        raise _build_bad_request_refusal(
+        raise _bad_request(
             "The form cannot be read", "It has too many fields, or odd ones."
         ) from None
     values: dict[str, list[str]] = {}
@@ -80,18 +80,20 @@ def read_valid_form_request(
     verb: Verb, name: TargetName, fields: Mapping[str, Sequence[str]], now: float
 ) -> ActionRequest:
     """What a form on a target's page asks for. RequestRefused where a field makes no sense."""
-    reason = _require_usable_reason_for_verb(verb, get_single_field_or_empty(fields, "reason"))
+    reason = _require_reason(verb, get_single_field_or_empty(fields, "reason"))
     scope = _require_scope(get_single_field_or_empty(fields, "scope") or str(name))
     match verb:
         case Verb.PAUSE:
-            seconds = _require_pause_seconds_within_year(
-                get_single_field_or_empty(fields, "seconds") or f"{DEFAULT_PAUSE_SECONDS}"
-            )
+            text = get_single_field_or_empty(fields, "seconds") or f"{DEFAULT_PAUSE_SECONDS}"
+            is_number = text.isascii() and text.replace(".", "", 1).isdigit() and len(text) <= 12
+            if not is_number or not 0 < float(text) <= _MAX_PAUSE_SECONDS:
+                raise _bad_request("Not a duration", "The pause has no duration that makes sense.")
+            seconds = float(text)
             return ActionRequest(verb, scope=scope, reason=reason, until=now + seconds)
         case Verb.RESUME:
             return ActionRequest(verb, scope=scope)
         case Verb.APPROVE | Verb.REJECT:
-            digests = _require_row_digests_dropping_duplicates(fields.get("row", ()))
+            digests = _require_digests(fields.get("row", ()))
             return ActionRequest(verb, name, row_digests=digests, reason=reason)
     return ActionRequest(verb, name)
 
@@ -104,9 +106,7 @@ def read_valid_json_request(verb: Verb, body: bytes, now: float) -> ActionReques
     """
     document = parse_json_object_or_raise_refused(body)
     require_known_members(document, _MEMBERS[verb])
-    reason = _require_usable_reason_for_verb(
-        verb, require_text_or_empty_if_left_out(document, "reason")
-    )
+    reason = _require_reason(verb, require_text_or_empty_if_left_out(document, "reason"))
     match verb:
         case Verb.PAUSE:
             scope = _require_scope(require_text_or_empty_if_left_out(document, "scope"))
@@ -114,21 +114,22 @@ def read_valid_json_request(verb: Verb, body: bytes, now: float) -> ActionReques
                 verb,
                 scope=scope,
                 reason=reason,
-                until=_read_pause_end_or_one_day_from_now(document, now),
+                until=_read_pause_end(document, now),
             )
         case Verb.RESUME:
             return ActionRequest(
                 verb, scope=_require_scope(require_text_or_empty_if_left_out(document, "scope"))
             )
-    name = _require_target_name(require_text_or_empty_if_left_out(document, "target"))
+    source, separator, target = require_text_or_empty_if_left_out(document, "target").partition("/")
+    if not (source and separator and target):
+        raise _bad_request("No target", "`target` is SOURCE/TARGET.")
+    name = TargetName(source, target)
     if verb is Verb.RECONCILE:
         return ActionRequest(verb, name)
     rows = document.get("rows", [])
     if not isinstance(rows, list):
-        raise _build_bad_request_refusal("Not a list", "`rows` is a list of digests.")
-    return ActionRequest(
-        verb, name, row_digests=_require_row_digests_dropping_duplicates(rows), reason=reason
-    )
+        raise _bad_request("Not a list", "`rows` is a list of digests.")
+    return ActionRequest(verb, name, row_digests=_require_digests(rows), reason=reason)
 
 
 _MEMBERS = {
@@ -145,13 +146,9 @@ def parse_json_object_or_raise_refused(body: bytes) -> dict[str, Any]:
     try:
         document = parse_strict_json(body)
     except OddJsonError as problem:
-        raise _build_bad_request_refusal(
-            "The body cannot be read", f"As JSON, {problem}."
-        ) from None
+        raise _bad_request("The body cannot be read", f"As JSON, {problem}.") from None
     if not isinstance(document, dict):
-        raise _build_bad_request_refusal(
-            "The body cannot be read", "It is not a JSON object in UTF-8."
-        )
+        raise _bad_request("The body cannot be read", "It is not a JSON object in UTF-8.")
     return document
 
 
@@ -159,7 +156,7 @@ def require_known_members(document: Mapping[str, Any], allowed: Collection[str])
     """Raise RequestRefused for a member of another name: its sender means something by it."""
     unknown = sorted(document.keys() - set(allowed))
     if unknown:
-        raise _build_bad_request_refusal(
+        raise _bad_request(
             "Unknown member",
             f"`{sanitize(unknown[0][:80])}`; known are {', '.join(sorted(allowed))}.",
         )
@@ -169,9 +166,7 @@ def get_single_field_or_empty(fields: Mapping[str, Sequence[str]], name: str) ->
     """The value of a form's field, "" where it is left out; RequestRefused for several."""
     values = fields.get(name, ())
     if len(values) > 1:
-        raise _build_bad_request_refusal(
-            "The form cannot be read", f"It has several fields `{name}`."
-        )
+        raise _bad_request("The form cannot be read", f"It has several fields `{name}`.")
     return next(iter(values), "")
 
 
@@ -179,26 +174,17 @@ def require_text_or_empty_if_left_out(document: Mapping[str, Any], name: str) ->
     """A member that is a text, "" where it is left out; RequestRefused for another one."""
     value = document.get(name, "")
     if not isinstance(value, str):
-        raise _build_bad_request_refusal("Not a text", f"`{name}` is a text.")
+        raise _bad_request("Not a text", f"`{name}` is a text.")
     return value
-
-
-def _require_target_name(text: str) -> TargetName:
-    source, separator, target = text.partition("/")
-    if not (source and separator and target):
-        raise _build_bad_request_refusal("No target", "`target` is SOURCE/TARGET.")
-    return TargetName(source, target)
 
 
 def _require_scope(text: str) -> str:
     if not 0 < len(text) <= _MAX_SCOPE_LENGTH or sanitize(text) != text:
-        raise _build_bad_request_refusal(
-            "No scope", "`scope` is SOURCE/TARGET or a pattern of it, as `acme/*`."
-        )
+        raise _bad_request("No scope", "`scope` is SOURCE/TARGET or a pattern of it, as `acme/*`.")
     return text
 
 
-def _require_usable_reason_for_verb(verb: Verb, text: str) -> str:
+def _require_reason(verb: Verb, text: str) -> str:
     return require_usable_reason(text, is_needed=verb in {Verb.PAUSE, Verb.REJECT})
 
 
@@ -206,47 +192,41 @@ def require_usable_reason(text: str, *, is_needed: bool) -> str:
     """A reason on one line; RequestRefused for one that is missing, too long or odd."""
     reason = " ".join(text.split())
     if is_needed and not reason:
-        raise _build_bad_request_refusal(
-            "No reason", "Others will ask why.", "Say why in `reason`."
-        )
+        raise _bad_request("No reason", "Others will ask why.", "Say why in `reason`.")
     if len(reason) > _MAX_REASON_LENGTH or sanitize(reason) != reason:
-        raise _build_bad_request_refusal(
+        raise _bad_request(
             "The reason cannot be used",
             f"It has at most {_MAX_REASON_LENGTH} characters, none of which is invisible.",
         )
     return reason
 
 
-def _require_row_digests_dropping_duplicates(values: Sequence[Any]) -> tuple[str, ...]:
+def _require_digests(values: Sequence[Any]) -> tuple[str, ...]:
     digests = tuple(dict.fromkeys(value for value in values if isinstance(value, str)))
     if not values:
-        raise _build_bad_request_refusal(
-            "No row", "No row was chosen.", "Choose the rows that are meant."
-        )
+        raise _bad_request("No row", "No row was chosen.", "Choose the rows that are meant.")
     if len(values) > MAX_ROWS or not all(
         isinstance(value, str) and _DIGEST.fullmatch(value) for value in values
     ):
-        raise _build_bad_request_refusal(
+        raise _bad_request(
             "No digest of a row",
             f"A row is named by `row1:` and 64 hex digits, at most {MAX_ROWS:,} at once.",
         )
     return digests
 
 
-def _read_pause_end_or_one_day_from_now(document: Mapping[str, Any], now: float) -> float:
+def _read_pause_end(document: Mapping[str, Any], now: float) -> float:
     """When a pause ends, by `until` or `seconds`; a day from now where neither says."""
     if "until" in document and "seconds" in document:
-        raise _build_bad_request_refusal(
-            "Two ends", "`until` and `seconds` both say when the pause ends."
-        )
+        raise _bad_request("Two ends", "`until` and `seconds` both say when the pause ends.")
     if "until" in document:
-        return _require_pause_end_within_year(
+        return _require_pause_end(
             _require_zoned_time(require_text_or_empty_if_left_out(document, "until")), now
         )
     seconds = document.get("seconds", DEFAULT_PAUSE_SECONDS)
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        raise _build_bad_request_refusal("Not a number", "`seconds` is a number.")
-    return _require_pause_end_within_year(now + min(float(seconds), 2 * _MAX_PAUSE_SECONDS), now)
+        raise _bad_request("Not a number", "`seconds` is a number.")
+    return _require_pause_end(now + min(float(seconds), 2 * _MAX_PAUSE_SECONDS), now)
 
 
 def _require_zoned_time(text: str) -> float:
@@ -256,15 +236,15 @@ def _require_zoned_time(text: str) -> float:
     except (ValueError, OverflowError):
         seconds = None
     if seconds is None:
-        raise _build_bad_request_refusal(
+        raise _bad_request(
             "Not a time", "`until` is a time with its zone, as 2026-11-30T09:00:00Z."
         )
     return seconds
 
 
-def _require_pause_end_within_year(ends_at: float, now: float) -> float:
+def _require_pause_end(ends_at: float, now: float) -> float:
     if not now < ends_at <= now + _MAX_PAUSE_SECONDS:
-        raise _build_bad_request_refusal(
+        raise _bad_request(
             "The pause would not end, or has ended",
             "It ends after now and within a year.",
             "A pause for good stands in controller.yaml: `paused: {reason: ...}` of a target.",
@@ -272,14 +252,5 @@ def _require_pause_end_within_year(ends_at: float, now: float) -> float:
     return ends_at
 
 
-def _require_pause_seconds_within_year(text: str) -> float:
-    is_number = text.isascii() and text.replace(".", "", 1).isdigit() and len(text) <= 12
-    if not is_number or not 0 < float(text) <= _MAX_PAUSE_SECONDS:
-        raise _build_bad_request_refusal(
-            "Not a duration", "The pause has no duration that makes sense."
-        )
-    return float(text)
-
-
-def _build_bad_request_refusal(summary: str, detail: str, hint: str = "") -> RequestRefused:
+def _bad_request(summary: str, detail: str, hint: str = "") -> RequestRefused:
     return RequestRefused.from_words(HTTPStatus.BAD_REQUEST, summary, detail, hint)

@@ -23,7 +23,7 @@ from synapse_apply.controller.page.people.holds import (
 )
 from synapse_apply.controller.page.phrases import format_utc
 from synapse_apply.controller.ports import RunningLoop
-from synapse_apply.controller.rows import AuditRow, HoldRow, PauseRow, TargetCondition, TargetName
+from synapse_apply.controller.rows import HoldRow, TargetCondition, TargetName
 from synapse_apply.controller.rules.targets import find_rule
 from synapse_apply.controller.store_ports import AuditFilter, ReadableStore, TargetFilter
 from synapse_apply.model.coding.json_types import JsonDocument
@@ -44,16 +44,12 @@ def list_holds_as_json(
         raise RequestRefused.from_words(
             HTTPStatus.NOT_FOUND, "Nothing is known by this name", f"There is no target {name}."
         )
-    names = (
-        [name]
-        if name is not None
-        else _iter_first_names_with_holds_of_each_condition(visitor.store)
-    )
+    names = [name] if name is not None else _held_names(visitor.store)
     holds = [hold for target in names for hold in visitor.store.list_holds(target)]
     items = [
         _hold_to_json(target, view)
         for target, of_target in groupby(holds[offset : offset + limit], lambda hold: hold.target)
-        for view in _build_held_row_views_of_target(visitor.store, loop, target, [*of_target], now)
+        for view in _held_views(visitor.store, loop, target, [*of_target], now)
     ]
     return {**build_list_document("HoldList", items), "total": len(holds), "offset": offset}
 
@@ -64,7 +60,19 @@ def list_active_people_pauses_as_json(
     """A PauseList of the pauses that people have set and that hold now. Parameter: limit."""
     limit = parse_valid_limit_or_default(parameters, MAX_ITEMS)
     pauses = [pause for pause in visitor.store.list_people_pauses_even_ended() if now < pause.until]
-    return build_list_document("PauseList", [_pause_to_json(pause) for pause in pauses[:limit]])
+    return build_list_document(
+        "PauseList",
+        [
+            {
+                "scope": pause.scope,
+                "who": pause.who,
+                "reason": pause.reason,
+                "since": format_utc(pause.since),
+                "until": format_utc(pause.until),
+            }
+            for pause in pauses[:limit]
+        ],
+    )
 
 
 def list_audit_page_as_json_or_raise_unless_reads_all(
@@ -85,10 +93,25 @@ def list_audit_page_as_json_or_raise_unless_reads_all(
     rows = visitor.store.list_audit_newest_first_unless_after(
         parse_valid_limit_or_default(parameters), audit_filter
     )
-    return build_list_document("AuditList", [_audit_row_to_json(row) for row in rows])
+    # `time` as it is stored: the digest is over it.
+    return build_list_document(
+        "AuditList",
+        [
+            {
+                "number": row.number,
+                "time": row.time,
+                "who": row.who,
+                "action": row.action,
+                "subject": row.subject,
+                "detail": row.detail,
+                "digest": row.digest,
+            }
+            for row in rows
+        ],
+    )
 
 
-def _iter_first_names_with_holds_of_each_condition(store: ReadableStore) -> Iterator[TargetName]:
+def _held_names(store: ReadableStore) -> Iterator[TargetName]:
     for condition in TargetCondition:
         if condition in _CONDITIONS_WITHOUT_HOLDS:
             continue
@@ -97,7 +120,7 @@ def _iter_first_names_with_holds_of_each_condition(store: ReadableStore) -> Iter
         yield from [target.name for target in targets if target.hold_count]
 
 
-def _build_held_row_views_of_target(
+def _held_views(
     store: ReadableStore, loop: RunningLoop, name: TargetName, holds: Sequence[HoldRow], now: float
 ) -> Sequence[HeldRowView]:
     source = loop.get_settings().sources.get(name.source)
@@ -144,27 +167,4 @@ def _hold_to_json(name: TargetName, view: HeldRowView) -> JsonDocument:
         "since": format_utc(hold.since),
         "commit": hold.commit,
         "run": hold.run,
-    }
-
-
-def _pause_to_json(pause: PauseRow) -> JsonDocument:
-    return {
-        "scope": pause.scope,
-        "who": pause.who,
-        "reason": pause.reason,
-        "since": format_utc(pause.since),
-        "until": format_utc(pause.until),
-    }
-
-
-def _audit_row_to_json(row: AuditRow) -> JsonDocument:
-    # `time` as it is stored: the digest is over it.
-    return {
-        "number": row.number,
-        "time": row.time,
-        "who": row.who,
-        "action": row.action,
-        "subject": row.subject,
-        "detail": row.detail,
-        "digest": row.digest,
     }

@@ -95,6 +95,11 @@ def read_target_forms(
     )
     is_acting = bool(rights - {Right.READ})
     holds = visitor.store.list_holds(name)
+    pauses = [
+        pause
+        for pause in visitor.store.list_people_pauses_even_ended()
+        if is_pause_active(pause, now) and fnmatchcase(str(name), pause.scope)
+    ]
     return TargetForms(
         rule,
         rights,
@@ -108,39 +113,30 @@ def read_target_forms(
             identity=visitor.identity,
         ),
         len(holds),
-        _list_active_pauses_of_target(visitor, name, now, can_pause=Right.PAUSE in rights),
-        _find_active_fixed_pause_or_none(rule, now),
+        [
+            ActivePauseView(
+                pause, can_end=(Right.PAUSE in rights) and visitor.can_pause_scope(pause.scope)
+            )
+            for pause in pauses
+        ],
+        _fixed_pause(rule, now),
         compute_window_state(rule.windows, now) if rule and rule.windows else None,
         form_tokens.build_token(visitor.identity, build_form_token_purpose(name))
         if is_acting
         else "",
-        _list_pausable_scopes_with_words(visitor, name) if Right.PAUSE in rights else {},
+        _pausable_scopes(visitor, name) if Right.PAUSE in rights else {},
         describe_doubt_about_own_approval_or_empty(rule, authors, visitor.access, visitor.identity),
         _find_proven_notice_or_empty(form_tokens, visitor, name, parameters),
     )
 
 
-def _list_active_pauses_of_target(
-    visitor: Visitor, name: TargetName, now: float, *, can_pause: bool
-) -> Sequence[ActivePauseView]:
-    pauses = [
-        pause
-        for pause in visitor.store.list_people_pauses_even_ended()
-        if is_pause_active(pause, now) and fnmatchcase(str(name), pause.scope)
-    ]
-    return [
-        ActivePauseView(pause, can_end=can_pause and visitor.can_pause_scope(pause.scope))
-        for pause in pauses
-    ]
-
-
-def _find_active_fixed_pause_or_none(rule: TargetRule | None, now: float) -> FixedPause | None:
+def _fixed_pause(rule: TargetRule | None, now: float) -> FixedPause | None:
     pause = rule.pause if rule else None
     is_active = pause is not None and (pause.until is None or now < pause.until)
     return pause if is_active else None
 
 
-def _list_pausable_scopes_with_words(visitor: Visitor, name: TargetName) -> Mapping[str, str]:
+def _pausable_scopes(visitor: Visitor, name: TargetName) -> Mapping[str, str]:
     scopes = {str(name): "this target"}
     scope = f"{name.source}/*"
     if visitor.can_pause_scope(scope):

@@ -94,7 +94,7 @@ class RolloutEndpoints:
 
     def show_rollout(self, request: Request) -> Response:
         visitor = self._doorkeeper.admit_visitor_or_raise_refused(request)
-        view = self._read_view_or_raise_refused(visitor, request)
+        view = self._read_view(visitor, request)
         parameters = request.query_params
         return self._answers.render_page(
             "rollout.html",
@@ -118,14 +118,14 @@ class RolloutEndpoints:
     def send_rollout(self, request: Request) -> Response:
         """The Rollout of the API."""
         visitor = self._doorkeeper.admit_visitor_or_raise_refused(request)
-        view = self._read_view_or_raise_refused(visitor, request)
+        view = self._read_view(visitor, request)
         try:
             document = rollout_with_targets_to_json(view, request.query_params)
         except BadQueryError as error:
             raise HTTPException(HTTPStatus.BAD_REQUEST, f"{error}.") from None
         return Response(format_json_escaping_unsafe_characters(document), media_type=JSON_TYPE)
 
-    def _read_view_or_raise_refused(self, visitor: Visitor, request: Request) -> RolloutView:
+    def _read_view(self, visitor: Visitor, request: Request) -> RolloutView:
         name = request.path_params["rollout"]
         view = read_rollout_view_or_none(visitor.store, name, self._loop.get_settings())
         if view is None:

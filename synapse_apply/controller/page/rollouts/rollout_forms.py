@@ -12,11 +12,7 @@ from synapse_apply.controller.page.rollouts.rollout_requests import (
     can_approve_each_target,
 )
 from synapse_apply.controller.page.rollouts.rollout_views import RolloutView
-from synapse_apply.controller.rollout_rows import (
-    RolloutRow,
-    RolloutState,
-    RolloutTargetRow,
-)
+from synapse_apply.controller.rollout_rows import RolloutRow, RolloutState, RolloutTargetRow
 
 NOTICES = {
     RolloutVerb.APPROVE: "Approved: the wave begins with the next round.",
@@ -48,7 +44,7 @@ def read_rollout_forms_or_none_if_not_begun(
     if row is None:
         return None
     possible = list_verbs_possible_in_state(row) if visitor.person else frozenset()
-    members = _list_targets_also_unreadable_ones(visitor, view, row) if possible else ()
+    members = _all_targets(visitor, view, row) if possible else ()
     of_wave = [member for member in members if member.wave == row.wave]
     is_of_all = can_approve_each_target(visitor, members)
     is_of_wave = bool(of_wave) and (is_of_all or can_approve_each_target(visitor, of_wave))
@@ -60,7 +56,7 @@ def read_rollout_forms_or_none_if_not_begun(
     )
 
 
-def _list_targets_also_unreadable_ones(
+def _all_targets(
     visitor: Visitor, view: RolloutView, row: RolloutRow
 ) -> Sequence[RolloutTargetRow]:
     """The targets of a rollout, also those that its reader may not see."""

@@ -60,20 +60,16 @@ def read_valid_rollout_form(
     verb: RolloutVerb, rollout: str, fields: Mapping[str, Sequence[str]]
 ) -> RolloutRequest:
     """What a form on a rollout's page asks for. RequestRefused where a field makes no sense."""
-    number = _parse_positive_number_or_raise_refused(
-        get_single_field_or_empty(fields, "number"), "number"
-    )
+    number = _parse_number(get_single_field_or_empty(fields, "number"), "number")
     wave = (
-        _parse_positive_number_or_raise_refused(get_single_field_or_empty(fields, "wave"), "wave")
-        if verb.is_of_wave
-        else 0
+        _parse_number(get_single_field_or_empty(fields, "wave"), "wave") if verb.is_of_wave else 0
     )
     return RolloutRequest(
         verb,
         rollout,
         number,
         wave,
-        _require_reason_if_needed(verb, get_single_field_or_empty(fields, "reason")),
+        _require_reason(verb, get_single_field_or_empty(fields, "reason")),
     )
 
 
@@ -88,9 +84,9 @@ def read_valid_rollout_document(verb: RolloutVerb, rollout: str, body: bytes) ->
     return RolloutRequest(
         verb,
         rollout,
-        _require_positive_number_member(document, "number"),
-        _require_positive_number_member(document, "wave") if verb.is_of_wave else 0,
-        _require_reason_if_needed(verb, require_text_or_empty_if_left_out(document, "reason")),
+        _number_member(document, "number"),
+        _number_member(document, "wave") if verb.is_of_wave else 0,
+        _require_reason(verb, require_text_or_empty_if_left_out(document, "reason")),
     )
 
 
@@ -144,20 +140,20 @@ def _call_action_of_verb(request: RolloutRequest, who: str, actions: RolloutActi
             actions.abort_rollout_or_refuse(who, rollout, number, request.reason)
 
 
-def _require_reason_if_needed(verb: RolloutVerb, text: str) -> str:
+def _require_reason(verb: RolloutVerb, text: str) -> str:
     return require_usable_reason(text, is_needed=verb.needs_reason)
 
 
-def _parse_positive_number_or_raise_refused(text: str, name: str) -> int:
+def _parse_number(text: str, name: str) -> int:
     is_number = text.isascii() and text.isdigit() and len(text) <= len(f"{_MAX_NUMBER}")
-    return _require_positive_whole_number(int(text) if is_number else None, name)
+    return _require_number(int(text) if is_number else None, name)
 
 
-def _require_positive_number_member(document: Mapping[str, Any], name: str) -> int:
-    return _require_positive_whole_number(document.get(name), name)
+def _number_member(document: Mapping[str, Any], name: str) -> int:
+    return _require_number(document.get(name), name)
 
 
-def _require_positive_whole_number(value: Any, name: str) -> int:
+def _require_number(value: Any, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= _MAX_NUMBER:
         raise RequestRefused.from_words(
             HTTPStatus.BAD_REQUEST,

@@ -8,11 +8,7 @@ from typing import NamedTuple
 
 from synapse_apply.controller.page.entry.readable_store import RestrictedStore
 from synapse_apply.controller.page.phrases import ConditionStyle
-from synapse_apply.controller.page.rollouts.wave_views import (
-    TargetCell,
-    WaveView,
-    build_wave_view,
-)
+from synapse_apply.controller.page.rollouts.wave_views import TargetCell, WaveView, build_wave_view
 from synapse_apply.controller.rollout_rows import (
     RolloutRow,
     RolloutState,
@@ -20,7 +16,7 @@ from synapse_apply.controller.rollout_rows import (
     WaveEnd,
     WaveRow,
 )
-from synapse_apply.controller.rows import RevisionRow, SourceRow, TargetName
+from synapse_apply.controller.rows import RevisionRow, TargetName
 from synapse_apply.controller.rules.rollouts.members import (
     RolloutMember,
     list_members_still_declared,
@@ -148,7 +144,7 @@ def list_rollout_summaries(
     rows = {row.name: row for row in store.list_begun_rollouts_even_ended()}
     configured = {n: r for n, r in settings.rollouts.items() if r.source in sources}
     summaries = [
-        _build_summary_with_revision(store, name, rows.get(name), configured.get(name))
+        _build_summary(store, name, rows.get(name), configured.get(name))
         for name in sorted(rows.keys() | configured.keys())
     ]
     return sorted(
@@ -170,7 +166,7 @@ def list_rollouts_of_source(
     return [row for row in list_rollout_summaries(store, settings) if row.source == source]
 
 
-def _build_summary_with_revision(
+def _build_summary(
     store: RestrictedStore, name: str, row: RolloutRow | None, settings: Rollout | None
 ) -> RolloutSummary:
     source = row.source if row else settings.source if settings else ""
@@ -191,22 +187,30 @@ def read_rollout_view_or_none(
     source = next((row for row in store.list_configured_sources() if row.name == source_name), None)
     if source is None:
         return None
-    summary = _build_summary_with_revision(store, name, row, configured)
+    summary = _build_summary(store, name, row, configured)
     is_whole = store.can_read_all_targets_of_source(source_name)
     if row is None:
         return RolloutView(summary, (), (), (), "", is_whole)
-    members = _read_members_by_wave(store, row)
+    # The targets of each wave.
+    page = store.read_page_of_present_targets(TargetFilter(row.source), 0, _MOST_TARGETS)
+    targets = {target.name: target for target in page.targets}
+    members: dict[int, list[RolloutMember]] = {}
+    for member in store.list_rollout_targets(row.name):
+        of_wave = members.setdefault(member.wave, [])
+        of_wave.append(RolloutMember(member, targets.get(member.target)))
     waves = _read_wave_views(store, row, configured, members, is_whole=is_whole)
+    is_queued = configured is not None and configured.new_head == "queue"
+    is_newer = source.head_number > row.number
     return RolloutView(
         summary,
         waves,
-        _count_targets_by_revision(store, row, [cell for wave in waves for cell in wave.cells]),
-        _read_newest_past_rollouts(store, row),
-        _find_waiting_head_or_empty(row, configured, source),
+        _revision_shares(store, row, [cell for wave in waves for cell in wave.cells]),
+        _past_rollouts(store, row),
+        (source.head if is_queued and is_newer and not row.state.is_over else ""),
         is_whole,
         _describe_progress(
             row,
-            _find_wave_settings_or_none(configured, row.wave),
+            _wave_settings(configured, row.wave),
             list_members_still_declared(members.get(row.wave, ())),
         ),
     )
@@ -224,19 +228,6 @@ def _describe_progress(row: RolloutRow, wave: Wave | None, members: Sequence[Rol
     return describe_wave(row, wave or Wave(), members)
 
 
-def _read_members_by_wave(
-    store: RestrictedStore, row: RolloutRow
-) -> Mapping[int, list[RolloutMember]]:
-    """The targets of each wave."""
-    page = store.read_page_of_present_targets(TargetFilter(row.source), 0, _MOST_TARGETS)
-    targets = {target.name: target for target in page.targets}
-    members: dict[int, list[RolloutMember]] = {}
-    for member in store.list_rollout_targets(row.name):
-        of_wave = members.setdefault(member.wave, [])
-        of_wave.append(RolloutMember(member, targets.get(member.target)))
-    return members
-
-
 def _read_wave_views(
     store: RestrictedStore,
     row: RolloutRow,
@@ -250,20 +241,19 @@ def _read_wave_views(
     }
     views = [
         build_wave_view(
-            row, number, wave_rows.get(number), _find_wave_settings_or_none(settings, number),
+            row, number, wave_rows.get(number), _wave_settings(settings, number),
             members.get(number, ()),
         )
         for number in range(1, row.wave_count + 1)
     ]  # fmt: skip
-    return views if is_whole else [_hide_settings_and_row(view) for view in views]
+    return (
+        views
+        if is_whole
+        else [WaveView(view.number, view.phase, None, None, view.cells) for view in views]
+    )
 
 
-def _hide_settings_and_row(view: WaveView) -> WaveView:
-    """A wave without what may name targets that its reader does not see."""
-    return WaveView(view.number, view.phase, None, None, view.cells)
-
-
-def _count_targets_by_revision(
+def _revision_shares(
     store: RestrictedStore, row: RolloutRow, cells: Sequence[TargetCell]
 ) -> Sequence[RevisionShare]:
     """The revisions of the targets, the one of the rollout first, then by how many have them."""
@@ -277,7 +267,7 @@ def _count_targets_by_revision(
     ]
 
 
-def _read_newest_past_rollouts(store: RestrictedStore, row: RolloutRow) -> Sequence[PastRollout]:
+def _past_rollouts(store: RestrictedStore, row: RolloutRow) -> Sequence[PastRollout]:
     earlier = [
         revision
         for revision in store.list_newest_revisions(row.source, SHOWN_HISTORY + 1)
@@ -290,15 +280,7 @@ def _read_newest_past_rollouts(store: RestrictedStore, row: RolloutRow) -> Seque
     return [PastRollout(revision, waves) for revision, waves in pairs if waves]
 
 
-def _find_waiting_head_or_empty(
-    row: RolloutRow, settings: Rollout | None, source: SourceRow
-) -> str:
-    is_queued = settings is not None and settings.new_head == "queue"
-    is_newer = source.head_number > row.number
-    return source.head if is_queued and is_newer and not row.state.is_over else ""
-
-
-def _find_wave_settings_or_none(settings: Rollout | None, number: int) -> Wave | None:
+def _wave_settings(settings: Rollout | None, number: int) -> Wave | None:
     waves = settings.waves if settings else ()
     return waves[number - 1] if 0 < number <= len(waves) else None
 
@@ -319,7 +301,7 @@ def find_membership_or_none(
     rollout = store.find_begun_rollout_even_if_ended(row.rollout) if row is not None else None
     if row is None or rollout is None:
         return None
-    wave = _find_wave_settings_or_none(settings.rollouts.get(row.rollout), row.wave)
+    wave = _wave_settings(settings.rollouts.get(row.rollout), row.wave)
     state = choose_member_state(RolloutMember(row, store.find_target_even_if_gone(name)), wave)
     return RolloutMembership(row, state, rollout.wave_count)
 

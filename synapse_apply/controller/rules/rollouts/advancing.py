@@ -104,13 +104,13 @@ class _StepComputation:
         self._moved_members: list[RolloutMember] = []
 
     def compute_step(self) -> RolloutStep:
-        while not self._row.state.is_over and self._advance_wave_and_tell_if_it_closed():
+        while not self._row.state.is_over and self._advance_wave():
             pass
         return RolloutStep(
             self._row, tuple(self._changed_waves.values()), tuple(self._moved_members)
         )
 
-    def _advance_wave_and_tell_if_it_closed(self) -> bool:
+    def _advance_wave(self) -> bool:
         """Do what can be done of the wave that is next; whether it is closed and another is."""
         row = self._row
         if row.wave > len(self._settings):
@@ -123,7 +123,7 @@ class _StepComputation:
             self._move_and_note_members(
                 [member for member in members if not is_moved_to_revision(member)]
             )
-            self._go_on_to_next_wave_or_finish()
+            self._go_on()
             return True
         if not wave.opened_at:
             if _needs_approval(settings, wave, members):
@@ -131,10 +131,14 @@ class _StepComputation:
                 self._set_description(describe_wave_to_approve(row, len(members)))
                 return False
             wave = replace(wave, opened_at=self._now)
-            self._note_opened_wave_and_set_running(wave)
-        return self._stop_or_move_targets_and_tell_if_wave_closed(wave, settings, members)
+            self._note_changed_wave(wave)
+            self._set_state_unless_same(RolloutState.RUNNING)
+            self._row = replace(self._row, wave_since=self._now)
+            if wave.wave == len(self._settings):
+                self._row = replace(self._row, reached_at=self._now)
+        return self._stop_or_move(wave, settings, members)
 
-    def _stop_or_move_targets_and_tell_if_wave_closed(
+    def _stop_or_move(
         self, wave: WaveRow, settings: Wave, members: Sequence[RolloutMember]
     ) -> bool:
         failed = [member for member in members if has_failed(member)]
@@ -155,20 +159,13 @@ class _StepComputation:
             self._set_description(describe_wave(self._row, settings, members))
             return False
         self._note_changed_wave(replace(wave, closed_at=self._now, end=WaveEnd.EVIDENCE))
-        self._go_on_to_next_wave_or_finish()
+        self._go_on()
         return True
-
-    def _note_opened_wave_and_set_running(self, wave: WaveRow) -> None:
-        self._note_changed_wave(wave)
-        self._set_state_unless_same(RolloutState.RUNNING)
-        self._row = replace(self._row, wave_since=self._now)
-        if wave.wave == len(self._settings):
-            self._row = replace(self._row, reached_at=self._now)
 
     def _move_and_note_members(self, members: Sequence[RolloutMember]) -> None:
         self._moved_members.extend(build_moved_member(member, self._now) for member in members)
 
-    def _go_on_to_next_wave_or_finish(self) -> None:
+    def _go_on(self) -> None:
         self._row = replace(self._row, wave=self._row.wave + 1, wave_since=0.0)
         if self._row.wave > len(self._settings):
             self._note_finished_rollout()

@@ -21,7 +21,7 @@ def build_approved_wave_or_refuse(
     row: RolloutRow, wave: WaveRow, *, number: int, who: str
 ) -> WaveRow:
     """The wave that a person lets begin; ActionRefused where it does not wait for that."""
-    _require_revision_number(row, number)
+    _require_number(row, number)
     is_waiting = row.state is RolloutState.WAITING and not wave.approved_by
     if not is_waiting or wave.wave != row.wave:
         who_waits = f"Wave {row.wave} does." if is_waiting else "No wave does."
@@ -37,7 +37,7 @@ def build_skipped_wave_or_refuse(
     `compute_rollout_step` then moves what is left of the wave, and goes on. ActionRefused where the
     wave is not open.
     """
-    _require_revision_number(row, number)
+    _require_number(row, number)
     is_open = row.state in {RolloutState.RUNNING, RolloutState.STOPPED} and bool(row.wave_since)
     if not is_open or wave.wave != row.wave:
         raise _build_refusal(
@@ -59,7 +59,7 @@ def build_resumed_rollout_or_refuse(
 
     They are to be looked at now. ActionRefused where it is not stopped.
     """
-    _require_revision_number(row, number)
+    _require_number(row, number)
     if row.state is not RolloutState.STOPPED:
         raise _build_refusal(row, "The rollout is not stopped", "There is nothing to resume.")
     failed = tuple(replace(target, failed_at=0.0) for target in targets if target.failed_at)
@@ -70,7 +70,7 @@ def build_aborted_rollout_or_refuse(
     row: RolloutRow, *, number: int, who: str, reason: str, now: float
 ) -> RolloutRow:
     """The rollout whose revision goes no further; ActionRefused where it has ended."""
-    _require_revision_number(row, number)
+    _require_number(row, number)
     if row.state.is_over:
         raise _build_refusal(row, "The rollout has ended", f"It is {row.state.value}.")
     row = replace(
@@ -79,7 +79,7 @@ def build_aborted_rollout_or_refuse(
     return replace(row, description=describe_aborted_rollout(row))
 
 
-def _require_revision_number(row: RolloutRow, number: int) -> None:
+def _require_number(row: RolloutRow, number: int) -> None:
     if row.number != number:
         raise _build_refusal(
             row, "The rollout brings another revision by now", f"It is {row.commit}."

@@ -10,12 +10,7 @@ from fnmatch import fnmatchcase
 from synapse_apply.controller.rows import TargetName
 from synapse_apply.controller.rules.targets import TargetAtHead
 from synapse_apply.controller.settings import Mode, Rollout, Wave
-from synapse_apply.model.diagnostic import (
-    Diagnostic,
-    Position,
-    error_finding,
-    warning_finding,
-)
+from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding, warning_finding
 from synapse_apply.model.frozen import frozen
 
 
@@ -90,14 +85,14 @@ def assign_targets_to_waves(
             ),
             key=lambda item: (item.wave, item.name),
         )
-        findings.extend(_iter_shared_target_findings(rollout, waves, owners))
-        findings.extend(_iter_unfit_target_findings(rollout, waves, keyed))
-        findings.extend(_iter_empty_pattern_findings(rollout, keyed))
+        findings.extend(_shared_targets(rollout, waves, owners))
+        findings.extend(_unfit_targets(rollout, waves, keyed))
+        findings.extend(_empty_patterns(rollout, keyed))
         owners |= dict.fromkeys(waves, rollout)
     return RolloutAssignments(assigned, tuple(findings))
 
 
-def _iter_shared_target_findings(
+def _shared_targets(
     rollout: Rollout, waves: Mapping[TargetName, int], owners: Mapping[TargetName, Rollout]
 ) -> Iterator[Diagnostic]:
     for name, wave in waves.items():
@@ -110,7 +105,7 @@ def _iter_shared_target_findings(
             )
 
 
-def _iter_unfit_target_findings(
+def _unfit_targets(
     rollout: Rollout, waves: Mapping[TargetName, int], keyed: Sequence[TargetAtHead]
 ) -> Iterator[Diagnostic]:
     """Targets that cannot do what their wave asks of them."""
@@ -140,9 +135,7 @@ def _iter_unfit_target_findings(
                 )
 
 
-def _iter_empty_pattern_findings(
-    rollout: Rollout, keyed: Sequence[TargetAtHead]
-) -> Iterator[Diagnostic]:
+def _empty_patterns(rollout: Rollout, keyed: Sequence[TargetAtHead]) -> Iterator[Diagnostic]:
     for number, wave in enumerate(rollout.waves, start=1):
         for pattern in wave.targets:
             if not any(fnmatchcase(target.name.target, pattern) for target in keyed):

@@ -78,9 +78,7 @@ def compute_rollout_beginning(
     if before is not None and before.number > number:
         return RolloutBeginning()
     if before is not None and before.number == number:
-        return _compute_beginning_at_same_head(
-            rollout, before, rows_by_name, assigned, removed_names, now
-        )
+        return _at_same_head(rollout, before, rows_by_name, assigned, removed_names, now)
     if not is_newer_head_due(rollout, before, number):
         return RolloutBeginning(removed_names=removed_names)
     has_reached_all = before is None or before.state is RolloutState.DONE
@@ -96,11 +94,11 @@ def compute_rollout_beginning(
         reached_at=now if has_reached_all or before is None else before.reached_at,
     )
     row = replace(row, description=format_wave_of_count(row))
-    targets = _build_rollout_target_rows(row, rows_by_name, assigned)
+    targets = _target_rows(row, rows_by_name, assigned)
     return RolloutBeginning(row, tuple(targets), removed_names)
 
 
-def _compute_beginning_at_same_head(
+def _at_same_head(
     rollout: Rollout,
     before: RolloutRow,
     rows_by_name: Mapping[TargetName, RolloutTargetRow],
@@ -128,7 +126,7 @@ def _compute_beginning_at_same_head(
         ]
     targets = [
         target
-        for target in _build_rollout_target_rows(row, rows_by_name, assigned)
+        for target in _target_rows(row, rows_by_name, assigned)
         if target != rows_by_name.get(target.target)
     ]
     return RolloutBeginning(
@@ -143,15 +141,15 @@ def _list_changed_waves(row: RolloutTargetRow | None, item: AssignedTarget) -> l
     return [item.wave, row.wave] if row.wave != item.wave else []
 
 
-def _build_rollout_target_rows(
+def _target_rows(
     row: RolloutRow,
     rows_by_name: Mapping[TargetName, RolloutTargetRow],
     assigned: Iterable[AssignedTarget],
 ) -> list[RolloutTargetRow]:
-    return [_build_rollout_target_row(row, rows_by_name.get(item.name), item) for item in assigned]
+    return [_target_row(row, rows_by_name.get(item.name), item) for item in assigned]
 
 
-def _build_rollout_target_row(
+def _target_row(
     row: RolloutRow, before: RolloutTargetRow | None, item: AssignedTarget
 ) -> RolloutTargetRow:
     if before is None:

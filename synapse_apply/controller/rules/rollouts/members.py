@@ -17,14 +17,9 @@ class RolloutMember(NamedTuple):
     target: TargetRow | None
 
 
-def is_member_gone_or_unknown(member: RolloutMember) -> bool:
-    """Whether the head no longer declares the target, so that no wave waits for it."""
-    return member.target is None or member.target.is_gone
-
-
 def list_members_still_declared(members: Iterable[RolloutMember]) -> list[RolloutMember]:
     """The members that the head declares, by name."""
-    live = [member for member in members if not is_member_gone_or_unknown(member)]
+    live = [member for member in members if not (member.target is None or member.target.is_gone)]
     return sorted(live, key=lambda member: member.row.target)
 
 

@@ -31,7 +31,7 @@ def choose_members_to_move(wave: Wave, members: Sequence[RolloutMember]) -> list
         free_count = wave.max_parallel - sum(map(is_in_change, members))
     chosen = []
     for member in waiting:
-        if not _is_brought_into_change(member):
+        if not _is_in_change(member):
             chosen.append(member)
         elif free_count > 0:
             free_count -= 1
@@ -61,7 +61,7 @@ def build_moved_member(member: RolloutMember, now: float) -> RolloutMember:
     return RolloutMember(moved_row, replace(moved_target, due_at=now, due_cause=RunCause.PUSH))
 
 
-def _is_brought_into_change(member: RolloutMember) -> bool:
+def _is_in_change(member: RolloutMember) -> bool:
     """Whether a move makes work for a target that has none, so that `max_parallel` counts it."""
     if is_in_change(member) or _keeps_evidence(member):
         return False

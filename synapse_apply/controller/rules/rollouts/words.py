@@ -85,11 +85,7 @@ def describe_wave(row: RolloutRow, wave: Wave, members: Sequence[RolloutMember])
     parts = [f"{shown_count:,} of {len(members):,} shown"]
     for state, state_names in names.items():
         if state_names:
-            suffix = (
-                f": {_join_first_names_and_count_others(state_names)}"
-                if state in _NAMED_STATES
-                else ""
-            )
+            suffix = f": {_join_names(state_names)}" if state in _NAMED_STATES else ""
             parts.append(f"{len(state_names):,} {state.value}{suffix}")
     prefix = "stopped: " if row.state is RolloutState.STOPPED else ""
     return f"{prefix}{format_wave_of_count(row)}: {', '.join(parts)}"
@@ -105,7 +101,7 @@ def describe_failed_targets(row: RolloutRow, failed: Iterable[RolloutMember]) ->
     """Why a rollout is stopped, such as `3 targets of wave 2 failed: eu-1, eu-2, eu-3`."""
     names = [member.row.target.target for member in failed]
     count_text = format_count_and_noun(len(names), "target")
-    return f"{count_text} of wave {row.wave} failed: {_join_first_names_and_count_others(names)}"
+    return f"{count_text} of wave {row.wave} failed: {_join_names(names)}"
 
 
 def describe_done_rollout(row: RolloutRow) -> str:
@@ -123,7 +119,7 @@ def format_wave_of_count(row: RolloutRow) -> str:
     return f"wave {row.wave} of {row.wave_count}"
 
 
-def _join_first_names_and_count_others(names: Sequence[str]) -> str:
+def _join_names(names: Sequence[str]) -> str:
     hidden_count = len(names) - _MAX_NAMES
     suffix = [f"{hidden_count:,} more"] if hidden_count > 0 else []
     return ", ".join([*names[:_MAX_NAMES], *suffix])
