@@ -29,7 +29,12 @@ gc.disable()
 sys.dont_write_bytecode = False
 
 # On a busy machine any law is slow now and then.
-settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "tests",
+    max_examples=100 if os.environ.get("SYNAPSE_APPLY_TEST_DEEP") == "1" else 25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("tests")
 
 # A shell starts what it puts in the background with SIGINT ignored, and commands inherit that.

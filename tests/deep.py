@@ -1,7 +1,7 @@
 """What `make test` leaves to `make test-deep`, and the shares that all of that is cut into.
 
-Deep are the laws, faults and attacks, with more examples and boundaries than in `make test`, and the
-cases that `deep_cases.txt` names. A build runs a share, whose number follows from its commit.
+Deep are the laws, faults and attacks, with more examples and boundaries than in `make test`, whatever else
+searches at random, and the cases that `deep_cases.txt` names. A build runs a share, whose number follows from its commit.
 """
 
 from __future__ import annotations
@@ -48,7 +48,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         function, _, case = name.removesuffix("]").partition("[")
         found[function].add(case)
         is_named = function in named and case in (named[function] or {case})
-        is_deep = is_named or name.startswith(FOLDERS)
+        is_deep = (
+            is_named
+            or name.startswith(FOLDERS)
+            or item.get_closest_marker("hypothesis") is not None
+        )
         if DEEP and is_deep:
             item.add_marker("deep")
         is_asked_for = not SHARE or (is_deep and is_in_share(name, SHARE))

@@ -66,7 +66,7 @@ def rich(two: Workplace, server: Server) -> Workplace:
     return two
 
 
-@effort(25, 1000)
+@effort(10, 1000)
 @given(data=st.data())
 def test_odd_values_in_a_plan(rich: Workplace, data: st.DataObject) -> None:
     """At any place: shown, or refused with a message; and nothing of it is applied."""

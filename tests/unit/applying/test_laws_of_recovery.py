@@ -104,7 +104,7 @@ def no_duplicates(bench: Bench) -> None:
     assert max(names.values(), default=0) <= 1, names
 
 
-@effort(60, 3000)
+@effort(18, 3000)
 @given(st.lists(STEPS, min_size=1, max_size=4), st.booleans())
 def test_faults_make_no_duplicates_and_are_healed(steps, hides):
     """After the faults two quiet runs bring everything about; a third has nothing to do."""
@@ -155,7 +155,7 @@ LATE = st.lists(
 )
 
 
-@effort(150, 5000)
+@effort(45, 5000)
 @given(LATE, st.booleans())
 def test_a_late_update_never_stays_and_is_nobody_elses(steps, hold):
     """Nobody edits anything here, so no plan says so, and what a run reports as done is live."""
@@ -207,7 +207,7 @@ UNSEEN = st.lists(
 )
 
 
-@effort(150, 5000)
+@effort(45, 5000)
 @given(UNSEEN, st.sampled_from(["shown", "masked", "omitted"]))
 def test_what_nobody_saw_arrive_is_sent_again(steps, form):
     """Exit code 0 says that the server has the declared secret, also one that was rolled back."""

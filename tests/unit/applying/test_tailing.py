@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from laws.effort import effort
 from unit.applying.job_server import (
     JobServer,
     NotFound,
@@ -33,7 +34,7 @@ def timed(lines: list[str]) -> list[dict[str, str]]:
     ]
 
 
-@settings(max_examples=200, deadline=None)
+@effort(50, 2000)
 @given(
     lines=st.lists(st.sampled_from(["tick", "tock", "loss 0.5", "done"]), max_size=40),
     step=st.integers(1, 7),

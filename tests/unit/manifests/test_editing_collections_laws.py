@@ -42,7 +42,7 @@ def asked(text: str, path: Path, value: Any, at: int) -> str | None:
 
 
 @given(texts(), st.data())
-@effort(150, 1500)
+@effort(45, 1500)
 def test_any_value_becomes_any_other(
     written: tuple[str, list[Written]], data: st.DataObject
 ) -> None:
@@ -62,7 +62,7 @@ def test_any_value_becomes_any_other(
 
 
 @given(texts(), st.data())
-@effort(150, 1500)
+@effort(45, 1500)
 def test_a_key_goes_alone(written: tuple[str, list[Written]], data: st.DataObject) -> None:
     """Its neighbours stay, and so does its map where nothing is left in it."""
     text, parts = written
@@ -85,7 +85,7 @@ def test_a_key_goes_alone(written: tuple[str, list[Written]], data: st.DataObjec
 
 
 @given(texts(), st.data())
-@effort(150, 1500)
+@effort(45, 1500)
 def test_a_change_far_inside_is_that_change_alone(
     written: tuple[str, list[Written]], data: st.DataObject
 ) -> None:
@@ -138,7 +138,7 @@ def lists(draw: st.DrawFn) -> tuple[str, list[Any], list[list[str]], bool]:
 
 
 @given(lists(), st.data(), st.sampled_from(["\n", "\r\n"]))
-@effort(200, 3000)
+@effort(60, 3000)
 def test_items_that_stay_keep_their_bytes(
     written: tuple[str, list[Any], list[list[str]], bool], data: st.DataObject, line_break: str
 ) -> None:

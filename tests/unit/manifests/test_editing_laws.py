@@ -146,7 +146,7 @@ def remarks(text: str) -> Iterator[str]:
 
 
 @given(texts(), st.data())
-@effort(150, 1500)
+@effort(45, 1500)
 def test_one_value_changes_and_nothing_else(
     written: tuple[str, list[Written]], data: st.DataObject
 ) -> None:
@@ -188,7 +188,7 @@ def _longest(value: Any) -> str:
 
 
 @given(texts(), st.data())
-@effort(100, 1500)
+@effort(30, 1500)
 def test_a_value_that_is_there_already_changes_no_byte(
     written: tuple[str, list[Written]], data: st.DataObject
 ) -> None:
@@ -204,7 +204,7 @@ def test_a_value_that_is_there_already_changes_no_byte(
 
 
 @given(texts(), st.data())
-@effort(150, 1500)
+@effort(45, 1500)
 def test_a_new_key_adds_to_the_text_and_takes_nothing(
     written: tuple[str, list[Written]], data: st.DataObject
 ) -> None:

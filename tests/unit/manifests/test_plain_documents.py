@@ -17,7 +17,7 @@ from synapse_apply.manifests.yaml import reader
 from synapse_apply.manifests.yaml.plain_documents import compose_plain_documents_or_none
 from synapse_apply.manifests.yaml.reader import ReadResult, read_documents
 
-EXAMPLES = 3000 if os.environ.get("SYNAPSE_APPLY_TEST_DEEP") else 150
+EXAMPLES = 3000 if os.environ.get("SYNAPSE_APPLY_TEST_DEEP") else 60
 ROOT = Path(__file__).resolve().parents[3]
 MANIFESTS = sorted({*ROOT.glob("examples/**/*.yaml"), *ROOT.glob("tests/frozen/**/*.yaml")})
 PLAIN = """\

@@ -14,7 +14,7 @@ from synapse_apply.manifests.project.project import build_default_project, read_
 from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.model.project import EMBEDDED
 
-EXAMPLES = 2000 if os.environ.get("SYNAPSE_APPLY_TEST_DEEP") else 60
+EXAMPLES = 2000 if os.environ.get("SYNAPSE_APPLY_TEST_DEEP") else 25
 MANIFEST = """\
 apiVersion: synapse-apply/v1
 kind: Release

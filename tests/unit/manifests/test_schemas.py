@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from laws.effort import effort
 from unit.manifests.corpus import FOLDER, read_case
 from unit.manifests.test_reader_never_raises import MANIFEST, PROJECT
 
@@ -152,7 +153,7 @@ def paths(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
             yield from paths(below, (*at, key))
 
 
-@settings(max_examples=60, deadline=None)
+@effort(15, 600)
 @given(st.data(), JSON)
 def test_both_validators_agree_on_damaged_documents(data: st.DataObject, piece: Any) -> None:
     """Any value in any place of a good document."""

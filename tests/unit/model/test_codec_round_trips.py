@@ -19,9 +19,9 @@ from synapse_apply.model.state import AuditEntry, BackendIdentity, Intent, Recor
 from synapse_apply.model.values import ABSENT, Fields, KnownAfterApply, Mac
 
 few = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
 )
-laws = settings(few, max_examples=1000 if os.environ.get("SYNAPSE_APPLY_TEST_DEEP") else 25)
+laws = settings(few, max_examples=1000 if os.environ.get("SYNAPSE_APPLY_TEST_DEEP") else 10)
 SORTS = {
     Plan: (codec.plan_to_json, codec.plan_from_json),
     Change: (codec.change_to_json, codec.change_from_json),

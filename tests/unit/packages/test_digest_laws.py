@@ -24,7 +24,7 @@ from synapse_apply.packages.inspection import read_source_as_package
 from synapse_apply.packages.upload import SourcePackages
 
 RELEASE = Address("release", "x@1")
-LAW = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+LAW = settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 
 parts = some.text("abgé가한z_ ~#!", min_size=1, max_size=4).map(
     lambda text: unicodedata.normalize("NFC", text)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from laws.effort import effort
 
 from synapse_apply.kinds.compare import format_comparable_json, is_same_value
 from synapse_apply.kinds.descriptor import Compare
@@ -86,7 +87,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@effort(25, 1000)
 @given(JSON, JSON, st.sampled_from(Compare))
 def test_text_agrees_with_equality(left: Any, right: Any, compare: Compare) -> None:
     """Two values are the same exactly when their canonical texts are."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from laws.effort import effort
 from unit.planning.world import Data, situation
 
 from synapse_apply.model.observed import FoundBy, Observed
@@ -118,7 +119,7 @@ def _set(live: dict[Any, Any], path: Any, after: Any) -> dict[Any, Any]:
     return kept if after is ABSENT else flatten(unflatten({**kept, path: after}))
 
 
-@settings(max_examples=60, deadline=None)
+@effort(15, 600)
 @given(objects(), st.randoms(use_true_random=False), st.booleans())
 def test_order_of_items_does_not_matter(found: dict[str, Data], random: Any, prune: bool) -> None:
     """The same items in another order give the same plan."""
@@ -128,7 +129,7 @@ def test_order_of_items_does_not_matter(found: dict[str, Data], random: Any, pru
     assert build_plan(dataclasses.replace(made, resources=dict(shuffled))) == build_plan(made)
 
 
-@settings(max_examples=120, deadline=None)
+@effort(30, 1200)
 @given(objects(), st.booleans())
 def test_plan_is_empty_after_it_was_carried_out(found: dict[str, Data], prune: bool) -> None:
     """What was done once is not planned again, not even as a re-basing."""
@@ -144,7 +145,7 @@ def test_plan_is_empty_after_it_was_carried_out(found: dict[str, Data], prune: b
     assert not left
 
 
-@settings(max_examples=80, deadline=None)
+@effort(20, 800)
 @given(objects(), st.booleans())
 def test_every_update_names_a_path_and_no_secret(found: dict[str, Data], prune: bool) -> None:
     """A row that says update says what, and nothing sensitive holds a value or a digest."""

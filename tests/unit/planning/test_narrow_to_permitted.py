@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 from counting import calls_of
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from laws.effort import effort
 from unit.planning.test_laws import objects
 from unit.planning.world import Data, situation
 
@@ -149,7 +150,7 @@ def test_an_odd_id_of_an_approval_is_refused(approval_id: str) -> None:
         PermittedRows(approvals={A: (approval_id,)})
 
 
-@settings(max_examples=150, deadline=None)
+@effort(38, 1500)
 @given(objects(), st.sets(st.sampled_from("abcde")), st.booleans(), st.data())
 def test_no_row_outside_of_the_permitted_ones_is_made(
     found: dict[str, Data], names: set[str], prune: bool, data: st.DataObject

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from laws.effort import effort
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.packages import (
@@ -38,7 +39,7 @@ def test_every_cycle_is_found_and_the_rest_is_ordered() -> None:
     assert sorted(cycles) == [(a, b, a), (c, d, c), (e, e)]
 
 
-@settings(max_examples=50, deadline=None)
+@effort(12, 500)
 @given(
     st.dictionaries(st.integers(0, 9), st.lists(st.integers(0, 9), max_size=3)),
     st.randoms(use_true_random=False),

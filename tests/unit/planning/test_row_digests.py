@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
+from laws.effort import effort
 from unit.planning.test_laws import objects
 from unit.planning.world import Data, situation
 
@@ -162,7 +163,7 @@ def test_approvals_of_an_earlier_version_count_on(row: str) -> None:
     assert digest(found, prune=True) == f"row1:{KEPT[row]}"
 
 
-@settings(max_examples=80, deadline=None)
+@effort(20, 800)
 @given(objects(), objects())
 def test_equal_digests_mean_the_same_effect(
     first: dict[str, Data], second: dict[str, Data]

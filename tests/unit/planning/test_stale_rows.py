@@ -6,7 +6,8 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
+from laws.effort import effort
 from unit.planning.test_laws import objects
 from unit.planning.world import Data, situation
 
@@ -244,7 +245,7 @@ def test_many_fields_are_cut() -> None:
     assert told[-1].startswith("and ")
 
 
-@settings(max_examples=80, deadline=None)
+@effort(20, 800)
 @given(objects())
 def test_a_plan_applied_at_once_is_the_plan(found: dict[str, Data]) -> None:
     """Law: on an unchanged world a saved or reviewed plan loses no row and gains none."""
@@ -254,7 +255,7 @@ def test_a_plan_applied_at_once_is_the_plan(found: dict[str, Data]) -> None:
     assert narrow_plan_refusing_stale_changes(kept, fresh, reviewed=True) == fresh
 
 
-@settings(max_examples=80, deadline=None)
+@effort(20, 800)
 @given(objects(), objects())
 def test_never_more_than_was_planned(before: dict[str, Data], now: dict[str, Data]) -> None:
     """Law: what is done on a changed world was planned, and is what apply would do now."""

@@ -6,8 +6,9 @@ import itertools
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from laws.effort import effort
 from unit.planning.test_laws import objects
 from unit.planning.test_stale_rows import NEW, OLD, reasons, rules, saved, widget
 from unit.planning.world import Data, situation
@@ -127,7 +128,7 @@ def test_renames_are_those_of_all() -> None:
     assert unite_plans(plans).moved == tuple(moves)
 
 
-@settings(max_examples=30, deadline=None)
+@effort(8, 300)
 @given(objects())
 def test_a_plan_alone_is_itself(found: dict[str, Data]) -> None:
     """Law: also where it is given twice."""
@@ -136,7 +137,7 @@ def test_a_plan_alone_is_itself(found: dict[str, Data]) -> None:
     assert unite_plans([one, one]) == one
 
 
-@settings(max_examples=30, deadline=None)
+@effort(8, 300)
 @given(st.lists(objects(), min_size=2, max_size=3), objects())
 def test_the_order_of_unrelated_plans_does_not_matter(
     before: list[dict[str, Data]], now: dict[str, Data]
@@ -163,7 +164,7 @@ def keep_apart(plans: list[Plan]) -> list[Plan]:
     return kept
 
 
-@settings(max_examples=40, deadline=None)
+@effort(10, 400)
 @given(st.lists(objects(), min_size=1, max_size=2), objects())
 def test_nothing_is_done_that_no_plan_has(
     before: list[dict[str, Data]], now: dict[str, Data]

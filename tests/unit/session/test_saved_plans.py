@@ -10,8 +10,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from laws.effort import effort
 from unit.applying.bench import Bench, widget
 
 from synapse_apply.model.address import Address
@@ -139,7 +140,7 @@ def test_errors_are_not_saved(bench: Bench, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@settings(max_examples=60, deadline=None)
+@effort(15, 600)
 @given(cut=st.booleans(), where=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
 def test_a_damaged_file_is_told(
     cut: bool, where: float, flip: int, tmp_path_factory: pytest.TempPathFactory

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from laws.effort import effort
 from unit.views import plan_samples as samples
 from unit.views.golden_files import check_golden
 from unit.views.hostile import CANARY, LONG, PLANS, STEERING, report_on, stuffed
@@ -117,7 +118,7 @@ def test_ten_of_each_kind():
     ]
 
 
-@settings(max_examples=80, deadline=None)
+@effort(20, 800)
 @given(PLANS, st.sampled_from(Result))
 def test_no_text_is_a_command_of_its_own(plan, result):
     """Whatever names and messages hold, each line is one of our commands, and no secret is there."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
+from laws.effort import effort
 from unit.views import plan_samples as samples
 from unit.views.golden_files import check_golden
 from unit.views.hostile import CANARY, LONG, PLANS, STEERING, stuffed
@@ -88,7 +89,7 @@ def assert_sound(text):
     assert len(prints) == len(set(prints))
 
 
-@settings(max_examples=60, deadline=None)
+@effort(15, 600)
 @given(PLANS)
 def test_any_plan_gives_sound_issues(plan):
     """Whatever the texts hold, the document has its shape, and each issue a print of its own."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from hypothesis import given, settings
+from hypothesis import given
+from laws.effort import effort
 from unit.views import plan_samples as samples
 from unit.views.golden_files import check_golden
 from unit.views.hostile import CANARY, LONG, PLANS, STEERING, stuffed
@@ -67,7 +68,7 @@ def test_what_is_needed_is_there():
     )
 
 
-@settings(max_examples=60, deadline=None)
+@effort(15, 600)
 @given(PLANS)
 def test_names_stay_in_their_labels(plan):
     """No name ends its label, begins a directive or an edge."""

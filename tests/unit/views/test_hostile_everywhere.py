@@ -11,8 +11,8 @@ from dataclasses import replace
 from functools import cache
 
 import pytest
-from hypothesis import given, settings
-from laws.effort import DEEP
+from hypothesis import given
+from laws.effort import DEEP, effort
 from unit.views import plan_samples as samples
 from unit.views.forge import read
 from unit.views.hostile import CANARY, COMMAND, LONG, PIECES, STEERING, TEXT, stuffed
@@ -285,7 +285,7 @@ def test_no_piece_breaks_out(family: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(("family", "name"), VIEWS, ids=lambda value: value)
-@settings(max_examples=8, deadline=None)
+@effort(4, 80)
 @given(text=TEXT)
 def test_no_mixture_breaks_out(family: str, name: str, text: str) -> None:
     """Pieces behind one another, as nobody would think of them."""

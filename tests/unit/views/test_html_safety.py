@@ -8,9 +8,9 @@ from hashlib import sha256
 from itertools import product
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from laws.effort import DEEP
+from laws.effort import effort
 from unit.views.hostile import (
     CANARY,
     COMMAND,
@@ -66,7 +66,7 @@ def assert_ours(page):
     return leaf
 
 
-@settings(max_examples=100 if DEEP else 30, deadline=None)
+@effort(12, 100)
 @given(PLANS, st.sampled_from(["plan", "apply"]))
 def test_plans_stay_in_their_place(plan, command):
     """Names, keys, values, notes, reasons, refusals, guards and findings are text, never markup."""
@@ -75,14 +75,14 @@ def test_plans_stay_in_their_place(plan, command):
     assert refused == len(plan.refused_changes)
 
 
-@settings(max_examples=50 if DEEP else 15, deadline=None)
+@effort(8, 50)
 @given(PLANS, st.sampled_from(Result), TEXT)
 def test_reports_stay_in_their_place(plan, result, url):
     """So are outcomes, ids, what a server said, and the address of the run."""
     assert_ours(render_report_html(report_on(plan, result), run_url=url))
 
 
-@settings(max_examples=50 if DEEP else 15, deadline=None)
+@effort(8, 50)
 @given(PLANS, st.lists(FOUND, max_size=2), TEXT, SHORT)
 def test_drift_stays_in_its_place(plan, found, words, key):
     """So are drifted objects and those that nobody looks after."""
@@ -104,7 +104,7 @@ def test_drift_stays_in_its_place(plan, found, words, key):
     assert len(assert_ours(render_drift_html(drift)).rows) == len(objects) + 2
 
 
-@settings(max_examples=40 if DEEP else 15, deadline=None)
+@effort(8, 40)
 @given(st.lists(FOUND, max_size=4), TEXT)
 def test_findings_stay_in_their_place(found, target):
     """So are findings that stand alone, and the name of a target."""

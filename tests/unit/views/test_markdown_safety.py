@@ -6,9 +6,9 @@ from dataclasses import replace
 from itertools import product
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from laws.effort import DEEP
+from laws.effort import effort
 from unit.views.forge import READER, read
 from unit.views.hostile import (
     CANARY,
@@ -60,14 +60,14 @@ def assert_ours(text, limit=65_536):
     text.encode()
 
 
-@settings(max_examples=120 if DEEP else 40, deadline=None)
+@effort(16, 120)
 @given(PLANS, st.sampled_from([8192, 65_536]))
 def test_plans_stay_in_their_place(plan, limit):
     """Names, keys, values, notes, reasons, refusals, guards and findings are text, never markup."""
     assert_ours(render_plan_markdown(plan, budget=SizeBudget(limit)), limit)
 
 
-@settings(max_examples=60 if DEEP else 20, deadline=None)
+@effort(8, 60)
 @given(PLANS, st.sampled_from(Result))
 def test_reports_stay_in_their_place(plan, result):
     """So are outcomes, ids and what a server said."""
@@ -86,7 +86,7 @@ def test_very_long_texts_stay_in_their_place(text):
     assert_ours(render_findings_markdown(plan.diagnostics, "apply", target=text))
 
 
-@settings(max_examples=60 if DEEP else 20, deadline=None)
+@effort(8, 60)
 @given(st.lists(FOUND, max_size=4), TEXT)
 def test_findings_stay_in_their_place(found, target):
     """So are findings that stand alone, and the name of a target."""

@@ -6,8 +6,9 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from laws.effort import effort
 from unit.views.plain_tags import PlainTagParser
 
 PIECES = [
@@ -38,7 +39,7 @@ def list_calls(parser: type[HTMLParser], page: str) -> list[tuple[Any, ...]]:
     return calls
 
 
-@settings(max_examples=150)
+@effort(38, 1500)
 @given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
 def test_any_page_is_read_alike(page):
     assert list_calls(PlainTagParser, page) == list_calls(HTMLParser, page)

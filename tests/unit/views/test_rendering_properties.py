@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 
 import jsonschema
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from laws.effort import effort
 from unit.views import plan_samples as samples
 
 from synapse_apply.model.address import Address
@@ -94,7 +95,7 @@ def everything_shown(plan):
     yield render_report_markdown(report)
 
 
-@settings(max_examples=60, deadline=None)
+@effort(15, 600)
 @given(PLANS)
 def test_any_plan_renders_without_a_secret(plan):
     """Arbitrary values never raise; no secret, digest or type's content is shown; UTF-8 always."""
@@ -104,7 +105,7 @@ def test_any_plan_renders_without_a_secret(plan):
         output.encode("utf-8")
 
 
-@settings(max_examples=60, deadline=None)
+@effort(15, 600)
 @given(PLANS)
 def test_any_plan_document_passes_its_schema(plan):
     """The JSON text of any plan is valid JSON of the published shape, the same each time."""
@@ -113,7 +114,7 @@ def test_any_plan_document_passes_its_schema(plan):
     assert not list(VALIDATOR.iter_errors(json.loads(text)))
 
 
-@settings(max_examples=60, deadline=None)
+@effort(15, 600)
 @given(st.lists(PATHS, min_size=1, max_size=3, unique_by=format_json_pointer), TREES)
 def test_what_a_path_marks_is_never_shown(paths, tree):
     """A value at a sensitive path stays hidden even where a planner forgot to take it out."""

@@ -148,7 +148,7 @@ class RolloutMachine(RuleBasedStateMachine):
 
 
 RolloutMachine.TestCase.settings = settings(
-    max_examples=1500 if os.environ.get("SYNAPSE_APPLY_TEST_DEEP") else 40,
+    max_examples=1500 if os.environ.get("SYNAPSE_APPLY_TEST_DEEP") else 15,
     stateful_step_count=25,
     deadline=None,
 )

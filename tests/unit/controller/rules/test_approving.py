@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from laws.effort import effort
 
 from synapse_apply.controller.planned_rows import ApplyTerms, PlannedRow, RowAction, RowCause
 from synapse_apply.controller.rows import ApprovalRow, TargetName
@@ -194,7 +195,7 @@ def test_what_was_rejected_is_not_approved() -> None:
     assert terms == ApplyTerms(rule.auto.causes, rule.auto.actions, rejected=frozenset({"row1:a"}))
 
 
-@settings(max_examples=60)
+@effort(15, 600)
 @given(
     st.lists(
         st.builds(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from itertools import product
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from laws.effort import effort
 
 from synapse_apply.controller.planned_rows import (
     ApplyTerms,
@@ -371,7 +371,7 @@ APPLIES = st.sampled_from(
 )
 
 
-@settings(max_examples=500 if os.environ.get("SYNAPSE_APPLY_TEST_DEEP") else 30)
+@effort(12, 500)
 @given(st.data())
 def test_no_run_of_bad_luck_applies_without_end(data: st.DataObject) -> None:
     """A target that never becomes as declared is applied ever less, whatever applies end with."""

@@ -25,7 +25,7 @@ GUARDS = ["adopt", "mass-missing", "policy:freeze"]
 ALL_CAUSES = frozenset(RowCause)
 ALL_ACTIONS = frozenset(RowAction) - {RowAction.GUARD}
 AUTO = ApplyTerms(ALL_CAUSES, ALL_ACTIONS)
-laws = settings(max_examples=2000 if os.environ.get("SYNAPSE_APPLY_TEST_DEEP") else 40)
+laws = settings(max_examples=2000 if os.environ.get("SYNAPSE_APPLY_TEST_DEEP") else 15)
 
 
 def make_row(

@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from laws.effort import effort
 
 from synapse_apply.controller.ports import Permit
 from synapse_apply.controller.rows import PauseRow, TargetCondition, TargetName
@@ -133,7 +134,7 @@ def test_why_there_is_no_permit(found: Permit, reason: str) -> None:
     assert found == Permit(50.0, reason)
 
 
-@settings(max_examples=60)
+@effort(15, 600)
 @given(st.floats(0, 7 * 24 * HOUR), st.sampled_from([0.0, 1.0, 9.5, 8 * HOUR - 3, 8 * HOUR - 0.5]))
 def test_no_permit_lasts_past_the_end_of_the_window(offset: float, inside: float) -> None:
     """Ten seconds at most, and each moment of it is inside of a window."""

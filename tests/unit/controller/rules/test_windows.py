@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from laws.effort import effort
 
 from synapse_apply.controller.rules.windows import (
     WindowState,
@@ -101,7 +101,7 @@ CRONS = st.tuples(
 DAYS = [(2026, 3, 8), (2026, 3, 29), (2026, 4, 5), (2026, 9, 6), (2026, 10, 4), (2026, 10, 25)]
 
 
-@settings(max_examples=1000 if os.environ.get("SYNAPSE_APPLY_TEST_DEEP") else 25)
+@effort(10, 1000)
 @given(
     CRONS,
     st.sampled_from(ZONES),

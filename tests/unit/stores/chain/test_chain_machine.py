@@ -201,7 +201,7 @@ class ChainMachine(RuleBasedStateMachine):
 class TestChainMachine(ChainMachine.TestCase):
     """With snapshots after three links, and everything pruned that may be."""
 
-    settings = effort(25, 3000, steps=40)
+    settings = effort(8, 3000, steps=40)
 
     def setUp(self):
         self.most_links, chain_rules.MOST_LINKS = chain_rules.MOST_LINKS, 3
