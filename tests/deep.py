@@ -16,7 +16,11 @@ import pytest
 DEEP = os.environ.get("SYNAPSE_APPLY_TEST_DEEP") == "1"
 SHARES = 400
 SHARE = int(os.environ.get("SYNAPSE_APPLY_TEST_SHARE") or 0)  # 0 is all of them
-FOLDERS = ("attack/", "fault/", "laws/")
+FOLDERS = (
+    *("attack/", "fault/", "laws/"),
+    *("contract/controller/loop/test_killed.py", "contract/controller/loop/test_outages.py"),
+    "contract/controller/loop/test_rollouts_killed.py",
+)
 TESTS = Path(__file__).parent
 NAMED = TESTS / "deep_cases.txt"
 

@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from contract.controller.loop.stand_ins import CHANGES, DRIFT, FAILURE, World
+from deep import DEEP
 
 from synapse_apply.controller.rows import StatusState
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
@@ -111,7 +112,7 @@ def test_killed_at_every_write_it_ends_as_one_that_was_not(tmp_path: Path) -> No
         "drift acme/dev", "failed", "failed acme/prod", "recovered", "recovered acme/prod"
     ]  # fmt: skip
     assert unharmed.store.write_count > 40
-    for writes in range(0, unharmed.store.write_count, 2):
+    for writes in range(0, unharmed.store.write_count, 1 if DEEP else 5):
         killed = Life(tmp_path / f"{writes}", writes)
         killed.live()
         assert killed.describe() == expected, writes
