@@ -73,7 +73,8 @@ class SourceContext:
     where only texts are checked. `allow_env` and `allow_files` are the target's lists; `reserved`
     may not be read in spite of them. `settings` has the target's block of each source that has one
     (`targets.NAME.SOURCE`), as the project file has it. `connect_http` connects to a server that
-    has secrets; None where only texts are checked.
+    has secrets; None where only texts are checked. `require_server` gets such a server and the
+    setting that has its credentials, and raises SecretUnavailable where they may not go there.
 
     Without `read_single_mapping` no file is looked into. `read_committed_file_or_none` is there
     where the manifests are those of a commit: the bytes of its file, None for a path that is not in
@@ -93,6 +94,9 @@ class SourceContext:
     read_committed_file_or_none: Callable[[str], bytes | None] | None = None
     memo: RunMemo = field(default_factory=RunMemo, repr=False, compare=False)
     connect_http: ConnectHttp | None = field(default=None, repr=False, compare=False)
+    require_server: Callable[[str, str], None] | None = field(
+        default=None, repr=False, compare=False
+    )
     without_checkout: bool = False
     readable_files: ReadableFiles | None = None
 

@@ -6,11 +6,13 @@ And how a server of its secrets is: to which hosts a credential may go, and what
 from __future__ import annotations
 
 import logging
+import os
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from synapse_apply.client import BackendClient
@@ -22,7 +24,7 @@ from synapse_apply.client.http.server_clock import ServerClock
 from synapse_apply.manifests.project.targets import TOKEN_VARIABLE
 from synapse_apply.model.errors import InputError, SecretUnavailable
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.project import Target
+from synapse_apply.model.project import Target, iter_env_and_file_references
 from synapse_apply.model.secrets.login import is_loopback
 from synapse_apply.model.state import BackendIdentity
 from synapse_apply.model.values import SecretRef
@@ -103,11 +105,8 @@ def connect_backend_or_raise_without_credentials(
     """
     url = embedded.url if embedded else require_target_url(target)
     if embedded is None:
-        require_allowed_host(url, invocation.environ)
-        # A commit may name another target's token here: it goes where that one's rule lets it.
-        ref, closed = target.token, invocation.closed
-        if ref is not None and (hosts := closed.get(ref.name.upper()) or closed.get(ref.name)):
-            require_allowed_host(url, {"SYNAPSE_APPLY_HOSTS": ",".join(hosts)})
+        sent = filter(None, (target.token, *target.agents.values()))
+        require_host_of_credentials(url, sent, invocation)
     token = (
         embedded.token.reveal()
         if embedded
@@ -141,6 +140,26 @@ def connect_backend_or_raise_without_credentials(
             hang_up=client.hang_up,
             redactor=redactor,
         )
+
+
+def require_host_of_credentials(
+    url: str, sent: Iterable[SecretRef], invocation: Invocation
+) -> None:
+    """InputError where SYNAPSE_APPLY_HOSTS does not allow the host that credentials are sent to.
+
+    And where a commit names another target's credential, which goes where that one's rule lets it.
+    """
+    require_allowed_host(url, invocation.environ)
+    for ref in sent:
+        if ref.source == "file":
+            file = os.path.realpath(ref.name)
+            limits = [
+                hosts for name, hosts in invocation.closed.items() if os.path.realpath(name) == file
+            ]
+        else:
+            limits = [invocation.closed.get(ref.name.upper(), ())]
+        for hosts in filter(None, limits):
+            require_allowed_host(url, {"SYNAPSE_APPLY_HOSTS": ",".join(hosts)})
 
 
 def require_target_url(target: Target) -> str:
@@ -198,23 +217,34 @@ def _explain_unusable_ca_file_or_empty(ca_file: str) -> str:
     return ""
 
 
-def prepare_secret_connection_or_raise(
-    origin: str, ca_file: str, environ: Mapping[str, str]
-) -> HttpExchanger:
-    """Prepare connections to an origin; nothing is sent yet.
+def require_secret_server(
+    origin: str, target: Target, setting: str, invocation: Invocation
+) -> None:
+    """SecretUnavailable for a server that may not get the credentials of a setting of secrets.
 
-    `ca_file` has the trusted authorities, "" for those of the environment. SecretUnavailable for a
-    host that SYNAPSE_APPLY_HOSTS does not allow, and for a `ca_file` without certificates.
+    `setting` is a block of the target's, such as `vault` or `sops.hc_vault`.
     """
+    block: Any = target.source_settings
+    for part in setting.split("."):
+        block = block[part]
     try:
         # A project file of a pull request may name any server; the environment says which are
         # right.
-        require_allowed_host(origin, environ)
+        references = dict(iter_env_and_file_references({setting: block}))
+        require_host_of_credentials(origin, references.values(), invocation)
     except InputError as refusal:
         hint = "Check the server's address; if it is right, add its host to SYNAPSE_APPLY_HOSTS."
         raise SecretUnavailable(
             *(finding.with_changes(hint=hint) for finding in refusal.diagnostics)
         ) from None
+
+
+def prepare_secret_connection_or_raise(origin: str, ca_file: str) -> HttpExchanger:
+    """Prepare connections to an origin; nothing is sent yet.
+
+    `ca_file` has the trusted authorities, "" for those of the environment. SecretUnavailable for a
+    `ca_file` without certificates.
+    """
     if ca_file and (problem := _explain_unusable_ca_file_or_empty(ca_file)):
         raise SecretUnavailable.from_summary(
             "The certificate authority cannot be used",

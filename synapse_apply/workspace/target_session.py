@@ -168,6 +168,7 @@ class TargetSession(OfflineTarget):
             read_single_mapping,
             self._read_committed_secret if self.invocation.as_of else None,
             connect_http=self._prepare_secret_server_connection,
+            require_server=self._require_secret_server,
             without_checkout=self.invocation.without_checkout,
             readable_files=self.invocation.readable_files,
         )
@@ -175,11 +176,17 @@ class TargetSession(OfflineTarget):
         return resolver
 
     def _prepare_secret_server_connection(self, origin: str, ca_file: str) -> HttpConnection:
-        """Connect to a server of secrets; SecretUnavailable where no credential may go there."""
+        """Connect to the target's Vault; SecretUnavailable where no credential may go there."""
         # Here, not above: most targets have no such server.
         from synapse_apply.workspace.backend import prepare_secret_connection_or_raise
 
-        return prepare_secret_connection_or_raise(origin, ca_file, self.invocation.environ)
+        self._require_secret_server(origin, "vault")
+        return prepare_secret_connection_or_raise(origin, ca_file)
+
+    def _require_secret_server(self, origin: str, setting: str) -> None:
+        from synapse_apply.workspace.backend import require_secret_server
+
+        require_secret_server(origin, self.target, setting, self.invocation)
 
     def _read_committed_secret(self, path: str) -> bytes | None:
         """A file as the revision of the manifests has it, None for one outside of the project."""

@@ -40,6 +40,7 @@ _OTHER_FIELDS = frozenset(
 )
 _BY_COMMENT = ("unencrypted_comment_regex", "encrypted_comment_regex")
 _ENCRYPTED = re.compile(r"ENC\[AES256_GCM,data:[^\]]*\]")
+_AMAZON_KEY = re.compile(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]+:(key|alias)/[A-Za-z0-9_/-]+(\+.*)?")
 # Written alike by sops in encrypted files.
 _NEVER_ENCRYPTED = (None, "")
 _NOT_ENCRYPTED_HINT = "Encrypt it: sops encrypt --in-place {name}"
@@ -334,6 +335,14 @@ class NamedKey:
 
     kind: KeyKind
     label: str
+
+    @property
+    def server(self) -> str:
+        """The URL of a server that a commit can choose; "" for those of Amazon and Google."""
+        if self.kind.setting == "aws_kms" and not _AMAZON_KEY.fullmatch(self.label):
+            # The region becomes a part of the server's name.
+            return f"https://kms.{self.label.partition(':kms:')[2]}"
+        return self.label if self.kind.setting in ("azure_kv", "hc_vault") else ""
 
     def __str__(self) -> str:
         return f"{self.kind.setting} {self.label}"

@@ -369,6 +369,11 @@ def _decrypt_file_with_usable_keys(file: SopsFile, context: SourceContext) -> Se
     usable = [credentials for credentials in matching if credentials.is_usable]
     if not usable:
         _raise_no_credential_for_keys(file, matching)
+    # The keys are those of the file, and the project file that lists them may be a commit's, too.
+    kinds = {credentials.kind for credentials in usable}
+    for key in file.keys:
+        if context.require_server and key.server and key.kind in kinds:
+            context.require_server(key.server, f"{_BLOCK}.{key.kind.setting}")
     program = context.memo.get_or_make_or_raise_failure_again(
         (_BLOCK, "program"), lambda: require_sops_program_not_known_too_old(context.root)
     )

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import requests
+from attack.servers_of_secrets import SOPS, VAULT, Listener, encrypt_for
+from attack.servers_of_secrets import STORAGE as SECRET_STORAGE
 from contract.controller.store_urls import build_store_url
 from contract.controller.upstream import Upstream
 from controllers.forked_workers import start_own_program_by_fork
@@ -290,6 +292,50 @@ def test_a_token_goes_to_the_hosts_of_the_rule_that_it_was_first_for(
     assert site.follow()["dev"] == "failing: The token may not go to this host"
     site.write_configuration(RULES.replace("prod: {", f'prod: {{hosts: ["{host}", "{other}"], '))
     assert site.follow()["dev"] != "failing: The token may not go to this host"
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    listening = Listener()
+    yield listening
+    listening.close()
+
+
+@pytest.mark.parametrize("setting", ["agents", "vault", "jwt", "sops"])
+def test_so_does_a_token_that_another_setting_names(
+    site: Site, listener: Listener, setting: str
+) -> None:
+    """As an agent's token, and for a Vault at a host that is right for dev's own credentials."""
+    host, other = (site.backends[name].url.removeprefix("http://") for name in ("prod", "dev"))
+    theirs, token = f"127.0.0.1:{listener.port}", "{env: ACME_PROD_TOKEN}"
+    rules = RULES.replace("prod: {", f'prod: {{hosts: ["{host}"], ')
+    site.write_configuration(rules.replace("dev: {", f'dev: {{hosts: ["{other}", "{theirs}"], '))
+    file = site.folder / "controller.yaml"
+    hosts = f'hosts: ["{host}", "{other}", "{theirs}"]'
+    file.write_text(file.read_text("utf-8").replace("hosts: [127.0.0.1, localhost]", hosts))
+    site.follow()
+    address = f'address: "http://{theirs}", allow: ["*"]'
+    taken = {
+        "agents": {"agents": f"{{first: {token}}}"},
+        "vault": {"vault": f"{{{address}, token: {token}}}"},
+        "jwt": {"vault": f"{{{address}, jwt: {{role: x, token: {token}}}}}"},
+        "sops": {
+            "sops": f'{{hc_vault: {{keys: ["http://{theirs}/v1/e/keys/k"], token: {token}}}}}'
+        },
+    }[setting]
+    secret = SOPS if setting == "sops" else VAULT
+    key = {"vault_address": f"http://{theirs}", "engine_path": "e", "key_name": "k"}
+    storage = SECRET_STORAGE.replace("{SOURCE}", f"{{{secret}}}")
+    files = {"secrets/x.json": encrypt_for("hc_vault", key)}
+    if setting != "agents":
+        files["manifests/b.yaml"] = storage
+    site.upstream.commit(files)
+    site.commit("second", dev=site.describe("dev", **taken), prod=site.describe("prod"))
+    followed = site.follow()["dev"]
+    said = site.said + followed
+    assert "may not go to this host" in said or "is not listed in SYNAPSE_APPLY_HOSTS" in said
+    assert "b" not in site.list_live("dev")
+    assert listener.clients == 0
 
 
 def test_prod_by_its_host_in_percent_codes(site: Site) -> None:
