@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from synapse_apply.model.command import name_target_in_commands
+from synapse_apply.model.command import Command, name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import ManifestError, Stale, SynapseApplyError
 from synapse_apply.model.frozen import frozen
@@ -21,6 +21,7 @@ from synapse_apply.operations.saved_plan import (
     require_usable_plans_and_list_warnings,
     unite_compatible_plans_or_raise_stale,
 )
+from synapse_apply.planning.open_call_refusals import with_wait_command
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.target_session import TargetSession, open_context
 
@@ -129,6 +130,14 @@ def replan_and_apply_approved_plans(
             plan_result = narrow_to_saved_plan_or_raise_stale(
                 united_plan, plan_result, reviewed=reviewed
             )
+            plan = plan_result.plan
+            option = ("--reviewed",) if reviewed else ()
+            values = [word for each in approved_plans.files for word in (*option, each.file)]
+            # A saved plan of which something is done is used up by that.
+            is_spent = not reviewed and bool(plan.actionable_changes or plan.moved)
+            wait = None if is_spent else Command("apply --wait", *values)
+            plan = with_wait_command(plan, wait, session.typed_target)
+            plan_result = replace(plan_result, plan=plan)
         observer.show_plan(plan_result.plan)
         observer.show_warnings(warnings)
         return run_with_saved_options.check_and_apply_plan_under_held_lock(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from synapse_apply.kinds.compare import is_same_value
@@ -14,6 +15,7 @@ from synapse_apply.model.plan import (
     OTHER_RUN_RULE,
     OUTCOME_NOT_KNOWN_YET_RULE,
     FieldChange,
+    Plan,
     Refusal,
 )
 from synapse_apply.model.state import REPLACE_VERB, Intent, IntentState, Record
@@ -22,7 +24,8 @@ from synapse_apply.model.verification import RUN_VERB
 from synapse_apply.planning.diff.change_sides import unflatten
 from synapse_apply.planning.plan_input import ResourceState
 
-WAIT_HINT = Text(Command("apply --wait"), " waits for it, and then goes on")
+_WAIT = Command("apply --wait")
+WAIT_HINT = Text(_WAIT, " waits for it, and then goes on")
 _AFTER_OTHER_RUN = ("plan again when the other run has ended",)
 
 
@@ -109,6 +112,34 @@ def iter_acting_call_refusals(
                 outcome_unknown=True,
             )
             return
+
+
+def with_wait_command(plan: Plan, command: Command | None, target: str) -> Plan:
+    """The plan, whose calls `command` waits for in place of `apply --wait`; None: nothing does.
+
+    Its commands name the `target` already.
+    """
+    wait = _WAIT.render(target)
+
+    def adapt(text: str) -> str:
+        if wait not in text:
+            return text
+        return text.replace(wait, command.render(target)) if command else ""
+
+    changes = tuple(
+        replace(
+            change,
+            refusals=tuple(
+                replace(refusal, ways_out=tuple(filter(None, map(adapt, refusal.ways_out))))
+                for refusal in change.refusals
+            ),
+        )
+        if change.refusals
+        else change
+        for change in plan.changes
+    )
+    diagnostics = tuple(replace(found, hint=adapt(found.hint)) for found in plan.diagnostics)
+    return replace(plan, changes=changes, diagnostics=diagnostics)
 
 
 def iter_acting_call_warnings(

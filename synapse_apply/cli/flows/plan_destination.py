@@ -44,7 +44,10 @@ class PlanDestination:
         save_result = target.save_plan(plan, self.out)
         signature_text = "" if save_result.is_signed else ", unsigned: there is no state key"
         message = f"\nSaved the plan to {self.out}{signature_text}.\n"
-        if "SYNAPSE_APPLY_IN_AUTOMATION" not in console.environ:
+        if any(one.ends_by_itself for row in plan.refused_changes for one in row.refusals):
+            message += "A row that is refused in it stays so: plan again once it can be done.\n"
+        is_usable = bool(plan.actionable_changes) or not plan.refused_changes
+        if is_usable and "SYNAPSE_APPLY_IN_AUTOMATION" not in console.environ:
             command = Command("apply", *_iter_repeat_options(invocation), self.out)
             message += f"Apply it with {command}.\n"
         return message

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from synapse_apply.model.address import Address
 from synapse_apply.model.plan import Action, Change, GuardViolation, Plan
 from synapse_apply.planning import guards
 from synapse_apply.planning.create_companions import find_member_address_created_by_same_call
@@ -30,12 +31,21 @@ def narrow_plan_refusing_stale_changes(saved: Plan, fresh: Plan, *, reviewed: bo
         )
         for change in saved.changes
     }
-    rows_by_address = {
-        change.address: _narrow_row(
-            planned_changes.pop(change.address, None), change, reviewed=reviewed
+    waiting: set[Address] = set()
+    rows_by_address = {}
+    # Fresh changes are in dependency order, so what waits is known before its dependents.
+    for change in fresh.changes:
+        if change.is_refused and (
+            any(refusal.ends_by_itself for refusal in change.refusals)
+            or not waiting.isdisjoint(change.depends_on)
+        ):
+            waiting.add(change.address)
+        rows_by_address[change.address] = _narrow_row(
+            planned_changes.pop(change.address, None),
+            change,
+            reviewed=reviewed,
+            waits=change.address in waiting,
         )
-        for change in fresh.changes
-    }
     # Objects that one call creates are stopped together, whichever of them comes first.
     stopped_addresses = {
         address
@@ -48,7 +58,6 @@ def narrow_plan_refusing_stale_changes(saved: Plan, fresh: Plan, *, reviewed: bo
     rows: list[Change] = []
     for change in fresh.changes:
         row = rows_by_address[change.address]
-        # Fresh changes are in dependency order, so what is stopped is known before its dependents.
         if (
             row.has_unrefused_call_or_run or (row.action is Action.FORGET and not row.is_refused)
         ) and (
@@ -73,7 +82,8 @@ def narrow_plan_refusing_stale_changes(saved: Plan, fresh: Plan, *, reviewed: bo
     )
 
 
-def _narrow_row(before: Change | None, now: Change, *, reviewed: bool) -> Change:
+def _narrow_row(before: Change | None, now: Change, *, reviewed: bool, waits: bool) -> Change:
+    """The row that a saved plan allows. Of one that `waits` it is not told yet what has changed."""
     was_planned = before is not None and is_shown_as_to_be_done(before)
     if before is not None and was_planned:
         if not now.is_refused and (
@@ -84,6 +94,8 @@ def _narrow_row(before: Change | None, now: Change, *, reviewed: bool) -> Change
                 f"{_action_word(before)} was planned, and it is so already",
             )
             return replace(now, notes=notes)
+        if waits:
+            return replace(now, action=before.action)
         if now.is_refused or not compare_rows.has_same_effect_and_fingerprint(before, now):
             return compare_rows.refuse_changed_row_with_differences(before, now, reviewed=reviewed)
         return now

@@ -1,0 +1,126 @@
+"""A saved plan while an earlier call of its object may still act: it has not changed, it waits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fault.convergence import command, on_api
+from fault.site import Server, Site
+from fault.test_lost_updates import begun, declare, killed, live, update
+
+CHANGED = re.compile("changed since it was planned|not what was reviewed|there is nothing to do")
+WAIT = re.compile(r"`synapse-apply (apply --wait [^`]*)` waits for it")
+
+
+def told(text: str) -> str:
+    return " ".join(text.split())
+
+
+def waiting(site: Site, server: Server) -> None:
+    """A plan to `eleven` is saved; then an update to `twelve` is lost, and eleven declared again."""
+    declare(site, "eleven")
+    command(site, "plan --out next.plan -t site")
+    declare(site, "twelve")
+    server.faults({"match": update(site), "do": {"reset": "before"}})
+    assert site.apply().code == 7
+    server.faults()
+    declare(site, "eleven")
+
+
+@on_api("v1", "v2")
+@pytest.mark.parametrize("option", ["", "--reviewed "])
+def test_a_saved_plan_waits_and_is_applied_by_the_command_that_is_named(
+    make_site: Callable[..., Site], server: Server, option: str
+) -> None:
+    """What it may overwrite cannot be told yet; the way out applies this file, not the checkout."""
+    site = begun(make_site, server, settle_after=20)
+    waiting(site, server)
+    said = told(command(site, f"apply {option}next.plan", code=7))
+    assert "it is too early to tell whether the server acted on it" in said
+    assert not CHANGED.search(said), said
+    typed = set(WAIT.findall(said))
+    assert typed == {f"apply --wait {option}{site.root / 'next.plan'} -t site"}
+    command(site, typed.pop())
+    assert live(server) == "eleven"
+
+
+@on_api("v1", "v2")
+def test_a_saved_plan_waits_for_a_call_that_was_given_up(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """The same was sent again and answered: other values wait, and the plan is what it was."""
+    site = begun(make_site, server)
+    killed(site, server, "before")
+    assert site.apply().code == 0
+    declare(site, "eleven")
+    command(site, "plan --out next.plan -t site")
+    said = told(command(site, "apply next.plan", code=7))
+    assert not CHANGED.search(said), said
+    assert set(WAIT.findall(said)) == {f"apply --wait {site.root / 'next.plan'} -t site"}
+
+
+def test_a_saved_plan_that_is_used_up_names_no_command_that_it_would_refuse(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """Its other row is done: a plan is used once, what waits is in a new one."""
+    site = begun(make_site, server)
+    declare(site, "eleven")
+    path: Path = site.root / "manifests" / "group-0.yaml"
+    path.write_text(path.read_text().replace("storage-0", "storage-9"))
+    command(site, "plan --out next.plan -t site")
+    declare(site, "twelve")
+    text = path.read_text()
+    path.write_text(text.replace("storage-9", "storage-0"))
+    killed(site, server, "before")
+    path.write_text(text)
+    declare(site, "eleven")
+    said = told(command(site, "apply next.plan", code=7))
+    assert "1 added" in said
+    assert "plan again after" in said
+    assert "apply --wait" not in said
+    assert not CHANGED.search(said), said
+
+
+def test_what_depends_on_a_row_that_waits_has_not_changed_either(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """A new release of a plugin whose update may still act."""
+    site = begun(make_site, server)
+    declare(site, "eleven")
+    path: Path = site.root / "manifests" / "group-0.yaml"
+    before = path.read_text()
+    config = site.root / "plugins" / "plugin-0" / "config.yaml"
+    config.write_text(config.read_text().replace("1.0.0", "1.1.0"))
+    path.write_text(before.replace('"version": "1.0.0"', '"version": "1.1.0"'))
+    command(site, "plan --out next.plan -t site")
+    planned = path.read_text()
+    path.write_text(before)
+    config.write_text(config.read_text().replace("1.1.0", "1.0.0"))
+    declare(site, "twelve")
+    killed(site, server, "before")
+    config.write_text(config.read_text().replace("1.0.0", "1.1.0"))
+    path.write_text(planned)
+    said = told(command(site, "apply next.plan", code=7))
+    assert "release/plugin-0@1.1.0 cannot be created: it depends on plugin/plugin-0" in said
+    assert not CHANGED.search(said), said
+
+
+def test_a_plan_that_can_do_nothing_is_not_offered(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """What it refuses it refuses for good: whoever saves it is told so."""
+    site = begun(make_site, server)
+    killed(site, server, "before")
+    declare(site, "eleven")
+    said = told(command(site, "plan --out early.plan -t site"))
+    assert "Saved the plan to early.plan" in said
+    assert "Apply it with" not in said
+    assert "A row that is refused in it stays so: plan again once it can be done." in said
+    path: Path = site.root / "manifests" / "group-0.yaml"
+    path.write_text(path.read_text().replace("storage-0", "storage-9"))
+    said = told(command(site, "plan --out both.plan -t site"))
+    assert "stays so: plan again once" in said
+    assert "Apply it with `synapse-apply apply -t site both.plan`" in said
