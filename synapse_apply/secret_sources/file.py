@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -35,7 +36,10 @@ def find_file_denial(name: str, context: SourceContext, *, by_text: bool = False
     if name in reserved.opened:
         reserved = replace(reserved, families={})
     closed = ClosedFiles(reserved, root, None if by_text else context.environ)
-    if setting := closed.find_setting_by_path(name):
+    setting = closed.find_setting_or_empty(Path(os.path.abspath(root / name)))  # noqa: PTH100
+    with suppress(OSError, RuntimeError, ValueError):
+        setting = setting or closed.find_setting_or_empty((root / name).resolve())
+    if setting:
         return Denial(
             "File is not allowed",
             f"valueFrom may not read `{name}`: {setting} names it, and a manifest could send it"

@@ -26,10 +26,8 @@ from synapse_apply.model.errors import InputError, SecretUnavailable
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import Target, iter_env_and_file_references
 from synapse_apply.model.secrets.login import is_loopback
-from synapse_apply.model.secrets.secret_rules import ClosedFiles, ReservedVariables
 from synapse_apply.model.state import BackendIdentity
 from synapse_apply.model.values import SecretRef
-from synapse_apply.secrets.resolve import SecretResolver
 from synapse_apply.workspace import state_access
 from synapse_apply.workspace.embedded import EmbeddedBackend
 from synapse_apply.workspace.environment import (
@@ -92,7 +90,7 @@ def connect_backend_or_raise_without_credentials(
     target: Target,
     embedded: EmbeddedBackend | None,
     invocation: Invocation,
-    resolver: SecretResolver,
+    resolve: ResolveSecret,
     *,
     retries: int = 3,
     find_refusal: Callable[[], str] = lambda: "",
@@ -100,23 +98,15 @@ def connect_backend_or_raise_without_credentials(
 ) -> Iterator[ConnectedBackend]:
     """Connect the backend of a target (`embedded` where it is that one); sends nothing yet.
 
-    `resolver` returns the values of settings. `find_refusal` is called before each request and
+    `resolve` returns the values of settings. `find_refusal` is called before each request and
     returns why it must not be sent, "" where it may; `find_mutation_refusal` the same for one that
     changes the backend. InputError without a url or a token, for an
     unusable one, and for a host that the token may not be sent to.
     """
-    url, resolve = (
-        (embedded.url if embedded else require_target_url(target)),
-        resolver.resolve_setting,
-    )
+    url = embedded.url if embedded else require_target_url(target)
     if embedded is None:
-<<<<<<< HEAD
         sent = filter(None, (target.token, *target.agents.values()))
         require_host_of_credentials(url, sent, invocation)
-=======
-        credentials = () if target.token is None else (target.token,)
-        _require_allowed_host_for(credentials, url, resolver.root, invocation)
->>>>>>> c11af749 (Send a credential of Vault only where the rule of its first target lets it go)
     token = (
         embedded.token.reveal()
         if embedded
@@ -152,7 +142,6 @@ def connect_backend_or_raise_without_credentials(
         )
 
 
-<<<<<<< HEAD
 def require_host_of_credentials(
     url: str, sent: Iterable[SecretRef], invocation: Invocation
 ) -> None:
@@ -169,24 +158,6 @@ def require_host_of_credentials(
             ]
         else:
             limits = [invocation.closed.get(ref.name.upper(), ())]
-=======
-def _require_allowed_host_for(
-    credentials: Iterable[SecretRef], url: str, root: Path, invocation: Invocation
-) -> None:
-    """InputError for a host that these credentials may not be sent to.
-
-    A commit may name another target's here: they go where the rule of that one lets them.
-    """
-    require_allowed_host(url, invocation.environ)
-    closed = invocation.closed
-    for ref in credentials:
-        limits = {closed.get(ref.name.upper(), ())}
-        if ref.name.upper() not in closed:  # a file, which may be named in several ways
-            for hosts in set(closed.values()):
-                files = {name: name for name, others in closed.items() if others == hosts}
-                found = ClosedFiles(ReservedVariables(files=files), root, invocation.environ)
-                limits |= {hosts} if found.find_setting_by_path(ref.name) in files else set()
->>>>>>> c11af749 (Send a credential of Vault only where the rule of its first target lets it go)
         for hosts in filter(None, limits):
             require_allowed_host(url, {"SYNAPSE_APPLY_HOSTS": ",".join(hosts)})
 
@@ -246,22 +217,12 @@ def _explain_unusable_ca_file_or_empty(ca_file: str) -> str:
     return ""
 
 
-<<<<<<< HEAD
 def require_secret_server(
     origin: str, target: Target, setting: str, invocation: Invocation
 ) -> None:
     """SecretUnavailable for a server that may not get the credentials of a setting of secrets.
 
     `setting` is a block of the target's, such as `vault` or `sops.hc_vault`.
-=======
-def prepare_secret_connection_or_raise(
-    origin: str, ca_file: str, credentials: Iterable[SecretRef], root: Path, invocation: Invocation
-) -> HttpExchanger:
-    """Prepare connections to an origin; nothing is sent yet.
-
-    `ca_file` has the trusted authorities, "" for those of the environment. SecretUnavailable for a
-    host that the credentials may not be sent to, and for a `ca_file` without certificates.
->>>>>>> c11af749 (Send a credential of Vault only where the rule of its first target lets it go)
     """
     block: Any = target.source_settings
     for part in setting.split("."):
@@ -269,12 +230,8 @@ def prepare_secret_connection_or_raise(
     try:
         # A project file of a pull request may name any server; the environment says which are
         # right.
-<<<<<<< HEAD
         references = dict(iter_env_and_file_references({setting: block}))
         require_host_of_credentials(origin, references.values(), invocation)
-=======
-        _require_allowed_host_for(credentials, origin, root, invocation)
->>>>>>> c11af749 (Send a credential of Vault only where the rule of its first target lets it go)
     except InputError as refusal:
         hint = "Check the server's address; if it is right, add its host to SYNAPSE_APPLY_HOSTS."
         raise SecretUnavailable(

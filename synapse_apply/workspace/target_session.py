@@ -24,7 +24,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.ports import Clock, Packages, Secrets
-from synapse_apply.model.project import Target, iter_env_and_file_references
+from synapse_apply.model.project import Target
 from synapse_apply.model.remote.http_exchange import HttpConnection
 from synapse_apply.model.secrets.login import Login
 from synapse_apply.model.state import ProjectAndKeyIds, State, Uptime
@@ -180,7 +180,6 @@ class TargetSession(OfflineTarget):
         # Here, not above: most targets have no such server.
         from synapse_apply.workspace.backend import prepare_secret_connection_or_raise
 
-<<<<<<< HEAD
         self._require_secret_server(origin, "vault")
         return prepare_secret_connection_or_raise(origin, ca_file)
 
@@ -188,13 +187,6 @@ class TargetSession(OfflineTarget):
         from synapse_apply.workspace.backend import require_secret_server
 
         require_secret_server(origin, self.target, setting, self.invocation)
-=======
-        settings = self.target.source_settings.get("vault", {})
-        credentials = [ref for _, ref in iter_env_and_file_references(settings)]
-        return prepare_secret_connection_or_raise(
-            origin, ca_file, credentials, self.project.root, self.invocation
-        )
->>>>>>> c11af749 (Send a credential of Vault only where the rule of its first target lets it go)
 
     def _read_committed_secret(self, path: str) -> bytes | None:
         """A file as the revision of the manifests has it, None for one outside of the project."""
@@ -355,7 +347,7 @@ class TargetSession(OfflineTarget):
             self.target,
             self.embedded_backend,
             self.invocation,
-            self.resolver,
+            self.resolver.resolve_setting,
             retries=self._retries,
             find_refusal=self._explain_blocked_requests_or_empty,
             find_mutation_refusal=self._explain_missing_permit_or_empty,

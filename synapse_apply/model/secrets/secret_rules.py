@@ -148,7 +148,6 @@ class ClosedFiles:
         self, reserved: ReservedVariables, root: Path, environ: Mapping[str, str] | None
     ) -> None:
         places = {Path(_normalize(name, root)): setting for name, setting in reserved.files.items()}
-        self._root = root
         # Below and beside these; and what has an inode of them, which may have other names, too.
         self._settings: dict[object, str] = dict[object, str](places.items())
         if environ is None:
@@ -169,13 +168,6 @@ class ClosedFiles:
                 if place in places:
                     self._settings[place.resolve()] = setting
                 self._settings[_identify_file(place)] = setting
-
-    def find_setting_by_path(self, name: str) -> str:
-        """As `find_setting_or_empty`, of a path in the project and of what it leads to."""
-        setting = self.find_setting_or_empty(Path(os.path.abspath(self._root / name)))  # noqa: PTH100
-        with suppress(OSError, RuntimeError, ValueError):
-            setting = setting or self.find_setting_or_empty((self._root / name).resolve())
-        return setting
 
     def find_setting_or_empty(self, file: Path) -> str:
         """The setting, variable or place in the home by which a file is closed; "" for none.
