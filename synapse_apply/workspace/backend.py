@@ -151,15 +151,11 @@ def require_host_of_credentials(
     """
     require_allowed_host(url, invocation.environ)
     for ref in sent:
-        if ref.source == "file":
-            file = os.path.realpath(ref.name)
-            limits = [
-                hosts for name, hosts in invocation.closed.items() if os.path.realpath(name) == file
-            ]
-        else:
-            limits = [invocation.closed.get(ref.name.upper(), ())]
-        for hosts in filter(None, limits):
-            require_allowed_host(url, {"SYNAPSE_APPLY_HOSTS": ",".join(hosts)})
+        # A file has many spellings; a variable none with a slash.
+        named = {ref.name.upper(), os.path.realpath(ref.name)}
+        for name, hosts in invocation.closed.items():
+            if hosts and (os.path.realpath(name) if os.sep in name else name) in named:
+                require_allowed_host(url, {"SYNAPSE_APPLY_HOSTS": ",".join(hosts)})
 
 
 def require_target_url(target: Target) -> str:
