@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -19,6 +21,7 @@ from in_process import run, run_in_process
 from installed import environment
 from postgres.server import PostgresServer
 from support.core import programs
+from vault.stand_in import StandInVault
 
 from synapse_apply.emulator.serve import EmbeddedServer
 
@@ -36,6 +39,16 @@ apiVersion: synapse-apply/v1
 kind: Storage
 metadata: {name: NAME}
 spec: {name: NAME, provider: file_system, category: external, configuration: {location: /data}}
+"""
+OF_VAULT = """
+apiVersion: synapse-apply/v1
+kind: Storage
+metadata: {name: v}
+spec:
+  name: v
+  provider: amazon_s3
+  category: external
+  configuration: {bucket_name: b, secret_access_key: {valueFrom: {vault: {path: kv/a, key: b}}}}
 """
 CONFIGURATION = """\
 apiVersion: synapse-apply/v1
@@ -336,6 +349,46 @@ def test_so_does_a_token_that_another_setting_names(
     assert "may not go to this host" in said or "is not listed in SYNAPSE_APPLY_HOSTS" in said
     assert "b" not in site.list_live("dev")
     assert listener.clients == 0
+
+
+@pytest.mark.parametrize("token", ["env: ACME_VAULT", "file: prod.token", "file: ../states/link"])
+def test_a_token_of_vault_goes_to_the_hosts_of_the_rule_that_it_was_first_for(
+    site: Site, token: str
+) -> None:
+    """Of a variable or a file, however a commit writes its path for another target."""
+    site.environ["ACME_VAULT"] = secret = "hvs.token-of-prod-1234567890"
+    states = site.folder / "states"
+    (states / "prod.token").write_text(secret)
+    (states / "link").symlink_to("prod.token")
+    named = f'{{file: "{states}/prod.token"}}' if "file" in token else f"{{{token}}}"
+    written = token.replace("file: ", f"file: {states}/")
+
+    def commit(**tokens: str) -> None:
+        targets = "".join(
+            f"  {name}: {site.describe(name, vault=vault)}\n"
+            for name, text in tokens.items()
+            for server in (theirs if name == "dev" else ours,)
+            for vault in (f'{{address: "{server.url}", token: {text}, allow: ["kv/*"]}}',)
+        )
+        project = f"apiVersion: synapse-apply/v1\nkind: Project\ntargets:\n{targets}"
+        site.upstream.commit({"synapse-apply.yaml": project, "manifests/a.yaml": OF_VAULT})
+
+    with StandInVault() as ours, StandInVault() as theirs:
+        rules = RULES
+        for name, vault in (("dev", theirs), ("prod", ours)):
+            places = [urlsplit(server.url).netloc for server in (site.backends[name], vault)]
+            rules = rules.replace(f"{name}: {{", f"{name}: {{hosts: {json.dumps(places)}, ")
+        site.write_configuration(rules)
+        commit(prod=named)
+        site.follow()
+        assert {request.headers["x-vault-token"] for request in ours.requests} == {secret}
+        commit(dev=f"{{{written}}}", prod=named)
+        site.follow()
+        assert theirs.requests == []
+        let = json.dumps(urlsplit(theirs.url).netloc)
+        site.write_configuration(rules.replace("prod: {hosts: [", f"prod: {{hosts: [{let}, "))
+        site.follow()
+        assert {request.headers["x-vault-token"] for request in theirs.requests} == {secret}
 
 
 def test_prod_by_its_host_in_percent_codes(site: Site) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -9,7 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from contract.controller.loop.stand_ins import CHANGES, DRIFT, FAILURE, IN_SYNC, World
+from contract.controller.loop.stand_ins import (
+    CHANGES,
+    DRIFT,
+    FAILURE,
+    IN_SYNC,
+    World,
+    plan_of,
+    row,
+)
 from forges.loopback_server import wait_until
 from support.core import error_finding
 
@@ -19,11 +28,12 @@ from synapse_apply.controller.loop.leading import dispatching
 from synapse_apply.controller.ports import LookRequest, RunResult, SourceUnavailable
 from synapse_apply.controller.rows import (
     RevisionEnd,
+    SourceRow,
     StatusState,
     TargetCondition,
     TargetName,
 )
-from synapse_apply.controller.settings import Source, TargetRule
+from synapse_apply.controller.settings import Mode, Source, TargetRule
 from synapse_apply.controller.store_ports import TargetFilter
 
 PROD = TargetName("acme", "prod")
@@ -481,3 +491,40 @@ def test_health_and_log_tell_what_was_done(world: World) -> None:
     loop._start_engine_and_lead_if_free()
     world.settle(loop)
     assert loop.read_health().round_age == 0.0
+
+
+@pytest.mark.parametrize("is_apply", [False, True])
+def test_a_source_that_goes_while_its_target_is_claimed(world: World, *, is_apply: bool) -> None:
+    """Another configuration is taken after the claim, before the look or the apply: it goes on."""
+    world.set_rules(TargetRule("*", mode=Mode.AUTO))
+    loop = world.build_loop()
+    world.start(loop)
+    world.workers.results["acme/prod"] = plan_of(row("plugin/a"))
+    find, acme, asked = world.store.find_source_even_if_removed, world.settings.sources["acme"], 0
+
+    def find_then_take_configuration(name: str) -> SourceRow | None:
+        # Of what is read while a request to a worker is made, the source's row is the first.
+        nonlocal asked
+        asked += sys._getframe(1).f_code.co_name == "find_closed_credentials"
+        if asked > is_apply:
+            world.settings = replace(world.settings, sources={})
+            loop._parts.configured = world.configure()
+        return find(name)
+
+    world.store.find_source_even_if_removed = find_then_take_configuration  # type: ignore[method-assign]
+    world.repository.push("c2", prod="p2")
+    loop.fetch_source_at_next_round("acme")
+    world.clock.advance(61)
+    world.settle(loop)
+    assert asked > is_apply
+    assert "internal error" not in world.log.getvalue()
+    world.store.find_source_even_if_removed = find  # type: ignore[method-assign]
+    world.settings = replace(world.settings, sources={"acme": acme})
+    loop._reload = world.configure
+    loop.request_reload_of_configuration()
+    world.clock.advance(700)
+    world.settle(loop)
+    target = world.get_target("prod")
+    assert (target.state, target.applied_commit) == (TargetCondition.IN_SYNC, "c2")
+    # The apply that was asked for without a rule had no permit.
+    assert len(world.workers.applies) == 1 + is_apply
