@@ -19,16 +19,16 @@ from git_repositories import commit, git, make_repository
 from support.core import (
     Action,
     Invocation,
-    LazyTargetParts,
     PackageSource,
     PlanOptions,
     TargetSession,
     configuration,
-    manifests,
     offline_plan,
     read_source_as_package,
 )
 from unit.packages.trees import write
+
+from synapse_apply import open_target
 
 BASE = "refs/remotes/origin/main"
 GOOD, EVIL = "https://good.example", "https://evil.example"
@@ -86,11 +86,9 @@ class Checkout:
 
     def row(self) -> str:
         """What doctor says about the repository."""
-        patient = LazyTargetParts(TargetSession(Invocation(self.folder)))
-        return " ".join(
-            f"{one.summary} {one.detail}"
-            for one in manifests.check_git_repository_of_project(patient)
-        )
+        with open_target(folder=self.folder, environ={}) as target:
+            rows = [one for one in target.diagnose().results if one.check == "repository"]
+        return " ".join(f"{one.summary} {one.detail}" for one in rows)
 
     def make_evil(self, at: Path, *, prefix: str = "", bare: bool = True) -> str:
         """A repository of the attacker's with a base of its own; gives that one's commit."""

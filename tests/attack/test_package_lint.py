@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 from support.core import (
-    Invocation,
     PublisherRules,
     iter_possibly_imported_module_paths,
     list_one_unallowed_credential_per_line,
-    package,
 )
 
+from synapse_apply import open_target
 from synapse_apply.views.json.failure import build_findings_document_in_shape_of_command
 from synapse_apply.views.text.findings import render_diagnostics
 
@@ -29,9 +28,8 @@ def check(folder: Path, files: dict[str, str]) -> tuple[str, list[str | None]]:
         path = folder / "p" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8", errors="surrogatepass")
-    found = package.list_package_problems(
-        package.resolve_path_or_release_to_package_query(Invocation(directory=folder), "p")
-    )
+    with open_target(folder=folder) as target:
+        found = target.packages.check_package("p")
     document = build_findings_document_in_shape_of_command(
         "package check", found, 1, tool_version=""
     )
