@@ -30,7 +30,7 @@ OBJECT_COMMANDS = (
     "synapse_apply/cli/commands/get.py",
     "synapse_apply/cli/registry.py",
     "synapse_apply/cli/texts/objects.py",
-    "synapse_apply/operations/get_objects.py",
+    "synapse_apply/library/target_live.py",
 )
 
 

@@ -33,7 +33,7 @@ def complete_targets_and_labels(
     from synapse_apply.operations import complete
 
     invocation = _partial_invocation(ctx)
-    names = complete.list_target_names_and_embedded(invocation)
+    names = complete.list_target_names(invocation)
     return _plain_words([*names, *complete.list_labels_of_targets(invocation)], prefix)
 
 
@@ -43,9 +43,7 @@ def complete_declared_addresses(
     """The declared addresses."""
     from synapse_apply.operations import complete
 
-    return _plain_words(
-        complete.list_addresses_declared_by_chosen_or_all(_partial_invocation(ctx)), prefix
-    )
+    return _plain_words(complete.list_declared_addresses(_partial_invocation(ctx)), prefix)
 
 
 def complete_recorded_addresses(
@@ -54,7 +52,7 @@ def complete_recorded_addresses(
     """The addresses of a local state."""
     from synapse_apply.operations import complete
 
-    return _plain_words(complete.list_addresses_of_local_states(_partial_invocation(ctx)), prefix)
+    return _plain_words(complete.list_local_addresses(_partial_invocation(ctx)), prefix)
 
 
 def complete_known_addresses_else_files(
@@ -66,8 +64,8 @@ def complete_known_addresses_else_files(
     invocation = _partial_invocation(ctx)
     names = sorted(
         {
-            *complete.list_addresses_declared_by_chosen_or_all(invocation),
-            *complete.list_addresses_of_local_states(invocation),
+            *complete.list_declared_addresses(invocation),
+            *complete.list_local_addresses(invocation),
         }
     )
     return _plain_words(names, prefix) or delegate_file_completion_to_shell(ctx, param, prefix)
@@ -88,7 +86,7 @@ def complete_declared_plugins(
     """The declared plugins."""
     from synapse_apply.operations import complete
 
-    return _plain_words(complete.list_declared_plugin_names(_partial_invocation(ctx)), prefix)
+    return _plain_words(complete.list_plugin_names(_partial_invocation(ctx)), prefix)
 
 
 def complete_selections(
@@ -102,8 +100,8 @@ def complete_selections(
     return _plain_words(
         [
             *CATALOGUE,
-            *complete.list_addresses_declared_by_chosen_or_all(invocation),
-            *complete.list_labels_of_declared_resources(invocation),
+            *complete.list_declared_addresses(invocation),
+            *complete.list_resource_labels(invocation),
         ],
         prefix,
     )

@@ -25,7 +25,7 @@ from synapse_apply.model.errors import Exit, InputError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.report import Report
-from synapse_apply.operations.protected_files import explain_why_not_to_overwrite_or_empty
+from synapse_apply.operations.protected_files import explain_protection
 from synapse_apply.views.ci import annotations as remarks
 from synapse_apply.views.ci import github, gitlab
 from synapse_apply.views.ci.annotations import Annotation
@@ -46,9 +46,9 @@ from synapse_apply.views.markdown.budget import (
 )
 from synapse_apply.views.text.drift import drift_document
 from synapse_apply.workspace.environment import (
-    find_ci_checkout_folder_or_empty,
-    find_ci_repository_url_and_blob_prefix,
-    find_ci_run_url_or_empty,
+    ci_checkout_folder,
+    ci_repository,
+    ci_run_url,
     read_head_commit_id_or_empty,
 )
 from synapse_apply.workspace.invocation import Invocation
@@ -103,7 +103,7 @@ class Reports:
                 writable_requests.append((kind, file))
                 continue
             path = self._resolve_path(file)
-            if reason := reserved_files.get(path) or explain_why_not_to_overwrite_or_empty(
+            if reason := reserved_files.get(path) or explain_protection(
                 self.invocation.directory / file, self.invocation
             ):
                 misplaced_findings.append(
@@ -141,7 +141,7 @@ class Reports:
 
     def write_drift(self, drift: Drift, code: int) -> int:
         """Write reports of a drift; returns the exit code as `write_plan`."""
-        url = find_ci_run_url_or_empty(self.invocation.environ)
+        url = ci_run_url(self.invocation.environ)
         return self._write_reports(
             ReportSource(
                 lambda: drift_document(drift),
@@ -157,7 +157,7 @@ class Reports:
     # A report never changes the exit code of an apply.
     def write_apply_reports_or_warn(self, report: Report) -> None:
         """Write reports of an apply. One that cannot be written is only a warning."""
-        url = find_ci_run_url_or_empty(self.invocation.environ)
+        url = ci_run_url(self.invocation.environ)
         self._write_reports_or_warn(
             ReportSource(
                 lambda: report_document(report),
@@ -207,7 +207,7 @@ class Reports:
         )
 
     def _build_plan_source(self, plan: Plan, code: int) -> ReportSource:
-        url = find_ci_run_url_or_empty(self.invocation.environ)
+        url = ci_run_url(self.invocation.environ)
         return ReportSource(
             lambda: plan_document(plan),
             lambda budget: markdown.render_plan_markdown(
@@ -225,7 +225,7 @@ class Reports:
     def _build_findings_source(self, findings: Sequence[Diagnostic], code: int) -> ReportSource:
         targeted_findings = list(name_target_in_commands(findings, self.console.typed_target))
         url, target = (
-            find_ci_run_url_or_empty(self.invocation.environ),
+            ci_run_url(self.invocation.environ),
             self._target_name(),
         )
         return ReportSource(
@@ -323,7 +323,7 @@ class Reports:
             for annotation in plain_annotations
             if annotation.position is not None
         }
-        root = find_ci_checkout_folder_or_empty(self.invocation.environ)
+        root = ci_checkout_folder(self.invocation.environ)
         return remarks.copy_annotations_with_known_file_names_replaced(
             plain_annotations,
             {name: _path_inside(name, root) or name for name in names} if root else {},
@@ -331,8 +331,8 @@ class Reports:
 
     def _build_forge_links(self, commit: str | None = None) -> ForgeLinks:
         """How an HTML page links to files: to the forge that the pipeline runs on, if any."""
-        repository, separator = find_ci_repository_url_and_blob_prefix(self.invocation.environ)
-        root = find_ci_checkout_folder_or_empty(self.invocation.environ)
+        repository, separator = ci_repository(self.invocation.environ)
+        root = ci_checkout_folder(self.invocation.environ)
         return ForgeLinks(
             repository,
             separator,

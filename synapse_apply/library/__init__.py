@@ -10,54 +10,54 @@ from typing import TYPE_CHECKING, Any
 
 from synapse_apply.library.opening import explain, is_saved_plan, open_target, open_targets
 from synapse_apply.library.target import OpenTarget
-from synapse_apply.library.target_jobs import TargetJobs
-from synapse_apply.library.target_live import TargetLive
-from synapse_apply.library.target_packages import TargetPackages
-from synapse_apply.library.target_state import TargetState
 
 if TYPE_CHECKING:
+    from synapse_apply.library.target_live import TargetLive
+    from synapse_apply.library.target_packages import (
+        PackageDifference,
+        PackageInside,
+        PackageQuery,
+        TargetPackages,
+        WrittenZip,
+    )
+    from synapse_apply.library.target_state import TargetState
     from synapse_apply.live.live_backend import LiveObject
     from synapse_apply.manifests.edit.rewriting import Rewrite
     from synapse_apply.operations.accept_difference import AcceptableResource
     from synapse_apply.operations.bump import BumpResult
-    from synapse_apply.operations.checks.offered_operations import BackendOffer
-    from synapse_apply.operations.create_state import CreatedState
+    from synapse_apply.operations.doctor import BackendOffer
     from synapse_apply.operations.export import ExportedFiles, ExportReport
-    from synapse_apply.operations.package import (
-        PackageDifference,
-        PackageInside,
-        PackageQuery,
-        WrittenZip,
-    )
-    from synapse_apply.operations.rebind import Rebinding
-    from synapse_apply.operations.record_calls import RecoveredCalls
-    from synapse_apply.operations.rekey import RekeyResult
+    from synapse_apply.operations.jobs import StartedRun, TargetJobs
     from synapse_apply.operations.resource_sides import ResourceSides
-    from synapse_apply.operations.restore import RestoredState, StateExchange
-    from synapse_apply.operations.run import StartedRun
-    from synapse_apply.operations.settle import OpenCalls, SettledCall, SettledCalls
-    from synapse_apply.operations.verify_bytes import BytesResult, ComparedBytes
+    from synapse_apply.operations.settle import OpenCalls, RecoveredCalls, SettledCall, SettledCalls
+    from synapse_apply.operations.verify import BytesResult, ComparedBytes
+    from synapse_apply.operations.whole_state import (
+        CreatedState,
+        Rebinding,
+        RekeyResult,
+        RestoredState,
+        StateExchange,
+    )
     from synapse_apply.packages.content import FileChange
     from synapse_apply.packages.inspection import PackageListing
     from synapse_apply.workspace.recovery_journal import EndedCall, JournalContent
 
 _VALUES_BY_HOME = {
+    "library.target_live": "TargetLive",
+    "library.target_state": "TargetState",
+    "library.target_packages": "PackageDifference PackageInside PackageQuery TargetPackages "
+    "WrittenZip",
     "live.live_backend": "LiveObject",
     "manifests.edit.rewriting": "Rewrite",
     "operations.accept_difference": "AcceptableResource",
     "operations.bump": "BumpResult",
-    "operations.checks.offered_operations": "BackendOffer",
-    "operations.create_state": "CreatedState",
+    "operations.doctor": "BackendOffer",
     "operations.export": "ExportReport ExportedFiles",
-    "operations.package": "PackageDifference PackageInside PackageQuery WrittenZip",
-    "operations.rebind": "Rebinding",
-    "operations.record_calls": "RecoveredCalls",
-    "operations.rekey": "RekeyResult",
     "operations.resource_sides": "ResourceSides",
-    "operations.restore": "RestoredState StateExchange",
-    "operations.run": "StartedRun",
-    "operations.settle": "OpenCalls SettledCall SettledCalls",
-    "operations.verify_bytes": "BytesResult ComparedBytes",
+    "operations.jobs": "StartedRun TargetJobs",
+    "operations.settle": "OpenCalls RecoveredCalls SettledCall SettledCalls",
+    "operations.verify": "BytesResult ComparedBytes",
+    "operations.whole_state": "CreatedState Rebinding RekeyResult RestoredState StateExchange",
     "packages.content": "FileChange",
     "packages.inspection": "PackageListing",
     "workspace.recovery_journal": "EndedCall JournalContent",

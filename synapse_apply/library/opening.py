@@ -9,17 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
-from synapse_apply.library.arguments import (
-    require_and_join_path,
-    require_and_join_paths,
-    require_names,
-    require_seconds_from_zero_or_none,
-    require_text,
-    require_whole_number_from_one,
-)
 from synapse_apply.library.target import OpenTarget
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.secrets.readable_files import ReadableFiles
+from synapse_apply.operations.arguments import (
+    require_count,
+    require_names,
+    require_path,
+    require_paths,
+    require_text,
+    require_wait_seconds,
+)
 from synapse_apply.workspace.invocation import Invocation, ProjectMemory
 
 
@@ -88,16 +88,12 @@ def open_targets(
         None, folder, project, files, variables, var_files, strict=strict, environ=environ,
         parallelism=parallelism, lock_timeout=lock_timeout, project_from=project_from, ref=ref,
     )  # fmt: skip
-    for chosen_invocation in build_invocations_of_targets(
-        invocation, require_names("names", names)
-    ):
+    for chosen_invocation in invocations_of_targets(invocation, require_names("names", names)):
         with closing(OpenTarget(chosen_invocation)) as opened_target:
             yield opened_target
 
 
-def build_invocations_of_targets(
-    invocation: Invocation, names: Sequence[str]
-) -> tuple[Invocation, ...]:
+def invocations_of_targets(invocation: Invocation, names: Sequence[str]) -> tuple[Invocation, ...]:
     """An invocation for each target that `names` means, as `open_targets` has them; InputError."""
     from synapse_apply.manifests.project.targets import select_target_names
     from synapse_apply.workspace.configuration import load_valid_project_or_defaults
@@ -123,20 +119,18 @@ def _build_invocation_of_valid_arguments(
     project_from: str,
     ref: str,
 ) -> Invocation:
-    directory = require_and_join_path("folder", folder, Path.cwd())
+    directory = require_path("folder", folder, Path.cwd())
     return Invocation(
         directory=directory,
-        project=require_and_join_path("project", project, directory)
-        if project is not None
-        else None,
+        project=require_path("project", project, directory) if project is not None else None,
         target=target,
         variables=dict(variables or {}),
-        variable_files=require_and_join_paths("var_files", var_files, directory),
-        paths=require_and_join_paths("files", files, directory),
+        variable_files=require_paths("var_files", var_files, directory),
+        paths=require_paths("files", files, directory),
         strict=strict,
-        parallelism=require_whole_number_from_one("parallelism", parallelism),
+        parallelism=require_count("parallelism", parallelism),
         environ=dict(os.environ if environ is None else environ),
-        lock_timeout=require_seconds_from_zero_or_none("lock_timeout", lock_timeout),
+        lock_timeout=require_wait_seconds("lock_timeout", lock_timeout),
         project_from=project_from,
         as_of=ref,
         command="library",

@@ -3,54 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synapse_apply.library.apply_arguments import (
-    PlanOptionsMemory,
-    build_silent_observer,
-    require_approval_without_conflicting_arguments,
-    wait_for_open_calls_if_requested,
-)
-from synapse_apply.library.arguments import (
+from synapse_apply.model.diagnostic import error_finding, is_at_or_below
+from synapse_apply.model.errors import InputError, NotApproved, OptionConflict, SynapseApplyError
+from synapse_apply.model.values import ABSENT, get_at_or_absent
+from synapse_apply.operations.arguments import (
     build_plan_arguments,
-    require_and_join_path,
-    require_and_join_paths,
+    require_count,
     require_names,
+    require_path,
+    require_paths,
     require_text,
-    require_whole_number_from_one,
 )
-from synapse_apply.library.target_connection import TargetConnection
-from synapse_apply.library.target_jobs import TargetJobs
-from synapse_apply.library.target_live import TargetLive
-from synapse_apply.library.target_packages import TargetPackages
-from synapse_apply.library.target_permitted import PlanSource, TargetWithPermittedRows
-from synapse_apply.library.target_state import TargetState
-from synapse_apply.model.errors import InputError
+from synapse_apply.operations.connection import TargetConnection
 from synapse_apply.workspace.invocation import Invocation
 
 if TYPE_CHECKING:
+    from synapse_apply.library.target_live import TargetLive
+    from synapse_apply.library.target_packages import TargetPackages
+    from synapse_apply.library.target_state import TargetState
     from synapse_apply.model.address import Address
     from synapse_apply.model.checkup import Checkup
     from synapse_apply.model.diagnostic import Diagnostic
     from synapse_apply.model.drift import Drift
-    from synapse_apply.model.plan import Plan
-    from synapse_apply.model.ports import Progress
+    from synapse_apply.model.plan import Change, Plan
+    from synapse_apply.model.ports import CallPermit, Progress
     from synapse_apply.model.report import Report
     from synapse_apply.model.resource import Desired
     from synapse_apply.model.state import Record
-    from synapse_apply.operations.apply import ApplyRun, Confirm
+    from synapse_apply.operations.apply import Confirm
     from synapse_apply.operations.apply_observer import ApplyObserver
     from synapse_apply.operations.apply_saved import ApprovedPlans
     from synapse_apply.operations.history import PastRun
+    from synapse_apply.operations.jobs import TargetJobs
+    from synapse_apply.operations.plan_arguments import PlanArguments
     from synapse_apply.operations.resource_sides import ResourceSides
     from synapse_apply.operations.saved_plan import SaveResult
     from synapse_apply.operations.validate import ValidationResult
-    from synapse_apply.operations.verify_bytes import ComparedBytes
+    from synapse_apply.operations.verify import ComparedBytes
+    from synapse_apply.planning.plan_input import PlanOptions
+    from synapse_apply.planning.staleness.permitted_rows import PermittedApply, PermittedRows
     from synapse_apply.workspace.inventory_rows import InventoryRowsByAddress
+    from synapse_apply.workspace.target_session import PlanResult, TargetSession
+
+# A service may plan for months with one target.
+_MAX_REMEMBERED_PLANS = 100
 
 
-class OpenTarget(TargetWithPermittedRows):
+class OpenTarget:
     """One target of a project, as `open_target` returns it.
 
     Manifests, variables and packages are read once, by the first method that needs them: open the
@@ -73,34 +77,45 @@ class OpenTarget(TargetWithPermittedRows):
 
     def __init__(self, invocation: Invocation) -> None:
         """`open_target` is the way to make one."""
-        super().__init__(TargetConnection(invocation))
+        self._connection = TargetConnection(invocation)
         self._invocation = invocation
-        self._plan_options = PlanOptionsMemory()
+        # The options of the newest plans, by the plan's id.
+        self._plan_options: dict[str, PlanOptions] = {}
+        # What the newest plan was made from, and when, on the session's monotonic clock.
+        self._last_plan: tuple[PlanResult, float] | None = None
 
     @property
     def state(self) -> TargetState:
         """The state of the target, with what the `state` commands show and change."""
+        from synapse_apply.library.target_state import TargetState
+
         return TargetState(self._connection)
 
     @property
     def jobs(self) -> TargetJobs:
         """The jobs of the target, and how to run a plugin."""
+        from synapse_apply.operations.jobs import TargetJobs
+
         return TargetJobs(self._connection)
 
     @property
     def live(self) -> TargetLive:
         """The live objects of the target, whether they are declared or not."""
+        from synapse_apply.library.target_live import TargetLive
+
         return TargetLive(self._connection)
 
     @property
     def packages(self) -> TargetPackages:
         """The packages of its releases, and any other."""
+        from synapse_apply.library.target_packages import TargetPackages
+
         return TargetPackages(self._connection)
 
     @property
     def name(self) -> str:
         """The name of the target in the project file, which is read for it; InputError."""
-        return self._connection.get_chosen_target_name()
+        return self._connection.chosen_name()
 
     def close(self) -> None:
         """Close the connections to the backend and the state, for good. May be called again.
@@ -118,7 +133,7 @@ class OpenTarget(TargetWithPermittedRows):
         """
         from synapse_apply.operations.validate import validate
 
-        with self._connection.pin_refs_and_convert_errors():
+        with self._connection.guarded():
             return validate(self._invocation, every_target=self._invocation.target is None)
 
     def read_manifests(self) -> Mapping[Address, Desired]:
@@ -128,7 +143,7 @@ class OpenTarget(TargetWithPermittedRows):
         """
         from synapse_apply.workspace.target_session import TargetSession
 
-        with self._connection.pin_refs_and_convert_errors():
+        with self._connection.guarded():
             return TargetSession(self._invocation).desired
 
     def find_resource(self, name: str, *, create_state: bool = True) -> ResourceSides:
@@ -137,14 +152,12 @@ class OpenTarget(TargetWithPermittedRows):
         `name` is an address, or a name that one kind has. NameNotFound for another one.
         `create_state` is as in `plan`.
         """
-        from synapse_apply.operations.resource_sides import read_sides_of_known_resource
-        from synapse_apply.workspace.selection import choose_matching_or_parse_complete_address
+        from synapse_apply.operations.resource_sides import read_sides
+        from synapse_apply.workspace.selection import choose_address
 
         name = require_text("name", name)
-        with self._connection.open_or_reuse_session(read_only=not create_state) as session:
-            return read_sides_of_known_resource(
-                session, choose_matching_or_parse_complete_address(session, name)
-            )
+        with self._connection.ready(read_only=not create_state) as session:
+            return read_sides(session, choose_address(session, name))
 
     def plan(
         self, *, only: Sequence[str] = (), exclude: Sequence[str] = (), prune: bool = False,
@@ -162,6 +175,7 @@ class OpenTarget(TargetWithPermittedRows):
         With `server_dry_run` the backend checks each call that it can check without acting on it;
         `progress` receives each. Raises InputError, OptionConflict, StateError.
         """
+        from synapse_apply.operations.apply_observer import ApplyObserver
         from synapse_apply.operations.plan import plan
 
         arguments = build_plan_arguments(
@@ -170,13 +184,15 @@ class OpenTarget(TargetWithPermittedRows):
             resend_secrets=resend_secrets, override_guards=override_guards,
             no_package_check=no_package_check, allow_replace=True,
         )  # fmt: skip
-        with self._connection.open_or_reuse_session(read_only=not create_state) as session:
+        with self._connection.ready(read_only=not create_state) as session:
             options = arguments.build_plan_options(session)
             read_at = session.clock.monotonic_seconds()
-            dry_run_progress = (progress or build_silent_observer()) if server_dry_run else None
+            dry_run_progress = (progress or ApplyObserver()) if server_dry_run else None
             plan_result = plan(session, options, dry_run_progress=dry_run_progress)
-        self._plan_options.remember(plan_result.plan, options)
-        self._last_plan = PlanSource(plan_result, read_at)
+        self._plan_options[plan_result.plan.id] = options
+        if len(self._plan_options) > _MAX_REMEMBERED_PLANS:
+            del self._plan_options[next(iter(self._plan_options))]
+        self._last_plan = plan_result, read_at
         return plan_result.plan
 
     def plan_offline(
@@ -197,7 +213,7 @@ class OpenTarget(TargetWithPermittedRows):
             recreate=recreate, verify=verify, revert_drift=revert_drift,
             override_guards=override_guards, no_package_check=no_package_check, allow_replace=True,
         )  # fmt: skip
-        with self._connection.pin_refs_and_convert_errors():
+        with self._connection.guarded():
             comparison = load_offline_comparison(self._invocation, against)
             return plan_offline(comparison, arguments.build_plan_options(comparison))
 
@@ -239,14 +255,12 @@ class OpenTarget(TargetWithPermittedRows):
             resend_secrets=resend_secrets, override_guards=override_guards,
             no_package_check=no_package_check, allow_replace=allow_replace,
         )  # fmt: skip
-        require_approval_without_conflicting_arguments(
-            plan, arguments, confirm, auto_approve=auto_approve
-        )
-        options = None if plan is None else self._plan_options.require_options_of_plan(plan)
+        _require_approval(plan, arguments, confirm, auto_approve=auto_approve)
+        options = None if plan is None else self._options_of(plan)
         may_ask = confirm is not None or self._invocation.on_terminal
         observer = observer or ApplyObserver()
-        with self._connection.open_or_reuse_session() as session:
-            wait_for_open_calls_if_requested(session, observer, is_requested=wait)
+        with self._connection.ready() as session:
+            _wait_if_asked(session, observer, wait=wait)
             apply_run = ApplyRun(
                 session,
                 options or arguments.build_plan_options(session, will_ask=may_ask),
@@ -255,22 +269,24 @@ class OpenTarget(TargetWithPermittedRows):
                 all_or_nothing=all_or_nothing,
                 may_adopt=adopt is True,
             )
-            return (
-                apply_run.plan_confirm_and_apply()
-                if plan is None
-                else self._apply_plan_of_this_object(apply_run, plan)
-            )
+            if plan is None:
+                return apply_run.plan_and_apply()
+            # Equal, not only of the same id: a copy with other rows or without its guards was never
+            # planned. Planning again shows that, and it is Stale.
+            if self._last_plan is not None and self._last_plan[0].plan == plan:
+                return apply_run.apply_earlier(plan, *self._last_plan)
+            return apply_run.apply_earlier(plan, None, 0.0)
 
-    def _apply_plan_of_this_object(self, apply_run: ApplyRun, plan: Plan) -> Report:
-        """Apply a plan of this object, with its inputs where it is the newest plan."""
-        source = self._last_plan
-        # Equal, not only of the same id: a copy with other rows or without its guards was never
-        # planned. Planning again shows that, and it is Stale.
-        if source is None or source.plan_result.plan != plan:
-            return apply_run.apply_earlier_plan_or_ask_again_if_changed(plan, None, 0.0)
-        return apply_run.apply_earlier_plan_or_ask_again_if_changed(
-            plan, source.plan_result, source.read_at
-        )
+    def _options_of(self, plan: Plan) -> PlanOptions:
+        """The options that a plan was made with; InputError for one that is not remembered."""
+        if plan.id not in self._plan_options:
+            raise InputError.from_summary(
+                "This plan was not made here",
+                f"Plan {plan.id} is none of the last {_MAX_REMEMBERED_PLANS} that plan() of this "
+                "target gave.",
+                "Plan again, or save it where it is made and use apply_saved().",
+            )
+        return self._plan_options[plan.id]
 
     def save_plan(self, plan: Plan, file: Path | str) -> SaveResult:
         """Write a plan of this object to a new file, for `apply_saved` here or elsewhere.
@@ -280,22 +296,22 @@ class OpenTarget(TargetWithPermittedRows):
         """
         from synapse_apply.operations.saved_plan import save_plan_to_new_file
 
-        path = self._join_path_unless_closed(file)
-        options = self._plan_options.require_options_of_plan(plan)
-        with self._connection.open_or_reuse_session() as session:
+        path = self._path(file)
+        options = self._options_of(plan)
+        with self._connection.ready() as session:
             return save_plan_to_new_file(session, plan, options, path)
 
     def require_unused_file(self, file: Path | str) -> None:
         """InputError where `save_plan` could not make this file: to know it before planning."""
         from synapse_apply.operations.saved_plan_file import require_unused_path
 
-        require_unused_path(self._join_path_unless_closed(file))
+        require_unused_path(self._path(file))
 
     def read_saved_plan(self, file: Path | str) -> ApprovedPlans:
         """The plan that a file holds, for `apply_saved`; InputError where it holds none."""
         from synapse_apply.operations.apply_saved import read_and_unite_approved_plans
 
-        return read_and_unite_approved_plans([self._join_path_unless_closed(file)], reviewed=False)
+        return read_and_unite_approved_plans([self._path(file)], reviewed=False)
 
     def find_changes_since(self, plans: ApprovedPlans) -> list[Diagnostic]:
         """Warnings of what is known here to have changed since a plan was saved.
@@ -305,7 +321,7 @@ class OpenTarget(TargetWithPermittedRows):
         """
         from synapse_apply.operations.changes_since_plan import list_warnings_of_changes_since_plan
 
-        with self._connection.pin_refs_and_convert_errors():
+        with self._connection.guarded():
             return list_warnings_of_changes_since_plan(self._invocation, plans.united_plan)
 
     def read_reviewed_plans(self, files: Sequence[Path | str]) -> ApprovedPlans:
@@ -316,7 +332,7 @@ class OpenTarget(TargetWithPermittedRows):
         from synapse_apply.operations.apply_saved import read_and_unite_approved_plans
 
         self._connection.require_open()
-        paths = require_and_join_paths("files", files, self._invocation.directory)
+        paths = require_paths("files", files, self._invocation.directory)
         if not paths:
             raise InputError.from_summary("files names no plan", "Name at least one file.")
         return read_and_unite_approved_plans(paths, reviewed=True)
@@ -349,11 +365,11 @@ class OpenTarget(TargetWithPermittedRows):
         self._last_plan = None
         self._connection.disconnect()
         with (
-            self._connection.pin_refs_and_convert_errors(),
+            self._connection.guarded(),
             apply_saved.open_session_for_approved_plans(invocation, plans) as session,
         ):
             observer = observer or ApplyObserver()
-            wait_for_open_calls_if_requested(session, observer, is_requested=wait)
+            _wait_if_asked(session, observer, wait=wait)
             options = arguments.build_plan_options(session)
             apply_run = ApplyRun(
                 session,
@@ -375,13 +391,11 @@ class OpenTarget(TargetWithPermittedRows):
         """
         from synapse_apply.operations.drift import build_options_that_revert_drift, compute_drift
         from synapse_apply.operations.plan import plan
-        from synapse_apply.workspace.selection import select_addresses_or_none_for_all
+        from synapse_apply.workspace.selection import select_addresses
 
         names = require_names("only", only), require_names("exclude", exclude)
-        with self._connection.open_or_reuse_session(read_only=True) as session:
-            options = build_options_that_revert_drift(
-                select_addresses_or_none_for_all(session, *names)
-            )
+        with self._connection.ready(read_only=True) as session:
+            options = build_options_that_revert_drift(select_addresses(session, *names))
             return compute_drift(session, plan(session, options), unmanaged=unmanaged)
 
     def write_drift(self, names: Sequence[str], *, dry_run: bool = False) -> Drift:
@@ -396,7 +410,7 @@ class OpenTarget(TargetWithPermittedRows):
         from synapse_apply.operations.write_drift import write_named_drift
 
         names = require_names("names", names)
-        with self._connection.open_or_reuse_session(read_only=True) as session:
+        with self._connection.ready(read_only=True) as session:
             return write_named_drift(self._invocation, session, names, write=not dry_run)
 
     def import_objects(
@@ -416,11 +430,11 @@ class OpenTarget(TargetWithPermittedRows):
             record_all_live_objects_or_none,
             resolve_names_to_rows_by_address,
         )
-        from synapse_apply.workspace.inventory_rows import read_nonempty_inventory_file
+        from synapse_apply.workspace.inventory_rows import read_inventory
 
-        with self._connection.open_or_reuse_session() as session:
+        with self._connection.ready() as session:
             if isinstance(ids, (Path, str)):
-                ids = read_nonempty_inventory_file(self._join_path_unless_closed(ids))
+                ids = read_inventory(self._path(ids))
             rows = resolve_names_to_rows_by_address(session, ids)
             return record_all_live_objects_or_none(
                 session, rows, warn or (lambda _warning: None), reads_bytes=read_bytes
@@ -431,22 +445,22 @@ class OpenTarget(TargetWithPermittedRows):
 
         StateError where there is no state.
         """
-        from synapse_apply.operations.history import list_newest_past_runs
+        from synapse_apply.operations.history import list_runs
 
-        limit = require_whole_number_from_one("limit", limit)
-        with self._connection.open_session_of_state_alone(read_only=True) as session:
-            return list_newest_past_runs(session, limit)
+        limit = require_count("limit", limit)
+        with self._connection.state_alone(read_only=True) as session:
+            return list_runs(session, limit)
 
     def find_run(self, plan_id: str) -> PastRun:
         """The run of a plan with all its calls; `plan_id` may be the beginning of the id.
 
         InputError where none or several match, StateError where there is no state.
         """
-        from synapse_apply.operations.history import require_single_past_run_by_id_prefix
+        from synapse_apply.operations.history import require_run
 
         plan_id = require_text("plan_id", plan_id)
-        with self._connection.open_session_of_state_alone(read_only=True) as session:
-            return require_single_past_run_by_id_prefix(session, plan_id)
+        with self._connection.state_alone(read_only=True) as session:
+            return require_run(session, plan_id)
 
     def verify(
         self,
@@ -461,27 +475,22 @@ class OpenTarget(TargetWithPermittedRows):
         `apply`; InputError also for what cannot be run.
         """
         from synapse_apply.operations.apply_observer import ApplyObserver
-        from synapse_apply.operations.verify import verify_releases_by_run
+        from synapse_apply.operations.verify import verify_releases
 
         releases = require_names("releases", releases)
-        with self._connection.open_or_reuse_session() as session:
-            return verify_releases_by_run(
-                session, releases, observer or ApplyObserver(), timeout=timeout
-            )
+        with self._connection.ready() as session:
+            return verify_releases(session, releases, observer or ApplyObserver(), timeout=timeout)
 
     def compare_published_bytes(self, releases: Sequence[str]) -> list[ComparedBytes]:
         """Read the published packages of releases, compare them with the state, record new digests.
 
         Runs nothing and sends nothing. Raises InputError, StateError, LockHeld.
         """
-        from synapse_apply.operations.verify import select_named_releases_or_empty_without_names
-        from synapse_apply.operations.verify_bytes import compare_and_record_published_bytes
+        from synapse_apply.operations.verify import compare_published, select_releases
 
         releases = require_names("releases", releases)
-        with self._connection.open_or_reuse_session() as session:
-            return compare_and_record_published_bytes(
-                session, select_named_releases_or_empty_without_names(session, releases)
-            )
+        with self._connection.ready() as session:
+            return compare_published(session, select_releases(session, releases))
 
     def diagnose(self, *, probe_bucket: bool = True) -> Checkup:
         """Look at the target from all sides, as `doctor` does.
@@ -491,9 +500,162 @@ class OpenTarget(TargetWithPermittedRows):
         """
         from synapse_apply.operations.doctor import run_all_checks
 
-        with self._connection.pin_refs_and_convert_errors():
+        with self._connection.guarded():
             return run_all_checks(self._invocation, probe_bucket=probe_bucket)
 
-    def _join_path_unless_closed(self, file: Path | str) -> Path:
+    @property
+    def token_origin(self) -> str:
+        """Where the token is read from, such as `env ACME_TOKEN`, or `none`; never its value."""
+        with self._connection.ready(read_only=True) as session:
+            token = session.target.token
+            return f"{token.source} {token.name}".rstrip() if token is not None else "none"
+
+    def has_work_without_permission(self, plan: Plan) -> bool:
+        """Whether an apply would do something for the newest plan of this object without a call.
+
+        Such as to rename addresses, to update records to what is so already, to follow a run whose
+        job is known, and to record what became of calls of an earlier run. False for a plan that an
+        error or a guard stops.
+        """
+        from synapse_apply.planning.staleness import narrow_to_permitted
+
+        if narrow_to_permitted.has_work_without_permission(plan):
+            return True
+        if self._last_plan is None:
+            return False
+        source = self._last_plan[0]
+        return (
+            source.plan.id == plan.id
+            and not (plan.has_errors or plan.guards)
+            and any(not resolved.is_open for resolved in source.resolved_intents)
+        )
+
+    def mark_drift_of_commits(self, plan: Plan, live_commit: str) -> Plan:
+        """The plan, with `of_git` at each row that there would not be as `live_commit` declares it.
+
+        There a field of it was ignored, kept (`on_drift: hold`), not owned, or declared otherwise,
+        or its resource not declared, or in another API version. All that drifted is marked where
+        that commit cannot be read. It is the last of which nothing was left to do, "" for none.
+        """
+        from synapse_apply.model.plan import Action, Cause
+        from synapse_apply.workspace.offline_target import OfflineTarget
+
+        drifted = {
+            change.address
+            for change in plan.changes
+            if change.action is Action.RECREATE
+            or (
+                change.action is Action.UPDATE
+                and change.field_causes <= {Cause.DRIFT, Cause.SECRET}
+            )
+        }
+        with self._connection.ready(read_only=True) as session:
+            if not drifted or live_commit in {"", session.invocation.as_of}:
+                return plan
+            before = OfflineTarget(replace(session.invocation, as_of=live_commit))
+            # Each address is in one chain of renames at most.
+            moved = {move.new: move.old for move in session.project.moved}
+            with suppress(SynapseApplyError):
+                for change in [each for each in plan.changes if each.address in drifted]:
+                    address, kind = change.address, change.address.kind
+                    while address not in before.desired and address in moved:
+                        address = moved.pop(address)
+                    if (
+                        (old := before.desired.get(address)) is not None
+                        and before.select_binding(kind) is session.select_binding(kind)
+                        and not _is_of_commits(
+                            change, old, session.desired[change.address], before.target.on_drift
+                        )
+                    ):
+                        drifted.remove(change.address)
+        changes = (replace(c, of_git=True) if c.address in drifted else c for c in plan.changes)
+        return replace(plan, changes=tuple(changes))
+
+    def apply_permitted(
+        self, choose: Callable[[Plan], PermittedRows], *, run_id: str, who: str, operation: str,
+        permit: CallPermit | None = None, prune: bool = False, allow_locked: bool = False,
+        adopt: bool = True, recreate: bool = False, verify: bool = True,
+        revert_drift: bool = False, observer: ApplyObserver | None = None,
+    ) -> PermittedApply:  # fmt: skip
+        """Make the rows that `choose` permits, of a plan that is made under the state's lock.
+
+        `choose` gets that plan, which has no errors, and is called once; other rows are left as
+        they are, and so are those that need them. Each approval that it names is used up in the
+        transaction that begins the row, and given back by one that certainly did nothing. The
+        report has `run_id` as the plan's id, as have the audit, in which `who` stands, and the
+        state. `operation` is what others see who wait for the lock. `permit` is asked before each
+        call begins: without one, what has begun ends and is recorded, and the rest is skipped with
+        the permit's reason. The options are those of `plan()`.
+
+        A call that fails is in the report. Raised before the first call: LockHeld, InputError for
+        a plan with errors, Refused by a guard that is left and not overridden, SecretUnavailable,
+        StateError.
+        """
+        from synapse_apply.operations.apply import ApplyRun, RunIdentity, apply_permitted_rows
+        from synapse_apply.operations.apply_observer import ApplyObserver
+        from synapse_apply.operations.plan_arguments import PlanArguments
+
+        arguments = PlanArguments(
+            prune=prune, allow_locked=allow_locked, adopt=adopt, recreate=recreate,
+            no_verify=not verify, revert_drift=revert_drift, allow_replace=True,
+        )  # fmt: skip
+        identity = RunIdentity(
+            require_text("run_id", run_id),
+            require_text("who", who),
+            require_text("operation", operation),
+        )
+        observer = observer or ApplyObserver()
+        with self._connection.ready() as session:
+            apply_run = ApplyRun(session, arguments.build_plan_options(session), observer)
+            return apply_permitted_rows(session, apply_run, observer, choose, identity, permit)
+
+    def _path(self, file: Path | str) -> Path:
         self._connection.require_open()
-        return require_and_join_path("file", file, self._invocation.directory)
+        return require_path("file", file, self._invocation.directory)
+
+
+def _require_approval(
+    plan: Plan | None, arguments: PlanArguments, confirm: Confirm | None, *, auto_approve: bool
+) -> None:
+    """NotApproved where nothing approves the apply; OptionConflict for arguments that exclude.
+
+    These are two that approve, one of which would be ignored, and options of rows beside a plan.
+    """
+    if confirm is not None and auto_approve:
+        raise OptionConflict.from_summary(
+            "confirm and auto_approve exclude each other: the function would not be called."
+        )
+    if plan is None and confirm is None and not auto_approve:
+        raise NotApproved(
+            error_finding(
+                "Nobody approved this apply",
+                "apply() was given no plan, nobody to ask and no auto_approve; nothing was sent.",
+                "Give it a plan of plan(), confirm=FUNCTION, or auto_approve=True.",
+            )
+        )
+    if plan is not None and arguments.has_row_options:
+        raise OptionConflict.from_summary(
+            "What changes the rows of a plan is said to plan(), not to apply()."
+        )
+
+
+def _wait_if_asked(session: TargetSession, observer: ApplyObserver, *, wait: bool) -> None:
+    """Wait until the outcomes of calls that are open now can be determined."""
+    if wait:
+        from synapse_apply.operations.settle import wait_for_open_calls
+
+        wait_for_open_calls(session, observer.wait)
+
+
+def _is_of_commits(change: Change, old: Desired, new: Desired, old_on_drift: str) -> bool:
+    """Whether a field was declared otherwise, or so that it would not have been sent."""
+    from synapse_apply.model.plan import Action, Cause
+
+    is_update, was, now = change.action is Action.UPDATE, old.lifecycle, new.lifecycle
+    return any(
+        (declared := get_at_or_absent(new.spec, path)) != get_at_or_absent(old.spec, path)
+        or (is_update and is_at_or_below(path, was.ignore_changes))
+        or (declared is ABSENT and is_at_or_below(path, now.own) > is_at_or_below(path, was.own))
+        or (old_on_drift == "hold" and cause is Cause.DRIFT)
+        for path, cause in ((field.path, field.cause) for field in change.fields)
+    )

@@ -1,4 +1,4 @@
-"""Which methods a script has for live objects: what `get`, `export` and `agents check` do."""
+"""How live objects are read and listed: what `get`, `export` and `agents check` do."""
 
 from __future__ import annotations
 
@@ -6,18 +6,27 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synapse_apply.library.arguments import (
-    require_and_join_path,
-    require_names,
-    require_text,
+from synapse_apply.kinds.search import list_objects_or_none_if_unsupported
+from synapse_apply.live.live_backend import (
+    LiveBackend,
+    LiveObject,
+    decode_live_object,
+    find_recorded_id,
+    parse_typed_id,
+    require_live_if_told,
+    require_live_object,
+    require_raw_object_by_id,
 )
-from synapse_apply.library.target_connection import TargetConnection
-from synapse_apply.model.errors import InputError
+from synapse_apply.model.coding.json_types import ServerObject
+from synapse_apply.model.command import Command, Text
+from synapse_apply.model.errors import InputError, NotFound
+from synapse_apply.model.packages import get_version_sort_key_or_none
+from synapse_apply.operations.arguments import require_names, require_path, require_text
+from synapse_apply.operations.connection import TargetConnection
 
 if TYPE_CHECKING:
-    from synapse_apply.live.live_backend import LiveBackend, LiveObject
     from synapse_apply.model.checkup import Checkup
-    from synapse_apply.operations.checks.offered_operations import BackendOffer
+    from synapse_apply.operations.doctor import BackendOffer
     from synapse_apply.operations.export import ExportedFiles
 
 
@@ -37,23 +46,38 @@ class TargetLive:
 
         Raises nothing for a backend that cannot be asked: the result says why.
         """
-        from synapse_apply.operations.checks.offered_operations import (
-            read_backend_offer_or_unasked_reason,
-        )
+        from synapse_apply.operations.doctor import read_offer
 
-        with self._connection.pin_refs_and_convert_errors():
-            return read_backend_offer_or_unasked_reason(self._connection.invocation)
+        with self._connection.guarded():
+            return read_offer(self._connection.invocation)
 
     def list_objects(self, kind: str) -> list[LiveObject]:
         """Every object of a kind that the token may see; InputError where the API has no list.
 
         Objects of a list may lack fields that `find_object` reads.
         """
-        from synapse_apply.operations.get_objects import list_all_objects_or_raise_if_unlistable
-
-        with self._connection.open_or_reuse_live_backend() as live_backend:
-            return list_all_objects_or_raise_if_unlistable(
-                live_backend, _require_known_kind(live_backend, kind)
+        with self._connection.live() as live_backend:
+            _require_known_kind(live_backend, kind)
+            binding = live_backend.select_binding(kind)
+            raws = list_objects_or_none_if_unsupported(live_backend.api, binding)
+            if raws is not None:
+                return [decode_live_object(live_backend, binding, raw) for raw in raws]
+            listed = live_backend.catalogue[kind]
+            name, owner = listed.kind.lower(), listed.series_field
+            raise InputError.from_summary(
+                f"This backend has no list of {name}s",
+                f"API {binding.api} of target {live_backend.target.name} cannot list every {name}.",
+                Text(
+                    Command("get", f"{kind}s", f"--{owner}", "NAME"),
+                    f" lists those of one {owner}.",
+                )
+                if owner
+                else Text(
+                    Command("get", kind, "NAME"),
+                    " shows one, and ",
+                    Command("state list"),
+                    " lists those that are recorded.",
+                ),
             )
 
     def find_object(self, kind: str, name: str) -> LiveObject:
@@ -61,20 +85,28 @@ class TargetLive:
 
         Of a release CODE@VERSION. InputError where there is none, or there are several.
         """
-        from synapse_apply.operations.get_objects import require_object_by_id_or_name
-
         name = require_text("name", name)
-        with self._connection.open_or_reuse_live_backend() as live_backend:
-            return require_object_by_id_or_name(
-                live_backend, _require_known_kind(live_backend, kind), name
-            )
+        with self._connection.live() as live_backend:
+            _require_known_kind(live_backend, kind)
+            return require_live_object(live_backend, kind, name)
 
     def find_plugin_of_release(self, release: LiveObject) -> LiveObject | None:
-        """The plugin that a release belongs to; None where the release names none."""
-        from synapse_apply.operations.get_objects import read_owner_or_none_if_unnamed
+        """The plugin that a release belongs to; None where the release names none.
 
-        with self._connection.open_or_reuse_live_backend() as live_backend:
-            return read_owner_or_none_if_unnamed(live_backend, "release", release)
+        By a call of its own: servers answer `expand` in different forms. InputError where it is
+        gone.
+        """
+        with self._connection.live() as live_backend:
+            kind = live_backend.catalogue["release"]
+            owner = release.observed.spec.get(kind.series_field)
+            if owner is None:
+                return None
+            prefix = kind.rules[kind.series_field].references
+            return decode_live_object(
+                live_backend,
+                live_backend.select_binding(prefix),
+                require_raw_object_by_id(live_backend, prefix, str(owner)),
+            )
 
     def list_releases(self, plugin: str) -> list[LiveObject]:
         """The releases of a plugin, the newest version first; what has no version order is last.
@@ -82,11 +114,27 @@ class TargetLive:
         `plugin` is a code, a recorded name, or `id=123`. InputError where there is no such plugin,
         as far as the backend can tell; where it cannot, nothing is listed.
         """
-        from synapse_apply.operations.get_objects import list_releases_of_plugin_newest_first
-
         plugin = require_text("plugin", plugin)
-        with self._connection.open_or_reuse_live_backend() as live_backend:
-            return list_releases_of_plugin_newest_first(live_backend, plugin)
+        with self._connection.live() as live_backend:
+            binding = live_backend.select_binding("release")
+            raws: Sequence[ServerObject]
+            if binding.list_belonging is not None:
+                owner = require_live_object(live_backend, "plugin", plugin).observed
+                raws = binding.list_belonging(live_backend.api, owner.remote_id)
+            else:
+                raws = _read_releases_by_code(live_backend, plugin)
+            releases = [decode_live_object(live_backend, binding, raw) for raw in raws]
+        keys = [
+            get_version_sort_key_or_none(str(release.observed.spec.get("version")))
+            for release in releases
+        ]
+        keyed = list(zip(keys, releases, strict=True))
+        ordered = [(key, release) for key, release in keyed if key is not None]
+        ordered.sort(key=lambda pair: pair[0], reverse=True)
+        return [
+            *(release for _, release in ordered),
+            *(release for key, release in keyed if key is None),
+        ]
 
     def export_manifests(
         self,
@@ -112,31 +160,25 @@ class TargetLive:
         with nothing written, for a file that is there with other content, unless `force`.
         """
         from synapse_apply.live.discovery import GatherQuery
-        from synapse_apply.operations.export import (
-            choose_unprotected_inventory_path_or_raise,
-            export_live_objects_to_folder,
-        )
+        from synapse_apply.operations.export import choose_inventory_path, export_to_folder
 
         invocation = self._connection.invocation
-        folder_path = require_and_join_path("folder", folder, invocation.directory)
-        inventory_path = choose_unprotected_inventory_path_or_raise(
+        folder_path = require_path("folder", folder, invocation.directory)
+        inventory_path = choose_inventory_path(
             invocation,
             folder_path,
             None
             if inventory is None
-            else require_and_join_path("inventory", inventory, invocation.directory),
+            else require_path("inventory", inventory, invocation.directory),
         )
         query = GatherQuery.from_ids_and_ranges_with_valid_members(
-            ids or {},
-            codes=require_names("codes", codes),
-            from_jobs=from_jobs,
-            members=releases,
+            ids or {}, codes=require_names("codes", codes), from_jobs=from_jobs, members=releases
         )
         kinds = require_names("only", only)
-        with self._connection.open_or_reuse_live_backend() as live_backend:
+        with self._connection.live() as live_backend:
             for kind in (*kinds, *query.ids):
                 _require_known_kind(live_backend, kind)
-            return export_live_objects_to_folder(
+            return export_to_folder(
                 live_backend, query, folder_path, inventory_path,
                 only=kinds, unmanaged=unmanaged, force=force,
             )  # fmt: skip
@@ -149,14 +191,12 @@ class TargetLive:
         `names` are agents of the project file, all of the target by default; `token_variables` are
         environment variables with the tokens of others. InputError for a name that there is not.
         """
-        from synapse_apply.operations.agents import check_health_of_target_or_variable_agents
+        from synapse_apply.operations.health import check_agents
 
         names = require_names("names", names)
         variables = require_names("token_variables", token_variables)
-        with self._connection.pin_refs_and_convert_errors():
-            return check_health_of_target_or_variable_agents(
-                self._connection.invocation, names, variables
-            )
+        with self._connection.guarded():
+            return check_agents(self._connection.invocation, names, variables)
 
 
 def _require_known_kind(live_backend: LiveBackend, kind: str) -> str:
@@ -165,3 +205,33 @@ def _require_known_kind(live_backend: LiveBackend, kind: str) -> str:
         kinds = ", ".join(sorted(live_backend.catalogue))
         raise InputError.from_summary("There is no such kind", f"{kind!r} is none of {kinds}.")
     return kind
+
+
+def _read_releases_by_code(live_backend: LiveBackend, plugin: str) -> Sequence[ServerObject]:
+    """The releases of a plugin where the API lists them by the plugin's code.
+
+    InputError for a plugin that is certainly not there, or that has no code.
+    """
+    code = plugin
+    plugin_id = parse_typed_id("plugin", plugin) or find_recorded_id(live_backend, "plugin", plugin)
+    if plugin_id is not None:
+        raw_code = require_raw_object_by_id(live_backend, "plugin", plugin_id).get("code")
+        if not (isinstance(raw_code, str) and raw_code):
+            raise InputError.from_summary(
+                "This plugin has no code",
+                f"{plugin}: the API lists releases by the code of their plugin, and this one has "
+                "none.",
+                Text(
+                    Command("state list"),
+                    " shows the releases that the state knows, with their ids.",
+                ),
+            )
+        code = raw_code
+    try:
+        raw_releases: Sequence[ServerObject] = live_backend.api.list_plugin_releases(code)
+    # A 404 does not tell a plugin without releases from a code that no plugin has.
+    except NotFound:
+        raw_releases = ()
+    if not raw_releases:
+        require_live_if_told(live_backend, "plugin", plugin)
+    return raw_releases

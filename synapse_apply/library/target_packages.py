@@ -1,23 +1,104 @@
-"""Which methods a script has for packages: what the commands `package` and `bump` do."""
+"""Which package a name means, and how it is read, checked, written and compared.
+
+What the commands `package` and `bump` do.
+"""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synapse_apply.library.arguments import require_and_join_path, require_text
-from synapse_apply.library.target_connection import TargetConnection
+from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.manifests.decode.draft import normalize_source_path
+from synapse_apply.manifests.yaml.reader import read_single_mapping
+from synapse_apply.model.address import Address
+from synapse_apply.model.command import Command, Text
+from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen, mutable
+from synapse_apply.model.packages import (
+    build_flaw_finding,
+    get_version_sort_key_or_none,
+    is_valid_version,
+)
+from synapse_apply.model.phrases import suggest_closest_or_list_known_words_or_empty
+from synapse_apply.model.resource import PUBLISHED, Desired, Package, PackageSource
+from synapse_apply.model.state import Record
+from synapse_apply.operations.arguments import require_path, require_text
+from synapse_apply.operations.connection import TargetConnection
+from synapse_apply.packages.content import FileChange, list_changes
+from synapse_apply.packages.inspection import (
+    PackageListing,
+    list_package_files,
+    read_source_as_package,
+    write_package_zip,
+)
+from synapse_apply.packages.sources import SourceFiles
+from synapse_apply.workspace import configuration
+from synapse_apply.workspace.package_sources import build_package_linter, with_shown_path
+from synapse_apply.workspace.selection import SelectableAddresses, find_addresses
+from synapse_apply.workspace.state_access import build_missing_state_error
+from synapse_apply.workspace.target_session import TargetSession, open_state
 
 if TYPE_CHECKING:
-    from synapse_apply.model.diagnostic import Diagnostic
     from synapse_apply.operations.bump import BumpResult
-    from synapse_apply.operations.package import (
-        PackageDifference,
-        PackageInside,
-        PackageQuery,
-        WrittenZip,
-    )
-    from synapse_apply.packages.inspection import PackageListing
+
+
+@frozen
+class PackageQuery:
+    """The package to look at: that of a declared release, or any source."""
+
+    source: PackageSource
+    root: Path
+    max_size: int
+    allow_files: tuple[str, ...] = ()
+    release: Desired | None = None
+
+    @property
+    def release_text(self) -> str:
+        """The release's address, "" for a source without a release."""
+        return str(self.release.address) if self.release else ""
+
+    @property
+    def label(self) -> str:
+        """What messages call the package."""
+        return self.release_text or str(self.source)
+
+
+@frozen
+class PackageDifference:
+    """The files in which a declared release's package differs from a published one."""
+
+    release: Desired
+    package: Package
+    compared_address: Address
+    published_digest: str
+    are_files_known: bool
+    changes: tuple[FileChange, ...]
+
+    @property
+    def is_different(self) -> bool:
+        return self.package.digest != self.published_digest
+
+
+@mutable
+class PackageInside:
+    """A package that was read and hashed; `file_sizes` are the sizes of its files in bytes."""
+
+    package: Package
+    file_sizes: Mapping[str, int]
+    findings: list[Diagnostic] = field(default_factory=list)
+
+
+@dataclass(slots=True, kw_only=True)
+class WrittenZip(PackageInside):
+    """A package whose zip was written to a file."""
+
+    file: Path
 
 
 class TargetPackages:
@@ -36,35 +117,68 @@ class TargetPackages:
 
         InputError where there is none. Its files are not read yet.
         """
-        from synapse_apply.operations.package import resolve_path_or_release_to_package_query
-
         name, ref = require_text("name", name), require_text("ref", ref)
-        with self._connection.pin_refs_and_convert_errors():
-            return resolve_path_or_release_to_package_query(self._connection.invocation, name, ref)
+        invocation = self._connection.invocation
+        with self._connection.guarded():
+            path = invocation.directory / name
+            if ref:
+                size = configuration.load_valid_project_or_defaults(invocation).max_package_size
+                # The folder need not be there now; Git reads from the nearest one that is.
+                root = next(ancestor for ancestor in (path, *path.parents) if ancestor.is_dir())
+                relative_path = path.relative_to(root).as_posix()
+                return PackageQuery(PackageSource("git", relative_path, ref), root, size)
+            if os.path.lexists(path):
+                source = PackageSource(
+                    "folder" if path.is_dir() else "file", normalize_source_path(name)
+                )
+                size = configuration.load_valid_project_or_defaults(invocation).max_package_size
+                return PackageQuery(source, invocation.directory, size, (name,))
+            session = TargetSession(invocation)
+            return _query_of_release(session, _require_release_of(session, name, path))
 
     def check_package(self, package: str | PackageQuery) -> tuple[Diagnostic, ...]:
         """All that the platform would refuse or ignore, and what prevents building the package."""
-        from synapse_apply.operations.package import list_package_problems
-
-        package = self._find_package_if_name(package)
-        with self._connection.pin_refs_and_convert_errors():
-            return list_package_problems(package, strict=self._connection.invocation.strict)
+        query = self._query(package)
+        with self._connection.guarded():
+            linter = build_package_linter(query.source)
+            problems: tuple[Diagnostic, ...] = ()
+            try:
+                read_source_as_package(
+                    query.source,
+                    query.root,
+                    query.max_size,
+                    finding_context={"address": query.release_text or None},
+                    allow_files=query.allow_files,
+                    lint=linter,
+                )
+            except InputError as problem:
+                problems = problem.diagnostics
+            lint_findings = (
+                *linter.config_findings,
+                *map(build_flaw_finding, linter.limited_flaws()),
+            )
+            findings = (
+                *(with_shown_path(finding, query.root) for finding in lint_findings),
+                *problems,
+            )
+            return tuple(
+                finding.with_error_in_place_of_warning()
+                if self._connection.invocation.strict
+                else finding
+                for finding in dict.fromkeys(findings)
+            )
 
     def read_package(self, package: str | PackageQuery) -> PackageInside:
         """The digest of a package, and the size and digest of each file; InputError."""
-        from synapse_apply.operations.package import read_and_hash_package_or_raise
-
-        package = self._find_package_if_name(package)
-        with self._connection.pin_refs_and_convert_errors():
-            return read_and_hash_package_or_raise(package)
+        query = self._query(package)
+        with self._connection.guarded():
+            return _hash_package(query)
 
     def list_contents(self, package: str | PackageQuery) -> PackageListing:
         """What goes into a package, and what is left out by which rule; nothing is hashed."""
-        from synapse_apply.operations.package import list_included_and_excluded_package_files
-
-        package = self._find_package_if_name(package)
-        with self._connection.pin_refs_and_convert_errors():
-            return list_included_and_excluded_package_files(package)
+        query = self._query(package)
+        with self._connection.guarded():
+            return list_package_files(query.source, query.root, allow_files=query.allow_files)
 
     def write_zip(self, package: str | PackageQuery, file: Path | str | None = None) -> WrittenZip:
         """Write the zip that a release uploads; the same files give the same bytes.
@@ -72,16 +186,24 @@ class TargetPackages:
         Without a `file` it is NAME-VERSION.zip in `folder`. A zip there is replaced. InputError
         where the package is not usable or the file cannot be written.
         """
-        from synapse_apply.operations.package import suggest_zip_name, write_package_zip
-
-        package = self._find_package_if_name(package)
-        with self._connection.pin_refs_and_convert_errors():
-            path = require_and_join_path(
+        query = self._query(package)
+        findings: list[Diagnostic] = []
+        with self._connection.guarded():
+            path = require_path(
                 "file",
-                suggest_zip_name(package) if file is None else file,
+                _suggest_zip_name(query) if file is None else file,
                 self._connection.invocation.directory,
             )
-            return write_package_zip(package, path)
+            written = write_package_zip(
+                query.source,
+                query.root,
+                path,
+                query.max_size,
+                allow_files=query.allow_files,
+                warn=findings.append,
+            )
+            listing = list_package_files(query.source, query.root, allow_files=query.allow_files)
+        return WrittenZip(written, listing.included, findings, file=path)
 
     def compare_with_published(self, release: str, *, against: str = "") -> PackageDifference:
         """The files in which a declared release differs from what was published of it.
@@ -89,11 +211,30 @@ class TargetPackages:
         Where it is not published yet, from the newest release of its plugin that is; `against`
         names another one, by address or version. InputError where the state knows no bytes.
         """
-        from synapse_apply.operations.package import compare_with_recorded_package
-
-        release, against = require_text("release", release), require_text("against", against)
-        with self._connection.pin_refs_and_convert_errors():
-            return compare_with_recorded_package(self._connection.invocation, release, against)
+        name, against = require_text("release", release), require_text("against", against)
+        with self._connection.guarded():
+            with open_state(self._connection.invocation) as session:
+                has_state = session.store.exists()
+                if not has_state and not session.target.is_embedded:  # begins with an empty one
+                    raise build_missing_state_error(session.target, session.seen_place)
+                declared = _require_release_of(session, name)
+                records = session.store.read_state().records if has_state else {}
+            record = _choose_compared_record(records, declared, against)
+            if record.digest is None:
+                raise InputError.from_summary(
+                    "The state does not know the published bytes",
+                    f"{record.address} was imported or published by somebody else; no digest of "
+                    "its package was ever recorded.",
+                    "The files cannot be compared. A version published from here is known from "
+                    "then on.",
+                    address=str(declared.address),
+                )
+            package = _hash_package(_query_of_release(session, declared)).package
+        changes = list_changes(record.files, package.files) if record.files else ()
+        are_files_known = bool(record.files) or record.digest == package.digest
+        return PackageDifference(
+            declared, package, record.address, record.digest, are_files_known, changes
+        )
 
     def bump_version(
         self,
@@ -110,15 +251,135 @@ class TargetPackages:
         two. Looks at every target, unless one was named. `write=False` only returns the edits.
         InputError, with nothing written, where it cannot be edited.
         """
-        from synapse_apply.operations.bump import BumpRequest, bump_version_of_only_release
+        from synapse_apply.operations.bump import BumpRequest, bump_release
 
         request = BumpRequest(
             require_text("plugin", plugin), require_text("part", part),
             require_text("exact_version", exact_version), changelog,
         )  # fmt: skip
-        request.require_either_part_or_exact_version()
-        with self._connection.pin_refs_and_convert_errors():
-            return bump_version_of_only_release(self._connection.invocation, request, write=write)
+        request.require_one_way()
+        with self._connection.guarded():
+            return bump_release(self._connection.invocation, request, write=write)
 
-    def _find_package_if_name(self, package: str | PackageQuery) -> PackageQuery:
+    def _query(self, package: str | PackageQuery) -> PackageQuery:
         return self.find_package(package) if isinstance(package, str) else package
+
+
+def _require_release_of(session: TargetSession, name: str, path: Path | None = None) -> Desired:
+    """The one declared release of this name: an address, or a series with one declared member.
+
+    InputError, with every finding, where the manifests have errors.
+    """
+    manifests = session.manifests_alone
+    if manifests.has_errors:
+        raise InputError(*manifests.diagnostics)
+    releases = {
+        address: resource
+        for address, resource in manifests.desired.items()
+        if CATALOGUE[address.kind].carries_package
+    }
+    matches = [releases[address] for address in find_addresses(SelectableAddresses(releases), name)]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        matches_text = ", ".join(str(resource.address) for resource in matches)
+        raise InputError.from_summary(
+            "Which release?", f"{name} may be {matches_text}.", "Give the whole address."
+        )
+    missing_path_text = f"nothing is at {path}, and " if path is not None else ""
+    suggestion = suggest_closest_or_list_known_words_or_empty(
+        name, [str(address) for address in releases]
+    )
+    raise InputError.from_summary(
+        "There is no such package" if path is not None else "There is no such release",
+        f"{name}: {missing_path_text}no manifest declares a release of this name.",
+        suggestion[:1].upper() + suggestion[1:]
+        or "Name a folder, a zip, or release/PLUGIN@VERSION.",
+    )
+
+
+def _query_of_release(session: TargetSession, release: Desired) -> PackageQuery:
+    source = release.source
+    if source is None or source.kind == PUBLISHED:
+        raise InputError.from_summary(
+            "The bytes of this release are not ours",
+            f"{release.address} declares `source: published`: somebody else publishes it.",
+            "Name a release with a source: or a file:.",
+            address=str(release.address),
+            position=release.find_position(()),
+        )
+    project = session.project
+    return PackageQuery(
+        source, project.root, project.max_package_size, session.target.allow_files, release
+    )
+
+
+def _hash_package(query: PackageQuery) -> PackageInside:
+    """Read a package and hash its files. InputError with every finding."""
+    findings: list[Diagnostic] = []
+    package = read_source_as_package(
+        query.source,
+        query.root,
+        query.max_size,
+        finding_context={"address": query.release_text or None},
+        allow_files=query.allow_files,
+        warn=findings.append,
+    )
+    listing = list_package_files(query.source, query.root, allow_files=query.allow_files)
+    return PackageInside(package, listing.included, findings)
+
+
+def _suggest_zip_name(query: PackageQuery) -> str:
+    """`yolo-1.2.0.zip`: named by the release, else by folder and version of config.yaml."""
+    if query.release is not None:
+        name = query.release.address.name.replace("@", "-").replace("=", "-")
+        return f"{name}.zip"
+    version = ""
+    with suppress(InputError):  # what is wrong with config.yaml is no reason not to zip it
+        files = SourceFiles(query.source, query.root, query.allow_files)
+        config = files.config(read_single_mapping)
+        version = str(config[0].get("version", "")) if config else ""
+    folder = (query.root / query.source.path).resolve()
+    name = folder.stem if query.source.kind == "file" else folder.name
+    omits_version = not is_valid_version(version) or name.endswith(f"-{version}")
+    return f"{name}.zip" if omits_version else f"{name}-{version}.zip"
+
+
+def _choose_compared_record(
+    records: Mapping[Address, Record], release: Desired, compared_name: str
+) -> Record:
+    address = release.address
+    if not compared_name and address in records:
+        return records[address]
+    kind = CATALOGUE[address.kind]
+    series, _ = kind.locate_in_series_or_empty(release.spec)
+    series_records = [
+        record for record in records.values() if record.series and record.series == series
+    ]
+    if compared_name:
+        matches = [
+            record
+            for record in series_records
+            if compared_name in (str(record.address), record.version)
+        ]
+        if matches:
+            return matches[0]
+        versions = [record.version for record in series_records]
+        raise InputError.from_summary(
+            "There is no such published release",
+            f"The state has no {compared_name} of the series of {address}.",
+            suggest_closest_or_list_known_words_or_empty(compared_name, versions)
+            or Text(Command("state list"), " shows what it has."),
+            address=str(address),
+        )
+    if not series_records:
+        raise InputError.from_summary(
+            "Nothing was published yet",
+            f"The state knows no release that {address} could be compared with.",
+            Text(Command("package show", address), " shows what is in it."),
+            address=str(address),
+        )
+    return max(
+        series_records,
+        key=lambda record: (get_version_sort_key_or_none(record.version) or (), record.created_at),
+    )

@@ -7,13 +7,48 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synapse_apply.library.arguments import (
+from synapse_apply.model.errors import NotApproved
+from synapse_apply.operations.arguments import (
     require_address,
-    require_and_join_path,
     require_names,
+    require_path,
     require_text,
 )
-from synapse_apply.library.target_connection import TargetConnection
+from synapse_apply.operations.connection import TargetConnection
+from synapse_apply.operations.settle import (
+    OpenCalls,
+    RecoveredCalls,
+    SettledCalls,
+    read_open_calls,
+    read_recovery_journal,
+    record_journal,
+    settle_calls,
+)
+from synapse_apply.operations.state import (
+    build_current_state_identity,
+    build_inventory_rows_of_records,
+    close_open_call_as_not_done,
+    close_open_run_with_job,
+    copy_state_to_empty_store_at_url,
+    list_steps_after_copy,
+    remove_records_keeping_objects,
+    rename_address_with_series_members,
+    require_record,
+)
+from synapse_apply.operations.whole_state import (
+    CreatedState,
+    Rebinding,
+    RekeyResult,
+    RestoredState,
+    StateExchange,
+    build_rebinding,
+    create_empty_state_and_missing_key,
+    rebind_state,
+    renew_key,
+    restore_backup,
+    will_shut_out_others,
+)
+from synapse_apply.workspace.selection import choose_address, choose_addresses, state_selectable
 
 if TYPE_CHECKING:
     from synapse_apply.model.address import Address
@@ -21,12 +56,6 @@ if TYPE_CHECKING:
     from synapse_apply.model.state import Acceptance, Intent, Record, State
     from synapse_apply.model.values import SecretRef
     from synapse_apply.operations.accept_difference import AcceptableResource
-    from synapse_apply.operations.create_state import CreatedState
-    from synapse_apply.operations.rebind import Rebinding
-    from synapse_apply.operations.record_calls import RecoveredCalls
-    from synapse_apply.operations.rekey import RekeyResult
-    from synapse_apply.operations.restore import RestoredState, StateExchange
-    from synapse_apply.operations.settle import OpenCalls, SettledCalls
     from synapse_apply.workspace.recovery_journal import JournalContent
     from synapse_apply.workspace.target_session import TargetSession
 
@@ -46,28 +75,22 @@ class TargetState:
 
     def read(self) -> State:
         """Everything that is recorded: records by address, open calls, lineage, serial."""
-        with self._connection.open_session_of_state_alone() as session:
+        with self._connection.state_alone() as session:
             return session.store.read_state()
 
     def read_with_open_calls(self) -> tuple[State, OpenCalls]:
         """The same, and how each call of unknown outcome can be settled."""
-        from synapse_apply.operations.settle import read_state_and_advice_on_open_calls
-
-        with self._connection.open_session_of_state_alone() as session:
-            return read_state_and_advice_on_open_calls(session)
+        with self._connection.state_alone() as session:
+            return read_open_calls(session)
 
     def find_record(self, name: str) -> Record:
         """The record of one resource; StateError without one, InputError where several match."""
-        from synapse_apply.operations.state import require_record
-
-        with self._open_state_and_choose_address(name) as (session, address):
+        with self._recorded(name) as (session, address):
             return require_record(session, address)
 
     def list_inventory(self) -> list[dict[str, object]]:
         """Address, id, version and digest of every record, as `state inventory` prints them."""
-        from synapse_apply.operations.state import build_inventory_rows_of_records
-
-        with self._connection.open_session_of_state_alone() as session:
+        with self._connection.state_alone() as session:
             return build_inventory_rows_of_records(session)
 
     def format_inventory(self) -> str:
@@ -78,8 +101,8 @@ class TargetState:
 
     def write_backup(self, file: Path | str) -> None:
         """Copy the whole state to a file, consistent even while an apply runs."""
-        path = require_and_join_path("file", file, self._connection.invocation.directory)
-        with self._connection.open_session_of_state_alone() as session:
+        path = require_path("file", file, self._connection.invocation.directory)
+        with self._connection.state_alone() as session:
             session.store.write_backup(str(path))
 
     def forget(self, names: Sequence[str]) -> list[Address]:
@@ -87,16 +110,10 @@ class TargetState:
 
         Their calls that may still act stay open.
         """
-        from synapse_apply.operations.state import remove_records_keeping_objects
-        from synapse_apply.workspace.selection import (
-            build_state_selectable,
-            choose_named_addresses_and_suitable_wildcard_matches,
-        )
-
         names = require_names("names", names)
-        with self._connection.open_session_of_state_alone() as session:
-            selectable = build_state_selectable(session.store.read_state())
-            addresses = choose_named_addresses_and_suitable_wildcard_matches(selectable, names)
+        with self._connection.state_alone() as session:
+            selectable = state_selectable(session.store.read_state())
+            addresses = choose_addresses(selectable, names)
             remove_records_keeping_objects(session, addresses)
         return addresses
 
@@ -105,10 +122,8 @@ class TargetState:
 
         `new_address` is an Address or a text KIND/NAME; InputError for anything else.
         """
-        from synapse_apply.operations.state import rename_address_with_series_members
-
         new_address = require_address("new_address", new_address)
-        with self._open_state_and_choose_address(name) as (session, old_address):
+        with self._recorded(name) as (session, old_address):
             return rename_address_with_series_members(session, old_address, new_address)
 
     def accept(
@@ -121,26 +136,30 @@ class TargetState:
         InputError where it is not declared, StateError where it is not recorded, not live, or was
         written meanwhile.
         """
-        from synapse_apply.operations.accept_difference import (
-            plan_and_accept_differences_or_raise_not_approved,
-        )
-        from synapse_apply.workspace.selection import choose_matching_or_parse_complete_address
+        from synapse_apply.operations.accept_difference import record_acceptance, require_acceptable
+        from synapse_apply.operations.plan import plan
+        from synapse_apply.planning.plan_input import PlanOptions
 
         name = require_text("name", name)
-        with self._connection.open_or_reuse_session() as session:
-            return plan_and_accept_differences_or_raise_not_approved(
-                session, choose_matching_or_parse_complete_address(session, name), confirm
-            )
+        with self._connection.ready() as session:
+            plan_result = plan(session, PlanOptions().with_target_rules(session.target))
+            acceptable = require_acceptable(plan_result, choose_address(session, name))
+            if confirm is not None and not confirm(acceptable):
+                raise NotApproved.from_summary(
+                    f"{acceptable.resource.address} was not accepted", "confirm said no."
+                )
+            record_acceptance(session, plan_result, acceptable)
+        return acceptable
 
     def undo_accept(self, name: str) -> tuple[Address, Acceptance]:
         """Show the differences of an accepted resource in plans again; returns what was undone.
 
         StateError where nothing of it is accepted.
         """
-        from synapse_apply.operations.accept_difference import require_and_undo_acceptance_in_state
+        from synapse_apply.operations.accept_difference import undo_acceptance
 
-        with self._open_state_and_choose_address(name) as (session, address):
-            return address, require_and_undo_acceptance_in_state(session, address)
+        with self._recorded(name) as (session, address):
+            return address, undo_acceptance(session, address)
 
     def settle(
         self,
@@ -155,11 +174,9 @@ class TargetState:
         once more; after `longest` seconds all is certain. Without it such a call stays open.
         InputError where a name has no call open.
         """
-        from synapse_apply.operations.settle import look_up_and_settle_named_or_all_calls
-
         names = require_names("names", names)
-        with self._connection.open_or_reuse_session() as session:
-            return look_up_and_settle_named_or_all_calls(session, names, wait)
+        with self._connection.ready() as session:
+            return settle_calls(session, names, wait)
 
     def settle_as_not_done(
         self, name: str, *, warn: Callable[[Diagnostic], None] | None = None
@@ -168,9 +185,7 @@ class TargetState:
 
         `warn` gets a warning if it may still act.
         """
-        from synapse_apply.operations.state import close_open_call_as_not_done
-
-        with self._open_state_and_choose_address(name) as (session, address):
+        with self._recorded(name) as (session, address):
             return close_open_call_as_not_done(
                 session, address, moment=session.clock.utc_now(), warn=warn
             )
@@ -180,10 +195,8 @@ class TargetState:
 
         StateError where no run of it is open, or the job is another run's.
         """
-        from synapse_apply.operations.state import close_open_run_with_job
-
         job_id = require_text("job_id", job_id)
-        with self._open_state_and_choose_address(name) as (session, address):
+        with self._recorded(name) as (session, address):
             return close_open_run_with_job(session, address, job_id, moment=session.clock.utc_now())
 
     def record_calls(
@@ -195,13 +208,14 @@ class TargetState:
         says, returns True. InputError for a file that was changed or is of another state,
         StateError where it contradicts the state; the file stays then.
         """
-        from synapse_apply.operations.record_calls import (
-            read_and_record_journal_or_raise_not_approved,
-        )
-
-        path = require_and_join_path("file", file, self._connection.invocation.directory)
-        with self._connection.open_session_of_state_alone() as session:
-            return read_and_record_journal_or_raise_not_approved(session, path, confirm)
+        path = require_path("file", file, self._connection.invocation.directory)
+        with self._connection.state_alone() as session:
+            journal = read_recovery_journal(session, path)
+            if not journal.is_genuine and (confirm is None or not confirm(journal)):
+                raise NotApproved.from_summary(
+                    "The calls were not recorded", f"{path} cannot be verified: {journal.reason}."
+                )
+            return record_journal(session, path, journal)
 
     def restore(
         self, file: Path | str, *, confirm: Callable[[StateExchange], bool] | None = None
@@ -211,11 +225,9 @@ class TargetState:
         `confirm` gets the two states, where there is one to replace. StateError, with nothing
         replaced, for no backup, one of another backend, or another lineage than the pinned one.
         """
-        from synapse_apply.operations.restore import restore_backup_or_raise_not_approved
-
-        path = require_and_join_path("file", file, self._connection.invocation.directory)
-        with self._connection.open_session_of_state_alone() as session:
-            return restore_backup_or_raise_not_approved(session, path, confirm)
+        path = require_path("file", file, self._connection.invocation.directory)
+        with self._connection.state_alone() as session:
+            return restore_backup(session, path, confirm)
 
     def create(self, *, lineage: str = "", key_file: Path | str | None = None) -> CreatedState:
         """Create an empty state, which knows no object that exists; sends nothing.
@@ -224,15 +236,12 @@ class TargetState:
         one is made in `key_file`. `lineage` is needed where the project file pins one, or where a
         state was here before. StateError where there is a state, InputError without a key.
         """
-        from synapse_apply.operations.create_state import create_empty_state_and_missing_key
-        from synapse_apply.operations.state import build_current_state_identity
-
         folder = self._connection.invocation.directory
-        path = require_and_join_path("key_file", key_file, folder) if key_file is not None else None
+        path = require_path("key_file", key_file, folder) if key_file is not None else None
         lineage = require_text("lineage", lineage)
         # A session that is open already knows of no state and no key.
         self._connection.disconnect()
-        with self._connection.open_session_of_state_alone() as session:
+        with self._connection.state_alone() as session:
             return create_empty_state_and_missing_key(
                 session, build_current_state_identity(session), lineage, path
             )
@@ -244,10 +253,12 @@ class TargetState:
         resolved for it; what cannot be keeps its old digest. `confirm` is asked where whoever has
         the former key is shut out of a shared state. InputError without a key.
         """
-        from synapse_apply.operations.rekey import rekey_or_raise_not_approved
-
-        with self._connection.open_own_session_accepting_other_key() as session:
-            return rekey_or_raise_not_approved(session, confirm)
+        with self._connection.session_with_other_key() as session:
+            if confirm is not None and will_shut_out_others(session) and not confirm():
+                raise NotApproved.from_summary(
+                    "The state has the key that it had", "confirm said no."
+                )
+            return renew_key(session)
 
     def rebind(self, *, confirm: Callable[[Rebinding], bool] | None = None) -> Rebinding:
         """Bind the state to the target's url and tenant as they are now, and to this project.
@@ -255,23 +266,22 @@ class TargetState:
         Only right for the same backend under another name. `confirm` gets what would change; where
         nothing would it is not asked. A new project id is written into the project file.
         """
-        from synapse_apply.operations.rebind import rebind_or_raise_not_approved
-        from synapse_apply.operations.state import build_current_state_identity
-
         self._connection.disconnect()
-        with self._connection.open_session_of_state_alone() as session:
-            return rebind_or_raise_not_approved(
-                session, build_current_state_identity(session), confirm
-            )
+        with self._connection.state_alone() as session:
+            rebinding = build_rebinding(session, build_current_state_identity(session))
+            if not rebinding.changes_anything:
+                return rebinding
+            if confirm is not None and not confirm(rebinding):
+                raise NotApproved.from_summary("The state is bound as it was", "confirm said no.")
+            rebind_state(session, rebinding)
+            return rebinding
 
     def copy_to(self, url: str | SecretRef) -> State:
         """Copy the whole state to another store, and compare the two; returns the copy.
 
         The state that it came from stays. StateError where there is a state already.
         """
-        from synapse_apply.operations.state import copy_state_to_empty_store_at_url
-
-        with self._connection.open_session_of_state_alone() as session:
+        with self._connection.state_alone() as session:
             return copy_state_to_empty_store_at_url(session, url)
 
     def list_steps_after_copy(self, url: str | SecretRef) -> list[str]:
@@ -279,9 +289,7 @@ class TargetState:
 
         [] for a store of this machine alone. InputError for a variable that is not set.
         """
-        from synapse_apply.operations.state import list_steps_after_copy
-
-        with self._connection.open_session_of_state_alone() as session:
+        with self._connection.state_alone() as session:
             return list_steps_after_copy(session, url)
 
     def unlock(self, lock_id: str) -> None:
@@ -290,18 +298,13 @@ class TargetState:
         StateError where it is not the id of the lock.
         """
         lock_id = require_text("lock_id", lock_id)
-        with self._connection.open_session_of_state_alone() as session:
+        with self._connection.state_alone() as session:
             session.store.remove_lock_even_if_in_use(lock_id)
 
     @contextmanager
-    def _open_state_and_choose_address(self, name: str) -> Iterator[tuple[TargetSession, Address]]:
+    def _recorded(self, name: str) -> Iterator[tuple[TargetSession, Address]]:
         """A session of the state, and the address of what it records under a name; InputError."""
-        from synapse_apply.workspace.selection import (
-            build_state_selectable,
-            choose_matching_or_parse_complete_address,
-        )
-
         name = require_text("name", name)
-        with self._connection.open_session_of_state_alone() as session:
-            selectable = build_state_selectable(session.store.read_state())
-            yield session, choose_matching_or_parse_complete_address(selectable, name)
+        with self._connection.state_alone() as session:
+            selectable = state_selectable(session.store.read_state())
+            yield session, choose_address(selectable, name)

@@ -32,8 +32,8 @@ from synapse_apply.model.observed import Lookup, Observed
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import AuditEntry
+from synapse_apply.workspace.backend import mask_references
 from synapse_apply.workspace.invocation import Invocation
-from synapse_apply.workspace.known_secrets import mask_resolvable_secrets_of_references
 from synapse_apply.workspace.target_session import TargetSession
 
 # A note is no reason to keep somebody waiting who has the answer already.
@@ -52,15 +52,13 @@ class LiveBackend(TargetSession):
         """
         of_kinds = build_marks_with_project_providers(self.project.providers)
         try:
-            state = (
-                self.existing_store_or_none.read_state() if self.existing_store_or_none else None
-            )
+            state = self.existing_store.read_state() if self.existing_store else None
         except SynapseApplyError:
             of_kinds = build_marks_with_project_providers({})
             return with_free_form_fields_secret_in_unmarked_kinds(of_kinds, self.catalogue)
         desired: Mapping[Address, Desired] = {}
         with suppress(SynapseApplyError, OSError):
-            desired = self.manifests_without_packages_read.desired
+            desired = self.manifests_alone.desired
         records, intents = (state.records, state.open_intents) if state else ({}, ())
         return with_secret_fields_of_single_objects(
             of_kinds, self.catalogue, self.target.api, desired, records, intents
@@ -68,16 +66,14 @@ class LiveBackend(TargetSession):
 
     def reread_state_at_next_use(self) -> None:
         """Read the state again at its next use, and what depends on it."""
-        for name in ("marks_hiding_free_form_if_state_unreadable", "existing_store_or_none"):
+        for name in ("marks_hiding_free_form_if_state_unreadable", "existing_store"):
             vars(self).pop(name, None)
 
     def mask_resolvable_secrets_of_project_in_answers(self) -> None:
         """Mask the values of the project's secret references in the backend's answers."""
         references = scan_possible_secret_refs_skipping_unreadable(self.project, self.target)
         marks = build_marks_with_project_providers(self.project.providers)
-        mask_resolvable_secrets_of_references(
-            self.backend.redactor, references, marks, self.resolver.resolve_secret
-        )
+        mask_references(self.backend.redactor, references, marks, self.resolver.resolve_secret)
 
 
 @frozen
@@ -96,7 +92,7 @@ def open_live_backend_masking_project_secrets(invocation: Invocation) -> Iterato
         yield live_backend
 
 
-def parse_typed_id_or_none_for_name(prefix: str, text: str) -> str | None:
+def parse_typed_id(prefix: str, text: str) -> str | None:
     """The server's id in a typed `123` or `id=123`; None for a name."""
     text = text.removeprefix(f"{prefix}/")
     if text.startswith("id="):
@@ -104,16 +100,14 @@ def parse_typed_id_or_none_for_name(prefix: str, text: str) -> str | None:
     return text if text.isdecimal() else None
 
 
-def find_recorded_id_or_none_but_raise_for_address(
-    live_backend: LiveBackend, prefix: str, text: str
-) -> str | None:
+def find_recorded_id(live_backend: LiveBackend, prefix: str, text: str) -> str | None:
     """The id that the state has for a name or an address; None where it has none.
 
     InputError for an unrecorded address, which can mean nothing else. A record of another API
     version is looked up by its natural key, because its id is not valid in this one.
     """
     name = text.removeprefix(f"{prefix}/")
-    store = live_backend.existing_store_or_none
+    store = live_backend.existing_store
     record = store.find_record(Address(prefix, name)) if store else None
     if record is not None:
         binding = live_backend.select_binding(prefix)
@@ -132,23 +126,19 @@ def find_recorded_id_or_none_but_raise_for_address(
     return None
 
 
-def resolve_v1_plugin_id_or_keep_given(live_backend: LiveBackend, plugin_id: str) -> str:
+def plugin_id_of_v1(live_backend: LiveBackend, plugin_id: str) -> str:
     """The plugin's id in API v1, in which runs and jobs are called."""
     runs_as = live_backend.select_binding("release").resolve_run_owner
     return runs_as(live_backend.api, plugin_id) if runs_as is not None else plugin_id
 
 
-def require_single_live_object_by_id_or_name(
-    live_backend: LiveBackend, prefix: str, text: str
-) -> LiveObject:
+def require_live_object(live_backend: LiveBackend, prefix: str, text: str) -> LiveObject:
     """Read the object that a text names: by id, by a recorded name, or by its natural key.
 
     InputError when there is none or there are several; RemoteError when it cannot be read.
     """
     kind, binding = live_backend.catalogue[prefix], live_backend.select_binding(prefix)
-    object_id = parse_typed_id_or_none_for_name(
-        prefix, text
-    ) or find_recorded_id_or_none_but_raise_for_address(live_backend, prefix, text)
+    object_id = parse_typed_id(prefix, text) or find_recorded_id(live_backend, prefix, text)
     if object_id is not None:
         return decode_live_object(
             live_backend, binding, require_raw_object_by_id(live_backend, prefix, object_id)
@@ -173,20 +163,16 @@ def require_single_live_object_by_id_or_name(
     )
 
 
-def require_live_object_where_absence_can_be_told(
-    live_backend: LiveBackend, prefix: str, text: str
-) -> None:
+def require_live_if_told(live_backend: LiveBackend, prefix: str, text: str) -> None:
     """InputError where this backend can tell that there is no object of this name.
 
     Of an id it can, of a name where it lists all objects of the kind; else nothing is raised.
     """
     binding = live_backend.select_binding(prefix)
-    object_id = parse_typed_id_or_none_for_name(
-        prefix, text
-    ) or find_recorded_id_or_none_but_raise_for_address(live_backend, prefix, text)
+    object_id = parse_typed_id(prefix, text) or find_recorded_id(live_backend, prefix, text)
     can_tell = object_id is not None or Lookup.COMPLETE in binding.lookup.values()
     if can_tell or list_objects_or_none_if_unsupported(live_backend.api, binding) is not None:
-        require_single_live_object_by_id_or_name(live_backend, prefix, text)
+        require_live_object(live_backend, prefix, text)
 
 
 def _unknown_name(kind: ResourceType, binding: ApiBinding, text: str) -> str:
@@ -272,7 +258,7 @@ def list_by_code_else_by_listed_code_or_name(
     )
 
 
-def record_audit_entry_if_state_exists_or_warn(
+def audit_or_warn(
     live_backend: LiveBackend, verb: str, address: str, remote_id: str, result: str
 ) -> Diagnostic | None:
     """Note a call in the audit of the target's state, where there is one.
@@ -293,7 +279,7 @@ def record_audit_entry_if_state_exists_or_warn(
         result=result,
     )
     try:
-        if (store := live_backend.existing_store_or_none) is not None:
+        if (store := live_backend.existing_store) is not None:
             with store.lock(verb, min(live_backend.lock_wait_seconds, _AUDIT_LOCK_SECONDS)):
                 store.append_audit_entries(entry)
             # A job may be followed for hours now: no connection is held for it.

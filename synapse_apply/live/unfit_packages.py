@@ -15,7 +15,7 @@ from synapse_apply.model.packages import (
 from synapse_apply.model.resource import Desired
 from synapse_apply.planning.plan_input import PackageVerdict, PlanOptions
 from synapse_apply.workspace.offline_target import OfflineTarget
-from synapse_apply.workspace.package_findings import relate_to_working_folder
+from synapse_apply.workspace.package_sources import relate_to_working_folder
 
 
 class PackageJudge:

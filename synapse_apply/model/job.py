@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import field
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any
 
 from synapse_apply.model.coding.json_types import ServerAnswer
-from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import Effect, RemoteError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.remote.deferred_run import is_deferred_envelope, is_pending_envelope
@@ -85,13 +84,6 @@ class Job:
     completed: str = ""
     context: Mapping[str, Any] = field(default_factory=dict)
     raw: Mapping[str, Any] = field(default_factory=dict)
-
-
-class ChangedJob(NamedTuple):
-    """A job after a call that changed it; a warning where that could not be noted in the state."""
-
-    job: Job
-    audit_warning: Diagnostic | None
 
 
 def parse_job_requiring_usable_id(raw: Mapping[str, Any]) -> Job:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from uuid import uuid4
 
@@ -10,16 +10,15 @@ from synapse_apply.applying.records import accept_paths, record_of_both_sides, r
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath
-from synapse_apply.model.errors import InputError, NotApproved, StateError
+from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.state import Acceptance, Record
 from synapse_apply.model.values import ABSENT
-from synapse_apply.operations.plan import plan
 from synapse_apply.operations.steps import step_of
 from synapse_apply.planning.diff.field_diff import diff_resource
-from synapse_apply.planning.plan_input import PlanOptions, ResourceState
+from synapse_apply.planning.plan_input import ResourceState
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 OTHER_KEY_NOTE = "recorded under another state key"
@@ -43,7 +42,7 @@ class AcceptableResource:
     findings: tuple[Diagnostic, ...] = ()
 
 
-def require_acceptable_resource(plan_result: PlanResult, address: Address) -> AcceptableResource:
+def require_acceptable(plan_result: PlanResult, address: Address) -> AcceptableResource:
     """Return what accepting an address would record; reads the plan only, changes nothing.
 
     InputError when the address is not declared, StateError when it is not recorded or not live.
@@ -87,24 +86,7 @@ def require_acceptable_resource(plan_result: PlanResult, address: Address) -> Ac
     )
 
 
-def plan_and_accept_differences_or_raise_not_approved(
-    session: TargetSession,
-    address: Address,
-    confirm: Callable[[AcceptableResource], bool] | None,
-) -> AcceptableResource:
-    """Plan, and record as accepted what differs, where `confirm`, if given, agrees.
-
-    Else NotApproved. Errors as of the two functions that it calls.
-    """
-    plan_result = plan(session, PlanOptions().with_target_rules(session.target))
-    acceptable = require_acceptable_resource(plan_result, address)
-    if confirm is not None and not confirm(acceptable):
-        raise NotApproved.from_summary(f"{address} was not accepted", "confirm said no.")
-    record_differences_as_accepted_or_raise_if_changed(session, plan_result, acceptable)
-    return acceptable
-
-
-def record_differences_as_accepted_or_raise_if_changed(
+def record_acceptance(
     session: TargetSession, plan_result: PlanResult, acceptable: AcceptableResource
 ) -> Record:
     """Record that what is declared counts as applied and what is live as seen; nothing is sent.
@@ -119,7 +101,11 @@ def record_differences_as_accepted_or_raise_if_changed(
     with session.lock_state_of_own_project("state accept"):
         # The user was asked without a lock, so the record may have changed since it was shown.
         if session.store.find_record(resource.address) != acceptable.record:
-            raise _build_state_changed_error(resource.address)
+            raise StateError.from_summary(
+                "The state has changed meanwhile",
+                f"Another run recorded something else of {resource.address} while you were asked.",
+                "Run again: it shows what differs now.",
+            )
         record = record_of_both_sides(
             step_of(resource, change),
             acceptable.record,
@@ -127,7 +113,7 @@ def record_differences_as_accepted_or_raise_if_changed(
             session.secrets,
             session.clock.utc_now(),
         )
-        record = replace(record, accepted=_merge_old_and_new_acceptance_or_none(acceptable))
+        record = replace(record, accepted=_merge_acceptance(acceptable))
         session.store.write_records(record)
         moment, run_id = session.clock.utc_now(), str(uuid4())
         audit_entry = session.actor.build_state_audit_entry(
@@ -139,7 +125,7 @@ def record_differences_as_accepted_or_raise_if_changed(
 
 # Remembered with what it took the place of, so that it can be told from what a server merely
 # normalised, and be undone. It ends for a field when `applied` or `seen` of it changes.
-def _merge_old_and_new_acceptance_or_none(acceptable: AcceptableResource) -> Acceptance | None:
+def _merge_acceptance(acceptable: AcceptableResource) -> Acceptance | None:
     """The new acceptance, which keeps the undo values of earlier ones; None without any."""
     record, paths = acceptable.record, [change.path for change in acceptable.differing_fields]
     new_acceptance = accept_paths(paths, record.applied or record.seen, record.seen)
@@ -171,7 +157,7 @@ def _select_differing_paths(
     return tuple(path for path in paths if path in differing_paths)
 
 
-def require_and_undo_acceptance_in_state(session: TargetSession, address: Address) -> Acceptance:
+def undo_acceptance(session: TargetSession, address: Address) -> Acceptance:
     """Restore what was recorded before `address` was accepted; returns the undone acceptance.
 
     Takes the state's lock. The next plan shows the differences again. StateError when nothing of
@@ -195,11 +181,3 @@ def require_and_undo_acceptance_in_state(session: TargetSession, address: Addres
         )
         session.store.append_audit_entries(audit_entry)
     return record.accepted
-
-
-def _build_state_changed_error(address: Address) -> StateError:
-    return StateError.from_summary(
-        "The state has changed meanwhile",
-        f"Another run recorded something else of {address} while you were asked.",
-        "Run again: it shows what differs now.",
-    )

@@ -1,15 +1,18 @@
 """In which order an apply plans, asks, locks, checks and carries out, and when it plans again.
 
-Everything is checked before the first call.
+Everything is checked before the first call. Of a plan whose rows somebody permits, those rows are
+planned, chosen and made under one lock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from synapse_apply.applying.body import secrets_to_send
 from synapse_apply.applying.executors import SerialExecutor, ThreadedExecutor
+from synapse_apply.applying.permits import FinalPermit
 from synapse_apply.applying.run import Gate
 from synapse_apply.applying.scheduler import Scheduler
 from synapse_apply.applying.step import Step
@@ -21,20 +24,23 @@ from synapse_apply.model.errors import (
     Refused,
     SecretUnavailable,
     Stale,
+    StateError,
     SynapseApplyError,
 )
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Plan
-from synapse_apply.model.ports import Progress
+from synapse_apply.model.ports import CallPermit, Progress
 from synapse_apply.model.report import STALE_RULES, Report
 from synapse_apply.operations.apply_observer import ApplyObserver, ErrorHoldingProgress
+from synapse_apply.operations.health import ApplyPreflight
 from synapse_apply.operations.plan import plan as make_plan
-from synapse_apply.operations.preflight import ApplyPreflight
-from synapse_apply.operations.steps import (
-    build_run,
-    list_steps,
-)
+from synapse_apply.operations.steps import build_run, list_steps
 from synapse_apply.planning.plan_input import PlanOptions
-from synapse_apply.planning.staleness.permitted_rows import PermittedRows
+from synapse_apply.planning.staleness.narrow_to_permitted import (
+    list_decidable_changes,
+    narrow_to_permitted_rows,
+)
+from synapse_apply.planning.staleness.permitted_rows import PermittedApply, PermittedRows
 from synapse_apply.stores.sql import SqlStore
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
@@ -76,24 +82,22 @@ class ApplyRun:
         self._operation = operation
         self._preflight = ApplyPreflight(session)
 
-    def plan_confirm_and_apply(self) -> Report:
+    def plan_and_apply(self) -> Report:
         """Plan, ask, apply. Without `confirm` the state is locked before it is planned.
 
         Raises what stops it before its first call: NotApproved where `confirm` returns false; else
         as `check`.
         """
         if self._confirm is not None:
-            plan_result = self.make_plan_with_preflight()
+            plan_result = self.plan_anew()
             self._observer.show_plan(plan_result.plan)
-            return self._confirm_until_current_then_apply(plan_result)
+            return self._confirm_and_apply(plan_result)
         with self._session.lock_state_of_own_project(self._operation):
-            plan_result = self.make_plan_with_preflight()
+            plan_result = self.plan_anew()
             self._observer.show_plan(plan_result.plan)
-            return self.check_and_apply_plan_under_held_lock(plan_result)
+            return self.check_and_apply(plan_result)
 
-    def apply_earlier_plan_or_ask_again_if_changed(
-        self, plan: Plan, plan_result: PlanResult | None, read_at: float
-    ) -> Report:
+    def apply_earlier(self, plan: Plan, plan_result: PlanResult | None, read_at: float) -> Report:
         """Apply a plan that was made before with the same options.
 
         `plan_result` is what it was made from, None where that is no longer available; `read_at` is
@@ -102,46 +106,50 @@ class ApplyRun:
         Stale where there is no `confirm` to ask.
         """
         # When it was planned nobody asked the agents: only an apply needs them.
-        plan = self._preflight.with_preflight_findings(plan)
+        plan = self._preflight.with_findings(plan)
         if plan_result is not None:
             plan_result = replace(plan_result, plan=plan)
         check(plan, all_or_nothing=self._all_or_nothing)
-        self._raise_if_confirm_refuses_changes(plan)
+        self._require_confirmed(plan)
         # Compared under the lock: otherwise another run could write after the comparison.
         with self._session.lock_state_of_own_project(self._operation):
             current_result = plan_result
             if current_result is None or self._is_plan_outdated(plan, read_at):
-                current_result = self.make_plan_with_preflight()
-            if are_plans_equal_except_id_time_and_base(plan, current_result.plan):
-                return self.apply_checked_plan_under_held_lock(current_result)
+                current_result = self.plan_anew()
+            if is_same_plan(plan, current_result.plan):
+                return self.apply_checked(current_result)
         if self._confirm is None:
-            raise _build_outdated_error(plan)
+            problem = Stale.from_summary(
+                "The backend or the state changed since this plan was made",
+                "What would be done now is not what it shows; nothing was sent.",
+                "Plan again.",
+            )
+            problem.plan = plan
+            raise problem
         # Asked with the lock given back: a person may take long, and others are to go on.
         self._observer.show_changed_plan(current_result.plan)
-        return self._confirm_until_current_then_apply(current_result)
+        return self._confirm_and_apply(current_result)
 
-    def _confirm_until_current_then_apply(self, plan_result: PlanResult) -> Report:
+    def _confirm_and_apply(self, plan_result: PlanResult) -> Report:
         """Ask, lock and plan again, until the approved plan is still current; then apply it."""
         while True:
             plan = plan_result.plan
             check(plan, all_or_nothing=self._all_or_nothing)
             # Before the question: the time that a person takes counts.
             read_at = self._session.clock.monotonic_seconds()
-            self._raise_if_confirm_refuses_changes(plan)
+            self._require_confirmed(plan)
             with self._session.lock_state_of_own_project(self._operation):
                 if self._is_plan_outdated(plan, read_at):
-                    plan_result = self.make_plan_with_preflight()
-                if are_plans_equal_except_id_time_and_base(plan, plan_result.plan):
-                    return self.apply_checked_plan_under_held_lock(plan_result)
+                    plan_result = self.plan_anew()
+                if is_same_plan(plan, plan_result.plan):
+                    return self.apply_checked(plan_result)
             self._observer.show_changed_plan(plan_result.plan)
 
-    def make_plan_with_preflight(self) -> PlanResult:
+    def plan_anew(self) -> PlanResult:
         """A new plan, with findings about agents and clock among its diagnostics."""
-        return self._preflight.plan_and_add_findings(
-            lambda: make_plan(self._session, self._options)
-        )
+        return self._preflight.plan_with_findings(lambda: make_plan(self._session, self._options))
 
-    def _raise_if_confirm_refuses_changes(self, plan: Plan) -> None:
+    def _require_confirmed(self, plan: Plan) -> None:
         """NotApproved where the plan has changes and `confirm` returns false for it."""
         if plan.has_changes and self._confirm is not None and not self._confirm(plan):
             problem = NotApproved(error_finding("Apply cancelled", "Nothing was sent."))
@@ -155,20 +163,18 @@ class ApplyRun:
         has_moved = self._session.store.read_serial() != plan.base.serial
         return has_moved or age_seconds > FRESH_SECONDS
 
-    def check_and_apply_plan_under_held_lock(
+    def check_and_apply(
         self,
         plan_result: PlanResult,
         *,
         uses_up_plan: bool = False,
         permitted: PermittedRows = _NO_APPROVALS,
     ) -> Report:
-        """Raise as `check` what must stop the plan, else `apply_checked_plan_under_held_lock`."""
+        """Raise as `check` what must stop the plan, else `apply_checked`."""
         check(plan_result.plan, all_or_nothing=self._all_or_nothing)
-        return self.apply_checked_plan_under_held_lock(
-            plan_result, uses_up_plan=uses_up_plan, permitted=permitted
-        )
+        return self.apply_checked(plan_result, uses_up_plan=uses_up_plan, permitted=permitted)
 
-    def apply_checked_plan_under_held_lock(
+    def apply_checked(
         self,
         plan_result: PlanResult,
         *,
@@ -186,7 +192,7 @@ class ApplyRun:
         if plan.actionable_changes or plan.moved or plan_result.resolved_intents:
             with self._observer.watch_calls(self._session.backend.hang_up) as watcher:
                 held_back_errors = ErrorHoldingProgress(watcher, watcher.read_stop_signal)
-                report = _carry_out_and_hold_back_errors(
+                report = _carry_out(
                     self._session,
                     plan_result,
                     held_back_errors,
@@ -205,11 +211,11 @@ class ApplyRun:
         if (wait_note := _build_wait_note_if_long(self._session.store)) is not None:
             self._observer.show_warnings((wait_note,))
         if held_back_errors is not None:
-            held_back_errors.raise_first_held_error_if_any()
+            held_back_errors.raise_held()
         return report
 
 
-def are_plans_equal_except_id_time_and_base(approved_plan: Plan, new_plan: Plan) -> bool:
+def is_same_plan(approved_plan: Plan, new_plan: Plan) -> bool:
     """Whether two plans would do the same; their ids, creation times and bases are not compared."""
     return (
         replace(
@@ -229,16 +235,6 @@ def _build_wait_note_if_long(store: SqlStore) -> Diagnostic | None:
         f"It waited {store.waited_seconds:.0f} s, since it writes to {store.where} only so often.",
         "For a server of your own, `?pace=SECONDS` in state.url says how often; 0 is no limit.",
     )
-
-
-def _build_outdated_error(plan: Plan) -> Stale:
-    problem = Stale.from_summary(
-        "The backend or the state changed since this plan was made",
-        "What would be done now is not what it shows; nothing was sent.",
-        "Plan again.",
-    )
-    problem.plan = plan
-    return problem
 
 
 def check(plan: Plan, *, all_or_nothing: bool = False) -> None:
@@ -282,7 +278,7 @@ def apply(
     `progress` or `stop_signal` is raised when all is recorded, as `ErrorHoldingProgress` says.
     """
     held_back_errors = ErrorHoldingProgress(progress, stop_signal)
-    report = _carry_out_and_hold_back_errors(
+    report = _carry_out(
         session,
         plan_result,
         held_back_errors,
@@ -290,11 +286,11 @@ def apply(
         is_single_use=is_single_use,
         may_adopt=may_adopt,
     )
-    held_back_errors.raise_first_held_error_if_any()
+    held_back_errors.raise_held()
     return report
 
 
-def _carry_out_and_hold_back_errors(
+def _carry_out(
     session: TargetSession,
     plan_result: PlanResult,
     progress: ErrorHoldingProgress,
@@ -308,7 +304,7 @@ def _carry_out_and_hold_back_errors(
     plan = plan_result.plan
     steps = list_steps(plan_result)
     # All secrets first: an apply must not stop half-way because the last one is missing.
-    _require_secrets_resolve(session, steps)
+    _require_secrets(session, steps)
     # A state of an earlier version names no target: who applies to it says whose it is.
     session.bind_state_to_target()
     if is_single_use and (steps or plan.moved):
@@ -319,11 +315,11 @@ def _carry_out_and_hold_back_errors(
         session, plan_result.resolved_intents, plan.id, {step.address for step in steps}
     )
     if plan.moved:
-        _rename_moved_addresses_and_audit(session, plan)
+        _rename_moved(session, plan)
     store, permit = session.store, session.call_permit
 
     def stop_reason() -> str:
-        return _explain_stop_or_empty(store, progress) or permit.explain_missing_or_empty()
+        return _stop_reason(store, progress) or permit.explain_missing_or_empty()
 
     gate = Gate(
         stop_reason=stop_reason, permit=permit, approvals=permitted.approvals, may_adopt=may_adopt
@@ -353,12 +349,12 @@ def _carry_out_and_hold_back_errors(
         progress.read_stop_signal(),
         lock_lost=not store.holds_lock(),
         verification_results=scheduler.verifications,
-        stop_reason=_explain_stop_or_empty(store, progress) or permit.final_reason,
+        stop_reason=_stop_reason(store, progress) or permit.final_reason,
     )
     return report.with_target(session.typed_target)
 
 
-def _explain_stop_or_empty(store: SqlStore, progress: ErrorHoldingProgress) -> str:
+def _stop_reason(store: SqlStore, progress: ErrorHoldingProgress) -> str:
     """Why nothing more may begin, as a phrase, "" while it may; a permit is not asked for."""
     if progress.read_stop_signal():
         return "the run was stopped"
@@ -367,7 +363,7 @@ def _explain_stop_or_empty(store: SqlStore, progress: ErrorHoldingProgress) -> s
     return "the state could not be written" if store.has_failed_write() else ""
 
 
-def _rename_moved_addresses_and_audit(session: TargetSession, plan: Plan) -> None:
+def _rename_moved(session: TargetSession, plan: Plan) -> None:
     """Rename the moved addresses in the state, and note each in the audit."""
     renames = {move.old: move.new for move in plan.moved}
     session.store.rename_addresses(renames, session.signer.sign_moved_run_if_genuine)
@@ -382,7 +378,7 @@ def _rename_moved_addresses_and_audit(session: TargetSession, plan: Plan) -> Non
     )
 
 
-def _require_secrets_resolve(session: TargetSession, steps: list[Step]) -> None:
+def _require_secrets(session: TargetSession, steps: list[Step]) -> None:
     """SecretUnavailable, with every finding, unless each secret that will be sent resolves."""
     findings: list[Diagnostic] = []
     for step in steps:
@@ -397,3 +393,99 @@ def _require_secrets_resolve(session: TargetSession, steps: list[Step]) -> None:
                 )
     if findings:
         raise SecretUnavailable(*findings)
+
+
+_USED_GUARD_APPROVAL_REASON = "the approval of a guard was used by an earlier run"
+# Says which rows of a plan may be made.
+ChooseRows = Callable[[Plan], PermittedRows]
+
+
+@frozen
+class RunIdentity:
+    """As what an apply is known: its plan id, who stands in the audit, what the lock shows."""
+
+    run_id: str
+    who: str
+    operation: str
+
+
+def apply_permitted_rows(
+    session: TargetSession,
+    apply_run: ApplyRun,
+    observer: ApplyObserver,
+    choose: ChooseRows,
+    identity: RunIdentity,
+    permit: CallPermit | None,
+) -> PermittedApply:
+    """Lock the state, plan, ask which rows may be made, and make these alone.
+
+    Open calls of earlier runs are settled first, as by any apply. Before the first call it raises
+    LockHeld, InputError for a plan with errors (nobody is asked about it then), Refused by a guard
+    that is left, SecretUnavailable, and StateError.
+    """
+    with (
+        _acting_as(session, identity, permit),
+        session.lock_state_of_own_project(identity.operation),
+    ):
+        plan_result = apply_run.plan_anew()
+        if plan_result.plan.has_errors:
+            observer.show_plan(plan_result.plan)
+            check(plan_result.plan)
+        permitted = choose(plan_result.plan)
+        narrowed = narrow_to_permitted_rows(plan_result.plan, permitted, identity.run_id)
+        observer.show_plan(narrowed)
+        check(narrowed)
+        report = _apply_with_guard_approvals(
+            session, apply_run, replace(plan_result, plan=narrowed), permitted
+        )
+        used_ids: tuple[str, ...] = ()
+        # A state that is lost by now keeps what it has; whoever asks later is told.
+        with suppress(StateError):
+            used_ids = session.store.list_used_approvals(permitted.list_approval_ids())
+    return PermittedApply(report, used_ids, report.stop_reason)
+
+
+def _apply_with_guard_approvals(
+    session: TargetSession, apply_run: ApplyRun, plan_result: PlanResult, permitted: PermittedRows
+) -> Report:
+    """Apply a checked plan; what approved its guards is used up with the first row that begins.
+
+    That is for one time, and for these rows together: once one is done, the guard counts others.
+    Where it was used before, nothing is done, and the report says so.
+    """
+    store, guard_ids = session.store, permitted.guard_approvals
+    first_change = next(
+        (each for each in list_decidable_changes(plan_result.plan) if not each.is_refused), None
+    )
+    if not guard_ids or first_change is None:
+        return apply_run.apply_checked(plan_result, permitted=permitted)
+    # First: a call that had no effect gives back what approved its guard.
+    close_intents_with_known_outcome(session, plan_result.resolved_intents, plan_result.plan.id)
+    plan_result = replace(plan_result, resolved_intents=())
+    if store.list_used_approvals(guard_ids):
+        return Report(plan_result.plan, stop_reason=_USED_GUARD_APPROVAL_REASON)
+    row_ids = permitted.approvals.get(first_change.address, ())
+    approvals = {**permitted.approvals, first_change.address: (*row_ids, *guard_ids)}
+    report = apply_run.apply_checked(plan_result, permitted=replace(permitted, approvals=approvals))
+    if not report.has_only_failed_or_skipped_changes_and_skipped_runs:
+        # That row may have failed, or waited for another that did.
+        with suppress(StateError):
+            used_ids = store.list_used_approvals(guard_ids)
+            store.use_approvals_up_or_raise_if_used(
+                *(each for each in guard_ids if each not in used_ids)
+            )
+    return report
+
+
+@contextmanager
+def _acting_as(
+    session: TargetSession, identity: RunIdentity, permit: CallPermit | None
+) -> Iterator[None]:
+    """Have a session act for somebody, and ask a permit before each call, in the block."""
+    actor, call_permit = session.actor, session.call_permit
+    session.actor = replace(actor, who=identity.who)
+    session.call_permit = FinalPermit(permit)
+    try:
+        yield
+    finally:
+        session.actor, session.call_permit = actor, call_permit

@@ -112,7 +112,7 @@ class ErrorHoldingProgress:
     """The progress of an apply, passed on to a receiver whose exceptions are held back.
 
     They are raised while calls are made and recorded, and must not change what became of a call.
-    The first is kept until `raise_first_held_error_if_any`. The apply goes on, but after
+    The first is kept until `raise_held`. The apply goes on, but after
     KeyboardInterrupt, SystemExit and any exception of `read_stop_signal` no further call begins.
     Every other BaseException passes: with one of its own a caller cuts the apply short.
     """
@@ -128,19 +128,19 @@ class ErrorHoldingProgress:
         self._first_error: BaseException | None = None
         self._stop_signal = 0
 
-    def raise_first_held_error_if_any(self) -> None:
+    def raise_held(self) -> None:
         """Raise the first exception, if there was one."""
         if self._first_error is not None:
             raise self._first_error
 
     def _hold_errors_of(self, report: Callable[P, None]) -> Callable[P, None]:
-        def report_and_hold_error(*args: P.args, **kwargs: P.kwargs) -> None:
+        def report_or_hold(*args: P.args, **kwargs: P.kwargs) -> None:
             try:
                 report(*args, **kwargs)
             except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 - raised later
                 self._hold(error, stops=isinstance(error, SystemExit))
 
-        return report_and_hold_error
+        return report_or_hold
 
     def _hold(self, error: BaseException, *, stops: bool) -> None:
         self._first_error = self._first_error or error

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from synapse_apply.model.command import Command, name_target_in_commands
-from synapse_apply.model.diagnostic import Diagnostic, error_finding
+from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import ManifestError, Stale, SynapseApplyError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.report import Report
@@ -77,8 +77,19 @@ def open_session_for_approved_plans(
         try:
             session = stack.enter_context(open_context(invocation))
         except ManifestError as problem:
+            hint = (
+                "Bring it back, or give the same --var, --var-file, --file and --ref as for the "
+                "plan; otherwise plan again."
+            )
             raise Stale(
-                _build_missing_sources_finding(approved_plans.united_plan), *problem.diagnostics
+                error_finding(
+                    "The planned manifests or packages are no longer here",
+                    f"{approved_plans.united_plan.file} was made from manifests and packages "
+                    "without an error. Nothing was "
+                    f"sent.",
+                    hint,
+                ),
+                *problem.diagnostics,
             ) from None
         yield session
 
@@ -90,19 +101,6 @@ def _name_target_in_errors(target: str) -> Iterator[None]:
     except SynapseApplyError as problem:
         problem.diagnostics = name_target_in_commands(problem.diagnostics, target)
         raise
-
-
-def _build_missing_sources_finding(united_plan: SavedPlan) -> Diagnostic:
-    hint = (
-        "Bring it back, or give the same --var, --var-file, --file and --ref as for the plan; "
-        "otherwise plan again."
-    )
-    return error_finding(
-        "The planned manifests or packages are no longer here",
-        f"{united_plan.file} was made from manifests and packages without an error. Nothing was "
-        f"sent.",
-        hint,
-    )
 
 
 def replan_and_apply_approved_plans(
@@ -125,7 +123,7 @@ def replan_and_apply_approved_plans(
             session, approved_plans.files, reviewed=reviewed, allow_unsigned=allow_unsigned
         )
         # A saved plan says what was approved; only a new plan knows what is live now.
-        plan_result = run_with_saved_options.make_plan_with_preflight()
+        plan_result = run_with_saved_options.plan_anew()
         if not plan_result.plan.has_errors:
             plan_result = narrow_to_saved_plan_or_raise_stale(
                 united_plan, plan_result, reviewed=reviewed
@@ -140,6 +138,4 @@ def replan_and_apply_approved_plans(
             plan_result = replace(plan_result, plan=plan)
         observer.show_plan(plan_result.plan)
         observer.show_warnings(warnings)
-        return run_with_saved_options.check_and_apply_plan_under_held_lock(
-            plan_result, uses_up_plan=not reviewed
-        )
+        return run_with_saved_options.check_and_apply(plan_result, uses_up_plan=not reviewed)

@@ -54,7 +54,7 @@ class BumpRequest:
     exact_version: str = ""
     changelog: str | None = None
 
-    def require_either_part_or_exact_version(self) -> None:
+    def require_one_way(self) -> None:
         """InputError unless it says either which part to raise, or the new version."""
         if bool(self.part) == bool(self.exact_version):
             raise InputError.from_summary(
@@ -97,7 +97,7 @@ class _BumpProject:
     documents: list[WrittenDocument] = field(default_factory=list)
     target_manifests: list[LoadedManifests] = field(default_factory=list)
 
-    def list_distinct_manifest_errors(self) -> list[Diagnostic]:
+    def distinct_errors(self) -> list[Diagnostic]:
         """The errors in the manifests of all targets, each once."""
         findings = (
             finding
@@ -108,9 +108,7 @@ class _BumpProject:
         return list(dict.fromkeys(findings))
 
 
-def bump_version_of_only_release(
-    invocation: Invocation, request: BumpRequest, *, write: bool = True
-) -> BumpResult:
+def bump_release(invocation: Invocation, request: BumpRequest, *, write: bool = True) -> BumpResult:
     """Edit the version of a plugin's only release, and its changelog if one is given.
 
     The version is edited in the manifest, in the package's config.yaml, and in the plugin's own
@@ -127,21 +125,36 @@ def bump_version_of_only_release(
         iter_readable_written_documents(project, bump_project.targets, paths)
     )
     bump_project.target_manifests = [
-        configuration.load_target_manifests_with_findings(invocation, project, target)
+        configuration.load_target_manifests(invocation, project, target)
         for target in bump_project.targets
     ]
-    document, resources = _require_release_document_and_resources(bump_project, request.plugin)
+    document, resources = _require_release(bump_project, request.plugin)
     release = resources[0]
     # An edit would replace the variable by a literal in every target that reads the document.
-    require_version_without_variable(document, release)
+    written_version = document.get_value_or_none(*VERSION_PATH)
+    if isinstance(written_version, str) and "${" in written_version:
+        raise InputError.from_summary(
+            "The version is a variable",
+            f"spec.version is {written_version}: it is not written here.",
+            "Change the variable's value, or write the version out.",
+            address=str(release.address),
+            position=document.document.positions.get(VERSION_PATH),
+        )
     new_address = compute_address_with_higher_version(release, request.part, request.exact_version)
-    require_address_undeclared(new_address, bump_project.target_manifests)
+    for loaded_target in bump_project.target_manifests:
+        if new_address in loaded_target.desired:
+            raise InputError.from_summary(
+                "This version is declared already",
+                f"{new_address} stands at {loaded_target.desired[new_address].position}.",
+                "Choose another one with --to VERSION.",
+                address=str(new_address),
+            )
     keys = ("version", "changelog") if request.changelog is not None else ("version",)
     require_no_overlay_conflict(bump_project.targets, release.address, new_address, keys)
-    edits = _collect_edits_by_file(bump_project, document, resources, new_address, request)
+    edits = _collect_edits(bump_project, document, resources, new_address, request)
     rewrites = tuple(_iter_rewrites(edits))
     # Decoded from memory, before anything is written: a bad edit never reaches the disk.
-    _require_edits_add_no_errors_and_lose_nothing(bump_project, rewrites, new_address)
+    _require_harmless_edits(bump_project, rewrites, new_address)
     if write:
         rewrite_all_or_none(rewrites)
     changelog = (
@@ -160,7 +173,7 @@ def bump_version_of_only_release(
     return BumpResult(release.address, new_address, edit_rows, rewrites, tuple(sources), changelog)
 
 
-def _require_release_document_and_resources(
+def _require_release(
     bump_project: _BumpProject, plugin: str
 ) -> tuple[WrittenDocument, list[Desired]]:
     """The document of the named release, and the resource that each target decodes from it.
@@ -173,8 +186,7 @@ def _require_release_document_and_resources(
     matches = [
         candidate
         for candidate in bump_project.documents
-        if candidate.address_prefix_or_empty == RELEASE
-        and _format_plugin_reference(candidate) == name
+        if candidate.address_prefix_or_empty == RELEASE and _plugin_reference(candidate) == name
     ]
     if not matches:
         _raise_no_release(bump_project, plugin, name)
@@ -207,16 +219,16 @@ def _require_release_document_and_resources(
     resources = resources_by_position[document.position]
     problems = [
         candidate
-        for candidate in bump_project.list_distinct_manifest_errors()
+        for candidate in bump_project.distinct_errors()
         if (candidate.position and candidate.position.file == document.name)
         or candidate.address in {str(resource.address) for resource in resources}
     ]
     if problems or not resources:
-        raise InputError(*(problems or bump_project.list_distinct_manifest_errors()))
+        raise InputError(*(problems or bump_project.distinct_errors()))
     return document, resources
 
 
-def _format_plugin_reference(document: WrittenDocument) -> str:
+def _plugin_reference(document: WrittenDocument) -> str:
     plugin = document.get_value_or_none("spec", "plugin")
     return f"id={plugin.get('id')}" if isinstance(plugin, Mapping) else str(plugin)
 
@@ -224,14 +236,14 @@ def _format_plugin_reference(document: WrittenDocument) -> str:
 def _raise_no_release(bump_project: _BumpProject, plugin: str, name: str) -> NoReturn:
     owners = sorted(
         {
-            _format_plugin_reference(entry)
+            _plugin_reference(entry)
             for entry in bump_project.documents
             if entry.address_prefix_or_empty == RELEASE
         }
     )
     unread_errors = [
         entry
-        for entry in bump_project.list_distinct_manifest_errors()
+        for entry in bump_project.distinct_errors()
         if entry.path is None and entry.address is None
     ]
     raise InputError(
@@ -266,7 +278,7 @@ def _raise_no_version(
                 f"release/{name}@{version}", declared_addresses
             ),
         ),
-        *bump_project.list_distinct_manifest_errors(),
+        *bump_project.distinct_errors(),
     )
 
 
@@ -275,7 +287,7 @@ _Edits = dict[tuple[Path, str], list[tuple[Edit, Any]]]
 
 # A Plugin's `version` that equals the release's is raised as well: who kept them the same means
 # them to be the same.
-def _collect_edits_by_file(
+def _collect_edits(
     bump_project: _BumpProject,
     document: WrittenDocument,
     resources: Sequence[Desired],
@@ -289,8 +301,7 @@ def _collect_edits_by_file(
     for other_document in bump_project.documents:
         is_mirror = (
             other_document.address_prefix_or_empty == PLUGIN
-            and other_document.get_value_or_none("metadata", "name")
-            == _format_plugin_reference(document)
+            and other_document.get_value_or_none("metadata", "name") == _plugin_reference(document)
         )
         if other_document is document or (
             is_mirror and other_document.get_value_or_none(*VERSION_PATH) == old_version
@@ -309,16 +320,14 @@ def _collect_edits_by_file(
         edit = Edit(("spec", "changelog"), text, document.index, preceding_key)
         current_value = document.get_value_or_none("spec", "changelog")
         edits[document.file, document.name].append((edit, current_value))
-    for file, current_value in _iter_config_files_to_edit_or_raise_if_out_of_reach(
-        bump_project, resources
-    ):
+    for file, current_value in _iter_editable_configs(bump_project, resources):
         edits[file, format_path_relative_to_cwd_if_inside(file)].append(
             (Edit(("version",), new_version), current_value)
         )
     return edits
 
 
-def _iter_config_files_to_edit_or_raise_if_out_of_reach(
+def _iter_editable_configs(
     bump_project: _BumpProject, resources: Sequence[Desired]
 ) -> Iterator[tuple[Path, Any]]:
     """Each config.yaml with a version, and the version; InputError for one in Git or a zip."""
@@ -341,15 +350,13 @@ def _iter_config_files_to_edit_or_raise_if_out_of_reach(
             continue
         file = files.config_file()
         if file is None:
-            raise InputError(_build_out_of_reach_finding(resource, source, str(version)))
+            raise InputError(_out_of_reach(resource, source, str(version)))
         if file not in seen_files:
             seen_files.add(file)
             yield file, version
 
 
-def _build_out_of_reach_finding(
-    resource: Desired, source: PackageSource, version: str
-) -> Diagnostic:
+def _out_of_reach(resource: Desired, source: PackageSource, version: str) -> Diagnostic:
     """The error for a config.yaml that has a version and lies in a Git ref or in a zip."""
     hint = (
         "Raise it in the folder, commit and tag that, and name the new tag as ref."
@@ -377,14 +384,12 @@ def _iter_rewrites(edits: _Edits) -> Iterator[Rewrite]:
         yield Rewrite(file, name, old_bytes, text.encode())
 
 
-def _require_edits_add_no_errors_and_lose_nothing(
+def _require_harmless_edits(
     bump_project: _BumpProject, rewrites: Sequence[Rewrite], new_address: Address
 ) -> None:
     """Decode the edited files; InputError with each error that the manifests do not have now."""
     rewrite_by_path = {entry.file.resolve(): entry for entry in rewrites}
-    known_errors = {
-        entry.line_independent_key for entry in bump_project.list_distinct_manifest_errors()
-    }
+    known_errors = {entry.line_independent_key for entry in bump_project.distinct_errors()}
     new_errors: list[Diagnostic] = []
     for target, old_manifests in zip(
         bump_project.targets, bump_project.target_manifests, strict=True
@@ -393,7 +398,7 @@ def _require_edits_add_no_errors_and_lose_nothing(
             {entry.file: read_documents(entry.new_content, entry.name) for entry in rewrites}
         )
         config_reader = _RewrittenConfigReader(bump_project.project, target, rewrite_by_path)
-        manifests = configuration.load_target_manifests_with_findings(
+        manifests = configuration.load_target_manifests(
             bump_project.invocation,
             bump_project.project,
             target,
@@ -439,19 +444,6 @@ class _RewrittenConfigReader:
 VERSION_PATH = ("spec", "version")
 
 
-def require_version_without_variable(document: WrittenDocument, release: Desired) -> None:
-    """Raise InputError where the written version holds a variable: there is not text to edit."""
-    written_version = document.get_value_or_none(*VERSION_PATH)
-    if isinstance(written_version, str) and "${" in written_version:
-        raise InputError.from_summary(
-            "The version is a variable",
-            f"spec.version is {written_version}: it is not written here.",
-            "Change the variable's value, or write the version out.",
-            address=str(release.address),
-            position=document.document.positions.get(VERSION_PATH),
-        )
-
-
 def compute_address_with_higher_version(
     release: Desired, part: str, requested_version: str = ""
 ) -> Address:
@@ -494,18 +486,6 @@ def compute_address_with_higher_version(
             **error_fields,
         )
     return Address(release.address.kind, f"{release.address.name.rpartition('@')[0]}@{new_version}")
-
-
-def require_address_undeclared(new_address: Address, loaded: Iterable[LoadedManifests]) -> None:
-    """Raise InputError where any target declares the new address already."""
-    for loaded_target in loaded:
-        if new_address in loaded_target.desired:
-            raise InputError.from_summary(
-                "This version is declared already",
-                f"{new_address} stands at {loaded_target.desired[new_address].position}.",
-                "Choose another one with --to VERSION.",
-                address=str(new_address),
-            )
 
 
 def require_no_overlay_conflict(

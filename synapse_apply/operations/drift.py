@@ -47,14 +47,12 @@ def compute_drift(
         can_write=WrittenFieldPredicate(session),
     )
     report = replace(report, typed_target=session.typed_target)
-    return _with_unmanaged_objects(session, plan_result, report) if unmanaged else report
+    return _with_unmanaged(session, plan_result, report) if unmanaged else report
 
 
-def _with_unmanaged_objects(
-    session: TargetSession, plan_result: PlanResult, report: Drift
-) -> Drift:
+def _with_unmanaged(session: TargetSession, plan_result: PlanResult, report: Drift) -> Drift:
     """The report with live objects that are neither recorded nor declared."""
-    known_objects = set(_iter_keys_of_known_objects(plan_result, session.store.read_state()))
+    known_objects = set(_iter_known_keys(plan_result, session.store.read_state()))
     unmanaged_objects: list[Unmanaged] = []
     unlistable_kinds: list[str] = []
     unread_kinds: list[str] = []
@@ -65,7 +63,14 @@ def _with_unmanaged_objects(
             raw_objects = list_objects_or_none_if_unsupported(session.api, binding)
         except RemoteError as failure:
             unread_kinds.append(prefix)
-            problems.append(_build_list_failure_finding(prefix, failure))
+            problems.append(
+                error_finding(
+                    "Listing live objects failed",
+                    f"{prefix}: {str(failure).removesuffix('.')}.",
+                    advise_on_failure(failure, "run again", "Run again; nothing was changed."),
+                    request_id=failure.request_id,
+                )
+            )
             continue
         if raw_objects is None:
             unlistable_kinds.append(prefix)
@@ -92,19 +97,10 @@ def _with_unmanaged_objects(
     )
 
 
-def _iter_keys_of_known_objects(plan_result: PlanResult, state: State) -> Iterator[ObjectKey]:
+def _iter_known_keys(plan_result: PlanResult, state: State) -> Iterator[ObjectKey]:
     """Every object that is recorded or matches a declared resource."""
     for address, record in state.records.items():
         yield ObjectKey(address.kind, record.api, record.remote_id)
     for address, resource in plan_result.resources.items():
         if (observed := resource.lookup_result.observed) is not None:
             yield ObjectKey(address.kind, observed.api, observed.remote_id)
-
-
-def _build_list_failure_finding(prefix: str, failure: RemoteError) -> Diagnostic:
-    return error_finding(
-        "Listing live objects failed",
-        f"{prefix}: {str(failure).removesuffix('.')}.",
-        advise_on_failure(failure, "run again", "Run again; nothing was changed."),
-        request_id=failure.request_id,
-    )

@@ -38,7 +38,7 @@ from synapse_apply.model.observed import Observed
 from synapse_apply.model.runtime.parallel_reads import open_interruptible_thread_pool
 from synapse_apply.model.secrets.masked_text import contains_masked_text
 from synapse_apply.model.values import Reference
-from synapse_apply.operations.protected_files import explain_why_not_to_overwrite_or_empty
+from synapse_apply.operations.protected_files import explain_protection
 from synapse_apply.views.paths import format_path_relative_to_cwd_if_inside
 from synapse_apply.workspace.invocation import Invocation
 
@@ -84,7 +84,7 @@ class ExportReport:
         ]
 
     @property
-    def has_left_out_nothing_asked_for(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether nothing that was asked for was left out."""
         has_left_out = any(exported_object.left_out_fields for exported_object in self.objects)
         return not has_left_out and not any(missed.is_failure for missed in self.missed_objects)
@@ -104,21 +104,7 @@ class ExportedFiles:
     next_steps: tuple[str, ...]
 
 
-def choose_unprotected_inventory_path_or_raise(
-    invocation: Invocation, folder: Path, requested_path: Path | None
-) -> Path:
-    """The inventory's path, by default beside `folder`; InputError for one of our own files."""
-    path = requested_path or folder.parent / "inventory.yaml"
-    if reason := explain_why_not_to_overwrite_or_empty(path, invocation, inventory=True):
-        raise InputError.from_summary(
-            "The inventory cannot be written",
-            f"{format_path_relative_to_cwd_if_inside(path)} {reason}; nothing was done.",
-            "Choose another place with --inventory.",
-        )
-    return path
-
-
-def export_live_objects_to_folder(
+def export_to_folder(
     live_backend: LiveBackend,
     query: GatherQuery,
     folder: Path,
@@ -128,14 +114,44 @@ def export_live_objects_to_folder(
     unmanaged: bool = False,
     force: bool = False,
 ) -> ExportedFiles:
-    """Read live objects, and write them as manifests with an inventory; all or nothing."""
-    report = build_manifests_of_live_objects(live_backend, query, only=only, unmanaged=unmanaged)
-    written = write_export_files_if_any_object(report, folder, inventory, force=force)
-    steps = tuple(_iter_next_steps(live_backend, report, folder, inventory))
+    """Read live objects, and write them as manifests with an inventory; all or nothing.
+
+    InputError names every existing file with other content, which only `force` replaces, and every
+    link in the way.
+    """
+    report = build_manifests(live_backend, query, only=only, unmanaged=unmanaged)
+    written = ExportResult()
+    if report.objects:
+        files = {folder / name: text for name, text in _file_texts(report.objects).items()}
+        rows = format_inventory(report.inventory_rows)
+        written = write_export(ExportLayout(folder, inventory), files, rows, force=force)
+    steps = (
+        *_iter_folder_hint(live_backend, folder),
+        *_iter_state_steps(live_backend, report),
+        Text(
+            Command("import -f", format_path_relative_to_cwd_if_inside(inventory)),
+            " takes them into the state.",
+        ),
+        Text(Command("plan"), " says how they differ from the manifests."),
+    )
     return ExportedFiles(report, tuple(written.files), tuple(written.unchanged), inventory, steps)
 
 
-def build_manifests_of_live_objects(
+def choose_inventory_path(
+    invocation: Invocation, folder: Path, requested_path: Path | None
+) -> Path:
+    """The inventory's path, by default beside `folder`; InputError for one of our own files."""
+    path = requested_path or folder.parent / "inventory.yaml"
+    if reason := explain_protection(path, invocation, inventory=True):
+        raise InputError.from_summary(
+            "The inventory cannot be written",
+            f"{format_path_relative_to_cwd_if_inside(path)} {reason}; nothing was done.",
+            "Choose another place with --inventory.",
+        )
+    return path
+
+
+def build_manifests(
     live_backend: LiveBackend,
     query: GatherQuery,
     *,
@@ -147,8 +163,9 @@ def build_manifests_of_live_objects(
     `only` are prefixes of kinds; `unmanaged` leaves out what the state records. RemoteError where
     a list cannot be read; an object that cannot be exported is among `missed_objects`.
     """
-    _mask_readable_manifest_secrets(live_backend)
-    recorded_addresses, has_state = _map_recorded_addresses_by_id_and_tell_if_state(live_backend)
+    with suppress(SynapseApplyError, OSError):
+        live_backend.mask_secrets_of(live_backend.manifests_alone)
+    recorded_addresses, has_state = _map_recorded(live_backend)
     with open_interruptible_thread_pool(live_backend.invocation.parallelism) as pool:
         gatherer = ObjectGatherer(live_backend, query, pool)
         gatherer.gather_selected_or_all_and_record_missed()
@@ -156,7 +173,7 @@ def build_manifests_of_live_objects(
     maker = _ManifestMaker(live_backend, gatherer, recorded_addresses, chosen_kinds)
     # Owners before members: a release is named after the address that its plugin got.
     for kind in sorted(live_backend.catalogue.values(), key=lambda kind: kind.rank):
-        maker.add_manifests_or_missed_of_kind(kind)
+        maker.add_kind(kind)
     excluded_addresses = set(recorded_addresses.values()) if unmanaged else set()
     return ExportReport(
         tuple(
@@ -169,22 +186,12 @@ def build_manifests_of_live_objects(
     )
 
 
-def _mask_readable_manifest_secrets(live_backend: LiveBackend) -> None:
-    """Mask the secrets of the project's manifests in answers, as far as they can be read."""
-    with suppress(SynapseApplyError, OSError):
-        live_backend.mask_secrets_of_manifests_in_answers(
-            live_backend.manifests_without_packages_read
-        )
-
-
-def _map_recorded_addresses_by_id_and_tell_if_state(
-    live_backend: LiveBackend,
-) -> tuple[dict[tuple[str, str], Address], bool]:
+def _map_recorded(live_backend: LiveBackend) -> tuple[dict[tuple[str, str], Address], bool]:
     """Recorded addresses by (kind, remote id), and whether the target has a state.
 
     A record of another API version is left out: its id may be another object's in this one.
     """
-    store = live_backend.existing_store_or_none
+    store = live_backend.existing_store
     records, has_state = (store.read_state().records, True) if store else ({}, False)
     addresses = {
         (address.kind, record.remote_id): address
@@ -229,31 +236,25 @@ class _ManifestMaker:
         self.exported_objects: list[ExportedObject] = []
         self.missed_objects: list[MissedObject] = list(gatherer.missed_objects)
 
-    def add_manifests_or_missed_of_kind(self, kind: ResourceType) -> None:
+    def add_kind(self, kind: ResourceType) -> None:
         """Build the manifests of one kind. Owners must come before members of their series."""
         objects = self._gatherer.list_gathered_objects_sorted_by_id(kind.prefix)
-        objects_by_key = self._group_by_natural_key_or_id(kind, objects)
+        objects_by_key = self._group_by_key(kind, objects)
         for observed in objects:
             same_key_objects = [
                 other_object
-                for other_object in objects_by_key[
-                    self._derive_natural_key_or_unique_text(kind, observed)
-                ]
+                for other_object in objects_by_key[self._key_of(kind, observed)]
                 if other_object is not observed
             ]
-            reason = self._explain_not_exportable_or_empty(kind, observed, same_key_objects)
+            reason = self._explain_not_exportable(kind, observed, same_key_objects)
             if reason:
                 self._add_missed_object(kind, observed, reason)
             else:
-                self._add_manifest_or_missed_object(
-                    kind, observed, self._choose_recorded_or_unused_address(kind, observed)
-                )
+                self._add_manifest(kind, observed, self._choose_address(kind, observed))
 
     # An exported manifest is decoded again: what does not validate, or reads back differently, is
     # left out and reported.
-    def _add_manifest_or_missed_object(
-        self, kind: ResourceType, observed: Observed, address: Address
-    ) -> None:
+    def _add_manifest(self, kind: ResourceType, observed: Observed, address: Address) -> None:
         # A map that may be the package's own would be declared a second time.
         spec: dict[str, Any] = {
             name: value
@@ -265,7 +266,7 @@ class _ManifestMaker:
             owner = address.name.rpartition("@")[0]
             is_owner_id = owner.startswith("id=")
             spec[kind.series_field] = (
-                {"id": _parse_decimal_or_keep_text(owner.removeprefix("id="))}
+                {"id": _parse_decimal(owner.removeprefix("id="))}
                 if is_owner_id
                 else Reference(Address(get_owner_prefix_of_series_kind(kind), owner))
             )
@@ -292,23 +293,23 @@ class _ManifestMaker:
         )
         self.exported_objects.append(exported)
 
-    def _choose_recorded_or_unused_address(self, kind: ResourceType, observed: Observed) -> Address:
+    def _choose_address(self, kind: ResourceType, observed: Observed) -> Address:
         """The recorded address, else a new unused one, which is the same in each export."""
         recorded_address = self._recorded_addresses.get((kind.prefix, observed.remote_id))
         if recorded_address is not None:
             return recorded_address
         if kind.series_field:
-            owner = self._choose_owner_name_or_id(
+            owner = self._owner_name(
                 (get_owner_prefix_of_series_kind(kind), str(observed.spec[kind.series_field]))
             )
             return Address(kind.prefix, f"{owner}@{observed.spec.get(kind.version_field, '')}")
-        text = self._derive_natural_key_or_unique_text(kind, observed).partition("=")[2]
+        text = self._key_of(kind, observed).partition("=")[2]
         used_names = self._used_names[kind.prefix]
         return Address(
             kind.prefix, make_unused_name(text, observed.remote_id, kind.prefix, used_names)
         )
 
-    def _choose_owner_name_or_id(self, owner_kind_and_id: tuple[str, str]) -> str:
+    def _owner_name(self, owner_kind_and_id: tuple[str, str]) -> str:
         """The owner's name where the owner has a manifest, else `id=` and its id."""
         kind_prefix, owner_id = owner_kind_and_id
         is_recorded = owner_kind_and_id in self._recorded_addresses
@@ -316,7 +317,7 @@ class _ManifestMaker:
             return self._addresses[owner_kind_and_id].name
         return f"id={owner_id}"
 
-    def _explain_not_exportable_or_empty(
+    def _explain_not_exportable(
         self, kind: ResourceType, observed: Observed, same_key_objects: Sequence[Observed]
     ) -> str:
         """Why an object gets no manifest, as the end of a sentence; "" where it gets one."""
@@ -332,21 +333,21 @@ class _ManifestMaker:
         if contains_masked_text(observed.spec):
             return "a text of it repeats a secret, which no manifest may hold: change it there"
         if same_key_objects:
-            form, _, text = self._derive_natural_key_or_unique_text(kind, observed).partition("=")
+            form, _, text = self._key_of(kind, observed).partition("=")
             ids = ", ".join(other_object.remote_id for other_object in same_key_objects)
             return f"{form} {text!r} is also that of id {ids}: rename one, then export again"
         return ""
 
-    def _group_by_natural_key_or_id(
+    def _group_by_key(
         self, kind: ResourceType, objects: Sequence[Observed]
     ) -> Mapping[str, list[Observed]]:
         """Objects by natural key: a manifest could not say which of several it means."""
         objects_by_key: dict[str, list[Observed]] = defaultdict(list)
         for observed in objects:
-            objects_by_key[self._derive_natural_key_or_unique_text(kind, observed)].append(observed)
+            objects_by_key[self._key_of(kind, observed)].append(observed)
         return objects_by_key
 
-    def _derive_natural_key_or_unique_text(self, kind: ResourceType, observed: Observed) -> str:
+    def _key_of(self, kind: ResourceType, observed: Observed) -> str:
         """The natural key, else a text that is unique to the object, such as `id=7`."""
         owner = None
         if kind.series_field:
@@ -378,33 +379,11 @@ class _ManifestMaker:
         self.missed_objects.append(MissedObject(kind.prefix, f"{kind.prefix} {name}", reason))
 
 
-def _parse_decimal_or_keep_text(text: str) -> int | str:
+def _parse_decimal(text: str) -> int | str:
     return int(text) if text.isdecimal() else text
 
 
-def write_export_files_if_any_object(
-    report: ExportReport, folder: Path, inventory_path: Path, *, force: bool = False
-) -> ExportResult:
-    """Write one file for each object under `folder`, the schema they name, and the inventory.
-
-    All or nothing: InputError names every existing file with other content, which only `force`
-    replaces, and every link in the way.
-    """
-    if not report.objects:
-        return ExportResult()
-    files = {
-        folder / name: text
-        for name, text in _build_file_texts_by_unique_name(report.objects).items()
-    }
-    return write_export(
-        ExportLayout(folder, inventory_path),
-        files,
-        format_inventory(report.inventory_rows),
-        force=force,
-    )
-
-
-def _build_file_texts_by_unique_name(exported_objects: Sequence[ExportedObject]) -> dict[str, str]:
+def _file_texts(exported_objects: Sequence[ExportedObject]) -> dict[str, str]:
     """Texts by file name. Names differ in more than case, for file systems that ignore case."""
     files: dict[str, str] = {}
     used_names: set[str] = set()
@@ -417,23 +396,7 @@ def _build_file_texts_by_unique_name(exported_objects: Sequence[ExportedObject])
     return files
 
 
-def _iter_next_steps(
-    live_backend: LiveBackend, report: ExportReport, folder: Path, inventory: Path
-) -> Iterator[str]:
-    yield from _iter_hint_unless_folder_is_read(live_backend, folder)
-    yield from _iter_steps_to_get_a_state(live_backend, report)
-    yield from _iter_import_steps(inventory)
-
-
-def _iter_import_steps(inventory: Path) -> Iterator[str]:
-    yield Text(
-        Command("import -f", format_path_relative_to_cwd_if_inside(inventory)),
-        " takes them into the state.",
-    )
-    yield Text(Command("plan"), " says how they differ from the manifests.")
-
-
-def _iter_hint_unless_folder_is_read(live_backend: LiveBackend, folder: Path) -> Iterator[str]:
+def _iter_folder_hint(live_backend: LiveBackend, folder: Path) -> Iterator[str]:
     """How to have the folder read: a plan would forget recorded objects that it does not read."""
     project, target = live_backend.project, live_backend.target
     manifest_paths = ManifestPaths(project, target)
@@ -451,7 +414,7 @@ def _iter_hint_unless_folder_is_read(live_backend: LiveBackend, folder: Path) ->
     yield f"{instruction} first: a plan would want to forget what it does not read."
 
 
-def _iter_steps_to_get_a_state(live_backend: LiveBackend, report: ExportReport) -> Iterator[str]:
+def _iter_state_steps(live_backend: LiveBackend, report: ExportReport) -> Iterator[str]:
     target = live_backend.target
     if report.has_state or target.is_embedded:
         return

@@ -64,7 +64,7 @@ class PastRun:
 
         The most frequent first: `{"create": 2, "update failed": 1}`.
         """
-        counted = Counter(map(_format_verb_and_result, self.calls)).items()
+        counted = Counter(map(_verb_and_result, self.calls)).items()
         return dict(sorted(counted, key=lambda row: (-row[1], row[0])))
 
     @property
@@ -73,30 +73,30 @@ class PastRun:
         return dict(Counter(call.result for call in self.calls).most_common())
 
 
-def _format_verb_and_result(call: AuditEntry) -> str:
+def _verb_and_result(call: AuditEntry) -> str:
     verb = call.verb.partition(" to ")[0]  # a move names where to
     return verb if call.result == "done" else f"{verb} {call.result}"
 
 
-def list_newest_past_runs(session: TargetSession, limit: int) -> list[PastRun]:
+def list_runs(session: TargetSession, limit: int) -> list[PastRun]:
     """The newest runs with mutating calls, at most `limit`, the newest first."""
-    _require_state_exists(session)
+    _require_state(session)
     size = _PAGE_SIZE
     while True:
         entries = _with_open_calls(
             session.store, session.store.list_audit_entries_newest_first(size)
         )
-        runs = _group_entries_into_runs(entries)
+        runs = _group_runs(entries)
         # One more run than was asked for is needed to know that the last one is whole.
         if len(entries) < size or len(runs) > limit:
             return runs[:limit]
         size *= 4
 
 
-def require_single_past_run_by_id_prefix(session: TargetSession, plan_id: str) -> PastRun:
+def require_run(session: TargetSession, plan_id: str) -> PastRun:
     """The run whose plan id starts with `plan_id`; InputError for "" and unless one does."""
-    _require_state_exists(session)
-    runs = _group_entries_into_runs(
+    _require_state(session)
+    runs = _group_runs(
         _with_open_calls(session.store, session.store.list_audit_entries_newest_first(_ALL))
     )
     # One that only settled calls of other runs is found there.
@@ -135,12 +135,12 @@ def _with_open_calls(store: StateStore, entries: list[AuditEntry]) -> list[Audit
     )
 
 
-def _require_state_exists(session: TargetSession) -> None:
+def _require_state(session: TargetSession) -> None:
     if not session.store.exists():
         raise build_missing_state_error(session.target, session.seen_place)
 
 
-def _group_entries_into_runs(newest_first: Iterable[AuditEntry]) -> list[PastRun]:
+def _group_runs(newest_first: Iterable[AuditEntry]) -> list[PastRun]:
     calls: dict[str, list[AuditEntry]] = {}
     for entry in newest_first:
         calls.setdefault(entry.plan_id, []).append(entry)

@@ -40,7 +40,7 @@ from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, IntentState, Re
 from synapse_apply.model.values import Reference, flatten
 from synapse_apply.model.verification import RUN_VERB
 from synapse_apply.workspace.inventory_rows import InventoryRow, InventoryRowsByAddress
-from synapse_apply.workspace.selection import choose_matching_or_parse_complete_address
+from synapse_apply.workspace.selection import choose_address
 from synapse_apply.workspace.target_session import TargetSession
 
 
@@ -56,9 +56,7 @@ def resolve_names_to_rows_by_address(
         if isinstance(name, Address) and isinstance(row, InventoryRow):
             rows[name] = row
         else:
-            rows[choose_matching_or_parse_complete_address(session, str(name))] = InventoryRow(
-                str(row)
-            )
+            rows[choose_address(session, str(name))] = InventoryRow(str(row))
     return rows
 
 
@@ -179,19 +177,51 @@ class _RowRecordBuilder:
         raw, observed = _require_and_decode_object(
             session, binding, address, row.remote_id, self._marks.with_address(address)
         )
-        _require_matching_version(kind, address, observed)
+        owner, _, version = address.name.rpartition("@")
+        live_version = (
+            str(observed.spec.get(kind.version_field, "")) if kind.series_field else version
+        )
+        if kind.series_field and not (owner and version):
+            raise InputError.from_summary(
+                "An address without its version",
+                f"{address}: a {kind.prefix}'s address is {kind.prefix}/NAME@VERSION.",
+                f"Id {observed.remote_id} is version {live_version}.",
+                address=str(address),
+            )
+        if live_version != version:
+            raise InputError.from_summary(
+                "The object is another version",
+                f"Id {observed.remote_id} is version {live_version}, and the address says "
+                f"{version}.",
+                f"Check the id, or import it as {kind.prefix}/{owner}@{live_version}.",
+                address=str(address),
+            )
         old_record = self._records.get(address)
         digest = _choose_digest_or_raise_if_row_differs(kind, address, row, observed, old_record)
         published_bytes = self._fetch_and_hash_package_or_warn(binding, address, raw, old_record)
         if published_bytes is not None and digest not in (None, published_bytes.digest):
-            raise _build_other_bytes_error(
-                address, row.remote_id, str(digest), published_bytes.digest
+            raise InputError.from_summary(
+                "The published bytes are others",
+                f"{address} (id {row.remote_id}): the backend gives {published_bytes.digest}, and "
+                f"what is known of it is {digest!s}.",
+                "Check the id, and whether somebody replaced what is published. If it is right, "
+                "remove the digest from the row.",
+                address=str(address),
             )
         parents = self._read_owners_by_field_skipping_failures(kind, observed)
         record = _build_imported_record(
             session, kind, binding, address, observed, old_record, digest, parents
         )
-        return record if published_bytes is None else _with_published_bytes(record, published_bytes)
+        return (
+            record
+            if published_bytes is None
+            else replace(
+                record,
+                digest=published_bytes.digest,
+                files=record.files or published_bytes.files,
+                proven={"digest": published_bytes.digest, "at": record.updated_at},
+            )
+        )
 
     def _fetch_and_hash_package_or_warn(
         self, binding: ApiBinding, address: Address, raw: ServerObject, old_record: Record | None
@@ -284,25 +314,24 @@ class _RowRecordBuilder:
         for name, rule in kind.rules.items():
             parent_id = observed.spec.get(name)
             if rule.references and parent_id is not None:
-                owner = self._read_owner_once_or_none(rule.references, str(parent_id))
+                remote_id = str(parent_id)
+                object_key = (rule.references, remote_id)
+                if object_key not in self._owner_cache:
+                    binding = self._session.select_binding(rule.references)
+                    try:
+                        raw = binding.read_object(self._session.api, remote_id)
+                        self._owner_cache[object_key] = binding.decode(
+                            raw, self._session.declared_target.manifests.marks
+                        )
+                    except RemoteError:
+                        # A failure is kept too: without its owner a record lacks a natural key, and
+                        # no
+                        # more.
+                        self._owner_cache[object_key] = None
+                owner = self._owner_cache[object_key]
                 if owner is not None:
                     parents[name] = owner
         return parents
-
-    def _read_owner_once_or_none(self, prefix: str, remote_id: str) -> Observed | None:
-        object_key = (prefix, remote_id)
-        if object_key not in self._owner_cache:
-            binding = self._session.select_binding(prefix)
-            try:
-                raw = binding.read_object(self._session.api, remote_id)
-                self._owner_cache[object_key] = binding.decode(
-                    raw, self._session.declared_target.manifests.marks
-                )
-            except RemoteError:
-                # A failure is kept too: without its owner a record lacks a natural key, and no
-                # more.
-                self._owner_cache[object_key] = None
-        return self._owner_cache[object_key]
 
 
 def _choose_digest_or_raise_if_row_differs(
@@ -337,49 +366,6 @@ def _choose_digest_or_raise_if_row_differs(
             address=str(address),
         )
     return known_digest or row.digest or None
-
-
-def _build_other_bytes_error(
-    address: Address, remote_id: str, known_digest: str, published_digest: str
-) -> InputError:
-    return InputError.from_summary(
-        "The published bytes are others",
-        f"{address} (id {remote_id}): the backend gives {published_digest}, and what is known "
-        f"of it is {known_digest}.",
-        "Check the id, and whether somebody replaced what is published. If it is right, remove "
-        "the digest from the row.",
-        address=str(address),
-    )
-
-
-def _with_published_bytes(record: Record, published_bytes: PublishedBytes) -> Record:
-    """The record with the digest and files of a package that was read, and when."""
-    return replace(
-        record,
-        digest=published_bytes.digest,
-        files=record.files or published_bytes.files,
-        proven={"digest": published_bytes.digest, "at": record.updated_at},
-    )
-
-
-def _require_matching_version(kind: ResourceType, address: Address, observed: Observed) -> None:
-    """InputError unless a release's address has the form OWNER@VERSION and its live version."""
-    owner, _, version = address.name.rpartition("@")
-    live_version = str(observed.spec.get(kind.version_field, "")) if kind.series_field else version
-    if kind.series_field and not (owner and version):
-        raise InputError.from_summary(
-            "An address without its version",
-            f"{address}: a {kind.prefix}'s address is {kind.prefix}/NAME@VERSION.",
-            f"Id {observed.remote_id} is version {live_version}.",
-            address=str(address),
-        )
-    if live_version != version:
-        raise InputError.from_summary(
-            "The object is another version",
-            f"Id {observed.remote_id} is version {live_version}, and the address says {version}.",
-            f"Check the id, or import it as {kind.prefix}/{owner}@{live_version}.",
-            address=str(address),
-        )
 
 
 def _require_and_decode_object(

@@ -81,7 +81,7 @@ class ProjectScaffold:
     root: Path
     files: Mapping[Path, str]
 
-    def write_all_files_with_schemas_or_raise_if_one_exists(self) -> None:
+    def write_scaffold(self) -> None:
         """Write all files, or none where one of them exists (InputError).
 
         Also writes the schemas that they name, where these do not exist yet.
@@ -97,13 +97,13 @@ class ProjectScaffold:
                 raise InputError.from_summary("A link is in the way", detail, "Remove the link.")
         for path, text in self.files.items():
             name = "project" if path.name == FILE_NAME else "manifest"
-            schema = choose_existing_or_new_schema_path(self.root, path, name)
+            schema = choose_schema_path(self.root, path, name)
             create_new_file_with_parents(path, with_schema_line(text, path, schema))
             if not schema.exists() and not schema.parent.is_symlink():
                 create_new_file_with_parents(schema, format_schema(name))
 
 
-def choose_existing_or_new_schema_path(root: Path, file: Path, name: str) -> Path:
+def choose_schema_path(root: Path, file: Path, name: str) -> Path:
     """The path of a file's schema: an existing one beside it or in a folder above, else a new one.
 
     A new one goes into the folder of manifests, as with `export`.
@@ -127,7 +127,7 @@ def with_schema_line(text: str, file: Path, schema: Path) -> str:
     return format_schema_line(Path(relative_path).as_posix()) + text
 
 
-def write_manifest_if_path_given_and_return_text(folder: Path, text: str, out: Path | None) -> str:
+def write_template(folder: Path, text: str, out: Path | None) -> str:
     """Write a manifest to a new file `out`; returns its text, with the line that names its schema.
 
     Without `out` nothing is written, and the text is for a file in the folder of manifests.
@@ -136,11 +136,11 @@ def write_manifest_if_path_given_and_return_text(folder: Path, text: str, out: P
     root = project_file.parent if project_file else folder
     file = out if out is not None else root / MANIFESTS_FOLDER / "new.yaml"
     if out is not None:
-        ProjectScaffold(root, {file: text}).write_all_files_with_schemas_or_raise_if_one_exists()
-    return with_schema_line(text, file, choose_existing_or_new_schema_path(root, file, "manifest"))
+        ProjectScaffold(root, {file: text}).write_scaffold()
+    return with_schema_line(text, file, choose_schema_path(root, file, "manifest"))
 
 
-def build_project_scaffold_or_raise_in_project(folder: Path) -> ProjectScaffold:
+def build_project_scaffold(folder: Path) -> ProjectScaffold:
     """A project file and a first manifest; InputError inside another project."""
     project_file = find_project_file(folder)
     if project_file is not None:
@@ -148,11 +148,7 @@ def build_project_scaffold_or_raise_in_project(folder: Path) -> ProjectScaffold:
             "There is a project already",
             f"{project_file} is the project file here.",
             Text(
-                "Add manifests with ",
-                Command("new"),
-                ", or ",
-                Command("init --from FOLDER"),
-                ".",
+                "Add manifests with ", Command("new"), ", or ", Command("init --from FOLDER"), "."
             ),
         )
     files = {folder / FILE_NAME: PROJECT_TEXT}
@@ -169,7 +165,18 @@ def build_plugin_scaffold(folder: Path, plugin: Path) -> ProjectScaffold:
     """
     project_file = find_project_file(folder)
     root = project_file.parent if project_file else folder
-    source = _require_relative_plugin_path_in_project(root, plugin)
+    if not plugin.is_dir():
+        raise InputError.from_summary(
+            "There is no such folder", f"{plugin} is not a folder.", "Name a plugin folder."
+        )
+    relative = os.path.relpath(plugin.resolve(), root.resolve())
+    if relative.startswith(".."):
+        raise InputError.from_summary(
+            "The folder lies outside the project",
+            f"{plugin} is not inside {root}.",
+            "Run the command in a folder that holds both, or move the plugin.",
+        )
+    source = Path(relative).as_posix()
     config_entry = SourceFiles(PackageSource("folder", source), root).config(read_single_mapping)
     config = config_entry[0] if config_entry else {}
     plugin_code = config.get("code") or plugin.resolve().name
@@ -195,61 +202,13 @@ def build_manifest_template(kind: str, name: str, provider: str = "amazon_s3") -
             Text("For example ", Command("new", kind, build_valid_name_or_fallback(name)), "."),
         )
     if kind == "plugin":
-        return _format_plugin_manifest(name)
-    if kind == "release":
-        return _format_release_manifest(name, version or "1.0.0")
-    return _format_storage_manifest(name, provider)
-
-
-def _require_relative_plugin_path_in_project(root: Path, plugin: Path) -> str:
-    """The folder relative to the project's root, with slashes; InputError where it lies outside."""
-    if not plugin.is_dir():
-        raise InputError.from_summary(
-            "There is no such folder", f"{plugin} is not a folder.", "Name a plugin folder."
-        )
-    relative = os.path.relpath(plugin.resolve(), root.resolve())
-    if relative.startswith(".."):
-        raise InputError.from_summary(
-            "The folder lies outside the project",
-            f"{plugin} is not inside {root}.",
-            "Run the command in a folder that holds both, or move the plugin.",
-        )
-    return Path(relative).as_posix()
-
-
-def _format_plugin_and_release(name: str, source: str, config: Mapping[str, Any]) -> str:
-    """Two documents that refer to the folder's config.yaml for whatever that says."""
-    path = _format_inline_string("./" + source if source != "." else ".")
-    lines = [
-        "apiVersion: synapse-apply/v1",
-        "kind: Plugin",
-        f"metadata: {{name: {_format_inline_string(name)}}}",
-        "spec:",
-        f"  from: {path}  # name, code, description and category come from its config.yaml",
-    ]
-    if not config.get("name"):
-        lines.append(f"  name: {_format_inline_string(name)}")
-    lines += [
-        "---",
-        "apiVersion: synapse-apply/v1",
-        "kind: Release",
-        "spec:",
-        f"  plugin: {_format_inline_string(name)}",
-    ]
-    if not config.get("version"):
-        lines.append(f'  version: "{FIRST_VERSION}"')
-    lines.append(f"  source: {path}  # zipped and published; a new version is a new release")
-    return "\n".join(lines) + "\n"
-
-
-def _format_plugin_manifest(name: str) -> str:
-    return f"""\
+        return f"""\
 apiVersion: synapse-apply/v1
 kind: Plugin
-metadata: {{name: {_format_inline_string(name)}}}
+metadata: {{name: {_inline(name)}}}
 spec:
-  name: {_format_inline_string(name)}
-  code: {_format_inline_string(name)}
+  name: {_inline(name)}
+  code: {_inline(name)}
   description: {FILL_IN}
   # version: "1.0.0"
   # author: Your team
@@ -257,6 +216,34 @@ spec:
   # configuration:
   #   parameters: {{quality: {{type: float, default: 0.8}}}}
 """
+    if kind == "release":
+        return _format_release_manifest(name, version or "1.0.0")
+    return _format_storage_manifest(name, provider)
+
+
+def _format_plugin_and_release(name: str, source: str, config: Mapping[str, Any]) -> str:
+    """Two documents that refer to the folder's config.yaml for whatever that says."""
+    path = _inline("./" + source if source != "." else ".")
+    lines = [
+        "apiVersion: synapse-apply/v1",
+        "kind: Plugin",
+        f"metadata: {{name: {_inline(name)}}}",
+        "spec:",
+        f"  from: {path}  # name, code, description and category come from its config.yaml",
+    ]
+    if not config.get("name"):
+        lines.append(f"  name: {_inline(name)}")
+    lines += [
+        "---",
+        "apiVersion: synapse-apply/v1",
+        "kind: Release",
+        "spec:",
+        f"  plugin: {_inline(name)}",
+    ]
+    if not config.get("version"):
+        lines.append(f'  version: "{FIRST_VERSION}"')
+    lines.append(f"  source: {path}  # zipped and published; a new version is a new release")
+    return "\n".join(lines) + "\n"
 
 
 def _format_release_manifest(name: str, version: str) -> str:
@@ -264,7 +251,7 @@ def _format_release_manifest(name: str, version: str) -> str:
 apiVersion: synapse-apply/v1
 kind: Release
 spec:
-  plugin: {_format_inline_string(name)}  # a Plugin manifest's metadata.name
+  plugin: {_inline(name)}  # a Plugin manifest's metadata.name
   version: {json.dumps(version)}
   # changelog: Initial release
   # is_stable: true
@@ -284,9 +271,9 @@ def _format_storage_manifest(name: str, provider: str) -> str:
     lines = [
         "apiVersion: synapse-apply/v1",
         "kind: Storage",
-        f"metadata: {{name: {_format_inline_string(name)}}}",
+        f"metadata: {{name: {_inline(name)}}}",
         "spec:",
-        f"  name: {_format_inline_string(name)}",
+        f"  name: {_inline(name)}",
         f"  provider: {provider}",
         "  category: external",
         *_iter_configuration_lines(
@@ -319,15 +306,15 @@ def _iter_configuration_lines(name: str, schema: Mapping[str, Any]) -> Iterator[
             format_text = ", format: json" if "secretMap" in keys[key].get("$ref", "") else ""
             value = f"{{valueFrom: {{env: {variable}_{key.upper()}{format_text}}}}}"
         line_start = "    " if key in required_keys else "    # "
-        yield f"{line_start}{key}: {value}  # {_get_description_without_vocabulary(keys[key])}"
+        yield f"{line_start}{key}: {value}  # {_description(keys[key])}"
 
 
-def _get_description_without_vocabulary(key: Mapping[str, Any]) -> str:
+def _description(key: Mapping[str, Any]) -> str:
     """A key's description, without the note on its vocabulary: only one of them is written here."""
     text = str(key.get("description", ""))
     return text.removesuffix(".").removesuffix(", in the documented keys")
 
 
-def _format_inline_string(text: str) -> str:
+def _inline(text: str) -> str:
     """A YAML scalar that is read back as a string, whatever the text looks like."""
     return format_inline_scalar(text, flow=True)

@@ -1,54 +1,109 @@
-"""How jobs are listed, filtered, followed and updated, in both vocabularies that servers use."""
+"""How jobs are listed, followed, updated, stopped and started by hand: the commands `jobs`, `run`.
+
+Servers use two vocabularies, of the API page and of the platform; both are understood.
+
+A run makes a job, which no manifest declares and no record remembers, so there is no address
+that an open intent could block and nothing that the next apply would look up. Instead of an
+intent: the job's id is printed as soon as it is known; the call is noted in the audit of the
+state, where there is one; and a lost answer ends in an error that says how to look for the
+job. Runs that a manifest asks for have intents.
+"""
 
 from __future__ import annotations
 
+import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from datetime import datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import field, replace
+from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 
-from synapse_apply.applying.logs.following import POLL_INTERVAL, FollowOptions
+from synapse_apply.applying.logs.following import POLL_INTERVAL, FollowOptions, poll_deferred_run
 from synapse_apply.applying.logs.tailing import LogListener, LogTailer
+from synapse_apply.kinds import plugin as plugin_kind
+from synapse_apply.kinds import release as release_kind
 from synapse_apply.kinds.descriptor import JobCalls
 from synapse_apply.kinds.job_lists import (
     JobOwners,
     iter_jobs_at_least_since,
     to_utc_taking_naive_as_utc,
 )
+from synapse_apply.kinds.run_forms import (
+    describe_at_most_ten_actions,
+    list_action_names,
+    list_inputs_refused_as_missing,
+)
 from synapse_apply.kinds.wire import require_remote_id_of_answer
 from synapse_apply.live.live_backend import (
     LiveBackend,
+    audit_or_warn,
     build_malformed_id_error,
     build_not_found_or_hidden_error,
-    find_recorded_id_or_none_but_raise_for_address,
+    find_recorded_id,
     list_by_code_else_by_listed_code_or_name,
-    parse_typed_id_or_none_for_name,
-    record_audit_entry_if_state_exists_or_warn,
-    require_live_object_where_absence_can_be_told,
-    resolve_v1_plugin_id_or_keep_given,
+    parse_typed_id,
+    plugin_id_of_v1,
+    require_live_if_told,
+    require_raw_object_by_id,
 )
-from synapse_apply.model.coding.json_types import JsonObject
+from synapse_apply.model.address import Address
+from synapse_apply.model.coding.json_types import (
+    JsonObject,
+    RequestBody,
+    ServerAnswer,
+    ServerObject,
+)
 from synapse_apply.model.command import Command, Text
+from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import (
+    Conflict,
     Effect,
+    Forbidden,
     InputError,
     Invalid,
+    NotApproved,
     NotFound,
     OutcomeUnknown,
+    RateLimited,
     RemoteError,
+    advise_on_failure,
     describe_failure_without_request_id_and_effect,
 )
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import (
+    EXPANDABLE_FIELDS,
     PLATFORM_WORDS,
-    ChangedJob,
     Job,
     JobStatus,
+    derive_run_result_status_or_completed,
     list_words_of_known_status,
     parse_job_requiring_usable_id,
 )
+from synapse_apply.model.plan import Plan
+from synapse_apply.model.remote.deferred_run import build_poll_request_or_none
 from synapse_apply.model.remote.log_lines import LogLine
+from synapse_apply.operations.arguments import (
+    require_count,
+    require_names,
+    require_positive_seconds,
+    require_text,
+)
+from synapse_apply.operations.connection import TargetConnection
+from synapse_apply.workspace.target_session import TargetSession
+
+_PLUGIN = plugin_kind.PREFIX
+# One page of running jobs: a backend that runs more at once is looked at with `jobs list`.
+_PAGE_SIZE = 100
+# Jobs are listed by API v1, and name objects by their ids there.
+_JOB_API = "v1"
+_METHOD_NOT_ALLOWED = 405
+_AGENT_FAILURES = frozenset({502, 503, 504})
+# Clocks of servers differ from ours; who looks for a lost job must not miss it for that.
+_CLOCK_TOLERANCE = timedelta(minutes=2)
+_NOT_SENT = "Nothing was sent. Run the command again."
+_LIST_HINT = Text(Command("jobs list"), " shows those there are.")
 
 
 @frozen
@@ -62,45 +117,353 @@ class JobFilter:
 
 
 @frozen
-class JobReport:
-    """The fields of a job to update; a field that is None stays as it is."""
+class StartedRun:
+    """The answer to a run: its job, or None where the server answered without one.
 
-    status: JobStatus | None = None
-    progress: float | None = None
-    result: Any = None
-    metadata: Mapping[str, Any] | None = None
+    `status` of an answer without a job is how the run went; `plugin` and `body` are what was sent.
+    """
+
+    job: Job | None
+    answer: ServerAnswer
+    plugin: int | str = ""
+    body: RequestBody = field(default_factory=dict)
+
+    @property
+    def status(self) -> JobStatus:
+        return self.job.status if self.job else derive_run_result_status_or_completed(self.answer)
+
+    @property
+    def has_result_ticket(self) -> bool:
+        """Whether the answer has a ticket with which its result can be polled."""
+        return self.job is None and build_poll_request_or_none(self.body, self.answer) is not None
 
 
 @frozen
-class FollowSettings:
-    """Seconds between two reads of a job, and seconds until following ends (None: never)."""
+class OwnedJob:
+    """A running job, and the address of the plugin or release of the plan that it runs."""
 
-    interval: float = POLL_INTERVAL
-    timeout: float | None = None
-
-    def to_follow_options(self) -> FollowOptions:
-        return FollowOptions(self.interval, self.timeout, time.sleep, time.monotonic)
+    job: Job
+    owner: Address
 
 
-def iter_distinct_jobs_matching_filter(
-    live_backend: LiveBackend, job_filter: JobFilter
-) -> Iterator[Job]:
+@frozen
+class RunningJobs:
+    """The running jobs of a plan's plugins, newest first as far as the backend orders them.
+
+    `is_cut` says that the backend runs more jobs than were read, of which some may be of these
+    plugins, too. `unread_reason` is a phrase why the jobs are not known, "" where they are.
+    """
+
+    jobs: tuple[OwnedJob, ...] = ()
+    is_cut: bool = False
+    unread_reason: str = ""
+
+
+class TargetJobs:
+    """The jobs of a target, as `OpenTarget.jobs` returns it: each is one run of a plugin.
+
+    Needs no manifests. A state, where there is one, tells the ids of recorded names, and notes the
+    calls that change something; `warn` gets a finding where it could not be noted.
+    """
+
+    def __init__(self, connection: TargetConnection) -> None:
+        """`OpenTarget.jobs` is the way to get one."""
+        self._connection = connection
+
+    def iter_jobs(
+        self,
+        *,
+        status: JobStatus | None = None,
+        plugin: str = "",
+        created_after: datetime | None = None,
+        user: str = "",
+        limit: int | None = None,
+    ) -> Iterator[Job]:
+        """Every matching job, in the backend's order; pages are read as they are needed.
+
+        `plugin` is a recorded name, a code, or `id=123`; `user` is an id. A time without a zone is
+        UTC. InputError where there is no such plugin, as far as the backend can tell, and where it
+        cannot list jobs by it.
+        """
+        job_filter = JobFilter(
+            status, require_text("plugin", plugin), created_after, require_text("user", user)
+        )
+        if limit is not None:
+            require_count("limit", limit)
+        with self._connection.live() as live_backend:
+            jobs = iter_matching_jobs(live_backend, job_filter)
+
+        def iter_guarded() -> Iterator[Job]:
+            # Each page is read as by a method of its own.
+            while True:
+                with self._connection.guarded():
+                    job = next(jobs, None)
+                if job is None:
+                    return
+                yield job
+
+        return islice(iter_guarded(), limit)
+
+    def find_running_jobs_or_none(self, plan: Plan) -> RunningJobs | None:
+        """The jobs that run plugins of a plan now; None where it has none that is live.
+
+        One request, which is not repeated: where the backend does not answer with its jobs, the
+        result has a phrase why. Needs what `plan` needs.
+        """
+        with self._connection.ready(read_only=True) as session:
+            owners = _OwnersOfJobs(plan)
+            if owners.is_empty:
+                return None
+            words = list_words_of_known_status(JobStatus.RUNNING)
+            try:
+                try:
+                    page = _read_page(session, words[0])
+                # A server may refuse the word for the status, and know another one.
+                except Invalid:
+                    if len(words) == 1:
+                        raise
+                    page = _read_page(session, words[1])
+            except RemoteError as failure:
+                return RunningJobs(unread_reason=_explain_unread(failure))
+            jobs = tuple(owners.iter_owned_jobs(page))
+            return RunningJobs(jobs, is_cut=len(page) >= _PAGE_SIZE)
+
+    def read_job(self, job_id: str, *, expand: Sequence[str] = ()) -> Job:
+        """One job; InputError where there is none.
+
+        `expand` asks for more of it: `logs`, `metrics`, `result`.
+        """
+        job_id, fields = require_text("job_id", job_id), require_names("expand", expand)
+        for name in fields:
+            if name not in EXPANDABLE_FIELDS:
+                raise InputError.from_summary(
+                    "A job has no such field to expand",
+                    f"{name!r} is none of {', '.join(EXPANDABLE_FIELDS)}.",
+                )
+        with self._connection.live() as live_backend:
+            return _require_job(live_backend, job_id, fields)
+
+    def show_log(
+        self,
+        job_id: str,
+        on_line: Callable[[LogLine], None],
+        *,
+        on_note: Callable[[str], None] | None = None,
+        tail: int | None = None,
+    ) -> None:
+        """Call `on_line` with each line of a job's log as it is now; InputError without the job.
+
+        `tail`: only so many of the last lines. `on_note` gets what is said of calls that failed
+        and are made again.
+        """
+        listener = _listener(on_line, None, on_note)
+        with self._tailing(job_id, POLL_INTERVAL, None, listener, tail) as tailer:
+            tailer.show_current_log()
+
+    def follow_log(
+        self,
+        job_id: str,
+        on_line: Callable[[LogLine], None],
+        *,
+        on_job: Callable[[Job], None] | None = None,
+        on_note: Callable[[str], None] | None = None,
+        tail: int | None = None,
+        interval: float = POLL_INTERVAL,
+        timeout: float | None = None,
+    ) -> Job:
+        """Call `on_line` with each line of a job's log until the job ends; returns the job.
+
+        `on_job` gets the job each time it was read, every `interval` seconds. After `timeout`
+        seconds the job is returned as it is then. Otherwise as `show_log`.
+        """
+        job_id = require_text("job_id", job_id)
+        interval, timeout = _require_times(interval, timeout)
+        listener = _listener(on_line, on_job, on_note)
+        with self._tailing(job_id, interval, timeout, listener, tail) as tailer:
+            return tailer.follow_log()
+
+    @contextmanager
+    def _tailing(
+        self,
+        job_id: str,
+        interval: float,
+        timeout: float | None,
+        listener: LogListener,
+        tail: int | None,
+    ) -> Iterator[LogTailer]:
+        job_id = require_text("job_id", job_id)
+        options = FollowOptions(interval, timeout, time.sleep, time.monotonic)
+        with self._connection.live() as live_backend, _naming_unknown_job(job_id):
+            yield LogTailer(_job_calls(live_backend, job_id), job_id, options, listener, tail)
+
+    def update_job(
+        self,
+        job_id: str,
+        *,
+        status: JobStatus | None = None,
+        progress: float | None = None,
+        result: Any = None,
+        metadata: Mapping[str, Any] | None = None,
+        warn: Callable[[Diagnostic], None] | None = None,
+    ) -> Job:
+        """Report on a job, in the words that its server uses; returns the job after that.
+
+        It starts and stops nothing. What is None stays as it is; `progress` is in percent.
+        InputError for what the server refuses, OutcomeUnknown where its answer was lost.
+        """
+        job_id = require_text("job_id", job_id)
+        if all(each is None for each in (status, progress, result, metadata)):
+            raise InputError.from_summary(
+                "Nothing is reported on the job", "status, progress, result and metadata are None."
+            )
+        address = f"job/{job_id}"
+        with self._connection.live() as live_backend:
+            job = _require_job(live_backend, job_id)
+            body = _build_update_body(job, status, progress, result, metadata)
+            try:
+                answer = live_backend.api.update_job(job_id, body)
+            except RemoteError as failure:
+                is_unknown = failure.effect is Effect.UNKNOWN
+                ending = "unknown" if is_unknown else "failed"
+                audit_or_warn(live_backend, "update", address, job_id, ending)
+                if is_unknown:
+                    raise OutcomeUnknown.from_summary(
+                        "It is not known whether the job was updated",
+                        describe_failure_without_request_id_and_effect(failure),
+                        Text("It is not sent again. Check: ", Command("jobs get", job_id), "."),
+                        request_id=failure.request_id,
+                    ) from None
+                if failure.status_code not in {400, 409, 422}:
+                    raise failure from None
+                raise InputError.from_summary(
+                    "The backend refuses this update",
+                    describe_failure_without_request_id_and_effect(failure),
+                    "An ended job stays as it ended; correct the values, then try again.",
+                    request_id=failure.request_id,
+                ) from None
+            warning = audit_or_warn(live_backend, "update", address, job_id, "done")
+            job = _parse_job(answer) if answer else _require_job(live_backend, job_id)
+        _pass_warning(warning, warn)
+        return job
+
+    def stop_job(
+        self,
+        job_id: str,
+        *,
+        confirm: Callable[[Job], bool] | None = None,
+        warn: Callable[[Diagnostic], None] | None = None,
+    ) -> Job:
+        """Stop a job that has not ended, where the backend can (API v2); returns the job then.
+
+        `confirm` gets the job before the call; where it returns False, NotApproved is raised.
+        InputError without such a job and for what the server refuses, OutcomeUnknown where its
+        answer was lost.
+        """
+        job_id = require_text("job_id", job_id)
+        with self._connection.live() as live_backend:
+            job = _require_stoppable_job(live_backend, job_id)
+            if confirm is not None and not confirm(job):
+                raise NotApproved.from_summary(f"Job {job.id} was not stopped", "confirm said no.")
+            address = f"job/{job.id}"
+            try:
+                answer = live_backend.api.v2.stop_job(job.id)
+            except RemoteError as failure:
+                ending = "unknown" if failure.effect is Effect.UNKNOWN else "failed"
+                audit_or_warn(live_backend, "stop", address, job.id, ending)
+                raise _stop_error(job, failure) from None
+            warning = audit_or_warn(live_backend, "stop", address, job.id, "done")
+            with suppress(ValueError):  # as it was before, where the answer shows none
+                job = parse_job_requiring_usable_id(answer)
+        _pass_warning(warning, warn)
+        return job
+
+    def run_plugin(
+        self,
+        plugin: str,
+        *,
+        version: str = "",
+        parameters: Mapping[str, Any] | None = None,
+        context: Mapping[str, Any] | None = None,
+        action: str = "",
+        agent: int | None = None,
+        on_start: Callable[[StartedRun], None] | None = None,
+        warn: Callable[[Diagnostic], None] | None = None,
+    ) -> StartedRun:
+        """Run a plugin; returns its job, or the answer of a server that gave none.
+
+        `plugin` is a recorded name, a code, or `id=123`; `action`, `agent` and `version` make the
+        form of the real platform. The call is sent once. `on_start` gets the run as soon as it was
+        started, before anything else can fail. InputError where it was not started, OutcomeUnknown
+        where nobody can tell; a KeyboardInterrupt has a note that says which.
+        """
+        names = require_text("plugin", plugin), require_text("action", action)
+        version = require_text("version", version)
+        with self._connection.live() as live_backend:
+            run = _Run(
+                live_backend, names[0], dict(parameters or {}), dict(context or {}), names[1],
+                agent, version,
+            )  # fmt: skip
+            started_run = run.send()
+            with _advising("The run was started; the same command would start another."):
+                if on_start is not None:
+                    on_start(started_run)
+                warning = run.audit("done", started_run.job.id if started_run.job else "")
+                _pass_warning(warning, warn)
+        return started_run
+
+    def wait_for_result(
+        self,
+        started_run: StartedRun,
+        *,
+        interval: float = POLL_INTERVAL,
+        timeout: float | None = None,
+    ) -> StartedRun:
+        """Ask for the result of a run that has no job (`has_result_ticket`) until it is there.
+
+        Asks every `interval` seconds, for at most `timeout` seconds; returns the run as it is then.
+        """
+        interval, timeout = _require_times(interval, timeout)
+        with self._connection.live() as live_backend:
+            answer = poll_deferred_run(
+                lambda question: live_backend.api.run_plugin(started_run.plugin, question),
+                started_run.body,
+                started_run.answer,
+                FollowOptions(interval, timeout, time.sleep, time.monotonic),
+            )
+        return replace(started_run, answer=answer)
+
+
+def _require_times(interval: float, timeout: float | None) -> tuple[float, float | None]:
+    return (
+        require_positive_seconds("interval", interval),
+        None if timeout is None else require_positive_seconds("timeout", timeout),
+    )
+
+
+def _listener(
+    on_line: Callable[[LogLine], None],
+    on_job: Callable[[Job], None] | None,
+    on_note: Callable[[str], None] | None,
+) -> LogListener:
+    return LogListener(on_line, on_job or (lambda _job: None), on_note or (lambda _note: None))
+
+
+def _pass_warning(warning: Diagnostic | None, warn: Callable[[Diagnostic], None] | None) -> None:
+    if warning is not None and warn is not None:
+        warn(warning)
+
+
+def iter_matching_jobs(live_backend: LiveBackend, job_filter: JobFilter) -> Iterator[Job]:
     """Every matching job, once, in the backend's order; pages are read as they are needed.
 
     InputError where the backend ignores the filter by plugin, or none is listed and it can tell
     that there is no such plugin.
     """
     query: dict[str, Any] = {}
-    plugin_id = (
-        _find_single_plugin_id_or_none(live_backend, job_filter.plugin)
-        if job_filter.plugin
-        else None
-    )
+    plugin_id = _find_plugin_id(live_backend, job_filter.plugin) if job_filter.plugin else None
     if job_filter.plugin:
         query["plugin"] = (
-            resolve_v1_plugin_id_or_keep_given(live_backend, plugin_id)
-            if plugin_id
-            else job_filter.plugin
+            plugin_id_of_v1(live_backend, plugin_id) if plugin_id else job_filter.plugin
         )
         # Jobs are v1's: the id that they show is compared with an id of v1 alone.
         plugin_id = plugin_id if query["plugin"] == plugin_id else None
@@ -109,10 +472,10 @@ def iter_distinct_jobs_matching_filter(
     owners = JobOwners(live_backend.api)
     seen_ids: set[str] = set()
     plugin_names: set[str] = set()
-    for raw in _iter_jobs_trying_both_status_words(live_backend, query, job_filter):
-        job = _parse_job_or_raise_remote_error(raw)
+    for raw in _iter_jobs_in_either_word(live_backend, query, job_filter):
+        job = _parse_job(raw)
         # A server may pass over a filter it does not know, and a list moves while it is read.
-        if job.id in seen_ids or not _may_match_filter(job, job_filter):
+        if job.id in seen_ids or not _may_match(job, job_filter):
             continue
         job = owners.with_plugin_and_version_of_release(job)
         if job_filter.plugin:
@@ -129,132 +492,20 @@ def iter_distinct_jobs_matching_filter(
         seen_ids.add(job.id)
         yield job
     if job_filter.plugin and not seen_ids:
-        require_live_object_where_absence_can_be_told(live_backend, "plugin", job_filter.plugin)
+        require_live_if_told(live_backend, _PLUGIN, job_filter.plugin)
 
 
-def require_job(live_backend: LiveBackend, job_id: str, expand: tuple[str, ...] = ()) -> Job:
-    """One job, with the `expand` fields; InputError when there is none."""
-    job_calls = _select_job_calls_by_id(live_backend, job_id)
-    # API v2 shows a job whole, and has no such parameter.
-    is_expandable = job_calls is live_backend.api
-    params = {"expand": ",".join(expand)} if expand and is_expandable else None
-    with _convert_unknown_job_errors_in_block(job_id):
-        return JobOwners(live_backend.api).with_plugin_and_version_of_release(
-            _parse_job_or_raise_remote_error(job_calls.get_job(job_id, params))
-        )
-
-
-def build_log_listener(
-    on_line: Callable[[LogLine], None],
-    on_job: Callable[[Job], None] | None,
-    on_note: Callable[[str], None] | None,
-) -> LogListener:
-    """What is called with the lines of a log, the job, and notes; None for what nobody needs."""
-    return LogListener(on_line, on_job or (lambda _job: None), on_note or (lambda _note: None))
-
-
-def pass_current_job_log_to(
-    live_backend: LiveBackend, job_id: str, listener: LogListener, last_lines: int | None = None
-) -> None:
-    """Pass the log so far, or its last lines, to `listener`; InputError without such a job."""
-    with _convert_unknown_job_errors_in_block(job_id):
-        LogTailer(
-            _select_job_calls_by_id(live_backend, job_id),
-            job_id,
-            FollowSettings().to_follow_options(),
-            listener,
-            last_lines,
-        ).show_current_log()
-
-
-def follow_job_log_until_end_or_timeout(
-    live_backend: LiveBackend,
-    job_id: str,
-    settings: FollowSettings,
-    listener: LogListener,
-    last_lines: int | None = None,
-) -> Job:
-    """Pass the log's lines to `listener` until the job ends or the time is up.
-
-    Returns the job as it was last read; InputError without such a job.
-    """
-    with _convert_unknown_job_errors_in_block(job_id):
-        return LogTailer(
-            _select_job_calls_by_id(live_backend, job_id),
-            job_id,
-            settings.to_follow_options(),
-            listener,
-            last_lines,
-        ).follow_log()
-
-
-def update_job_once_and_audit(
-    live_backend: LiveBackend, job_id: str, report: JobReport
-) -> ChangedJob:
-    """Update a job in its server's vocabulary.
-
-    InputError for what the server refuses, OutcomeUnknown when its answer was lost.
-    """
-    body = _build_update_body(require_job(live_backend, job_id), report)
-    try:
-        answer = live_backend.api.update_job(job_id, body)
-    except RemoteError as failure:
-        is_outcome_unknown = failure.effect is Effect.UNKNOWN
-        record_audit_entry_if_state_exists_or_warn(
-            live_backend,
-            "update",
-            f"job/{job_id}",
-            job_id,
-            "unknown" if is_outcome_unknown else "failed",
-        )
-        raise (
-            _build_outcome_unknown_error(job_id, failure)
-            if is_outcome_unknown
-            else _choose_refusal_or_original_error(failure)
-        ) from None
-    audit_warning = record_audit_entry_if_state_exists_or_warn(
-        live_backend, "update", f"job/{job_id}", job_id, "done"
-    )
-    return ChangedJob(
-        _parse_job_or_raise_remote_error(answer) if answer else require_job(live_backend, job_id),
-        audit_warning,
-    )
-
-
-def _select_job_calls_by_id(live_backend: LiveBackend, job_id: str) -> JobCalls:
-    """The calls of the API version that this job id belongs to."""
-    jobs_of = live_backend.select_binding("release").select_job_calls
-    return jobs_of(live_backend.api, job_id) if jobs_of is not None else live_backend.api
-
-
-@contextmanager
-def _convert_unknown_job_errors_in_block(job_id: str) -> Iterator[None]:
-    """Turn the server's answers to an unknown or malformed job id into InputError."""
-    hint = Text(Command("jobs list"), " shows those there are.")
-    try:
-        yield
-    except NotFound as failure:
-        raise build_not_found_or_hidden_error("job", job_id, failure, hint) from None
-    except Invalid as failure:
-        if failure.status_code:
-            raise
-        raise build_malformed_id_error("job", job_id, failure, hint) from None
-
-
-def _find_single_plugin_id_or_none(live_backend: LiveBackend, text: str) -> str | None:
+def _find_plugin_id(live_backend: LiveBackend, text: str) -> str | None:
     """The id of a plugin given by id, recorded name or code; None for a code without a lookup."""
-    plugin_id = parse_typed_id_or_none_for_name(
-        "plugin", text
-    ) or find_recorded_id_or_none_but_raise_for_address(live_backend, "plugin", text)
+    plugin_id = parse_typed_id(_PLUGIN, text) or find_recorded_id(live_backend, _PLUGIN, text)
     if plugin_id is not None:
         return plugin_id
-    matches = list_by_code_else_by_listed_code_or_name(
-        live_backend, live_backend.select_binding("plugin"), text
-    )
+    binding = live_backend.select_binding(_PLUGIN)
+    matches = list_by_code_else_by_listed_code_or_name(live_backend, binding, text)
     return require_remote_id_of_answer(matches[0]) if len(matches) == 1 else None
 
 
-def _iter_jobs_trying_both_status_words(
+def _iter_jobs_in_either_word(
     live_backend: LiveBackend, query: Mapping[str, Any], job_filter: JobFilter
 ) -> Iterator[Mapping[str, Any]]:
     """Query by the API page's word for the status, then by the platform's if none is found."""
@@ -281,36 +532,67 @@ def _iter_jobs_trying_both_status_words(
         raise refusal
 
 
-def _may_match_filter(job: Job, job_filter: JobFilter) -> bool:
+def _may_match(job: Job, job_filter: JobFilter) -> bool:
     """False where a field of the job contradicts the filter; the plugin is not compared here."""
     if job_filter.status is not None and job.status is not job_filter.status:
         return False
     user = job.raw.get("user")
     if job_filter.user and isinstance(user, str | int) and str(user) != job_filter.user:
         return False
-    created_at = _parse_utc_moment_or_none(job.created)
-    return not (
-        job_filter.created_after
-        and created_at
-        and created_at < to_utc_taking_naive_as_utc(job_filter.created_after)
-    )
-
-
-def _parse_utc_moment_or_none(text: str) -> datetime | None:
+    if job_filter.created_after is None:
+        return True
     try:
-        return to_utc_taking_naive_as_utc(datetime.fromisoformat(text))
+        created_at = to_utc_taking_naive_as_utc(datetime.fromisoformat(job.created))
     except ValueError:
-        return None
+        return True
+    return created_at >= to_utc_taking_naive_as_utc(job_filter.created_after)
 
 
-def _parse_job_or_raise_remote_error(raw: object) -> Job:
+def _parse_job(raw: object) -> Job:
     try:
         return parse_job_requiring_usable_id(raw if isinstance(raw, Mapping) else {})
     except ValueError as problem:
         raise RemoteError(f"jobs: {problem}") from None
 
 
-def _build_update_body(job: Job, report: JobReport) -> JsonObject:
+def _require_job(live_backend: LiveBackend, job_id: str, expand: tuple[str, ...] = ()) -> Job:
+    """One job, with the `expand` fields; InputError when there is none."""
+    job_calls = _job_calls(live_backend, job_id)
+    # API v2 shows a job whole, and has no such parameter.
+    is_expandable = job_calls is live_backend.api
+    params = {"expand": ",".join(expand)} if expand and is_expandable else None
+    with _naming_unknown_job(job_id):
+        return JobOwners(live_backend.api).with_plugin_and_version_of_release(
+            _parse_job(job_calls.get_job(job_id, params))
+        )
+
+
+def _job_calls(live_backend: LiveBackend, job_id: str) -> JobCalls:
+    """The calls of the API version that this job id belongs to."""
+    jobs_of = live_backend.select_binding("release").select_job_calls
+    return jobs_of(live_backend.api, job_id) if jobs_of is not None else live_backend.api
+
+
+@contextmanager
+def _naming_unknown_job(job_id: str) -> Iterator[None]:
+    """Turn the server's answers to an unknown or malformed job id into InputError."""
+    try:
+        yield
+    except NotFound as failure:
+        raise build_not_found_or_hidden_error("job", job_id, failure, _LIST_HINT) from None
+    except Invalid as failure:
+        if failure.status_code:
+            raise
+        raise build_malformed_id_error("job", job_id, failure, _LIST_HINT) from None
+
+
+def _build_update_body(
+    job: Job,
+    status: JobStatus | None,
+    progress: float | None,
+    result: Any,
+    metadata: Mapping[str, Any] | None,
+) -> JsonObject:
     """The request body of an update, in the API page's fields or in the platform's.
 
     The platform replaces whole objects and stores facts of its own in them, so they are merged.
@@ -318,46 +600,325 @@ def _build_update_body(job: Job, report: JobReport) -> JsonObject:
     # The platform writes statuses in upper case, the API page in lower case.
     is_platform = str(job.raw.get("status", "")).isupper()
     body: dict[str, Any] = {}
-    if report.status is not None:
-        body["status"] = PLATFORM_WORDS[report.status] if is_platform else report.status.value
-    if report.progress is not None and is_platform:
-        progress_record = _get_mapping_or_empty(job.raw, "progress_record")
-        current = {
-            **_get_mapping_or_empty(progress_record, "current_progress"),
-            "overall": report.progress,
-        }
-        body["progress_record"] = {**progress_record, "current_progress": current}
-    elif report.progress is not None:
-        body["progress"] = report.progress
-    if report.result is not None:
-        body["result"] = report.result
-    if report.metadata is not None and is_platform:
-        body["meta"] = {**_get_mapping_or_empty(job.raw, "meta"), **report.metadata}
-    elif report.metadata is not None:
-        body["metadata"] = dict(report.metadata)
+    if status is not None:
+        body["status"] = PLATFORM_WORDS[status] if is_platform else status.value
+    if progress is not None and is_platform:
+        record = _mapping(job.raw, "progress_record")
+        current = {**_mapping(record, "current_progress"), "overall": progress}
+        body["progress_record"] = {**record, "current_progress": current}
+    elif progress is not None:
+        body["progress"] = progress
+    if result is not None:
+        body["result"] = result
+    if metadata is not None and is_platform:
+        body["meta"] = {**_mapping(job.raw, "meta"), **metadata}
+    elif metadata is not None:
+        body["metadata"] = dict(metadata)
     return body
 
 
-def _get_mapping_or_empty(source: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def _mapping(source: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = source.get(name)
     return value if isinstance(value, Mapping) else {}
 
 
-def _build_outcome_unknown_error(job_id: str, failure: RemoteError) -> OutcomeUnknown:
-    return OutcomeUnknown.from_summary(
-        "It is not known whether the job was updated",
-        describe_failure_without_request_id_and_effect(failure),
-        Text("It is not sent again. Check: ", Command("jobs get", job_id), "."),
-        request_id=failure.request_id,
-    )
+# By API v2 alone, with one call that is never repeated.
+def _require_stoppable_job(live_backend: LiveBackend, job_id: str) -> Job:
+    """Read a job that can be stopped; InputError where there is none, or this API stops none."""
+    jobs_of = live_backend.select_binding("release").select_job_calls
+    if jobs_of is None or jobs_of(live_backend.api, job_id) is live_backend.api:
+        detail = (
+            f"Target {live_backend.target.name} uses API v1, which has no call that stops a job."
+        )
+        hint = "Stop it in Synapse; or let the target say `api: v2` and give the job's UUID."
+        if jobs_of is not None:
+            detail = f"{job_id!r} is an id of API v1, which has no call that stops a job."
+            hint = "Give the job's UUID, as Synapse shows it: API v2 knows jobs by nothing else."
+        raise InputError.from_summary(
+            "API v1 cannot stop a job",
+            f"{detail} A report of `stopped` would stop nothing.",
+            hint,
+        )
+    try:
+        job = parse_job_requiring_usable_id(live_backend.api.v2.get_job(job_id))
+    except NotFound as failure:
+        raise build_not_found_or_hidden_error("job", job_id, failure, _LIST_HINT) from None
+    except ValueError as problem:
+        raise RemoteError(f"GET jobs/{job_id}/: {problem}") from None
+    if job.status.has_ended:
+        raise InputError.from_summary(
+            "The job has ended",
+            f"Job {job_id} {job.status.value}; there is nothing to stop.",
+            Text(Command("jobs get", job_id), " shows how."),
+        )
+    return job
 
 
-def _choose_refusal_or_original_error(failure: RemoteError) -> Exception:
-    if failure.status_code not in {400, 409, 422}:
-        return failure
-    return InputError.from_summary(
-        "The backend refuses this update",
-        describe_failure_without_request_id_and_effect(failure),
-        "An ended job stays as it ended; correct the values, then try again.",
-        request_id=failure.request_id,
-    )
+def _stop_error(job: Job, failure: RemoteError) -> OutcomeUnknown | InputError:
+    detail = describe_failure_without_request_id_and_effect(failure)
+    if failure.effect is Effect.UNKNOWN:
+        if failure.status_code in _AGENT_FAILURES:
+            detail = f"The backend had trouble with the agent that runs it: {detail}"
+        return OutcomeUnknown.from_summary(
+            "It is not known whether the job was stopped",
+            detail,
+            Text("It is not sent again. Check: ", Command("jobs get", job.id), "."),
+            request_id=failure.request_id,
+        )
+    summary, hint = "The job was not stopped", "Try again."
+    if isinstance(failure, Conflict):
+        summary, hint = "The job has ended", Text(Command("jobs get", job.id), " shows how.")
+    elif isinstance(failure, NotFound):
+        summary = "The job has no agent that could stop it"
+        hint = "The job is there, and no agent of it was found: look at its agent in Synapse."
+    elif isinstance(failure, Forbidden):
+        summary = "This token may not stop the job"
+        hint = "The job's owner may, and owners and administrators of the workspace."
+    elif failure.status_code == _METHOD_NOT_ALLOWED:
+        summary = "This backend stops no jobs"
+        hint = "It is too old for it: stop the job in Synapse."
+    elif failure.status_code in _AGENT_FAILURES:
+        summary, hint = "The agent of the job does not answer", "Look at the agent, then try again."
+    return InputError.from_summary(summary, detail, hint, request_id=failure.request_id)
+
+
+def _read_page(session: TargetSession, status: str) -> list[ServerObject]:
+    query = {"status": status, "ordering": "-created", "page_size": _PAGE_SIZE}
+    return session.backend.api.list_jobs(query, repeat=False).jobs
+
+
+def _explain_unread(failure: RemoteError) -> str:
+    if isinstance(failure, Forbidden):
+        return "its token may not list jobs (403)"
+    if isinstance(failure, NotFound) or failure.status_code == _METHOD_NOT_ALLOWED:
+        return f"the backend has no list of jobs ({failure.status_code})"
+    if isinstance(failure, RateLimited):
+        return "the backend was asked too often (429)"
+    return f"the backend did not list them ({failure.status_code or 'no answer'})"
+
+
+class _OwnersOfJobs:
+    """Finds the plugin or release of a plan that a job runs."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plugins: dict[str, Address] = {}
+        self._codes: dict[str, Address] = {}
+        self._releases: dict[str, Address] = {}
+        for change in plan.changes:
+            if change.remote_id:
+                address = change.address
+                if address.kind == _PLUGIN:
+                    if change.api == _JOB_API:
+                        self._plugins[change.remote_id] = address
+                    if code := (change.before or {}).get("code"):
+                        self._codes[str(code)] = address
+                elif address.kind == release_kind.PREFIX and change.api == _JOB_API:
+                    self._releases[change.remote_id] = address
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self._plugins or self._codes or self._releases)
+
+    def iter_owned_jobs(self, page: Sequence[Mapping[str, Any]]) -> Iterator[OwnedJob]:
+        """The jobs of a page that run, once each; those of others are left out.
+
+        So is one that names neither its plugin nor a release of the plan.
+        """
+        seen_ids: set[str] = set()
+        for raw in page:
+            try:
+                job = parse_job_requiring_usable_id(raw)
+            except (ValueError, RemoteError):
+                continue
+            # A server may pass over a filter that it does not know.
+            if job.status is not JobStatus.RUNNING or job.id in seen_ids:
+                continue
+            seen_ids.add(job.id)
+            owner = (
+                self._releases.get(job.release)
+                or self._plugins.get(job.plugin)
+                or self._codes.get(job.plugin_code)
+                or self._codes.get(job.plugin)
+            )
+            if owner is not None:
+                yield OwnedJob(job, owner)
+
+
+@contextmanager
+def _advising(advice: str) -> Iterator[None]:
+    """Add `advice` as a note to an interruption of the block: what the user has to know of it."""
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException as interruption:
+        interruption.add_note(advice)
+        raise
+
+
+@frozen
+class _Run:
+    """A run to start by hand.
+
+    `plugin` is an id, a recorded name or address, or a code. `action`, `agent` and `version` are
+    the platform's own fields; any of them selects the platform's form of the request.
+    """
+
+    live_backend: LiveBackend
+    plugin: str
+    parameters: Mapping[str, Any]
+    context: Mapping[str, Any]
+    action: str
+    agent: int | None
+    version: str
+
+    def build_body(self) -> JsonObject:
+        """The request body in the API page's form, or in the platform's if it has such fields."""
+        platform_fields = {"action": self.action, "agent": self.agent, "version": self.version}
+        given = {name: value for name, value in platform_fields.items() if value not in ("", None)}
+        if not given:
+            return {"parameters": dict(self.parameters), "context": dict(self.context)}
+        context = {"context": dict(self.context)} if self.context else {}
+        return {"params": dict(self.parameters), **context, **given}
+
+    # Without an intent: its job has no address that an open intent could hold up. The job's id is
+    # printed at once, the call is noted in the audit, and a lost answer is exit code 7 with the
+    # command that looks for the job.
+    def send(self) -> StartedRun:
+        """Send the run, once and without a mark, and audit a failure; a refusal is an InputError.
+
+        OutcomeUnknown when nobody can tell whether it started. An interruption, such as a
+        KeyboardInterrupt, has a note that says whether the run was sent.
+        """
+        with _advising(_NOT_SENT):
+            plugin_id = parse_typed_id(_PLUGIN, self.plugin) or find_recorded_id(
+                self.live_backend, _PLUGIN, self.plugin
+            )
+            run = self._with_only_action(plugin_id)
+        # Before the call: a lost answer is looked for among jobs from this moment on.
+        since = datetime.now(UTC) - _CLOCK_TOLERANCE
+        plugin: int | str = self.plugin
+        try:
+            with _advising(_NOT_SENT):
+                if plugin_id:
+                    plugin = plugin_id_of_v1(self.live_backend, plugin_id)
+            body = run.build_body()
+            answer = run.post(plugin, body, since)
+        except RemoteError as failure:
+            if failure.effect is Effect.UNKNOWN:
+                raise run.outcome_unknown(failure, since) from None
+            run.audit("failed")
+            raise run.refusal(failure) from None
+        try:
+            return StartedRun(parse_job_requiring_usable_id(answer), answer, plugin, body)
+        except ValueError:
+            return StartedRun(None, answer, plugin, body)
+        except RemoteError as failure:
+            # The job was started, but its id cannot be used.
+            raise run.outcome_unknown(failure, since) from None
+
+    def _with_only_action(self, plugin_id: str | None) -> _Run:
+        """The run with its release's only action, where no action was given.
+
+        InputError where the release lists several. Where no release can be read, the run stays as
+        it is, and the server decides.
+        """
+        if self.action:
+            return self
+        try:
+            actions = list_action_names(self._read_release_config(plugin_id))
+        except (RemoteError, InputError):
+            return self
+        if len(actions) > 1:
+            raise InputError.from_summary(
+                "Which action is meant?",
+                f"The release of {self.plugin} lists several: "
+                f"{describe_at_most_ten_actions(actions)}.",
+                f"Say one of them, as --action {shlex.quote(actions[0])}.",
+            )
+        return replace(self, action=actions[0]) if actions else self
+
+    def _read_release_config(self, plugin_id: str | None) -> object:
+        """The config of the release that a run will use; None where there is none."""
+        api, code = self.live_backend.api, self.plugin
+        if plugin_id is not None:
+            raw = require_raw_object_by_id(self.live_backend, _PLUGIN, plugin_id)
+            code = str(raw.get("code") or "")
+        if not code or code.isdecimal():  # a server may take digits for an id
+            return None
+        if self.version:
+            lookup = f"{code}@{self.version}"
+            return api.get_plugin_release_by_lookup(lookup, expand=None).get("config")
+
+        def creation_order(release: Mapping[str, Any]) -> int:
+            # Of several without numeric ids, the first is the newest.
+            release_id = str(release.get("id"))
+            return int(release_id) if release_id.isdecimal() else 0
+
+        releases = api.list_plugin_releases(code)
+        # The server takes the newest release where none is named, so that its actions count.
+        return max(releases, key=creation_order).get("config") if releases else None
+
+    def post(self, plugin: int | str, body: RequestBody, since: datetime) -> ServerAnswer:
+        """The answer to the run; an interruption is noted in the audit as of unknown outcome."""
+        advice = "The job may have been started; the same command would start another."
+        with _advising(f"{advice} {self._search_hint(since)}"):
+            try:
+                return self.live_backend.api.run_plugin(plugin, body)
+            except Exception:
+                raise
+            # Also a Ctrl-C: the server may have the request, and nothing else remembers it.
+            except BaseException:
+                self.audit("unknown")
+                raise
+
+    def audit(self, result: str, job_id: str = "") -> Diagnostic | None:
+        """Note the run in the audit of the state; a warning when that fails."""
+        plugin_name = self.plugin.removeprefix(f"{_PLUGIN}/")
+        version = f"@{self.version}" if self.version else ""
+        address = f"{_PLUGIN}/{plugin_name}{version}"
+        return audit_or_warn(self.live_backend, "run", address, job_id, result)
+
+    def outcome_unknown(self, failure: RemoteError, since: datetime) -> OutcomeUnknown:
+        self.audit("unknown")
+        return OutcomeUnknown.from_summary(
+            "It is not known whether the run started",
+            describe_failure_without_request_id_and_effect(failure),
+            Text("It is not sent again. ", self._search_hint(since)),
+            request_id=failure.request_id,
+        )
+
+    def _search_hint(self, since: datetime) -> Text:
+        """How to look for the job of a run whose answer did not arrive."""
+        options = ("--created-after", f"{since:%Y-%m-%dT%H:%M:%SZ}")
+        target = self.live_backend.invocation.target or ""
+        command = Command("jobs list --plugin", self.plugin, *options, target=target)
+        return Text("Check whether it has a job:\n", command)
+
+    def refusal(self, failure: RemoteError) -> Exception:
+        if isinstance(failure, NotFound):
+            hint = Text(
+                "Give a plugin's code, its id as id=123, or a name that ",
+                Command("state list"),
+                " shows.",
+            )
+            return build_not_found_or_hidden_error(_PLUGIN, self.plugin, failure, hint)
+        summary = "The run was not started"
+        advice = advise_on_failure(failure, "run it again", "Run it again.")
+        if missing_names := list_inputs_refused_as_missing(failure, self.build_body()):
+            names = " and ".join(f"an {each}" for each in missing_names)
+            options = " and ".join(f"--{each}" for each in missing_names)
+            summary = f"This backend requires {names}"
+            advice = (
+                f"Give {options}; the package's config.yaml lists the actions, and Synapse "
+                "shows the agents."
+            )
+        elif failure.status_code in {400, 409, 422}:
+            summary = "The backend refuses this run"
+            advice = "Correct the parameters, the context or the version, then run it again."
+        return InputError.from_summary(
+            summary,
+            describe_failure_without_request_id_and_effect(failure),
+            advice,
+            request_id=failure.request_id,
+        )

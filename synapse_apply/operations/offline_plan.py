@@ -1,14 +1,21 @@
-"""What an offline plan compares the manifests with, and what it can say without a backend."""
+"""What an offline plan compares the manifests with, and what it can say without a backend.
+
+The base is what a Git ref declares, or an inventory.
+"""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import field, replace
 from functools import cached_property
+from pathlib import Path
 from types import MappingProxyType
 
 from synapse_apply import __version__
+from synapse_apply.files.checkout import read_command_line_file_checked_if_in_checkout
+from synapse_apply.files.commit_memory import pin_refs
+from synapse_apply.files.commits import OBJECT_MISSING, GitCommit, find_commit, is_unborn_branch
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.natural_keys import derive_natural_key_from_declared_parents
 from synapse_apply.live.comparable_values import build_declared_fields_with_ids_and_macs
@@ -22,18 +29,18 @@ from synapse_apply.live.supposed_state import (
     build_records_as_if_applied,
 )
 from synapse_apply.live.unfit_packages import PackageJudge
+from synapse_apply.manifests.files.committed import CommittedFolder
+from synapse_apply.manifests.project.command_line_variables import parse_command_line_variables
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Diagnostic, warning_finding
+from synapse_apply.model.diagnostic import Diagnostic, Severity, warning_finding
 from synapse_apply.model.errors import InputError, OptionConflict
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import FoundBy, Lookup, LookupResult, Observed
 from synapse_apply.model.plan import Action, Change, FieldChange, Plan, PlanBase
-from synapse_apply.model.resource import Desired, PackageSource
+from synapse_apply.model.project import Project, Target
+from synapse_apply.model.resource import Desired, Package, PackageSource
 from synapse_apply.model.state import BackendIdentity, Record
-from synapse_apply.model.values import (
-    DesiredSecret,
-    Fields,
-)
+from synapse_apply.model.values import DesiredSecret, Fields
 from synapse_apply.planning import refusals as refusal_rules
 from synapse_apply.planning.moving import (
     build_records_with_due_renames_made,
@@ -41,12 +48,10 @@ from synapse_apply.planning.moving import (
 )
 from synapse_apply.planning.plan_input import PlanInput, PlanOptions, ResourceState
 from synapse_apply.planning.planner import build_plan as make_plan
-from synapse_apply.workspace.comparison_base import (
-    read_possibly_unusable_base_at_ref,
-    with_package_files_as_checked_out_and_warnings,
-)
+from synapse_apply.views.paths import format_path_relative_to_cwd_if_inside
+from synapse_apply.workspace import configuration
 from synapse_apply.workspace.environment import SystemClock
-from synapse_apply.workspace.inventory_rows import read_nonempty_inventory_file
+from synapse_apply.workspace.inventory_rows import read_inventory
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.offline_target import OfflineTarget
 
@@ -74,7 +79,7 @@ class OfflineComparison(OfflineTarget):
     made_up_ids: frozenset[str] = frozenset()
     has_usable_base = True
 
-    def set_base_at_moved_addresses(
+    def set_base(
         self, label: str, base_records: Mapping[Address, Record], findings: Iterable[Diagnostic]
     ) -> None:
         """Set the records to compare with, under the addresses that `moved:` gives them."""
@@ -87,18 +92,14 @@ class OfflineComparison(OfflineTarget):
         self.removed = select_undeclared_removed_addresses_with_members(
             self.project.removed, moves.records, self.desired
         )
-        self.diagnostics = (
-            *self.declared_target.diagnostics,
-            *findings,
-            *moves.diagnostics,
-        )
+        self.diagnostics = (*self.declared_target.diagnostics, *findings, *moves.diagnostics)
 
     @cached_property
     def secrets(self) -> UnresolvedSecrets:
         """Stands in for the values of secrets, which an offline plan never reads."""
         return UnresolvedSecrets()
 
-    def list_recorded_and_open_addresses(self) -> Iterable[Address]:
+    def known_addresses_of_state(self) -> Iterable[Address]:
         """The addresses of the base, which count as recorded in selections."""
         return self.base_records
 
@@ -123,7 +124,7 @@ def load_offline_comparison(invocation: Invocation, against: str) -> OfflineComp
         return load_offline_against_git(invocation, name)
     rows = {
         address: InventoryEntry(row.remote_id, row.digest or None)
-        for address, row in read_nonempty_inventory_file(invocation.directory / name).items()
+        for address, row in read_inventory(invocation.directory / name).items()
     }
     return load_offline_against_inventory(invocation, rows, against)
 
@@ -132,12 +133,12 @@ def load_offline_against_git(invocation: Invocation, ref: str) -> OfflineCompari
     """Load the checkout, and as base the manifests of a Git ref; InputError with every finding."""
     comparison = OfflineComparison(invocation)
     desired, target = comparison.desired, comparison.target
-    base = read_possibly_unusable_base_at_ref(invocation, comparison.project, target, ref)
+    base = read_base(invocation, comparison.project, target, ref)
     pinned_ids = {address: entry.remote_id for address, entry in desired.items() if entry.remote_id}
     supposed_records = build_records_as_if_applied(
         base.declared_resources, target, pinned_ids, comparison.secrets
     )
-    comparison.set_base_at_moved_addresses(base.label, supposed_records, base.diagnostics)
+    comparison.set_base(base.label, supposed_records, base.diagnostics)
     comparison.made_up_ids = frozenset(
         str(address)
         for address, entry in supposed_records.items()
@@ -148,7 +149,7 @@ def load_offline_against_git(invocation: Invocation, ref: str) -> OfflineCompari
         new_addresses.get(address, address): entry
         for address, entry in base.declared_resources.items()
     }
-    comparison.base_records, warnings = with_package_files_as_checked_out_and_warnings(
+    comparison.base_records, warnings = with_checked_out_files(
         comparison.base_records, comparison.base_resources, desired, comparison.project.root
     )
     comparison.diagnostics += warnings
@@ -183,7 +184,7 @@ def load_offline_against_inventory(
         "An inventory has no fields: only ids, versions and the digests of packages are known.",
         "Compare with a Git ref to see them: --against git:REF.",
     )
-    comparison.set_base_at_moved_addresses(label, base_records, (note,))
+    comparison.set_base(label, base_records, (note,))
     return comparison
 
 
@@ -191,10 +192,7 @@ def load_offline_against_inventory(
 # their references under a key of one run. What only a backend could tell is a note, not a refusal.
 def plan_offline(comparison: OfflineComparison, options: PlanOptions) -> Plan:
     """The plan for the checkout, supposing that the base is what is live now."""
-    resources, checkout = (
-        _build_offline_resources(comparison),
-        comparison.read_commit_and_modified_files(),
-    )
+    resources, checkout = (_offline_resources(comparison), comparison.read_checkout())
     plan_input = PlanInput(
         plan_id=str(uuid.uuid4()),
         created=SystemClock().utc_now(),
@@ -225,13 +223,11 @@ def plan_offline(comparison: OfflineComparison, options: PlanOptions) -> Plan:
     )
     draft_plan = make_plan(plan_input)
     changes = tuple(
-        _with_offline_notes_without_unsure_ids_and_refusals(
-            change, resources.get(change.address), comparison
-        )
+        _with_offline_notes(change, resources.get(change.address), comparison)
         for change in draft_plan.changes
     )
 
-    def iter_source_of_base_resource(record: Record, _: PackageSource) -> Iterator[PackageSource]:
+    def iter_base_source(record: Record, _: PackageSource) -> Iterator[PackageSource]:
         base_resource = comparison.base_resources.get(record.address)
         if base_resource is not None and base_resource.package is not None:
             yield base_resource.package.source
@@ -239,14 +235,14 @@ def plan_offline(comparison: OfflineComparison, options: PlanOptions) -> Plan:
     final_plan = with_file_diffs_to_replaced_versions(
         replace(draft_plan, changes=changes),
         resources,
-        iter_source_of_base_resource,
+        iter_base_source,
         comparison.project.root,
         comparison.target.allow_files,
     )
     return final_plan.with_target(comparison.typed_target)
 
 
-def _build_offline_resources(comparison: OfflineComparison) -> dict[Address, ResourceState]:
+def _offline_resources(comparison: OfflineComparison) -> dict[Address, ResourceState]:
     base_records, marks = comparison.base_records, comparison.declared_target.manifests.marks
     desired, _ = wrap_values_recorded_as_secret_and_warn(comparison.desired, base_records, marks)
     keys = {
@@ -261,7 +257,7 @@ def _build_offline_resources(comparison: OfflineComparison) -> dict[Address, Res
     live_fields: dict[Address, Fields] = {
         base_address: record.applied for base_address, record in base_records.items()
     }
-    for address, record in _iter_new_addresses_with_renamed_records(comparison, keys):
+    for address, record in _iter_renamed_records(comparison, keys):
         observed = Observed(record.remote_id, record.api, {})
         lookup_results[address] = LookupResult(address, observed, FoundBy.KEY, Lookup.COMPLETE)
         live_fields[address] = record.applied
@@ -290,7 +286,7 @@ def _build_offline_resources(comparison: OfflineComparison) -> dict[Address, Res
     return resources
 
 
-def _iter_new_addresses_with_renamed_records(
+def _iter_renamed_records(
     comparison: OfflineComparison, keys: Mapping[Address, str]
 ) -> Iterator[tuple[Address, Record]]:
     """New addresses with the record whose natural key they have and whose address is gone."""
@@ -305,7 +301,7 @@ def _iter_new_addresses_with_renamed_records(
             yield address, record
 
 
-def _with_offline_notes_without_unsure_ids_and_refusals(
+def _with_offline_notes(
     change: Change, resource: ResourceState | None, comparison: OfflineComparison
 ) -> Change:
     """A change without made-up ids, and with notes on references, digests and metadata."""
@@ -317,10 +313,7 @@ def _with_offline_notes_without_unsure_ids_and_refusals(
         notes.append(f"content {digest}")
     fields, refusals = change.fields, change.refusals
     if change.action is not Action.CREATE and resource is not None:
-        fields = tuple(
-            _with_note_if_secret_reference_changed(entry, resource.declared_fields)
-            for entry in fields
-        )
+        fields = tuple(_with_reference_note(entry, resource.declared_fields) for entry in fields)
         only_references_differ = bool(fields) and all(
             entry.note == _OTHER_REFERENCE_NOTE for entry in fields
         )
@@ -337,9 +330,7 @@ def _with_offline_notes_without_unsure_ids_and_refusals(
     )
 
 
-def _with_note_if_secret_reference_changed(
-    field_change: FieldChange, declared_fields: Fields
-) -> FieldChange:
+def _with_reference_note(field_change: FieldChange, declared_fields: Fields) -> FieldChange:
     declared_value = declared_fields.get(field_change.path)
     is_reference = isinstance(declared_value, DesiredSecret) and declared_value.ref.literal is None
     return (
@@ -367,3 +358,195 @@ def _iter_metadata_change_texts(
     changed_names = [name for name, (old, new) in pairs.items() if old != new]
     if changed_names:
         yield f"{', '.join(changed_names)} changed: not a field of the object"
+
+
+@frozen
+class ComparisonBase:
+    """What was declared, the name that views call it, and warnings about it.
+
+    `is_usable` is False where it has errors, so that nothing is known of it.
+    """
+
+    label: str
+    declared_resources: Mapping[Address, Desired] = field(default_factory=dict)
+    diagnostics: tuple[Diagnostic, ...] = ()
+    is_usable: bool = True
+
+
+def read_base(invocation: Invocation, project: Project, target: Target, ref: str) -> ComparisonBase:
+    """Decode what a Git ref declares, by its own project file.
+
+    InputError where the ref cannot be read. A ref whose manifests have errors is no error here.
+    """
+    with pin_refs():
+        if is_unborn_branch(project.root, ref):
+            no_commit_warning = warning_finding(
+                "Everything counts as new", f"{ref} has no commit yet."
+            )
+            return ComparisonBase(f"git:{ref} (no commit yet)", {}, (no_commit_warning,))
+        commit = find_commit(project.root, ref)
+        try:
+            declared_resources, warnings = _read_declared(invocation, project, target, commit)
+        except InputError as problem:
+            # A shallow clone: the ref may well be right, so this is no warning about its manifests.
+            if any(finding.summary == OBJECT_MISSING for finding in problem.diagnostics):
+                raise
+            return ComparisonBase(
+                f"git:{commit}", {}, _base_warnings(commit, problem), is_usable=False
+            )
+        return ComparisonBase(f"git:{commit}", declared_resources, warnings)
+
+
+def _base_warnings(commit: GitCommit, problem: InputError) -> tuple[Diagnostic, ...]:
+    """The errors of the base as warnings: the checkout is not to blame and may fix them."""
+    first_warning = warning_finding(
+        "Nothing was compared",
+        f"What is declared at {commit} cannot be used, so that everything counts as new.",
+        "What is declared here is valid. If it fixes the findings below, plans compare again "
+        "once it is committed; a commit that is valid can be named now: --against git:REF.",
+    )
+    return first_warning, *(
+        finding.with_changes(severity=Severity.WARNING) for finding in problem.diagnostics
+    )
+
+
+def _read_declared(
+    invocation: Invocation, project: Project, target: Target, commit: GitCommit
+) -> tuple[Mapping[Address, Desired], tuple[Diagnostic, ...]]:
+    """What a commit declares, with warnings about it; InputError with the errors in it."""
+    base_project: Project | None = project
+    if project.file is not None:
+        base_project = configuration.read_valid_project_or_none_if_not_in_commit(
+            commit, project.file
+        )
+    if base_project is None:
+        name = format_path_relative_to_cwd_if_inside(project.file or project.root)
+        return {}, (_build_all_new_warning(f"{name} is not in {commit.ref}."),)
+    base_target = base_project.targets.get(target.name)
+    if base_target is None:
+        return {}, (_build_all_new_warning(f"{commit.ref} has no target `{target.name}`."),)
+    base_invocation = replace(
+        invocation,
+        as_of=commit.ref,
+        # --strict is about the checkout: warnings in the base are nobody's to fix now.
+        strict=False,
+        paths=_paths_in_commit(invocation, project, commit),
+    )
+    if invocation.paths and not base_invocation.paths:
+        return {}, ()
+    variables, _ = parse_command_line_variables(
+        base_project,
+        [f"{name}={value}" for name, value in invocation.variables.items()],
+        [
+            (str(path), read_command_line_file_checked_if_in_checkout(path))
+            for path in invocation.variable_files
+        ],
+    )
+    declared_target = configuration.read_declared_target(
+        base_invocation, base_project, base_target, variables=variables
+    )
+    if declared_target.manifests.has_errors:
+        raise InputError(
+            *(finding for finding in declared_target.manifests.diagnostics if finding.is_error)
+        )
+    manifest_findings = set(declared_target.manifests.diagnostics)
+    new_findings = [
+        finding
+        for finding in declared_target.diagnostics
+        if finding not in manifest_findings and finding not in base_project.findings
+    ]
+    return declared_target.desired, tuple(
+        finding.with_changes(severity=Severity.WARNING) for finding in new_findings
+    )
+
+
+def _build_all_new_warning(reason: str) -> Diagnostic:
+    return warning_finding(
+        "Everything counts as new", reason, "Compare with a Git ref that has it."
+    )
+
+
+def _paths_in_commit(
+    invocation: Invocation, project: Project, commit: GitCommit
+) -> tuple[Path, ...]:
+    """Of the manifests named with `-f`, those that the commit has: the others are new."""
+    if not invocation.paths:
+        return ()
+    with CommittedFolder(commit) as folder:
+        names = {path: configuration.path_in_root(path, project) for path in invocation.paths}
+        return tuple(
+            path for path, name in names.items() if folder.fault(name) or folder.entry(name)
+        )
+
+
+def with_checked_out_files(
+    records: Mapping[Address, Record],
+    base_resources: Mapping[Address, Desired],
+    current_resources: Mapping[Address, Desired],
+    root: Path,
+) -> tuple[dict[Address, Record], tuple[Diagnostic, ...]]:
+    """The records with package files as a checkout of their commit would have them; and warnings.
+
+    Git may convert line ends at a checkout, and an upload sends the files of the checkout. So a
+    file that Git considers unmodified counts with the bytes of the checkout.
+    """
+    new_records, findings = dict(records), []
+    for address, record in records.items():
+        old_package, new_package = (
+            _get_package_or_none(base_resources.get(address)),
+            _get_package_or_none(current_resources.get(address)),
+        )
+        if (
+            old_package is not None
+            and new_package is not None
+            and old_package.digest != new_package.digest
+        ):
+            new_records[address], filtered_paths = _with_unmodified_files(
+                record, old_package, new_package, root
+            )
+            if filtered_paths:
+                findings.append(
+                    warning_finding(
+                        "Files behind a Git filter were not compared",
+                        f"{', '.join(sorted(filtered_paths))}: the checkout has what the filter "
+                        "made of them, Git what it was made from.",
+                        "A plan that asks the backend compares what was published.",
+                        address=str(address),
+                        position=new_package.source.position,
+                    )
+                )
+    return new_records, tuple(findings)
+
+
+def _get_package_or_none(resource: Desired | None) -> Package | None:
+    return None if resource is None else resource.package
+
+
+def _with_unmodified_files(
+    record: Record, old_package: Package, new_package: Package, root: Path
+) -> tuple[Record, frozenset[str]]:
+    # Here, not above: few packages differ from what was committed.
+    from synapse_apply.files.modified import find_unmodified
+    from synapse_apply.model.resource import FOLDER, GIT
+    from synapse_apply.packages.content import compute_package_digest
+
+    differing_paths = [
+        path
+        for path in old_package.files.keys() & new_package.files.keys()
+        if _differs_only_in_content(path, old_package, new_package)
+    ]
+    if not differing_paths or (old_package.source.kind, new_package.source.kind) != (GIT, FOLDER):
+        return record, frozenset()
+    old, new_folder = old_package.source, new_package.source.path
+    comparison = find_unmodified(
+        root, old.path or ".", old.ref, new_folder, sorted(differing_paths)
+    )
+    unchanged_paths = comparison.unchanged | comparison.filtered
+    files = {**old_package.files, **{path: new_package.files[path] for path in unchanged_paths}}
+    return replace(record, files=files, digest=compute_package_digest(files)), comparison.filtered
+
+
+def _differs_only_in_content(path: str, old_package: Package, new_package: Package) -> bool:
+    """Whether the bytes differ but the executable bit does not, which no Git filter changes."""
+    old_entry, new_entry = old_package.files[path], new_package.files[path]
+    return old_entry != new_entry and old_entry.endswith(" x") == new_entry.endswith(" x")

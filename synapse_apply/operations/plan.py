@@ -1,6 +1,9 @@
 """How a plan of a live target is made: what is read, in which order, and when it is read again.
 
-Writes nothing.
+Writes nothing. The verified releases of another target count where its state is trusted: it must
+have the url, tenant and data set of that target, and the lineage that the project file pins, and a
+run must be signed with its current key. Anyone who can write to the checkout can write a state
+file, but not a signature.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.live.common_rules import find_addresses_named_by_rules_and_declared_elsewhere
 from synapse_apply.live.comparable_values import build_known_resource_states
 from synapse_apply.live.live_reader import LiveReader
@@ -30,14 +34,16 @@ from synapse_apply.live.unfit_packages import PackageJudge
 from synapse_apply.live.writable_fields import WrittenFieldPredicate
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
+from synapse_apply.model.errors import StateError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.plan import Plan, PlanBase
 from synapse_apply.model.ports import Progress
+from synapse_apply.model.project import Project, Target
 from synapse_apply.model.refactoring import orient_moves_to_declared
 from synapse_apply.model.resource import Desired
-from synapse_apply.model.state import CREATE_VERB, IntentState, Record, State
-from synapse_apply.model.verification import RUN_VERB, OtherTargetRuns
+from synapse_apply.model.state import CREATE_VERB, BackendIdentity, IntentState, Record, State
+from synapse_apply.model.verification import RUN_VERB, LastRun, OtherTargetRuns, RunDoubt, RunStatus
 from synapse_apply.planning.moving import (
     build_records_with_due_renames_made,
     select_undeclared_removed_addresses_with_members,
@@ -45,7 +51,16 @@ from synapse_apply.planning.moving import (
 from synapse_apply.planning.open_call_refusals import WAIT_HINT
 from synapse_apply.planning.plan_input import PlanInput, PlanOptions, ResourceState
 from synapse_apply.planning.planner import build_plan as make_plan
-from synapse_apply.workspace.other_targets import read_runs_or_problem_by_required_target
+from synapse_apply.secrets.keys import StateKeys, format_key_variable_name_of_target
+from synapse_apply.secrets.signatures import (
+    RunSigner,
+    SignatureStatus,
+    parse_unverified_key_id_of_signature,
+)
+from synapse_apply.workspace import state_access
+from synapse_apply.workspace.embedded import find_data_set_id
+from synapse_apply.workspace.environment import normalize_base_url
+from synapse_apply.workspace.state_project import project_findings
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 if TYPE_CHECKING:
@@ -67,17 +82,17 @@ def plan(
     never leaves here: a read that failed is a finding of its address. StateError and InputError as
     the stores and the manifests raise them, LockLost where a lock that is held was lost meanwhile.
     """
-    observed_state = _read_state_and_live_objects(session, options, addresses_to_read)
+    observed_state = _read_input(session, options, addresses_to_read)
     if concurrent_run := build_warning_if_other_run_is_writing(
         session.store, observed_state.serial
     ):
         # It may have ended by now; then this look tells of one moment.
-        observed_state = _read_state_and_live_objects(session, options, addresses_to_read)
+        observed_state = _read_input(session, options, addresses_to_read)
         concurrent_run = build_warning_if_other_run_is_writing(session.store, observed_state.serial)
     plan_input = replace(observed_state.plan_input, has_concurrent_run=bool(concurrent_run))
     open_calls = [resolved for resolved in observed_state.resolved_intents if resolved.is_open]
     settled = [
-        _build_settled_warning(r)
+        _settled_warning(r)
         for r in observed_state.resolved_intents
         if not r.is_open and r.intent.verb not in {CREATE_VERB, RUN_VERB}
     ]
@@ -100,15 +115,11 @@ def plan(
     plan = (
         plan
         if dry_run_progress is None
-        else _send_dry_runs_and_plan_again_with_refusals(
-            session, plan_result, plan_input, dry_run_progress
-        )
+        else _plan_after_dry_runs(session, plan_result, plan_input, dry_run_progress)
     )
     # Without the lock nothing more was sent: what could not be read then says nothing.
     session.store.require_lock_not_lost()
-    return replace(
-        plan_result, plan=_with_package_changes_and_target(session, plan, plan_input.resources)
-    )
+    return replace(plan_result, plan=_with_package_changes(session, plan, plan_input.resources))
 
 
 @frozen
@@ -123,7 +134,7 @@ class _PlanInputAtSerial:
 # A plan is of one moment: where the serial moved while the backend was read, or another run holds
 # the lock, everything is read once more. If it still moves, what lacks a record is refused instead
 # of imported: the other run may be between its call and its record.
-def _read_state_and_live_objects(
+def _read_input(
     session: TargetSession, options: PlanOptions, addresses_to_read: Collection[Address]
 ) -> _PlanInputAtSerial:
     """Read the state, then every live object that it or the manifests name."""
@@ -133,7 +144,7 @@ def _read_state_and_live_objects(
     open_intents = tuple(resolved.intent for resolved in resolved_intents if resolved.is_open)
     trusted_records, forged_addresses = session.signer.mark_forged_runs_unknown(state.records)
     moves = build_records_with_due_renames_made(
-        _with_outcomes_of_open_calls(trusted_records, resolved_intents),
+        _with_outcomes(trusted_records, resolved_intents),
         # Manifests of a Git ref may still have the old address.
         orient_moves_to_declared(session.project.moved, session.desired)
         if session.declared_target.commit
@@ -146,7 +157,7 @@ def _read_state_and_live_objects(
         live_reader.marks = build_secret_marks_of_declared_and_recorded(
             session, records, state.open_intents
         )
-    desired, unnamed = _wrap_recorded_secrets_and_warn(session, live_reader, records, state)
+    desired, unnamed = _wrap_recorded_secrets(session, live_reader, records, state)
     live_reader.store_lookups_of_declared_parents_first(desired, records)
     _look_up_undeclared(session, live_reader, records, addresses_to_read, prune=options.prune)
     planned = desired.keys() if options.selected is None else desired.keys() & options.selected
@@ -176,8 +187,12 @@ def _read_state_and_live_objects(
         catalogue=session.catalogue,
         resources=resources,
         open_intents=open_intents,
-        seconds_until_resolvable=_map_seconds_until_resolvable_by_address(resolved_intents),
-        recovery_hints=_map_hints_to_record_journaled_calls_by_address(session, state),
+        seconds_until_resolvable={
+            resolved.intent.address: resolved.seconds_until_resolvable
+            for resolved in resolved_intents
+            if resolved.is_open and resolved.seconds_until_resolvable is not None
+        },
+        recovery_hints=_recovery_hints(session, state),
         open_call_by_new_address=moves.open_call_by_new_address,
         options=replace(options.with_target_rules(session.target), partial=session.partial),
         capabilities=live_reader.capabilities_known_so_far,
@@ -185,10 +200,10 @@ def _read_state_and_live_objects(
             *moves.diagnostics,
             *unnamed,
             *version_warnings,
-            *map(_build_forged_run_warning, forged_addresses),
+            *map(_forged_run_warning, forged_addresses),
             *duplicate_warnings,
         ),
-        other_targets=_read_other_target_runs_if_release_is_new(session, resources),
+        other_targets=_read_other_runs(session, resources),
         moved=moves.renames,
         move_refusals=moves.refusals,
         removed_addresses=select_undeclared_removed_addresses_with_members(
@@ -204,7 +219,7 @@ def _read_state_and_live_objects(
     return _PlanInputAtSerial(state.serial, plan_input, tuple(resolved_intents))
 
 
-def _with_package_changes_and_target(
+def _with_package_changes(
     session: TargetSession, plan: Plan, resources: Mapping[Address, ResourceState]
 ) -> Plan:
     """The plan with the files that new packages replace, and with commands that name the target."""
@@ -215,7 +230,7 @@ def _with_package_changes_and_target(
     return detailed_plan.with_target(session.typed_target)
 
 
-def _wrap_recorded_secrets_and_warn(
+def _wrap_recorded_secrets(
     session: TargetSession, live_reader: LiveReader, records: Mapping[Address, Record], state: State
 ) -> tuple[Mapping[Address, Desired], tuple[Diagnostic, ...]]:
     """What is declared, with plain values hidden where a single object has a secret."""
@@ -227,7 +242,7 @@ def _wrap_recorded_secrets_and_warn(
     )
 
 
-def _with_outcomes_of_open_calls(
+def _with_outcomes(
     records: Mapping[Address, Record], resolved_intents: list[ResolvedIntent]
 ) -> Mapping[Address, Record]:
     """The records as they are once the outcomes of open calls are applied to them."""
@@ -239,18 +254,15 @@ def _with_outcomes_of_open_calls(
     return records_after(records, resolved_intents)
 
 
-def _send_dry_runs_and_plan_again_with_refusals(
+def _plan_after_dry_runs(
     session: TargetSession, plan_result: PlanResult, plan_input: PlanInput, progress: Progress
 ) -> Plan:
     """Send the calls as dry runs, and plan again with what the backend refused."""
     # Here, not above: a plan that tries nothing needs no more than it reads.
-    from synapse_apply.operations.dry_run import (
-        build_dry_run_findings,
-        send_dry_runs_of_checkable_calls,
-    )
+    from synapse_apply.operations.steps import dry_run_findings, send_dry_runs
 
-    dry_run_result = send_dry_runs_of_checkable_calls(session, plan_result, progress)
-    diagnostics = (*plan_input.diagnostics, *build_dry_run_findings(dry_run_result))
+    dry_run_result = send_dry_runs(session, plan_result, progress)
+    diagnostics = (*plan_input.diagnostics, *dry_run_findings(dry_run_result))
     return make_plan(
         replace(
             plan_input,
@@ -261,20 +273,7 @@ def _send_dry_runs_and_plan_again_with_refusals(
     )
 
 
-def _map_seconds_until_resolvable_by_address(
-    resolved_intents: Iterable[ResolvedIntent],
-) -> dict[Address, float]:
-    """Seconds until an open call can be known to be lost, by address, where it ever can."""
-    return {
-        resolved.intent.address: resolved.seconds_until_resolvable
-        for resolved in resolved_intents
-        if resolved.is_open and resolved.seconds_until_resolvable is not None
-    }
-
-
-def _map_hints_to_record_journaled_calls_by_address(
-    session: TargetSession, state: State
-) -> dict[Address, str]:
+def _recovery_hints(session: TargetSession, state: State) -> dict[Address, str]:
     """How to record an open call that a recovery journal says was done, by address."""
     if not state.open_intents:
         return {}
@@ -283,7 +282,7 @@ def _map_hints_to_record_journaled_calls_by_address(
     return {intent.address: journal_files[intent.id].recovery_hint for intent in open_intents}
 
 
-def _build_settled_warning(resolved: ResolvedIntent) -> Diagnostic:
+def _settled_warning(resolved: ResolvedIntent) -> Diagnostic:
     """What became of an earlier call that nobody saw end."""
     intent = resolved.intent
     outcome = {
@@ -319,10 +318,10 @@ def _iter_open_call_warnings(
             continue
         cause = resolved.reason if resolved.seconds_until_resolvable is None else ""
         groups[intent.verb, cause].append(resolved)
-    yield from map(_build_open_intent_warning, groups.values())
+    yield from map(_open_intent_warning, groups.values())
 
 
-def _build_open_intent_warning(resolved_intents: Sequence[ResolvedIntent]) -> Diagnostic:
+def _open_intent_warning(resolved_intents: Sequence[ResolvedIntent]) -> Diagnostic:
     """The warning for calls with one cause."""
     first_resolved = resolved_intents[0]
     hint = "" if first_resolved.seconds_until_resolvable is None else WAIT_HINT + "."
@@ -345,7 +344,7 @@ def _build_open_intent_warning(resolved_intents: Sequence[ResolvedIntent]) -> Di
     )
 
 
-def _build_forged_run_warning(address: Address) -> Diagnostic:
+def _forged_run_warning(address: Address) -> Diagnostic:
     """The warning for a recorded run whose signature is not of this state's key."""
     return warning_finding(
         "The record of a run was changed outside of this tool",
@@ -356,7 +355,7 @@ def _build_forged_run_warning(address: Address) -> Diagnostic:
     )
 
 
-def _read_other_target_runs_if_release_is_new(
+def _read_other_runs(
     session: TargetSession, resources: Mapping[Address, ResourceState]
 ) -> Mapping[str, OtherTargetRuns]:
     """The runs of each required target by its name; {} unless a release to be made may need them.
@@ -368,7 +367,10 @@ def _read_other_target_runs_if_release_is_new(
         for one in resources.values()
     ):
         return {}
-    return read_runs_or_problem_by_required_target(session)
+    return {
+        name: _read_runs(session.session_of(session.project.targets[name]))
+        for name in session.target.require_verified
+    }
 
 
 def _look_up_undeclared(
@@ -380,15 +382,13 @@ def _look_up_undeclared(
     prune: bool,
 ) -> None:
     """Read recorded, undeclared objects: those that `prune` may delete, and `addresses_to_read`."""
-    deletable = (
-        _list_undeclared_deletable_addresses(session, session.desired, records) if prune else []
-    )
+    deletable = _list_deletable(session, session.desired, records) if prune else []
     undeclared = records.keys() & {*addresses_to_read} - session.desired.keys()
     known = {address for address in undeclared if address.kind in session.catalogue}
     live_reader.store_lookups_of_undeclared_in_recorded_api({*deletable, *known}, records)
 
 
-def _list_undeclared_deletable_addresses(
+def _list_deletable(
     session: TargetSession, desired: Mapping[Address, object], records: Mapping[Address, Record]
 ) -> list[Address]:
     """Recorded, undeclared addresses whose API version can delete the object."""
@@ -399,3 +399,125 @@ def _list_undeclared_deletable_addresses(
         if address not in desired and binding is not None and binding.delete_object is not None:
             addresses.append(address)
     return addresses
+
+
+def _read_runs(other_session: TargetSession) -> OtherTargetRuns:
+    try:
+        with other_session:
+            target, store = other_session.target, other_session.store
+            if not store.exists():
+                return OtherTargetRuns(missing=True)
+            # Before the state is read: what seems older may be a copy that was replaced since.
+            if other_session.last_seen_files.build_findings_if_state_is_older(store, target):
+                raise StateError.from_summary(
+                    "This state is older than the last one seen here",
+                    "it is older than the last one seen here",
+                )
+            state = store.read_state()
+            pinned_lineage = target.state.lineage
+            if pinned_lineage and state.lineage != pinned_lineage:
+                raise StateError.from_summary(
+                    "This state is not the one that the project file pins",
+                    f"the project file pins lineage {pinned_lineage}, and it has {state.lineage}",
+                )
+            recorded_identity, expected_identity = (
+                state.binding,
+                _expected_identity(other_session.project, target, state.binding),
+            )
+            if recorded_identity != expected_identity:
+                raise StateError.from_summary(
+                    "This state belongs to another backend",
+                    f"it was made for {state_access.describe_identity(recorded_identity)}, and "
+                    f"target {target.name} is {state_access.describe_identity(expected_identity)}",
+                )
+            shared_ids = other_session.read_shared_ids()
+            if shared_ids is not None:
+                state_access.require_no_error(
+                    project_findings(shared_ids, other_session.project, other_session.target)
+                )
+            return _collect_runs(state, target, other_session.state_keys)
+    # One target that cannot be read must not stop a plan that may not need it.
+    except SynapseApplyError as failure:
+        return OtherTargetRuns(
+            problem="; ".join(
+                [
+                    (diagnostic.detail or diagnostic.summary).rstrip(".")
+                    for diagnostic in failure.diagnostics
+                ]
+            )
+            or str(failure)
+        )
+
+
+def _expected_identity(
+    project: Project, target: Target, recorded_identity: BackendIdentity
+) -> BackendIdentity:
+    if target.is_embedded:
+        return BackendIdentity(state_access.EMBEDDED_URL, "", find_data_set_id(project.root))
+    url = normalize_base_url(target.url) if target.url else recorded_identity.url
+    return BackendIdentity(url, target.tenant or recorded_identity.tenant)
+
+
+def _collect_runs(state: State, target: Target, keys: StateKeys) -> OtherTargetRuns:
+    records = {
+        address: record
+        for address, record in state.records.items()
+        if (kind := CATALOGUE.get(address.kind)) is not None and kind.verification_spec is not None
+    }
+    runs = {
+        address: LastRun.from_json_or_none(record.verification)
+        for address, record in records.items()
+    }
+    passed_addresses = [
+        passed_address
+        for passed_address, run in runs.items()
+        if run and run.result is RunStatus.PASSED
+    ]
+    signer = RunSigner(keys, state.lineage)
+    doubts = {
+        address: _find_doubt(signer, records[address], target) for address in passed_addresses
+    }
+    doubts |= {
+        address: RunDoubt("its package was replaced there, so that no run of it proves anything")
+        for address, record in records.items()
+        if record.replaced_at
+    }
+    return OtherTargetRuns(
+        digests={address: record.digest or "" for address, record in records.items()},
+        runs={address: run for address, run in runs.items() if run is not None},
+        doubts={address: doubt for address, doubt in doubts.items() if doubt is not None},
+    )
+
+
+def _find_doubt(signer: RunSigner, record: Record, target: Target) -> RunDoubt | None:
+    """Why a recorded, passed run is not trusted; None where it is."""
+    status, target_name = signer.verify_last_run_signature(record), target.name
+    if status is SignatureStatus.GENUINE:
+        return None
+    if status is SignatureStatus.UNSIGNED:
+        return RunDoubt(
+            "the record of its run there is not signed: an earlier version made it, or the state "
+            f"key of target {target_name} was not at hand"
+        )
+    if status is SignatureStatus.FORGED:
+        return RunDoubt(
+            "the signature of its run there is of something else: the record was changed, or "
+            "copied from another one"
+        )
+    last_run = LastRun.from_json_or_none(record.verification)
+    key_id = parse_unverified_key_id_of_signature(last_run.signature) if last_run else ""
+    current_key = signer.keys.current_key
+    current_text = (
+        f"the key here is {current_key.key_id} from {current_key.origin}"
+        if current_key
+        else "none is here"
+    )
+    return RunDoubt(
+        f"its run there is signed with state key {key_id}, and {current_text}",
+        (
+            (
+                f"give the state key of target {target_name}, "
+                f"as {format_key_variable_name_of_target(target_name)} for example"
+            ),
+        ),
+    )

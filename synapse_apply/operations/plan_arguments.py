@@ -15,7 +15,7 @@ from synapse_apply.model.project import Target
 from synapse_apply.planning.guards import GUARD_NAMES
 from synapse_apply.planning.plan_input import PlanOptions
 from synapse_apply.planning.policy.plan_rules import list_overridable_rule_ids
-from synapse_apply.workspace.selection import Selectable, select_addresses_or_none_for_all
+from synapse_apply.workspace.selection import Selectable, select_addresses
 
 
 class PlannedTarget(Selectable, Protocol):
@@ -45,7 +45,7 @@ class PlanArguments:
     no_package_check: Collection[str] = ()
 
     @property
-    def has_options_beside_adopt(self) -> bool:
+    def has_row_options(self) -> bool:
         """Whether any option is given, `adopt` aside."""
         flags = (self.prune, self.recreate, self.resend_secrets, self.no_verify, self.revert_drift)
         names = (self.overridden, self.only, self.exclude, self.no_package_check)
@@ -68,7 +68,7 @@ class PlanArguments:
                 "--allow-locked is for what --prune deletes: give both."
             )
         target = planned_target.target
-        _require_policy_rules_overridable(self.overridden, target.policy)
+        _require_overridable(self.overridden, target.policy)
         return PlanOptions(
             prune=self.prune,
             adopt=will_ask if self.adopt is None else self.adopt,
@@ -76,7 +76,7 @@ class PlanArguments:
             resend_secrets=self.resend_secrets,
             verify=not self.no_verify,
             overridden=frozenset(self.overridden),
-            selected=select_addresses_or_none_for_all(planned_target, self.only, self.exclude),
+            selected=select_addresses(planned_target, self.only, self.exclude),
             revert_drift=self.revert_drift,
             allow_locked=self.allow_locked,
             allow_replace=self.allow_replace or will_ask,
@@ -103,7 +103,7 @@ def _require_liftable_rule(name: str) -> str:
     raise OptionConflict.from_summary(f"--no-package-check {name}: {reason}.")
 
 
-def describe_unknown_guard_or_empty(name: str) -> str:
+def describe_unknown_guard(name: str) -> str:
     """A sentence about a name that is no guard's, "" for a guard's or a policy rule's.
 
     A typo must not look like an override.
@@ -113,7 +113,7 @@ def describe_unknown_guard_or_empty(name: str) -> str:
     return f"{name!r} is not a guard; the guards are {', '.join(GUARD_NAMES)}."
 
 
-def _require_policy_rules_overridable(overridden: Collection[str], policy: Policy) -> None:
+def _require_overridable(overridden: Collection[str], policy: Policy) -> None:
     """InputError for a policy rule that does not exist, or that cannot be overridden."""
     overridable_names = list_overridable_rule_ids(policy.rules)
     rules = {rule.id: rule for rule in policy.rules}

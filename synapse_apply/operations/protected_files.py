@@ -21,12 +21,10 @@ from synapse_apply.model.resource import FILE, FOLDER
 from synapse_apply.operations.saved_plan_file import has_plan_entry_or_false_if_unreadable
 from synapse_apply.workspace import configuration, state_access
 from synapse_apply.workspace.invocation import Invocation
-from synapse_apply.workspace.sharing.key_sources import build_state_key_path
+from synapse_apply.workspace.state_key import key_path_beside_state
 
 
-def explain_why_not_to_overwrite_or_empty(
-    path: Path, invocation: Invocation, *, inventory: bool = False
-) -> str:
+def explain_protection(path: Path, invocation: Invocation, *, inventory: bool = False) -> str:
     """Why `path` (absolute) must not be overwritten, as the end of a sentence; else "".
 
     A project file with errors raises nothing: then only itself and the state folder count. A new
@@ -52,34 +50,21 @@ def explain_why_not_to_overwrite_or_empty(
         return "is a file of variables"
     with suppress(SynapseApplyError, OSError):
         project = configuration.load_valid_project_or_defaults(replace(invocation, project_from=""))
-        return _explain_state_package_or_manifest_file_or_empty(
-            path, project, invocation, inventory=inventory
-        )
+        if any(_belongs_to_state(path, state_path) for state_path in _iter_state_paths(project)):
+            return "is the state of a target, or belongs to it"
+        if any(_is_same_file(path, project.root / name) for name in project.list_files):
+            return "is a list of targets"
+        if not path.exists():
+            is_future_manifest = not inventory and any(
+                ManifestPaths(project, target, selection).would_read(path)
+                for target in _distinct_targets(project, invocation)
+                for selection in _manifest_selections(invocation)
+            )
+            return "would be read as a manifest" if is_future_manifest else ""
+        if _is_manifest_file(path, project, invocation):
+            return "is a manifest of this project"
+        return "is a file of a package" if _is_package_file(path, project, invocation) else ""
     return ""
-
-
-def _explain_state_package_or_manifest_file_or_empty(
-    path: Path, project: Project, invocation: Invocation, *, inventory: bool
-) -> str:
-    if any(
-        _belongs_to_state(path, state_path)
-        for state_path in _iter_local_state_and_key_paths(project)
-    ):
-        return "is the state of a target, or belongs to it"
-    if any(_is_same_file(path, project.root / name) for name in project.list_files):
-        return "is a list of targets"
-    if not path.exists():
-        is_future_manifest = not inventory and any(
-            ManifestPaths(project, target, selection).would_read(path)
-            for target in _choose_targets_of_distinct_files(project, invocation)
-            for selection in _list_default_and_named_manifest_paths(invocation)
-        )
-        return "would be read as a manifest" if is_future_manifest else ""
-    if _is_manifest_file(path, project, invocation):
-        return "is a manifest of this project"
-    return (
-        "is a file of a package" if _goes_into_declared_package(path, project, invocation) else ""
-    )
 
 
 def _belongs_to_state(path: Path, state_path: Path) -> bool:
@@ -88,28 +73,24 @@ def _belongs_to_state(path: Path, state_path: Path) -> bool:
     return path.parent == state_path.parent and path.name.startswith(names)
 
 
-def _iter_local_state_and_key_paths(project: Project) -> Iterator[Path]:
+def _iter_state_paths(project: Project) -> Iterator[Path]:
     """The local states and keys of all targets, links followed: some lie outside the project."""
     for target in project.targets.values():
-        yield Path(os.path.realpath(build_state_key_path(project, target)))
+        yield Path(os.path.realpath(key_path_beside_state(project, target)))
         if target.state.key_file:
             yield Path(os.path.realpath(project.root / target.state.key_file))
         url = target.state.url
-        local_file = (
-            state_access.resolve_local_path_or_none(url, project) if isinstance(url, str) else None
-        )
+        local_file = state_access.local_path_of(url, project) if isinstance(url, str) else None
         if local_file is not None:
             yield Path(os.path.realpath(local_file))
 
 
-def _list_default_and_named_manifest_paths(invocation: Invocation) -> set[tuple[str, ...]]:
+def _manifest_selections(invocation: Invocation) -> set[tuple[str, ...]]:
     """The project's own manifests, as (), and those that the command line names instead."""
     return {(), tuple(str(invocation.directory / path) for path in invocation.paths)}
 
 
-def _choose_targets_of_distinct_files(
-    project: Project, invocation: Invocation
-) -> tuple[Target, ...]:
+def _distinct_targets(project: Project, invocation: Invocation) -> tuple[Target, ...]:
     """The targets whose manifests are to be looked at: of those that a list makes alike, one.
 
     The chosen target is always among them.
@@ -121,13 +102,13 @@ def _choose_targets_of_distinct_files(
     return tuple(distinct.values())
 
 
-def _goes_into_declared_package(path: Path, project: Project, invocation: Invocation) -> bool:
+def _is_package_file(path: Path, project: Project, invocation: Invocation) -> bool:
     """Whether it is a package's zip, or a file that goes into one; ignored files are not."""
     # Here, not above: few reports take the place of a file that is there.
     from synapse_apply.packages.sources import SourceFiles
 
-    for target in _choose_targets_of_distinct_files(project, invocation):
-        for resource in configuration.load_target_manifests_with_findings(
+    for target in _distinct_targets(project, invocation):
+        for resource in configuration.load_target_manifests(
             invocation, project, target
         ).desired.values():
             source = resource.source
@@ -147,8 +128,8 @@ def _goes_into_declared_package(path: Path, project: Project, invocation: Invoca
 def _is_manifest_file(path: Path, project: Project, invocation: Invocation) -> bool:
     if not path.is_file():
         return False
-    for target in _choose_targets_of_distinct_files(project, invocation):
-        for selection in _list_default_and_named_manifest_paths(invocation):
+    for target in _distinct_targets(project, invocation):
+        for selection in _manifest_selections(invocation):
             listing = ManifestPaths(project, target, selection).collect()
             if any(_is_same_file(path, file) for file in listing.files):
                 reading = read_documents(path.read_bytes(), path.name)

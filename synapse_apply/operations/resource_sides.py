@@ -50,14 +50,12 @@ class ComparedSecret:
         declared_mac = declared.mac if is_declared else None
         base = declared_mac if is_declared else recorded
         return cls(
-            _compare_secret_digests_or_none(declared_mac, recorded) if is_declared else None,
-            NOT_SHOWN
-            if isinstance(live, WithheldSecret)
-            else _compare_secret_digests_or_none(base, live),
+            _compare_digests(declared_mac, recorded) if is_declared else None,
+            NOT_SHOWN if isinstance(live, WithheldSecret) else _compare_digests(base, live),
         )
 
 
-def _compare_secret_digests_or_none(base_secret: Any, other_secret: Any) -> str | None:
+def _compare_digests(base_secret: Any, other_secret: Any) -> str | None:
     if not isinstance(other_secret, Mac):
         return None
     if not isinstance(base_secret, Mac):
@@ -81,7 +79,7 @@ class ResourceSides:
     accepted_changes: tuple[FieldChange, ...] = ()
 
     @classmethod
-    def from_plan_result_or_raise_unknown(
+    def from_plan_result(
         cls, plan_result: PlanResult, address: Address, typed_target: str = ""
     ) -> Self:
         """The sides of an address; InputError that suggests similar ones for an unknown address.
@@ -90,7 +88,7 @@ class ResourceSides:
         """
         resource = plan_result.resources.get(address)
         if resource is not None:
-            resource = _with_fields_now_secret_withheld_in_record(resource)
+            resource = _withhold_new_secrets(resource)
         else:
             hint = suggest_name_or_default_hint(
                 str(address),
@@ -113,11 +111,11 @@ class ResourceSides:
         findings = tuple(dict.fromkeys((*own_findings, *read_problems)))
         return cls(resource, findings, bool(read_problems), next(accepted_changes, ()))
 
-    def compare_secrets_by_path(self) -> dict[FieldPath, ComparedSecret]:
+    def compare_secrets(self) -> dict[FieldPath, ComparedSecret]:
         """Compare the digests of each secret, which were all made with one salt."""
         sides = (
-            self.get_declared_fields(),
-            self.get_applied_or_seen_fields(),
+            self.declared_fields_with_defaults(),
+            self.recorded_fields(),
             self.resource.live_fields,
         )
         paths = {path for side in sides for path, value in side.items()
@@ -127,32 +125,30 @@ class ResourceSides:
             for path in sorted(paths, key=lambda path: [str(part) for part in path])
         }
 
-    def get_declared_fields(self) -> Mapping[FieldPath, Any]:
+    def declared_fields_with_defaults(self) -> Mapping[FieldPath, Any]:
         """The fields of the manifest, defaults included."""
         return dict(self.resource.declared_fields)
 
-    def get_applied_or_seen_fields(self) -> Fields:
+    def recorded_fields(self) -> Fields:
         """What was sent; of an imported record, what was seen."""
         record = self.resource.record
         # An imported record has nothing applied yet.
         return (record.applied or record.seen) if record else {}
 
-    def get_live_fields_or_empty(self) -> Mapping[FieldPath, Any]:
+    def shown_fields(self) -> Mapping[FieldPath, Any]:
         """The fields of the live object; none where it is not there, or could not be read."""
         observed = self.resource.lookup_result.observed
         return flatten(observed.spec) if observed else {}
 
 
-def read_sides_of_known_resource(session: TargetSession, address: Address) -> ResourceSides:
+def read_sides(session: TargetSession, address: Address) -> ResourceSides:
     """Read one resource from all sides; InputError for an address that nobody knows."""
     options = PlanOptions().with_target_rules(session.target)
     plan_result = plan(session, options, addresses_to_read=(address,))
-    return ResourceSides.from_plan_result_or_raise_unknown(
-        plan_result, address, session.typed_target
-    )
+    return ResourceSides.from_plan_result(plan_result, address, session.typed_target)
 
 
-def _with_fields_now_secret_withheld_in_record(resource: ResourceState) -> ResourceState:
+def _withhold_new_secrets(resource: ResourceState) -> ResourceState:
     """The resource without recorded plain values of fields that have become secret since."""
     if resource.record is None:
         return resource

@@ -24,7 +24,7 @@ from synapse_apply.operations import saved_plan_file
 from synapse_apply.planning.plan_input import PlanOptions
 from synapse_apply.planning.staleness.narrow import narrow_plan_refusing_stale_changes
 from synapse_apply.planning.staleness.unite_plans import unite_plans
-from synapse_apply.workspace.state_access import describe_state_identity
+from synapse_apply.workspace.state_access import describe_identity
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 FORMAT = 1
@@ -96,28 +96,26 @@ def read_saved_plan_without_verifying_signature(path: Path) -> SavedPlan:
     """The plan in a file, its signature unchecked; InputError for none, a damaged or newer one."""
     document = saved_plan_file.read_plan_document_of_valid_file(path)
     try:
-        return _decode_saved_plan_of_this_format(path, document)
+        format_number = document["format"]
+        if format_number == _FORMAT_WITH_PACKAGES:
+            raise saved_plan_file.build_packages_error(path)
+        if format_number != FORMAT:
+            reason = "another version wrote it"
+            raise saved_plan_file.build_unusable_error(
+                path, reason, "Make the plan again with this version."
+            )
+        signature = document["signature"]
+        return SavedPlan(
+            path,
+            codec.plan_from_json(document["plan"]),
+            _options_from_json(document["choices"]),
+            format_canonical_json(
+                {name: document[name] for name in _SIGNED_KEYS if name in document}
+            ),
+            Mac(str(signature["key_id"]), str(signature["mac"])) if signature else None,
+        )
     except saved_plan_file.DAMAGED_FILE_ERRORS:
         raise saved_plan_file.build_damaged_error(path) from None
-
-
-def _decode_saved_plan_of_this_format(path: Path, document: Any) -> SavedPlan:
-    format_number = document["format"]
-    if format_number == _FORMAT_WITH_PACKAGES:
-        raise saved_plan_file.build_packages_error(path)
-    if format_number != FORMAT:
-        reason = "another version wrote it"
-        raise saved_plan_file.build_unusable_error(
-            path, reason, "Make the plan again with this version."
-        )
-    signature = document["signature"]
-    return SavedPlan(
-        path,
-        codec.plan_from_json(document["plan"]),
-        _options_from_json(document["choices"]),
-        format_canonical_json({name: document[name] for name in _SIGNED_KEYS if name in document}),
-        Mac(str(signature["key_id"]), str(signature["mac"])) if signature else None,
-    )
 
 
 def unite_compatible_plans_or_raise_stale(plans: Sequence[SavedPlan]) -> SavedPlan:
@@ -198,13 +196,13 @@ def list_errors_of_other_state_or_applied_plan(
     """Errors where a state is not the one the plan was made for, or has applied it."""
     base, current_identity = saved_plan.plan.base, store.read_backend_identity()
     if base.binding != current_identity or base.lineage != store.read_lineage():
-        current_text = f"target {target} is {describe_state_identity(current_identity)}"
+        current_text = f"target {target} is {describe_identity(current_identity)}"
         if base.binding == current_identity:
             current_text = "the state is another one now"
         return (
             error_finding(
                 _OTHER_TARGET_SUMMARY,
-                f"It was made for {describe_state_identity(base.binding)} ({base.target}); "
+                f"It was made for {describe_identity(base.binding)} ({base.target}); "
                 f"{current_text}.",
                 _build_other_target_hint(saved_plan, target),
             ),
@@ -267,7 +265,16 @@ def narrow_to_saved_plan_or_raise_stale(
     """
     if not reviewed:
         _require_same_manifests(saved_plan, plan_result)
-    _require_no_additional_moves(saved_plan, plan_result)
+    saved_moves = {(move.old, move.new) for move in saved_plan.plan.moved}
+    new_moves = [move for move in plan_result.plan.moved if (move.old, move.new) not in saved_moves]
+    if new_moves:
+        moves_text = ", ".join(f"{move.old} to {move.new}" for move in new_moves[:10])
+        raise Stale.from_summary(
+            "Addresses would be moved that this plan does not move",
+            f"{moves_text}{', ...' if len(new_moves) > 10 else ''}.",
+            "Plan again: `moved:` of the project file changed since.",
+            position=new_moves[0].position,
+        )
     return replace(
         plan_result,
         plan=narrow_plan_refusing_stale_changes(
@@ -298,7 +305,7 @@ def _iter_different_state_findings(plans: Sequence[SavedPlan]) -> Iterator[Diagn
 
 def _describe_base(plan: SavedPlan) -> str:
     base = plan.plan.base
-    return f"{describe_state_identity(base.binding)} ({base.target}), state {base.lineage},"
+    return f"{describe_identity(base.binding)} ({base.target}), state {base.lineage},"
 
 
 def _iter_different_option_findings(plans: Sequence[SavedPlan]) -> Iterator[Diagnostic]:
@@ -361,19 +368,6 @@ def _require_same_manifests(saved_plan: SavedPlan, plan_result: PlanResult) -> N
             ".",
         ),
     )
-
-
-def _require_no_additional_moves(saved_plan: SavedPlan, plan_result: PlanResult) -> None:
-    saved_moves = {(move.old, move.new) for move in saved_plan.plan.moved}
-    new_moves = [move for move in plan_result.plan.moved if (move.old, move.new) not in saved_moves]
-    if new_moves:
-        moves_text = ", ".join(f"{move.old} to {move.new}" for move in new_moves[:10])
-        raise Stale.from_summary(
-            "Addresses would be moved that this plan does not move",
-            f"{moves_text}{', ...' if len(new_moves) > 10 else ''}.",
-            "Plan again: `moved:` of the project file changed since.",
-            position=new_moves[0].position,
-        )
 
 
 def _has_other_planned_values(

@@ -1,10 +1,16 @@
-"""How open calls of earlier runs are looked up and settled, and what is advised about the rest."""
+"""How open calls of earlier runs are looked up, waited for and settled, or read from a journal.
+
+A call counts as lost once it can no longer arrive. Until then its effect may show at any time: the
+backend is asked now and then, with pauses that double, and no lock is held while time passes.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 from synapse_apply.applying.settle import ResolvedIntent
 from synapse_apply.kinds.catalogue import CATALOGUE
@@ -20,21 +26,20 @@ from synapse_apply.live.other_runs import build_warning_if_other_run_is_writing
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text, join_texts
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
+from synapse_apply.model.errors import InputError, RemoteError, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities, Lookup
 from synapse_apply.model.phrases import format_short_list
-from synapse_apply.model.state import REPLACE_VERB, Intent, IntentState, State
-from synapse_apply.operations.wait_for_outcomes import (
-    WaitCallback,
-    wait_and_settle_recent_calls,
-    wait_for_acting_calls,
-)
+from synapse_apply.model.state import REPLACE_VERB, Intent, IntentState, Record, State
+from synapse_apply.model.verification import RUN_VERB, LastRun
 from synapse_apply.planning.open_call_refusals import WAIT_HINT, build_outcome_unknown_refusal
-from synapse_apply.workspace.recovery_journal import JournaledDoneCall
-from synapse_apply.workspace.selection import (
-    build_state_selectable,
-    choose_named_addresses_and_suitable_wildcard_matches,
+from synapse_apply.workspace.recovery_journal import (
+    EndedCall,
+    JournalContent,
+    JournaledDoneCall,
+    read_valid_journal,
 )
+from synapse_apply.workspace.selection import choose_addresses, state_selectable
 from synapse_apply.workspace.target_session import TargetSession
 
 
@@ -74,7 +79,7 @@ class SettledCalls:
         return any(call.resolved.is_open for call in self.calls)
 
 
-def read_state_and_advice_on_open_calls(session: TargetSession) -> tuple[State, OpenCalls]:
+def read_open_calls(session: TargetSession) -> tuple[State, OpenCalls]:
     """The state, and how each of its open calls can be settled. Asks no backend."""
     state = session.store.read_state()
     journals = session.journals(state)
@@ -97,7 +102,7 @@ def read_state_and_advice_on_open_calls(session: TargetSession) -> tuple[State, 
     return state, OpenCalls(tuple(calls), (*other_run, *findings, *acting))
 
 
-def look_up_and_settle_named_or_all_calls(
+def settle_calls(
     session: TargetSession, names: Sequence[str], wait: WaitCallback | None
 ) -> SettledCalls:
     """Look up the open calls of these names (of all, without any), and record known outcomes.
@@ -109,20 +114,15 @@ def look_up_and_settle_named_or_all_calls(
     open_addresses = {intent.address for intent in state.open_intents}
     acting = {call.address for _, call in list_acting_calls(session, state)}
     # A name with `*` gives those with such a call, else an error.
-    addresses = choose_named_addresses_and_suitable_wildcard_matches(
-        build_state_selectable(state),
-        names,
-        (open_addresses | acting).__contains__,
-        "has a call open",
+    addresses = choose_addresses(
+        state_selectable(state), names, (open_addresses | acting).__contains__, "has a call open"
     )
     acting -= open_addresses
     sought = [address for address in addresses if address not in acting]
-    resolved_intents = (
-        [] if addresses and not sought else look_up_and_settle_open_calls(session, sought)
-    )
+    resolved_intents = [] if addresses and not sought else settle_open_calls(session, sought)
     other_findings: tuple[Diagnostic, ...] = ()
     if wait is not None:
-        resolved_intents, others = wait_and_settle_recent_calls(session, resolved_intents, wait)
+        resolved_intents, others = wait_and_settle(session, resolved_intents, wait)
         if others:
             detail = f"{format_short_list(others)}: the state knows how they ended."
             other_findings = (warning_finding("Another run settled calls meanwhile", detail),)
@@ -166,7 +166,7 @@ def _advise_on_open_call(intent: Intent, journal_files: Mapping[str, JournaledDo
     """Which command says how an open call ended."""
     if intent.id in journal_files:
         return journal_files[intent.id].recovery_hint
-    if can_every_backend_tell_outcome(intent):
+    if can_tell_outcome(intent):
         return "The next apply looks it up"
     return Text(
         "Not every backend can tell: ",
@@ -176,7 +176,7 @@ def _advise_on_open_call(intent: Intent, journal_files: Mapping[str, JournaledDo
     )
 
 
-def can_every_backend_tell_outcome(intent: Intent) -> bool:
+def can_tell_outcome(intent: Intent) -> bool:
     """Whether a backend with this API can tell the outcome of an open call."""
     kind = CATALOGUE.get(intent.address.kind)
     binding = kind.bindings.get(intent.api) if kind else None
@@ -186,7 +186,7 @@ def can_every_backend_tell_outcome(intent: Intent) -> bool:
     return binding.determine_search_proof(intent.natural_key, Capabilities()) is Lookup.COMPLETE
 
 
-def look_up_and_settle_open_calls(
+def settle_open_calls(
     session: TargetSession, addresses: Collection[Address] = ()
 ) -> list[ResolvedIntent]:
     """Look up the open calls (of these addresses, all by default) and record known outcomes."""
@@ -202,3 +202,211 @@ def look_up_and_settle_open_calls(
         )
         close_intents_with_known_outcome(session, resolved_intents)
     return resolved_intents
+
+
+# Lets the first number of seconds pass, says for which calls, and after how many none can act.
+WaitCallback = Callable[[float, Sequence[Intent], float], None]
+
+_FIRST_PAUSE = 2.0
+_UNKNOWN = IntentState.UNKNOWN
+
+
+def wait_for_open_calls(session: TargetSession, wait: WaitCallback) -> None:
+    """Return when no call is too recent any more to be settled, or given up; writes nothing."""
+    state = session.store.read_state()
+    wait_for_acting_calls(session, state, wait)
+    if state.open_intents:
+        looked_up = _look_up(session, {intent.id for intent in state.open_intents})
+        _wait_for_outcomes(session, _too_recent(looked_up), wait)
+
+
+def wait_for_acting_calls(session: TargetSession, state: State, wait: WaitCallback) -> None:
+    """Return when no given-up call may act any more that other values wait for."""
+    acting = [one for one in list_acting_calls(session, state) if one[1].state is _UNKNOWN]
+    if acting:
+        longest = max(seconds for seconds, _ in acting)
+        wait(longest, [call for _, call in acting], longest)
+
+
+def wait_and_settle(
+    session: TargetSession, first_resolved: Iterable[ResolvedIntent], wait: WaitCallback
+) -> tuple[list[ResolvedIntent], tuple[Address, ...]]:
+    """Wait for those of the looked-up calls that are too recent, then settle them.
+
+    Returns the calls, and the addresses of those that another run settled meanwhile.
+    """
+    resolved_by_id = {resolved.intent.id: resolved for resolved in first_resolved}
+    other_addresses: list[Address] = []
+    while calls := _too_recent(resolved_by_id.values()):
+        _wait_for_outcomes(session, calls, wait)
+        ids = {call.id for call in calls}
+        # The lock is taken only after the wait, which may last minutes.
+        with session.lock_state_of_own_project("settle"):
+            new_resolved = _look_up(session, ids)
+            close_intents_with_known_outcome(session, new_resolved)
+        resolved_by_id.update({resolved.intent.id: resolved for resolved in new_resolved})
+        gone_ids = ids - {resolved.intent.id for resolved in new_resolved}
+        other_addresses += [resolved_by_id.pop(gone_id).intent.address for gone_id in gone_ids]
+    return list(resolved_by_id.values()), tuple(sorted(other_addresses))
+
+
+def _wait_for_outcomes(session: TargetSession, calls: Sequence[Intent], wait: WaitCallback) -> None:
+    """Return when a look has told of each call what became of it, or it cannot act any more."""
+    settle_after, pause = session.target.settle_after, _FIRST_PAUSE
+    while calls:
+        now, uptime = session.clock.utc_now(), session.uptime()
+        longest = max(call.seconds_left(settle_after, now, uptime) for call in calls)
+        if longest <= 0:
+            return
+        wait(min(pause, longest), calls, longest)
+        if pause < longest:
+            with suppress(RemoteError):  # a backend that is away for a while proves nothing
+                open_ids = {
+                    one.intent.id
+                    for one in _look_up(session, {call.id for call in calls})
+                    if one.is_open
+                }
+                calls = [call for call in calls if call.id in open_ids]
+        pause *= 2
+
+
+# Open creates of a kind share one list, read after the moment by which their age is judged.
+def _look_up(session: TargetSession, ids: Collection[str]) -> list[ResolvedIntent]:
+    """What the backend shows of those of the calls that are still open."""
+    state = session.store.read_state()
+    open_intents = tuple(intent for intent in state.open_intents if intent.id in ids)
+    state = replace(state, open_intents=open_intents)
+    live_reader = build_live_reader_with_marks_of_state(session, state)
+    return look_up_outcomes_of_open_intents(session, state, live_reader)
+
+
+def _too_recent(resolved_intents: Iterable[ResolvedIntent]) -> list[Intent]:
+    return [
+        resolved.intent
+        for resolved in resolved_intents
+        if resolved.is_open and resolved.seconds_until_resolvable is not None
+    ]
+
+
+@frozen
+class RecoveredCalls:
+    """Calls that were recorded now, and those that the state had already."""
+
+    recorded_intents: tuple[Intent, ...]
+    known_intents: tuple[Intent, ...]
+
+
+def read_recovery_journal(session: TargetSession, path: Path) -> JournalContent:
+    """The calls in a file; InputError for a file that no run wrote, or that was changed since."""
+    return read_valid_journal(path, session.target.name, session.state_keys)
+
+
+def record_journal(session: TargetSession, path: Path, content: JournalContent) -> RecoveredCalls:
+    """Close each call of the journal that the state does not know yet, then remove the file.
+
+    Takes the state's lock. InputError when the file is of another state, StateError when it
+    contradicts the state; the file is not removed then. The caller must have asked the user about
+    a file that the state key did not sign.
+    """
+    recorded_intents, known_intents = [], []
+    settle_after = session.target.settle_after
+    with session.lock_state_of_own_project("state record"):
+        for ended_call in content.calls:
+            state = session.store.read_state()
+            _require_same_lineage(path, ended_call, state)
+            is_open = ended_call.intent.id in {intent.id for intent in state.open_intents}
+            settled = None if is_open else _settle_given_up(ended_call, state, settle_after)
+            if not (is_open or settled) and _is_known(path, ended_call, state):
+                known_intents.append(ended_call.intent)
+                continue
+            if not is_open:
+                # A backup from before the call was restored, or it was given up meanwhile.
+                session.store.open_intent_and_use_up_its_approvals(
+                    _without_used_approvals(session, ended_call.intent)
+                )
+            session.store.close_ended_intent(
+                ended_call.intent, settled or ended_call.record, ended_call.audit_entry
+            )
+            recorded_intents.append(ended_call.intent)
+    # Last: after a crash the file is read again, and its calls are known then.
+    path.unlink(missing_ok=True)
+    return RecoveredCalls(tuple(recorded_intents), tuple(known_intents))
+
+
+def _without_used_approvals(session: TargetSession, intent: Intent) -> Intent:
+    """The intent of a call that was made, with the approvals that it has yet to use up."""
+    used_ids = {*session.store.list_used_approvals(intent.approvals)}
+    return replace(
+        intent, approvals=tuple(each for each in intent.approvals if each not in used_ids)
+    )
+
+
+def _require_same_lineage(path: Path, ended_call: EndedCall, state: State) -> None:
+    if ended_call.lineage != state.lineage:
+        raise InputError.from_summary(
+            "This file is of another state",
+            f"{path} belongs to lineage {ended_call.lineage}, this state is {state.lineage}.",
+            "Name the target whose apply wrote it.",
+        )
+
+
+def _is_known(path: Path, ended_call: EndedCall, state: State) -> bool:
+    """Whether the state needs nothing of a call that is not open in it.
+
+    StateError where it recorded another object.
+    """
+    intent, record = ended_call.intent, state.records.get(ended_call.intent.address)
+    if intent.state is not IntentState.DONE or ended_call.record is None:
+        return True
+    if intent.verb == RUN_VERB:
+        return record is None or _last_run_time(record) >= _last_run_time(ended_call.record)
+    if intent.verb != "create":
+        return True  # the next plan sees what an update left
+    if record is None:
+        return False
+    if record.remote_id != ended_call.record.remote_id:
+        raise _build_other_object_error(
+            path, intent.address, record.remote_id, ended_call.record.remote_id
+        )
+    return True
+
+
+def _settle_given_up(ended_call: EndedCall, state: State, settle_after: float) -> Record | None:
+    """The record that has this call as given up, with its answer: it cannot act any more.
+
+    None where there is none, and for a call that got no answer: it was looked up, or sent twice.
+    """
+    ended = ended_call.intent
+    if ended_call.record and ended.id in {call.id for call in ended_call.record.given_up}:
+        return None
+    for record in state.records.values():
+        calls = tuple(
+            replace(call, state=ended.state, deadline=-settle_after)
+            if call.id == ended.id
+            else call
+            for call in record.given_up
+            if call.id != ended.id or ended.state is IntentState.DONE
+        )
+        if calls != record.given_up:
+            return replace(record, given_up=calls)
+    return None
+
+
+def _last_run_time(record: Record) -> str:
+    last_run = LastRun.from_json_or_none(record.verification)
+    return last_run.at if last_run is not None else ""
+
+
+def _build_other_object_error(
+    path: Path, address: Address, recorded_id: str, made_id: str
+) -> StateError:
+    return StateError.from_summary(
+        "The state knows another object under this address",
+        f"{address} is recorded as id {recorded_id}; {path} says that id {made_id} was made.",
+        Text(
+            f"Look at both on the backend. To go on with {made_id}: ",
+            Command("state rm", address),
+            ", then this command again.",
+        ),
+        address=str(address),
+    )

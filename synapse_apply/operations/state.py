@@ -7,10 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
 
-from synapse_apply.applying.runs import (
-    jobs_of_last_runs,
-    with_job,
-)
+from synapse_apply.applying.runs import jobs_of_last_runs, with_job
 from synapse_apply.live.open_intents import (
     build_acting_call_warning,
     build_no_open_call_error,
@@ -35,7 +32,6 @@ from synapse_apply.model.state import (
 )
 from synapse_apply.model.values import SecretRef
 from synapse_apply.model.verification import RUN_VERB
-from synapse_apply.operations.checks.state_bucket import probe_and_require_usable_if_bucket_url
 from synapse_apply.secrets.keys import format_key_variable_name_of_target
 from synapse_apply.stores.bucket.bucket_url import is_bucket_url
 from synapse_apply.stores.git.git_url import is_git_url
@@ -43,17 +39,18 @@ from synapse_apply.stores.inventory import build_inventory_sorted_by_address
 from synapse_apply.stores.migrate import copy_and_verify_state_under_source_lock
 from synapse_apply.stores.state_messages import build_open_call_error
 from synapse_apply.stores.state_urls import is_local_or_empty_url
-from synapse_apply.workspace.embedded import start_or_join_embedded_backend
+from synapse_apply.workspace.embedded import run_embedded_backend
 from synapse_apply.workspace.environment import normalize_base_url
-from synapse_apply.workspace.sharing.key_findings import collect_key_ids_of_digests
-from synapse_apply.workspace.sharing.new_shared_key import (
-    find_or_make_shared_key_and_write_project_id,
-    list_shell_commands_giving_key_to_ci,
-)
 from synapse_apply.workspace.state_access import (
     build_state_identity,
     open_store_at_url,
-    resolve_state_url_or_raise_if_unset,
+    require_usable_bucket,
+    resolve_state_url,
+)
+from synapse_apply.workspace.state_key import (
+    find_or_make_shared_key,
+    key_ids_of_digests,
+    list_ci_key_commands,
 )
 from synapse_apply.workspace.target_session import TargetSession
 
@@ -67,9 +64,7 @@ def build_current_state_identity(
     """
     target = session.target
     if target.is_embedded:
-        with start_or_join_embedded_backend(
-            session.project.root, read_only=is_read_only
-        ) as embedded:
+        with run_embedded_backend(session.project.root, read_only=is_read_only) as embedded:
             return build_state_identity(embedded.url, target, embedded)
     if not target.url:
         raise InputError.from_summary(
@@ -157,7 +152,7 @@ def copy_state_to_empty_store_at_url(session: TargetSession, url: str | SecretRe
     there is no key, and no terminal at which one may be made.
     """
     environ = session.invocation.environ
-    probe_and_require_usable_if_bucket_url(session, url)
+    require_usable_bucket(url, session.project, session.target, session.invocation.environ)
     _make_key_if_store_needs_signatures(session, url)
     with closing(
         open_store_at_url(url, session.project, session.target, environ, session.store_signer)
@@ -169,7 +164,7 @@ def copy_state_to_empty_store_at_url(session: TargetSession, url: str | SecretRe
 
 def _make_key_if_store_needs_signatures(session: TargetSession, url: str | SecretRef) -> None:
     """Make a state key where there is none, for a store in which nothing unsigned is believed."""
-    location = resolve_state_url_or_raise_if_unset(url, session.project, session.invocation.environ)
+    location = resolve_state_url(url, session.project, session.invocation.environ)
     if not (is_bucket_url(location) or is_git_url(location)):
         return
     if session.target.is_embedded:
@@ -178,9 +173,9 @@ def _make_key_if_store_needs_signatures(session: TargetSession, url: str | Secre
     variable = format_key_variable_name_of_target(session.target.name)
     hint = Text(
         "Get it from whoever has it. To make one: `openssl rand -base64 32`, put into "
-        f"{variable}, and kept where all of them get it. At a terminal this command makes one.",
+        f"{variable}, and kept where all of them get it. At a terminal this command makes one."
     )
-    find_or_make_shared_key_and_write_project_id(session, hint)
+    find_or_make_shared_key(session, hint)
 
 
 def list_steps_after_copy(session: TargetSession, url: str | SecretRef) -> list[str]:
@@ -190,7 +185,7 @@ def list_steps_after_copy(session: TargetSession, url: str | SecretRef) -> list[
     """
     environ, target = session.invocation.environ, session.target
     if target.is_embedded or is_local_or_empty_url(
-        resolve_state_url_or_raise_if_unset(url, session.project, environ)
+        resolve_state_url(url, session.project, environ)
     ):
         return []
     variable = format_key_variable_name_of_target(target.name)
@@ -205,7 +200,7 @@ def list_steps_after_copy(session: TargetSession, url: str | SecretRef) -> list[
     rebind_command = Command("state rebind", target=target.name)
     user_key_path = session.key_sources.user_key_path
     transport_lines = (
-        [f"  {line}" for line in list_shell_commands_giving_key_to_ci(user_key_path, target.name)]
+        [f"  {line}" for line in list_ci_key_commands(user_key_path, target.name)]
         if user_key_path is not None
         and current_key is not None
         and current_key.origin == str(user_key_path)
@@ -216,7 +211,7 @@ def list_steps_after_copy(session: TargetSession, url: str | SecretRef) -> list[
         *transport_lines,
         f"Then bind the state to this project: {rebind_command}.",
     ]
-    used_key_ids = collect_key_ids_of_digests(session.store.read_state())
+    used_key_ids = key_ids_of_digests(session.store.read_state())
     if current_key is not None and not used_key_ids <= {current_key.key_id}:
         steps.append(
             "Some secrets were digested with another key, and are not compared until "
@@ -291,30 +286,25 @@ def close_open_run_with_job(
                 ),
             )
         raise_if_journal_contradicts_closing_by_hand(session, state, intent, job_id)
-        _require_unused_job(state, address, job_id)
+        other_address = jobs_of_last_runs(state.records).get(job_id)
+        if other_address is not None:
+            owner_text = "an earlier run of it" if other_address == address else str(other_address)
+            raise StateError.from_summary(
+                "This job is another run's",
+                f"Job {job_id} is recorded as the run of {owner_text}.",
+                Text(
+                    Command("jobs list"),
+                    f" shows which there are. If none is that of {address}: ",
+                    Command("state settle", address, "--absent"),
+                    ".",
+                ),
+            )
         closed_intent, record = with_job(intent, state.records.get(address), job_id, moment)
         entry = session.actor.build_audit_entry(
             closed_intent, f"settled by hand: job {job_id}", moment=moment
         )
         session.store.close_ended_intent(closed_intent, record, entry)
     return closed_intent
-
-
-def _require_unused_job(state: State, address: Address, job_id: str) -> None:
-    """StateError when some record has this job as its last run."""
-    other_address = jobs_of_last_runs(state.records).get(job_id)
-    if other_address is not None:
-        owner_text = "an earlier run of it" if other_address == address else str(other_address)
-        raise StateError.from_summary(
-            "This job is another run's",
-            f"Job {job_id} is recorded as the run of {owner_text}.",
-            Text(
-                Command("jobs list"),
-                f" shows which there are. If none is that of {address}: ",
-                Command("state settle", address, "--absent"),
-                ".",
-            ),
-        )
 
 
 def _require_open_intent_of_address(
@@ -330,9 +320,7 @@ def _require_open_intent_of_address(
 def _build_unknown_address_error(session: TargetSession, address: Address) -> StateError:
     state = session.store.read_state()
     hint = suggest_name_or_default_hint(
-        str(address),
-        map(str, state.records),
-        Text(Command("state list"), " shows what is there."),
+        str(address), map(str, state.records), Text(Command("state list"), " shows what is there.")
     )
     error = StateError.from_summary("The state does not know this address", f"{address}.", hint)
     return with_acting_calls(session, state, address, error)

@@ -1,34 +1,33 @@
-"""Which steps a plan consists of, and which ports they use."""
+"""Which steps a plan consists of, which ports they use, and how they are sent as dry runs."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import replace
 
+from synapse_apply.applying.dry_run import DryRunResult, dry_run_steps
 from synapse_apply.applying.lookup import Backend, Claims
 from synapse_apply.applying.run import Gate, Ledger, Run
 from synapse_apply.applying.step import Step
 from synapse_apply.applying.uploading import ProgressPackages
 from synapse_apply.live.comparable_values import build_fields_as_recorded_when_live_agrees
 from synapse_apply.live.open_intents import build_secret_marks_of_declared_and_recorded
+from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.observed import Observed
+from synapse_apply.model.phrases import format_count_and_noun, format_short_list
 from synapse_apply.model.plan import Change
 from synapse_apply.model.ports import Progress
+from synapse_apply.model.runtime.parallel_reads import open_interruptible_thread_pool
 from synapse_apply.model.values import Reference
 from synapse_apply.planning.create_companions import find_member_address_created_by_same_call
 from synapse_apply.planning.plan_input import ResourceState
-from synapse_apply.workspace.recovery_journal import (
-    RecoveryJournal,
-    get_project_and_temporary_journal_folders,
-)
+from synapse_apply.workspace.recovery_journal import RecoveryJournal, journal_folders
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 
 def build_run(
-    session: TargetSession,
-    plan_result: PlanResult,
-    progress: Progress,
-    gate: Gate | None = None,
+    session: TargetSession, plan_result: PlanResult, progress: Progress, gate: Gate | None = None
 ) -> Run:
     """One apply of a plan to a target."""
     plan, resources = plan_result.plan, plan_result.resources
@@ -50,7 +49,7 @@ def build_run(
         },
     )
     journal = RecoveryJournal(
-        get_project_and_temporary_journal_folders(session.project),
+        journal_folders(session.project),
         session.target.name,
         plan.base.lineage,
         plan.id,
@@ -131,4 +130,37 @@ def step_of(resource: ResourceState, change: Change, unkept: frozenset[str] = fr
         salt=resource.salt,
         natural_key=resource.natural_key,
         unkept=unkept,
+    )
+
+
+def send_dry_runs(
+    session: TargetSession, plan_result: PlanResult, progress: Progress
+) -> DryRunResult:
+    """Send, as a dry run, each call of a plan that the backend can check; it changes nothing."""
+    with open_interruptible_thread_pool(session.parallelism) as pool:
+        return dry_run_steps(
+            list_steps(plan_result), build_run(session, plan_result, progress), pool.map
+        )
+
+
+def dry_run_findings(dry_run_result: DryRunResult) -> tuple[Diagnostic, ...]:
+    """The findings of the dry runs, and one warning that lists the calls that were not tried."""
+    return (*dry_run_result.findings, *_iter_warning_if_calls_untried(dry_run_result))
+
+
+def _iter_warning_if_calls_untried(dry_run_result: DryRunResult) -> Iterator[Diagnostic]:
+    reasons: dict[str, list[str]] = {}
+    for dry_run_call, reason in dry_run_result.untried:
+        reasons.setdefault(reason, []).append(f"{dry_run_call.step.address}")
+    if not reasons:
+        return
+    counts = dry_run_result.dry_run_counts
+    calls_text = f"{counts.untried} of {format_count_and_noun(counts.total_calls, 'call')}"
+    reasons_text = "; ".join(
+        f"{reason} ({format_short_list(addresses)})" for reason, addresses in reasons.items()
+    )
+    yield warning_finding(
+        "Not every call was tried on the backend",
+        f"{calls_text} not tried: {reasons_text}.",
+        "What the backend says to these shows when they are applied.",
     )

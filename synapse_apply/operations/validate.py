@@ -10,8 +10,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.invocation import Invocation
-from synapse_apply.workspace.package_findings import list_package_findings_of_targets
-from synapse_apply.workspace.package_sources import PackageSources
+from synapse_apply.workspace.package_sources import PackageSources, list_package_findings
 
 _MAX_COUNTED_TARGETS = 20
 
@@ -50,7 +49,7 @@ def validate(invocation: Invocation, *, every_target: bool = True) -> Validation
     target_manifests, findings = load_manifests_of_targets(
         project,
         targets,
-        variables=configuration.read_valid_command_line_variables(invocation, project),
+        variables=configuration.read_typed_variables(invocation, project),
         strict=invocation.strict,
         package_config_reader=sources.build_config_reader,
         paths=[str(path) for path in invocation.paths],
@@ -58,7 +57,7 @@ def validate(invocation: Invocation, *, every_target: bool = True) -> Validation
     unique_findings = dict.fromkeys((*project.findings, *findings))
     counts = {}
     for target, entry in zip(targets, target_manifests, strict=True):
-        checked_manifests = configuration.hash_packages_into_declared_target(target, entry, sources)
+        checked_manifests = configuration.with_packages(target, entry, sources)
         known_findings = set(entry.diagnostics)
         unique_findings.update(
             dict.fromkeys(
@@ -73,7 +72,7 @@ def validate(invocation: Invocation, *, every_target: bool = True) -> Validation
     )
     lint_findings = (
         *emptiness_findings,
-        *list_package_findings_of_targets(project.root, sources, target_manifests),
+        *list_package_findings(project.root, sources, target_manifests),
     )
     unique_findings.update(
         dict.fromkeys(

@@ -1,38 +1,53 @@
-"""Which releases `verify` runs, and when it refuses to; it makes no other call."""
+"""Which releases `verify` runs and when it refuses to, and how it compares published packages.
+
+It makes no other call.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from enum import Enum
+from uuid import uuid4
 
+from synapse_apply.live.published_bytes import (
+    PublishedBytes,
+    fetch_and_hash_package_or_none_without_url,
+)
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding, warning_finding
-from synapse_apply.model.errors import InputError
+from synapse_apply.model.errors import (
+    InputError,
+    NotFound,
+    RemoteError,
+    SynapseApplyError,
+    Unauthorized,
+)
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Action, Change
 from synapse_apply.model.report import Report
+from synapse_apply.model.state import Record
 from synapse_apply.operations.apply import ApplyRun
 from synapse_apply.operations.apply_observer import ApplyObserver
 from synapse_apply.operations.plan import plan as make_plan
 from synapse_apply.planning.plan_input import PlanOptions, ResourceState
-from synapse_apply.workspace.selection import select_addresses_or_none_for_all
+from synapse_apply.workspace.selection import select_addresses
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 
-def select_named_releases_or_empty_without_names(
-    session: TargetSession, names: Sequence[str]
-) -> frozenset[Address]:
+def select_releases(session: TargetSession, names: Sequence[str]) -> frozenset[Address]:
     """The addresses that names match, none without names; InputError for names without a match.
 
-    What of them can be run is checked by `narrow_to_verification_runs_or_raise`.
+    What of them can be run is checked by `narrow_to_runs`.
     """
     kinds = {
         prefix for prefix, kind in session.catalogue.items() if kind.verification_spec is not None
     }
-    return select_addresses_or_none_for_all(session, names, (), kinds) or frozenset()
+    return select_addresses(session, names, (), kinds) or frozenset()
 
 
-def verify_releases_by_run(
+def verify_releases(
     session: TargetSession,
     names: Sequence[str],
     observer: ApplyObserver,
@@ -41,16 +56,14 @@ def verify_releases_by_run(
 ) -> Report:
     """Run the named releases and record the results, under the state's lock, which is taken here.
 
-    Raises as `narrow_to_verification_runs_or_raise`, and LockHeld or SecretUnavailable.
+    Raises as `narrow_to_runs`, and LockHeld or SecretUnavailable.
     """
-    options = build_verify_options(
-        session, select_named_releases_or_empty_without_names(session, names)
-    )
+    options = build_verify_options(session, select_releases(session, names))
     apply_run = ApplyRun(session, options, observer, operation="verify")
     with session.lock_state_of_own_project("verify"):
-        plan_result = narrow_to_verification_runs_or_raise(make_plan(session, options), timeout)
+        plan_result = narrow_to_runs(make_plan(session, options), timeout)
         observer.show_warnings(plan_result.plan.diagnostics)
-        return apply_run.apply_checked_plan_under_held_lock(plan_result)
+        return apply_run.apply_checked(plan_result)
 
 
 def build_verify_options(session: TargetSession, selected: frozenset[Address]) -> PlanOptions:
@@ -59,9 +72,7 @@ def build_verify_options(session: TargetSession, selected: frozenset[Address]) -
     return options.with_target_rules(session.target)
 
 
-def narrow_to_verification_runs_or_raise(
-    plan_result: PlanResult, timeout: float | None = None
-) -> PlanResult:
+def narrow_to_runs(plan_result: PlanResult, timeout: float | None = None) -> PlanResult:
     """The plan with its runs alone: nothing else is called or recorded.
 
     `timeout` (seconds) takes precedence over the manifests'. InputError, with every finding, for a
@@ -69,9 +80,9 @@ def narrow_to_verification_runs_or_raise(
     """
     changes, findings = [], []
     for change in plan_result.plan.changes:
-        finding = _find_reason_not_to_run(change, plan_result.resources.get(change.address))
+        finding = _reason_not_to_run(change, plan_result.resources.get(change.address))
         if finding is None:
-            changes.append(_reduce_change_to_its_run(change, timeout))
+            changes.append(_run_alone(change, timeout))
         else:
             findings.append(finding)
     problems = [diagnostic for diagnostic in plan_result.plan.diagnostics if diagnostic.is_error]
@@ -90,7 +101,7 @@ def narrow_to_verification_runs_or_raise(
     return replace(plan_result, plan=plan)
 
 
-def _reduce_change_to_its_run(change: Change, timeout: float | None) -> Change:
+def _run_alone(change: Change, timeout: float | None) -> Change:
     verification = change.verification
     if verification is not None and timeout is not None:
         verification = replace(verification, timeout=timeout)
@@ -98,7 +109,7 @@ def _reduce_change_to_its_run(change: Change, timeout: float | None) -> Change:
     return replace(change, fields=(), notes=(), extras={}, reason="")
 
 
-def _find_reason_not_to_run(change: Change, resource: ResourceState | None) -> Diagnostic | None:
+def _reason_not_to_run(change: Change, resource: ResourceState | None) -> Diagnostic | None:
     """Why the resource cannot be run: an error where it should be runnable, else a warning."""
     address = str(change.address)
     if any(refusal.outcome_unknown for refusal in change.refusals):
@@ -119,3 +130,137 @@ def _find_reason_not_to_run(change: Change, resource: ResourceState | None) -> D
         detail = f"A newer version than {address} is declared: a run would show that one's work."
         return warning_finding("Nothing to run", detail, "Name the newer one.", address=address)
     return None
+
+
+# How it stands in the audit.
+READ_BYTES_VERB = "read-bytes"
+
+
+class BytesResult(Enum):
+    """The outcome of a comparison. LEARNED: no digest was recorded before."""
+
+    SAME = "same"
+    LEARNED = "learned"
+    DIFFERENT = "different"
+    UNREAD = "unread"
+
+
+@frozen
+class ComparedBytes:
+    """One release: the recorded digest and the published package's; "" where there is none."""
+
+    address: Address
+    result: BytesResult
+    recorded_digest: str = ""
+    published_digest: str = ""
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+    @property
+    def has_expected_digest(self) -> bool:
+        return self.result in {BytesResult.SAME, BytesResult.LEARNED}
+
+
+def compare_published(session: TargetSession, addresses: Iterable[Address]) -> list[ComparedBytes]:
+    """Compare each release's published package with its record, under the state's lock.
+
+    Records a digest that matches or is new. Sends only reads. Raises Unauthorized, which would
+    also fail all further reads.
+    """
+    with session.lock_state_of_own_project("verify"):
+        records = session.store.read_state().records
+        return [
+            _compare_release(session, address, records.get(address))
+            for address in sorted(addresses)
+        ]
+
+
+def _compare_release(
+    session: TargetSession, address: Address, record: Record | None
+) -> ComparedBytes:
+    kind = session.catalogue[address.kind]
+    if not kind.carries_package:
+        detail = f"A {kind.prefix} has no package."
+        return _build_unread_result(
+            address, record, "Nothing to compare", detail, "Name a release."
+        )
+    binding = session.select_binding(address.kind)
+    if record is None or record.api != binding.api:
+        detail = f"{address} is not published from here yet."
+        return _build_unread_result(
+            address, record, "Not applied yet", detail, Text(Command("apply"), " first.")
+        )
+    try:
+        raw = binding.read_object(session.api, record.remote_id)
+        published_bytes = fetch_and_hash_package_or_none_without_url(
+            session.api, binding, raw, str(address), session.project.max_package_size
+        )
+    # A wrong token would fail every further release in the same way.
+    except Unauthorized:
+        raise
+    except NotFound:
+        detail = f"The backend has no release with id {record.remote_id}, or hides it."
+        return _build_unread_result(
+            address, record, "The release is not there", detail, "Plan, to see why."
+        )
+    except RemoteError as failure:
+        detail = f"{address}: {str(failure).removesuffix('.')}."
+        return _build_unread_result(
+            address, record, "The published bytes cannot be read", detail, "Try again."
+        )
+    except SynapseApplyError as problem:
+        diagnostics = tuple(
+            diagnostic.with_changes(address=str(address)) for diagnostic in problem.diagnostics
+        )
+        return ComparedBytes(address, BytesResult.UNREAD, record.digest or "", "", diagnostics)
+    if published_bytes is None:
+        detail = f"The backend shows no URL of the bytes of {address}."
+        return _build_unread_result(
+            address, record, "The published bytes cannot be read", detail, ""
+        )
+    return _compare_bytes(session, address, record, published_bytes)
+
+
+def _build_unread_result(
+    address: Address, record: Record | None, summary: str, detail: str, hint: str
+) -> ComparedBytes:
+    diagnostic = error_finding(summary, detail, hint, address=str(address))
+    recorded_digest = (record.digest if record else None) or ""
+    return ComparedBytes(address, BytesResult.UNREAD, recorded_digest, "", (diagnostic,))
+
+
+def _compare_bytes(
+    session: TargetSession, address: Address, record: Record, published_bytes: PublishedBytes
+) -> ComparedBytes:
+    recorded_digest = record.digest or ""
+    if recorded_digest and recorded_digest != published_bytes.digest:
+        diagnostic = error_finding(
+            "The published bytes are not those that are recorded",
+            f"{address} (id {record.remote_id}): the backend gives {published_bytes.digest}, and "
+            f"the state has {recorded_digest}.",
+            "Somebody replaced what is published, or the backend changes what it is given. Publish "
+            "a new version of what you trust.",
+            address=str(address),
+        )
+        return ComparedBytes(
+            address, BytesResult.DIFFERENT, recorded_digest, published_bytes.digest, (diagnostic,)
+        )
+    moment = session.clock.utc_now()
+    session.store.write_records(
+        replace(
+            record,
+            digest=published_bytes.digest,
+            files=record.files or published_bytes.files,
+            proven={"digest": published_bytes.digest, "at": moment},
+        )
+    )
+    session.store.append_audit_entries(
+        session.actor.build_state_audit_entry(
+            address,
+            READ_BYTES_VERB,
+            moment=moment,
+            plan_id=str(uuid4()),
+            remote_id=record.remote_id,
+        )
+    )
+    result = BytesResult.SAME if recorded_digest else BytesResult.LEARNED
+    return ComparedBytes(address, result, recorded_digest, published_bytes.digest)

@@ -45,7 +45,7 @@ from synapse_apply.operations.plan import plan as make_plan
 from synapse_apply.views.paths import format_path_relative_to_cwd_if_inside
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.invocation import Invocation
-from synapse_apply.workspace.selection import choose_named_addresses_and_suitable_wildcard_matches
+from synapse_apply.workspace.selection import choose_addresses
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 _REFUSAL_SUMMARY = "This drift cannot be written"
@@ -119,9 +119,7 @@ def write_named_drift(
     drifted_addresses = {
         object_drift.address for object_drift in drift.objects if not object_drift.is_missing
     }
-    addresses = choose_named_addresses_and_suitable_wildcard_matches(
-        session, names, drifted_addresses.__contains__, "has drifted"
-    )
+    addresses = choose_addresses(session, names, drifted_addresses.__contains__, "has drifted")
     return write_live_values(invocation, session, plan_result, drift, addresses, write=write)
 
 
@@ -146,7 +144,7 @@ def write_live_values(
     editor = _ProjectEditor.from_session(invocation, session)
     for address in dict.fromkeys(addresses):
         try:
-            object_drift = _require_writable_or_empty_drift(session, drift, address)
+            object_drift = _require_writable_drift(session, drift, address)
             origins = editor.locate_field_origins(session.desired[address])
         except InputError as problem:
             findings += problem.diagnostics
@@ -157,9 +155,7 @@ def write_live_values(
             plan_result.resources[address], origins.resource.spec, object_drift.fields
         ):
             try:
-                live_edits += _iter_edit_or_raise_if_secret_or_reference(
-                    session, origins, change, object_drift.blocked_reason
-                )
+                live_edits += _iter_edit(session, origins, change, object_drift.blocked_reason)
             except InputError as problem:
                 findings += problem.diagnostics
     if findings:
@@ -175,16 +171,14 @@ def write_live_values(
             live_edit.spot, None if live_value is ABSENT and live_edit.is_in_overlay else live_value
         )
     rewrites = tuple(files.iter_rewrites())
-    new_manifests = editor.reload_and_check_manifests(rewrites, live_edits)
-    _require_no_remaining_drift(session, plan_result, new_manifests, addresses)
+    new_manifests = editor.reload_manifests(rewrites, live_edits)
+    _require_no_drift(session, plan_result, new_manifests, addresses)
     if write:
         rewrite_all_or_none(rewrites)
-    return replace(drift, written_edits=tuple(_iter_edits_with_new_lines(live_edits, rewrites)))
+    return replace(drift, written_edits=tuple(_iter_written_edits(live_edits, rewrites)))
 
 
-def _require_writable_or_empty_drift(
-    session: TargetSession, drift: Drift, address: Address
-) -> ObjectDrift:
+def _require_writable_drift(session: TargetSession, drift: Drift, address: Address) -> ObjectDrift:
     """The drift of an address, empty where it has none.
 
     InputError where a read of it failed, it is not declared, or the live object is gone.
@@ -223,7 +217,7 @@ def _build_refusal_error(address: Address, detail: str, hint: str, **fields: Any
 # Written where the declared value stands, in the target's overlay where other targets read the
 # manifest. Everything is read again before the first file is replaced, and compared as a plan does
 # it. Drift is a set of leaves, so the highest place that must change is found first.
-def _iter_edit_or_raise_if_secret_or_reference(
+def _iter_edit(
     session: TargetSession, origins: FieldOrigins, change: FieldChange, blocked_reason: str
 ) -> Iterator[_LiveEdit]:
     """The manifest edit for one field change; none where the manifest already has the live value.
@@ -246,7 +240,7 @@ def _iter_edit_or_raise_if_secret_or_reference(
             f"{format_field_path(full_path)} {secret_phrase}: its value never goes into a file",
             Text(
                 "Bring the new value to where it is read from, or ",
-                _advise_how_to_undo_drift(address, blocked_reason),
+                _undo_advice(address, blocked_reason),
                 ".",
             ),
             **position_fields,
@@ -257,14 +251,14 @@ def _iter_edit_or_raise_if_secret_or_reference(
         raise _build_refusal_error(
             address,
             f"{format_field_path(full_path)} {reason}",
-            "Edit it by hand." if rule else _advise_how_to_undo_drift(address, blocked_reason),
+            "Edit it by hand." if rule else _undo_advice(address, blocked_reason),
             **position_fields,
         )
     if not is_same_value(change.before, change.after):
         yield _LiveEdit(address, change, origins.require_edit_spot(change.path))
 
 
-def _advise_how_to_undo_drift(address: Address, blocked_reason: str) -> str:
+def _undo_advice(address: Address, blocked_reason: str) -> str:
     """How to undo the drift instead of writing it, as the end of a sentence."""
     if blocked_reason:
         return f"change it back in Synapse: apply cannot undo it ({blocked_reason})"
@@ -288,7 +282,7 @@ def _wrap_value_in_maps(path: FieldPath, value: Any) -> Any:
     return value
 
 
-def _iter_edits_with_new_lines(
+def _iter_written_edits(
     live_edits: Sequence[_LiveEdit], rewrites: Sequence[Rewrite]
 ) -> Iterator[WrittenEdit]:
     """Each edit with its line in the new file; of a removed value, its nearest parent's line."""
@@ -329,7 +323,7 @@ class _ProjectEditor:
         manifests_by_target = {
             name: session.declared_target.manifests
             if name == target.name
-            else configuration.load_target_manifests_with_findings(invocation, project, each_target)
+            else configuration.load_target_manifests(invocation, project, each_target)
             for name, each_target in targets.items()
         }
         return cls(invocation, project, target, documents, manifests_by_target)
@@ -357,7 +351,7 @@ class _ProjectEditor:
             self.target, resource, document, project_document, len(reading_targets) > 1
         )
 
-    def reload_and_check_manifests(
+    def reload_manifests(
         self, rewrites: Sequence[Rewrite], live_edits: Sequence[_LiveEdit]
     ) -> LoadedManifests:
         """Decode the edited files for every target; returns the manifests of this target.
@@ -380,7 +374,7 @@ class _ProjectEditor:
                 project = reloaded_project
         for name, old_manifests in self.manifests_by_target.items():
             target = project.targets.get(name, self.target)
-            new_manifests = configuration.load_target_manifests_with_findings(
+            new_manifests = configuration.load_target_manifests(
                 self.invocation, project, target, file_cache=file_cache
             )
             known_findings = {entry.line_independent_key for entry in old_manifests.diagnostics}
@@ -395,13 +389,13 @@ class _ProjectEditor:
                 )
             if name == self.target.name:
                 target_manifests = new_manifests
-            _require_only_edits_changed(
+            _require_only_edits(
                 old_manifests, new_manifests, live_edits if name == self.target.name else ()
             )
         return target_manifests
 
 
-def _require_only_edits_changed(
+def _require_only_edits(
     old_manifests: LoadedManifests, new_manifests: LoadedManifests, live_edits: Sequence[_LiveEdit]
 ) -> None:
     """InputError where the edits lost a resource, changed another one, or did not take effect."""
@@ -426,7 +420,7 @@ def _require_only_edits_changed(
                 )
 
 
-def _require_no_remaining_drift(
+def _require_no_drift(
     session: TargetSession,
     plan_result: PlanResult,
     new_manifests: LoadedManifests,

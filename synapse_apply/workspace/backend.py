@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import ssl
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,13 +22,16 @@ from synapse_apply.client.http.environment import build_route_with_environment_p
 from synapse_apply.client.http.exchange import HttpExchanger
 from synapse_apply.client.http.redaction import Redactor
 from synapse_apply.client.http.server_clock import ServerClock
+from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests.project.targets import TOKEN_VARIABLE
 from synapse_apply.model.errors import InputError, SecretUnavailable
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import Target, iter_env_and_file_references
+from synapse_apply.model.resource import Desired
 from synapse_apply.model.secrets.login import is_loopback
+from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import BackendIdentity
-from synapse_apply.model.values import SecretRef
+from synapse_apply.model.values import SecretRef, Sensitive, is_map
 from synapse_apply.workspace import state_access
 from synapse_apply.workspace.embedded import EmbeddedBackend
 from synapse_apply.workspace.environment import (
@@ -36,10 +40,6 @@ from synapse_apply.workspace.environment import (
     require_allowed_host,
 )
 from synapse_apply.workspace.invocation import Invocation
-from synapse_apply.workspace.known_secrets import (
-    ResolveSecret,
-    mask_agent_tokens_and_secret_state_url,
-)
 
 _log = logging.getLogger("synapse_apply.http")
 
@@ -107,11 +107,7 @@ def connect_backend_or_raise_without_credentials(
     if embedded is None:
         sent = filter(None, (target.token, *target.agents.values()))
         require_host_of_credentials(url, sent, invocation)
-    token = (
-        embedded.token.reveal()
-        if embedded
-        else require_target_token_or_none_on_loopback(target, resolve)
-    )
+    token = embedded.token.reveal() if embedded else require_target_token(target, resolve)
     clock, redactor = ServerClock(), Redactor()
     last_request = LastRequest(clock)
     with BackendClient(
@@ -127,7 +123,7 @@ def connect_backend_or_raise_without_credentials(
         trace_parent=read_trace_parent(invocation.environ),
     ) as client:
         # Before the first request: from then on every answer may repeat one of them.
-        mask_agent_tokens_and_secret_state_url(redactor, target, resolve)
+        mask_settings(redactor, target, resolve)
         yield ConnectedBackend(
             api=client,
             state_identity=state_access.build_state_identity(
@@ -171,10 +167,19 @@ def require_target_url(target: Target) -> str:
     )
 
 
-def require_target_token_or_none_on_loopback(target: Target, resolve: ResolveSecret) -> str | None:
+def require_target_token(target: Target, resolve: ResolveSecret) -> str | None:
     """The access token of a target, None where none is needed; InputError without one."""
     if target.token is not None:
-        return _require_declared_token(target, target.token, resolve)
+        try:
+            return str(resolve(target.token).reveal())
+        except SecretUnavailable as missing:
+            reason = "; ".join(finding.detail for finding in missing.diagnostics)
+            raise InputError.from_summary(
+                "There are no credentials for this target",
+                f"The token of target {target.name} cannot be used: {reason}.",
+                "Set it, or correct `token:` of the target in the project file.",
+                position=target.position,
+            ) from None
     # A server on this machine, such as one under test, may take whoever reaches it.
     if is_loopback(urlsplit(target.url).hostname or ""):
         return None
@@ -182,26 +187,12 @@ def require_target_token_or_none_on_loopback(target: Target, resolve: ResolveSec
         "There are no credentials for this target",
         f"Nothing gives a token for {target.url}: {target.describe_setting_sources('token')}.",
         f"Set {TOKEN_VARIABLE}, or token: {{env: NAME}} of the target in the project file, or log "
-        f"in to "
-        "that host with the vendor's tools.",
+        "in to that host with the vendor's tools.",
         position=target.position,
     )
 
 
-def _require_declared_token(target: Target, token: SecretRef, resolve: ResolveSecret) -> str:
-    try:
-        return str(resolve(token).reveal())
-    except SecretUnavailable as missing:
-        reason = "; ".join(finding.detail for finding in missing.diagnostics)
-        raise InputError.from_summary(
-            "There are no credentials for this target",
-            f"The token of target {target.name} cannot be used: {reason}.",
-            "Set it, or correct `token:` of the target in the project file.",
-            position=target.position,
-        ) from None
-
-
-def _explain_unusable_ca_file_or_empty(ca_file: str) -> str:
+def _explain_ca_file(ca_file: str) -> str:
     """Why no certificates can be read from a file, as a phrase; "" if they can."""
     if not Path(ca_file).is_file():
         return "does not exist"
@@ -235,13 +226,13 @@ def require_secret_server(
         ) from None
 
 
-def prepare_secret_connection_or_raise(origin: str, ca_file: str) -> HttpExchanger:
+def prepare_secret_connection(origin: str, ca_file: str) -> HttpExchanger:
     """Prepare connections to an origin; nothing is sent yet.
 
     `ca_file` has the trusted authorities, "" for those of the environment. SecretUnavailable for a
     `ca_file` without certificates.
     """
-    if ca_file and (problem := _explain_unusable_ca_file_or_empty(ca_file)):
+    if ca_file and (problem := _explain_ca_file(ca_file)):
         raise SecretUnavailable.from_summary(
             "The certificate authority cannot be used",
             f"the file {ca_file} {problem}",
@@ -253,3 +244,100 @@ def prepare_secret_connection_or_raise(origin: str, ca_file: str) -> HttpExchang
     except InputError as unusable:
         raise SecretUnavailable(*unusable.diagnostics) from None
     return HttpExchanger(route)
+
+
+ResolveSecret = Callable[[SecretRef], Sensitive]
+
+# A literal stands in the file for all to read. It may be `us-west-2` where every leaf counts as
+# secret; only what looks like a credential is worth hiding in a report.
+_CREDENTIAL_PATTERN = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])\S{12,}", re.DOTALL)
+
+
+def mask_declared(
+    redactor: Redactor, desired: Iterable[Desired], marks: SecretMarks, resolve: ResolveSecret
+) -> None:
+    """Register the secrets of declared resources with the redactor, and their public texts.
+
+    A secret that does not resolve is skipped: it is not sent either.
+    """
+    public_texts = set(_iter_field_names(marks))
+    references: dict[tuple[str, ...], SecretRef] = {}
+    for resource in desired:
+        for value in _split_texts(resource.spec, public_texts):
+            if isinstance(value, SecretRef):
+                if value.literal is not None:
+                    _mask_literal(redactor, value.literal.reveal())
+                elif not value.keeps_live_value:
+                    references[value.identity] = value
+    redactor.stop_masking_equal_texts(public_texts)
+    for ref in references.values():
+        with suppress(SecretUnavailable):
+            redactor.mask_from_now_on(resolve(ref).reveal())
+
+
+def mask_references(
+    redactor: Redactor, references: Iterable[SecretRef], marks: SecretMarks, resolve: ResolveSecret
+) -> None:
+    """Register the values of references with the redactor, for commands without manifests.
+
+    A reference that does not resolve is skipped.
+    """
+    redactor.stop_masking_equal_texts(set(_iter_field_names(marks)))
+    for ref in references:
+        with suppress(SecretUnavailable):
+            redactor.mask_from_now_on(resolve(ref).reveal())
+
+
+def mask_settings(redactor: Redactor, target: Target, resolve: ResolveSecret) -> None:
+    """Register the tokens of the target's agents, and the url of its state, with the redactor.
+
+    The client itself masks the token that calls carry.
+    """
+    for token in target.agents.values():
+        with suppress(SecretUnavailable):
+            redactor.mask_from_now_on(resolve(token).reveal())
+    url = target.state.url
+    if isinstance(url, SecretRef):
+        with suppress(SecretUnavailable):
+            redactor.mask_from_now_on(resolve(url).reveal())
+    # Only a url with user information can hold a password.
+    elif "@" in url:
+        redactor.mask_from_now_on(url)
+
+
+def _mask_literal(redactor: Redactor, value: Any) -> None:
+    if isinstance(value, str) and _CREDENTIAL_PATTERN.fullmatch(value):
+        redactor.mask_from_now_on(value)
+
+
+def _split_texts(tree: Mapping[str, Any], public_texts: set[str]) -> list[Any]:
+    """Add texts and field names of a spec to `public_texts`; returns its other values."""
+    other_values: list[Any] = []
+    public_texts.update(tree)
+    for value in tree.values():
+        if type(value) is str:
+            public_texts.add(value)
+        elif is_map(value):
+            other_values += _split_texts(value, public_texts)
+        elif isinstance(value, list | tuple):
+            public_texts.update(item for item in value if isinstance(item, str))
+            other_values += (item for item in value if not isinstance(item, str))
+        elif isinstance(value, str):
+            public_texts.add(value)
+        else:
+            other_values.append(value)
+    return other_values
+
+
+def _iter_field_names(marks: SecretMarks) -> Iterator[str]:
+    """All field names of the kinds and of their schemas, which are never secret."""
+    for kind in CATALOGUE.values():
+        yield from kind.rules
+        for binding in kind.bindings.values():
+            yield from binding.fields
+    for kind_marks in marks.kinds.values():
+        for paths in (
+            *kind_marks.secret_paths_by_value.values(),
+            *kind_marks.described_paths_by_value.values(),
+        ):
+            yield from (str(part) for path in paths for part in path)

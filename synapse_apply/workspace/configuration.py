@@ -37,9 +37,7 @@ from synapse_apply.model.secrets.secret_rules import ReservedVariables
 from synapse_apply.views.paths import format_path_relative_to_cwd_if_inside
 from synapse_apply.workspace.invocation import Invocation, LoadedProjects, ProjectMemory
 from synapse_apply.workspace.package_sources import PackageSources
-from synapse_apply.workspace.sharing.separate_states import (
-    iter_findings_of_targets_sharing_state_or_key,
-)
+from synapse_apply.workspace.state_project import iter_sharing_findings
 
 if TYPE_CHECKING:
     from synapse_apply.files.commits import GitCommit
@@ -69,18 +67,27 @@ _MOVING_REF = re.compile(r"(refs/)?(remotes|synapse-apply|heads)/|origin\b|@|HEA
 def load_valid_project_or_defaults(invocation: Invocation) -> Project:
     """Read the project file, or defaults without one; InputError with every finding."""
     if invocation.without_checkout:
-        return _require_committed_project(invocation)
+        from synapse_apply.files.commits import find_commit
+
+        file = invocation.directory / FILE_NAME
+        commit = find_commit(file.parent, invocation.as_of)
+        ref = invocation.project_from
+        pin = find_commit(file.parent, ref) if ref else None
+        source = _CommittedProjectFile(
+            file, commit, pin, Path.cwd(), invocation.environ, tuple(invocation.closed)
+        )
+        committed = _load_committed_projects(source)
+        _require_pinned_target(committed.own, committed.pinned, file, invocation)
+        return committed.project
     memory = invocation.project_memory or ProjectMemory()
     memory_key = (invocation.directory, invocation.project, invocation.project_from)
-    loaded = memory.get_or_load(memory_key, partial(_load_own_and_pinned_projects, invocation))
+    loaded = memory.get_or_load(memory_key, partial(_load_projects, invocation))
     if invocation.project_from and loaded.own.file is not None:
-        _require_own_target_in_pinned_project(
-            loaded.own, loaded.pinned, loaded.own.file, invocation
-        )
+        _require_pinned_target(loaded.own, loaded.pinned, loaded.own.file, invocation)
     return loaded.project
 
 
-def _load_own_and_pinned_projects(invocation: Invocation) -> LoadedProjects:
+def _load_projects(invocation: Invocation) -> LoadedProjects:
     file = invocation.project or find_project_file(invocation.directory)
     if file is None and invocation.project_from:
         raise InputError.from_summary(
@@ -93,7 +100,7 @@ def _load_own_and_pinned_projects(invocation: Invocation) -> LoadedProjects:
     if file is None:
         default_project = build_default_project(invocation.directory)
         return LoadedProjects(default_project, default_project, default_project)
-    project = pinned = own = _require_valid_project_file(file)
+    project = pinned = own = _require_project_file(file)
     if invocation.project_from:
         # Here, not above: who names no Git ref needs no reader of one.
         from synapse_apply.files.commits import find_commit
@@ -101,29 +108,11 @@ def _load_own_and_pinned_projects(invocation: Invocation) -> LoadedProjects:
         ref = invocation.project_from
         pinned = _require_pinned_project(find_commit(file.parent, ref), file)
         # Before what differs is told: a target that is new here has no settings yet.
-        _require_own_target_in_pinned_project(own, pinned, file, invocation)
+        _require_pinned_target(own, pinned, file, invocation)
         project = build_project_under_pinned_settings(own, pinned, ref)
-    if findings := tuple(
-        iter_findings_of_targets_sharing_state_or_key(project, invocation.environ)
-    ):
+    if findings := tuple(iter_sharing_findings(project, invocation.environ)):
         raise InputError(*findings)
     return LoadedProjects(own, pinned, project)
-
-
-def _require_committed_project(invocation: Invocation) -> Project:
-    """The project that the commit `as_of` declares; InputError where it has no project file."""
-    from synapse_apply.files.commits import find_commit
-
-    file = invocation.directory / FILE_NAME
-    commit = find_commit(file.parent, invocation.as_of)
-    ref = invocation.project_from
-    pin = find_commit(file.parent, ref) if ref else None
-    source = _CommittedProjectFile(
-        file, commit, pin, Path.cwd(), invocation.environ, tuple(invocation.closed)
-    )
-    committed = _require_committed_projects_cached(source)
-    _require_own_target_in_pinned_project(committed.own, committed.pinned, file, invocation)
-    return committed.project
 
 
 class _CommittedProjectFile(NamedTuple):
@@ -145,7 +134,7 @@ class _CommittedProjectFile(NamedTuple):
 
 # A worker of a controller looks at each of a thousand targets of one project file.
 @lru_cache(maxsize=2)
-def _require_committed_projects_cached(source: _CommittedProjectFile) -> LoadedProjects:
+def _load_committed_projects(source: _CommittedProjectFile) -> LoadedProjects:
     own = read_valid_project_or_none_if_not_in_commit(source.commit, source.file)
     if own is None:
         raise InputError.from_summary(
@@ -157,14 +146,14 @@ def _require_committed_projects_cached(source: _CommittedProjectFile) -> LoadedP
     if source.pin is not None:
         pinned = _require_pinned_project(source.pin, source.file)
         project = build_project_under_pinned_settings(own, pinned, source.pin.ref)
-    if findings := tuple(iter_findings_of_targets_sharing_state_or_key(project, source.environ)):
+    if findings := tuple(iter_sharing_findings(project, source.environ)):
         raise InputError(*findings)
     names = dict.fromkeys(source.closed, "a target of an earlier commit")
     reserved = project.reserved.merge_preferring_own(ReservedVariables(names, names))
     return LoadedProjects(own, pinned, replace(project, reserved=reserved))
 
 
-def _require_valid_project_file(file: Path) -> Project:
+def _require_project_file(file: Path) -> Project:
     try:
         project, findings = read_project_or_findings(
             file, format_path_relative_to_cwd_if_inside(file)
@@ -191,7 +180,7 @@ def _require_pinned_project(commit: GitCommit, file: Path) -> Project:
     return pinned_project
 
 
-def _require_own_target_in_pinned_project(
+def _require_pinned_target(
     project: Project, pinned_project: Project, file: Path, invocation: Invocation
 ) -> None:
     own_target = project.targets.get(invocation.target or "")
@@ -231,7 +220,7 @@ def read_valid_project_or_none_if_not_in_commit(commit: GitCommit, file: Path) -
     return project
 
 
-def read_valid_command_line_variables(invocation: Invocation, project: Project) -> dict[str, Any]:
+def read_typed_variables(invocation: Invocation, project: Project) -> dict[str, Any]:
     """The variables of the command line; InputError with every finding."""
     files = []
     for path in invocation.variable_files:
@@ -256,7 +245,7 @@ def read_valid_command_line_variables(invocation: Invocation, project: Project) 
     return variables
 
 
-def read_declared_target_with_findings(
+def read_declared_target(
     invocation: Invocation,
     project: Project,
     target: Target,
@@ -278,7 +267,7 @@ def read_declared_target_with_findings(
             commit.id if commit else "",
             known_flaws=memory.package_flaws,
         )
-        manifests = load_target_manifests_with_findings(
+        manifests = load_target_manifests(
             invocation,
             project,
             target,
@@ -286,7 +275,7 @@ def read_declared_target_with_findings(
             committed_folder=committed_folder,
             variables=variables,
         )
-    declared_target = hash_packages_into_declared_target(target, manifests, sources)
+    declared_target = with_packages(target, manifests, sources)
     findings = (*project.findings, *declared_target.diagnostics)
     if invocation.without_checkout:
         findings += tuple(_iter_unwatched_packages(project, declared_target))
@@ -327,7 +316,7 @@ def _iter_unwatched_packages(
                 break
 
 
-def load_target_manifests_with_findings(
+def load_target_manifests(
     invocation: Invocation,
     project: Project,
     target: Target,
@@ -345,13 +334,11 @@ def load_target_manifests_with_findings(
     """
     paths = [str(path) for path in invocation.paths]
     if committed_folder is not None:
-        paths = [format_path_in_resolved_root(path, project) for path in invocation.paths]
+        paths = [path_in_root(path, project) for path in invocation.paths]
     return load_manifests(
         project,
         target,
-        variables=read_valid_command_line_variables(invocation, project)
-        if variables is None
-        else variables,
+        variables=read_typed_variables(invocation, project) if variables is None else variables,
         strict=invocation.strict,
         read_package_config_or_none=package_config
         or PackageSources(project, invocation.environ).build_config_reader(target),
@@ -361,7 +348,7 @@ def load_target_manifests_with_findings(
     )
 
 
-def format_path_in_resolved_root(path: Path, project: Project) -> str:
+def path_in_root(path: Path, project: Project) -> str:
     """A path that was typed, relative to the project's folder with its links resolved.
 
     So paths are in a commit. The last part of the path is not resolved: it may be a link there.
@@ -372,7 +359,7 @@ def format_path_in_resolved_root(path: Path, project: Project) -> str:
     return os.path.relpath(real_path if real_path.is_relative_to(root) else path.resolve(), root)
 
 
-def hash_packages_into_declared_target(
+def with_packages(
     target: Target, manifests: LoadedManifests, sources: PackageSources
 ) -> DeclaredTarget:
     """Read and hash the package of every resource, and add it to the resource."""
@@ -398,9 +385,7 @@ def hash_packages_into_declared_target(
     return DeclaredTarget(manifests, desired, packages, tuple(dict.fromkeys(findings)))
 
 
-def iter_relative_paths_that_were_read(
-    project: Project, declared_target: DeclaredTarget
-) -> Iterator[str]:
+def iter_read_paths(project: Project, declared_target: DeclaredTarget) -> Iterator[str]:
     """The files that the declared resources were read from, relative to the project's folder."""
     if project.file is not None:
         yield project.file.name

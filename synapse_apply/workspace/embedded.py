@@ -19,10 +19,7 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import LockHeld, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.values import Sensitive
-from synapse_apply.workspace.own_folder import (
-    convert_os_errors_to_state_error,
-    has_own_folder_or_raise_if_untrusted,
-)
+from synapse_apply.workspace.own_folder import has_own_folder, telling_os_errors
 
 if TYPE_CHECKING:
     from synapse_apply.emulator.core.data_folder import DataSetPlaceError
@@ -42,18 +39,18 @@ class EmbeddedBackend:
     token: Sensitive
 
 
-def build_embedded_data_folder_path(root: Path) -> Path:
+def data_folder_path(root: Path) -> Path:
     """The folder with the data of a project's embedded backend."""
     return root / OWN_FOLDER / "embedded"
 
 
-def require_data_folder_absent_or_trusted(root: Path) -> Path:
+def require_trusted_data_folder(root: Path) -> Path:
     """The same path; StateError where it or a file in it may be a commit's or another user's."""
     from synapse_apply.emulator.core import data_folder
 
-    data_path = build_embedded_data_folder_path(root)
-    with convert_os_errors_to_state_error(data_path):
-        if has_own_folder_or_raise_if_untrusted(root) and own_folder_exists(data_path):
+    data_path = data_folder_path(root)
+    with telling_os_errors(data_path):
+        if has_own_folder(root) and own_folder_exists(data_path):
             try:
                 data_folder.require_known_files_are_plain_and_trusted(data_path)
             except data_folder.DataSetPlaceError as failure:
@@ -61,19 +58,19 @@ def require_data_folder_absent_or_trusted(root: Path) -> Path:
     return data_path
 
 
-def find_trusted_data_set_id_or_empty(root: Path) -> str:
+def find_data_set_id(root: Path) -> str:
     """The UUID of a project's data set, "" without one; StateError where it is not trusted."""
     from synapse_apply.emulator.data_set import read_data_set_id_or_empty
 
-    data_path = require_data_folder_absent_or_trusted(root)
-    server = _find_trusted_running_server_or_none(data_path)
+    data_path = require_trusted_data_folder(root)
+    server = _find_running_server(data_path)
     return server.data_set if server is not None else read_data_set_id_or_empty(data_path)
 
 
 # A thread of the run, which ends with it; a data set that is served already is used instead. It is
 # a real server over real HTTP, so that nothing is tested against a stand-in.
 @contextmanager
-def start_or_join_embedded_backend(
+def run_embedded_backend(
     root: Path, *, read_only: bool = False, profile: str = ""
 ) -> Iterator[EmbeddedBackend]:
     """Start the project's embedded backend, or use its running server; else StateError.
@@ -86,9 +83,9 @@ def start_or_join_embedded_backend(
     from synapse_apply.emulator.core.data_folder import DATABASE
     from synapse_apply.emulator.data_set import is_known_never_to_have_had_plugin_release_or_storage
 
-    data_path = require_data_folder_absent_or_trusted(root)
+    data_path = require_trusted_data_folder(root)
     # A data set has one writer: a second server on it would be refused anyway.
-    server = _find_trusted_running_server_or_none(data_path)
+    server = _find_running_server(data_path)
     if server is not None:
         token = Sensitive(server.token)
         yield EmbeddedBackend(
@@ -103,12 +100,19 @@ def start_or_join_embedded_backend(
     if read_only and has_no_data:
         with (
             TemporaryDirectory(prefix="synapse-apply-") as folder,
-            _run_embedded_server_in_block(Path(folder)) as temporary_backend,
+            _run_server(Path(folder)) as temporary_backend,
         ):
             yield temporary_backend
         return
-    _create_private_data_folder(data_path.parent)
-    with _run_embedded_server_in_block(
+    try:
+        create_missing_private_folders_with_gitignore(data_path.parent)
+    except OSError as problem:
+        raise StateError.from_summary(
+            "The embedded backend cannot start",
+            f"Cannot keep a data set in {data_path.parent}: {problem.strerror}.",
+            "Make that folder writable, or work in a copy of the project.",
+        ) from None
+    with _run_server(
         data_path,
         is_new=has_no_data or is_known_never_to_have_had_plugin_release_or_storage(data_path),
         profile=profile,
@@ -119,7 +123,7 @@ def start_or_join_embedded_backend(
 # `SYNAPSE_APPLY_HOSTS` does not list the embedded backend. What `endpoint.json` says is checked
 # instead (numeric loopback, our process, its lock, its data set), and its token is of no use
 # elsewhere.
-def _find_trusted_running_server_or_none(data_path: Path) -> RunningServer | None:
+def _find_running_server(data_path: Path) -> RunningServer | None:
     from synapse_apply.emulator.core.data_folder import DataSetPlaceError
     from synapse_apply.emulator.data_set import EndpointError, find_running_server
 
@@ -139,19 +143,8 @@ def _build_untrusted_error(failure: DataSetPlaceError) -> StateError:
     return StateError.from_summary(NOT_OURS, f"{failure.reason}. It was not opened.", LOOK_FIRST)
 
 
-def _create_private_data_folder(folder: Path) -> None:
-    try:
-        create_missing_private_folders_with_gitignore(folder)
-    except OSError as problem:
-        raise StateError.from_summary(
-            "The embedded backend cannot start",
-            f"Cannot keep a data set in {folder}: {problem.strerror}.",
-            "Make that folder writable, or work in a copy of the project.",
-        ) from None
-
-
 @contextmanager
-def _run_embedded_server_in_block(
+def _run_server(
     data_path: Path, *, is_new: bool = True, profile: str = ""
 ) -> Iterator[EmbeddedBackend]:
     from synapse_apply.emulator.core.backend import DataSetBusyError

@@ -41,11 +41,11 @@ class SystemClock:
 
 def read_uptime() -> Uptime:
     """The time since boot, with an id of the boot."""
-    return Uptime(_read_boot_and_time_namespace_ids_or_empty(), read_seconds_since_boot())
+    return Uptime(_read_clock_ids(), read_seconds_since_boot())
 
 
 @functools.cache
-def _read_boot_and_time_namespace_ids_or_empty() -> str:
+def _read_clock_ids() -> str:
     """The ids of this boot and of the time namespace: a container's uptime may start at 0."""
     clock_space = ""
     try:
@@ -79,7 +79,7 @@ def build_actor(invocation: Invocation, checkout: CheckoutState) -> Actor:
         user = f"uid{os.getuid()}"
     return Actor(
         f"{user}@{socket.gethostname()}",
-        find_ci_run_url_or_empty(invocation.environ),
+        ci_run_url(invocation.environ),
         checkout.commit_label,
         command=invocation.command,
         dirty=checkout.dirty,
@@ -87,13 +87,13 @@ def build_actor(invocation: Invocation, checkout: CheckoutState) -> Actor:
     )
 
 
-def build_actor_at_checked_out_commit(invocation: Invocation, root: Path) -> Actor:
+def build_actor_at_head(invocation: Invocation, root: Path) -> Actor:
     """`build_actor` with the commit alone; without one for who reads no checkout."""
     commit = "" if invocation.without_checkout else read_head_commit_id_or_empty(root)
     return build_actor(invocation, CheckoutState(commit))
 
 
-def read_commit_and_modified_files(root: Path, read_paths: Iterable[str]) -> CheckoutState:
+def read_checkout(root: Path, read_paths: Iterable[str]) -> CheckoutState:
     """The checked-out commit of a folder, and its modified files.
 
     Untracked files count where they are among `read_paths`.
@@ -107,8 +107,7 @@ def read_commit_and_modified_files(root: Path, read_paths: Iterable[str]) -> Che
 
     try:
         return CheckoutState(
-            commit,
-            list_modified_files(root, commit, set(read_paths), _LABEL_TIMEOUT),
+            commit, list_modified_files(root, commit, set(read_paths), _LABEL_TIMEOUT)
         )
     except (InputError, OSError):
         return CheckoutState(commit)
@@ -123,7 +122,7 @@ def read_trace_parent(environ: Mapping[str, str]) -> str:
     return text if _TRACE_PARENT.fullmatch(text) else ""
 
 
-def find_ci_run_url_or_empty(environ: Mapping[str, str]) -> str:
+def ci_run_url(environ: Mapping[str, str]) -> str:
     """The URL of the CI run, "" outside CI."""
     if environ.get("CI_JOB_URL"):
         return environ["CI_JOB_URL"]
@@ -132,7 +131,7 @@ def find_ci_run_url_or_empty(environ: Mapping[str, str]) -> str:
     return f"{parts[0]}/{parts[1]}/actions/runs/{run_number}" if all((*parts, run_number)) else ""
 
 
-def find_ci_repository_url_and_blob_prefix(environ: Mapping[str, str]) -> tuple[str, str]:
+def ci_repository(environ: Mapping[str, str]) -> tuple[str, str]:
     """The repository's url in a pipeline, and what a forge puts before `/blob` in links."""
     if environ.get("CI_PROJECT_URL"):
         # GitLab has pages of a project behind `/-`, so that no repository's name is one of them.
@@ -141,12 +140,12 @@ def find_ci_repository_url_and_blob_prefix(environ: Mapping[str, str]) -> tuple[
     return ("/".join(parts) if all(parts) else ""), ""
 
 
-def find_ci_checkout_folder_or_empty(environ: Mapping[str, str]) -> str:
+def ci_checkout_folder(environ: Mapping[str, str]) -> str:
     """The folder of a pipeline's checkout, "" outside of one."""
     return environ.get("GITHUB_WORKSPACE") or environ.get("CI_PROJECT_DIR") or ""
 
 
-def find_xdg_or_home_folder_or_none(
+def user_folder_of(
     environ: Mapping[str, str], xdg_variable: str, default_name_in_home: str
 ) -> Path | None:
     """The folder that an XDG variable names, else the default in the home; None without a home.

@@ -38,7 +38,7 @@ class InventoryRow:
 InventoryRowsByAddress = Mapping[Address, InventoryRow]
 
 
-def parse_inventory_rows_or_raise_findings(
+def parse_inventory(
     rows: Sequence[object], source_name: str, positions: Mapping[FieldPath, Position] | None = None
 ) -> InventoryRowsByAddress:
     """The rows by address; InputError with every finding.
@@ -50,53 +50,53 @@ def parse_inventory_rows_or_raise_findings(
     for number, raw in enumerate(rows, start=1):
         position = positions.get(("inventory", number - 1)) if positions is not None else None
         try:
-            address, row = _parse_row_or_raise_type_or_value_error(raw, number, position)
+            address, row = _parse_row(raw, number, position)
         except (TypeError, ValueError) as problem:
             summary = "A row of the inventory cannot be used"
-            row_name = (
-                f"row {number} of {source_name}{_format_address_in_parentheses_or_empty(raw)}"
-            )
+            row_name = f"row {number} of {source_name}{_address_text(raw)}"
             detail = f"{row_name}: {problem}."
             findings.append(error_finding(summary, detail, _ROW_FORM_HINT, position=position))
             continue
         first_row = rows_by_address.setdefault(address, row)
-        if differences := _describe_differing_fields(first_row, row):
+        if differences := _differences(first_row, row):
+            line_suffix = f" (line {first_row.position.line})" if first_row.position else ""
             findings.append(
-                _build_duplicate_finding(address, first_row, row, differences, source_name)
+                error_finding(
+                    "An address stands in the inventory twice",
+                    f"{address} is in row {first_row.number}{line_suffix} and in row {row.number} "
+                    f"of {source_name}, with {', '.join(differences)}.",
+                    "Remove the row that is wrong.",
+                    position=row.position,
+                    address=str(address),
+                )
             )
     if findings:
         raise InputError(*findings)
     return rows_by_address
 
 
-def _format_address_in_parentheses_or_empty(raw: object) -> str:
+def _address_text(raw: object) -> str:
     address = raw.get("address") if isinstance(raw, Mapping) else None
     return f" ({address})" if isinstance(address, str) and address else ""
 
 
-def _parse_row_or_raise_type_or_value_error(
-    raw: object, number: int, position: Position | None
-) -> tuple[Address, InventoryRow]:
+def _parse_row(raw: object, number: int, position: Position | None) -> tuple[Address, InventoryRow]:
     """Address and row; TypeError or ValueError says what is wrong."""
     if not isinstance(raw, Mapping):
         shown_text = f", {raw!r}" if isinstance(raw, str) else ""
         raise TypeError(
             f"it is {describe_value_kind(raw)}{shown_text}, where address and id are expected"
         )
-    address = Address.parse(_require_field_text_or_empty_if_optional(raw, "address"))
-    remote_id = (
-        parse_remote_id(raw["id"]) if _require_field_text_or_empty_if_optional(raw, "id") else ""
-    )
-    digest = _require_field_text_or_empty_if_optional(raw, "digest", is_required=False)
+    address = Address.parse(_field_text(raw, "address"))
+    remote_id = parse_remote_id(raw["id"]) if _field_text(raw, "id") else ""
+    digest = _field_text(raw, "digest", is_required=False)
     if digest and not is_package_digest(digest):
         raise ValueError(f"the digest {digest!r} is none: one is {DIGEST_RULE}")
-    api = _require_field_text_or_empty_if_optional(raw, "api", is_required=False)
+    api = _field_text(raw, "api", is_required=False)
     return address, InventoryRow(remote_id, api, digest, number, position)
 
 
-def _require_field_text_or_empty_if_optional(
-    raw: Mapping[object, object], name: str, *, is_required: bool = True
-) -> str:
+def _field_text(raw: Mapping[object, object], name: str, *, is_required: bool = True) -> str:
     """A text or whole number as text; "" for a missing field that is not required.
 
     ValueError for a missing one that is, TypeError for a value of another type.
@@ -111,7 +111,7 @@ def _require_field_text_or_empty_if_optional(
     raise TypeError(f"its {name} is {describe_value_kind(value)}")
 
 
-def _describe_differing_fields(first_row: InventoryRow, second_row: InventoryRow) -> list[str]:
+def _differences(first_row: InventoryRow, second_row: InventoryRow) -> list[str]:
     pairs = {
         "id": (first_row.remote_id, second_row.remote_id),
         "api": (first_row.api, second_row.api),
@@ -124,26 +124,7 @@ def _describe_differing_fields(first_row: InventoryRow, second_row: InventoryRow
     ]
 
 
-def _build_duplicate_finding(
-    address: Address,
-    first_row: InventoryRow,
-    second_row: InventoryRow,
-    differences: Sequence[str],
-    source_name: str,
-) -> Diagnostic:
-    line_suffix = f" (line {first_row.position.line})" if first_row.position else ""
-    return error_finding(
-        "An address stands in the inventory twice",
-        f"{address} is in row {first_row.number}{line_suffix} and in row {second_row.number} of "
-        f"{source_name}, with "
-        f"{', '.join(differences)}.",
-        "Remove the row that is wrong.",
-        position=second_row.position,
-        address=str(address),
-    )
-
-
-def read_nonempty_inventory_file(path: Path) -> InventoryRowsByAddress:
+def read_inventory(path: Path) -> InventoryRowsByAddress:
     """Read the rows of an inventory file, by address; InputError with every finding."""
     name = format_path_relative_to_cwd_if_inside(path)
     try:
@@ -162,4 +143,4 @@ def read_nonempty_inventory_file(path: Path) -> InventoryRowsByAddress:
             Text("Write one with ", Command("state inventory"), "."),
             position=positions.get(()),
         )
-    return parse_inventory_rows_or_raise_findings(rows, name, positions)
+    return parse_inventory(rows, name, positions)

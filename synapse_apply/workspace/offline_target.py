@@ -17,7 +17,7 @@ from synapse_apply.model.errors import InputError, ManifestError
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Desired
 from synapse_apply.workspace import configuration
-from synapse_apply.workspace.environment import CheckoutState, read_commit_and_modified_files
+from synapse_apply.workspace.environment import CheckoutState, read_checkout
 from synapse_apply.workspace.invocation import Invocation
 
 # What pre-commit gives a hook is all that stands in `args`.
@@ -63,16 +63,12 @@ class OfflineTarget:
     @cached_property
     def declared_target(self) -> configuration.DeclaredTarget:
         """Manifests and packages with every finding; must not be used where one is an error."""
-        return configuration.read_declared_target_with_findings(
-            self.invocation, self.project, self.target
-        )
+        return configuration.read_declared_target(self.invocation, self.project, self.target)
 
     @cached_property
-    def manifests_without_packages_read(self) -> LoadedManifests:
+    def manifests_alone(self) -> LoadedManifests:
         """The manifests with every finding, without reading packages."""
-        return configuration.load_target_manifests_with_findings(
-            self.invocation, self.project, self.target
-        )
+        return configuration.load_target_manifests(self.invocation, self.project, self.target)
 
     @cached_property
     def desired(self) -> Mapping[Address, Desired]:
@@ -85,9 +81,7 @@ class OfflineTarget:
         """The operations of a kind in the API version that the target uses for it."""
         return self.catalogue[prefix].select_newest_binding(self.target.api)
 
-    def read_commit_and_modified_files(self) -> CheckoutState:
+    def read_checkout(self) -> CheckoutState:
         """The checked-out commit, and which of the files that were read differ from it."""
-        read_files = configuration.iter_relative_paths_that_were_read(
-            self.project, self.declared_target
-        )
-        return read_commit_and_modified_files(self.project.root, read_files)
+        read_files = configuration.iter_read_paths(self.project, self.declared_target)
+        return read_checkout(self.project.root, read_files)

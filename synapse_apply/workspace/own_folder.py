@@ -12,15 +12,29 @@ project. What is ours is therefore used only when
 A state that the project file puts elsewhere is looked at in the same way. Folders outside of the
 checkout may be links: those are the machine's, not a commit's. A link is followed only when we or
 root made it, since in a shared folder others can make some, too.
+
+An old copy of a state (a CI cache, a restored disk) has forgotten objects, and an apply from it
+creates them a second time. It is recognised by the greatest serial and fence seen here, which only
+grow: they are kept in two small files, beside the project and in the user's cache, which survives
+the checkout. Of a shared state another such file tells what was last at its place: its lineage and
+where its log ended, so that a state that was deleted is not taken for one that never was, nor a
+history that was written anew for the one that was seen. A file that cannot be written is skipped;
+serial and fence never go back.
 """
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
+import json
 import os
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING, NamedTuple
 
 from synapse_apply.files.opening import (
@@ -28,14 +42,27 @@ from synapse_apply.files.opening import (
     OWN_FOLDER,
     UntrustedFileError,
     build_untrusted_error,
+    create_missing_private_folders_with_gitignore,
     has_readable_gitignore_that_excludes_all,
+    open_own_file_with_flags,
     own_folder_exists,
+    read_start_of_own_file,
+    remove_own_file_or_link_if_present,
+    replace_own_file_by_sibling,
 )
 from synapse_apply.files.tree import escape_misleading_path
+from synapse_apply.model.command import Command, Text
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError, StateError, SynapseApplyError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.ports import StateStore
+from synapse_apply.model.project import Project, Target
+from synapse_apply.model.state import NO_PROGRESS, StateHeader, StateProgress
+from synapse_apply.workspace.environment import user_folder_of
 
 if TYPE_CHECKING:
     from synapse_apply.files.repository import Repository
+
 
 # What SQLite and this tool keep beside a state, under its name.
 _COMPANION_SUFFIXES = ("", "-journal", "-wal", "-shm", ".lock")
@@ -43,18 +70,18 @@ _MAX_LINKS = 40
 _tracked_by_index: dict[tuple[object, ...], tuple[str, ...]] = {}
 
 
-def has_own_folder_or_raise_if_untrusted(root: Path) -> bool:
+def has_own_folder(root: Path) -> bool:
     """Whether the project in `root` has a `.synapse-apply` folder; StateError if untrusted."""
     folder = root / OWN_FOLDER
-    with convert_os_errors_to_state_error(folder):
+    with telling_os_errors(folder):
         if not own_folder_exists(folder):
             return False
-        _require_paths_untracked_by_git(folder, (folder,))
+        _require_untracked(folder, (folder,))
     return True
 
 
 @contextmanager
-def convert_os_errors_to_state_error(folder: Path) -> Iterator[None]:
+def telling_os_errors(folder: Path) -> Iterator[None]:
     """Turn an OSError in the block into a StateError about the folder."""
     try:
         yield
@@ -66,7 +93,7 @@ def convert_os_errors_to_state_error(folder: Path) -> Iterator[None]:
         ) from None
 
 
-def resolve_trusted_state_path(path: Path, root: Path) -> Path:
+def resolve_state_path(path: Path, root: Path) -> Path:
     """The path of a state file, with links resolved; StateError where it is not trusted.
 
     `root` is the project's folder, to which a relative path belongs.
@@ -74,21 +101,21 @@ def resolve_trusted_state_path(path: Path, root: Path) -> Path:
     root = root.absolute()
     path = root / path
     if Path(os.path.normpath(path)).is_relative_to(root / OWN_FOLDER):
-        has_own_folder_or_raise_if_untrusted(root)
+        has_own_folder(root)
         return path
-    with convert_os_errors_to_state_error(path.parent):
-        path = _resolve_trusted_links(path, root)
+    with telling_os_errors(path.parent):
+        path = _resolve_links(path, root)
         if OWN_FOLDER in path.parts:
             own_folder_exists(path.parent)
         companion_paths = tuple(
             path.with_name(f"{path.name}{ending}") for ending in _COMPANION_SUFFIXES
         )
         if any(os.path.lexists(companion) for companion in companion_paths):
-            _require_paths_untracked_by_git(path, companion_paths)
+            _require_untracked(path, companion_paths)
         return path
 
 
-def is_own_folder_absent_or_ignored(root: Path) -> bool:
+def is_own_folder_ignored(root: Path) -> bool:
     """Whether Git ignores the `.synapse-apply` folder in `root`; True without a folder."""
     folder = root / OWN_FOLDER
     return not own_folder_exists(folder) or has_readable_gitignore_that_excludes_all(folder)
@@ -101,26 +128,26 @@ class GitExposure(NamedTuple):
     is_tracked: bool
 
 
-def find_git_exposure_or_none_if_ignored(path: Path) -> GitExposure | None:
+def find_git_exposure(path: Path) -> GitExposure | None:
     """Why a commit could contain a file, there or not yet; None for one that Git ignores.
 
     A link counts as well as what it leads to. StateError where Git cannot tell.
     """
     path = Path(os.path.abspath(path))  # noqa: PTH100 - a link itself is looked at, too
     for name in dict.fromkeys((path, Path(os.path.realpath(path)))):
-        if _find_tracked_paths_cached(name, (name,)):
+        if _tracked_paths(name, (name,)):
             return GitExposure("is tracked by Git", is_tracked=True)
-        if not _is_ignored_or_outside_of_repository(name):
+        if not _is_ignored(name):
             return GitExposure("lies in a checkout, and Git does not ignore it", is_tracked=False)
     return None
 
 
-def _is_ignored_or_outside_of_repository(path: Path) -> bool:
+def _is_ignored(path: Path) -> bool:
     """Whether Git ignores a path, or no repository contains it; StateError if it cannot tell."""
     from synapse_apply.files.repository import run_git
 
     real_path = Path(os.path.realpath(path.parent)) / path.name
-    repository = _find_trusted_repository_or_none(real_path)
+    repository = _find_repository(real_path)
     if repository is None:
         return True
     name = os.fsencode(real_path.relative_to(repository.top).as_posix())
@@ -129,14 +156,14 @@ def _is_ignored_or_outside_of_repository(path: Path) -> bool:
             repository.top, repository, "check-ignore", "-q", "-z", "--stdin", input_bytes=name
         )
     except InputError as problem:
-        raise _build_git_failure_error(path, problem) from None
+        raise _git_failure(path, problem) from None
     if code not in (0, 1):
         failure = InputError.from_summary("", error_text.strip().removeprefix("fatal: "))
-        raise _build_git_failure_error(path, failure)
+        raise _git_failure(path, failure)
     return code == 0
 
 
-def _resolve_trusted_links(path: Path, root: Path) -> Path:
+def _resolve_links(path: Path, root: Path) -> Path:
     """The path with all links followed; StateError for an untrusted link or a circle."""
     resolved, remaining_parts = Path(path.anchor), list(reversed(path.parts[1:]))
     if path.is_relative_to(root):  # the way to the project is that of whoever runs us
@@ -157,35 +184,31 @@ def _resolve_trusted_links(path: Path, root: Path) -> Path:
             resolved = candidate
         else:
             return resolved
-        _require_trusted_link(candidate, root)
+        # A `state.url` may lead through a link that we or root made outside of a checkout; inside
+        # one, a
+        # commit may have made it.
+        if candidate.is_relative_to(root) or _find_repository(candidate) is not None:
+            raise build_untrusted_error(
+                candidate,
+                "is a link in a checkout",
+                "A commit may have put it there. Name the file itself as the target's state.url.",
+            )
+        owner = candidate.lstat().st_uid
+        if owner not in (os.geteuid(), 0):
+            raise build_untrusted_error(candidate, f"is a link of another user (uid {owner})")
         target = candidate.readlink()
         resolved = Path("/") if target.is_absolute() else resolved
         remaining_parts += [part for part in reversed(target.parts) if part != "/"]
     raise build_untrusted_error(path, "is behind links that lead in a circle")
 
 
-# A `state.url` may lead through a link that we or root made outside of a checkout; inside one, a
-# commit may have made it.
-def _require_trusted_link(link: Path, root: Path) -> None:
-    """StateError for a link that a commit or another user may have created."""
-    if link.is_relative_to(root) or _find_trusted_repository_or_none(link) is not None:
-        raise build_untrusted_error(
-            link,
-            "is a link in a checkout",
-            "A commit may have put it there. Name the file itself as the target's state.url.",
-        )
-    owner = link.lstat().st_uid
-    if owner not in (os.geteuid(), 0):
-        raise build_untrusted_error(link, f"is a link of another user (uid {owner})")
-
-
 # What Git cannot answer is refused, also where Git is missing. Git is asked once per index, and
 # only where the folder exists.
-def _require_paths_untracked_by_git(own_path: Path, paths: tuple[Path, ...]) -> None:
+def _require_untracked(own_path: Path, paths: tuple[Path, ...]) -> None:
     """StateError when Git tracks one of these paths, or a file below it."""
     tracked_paths = [
         tracked_path
-        for tracked_path in _find_tracked_paths_cached(own_path, paths)
+        for tracked_path in _tracked_paths(own_path, paths)
         if not _is_own_gitignore(own_path, tracked_path)
     ]
     if not tracked_paths:
@@ -218,38 +241,36 @@ def _is_own_gitignore(folder: Path, tracked_path: str) -> bool:
     )
 
 
-def _find_tracked_paths_cached(own_path: Path, paths: tuple[Path, ...]) -> tuple[str, ...]:
+def _tracked_paths(own_path: Path, paths: tuple[Path, ...]) -> tuple[str, ...]:
     """The paths that Git tracks, relative to the top of the repository; cached per Git index."""
     real_folder = Path(os.path.realpath(own_path.parent))
-    repository = _find_trusted_repository_or_none(real_folder / own_path.name)
+    repository = _find_repository(real_folder / own_path.name)
     if repository is None:
         return ()
     names = tuple(
         (real_folder / path.name).relative_to(repository.top).as_posix() for path in paths
     )
     # `git ls-files` costs a process: several checks of one command share its answer.
-    cache_key = (repository, names, _fingerprint_git_index_or_empty_if_absent(repository))
+    cache_key = (repository, names, _index_fingerprint(repository))
     if cache_key not in _tracked_by_index:
-        _tracked_by_index[cache_key] = _ask_git_for_tracked_paths(repository, names)
+        from synapse_apply.files.repository import run_git
+
+        # Where file systems take A for a, `.Synapse-Apply` of a commit is our folder.
+        specs = (f":(top,icase,literal){name}" for name in names)
+        try:
+            code, out, error_text = run_git(
+                repository.top, repository, "ls-files", "-z", "--", *specs
+            )
+        except InputError as problem:
+            raise _git_failure(repository.top / names[0], problem) from None
+        if code:
+            failure = InputError.from_summary("", error_text.strip().removeprefix("fatal: "))
+            raise _git_failure(repository.top / names[0], failure)
+        _tracked_by_index[cache_key] = tuple(os.fsdecode(name) for name in out.split(b"\0") if name)
     return _tracked_by_index[cache_key]
 
 
-def _ask_git_for_tracked_paths(repository: Repository, names: tuple[str, ...]) -> tuple[str, ...]:
-    from synapse_apply.files.repository import run_git
-
-    # Where file systems take A for a, `.Synapse-Apply` of a commit is our folder.
-    specs = (f":(top,icase,literal){name}" for name in names)
-    try:
-        code, out, error_text = run_git(repository.top, repository, "ls-files", "-z", "--", *specs)
-    except InputError as problem:
-        raise _build_git_failure_error(repository.top / names[0], problem) from None
-    if code:
-        failure = InputError.from_summary("", error_text.strip().removeprefix("fatal: "))
-        raise _build_git_failure_error(repository.top / names[0], failure)
-    return tuple(os.fsdecode(name) for name in out.split(b"\0") if name)
-
-
-def _find_trusted_repository_or_none(path: Path) -> Repository | None:
+def _find_repository(path: Path) -> Repository | None:
     """The repository that contains a path, None without one; StateError for an untrusted one."""
     # Here, not above: many commands find no folder of ours, and need no Git.
     from synapse_apply.files.repository import find_repository_or_raise_if_untrusted
@@ -257,10 +278,10 @@ def _find_trusted_repository_or_none(path: Path) -> Repository | None:
     try:
         return find_repository_or_raise_if_untrusted(path.parent)
     except InputError as problem:
-        raise _build_git_failure_error(path, problem) from None
+        raise _git_failure(path, problem) from None
 
 
-def _build_git_failure_error(path: Path, problem: SynapseApplyError) -> UntrustedFileError:
+def _git_failure(path: Path, problem: SynapseApplyError) -> UntrustedFileError:
     reason = "; ".join(finding.detail.rstrip(".") for finding in problem.diagnostics)
     return build_untrusted_error(
         path,
@@ -270,7 +291,7 @@ def _build_git_failure_error(path: Path, problem: SynapseApplyError) -> Untruste
     )
 
 
-def _fingerprint_git_index_or_empty_if_absent(repository: Repository) -> tuple[int, ...]:
+def _index_fingerprint(repository: Repository) -> tuple[int, ...]:
     """Changes whenever Git's index does; () while the repository has none."""
     try:
         index_stat = (repository.git_dir / "index").stat()
@@ -283,3 +304,305 @@ def _fingerprint_git_index_or_empty_if_absent(repository: Repository) -> tuple[i
         index_stat.st_mtime_ns,
         index_stat.st_ctime_ns,
     )
+
+
+FILE_FORMAT = 1
+_SEEN_FOLDER = "seen"
+# A file has one line; whatever is larger is none.
+_MAX_BYTES = 4096
+_MAX_TEXT = 400
+_MAX_COUNT = 2**63 - 1
+
+
+# Serial and fence of a lineage only grow, so that an old copy of a state is recognised. `state
+# restore`, `state init` with a pinned lineage and `state migrate` continue above what was seen, so
+# that nobody ever has to reset anything, here or where a colleague saw the state. Beside the
+# project it is noted only where our folder exists: a job on a runner leaves no file behind.
+@frozen
+class SeenProgress:
+    """The greatest progress seen of a lineage, and when (RFC 3339 UTC; "" for never)."""
+
+    progress: StateProgress = NO_PROGRESS
+    seen_at: str = ""
+
+
+@frozen
+class SeenPlace:
+    """Which state was last seen at a place, and where its log ended; `seen_at` as above.
+
+    `key_id` is that of the state key which it was bound to, "" for none.
+    """
+
+    lineage: str
+    bookmark: str
+    key_id: str
+    seen_at: str
+
+
+@frozen
+class LastSeenFiles:
+    """The files in which progress is remembered; `folders` may be missing or not writable.
+
+    `outside_folders` are those of them outside of the project.
+    """
+
+    folders: tuple[Path, ...] = ()
+    outside_folders: tuple[Path, ...] = ()
+
+    def read_farthest(self, lineage: str) -> SeenProgress:
+        """The greatest progress of a lineage in any of the folders."""
+        return _farthest(self._read_progress_by_folder(lineage))
+
+    def remember_progress_if_greater(self, lineage: str, progress: StateProgress) -> None:
+        """Write the progress of a lineage to each folder that has a smaller one."""
+        _write_where_smaller(lineage, progress, self._read_progress_by_folder(lineage))
+
+    def _read_progress_by_folder(self, lineage: str) -> dict[Path, SeenProgress]:
+        """What each folder has of a lineage; zero where it has nothing that can be used."""
+        return {
+            folder: _read_progress(_progress_path(folder, lineage), lineage)
+            for folder in self.folders
+        }
+
+    def find_place(self, place_id: str) -> SeenPlace | None:
+        """What was seen last at a place (`build_place_id`); None for one that was never seen."""
+        paths = [_place_path(folder, place_id) for folder in self.folders]
+        seen_places = [seen_place for path in paths if (seen_place := _read_place(path))]
+        return max(seen_places, key=lambda seen_place: seen_place.seen_at, default=None)
+
+    def remember_place(self, place_id: str, lineage: str, bookmark: str, key_id: str = "") -> None:
+        """Write what was seen at a place to each folder that has something else."""
+        for folder in self.folders:
+            path = _place_path(folder, place_id)
+            seen_place = _read_place(path)
+            contents = seen_place and (seen_place.lineage, seen_place.bookmark, seen_place.key_id)
+            if contents != (lineage, bookmark, key_id):
+                with suppress(OSError, UntrustedFileError):
+                    create_missing_private_folders_with_gitignore(folder, own_top=folder.parent)
+                    document = {"format": FILE_FORMAT, "lineage": lineage, "bookmark": bookmark}
+                    _replace_file(path, {**document, "key": key_id})
+
+    def forget(self, lineage: str) -> None:
+        """Remove what is remembered of a lineage, whose state is removed on purpose."""
+        for folder in self.folders:
+            with suppress(OSError, UntrustedFileError):
+                remove_own_file_or_link_if_present(_progress_path(folder, lineage))
+
+    def build_findings_if_state_is_older(
+        self, store: StateStore, target: Target
+    ) -> tuple[Diagnostic, ...]:
+        """An error where a state has less progress than was seen of its lineage."""
+        header, seen_by_folder = self._read_header_and_progress(store)
+        farthest = _farthest(seen_by_folder)
+        return (
+            ()
+            if header.progress.has_reached(farthest.progress)
+            else (_older_state_finding(store, header, farthest, target),)
+        )
+
+    def _read_header_and_progress(
+        self, store: StateStore
+    ) -> tuple[StateHeader, dict[Path, SeenProgress]]:
+        """The header of a state, and what each folder has of its lineage.
+
+        Another run may write to the state, and remember that, between the two. So a state that
+        seems older is read once more from where it is kept.
+        """
+        header = store.read_header()
+        seen_by_folder = self._read_progress_by_folder(header.lineage)
+        if not header.progress.has_reached(_farthest(seen_by_folder).progress):
+            first_lineage, header = header.lineage, store.read_header(requires_newest=True)
+            if header.lineage != first_lineage:  # another state was put in its place
+                seen_by_folder = self._read_progress_by_folder(header.lineage)
+        return header, seen_by_folder
+
+    def require_state_not_older_and_remember_it(
+        self, store: StateStore, target: Target, place_id: str = "", *, read_only: bool = False
+    ) -> None:
+        """StateError where a state is older than the last one seen; else remember its progress.
+
+        `place_id` is that of a shared state. With `read_only` nothing is written in the project.
+        """
+        header, seen_by_folder = self._read_header_and_progress(store)
+        farthest = _farthest(seen_by_folder)
+        if not header.progress.has_reached(farthest.progress):
+            raise StateError(_older_state_finding(store, header, farthest, target))
+        folders = self.outside_folders if read_only else self.folders
+        _write_where_smaller(
+            header.lineage, header.progress, {folder: seen_by_folder[folder] for folder in folders}
+        )
+        if place_id:
+            key_id = store.read_project_and_key_ids().key_id
+            replace(self, folders=folders).remember_place(
+                place_id, header.lineage, store.bookmark, key_id
+            )
+
+
+def _older_state_finding(
+    store: StateStore, header: StateHeader, farthest: SeenProgress, target: Target
+) -> Diagnostic:
+    last_change = next((entry.at for entry in store.list_audit_entries_newest_first(1)), "")
+    change_text = f", last changed {last_change}" if last_change else ""
+    restore_command = Command("state restore FILE", target=target.name)
+    return error_finding(
+        "This state is older than the last one seen here",
+        f"It has {_format_progress(header.progress)}{change_text}; one of the same lineage "
+        f"({header.lineage}) with {_format_progress(farthest.progress)} was seen here on "
+        f"{farthest.seen_at}. What was done in between is not in it, and would be done a second "
+        "time.",
+        Text(
+            "Restore the newest backup: ",
+            restore_command,
+            ". If this state is the right one (a database that came back from a dump, say), "
+            "put it in its own place on purpose: ",
+            Command("state backup FILE", target=target.name),
+            ", then ",
+            restore_command,
+            ".",
+        ),
+        position=target.position,
+    )
+
+
+def last_seen_files_of(
+    project: Project, target: Target, environ: Mapping[str, str]
+) -> LastSeenFiles:
+    """The files in which a target's progress is remembered.
+
+    Beside the project only where the tool's folder exists: a CI job whose state is in a database
+    leaves no file in its workspace. For the embedded backend only there, beside its objects.
+    """
+    own_folder = project.root / OWN_FOLDER
+    cache_folder = (
+        None if target.is_embedded else user_folder_of(environ, "XDG_CACHE_HOME", ".cache")
+    )
+    outside_folders = (
+        (cache_folder / "synapse-apply" / _SEEN_FOLDER,) if cache_folder is not None else ()
+    )
+    project_folders = (own_folder / _SEEN_FOLDER,) if own_folder.is_dir() else ()
+    return LastSeenFiles((*project_folders, *outside_folders), outside_folders)
+
+
+def build_place_id(project: Project, target: Target, location: str) -> str:
+    """The name under which a place is remembered: a state of this project, at this location.
+
+    The name of a Git remote may mean another repository in another checkout, such as a fork's.
+    """
+    from synapse_apply.stores.git.git_url import is_git_url
+
+    is_remote_name = is_git_url(location) and "://" not in location
+    project_name = str(project.root) if is_remote_name or not project.id else project.id
+    parts = [project_name, target.name, location]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def _place_path(folder: Path, place_id: str) -> Path:
+    return folder / f"place-{place_id}.json"
+
+
+def _read_place(path: Path) -> SeenPlace | None:
+    """What a file says was seen at a place; None where it is not this user's, or says nothing."""
+    document = _read_json(path)
+    texts = [document.get(name, "") for name in ("lineage", "bookmark", "key", "at")]
+    if not texts[0] or not all(isinstance(text, str) for text in texts):
+        return None
+    return SeenPlace(*(str(text)[:_MAX_TEXT] for text in texts))
+
+
+def _read_json(path: Path) -> Mapping[str, object]:
+    """The JSON object in a file; {} where it is not this user's, or of another format."""
+    try:
+        document = json.loads(read_start_of_own_file(path, _MAX_BYTES))
+    except (OSError, ValueError, RecursionError, UntrustedFileError):
+        return {}
+    if not isinstance(document, dict) or document.get("format") != FILE_FORMAT:
+        return {}
+    return document
+
+
+def _progress_path(folder: Path, lineage: str) -> Path:
+    """The name is a digest, because a lineage may be any text."""
+    return folder / f"{hashlib.sha256(lineage.encode()).hexdigest()[:32]}.json"
+
+
+def _farthest(seen_by_folder: Mapping[Path, SeenProgress]) -> SeenProgress:
+    """The greater of each number, and the newest time."""
+    farthest = SeenProgress()
+    for seen in seen_by_folder.values():
+        farthest = SeenProgress(
+            farthest.progress.compute_maximum_of_each_number(seen.progress),
+            max(farthest.seen_at, seen.seen_at),
+        )
+    return farthest
+
+
+def _read_progress(path: Path, lineage: str) -> SeenProgress:
+    """The progress in a file; zero where it is not this user's, or not of this lineage."""
+    document = _read_json(path)
+    serial, fence = (_valid_count(document.get("serial")), _valid_count(document.get("fence")))
+    if document.get("lineage") != lineage or serial is None or fence is None:
+        return SeenProgress()
+    return SeenProgress(StateProgress(serial, fence), str(document.get("at", ""))[:40])
+
+
+def _valid_count(value: object) -> int | None:
+    return value if type(value) is int and 0 <= value <= _MAX_COUNT else None
+
+
+def _write_where_smaller(
+    lineage: str, progress: StateProgress, seen_by_folder: Mapping[Path, SeenProgress]
+) -> None:
+    """Write the progress of a lineage to each folder that has less."""
+    for folder, seen in seen_by_folder.items():
+        if not seen.progress.has_reached(progress):
+            with suppress(OSError, UntrustedFileError):
+                _write_progress(folder, lineage, progress)
+
+
+def _write_progress(folder: Path, lineage: str, progress: StateProgress) -> None:
+    """Replace a file at once, with the greater of its progress and the new one."""
+    # Below it is a folder of ours, the project's or the one in the user's cache.
+    create_missing_private_folders_with_gitignore(folder, own_top=folder.parent)
+    path = _progress_path(folder, lineage)
+    with _locked_folder(folder):
+        seen = _read_progress(path, lineage)
+        progress = progress.compute_maximum_of_each_number(seen.progress)
+        document = {
+            "format": FILE_FORMAT,
+            "lineage": lineage,
+            "serial": progress.serial,
+            "fence": progress.fence,
+        }
+        _replace_file(path, document)
+
+
+def _replace_file(path: Path, document: Mapping[str, object]) -> None:
+    """Replace a file at once by a document, to which the time is added."""
+    moment = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    text = json.dumps({**document, "at": moment})
+    # A random name: two runs may write at the same time where the folder cannot be locked.
+    temporary_path = path.with_name(f".{path.name}.{token_hex(8)}")
+    descriptor = open_own_file_with_flags(temporary_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(f"{text}\n")
+        replace_own_file_by_sibling(path, temporary_path.name)
+    except OSError:
+        remove_own_file_or_link_if_present(temporary_path)
+        raise
+
+
+@contextmanager
+def _locked_folder(folder: Path) -> Iterator[None]:
+    """Keep other runs out of the block; without effect on a file system that has no such locks."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _format_progress(progress: StateProgress) -> str:
+    return f"serial {progress.serial} (lock number {progress.fence})"

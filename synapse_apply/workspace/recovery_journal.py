@@ -36,7 +36,7 @@ from synapse_apply.secrets.signatures import (
     sign_document_or_empty_without_key,
     verify_signature,
 )
-from synapse_apply.workspace.own_folder import has_own_folder_or_raise_if_untrusted
+from synapse_apply.workspace.own_folder import has_own_folder
 
 FILE_FORMAT = 1
 _FILE_PREFIX = "unrecorded"
@@ -178,7 +178,7 @@ def _append_line_durably(path: Path, line: str) -> Path:
     return path
 
 
-def get_project_and_temporary_journal_folders(project: Project) -> tuple[Path, Path]:
+def journal_folders(project: Project) -> tuple[Path, Path]:
     """The folder beside the project, then the system's folder of temporary files."""
     return project.root / ".synapse-apply", Path(tempfile.gettempdir())
 
@@ -282,15 +282,15 @@ class Journals:
 
     def _read_all(self) -> Iterator[tuple[Path, JournalContent]]:
         """Each file with its content: no call for one that cannot be used."""
-        own_folder, shared_folder = get_project_and_temporary_journal_folders(self.project)
-        has_own_folder_or_raise_if_untrusted(self.project.root)
+        own_folder, shared_folder = journal_folders(self.project)
+        has_own_folder(self.project.root)
         for folder in (own_folder, shared_folder):
             # By name alone: the folder for temporary files may hold thousands of other files.
             try:
                 names = os.listdir(folder)  # noqa: PTH208 - texts
             except OSError:
                 continue
-            is_name = _compile_journal_name_pattern(self.target.name).fullmatch
+            is_name = _name_pattern(self.target.name).fullmatch
             for path in [folder / name for name in sorted(filter(is_name, names))]:
                 if folder is shared_folder and not self._is_own(path):
                     continue
@@ -309,7 +309,7 @@ class Journals:
             return False
 
 
-def _compile_journal_name_pattern(target: str) -> re.Pattern[str]:
+def _name_pattern(target: str) -> re.Pattern[str]:
     """Matches names of journals of this target, and not of prod-eu where the target is prod."""
     return re.compile(f"{_FILE_PREFIX}-{re.escape(target)}-{_PLAN_ID_PATTERN}\\.jsonl")
 
@@ -320,7 +320,7 @@ def read_valid_journal(
     """Read a journal; InputError for any other file, and for a line with a wrong signature."""
     reading = _Reading(path)
     lines = reading.read_lines()
-    if not lines and not (target and _compile_journal_name_pattern(target).fullmatch(path.name)):
+    if not lines and not (target and _name_pattern(target).fullmatch(path.name)):
         raise reading.unusable("it is empty")
     documents = [reading.parse(*line) for line in enumerate(lines, start=1)]
     calls = tuple(reading.decode(*document) for document in enumerate(documents, start=1))

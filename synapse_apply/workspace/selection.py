@@ -34,7 +34,7 @@ class Selectable(Protocol):
     def desired(self) -> Mapping[Address, Desired]: ...
     @property
     def catalogue(self) -> Catalogue: ...
-    def list_recorded_and_open_addresses(self) -> Iterable[Address]: ...
+    def known_addresses_of_state(self) -> Iterable[Address]: ...
 
 
 @frozen
@@ -45,23 +45,20 @@ class SelectableAddresses:
     addresses: Collection[Address] = ()
     catalogue: Catalogue = field(default_factory=lambda: CATALOGUE)
 
-    def list_recorded_and_open_addresses(self) -> Iterable[Address]:
+    def known_addresses_of_state(self) -> Iterable[Address]:
         """The addresses that are not declared."""
         return self.addresses
 
 
-def build_state_selectable(state: State) -> SelectableAddresses:
+def state_selectable(state: State) -> SelectableAddresses:
     """The addresses of a state: its records, and those with an open call."""
     return SelectableAddresses(
         {}, {*state.records, *(intent.address for intent in state.open_intents)}
     )
 
 
-def select_addresses_or_none_for_all(
-    selectable: Selectable,
-    only: Sequence[str],
-    exclude: Sequence[str],
-    kinds: Collection[str] = (),
+def select_addresses(
+    selectable: Selectable, only: Sequence[str], exclude: Sequence[str], kinds: Collection[str] = ()
 ) -> frozenset[Address] | None:
     """The selected addresses, None for all; InputError with every name that matches nothing.
 
@@ -70,32 +67,30 @@ def select_addresses_or_none_for_all(
     """
     if not only and not exclude:
         return None
-    known_addresses = _build_known_addresses(selectable)
+    known_addresses = _all_addresses(selectable)
     findings: list[Diagnostic] = []
 
-    def collect_matches_and_note_findings(names: Iterable[str]) -> set[Address]:
+    def collect(names: Iterable[str]) -> set[Address]:
         addresses: set[Address] = set()
         for name in names:
-            matches = find_matching_addresses(selectable, name, kinds, known_addresses)
+            matches = find_addresses(selectable, name, kinds, known_addresses)
             matched_kinds = _collect_kinds(matches) if _is_bare_name(selectable, name) else ()
             if not matches:
                 findings.append(_build_no_match_finding(name, known_addresses, selectable))
             elif len(matched_kinds) > 1:
-                findings.append(_build_ambiguous_finding(name, matches))
+                findings.append(_ambiguous(name, matches))
             else:
                 addresses.update(matches)
         return addresses
 
     # Both are resolved before anything is raised, so that every wrong name is told at once.
-    selected = (
-        collect_matches_and_note_findings(only) if only else set(known_addresses)
-    ) - collect_matches_and_note_findings(exclude)
+    selected = (collect(only) if only else set(known_addresses)) - collect(exclude)
     if findings:
         raise InputError(*findings)
     return frozenset(selected)
 
 
-def choose_matching_or_parse_complete_address(
+def choose_address(
     selectable: Selectable,
     name: str,
     kinds: Collection[str] = (),
@@ -105,18 +100,21 @@ def choose_matching_or_parse_complete_address(
 
     A complete address is returned even where nothing has it: the command decides about that.
     """
-    known_addresses = (
-        _build_known_addresses(selectable) if known_addresses is None else known_addresses
-    )
-    matches = find_matching_addresses(selectable, name, kinds, known_addresses)
+    known_addresses = _all_addresses(selectable) if known_addresses is None else known_addresses
+    matches = find_addresses(selectable, name, kinds, known_addresses)
     if len(matches) == 1:
         return matches[0]
     if matches:
-        raise InputError(_build_ambiguous_finding(name, matches))
-    return _parse_address_or_raise_no_match(name, known_addresses, selectable)
+        raise InputError(_ambiguous(name, matches))
+    if has_wildcard(name):
+        raise NameNotFound(_build_no_match_finding(name, known_addresses, selectable))
+    try:
+        return Address.parse(name)
+    except ValueError:
+        raise NameNotFound(_build_no_match_finding(name, known_addresses, selectable)) from None
 
 
-def choose_named_addresses_and_suitable_wildcard_matches(
+def choose_addresses(
     selectable: Selectable,
     names: Iterable[str],
     is_suitable: Callable[[Address], bool] = lambda _address: True,
@@ -127,16 +125,14 @@ def choose_named_addresses_and_suitable_wildcard_matches(
     Of the wildcard's matches, only those that are `is_suitable`; `condition_text` says so in the
     error.
     """
-    known_addresses = _build_known_addresses(selectable)
+    known_addresses = _all_addresses(selectable)
     chosen_addresses: dict[Address, None] = {}
     for name in names:
         # A resource may have a `*` in its name: it is meant before what it would match.
         if not has_wildcard(name) or _is_known_address(name, known_addresses):
-            chosen_addresses[
-                choose_matching_or_parse_complete_address(selectable, name, (), known_addresses)
-            ] = None
+            chosen_addresses[choose_address(selectable, name, (), known_addresses)] = None
             continue
-        matches = find_matching_addresses(selectable, name, (), known_addresses)
+        matches = find_addresses(selectable, name, (), known_addresses)
         if not matches:
             raise NameNotFound(_build_no_match_finding(name, known_addresses, selectable))
         suitable = [address for address in matches if is_suitable(address)]
@@ -148,29 +144,27 @@ def choose_named_addresses_and_suitable_wildcard_matches(
     return list(chosen_addresses)
 
 
-def find_matching_addresses(
+def find_addresses(
     selectable: Selectable,
     name: str,
     kinds: Collection[str] = (),
     known_addresses: KnownAddresses | None = None,
 ) -> list[Address]:
     """All addresses that a name may stand for, sorted; a bare name may match several kinds."""
-    known_addresses = (
-        _build_known_addresses(selectable) if known_addresses is None else known_addresses
-    )
+    known_addresses = _all_addresses(selectable) if known_addresses is None else known_addresses
     # An exact address comes first: its name may contain a `=`, as labels do.
     if _is_known_address(name, known_addresses):
         return [Address.parse(name)]
-    matches = _find_declared_else_recorded_series_members(name, known_addresses, selectable)
+    matches = _find_members(name, known_addresses, selectable)
     if matches or "=" in name:  # keys of labels may have a `/`, names of addresses a `=`
         matches = matches or [
             address
             for address, resource in selectable.desired.items()
-            if _has_label(resource, name)
+            if any(f"{key}={value}" == name for key, value in resource.labels.items())
         ]
         if matches or not has_wildcard(name):
             return matches
-    matched_kinds = _find_kinds_by_prefix_or_kind_name(name, selectable.catalogue)
+    matched_kinds = _find_kinds(name, selectable.catalogue)
     if matched_kinds:
         return [address for address in known_addresses if address.kind in matched_kinds]
     if has_wildcard(name):
@@ -179,17 +173,11 @@ def find_matching_addresses(
             for address in known_addresses
             if matches_pattern(str(address) if "/" in name else address.name, name)
         ]
-    return (
-        _find_addresses_by_bare_name(name, known_addresses, selectable, kinds)
-        if "/" not in name
-        else []
-    )
+    return _find_by_bare_name(name, known_addresses, selectable, kinds) if "/" not in name else []
 
 
-def _build_known_addresses(selectable: Selectable) -> KnownAddresses:
-    return dict.fromkeys(
-        sorted({*selectable.desired, *selectable.list_recorded_and_open_addresses()})
-    )
+def _all_addresses(selectable: Selectable) -> KnownAddresses:
+    return dict.fromkeys(sorted({*selectable.desired, *selectable.known_addresses_of_state()}))
 
 
 def _is_known_address(name: str, known_addresses: KnownAddresses) -> bool:
@@ -197,7 +185,7 @@ def _is_known_address(name: str, known_addresses: KnownAddresses) -> bool:
     return Address(kind, address_name) in known_addresses
 
 
-def _find_declared_else_recorded_series_members(
+def _find_members(
     name: str, known_addresses: KnownAddresses, selectable: Selectable
 ) -> list[Address]:
     """The declared members of a series; the recorded ones where none is declared."""
@@ -205,12 +193,12 @@ def _find_declared_else_recorded_series_members(
         address
         for address in known_addresses
         if _belongs_to_series(address, selectable)
-        and _format_address_without_version(address) == name
+        and (f"{address.kind}/{address.name.rpartition('@')[0]}") == name
     ]
     return [address for address in members if address in selectable.desired] or members
 
 
-def _find_addresses_by_bare_name(
+def _find_by_bare_name(
     name: str, known_addresses: KnownAddresses, selectable: Selectable, kinds: Collection[str]
 ) -> list[Address]:
     candidates = dict.fromkeys(
@@ -220,9 +208,7 @@ def _find_addresses_by_bare_name(
     # Only of kinds in which no resource has that very name, which is what was meant there.
     for kind in sorted(_collect_kinds(candidates) - _collect_kinds(matches)):
         kind_addresses = dict.fromkeys(address for address in candidates if address.kind == kind)
-        matches += _find_declared_else_recorded_series_members(
-            f"{kind}/{name}", kind_addresses, selectable
-        )
+        matches += _find_members(f"{kind}/{name}", kind_addresses, selectable)
     return matches
 
 
@@ -232,7 +218,7 @@ def _belongs_to_series(address: Address, selectable: Selectable) -> bool:
 
 
 def _is_bare_name(selectable: Selectable, name: str) -> bool:
-    is_kind = bool(_find_kinds_by_prefix_or_kind_name(name, selectable.catalogue))
+    is_kind = bool(_find_kinds(name, selectable.catalogue))
     return not is_kind and not has_wildcard(name) and "/" not in name and "=" not in name
 
 
@@ -240,30 +226,11 @@ def _collect_kinds(addresses: Iterable[Address]) -> set[str]:
     return {address.kind for address in addresses}
 
 
-def _has_label(resource: Desired, key_equals_value: str) -> bool:
-    return any(f"{key}={value}" == key_equals_value for key, value in resource.labels.items())
-
-
-def _find_kinds_by_prefix_or_kind_name(name: str, catalogue: Catalogue) -> set[str]:
+def _find_kinds(name: str, catalogue: Catalogue) -> set[str]:
     return {prefix for prefix, kind in catalogue.items() if name in (prefix, kind.kind)}
 
 
-def _format_address_without_version(address: Address) -> str:
-    return f"{address.kind}/{address.name.rpartition('@')[0]}"
-
-
-def _parse_address_or_raise_no_match(
-    name: str, known_addresses: KnownAddresses, selectable: Selectable
-) -> Address:
-    if has_wildcard(name):
-        raise NameNotFound(_build_no_match_finding(name, known_addresses, selectable))
-    try:
-        return Address.parse(name)
-    except ValueError:
-        raise NameNotFound(_build_no_match_finding(name, known_addresses, selectable)) from None
-
-
-def _build_ambiguous_finding(name: str, matches: Sequence[Address]) -> Diagnostic:
+def _ambiguous(name: str, matches: Sequence[Address]) -> Diagnostic:
     matches_text = ", ".join(map(str, matches[:_MAX_LISTED]))
     ellipsis_text = ", ..." if len(matches) > _MAX_LISTED else ""
     return error_finding(
@@ -274,8 +241,14 @@ def _build_ambiguous_finding(name: str, matches: Sequence[Address]) -> Diagnosti
 def _build_no_match_finding(
     name: str, known_addresses: KnownAddresses, selectable: Selectable
 ) -> Diagnostic:
-    if _find_kinds_by_prefix_or_kind_name(name, selectable.catalogue):
-        return _build_none_of_kind_finding(name, known_addresses)
+    if _find_kinds(name, selectable.catalogue):
+        other_kinds = ", ".join(sorted({address.kind for address in known_addresses}))
+        return error_finding(
+            "Nothing matches the selection",
+            f"nothing of kind `{name}` is declared or recorded for this target",
+            "declare it in a manifest first"
+            + (f", or choose from: {other_kinds}" if other_kinds else ""),
+        )
     words: set[str] = set()
     if "/" in name:
         words.update(map(str, known_addresses))
@@ -289,14 +262,4 @@ def _build_no_match_finding(
         f"`{name}` is not an address, name, kind or label of what is declared or recorded",
         suggest_closest_or_list_known_words_or_empty(name, sorted(words))
         or "write KIND/NAME, with `*` for several; a name, a kind, or KEY=VALUE of a label",
-    )
-
-
-def _build_none_of_kind_finding(name: str, known_addresses: KnownAddresses) -> Diagnostic:
-    other_kinds = ", ".join(sorted({address.kind for address in known_addresses}))
-    return error_finding(
-        "Nothing matches the selection",
-        f"nothing of kind `{name}` is declared or recorded for this target",
-        "declare it in a manifest first"
-        + (f", or choose from: {other_kinds}" if other_kinds else ""),
     )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 from synapse_apply import __version__
 from synapse_apply.model.command import Command, Text
@@ -13,18 +16,38 @@ from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError, SecretUnavailable, StateError
 from synapse_apply.model.ports import StateStore
 from synapse_apply.model.project import Project, Target
+from synapse_apply.model.secrets.readable_files import ReadableFiles
 from synapse_apply.model.state import BackendIdentity
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secrets.resolve import SecretResolver
+from synapse_apply.stores.bucket.bucket_url import is_bucket_url
 from synapse_apply.stores.chain.signer import Signer
+from synapse_apply.stores.git.git_url import PREFIX as GIT_PREFIX
+from synapse_apply.stores.git.git_url import is_git_url
 from synapse_apply.stores.lock.lease_lock import LockRunner
+from synapse_apply.stores.postgres.postgres_url import is_postgres_url
 from synapse_apply.stores.sql import SqlStore
 from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
+from synapse_apply.stores.state_urls import is_local_or_empty_url
 from synapse_apply.workspace.embedded import EmbeddedBackend
-from synapse_apply.workspace.environment import find_ci_run_url_or_empty, require_allowed_host
-from synapse_apply.workspace.last_seen import SeenPlace
-from synapse_apply.workspace.own_folder import resolve_trusted_state_path
-from synapse_apply.workspace.sharing.key_sources import build_state_folder_path
+from synapse_apply.workspace.environment import ci_run_url, require_allowed_host
+from synapse_apply.workspace.own_folder import SeenPlace, resolve_state_path
+from synapse_apply.workspace.state_key import state_folder
+
+if TYPE_CHECKING:
+    from synapse_apply.stores.bucket.obstore_folder import ObstoreFolder
+
+# What a command that only looks has read is good for so long: it asks for one thing after the
+# other, and each look is a round trip.
+_BUCKET_FRESH_SECONDS = 2.0
+_GIT_FRESH_SECONDS = 5.0
+# Parameters of libpq that name files ("Parameter Key Words"); a service is a section of one.
+_POSTGRES_FILES = frozenset(
+    {
+        *("passfile", "sslkey", "sslcert", "sslrootcert", "sslcrl", "sslcrldir", "sslkeylogfile"),
+        *("service", "servicefile"),
+    }
+)
 
 EMBEDDED_URL = "embedded:"
 NO_STATE_TEXT = "has objects, but there is no state that remembers them"
@@ -66,10 +89,10 @@ def open_store_at_url(
     Nothing is created or read yet. StateError where a committed file or link is in the state's
     place. InputError for an unknown scheme; the message repeats only the scheme.
     """
-    url = resolve_state_url_or_raise_if_unset(url, project, environ)
-    runner = LockRunner(find_ci_run_url_or_empty(environ), target.name)
+    url = resolve_state_url(url, project, environ)
+    runner = LockRunner(ci_run_url(environ), target.name)
     if url:
-        shared_store = _open_shared_store_or_none(url, project, target, environ, runner, signer)
+        shared_store = _open_shared_store(url, project, target, environ, runner, signer)
         if shared_store is not None:
             return shared_store
     scheme, separator, _ = url.partition("://")
@@ -82,15 +105,12 @@ def open_store_at_url(
             "az://CONTAINER/FOLDER or git:REMOTE.",
             position=target.position,
         )
-    path = (
-        resolve_local_path_or_none(url, project)
-        or build_state_folder_path(project) / f"{target.name}.db"
-    )
-    path = resolve_trusted_state_path(path, project.root)
+    path = local_path_of(url, project) or state_folder(project) / f"{target.name}.db"
+    path = resolve_state_path(path, project.root)
     return make_unopened_sqlite_store(path, tool_version=__version__, runner=runner)
 
 
-def _open_shared_store_or_none(
+def _open_shared_store(
     url: str,
     project: Project,
     target: Target,
@@ -98,27 +118,97 @@ def _open_shared_store_or_none(
     runner: LockRunner,
     signer: Signer | None,
 ) -> SqlStore | None:
-    """The store that is reached by a network; None for a url that names none."""
-    from synapse_apply.stores.bucket.bucket_url import is_bucket_url
-    from synapse_apply.stores.git.git_url import is_git_url
-    from synapse_apply.stores.postgres.postgres_url import is_postgres_url
+    """The store that is reached by a network, and not yet; None for a url that names none.
 
+    InputError for an unusable url, and for one of a host that SYNAPSE_APPLY_HOSTS does not list.
+    """
+    # Here, not above: most states are files of this machine.
     if is_postgres_url(url):
-        return _build_unconnected_postgres_store(url, target, environ, runner)
+        return _postgres_store(url, target, environ, runner)
     if is_bucket_url(url):
-        from synapse_apply.workspace.sharing.bucket_access import open_bucket_store
+        from synapse_apply.stores.chain.chain_log import make_unread_chain_store
 
-        return open_bucket_store(url, target, environ, runner, signer)
+        return make_unread_chain_store(
+            _open_folder(url, target, environ),
+            signer=signer,
+            tool_version=__version__,
+            runner=runner,
+            fresh_seconds=_BUCKET_FRESH_SECONDS,
+        )
     if is_git_url(url):
-        from synapse_apply.workspace.sharing.git_access import open_git_store
+        from synapse_apply.stores.git.git_log import make_unstarted_git_store
+        from synapse_apply.stores.git.git_url import parse_git_url
 
-        return open_git_store(url, project.root, target, environ, runner, signer)
+        location = parse_git_url(url, target.name)
+        # The remotes of a checkout are its owner's own, who has given it credentials for them.
+        if location.is_url and not location.remote.startswith("file:"):
+            require_allowed_host(
+                location.remote, environ, credential="state of the target", setting="state.url"
+            )
+        return make_unstarted_git_store(
+            location,
+            project.root,
+            signer=signer,
+            tool_version=__version__,
+            runner=runner,
+            fresh_seconds=_GIT_FRESH_SECONDS,
+        )
     return None
 
 
-def resolve_state_url_or_raise_if_unset(
-    url: str | SecretRef, project: Project, environ: Mapping[str, str]
-) -> str:
+@contextmanager
+def bucket_folder(
+    url: str, target: Target, environ: Mapping[str, str]
+) -> Iterator[ObstoreFolder | None]:
+    """The folder at the URL of a state for the block; None where it is that of no bucket."""
+    if not is_bucket_url(url):
+        yield None
+        return
+    with closing(_open_folder(url, target, environ)) as folder:
+        yield folder
+
+
+def require_usable_bucket(
+    url: str | SecretRef, project: Project, target: Target, environ: Mapping[str, str]
+) -> None:
+    """StateError where the url of a new state names a bucket that cannot hold one."""
+    with bucket_folder(resolve_state_url(url, project, environ), target, environ) as folder:
+        if folder is not None:
+            from synapse_apply.stores.bucket.bucket_probe import probe_bucket_or_raise_unsuitable
+
+            probe_bucket_or_raise_unsuitable(folder)
+
+
+def _open_folder(url: str, target: Target, environ: Mapping[str, str]) -> ObstoreFolder:
+    """InputError for an unusable URL, a host that may not have credentials, a missing package."""
+    try:
+        from synapse_apply.stores.bucket.obstore_folder import make_unconnected_folder
+    except ImportError:
+        raise InputError.from_summary(
+            "State in a bucket needs one more package",
+            f"Target {target.name} keeps its state in a bucket; obstore is not installed.",
+            "pip install 'synapse-apply[bucket]'",
+            position=target.position,
+        ) from None
+    from synapse_apply.stores.bucket.bucket_options import build_account_endpoint
+    from synapse_apply.stores.bucket.bucket_url import parse_bucket_url
+
+    location = parse_bucket_url(url, target.name)
+    # Azure's tokens are sent as they are. What the environment names is the operator's own.
+    endpoint, setting = location.endpoint, "endpoint="
+    if not endpoint and url == target.state.url:
+        endpoint, setting = build_account_endpoint(location, environ), "account="
+    if endpoint:
+        require_allowed_host(
+            endpoint,
+            environ,
+            credential="key of the state's bucket",
+            setting=f"{setting} of state.url",
+        )
+    return make_unconnected_folder(location, environ, f"synapse-apply/{__version__}")
+
+
+def resolve_state_url(url: str | SecretRef, project: Project, environ: Mapping[str, str]) -> str:
     """The url as text, which may hold a password; InputError for a variable that is not set."""
     if not isinstance(url, SecretRef):
         return url
@@ -130,19 +220,17 @@ def resolve_state_url_or_raise_if_unset(
         raise SecretUnavailable(finding.with_changes(detail=detail)) from None
 
 
-def resolve_local_path_or_none(url: str, project: Project) -> Path | None:
+def local_path_of(url: str, project: Project) -> Path | None:
     """The file that a state's url names; None where it is empty, or names no file."""
     if not url:
         return None
-    from synapse_apply.stores.state_urls import is_local_or_empty_url
-
     if not is_local_or_empty_url(url):
         return None
     path = url.removeprefix("sqlite:///").removeprefix("file://")
     return project.root / path if path else None
 
 
-def _build_unconnected_postgres_store(
+def _postgres_store(
     url: str, target: Target, environ: Mapping[str, str], runner: LockRunner
 ) -> SqlStore:
     try:
@@ -184,7 +272,7 @@ def build_state_identity(
     return BackendIdentity(url, target.tenant)
 
 
-def create_new_embedded_or_require_own_state(
+def require_own_state(
     store: StateStore,
     target: Target,
     state_identity: BackendIdentity,
@@ -202,7 +290,7 @@ def create_new_embedded_or_require_own_state(
             raise build_missing_state_error(target, seen_place)
         # Objects without a memory: to create all again would double them.
         if not embedded_backend.is_new:
-            raise build_embedded_mismatch_error(target, NO_STATE_TEXT)
+            raise embedded_mismatch(target, NO_STATE_TEXT)
         create_key_if_absent()
         store.create_state(state_identity, target.state.lineage or str(uuid.uuid4()))
         return
@@ -210,24 +298,17 @@ def create_new_embedded_or_require_own_state(
         embedded_backend is not None
         and store.read_backend_identity().data_set != state_identity.data_set
     ):
-        raise build_embedded_mismatch_error(target, OTHER_DATA_TEXT)
-    require_state_has_identity_and_pinned_lineage(store, target, state_identity)
-
-
-def require_state_has_identity_and_pinned_lineage(
-    store: StateStore, target: Target, state_identity: BackendIdentity
-) -> None:
-    """StateError when this state belongs to another backend, tenant or lineage."""
+        raise embedded_mismatch(target, OTHER_DATA_TEXT)
     header = store.read_header()
     findings = (
-        *build_findings_if_backend_differs(header.identity, target, state_identity),
-        *build_findings_if_pinned_lineage_differs(header.lineage, target),
+        *identity_findings(header.identity, target, state_identity),
+        *lineage_findings(header.lineage, target),
     )
     if findings:
         raise StateError(*findings)
 
 
-def require_no_error_and_return_warnings(findings: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+def require_no_error(findings: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
     """The findings, which are warnings; StateError with all of them where one is an error."""
     findings = tuple(findings)
     if any(finding.is_error for finding in findings):
@@ -235,7 +316,7 @@ def require_no_error_and_return_warnings(findings: Iterable[Diagnostic]) -> tupl
     return findings
 
 
-def build_findings_if_backend_differs(
+def identity_findings(
     recorded_identity: BackendIdentity, target: Target, state_identity: BackendIdentity
 ) -> tuple[Diagnostic, ...]:
     """An error where the state's identity is not the target's current one."""
@@ -243,8 +324,8 @@ def build_findings_if_backend_differs(
         return ()
     finding = error_finding(
         "This state belongs to another backend",
-        f"It was made for {describe_state_identity(recorded_identity)}; target {target.name} is "
-        f"{describe_state_identity(state_identity)}.",
+        f"It was made for {describe_identity(recorded_identity)}; target {target.name} is "
+        f"{describe_identity(state_identity)}.",
         Text(
             "Correct the target's url or tenant. If the backend moved and is the same one: ",
             Command("state rebind", target=target.name),
@@ -255,9 +336,7 @@ def build_findings_if_backend_differs(
     return (finding,)
 
 
-def build_findings_if_pinned_lineage_differs(
-    recorded_lineage: str, target: Target
-) -> tuple[Diagnostic, ...]:
+def lineage_findings(recorded_lineage: str, target: Target) -> tuple[Diagnostic, ...]:
     """An error where the state's lineage is not the one that the project file pins."""
     pinned_lineage = target.state.lineage
     if not pinned_lineage or recorded_lineage == pinned_lineage:
@@ -309,7 +388,7 @@ def build_missing_state_error(target: Target, seen_place: SeenPlace | None = Non
     )
 
 
-def build_embedded_mismatch_error(target: Target, mismatch_text: str) -> StateError:
+def embedded_mismatch(target: Target, mismatch_text: str) -> StateError:
     """The error that the embedded backend and its state do not belong together.
 
     `mismatch_text` is the end of a sentence about the backend.
@@ -326,10 +405,86 @@ def build_embedded_mismatch_error(target: Target, mismatch_text: str) -> StateEr
     )
 
 
-def describe_state_identity(state_identity: BackendIdentity) -> str:
+def describe_identity(state_identity: BackendIdentity) -> str:
     """An identity as a phrase for messages."""
     if state_identity.url == EMBEDDED_URL:
         return f"the embedded data set {state_identity.data_set}"
     return f"{state_identity.url}" + (
         f" (tenant {state_identity.tenant})" if state_identity.tenant else ""
     )
+
+
+def require_allowed_state_files(
+    project: Project, target: Target, environ: Mapping[str, str], readable_files: ReadableFiles
+) -> None:
+    """StateError where a target's state.url names a file of this machine that it may not name.
+
+    Files in the project's folder are its own, and so is the local default.
+    """
+    url = resolve_state_url(target.state.url, project, environ)
+    root = project.root.resolve()
+    for path in _iter_local_paths(url, project):
+        real_path = path.resolve()
+        if not real_path.is_relative_to(root) and not readable_files.includes(real_path):
+            raise StateError.from_summary(
+                "The state's file may not be used here",
+                f"state.url of target {target.name} names a file outside of the project, which is "
+                "none that this project may read here.",
+                "Use a state that is shared: PostgreSQL, a bucket or Git. Or let who runs this "
+                "list the file's folder (may_read.files of the controller's source).",
+                position=target.position,
+            )
+
+
+def require_state_outside_checkout(
+    project: Project, target: Target, environ: Mapping[str, str]
+) -> None:
+    """StateError where a target's state would lie in a checkout, which there is none of.
+
+    For a state that does not exist here. One that `state init` makes in somebody's checkout would
+    not be seen here either.
+    """
+    url = resolve_state_url(target.state.url, project, environ)
+    path = local_path_of(url, project)
+    is_in_checkout = path is None or path.resolve().is_relative_to(project.root.resolve())
+    if not is_local_or_empty_url(url) or not is_in_checkout:
+        return
+    raise StateError.from_summary(
+        "There is no state for this target",
+        f"The state of target {target.name} is a file in the checkout of who applies. What looks "
+        "at commits, as the controller does, has no checkout.",
+        Text(
+            f"Give targets.{target.name} a `state.url` that both reach: PostgreSQL, a bucket, Git, "
+            "or an absolute path that may_read.files of the controller's source has. A state that "
+            "is there already is copied by ",
+            Command("state migrate --to URL", target=target.name),
+            ".",
+        ),
+        position=target.position,
+    )
+
+
+def _iter_local_paths(url: str, project: Project) -> Iterator[Path]:
+    local_path = local_path_of(url, project)
+    if local_path is not None:
+        yield local_path
+    elif is_git_url(url):
+        remote = url.removeprefix(GIT_PREFIX).partition("?")[0]
+        if remote.startswith("file:"):
+            yield Path(unquote(urlsplit(remote).path))
+    elif is_postgres_url(url):
+        parts = urlsplit(url)
+        hosts = [unquote(parts.netloc.rpartition("@")[2])]
+        for pair in parts.query.split("&"):
+            name, _, value = (unquote(part) for part in pair.partition("="))
+            if name in ("host", "hostaddr"):
+                hosts.append(value)
+            elif name in _POSTGRES_FILES and value != "system":
+                yield Path("/", value)
+        # A host that begins with a slash (or, abstract, with @) is a socket of this machine, and
+        # where
+        # there is none, it is the default one, which may ask for no password.
+        hosts = [host for host in hosts if host] or ["/"]
+        for host in ",".join(hosts).split(","):
+            if host[:1] in ("", "/", "@", ":"):
+                yield Path("/", host)

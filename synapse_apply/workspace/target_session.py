@@ -24,7 +24,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.ports import Clock, Packages, Secrets
-from synapse_apply.model.project import Target
+from synapse_apply.model.project import EMBEDDED, Project, Target
 from synapse_apply.model.remote.http_exchange import HttpConnection
 from synapse_apply.model.secrets.login import Login
 from synapse_apply.model.state import ProjectAndKeyIds, State, Uptime
@@ -35,32 +35,31 @@ from synapse_apply.secrets.resolve import SecretResolver
 from synapse_apply.secrets.signatures import RunSigner, StateKeySigner
 from synapse_apply.secrets.store import SecretStore
 from synapse_apply.stores.sql import SqlStore
-from synapse_apply.workspace import configuration, state_access
-from synapse_apply.workspace.embedded import EmbeddedBackend, start_or_join_embedded_backend
+from synapse_apply.workspace import configuration, embedded, state_access
+from synapse_apply.workspace.embedded import EmbeddedBackend, run_embedded_backend
 from synapse_apply.workspace.environment import (
     CheckoutState,
     SystemClock,
     build_actor,
-    build_actor_at_checked_out_commit,
+    build_actor_at_head,
     read_uptime,
 )
 from synapse_apply.workspace.invocation import Invocation
-from synapse_apply.workspace.known_secrets import mask_declared_secrets_but_not_public_texts
-from synapse_apply.workspace.last_seen import (
+from synapse_apply.workspace.offline_target import OfflineTarget
+from synapse_apply.workspace.own_folder import (
     LastSeenFiles,
     SeenPlace,
-    build_last_seen_files,
     build_place_id,
+    last_seen_files_of,
 )
-from synapse_apply.workspace.offline_target import OfflineTarget
 from synapse_apply.workspace.recovery_journal import Journals
-from synapse_apply.workspace.sharing.key_findings import build_missing_or_wrong_key_findings
-from synapse_apply.workspace.sharing.key_sources import (
+from synapse_apply.workspace.state_key import (
     KeySources,
     build_key_sources,
-    build_state_key_path,
+    key_path_beside_state,
+    missing_key_findings,
 )
-from synapse_apply.workspace.sharing.project_binding import build_project_binding_findings
+from synapse_apply.workspace.state_project import project_findings
 
 if TYPE_CHECKING:
     from synapse_apply.applying.settle import ResolvedIntent
@@ -83,7 +82,7 @@ class TargetSession(OfflineTarget):
     Nothing is connected or read before it is used. `open_context` returns a session that is checked
     and ready for a plan, `open_state` one for the state alone.
 
-    `diagnostics` are the warnings of `prepare_for_plan_or_raise`. `lock_wait_seconds` is for
+    `diagnostics` are the warnings of `prepare_for_plan`. `lock_wait_seconds` is for
     a lock that another run holds. `pause` sleeps for seconds; `new_salt` returns the salt of a new
     record, `uptime` the time since boot. `call_permit` says whether calls may begin.
     """
@@ -94,11 +93,7 @@ class TargetSession(OfflineTarget):
     seen_place: SeenPlace | None = None
 
     def __init__(
-        self,
-        invocation: Invocation,
-        *,
-        read_only: bool = False,
-        retries: int = 3,
+        self, invocation: Invocation, *, read_only: bool = False, retries: int = 3
     ) -> None:
         """`read_only`: no data is created for an embedded backend without data.
 
@@ -125,13 +120,13 @@ class TargetSession(OfflineTarget):
         with self._closing, suppress(StateError):
             if "store" in vars(self) and (
                 self.store.was_locked_here
-                or (self._shared_place_id_or_empty and (not error_type or self.store.bookmark))
+                or (self._shared_place_id and (not error_type or self.store.bookmark))
             ):
-                self._require_state_not_older_and_remember_it()
+                self._require_not_older()
 
-    def _require_state_not_older_and_remember_it(self) -> None:
+    def _require_not_older(self) -> None:
         self.last_seen_files.require_state_not_older_and_remember_it(
-            self.store, self.target, self._shared_place_id_or_empty, read_only=self._read_only
+            self.store, self.target, self._shared_place_id, read_only=self._read_only
         )
 
     @cached_property
@@ -167,7 +162,7 @@ class TargetSession(OfflineTarget):
             self.target.name,
             read_single_mapping,
             self._read_committed_secret if self.invocation.as_of else None,
-            connect_http=self._prepare_secret_server_connection,
+            connect_http=self._connect_to_secrets,
             require_server=self._require_secret_server,
             without_checkout=self.invocation.without_checkout,
             readable_files=self.invocation.readable_files,
@@ -175,13 +170,13 @@ class TargetSession(OfflineTarget):
         self._closing.callback(resolver.close)
         return resolver
 
-    def _prepare_secret_server_connection(self, origin: str, ca_file: str) -> HttpConnection:
+    def _connect_to_secrets(self, origin: str, ca_file: str) -> HttpConnection:
         """Connect to the target's Vault; SecretUnavailable where no credential may go there."""
         # Here, not above: most targets have no such server.
-        from synapse_apply.workspace.backend import prepare_secret_connection_or_raise
+        from synapse_apply.workspace.backend import prepare_secret_connection
 
         self._require_secret_server(origin, "vault")
-        return prepare_secret_connection_or_raise(origin, ca_file)
+        return prepare_secret_connection(origin, ca_file)
 
     def _require_secret_server(self, origin: str, setting: str) -> None:
         from synapse_apply.workspace.backend import require_secret_server
@@ -204,16 +199,13 @@ class TargetSession(OfflineTarget):
     @cached_property
     def actor(self) -> Actor:
         """Who runs this, at the checkout's commit; once ready for a plan, at the manifests'."""
-        return build_actor_at_checked_out_commit(self.invocation, self.project.root)
+        return build_actor_at_head(self.invocation, self.project.root)
 
     @cached_property
     def store(self) -> SqlStore:
         """The store, with or without a state; StateError for an untrusted file in its place."""
         if self.invocation.readable_files is not None:
-            # Here, not above: only for who runs projects that are not trusted.
-            from synapse_apply.workspace.sharing.state_url_files import require_allowed_state_files
-
-            require_allowed_state_files(
+            state_access.require_allowed_state_files(
                 self.project, self.target, self.invocation.environ, self.invocation.readable_files
             )
         store = state_access.open_store(
@@ -222,13 +214,13 @@ class TargetSession(OfflineTarget):
         self._closing.callback(store.close)
         if store.is_shared and not self.target.is_embedded:
             place_id = build_place_id(self.project, self.target, store.where)
-            self.seen_place = self.last_seen_files.find_newest_seen_place(place_id)
+            self.seen_place = self.last_seen_files.find_place(place_id)
             if self.seen_place is not None:
                 store.require_continuation_in_reads(self.seen_place.bookmark)
         return store
 
     @property
-    def _shared_place_id_or_empty(self) -> str:
+    def _shared_place_id(self) -> str:
         """Under which name the place of a shared state is remembered; "" where it is not to be.
 
         That is any other state, and one that is not verified: who wrote it is not known.
@@ -257,7 +249,7 @@ class TargetSession(OfflineTarget):
     @cached_property
     def last_seen_files(self) -> LastSeenFiles:
         """The files that remember the progress of this target's states."""
-        return build_last_seen_files(self.project, self.target, self.invocation.environ)
+        return last_seen_files_of(self.project, self.target, self.invocation.environ)
 
     @cached_property
     def state_keys(self) -> StateKeys:
@@ -279,14 +271,14 @@ class TargetSession(OfflineTarget):
 
         `create` writes a new key file beside a local state where there is no key.
         """
-        keys = self.key_sources.load_trusted_keys_restricting_files_with_warnings()
+        keys = self.key_sources.load_keys()
         if create and keys.current_key is None:
-            self.key_sources.make_or_read_key_file(build_state_key_path(self.project, self.target))
-            keys = self.key_sources.load_trusted_keys_restricting_files_with_warnings()
+            self.key_sources.make_or_read_key_file(key_path_beside_state(self.project, self.target))
+            keys = self.key_sources.load_keys()
         self._loaded_keys = keys
         return keys
 
-    def use_state_key_in_this_run(self, key: StateKey) -> None:
+    def use_key(self, key: StateKey) -> None:
         """Sign and digest with a key in this run, wherever commands look for keys."""
         keys = self.reload_state_keys()
         self._loaded_keys = replace(keys, all_keys=tuple(dict.fromkeys((key, *keys.all_keys))))
@@ -297,7 +289,7 @@ class TargetSession(OfflineTarget):
         # The data of an embedded backend is on this machine, wherever its state may be.
         return self.store.is_shared and not self.target.is_embedded
 
-    def read_project_and_key_ids_or_none_if_unshared(self) -> ProjectAndKeyIds | None:
+    def read_shared_ids(self) -> ProjectAndKeyIds | None:
         """What all who use this state must have in common; None where only this machine does."""
         return self.store.read_project_and_key_ids() if self.is_state_shared else None
 
@@ -331,7 +323,7 @@ class TargetSession(OfflineTarget):
         """The running embedded backend; None for a target with another backend. StateError."""
         if not self.target.is_embedded:
             return None
-        backend = start_or_join_embedded_backend(self.project.root, read_only=self._read_only)
+        backend = run_embedded_backend(self.project.root, read_only=self._read_only)
         return self._closing.enter_context(backend)
 
     @cached_property
@@ -349,12 +341,12 @@ class TargetSession(OfflineTarget):
             self.invocation,
             self.resolver.resolve_setting,
             retries=self._retries,
-            find_refusal=self._explain_blocked_requests_or_empty,
+            find_refusal=self._block_reason,
             find_mutation_refusal=self._explain_missing_permit_or_empty,
         )
         return self._closing.enter_context(backend)
 
-    def _explain_blocked_requests_or_empty(self) -> str:
+    def _block_reason(self) -> str:
         """Why no further request may be sent, "" while requests may.
 
         A process may be suspended between two instructions and resume when another holds its lock.
@@ -371,18 +363,18 @@ class TargetSession(OfflineTarget):
         return self.backend.api
 
     @cached_property
-    def existing_store_or_none(self) -> SqlStore | None:
+    def existing_store(self) -> SqlStore | None:
         """The store if it has a state, else None. StateError for the state of another backend."""
         if not self.store.exists():
             return None
-        self._create_new_embedded_or_require_own_state()
-        self._list_project_warnings_or_raise_if_other()
+        self._require_own_state()
+        self._require_own_project()
         return self.store
 
-    def _create_new_embedded_or_require_own_state(self) -> None:
+    def _require_own_state(self) -> None:
         """Create the state of a new embedded data set, with its key; StateError without a state."""
         backend = self.backend
-        state_access.create_new_embedded_or_require_own_state(
+        state_access.require_own_state(
             self.store,
             self.target,
             backend.state_identity,
@@ -391,21 +383,21 @@ class TargetSession(OfflineTarget):
             self.seen_place,
         )
 
-    def _list_project_warnings_or_raise_if_other(self) -> tuple[Diagnostic, ...]:
+    def _require_own_project(self) -> tuple[Diagnostic, ...]:
         """StateError for the shared state of another project or target, a warning for none's."""
-        shared_ids = self.read_project_and_key_ids_or_none_if_unshared()
+        shared_ids = self.read_shared_ids()
         if shared_ids is None:
             return ()
-        findings = build_project_binding_findings(shared_ids, self.project, self.target)
-        return state_access.require_no_error_and_return_warnings(findings)
+        findings = project_findings(shared_ids, self.project, self.target)
+        return state_access.require_no_error(findings)
 
-    def build_session_of_other_target(self, target: Target) -> TargetSession:
+    def session_of(self, target: Target) -> TargetSession:
         """A session of another target of the project, not completed from the environment."""
         session = TargetSession(self.invocation)
         session.project, session.target = self.project, target
         return session
 
-    def prepare_for_plan_or_raise(self, *, accept_other_key: bool = False) -> None:
+    def prepare_for_plan(self, *, accept_other_key: bool = False) -> None:
         """Raise unless all that a plan needs exists and fits together; sends nothing.
 
         ManifestError with every finding before anything is connected, StateError when the state is
@@ -414,45 +406,38 @@ class TargetSession(OfflineTarget):
         """
         desired, declared, store = self.desired, self.declared_target, self.store
         self.store_signer.accepts_former_keys = (
-            accept_other_key and not self._has_seen_state_under_current_key()
+            accept_other_key and not self._has_seen_current_key()
         )
         project, target = self.project, self.target
         if self.invocation.without_checkout and not target.is_embedded and not store.exists():
-            from synapse_apply.workspace.sharing.state_url_files import (
-                require_state_outside_checkout,
-            )
-
-            require_state_outside_checkout(project, target, self.invocation.environ)
+            state_access.require_state_outside_checkout(project, target, self.invocation.environ)
         if self._read_only:
             state_access.require_state_exists(store, target, self.seen_place)
-        self._create_new_embedded_or_require_own_state()
+        self._require_own_state()
         # Before a plan is made: from an old copy it would create objects a second time.
-        self._require_state_not_older_and_remember_it()
-        project_warnings = self._list_project_warnings_or_raise_if_other()
+        self._require_not_older()
+        project_warnings = self._require_own_project()
         keys = self.state_keys = self.reload_state_keys()
-        key_findings = build_missing_or_wrong_key_findings(
-            keys,
-            self.key_sources,
-            desired,
-            "" if accept_other_key else self._read_shared_key_id_or_empty(),
+        key_findings = missing_key_findings(
+            keys, self.key_sources, desired, "" if accept_other_key else self._shared_key_id()
         )
         self.diagnostics = (
             *declared.diagnostics,
-            *state_access.require_no_error_and_return_warnings(key_findings),
+            *state_access.require_no_error(key_findings),
             *project_warnings,
             *store.list_warnings(),
             *Journals(project, target, keys, store.read_lineage()).warn(only_genuine=True),
         )
-        self.mask_secrets_of_manifests_in_answers(declared.manifests)
+        self.mask_secrets_of(declared.manifests)
         commit = declared.commit
-        checkout = CheckoutState(commit.id) if commit else self.read_commit_and_modified_files()
+        checkout = CheckoutState(commit.id) if commit else self.read_checkout()
         self.actor = build_actor(self.invocation, checkout)
 
     def journals(self, state: State) -> Journals:
         """The journals of this target that its state does not know of yet."""
         return Journals(self.project, self.target, self.state_keys, state.lineage)
 
-    def _has_seen_state_under_current_key(self) -> bool:
+    def _has_seen_current_key(self) -> bool:
         """Whether this machine has seen the state under the key in use.
 
         What a former key has signed since is no rekey that was cut short then.
@@ -464,14 +449,16 @@ class TargetSession(OfflineTarget):
             and self.seen_place.key_id == current_key.key_id
         )
 
-    def _read_shared_key_id_or_empty(self) -> str:
+    def _shared_key_id(self) -> str:
         """The id of the key that a shared state is bound to; "" for all other states."""
-        shared_ids = self.read_project_and_key_ids_or_none_if_unshared()
+        shared_ids = self.read_shared_ids()
         return shared_ids.key_id if shared_ids is not None else ""
 
-    def mask_secrets_of_manifests_in_answers(self, manifests: LoadedManifests) -> None:
+    def mask_secrets_of(self, manifests: LoadedManifests) -> None:
         """Mask the secrets of these manifests in all further answers of the backend."""
-        mask_declared_secrets_but_not_public_texts(
+        from synapse_apply.workspace.backend import mask_declared
+
+        mask_declared(
             self.backend.redactor,
             manifests.desired.values(),
             manifests.marks,
@@ -484,16 +471,16 @@ class TargetSession(OfflineTarget):
         StateError for the shared state of another project or target, which no command writes to
         but a rebind.
         """
-        self._list_project_warnings_or_raise_if_other()
+        self._require_own_project()
         return self.store.lock(operation, self.lock_wait_seconds)
 
     def bind_state_to_target(self) -> None:
         """Write into a shared state that names no target that it is this one's; needs the lock."""
-        shared_ids = self.read_project_and_key_ids_or_none_if_unshared()
+        shared_ids = self.read_shared_ids()
         if shared_ids is not None and not shared_ids.target:
             self.store.replace_project_and_key_ids(replace(shared_ids, target=self.target.name))
 
-    def list_recorded_and_open_addresses(self) -> set[Address]:
+    def known_addresses_of_state(self) -> set[Address]:
         """The addresses with a record or an open call."""
         state = self.store.read_state()
         return {*state.records, *(intent.address for intent in state.open_intents)}
@@ -520,5 +507,30 @@ def open_context(
     `accept_other_key`) state key. Sends nothing. `read_only`: no state is created.
     """
     with TargetSession(invocation, read_only=read_only) as session:
-        session.prepare_for_plan_or_raise(accept_other_key=accept_other_key)
+        session.prepare_for_plan(accept_other_key=accept_other_key)
         yield session
+
+
+def create_embedded_data_set(project: Project, invocation: Invocation, profile: str = "") -> bool:
+    """Create the data set, then the key and the state, as an apply does; returns whether it did.
+
+    Nothing is created where one of them exists: the next apply reports what does not fit. Where
+    the state cannot be created the data set stays, and the next apply creates the state.
+    """
+    from synapse_apply.emulator.core.data_folder import DATABASE
+
+    with TargetSession(invocation) as session:
+        session.project, session.target = project, project.targets[EMBEDDED]
+        database = embedded.data_folder_path(project.root) / DATABASE
+        if session.store.exists() or database.exists():
+            return False
+        with embedded.run_embedded_backend(project.root, profile=profile) as backend:
+            identity = state_access.build_state_identity(backend.url, session.target, backend)
+            state_access.require_own_state(
+                session.store,
+                session.target,
+                identity,
+                backend,
+                partial(session.reload_state_keys, create=True),
+            )
+    return True

@@ -85,9 +85,9 @@ def serve(
         serve,
     )
     from synapse_apply.workspace.configuration import load_valid_project_or_defaults
-    from synapse_apply.workspace.embedded import require_data_folder_absent_or_trusted
-    from synapse_apply.workspace.new_data_set import (
-        create_embedded_data_set_and_state_if_both_absent,
+    from synapse_apply.workspace.embedded import require_trusted_data_folder
+    from synapse_apply.workspace.target_session import (
+        create_embedded_data_set,
     )
 
     if token and any_token:
@@ -103,8 +103,8 @@ def serve(
     )
     if data is None:
         project = load_valid_project_or_defaults(invocation)
-        data = require_data_folder_absent_or_trusted(project.root)
-        create_embedded_data_set_and_state_if_both_absent(project, invocation, profile or "")
+        data = require_trusted_data_folder(project.root)
+        create_embedded_data_set(project, invocation, profile or "")
     try:
         serve(data, host=host, port=port, settings=settings)
     except (ServeError, DataSetError, UnknownSwitchError) as problem:
@@ -148,8 +148,8 @@ def reset(*, console: Console, invocation: Invocation, profile: str | None, yes:
     from synapse_apply.emulator.core.data_folder import DataSetPlaceError
     from synapse_apply.emulator.core.store import DataSetError
     from synapse_apply.workspace.configuration import load_valid_project_or_defaults
-    from synapse_apply.workspace.new_data_set import (
-        create_embedded_data_set_and_state_if_both_absent,
+    from synapse_apply.workspace.target_session import (
+        create_embedded_data_set,
     )
 
     require_approval_or_person_to_ask(console, is_approved=yes, verb="emulator reset", flag="--yes")
@@ -170,9 +170,7 @@ def reset(*, console: Console, invocation: Invocation, profile: str | None, yes:
             "The embedded backend is in use", f"{problem}.", "Stop it, then reset it."
         ) from None
     console.write_output("Removed.\n" if was_removed else "There was nothing to remove.\n")
-    if profile is not None and create_embedded_data_set_and_state_if_both_absent(
-        project, invocation, profile
-    ):
+    if profile is not None and create_embedded_data_set(project, invocation, profile):
         console.write_output(f"The embedded backend has profile {profile} now.\n")
     return Exit.OK
 
@@ -183,22 +181,22 @@ def _remove_embedded(project: Project, invocation: Invocation) -> bool:
     from synapse_apply.files.opening import remove_own_file_or_link_if_present
     from synapse_apply.model.project import EMBEDDED
     from synapse_apply.workspace import embedded, state_access
-    from synapse_apply.workspace.last_seen import build_last_seen_files
-    from synapse_apply.workspace.sharing.key_sources import build_state_folder_path
+    from synapse_apply.workspace.own_folder import last_seen_files_of
+    from synapse_apply.workspace.state_key import state_folder
 
     target = project.targets[EMBEDDED]
     environ = invocation.environ
     store = state_access.open_store(project, target, environ)
-    data_folder = embedded.require_data_folder_absent_or_trusted(project.root)
+    data_folder = embedded.require_trusted_data_folder(project.root)
     if not store.exists():
         return reset_data_set_if_any(data_folder)
     lineage = _read_lineage_or_empty(store)
     with store.lock("emulator reset"):
         reset_data_set_if_any(data_folder)
         for name in (f"{EMBEDDED}.db", f"{EMBEDDED}.db-journal"):
-            remove_own_file_or_link_if_present(build_state_folder_path(project) / name)
+            remove_own_file_or_link_if_present(state_folder(project) / name)
     store.close()
-    build_last_seen_files(project, target, environ).forget_progress_of_lineage(lineage)
+    last_seen_files_of(project, target, environ).forget(lineage)
     return True
 
 

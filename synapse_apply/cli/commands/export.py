@@ -133,7 +133,7 @@ def command(
         console.write_or_keep_document(build_export_document(exported_files))
     else:
         print_exported_files(console, invocation, exported_files)
-    return Exit.OK if exported_files.report.has_left_out_nothing_asked_for else Exit.INCOMPLETE
+    return Exit.OK if exported_files.report.is_complete else Exit.INCOMPLETE
 
 
 def _parse_ids(texts: tuple[str, ...]) -> dict[str, list[str | range]]:

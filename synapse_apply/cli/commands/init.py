@@ -53,9 +53,9 @@ def command(*, console: Console, chdir: Path | None, plugin: Path | None) -> int
     project_scaffold = (
         init.build_plugin_scaffold(folder, folder / plugin)
         if plugin
-        else init.build_project_scaffold_or_raise_in_project(folder)
+        else init.build_project_scaffold(folder)
     )
-    project_scaffold.write_all_files_with_schemas_or_raise_if_one_exists()
+    project_scaffold.write_scaffold()
     for path in project_scaffold.files:
         console.write_output(f"Wrote {format_path_relative_to_cwd_if_inside(path)}\n")
     if "SYNAPSE_APPLY_IN_AUTOMATION" not in console.environ:

@@ -44,8 +44,6 @@ def command(*, console: Console, kind: str, name: str, provider: str, out: Path 
     """
     from synapse_apply.operations import init
 
-    text = init.write_manifest_if_path_given_and_return_text(
-        Path.cwd(), init.build_manifest_template(kind, name, provider), out
-    )
+    text = init.write_template(Path.cwd(), init.build_manifest_template(kind, name, provider), out)
     console.write_output(text if out is None else f"Wrote {out}\n")
     return 0

@@ -647,8 +647,7 @@ def restore(*, console: Console, invocation: Invocation, file: Path, yes: bool) 
                 console, is_approved=yes, verb="state restore", flag="--yes"
             )
             detail = (
-                exchange.lineage_difference_sentence_or_empty
-                or "What was applied since the backup is forgotten."
+                exchange.lineage_difference or "What was applied since the backup is forgotten."
             )
             question = f"Replace the state of target {target.name}?"
             return yes or ask_approval(console, question, detail)

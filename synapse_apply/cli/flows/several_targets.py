@@ -17,7 +17,7 @@ from synapse_apply.cli.console import Console, OutputFailedError, TargetSection
 from synapse_apply.cli.errors import build_failure_findings, print_failure
 from synapse_apply.cli.flows.targets_report import TargetsReports
 from synapse_apply.cli.help_pages import Terminated, format_command_name
-from synapse_apply.library.opening import build_invocations_of_targets
+from synapse_apply.library.opening import invocations_of_targets
 from synapse_apply.model.errors import Exit, SynapseApplyError
 from synapse_apply.views.json.targets import TargetPart, build_targets_document
 
@@ -62,7 +62,7 @@ def run_on_targets(
     if reports is not None:
         console = reports.console
     try:
-        invocations = build_invocations_of_targets(invocation, selectors)
+        invocations = invocations_of_targets(invocation, selectors)
         if reports is not None:
             reports.raise_misplaced_findings_if_any()
     except SynapseApplyError as failure:

@@ -92,10 +92,10 @@ def require_guard_names_known_or_of_policy_form(
     Names of policy rules are checked later, in `PlanArguments`, where the policy is known.
     """
     if guard_names:
-        from synapse_apply.operations.plan_arguments import describe_unknown_guard_or_empty
+        from synapse_apply.operations.plan_arguments import describe_unknown_guard
 
         for name in guard_names:
-            if description := describe_unknown_guard_or_empty(name):
+            if description := describe_unknown_guard(name):
                 raise click.BadParameter(description)
     return guard_names
 

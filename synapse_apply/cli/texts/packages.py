@@ -184,7 +184,7 @@ def _build_source_document(package_query: PackageQuery) -> JsonDocument:
     if source.ref:
         document["source"]["ref"] = source.ref
     return (
-        {"address": package_query.release_address_or_empty, **document}
-        if package_query.release_address_or_empty
+        {"address": package_query.release_text, **document}
+        if package_query.release_text
         else document
     )

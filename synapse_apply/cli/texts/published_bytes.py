@@ -21,9 +21,7 @@ def print_compared_bytes(console: Console, comparisons: Sequence[ComparedBytes])
     from synapse_apply.views.sanitize import sanitize
 
     findings = [entry for comparison in comparisons for entry in comparison.diagnostics]
-    code = (
-        Exit.OK if all(entry.has_same_or_first_digest for entry in comparisons) else Exit.INCOMPLETE
-    )
+    code = Exit.OK if all(entry.has_expected_digest for entry in comparisons) else Exit.INCOMPLETE
     if console.as_json:
         document = {
             "bytes": [
@@ -43,7 +41,7 @@ def print_compared_bytes(console: Console, comparisons: Sequence[ComparedBytes])
         return code
     console.write_findings(findings)
     for entry in comparisons:
-        digest = f" ({sanitize(entry.published_digest)})" if entry.has_same_or_first_digest else ""
+        digest = f" ({sanitize(entry.published_digest)})" if entry.has_expected_digest else ""
         console.write_output(
             f"{sanitize(str(entry.address))}: {_RESULT_TEXTS[entry.result]}{digest}.\n"
         )

@@ -27,9 +27,9 @@ _MIN_CELL_WIDTH = 36
 def render_resource_sides(sides: ResourceSides, console: Console) -> str:
     """A heading, and a table with one row per field."""
     declared, recorded, live = (
-        sides.get_declared_fields(),
-        sides.get_applied_or_seen_fields(),
-        sides.get_live_fields_or_empty(),
+        sides.declared_fields_with_defaults(),
+        sides.recorded_fields(),
+        sides.shown_fields(),
     )
     paths = sorted({*declared, *recorded, *live}, key=lambda path: [str(p) for p in path])
     cell_width = max(_MIN_CELL_WIDTH, ((console.terminal_width or 0) - 30) // 3)
@@ -39,7 +39,7 @@ def render_resource_sides(sides: ResourceSides, console: Console) -> str:
             for name, word in (("recorded", compared.recorded), ("live", compared.live))
             if word
         }
-        for path, compared in sides.compare_secrets_by_path().items()
+        for path, compared in sides.compare_secrets().items()
     }
     rows = [
         (
@@ -78,7 +78,7 @@ def render_resource_sides(sides: ResourceSides, console: Console) -> str:
 def build_sides_document(sides: ResourceSides) -> JsonDocument:
     """The three sides as JSON, null for a side that does not exist or could not be read."""
     resource, observed = sides.resource, sides.resource.lookup_result.observed
-    declared = sides.get_declared_fields()
+    declared = sides.declared_fields_with_defaults()
     secret_paths = [path for path, value in declared.items() if isinstance(value, SECRET_TYPES)]
     return {
         "address": str(resource.address),
@@ -99,7 +99,7 @@ def build_sides_document(sides: ResourceSides) -> JsonDocument:
                 "recorded": compared.recorded,
                 "live": compared.live,
             }
-            for path, compared in sides.compare_secrets_by_path().items()
+            for path, compared in sides.compare_secrets().items()
         ],
         "diagnostics": [finding.to_json() for finding in sides.findings],
     }

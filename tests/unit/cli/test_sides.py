@@ -29,7 +29,7 @@ def bench(tmp_path: Path) -> Bench:
 
 def sides(bench, address, *desired, aim="") -> ResourceSides:
     at = Address.parse(address)
-    return ResourceSides.from_plan_result_or_raise_unknown(
+    return ResourceSides.from_plan_result(
         plan(bench.context(*desired), PlanOptions(), addresses_to_read=(at,)), at, aim
     )
 

@@ -54,9 +54,7 @@ def run_apply(
     observer = ConsoleObserver(Console(environ={}))
     confirm = None if auto_approve else observer.confirm
     return observer.run(
-        ApplyRun(
-            context, options or PlanOptions(), observer, confirm=confirm
-        ).plan_confirm_and_apply
+        ApplyRun(context, options or PlanOptions(), observer, confirm=confirm).plan_and_apply
     )
 
 

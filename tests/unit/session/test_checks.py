@@ -8,19 +8,17 @@ from typing import Any
 
 import pytest
 
-from synapse_apply.model.checkup import CheckStatus
+from synapse_apply.model.checkup import CheckResult, CheckStatus
 from synapse_apply.model.project import Target
 from synapse_apply.model.remote.clock_skew import ClockSkew
 from synapse_apply.model.values import SecretRef
 from synapse_apply.operations import doctor as use_case
-from synapse_apply.operations.checks.agents import Agent, check_token_and_health_of_each_agent
-from synapse_apply.operations.checks.clocks import build_clock_result
-from synapse_apply.operations.checks.target_checkup import LazyValue, UncheckedError
+from synapse_apply.operations.health import ask_agents, clock_findings
 from synapse_apply.secrets.resolve import SecretResolver
 from synapse_apply.workspace.invocation import Invocation
 
 TOKEN = "tok-of-agent"
-AGENT = Agent("gpu-1", SecretRef("env", "GPU"))
+AGENT = ("gpu-1", SecretRef("env", "GPU"))
 
 
 @pytest.mark.parametrize(
@@ -42,13 +40,14 @@ def test_how_far_apart_clocks_may_be(
     low: float, high: float, settle_after: float, verdict: CheckStatus
 ) -> None:
     """Five seconds are noted, settle_after is the limit; only what is certain counts."""
-    row = build_clock_result(ClockSkew(low, high), Target("t", settle_after=settle_after))
-    assert row.status is verdict
+    findings = clock_findings(ClockSkew(low, high), Target("t", settle_after=settle_after))
+    judged = [CheckResult.from_finding("clock", finding).status for finding in findings]
+    assert (judged or [CheckStatus.OK]) == [verdict]
 
 
 def test_a_server_that_tells_no_time() -> None:
     """That is no fault of anybody's."""
-    assert build_clock_result(None, Target("t")).status is CheckStatus.UNCHECKED
+    assert clock_findings(None, Target("t")) == ()
 
 
 def judged(answer: Mapping[str, Any], token: str = TOKEN) -> tuple[CheckStatus, str]:
@@ -59,7 +58,7 @@ def judged(answer: Mapping[str, Any], token: str = TOKEN) -> tuple[CheckStatus, 
         asked.append(sent)
         return answer
 
-    (row,) = check_token_and_health_of_each_agent([AGENT], resolver.resolve_setting, ask)
+    (row,) = ask_agents([AGENT], resolver.resolve_setting, ask)
     assert asked == [token]
     return row.status, f"{row.summary} {row.detail} {row.hint}"
 
@@ -110,14 +109,14 @@ def test_agents_are_asked_at_once() -> None:
         together.wait()
         return {"status": "ok"}
 
-    agents = [Agent(name, SecretRef("env", "GPU")) for name in ("c", "a", "b")]
+    agents = [(name, SecretRef("env", "GPU")) for name in ("c", "a", "b")]
     resolve = SecretResolver(Path(), {"GPU": TOKEN}).resolve_setting
-    assert [row.subject for row in check_token_and_health_of_each_agent(agents, resolve, ask)] == [
+    assert [row.subject for row in ask_agents(agents, resolve, ask)] == [
         "c",
         "a",
         "b",
     ]
-    rows = check_token_and_health_of_each_agent(agents, resolve, None, "there is no url")
+    rows = ask_agents(agents, resolve, None, "there is no url")
     assert {(row.status, row.summary) for row in rows} == {
         (CheckStatus.UNCHECKED, "there is no url")
     }
@@ -129,12 +128,12 @@ def test_a_defect_of_one_check_hides_no_other(
     """It is a row of its own, by its type and place, without the text; what came before stays."""
 
     def defective(patient: Any) -> Any:
-        yield from use_case.manifests.report_tool_and_system_versions(patient)
+        yield from use_case.check_tool(patient)
         raise TypeError("s3cret in a message")
 
     checks = (
-        use_case.DoctorCheck("odd", defective),
-        use_case.DoctorCheck("tool", use_case.manifests.report_tool_and_system_versions),
+        ("odd", defective),
+        ("tool", use_case.check_tool),
     )
     monkeypatch.setattr(use_case, "SECTIONS", (("Project", checks),))
     checkup = use_case.run_all_checks(Invocation(tmp_path, target="embedded", environ={}))
@@ -148,26 +147,7 @@ def test_a_defect_of_one_check_hides_no_other(
     assert "s3cret" not in told
 
 
-def test_what_cannot_be_made_is_tried_once() -> None:
-    """Whoever asks about it gets the failure; whoever only needs it, why it is not there."""
-    from synapse_apply.model.errors import InputError
-
-    tries: list[int] = []
-
-    def make() -> str:
-        tries.append(1)
-        raise InputError.from_summary("no")
-
-    thing = LazyValue("there is no thing", make)
-    for _ in range(2):
-        with pytest.raises(InputError):
-            thing.get_or_raise()
-        with pytest.raises(UncheckedError, match="there is no thing"):
-            thing.get_or_raise_unchecked_error()
-    assert tries == [1]
-
-
 def test_every_check_has_a_name_of_its_own_or_shares_a_row_with_its_kind() -> None:
     """A program finds a check by its name."""
-    names = [check.name for _, checks in use_case.SECTIONS for check in checks]
+    names = [name for _, checks in use_case.SECTIONS for name, _ in checks]
     assert len(names) == len(set(names))

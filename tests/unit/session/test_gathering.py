@@ -14,7 +14,7 @@ from synapse_apply.live.discovery import GatherQuery, NamedObject
 from synapse_apply.live.live_backend import LiveBackend
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.values import SecretRef
-from synapse_apply.operations.export import build_manifests_of_live_objects
+from synapse_apply.operations.export import build_manifests
 from synapse_apply.workspace.invocation import Invocation
 
 TOKEN = "token-of-tests"
@@ -57,7 +57,7 @@ def addresses(found) -> list[str]:
 
 def test_v2_lists_all(reach) -> None:
     """Nothing needs to be named there; releases are the newest, or all."""
-    made = build_manifests_of_live_objects(reach("v2"), GatherQuery())
+    made = build_manifests(reach("v2"), GatherQuery())
     assert addresses(made) == [
         "plugin/sam",
         "plugin/yolo",
@@ -68,28 +68,22 @@ def test_v2_lists_all(reach) -> None:
     assert made.missed_objects == ()
     assert "canary" not in repr(made)
     assert "release/yolo@1.9.0" in addresses(
-        build_manifests_of_live_objects(reach("v2"), GatherQuery(members="all"))
+        build_manifests(reach("v2"), GatherQuery(members="all"))
     )
     assert addresses(
-        build_manifests_of_live_objects(reach("v2"), GatherQuery(codes=("sam",)), only=["plugin"])
+        build_manifests(reach("v2"), GatherQuery(codes=("sam",)), only=["plugin"])
     ) == ["plugin/sam"]
 
 
 def test_v1_and_v2_call_things_alike(reach) -> None:
     """So that a target can go from one to the other."""
-    v1 = build_manifests_of_live_objects(
-        reach("v1"), GatherQuery(codes=("yolo", "sam"), members="all")
-    )
-    assert addresses(v1) == addresses(
-        build_manifests_of_live_objects(reach("v2"), GatherQuery(members="all"))
-    )
+    v1 = build_manifests(reach("v1"), GatherQuery(codes=("yolo", "sam"), members="all"))
+    assert addresses(v1) == addresses(build_manifests(reach("v2"), GatherQuery(members="all")))
 
 
 def test_an_id_named_itself_must_be_there(reach) -> None:
     """A range may have holes."""
     ids = {"plugin": [NamedObject("1"), NamedObject("8", is_required=False), NamedObject("9")]}
-    made = build_manifests_of_live_objects(
-        reach("v1"), GatherQuery(ids=ids, members="none"), only=["plugin"]
-    )
+    made = build_manifests(reach("v1"), GatherQuery(ids=ids, members="none"), only=["plugin"])
     assert addresses(made) == ["plugin/yolo"]
     assert [(one.label, one.is_failure) for one in made.missed_objects] == [("plugin id 9", True)]

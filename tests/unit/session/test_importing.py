@@ -10,13 +10,13 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.values import SecretRef
 from synapse_apply.operations.accept_difference import (
-    record_differences_as_accepted_or_raise_if_changed,
-    require_acceptable_resource,
+    record_acceptance,
+    require_acceptable,
 )
 from synapse_apply.operations.import_ import record_all_live_objects_or_none
 from synapse_apply.workspace.inventory_rows import (
     InventoryRow,
-    parse_inventory_rows_or_raise_findings,
+    parse_inventory,
 )
 
 W = Address("widget", "w")
@@ -128,9 +128,7 @@ def test_an_unknown_kind_names_the_kinds_there_are(bench):
 def test_rows_of_an_inventory_that_cannot_be_read(row, words):
     """Each with its number and the reason."""
     with pytest.raises(InputError) as caught:
-        parse_inventory_rows_or_raise_findings(
-            [{"address": "widget/a", "id": 1}, row], "inventory.yaml"
-        )
+        parse_inventory([{"address": "widget/a", "id": 1}, row], "inventory.yaml")
     assert "row 2 of inventory.yaml" in caught.value.diagnostics[0].detail
     assert words in caught.value.diagnostics[0].detail
 
@@ -138,13 +136,9 @@ def test_rows_of_an_inventory_that_cannot_be_read(row, words):
 def test_a_row_that_stands_twice_may_be_alike():
     """Two files put together; what differs names both rows and what they say."""
     rows = [{"address": "widget/a", "id": 1}, {"address": "widget/a", "id": "1", "digest": None}]
-    assert [
-        row.remote_id for row in parse_inventory_rows_or_raise_findings(rows, "i.yaml").values()
-    ] == ["1"]
+    assert [row.remote_id for row in parse_inventory(rows, "i.yaml").values()] == ["1"]
     with pytest.raises(InputError) as caught:
-        parse_inventory_rows_or_raise_findings(
-            [*rows, {"address": "widget/a", "id": 2, "api": "v2"}], "i.yaml"
-        )
+        parse_inventory([*rows, {"address": "widget/a", "id": 2, "api": "v2"}], "i.yaml")
     (found,) = caught.value.diagnostics
     assert found.detail == (
         "widget/a is in row 1 and in row 3 of i.yaml, with id 1 and 2, api (none) and v2."
@@ -176,9 +170,7 @@ def test_the_digest_of_an_inventory_is_recorded_where_nothing_else_tells_one(ben
 def accept_all(bench, desired):
     """Accept what differs, whatever it is."""
     planned = bench.plan(desired)
-    record_differences_as_accepted_or_raise_if_changed(
-        bench.context(desired), planned, require_acceptable_resource(planned, W)
-    )
+    record_acceptance(bench.context(desired), planned, require_acceptable(planned, W))
 
 
 def test_accepting_settles_what_cannot_be_sent(bench):
@@ -198,7 +190,7 @@ def test_what_cannot_be_accepted(bench):
     """Not declared, not recorded, not live: each its own words."""
     desired = widget("w")
     with pytest.raises(InputError, match="not declared"):
-        require_acceptable_resource(bench.plan(), W)
+        require_acceptable(bench.plan(), W)
     with pytest.raises(StateError, match="nothing to accept") as caught:
         accept_all(bench, desired)
     assert "not recorded" in caught.value.diagnostics[0].detail

@@ -10,7 +10,7 @@ import pytest
 
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.state import NO_PROGRESS, StateProgress
-from synapse_apply.workspace.last_seen import LastSeenFiles, SeenProgress, build_place_id
+from synapse_apply.workspace.own_folder import LastSeenFiles, SeenProgress, build_place_id
 
 LINEAGE = "5f1c"
 
@@ -24,8 +24,8 @@ def test_it_never_goes_back(tmp_path: Path) -> None:
     seen = LastSeenFiles((tmp_path,))
     for position in (StateProgress(5, 2), StateProgress(3, 4), StateProgress(4, 1)):
         seen.remember_progress_if_greater(LINEAGE, position)
-    assert seen.read_farthest_progress_or_zero(LINEAGE).progress == StateProgress(5, 4)
-    assert seen.read_farthest_progress_or_zero("another") == SeenProgress()
+    assert seen.read_farthest(LINEAGE).progress == StateProgress(5, 4)
+    assert seen.read_farthest("another") == SeenProgress()
 
 
 def test_many_runs_at_once_leave_the_farthest(tmp_path: Path) -> None:
@@ -38,9 +38,7 @@ def test_many_runs_at_once_leave_the_farthest(tmp_path: Path) -> None:
                 positions,
             )
         )
-    assert LastSeenFiles((tmp_path,)).read_farthest_progress_or_zero(
-        LINEAGE
-    ).progress == StateProgress(99, 100)
+    assert LastSeenFiles((tmp_path,)).read_farthest(LINEAGE).progress == StateProgress(99, 100)
     assert only_file(tmp_path).suffix == ".json"
 
 
@@ -48,9 +46,7 @@ def test_the_farthest_of_both_folders_counts(tmp_path: Path) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
     LastSeenFiles((one,)).remember_progress_if_greater(LINEAGE, StateProgress(7, 1))
     LastSeenFiles((other,)).remember_progress_if_greater(LINEAGE, StateProgress(2, 9))
-    assert LastSeenFiles((one, other)).read_farthest_progress_or_zero(
-        LINEAGE
-    ).progress == StateProgress(7, 9)
+    assert LastSeenFiles((one, other)).read_farthest(LINEAGE).progress == StateProgress(7, 9)
 
 
 def test_what_is_as_far_writes_nothing(tmp_path: Path) -> None:
@@ -76,30 +72,30 @@ def test_a_file_of_something_else_tells_nothing(tmp_path: Path, text: str) -> No
     seen = LastSeenFiles((tmp_path,))
     seen.remember_progress_if_greater(LINEAGE, StateProgress(1, 1))
     only_file(tmp_path).write_text(text)
-    assert seen.read_farthest_progress_or_zero(LINEAGE).progress == NO_PROGRESS
+    assert seen.read_farthest(LINEAGE).progress == NO_PROGRESS
     seen.remember_progress_if_greater(LINEAGE, StateProgress(2, 2))
-    assert seen.read_farthest_progress_or_zero(LINEAGE).progress == StateProgress(2, 2)
+    assert seen.read_farthest(LINEAGE).progress == StateProgress(2, 2)
 
 
 def test_what_was_last_at_a_place(tmp_path: Path) -> None:
     """Of both folders the later one counts; what is the same is not written again."""
     one, other = tmp_path / "one", tmp_path / "other"
     seen = LastSeenFiles((one, other))
-    assert seen.find_newest_seen_place("a") is None
-    seen.remember_place_if_changed("a", LINEAGE, "1:7:abc")
+    assert seen.find_place("a") is None
+    seen.remember_place("a", LINEAGE, "1:7:abc")
     before = only_file(one).stat()
-    seen.remember_place_if_changed("a", LINEAGE, "1:7:abc")
+    seen.remember_place("a", LINEAGE, "1:7:abc")
     assert only_file(one).stat().st_ino == before.st_ino
-    seen.remember_place_if_changed("a", LINEAGE, "1:7:abc", "5f1c")
-    assert (place := seen.find_newest_seen_place("a")) is not None
+    seen.remember_place("a", LINEAGE, "1:7:abc", "5f1c")
+    assert (place := seen.find_place("a")) is not None
     assert place.key_id == "5f1c"
-    LastSeenFiles((other,)).remember_place_if_changed("b", "more", "")
-    found = [seen.find_newest_seen_place(place_id) for place_id in ("a", "b")]
+    LastSeenFiles((other,)).remember_place("b", "more", "")
+    found = [seen.find_place(place_id) for place_id in ("a", "b")]
     assert [(place.lineage, place.bookmark) for place in found if place] == [
         (LINEAGE, "1:7:abc"), ("more", ""),
     ]  # fmt: skip
     only_file(one).write_text('{"format": 1, "lineage": "x", "bookmark": [], "at": "9"}')
-    assert seen.find_newest_seen_place("a") == found[0]
+    assert seen.find_place("a") == found[0]
 
 
 def test_a_name_of_a_remote_is_remembered_for_one_checkout(tmp_path: Path) -> None:

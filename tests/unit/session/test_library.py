@@ -13,7 +13,6 @@ import pytest
 from installed import ROOT, copied, variables
 
 from synapse_apply import ApplyObserver, Invocation, OpenTarget, Plan, open_state, open_target
-from synapse_apply.library.target_connection import TargetConnection
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import (
     BackendError,
@@ -26,6 +25,7 @@ from synapse_apply.model.errors import (
     Unauthorized,
 )
 from synapse_apply.model.report import Result
+from synapse_apply.operations.connection import TargetConnection
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_a_plan_is_not_changed(target: OpenTarget) -> None:
 
 def test_plans_of_months_are_forgotten(target: OpenTarget, monkeypatch: pytest.MonkeyPatch) -> None:
     """The newest ones can be applied; an older one is to be made again."""
-    monkeypatch.setattr("synapse_apply.library.apply_arguments._MAX_REMEMBERED_PLANS", 2)
+    monkeypatch.setattr("synapse_apply.library.target._MAX_REMEMBERED_PLANS", 2)
     plans = [target.plan() for _ in range(3)]
     with pytest.raises(InputError, match="not made here"):
         target.apply(plans[0])
@@ -289,7 +289,7 @@ def test_a_closed_target_stays_closed(target: OpenTarget) -> None:
 def test_a_failed_call_is_an_error_of_this_tool(folder: Path) -> None:
     """Where the method has no finding of a resource to put it in; it has the answer as its cause."""
     connection = TargetConnection(Invocation(folder, environ={}))
-    with pytest.raises(BackendError) as caught, connection.pin_refs_and_convert_errors():
+    with pytest.raises(BackendError) as caught, connection.guarded():
         raise Unauthorized("Who are you?", status_code=401, request_id="r-1")
     (finding,) = caught.value.diagnostics
     assert (finding.detail, finding.request_id) == ("The backend answered 401.", "r-1")

@@ -78,11 +78,11 @@ def test_an_export_is_written_and_imported_again(target: OpenTarget, folder: Pat
 
 def test_a_resource_is_found_from_all_sides(target: OpenTarget) -> None:
     """Before and after it is live; a name of nothing is told apart from other errors."""
-    assert target.find_resource("raw-data").get_live_fields_or_empty() == {}
+    assert target.find_resource("raw-data").shown_fields() == {}
     target.apply(auto_approve=True)
     sides = target.find_resource("raw-data")
     assert sides.resource.record is not None
-    assert ("name",) in sides.get_live_fields_or_empty().keys() & sides.get_declared_fields().keys()
+    assert ("name",) in sides.shown_fields().keys() & sides.declared_fields_with_defaults().keys()
     with pytest.raises(NameNotFound):
         target.find_resource("nope")
 

@@ -126,9 +126,7 @@ def test_a_state_is_made_once_and_bound_to_its_backend(folder: Path) -> None:
     with open_target("prod", folder=folder, environ=environ) as moved:
         with pytest.raises(NotApproved):
             moved.state.rebind(confirm=lambda change: "one.example" not in change.bound_text)
-        assert moved.state.rebind(
-            confirm=lambda change: change.changes_backend_identity
-        ).changes_backend_identity
+        assert moved.state.rebind(confirm=lambda change: change.changes_identity).changes_identity
         assert not moved.state.rebind().changes_anything
 
 

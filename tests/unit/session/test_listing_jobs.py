@@ -13,7 +13,7 @@ from synapse_apply.kinds.release import RELEASE
 from synapse_apply.live.live_backend import LiveBackend
 from synapse_apply.model.errors import Forbidden, InputError, Invalid, NotFound, RemoteError
 from synapse_apply.model.job import JobStatus
-from synapse_apply.operations.jobs import JobFilter, iter_distinct_jobs_matching_filter
+from synapse_apply.operations.jobs import JobFilter, iter_matching_jobs
 
 JOBS = [
     {"id": "c3", "status": "SUCCEEDED", "plugin": 1, "user": 1, "created": "2026-03-03T00:00:00Z"},
@@ -60,7 +60,7 @@ class Api:
 def ids(api: Api, wanted: JobFilter) -> list[str]:
     reach: Any = SimpleNamespace(api=api, select_binding=lambda _prefix: RELEASE.bindings["v1"])
     found: LiveBackend = reach
-    return [job.id for job in iter_distinct_jobs_matching_filter(found, wanted)]
+    return [job.id for job in iter_matching_jobs(found, wanted)]
 
 
 def test_filters_that_a_server_passes_over() -> None:
@@ -130,9 +130,7 @@ def test_an_item_that_is_no_job(item: Any) -> None:
 
 def test_a_code_that_the_server_does_not_filter_by(monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs of several plugins are not passed off as those of one."""
-    monkeypatch.setattr(
-        "synapse_apply.operations.jobs._find_single_plugin_id_or_none", lambda _reach, _text: None
-    )
+    monkeypatch.setattr("synapse_apply.operations.jobs._find_plugin_id", lambda _reach, _text: None)
     with pytest.raises(InputError, match="by the code of their plugin"):
         ids(Api(lambda _params: JOBS), JobFilter(plugin="yolo"))
     assert ids(Api(lambda _params: JOBS[:1]), JobFilter(plugin="yolo")) == ["c3"]
@@ -164,7 +162,7 @@ PLATFORM = [
 
 def rows(api: Api, wanted: JobFilter) -> list[tuple[str, str, str]]:
     reach: Any = SimpleNamespace(api=api, select_binding=lambda _prefix: RELEASE.bindings["v1"])
-    found = iter_distinct_jobs_matching_filter(reach, wanted)
+    found = iter_matching_jobs(reach, wanted)
     return [(one.id, one.plugin or one.plugin_code, one.version) for one in found]
 
 
@@ -192,7 +190,7 @@ def test_jobs_of_a_plugin_where_the_server_passes_the_filter_over(
     """By its id and by its code; what shows nothing is not left out."""
     if plugin == "yolo":
         monkeypatch.setattr(
-            "synapse_apply.operations.jobs._find_single_plugin_id_or_none",
+            "synapse_apply.operations.jobs._find_plugin_id",
             lambda _reach, _text: None,
         )
         releases = {at: {**one, "config": {"code": code}} for (at, one), code in zip(

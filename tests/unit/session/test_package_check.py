@@ -10,11 +10,10 @@ import pytest
 from git_repositories import commit, git
 from unit.session.packages_that_are_bad import BAD, CONFIG, GITHUB, GOOD, RANDOM, SECRETS, Bad
 
+from synapse_apply import open_target
 from synapse_apply.cli.main import root
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.packages import RULES_BY_ID
-from synapse_apply.operations import package
-from synapse_apply.workspace.invocation import Invocation
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 
@@ -29,10 +28,8 @@ def build(folder: Path, files: Mapping[str, str | None]) -> Path:
 
 
 def check(directory: Path, what: str, ref: str = "") -> tuple[Diagnostic, ...]:
-    where = Invocation(directory=directory)
-    return package.list_package_problems(
-        package.resolve_path_or_release_to_package_query(where, what, ref)
-    )
+    with open_target(folder=directory) as target:
+        return target.packages.check_package(target.packages.find_package(what, ref=ref))
 
 
 def told(findings: tuple[Diagnostic, ...], inside: str = "") -> list[str]:

@@ -12,8 +12,8 @@ from synapse_apply.manifests.yaml.positions import LazyPositions
 from synapse_apply.manifests.yaml.reader import read_single_mapping
 from synapse_apply.model.errors import InputError
 from synapse_apply.workspace.inventory_rows import (
-    parse_inventory_rows_or_raise_findings,
-    read_nonempty_inventory_file,
+    parse_inventory,
+    read_inventory,
 )
 
 
@@ -30,12 +30,12 @@ def test_the_work_grows_with_the_rows(tmp_path, form):
 
     def read(rows: int) -> None:
         if form == "rows of a file":
-            assert len(read_nonempty_inventory_file(inventory(tmp_path, rows))) == rows
+            assert len(read_inventory(inventory(tmp_path, rows))) == rows
             return
         text = "inventory:\n" + "".join(f"- address: p-{n}\n" for n in range(rows))
         mapping, positions = read_single_mapping(text.encode(), "i.yaml")
         with pytest.raises(InputError) as problem:
-            parse_inventory_rows_or_raise_findings(mapping["inventory"], "i.yaml", positions)
+            parse_inventory(mapping["inventory"], "i.yaml", positions)
         assert len(problem.value.diagnostics) == rows
 
     read(2)  # what is imported and cached at first use
@@ -57,7 +57,7 @@ def test_a_wrong_row_has_its_place(tmp_path):
     """Line and column of the row, as before."""
     file = inventory(tmp_path, 3, last="- address: plugin/p-0\n  id: '7'\n")
     with pytest.raises(InputError) as problem:
-        read_nonempty_inventory_file(file)
+        read_inventory(file)
     (finding,) = problem.value.diagnostics
     assert finding.position is not None
     assert (finding.position.line, finding.position.column) == (11, 3)

@@ -8,9 +8,9 @@ import pytest
 from unit.applying.bench import Bench
 
 from synapse_apply.model.errors import InputError
-from synapse_apply.operations.record_calls import (
-    read_valid_recovery_journal,
-    record_calls_and_remove_journal,
+from synapse_apply.operations.settle import (
+    read_recovery_journal,
+    record_journal,
 )
 
 PLAN = "5f1c0000-0000-4000-8000-000000000000"
@@ -18,9 +18,7 @@ PLAN = "5f1c0000-0000-4000-8000-000000000000"
 
 def recovered(bench: Bench, file: Path) -> tuple[int, int]:
     context = bench.context()
-    done = record_calls_and_remove_journal(
-        context, file, read_valid_recovery_journal(context, file)
-    )
+    done = record_journal(context, file, read_recovery_journal(context, file))
     return len(done.recorded_intents), len(done.known_intents)
 
 

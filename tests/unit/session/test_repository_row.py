@@ -9,17 +9,13 @@ from git_repositories import commit, git, read_head
 from unit.packages.trees import write
 
 from synapse_apply.model.checkup import CheckResult, CheckStatus
-from synapse_apply.operations.checks import manifests
-from synapse_apply.operations.checks.target_checkup import LazyTargetParts
+from synapse_apply.operations.doctor import run_all_checks
 from synapse_apply.workspace.invocation import Invocation
-from synapse_apply.workspace.target_session import TargetSession
 
 
 def row(folder: Path) -> CheckResult:
-    (found,) = manifests.check_git_repository_of_project(
-        LazyTargetParts(TargetSession(Invocation(folder)))
-    )
-    return found
+    checkup = run_all_checks(Invocation(folder, environ={}))
+    return next(each for each in checkup.results if each.check == "repository")
 
 
 def test_no_repository(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from unit.packages.trees import write
 from synapse_apply.workspace.configuration import (
     DeclaredTarget,
     load_valid_project_or_defaults,
-    read_declared_target_with_findings,
+    read_declared_target,
 )
 from synapse_apply.workspace.invocation import Invocation
 
@@ -41,10 +41,8 @@ def test_a_commit_reads_as_its_checkout(
     monkeypatch.chdir(folder)
     project = load_valid_project_or_defaults(Invocation(folder))
     for target in project.targets.values():
-        here = read_declared_target_with_findings(Invocation(folder), project, target)
-        there = read_declared_target_with_findings(
-            Invocation(folder, as_of="HEAD"), project, target
-        )
+        here = read_declared_target(Invocation(folder), project, target)
+        there = read_declared_target(Invocation(folder, as_of="HEAD"), project, target)
         assert said(there) == said(here)
         assert [one.summary for one in there.diagnostics] == [
             one.summary for one in here.diagnostics
@@ -68,8 +66,8 @@ def test_the_same_files_are_passed_over(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     project = load_valid_project_or_defaults(Invocation(tmp_path))
     target = project.targets["embedded"]
-    here = read_declared_target_with_findings(Invocation(tmp_path), project, target)
-    there = read_declared_target_with_findings(Invocation(tmp_path, as_of="HEAD"), project, target)
+    here = read_declared_target(Invocation(tmp_path), project, target)
+    there = read_declared_target(Invocation(tmp_path, as_of="HEAD"), project, target)
     assert said(there) == said(here)
     assert len(here.desired) == 6
     assert here.diagnostics == there.diagnostics == ()
@@ -92,9 +90,7 @@ def test_an_inventory_among_listed_manifests_is_passed_over(
     project = load_valid_project_or_defaults(Invocation(tmp_path))
     target = project.targets["embedded"]
     for as_of in ("", "HEAD"):
-        found = read_declared_target_with_findings(
-            Invocation(tmp_path, as_of=as_of), project, target
-        )
+        found = read_declared_target(Invocation(tmp_path, as_of=as_of), project, target)
         told = {str(one.position).rpartition("/")[2] for one in found.diagnostics}
         assert {name.split(":")[-3] for name in told} == broken.keys()
         assert [str(address) for address in found.desired] == ["storage/a"]

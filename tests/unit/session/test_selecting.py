@@ -10,9 +10,9 @@ from unit.applying.bench import Bench, plugin, release, widget
 from synapse_apply.model.address import matches_pattern
 from synapse_apply.model.errors import InputError
 from synapse_apply.workspace.selection import (
-    choose_matching_or_parse_complete_address,
-    choose_named_addresses_and_suitable_wildcard_matches,
-    select_addresses_or_none_for_all,
+    choose_address,
+    choose_addresses,
+    select_addresses,
 )
 
 
@@ -68,19 +68,19 @@ ALL = [
 )
 def test_what_is_selected(context, only, exclude, selected):
     """What is excluded is taken out of what is asked for, or of all, recorded ones included."""
-    found = select_addresses_or_none_for_all(context, only, exclude)
+    found = select_addresses(context, only, exclude)
     assert sorted(map(str, found or ())) == selected
 
 
 def test_nothing_is_limited_by_default(context):
     """None, not every address: what is found later belongs to the plan too."""
-    assert select_addresses_or_none_for_all(context, [], []) is None
+    assert select_addresses(context, [], []) is None
 
 
 def test_every_name_that_fits_nothing_is_said(context):
     """A mistyped name must not plan nothing, or leave nothing out."""
     with pytest.raises(InputError) as caught:
-        select_addresses_or_none_for_all(
+        select_addresses(
             context, ["plugin/yola", "plugin"], ["team=visoin", "storages", "example.org/x=a"]
         )
     told = [(one.detail.split("`")[1], one.hint) for one in caught.value.diagnostics]
@@ -99,7 +99,7 @@ def test_every_name_that_fits_nothing_is_said(context):
 def test_a_bare_name_that_two_kinds_have_is_asked_back(context):
     """`yolo` is a plugin, and the series of its releases: nothing is guessed."""
     with pytest.raises(InputError) as caught:
-        select_addresses_or_none_for_all(context, ["yolo"], ["sam"])
+        select_addresses(context, ["yolo"], ["sam"])
     assert [(one.summary, one.detail) for one in caught.value.diagnostics] == [
         ("Which one?", "`yolo` may be plugin/yolo, release/yolo@1.0.0, release/yolo@2.0.0"),
         ("Which one?", "`sam` may be plugin/sam, release/sam@3.0.0"),
@@ -108,9 +108,7 @@ def test_a_bare_name_that_two_kinds_have_is_asked_back(context):
 
 def test_a_bare_name_is_of_the_kinds_that_a_command_is_about(context):
     """`verify sam` can mean the release alone."""
-    assert {*map(str, select_addresses_or_none_for_all(context, ["sam"], (), {"release"}))} == {
-        "release/sam@3.0.0"
-    }
+    assert {*map(str, select_addresses(context, ["sam"], (), {"release"}))} == {"release/sam@3.0.0"}
 
 
 @pytest.mark.parametrize(
@@ -127,22 +125,22 @@ def test_a_bare_name_is_of_the_kinds_that_a_command_is_about(context):
 )
 def test_one_is_chosen(context, name, address):
     """A whole address is taken as it stands: the command says that it is not there."""
-    assert str(choose_matching_or_parse_complete_address(context, name)) == address
+    assert str(choose_address(context, name)) == address
 
 
 @pytest.mark.parametrize("name", ["yolo", "release/yolo", "plugin", "*", "nothing", "pl*x/*", "="])
 def test_one_is_not_chosen_where_none_or_several_fit(context, name):
     """An error, and no guess."""
     with pytest.raises(InputError):
-        choose_matching_or_parse_complete_address(context, name)
+        choose_address(context, name)
 
 
 def test_each_name_is_one_and_a_pattern_is_all(context):
     """`state rm release/yolo` must not forget several; `release/yolo@*` says so."""
     with pytest.raises(InputError) as caught:
-        choose_named_addresses_and_suitable_wildcard_matches(context, ["widget/w", "release/yolo"])
+        choose_addresses(context, ["widget/w", "release/yolo"])
     assert caught.value.diagnostics[0].summary == "Which one?"
-    found = choose_named_addresses_and_suitable_wildcard_matches(
+    found = choose_addresses(
         context, ["release/yolo@*", "w", "widget/*"], lambda at: at.name != "old"
     )
     assert [*map(str, found)] == ["release/yolo@1.0.0", "release/yolo@2.0.0", "widget/w"]
@@ -152,13 +150,11 @@ def test_the_declared_member_comes_before_recorded_ones(tmp_path):
     """An older release that is recorded is not what `release/yolo` means."""
     bench = Bench(tmp_path)
     bench.apply(plugin(), release("1.0.0"), release("2.0.0"))
-    assert str(
-        choose_matching_or_parse_complete_address(
-            bench.context(plugin(), release("2.0.0")), "release/yolo"
-        )
-    ) == ("release/yolo@2.0.0")
+    assert str(choose_address(bench.context(plugin(), release("2.0.0")), "release/yolo")) == (
+        "release/yolo@2.0.0"
+    )
     with pytest.raises(InputError):
-        choose_matching_or_parse_complete_address(bench.context(plugin()), "release/yolo")
+        choose_address(bench.context(plugin()), "release/yolo")
 
 
 @pytest.mark.parametrize(
@@ -191,7 +187,7 @@ def test_a_kind_of_which_there_is_nothing_is_still_a_kind(tmp_path, name):
         ([], ""),
     ):
         with pytest.raises(InputError) as caught:
-            select_addresses_or_none_for_all(Bench(tmp_path).context(*declared_there), [name], [])
+            select_addresses(Bench(tmp_path).context(*declared_there), [name], [])
         (found,) = caught.value.diagnostics
         assert found.detail == f"nothing of kind `{name}` is declared or recorded for this target"
         assert found.hint == f"declare it in a manifest first{rest}"
@@ -201,7 +197,7 @@ def test_only_what_is_selected_is_applied(tmp_path):
     """The rest stays as it is, and the plan says that it is a part."""
     bench = Bench(tmp_path)
     both = (widget("a"), widget("b"))
-    selected = select_addresses_or_none_for_all(bench.context(*both), ["widget/a"], [])
+    selected = select_addresses(bench.context(*both), ["widget/a"], [])
     report = bench.apply(*both, selected=selected)
     assert [str(one.address) for one in report.outcomes] == ["widget/a"]
     assert [one.summary for one in report.plan.diagnostics] == ["Only a part was planned"]

@@ -10,7 +10,7 @@ from unit.manifests.manifests_on_disk import project_of
 from synapse_apply.model.errors import InputError
 from synapse_apply.workspace.environment import (
     SystemClock,
-    find_ci_run_url_or_empty,
+    ci_run_url,
     normalize_base_url,
     require_allowed_host,
 )
@@ -77,13 +77,10 @@ def test_ci_runs_are_named_by_their_url():
         "GITHUB_REPOSITORY": "acme/plugins",
         "GITHUB_RUN_ID": "7",
     }
-    assert find_ci_run_url_or_empty(github) == "https://github.com/acme/plugins/actions/runs/7"
-    assert (
-        find_ci_run_url_or_empty({"CI_JOB_URL": "https://gitlab.example/1"})
-        == "https://gitlab.example/1"
-    )
-    assert find_ci_run_url_or_empty({**github, "GITHUB_RUN_ID": ""}) == ""
-    assert find_ci_run_url_or_empty({}) == ""
+    assert ci_run_url(github) == "https://github.com/acme/plugins/actions/runs/7"
+    assert ci_run_url({"CI_JOB_URL": "https://gitlab.example/1"}) == "https://gitlab.example/1"
+    assert ci_run_url({**github, "GITHUB_RUN_ID": ""}) == ""
+    assert ci_run_url({}) == ""
 
 
 def test_the_clock_writes_rfc_3339():

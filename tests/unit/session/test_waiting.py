@@ -11,10 +11,10 @@ from unit.applying.bench import Bench, widget
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.state import Intent, IntentState
-from synapse_apply.operations.settle import look_up_and_settle_open_calls
-from synapse_apply.operations.wait_for_outcomes import (
-    wait_and_settle_recent_calls,
-    wait_until_open_calls_can_be_settled,
+from synapse_apply.operations.settle import (
+    settle_open_calls,
+    wait_and_settle,
+    wait_for_open_calls,
 )
 
 
@@ -52,7 +52,7 @@ def test_an_apply_waits_and_then_makes_what_was_not_made(bench: Bench) -> None:
     begin(bench, "a", "b")
     bench.api.make("widget", {"name": "b"})
     waits = Waits(bench)
-    wait_until_open_calls_can_be_settled(bench.context(widget("a"), widget("b")), waits)
+    wait_for_open_calls(bench.context(widget("a"), widget("b")), waits)
     assert waits.lengths == [2, 4, 8, 16, 32, 33]
     assert waits.longest == [95, 93, 89, 81, 65, 33]
     assert bench.apply(widget("a"), widget("b")).exit_code == 0
@@ -71,22 +71,20 @@ def test_waiting_ends_once_all_is_known(bench: Bench, settles: bool) -> None:
 
     waits = Waits(bench, then=appear)
     if settles:
-        known, _ = wait_and_settle_recent_calls(
-            context, look_up_and_settle_open_calls(context), waits
-        )
+        known, _ = wait_and_settle(context, settle_open_calls(context), waits)
         assert [one.intent.state for one in known] == [IntentState.DONE]
     else:
-        wait_until_open_calls_can_be_settled(context, waits)
+        wait_for_open_calls(context, waits)
     assert waits.lengths == [2, 4]
 
 
 def test_nothing_is_waited_for_where_nothing_is_open(bench: Bench) -> None:
     """Nor where the object is found at once."""
     waits = Waits(bench)
-    wait_until_open_calls_can_be_settled(bench.context(widget("a")), waits)
+    wait_for_open_calls(bench.context(widget("a")), waits)
     begin(bench, "a")
     bench.api.make("widget", {"name": "a"})
-    wait_until_open_calls_can_be_settled(bench.context(widget("a")), waits)
+    wait_for_open_calls(bench.context(widget("a")), waits)
     assert waits.lengths == []
 
 
@@ -95,9 +93,9 @@ def test_settling_waits_for_what_is_too_young(bench: Bench) -> None:
     begin(bench, "a", "b")
     bench.api.make("widget", {"name": "b"})
     context = bench.context()
-    first = look_up_and_settle_open_calls(context)
+    first = settle_open_calls(context)
     assert bench.record("widget/b").remote_id == "1"
-    known, elsewhere = wait_and_settle_recent_calls(context, first, Waits(bench))
+    known, elsewhere = wait_and_settle(context, first, Waits(bench))
     assert {str(one.intent.address): one.intent.state for one in known} == {
         "widget/a": IntentState.ABSENT,
         "widget/b": IntentState.DONE,
@@ -110,8 +108,8 @@ def test_what_another_run_settles_meanwhile_is_said(bench: Bench) -> None:
     """It is neither waited for again nor called open."""
     begin(bench, "a")
     context = bench.context()
-    first = look_up_and_settle_open_calls(context)
-    waits = Waits(bench, then=lambda: look_up_and_settle_open_calls(context), at=6)
-    known, elsewhere = wait_and_settle_recent_calls(context, first, waits)
+    first = settle_open_calls(context)
+    waits = Waits(bench, then=lambda: settle_open_calls(context), at=6)
+    known, elsewhere = wait_and_settle(context, first, waits)
     assert (known, elsewhere) == ([], (Address("widget", "a"),))
     assert len(waits.lengths) == 6

@@ -55,9 +55,9 @@ class TargetConnection:
         self._closing.close()
 
     @contextmanager
-    def open_or_reuse_session(self, *, read_only: bool = False) -> Iterator[TargetSession]:
+    def ready(self, *, read_only: bool = False) -> Iterator[TargetSession]:
         """A session that is ready for a plan. `read_only`: no state is created."""
-        with self.pin_refs_and_convert_errors():
+        with self.guarded():
             # A read-only session created no state; a method that writes needs one.
             if self._session is not None and self._is_read_only and not read_only:
                 self.disconnect()
@@ -70,12 +70,12 @@ class TargetConnection:
             yield self._session
 
     @contextmanager
-    def open_or_reuse_live_backend(self) -> Iterator[LiveBackend]:
+    def live(self) -> Iterator[LiveBackend]:
         """The backend for reading and calling by hand: no manifests, and a state only if there is.
 
         The state is read again by each use.
         """
-        with self.pin_refs_and_convert_errors():
+        with self.guarded():
             if self._live_backend is None:
                 from synapse_apply.live.live_backend import (
                     open_live_backend_masking_project_secrets,
@@ -87,7 +87,7 @@ class TargetConnection:
             yield self._live_backend
 
     @contextmanager
-    def open_own_session_accepting_other_key(self) -> Iterator[TargetSession]:
+    def session_with_other_key(self) -> Iterator[TargetSession]:
         """A session of its own for a state whose key is about to change; the shared one is closed.
 
         It takes another key than that of the state, which a session for a plan refuses.
@@ -97,27 +97,27 @@ class TargetConnection:
         # The shared session would go on with the former key.
         self.disconnect()
         new_session = open_context(self.invocation, accept_other_key=True)
-        with self.pin_refs_and_convert_errors(), new_session as session:
+        with self.guarded(), new_session as session:
             yield session
 
-    def get_chosen_target_name(self) -> str:
+    def chosen_name(self) -> str:
         """The name of the target that is meant; InputError where the project has none."""
         from synapse_apply.workspace.target_session import TargetSession
 
-        with self.pin_refs_and_convert_errors():
+        with self.guarded():
             return (self._session or TargetSession(self.invocation)).target.name
 
     @contextmanager
-    def open_session_of_state_alone(self, *, read_only: bool = False) -> Iterator[TargetSession]:
+    def state_alone(self, *, read_only: bool = False) -> Iterator[TargetSession]:
         """A session for the state alone: no manifests, no backend, no lock awaited."""
         from synapse_apply.workspace.target_session import open_state
 
         new_session = open_state(self.invocation, read_only=read_only)
-        with self.pin_refs_and_convert_errors(), new_session as session:
+        with self.guarded(), new_session as session:
             yield session
 
     @contextmanager
-    def pin_refs_and_convert_errors(self) -> Iterator[None]:
+    def guarded(self) -> Iterator[None]:
         """A context in which a Git ref stays one commit, and a failed call raises BackendError.
 
         Every method that reads or writes is inside of it: InputError after `close`.
@@ -129,5 +129,5 @@ class TargetConnection:
         except RemoteError as failure:
             finding = build_finding_of_remote_error_without_body(failure)
             if isinstance(failure, TooLarge):
-                finding = finding.with_changes(target=self.get_chosen_target_name())
+                finding = finding.with_changes(target=self.chosen_name())
             raise BackendError(finding) from failure

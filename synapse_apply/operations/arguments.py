@@ -17,7 +17,7 @@ _Item = TypeVar("_Item")
 
 def require_names(argument: str, names: Iterable[str]) -> tuple[str, ...]:
     """The names as a tuple; InputError for a single string, which is a sequence of its letters."""
-    return _require_tuple_of_items(argument, names, str, "names")
+    return _require_items(argument, names, str, "names")
 
 
 def build_plan_arguments(
@@ -32,9 +32,7 @@ def build_plan_arguments(
     for name in {"only", "exclude", "no_package_check"} & options.keys():
         options[name] = require_names(name, options[name])
     guards = require_names("override_guards", override_guards)
-    if descriptions := list(
-        filter(None, map(plan_arguments.describe_unknown_guard_or_empty, guards))
-    ):
+    if descriptions := list(filter(None, map(plan_arguments.describe_unknown_guard, guards))):
         raise InputError.from_summary("This guard cannot be overridden", " ".join(descriptions))
     return plan_arguments.PlanArguments(no_verify=not verify, overridden=guards, **options)
 
@@ -63,7 +61,7 @@ def require_address(argument: str, address: object) -> Address:
     )
 
 
-def require_whole_number_from_one(argument: str, number: object) -> int:
+def require_count(argument: str, number: object) -> int:
     """The number; InputError for one below 1 and for another type."""
     if isinstance(number, bool) or not isinstance(number, int) or number < 1:
         raise InputError.from_summary(
@@ -72,7 +70,7 @@ def require_whole_number_from_one(argument: str, number: object) -> int:
     return number
 
 
-def require_seconds_from_zero_or_none(argument: str, seconds: object) -> float | None:
+def require_wait_seconds(argument: str, seconds: object) -> float | None:
     """The number, or None for the default; InputError for one below 0 and for another type."""
     if seconds is None:
         return None
@@ -92,15 +90,13 @@ def require_positive_seconds(argument: str, seconds: object) -> float:
     return seconds
 
 
-def require_and_join_paths(
-    argument: str, paths: Iterable[Path | str], directory: Path
-) -> tuple[Path, ...]:
+def require_paths(argument: str, paths: Iterable[Path | str], directory: Path) -> tuple[Path, ...]:
     """Each path below a directory; InputError for a single path, as for one that is no path."""
-    listed_paths = _require_tuple_of_items(argument, paths, (str, Path), "paths")
-    return tuple(require_and_join_path(argument, path, directory) for path in listed_paths)
+    listed_paths = _require_items(argument, paths, (str, Path), "paths")
+    return tuple(require_path(argument, path, directory) for path in listed_paths)
 
 
-def require_and_join_path(argument: str, path: Path | str, directory: Path) -> Path:
+def require_path(argument: str, path: Path | str, directory: Path) -> Path:
     """A path relative to a directory; InputError for what cannot be the path of a file."""
     if not isinstance(path, (str, Path)):
         raise InputError.from_summary(
@@ -113,7 +109,7 @@ def require_and_join_path(argument: str, path: Path | str, directory: Path) -> P
     return directory / path
 
 
-def _require_tuple_of_items(
+def _require_items(
     argument: str,
     values: Iterable[_Item],
     item_type: type[_Item] | tuple[type[Any], ...],

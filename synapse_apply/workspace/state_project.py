@@ -1,20 +1,26 @@
-"""Whether a shared state belongs to this project and target, by the project's id and its name.
+"""Whether a state belongs to this project and target alone.
 
-Neither the url of a state nor the first commit tells projects apart: a url is copied with a
-target, shallow clones lack the first commit, and the projects of a repository share it.
+A shared state does by the id in the project file: neither its url nor the first commit tells
+projects apart, since a url is copied with a target, shallow clones lack the first commit, and the
+projects of a repository share it. Two targets with one state, or one file of a state key, would
+each take the objects of the other for its own, and a plan would remove them.
 """
 
 from __future__ import annotations
 
+import os
 import uuid
-from typing import NamedTuple
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.project import Project, Target
-from synapse_apply.model.state import ProjectAndKeyIds
-from synapse_apply.model.values import get_at_or_absent
+from synapse_apply.model.values import SecretRef, get_at_or_absent
+
+if TYPE_CHECKING:
+    from synapse_apply.model.state import ProjectAndKeyIds
 
 _SETTING = ("project", "id")
 
@@ -29,7 +35,7 @@ class ProjectId(NamedTuple):
 NO_PROJECT_ID = ProjectId("", is_new=False)
 
 
-def build_project_binding_findings(
+def project_findings(
     shared_ids: ProjectAndKeyIds, project: Project, target: Target
 ) -> tuple[Diagnostic, ...]:
     """An error where a shared state belongs to another project or target.
@@ -38,7 +44,20 @@ def build_project_binding_findings(
     """
     recorded_id = shared_ids.project_id
     if recorded_id in ("", project.id):
-        warnings = () if recorded_id else (_build_unbound_warning(target),)
+        warnings: tuple[Diagnostic, ...] = ()
+        if not recorded_id:
+            finding = warning_finding(
+                "This shared state is bound to no project",
+                f"A second project whose target {target.name} has the same state.url would share "
+                "this state by accident, and take its objects for its own.",
+                Text(
+                    "Bind it to an id in the project file: ",
+                    Command("state rebind", target=target.name),
+                    ".",
+                ),
+                position=target.position,
+            )
+            warnings = (finding,)
         if shared_ids.target in ("", target.name):
             return warnings
         finding = error_finding(
@@ -83,12 +102,12 @@ def build_project_binding_findings(
     return (finding,)
 
 
-def get_or_generate_project_id(project: Project) -> ProjectId:
+def project_id_of(project: Project) -> ProjectId:
     """The project's id, or a new one where its file has none; writes nothing."""
     return ProjectId(project.id or str(uuid.uuid4()), is_new=not project.id)
 
 
-def write_project_id_or_raise_if_other(project: Project, project_id: str) -> None:
+def write_project_id(project: Project, project_id: str) -> None:
     """Write an id into the project file, which keeps its comments; nothing if it has that one.
 
     InputError without a project file, for a file with another id, and where it cannot be edited.
@@ -123,19 +142,82 @@ def write_project_id_or_raise_if_other(project: Project, project_id: str) -> Non
     rewrite_all_or_none([Rewrite(file, name, old_content, new_content)])
 
 
-def _build_unbound_warning(target: Target) -> Diagnostic:
-    return warning_finding(
-        "This shared state is bound to no project",
-        f"A second project whose target {target.name} has the same state.url would share this "
-        "state by accident, and take its objects for its own.",
-        Text(
-            "Bind it to an id in the project file: ",
-            Command("state rebind", target=target.name),
-            ".",
-        ),
-        position=target.position,
-    )
-
-
 def _format_project_file_name(project: Project) -> str:
     return project.file.name if project.file is not None else "the default project"
+
+
+def iter_sharing_findings(project: Project, environ: Mapping[str, str]) -> Iterator[Diagnostic]:
+    """An error for each target whose state, or file of a state key, is another target's too.
+
+    A url in a variable that is not set, and one that cannot be used, is compared with none.
+    """
+    targets = project.targets.values()
+    if not any(target.state.url or target.state.key_file for target in targets):
+        return
+
+    def get_location_or_none(target: Target) -> Hashable:
+        return _state_location(project, target, environ)
+
+    def get_key_file_path(target: Target) -> Hashable:
+        path = target.state.key_file or f".synapse-apply/state/{target.name}.key"
+        return os.path.realpath(project.root / path)
+
+    for first, second in _iter_pairs(project, get_location_or_none):
+        yield error_finding(
+            "Two targets have one state",
+            f"Target {second.name} keeps its state where target {first.name}"
+            f"{_position_text(first)} keeps its own. "
+            "Each would take the objects of the other for its own.",
+            f"Give targets.{second.name}.state.url a place of its own.",
+            position=second.position,
+        )
+    # Without a file of somebody's choice each has one by its own name.
+    has_key_file = any(target.state.key_file for target in targets)
+    for first, second in _iter_pairs(project, get_key_file_path) if has_key_file else ():
+        yield error_finding(
+            "Two targets have one file of a state key",
+            f"Target {second.name} has its state key in the file of target {first.name}"
+            f"{_position_text(first)}: whenever one of them gets another key, the other "
+            "is shut out of its state.",
+            f"Name another file in targets.{second.name}.state.key.",
+            position=second.position,
+        )
+
+
+def _iter_pairs(
+    project: Project, get_place_or_none: Callable[[Target], Hashable]
+) -> Iterator[tuple[Target, Target]]:
+    """Each target whose place an earlier one has, behind that one; a place of None is nobody's."""
+    first_targets: dict[Hashable, Target] = {}
+    for target in project.targets.values():
+        comparable_place = get_place_or_none(target)
+        if comparable_place is None:
+            continue
+        first = first_targets.setdefault(comparable_place, target)
+        if first is not target:
+            yield first, target
+
+
+def _state_location(project: Project, target: Target, environ: Mapping[str, str]) -> Hashable:
+    from synapse_apply.stores.state_urls import (
+        build_comparable_location_of_shared_url,
+        is_local_or_empty_url,
+    )
+
+    url = target.state.url
+    if isinstance(url, SecretRef):
+        url = environ.get(url.name, "")
+        if not url:
+            return None
+    if is_local_or_empty_url(url):
+        path = url.removeprefix("sqlite:///").removeprefix("file://")
+        return os.path.realpath(project.root / (path or f".synapse-apply/state/{target.name}.db"))
+    try:
+        return build_comparable_location_of_shared_url(url, target.name)
+    except (InputError, ValueError):
+        return None
+
+
+def _position_text(target: Target) -> str:
+    """Where a target is declared, to be put behind its name; "" for one that is not."""
+    return f" ({target.position})" if target.position is not None else ""

@@ -1,0 +1,247 @@
+"""When agents count as healthy and a clock as right: for `agents check`, `doctor` and each apply.
+
+Each agent is asked once, and no message contains a token.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+from synapse_apply.model.checkup import CheckResult, Checkup
+from synapse_apply.model.coding.json_types import ServerAnswer
+from synapse_apply.model.command import join_texts, name_target_in_commands
+from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
+from synapse_apply.model.errors import (
+    Forbidden,
+    InputError,
+    NotFound,
+    RateLimited,
+    RemoteError,
+    RemoteTimeout,
+    SecretUnavailable,
+    ServerFault,
+    Unauthorized,
+    Unreachable,
+)
+from synapse_apply.model.phrases import suggest_name_or_default_hint
+from synapse_apply.model.plan import Plan
+from synapse_apply.model.project import Target
+from synapse_apply.model.remote.clock_skew import ClockSkew
+from synapse_apply.model.values import SecretRef, Sensitive
+from synapse_apply.workspace.invocation import Invocation
+from synapse_apply.workspace.target_session import PlanResult, TargetSession
+
+AskHealth = Callable[[str], Mapping[str, Any]]
+ResolveSecret = Callable[[SecretRef], Sensitive]
+
+_CHECK = "agent"
+_HEALTHY_WORDS = {
+    *("active", "busy", "connected", "healthy", "idle", "ok", "online", "ready", "running", "up"),
+}
+_UNHEALTHY_WORDS = {
+    *("dead", "degraded", "disconnected", "down", "error", "failed", "inactive", "offline"),
+    *("stopped", "unavailable", "unhealthy", "unreachable"),
+}
+_HEALTH_FLAGS = ("connected", "healthy")
+_WORD_PATTERN = re.compile(r"[A-Za-z][A-Za-z _-]{0,31}")
+# What no network explains, and no machine that asks a time server shows.
+_NOTABLE_SECONDS = 5.0
+
+_LOOK_AT_AGENT = "Start the agent, or look at its log on the machine it runs on."
+_FAILURE_TEXTS: tuple[tuple[type[RemoteError], str, str], ...] = (
+    (
+        NotFound,
+        "No agent has this token",
+        "Check {variable}, and that the agent belongs to the target's tenant.",
+    ),
+    (Unauthorized, "The backend does not accept the access token", "Check the target's token."),
+    (Forbidden, "The access token may not ask for this agent", "Check the target's token, tenant."),
+    (RateLimited, "An agent could not be asked", "Try again later."),
+    (RemoteTimeout, "An agent does not answer in time", _LOOK_AT_AGENT),
+    (Unreachable, "An agent could not be asked", "Try again; check the url and the network."),
+    (ServerFault, "An agent is not healthy", _LOOK_AT_AGENT),
+    (
+        RemoteError,
+        "An agent could not be asked",
+        "Check what {variable} holds, and the target's url.",
+    ),
+)
+
+
+def check_agents(
+    invocation: Invocation, names: Sequence[str] = (), variables: Sequence[str] = ()
+) -> Checkup:
+    """Ask each agent for its health, once, and return a row for each.
+
+    `names` are agents of the target, all of them without any name; `variables` are environment
+    variables that hold the token of further agents. A failing agent hides no other. InputError,
+    before any request, for a name that the target does not have, and without any agent.
+    """
+    session = TargetSession(invocation, read_only=True)
+    target = session.target
+    tokens = [(name, SecretRef("env", name)) for name in dict.fromkeys(variables)]
+    if names or not tokens:
+        tokens = [*_named_agents(target, names), *tokens]
+    with session:
+        health_check = session.backend.api.health_check_agent
+        rows = ask_agents(tokens, session.resolver.resolve_setting, health_check)
+    return Checkup(target.name, (("Agents", tuple(rows)),)).with_target(invocation.target or "")
+
+
+def _named_agents(target: Target, names: Sequence[str]) -> list[tuple[str, SecretRef]]:
+    if not target.agents:
+        raise InputError.from_summary(
+            "The target names no agents",
+            f"Target {target.name} has no `agents:` in the project file.",
+            "Name them there, such as {gpu-1: {env: NAME}}, or give --token-env VARIABLE.",
+            position=target.position,
+        )
+    findings = [
+        error_finding(
+            "There is no such agent",
+            f"Target {target.name} names no agent {name}.",
+            suggest_name_or_default_hint(
+                name, target.agents, f"There are {', '.join(target.agents)}."
+            ),
+            position=target.position,
+        )
+        for name in dict.fromkeys(names)
+        if name not in target.agents
+    ]
+    if findings:
+        raise InputError(*findings)
+    return [(name, target.agents[name]) for name in dict.fromkeys(names or target.agents)]
+
+
+def ask_agents(
+    agents: Sequence[tuple[str, SecretRef]],
+    resolve: ResolveSecret,
+    ask_health: AskHealth | None,
+    reason_not_asked: str = "",
+) -> list[CheckResult]:
+    """A row for each agent, by its name and token; all are asked at the same time.
+
+    A token that cannot be resolved is a problem, also where no agent is asked: without
+    `ask_health`, for `reason_not_asked`.
+    """
+
+    def ask(agent: tuple[str, SecretRef]) -> CheckResult:
+        name, ref = agent
+        try:
+            token = str(resolve(ref).reveal()).strip()
+            if ask_health is None:
+                return CheckResult.build_unchecked(_CHECK, reason_not_asked, name)
+            finding = _judge_answer(name, ask_health(token), token)
+        except SecretUnavailable as missing:
+            reason = "; ".join(each.detail for each in missing.diagnostics)
+            finding = error_finding(
+                "An agent's token is not there",
+                f"Agent {name}: {reason}.",
+                join_texts("; ", (each.hint for each in missing.diagnostics)),
+            )
+        except RemoteError as failure:
+            summary, hint = next(
+                texts for kind, *texts in _FAILURE_TEXTS if isinstance(failure, kind)
+            )
+            # A status says all there is: the server's own words are withheld, the path has the
+            # token.
+            status_reason = f"the backend answered {failure.status_code}"
+            reason = status_reason if failure.status_code >= 400 else f"{failure}".removesuffix(".")
+            finding = error_finding(
+                summary,
+                f"Agent {name}: {reason}.",
+                hint.format(variable=ref.name),
+                request_id=failure.request_id,
+            )
+        if isinstance(finding, str):
+            return CheckResult.build_ok(_CHECK, finding, name)
+        return CheckResult.from_finding(_CHECK, finding, name)
+
+    with ThreadPoolExecutor(max(1, min(len(agents), 10)), thread_name_prefix="agent") as pool:
+        return list(pool.map(ask, agents))
+
+
+def _judge_answer(name: str, answer: ServerAnswer, token: str) -> Diagnostic | str:
+    """A success means healthy (API page, `health_check_agent`), unless the answer denies it."""
+    status = answer.get("status")
+    word = status.strip() if isinstance(status, str) else ""
+    # What is no plain word, or could be the token handed back, is not told.
+    status_text = word if _WORD_PATTERN.fullmatch(word) and token not in word else ""
+    flags = [f"not {flag}" for flag in _HEALTH_FLAGS if answer.get(flag) is False]
+    if word.lower() in _UNHEALTHY_WORDS or flags:
+        return error_finding(
+            "An agent is not healthy",
+            f"The backend says that agent {name} is {', '.join(flags) or status_text}.",
+            _LOOK_AT_AGENT,
+        )
+    if word and word.lower() not in _HEALTHY_WORDS:
+        return warning_finding(
+            "An agent has a status that is not known here",
+            f"The backend answers for agent {name}"
+            + (f", and calls it {status_text}." if status_text else "."),
+        )
+    return status_text or "healthy"
+
+
+def clock_findings(skew: ClockSkew | None, target: Target) -> tuple[Diagnostic, ...]:
+    """A warning from a few seconds on, an error above `settle_after`, where it is certain."""
+    if skew is None or skew.min_difference <= _NOTABLE_SECONDS:
+        return ()
+    difference_text = f"This machine's clock {skew.local_clock_description}."
+    hint = "Set the clock (`timedatectl` tells whether it follows a time server)."
+    if skew.min_difference <= target.settle_after:
+        return (warning_finding("The clocks do not agree", difference_text, hint),)
+    return (
+        error_finding(
+            "The clocks are too far apart",
+            f"{difference_text} A create whose answer was lost could be believed undone too early, "
+            f"and be done twice: settle_after of the target allows for {target.settle_after:g} s.",
+            f"{hint} If it is the server's that is wrong, raise settle_after of the target.",
+        ),
+    )
+
+
+class ApplyPreflight:
+    """What one apply checks beside its plan, each once, however often it is planned again.
+
+    The agents that the target names are asked for their health; the clock is judged by the
+    answers that planning got anyway. A target without agents costs no request.
+    """
+
+    def __init__(self, session: TargetSession) -> None:
+        """Sends nothing yet."""
+        self._session = session
+
+    def plan_with_findings(self, make_plan: Callable[[], PlanResult]) -> PlanResult:
+        """Call `make_plan`, and add the findings to its diagnostics: an error stops the apply."""
+        _ = self._agent_findings  # asked first: what they answer tells of the server's clock, too
+        plan_result = make_plan()
+        return replace(plan_result, plan=self.with_findings(plan_result.plan))
+
+    def with_findings(self, plan: Plan) -> Plan:
+        """The same for a plan that was made before."""
+        findings = name_target_in_commands(
+            (*self._agent_findings, *self._clock_findings), self._session.typed_target
+        )
+        return replace(plan, diagnostics=(*plan.diagnostics, *findings))
+
+    @cached_property
+    def _agent_findings(self) -> tuple[Diagnostic, ...]:
+        session = self._session
+        if not session.target.agents:
+            return ()
+        rows = ask_agents(
+            tuple(session.target.agents.items()),
+            session.secrets.resolve_setting,
+            session.api.health_check_agent,
+        )
+        return tuple(finding for row in rows for finding in row.findings)
+
+    @cached_property
+    def _clock_findings(self) -> tuple[Diagnostic, ...]:
+        return clock_findings(self._session.backend.server_clock.skew, self._session.target)

@@ -1,0 +1,450 @@
+"""Where a target's state keys are looked for and made, and what is told of one that is missing.
+
+They are looked for in this order: variables of the environment, `state.key` of the target, a file
+of the user, a file beside local states. The first one is used, the others only check what was made
+with them. None of their files may be one that Git takes.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from synapse_apply.files.opening import OWN_FOLDER
+from synapse_apply.model.address import Address
+from synapse_apply.model.command import Command, Text
+from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
+from synapse_apply.model.errors import InputError, SecretUnavailable
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.project import Project, Target
+from synapse_apply.model.resource import Desired
+from synapse_apply.model.secrets.secret_rules import USER_FOLDER
+from synapse_apply.model.state import State
+from synapse_apply.model.values import Mac, SecretRef, flatten
+from synapse_apply.secrets.keys import (
+    KEY_VARIABLE,
+    DeclaredKey,
+    StateKey,
+    StateKeys,
+    build_previous_key_path,
+    create_missing_folder_of_key_file,
+    create_or_read_key,
+    format_key_variable_name_of_target,
+    has_filled_key_variable,
+    load_keys_and_restrict_files,
+    replace_key_file_and_keep_previous,
+)
+from synapse_apply.secrets.resolve import FoundSetting
+from synapse_apply.workspace.environment import user_folder_of
+from synapse_apply.workspace.own_folder import find_git_exposure, has_own_folder
+from synapse_apply.workspace.state_project import (
+    NO_PROJECT_ID,
+    ProjectId,
+    project_id_of,
+    write_project_id,
+)
+
+if TYPE_CHECKING:
+    from synapse_apply.workspace.target_session import TargetSession
+
+FindSetting = Callable[[SecretRef], FoundSetting]
+
+
+def state_folder(project: Project) -> Path:
+    """The folder of a project's local states."""
+    return project.root / ".synapse-apply" / "state"
+
+
+def key_path_beside_state(project: Project, target: Target) -> Path:
+    """The file of the key beside a target's local state."""
+    return state_folder(project) / f"{target.name}.key"
+
+
+@frozen
+class KeySources:
+    """The places of one target's state key; `user_folder` is the tool's in the user's settings.
+
+    `resolve_setting_or_reason` reads a reference of the project file.
+    """
+
+    project: Project
+    target: Target
+    environ: Mapping[str, str]
+    resolve_setting_or_reason: FindSetting
+    user_folder: Path | None
+
+    @property
+    def user_key_path(self) -> Path | None:
+        """The user's file for this target's key; None without a home, or an id of the project.
+
+        The id is in its name, since several projects have a target of the same name.
+        """
+        if self.user_folder is None or not self.project.id:
+            return None
+        return self.user_folder / "keys" / f"{self.target.name}-{self.project.id}.key"
+
+    @property
+    def declared_key_path(self) -> Path | None:
+        """The file that `state.key` of the target names; None where it names none."""
+        key_file = self.target.state.key_file
+        return self.project.root / key_file if key_file else None
+
+    def load_keys(self) -> StateKeys:
+        """The keys at hand. InputError for an unusable first key, and a file that Git would take.
+
+        StateError for a file beside the state that is not trusted.
+        """
+        # Before any file is opened: a link in a checkout could name a file of the user as the key.
+        has_own_folder(self.project.root)
+        user_key_path = self.user_key_path
+        if user_key_path is not None and user_key_path.exists():
+            require_hidden_key_file(user_key_path)
+        own_key_path = key_path_beside_state(self.project, self.target)
+        files = (own_key_path,) if user_key_path is None else (user_key_path, own_key_path)
+        declared_key, problem = self._read_declared_key()
+        keys = load_keys_and_restrict_files(
+            self.environ, *files, target=self.target.name, declared_key=declared_key
+        )
+        # Another place on this machine may be meant to stand in for that of the project file.
+        if problem is None or keys.current_key is not None:
+            return keys
+        return replace(keys, warnings=(*keys.warnings, problem))
+
+    def _read_declared_key(self) -> tuple[DeclaredKey | None, Diagnostic | None]:
+        """The key that `state.key` names, or a warning why it has no value on this machine.
+
+        SecretUnavailable for a value that cannot be used, unless a variable has a key.
+        """
+        reference, path = self.target.state.key, self.declared_key_path
+        if reference is None:
+            return None, None
+        if path is not None and path.exists():
+            require_hidden_key_file(path)
+        try:
+            text, problem = self.resolve_setting_or_reason(reference)
+        except SecretUnavailable:
+            # What is set for this machine goes before it, so that nobody waits for a server.
+            if not has_filled_key_variable(self.environ, self.target.name):
+                raise
+            return None, None
+        if text is not None:
+            return DeclaredKey(text, str(path or reference.name), path), None
+        reason = problem.detail if problem is not None else f"{reference.name} is empty"
+        warning = warning_finding(
+            "The state key that the project file names is not at hand",
+            f"targets.{self.target.name}.state.key: {reason}.",
+            problem.hint if problem is not None else "",
+            target=self.target.name,
+        )
+        return None, warning
+
+    def make_or_read_key_file(self, path: Path) -> StateKey:
+        """Make a key in a file, or read the one that is there; InputError if Git would take it."""
+        own_top = self._make_own_folder(path)
+        require_hidden_key_file(path, is_written=True)
+        return create_or_read_key(path, own_top)
+
+    def renew_key_in_file_keeping_old(self, path: Path) -> StateKey:
+        """Replace the key in a file, and keep the old one beside it; InputError if Git takes it."""
+        own_top = self._make_own_folder(path)
+        require_hidden_key_file(path, is_written=True)
+        return replace_key_file_and_keep_previous(path, own_top)
+
+    def find_renewable_file(self, keys: StateKeys) -> Path | None:
+        """The file of the key in use, or the user's without a key; None for a key of elsewhere."""
+        own_key_path = key_path_beside_state(self.project, self.target)
+        if keys.current_key is None:
+            return self.user_key_path
+        paths = (self.declared_key_path, self.user_key_path, own_key_path)
+        origin = keys.current_key.origin
+        for path in paths:
+            if path is not None and origin in (str(path), str(build_previous_key_path(path))):
+                return path
+        return None
+
+    def describe_key_places(self) -> str:
+        """The places as a list in a sentence."""
+        names = [format_key_variable_name_of_target(self.target.name), KEY_VARIABLE]
+        if (reference := self.target.state.key) is not None:
+            names.append(f"targets.{self.target.name}.state.key ({reference.name})")
+        names += [str(path) for path in (self.user_key_path,) if path is not None]
+        return f"{', '.join(names)} and {key_path_beside_state(self.project, self.target)}"
+
+    def describe_places_to_put_key(self) -> str:
+        """The variable and the user's file that a key of elsewhere is put into, in a sentence."""
+        places = [format_key_variable_name_of_target(self.target.name)]
+        if (user_key_path := self.user_key_path) is not None:
+            places.append(f"the file {user_key_path} (mode 0600)")
+        return " or ".join(places)
+
+    def _make_own_folder(self, path: Path) -> Path | None:
+        """Make the folder of a file of ours with its `.gitignore`; returns the tool's folder.
+
+        None, with nothing made, for a file in a folder of the user's. InputError.
+        """
+        own_tops = (self.project.root / OWN_FOLDER, self.user_folder)
+        own_top = next((top for top in own_tops if top and path.is_relative_to(top)), None)
+        if own_top is not None:
+            create_missing_folder_of_key_file(path, own_top)
+        return own_top
+
+
+def build_key_sources(
+    project: Project,
+    target: Target,
+    environ: Mapping[str, str],
+    resolve_setting_or_reason: FindSetting,
+) -> KeySources:
+    """The places of a target's state key."""
+    settings_folder = user_folder_of(environ, "XDG_CONFIG_HOME", ".config")
+    user_folder = settings_folder / USER_FOLDER if settings_folder is not None else None
+    return KeySources(project, target, environ, resolve_setting_or_reason, user_folder)
+
+
+def require_hidden_key_file(path: Path, *, is_written: bool = False) -> None:
+    """InputError for a key file that Git has, or would add to a commit.
+
+    With `is_written` also for the files that are made beside it when it is written.
+    """
+    paths = [path]
+    if is_written:
+        # The last stands for the temporary file, whose name ends with 16 random digits.
+        paths += [build_previous_key_path(path), path.with_name(f".{path.name}.{'0' * 16}")]
+    for name in paths:
+        exposure = find_git_exposure(name)
+        if not exposure:
+            continue
+        hint = Text(
+            "Keep it outside of the checkout, or in a folder that .gitignore has with all of its "
+            "files."
+        )
+        # Ignoring it now does not help: the key is in the history.
+        if exposure.is_tracked:
+            hint += Text(
+                " Whoever can read the repository has this key: make another one with ",
+                Command("state rekey"),
+                ".",
+            )
+        raise InputError.from_summary(
+            "Git would take the state key", f"{name} {exposure.reason}. It was not used.", hint
+        )
+
+
+def missing_key_findings(
+    keys: StateKeys, sources: KeySources, desired: Mapping[Address, Desired], shared_key_id: str
+) -> tuple[Diagnostic, ...]:
+    """The keys' own warnings, one where a key is needed and missing, an error for a wrong one.
+
+    `shared_key_id` is that of the key a shared state is bound to, "" for all other states.
+    """
+    project, target = sources.project, sources.target
+    findings = list(keys.warnings)
+    if shared_key_id:
+        findings += shared_key_findings(keys, sources, shared_key_id)
+    elif keys.current_key is None and declares_any_secret(desired):
+        findings.append(build_no_key_warning(project, target))
+    if keys.current_key is None and _is_verified_for_others(project, target, desired):
+        findings.append(
+            warning_finding(
+                "There is no state key: the results of runs are not signed",
+                f"Neither {format_key_variable_name_of_target(target.name)}, {KEY_VARIABLE} nor "
+                f"{key_path_beside_state(project, target)} holds "
+                f"a key. Targets that require_verified {target.name} believe no run without a "
+                "signature.",
+                Text(
+                    "Restore the key, or make one and keep it where all runs get it: openssl rand "
+                    "-base64 32. What was verified before: ",
+                    Command("verify"),
+                    ".",
+                ),
+                target=target.name,
+            )
+        )
+    return tuple(findings)
+
+
+def shared_key_findings(
+    keys: StateKeys, sources: KeySources, shared_key_id: str
+) -> tuple[Diagnostic, ...]:
+    """A warning without a key, an error for another one than that of a shared state."""
+    target, current_key = sources.target, keys.current_key
+    if current_key is not None and current_key.key_id == shared_key_id:
+        return ()
+    hint = Text(
+        "Get the key from whoever has it, and put it into "
+        f"{sources.describe_places_to_put_key()}. If it is lost: ",
+        Command("state rekey"),
+        " takes another one, and shuts out all who have the former until they get it, too.",
+    )
+    if current_key is None:
+        return (
+            warning_finding(
+                "The key of this shared state is not at hand",
+                f"The state of target {target.name} has key {shared_key_id}, and there is none in "
+                f"{sources.describe_key_places()}. Secrets are not compared, and what is signed "
+                "cannot be checked.",
+                hint,
+                target=target.name,
+            ),
+        )
+    return (
+        error_finding(
+            "The state key is not the one of this state",
+            f"The state of target {target.name} has key {shared_key_id}; at hand is "
+            f"{current_key.key_id} from {current_key.origin}. With it no secret could be compared, "
+            "and nobody else could check what is signed.",
+            hint,
+            position=target.position,
+        ),
+    )
+
+
+def build_no_key_warning(project: Project, target: Target) -> Diagnostic:
+    """The warning that there are secrets and no key to digest them."""
+    return warning_finding(
+        "There is no state key: secrets are not compared",
+        f"Neither {KEY_VARIABLE} nor {key_path_beside_state(project, target)} holds the key that "
+        "this state's secrets were digested with.",
+        Text(
+            "Restore the key. If it is lost: ",
+            Command("state rekey"),
+            " digests anew what can be resolved.",
+        ),
+        target=target.name,
+    )
+
+
+def key_ids_of_digests(state: State) -> set[str]:
+    """The ids of the keys that the digests of a state were made with."""
+    return {
+        value.key_id
+        for record in state.records.values()
+        for value in (*record.applied.values(), *record.seen.values())
+        if isinstance(value, Mac)
+    }
+
+
+def declares_any_secret(desired: Mapping[Address, Desired]) -> bool:
+    """Whether a secret is declared."""
+    specs = (resource.spec for resource in desired.values())
+    return any(isinstance(value, SecretRef) for spec in specs for value in flatten(spec).values())
+
+
+def _is_verified_for_others(
+    project: Project, target: Target, desired: Mapping[Address, Desired]
+) -> bool:
+    """Whether another target requires releases that are verified in this one."""
+    required_lists = (other_target.require_verified for other_target in project.targets.values())
+    is_required = any(target.name in names for names in required_lists)
+    return is_required and any(resource.verify is not None for resource in desired.values())
+
+
+@frozen
+class SharedKey:
+    """The key of a new shared state, and the project that it is bound to.
+
+    `key_file` is the file in which it was made, None where there was a key.
+    `is_found_by_commands`: commands on this machine find the key without being told where it is.
+    """
+
+    project_id: ProjectId
+    key: StateKey | None
+    key_file: Path | None
+    is_found_by_commands: bool
+
+
+def find_or_make_shared_key(
+    session: TargetSession, hint: Text, key_file: Path | None = None
+) -> SharedKey:
+    """The key at hand, or a new one, in `key_file` or at a terminal in the user's folder.
+
+    The session uses it from now on. At a terminal the project gets an id, if its file has none:
+    what a pipeline wrote there would be gone with its checkout. InputError, with the hint, where
+    there is neither a key nor a place for one.
+    """
+    project_id = project_id_of(session.project)
+    if project_id.is_new and not session.invocation.on_terminal:
+        project_id = NO_PROJECT_ID
+    new_key_path = _choose_new_key_path(session, project_id, key_file, hint)
+    # First the id, which is part of the key's file name.
+    if project_id.is_new:
+        write_project_id(session.project, project_id.text)
+        session.project = replace(session.project, id=project_id.text)
+    made_key = (
+        session.key_sources.make_or_read_key_file(new_key_path)
+        if new_key_path is not None
+        else None
+    )
+    found_key = session.reload_state_keys().current_key
+    key = made_key or found_key
+    # Also where no command finds it by itself: what is written must be signed with the key that
+    # the state is bound to.
+    if made_key is not None and made_key != found_key:
+        session.use_key(made_key)
+    return SharedKey(project_id, key, new_key_path, is_found_by_commands=found_key == key)
+
+
+def new_key_lines_of(
+    key_id: str, key_file: Path, target_name: str, *, is_found_by_commands: bool = True
+) -> list[str]:
+    """Where a new key is, and the commands that carry it to the secrets of a pipeline; no key.
+
+    `is_found_by_commands`: commands on this machine look there by themselves.
+    """
+    lines = [f"Made state key {key_id} in {key_file}."]
+    if not is_found_by_commands:
+        lines.append(
+            "No command looks there by itself: put it into "
+            f"{format_key_variable_name_of_target(target_name)}, or name it in the project file: "
+            f"targets.{target_name}.state.key: {{file: PATH}}."
+        )
+    lines.append(
+        "Every machine and job that uses this state needs this key. Keep a copy: without it nobody "
+        "can check what was signed. To a secret of a pipeline:"
+    )
+    return [*lines, *(f"  {line}" for line in list_ci_key_commands(key_file, target_name))]
+
+
+def list_ci_key_commands(key_file: Path, target_name: str) -> list[str]:
+    """Shell commands that give a key file to the secrets of GitHub and GitLab, without the key."""
+    name, path = format_key_variable_name_of_target(target_name), shlex.quote(str(key_file))
+    target = shlex.quote(target_name)
+    return [
+        # Of an environment: every workflow of a pushed branch can read a secret of the repository.
+        f"gh secret set {name} --env {target} < {path}",
+        # The same there: of jobs with `environment: TARGET`, on protected branches and tags alone.
+        # GitLab masks no value of several lines.
+        f"tr -d '\\n' < {path} | glab variable set {name} --scope {target} --protected --masked",
+    ]
+
+
+def _choose_new_key_path(
+    session: TargetSession, project_id: ProjectId, key_file: Path | None, hint: Text
+) -> Path | None:
+    """Where a key is to be made; None where there is one. InputError where there is no place."""
+    current_key = session.reload_state_keys().current_key
+    if current_key is not None:
+        if key_file is None:
+            return None
+        raise InputError.from_summary(
+            "There is a state key already",
+            f"Target {session.target.name} has key {current_key.key_id} from "
+            f"{current_key.origin}, so none is made in {key_file}.",
+            "Leave out --key-file, or take that key away.",
+        )
+    if key_file is not None:
+        return key_file
+    sources = replace(session.key_sources, project=replace(session.project, id=project_id.text))
+    user_key_path = sources.user_key_path
+    is_free_to_choose = session.invocation.on_terminal and session.target.state.key is None
+    if is_free_to_choose and user_key_path is not None:
+        return user_key_path
+    raise InputError.from_summary(
+        "There is no state key for a state that several machines share",
+        f"Every machine and job that uses the state of target {session.target.name} needs the "
+        f"same key, and there is none in {session.key_sources.describe_key_places()}.",
+        hint,
+    )
