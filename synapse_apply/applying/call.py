@@ -138,9 +138,6 @@ class Call:
         if observed is not None and shows_update(
             self.step, self.fields, observed, self.run.secrets
         ):
-            if record := self.step.record:
-                done = replace(self.intent, state=IntentState.DONE)
-                self.step = replace(self.step, record=record.with_given_up(done))
             return self.recovered(observed, failure)
         # It was not done, and nobody else has changed what the same body would overwrite.
         if observed is not None and retry_from is not None and observed.spec == retry_from.spec:
@@ -331,6 +328,9 @@ class Call:
 
     def recovered(self, observed: Observed, failure: RemoteError) -> Outcome:
         """`done` after a lost or useless answer: the object was found as it was sent."""
+        if (record := self.step.record) and self.intent.verb != CREATE_VERB:
+            done = replace(self.intent, state=IntentState.DONE)
+            self.step = replace(self.step, record=record.with_given_up(done))
         cause = self.cause(failure)
         what = "A useless" if cause.summary == messages.USELESS_ANSWER else "A lost"
         warning = messages.finding("recovered", self.step.address, cause=cause, what=what)

@@ -37,6 +37,7 @@ from synapse_apply.model.state import REPLACE_VERB, Intent, IntentState, Record,
 from synapse_apply.model.values import ABSENT, Fields, Mac, WithheldSecret, get_at_or_absent
 from synapse_apply.model.verification import RUN_VERB
 
+_PUBLISHED_OUTSIDE = "the live package is another one, published outside"
 _SECRETS_UNTOLD = "whether its secrets arrived cannot be told, the next apply sends them again"
 
 
@@ -204,13 +205,16 @@ class IntentResolver:
             return _absent(intent, record)
         # Another digest is of somebody else's package, which came before or after ours.
         resolved = (
-            ResolvedIntent(replace(intent, state=IntentState.UNKNOWN), record)
+            ResolvedIntent(replace(intent, state=IntentState.UNKNOWN), record, _PUBLISHED_OUTSIDE)
             if is_other
             else self._done(intent, kind, live, record)
         )
         if resolved.record is None:
             return resolved
         files = {} if is_other else intent.files
+        if is_other and digest == published_digest(live):
+            # The object shows it: as any change made outside it is no record of ours.
+            digest, files = resolved.record.digest, resolved.record.files
         replaced = with_package_replaced(resolved.record, digest, files, self.now)
         replaced = replaced.with_given_up(resolved.intent)
         return replace(resolved, record=replaced)

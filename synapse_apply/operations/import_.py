@@ -490,10 +490,12 @@ def _close_open_calls_but_runs_as_imported(
             # What we made ourselves is not taken over: its run is still to be made.
             verification=None if intent.verb == CREATE_VERB else record.verification,
         )
-        if intent.verb not in {CREATE_VERB, REPLACE_VERB} and intent.remote_id == record.remote_id:
+        if intent.verb != CREATE_VERB and intent.remote_id == record.remote_id:
             closed_intent = replace(intent, state=IntentState.UNKNOWN)
             own_record = own_record.with_given_up(closed_intent)
         if intent.verb == REPLACE_VERB:
             own_record = with_package_replaced(own_record, intent.digest, intent.files, entry.at)
+            if record.proven:  # its bytes were read just now
+                own_record = replace(own_record, digest=record.digest, files=record.files)
         own_records[record.address] = own_record
         session.store.close_ended_intent(closed_intent, own_record, entry)

@@ -288,7 +288,10 @@ def _settled_warning(resolved: ResolvedIntent) -> Diagnostic:
     outcome = {
         IntentState.DONE: "was done" + (resolved.reason and f"; {resolved.reason}"),
         IntentState.ABSENT: "was not done",
-    }.get(intent.state, "was or was not done: that cannot be told")
+    }.get(
+        intent.state,
+        "was or was not done: that cannot be told" + (resolved.reason and f"; {resolved.reason}"),
+    )
     return warning_finding(
         "An earlier call was looked up",
         f"{intent.verb} of {intent.address}, sent at {intent.sent_at} by apply {intent.plan_id}, "

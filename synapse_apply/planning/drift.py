@@ -14,8 +14,8 @@ from synapse_apply.model.plan import Action, Cause, Change, FieldChange, Plan
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import ABSENT, get_at_or_absent
 from synapse_apply.planning.diff.change_sides import is_secret_or_map_with_secret, unflatten
-from synapse_apply.planning.diff.field_diff import UNTOLD, diff_resource
-from synapse_apply.planning.package import find_recorded_or_live_digest
+from synapse_apply.planning.diff.field_diff import diff_resource
+from synapse_apply.planning.package import describe_sender, find_foreign_digest
 from synapse_apply.planning.plan_input import CanWrite, ResourceState, can_always_write
 from synapse_apply.planning.writable import can_write_all_live_values_to_manifest
 
@@ -121,15 +121,8 @@ def _object_drift(resource: ResourceState, record: Record) -> ObjectDrift | None
     is_other = observed.api == record.api and observed.remote_id != record.remote_id
     new_remote_id = observed.remote_id if is_other else ""
     fields = tuple(diff_resource(resource, record).drifted)
-    if record.digest and (shown := find_recorded_or_live_digest(resource)) != record.digest:
-        origin = next(
-            (
-                f"equals what call {call.id} of apply {call.plan_id} sent; {UNTOLD}"
-                for call in record.given_up
-                if call.digest == shown
-            ),
-            "",
-        )
+    if (shown := find_foreign_digest(resource)) is not None:
+        origin = describe_sender(record, shown)
         package = FieldChange(("digest",), record.digest, shown, Cause.DRIFT, origin=origin)
         fields += (package,)
     if not fields and not new_remote_id:

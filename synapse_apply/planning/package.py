@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from synapse_apply.model.coding.json_types import JsonObject
-from synapse_apply.model.command import Command
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.packages import find_next_free_patch_version_or_empty
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Action, Change
 from synapse_apply.model.resource import Package
+from synapse_apply.model.state import IntentState, Record
 from synapse_apply.planning.decision import Decision
+from synapse_apply.planning.diff.field_diff import UNTOLD
 from synapse_apply.planning.plan_input import PlanOptions, ResourceState, SeriesKey
 from synapse_apply.planning.policy.resource_rules import forbids_replaceable
 from synapse_apply.planning.refusals import refusal
@@ -53,6 +55,25 @@ def find_recorded_or_live_digest(resource: ResourceState) -> str | None:
     return shown if is_shown or not recorded else recorded
 
 
+def find_foreign_digest(resource: ResourceState) -> str | None:
+    """The digest of the live package, where the object shows another one than is recorded."""
+    record, shown = resource.record, find_recorded_or_live_digest(resource)
+    return shown if record is not None and record.digest not in {None, "", shown} else None
+
+
+def describe_sender(record: Record, digest: str) -> str:
+    """Which call that was given up had sent a package; "" for none."""
+    calls = (call for call in record.given_up if call.digest == digest)
+    return next(
+        (f"equals what call {call.id} of apply {call.plan_id} sent; {UNTOLD}" for call in calls), ""
+    )
+
+
+def _is_set_by_acting_call(resource: ResourceState, digest: str) -> bool:
+    calls = (acting.call for acting in resource.acting)
+    return any(call.digest == digest and call.state is IntentState.UNKNOWN for call in calls)
+
+
 def _unreleased_changes(resource: ResourceState, series: SeriesMap) -> str:
     """Text such as `unreleased changes (3 files; next version 1.1.1)`; "" without known changes."""
     package = _declared_package(resource)
@@ -82,6 +103,24 @@ def note_refuse_or_replace(
     if not text:
         return decision
     version: list[FieldPath] = [(resource.type.version_field,)]
+    record, foreign = resource.record, find_foreign_digest(resource)
+    package = _declared_package(resource)
+    if record is not None and foreign is not None:
+        whose = f"its package {describe_sender(record, foreign) or 'was published outside'}"
+        note = whose
+        is_held = (
+            options.holds_drift
+            and package is not None
+            and package.digest == record.digest
+            and not _is_set_by_acting_call(resource, foreign)
+        )
+        if is_held:
+            undo = Command("apply --only", resource.address, "--revert-drift")
+            note = Text(whose, ", and is kept (on_drift: hold):\n", undo, " replaces it")
+        change = replace(decision.change, notes=(*decision.change.notes, note))
+        decision = replace(decision, change=change)
+        if is_held:
+            return decision
     if (
         decision.change.action is Action.NO_OP
         and not decision.is_blocked

@@ -222,3 +222,101 @@ def test_a_replacement_that_acts_late_is_told_of_and_put_right(
     (row,) = (row for row in server.objects("release") if row["body"].get("debug"))
     assert row["body"]["config"] != first["body"]["config"]
     assert pending(site.plan()) == []
+
+
+def publish_outside(site: Site, server: Server, text: str = "print('foreign')\n") -> None:
+    """Somebody else puts a package in the place of ours, as another checkout would."""
+    (row,) = (row for row in server.objects("release") if row["body"].get("debug"))
+    config = {**row["body"]["config"], "x-synapse-apply-digest": FOREIGN}
+    changed = {"config": config, "package": {**row["body"]["package"], "sha256": text}}
+    server.send("PATCH", f"/_emulator/objects/release/{row['id']}/", changed)
+
+
+FOREIGN = "pkg1:sha256:" + "f" * 64
+
+
+def hold(site: Site) -> None:
+    path = site.root / "synapse-apply.yaml"
+    project = json.loads(path.read_text())
+    project["targets"]["site"]["on_drift"] = "hold"
+    path.write_text(json.dumps(project))
+
+
+@pytest.mark.parametrize("by", ["plan", "settle"])
+def test_a_package_that_somebody_else_published_meanwhile_is_told(
+    make_site: Callable[..., Site], server: Server, by: str
+) -> None:
+    """Our replacement was lost, and another person published over the release: no silence."""
+    site = changed(make_site(groups=1))
+    ours = record(site).digest
+    server.faults({"match": UPLOAD, "do": {"reset": "before"}})
+    assert site.apply().code == 7
+    server.faults()
+    publish_outside(site, server)
+    outside = "the live package is another one, published outside"
+    if by == "settle":
+        assert outside in command(site, "state settle -t site --wait")
+        assert record(site).digest == ours
+    said = site.plan()
+    assert (outside in str(said.diagnostics)) is (by == "plan")
+    if by == "settle":
+        text = command(site, "plan -t site")
+        assert "its package was published outside" in text
+        text = " ".join(command(site, "drift -t site").split())
+        assert f'digest = "{ours}" -> "{FOREIGN}" # drift: changed outside' in text
+    assert site.apply(ahead=LATER).code == 0
+    assert pending(site.plan()) == []
+    assert record(site).digest not in {ours, FOREIGN}
+
+
+def test_a_package_that_was_published_outside_is_kept_where_drift_is(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """Git has not moved: hold means of a package what it means of a field."""
+    site = changed(make_site(groups=1))
+    assert site.apply().code == 0
+    ours = record(site).digest
+    publish_outside(site, server)
+    hold(site)
+    sent = uploads(server)
+    for _ in range(2):
+        said = " ".join(command(site, "plan -t site").split())
+        assert "its package was published outside, and is kept (on_drift: hold): " in said
+        assert f"`synapse-apply apply --only {RELEASE} --revert-drift -t site` replaces it" in said
+        assert "changed outside" in command(site, "drift -t site")
+        assert site.apply().code == 0
+    assert uploads(server) == sent
+    command(site, f"apply --only {RELEASE} --revert-drift --allow-replace --auto-approve -t site")
+    assert uploads(server) == sent + 1
+    assert record(site).digest == ours
+    publish_outside(site, server)
+    (site.root / "plugins" / "plugin-0" / "plugin" / "main.py").write_text("print('both')\n")
+    assert site.apply().code == 0
+    assert uploads(server) == sent + 2
+
+
+@pytest.mark.parametrize("way", ["own run", "import"])
+def test_a_replacement_that_may_act_again_is_kept(
+    make_site: Callable[..., Site], server: Server, way: str
+) -> None:
+    """Its own run found it done, or an import took it over: it may act on the next package."""
+    site = changed(make_site(groups=1))
+    if way == "import":
+        server.faults({"match": UPLOAD, "do": {"hang": FOREVER, "commit": "after"}})
+        with applying(site, "--allow-replace") as process:
+            reaches(server, process)
+            assert kill(process)
+        server.faults()
+        command(site, f"import {RELEASE} {record(site).remote_id} -t site")
+        assert site.apply().code == 0  # from now on the record has fields of ours
+    else:
+        server.faults({"match": UPLOAD, "do": {"status": 502, "commit": "after"}})
+        assert site.apply().code in {0, 7}
+        server.faults()
+        assert site.apply().code == 0
+    assert [call.verb for call in record(site).given_up] == ["replace"]
+    (site.root / "plugins" / "plugin-0" / "plugin" / "main.py").write_text("print('third')\n")
+    assert site.apply().code == 0
+    said = " ".join(command(site, "plan -t site").split())
+    assert f"An earlier replace of {RELEASE} (call " in said
+    assert "would replace it" in said

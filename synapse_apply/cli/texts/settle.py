@@ -9,7 +9,7 @@ from synapse_apply.library import SettledCall, SettledCalls
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.command import name_target_in_commands
 from synapse_apply.model.errors import Exit
-from synapse_apply.model.state import CREATE_VERB, IntentState
+from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, IntentState
 from synapse_apply.views.sanitize import sanitize
 
 
@@ -58,7 +58,7 @@ def _format_settled_or_open_call(call: SettledCall, ways_out: Sequence[str]) -> 
         )
     if intent.state is IntentState.UNKNOWN:
         next_step = "the next plan shows what differs"
-        if resolved.reason:  # its object is gone
+        if resolved.reason and intent.verb != REPLACE_VERB:  # its object is gone
             next_step = (
                 "apply creates it again (with --recreate where no list shows that it is gone)"
             )
