@@ -203,12 +203,6 @@ def collect_credential_variables_files_and_references(
     return ReservedVariables(variables, files, tuple(references), families)
 
 
-def list_credential_names(targets: Mapping[str, Target]) -> tuple[str, ...]:
-    """The names of all that these targets name for their own credentials, each once."""
-    reserved = collect_credential_variables_files_and_references(targets)
-    return (*reserved.variables, *reserved.files)
-
-
 def _fixed_names(target: Target) -> Iterator[tuple[str, str]]:
     """What of a target reads variables that it does not name, and the setting that says so."""
     url = target.state.url

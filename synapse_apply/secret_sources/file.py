@@ -65,15 +65,14 @@ def find_file_denial(name: str, context: SourceContext, *, by_text: bool = False
 def require_path_that_project_may_read(name: str, context: SourceContext) -> Path:
     """The path of a file; SecretUnavailable where the project may not name it on this machine.
 
-    Where there is a limit, the path has its links followed, so that none is followed later.
+    The path has its links followed, so that none is followed later.
     """
-    if context.readable_files is None:
-        return context.root / name
+    path, files = context.root / name, context.readable_files
     try:
-        path = (context.root / name).resolve()
-        is_readable = context.readable_files.includes(path)
+        path = path.resolve()
+        is_readable = files is None or files.includes(path)
     except (OSError, RuntimeError, ValueError):
-        is_readable = False
+        is_readable = files is None
     if not is_readable:
         raise_unavailable(
             FORBIDDEN,
@@ -120,7 +119,8 @@ def read_bytes_of_limited_regular_file(path: Path, name: str) -> bytes:
     try:
         # Opening a named pipe without O_NONBLOCK would wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        info = os.fstat(descriptor)
+        is_file = stat.S_ISREG(info.st_mode)
         if not is_file:
             os.close(descriptor)
             content = b""
@@ -128,6 +128,8 @@ def read_bytes_of_limited_regular_file(path: Path, name: str) -> bytes:
             with os.fdopen(descriptor, "rb") as file:
                 # One byte more shows that the file is too large, whatever its stated size.
                 content = file.read(MAX_SECRET_BYTES + 1)
+                # Of the system itself, such as /proc, wherever that is mounted.
+                is_file = bool(info.st_size) or not content
     except FileNotFoundError:
         raise_unavailable(
             UNAVAILABLE,

@@ -7,6 +7,7 @@ calls `find_denial` alone, which reads no variable, starts no program and asks n
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import field
@@ -170,7 +171,8 @@ class SecretSource:
     and why not with others. `ask_server_for_access_phrase_or_empty` asks the source's server
     whether it accepts that, reading no secret: it returns a phrase, or raises SecretUnavailable.
     `find_faults` checks the target's settings beside their schema. `is_read` is False for a source
-    that gives no value. `names_file`: the name is the path of a file, from the project's folder on.
+    that gives no value. `may_share_value` says whether one value can be had by both references.
+    `names_file`: the name is the path of a file, from the project's folder on.
     """
 
     name: str
@@ -187,25 +189,33 @@ class SecretSource:
     )
     find_faults: Callable[[Mapping[str, Any]], tuple[SettingFault, ...]] = find_no_faults
     is_read: bool = True
+    may_share_value: Callable[[SecretRef, SecretRef], bool] = operator.eq
     names_file: bool = False
 
 
 def find_reserved_denial_but_for_env_and_file_sources(
-    ref: SecretRef, context: SourceContext
+    source: SecretSource, ref: SecretRef, context: SourceContext
 ) -> Denial | None:
     """Why manifests may not name a secret that a setting of the project names; None otherwise.
 
     Of sources with more than a name: those of variables and files see to theirs.
     """
-    setting = context.reserved.find_setting_by_reference_or_empty(ref)
+    setting = next(
+        (
+            setting
+            for reserved, setting in context.reserved.references
+            if reserved.source == ref.source and source.may_share_value(reserved, ref)
+        ),
+        "",
+    )
     if not setting:
         return None
     return Denial(
         "Secret is never readable",
         f"valueFrom may not read {ref.name}: {setting} names it, and a manifest could send it away",
-        "keep the secret at a place of its own",
+        "keep the secret under a key of its own, whatever file or path has it",
         reason=f"{ref.name} is never readable by valueFrom: {setting} names it",
-        remedy="Keep the secret at a place of its own.",
+        remedy="Keep the secret under a key of its own, whatever file or path has it.",
     )
 
 

@@ -46,8 +46,8 @@ class SecretResolver(SourceContext):
         the diagnostic is a phrase that fits after "not checked:".
         """
         if ref.literal is None:
-            raise_if_denied(find_reserved_denial_but_for_env_and_file_sources(ref, self))
             source = _require_known_source(ref)
+            raise_if_denied(find_reserved_denial_but_for_env_and_file_sources(source, ref, self))
             raise_if_denied((source.find_read_denial or source.find_denial)(ref, self))
         return self.resolve_setting(ref)
 

@@ -33,7 +33,7 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Desired, Package
-from synapse_apply.model.secrets.secret_rules import ReservedVariables
+from synapse_apply.model.secrets.secret_rules import build_reserved_by_names
 from synapse_apply.views.paths import format_path_relative_to_cwd_if_inside
 from synapse_apply.workspace.invocation import Invocation, LoadedProjects, ProjectMemory
 from synapse_apply.workspace.package_sources import PackageSources
@@ -148,8 +148,8 @@ def _load_committed_projects(source: _CommittedProjectFile) -> LoadedProjects:
         project = build_project_under_pinned_settings(own, pinned, source.pin.ref)
     if findings := tuple(iter_sharing_findings(project, source.environ)):
         raise InputError(*findings)
-    names = dict.fromkeys(source.closed, "a target of an earlier commit")
-    reserved = project.reserved.merge_preferring_own(ReservedVariables(names, names))
+    earlier = build_reserved_by_names(source.closed, "a target of an earlier commit")
+    reserved = project.reserved.merge_preferring_own(earlier)
     return LoadedProjects(own, pinned, replace(project, reserved=reserved))
 
 

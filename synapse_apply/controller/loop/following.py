@@ -370,7 +370,9 @@ def _collect_credentials(
     readable = {
         name: (name, *patterns)
         for name, patterns in named.items()
-        if name.startswith(may_read.files)
+        # A reference of a source of secrets, such as a file of sops, is in no list of `may_read`.
+        if "?" in name
+        or name.startswith(may_read.files)
         or any(fnmatchcase(name, pattern.upper()) for pattern in may_read.variables)
     }
     known = {entry[0]: entry for entry in row.credentials}

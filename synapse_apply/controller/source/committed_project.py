@@ -31,7 +31,11 @@ from synapse_apply.manifests.project.project import FILE_NAME, read_project_or_f
 from synapse_apply.manifests.project.target_lists import MAX_LIST_BYTES
 from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.project import DEFAULT_MANIFESTS, Project, list_credential_names
+from synapse_apply.model.project import (
+    DEFAULT_MANIFESTS,
+    Project,
+    collect_credential_variables_files_and_references,
+)
 from synapse_apply.model.resource import shorten_git_ref_if_commit_id
 from synapse_apply.model.state import BackendIdentity
 
@@ -106,7 +110,7 @@ class CommittedProject:
                 target.require_verified,
                 self._compute_digest(name),
                 format_backend(BackendIdentity(target.url, target.tenant)) if target.url else "",
-                list_credential_names({name: target}),
+                collect_credential_variables_files_and_references({name: target}).list_names(),
             )
             for name, target in sorted(declared)
         )

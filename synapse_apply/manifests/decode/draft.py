@@ -180,7 +180,7 @@ class DecodeContext:
                 self._source_context or self._build_source_context_without_environment()
             )
             self._denials[key] = find_reserved_denial_but_for_env_and_file_sources(
-                ref, context
+                source, ref, context
             ) or source.find_denial(ref, context)
         return self._denials[key]
 

@@ -7,14 +7,14 @@ it, so the tokens of such jobs are never readable, whatever an allow-list says.
 from __future__ import annotations
 
 import os
-import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 from typing import NamedTuple
+from urllib.parse import parse_qsl, urlencode
 
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.values import SecretRef
@@ -79,6 +79,9 @@ STATE_SCHEMES: tuple[str, ...] = ("s3", "az", "gs", "postgresql", "git")
 # of a checkout, the login of the vendor's tools.
 FORBIDDEN_FOLDERS = (".synapse-apply", ".git", ".synapse")
 
+# Nor is what lies in these. /dev/shm is a folder as any other.
+_SYSTEM_FOLDERS = (("proc",), ("sys",), ("dev",))
+
 # Ours in the folder of a user's settings: their state keys lie there.
 USER_FOLDER = "synapse-apply"
 
@@ -119,19 +122,24 @@ class ReservedVariables:
         matching = (family for family in self.families if fnmatchcase(upper, family))
         return next((family for family in matching if "_" in family or "_" not in upper), "")
 
-    def find_setting_by_reference_or_empty(self, ref: SecretRef) -> str:
-        """The path of the setting that names the same secret of a source; "" for none.
+    def list_names(self) -> tuple[str, ...]:
+        """All of it as texts, which `build_reserved_by_names` reads."""
+        references = (
+            f"{ref.source}?{urlencode(ref.arguments, errors='backslashreplace')}"
+            for ref, _ in self.references
+        )
+        return (*self.variables, *self.files, *references)
 
-        What only one of the two says, such as a version, does not tell them apart.
-        """
-        arguments = {key: posixpath.normpath(text) for key, text in ref.arguments}
-        for reserved, setting in self.references:
-            if reserved.source == ref.source and all(
-                arguments.get(key, posixpath.normpath(text)) == posixpath.normpath(text)
-                for key, text in reserved.arguments
-            ):
-                return setting
-        return ""
+
+def build_reserved_by_names(names: Collection[str], setting: str) -> ReservedVariables:
+    """What `list_names` gave, each as a variable, a file and a reference that `setting` names."""
+    split = (name.partition("?") for name in names if "?" in name)
+    references = tuple(
+        (SecretRef(source, arguments=tuple(parse_qsl(text, keep_blank_values=True))), setting)
+        for source, _, text in split
+    )
+    by_name = dict.fromkeys(names, setting)
+    return ReservedVariables(by_name, by_name, references)
 
 
 NO_RESERVED_SOURCES = ReservedVariables()
@@ -174,6 +182,9 @@ class ClosedFiles:
 
         `file` is absolute.
         """
+        # Of the system itself: they show the variables and the memory of processes.
+        if file.parts[1:2] in _SYSTEM_FOLDERS and file.parts[1:3] != ("dev", "shm"):
+            return "the list of folders that are never open (/proc, /sys, /dev)"
         keys: list[object] = [file, *file.parents]
         # SQLite keeps `-wal` and `-journal` beside a database, and we keep `.lock` and `.key`.
         ends = (found.start() for found in re.finditer(r"[.-]", file.name) if found.start())

@@ -6,6 +6,7 @@ those that the target lists is checked before sops starts, and by `validate`, wh
 
 from __future__ import annotations
 
+from synapse_apply.model.diagnostic import parse_json_pointer
 from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.secrets.login import SettingOffer
 from synapse_apply.model.values import SecretRef
@@ -49,6 +50,21 @@ def _find_denial_by_names(ref: SecretRef, context: SourceContext) -> Denial | No
     return find_file_denial(ref.get_argument_or_empty("file"), context, by_text=True)
 
 
+def _may_open_same_value(reserved: SecretRef, ref: SecretRef) -> bool:
+    """Whether one of the keys is the other, or above it, whatever files they are of.
+
+    sops binds a value to its key path alone, so that it opens in a copy of its file, too.
+    """
+    one, other = map(_list_bound_parts, (reserved, ref))
+    return all(mine == its for mine, its in zip(one, other, strict=False))
+
+
+def _list_bound_parts(ref: SecretRef) -> list[str]:
+    """The key path as sops binds it to a value: joined by colons, and without places in lists."""
+    path = ":".join(parse_json_pointer(f"/{ref.get_argument_or_empty('key')}"))
+    return [part for part in path.split(":") if not part.isdecimal()]
+
+
 def _read_text(ref: SecretRef, context: SourceContext) -> str:
     from synapse_apply.secret_sources.sops.reader import read_decrypted_value_as_text
 
@@ -70,4 +86,5 @@ SOPS = SecretSource(
     find_read_denial=_find_denial_by_names,
     read_text=_read_text,
     list_setting_offers=_list_key_offers,
+    may_share_value=_may_open_same_value,
 )

@@ -186,6 +186,18 @@ def _read_nonempty_credential(ref: SecretRef, context: SourceContext) -> Sensiti
     return parse_secret_or_raise_unusable(text, "text", ref.name)
 
 
+def _may_be_same_secret(reserved: SecretRef, ref: SecretRef) -> bool:
+    """Whether both name the same key of one path: in any version, and whatever the mount begins at.
+
+    The settings of a target say where a mount and a namespace end, and the API adds `data`.
+    """
+    if reserved.get_argument_or_empty("key") != ref.get_argument_or_empty("key"):
+        return False
+    paths = (each.get_argument_or_empty("path").split("/") for each in (reserved, ref))
+    one, other = ([part for part in reversed(path) if part != "data"] for path in paths)
+    return all(mine == its for mine, its in zip(one, other, strict=False))
+
+
 def _list_login_offers(context: SourceContext) -> tuple[SettingOffer, ...]:
     return _get_or_make_reader_of_target(context).list_login_offers()
 
@@ -226,6 +238,7 @@ VAULT = SecretSource(
     list_setting_offers=_list_login_offers,
     ask_server_for_access_phrase_or_empty=_log_in_to_vault_and_describe_accepted_login,
     find_faults=find_address_and_login_faults,
+    may_share_value=_may_be_same_secret,
 )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sops
 from controllers.applying_site import ApplyingSite
 from controllers.rollout_site import RolloutSite
 from controllers.site import BACKEND_TOKEN, STORAGE_KEY
@@ -151,6 +152,36 @@ def test_a_token_that_a_commit_names_no_more_stays_closed(
     site.write_configuration(**{"files: [states/]": may_read})
     site.start()
     wait_until(lambda: site.live_token == OTHER_KEY, 60, site.read_log(), pause=0.2)
+
+
+def test_a_key_in_a_file_of_sops_that_a_commit_names_no_more_stays_closed(
+    secret_site: SecretSite,
+) -> None:
+    """The state key of another target, which no variable and no file of its own has."""
+    site, project = secret_site, secret_site.checkout / "synapse-apply.yaml"
+    site.environ |= {"ACME_AGE": sops.KEY, "PATH": sops.install(site.folder / "bin")}
+    (site.checkout / "k.yaml").write_text(sops.encrypt(f"keys: {{state: {OTHER_KEY}}}"))
+    key = "{sops: {file: k.yaml, key: keys/state}}"
+    text = f"{project.read_text()}    sops: {{age: {{env: ACME_AGE}}}}\n"
+    other = (
+        "  other: {url: 'http://127.0.0.1:9', token: {env: ACME_OTHER}, state: {url: x.dbKEY}}\n"
+    )
+    project.write_text(text + other.replace("KEY", f", key: {key}"))
+    site.commit("images")
+    site.start()
+    wait_until(lambda: "targets=2" in site.read_log(), 60, site.read_log(), pause=0.2)
+    project.write_text(text + other.replace("KEY", ""))
+    site.named = key
+    site.commit("other images")
+    wait_until(
+        lambda: (
+            "a target of an earlier commit names it" in str(site.get("/api/v1/targets?source=acme"))
+        ),
+        60,
+        site.read_log(),
+        pause=0.2,
+    )
+    assert site.live_token == STORAGE_KEY
 
 
 def test_another_value_of_the_same_variable_is_no_matter_of_git(secret_site: SecretSite) -> None:
