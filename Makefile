@@ -90,13 +90,13 @@ $(LOWEST)/.ready: pyproject.toml constraints.txt tests/lowest.py
 	@touch $@
 
 # A share is some of it, always the same: its number is also that of the random examples (tests/deep.py).
-# It does not collect what it cannot have.
-DEEP_FILES = tests/laws tests/fault tests/attack \
-	$(shell sed -n 's|^\(e2e/.*\)::.*|tests/\1|p; s|^\(contract/.*\)::.*|tests/\1|p' tests/deep_cases.txt | sort -u)
+# It does not collect what it cannot have; and few processes collect, which costs each more than the tests.
+DEEP_FILES = tests/laws tests/fault tests/attack tests/unit tests/contract/controller/loop \
+	$(shell sed -n '/^attack\|^fault\|^laws\|^unit/d; s|^\([^\# :][^:]*\)::.*|tests/\1|p' tests/deep_cases.txt | sort -u)
 
 test-deep: $(READY) ## All laws, faults and attacks, with tables; SHARE=17 is a part of it, TESTS=tests/fault a folder
 	SYNAPSE_APPLY_TEST_DEEP=1 SYNAPSE_APPLY_TEST_SHARE=$(SHARE) $(RUN_TESTS) -m deep \
-		$(if $(SHARE),--hypothesis-seed $(SHARE) $(or $(TESTS),$(DEEP_FILES)),$(TESTS))
+		$(if $(SHARE),-n 2 --hypothesis-seed $(SHARE) $(or $(TESTS),$(DEEP_FILES)),$(TESTS))
 
 fuzz: $(READY) ## Five fuzzers, SECONDS=900 each; FUZZERS="plans states" are some of them
 	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(or $(SECONDS),900) $(FUZZERS)
