@@ -42,8 +42,11 @@ def build_no_first_member_refusal(
     else:
         reason += "none is declared"
         ways_out = (f"declare a {kind.capitalize()} of {resource.address.name}",)
-    # Another API version may create the owner without a member.
-    if other_apis := sorted(set(resource.type.bindings) - {api}):
+    waits = any(one.ends_by_itself for change in members for one in change.refusals)
+    other_apis = sorted(set(resource.type.bindings) - {api})
+    # Another API version may create the owner without a member: beside a call that makes both a
+    # second time.
+    if other_apis and not waits:
         ways_out += (f"or let the target use another API version: `api: {other_apis[0]}`",)
     return Refusal(
         "no-first-member", reason, ways_out, resource.desired.position if resource.desired else None

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from fault.commands import FOREVER, applying, kill, reaches
-from fault.convergence import Row, converge, some, tells_the_truth
+from fault.convergence import Row, command, converge, some, tells_the_truth
 from fault.site import READ_SECONDS, Applied, Server, Site
 from forges.loopback_server import wait_until
 from support.core import Result, open_state
@@ -124,3 +124,20 @@ def test_the_history_tells_of_both(make_site: Callable[..., Site], server: Serve
     assert told[PLUGIN].request_id == told[RELEASE].request_id != ""
     assert [entry.verb for entry in (told[PLUGIN], told[RELEASE])] == ["create", "create"]
     assert json.dumps(server.requests()).count("POST /v2/plugin") == 1
+
+
+def test_no_other_api_is_offered_while_the_one_call_may_act(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """It would make the plugin a second time: what waits for the release ends by itself."""
+    site = make_site(groups=1)
+    server.faults({"match": CALL, "do": {"hang": FOREVER}})
+    with applying(site) as process:
+        reaches(server, process)
+        assert kill(process)
+    server.faults()
+    command(site, "state settle -t site plugin/plugin-0 --absent")
+    said = " ".join(command(site, "plan -t site").split())
+    assert "makes a plugin together with its first release" in said
+    assert "solve release/plugin-0@1.0.0 first" in said
+    assert "another API version" not in said
