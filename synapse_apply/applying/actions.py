@@ -75,7 +75,7 @@ def _report_end(run: Run, step: Step, outcomes: tuple[Outcome, ...], seconds: fl
     by_address = {outcome.address: outcome for outcome in outcomes}
     for created in step.all_created:
         outcome = by_address.get(created.address) or created.outcome(Result.SKIPPED)
-        verb, result = created.change.action.value, outcome.result.value
+        verb, result = created.change.action.value, outcome.progress_result
         run.progress.report_end(created.address, verb, result, seconds, outcome.remote_id)
 
 

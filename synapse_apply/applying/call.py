@@ -328,7 +328,10 @@ class Call:
 
     def recovered(self, observed: Observed, failure: RemoteError) -> Outcome:
         """`done` after a lost or useless answer: the object was found as it was sent."""
-        if (record := self.step.record) and self.intent.verb != CREATE_VERB:
+        seal = self.step.binding.final_call
+        # After a final call nothing changes any more.
+        is_kept = self.intent.verb not in {CREATE_VERB, seal.verb if seal else ""}
+        if (record := self.step.record) and is_kept:
             done = replace(self.intent, state=IntentState.DONE)
             self.step = replace(self.step, record=record.with_given_up(done))
         cause = self.cause(failure)
@@ -359,7 +362,9 @@ class Call:
 
     def cause(self, failure: RemoteError) -> Diagnostic:
         """The finding for the failure of this call."""
-        return messages.failed(self.step, failure, self.run.backend.marks_of(self.step))
+        # A lock, or the replacement of a package.
+        verb = self.intent.verb if self.step.change.action is Action.UPDATE else ""
+        return messages.failed(self.step, failure, self.run.backend.marks_of(self.step), verb)
 
     def close(
         self,

@@ -290,8 +290,11 @@ def conflict(rule: str, step: Step, cause: Diagnostic, **fields: Any) -> Diagnos
     return cause.with_changes(summary=found.summary, detail=found.detail, hint=found.hint)
 
 
-def failed(step: Step, failure: RemoteError, marks: SecretMarks) -> Diagnostic:
-    """The finding for a failed call, with the server's words on fields that are not secret."""
+def failed(step: Step, failure: RemoteError, marks: SecretMarks, call_verb: str = "") -> Diagnostic:
+    """The finding for a failed call, with the server's words on fields that are not secret.
+
+    `call_verb` is that of the call, where it is not the step's action.
+    """
     refused = failure.status_code >= CLIENT_ERROR
     cause = (
         answer(step, failure, marks)
@@ -300,7 +303,7 @@ def failed(step: Step, failure: RemoteError, marks: SecretMarks) -> Diagnostic:
     )
     is_answered = has_success_status_although_failed(failure)
     verb = "was answered, and the answer is of no use" if is_answered else "failed"
-    sentence = f"{step.change.action.value} of {step.address} {verb}: {cause}"
+    sentence = f"{call_verb or step.change.action.value} of {step.address} {verb}: {cause}"
     summary = "The backend refused a call" if failure.status_code else "A call was not made"
     if failure.effect is not Effect.NONE:
         # Where the call may have had an effect, it cannot be said that it was not made.

@@ -50,8 +50,8 @@ class Scheduler:
         self._verifications: dict[Address, VerificationResult] = {}
         # Outcomes of final calls; None where an earlier call of the step did not succeed.
         self._finals: dict[Address, Outcome | None] = {}
-        # Creates of unknown outcome, which are looked up again when all else is done.
-        self._unknown: set[Address] = set()
+        # When calls of unknown outcome began, which are looked up again when all else is done.
+        self._unknown: dict[Address, float] = {}
         self._pauses = run.pauses(run.gate.stop_reason)
 
     @property
@@ -152,7 +152,7 @@ class Scheduler:
         self._outcomes[outcome.address] = outcome
         # Dependents are not skipped yet, since a later look-up may find the object.
         if outcome.result is Result.UNKNOWN and can_look_again(self._run, step):
-            self._unknown.add(outcome.address)
+            self._unknown[outcome.address] = self._run.seconds() - outcome.seconds
             return []
         return self._go_on(step, succeeded=outcome.result is Result.DONE)
 
@@ -174,9 +174,9 @@ class Scheduler:
 
     def _look_again(self) -> list[Address]:
         """Look creates of unknown outcome up with pauses; returns steps that may start now."""
-        run, started_at = self._run, self._run.seconds()
-        startable: list[Address] = []
-        for address in sorted(self._unknown):
+        run, startable = self._run, list[Address]()
+        is_looking = not run.gate.stop_reason()
+        for address in sorted(self._unknown) if is_looking else ():
             run.progress.report_start(address, self._steps[address].change.action.value)
         while self._unknown and not run.gate.stop_reason():
             for address in [address for address in self._steps if address in self._unknown]:
@@ -186,22 +186,23 @@ class Scheduler:
                     continue
                 outcome = look_again(run, self._steps[address], self._outcomes[address])
                 if outcome.result is Result.DONE:
-                    self._end_look(outcome, started_at)
-                    startable += self._take_outcome(outcome)
+                    startable += self._take_outcome(self._end_look(outcome))
             # Steps that can start now come first; the look-ups go on when these are done.
             if startable or next(self._pauses, self) is self:
                 break
         if not startable:
             for address in sorted(self._unknown):
-                self._end_look(self._outcomes[address], started_at)
+                if is_looking:
+                    self._outcomes[address] = self._end_look(self._outcomes[address])
                 self._skip_others(self._steps[address])
         return startable
 
-    def _end_look(self, outcome: Outcome, started_at: float) -> None:
-        self._unknown.remove(outcome.address)
-        verb, result = outcome.action.value, outcome.result.value
-        seconds = self._run.seconds() - started_at
+    def _end_look(self, outcome: Outcome) -> Outcome:
+        """The outcome with the whole duration, which is reported."""
+        seconds = self._run.seconds() - self._unknown.pop(outcome.address)
+        verb, result = outcome.action.value, outcome.progress_result
         self._run.progress.report_end(outcome.address, verb, result, seconds, outcome.remote_id)
+        return replace(outcome, seconds=seconds)
 
     def _is_finished(self, step: Step) -> bool:
         needs_final_call = step.has_final_call and step.address not in self._finals

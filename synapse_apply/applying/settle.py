@@ -27,13 +27,14 @@ from synapse_apply.kinds.search import (
     read_observed_requiring_same_id,
 )
 from synapse_apply.model.address import Address
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities, Lookup, Observed
 from synapse_apply.model.ports import Secrets
 from synapse_apply.model.secrets.secret_marks import SecretMarks
-from synapse_apply.model.state import REPLACE_VERB, Intent, IntentState, Record, Uptime
+from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, Intent, IntentState, Record, Uptime
 from synapse_apply.model.values import ABSENT, Fields, Mac, WithheldSecret, get_at_or_absent
 from synapse_apply.model.verification import RUN_VERB
 
@@ -61,6 +62,16 @@ class ResolvedIntent:
     @property
     def is_done(self) -> bool:
         return self.intent.state is IntentState.DONE
+
+    @property
+    def import_hint(self) -> str:
+        """What records the object of an ended call again that was forgotten meanwhile; "" else."""
+        intent = self.intent
+        is_gone = intent.verb == "delete" if self.is_done else self.reason
+        if self.is_open or self.record or is_gone or intent.verb in {CREATE_VERB, RUN_VERB}:
+            return ""
+        command = Command("import", intent.address, intent.remote_id)
+        return Text("It was forgotten: ", command, " records it again.")
 
 
 @frozen
@@ -175,6 +186,8 @@ class IntentResolver:
             state, found = self._compare_with_before(intent, kind, live, record)
         if state is IntentState.DONE:
             resolved = self._done(intent, kind, live, record)
+            if binding.final_call and intent.verb == binding.final_call.verb:
+                return resolved  # after it nothing changes any more
             # Somebody else may have set the same: then the call may still act.
             kept = resolved.record and resolved.record.with_given_up(resolved.intent)
             return replace(resolved, record=kept)

@@ -260,15 +260,12 @@ class OpenTarget:
         may_ask = confirm is not None or self._invocation.on_terminal
         observer = observer or ApplyObserver()
         with self._connection.ready() as session:
-            _wait_if_asked(session, observer, wait=wait)
+            options = options or arguments.build_plan_options(session, will_ask=may_ask)
+            _wait_if_asked(session, observer, options, wait=wait)
             apply_run = ApplyRun(
-                session,
-                options or arguments.build_plan_options(session, will_ask=may_ask),
-                observer,
-                confirm=confirm,
-                all_or_nothing=all_or_nothing,
-                may_adopt=adopt is True,
-            )
+                session, options, observer, confirm=confirm,
+                all_or_nothing=all_or_nothing, may_adopt=adopt is True,
+            )  # fmt: skip
             if plan is None:
                 return apply_run.plan_and_apply()
             # Equal, not only of the same id: a copy with other rows or without its guards was never
@@ -369,14 +366,11 @@ class OpenTarget:
             apply_saved.open_session_for_approved_plans(invocation, plans) as session,
         ):
             observer = observer or ApplyObserver()
-            _wait_if_asked(session, observer, wait=wait)
-            options = arguments.build_plan_options(session)
-            apply_run = ApplyRun(
-                session,
-                plans.united_plan.build_saved_options_with_current_rules(options),
-                observer,
-                all_or_nothing=all_or_nothing,
+            options = plans.united_plan.build_saved_options_with_current_rules(
+                arguments.build_plan_options(session)
             )
+            _wait_if_asked(session, observer, options, wait=wait)
+            apply_run = ApplyRun(session, options, observer, all_or_nothing=all_or_nothing)
             return apply_saved.replan_and_apply_approved_plans(
                 session, apply_run, plans, observer, allow_unsigned=allow_unsigned
             )
@@ -639,12 +633,14 @@ def _require_approval(
         )
 
 
-def _wait_if_asked(session: TargetSession, observer: ApplyObserver, *, wait: bool) -> None:
+def _wait_if_asked(
+    session: TargetSession, observer: ApplyObserver, options: PlanOptions, *, wait: bool
+) -> None:
     """Wait until the outcomes of calls that are open now can be determined."""
     if wait:
         from synapse_apply.operations.settle import wait_for_open_calls
 
-        wait_for_open_calls(session, observer.wait)
+        wait_for_open_calls(session, observer.wait, options.selected)
 
 
 def _is_of_commits(change: Change, old: Desired, new: Desired, old_on_drift: str) -> bool:

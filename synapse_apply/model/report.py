@@ -28,6 +28,9 @@ class Result(Enum):
     UNKNOWN = "unknown"
 
 
+UNRECORDED = "unrecorded"
+
+
 @frozen
 class Outcome(WithCommands):
     """The result of one change.
@@ -49,6 +52,12 @@ class Outcome(WithCommands):
     diagnostics: tuple[Diagnostic, ...] = ()
     recovery_file: str | None = None
     is_conflict: bool = False
+
+    @property
+    def progress_result(self) -> str:
+        """The result, or UNRECORDED for a call that was done and could not be recorded."""
+        is_unrecorded = self.result is Result.UNKNOWN and self.recovery_file is not None
+        return UNRECORDED if is_unrecorded else self.result.value
 
 
 @frozen

@@ -296,6 +296,7 @@ def _settled_warning(resolved: ResolvedIntent) -> Diagnostic:
         "An earlier call was looked up",
         f"{intent.verb} of {intent.address}, sent at {intent.sent_at} by apply {intent.plan_id}, "
         f"{outcome}.",
+        resolved.import_hint,
         address=str(intent.address),
     )
 
@@ -314,8 +315,13 @@ def _iter_open_call_warnings(
             yield warning_finding(
                 "An earlier call is sent again",
                 f"How {intent.verb} of {intent.address} ended, which was sent at {intent.sent_at}, "
-                "cannot be told yet. An apply sends the same declared fields again. The earlier "
-                "call may still set back what somebody changed beside them since.",
+                "cannot be told yet. An apply sends "
+                + (
+                    "the same declared fields again. The earlier call may still set back what "
+                    "somebody changed beside them since."
+                    if intent.verb == "update"
+                    else "it again."
+                ),
                 address=str(intent.address),
             )
             continue

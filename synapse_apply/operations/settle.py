@@ -31,6 +31,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities, Lookup
 from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.state import REPLACE_VERB, Intent, IntentState, Record, State
+from synapse_apply.model.values import collect_references_outside_lists
 from synapse_apply.model.verification import RUN_VERB, LastRun
 from synapse_apply.planning.open_call_refusals import WAIT_HINT, build_outcome_unknown_refusal
 from synapse_apply.workspace.recovery_journal import (
@@ -61,7 +62,7 @@ class OpenCalls:
 
 @frozen
 class SettledCall:
-    """A call that was looked up; `ways_out` of one that is still open, () of a settled one."""
+    """A call that was looked up; `ways_out` of one that is still open, or of a forgotten object."""
 
     resolved: ResolvedIntent
     ways_out: tuple[str, ...]
@@ -150,7 +151,7 @@ def _list_ways_to_settle(
     resolved: ResolvedIntent, journal_files: Mapping[str, JournaledDoneCall]
 ) -> tuple[str, ...]:
     if not resolved.is_open:
-        return ()
+        return (resolved.import_hint,) if resolved.import_hint else ()
     intent = resolved.intent
     recovery_hint = journal_files[intent.id].recovery_hint if intent.id in journal_files else ""
     seconds = resolved.seconds_until_resolvable
@@ -211,9 +212,27 @@ _FIRST_PAUSE = 2.0
 _UNKNOWN = IntentState.UNKNOWN
 
 
-def wait_for_open_calls(session: TargetSession, wait: WaitCallback) -> None:
-    """Return when no call is too recent any more to be settled, or given up; writes nothing."""
+def wait_for_open_calls(
+    session: TargetSession, wait: WaitCallback, selected: Collection[Address] | None = None
+) -> None:
+    """Return when no call is too recent any more to be settled, or given up; writes nothing.
+
+    With `selected`, only calls of these, of what they need, and of what is not declared: it may
+    have been renamed.
+    """
     state = session.store.read_state()
+    if selected is not None:
+        needed, queue = set[Address](), list(selected)
+        while queue:
+            address = queue.pop()
+            if address not in needed and (desired := session.desired.get(address)):
+                references = collect_references_outside_lists(desired.spec)
+                queue += [*(one.address for one in references), *desired.depends_on]
+            needed.add(address)
+        others = session.desired.keys() - needed
+        records = {one: record for one, record in state.records.items() if one not in others}
+        opened = tuple(one for one in state.open_intents if one.address not in others)
+        state = replace(state, records=records, open_intents=opened)
     wait_for_acting_calls(session, state, wait)
     if state.open_intents:
         looked_up = _look_up(session, {intent.id for intent in state.open_intents})

@@ -114,7 +114,8 @@ def build_plan(plan_input: PlanInput) -> Plan:
                         [
                             resources[address]
                             for address in sorted(changes.keys() & resources.keys())
-                            if not any(one.outcome_unknown for one in changes[address].refusals)
+                            if changes[address].action is not Action.DELETE
+                            and not any(one.outcome_unknown for one in changes[address].refusals)
                         ],
                         index.open_intents.values(),
                     ),

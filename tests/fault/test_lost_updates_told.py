@@ -26,6 +26,7 @@ from fault.test_lost_updates import (
     rotated,
     token,
     update,
+    wait_for,
 )
 
 UTC = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
@@ -735,6 +736,28 @@ def test_settling_a_forgotten_address_promises_nothing(
     }
     assert expected[outside] in said
     assert "next apply" not in said
+    way = f"`synapse-apply import {PLUGIN} {plugin_id(site, server)} -t site` records it again"
+    assert f"It was forgotten: {way}" in said
+
+
+@on_api("v1", "v2")
+def test_a_plan_says_how_a_forgotten_object_is_recorded_again(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """Its call was not done, and yet its object is there, found by its id alone."""
+    site = begun(make_site, server, settle_after=0.1)
+    server.faults({"match": update(site), "do": {"reset": "before"}})
+    assert site.apply().code == 7
+    server.faults()
+    command(site, f"state rm -t site {PLUGIN}")
+    (found,) = [
+        one for one in site.plan().diagnostics if one.summary == "An earlier call was looked up"
+    ]
+    typed = f"import {PLUGIN} {plugin_id(site, server)}"
+    assert f"`synapse-apply {typed}" in found.hint
+    command(site, f"{typed} -t site")
+    assert site.apply(ahead=LATER).code == 0
+    assert live(server) == "ten"
 
 
 @pytest.mark.parametrize("key", ["another", "none"])
@@ -1017,3 +1040,146 @@ def test_a_restored_record_keeps_the_first_of_two_tries(
     assert live(server) == "ten"
     assert site.apply(ahead=LATER).code == 0
     assert live(server) == "eleven"
+
+
+def test_what_is_only_gone_is_not_told_as_kept(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """Where drift is held, what is gone is created again all the same."""
+    site = begun(make_site, server)
+    assert site.apply().code == 0
+    declare(site, "ten", on_drift="hold")
+    (storage,) = server.objects("storage")
+    server.send("DELETE", f"/_emulator/objects/storage/{storage['id']}/")
+    said = command(site, "drift -t site")
+    assert "`synapse-apply apply -t site` restores the declared values." in said
+    assert "keeps it" not in said
+    change_outside(site, server, "by hand")
+    said = told(command(site, "drift -t site"))
+    assert "keeps it (on_drift: hold)" in said
+    assert "What is gone is created again in any case." in said
+    assert site.apply().code == 0
+    assert live(server) == "by hand"
+    assert server.objects("storage")
+
+
+@pytest.mark.parametrize("api", ["v2"], indirect=True)
+def test_a_delete_that_is_sent_again_is_told_as_a_delete(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """It has no fields; and that it may still act is what is wanted."""
+    site = make_site(groups=1)
+    assert site.apply().code == 0
+    path: Path = site.root / "manifests" / "group-0.yaml"
+    plugin, release, storage = path.read_text().split("\n---\n")
+    path.write_text(f"{plugin}\n---\n{storage}")
+    server.faults({"match": {"method": "DELETE"}, "do": {"hang": FOREVER, "commit": "before"}})
+    for _ in range(2):
+        with applying(site) as process:
+            reaches(server, process)
+            assert kill(process)
+        server.faults({"match": {"method": "DELETE"}, "do": {"hang": FOREVER, "commit": "before"}})
+        said = told(command(site, "plan -t site --prune"))
+        assert "How delete of release/plugin-0@1.0.0 ended" in said
+        assert "An apply sends it again." in said
+        assert "fields" not in said
+        assert "would delete it" not in said
+    assert "would delete it" in told(command(site, "drift -t site")) or release
+    server.faults()
+    assert site.apply().code == 0
+    assert not [name for name in server.ids() if name.startswith("release/")]
+
+
+@pytest.mark.parametrize("api", ["v2"], indirect=True)
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_lock_that_was_done_acts_no_more(
+    make_site: Callable[..., Site], server: Server, *, is_killed: bool
+) -> None:
+    """After it nothing of its object changes; and it is told as a lock."""
+    site = make_site(groups=1)
+    assert site.apply().code == 0
+    path: Path = site.root / "manifests" / "group-0.yaml"
+    path.write_text(
+        path.read_text().replace('"version": "1.0.0"', '"version": "1.0.0", "locked": true')
+    )
+    lock = {"method": "POST", "path": "/v2/plugin-releases/*/release/"}
+    deed = {"hang": FOREVER, "commit": "after"} if is_killed else {"reset": "after"}
+    server.faults({"match": lock, "do": deed})
+    with applying(site, as_json=False) as process:
+        reaches(server, process)
+        if is_killed:
+            assert kill(process)
+        else:
+            code, out, err = ended(process)
+            assert code == 0
+            assert "lock of release/plugin-0@1.0.0 failed" in out + err
+            assert "update of release" not in out + err
+    server.faults()
+    if is_killed:
+        assert "lock was done" in command(site, "state settle -t site")
+    for line in ("state list", "state settle", "plan", "drift"):
+        assert "act " not in command(site, f"{line} -t site"), line
+    assert site.apply().code == 0
+
+
+@on_api("v1", "v2")
+@pytest.mark.parametrize("chosen", ["storage/storage-0", "release/plugin-0@1.0.0"])
+def test_waiting_is_for_what_is_selected_and_what_it_needs(
+    make_site: Callable[..., Site], server: Server, chosen: str
+) -> None:
+    """A call of another resource changes nothing for it."""
+    site = begun(make_site, server)
+    server.faults({"match": update(site, nth=1), "do": {"hang": 3}})
+    with applying(site) as process:
+        reaches(server, process)
+        assert kill(process)
+    with applying(site, "--wait", "--only", chosen, as_json=False) as process:
+        code, out, err = ended(process)
+    assert code == 0, out + err
+    assert err.count("Waiting at most ") == (0 if chosen.startswith("storage/") else 1)
+    wait_for(server, "ten")
+    server.faults()
+
+
+@on_api("v1", "v2")
+def test_progress_of_what_could_not_be_recorded_says_that_it_was_done(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """Its answer came: nothing of it is not known."""
+    site = begun(make_site, server)
+    state = site.root / ".synapse-apply" / "state" / "site.db"
+    server.faults({"match": update(site), "do": {"hang": 0.3, "commit": "after"}})
+    with applying(site, as_json=False) as process:
+        reaches(server, process)
+        state.replace(site.root / "lost.db")
+        code, out, err = ended(process)
+    server.faults()
+    (site.root / "lost.db").replace(state)
+    assert code == 7
+    assert "updated, and could not be recorded" in out
+    assert "Not known" not in out + err
+    (line,) = [one for one in err.splitlines() if one.startswith(f"{PLUGIN}: Modif")]
+    assert line.endswith(", and could not be recorded")
+
+
+@on_api("v1", "v2")
+def test_progress_of_a_call_that_is_looked_up_again_tells_the_whole_duration(
+    make_site: Callable[..., Site], server: Server
+) -> None:
+    """It is that of the report."""
+    site = begun(make_site, server, settle_after=30)
+    server.faults({"match": update(site), "do": {"reset": "before"}})
+    with applying(site, as_json=False) as process:
+        assert process.stderr is not None
+        first = ""
+        while "Not known after" not in first:
+            first = process.stderr.readline()
+        change_beside(server, {"description": "ten"})  # as one of the tries does now
+        code, out, err = ended(process)
+    server.faults()
+    assert code == 0, out + err
+    (last,) = re.findall(rf"^{PLUGIN}: Modifications complete after (\S+)s", err, re.MULTILINE)
+    (whole,) = re.findall(rf"{PLUGIN} updated \(id \S+, (\S+)s\)", out)
+    assert last == whole
+    (begun_by,) = re.findall(r"Not known after (\S+)s", first)
+    assert float(last) >= float(begun_by)

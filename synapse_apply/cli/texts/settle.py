@@ -44,8 +44,8 @@ def print_settled_calls(console: Console, settled_calls: SettledCalls) -> int:
 
 def _format_settled_or_open_call(call: SettledCall, ways_out: Sequence[str]) -> str:
     resolved, intent = call.resolved, call.resolved.intent
+    ways_text = "".join(f"        * {sanitize(way_out)}\n" for way_out in ways_out)
     if resolved.is_open:
-        ways_text = "".join(f"        * {sanitize(way_out)}\n" for way_out in ways_out)
         return (
             f"  ! {intent.address}: {intent.verb} of {intent.sent_at}: "
             f"{sanitize(resolved.reason)}\n"
@@ -55,6 +55,7 @@ def _format_settled_or_open_call(call: SettledCall, ways_out: Sequence[str]) -> 
         doubt = resolved.reason and f"; {resolved.reason}"
         return (
             f"  {intent.address}: {intent.verb} was done (id {sanitize(intent.remote_id)}){doubt}\n"
+            f"{ways_text}"
         )
     if intent.state is IntentState.UNKNOWN:
         next_step = "the next plan shows what differs"
@@ -65,12 +66,13 @@ def _format_settled_or_open_call(call: SettledCall, ways_out: Sequence[str]) -> 
         return (
             f"  {intent.address}: whether {intent.verb} was done cannot be told"
             f"{sanitize(resolved.reason and f' ({resolved.reason})')}; {next_step}\n"
+            f"{ways_text}"
         )
     option = " with --prune" if intent.verb == "delete" else ""
     next_step = f"the next apply{option} may do it"
     if resolved.record is None and intent.verb != CREATE_VERB:
         next_step = "nothing is recorded under this address"
-    return f"  {intent.address}: {intent.verb} was not done; {next_step}\n"
+    return f"  {intent.address}: {intent.verb} was not done; {next_step}\n{ways_text}"
 
 
 def _build_call_document(call: SettledCall, ways_out: Sequence[str]) -> JsonDocument:

@@ -187,7 +187,9 @@ def _ways_out(drift: Drift) -> Iterator[str]:
     ]
     if len(blocked_objects) == len(drift.objects):
         yield Text("Apply cannot undo it: ", Command("plan --revert-drift"), " tells the ways out.")
-    elif not drift.is_drift_kept or all(one.is_changed_in_git for one in drift.objects):
+    elif not drift.is_drift_kept or all(
+        one.is_changed_in_git or one.is_missing for one in drift.objects
+    ):
         yield Text(Command("apply"), " restores the declared values.")
     else:
         restored = [one for one in drift.objects if one.is_changed_in_git]

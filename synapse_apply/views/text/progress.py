@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol, Self, TextIO, cast
 from synapse_apply.model.address import Address
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import Job
+from synapse_apply.model.report import UNRECORDED
 from synapse_apply.views.grammar import format_byte_size, format_duration
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
 from synapse_apply.views.text.ongoing_calls import REPORT_INTERVAL, OngoingCall, OngoingCalls
@@ -58,9 +59,10 @@ def get_progress_words(verb: str) -> ProgressWords:
 def describe_call_ending(verb: str, result: str, seconds: float, remote_id: str = "") -> str:
     """How a call ended, such as `Creation complete after 1.2s [id=7]`."""
     duration_text = f"after {format_duration(seconds)}"
-    if result in SUCCESS_RESULTS:
+    if result in {*SUCCESS_RESULTS, UNRECORDED}:
         id_text = f" [id={sanitize(remote_id)}]" if remote_id else ""
-        return f"{get_progress_words(verb).success_text} {duration_text}{id_text}"
+        recorded_text = ", and could not be recorded" if result == UNRECORDED else ""
+        return f"{get_progress_words(verb).success_text} {duration_text}{id_text}{recorded_text}"
     if result == "refused":
         return f"Refused {duration_text}"
     if result == "skipped":
