@@ -292,8 +292,11 @@ def _iter_configuration_lines(name: str, schema: Mapping[str, Any]) -> Iterator[
         return
     yield "  configuration:"
     keys = schema["properties"]
-    other_keys = set(schema.get("x-vocabularies", {}).get("platform", ()))
-    required_keys = list_missing_required_keys(schema)
+    # Of two vocabularies the platform's, which its own tools read.
+    vocabularies = schema.get("x-vocabularies", {})
+    other_keys = vocabularies.get("documented", ())
+    own_keys = dict(zip(other_keys, vocabularies.get("platform", ()), strict=False))
+    required_keys = {own_keys.get(key, key) for key in list_missing_required_keys(schema)}
     secret_keys = [key for key in keys if keys[key].get("x-secret") and key not in other_keys]
     # Where the schema requires none of the secret keys by itself, all are shown as required.
     required_keys |= set() if required_keys & set(secret_keys) else set(secret_keys)
@@ -312,7 +315,7 @@ def _iter_configuration_lines(name: str, schema: Mapping[str, Any]) -> Iterator[
 def _description(key: Mapping[str, Any]) -> str:
     """A key's description, without the note on its vocabulary: only one of them is written here."""
     text = str(key.get("description", ""))
-    return text.removesuffix(".").removesuffix(", in the documented keys")
+    return text.removesuffix(".").removesuffix(", in the platform's keys")
 
 
 def _inline(text: str) -> str:

@@ -25,7 +25,7 @@ LINEAGE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 def by_hand(server: Server) -> None:
     """What somebody made in Synapse: two storages, a plugin with two releases."""
-    keys = {"access_key_id": "AKIAEXAMPLE", "secret_access_key": "made-up"}
+    keys = {"access_key": "AKIAEXAMPLE", "secret_key": "made-up"}
     raw = {"name": "Raw Data", "provider": "amazon_s3", "category": "external"}
     server.call("POST", "storages/", {**raw, "configuration": {"bucket_name": "raw", **keys}})
     nas = {"name": "저장소", "provider": "file_system", "category": "internal"}

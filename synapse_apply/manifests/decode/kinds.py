@@ -24,6 +24,7 @@ from synapse_apply.manifests.schema import schemas
 from synapse_apply.manifests.yaml.reader import describe_value_kind
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import DecodedSpec
+from synapse_apply.model.diagnostic import Severity
 from synapse_apply.model.packages import is_valid_version
 from synapse_apply.model.phrases import (
     MAX_SUGGESTIONS,
@@ -351,9 +352,21 @@ def decode_storage_spec_replacing_secrets(context: DecodeContext, draft: Draft) 
         return replace_secrets_and_report_plain_text(
             context, draft, {**draft.spec, "configuration": known_configuration}
         )
-    if provider not in schemas.list_providers_with_schema() and not draft.is_unknown_at_or_above(
-        ("spec", "provider")
-    ):
+    if provider in schemas.list_providers_with_schema():
+        properties = schemas.read_schema(f"providers/{provider}").get("properties", {})
+        for key in draft.spec.get("configuration", {}):
+            own_key = properties.get(key, {}).get("x-read-as")
+            # Both of them are an error, which leaves the second one out.
+            if own_key and ("spec", "configuration", own_key) not in draft.positions:
+                context.report_finding(
+                    draft,
+                    ("spec", "configuration", key),
+                    "Key that the platform's own tools do not read",
+                    f"`{key}` is a documented key, and they read `{own_key}` alone",
+                    "where they are to open this storage, write all of it in the platform's keys",
+                    Severity.NOTE,
+                )
+    elif not draft.is_unknown_at_or_above(("spec", "provider")):
         context.drafts_by_unknown_provider.setdefault(provider, []).append(draft)
     return replace_secrets_and_report_plain_text(context, draft, draft.spec)
 

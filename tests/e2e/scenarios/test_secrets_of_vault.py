@@ -156,8 +156,8 @@ def test_the_page_is_right(tmp_path, server):
       storage/raw-data:
         spec:
           configuration:
-            access_key_id: {valueFrom: {vault: null, env: RAW}}
-            secret_access_key: {valueFrom: {vault: null, env: RAW}}
+            access_key: {valueFrom: {vault: null, env: RAW}}
+            secret_key: {valueFrom: {vault: null, env: RAW}}
 """
     place.write("synapse-apply.yaml", settings.rstrip() + overlay)
     place.run("validate", "-t", "prod", code=0)
