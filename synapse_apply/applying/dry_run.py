@@ -38,7 +38,7 @@ from synapse_apply.model.errors import (
 from synapse_apply.model.frozen import frozen, mutable
 from synapse_apply.model.plan import Action, Refusal
 from synapse_apply.model.remote.dry_run_counts import DryRunCounts
-from synapse_apply.model.values import collect_references_outside_lists, get_at_or_absent
+from synapse_apply.model.values import collect_references, get_at_or_absent
 
 RULE = "server"
 # The verb in reports of progress.
@@ -88,7 +88,7 @@ class DryRunCall:
         if self.verb is _Verb.SEAL and step.change.action in CREATES:
             return "it is not there yet"
         if self.verb in {_Verb.CREATE, _Verb.UPDATE}:
-            named = {one.address for one in collect_references_outside_lists(step.spec)}
+            named = {one.address for one in collect_references(step.spec)}
             if missing := sorted(named - self.run.backend.known.keys()):
                 return f"it needs {missing[0]}, which is not there yet"
         for created in step.all_created:

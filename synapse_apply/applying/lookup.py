@@ -19,8 +19,8 @@ from synapse_apply.applying.step import Step
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.descriptor import Api
 from synapse_apply.kinds.search import (
-    list_by_natural_key_or_empty_if_unsearchable,
-    read_observed_requiring_same_id,
+    list_by_natural_key,
+    read_observed,
 )
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import ServerObject
@@ -68,9 +68,7 @@ class Backend:
 
     def read(self, step: Step, remote_id: str) -> Observed:
         """The object with this id; raises RemoteError, also where another object is answered."""
-        return read_observed_requiring_same_id(
-            self.api, step.binding, remote_id, self.marks_of(step)
-        )
+        return read_observed(self.api, step.binding, remote_id, self.marks_of(step))
 
     def find(self, step: Step, remote_id: str) -> Observed | None:
         """As `read`; None where the object is gone."""
@@ -81,7 +79,7 @@ class Backend:
 
     def search(self, step: Step, key: str) -> list[Observed]:
         """The objects with this natural key; RemoteError where the search fails."""
-        return list_by_natural_key_or_empty_if_unsearchable(
+        return list_by_natural_key(
             self.api, step.binding, key, self.capabilities, self.marks_of(step)
         )
 

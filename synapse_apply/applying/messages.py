@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from synapse_apply.applying.step import CREATES, Step
-from synapse_apply.kinds.run_forms import list_inputs_refused_as_missing
+from synapse_apply.kinds.run_forms import list_missing_inputs
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import RequestBody
 from synapse_apply.model.command import Command, Text, fill
@@ -19,14 +19,14 @@ from synapse_apply.model.errors import (
     StateError,
     advise_on_failure,
     describe_failure_without_request_id_and_effect,
-    has_success_status_although_failed,
+    has_odd_success,
 )
 from synapse_apply.model.job import JobStatus
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.plan import Action
 from synapse_apply.model.remote.error_body import (
     HTML_PAGE,
-    format_field_name_if_safe_or_empty,
+    format_safe_name,
     parse_field_errors,
 )
 from synapse_apply.model.secrets.secret_marks import SecretMarks
@@ -301,7 +301,7 @@ def failed(step: Step, failure: RemoteError, marks: SecretMarks, call_verb: str 
         if refused
         else describe_failure_without_request_id_and_effect(failure)
     )
-    is_answered = has_success_status_although_failed(failure)
+    is_answered = has_odd_success(failure)
     verb = "was answered, and the answer is of no use" if is_answered else "failed"
     sentence = f"{call_verb or step.change.action.value} of {step.address} {verb}: {cause}"
     summary = "The backend refused a call" if failure.status_code else "A call was not made"
@@ -360,7 +360,7 @@ def _safe_words(step: Step, detail: Any, marks: SecretMarks) -> Iterator[str]:
     has_secrets, is_withheld = _has_secret_fields(step), False
     for path, texts in parse_field_errors(detail).items():
         if has_secrets and not _is_safe_to_quote(step, path, marks):
-            if name := format_field_name_if_safe_or_empty(path):
+            if name := format_safe_name(path):
                 yield f"{name} was refused"
             is_withheld = True
             continue
@@ -473,7 +473,7 @@ def run_refused(step: Step, failure: RemoteError, body: RequestBody) -> Diagnost
         )
     summary, hint = "The verification was refused", _repair(step)
     # Backends differ in which inputs a run needs, so the hint names those that this one wants.
-    if lacking := list_inputs_refused_as_missing(failure, body):
+    if lacking := list_missing_inputs(failure, body):
         summary = f"This backend requires {' and '.join(f'an {name}' for name in lacking)}"
         hint = f"Add {' and '.join(f'`{name}:`' for name in lacking)} to spec.verify."
     return run_finding(

@@ -222,7 +222,7 @@ def adopted_record(step: Step, observed: Observed, run: Run) -> Record:
     )
     previous = step.record
     # Nobody here published its package, so a run of it is due only after a change of ours.
-    if previous is None or not previous.is_same_object_in_other_api(record.api, record.natural_key):
+    if previous is None or not previous.is_same_object_elsewhere(record.api, record.natural_key):
         return with_unverified_last_run(record, step.type, step.desired, now)
     return replace(
         record,
@@ -398,7 +398,7 @@ def with_last_run(
     record: Record, verdict: RunStatus, *, job: str = "", parameters: str = "", moment: str = ""
 ) -> Record:
     """A copy of the record with another last run; of a replaced package none proves anything."""
-    if record.replaced_at and not verdict.has_job_that_may_be_running:
+    if record.replaced_at and not verdict.may_run_still:
         verdict = RunStatus.UNVERIFIED
     last_run = LastRun(verdict, job, parameters, record.digest or "", moment)
     return replace(record, verification=last_run.to_json())

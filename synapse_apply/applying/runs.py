@@ -15,7 +15,7 @@ from synapse_apply.kinds.run_body import RUN_MARK_KEY
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.job import Job, parse_job_requiring_usable_id
+from synapse_apply.model.job import Job, parse_job
 from synapse_apply.model.ports import StateStore
 from synapse_apply.model.state import Intent, IntentState, Record
 from synapse_apply.model.values import flatten
@@ -75,15 +75,15 @@ def find_job(
     def is_candidate(job: Job) -> bool:
         if job.id in of_others or not _may_be_of_run(job, intent):
             return False
-        full_job = owners.with_plugin_and_version_of_release(job)
-        return not owners.certainly_runs_other_plugin(
-            full_job, intent.remote_id
-        ) and _may_be_of_run(full_job, intent)
+        full_job = owners.with_plugin_of_release(job)
+        return not owners.runs_other_plugin(full_job, intent.remote_id) and _may_be_of_run(
+            full_job, intent
+        )
 
     since = datetime.fromisoformat(intent.sent_at) - _ZONES
     for raw in proof.list_jobs(api, intent.remote_id, since):
         try:
-            job = parse_job_requiring_usable_id(raw)
+            job = parse_job(raw)
         except ValueError:
             raise RemoteError("the list of jobs holds something that is not a job") from None
         if "context" not in raw and is_candidate(job):

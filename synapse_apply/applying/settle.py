@@ -23,8 +23,8 @@ from synapse_apply.applying.runs import find_job, with_job
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.descriptor import Api, ApiBinding, Catalogue, FieldRule, ResourceType
 from synapse_apply.kinds.search import (
-    list_by_natural_key_or_empty_if_unsearchable,
-    read_observed_requiring_same_id,
+    list_by_natural_key,
+    read_observed,
 )
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
@@ -125,7 +125,7 @@ class IntentResolver:
             # If possible from a list that is read once.
             listed = self.find_listed(intent.address.kind, binding, key)
             hits = (
-                list_by_natural_key_or_empty_if_unsearchable(
+                list_by_natural_key(
                     self.api,
                     binding,
                     key,
@@ -170,7 +170,7 @@ class IntentResolver:
     ) -> ResolvedIntent:
         unknown = replace(intent, state=IntentState.UNKNOWN)
         try:
-            live = read_observed_requiring_same_id(
+            live = read_observed(
                 self.api, binding, intent.remote_id, self.marks.with_address(intent.address)
             )
         except NotFound:

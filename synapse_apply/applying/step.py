@@ -64,7 +64,7 @@ class Step:
         """Series and version as a record has them; both "" without."""
         if self.desired is None:
             return SeriesMember("", "")
-        return self.type.locate_in_series_or_empty(self.desired.spec)
+        return self.type.locate_in_series(self.desired.spec)
 
     @property
     def protected(self) -> bool:

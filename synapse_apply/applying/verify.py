@@ -47,8 +47,8 @@ from synapse_apply.model.errors import (
 from synapse_apply.model.job import (
     Job,
     JobStatus,
-    derive_run_result_status_or_completed,
-    parse_job_requiring_usable_id,
+    derive_run_status,
+    parse_job,
 )
 from synapse_apply.model.plan import Action
 from synapse_apply.model.state import Intent, IntentState, Record
@@ -112,7 +112,7 @@ class _Verifying:
         request_id = self._run.backend.request_id()
         # The call is done, whatever the answer is: from here on nothing may start a second run.
         try:
-            job = parse_job_requiring_usable_id(answer).id
+            job = parse_job(answer).id
         except ValueError:
             return self._answered_without_job(intent, answer, request_id)
         except RemoteError as failure:
@@ -174,7 +174,7 @@ class _Verifying:
                 answer,
                 self._pace(),
             )
-        status = derive_run_result_status_or_completed(answer)
+        status = derive_run_status(answer)
         has_failed = status is not JobStatus.COMPLETED
         verdict, findings = RunStatus.PASSED, list[Diagnostic]()
         if not status.has_ended and self._run.gate.stop_reason():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from synapse_apply.cli.console import get_single_target_or_empty
+from synapse_apply.cli.console import single_target
 from synapse_apply.cli.params import option_parsing
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def complete_recorded_addresses(
     return _plain_words(complete.list_local_addresses(_partial_invocation(ctx)), prefix)
 
 
-def complete_known_addresses_else_files(
+def complete_addresses(
     ctx: click.Context, param: click.Parameter, prefix: str
 ) -> list[CompletionItem[str]]:
     """Declared and recorded addresses, or files where none starts with the prefix."""
@@ -63,15 +63,12 @@ def complete_known_addresses_else_files(
 
     invocation = _partial_invocation(ctx)
     names = sorted(
-        {
-            *complete.list_declared_addresses(invocation),
-            *complete.list_local_addresses(invocation),
-        }
+        {*complete.list_declared_addresses(invocation), *complete.list_local_addresses(invocation)}
     )
-    return _plain_words(names, prefix) or delegate_file_completion_to_shell(ctx, param, prefix)
+    return _plain_words(names, prefix) or complete_by_shell(ctx, param, prefix)
 
 
-def delegate_file_completion_to_shell(
+def complete_by_shell(
     _ctx: click.Context, _param: click.Parameter, prefix: str
 ) -> list[CompletionItem[str]]:
     """The shell's own completion of files."""
@@ -121,7 +118,7 @@ def complete_reports(
 ) -> list[CompletionItem[str]]:
     """The kinds of report, and files after `=`."""
     if "=" in prefix:
-        return delegate_file_completion_to_shell(ctx, param, prefix.partition("=")[2])
+        return complete_by_shell(ctx, param, prefix.partition("=")[2])
     return _plain_words([f"{kind}=" for kind in option_parsing.REPORT_KINDS], prefix)
 
 
@@ -172,7 +169,7 @@ def _partial_invocation(ctx: click.Context) -> Invocation:
     return Invocation(
         directory=directory,
         project=directory / project if project else None,
-        target=get_single_target_or_empty(option_values) or None,
+        target=single_target(option_values) or None,
         paths=tuple(directory / path for path in option_values.get("paths") or ()),
         variables=option_values.get("variables") or {},
         on_terminal=True,

@@ -62,7 +62,7 @@ class Console:
         as_lines, as_events = bool(options.get("as_lines")), bool(options.get("as_events"))
         as_json = as_lines or as_events or bool(options.get("as_json"))
         as_json = as_json or options.get("output_format") == "json"
-        color, typed_target = options.get("color") or "auto", get_single_target_or_empty(options)
+        color, typed_target = options.get("color") or "auto", single_target(options)
         return cls(
             as_json, color, as_lines=as_lines, typed_target=typed_target, as_events=as_events
         )
@@ -146,7 +146,7 @@ class Console:
             sys.stderr.write(text)
             sys.stderr.flush()
 
-    def write_line_to_stderr_if_json_else_output(self, text: str) -> None:
+    def write_note(self, text: str) -> None:
         """Write a line for people: to stdout, or to stderr where stdout gets JSON."""
         (self.write_stderr if self.as_json else self.write_output)(f"{text}\n")
 
@@ -168,7 +168,7 @@ class Console:
                 iter_events_of_unreported_findings_and_document,
             )
 
-            self.write_events_after_version_line(
+            self.write_events(
                 iter_events_of_unreported_findings_and_document(
                     document, self._reported_finding_keys or ()
                 )
@@ -183,7 +183,7 @@ class Console:
             # In click's context, because copies of this Console serve the same command.
             click_context.meta[_DOCUMENT_WRITTEN_KEY] = True
 
-    def write_events_after_version_line(self, events: Iterable[Mapping[str, Any]]) -> None:
+    def write_events(self, events: Iterable[Mapping[str, Any]]) -> None:
         """Write events to stdout, one per line, after the line with the version.
 
         Their findings are left out of the document at the end.
@@ -243,7 +243,7 @@ class Console:
             self.write_stderr(text + "\n")
 
 
-def get_single_target_or_empty(options: Mapping[str, Any]) -> str:
+def single_target(options: Mapping[str, Any]) -> str:
     """The one target that -t names; "" without it, and where it names several."""
     names: Sequence[str] = options.get("target") or ()
     if len(names) != 1:

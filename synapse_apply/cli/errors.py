@@ -12,7 +12,7 @@ import click
 
 from synapse_apply import __version__
 from synapse_apply.cli.console import Console
-from synapse_apply.cli.help_pages import Terminated, get_interruption_advice_or_empty
+from synapse_apply.cli.help_pages import Terminated, interruption_advice
 from synapse_apply.model.command import name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import (
@@ -20,7 +20,7 @@ from synapse_apply.model.errors import (
     LockHeld,
     RemoteError,
     SynapseApplyError,
-    build_finding_of_remote_error_without_body,
+    build_remote_finding,
 )
 from synapse_apply.model.frozen import frozen
 
@@ -82,7 +82,7 @@ class FindingsAndExitCode(NamedTuple):
 def build_failure_findings(problem: BaseException) -> FindingsAndExitCode:
     """What is told of an exception of any class; without its text where it is unexpected."""
     if (signal_stop := _SIGNAL_STOPS.get(type(problem))) is not None:
-        hint = get_interruption_advice_or_empty(problem) or _RUN_AGAIN_HINT
+        hint = interruption_advice(problem) or _RUN_AGAIN_HINT
         stop_finding = error_finding("Stopped before its end", signal_stop.detail, hint)
         return FindingsAndExitCode([stop_finding], signal_stop.code)
     if isinstance(problem, SynapseApplyError):
@@ -90,9 +90,7 @@ def build_failure_findings(problem: BaseException) -> FindingsAndExitCode:
             problem.diagnostics or (error_finding(str(problem)),), problem.exit_code
         )
     if isinstance(problem, RemoteError):
-        return FindingsAndExitCode(
-            [build_finding_of_remote_error_without_body(problem)], Exit.ERROR
-        )
+        return FindingsAndExitCode([build_remote_finding(problem)], Exit.ERROR)
     finding = _system_finding(problem) or _build_internal_finding(problem)
     return FindingsAndExitCode([finding], Exit.ERROR)
 

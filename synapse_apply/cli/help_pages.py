@@ -69,7 +69,7 @@ class RenamedCommand:
         return " ".join(filter(None, (self.name, *self.first_arguments, self.implied_option)))
 
 
-def get_renamed_command_that_requires_name_or_empty() -> str:
+def renamed_command_of() -> str:
     """The earlier name by which the running command was called, if it requires a NAME; else ""."""
     old_name: str = click.get_current_context().meta.get(_NAME_REQUIRED_KEY, "")
     return old_name
@@ -79,7 +79,7 @@ class Terminated(BaseException):
     """SIGTERM or SIGHUP: unwinds as Ctrl-C does, so that locks and servers are released."""
 
 
-def get_interruption_advice_or_empty(interruption: BaseException) -> str:
+def interruption_advice(interruption: BaseException) -> str:
     """What the interrupted operation says of its state, and what to do next; "" for nothing.
 
     It is kept in the notes of the exception (PEP 678).
@@ -268,9 +268,9 @@ class LazyGroup(click.Group):
                 return renamed.name, command, [*renamed.first_arguments, *args[word_count:]]
         if args and args[0] not in self.entries and not args[0].startswith("-"):
             self._reject_renamed(ctx, args[0])
-            from synapse_apply.model.phrases import find_word_with_same_prefix_or_closest_or_empty
+            from synapse_apply.model.phrases import find_similar_word
 
-            match = find_word_with_same_prefix_or_closest_or_empty(args[0], self.entries)
+            match = find_similar_word(args[0], self.entries)
             hint = f" Did you mean {match!r}?" if match else ""
             raise click.UsageError(f"There is no command {args[0]!r}.{hint}", ctx)
         return super().resolve_command(ctx, args)

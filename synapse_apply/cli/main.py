@@ -18,12 +18,7 @@ import click
 
 from synapse_apply import __version__
 from synapse_apply.cli import registry
-from synapse_apply.cli.help_pages import (
-    USAGE,
-    LazyGroup,
-    Terminated,
-    get_interruption_advice_or_empty,
-)
+from synapse_apply.cli.help_pages import USAGE, LazyGroup, Terminated, interruption_advice
 
 NAME = "synapse-apply"
 _ARGUMENT_VARIABLE = re.compile("SYNAPSE_APPLY_ARGS(_.*)?")
@@ -140,7 +135,7 @@ def run(command_line: Sequence[str]) -> int:
 
 
 def _print_interruption(text: str, interruption: BaseException) -> None:
-    advice = get_interruption_advice_or_empty(interruption)
+    advice = interruption_advice(interruption)
     with suppress(OSError):
         sys.stderr.write(f"\n{text}\n{advice}\n" if advice else f"\n{text}\n")
 

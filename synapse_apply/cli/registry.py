@@ -217,9 +217,7 @@ CONTROLLER_ROLLOUT = {
         "commands.controller_rollout:abort", "Bring a revision no further."
     ),
 }
-AGENTS = {
-    "check": _build_command_entry("commands.agents:check", "Check the health of agents."),
-}
+AGENTS = {"check": _build_command_entry("commands.agents:check", "Check the health of agents.")}
 GROUPS = frozenset({"package", "state", "agents", "jobs", "emulator", "controller"})
 
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def write_file_atomically_or_to_device(path: Path, text: str) -> None:
+def write_report_file(path: Path, text: str) -> None:
     """Write a file and the folders above it; an OSError leaves the old file as it was.
 
     A device or a pipe, such as /dev/stderr, is written to directly.

@@ -12,11 +12,7 @@ from typing import Any
 from synapse_apply import __version__
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.errors import build_failure_findings, get_stopped_plan_or_none
-from synapse_apply.cli.report_files import (
-    append_text,
-    get_file_size_or_zero,
-    write_file_atomically_or_to_device,
-)
+from synapse_apply.cli.report_files import append_text, get_file_size_or_zero, write_report_file
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.command import name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
@@ -85,7 +81,7 @@ class Reports:
     out: Path | None = None
     against: str = ""
 
-    def split_off_misplaced_requests(self) -> tuple[Reports, list[Diagnostic]]:
+    def split_off_misplaced(self) -> tuple[Reports, list[Diagnostic]]:
         """The writable reports, and a finding for each that would overwrite a protected file.
 
         Protected are the project's own files and those that this command writes. Called before the
@@ -130,7 +126,7 @@ class Reports:
         """Write reports of a plan; returns `code`, or an error's code where one failed."""
         return self._write_reports(self._build_plan_source(plan, code), code)
 
-    def write_stopped_plan_reports_or_warn(self, plan: Plan, code: int) -> None:
+    def report_stopped_plan(self, plan: Plan, code: int) -> None:
         """Write reports of a plan that cannot be applied; the JSON is that of the failure."""
         self._write_reports_or_warn(
             replace(
@@ -155,7 +151,7 @@ class Reports:
         )
 
     # A report never changes the exit code of an apply.
-    def write_apply_reports_or_warn(self, report: Report) -> None:
+    def report_apply(self, report: Report) -> None:
         """Write reports of an apply. One that cannot be written is only a warning."""
         url = ci_run_url(self.invocation.environ)
         self._write_reports_or_warn(
@@ -178,8 +174,7 @@ class Reports:
         if (plan := get_stopped_plan_or_none(failure)) is not None:
             targeted_findings = name_target_in_commands(findings, self.console.typed_target)
             source = replace(
-                source,
-                document=lambda: self._findings_document(targeted_findings, code, plan),
+                source, document=lambda: self._findings_document(targeted_findings, code, plan)
             )
         self._write_reports_or_warn(source)
 
@@ -224,10 +219,7 @@ class Reports:
 
     def _build_findings_source(self, findings: Sequence[Diagnostic], code: int) -> ReportSource:
         targeted_findings = list(name_target_in_commands(findings, self.console.typed_target))
-        url, target = (
-            ci_run_url(self.invocation.environ),
-            self._target_name(),
-        )
+        url, target = (ci_run_url(self.invocation.environ), self._target_name())
         return ReportSource(
             lambda: self._findings_document(targeted_findings, code),
             lambda budget: markdown.render_findings_markdown(
@@ -280,7 +272,7 @@ class Reports:
                     if file == "-":
                         self.console.write_stdout(text)
                     else:
-                        write_file_atomically_or_to_device(self.invocation.directory / file, text)
+                        write_report_file(self.invocation.directory / file, text)
                 if kind == "github":
                     yield from self._write_github(source)
             except OSError as problem:
@@ -313,7 +305,7 @@ class Reports:
             delimiter = f"synapse_apply_{secrets.token_hex(16)}"
             append_text(Path(outputs_file), github.format_outputs_file(source.outputs, delimiter))
 
-    def list_annotations_with_repository_files(self, source: ReportSource) -> list[Annotation]:
+    def list_annotations(self, source: ReportSource) -> list[Annotation]:
         """The annotations, with file names relative to the repository."""
         return self._in_repository(source.annotations())
 
@@ -370,8 +362,6 @@ _RENDERERS: dict[str, Callable[[Reports, ReportSource], str]] = {
     "github": lambda _, source: source.markdown(STEP_SUMMARY_BUDGET),
     "gitlab": lambda _, source: format_redacted_json_document(source.counts()),
     "codequality": lambda requested_reports, source: format_redacted_json_document(
-        gitlab.build_issues_of_positioned_annotations(
-            requested_reports.list_annotations_with_repository_files(source)
-        )
+        gitlab.build_issues_of_positioned_annotations(requested_reports.list_annotations(source))
     ),
 }

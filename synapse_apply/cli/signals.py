@@ -62,7 +62,7 @@ class StoppableProgress:
         """The number of the signal that asks to end, 0 while there is none."""
         return self.signal_number
 
-    def run_calls_and_note_if_cut(self, work: Callable[[], None]) -> None:
+    def run_calls(self, work: Callable[[], None]) -> None:
         """Run `work`; a second signal ends it at once, and sets `was_cut`: nothing is raised."""
         try:
             self._can_cut = True

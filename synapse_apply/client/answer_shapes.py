@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from synapse_apply.model.coding.server_json import describe_api_like_field_names
+from synapse_apply.model.coding.server_json import describe_field_names
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.remote.remote_ids import parse_remote_id
 from synapse_apply.model.secrets.masked_text import MaskedText
@@ -39,7 +39,7 @@ class AnswerShape:
         """What is wrong with an object, as a phrase for an error message; "" if nothing is."""
         for name in self.required_fields:
             if value.get(name) is None:
-                return f"an object without {name} ({describe_api_like_field_names(value)})"
+                return f"an object without {name} ({describe_field_names(value)})"
         for name in (*self.id_fields, *self.owner_fields):
             field_value = value.get(name)
             if isinstance(field_value, Mapping) and name in self.owner_fields:

@@ -16,15 +16,10 @@ from synapse_apply.client.calls import ClientCall
 from synapse_apply.client.dialects.dialect import ListPage
 from synapse_apply.client.http.answers import Answer
 from synapse_apply.client.http.deadlines import MAX_LIST_WEIGHT
-from synapse_apply.client.pagination import (
-    ListQuery,
-    iter_pages,
-    parse_page,
-    with_weight_limit,
-)
+from synapse_apply.client.pagination import ListQuery, iter_pages, parse_page, with_weight_limit
 from synapse_apply.model.errors import NotFound
 from synapse_apply.model.frozen import mutable
-from synapse_apply.model.runtime.parallel_reads import open_interruptible_thread_pool
+from synapse_apply.model.runtime.parallel_reads import open_thread_pool
 
 _MAX_READINGS = 6
 # After this many readings pages are read one after the other: on a busy server parallel pages may
@@ -56,8 +51,7 @@ def reread_list_until_complete(
     for number in range(_MAX_READINGS):
         max_parallel = list_query.max_parallel if number < _PARALLEL_READINGS else 1
         reading = _read_each_page_once(
-            with_weight_limit(replace(list_query, max_parallel=max_parallel), max_weight),
-            max_pages,
+            with_weight_limit(replace(list_query, max_parallel=max_parallel), max_weight), max_pages
         )
         if not reading.is_sound:
             # What an unsound reading has proves nothing: two sound ones must follow each other.
@@ -87,9 +81,7 @@ def read_list_once(
     """
     try:
         return _read_each_page_once(
-            with_weight_limit(list_query, max_weight),
-            max_pages,
-            is_first_page_useful,
+            with_weight_limit(list_query, max_weight), max_pages, is_first_page_useful
         ).items
     except _ListLongOrNotUsefulError:
         return None
@@ -145,10 +137,7 @@ def _read_each_page_once(
         is_parallel = list_query.max_parallel > 1 and len(exchanges[-1][1].body) <= _MAX_LIGHT_PAGE
         if page_numbers and len(page_numbers) < max_pages and is_parallel:
             _add_pages_in_parallel(
-                reading,
-                replace(list_query, fetch=fetch),
-                first_page,
-                page_numbers,
+                reading, replace(list_query, fetch=fetch), first_page, page_numbers
             )
         else:
             page = first_page
@@ -196,7 +185,7 @@ def _add_pages_in_parallel(
         return parse_page(list_query.dialect, call, list_query.fetch(call), list_query.shape)
 
     # All pages before any is added: `is_sound` compares the counts of all of them.
-    with open_interruptible_thread_pool(min(list_query.max_parallel, len(page_numbers))) as pool:
+    with open_thread_pool(min(list_query.max_parallel, len(page_numbers))) as pool:
         pages = list(pool.map(fetch_page, page_numbers))
     for page in pages:
         reading.add_page(page)

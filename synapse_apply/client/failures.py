@@ -35,11 +35,7 @@ from synapse_apply.model.coding.json_types import JsonValue
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.errors import Effect
 from synapse_apply.model.phrases import format_field_path
-from synapse_apply.model.remote.error_body import (
-    HTML_PAGE,
-    format_field_name_if_safe_or_empty,
-    parse_field_errors,
-)
+from synapse_apply.model.remote.error_body import HTML_PAGE, format_safe_name, parse_field_errors
 
 # All that requests, urllib3, http.client and socket raise; anything else is a bug of this program
 # and keeps its traceback.
@@ -181,11 +177,7 @@ def format_server_messages(call: ClientCall, errors: dict[FieldPath, tuple[str, 
             name = format_field_path(path)
             parts += [f"{name}: {text}" if name else text for text in texts]
         else:
-            parts += (
-                [f"{name} was refused"]
-                if (name := format_field_name_if_safe_or_empty(path))
-                else []
-            )
+            parts += [f"{name} was refused"] if (name := format_safe_name(path)) else []
             is_withheld = True
     if is_withheld:
         parts.append("(the server's message is withheld, because the request contained secrets)")
@@ -231,11 +223,7 @@ def _answered(
     if effect is Effect.UNKNOWN:
         text += f". {MAY_HAVE_ACTED_TEXT}"
     return kind(
-        text,
-        status_code=answer.status,
-        detail=detail,
-        request_id=answer.request_id,
-        effect=effect,
+        text, status_code=answer.status, detail=detail, request_id=answer.request_id, effect=effect
     )
 
 

@@ -256,7 +256,7 @@ class IntegrationClientMixin(ApiOperations):
             ("logs", "results"),
             self._transport.limits.max_pages,
         )
-        return map(self._transport.redactor.mask_secrets_in_json_value, items)
+        return map(self._transport.redactor.mask_json, items)
 
     def list_storages(self) -> list[ServerObject]:
         """All storages, of all pages."""

@@ -91,7 +91,7 @@ class ApiOperations:
         try:
             with closing(self._transport.stream_body(call, answers.append, max_seconds)) as pieces:
                 for event in sse.iter_server_sent_events_and_heartbeats(pieces):
-                    yield self._transport.redactor.mask_secrets_in_json_value(event)
+                    yield self._transport.redactor.mask_json(event)
         except sse.OversizedEventError as failure:
             raise failures.unexpected_answer(call, answers[-1], str(failure)) from None
 
@@ -122,10 +122,7 @@ class ApiOperations:
         return answer
 
     def _ask(
-        self,
-        call: ClientCall,
-        shape: AnswerShape = OBJECT,
-        expected_id: RemoteId | None = None,
+        self, call: ClientCall, shape: AnswerShape = OBJECT, expected_id: RemoteId | None = None
     ) -> ServerObject:
         """Send a call and return the answered object, which has this shape and `expected_id`.
 

@@ -368,11 +368,7 @@ def run_controller_once(
         if signal_numbers:
             return Exit.SIGINT if signal_numbers[0] == signal.SIGINT else Exit.SIGTERM
         code = derive_exit_code_of_store(controller.store, detailed=detailed)
-        return (
-            Exit.select_by_precedence_or_error_code_if_none(code, Exit.LOCKED)
-            if locked_count
-            else code
-        )
+        return Exit.select_exit_code(code, Exit.LOCKED) if locked_count else code
 
 
 def _digest_file_or_empty(file: Path) -> str:
@@ -411,7 +407,7 @@ def derive_exit_code_of_store(store: ReadableStore, *, detailed: bool) -> int:
         codes.add(Exit.REFUSED)
     if detailed and sum(counts.values()) > counts[TargetCondition.IN_SYNC]:
         codes.add(Exit.CHANGES)
-    return Exit.select_by_precedence_or_error_code_if_none(*codes)
+    return Exit.select_exit_code(*codes)
 
 
 def _list_targets_in_state(store: ReadableStore, state: TargetCondition) -> Sequence[TargetRow]:

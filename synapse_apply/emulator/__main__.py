@@ -10,17 +10,12 @@ from pathlib import Path
 from synapse_apply.emulator.core.store import DataSetError
 from synapse_apply.emulator.core.switches import UnknownSwitchError
 from synapse_apply.emulator.faults.rules import FaultsError, read_valid_fault_document
-from synapse_apply.emulator.serve import (
-    ServeError,
-    build_settings_with_unchecked_switches,
-    reset_data_set_if_any,
-    serve,
-)
+from synapse_apply.emulator.serve import ServeError, build_settings, reset_data_set_if_any, serve
 
 DEFAULT_DATA = Path(".synapse-apply/embedded")
 
 
-def _parse_name_value_or_raise(text: str) -> tuple[str, str]:
+def _parse_name_value(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not (name and equals and value):
         raise argparse.ArgumentTypeError("NAME=VALUE is wanted")
@@ -43,7 +38,7 @@ def _build_argument_parser() -> argparse.ArgumentParser:
     add_argument("--tenant", default="default", metavar="NAME")
     add_argument(
         "--tenant-token",
-        type=_parse_name_value_or_raise,
+        type=_parse_name_value,
         action="append",
         default=[],
         metavar="TENANT=TOKEN",
@@ -56,11 +51,7 @@ def _build_argument_parser() -> argparse.ArgumentParser:
         "--profile", default="", metavar="NAME", help="page or vendor; kept with the data set"
     )
     add_argument(
-        "--switch",
-        type=_parse_name_value_or_raise,
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
+        "--switch", type=_parse_name_value, action="append", default=[], metavar="NAME=VALUE"
     )
     return parser
 
@@ -70,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _build_argument_parser().parse_args(arguments)
     try:
         if options.command == "serve":
-            settings = build_settings_with_unchecked_switches(
+            settings = build_settings(
                 switches=dict(options.switch),
                 profile=options.profile,
                 token=options.token,

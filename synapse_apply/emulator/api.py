@@ -32,7 +32,7 @@ V2 = ApiVersion(
     (*plugins_v2.ENDPOINTS, *releases_v2.ENDPOINTS, *jobs_v2.ENDPOINTS),
     supports_dry_run=True,
     is_guarded=True,
-    wrap_answer=envelope.wrap_in_envelope_unless_plain_empty_or_stream,
+    wrap_answer=envelope.wrap_in_envelope,
     build_error_body=envelope.build_error_body,
 )
 OWN = ApiVersion("own", "/_emulator/", ADMIN, is_logged=False, slash_is_optional=True)

@@ -46,7 +46,7 @@ def reset_data_set_if_any(data: Path | str) -> bool:
     data = Path(data)
     if not data.exists():
         return False
-    data_folder.require_known_files_are_plain_and_trusted(data)
+    data_folder.require_trusted_files(data)
     if not (data / data_folder.DATABASE).exists():
         return False
     lock = DataLock(data)
@@ -65,18 +65,18 @@ def find_running_server(data: Path | str) -> RunningServer | None:
     """
     data = Path(data)
     try:
-        data_folder.require_known_files_are_plain_and_trusted(data)
+        data_folder.require_trusted_files(data)
         text = data_folder.read_endpoint(data)
         # Whoever can take the lock is alone: then no server runs.
         DataLock(data).release()
     except DataSetBusyError:
-        return _parse_and_verify_endpoint(data, text)
+        return _verify_endpoint(data, text)
     except OSError:
         return None
     return None
 
 
-def is_known_never_to_have_had_plugin_release_or_storage(data: Path | str) -> bool:
+def has_never_had_objects(data: Path | str) -> bool:
     """Whether no plugin, release or storage was ever created; False if that cannot be read."""
     statement = (
         "SELECT COUNT(*) FROM sqlite_sequence WHERE name IN ('plugin', 'release', 'storage')"
@@ -104,7 +104,7 @@ def _build_reachable_url(url: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{local_host}:{parts.port}")) if local_host else url
 
 
-def _parse_and_verify_endpoint(data: Path, text: bytes) -> RunningServer:
+def _verify_endpoint(data: Path, text: bytes) -> RunningServer:
     """The server in the text of `endpoint.json`. Raises EndpointError unless all of it holds."""
     try:
         document: Any = json.loads(text)
@@ -126,7 +126,7 @@ def _parse_and_verify_endpoint(data: Path, text: bytes) -> RunningServer:
         )
     if "@" in parts.netloc:
         raise _build_endpoint_error(data, "names a url with a user in it")
-    if not _is_running_process_of_user_or_root(server.pid):
+    if not _is_own_process(server.pid):
         raise _build_endpoint_error(data, f"names process {server.pid}, which is none of yours")
     # A process id may be used again by a program that has nothing to do with the data set.
     if not _may_have_file_open(server.pid, data / data_folder.LOCK):
@@ -156,7 +156,7 @@ def _is_loopback_ip_address(host: str) -> bool:
         return False
 
 
-def _is_running_process_of_user_or_root(pid: int) -> bool:
+def _is_own_process(pid: int) -> bool:
     """Whether a process with this id runs and belongs to this user or root."""
     if pid <= 0:
         return False
@@ -199,7 +199,7 @@ def _query_value_or_none(data: Path, statement: str) -> object:
     return row[0] if row else None
 
 
-def read_data_set_id_or_empty(data: Path | str) -> str:
+def read_data_set_id(data: Path | str) -> str:
     """The UUID of the data set in a folder; "" if it cannot be read."""
     return str(
         _query_value_or_none(Path(data), "SELECT value FROM about WHERE name = 'data_set'") or ""

@@ -39,7 +39,7 @@ __all__ = (
     "RunningServer",
     "ServeError",
     "ServerSettings",
-    "build_settings_with_unchecked_switches",
+    "build_settings",
     "find_running_server",
     "reset_data_set_if_any",
     "serve",
@@ -77,7 +77,7 @@ class EmbeddedServer:
         `profile`. `faults` is a document of rules (docs/faults.md).
         """
         self._data = Path(data)
-        self._settings = build_settings_with_unchecked_switches(
+        self._settings = build_settings(
             switches=switches, profile=profile, token=token, tenant=tenant, tokens=tokens,
             any_token=any_token,
             latency=latency, job_seconds=job_seconds, max_upload=max_upload, faults=faults,
@@ -120,7 +120,7 @@ class EmbeddedServer:
     def close(self) -> None:
         """Stop the server; running requests get one second to end."""
         # First, so that nobody connects to a server that is stopping.
-        data_folder.remove_endpoint_if_present(self._data)
+        data_folder.remove_endpoint(self._data)
         self._server.stop()
         # Not for ever: the thread is a daemon, and ends with the process at the latest.
         self._thread.join(_START_SECONDS)
@@ -128,7 +128,7 @@ class EmbeddedServer:
         self.backend.close()
 
 
-def build_settings_with_unchecked_switches(
+def build_settings(
     *,
     switches: Mapping[str, str] | None = None,
     profile: str = "",
@@ -193,7 +193,7 @@ def serve(
     url = build_socket_url(listening_socket)
     is_named_loopback = host in LOOPBACK_NAMES
 
-    def write_endpoint_and_print_url() -> None:
+    def announce_endpoint() -> None:
         write_endpoint(data, url, backend.store.data_set, settings.token)
         print(f"listening on {url}", flush=True)  # noqa: T201 - what a caller waits for
         if not settings.tokens and not settings.any_token:
@@ -204,8 +204,8 @@ def serve(
 
     try:
         app = _build_app_with_faults(backend, only_loopback=is_named_loopback)
-        Listener(app, write_endpoint_and_print_url).run([listening_socket])
+        Listener(app, announce_endpoint).run([listening_socket])
     finally:
-        data_folder.remove_endpoint_if_present(data)
+        data_folder.remove_endpoint(data)
         listening_socket.close()
         backend.close()

@@ -28,7 +28,7 @@ class NotPlainFileError(OSError):
         super().__init__(errno.EINVAL, reason)
 
 
-def read_regular_file_following_links(path: Path, max_bytes: int = MAX_FILE_BYTES) -> bytes:
+def read_regular_file(path: Path, max_bytes: int = MAX_FILE_BYTES) -> bytes:
     """The content of a regular file; NotPlainFileError for another one or a larger one; OSError.
 
     Links are followed: the caller checks with `leads_outside_folder`. A pipe is not waited for,
@@ -43,7 +43,7 @@ def read_regular_file_following_links(path: Path, max_bytes: int = MAX_FILE_BYTE
         return _read_all(file, max_bytes)
 
 
-def read_command_line_file_checked_if_in_checkout(
+def read_typed_file(
     path: Path, folder: Path | None = None, max_bytes: int = MAX_FILE_BYTES
 ) -> bytes:
     """The content of a file that is named on the command line.
@@ -53,8 +53,8 @@ def read_command_line_file_checked_if_in_checkout(
     """
     checkout = find_checkout_above(path) or folder
     if checkout is not None and _is_same_or_below(os.path.abspath(path), os.path.abspath(checkout)):  # noqa: PTH100
-        require_real_path_inside_folder(path, checkout)
-        return read_regular_file_following_links(path, max_bytes)
+        require_path_inside(path, checkout)
+        return read_regular_file(path, max_bytes)
     with path.open("rb") as file:
         return _read_all(file, max_bytes)
 
@@ -63,7 +63,7 @@ def read_command_line_file_checked_if_in_checkout(
 # for little that the pipeline named the path. Manifests stay inside the project; the project file
 # and files named on the command line inside the repository around them. A path outside of a
 # checkout is the user's word.
-def require_real_path_inside_folder(path: Path, folder: Path) -> None:
+def require_path_inside(path: Path, folder: Path) -> None:
     """NotPlainFileError if a path, its links followed, leads out of the folder."""
     if leads_outside_folder(path, folder):
         raise NotPlainFileError(f"it is a link to {os.path.realpath(path)}, outside {folder}")
@@ -74,7 +74,7 @@ def leads_outside_folder(path: Path, folder: Path) -> bool:
     return not _is_same_or_below(os.path.realpath(path), os.path.realpath(folder))
 
 
-def is_lexically_same_or_below(path: Path, folder: Path) -> bool:
+def is_at_or_below_path(path: Path, folder: Path) -> bool:
     """Whether a path is written as the folder or one below it, or as such of its real path.
 
     Links of the path are not followed.
@@ -112,16 +112,14 @@ def iter_folders_above(path: Path) -> Iterator[str]:
         yield folder
 
 
-def read_submodule_paths_of_existing_gitmodules(folder: Path) -> frozenset[str]:
+def read_submodule_paths(folder: Path) -> frozenset[str]:
     """The paths of the submodules in a folder's `.gitmodules` (gitmodules(5)).
 
     FileNotFoundError if there is no such file; one that is not a regular file counts as empty.
     """
     file = folder / ".gitmodules"
     try:
-        text = (
-            b"" if file.is_symlink() else read_regular_file_following_links(file, _MAX_LIST_BYTES)
-        )
+        text = b"" if file.is_symlink() else read_regular_file(file, _MAX_LIST_BYTES)
     except NotPlainFileError:
         text = b""
     paths = set()

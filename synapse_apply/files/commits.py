@@ -26,8 +26,8 @@ from synapse_apply.files.repository import (
     NO_REPOSITORY_TEXT,
     GitResult,
     Repository,
-    find_repository_or_raise_if_untrusted,
-    require_listing_within_limits,
+    find_trusted_repository,
+    require_listing_size,
     run_git,
     start_git_with_pipes,
 )
@@ -42,7 +42,7 @@ from synapse_apply.files.tree import (
 )
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.resource import shorten_git_ref_if_commit_id
+from synapse_apply.model.resource import shorten_git_ref
 
 # The summary of an error about an object that this clone lacks: the commit itself is intact.
 OBJECT_MISSING = "Git object cannot be read"
@@ -68,7 +68,7 @@ class GitCommit:
     @property
     def label(self) -> str:
         """The ref for messages; a full id is shortened."""
-        return shorten_git_ref_if_commit_id(self.ref)
+        return shorten_git_ref(self.ref)
 
     def __str__(self) -> str:
         return self.ref if self.id.startswith(self.ref) else f"{self.ref} ({self.short_id})"
@@ -155,7 +155,7 @@ class Location(NamedTuple):
 def locate(root: Path) -> Location:
     """Where a folder is in its repository; InputError if it is in none."""
     repository = _require_repository(root)
-    return Location(repository.top, repository.compute_relative_path_or_empty_for_top(root))
+    return Location(repository.top, repository.relative_path_of(root))
 
 
 def read_head_id(root: Path, timeout: float | None = None) -> str:
@@ -163,7 +163,7 @@ def read_head_id(root: Path, timeout: float | None = None) -> str:
 
     "" outside of a repository, without a commit, or if Git takes longer than `timeout` seconds.
     """
-    repository = find_repository_or_raise_if_untrusted(root)
+    repository = find_trusted_repository(root)
     if repository is None:
         return ""
     arguments = ("show-ref", "--verify", "--hash", "HEAD")
@@ -182,7 +182,7 @@ class CommitTree(Tree):
         listing = self._memory.listings.find(key)
         if listing is None:
             # The complete listing is read at once: one process in place of one for each folder.
-            ref_text = shorten_git_ref_if_commit_id(ref)
+            ref_text = shorten_git_ref(ref)
             listing = Listing(list(_iter_entries(root, commit_id, full_path, ref_text)))
             if len(listing.by_path) <= MOST_ENTRIES:
                 self._memory.listings.keep(key, listing)
@@ -319,7 +319,7 @@ def _commit_id(root: Path, ref: str) -> str:
 
 def _require_repository(root: Path) -> Repository:
     """The repository that contains a folder; InputError for none, or one that is not trusted."""
-    repository = find_repository_or_raise_if_untrusted(root)
+    repository = find_trusted_repository(root)
     if repository is None:
         _raise_input_error(
             "Not a Git repository",
@@ -335,7 +335,7 @@ def _iter_entries(root: Path, commit: str, full_path: str, ref: str) -> Iterator
     repository = _require_repository(root)
     arguments = ("ls-tree", "-r", "-t", "-l", "-z", "--full-tree", tree_name)
     code, out, error_text = run_git(root, repository, *arguments, is_listing=True)
-    require_listing_within_limits(code, out, f"{full_path} at {ref}")
+    require_listing_size(code, out, f"{full_path} at {ref}")
     if code:
         _raise_no_folder(root, commit, full_path, ref, error_text)
     for line in out.split(b"\0"):
@@ -399,7 +399,7 @@ def run_plumbing(root: Path, *arguments: str, input_bytes: bytes = b"") -> GitRe
     `input_bytes` is its standard input. Exit code 128 outside of a repository, as Git has it.
     InputError for a repository that cannot be trusted, or without Git.
     """
-    repository = find_repository_or_raise_if_untrusted(root)
+    repository = find_trusted_repository(root)
     if repository is None:
         return GitResult(128, b"", f"fatal: {NO_REPOSITORY_TEXT}")
     return run_git(root, repository, *arguments, input_bytes=input_bytes)

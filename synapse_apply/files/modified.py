@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from synapse_apply.files.commits import CommitTree, find_commit, locate, run_plumbing
-from synapse_apply.files.repository import find_repository_or_raise_if_untrusted, run_git
+from synapse_apply.files.repository import find_trusted_repository, run_git
 from synapse_apply.files.tree import UnreadableError, escape_misleading_path
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
@@ -36,7 +36,7 @@ def list_modified_files(
     names. () outside of a repository, or if Git takes longer than `timeout` seconds. InputError
     from Git.
     """
-    repository = find_repository_or_raise_if_untrusted(root)
+    repository = find_trusted_repository(root)
     if repository is None:
         return ()
     filters = _read_filter_names(repository.top)
@@ -56,7 +56,7 @@ def list_modified_files(
     )
     if code:
         return ()
-    prefix = repository.compute_relative_path_or_empty_for_top(root)
+    prefix = repository.relative_path_of(root)
     changed: set[str] = set()
     uncertain: list[str] = []
     fields = out.split(b"\0")  # metadata and name in turn
@@ -84,7 +84,7 @@ def _iter_untracked(root: Path, read_names: Collection[str], timeout: float) -> 
         for name in read_names
         if Path(os.path.realpath(top / name)).is_relative_to(top)
     }
-    repository = find_repository_or_raise_if_untrusted(root)
+    repository = find_trusted_repository(root)
     if not inside_names or repository is None:
         return
     arguments = ("ls-files", "--others", "--exclude-standard", "-z", "--", ".")

@@ -77,15 +77,11 @@ class _OpenFolderEntry:
 def build_untrusted_error(path: Path, reason: str, hint: str = "") -> UntrustedFileError:
     """The error for a file that is not used; `reason` follows its path in the sentence."""
     return UntrustedFileError(
-        error_finding(
-            NOT_OURS,
-            f"{path} {reason}. It was not opened.",
-            hint or LOOK_FIRST,
-        )
+        error_finding(NOT_OURS, f"{path} {reason}. It was not opened.", hint or LOOK_FIRST)
     )
 
 
-def resolve_links_above_own_folder(path: Path) -> Path:
+def resolve_links_above(path: Path) -> Path:
     """The absolute path, with links resolved only above our own folder (or above the last name).
 
     Links from our folder on are kept, to be refused when the file is opened.
@@ -94,7 +90,7 @@ def resolve_links_above_own_folder(path: Path) -> Path:
     return Path(os.path.realpath(base), *names)
 
 
-def passes_through_own_folder(path: Path) -> bool:
+def is_below_own_folder(path: Path) -> bool:
     """Whether a path has a part called `.synapse-apply`."""
     return OWN_FOLDER in _split_path(path).names
 
@@ -156,7 +152,7 @@ def read_start_of_own_file(path: Path, max_bytes: int = _SMALL) -> bytes:
         return file.read(max_bytes)
 
 
-def create_empty_own_file_exclusively(path: Path) -> None:
+def create_own_file(path: Path) -> None:
     """Create an empty file with mode 0600; FileExistsError if there is any entry."""
     # `fchmod` as well, since the umask may have removed bits of the owner.
     descriptor = open_own_file_with_flags(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
@@ -166,7 +162,7 @@ def create_empty_own_file_exclusively(path: Path) -> None:
         os.close(descriptor)
 
 
-def replace_own_file_by_sibling(path: Path, sibling_name: str) -> None:
+def replace_own_file(path: Path, sibling_name: str) -> None:
     """Rename the file `sibling_name` in the same folder to `path`, replacing what is there."""
     with _open_trusted(path) as entry:
         os.replace(sibling_name, entry.name, src_dir_fd=entry.folder, dst_dir_fd=entry.folder)
@@ -184,7 +180,7 @@ def link_own_file_to_sibling(path: Path, sibling_name: str) -> None:
         )
 
 
-def remove_own_file_or_link_if_present(path: Path) -> None:
+def remove_own_file(path: Path) -> None:
     """Remove an entry, if there is one; of a link only the link itself."""
     with suppress(FileNotFoundError), _open_trusted(path) as entry:
         os.unlink(entry.name, dir_fd=entry.folder)
@@ -197,9 +193,7 @@ def flush_own_folder_to_disk(folder: Path) -> None:
         os.fsync(entry.folder)
 
 
-def create_missing_private_folders_with_gitignore(
-    folder: Path, own_top: Path | None = None
-) -> None:
+def make_own_folders(folder: Path, own_top: Path | None = None) -> None:
     """Create a folder and all missing ones above it, with mode 0700.
 
     A `.gitignore` that excludes everything comes before any other file: in our own folder, in
@@ -235,7 +229,7 @@ def create_missing_private_folders_with_gitignore(
         os.close(descriptor)
 
 
-def has_readable_gitignore_that_excludes_all(folder: Path) -> bool:
+def has_own_gitignore(folder: Path) -> bool:
     """Whether a folder's `.gitignore` excludes all; False if unreadable, an error if not ours."""
     try:
         return _excludes_everything(read_start_of_own_file(folder / IGNORE_FILE))

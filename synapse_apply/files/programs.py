@@ -50,7 +50,7 @@ class ProgramResult(NamedTuple):
         return f"ProgramResult({self.exit_code})"
 
 
-def run_program_in_root_folder(
+def run_program(
     command: Sequence[str],
     environment: Mapping[str, str],
     *,
@@ -73,7 +73,7 @@ def run_program_in_root_folder(
     return ProgramResult(process.returncode, output, error_bytes.decode(errors="replace"))
 
 
-def run_program_stopped_by_limit_or_reason(
+def run_bounded_program(
     command: Sequence[str],
     environment: Mapping[str, str],
     *,
@@ -82,7 +82,7 @@ def run_program_stopped_by_limit_or_reason(
     max_output: int,
     find_stop_reason_or_empty: Callable[[], str] = str,
 ) -> ProgramResult:
-    """As `run_program_in_root_folder`, with no more than `max_output` bytes of its words kept.
+    """As `run_program`, with no more than `max_output` bytes of its words kept.
 
     It is killed, too, as soon as it writes more to its standard output, or
     `find_stop_reason_or_empty`, which is called four times a second, returns a text. The exit code
@@ -155,7 +155,7 @@ class PipedProgram:
         """Its id, which is that of its session, too."""
         return self._process.pid
 
-    def close_input_and_wait_for_exit_code(self) -> int:
+    def wait_for_exit(self) -> int:
         """Close its input and wait until it has ended; returns the exit code."""
         with suppress(BrokenPipeError):
             self.input.close()
@@ -230,7 +230,7 @@ def _kill_session(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def require_executable_outside_checkouts(name: str, checkouts: Folders) -> str:
+def require_executable(name: str, checkouts: Folders) -> str:
     """The absolute path of a program on PATH outside of the checkouts; FileNotFoundError.
 
     `checkouts` are real paths, as in the functions below.

@@ -21,9 +21,9 @@ from synapse_apply.files.programs import (
     TIMEOUT_EXIT_CODE,
     Folders,
     build_child_environment,
-    require_executable_outside_checkouts,
-    run_program_in_root_folder,
-    run_program_stopped_by_limit_or_reason,
+    require_executable,
+    run_bounded_program,
+    run_program,
 )
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
@@ -75,13 +75,13 @@ class Repository:
         """Whether the clone lacks older commits."""
         return (self.common_dir / "shallow").exists()
 
-    def compute_relative_path_or_empty_for_top(self, folder: Path) -> str:
+    def relative_path_of(self, folder: Path) -> str:
         """The path of a folder relative to the top, with forward slashes; "" for the top."""
         relative_path = Path(os.path.realpath(folder)).relative_to(self.top).as_posix()
         return "" if relative_path == "." else relative_path
 
 
-def find_repository_or_raise_if_untrusted(folder: Path) -> Repository | None:
+def find_trusted_repository(folder: Path) -> Repository | None:
     """The repository that contains a folder, None outside of any.
 
     As Git finds it, except bare ones, and not across file systems. InputError for a repository
@@ -145,7 +145,7 @@ def run_git(
         environment = {**variables, **_build_git_environment(folder, repository)}
         if is_listing:
             return GitResult(
-                *run_program_stopped_by_limit_or_reason(
+                *run_bounded_program(
                     command, environment, timeout=_LIST_SECONDS, max_output=MAX_LISTING_BYTES
                 )
             )
@@ -166,7 +166,7 @@ def run_git(
     )
 
 
-def require_listing_within_limits(exit_code: int, output: bytes, place: str) -> None:
+def require_listing_size(exit_code: int, output: bytes, place: str) -> None:
     """InputError where `git ls-tree -z` has listed too much, or was ended because of that."""
     is_ended = exit_code in (STOPPED_EXIT_CODE, TIMEOUT_EXIT_CODE)
     if is_ended or output.count(b"\0") > _MAX_ENTRIES:
@@ -201,9 +201,7 @@ def start_git_with_pipes(
 # its like come on top: older Gits do not know them.
 def _git_command(folder: Path, repository: Repository | None, *arguments: str) -> tuple[str, ...]:
     # Found for each call, since the program must not come from this repository's checkout.
-    program = require_executable_outside_checkouts(
-        "git", list_own_and_outer_checkouts_or_folder_itself(folder, repository)
-    )
+    program = require_executable("git", list_checkouts(folder, repository))
     return (program, "-C", os.path.realpath(folder), *_SAFE_OPTIONS, *arguments)
 
 
@@ -212,14 +210,11 @@ def _build_git_environment(folder: Path, repository: Repository | None) -> dict[
     if repository is not None:
         git_variables = {"GIT_DIR": str(repository.git_dir), "GIT_WORK_TREE": str(repository.top)}
     return build_child_environment(
-        list_own_and_outer_checkouts_or_folder_itself(folder, repository),
-        {**_SAFE_ENVIRONMENT, **git_variables},
+        list_checkouts(folder, repository), {**_SAFE_ENVIRONMENT, **git_variables}
     )
 
 
-def list_own_and_outer_checkouts_or_folder_itself(
-    folder: Path, repository: Repository | None
-) -> Folders:
+def list_checkouts(folder: Path, repository: Repository | None) -> Folders:
     """The top of the work tree and those of outer repositories, all real paths.
 
     The folder itself outside of any repository.
@@ -353,12 +348,12 @@ def _require_untracked(repository: Repository) -> None:
     """
     top = repository.top
     try:
-        outer = find_repository_or_raise_if_untrusted(top.parent) if top != top.parent else None
+        outer = find_trusted_repository(top.parent) if top != top.parent else None
     except InputError:
         return
     if outer is None:
         return
-    relative_path = outer.compute_relative_path_or_empty_for_top(top)
+    relative_path = outer.relative_path_of(top)
     _, out, _ = run_git(outer.top, outer, "ls-files", "-z", "--", f":(literal){relative_path}")
     if any(name.startswith(f"{relative_path}/") for name in os.fsdecode(out).split("\0")):
         _raise_input_error(
@@ -397,9 +392,7 @@ _CONFIG = """[core]
 """
 
 
-def make_bare_repository_in_new_folder(
-    git_dir: Path, object_format: str = "sha1", settings: str = ""
-) -> None:
+def make_bare_repository(git_dir: Path, object_format: str = "sha1", settings: str = "") -> None:
     """Make an empty repository in a folder that is not there yet; OSError, also for one that is.
 
     `settings` are further sections of its configuration.
@@ -408,17 +401,15 @@ def make_bare_repository_in_new_folder(
         folder.mkdir(parents=True)
     # Git takes a folder for a repository only with a HEAD; the branch is never made.
     (git_dir / "HEAD").write_text("ref: refs/heads/none\n")
-    overwrite_bare_repository_configuration(git_dir, object_format, settings)
+    write_bare_configuration(git_dir, object_format, settings)
 
 
-def overwrite_bare_repository_configuration(
-    git_dir: Path, object_format: str, settings: str = ""
-) -> None:
+def write_bare_configuration(git_dir: Path, object_format: str, settings: str = "") -> None:
     """Write its configuration in place of any; `object_format` is sha1 or sha256."""
     (git_dir / "config").write_text(_CONFIG.format(object_format=object_format) + settings)
 
 
-def format_safe_directory_section(directories: Sequence[str]) -> str:
+def safe_directory_section(directories: Sequence[str]) -> str:
     """The section that has Git use repositories in these directories, whoever owns them."""
     lines = ["[safe]"]
     for directory in directories:
@@ -429,12 +420,12 @@ def format_safe_directory_section(directories: Sequence[str]) -> str:
 
 
 @cache
-def ask_git_version_if_too_old_or_empty(program: str) -> str:
+def find_old_git_version(program: str) -> str:
     """What a Git older than MINIMUM_GIT says its version is; "" for any other, or an unclear one.
 
     Runs `git version`, once for each program; OSError if it cannot be started.
     """
-    result = run_program_in_root_folder((program, "version"), {"LC_ALL": "C"}, timeout=10)
+    result = run_program((program, "version"), {"LC_ALL": "C"}, timeout=10)
     # `git version 2.39.5 (Apple Git-154)`, `git version 2.47.0.windows.2`
     version_text = result.output.decode("ascii", "replace").removeprefix("git version ").strip()
     numbers = tuple(

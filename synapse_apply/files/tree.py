@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from synapse_apply.files.checkout import read_submodule_paths_of_existing_gitmodules
+from synapse_apply.files.checkout import read_submodule_paths
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.secrets.secret_rules import is_in_forbidden_folder
 
@@ -243,7 +243,7 @@ class FolderTree(Tree):
         for folder in (start, *start.parents):
             if (folder / ".git").exists():
                 try:
-                    paths = read_submodule_paths_of_existing_gitmodules(folder)
+                    paths = read_submodule_paths(folder)
                 except OSError:
                     return frozenset()
                 return frozenset(str(folder / path) for path in paths)

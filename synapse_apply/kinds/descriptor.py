@@ -295,7 +295,7 @@ class ResourceType:
             or (name in self.rules and self.rules[str(name)].immutable)
         )
 
-    def locate_in_series_or_empty(self, spec: Spec) -> SeriesMember:
+    def locate_in_series(self, spec: Spec) -> SeriesMember:
         """Series and version of a declared spec as records have them; both "" without a series."""
         if not self.series_field:
             return SeriesMember("", "")

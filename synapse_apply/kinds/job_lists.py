@@ -34,20 +34,20 @@ def iter_jobs_at_least_since(
         yield from api.iterate_jobs(query)
         return
     # The first is the API page's filter, the second the platform's; each ignores the other's.
-    text = to_utc_taking_naive_as_utc(since).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    text = to_utc(since).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     query |= {"created_after": text, "created__gte": text}
-    yield from api.iterate_jobs(query, is_last_page=build_stateful_last_page_check(since))
+    yield from api.iterate_jobs(query, is_last_page=last_page_check(since))
 
 
 # A list is left early only behind a page that is in order: a job that is missed would be started a
 # second time.
-def build_stateful_last_page_check(since: datetime) -> Callable[[Sequence[ServerObject]], bool]:
+def last_page_check(since: datetime) -> Callable[[Sequence[ServerObject]], bool]:
     """A check to be called with page after page: whether all later pages are older than `since`.
 
     That is so if this page by itself shows descending times down to an older one, and no page
     before contradicts that order.
     """
-    limit = to_utc_taking_naive_as_utc(since)
+    limit = to_utc(since)
     previous_times: list[datetime] = []
     is_ordered = True
 
@@ -77,7 +77,7 @@ def parse_zoned_time_or_none(text: object) -> datetime | None:
     return moment if moment.tzinfo is not None else None
 
 
-def to_utc_taking_naive_as_utc(moment: datetime) -> datetime:
+def to_utc(moment: datetime) -> datetime:
     """The moment in UTC; a time without a zone is taken as UTC, as servers mean it."""
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
@@ -99,7 +99,7 @@ class JobOwners:
         self._owners: dict[str, _ReleaseOwner] = {}
         self._codes: dict[str, str] = {}
 
-    def with_plugin_and_version_of_release(self, job: Job) -> Job:
+    def with_plugin_of_release(self, job: Job) -> Job:
         """The job with plugin and version added from its release, as far as that can be read."""
         if job.plugin or job.plugin_code or not job.release:
             return job
@@ -109,10 +109,10 @@ class JobOwners:
         version = job.version or owner.version
         return replace(job, plugin=owner.plugin, plugin_code=owner.code, version=version)
 
-    def certainly_runs_other_plugin(self, job: Job, plugin: str) -> bool:
+    def runs_other_plugin(self, job: Job, plugin: str) -> bool:
         """Whether a job certainly runs another plugin than the one with this id or code.
 
-        `job` is a result of `with_plugin_and_version_of_release`. May read the plugin for its code.
+        `job` is a result of `with_plugin_of_release`. May read the plugin for its code.
         """
         if not plugin.isdecimal():
             return bool(job.plugin_code) and job.plugin_code != plugin

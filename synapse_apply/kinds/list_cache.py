@@ -60,7 +60,7 @@ class ListCache:
         self._listed_kinds: dict[str, _ListedKind] = {}
         self._lock = Lock()
 
-    def try_reading_list_once_if_worthwhile(
+    def try_reading_list(
         self,
         kind: str,
         binding: ApiBinding,
@@ -76,7 +76,7 @@ class ListCache:
             return
         listed_kind = self._listed_kinds.setdefault(kind, _ListedKind())
 
-        def remember_first_page_and_judge_usefulness(items: Sequence[ServerObject]) -> bool:
+        def judge_first_page(items: Sequence[ServerObject]) -> bool:
             listed_kind.first_page = items
             if not items:
                 return False
@@ -91,9 +91,7 @@ class ListCache:
             self._store_items_with_id(
                 listed_kind,
                 binding.list_once_or_none(
-                    self._api,
-                    recorded_count // _READS_PER_PAGE,
-                    remember_first_page_and_judge_usefulness,
+                    self._api, recorded_count // _READS_PER_PAGE, judge_first_page
                 )
                 or (),
             )
@@ -103,11 +101,11 @@ class ListCache:
         listed_kind = self._listed_kinds.get(kind)
         return tuple(listed_kind.items.values()) or listed_kind.first_page if listed_kind else ()
 
-    def add_items_read_for_other_purpose(self, kind: str, items: Iterable[ServerObject]) -> None:
+    def add_items(self, kind: str, items: Iterable[ServerObject]) -> None:
         """Add the items of a list that was read for another purpose."""
         self._store_items_with_id(self._listed_kinds.setdefault(kind, _ListedKind()), items)
 
-    def find_recorded_in_list_if_reliable(
+    def find_recorded_in_list(
         self,
         kind: str,
         binding: ApiBinding,
@@ -140,7 +138,7 @@ class ListCache:
         """A listed object's reliable fields; None if values at these paths need a read by its id.
 
         `marks` tell which of its fields are secret, if it is known which object it is. RemoteError
-        as `find_recorded_in_list_if_reliable`.
+        as `find_recorded_in_list`.
         """
         listed_kind = self._listed_kinds.get(kind)
         if listed_kind is None:

@@ -22,7 +22,7 @@ class Claim(NamedTuple):
     position: Position | None
 
 
-def derive_natural_key_from_declared_parents(
+def declared_natural_key(
     kind: ResourceType, resource: Desired, resources: Mapping[Address, Desired]
 ) -> str:
     """The natural key that the manifests alone tell, "" where they do not."""
@@ -62,7 +62,7 @@ def list_conflicts(
     return conflicts
 
 
-def list_conflicts_of_equal_keys(
+def list_key_conflicts(
     keyed: Iterable[tuple[str, Desired]],
 ) -> list[tuple[Diagnostic, list[Address]]]:
     """An error for each natural key that several declared resources have; "" is none."""

@@ -19,14 +19,14 @@ from synapse_apply.kinds.descriptor import (
     ResourceType,
     UpdateMode,
 )
-from synapse_apply.kinds.dry_run_probe import send_unchanging_update_to_first_plugin_if_any
+from synapse_apply.kinds.dry_run_probe import send_unchanging_update
 from synapse_apply.kinds.job_lists import JobOwners
 from synapse_apply.kinds.plugin_owner import (
     is_platform_owned,
     may_belong_to_tenant,
-    select_plugins_that_may_belong_to_tenant,
+    select_tenant_plugins,
 )
-from synapse_apply.kinds.release import V2_READ_ONLY, list_releases_by_code_or_empty_if_unknown
+from synapse_apply.kinds.release import V2_READ_ONLY, list_releases_by_code
 from synapse_apply.kinds.wire import (
     list_missing_fields,
     require_remote_id_of_answer,
@@ -42,7 +42,7 @@ from synapse_apply.model.coding.json_types import (
     Spec,
 )
 from synapse_apply.model.errors import NotFound, RemoteError
-from synapse_apply.model.job import parse_job_requiring_usable_id
+from synapse_apply.model.job import parse_job
 from synapse_apply.model.observed import Lookup, Observed
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 
@@ -85,7 +85,7 @@ def _tenant_plugins(
     api: Api, max_pages: int, is_first_page_useful: PageCheck
 ) -> Sequence[ServerObject] | None:
     plugins = api.list_plugins_once(max_pages, is_first_page_useful)
-    return None if plugins is None else select_plugins_that_may_belong_to_tenant(api, plugins)
+    return None if plugins is None else select_tenant_plugins(api, plugins)
 
 
 def _list_natural_keys(raw: ServerObject) -> tuple[str, ...]:
@@ -97,7 +97,7 @@ def _plugin_by_code(api: Api, key: str) -> Sequence[ServerObject]:
     # Releases are listed by a plugin's code only.
     if form != "code":
         return []
-    for release in list_releases_by_code_or_empty_if_unknown(api, code):
+    for release in list_releases_by_code(api, code):
         owner = release.get("plugin")
         plugin_id = owner.get("id") if isinstance(owner, Mapping) else owner
         if plugin_id is not None:
@@ -125,7 +125,7 @@ def _ids_of_jobs(api: Api) -> Iterator[str]:
     ids: dict[str, str] = {}
     for raw in api.iterate_jobs():
         try:
-            job = owners.with_plugin_and_version_of_release(parse_job_requiring_usable_id(raw))
+            job = owners.with_plugin_of_release(parse_job(raw))
         except ValueError:
             raise RemoteError("the list of jobs holds something that is not a job") from None
         if job.plugin:
@@ -165,7 +165,7 @@ V1 = ApiBinding(
     lookup_by_capability={LIST_CAPABILITY: {"code": Lookup.COMPLETE, "name": Lookup.COMPLETE}},
     read_object=lambda api, object_id: api.get_plugin(to_wire_id(object_id)),
     find_by_key=_plugin_by_code,
-    list_objects=lambda api: select_plugins_that_may_belong_to_tenant(api, api.list_plugins()),
+    list_objects=lambda api: select_tenant_plugins(api, api.list_plugins()),
     list_once_or_none=_tenant_plugins,
     belongs_to_tenant=may_belong_to_tenant,
     list_capability=LIST_CAPABILITY,
@@ -238,12 +238,8 @@ V2 = ApiBinding(
             _CATEGORY_RULE, required_to_create=True, choices=frozenset(CATEGORIES)
         ),
     },
-    bootstrap=Bootstrap(
-        "release",
-        build_body=_body_with_release,
-        extract_member=_made_release,
-    ),
-    send_dry_run_probe=send_unchanging_update_to_first_plugin_if_any,
+    bootstrap=Bootstrap("release", build_body=_body_with_release, extract_member=_made_release),
+    send_dry_run_probe=send_unchanging_update,
     read_only_advice=V2_READ_ONLY,
 )
 

@@ -35,8 +35,6 @@ def may_belong_to_tenant(api: Api, raw: ServerObject) -> bool:
     return not tenant or not owner_names or tenant in owner_names
 
 
-def select_plugins_that_may_belong_to_tenant(
-    api: Api, plugins: Sequence[ServerObject]
-) -> Sequence[ServerObject]:
+def select_tenant_plugins(api: Api, plugins: Sequence[ServerObject]) -> Sequence[ServerObject]:
     """The plugins that may be the tenant's own, in their order."""
     return [raw for raw in plugins if may_belong_to_tenant(api, raw)]

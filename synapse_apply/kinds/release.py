@@ -19,7 +19,7 @@ from synapse_apply.kinds.descriptor import (
     ResourceType,
     VerificationSpec,
 )
-from synapse_apply.kinds.dry_run_probe import send_unchanging_update_to_first_plugin_if_any
+from synapse_apply.kinds.dry_run_probe import send_unchanging_update
 from synapse_apply.kinds.job_lists import iter_jobs_at_least_since
 from synapse_apply.kinds.run_forms import PLATFORM_FORM
 from synapse_apply.kinds.wire import (
@@ -109,7 +109,7 @@ def _release_by_key(api: Api, key: str) -> Sequence[ServerObject]:
         return []
 
 
-def list_releases_by_code_or_empty_if_unknown(api: Api, code: str) -> Sequence[ServerObject]:
+def list_releases_by_code(api: Api, code: str) -> Sequence[ServerObject]:
     """The releases of the plugin with this code; [] if there is no such plugin.
 
     For an unknown code servers answer an empty list, 404, or 400 on that filter.
@@ -132,7 +132,7 @@ def _releases_of_plugin(api: Api, owner: Observed) -> Sequence[ServerObject] | N
     A server takes a code of digits for an id, and then lists the releases of another plugin.
     """
     code = owner.spec.get("code")
-    listed = list_releases_by_code_or_empty_if_unknown(api, code) if code else []
+    listed = list_releases_by_code(api, code) if code else []
     owned_releases = [raw for raw in listed if _plugin_id(raw) in {owner.remote_id, None}]
     return owned_releases if owned_releases or (code and not str(code).isdecimal()) else None
 
@@ -260,7 +260,7 @@ V2 = ApiBinding(
     resolve_run_owner=_code_for_runs,
     select_job_calls=_calls_of_job,
     list_belonging=lambda api, plugin: api.v2.list_plugin_releases({"plugin": to_wire_id(plugin)}),
-    send_dry_run_probe=send_unchanging_update_to_first_plugin_if_any,
+    send_dry_run_probe=send_unchanging_update,
     extract_file_url=_file_url,
     read_only_advice=V2_READ_ONLY,
 )

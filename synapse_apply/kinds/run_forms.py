@@ -29,7 +29,7 @@ def list_action_names(config: object) -> tuple[str, ...]:
     return tuple(name for name in actions if isinstance(name, str) and name)
 
 
-def describe_at_most_ten_actions(actions: tuple[str, ...]) -> str:
+def describe_actions(actions: tuple[str, ...]) -> str:
     """The actions as a text for a message: at most ten names, long ones truncated."""
     names = [
         name if len(name) <= _MAX_NAME_LENGTH else f"{name[:_MAX_NAME_LENGTH]}..."
@@ -51,7 +51,7 @@ def to_platform_form(verify: Mapping[str, Any], action: str) -> dict[str, Any]:
     return {**other_fields, "action": action, "params": params}
 
 
-def list_inputs_refused_as_missing(failure: RemoteError, body: RequestBody) -> tuple[str, ...]:
+def list_missing_inputs(failure: RemoteError, body: RequestBody) -> tuple[str, ...]:
     """The required inputs that a refusal of a run names and the body lacks."""
     refused_names = {path[0] for path in parse_field_errors(failure.detail) if path}
     return tuple(

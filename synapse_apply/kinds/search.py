@@ -21,9 +21,7 @@ def can_list_all_objects(binding: ApiBinding, capabilities: Capabilities) -> boo
     )
 
 
-def list_objects_or_none_if_unsupported(
-    api: Api, binding: ApiBinding
-) -> Sequence[ServerObject] | None:
+def list_raw_objects(api: Api, binding: ApiBinding) -> Sequence[ServerObject] | None:
     """All listed objects; None if this backend has no list of this kind.
 
     That is known by 404 or 405, and only for a list that is a probed capability. RemoteError for
@@ -56,9 +54,7 @@ def list_members_or_none(
         raise
 
 
-def read_observed_requiring_same_id(
-    api: Api, binding: ApiBinding, remote_id: str, marks: SecretMarks
-) -> Observed:
+def read_observed(api: Api, binding: ApiBinding, remote_id: str, marks: SecretMarks) -> Observed:
     """Read the live object with this id; RemoteError if that fails or another one is answered."""
     observed = binding.decode(binding.read_object(api, remote_id), marks)
     if observed.remote_id != remote_id:
@@ -67,7 +63,7 @@ def read_observed_requiring_same_id(
     return observed
 
 
-def list_by_natural_key_or_empty_if_unsearchable(
+def list_by_natural_key(
     api: Api, binding: ApiBinding, key: str, capabilities: Capabilities, marks: SecretMarks
 ) -> list[Observed]:
     """All live objects with this natural key, with all fields. RemoteError if the search fails.
@@ -79,7 +75,7 @@ def list_by_natural_key_or_empty_if_unsearchable(
         return []
     hits: Sequence[ServerObject] = []
     if binding.list_objects is not None and can_list_all_objects(binding, capabilities):
-        hits = read_listed_objects_in_full(
+        hits = read_in_full(
             api,
             binding,
             [raw for raw in binding.list_objects(api) if key in binding.list_natural_keys(raw)],
@@ -89,7 +85,7 @@ def list_by_natural_key_or_empty_if_unsearchable(
     return [binding.decode(raw, marks) for raw in hits]
 
 
-def read_listed_objects_in_full(
+def read_in_full(
     api: Api, binding: ApiBinding, hits: Sequence[ServerObject]
 ) -> Sequence[ServerObject]:
     """Listed objects with all their fields: each is read by id, unless list items are complete."""

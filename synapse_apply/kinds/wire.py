@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from synapse_apply.model.coding.json_types import DecodedSpec, Spec
-from synapse_apply.model.coding.server_json import describe_api_like_field_names
+from synapse_apply.model.coding.server_json import describe_field_names
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.errors import Effect, RemoteError
 from synapse_apply.model.remote.remote_ids import parse_remote_id
@@ -52,7 +52,7 @@ def wrap_secrets_and_withhold_masked(
     `remote_id` and `keys` identify the object, since single objects may have secret fields of
     their own.
     """
-    spec_marks = marks.select_for_object_or_none(kind, spec, api, remote_id, keys)
+    spec_marks = marks.select_for_object(kind, spec, api, remote_id, keys)
     if spec_marks is None:
         return dict(spec)
     if kind not in marks.kinds:
@@ -134,9 +134,7 @@ def require_remote_id_of_answer(raw: Mapping[str, Any]) -> str:
     try:
         return parse_remote_id(value)
     except ValueError as problem:
-        message = (
-            f"the backend answered an object without an id ({describe_api_like_field_names(raw)})"
-        )
+        message = f"the backend answered an object without an id ({describe_field_names(raw)})"
         if value is not None:
             message = f"the backend answered an object with an id that is none: {problem}"
         raise RemoteError(message, effect=Effect.UNKNOWN) from None

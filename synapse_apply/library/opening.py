@@ -54,7 +54,7 @@ def open_target(
 
     Every error is a SynapseApplyError. What the `with` block itself raises passes unchanged.
     """
-    invocation = _build_invocation_of_valid_arguments(
+    invocation = _build_invocation(
         target, folder, project, files, variables, var_files, strict=strict, environ=environ,
         parallelism=parallelism, lock_timeout=lock_timeout, project_from=project_from, ref=ref,
     )  # fmt: skip
@@ -84,7 +84,7 @@ def open_targets(
     name. The project file is read once for all of them; InputError before the first where it cannot
     be used, and for each of `names` that means no target. All else is as in `open_target`.
     """
-    invocation = _build_invocation_of_valid_arguments(
+    invocation = _build_invocation(
         None, folder, project, files, variables, var_files, strict=strict, environ=environ,
         parallelism=parallelism, lock_timeout=lock_timeout, project_from=project_from, ref=ref,
     )  # fmt: skip
@@ -104,7 +104,7 @@ def invocations_of_targets(invocation: Invocation, names: Sequence[str]) -> tupl
     return tuple(replace(shared, target=name) for name in chosen_names)
 
 
-def _build_invocation_of_valid_arguments(
+def _build_invocation(
     target: str | None,
     folder: Path | str,
     project: Path | str | None,
@@ -180,9 +180,9 @@ def open_target_at_commit(
 
 def is_saved_plan(file: Path | str) -> bool:
     """Whether a file looks like one that `OpenTarget.save_plan` wrote; False where none is."""
-    from synapse_apply.operations.saved_plan_file import has_plan_entry_or_false_if_unreadable
+    from synapse_apply.operations.saved_plan_file import is_plan_file
 
-    return has_plan_entry_or_false_if_unreadable(Path(file))
+    return is_plan_file(Path(file))
 
 
 def explain(name: str) -> JsonDocument:

@@ -306,9 +306,9 @@ class OpenTarget:
 
     def read_saved_plan(self, file: Path | str) -> ApprovedPlans:
         """The plan that a file holds, for `apply_saved`; InputError where it holds none."""
-        from synapse_apply.operations.apply_saved import read_and_unite_approved_plans
+        from synapse_apply.operations.apply_saved import read_approved_plans
 
-        return read_and_unite_approved_plans([self._path(file)], reviewed=False)
+        return read_approved_plans([self._path(file)], reviewed=False)
 
     def find_changes_since(self, plans: ApprovedPlans) -> list[Diagnostic]:
         """Warnings of what is known here to have changed since a plan was saved.
@@ -316,23 +316,23 @@ class OpenTarget:
         Manifests, packages and the state are read, the backend is not asked. Nothing is found where
         there is no state, or the manifests of that target cannot be read here.
         """
-        from synapse_apply.operations.changes_since_plan import list_warnings_of_changes_since_plan
+        from synapse_apply.operations.changes_since_plan import list_changes_since
 
         with self._connection.guarded():
-            return list_warnings_of_changes_since_plan(self._invocation, plans.united_plan)
+            return list_changes_since(self._invocation, plans.united_plan)
 
     def read_reviewed_plans(self, files: Sequence[Path | str]) -> ApprovedPlans:
         """Plans that were reviewed, older first, for `apply_saved`: rows that equal theirs go.
 
         InputError for a file that holds no plan, Stale where they cannot be one apply.
         """
-        from synapse_apply.operations.apply_saved import read_and_unite_approved_plans
+        from synapse_apply.operations.apply_saved import read_approved_plans
 
         self._connection.require_open()
         paths = require_paths("files", files, self._invocation.directory)
         if not paths:
             raise InputError.from_summary("files names no plan", "Name at least one file.")
-        return read_and_unite_approved_plans(paths, reviewed=True)
+        return read_approved_plans(paths, reviewed=True)
 
     def apply_saved(
         self, plans: Path | str | ApprovedPlans, *, allow_unsigned: bool = False,
@@ -357,21 +357,19 @@ class OpenTarget:
         arguments = build_plan_arguments(recreate=recreate, override_guards=override_guards)
         if not isinstance(plans, apply_saved.ApprovedPlans):
             plans = self.read_saved_plan(plans)
-        invocation = apply_saved.with_plan_target_unless_named(self._invocation, plans)
+        invocation = apply_saved.with_plan_target(self._invocation, plans)
         # Such a plan needs a session of its own: its target may be another one.
         self._last_plan = None
         self._connection.disconnect()
         with (
             self._connection.guarded(),
-            apply_saved.open_session_for_approved_plans(invocation, plans) as session,
+            apply_saved.open_approved_session(invocation, plans) as session,
         ):
             observer = observer or ApplyObserver()
-            options = plans.united_plan.build_saved_options_with_current_rules(
-                arguments.build_plan_options(session)
-            )
+            options = plans.united_plan.with_current_rules(arguments.build_plan_options(session))
             _wait_if_asked(session, observer, options, wait=wait)
             apply_run = ApplyRun(session, options, observer, all_or_nothing=all_or_nothing)
-            return apply_saved.replan_and_apply_approved_plans(
+            return apply_saved.apply_approved(
                 session, apply_run, plans, observer, allow_unsigned=allow_unsigned
             )
 
@@ -422,14 +420,14 @@ class OpenTarget:
         """
         from synapse_apply.operations.import_ import (
             record_all_live_objects_or_none,
-            resolve_names_to_rows_by_address,
+            resolve_rows,
         )
         from synapse_apply.workspace.inventory_rows import read_inventory
 
         with self._connection.ready() as session:
             if isinstance(ids, (Path, str)):
                 ids = read_inventory(self._path(ids))
-            rows = resolve_names_to_rows_by_address(session, ids)
+            rows = resolve_rows(session, ids)
             return record_all_live_objects_or_none(
                 session, rows, warn or (lambda _warning: None), reads_bytes=read_bytes
             )

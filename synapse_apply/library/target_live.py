@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synapse_apply.kinds.search import list_objects_or_none_if_unsupported
+from synapse_apply.kinds.search import list_raw_objects
 from synapse_apply.live.live_backend import (
     LiveBackend,
     LiveObject,
@@ -20,7 +20,7 @@ from synapse_apply.live.live_backend import (
 from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError, NotFound
-from synapse_apply.model.packages import get_version_sort_key_or_none
+from synapse_apply.model.packages import version_sort_key
 from synapse_apply.operations.arguments import require_names, require_path, require_text
 from synapse_apply.operations.connection import TargetConnection
 
@@ -59,7 +59,7 @@ class TargetLive:
         with self._connection.live() as live_backend:
             _require_known_kind(live_backend, kind)
             binding = live_backend.select_binding(kind)
-            raws = list_objects_or_none_if_unsupported(live_backend.api, binding)
+            raws = list_raw_objects(live_backend.api, binding)
             if raws is not None:
                 return [decode_live_object(live_backend, binding, raw) for raw in raws]
             listed = live_backend.catalogue[kind]
@@ -124,10 +124,7 @@ class TargetLive:
             else:
                 raws = _read_releases_by_code(live_backend, plugin)
             releases = [decode_live_object(live_backend, binding, raw) for raw in raws]
-        keys = [
-            get_version_sort_key_or_none(str(release.observed.spec.get("version")))
-            for release in releases
-        ]
+        keys = [version_sort_key(str(release.observed.spec.get("version"))) for release in releases]
         keyed = list(zip(keys, releases, strict=True))
         ordered = [(key, release) for key, release in keyed if key is not None]
         ordered.sort(key=lambda pair: pair[0], reverse=True)
@@ -171,7 +168,7 @@ class TargetLive:
             if inventory is None
             else require_path("inventory", inventory, invocation.directory),
         )
-        query = GatherQuery.from_ids_and_ranges_with_valid_members(
+        query = GatherQuery.from_ids_and_ranges(
             ids or {}, codes=require_names("codes", codes), from_jobs=from_jobs, members=releases
         )
         kinds = require_names("only", only)

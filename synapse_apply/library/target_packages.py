@@ -20,12 +20,8 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen, mutable
-from synapse_apply.model.packages import (
-    build_flaw_finding,
-    get_version_sort_key_or_none,
-    is_valid_version,
-)
-from synapse_apply.model.phrases import suggest_closest_or_list_known_words_or_empty
+from synapse_apply.model.packages import build_flaw_finding, is_valid_version, version_sort_key
+from synapse_apply.model.phrases import suggest_words
 from synapse_apply.model.resource import PUBLISHED, Desired, Package, PackageSource
 from synapse_apply.model.state import Record
 from synapse_apply.operations.arguments import require_path, require_text
@@ -162,9 +158,7 @@ class TargetPackages:
                 *problems,
             )
             return tuple(
-                finding.with_error_in_place_of_warning()
-                if self._connection.invocation.strict
-                else finding
+                finding.as_error() if self._connection.invocation.strict else finding
                 for finding in dict.fromkeys(findings)
             )
 
@@ -287,9 +281,7 @@ def _require_release_of(session: TargetSession, name: str, path: Path | None = N
             "Which release?", f"{name} may be {matches_text}.", "Give the whole address."
         )
     missing_path_text = f"nothing is at {path}, and " if path is not None else ""
-    suggestion = suggest_closest_or_list_known_words_or_empty(
-        name, [str(address) for address in releases]
-    )
+    suggestion = suggest_words(name, [str(address) for address in releases])
     raise InputError.from_summary(
         "There is no such package" if path is not None else "There is no such release",
         f"{name}: {missing_path_text}no manifest declares a release of this name.",
@@ -352,7 +344,7 @@ def _choose_compared_record(
     if not compared_name and address in records:
         return records[address]
     kind = CATALOGUE[address.kind]
-    series, _ = kind.locate_in_series_or_empty(release.spec)
+    series, _ = kind.locate_in_series(release.spec)
     series_records = [
         record for record in records.values() if record.series and record.series == series
     ]
@@ -368,7 +360,7 @@ def _choose_compared_record(
         raise InputError.from_summary(
             "There is no such published release",
             f"The state has no {compared_name} of the series of {address}.",
-            suggest_closest_or_list_known_words_or_empty(compared_name, versions)
+            suggest_words(compared_name, versions)
             or Text(Command("state list"), " shows what it has."),
             address=str(address),
         )
@@ -381,5 +373,5 @@ def _choose_compared_record(
         )
     return max(
         series_records,
-        key=lambda record: (get_version_sort_key_or_none(record.version) or (), record.created_at),
+        key=lambda record: (version_sort_key(record.version) or (), record.created_at),
     )

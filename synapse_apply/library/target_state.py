@@ -25,14 +25,14 @@ from synapse_apply.operations.settle import (
     settle_calls,
 )
 from synapse_apply.operations.state import (
-    build_current_state_identity,
-    build_inventory_rows_of_records,
-    close_open_call_as_not_done,
-    close_open_run_with_job,
-    copy_state_to_empty_store_at_url,
+    close_as_not_done,
+    close_with_job,
+    copy_state,
+    current_identity_of,
+    inventory_rows_of,
     list_steps_after_copy,
     remove_records_keeping_objects,
-    rename_address_with_series_members,
+    rename_address,
     require_record,
 )
 from synapse_apply.operations.whole_state import (
@@ -91,7 +91,7 @@ class TargetState:
     def list_inventory(self) -> list[dict[str, object]]:
         """Address, id, version and digest of every record, as `state inventory` prints them."""
         with self._connection.state_alone() as session:
-            return build_inventory_rows_of_records(session)
+            return inventory_rows_of(session)
 
     def format_inventory(self) -> str:
         """The same as YAML, which `import_objects` reads from a file."""
@@ -124,7 +124,7 @@ class TargetState:
         """
         new_address = require_address("new_address", new_address)
         with self._recorded(name) as (session, old_address):
-            return rename_address_with_series_members(session, old_address, new_address)
+            return rename_address(session, old_address, new_address)
 
     def accept(
         self, name: str, *, confirm: Callable[[AcceptableResource], bool] | None = None
@@ -186,9 +186,7 @@ class TargetState:
         `warn` gets a warning if it may still act.
         """
         with self._recorded(name) as (session, address):
-            return close_open_call_as_not_done(
-                session, address, moment=session.clock.utc_now(), warn=warn
-            )
+            return close_as_not_done(session, address, moment=session.clock.utc_now(), warn=warn)
 
     def settle_with_job(self, name: str, job_id: str) -> Intent:
         """Close an open run with the job that it started, which the next apply follows.
@@ -197,7 +195,7 @@ class TargetState:
         """
         job_id = require_text("job_id", job_id)
         with self._recorded(name) as (session, address):
-            return close_open_run_with_job(session, address, job_id, moment=session.clock.utc_now())
+            return close_with_job(session, address, job_id, moment=session.clock.utc_now())
 
     def record_calls(
         self, file: Path | str, *, confirm: Callable[[JournalContent], bool] | None = None
@@ -243,7 +241,7 @@ class TargetState:
         self._connection.disconnect()
         with self._connection.state_alone() as session:
             return create_empty_state_and_missing_key(
-                session, build_current_state_identity(session), lineage, path
+                session, current_identity_of(session), lineage, path
             )
 
     def rekey(self, *, confirm: Callable[[], bool] | None = None) -> RekeyResult:
@@ -268,7 +266,7 @@ class TargetState:
         """
         self._connection.disconnect()
         with self._connection.state_alone() as session:
-            rebinding = build_rebinding(session, build_current_state_identity(session))
+            rebinding = build_rebinding(session, current_identity_of(session))
             if not rebinding.changes_anything:
                 return rebinding
             if confirm is not None and not confirm(rebinding):
@@ -282,7 +280,7 @@ class TargetState:
         The state that it came from stays. StateError where there is a state already.
         """
         with self._connection.state_alone() as session:
-            return copy_state_to_empty_store_at_url(session, url)
+            return copy_state(session, url)
 
     def list_steps_after_copy(self, url: str | SecretRef) -> list[str]:
         """What is to be done with the key and the project of a copy, as sentences.

@@ -10,7 +10,7 @@ from synapse_apply.planning.policy.rule_addresses import list_literal_addresses_
 from synapse_apply.workspace.target_session import TargetSession
 
 
-def find_addresses_named_by_rules_and_declared_elsewhere(
+def find_declared_elsewhere(
     session: TargetSession, own_addresses: Collection[Address]
 ) -> frozenset[str]:
     """Of the addresses that a policy rule names, those that other targets with this rule declare.

@@ -31,7 +31,7 @@ from synapse_apply.workspace.target_session import TargetSession
 NO_STATE_KEY_REASON = "there is no state key"
 
 
-def build_declared_fields_with_ids_and_macs(
+def build_declared_fields(
     desired: Desired,
     lookup_results: Mapping[Address, LookupResult],
     salt: str,
@@ -73,7 +73,7 @@ def _desired_secret(
     return DesiredSecret(ref, mac, "" if mac else NO_STATE_KEY_REASON, lasting_mac, place)
 
 
-def build_fields_as_recorded_when_live_agrees(
+def build_recordable_fields(
     declared_fields: Fields, ignored_paths: tuple[FieldPath, ...]
 ) -> dict[FieldPath, Any]:
     """Declared fields as a record has them when live agrees, without ignored ones."""
@@ -117,7 +117,7 @@ def build_known_resource_states(
         salt = recorded_salt or session.new_salt()
         lasting_salt = "" if recorded_salt else f"row1 {lineage} {address}"
         declared_fields = (
-            build_declared_fields_with_ids_and_macs(
+            build_declared_fields(
                 declared_resource, live_reader.lookup_results, salt, secrets, lasting_salt
             )
             if declared_resource

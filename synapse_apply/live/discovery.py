@@ -9,7 +9,7 @@ from dataclasses import field
 from typing import Self, TypeVar
 
 from synapse_apply.kinds.descriptor import ApiBinding, ResourceType
-from synapse_apply.kinds.search import list_objects_or_none_if_unsupported
+from synapse_apply.kinds.search import list_raw_objects
 from synapse_apply.kinds.wire import require_remote_id_of_answer
 from synapse_apply.live.live_backend import LiveBackend
 from synapse_apply.model.coding.json_types import ServerObject
@@ -22,7 +22,7 @@ from synapse_apply.model.errors import (
 )
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Observed
-from synapse_apply.model.packages import VersionSortKey, get_version_sort_key_or_none
+from synapse_apply.model.packages import VersionSortKey, version_sort_key
 
 NEWEST_MEMBERS, ALL_MEMBERS, NO_MEMBERS = "newest", "all", "none"
 T = TypeVar("T")
@@ -54,7 +54,7 @@ class GatherQuery:
     members: str = NEWEST_MEMBERS
 
     @classmethod
-    def from_ids_and_ranges_with_valid_members(
+    def from_ids_and_ranges(
         cls,
         ids: Mapping[str, Iterable[str | range]],
         *,
@@ -100,12 +100,12 @@ class MissedObject:
     is_failure: bool = True
 
 
-def get_owner_prefix_of_series_kind(kind: ResourceType) -> str:
+def owner_prefix_of(kind: ResourceType) -> str:
     """The prefix of the kind that owns the series of this kind."""
     return kind.rules[kind.series_field].references
 
 
-def format_code_or_name_with_id(observed: Observed) -> str:
+def format_name_with_id(observed: Observed) -> str:
     """A live object's code or name with its id, for messages."""
     name = observed.spec.get("code") or observed.spec.get("name")
     return (
@@ -113,7 +113,7 @@ def format_code_or_name_with_id(observed: Observed) -> str:
     )
 
 
-def build_numeric_id_sort_key(observed: Observed) -> tuple[int, str]:
+def id_sort_key(observed: Observed) -> tuple[int, str]:
     """Sorts ids by number; ids that are not numbers come first, by text."""
     return (int(observed.remote_id) if observed.remote_id.isdecimal() else 0, observed.remote_id)
 
@@ -121,7 +121,7 @@ def build_numeric_id_sort_key(observed: Observed) -> tuple[int, str]:
 class ObjectGatherer:
     """Reads the selected objects of a backend, once.
 
-    `list_gathered_objects_sorted_by_id` returns the objects of a kind; `missed_objects` are those
+    `list_gathered` returns the objects of a kind; `missed_objects` are those
     that could not be read.
     """
 
@@ -132,15 +132,15 @@ class ObjectGatherer:
         self._objects: dict[str, dict[str, Observed]] = defaultdict(dict)
         self.missed_objects: list[MissedObject] = []
 
-    def list_gathered_objects_sorted_by_id(self, prefix: str) -> list[Observed]:
+    def list_gathered(self, prefix: str) -> list[Observed]:
         """The gathered objects of a kind, sorted by id."""
-        return sorted(self._objects[prefix].values(), key=build_numeric_id_sort_key)
+        return sorted(self._objects[prefix].values(), key=id_sort_key)
 
-    def get_gathered_objects_by_id(self, prefix: str) -> Mapping[str, Observed]:
+    def gathered_by_id(self, prefix: str) -> Mapping[str, Observed]:
         """The gathered objects of a kind, by id."""
         return self._objects[prefix]
 
-    def gather_selected_or_all_and_record_missed(self) -> None:
+    def gather(self) -> None:
         """Read all selected objects. RemoteError where a list cannot be read."""
         kinds = sorted(self._live_backend.catalogue.values(), key=lambda kind: kind.rank)
         ids_by_kind = {prefix: list(ids) for prefix, ids in self._query.ids.items()}
@@ -149,9 +149,9 @@ class ObjectGatherer:
             self._read_by_ids(kind, ids_by_kind[kind.prefix])
             owners = {
                 str(observed.spec.get(kind.series_field, ""))
-                for observed in self.list_gathered_objects_sorted_by_id(kind.prefix)
+                for observed in self.list_gathered(kind.prefix)
             }
-            ids_by_kind.setdefault(get_owner_prefix_of_series_kind(kind), []).extend(
+            ids_by_kind.setdefault(owner_prefix_of(kind), []).extend(
                 map(NamedObject, sorted(owners - {""}))
             )
         for kind in kinds:
@@ -163,9 +163,7 @@ class ObjectGatherer:
     def _is_owner_only(self, kind: ResourceType) -> bool:
         """Whether members were named by id, so that owners are read only because of them."""
         query = self._query
-        selects_owners = (
-            query.codes or query.from_jobs or get_owner_prefix_of_series_kind(kind) in query.ids
-        )
+        selects_owners = query.codes or query.from_jobs or owner_prefix_of(kind) in query.ids
         return kind.prefix in query.ids and not selects_owners
 
     def _gather_kind(self, kind: ResourceType, named_objects: Sequence[NamedObject] | None) -> None:
@@ -189,7 +187,7 @@ class ObjectGatherer:
             self._gather_by_code(kind, binding)
         if named_objects is not None or selects_by_jobs or selects_by_code:
             return
-        raw_objects = list_objects_or_none_if_unsupported(self._live_backend.api, binding)
+        raw_objects = list_raw_objects(self._live_backend.api, binding)
         if raw_objects is not None:
             self._store_listed(kind, binding, raw_objects)
         else:
@@ -200,9 +198,9 @@ class ObjectGatherer:
             )
 
     def _gather_by_code(self, kind: ResourceType, binding: ApiBinding) -> None:
-        raw_objects = list_objects_or_none_if_unsupported(self._live_backend.api, binding)
+        raw_objects = list_raw_objects(self._live_backend.api, binding)
 
-        def find_listed_or_searched_by_code(code: str) -> Sequence[ServerObject]:
+        def find_by_code(code: str) -> Sequence[ServerObject]:
             key = f"code={code}"
             if raw_objects is not None:
                 return [raw for raw in raw_objects if key in binding.list_natural_keys(raw)]
@@ -214,9 +212,7 @@ class ObjectGatherer:
 
         # Each once, in the order in which they were given.
         codes = list(dict.fromkeys(self._query.codes))
-        for code, raws in self._fetch_all(
-            kind, find_listed_or_searched_by_code, codes, lambda code: f" {code}"
-        ):
+        for code, raws in self._fetch_all(kind, find_by_code, codes, lambda code: f" {code}"):
             self._store_listed(kind, binding, raws)
             if not raws:
                 reason = "there is none of this code"
@@ -229,12 +225,10 @@ class ObjectGatherer:
         binding = self._live_backend.select_binding(kind.prefix)
         owners = {
             owner_object.remote_id: owner_object
-            for owner_object in self.list_gathered_objects_sorted_by_id(
-                get_owner_prefix_of_series_kind(kind)
-            )
+            for owner_object in self.list_gathered(owner_prefix_of(kind))
         }
         raw_objects = (
-            list_objects_or_none_if_unsupported(self._live_backend.api, binding)
+            list_raw_objects(self._live_backend.api, binding)
             # One list of all members, if there is one, in place of a request for each owner.
             if binding.list_objects is not None
             else None
@@ -242,15 +236,15 @@ class ObjectGatherer:
         if raw_objects is not None:
             groups: dict[str, list[ServerObject]] = defaultdict(list)
             for raw in raw_objects:
-                owner = binding.decode(
-                    raw, self._live_backend.marks_hiding_free_form_if_state_unreadable
-                ).spec.get(kind.series_field)
+                owner = binding.decode(raw, self._live_backend.careful_marks).spec.get(
+                    kind.series_field
+                )
                 groups[str(owner)].append(raw)
             for owner in owners:
                 self._store_listed(kind, binding, self._select_members(kind, groups[owner]))
             return
 
-        def list_members_or_none_if_unlistable(owner: Observed) -> Sequence[ServerObject] | None:
+        def list_members(owner: Observed) -> Sequence[ServerObject] | None:
             return (
                 binding.list_members_or_none(self._live_backend.api, owner)
                 if binding.list_members_or_none
@@ -259,10 +253,7 @@ class ObjectGatherer:
 
         chosen_members: list[ServerObject] = []
         for owner_object, raws in self._fetch_all(
-            kind,
-            list_members_or_none_if_unlistable,
-            list(owners.values()),
-            _of_owner,
+            kind, list_members, list(owners.values()), _of_owner
         ):
             if raws is None:
                 reason = "its code is none that they can be listed by; --ids can name them"
@@ -281,7 +272,7 @@ class ObjectGatherer:
             raw: ServerObject,
         ) -> tuple[bool, VersionSortKey | tuple[()], int, str]:
             version_key, object_id = (
-                get_version_sort_key_or_none(str(raw.get(kind.version_field, ""))),
+                version_sort_key(str(raw.get(kind.version_field, ""))),
                 require_remote_id_of_answer(raw),
             )
             return (
@@ -333,9 +324,7 @@ class ObjectGatherer:
             self._store_object(kind, binding, raw)
 
     def _store_object(self, kind: ResourceType, binding: ApiBinding, raw: ServerObject) -> None:
-        observed = binding.decode(
-            raw, self._live_backend.marks_hiding_free_form_if_state_unreadable
-        )
+        observed = binding.decode(raw, self._live_backend.careful_marks)
         self._objects[kind.prefix][observed.remote_id] = observed
 
     def _fetch_all(
@@ -347,7 +336,7 @@ class ObjectGatherer:
     ) -> list[tuple[T, R]]:
         """Fetch items in parallel; returns results in order, and records each failure as missed."""
 
-        def fetch_or_return_failure_unless_final(item: T) -> R | RemoteError:
+        def fetch_or_failure(item: T) -> R | RemoteError:
             try:
                 return fetch(item)
             # A wrong token or a missing right holds for all that follow, so that it ends the whole.
@@ -357,9 +346,7 @@ class ObjectGatherer:
                 return failure
 
         results: list[tuple[T, R]] = []
-        for item, result in zip(
-            items, self._pool.map(fetch_or_return_failure_unless_final, items), strict=True
-        ):
+        for item, result in zip(items, self._pool.map(fetch_or_failure, items), strict=True):
             if isinstance(result, RemoteError):
                 self._record_missed(
                     kind,
@@ -377,4 +364,4 @@ class ObjectGatherer:
 
 
 def _of_owner(owner: Observed) -> str:
-    return f"s of {format_code_or_name_with_id(owner)}"
+    return f"s of {format_name_with_id(owner)}"

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from synapse_apply.kinds.descriptor import Api, ApiBinding, ResourceType
-from synapse_apply.kinds.search import list_members_or_none, read_observed_requiring_same_id
+from synapse_apply.kinds.search import list_members_or_none, read_observed
 from synapse_apply.kinds.wire import require_remote_id_of_answer
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import ServerObject
@@ -27,9 +27,7 @@ from synapse_apply.model.values import ABSENT
 MAX_PLAN_PAGES = 2
 
 
-def list_raw_objects_or_empty_if_long_or_failed(
-    api: Api, binding: ApiBinding, max_pages: int
-) -> Sequence[ServerObject]:
+def list_short_raw_objects(api: Api, binding: ApiBinding, max_pages: int) -> Sequence[ServerObject]:
     """A kind's list, if it has at most `max_pages` pages; else, and without a list, nothing."""
     if binding.list_once_or_none is None:
         return ()
@@ -39,7 +37,7 @@ def list_raw_objects_or_empty_if_long_or_failed(
         return ()  # what the plan itself needs of this list says what is wrong
 
 
-def list_raw_members_skipping_unlistable_owners(
+def list_raw_members(
     api: Api, binding: ApiBinding, owners: Iterable[Observed]
 ) -> list[ServerObject]:
     """The listed members of these owners, for a kind that can be listed by owner only."""
@@ -50,7 +48,7 @@ def list_raw_members_skipping_unlistable_owners(
     return listed
 
 
-def iter_live_owners_of_records_skipping_absent(
+def iter_live_owners(
     api: Api,
     kind: ResourceType,
     binding: ApiBinding,
@@ -61,10 +59,10 @@ def iter_live_owners_of_records_skipping_absent(
     owners = {record.seen.get((kind.series_field,)) for record in records.values()}
     for owner in sorted(each for each in owners if isinstance(each, str)):
         with suppress(NotFound):
-            yield read_observed_requiring_same_id(api, binding, owner, marks)
+            yield read_observed(api, binding, owner, marks)
 
 
-def iter_addresses_with_other_ids_of_same_key(
+def iter_duplicates(
     kind: ResourceType,
     binding: ApiBinding,
     records: Mapping[Address, Record],

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from threading import Lock
 
 from synapse_apply.kinds.descriptor import Api, ApiBinding
-from synapse_apply.kinds.search import list_objects_or_none_if_unsupported
-from synapse_apply.live.unseen_resources import build_read_failure_finding
+from synapse_apply.kinds.search import list_raw_objects
+from synapse_apply.live.unseen_resources import read_failure_finding
 from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import FINAL_READ_ERRORS, RemoteError, RemoteTimeout
@@ -35,7 +35,7 @@ class FullLists:
         self._lock = Lock()
 
     @property
-    def capabilities_known_so_far(self) -> Capabilities:
+    def known_capabilities(self) -> Capabilities:
         """Whether the backend has the lists that were asked for until now."""
         return Capabilities(dict(self._known_capabilities))
 
@@ -59,9 +59,7 @@ class FullLists:
                 self._lists[kind] = raws
             return self._lists[kind]
 
-    def index_by_key_once_or_none(
-        self, kind: str, binding: ApiBinding
-    ) -> dict[str, list[ServerObject]] | None:
+    def index_by_key(self, kind: str, binding: ApiBinding) -> dict[str, list[ServerObject]] | None:
         """The objects of a kind by natural key, without those that have none.
 
         None and errors as `read_once_or_none`.
@@ -80,10 +78,10 @@ class FullLists:
 
     def _read_list(self, kind: str, binding: ApiBinding) -> Sequence[ServerObject] | None:
         try:
-            return list_objects_or_none_if_unsupported(self._api, binding)
+            return list_raw_objects(self._api, binding)
         except (*FINAL_READ_ERRORS, RemoteTimeout):
             raise
         except RemoteError as failure:
-            finding = build_read_failure_finding(None, failure)
+            finding = read_failure_finding(None, failure)
             self._failures[kind] = ListUnavailableError(finding)
             raise self._failures[kind] from None

@@ -11,15 +11,9 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 
 from synapse_apply.kinds.descriptor import ApiBinding, ResourceType
-from synapse_apply.kinds.search import (
-    list_objects_or_none_if_unsupported,
-    read_listed_objects_in_full,
-)
+from synapse_apply.kinds.search import list_raw_objects, read_in_full
 from synapse_apply.kinds.wire import require_remote_id_of_answer
-from synapse_apply.live.named_secrets import (
-    with_free_form_fields_secret_in_unmarked_kinds,
-    with_secret_fields_of_single_objects,
-)
+from synapse_apply.live.named_secrets import with_free_form_secret, with_named_secrets
 from synapse_apply.manifests.files.quoted_refs import scan_possible_secret_refs_skipping_unreadable
 from synapse_apply.manifests.schema.schemas import build_marks_with_project_providers
 from synapse_apply.model.address import Address
@@ -44,7 +38,7 @@ class LiveBackend(TargetSession):
     """A target for commands that name live objects."""
 
     @cached_property
-    def marks_hiding_free_form_if_state_unreadable(self) -> SecretMarks:
+    def careful_marks(self) -> SecretMarks:
         """Which fields are secret, according to schemas, state and manifests.
 
         Where the state cannot be read, every free-form field is secret. Manifests with errors
@@ -55,21 +49,21 @@ class LiveBackend(TargetSession):
             state = self.existing_store.read_state() if self.existing_store else None
         except SynapseApplyError:
             of_kinds = build_marks_with_project_providers({})
-            return with_free_form_fields_secret_in_unmarked_kinds(of_kinds, self.catalogue)
+            return with_free_form_secret(of_kinds, self.catalogue)
         desired: Mapping[Address, Desired] = {}
         with suppress(SynapseApplyError, OSError):
             desired = self.manifests_alone.desired
         records, intents = (state.records, state.open_intents) if state else ({}, ())
-        return with_secret_fields_of_single_objects(
+        return with_named_secrets(
             of_kinds, self.catalogue, self.target.api, desired, records, intents
         )
 
     def reread_state_at_next_use(self) -> None:
         """Read the state again at its next use, and what depends on it."""
-        for name in ("marks_hiding_free_form_if_state_unreadable", "existing_store"):
+        for name in ("careful_marks", "existing_store"):
             vars(self).pop(name, None)
 
-    def mask_resolvable_secrets_of_project_in_answers(self) -> None:
+    def mask_project_secrets(self) -> None:
         """Mask the values of the project's secret references in the backend's answers."""
         references = scan_possible_secret_refs_skipping_unreadable(self.project, self.target)
         marks = build_marks_with_project_providers(self.project.providers)
@@ -85,10 +79,10 @@ class LiveObject:
 
 
 @contextmanager
-def open_live_backend_masking_project_secrets(invocation: Invocation) -> Iterator[LiveBackend]:
+def open_live_backend(invocation: Invocation) -> Iterator[LiveBackend]:
     """Open the backend of a target; sends nothing yet. InputError without a url or a token."""
     with LiveBackend(invocation) as live_backend:
-        live_backend.mask_resolvable_secrets_of_project_in_answers()
+        live_backend.mask_project_secrets()
         yield live_backend
 
 
@@ -113,9 +107,7 @@ def find_recorded_id(live_backend: LiveBackend, prefix: str, text: str) -> str |
         binding = live_backend.select_binding(prefix)
         if record.api == binding.api:
             return record.remote_id
-        matches = list_by_code_else_by_listed_code_or_name(
-            live_backend, binding, record.natural_key.partition("=")[2]
-        )
+        matches = list_by_code_or_name(live_backend, binding, record.natural_key.partition("=")[2])
         return require_remote_id_of_answer(matches[0]) if len(matches) == 1 else None
     if name != text:
         raise InputError.from_summary(
@@ -143,7 +135,7 @@ def require_live_object(live_backend: LiveBackend, prefix: str, text: str) -> Li
         return decode_live_object(
             live_backend, binding, require_raw_object_by_id(live_backend, prefix, object_id)
         )
-    matches = list_by_code_else_by_listed_code_or_name(live_backend, binding, text)
+    matches = list_by_code_or_name(live_backend, binding, text)
     if len(matches) == 1:
         return decode_live_object(live_backend, binding, matches[0])
     name = kind.kind.lower()
@@ -171,7 +163,7 @@ def require_live_if_told(live_backend: LiveBackend, prefix: str, text: str) -> N
     binding = live_backend.select_binding(prefix)
     object_id = parse_typed_id(prefix, text) or find_recorded_id(live_backend, prefix, text)
     can_tell = object_id is not None or Lookup.COMPLETE in binding.lookup.values()
-    if can_tell or list_objects_or_none_if_unsupported(live_backend.api, binding) is not None:
+    if can_tell or list_raw_objects(live_backend.api, binding) is not None:
         require_live_object(live_backend, prefix, text)
 
 
@@ -196,7 +188,7 @@ def require_raw_object_by_id(
     try:
         return binding.read_object(live_backend.api, object_id)
     except NotFound as failure:
-        raise build_not_found_or_hidden_error(kind.kind.lower(), object_id, failure) from None
+        raise not_found_error(kind.kind.lower(), object_id, failure) from None
     except Invalid as failure:
         # With a status the server refused it; without one it was not sent.
         if failure.status_code:
@@ -215,9 +207,7 @@ def build_malformed_id_error(
     )
 
 
-def build_not_found_or_hidden_error(
-    kind_name: str, name: str, failure: NotFound, hint: str = ""
-) -> InputError:
+def not_found_error(kind_name: str, name: str, failure: NotFound, hint: str = "") -> InputError:
     """The error for a 404."""
     return InputError.from_summary(
         f"There is no such {kind_name}",
@@ -233,12 +223,11 @@ def decode_live_object(
     """Decode a server's object, and wrap its secrets."""
     created = raw.get("created", raw.get("created_at"))
     return LiveObject(
-        binding.decode(raw, live_backend.marks_hiding_free_form_if_state_unreadable),
-        created if isinstance(created, str) else "",
+        binding.decode(raw, live_backend.careful_marks), created if isinstance(created, str) else ""
     )
 
 
-def list_by_code_else_by_listed_code_or_name(
+def list_by_code_or_name(
     live_backend: LiveBackend, binding: ApiBinding, text: str
 ) -> Sequence[ServerObject]:
     """Objects with this code or name, as far as this API can search."""
@@ -250,8 +239,8 @@ def list_by_code_else_by_listed_code_or_name(
             matches = []
         if matches:
             return matches
-    raw_objects = list_objects_or_none_if_unsupported(live_backend.api, binding) or ()
-    return read_listed_objects_in_full(
+    raw_objects = list_raw_objects(live_backend.api, binding) or ()
+    return read_in_full(
         live_backend.api,
         binding,
         [raw for raw in raw_objects if keys & set(binding.list_natural_keys(raw))],

@@ -15,26 +15,23 @@ from threading import Lock
 
 from synapse_apply.kinds.descriptor import Api, ApiBinding, Catalogue, FieldRule, ResourceType
 from synapse_apply.kinds.list_cache import MIN_RECORDED, ListCache
-from synapse_apply.kinds.search import list_members_or_none, read_listed_objects_in_full
+from synapse_apply.kinds.search import list_members_or_none, read_in_full
 from synapse_apply.live.duplicates import (
     MAX_PLAN_PAGES,
     build_duplicate_warning,
-    iter_addresses_with_other_ids_of_same_key,
-    list_raw_members_skipping_unlistable_owners,
-    list_raw_objects_or_empty_if_long_or_failed,
+    iter_duplicates,
+    list_raw_members,
+    list_short_raw_objects,
 )
 from synapse_apply.live.full_lists import FullLists, ListUnavailableError
-from synapse_apply.live.unseen_resources import (
-    build_ambiguous_key_finding,
-    build_read_failure_finding,
-)
+from synapse_apply.live.unseen_resources import ambiguous_key_finding, read_failure_finding
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding
 from synapse_apply.model.errors import FINAL_READ_ERRORS, NotFound, RemoteError, RemoteTimeout
 from synapse_apply.model.observed import Capabilities, FoundBy, Lookup, LookupResult, Observed
 from synapse_apply.model.resource import Desired
-from synapse_apply.model.runtime.parallel_reads import open_interruptible_thread_pool
+from synapse_apply.model.runtime.parallel_reads import open_thread_pool
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import Reference, flatten
@@ -81,30 +78,28 @@ class LiveReader:
         self.natural_keys: dict[Address, str] = {}
 
     @property
-    def capabilities_known_so_far(self) -> Capabilities:
-        return self._full_lists.capabilities_known_so_far
+    def known_capabilities(self) -> Capabilities:
+        return self._full_lists.known_capabilities
 
-    def learn_capabilities_by_listing_kinds(self, kinds: Iterable[str]) -> Capabilities:
+    def learn_capabilities(self, kinds: Iterable[str]) -> Capabilities:
         """The capabilities known so far, with those of these kinds read now."""
         for prefix in {kind for kind in kinds if kind in self._catalogue}:
             binding = self.select_binding(self._catalogue[prefix])
             if binding.list_capability:
-                self._full_lists.index_by_key_once_or_none(prefix, binding)
-        return self.capabilities_known_so_far
+                self._full_lists.index_by_key(prefix, binding)
+        return self.known_capabilities
 
-    def list_by_key_or_none_if_unlistable(
-        self, prefix: str, binding: ApiBinding, key: str
-    ) -> list[Observed] | None:
+    def list_by_key(self, prefix: str, binding: ApiBinding, key: str) -> list[Observed] | None:
         """The live objects of a kind with this natural key, from a list that is read once per run.
 
         None where this backend has no such list, or the key is of another API version.
         """
         if binding is not self.select_binding(self._catalogue[prefix]):
             return None
-        objects_by_key = self._full_lists.index_by_key_once_or_none(prefix, binding)
+        objects_by_key = self._full_lists.index_by_key(prefix, binding)
         if objects_by_key is None:
             return None
-        matches = read_listed_objects_in_full(self._api, binding, objects_by_key.get(key, []))
+        matches = read_in_full(self._api, binding, objects_by_key.get(key, []))
         return [binding.decode(raw, self.marks) for raw in matches]
 
     def select_binding(self, kind: ResourceType) -> ApiBinding:
@@ -120,7 +115,7 @@ class LiveReader:
         by_rank: dict[int, list[Address]] = defaultdict(list)
         for address in sorted(desired):
             by_rank[self._catalogue[address.kind].rank].append(address)
-        with open_interruptible_thread_pool(self._parallelism) as pool:
+        with open_thread_pool(self._parallelism) as pool:
             for rank in sorted(by_rank):
                 self._prefetch_lists([desired[address] for address in by_rank[rank]], records)
                 # What a list tells needs no request, and so no thread.
@@ -142,7 +137,7 @@ class LiveReader:
         address = desired.address
         kind = self._catalogue[address.kind]
         try:
-            observed = self._list_cache.find_recorded_in_list_if_reliable(
+            observed = self._list_cache.find_recorded_in_list(
                 address.kind,
                 self.select_binding(kind),
                 record,
@@ -178,7 +173,7 @@ class LiveReader:
                     lambda resource: _list_compared_paths(resource, records[resource.address]),
                     kind_resources,
                 )
-                self._list_cache.try_reading_list_once_if_worthwhile(
+                self._list_cache.try_reading_list(
                     prefix, binding, len(kind_resources), compared_paths
                 )
                 continue
@@ -186,9 +181,9 @@ class LiveReader:
             # Where it cannot be had, each of them says so.
             with suppress(RemoteError):
                 raws = self._full_lists.read_once_or_none(prefix, binding) or ()
-                self._list_cache.add_items_read_for_other_purpose(prefix, raws)
+                self._list_cache.add_items(prefix, raws)
 
-    def store_lookups_of_undeclared_in_recorded_api(
+    def store_undeclared_lookups(
         self, addresses: Iterable[Address], records: Mapping[Address, Record]
     ) -> None:
         """Fill `lookup_results` for recorded addresses that are not declared, for a delete."""
@@ -197,7 +192,7 @@ class LiveReader:
                 address, partial(self._in_recorded_api, address, records[address])
             )
 
-    def list_series_members_or_none_if_unlistable(self, desired: Desired) -> list[Observed] | None:
+    def list_series_members(self, desired: Desired) -> list[Observed] | None:
         """The live members of a declared resource's series, of all versions.
 
         None where this backend cannot list them. A failed read is a problem of its lookup result.
@@ -214,7 +209,7 @@ class LiveReader:
             self.lookup_results[desired.address] = LookupResult(desired.address, problem=finding)
             return []
 
-    def iter_duplicate_warnings_of_recorded(
+    def iter_duplicate_warnings(
         self, desired: Mapping[Address, Desired], records: Mapping[Address, Record]
     ) -> Iterator[Diagnostic]:
         """A warning for each recorded address whose natural key a second live object has.
@@ -231,7 +226,7 @@ class LiveReader:
             raw_objects = self._raw_objects(
                 prefix, binding, [desired[address] for address in kind_records]
             )
-            for address, duplicates in iter_addresses_with_other_ids_of_same_key(
+            for address, duplicates in iter_duplicates(
                 kind, binding, kind_records, raw_objects, self.marks
             ):
                 position = desired[address].position
@@ -248,13 +243,13 @@ class LiveReader:
             owners = self._live_owners(self._catalogue[prefix], binding, recorded)
             # What is asked for one by one is bounded as the pages of a list are.
             return (
-                list_raw_members_skipping_unlistable_owners(self._api, binding, owners)
+                list_raw_members(self._api, binding, owners)
                 if len(owners) <= MAX_PLAN_PAGES
                 else ()
             )
-        return self._list_cache.get_listed_until_now(
-            prefix
-        ) or list_raw_objects_or_empty_if_long_or_failed(self._api, binding, MAX_PLAN_PAGES)
+        return self._list_cache.get_listed_until_now(prefix) or list_short_raw_objects(
+            self._api, binding, MAX_PLAN_PAGES
+        )
 
     def _live_owners(
         self, kind: ResourceType, binding: ApiBinding, members: Sequence[Desired]
@@ -307,10 +302,8 @@ class LiveReader:
         with self._lock:
             self._timeouts += isinstance(failure, RemoteTimeout)
             if isinstance(failure, FINAL_READ_ERRORS) or self._timeouts >= _MAX_TIMEOUTS:
-                self._outage_finding = self._outage_finding or build_read_failure_finding(
-                    None, failure
-                )
-        return self._outage_finding or build_read_failure_finding(address, failure)
+                self._outage_finding = self._outage_finding or read_failure_finding(None, failure)
+        return self._outage_finding or read_failure_finding(address, failure)
 
     def _look_up(self, desired: Desired, record: Record | None) -> LookupResult:
         address = desired.address
@@ -358,16 +351,13 @@ class LiveReader:
     def _observe_one_by_key(self, desired: Desired, binding: ApiBinding, key: str) -> LookupResult:
         address = desired.address
         matches = self._list_with_key(address.kind, binding, key)
-        lookup = binding.determine_search_proof(key, self.capabilities_known_so_far)
+        lookup = binding.determine_search_proof(key, self.known_capabilities)
         if len(matches) > 1:
-            return LookupResult(address, problem=build_ambiguous_key_finding(desired, key, matches))
+            return LookupResult(address, problem=ambiguous_key_finding(desired, key, matches))
         if not matches:
             return LookupResult(address, lookup=lookup)
         return LookupResult(
-            address,
-            self._decode_match(desired, binding, matches[0]),
-            FoundBy.KEY,
-            Lookup.COMPLETE,
+            address, self._decode_match(desired, binding, matches[0]), FoundBy.KEY, Lookup.COMPLETE
         )
 
     def _decode_match(self, desired: Desired, binding: ApiBinding, raw: ServerObject) -> Observed:
@@ -379,13 +369,13 @@ class LiveReader:
         if observed is not None:
             return observed
         if self._full_lists.get_if_read(desired.address.kind) is not None:
-            raw = read_listed_objects_in_full(self._api, binding, [raw])[0]
+            raw = read_in_full(self._api, binding, [raw])[0]
         return binding.decode(raw, marks)
 
     def _list_with_key(self, kind: str, binding: ApiBinding, key: str) -> Sequence[ServerObject]:
         if not key:
             return []
-        objects_by_key = self._full_lists.index_by_key_once_or_none(kind, binding)
+        objects_by_key = self._full_lists.index_by_key(kind, binding)
         if objects_by_key is not None:
             return objects_by_key.get(key, [])
         return binding.find_by_key(self._api, key) if binding.find_by_key is not None else []

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from synapse_apply.applying.records import flatten_live
-from synapse_apply.live.comparable_values import build_declared_fields_with_ids_and_macs
+from synapse_apply.live.comparable_values import build_declared_fields
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import Spec
 from synapse_apply.model.diagnostic import FieldPath
@@ -30,7 +30,7 @@ from synapse_apply.planning.diff.field_diff import diff_resource
 from synapse_apply.planning.plan_input import ResourceState
 
 
-def build_edits_that_declare_live_values(
+def build_live_edits(
     resource: ResourceState, spec: Spec, drift_changes: Sequence[FieldChange]
 ) -> tuple[FieldChange, ...]:
     """The edits that make a spec declare what is live, from the declared to the live value.
@@ -116,9 +116,7 @@ class ManifestComparison:
     resources: Mapping[Address, ResourceState]
     secrets: Secrets
 
-    def list_fields_plan_would_newly_or_still_change(
-        self, desired: Desired
-    ) -> tuple[FieldPath, ...]:
+    def list_changed_fields(self, desired: Desired) -> tuple[FieldPath, ...]:
         """The drifted fields that a plan would still change if this were declared.
 
         Also other fields that only the new declaration makes it change. Changes that were pending
@@ -140,7 +138,7 @@ class ManifestComparison:
             address: other_resource.lookup_result
             for address, other_resource in self.resources.items()
         }
-        declared_fields = build_declared_fields_with_ids_and_macs(
+        declared_fields = build_declared_fields(
             desired, lookup_results, resource.salt, self.secrets
         )
         observed_fields: Fields = {}

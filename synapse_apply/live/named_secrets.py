@@ -41,7 +41,7 @@ def _list_secret_paths(entry: Record | Intent) -> frozenset[FieldPath]:
 # A record's digests count for its id, so that no edit of a manifest or of `providers`, no move or
 # pin shows a live value. Plain values declared at such a place are wrapped before anything is
 # compared; the state stays as it is until the next apply.
-def with_secret_fields_of_single_objects(
+def with_named_secrets(
     marks: SecretMarks,
     catalogue: Catalogue,
     versions: Mapping[str, str],
@@ -58,7 +58,7 @@ def with_secret_fields_of_single_objects(
     by_key: dict[tuple[str, str], frozenset[FieldPath]] = defaultdict(frozenset)
     anywhere: dict[str, frozenset[FieldPath]] = defaultdict(frozenset)
 
-    def add_paths_by_address_id_and_key(
+    def add_paths(
         address: Address, api: str, remote_id: str, key: str, paths: frozenset[FieldPath]
     ) -> None:
         by_address[address] |= paths
@@ -70,9 +70,7 @@ def with_secret_fields_of_single_objects(
     entries: tuple[Record | Intent, ...] = (*records.values(), *intents)
     for entry in entries:
         if paths := _list_secret_paths(entry):
-            add_paths_by_address_id_and_key(
-                entry.address, entry.api, entry.remote_id, entry.natural_key, paths
-            )
+            add_paths(entry.address, entry.api, entry.remote_id, entry.natural_key, paths)
     for address, resource in desired.items():
         kind = catalogue.get(address.kind)
         named = frozenset(resource.lifecycle.sensitive)
@@ -80,12 +78,10 @@ def with_secret_fields_of_single_objects(
             continue
         key = kind.derive_natural_key_or_empty(resource.spec, {})
         api = kind.select_newest_binding(versions).api
-        add_paths_by_address_id_and_key(address, api, resource.remote_id or "", key, named)
+        add_paths(address, api, resource.remote_id or "", key, named)
         if address in records:
             record = records[address]
-            add_paths_by_address_id_and_key(
-                address, record.api, record.remote_id, record.natural_key, named
-            )
+            add_paths(address, record.api, record.remote_id, record.natural_key, named)
         if not key:
             anywhere[address.kind] |= named
     if not by_address:
@@ -93,9 +89,7 @@ def with_secret_fields_of_single_objects(
     return replace(marks, named=NamedSecrets(by_address, by_id, by_key, anywhere))
 
 
-def with_free_form_fields_secret_in_unmarked_kinds(
-    marks: SecretMarks, catalogue: Catalogue
-) -> SecretMarks:
+def with_free_form_secret(marks: SecretMarks, catalogue: Catalogue) -> SecretMarks:
     """The marks where single objects are unknown: every free-form field is secret."""
     anywhere = {
         prefix: frozenset((name,) for name, rule in kind.rules.items() if rule.free_form)
@@ -105,7 +99,7 @@ def with_free_form_fields_secret_in_unmarked_kinds(
     return replace(marks, named=NamedSecrets(anywhere=anywhere))
 
 
-def wrap_values_recorded_as_secret_and_warn(
+def wrap_recorded_secrets(
     desired: Mapping[Address, Desired],
     records: Mapping[Address, Record],
     marks: SecretMarks,
@@ -124,10 +118,7 @@ def wrap_values_recorded_as_secret_and_warn(
         if resource is None:
             continue
         walk = _SecretWrapper(UNMARKED.with_named_secret_paths(paths))
-        spec = {
-            key: walk.wrap_and_collect_secret_literals(value, (key,))
-            for key, value in resource.spec.items()
-        }
+        spec = {key: walk.wrap_literals(value, (key,)) for key, value in resource.spec.items()}
         if walk.literals:
             changed[address] = replace(resource, spec=spec)
             is_marked = address.kind in marks.kinds
@@ -142,14 +133,11 @@ class _SecretWrapper:
         self._marks = marks
         self.literals: list[FieldPath] = []
 
-    def wrap_and_collect_secret_literals(self, value: Any, path: FieldPath) -> Any:
+    def wrap_literals(self, value: Any, path: FieldPath) -> Any:
         if value is None or isinstance(value, SecretRef | Reference):
             return value
         if is_map(value) and value:
-            return {
-                key: self.wrap_and_collect_secret_literals(below, (*path, key))
-                for key, below in value.items()
-            }
+            return {key: self.wrap_literals(below, (*path, key)) for key, below in value.items()}
         is_map_above = is_map(value) and not self._marks.is_secret(path)
         if is_map_above or not (
             self._marks.is_secret(path) or self._marks.has_named_field_below(path)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import UpdateMode
 from synapse_apply.live.live_reader import LiveReader
-from synapse_apply.live.named_secrets import with_secret_fields_of_single_objects
+from synapse_apply.live.named_secrets import with_named_secrets
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
@@ -28,22 +28,22 @@ if TYPE_CHECKING:
     from synapse_apply.applying.settle import ResolvedIntent
 
 
-def build_live_reader_with_marks_of_state(session: TargetSession, state: State) -> LiveReader:
+def live_reader_of_state(session: TargetSession, state: State) -> LiveReader:
     """A reader of the session's backend for one run that started from this state."""
     return LiveReader(
         session.api,
         session.catalogue,
         session.target.api,
-        build_secret_marks_of_declared_and_recorded(session, state.records, state.open_intents),
+        build_known_marks(session, state.records, state.open_intents),
         session.parallelism,
     )
 
 
-def build_secret_marks_of_declared_and_recorded(
+def build_known_marks(
     context: TargetSession, records: Mapping[Address, Record], intents: Iterable[Intent] = ()
 ) -> SecretMarks:
     """Which fields are secret, those of single objects included."""
-    return with_secret_fields_of_single_objects(
+    return with_named_secrets(
         context.declared_target.manifests.marks,
         context.catalogue,
         context.target.api,
@@ -53,7 +53,7 @@ def build_secret_marks_of_declared_and_recorded(
     )
 
 
-def look_up_outcomes_of_open_intents(
+def look_up_outcomes(
     session: TargetSession, state: State, live_reader: LiveReader
 ) -> list[ResolvedIntent]:
     """The outcome of every open call, as far as the backend shows it; writes nothing."""
@@ -76,15 +76,13 @@ def look_up_outcomes_of_open_intents(
         session.catalogue,
         session.secrets,
         live_reader.marks,
-        live_reader.learn_capabilities_by_listing_kinds(
-            intent.address.kind for intent in state.open_intents
-        ),
+        live_reader.learn_capabilities(intent.address.kind for intent in state.open_intents),
         now,
         session.target.settle_after,
         current_uptime,
         lambda: known_jobs(session.store),
         find_other_owner,
-        live_reader.list_by_key_or_none_if_unlistable,
+        live_reader.list_by_key,
         lambda intent: _read_published_digest(session, intent),
     )
     records: dict[Address, Record] = dict(state.records)
@@ -101,18 +99,18 @@ def look_up_outcomes_of_open_intents(
 
 def _read_published_digest(session: TargetSession, intent: Intent) -> str:
     """The digest of the bytes that an object has; "" where they cannot be read."""
-    from synapse_apply.live.published_bytes import fetch_and_hash_package_or_none_without_url
+    from synapse_apply.live.published_bytes import fetch_and_hash_package
 
     api, name, limit = session.api, str(intent.address), session.project.max_package_size
     binding = session.catalogue[intent.address.kind].bindings[intent.api]
     with suppress(RemoteError, SynapseApplyError):
         raw = binding.read_object(api, intent.remote_id)
-        published = fetch_and_hash_package_or_none_without_url(api, binding, raw, name, limit)
+        published = fetch_and_hash_package(api, binding, raw, name, limit)
         return published.digest if published is not None else ""
     return ""
 
 
-def close_intents_with_known_outcome(
+def close_known_intents(
     session: TargetSession,
     resolved_intents: Iterable[ResolvedIntent],
     plan_id: str = "",
@@ -208,15 +206,15 @@ def keep_acting_calls(
                 kept[record.address] = record = record.with_given_up(ended)
                 session.store.write_records(record)
             if call.id in open_ids and not is_done:
-                close_intents_with_known_outcome(session, [ResolvedIntent(ended, record)])
+                close_known_intents(session, [ResolvedIntent(ended, record)])
         elif call.id not in open_ids and call.state is not IntentState.DONE:
             opened = replace(call, state=IntentState.OPEN, approvals=())
             session.store.open_intent_and_use_up_its_approvals(opened)
-        warnings.append(build_acting_call_warning(seconds, call))
+        warnings.append(acting_call_warning(seconds, call))
     return warnings
 
 
-def build_acting_call_warning(seconds: float, call: Intent) -> Diagnostic:
+def acting_call_warning(seconds: float, call: Intent) -> Diagnostic:
     """The warning of a call without an answer that may act for so many seconds."""
     wait = Command("state settle --wait")
     kind, hint = {
@@ -266,10 +264,10 @@ def with_acting_calls(
 ) -> StateError:
     """The error, with a warning of each call of the address that may still act."""
     acting = [one for one in list_acting_calls(session, state) if one[1].address == address]
-    return StateError(*error.diagnostics, *starmap(build_acting_call_warning, acting))
+    return StateError(*error.diagnostics, *starmap(acting_call_warning, acting))
 
 
-def raise_if_journal_contradicts_closing_by_hand(
+def require_no_journal(
     session: TargetSession, state: State, open_intent: Intent, remote_id: str = ""
 ) -> None:
     """StateError when a recovery journal says that a call, to be closed by hand, was done.

@@ -12,9 +12,7 @@ _UNRECORDED_NOTE = (
 )
 
 
-def build_warning_if_other_run_is_writing(
-    store: StateStore, serial_when_read: int
-) -> tuple[Diagnostic, ...]:
+def other_run_warnings(store: StateStore, serial_when_read: int) -> tuple[Diagnostic, ...]:
     """A warning where another run has written to the state since that serial, or locks it.
 
     Nothing where this process holds the lock and is that run itself.

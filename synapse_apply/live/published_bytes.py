@@ -23,7 +23,7 @@ class PublishedBytes:
     files: Mapping[str, str]
 
 
-def fetch_and_hash_package_or_none_without_url(
+def fetch_and_hash_package(
     api: Api, binding: ApiBinding, raw: ServerObject, name: str, max_bytes: int
 ) -> PublishedBytes | None:
     """Fetch and hash the package of a live object; None where the server shows no URL of it.

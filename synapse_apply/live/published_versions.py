@@ -12,7 +12,7 @@ from synapse_apply.model.observed import Observed
 from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.policy import PolicyRule
 from synapse_apply.model.resource import Desired
-from synapse_apply.model.runtime.parallel_reads import open_interruptible_thread_pool
+from synapse_apply.model.runtime.parallel_reads import open_thread_pool
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import Reference
 from synapse_apply.planning.plan_input import PublishedVersions, SeriesKey
@@ -25,7 +25,7 @@ VersionWarnings = tuple[Diagnostic, ...]
 # `version-grows` must know releases that nobody recorded. They are listed only for a new member
 # under such a rule, once per plugin; on v2 the list that had no release with its key has them all.
 # Where a backend has no such list, the plan says so.
-def read_versions_of_series_that_rules_compare(
+def read_compared_versions(
     session: TargetSession,
     live_reader: LiveReader,
     records: Mapping[Address, Record],
@@ -43,12 +43,12 @@ def read_versions_of_series_that_rules_compare(
         if address not in records and (selected is None or address in selected):
             for series_key in _joined_series(session, live_reader, resource, rules):
                 resources_by_series.setdefault(series_key, []).append(resource)
-    with open_interruptible_thread_pool(session.parallelism) as pool:
+    with open_thread_pool(session.parallelism) as pool:
         members_by_series = dict(
             zip(
                 resources_by_series,
                 pool.map(
-                    live_reader.list_series_members_or_none_if_unlistable,
+                    live_reader.list_series_members,
                     (resources[0] for resources in resources_by_series.values()),
                 ),
                 strict=True,
@@ -86,7 +86,7 @@ def _joined_series(
         and is_new
         and any(not is_named or rule.applies_to(resource.address) for rule in rules)
     ):
-        yield SeriesKey(kind.prefix, kind.locate_in_series_or_empty(resource.spec)[0])
+        yield SeriesKey(kind.prefix, kind.locate_in_series(resource.spec)[0])
 
 
 def _list_member_versions(

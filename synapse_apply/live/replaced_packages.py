@@ -18,7 +18,7 @@ from synapse_apply.model.packages import (
     REPLACES_KEY,
     ChangedFile,
     Replacement,
-    get_version_sort_key_or_none,
+    version_sort_key,
 )
 from synapse_apply.model.plan import Action, Plan
 from synapse_apply.model.resource import Package, PackageSource
@@ -38,7 +38,7 @@ _COMMIT_PATTERN = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 IterOriginSources = Callable[[Record, PackageSource], Iterable[PackageSource]]
 
 
-def with_file_diffs_to_replaced_versions(
+def with_file_diffs(
     plan: Plan,
     resources: Mapping[Address, ResourceState],
     iter_sources: IterOriginSources,
@@ -65,7 +65,7 @@ def with_file_diffs_to_replaced_versions(
     return replace(plan, changes=tuple(changes))
 
 
-def make_iterator_of_origin_sources(session: TargetSession) -> IterOriginSources:
+def origin_sources_of(session: TargetSession) -> IterOriginSources:
     """Finds the sources of a release at the commit it was published from, or at the current one."""
     commit_by_release: dict[tuple[str, str], str] = {}
 
@@ -108,13 +108,13 @@ class _Replacements:
         package = resource.desired.package if resource.desired is not None else None
         if resource.desired is None or package is None or not resource.type.series_field:
             return None
-        series, version = resource.type.locate_in_series_or_empty(resource.desired.spec)
-        own_version_key = get_version_sort_key_or_none(version)
+        series, version = resource.type.locate_in_series(resource.desired.spec)
+        own_version_key = version_sort_key(version)
         older_records = [
             (version_key, candidate)
             for candidate in self._records.get(SeriesKey(resource.address.kind, series), ())
             if own_version_key is not None
-            and (version_key := get_version_sort_key_or_none(candidate.version)) is not None
+            and (version_key := version_sort_key(candidate.version)) is not None
             and version_key < own_version_key
         ]
         record = resource.record

@@ -12,12 +12,9 @@ from collections.abc import Mapping
 
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import ResourceType
-from synapse_apply.kinds.natural_keys import derive_natural_key_from_declared_parents
+from synapse_apply.kinds.natural_keys import declared_natural_key
 from synapse_apply.kinds.run_body import compute_run_body_digest
-from synapse_apply.live.comparable_values import (
-    build_declared_fields_with_ids_and_macs,
-    build_fields_as_recorded_when_live_agrees,
-)
+from synapse_apply.live.comparable_values import build_declared_fields, build_recordable_fields
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.observed import FoundBy, Lookup, LookupResult, Observed
@@ -54,7 +51,7 @@ class UnresolvedSecrets:
         return ""
 
 
-def build_records_as_if_applied(
+def suppose_records(
     resources: Mapping[Address, Desired],
     target: Target,
     pinned_ids: Mapping[Address, str],
@@ -68,14 +65,14 @@ def build_records_as_if_applied(
         or str(resource_address)
         for resource_address, resource in resources.items()
     }
-    lookup_results = build_lookup_results_assuming_ids_exist(id_by_address)
+    lookup_results = suppose_lookups(id_by_address)
     return {
-        address: build_record_as_if_applied(resource, target, resources, lookup_results, secrets)
+        address: suppose_record(resource, target, resources, lookup_results, secrets)
         for address, resource in resources.items()
     }
 
 
-def build_record_as_if_applied(
+def suppose_record(
     resource: Desired,
     target: Target,
     resources: Mapping[Address, Desired],
@@ -84,20 +81,20 @@ def build_record_as_if_applied(
 ) -> Record:
     """The record of one resource, as if it had been applied to the object in `lookup_results`."""
     kind, observed = CATALOGUE[resource.address.kind], lookup_results[resource.address].observed
-    fields = build_fields_as_recorded_when_live_agrees(
-        build_declared_fields_with_ids_and_macs(resource, lookup_results, "", secrets), ()
+    fields = build_recordable_fields(
+        build_declared_fields(resource, lookup_results, "", secrets), ()
     )
     referenced_addresses = {
         reference.address
         for reference in flatten(resource.spec).values()
         if isinstance(reference, Reference)
     }
-    series, version = kind.locate_in_series_or_empty(resource.spec)
+    series, version = kind.locate_in_series(resource.spec)
     return Record(
         address=resource.address,
         remote_id=observed.remote_id if observed else "",
         api=kind.select_newest_binding(target.api).api,
-        natural_key=derive_natural_key_from_declared_parents(kind, resource, resources),
+        natural_key=declared_natural_key(kind, resource, resources),
         applied=fields,
         seen=fields,
         digest=(resource.package.digest or None) if resource.package else None,
@@ -110,7 +107,7 @@ def build_record_as_if_applied(
     )
 
 
-def build_minimal_record_of_address(address: Address, kind: ResourceType, target: Target) -> Record:
+def minimal_record(address: Address, kind: ResourceType, target: Target) -> Record:
     """A record of an inventory's row that no manifest declares, with what its address says."""
     series, version = "", ""
     if kind.series_field:
@@ -120,11 +117,7 @@ def build_minimal_record_of_address(address: Address, kind: ResourceType, target
             owner if is_owner_id else str(Address(kind.rules[kind.series_field].references, owner))
         )
     return Record(
-        address,
-        "",
-        kind.select_newest_binding(target.api).api,
-        series=series,
-        version=version,
+        address, "", kind.select_newest_binding(target.api).api, series=series, version=version
     )
 
 
@@ -138,9 +131,7 @@ def _assumed_run(kind: ResourceType, resource: Desired) -> Mapping[str, str] | N
     return LastRun(RunStatus.PASSED, parameters=parameters).to_json()
 
 
-def build_lookup_results_assuming_ids_exist(
-    id_by_address: Mapping[Address, str],
-) -> dict[Address, LookupResult]:
+def suppose_lookups(id_by_address: Mapping[Address, str]) -> dict[Address, LookupResult]:
     return {
         address: LookupResult(address, Observed(remote_id, "", {}), FoundBy.RECORD, Lookup.COMPLETE)
         for address, remote_id in id_by_address.items()

@@ -10,7 +10,7 @@ from synapse_apply.model.packages import (
     SECRET_RULES,
     Level,
     PackageFlaw,
-    iter_flaws_counting_beyond_limit,
+    iter_limited_flaws,
 )
 from synapse_apply.model.resource import Desired
 from synapse_apply.planning.plan_input import PackageVerdict, PlanOptions
@@ -50,7 +50,7 @@ class PackageJudge:
         left = [flaw for flaw, note in zip(flaws, notes, strict=True) if not note]
         left.sort(key=lambda flaw: flaw.rule not in SECRET_RULES)
         return PackageVerdict(
-            tuple(iter_flaws_counting_beyond_limit(left)), tuple(dict.fromkeys(filter(None, notes)))
+            tuple(iter_limited_flaws(left)), tuple(dict.fromkeys(filter(None, notes)))
         )
 
 

@@ -13,17 +13,15 @@ from synapse_apply.model.errors import (
     FOREIGN_ANSWER_ADVICE,
     RemoteError,
     advise_on_failure,
-    has_success_status_although_failed,
+    has_odd_success,
 )
 from synapse_apply.model.resource import Desired
 
 
-def build_read_failure_finding(address: Address | None, failure: RemoteError) -> Diagnostic:
+def read_failure_finding(address: Address | None, failure: RemoteError) -> Diagnostic:
     """The error for a failed read, of one address or of everything."""
     default_hint = (
-        FOREIGN_ANSWER_ADVICE
-        if has_success_status_although_failed(failure)
-        else "Run again; nothing was changed."
+        FOREIGN_ANSWER_ADVICE if has_odd_success(failure) else "Run again; nothing was changed."
     )
     return error_finding(
         "Reading the live state failed",
@@ -34,7 +32,7 @@ def build_read_failure_finding(address: Address | None, failure: RemoteError) ->
     )
 
 
-def build_ambiguous_key_finding(
+def ambiguous_key_finding(
     desired: Desired, key: str, matches: Sequence[ServerObject]
 ) -> Diagnostic:
     form, _, text = key.partition("=")

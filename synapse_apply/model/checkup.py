@@ -72,7 +72,7 @@ class CheckResult(WithCommands):
         )
 
     @property
-    def first_request_id_or_empty(self) -> str:
+    def first_request_id(self) -> str:
         return next((finding.request_id for finding in self.findings if finding.request_id), "")
 
 

@@ -72,11 +72,10 @@ class Diagnostic(WithCommands):
         for name, max_length in _MAX_LENGTHS.items():
             text = getattr(self, name)
             if text is not None and len(text) > max_length:
-                object.__setattr__(self, name, cut_middle_out_of_too_long_text(text, max_length))
+                object.__setattr__(self, name, cut_middle(text, max_length))
         if self.path is not None and any(_is_too_long(part) for part in self.path):
             short = tuple(
-                cut_middle_out_of_too_long_text(p, _MAX_NAME_LENGTH) if _is_too_long(p) else p
-                for p in self.path
+                cut_middle(p, _MAX_NAME_LENGTH) if _is_too_long(p) else p for p in self.path
             )
             object.__setattr__(self, "path", short)
 
@@ -98,7 +97,7 @@ class Diagnostic(WithCommands):
         file = self.position.file if self.position else ""
         return self.summary, self.address, self.path, self.target, file
 
-    def with_error_in_place_of_warning(self) -> Diagnostic:
+    def as_error(self) -> Diagnostic:
         """The same as `--strict` has it: a warning is an error, a note stays a note."""
         return self.with_changes(severity=Severity.ERROR) if self.is_warning else self
 
@@ -136,7 +135,7 @@ def _is_too_long(part: str | int) -> bool:
     return isinstance(part, str) and len(part) > _MAX_NAME_LENGTH
 
 
-def cut_middle_out_of_too_long_text(text: Any, max_length: int) -> str:
+def cut_middle(text: Any, max_length: int) -> str:
     """The beginning and the end of a long text, and how much is left out between them."""
     tail = max_length // 4
     left_out = f" ... ({len(text) - max_length:,} more characters) ... "
@@ -153,7 +152,7 @@ def warning_finding(summary: str, detail: str = "", hint: str = "", **fields: An
     return Diagnostic(Severity.WARNING, summary, detail, hint, **fields)
 
 
-def find_position_at_or_nearest_above(
+def find_nearest_position(
     positions: Mapping[FieldPath, Position], path: FieldPath
 ) -> Position | None:
     """The position of a path, or of the nearest path above it that has one."""

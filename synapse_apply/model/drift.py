@@ -101,7 +101,7 @@ class Drift:
         return any(one.origin or any(f.origin for f in one.fields) for one in self.objects)
 
     @property
-    def unmanaged_count_or_none_if_unknown(self) -> int | None:
+    def unmanaged_count(self) -> int | None:
         """How many live objects are unmanaged; None where it was not asked for, or is not known."""
         return None if self.unmanaged is None or self.unread_kinds else len(self.unmanaged)
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 class Exit:
     """Exit codes.
 
-    When several apply, `select_by_precedence_or_error_code_if_none` picks one by PRECEDENCE.
+    When several apply, `select_exit_code` picks one by PRECEDENCE.
     """
 
     OK = 0
@@ -52,7 +52,7 @@ class Exit:
     PRECEDENCE = (UNKNOWN, SIGINT, SIGTERM, INCOMPLETE, STALE, REFUSED, LOCKED, ERROR, CHANGES, OK)
 
     @classmethod
-    def select_by_precedence_or_error_code_if_none(cls, *codes: int) -> int:
+    def select_exit_code(cls, *codes: int) -> int:
         """The exit code when several apply, by PRECEDENCE; ERROR for none of them."""
         return next((code for code in cls.PRECEDENCE if code in codes), cls.ERROR)
 
@@ -255,7 +255,7 @@ FOREIGN_ANSWER_ADVICE = (
 )
 
 
-def has_success_status_although_failed(failure: RemoteError) -> bool:
+def has_odd_success(failure: RemoteError) -> bool:
     """Whether the status is a success, and the answer is not what the API describes."""
     return 200 <= failure.status_code < 300
 
@@ -270,12 +270,12 @@ def advise_on_failure(failure: RemoteError, retry_phrase: str, default_advice: s
     return _ADVICE_BY_STATUS.get(failure.status_code, default_advice).format(again=retry_phrase)
 
 
-def build_finding_of_remote_error_without_body(failure: RemoteError) -> Diagnostic:
+def build_remote_finding(failure: RemoteError) -> Diagnostic:
     """A failed call as a finding: status and request id alone. An error body may echo a secret."""
     status = failure.status_code
     status_text = f"The backend answered {status}." if status else ""
     advice = advise_on_failure(failure, "run the command again", "Run the command again.")
-    if has_success_status_although_failed(failure):
+    if has_odd_success(failure):
         status_text = f"The backend answered {status}, but not with what the API describes."
         if isinstance(failure, TooLarge):
             status_text = f"{failure}."

@@ -52,13 +52,13 @@ PLATFORM_WORDS = {
 }
 
 
-def list_words_of_known_status(status: JobStatus) -> tuple[str, ...]:
+def list_status_words(status: JobStatus) -> tuple[str, ...]:
     """The words by which a server may call a status, the API page's first."""
     word = PLATFORM_WORDS[status]
     return tuple(dict.fromkeys((status.value, word.lower(), word)))
 
 
-def parse_job_status_or_unknown(word: object) -> JobStatus:
+def parse_job_status(word: object) -> JobStatus:
     """The status of a server's word; UNKNOWN for a word that is in neither vocabulary."""
     return _STATUS_BY_WORD.get(str(word).strip().lower(), JobStatus.UNKNOWN)
 
@@ -86,7 +86,7 @@ class Job:
     raw: Mapping[str, Any] = field(default_factory=dict)
 
 
-def parse_job_requiring_usable_id(raw: Mapping[str, Any]) -> Job:
+def parse_job(raw: Mapping[str, Any]) -> Job:
     """The job in a server's answer to a run (`job_id`) or to a read (`id`).
 
     Raises ValueError where it names no job, since a server may answer a run with its result, and
@@ -103,7 +103,7 @@ def parse_job_requiring_usable_id(raw: Mapping[str, Any]) -> Job:
     release_version = release.get("version") if isinstance(release, Mapping) else None
     return Job(
         id=str(job_id),
-        status=parse_job_status_or_unknown(raw.get("status", "queued")),
+        status=parse_job_status(raw.get("status", "queued")),
         progress=_progress_percent(raw),
         plugin=_value_or_id(owner),
         plugin_code=_value_or_id(owner.get("code")) if isinstance(owner, Mapping) else "",
@@ -121,7 +121,7 @@ _SUCCESS_FLAGS = ("success", "succeeded", "ok")
 _ERROR_FIELDS = ("error", "errors", "exception", "traceback")
 
 
-def derive_run_result_status_or_completed(answer: ServerAnswer) -> JobStatus:
+def derive_run_status(answer: ServerAnswer) -> JobStatus:
     """The status of a run whose answer is the result itself in place of a job.
 
     The action's own result has any form. It has failed where it, or the `result` inside it, has an
@@ -134,12 +134,12 @@ def derive_run_result_status_or_completed(answer: ServerAnswer) -> JobStatus:
     inner = answer.get("result")
     for result in (answer, inner):
         if isinstance(result, Mapping):
-            status = parse_job_status_or_unknown(result.get("status"))
+            status = parse_job_status(result.get("status"))
             if status in {JobStatus.FAILED, JobStatus.STOPPED}:
                 return status
             if _is_failure(result):
                 return JobStatus.FAILED
-    status = parse_job_status_or_unknown(answer.get("status"))
+    status = parse_job_status(answer.get("status"))
     return status if status in _ACTIVE_STATUSES and inner is None else JobStatus.COMPLETED
 
 

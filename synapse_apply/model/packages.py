@@ -45,7 +45,7 @@ def is_valid_version(text: str) -> bool:
     return _VERSION_CHARS.fullmatch(text) is not None
 
 
-def get_version_sort_key_or_none(version: str) -> VersionSortKey | None:
+def version_sort_key(version: str) -> VersionSortKey | None:
     """A sort key by semantic versioning 2.0.0, section 11; None for what is not a semantic version.
 
     Build metadata does not count.
@@ -67,9 +67,9 @@ def _prerelease_key(text: str | None) -> tuple[tuple[int, int, str], ...]:
     )
 
 
-def find_next_free_patch_version_or_empty(version: str, used_versions: Iterable[str]) -> str:
+def find_next_free_patch(version: str, used_versions: Iterable[str]) -> str:
     """The next patch version that is not used; "" for what is not a semantic version."""
-    sort_key = get_version_sort_key_or_none(version)
+    sort_key = version_sort_key(version)
     if sort_key is None:
         return ""
     used = set(used_versions)
@@ -87,7 +87,7 @@ def bump_version_or_empty(version: str, part: str) -> str:
     A prerelease counts as earlier than the version that it leads to: 1.2.0-rc.1 is followed by
     1.2.0 for patch and minor, by 2.0.0 for major. Prerelease and build metadata are dropped.
     """
-    sort_key = get_version_sort_key_or_none(version)
+    sort_key = version_sort_key(version)
     if sort_key is None:
         return ""
     major, minor, patch, prerelease = sort_key
@@ -301,20 +301,14 @@ def build_flaw_finding(
     if is_only_for_embedded_backend and rule.level is Level.REFUSED:
         severity = Severity.WARNING
     return Diagnostic(
-        severity,
-        rule.title,
-        flaw.detail,
-        flaw.hint,
-        flaw.position,
-        path=flaw.path,
-        rule=rule.id,
+        severity, rule.title, flaw.detail, flaw.hint, flaw.position, path=flaw.path, rule=rule.id
     )
 
 
 T = TypeVar("T", bound=PackageFlaw | Diagnostic)
 
 
-def iter_flaws_counting_beyond_limit(flaws: Sequence[T]) -> Iterator[T]:
+def iter_limited_flaws(flaws: Sequence[T]) -> Iterator[T]:
     """The first 20 flaws of each rule, or errors of each summary; the last counts the others."""
     rules = [flaw.rule if isinstance(flaw, PackageFlaw) else flaw.summary for flaw in flaws]
     counts, seen_counts = Counter(rules), Counter[str]()
@@ -380,7 +374,7 @@ class Replacement:
         return {"version": self.version, **self.counts, "files": files}
 
 
-def parse_replacement_or_none(extras: Mapping[str, Any]) -> Replacement | None:
+def parse_replacement(extras: Mapping[str, Any]) -> Replacement | None:
     """The replacement in a plan's `extras`.
 
     None without one, also where a saved plan has nonsense.

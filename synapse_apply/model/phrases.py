@@ -45,9 +45,9 @@ def format_short_list(names: Iterable[object]) -> str:
     return ", ".join(texts[:_MAX_NAMES]) + (f" and {hidden_count} more" if hidden_count > 0 else "")
 
 
-def suggest_name_or_default_hint(name: str, known_names: Iterable[str], default_hint: str) -> str:
+def suggest_name(name: str, known_names: Iterable[str], default_hint: str) -> str:
     """A hint with the known name closest to an unknown one, else the default."""
-    match = find_word_with_same_prefix_or_closest_or_empty(name, known_names)
+    match = find_similar_word(name, known_names)
     return f"Did you mean {match}?" if match else default_hint
 
 
@@ -63,13 +63,11 @@ class FirstHints:
         return search() if self._count <= MAX_SUGGESTIONS else ""
 
     def suggest(self, word: str, known_words: Iterable[str]) -> str:
-        """As `suggest_closest_or_list_known_words_or_empty`, of the first words."""
-        return self.find_hint(
-            partial(suggest_closest_or_list_known_words_or_empty, word, known_words)
-        )
+        """As `suggest_words`, of the first words."""
+        return self.find_hint(partial(suggest_words, word, known_words))
 
 
-def suggest_closest_or_list_known_words_or_empty(word: str, known_words: Iterable[str]) -> str:
+def suggest_words(word: str, known_words: Iterable[str]) -> str:
     """A hint with the closest known word, or listing known words when none is close.
 
     "" for none.
@@ -77,7 +75,7 @@ def suggest_closest_or_list_known_words_or_empty(word: str, known_words: Iterabl
     words = [str(known_word) for known_word in known_words]
     if not words:
         return ""
-    match = find_word_with_same_prefix_or_closest_or_empty(word, words)
+    match = find_similar_word(word, words)
     if match:
         return f"did you mean `{match}`?"
     first_words = sorted(words)[:_MAX_KNOWN_WORDS]
@@ -85,9 +83,7 @@ def suggest_closest_or_list_known_words_or_empty(word: str, known_words: Iterabl
     return "known: " + ", ".join(first_words) + ellipsis_text
 
 
-def find_word_with_same_prefix_or_closest_or_empty(
-    word: str, words: Iterable[str], min_likeness: float = 0.6
-) -> str:
+def find_similar_word(word: str, words: Iterable[str], min_likeness: float = 0.6) -> str:
     """The word that shares a prefix with `word` or is spelled most like it; "" for none.
 
     `min_likeness` is from 0 to 1, as the ratio of `difflib.SequenceMatcher`.

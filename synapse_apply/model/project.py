@@ -165,9 +165,7 @@ def may_name_several_targets(selector: str) -> bool:
     return not {"*", "=", ","}.isdisjoint(selector)
 
 
-def collect_credential_variables_files_and_references(
-    targets: Mapping[str, Target],
-) -> ReservedVariables:
+def collect_credentials(targets: Mapping[str, Target]) -> ReservedVariables:
     """The variables and files that these targets name for their own credentials.
 
     These are token, agents, state, and what opens a source of secrets.
@@ -183,7 +181,7 @@ def collect_credential_variables_files_and_references(
             "state.url": target.state.url,
             "state.key": target.state.key,
             **{f"agents.{agent}": token for agent, token in target.agents.items()},
-            **dict(iter_env_and_file_references(target.source_settings)),
+            **dict(iter_references(target.source_settings)),
         }
         for reader, setting in _fixed_names(target):
             for family, (readers, _) in CREDENTIAL_FAMILIES.items():
@@ -216,7 +214,7 @@ def _fixed_names(target: Target) -> Iterator[tuple[str, str]]:
         yield from ((reader, source) for reader in (source, *settings))
 
 
-def iter_env_and_file_references(
+def iter_references(
     settings: Mapping[str, Any], prefix: str = ""
 ) -> Iterator[tuple[str, SecretRef]]:
     """The path and the reference of each `{env: NAME}` or `{file: PATH}`, at any depth."""
@@ -227,7 +225,7 @@ def iter_env_and_file_references(
         if len(value) == 1 and source in {"env", "file"} and isinstance(name, str):
             yield f"{prefix}{key}", SecretRef(source, name)
         else:
-            yield from iter_env_and_file_references(value, f"{prefix}{key}.")
+            yield from iter_references(value, f"{prefix}{key}.")
 
 
 def _local_path(url: str) -> str:

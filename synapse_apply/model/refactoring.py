@@ -36,7 +36,7 @@ Renames = Mapping[Address, Address]
 RecordFinisher = Callable[["Record", "Record"], "Record"]
 
 
-def iter_acyclic_move_chains_with_addresses(
+def iter_move_chains(
     moves: Iterable[MovedAddress],
 ) -> Iterator[tuple[list[MovedAddress], list[Address]]]:
     """Each chain of consecutive moves, and its addresses from first to last.
@@ -61,7 +61,7 @@ def orient_moves_to_declared(
     For manifests of an older commit, which may declare an address from before a move.
     """
     oriented_moves: list[MovedAddress] = []
-    for chain, addresses in iter_acyclic_move_chains_with_addresses(moves):
+    for chain, addresses in iter_move_chains(moves):
         ends = [index for index, address in enumerate(addresses) if address in declared]
         # With several declared addresses, or none, nothing shows which way is meant, so moves stay.
         end = ends[0] if len(ends) == 1 else len(chain)
@@ -99,7 +99,7 @@ def iter_records_changed_by_renames(
             yield finish(record, renamed_record)
 
 
-def build_renames_with_series_members(
+def with_member_renames(
     entries: Iterable[Record | Intent], renames: Renames
 ) -> dict[Address, Address]:
     """The renames, with those of members of a renamed series, whose names contain its name."""
@@ -115,9 +115,7 @@ def build_renames_with_series_members(
     return all_renames
 
 
-def list_series_member_addresses(
-    records: Iterable[Record], addresses: Iterable[Address]
-) -> set[Address]:
+def list_member_addresses(records: Iterable[Record], addresses: Iterable[Address]) -> set[Address]:
     """The addresses of recorded members of the series of these addresses."""
     owners = set(map(str, addresses))
     return {record.address for record in records if record.series in owners} if owners else set()

@@ -86,7 +86,7 @@ class Report(WithCommands):
         return sum(outcome.result is result for outcome in self.outcomes)
 
     @property
-    def has_only_failed_or_skipped_changes_and_skipped_runs(self) -> bool:
+    def did_nothing(self) -> bool:
         """Whether no change or run of it can have had an effect; renames do not count."""
         return all(
             outcome.result in {Result.FAILED, Result.SKIPPED} for outcome in self.outcomes
@@ -135,4 +135,4 @@ class Report(WithCommands):
             codes.append(Exit.STALE)
         if rules - STALE_RULES:
             codes.append(Exit.REFUSED)
-        return Exit.select_by_precedence_or_error_code_if_none(*codes)
+        return Exit.select_exit_code(*codes)

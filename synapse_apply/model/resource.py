@@ -8,7 +8,7 @@ from typing import Any
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import Spec
-from synapse_apply.model.diagnostic import FieldPath, Position, find_position_at_or_nearest_above
+from synapse_apply.model.diagnostic import FieldPath, Position, find_nearest_position
 from synapse_apply.model.frozen import frozen
 
 
@@ -25,7 +25,7 @@ class Lifecycle:
     sensitive: tuple[FieldPath, ...] = ()
 
 
-def shorten_git_ref_if_commit_id(ref: str) -> str:
+def shorten_git_ref(ref: str) -> str:
     """A Git ref for messages; a full commit id is cut to 7 digits."""
     is_commit_id = len(ref) in (40, 64) and all(
         character in "0123456789abcdef" for character in ref
@@ -56,7 +56,7 @@ class PackageSource:
     @property
     def short_ref(self) -> str:
         """The Git ref for messages."""
-        return shorten_git_ref_if_commit_id(self.ref)
+        return shorten_git_ref(self.ref)
 
 
 @frozen
@@ -97,4 +97,4 @@ class Desired:
 
     def find_position(self, path: FieldPath) -> Position | None:
         """The position of a spec field, or of the nearest field above it that has one."""
-        return find_position_at_or_nearest_above(self.positions, ("spec", *path)) or self.position
+        return find_nearest_position(self.positions, ("spec", *path)) or self.position

@@ -68,7 +68,7 @@ class StateProgress:
         """Whether both numbers are at least those of the other."""
         return self.serial >= other.serial and self.fence >= other.fence
 
-    def compute_maximum_of_each_number(self, other: StateProgress) -> StateProgress:
+    def join_maximum(self, other: StateProgress) -> StateProgress:
         """The maximum of each number."""
         return StateProgress(max(self.serial, other.serial), max(self.fence, other.fence))
 
@@ -177,7 +177,7 @@ class Record:
             for path, value in self.applied.items()
         }
 
-    def is_same_object_in_other_api(self, api: str, natural_key: str) -> bool:
+    def is_same_object_elsewhere(self, api: str, natural_key: str) -> bool:
         """Whether an object found by this key in another API version is the recorded one."""
         # Each API version has ids of its own, so only the natural key can be compared.
         return self.api != api and self.natural_key == natural_key != ""

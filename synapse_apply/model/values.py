@@ -202,14 +202,14 @@ def flatten(
     return fields
 
 
-def collect_references_outside_lists(tree: Mapping[str, Any]) -> list[Reference]:
+def collect_references(tree: Mapping[str, Any]) -> list[Reference]:
     """The references among the fields of a nested map; lists are not searched."""
     collected: list[Reference] = []
     for value in tree.values():
         if type(value) is str:
             continue
         if is_map(value):
-            collected += collect_references_outside_lists(value)
+            collected += collect_references(value)
         elif isinstance(value, Reference):
             collected.append(value)
     return collected

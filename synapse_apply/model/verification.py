@@ -39,7 +39,7 @@ class RunStatus(Enum):
     UNVERIFIED = "unverified"
 
     @property
-    def has_job_that_may_be_running(self) -> bool:
+    def may_run_still(self) -> bool:
         """Whether there is a job that may still be running."""
         return self in {RunStatus.RUNNING, RunStatus.TIMED_OUT}
 

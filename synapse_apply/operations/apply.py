@@ -16,7 +16,7 @@ from synapse_apply.applying.permits import FinalPermit
 from synapse_apply.applying.run import Gate
 from synapse_apply.applying.scheduler import Scheduler
 from synapse_apply.applying.step import Step
-from synapse_apply.live.open_intents import close_intents_with_known_outcome
+from synapse_apply.live.open_intents import close_known_intents
 from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding
 from synapse_apply.model.errors import (
     InputError,
@@ -196,7 +196,7 @@ class ApplyRun:
                     self._session,
                     plan_result,
                     held_back_errors,
-                    run_calls_and_note_if_cut=watcher.run_calls_and_note_if_cut,
+                    run_calls=watcher.run_calls,
                     is_single_use=uses_up_plan,
                     may_adopt=self._may_adopt,
                     permitted=permitted,
@@ -264,14 +264,14 @@ def apply(
     progress: Progress,
     stop_signal: Callable[[], int] = lambda: 0,
     *,
-    run_calls_and_note_if_cut: Callable[[Callable[[], None]], None] = lambda work: work(),
+    run_calls: Callable[[Callable[[], None]], None] = lambda work: work(),
     is_single_use: bool = False,
     may_adopt: bool = False,
 ) -> Report:
     """Carry a checked plan out under the state's lock, which the caller holds.
 
     `stop_signal` returns the number of the signal that asks to end, 0 while there is none.
-    `run_calls_and_note_if_cut` runs the work it is given and may return before the work ends; the
+    `run_calls` runs the work it is given and may return before the work ends; the
     outcome of a call in progress is unknown then. `is_single_use` marks the plan's id as applied,
     before the first call. `may_adopt`: a create that meets an object which is as declared takes
     it over. SecretUnavailable, with every finding, before the first call. An exception of
@@ -282,7 +282,7 @@ def apply(
         session,
         plan_result,
         held_back_errors,
-        run_calls_and_note_if_cut=run_calls_and_note_if_cut,
+        run_calls=run_calls,
         is_single_use=is_single_use,
         may_adopt=may_adopt,
     )
@@ -295,7 +295,7 @@ def _carry_out(
     plan_result: PlanResult,
     progress: ErrorHoldingProgress,
     *,
-    run_calls_and_note_if_cut: Callable[[Callable[[], None]], None],
+    run_calls: Callable[[Callable[[], None]], None],
     is_single_use: bool,
     may_adopt: bool,
     permitted: PermittedRows = _NO_APPROVALS,
@@ -311,7 +311,7 @@ def _carry_out(
         # Before the first call: a second run with the same file must not get as far as this one.
         session.store.mark_plan_applied(plan.id)
     # Before any new intent: an address has at most one open call.
-    close_intents_with_known_outcome(
+    close_known_intents(
         session, plan_result.resolved_intents, plan.id, {step.address for step in steps}
     )
     if plan.moved:
@@ -340,7 +340,7 @@ def _carry_out(
         ):
             scheduler.run_all(executor)
 
-    run_calls_and_note_if_cut(run_steps)
+    run_calls(run_steps)
     # After a cut, a worker may still be in a call: its outcome is reported as unknown.
     scheduler.end_unfinished()
     report = Report(
@@ -460,14 +460,14 @@ def _apply_with_guard_approvals(
     if not guard_ids or first_change is None:
         return apply_run.apply_checked(plan_result, permitted=permitted)
     # First: a call that had no effect gives back what approved its guard.
-    close_intents_with_known_outcome(session, plan_result.resolved_intents, plan_result.plan.id)
+    close_known_intents(session, plan_result.resolved_intents, plan_result.plan.id)
     plan_result = replace(plan_result, resolved_intents=())
     if store.list_used_approvals(guard_ids):
         return Report(plan_result.plan, stop_reason=_USED_GUARD_APPROVAL_REASON)
     row_ids = permitted.approvals.get(first_change.address, ())
     approvals = {**permitted.approvals, first_change.address: (*row_ids, *guard_ids)}
     report = apply_run.apply_checked(plan_result, permitted=replace(permitted, approvals=approvals))
-    if not report.has_only_failed_or_skipped_changes_and_skipped_runs:
+    if not report.did_nothing:
         # That row may have failed, or waited for another that did.
         with suppress(StateError):
             used_ids = store.list_used_approvals(guard_ids)

@@ -29,7 +29,7 @@ class CallWatcher(Progress, Protocol):
         """
         ...
 
-    def run_calls_and_note_if_cut(self, work: Callable[[], None]) -> None:
+    def run_calls(self, work: Callable[[], None]) -> None:
         """Run `work`, which makes the calls. May return before `work` ends.
 
         The outcome of a call in progress is unknown then, and the next run looks it up.
@@ -103,7 +103,7 @@ class ApplyObserver:
         """The number of the signal that asks to end, as `signal.SIGTERM`; 0 while nothing does."""
         return 0
 
-    def run_calls_and_note_if_cut(self, work: Callable[[], None]) -> None:
+    def run_calls(self, work: Callable[[], None]) -> None:
         """Do `work`, which makes the calls."""
         work()
 

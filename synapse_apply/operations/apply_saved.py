@@ -16,10 +16,10 @@ from synapse_apply.operations.apply import ApplyRun
 from synapse_apply.operations.apply_observer import ApplyObserver
 from synapse_apply.operations.saved_plan import (
     SavedPlan,
-    narrow_to_saved_plan_or_raise_stale,
+    narrow_to_saved,
     read_saved_plan_without_verifying_signature,
-    require_usable_plans_and_list_warnings,
-    unite_compatible_plans_or_raise_stale,
+    require_usable_plans,
+    unite_saved_plans,
 )
 from synapse_apply.planning.open_call_refusals import with_wait_command
 from synapse_apply.workspace.invocation import Invocation
@@ -43,18 +43,16 @@ class ApprovedPlans:
         return self.united_plan.plan.base.target
 
 
-def read_and_unite_approved_plans(paths: Sequence[Path], *, reviewed: bool) -> ApprovedPlans:
+def read_approved_plans(paths: Sequence[Path], *, reviewed: bool) -> ApprovedPlans:
     """Read plan files, older first. Only reviewed plans may be several.
 
     InputError for a file that holds no plan, Stale where several cannot form one apply.
     """
     files = tuple(map(read_saved_plan_without_verifying_signature, paths))
-    return ApprovedPlans(files, unite_compatible_plans_or_raise_stale(files), reviewed)
+    return ApprovedPlans(files, unite_saved_plans(files), reviewed)
 
 
-def with_plan_target_unless_named(
-    invocation: Invocation, approved_plans: ApprovedPlans
-) -> Invocation:
+def with_plan_target(invocation: Invocation, approved_plans: ApprovedPlans) -> Invocation:
     """The invocation with the plan's target, unless a target was named.
 
     The name is not trusted: the identity of that target's state must be the one in the plan.
@@ -63,7 +61,7 @@ def with_plan_target_unless_named(
 
 
 @contextmanager
-def open_session_for_approved_plans(
+def open_approved_session(
     invocation: Invocation, approved_plans: ApprovedPlans
 ) -> Iterator[TargetSession]:
     """A session to apply the plans in. Stale where a saved plan's manifests are unusable now.
@@ -103,7 +101,7 @@ def _name_target_in_errors(target: str) -> Iterator[None]:
         raise
 
 
-def replan_and_apply_approved_plans(
+def apply_approved(
     session: TargetSession,
     run_with_saved_options: ApplyRun,
     approved_plans: ApprovedPlans,
@@ -114,20 +112,18 @@ def replan_and_apply_approved_plans(
     """Check the plans, plan again, narrow to their rows and apply, all under the state's lock.
 
     `run_with_saved_options` must plan with the options of
-    `build_saved_options_with_current_rules`. Stale for a plan that is not genuine, of another
+    `with_current_rules`. Stale for a plan that is not genuine, of another
     target, or outdated; else raises as `operations.apply.check`.
     """
     united_plan, reviewed = approved_plans.united_plan, approved_plans.reviewed
     with session.lock_state_of_own_project("apply"):
-        warnings = require_usable_plans_and_list_warnings(
+        warnings = require_usable_plans(
             session, approved_plans.files, reviewed=reviewed, allow_unsigned=allow_unsigned
         )
         # A saved plan says what was approved; only a new plan knows what is live now.
         plan_result = run_with_saved_options.plan_anew()
         if not plan_result.plan.has_errors:
-            plan_result = narrow_to_saved_plan_or_raise_stale(
-                united_plan, plan_result, reviewed=reviewed
-            )
+            plan_result = narrow_to_saved(united_plan, plan_result, reviewed=reviewed)
             plan = plan_result.plan
             option = ("--reviewed",) if reviewed else ()
             values = [word for each in approved_plans.files for word in (*option, each.file)]

@@ -25,12 +25,8 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen, mutable
-from synapse_apply.model.packages import (
-    bump_version_or_empty,
-    get_version_sort_key_or_none,
-    is_valid_version,
-)
-from synapse_apply.model.phrases import suggest_closest_or_list_known_words_or_empty
+from synapse_apply.model.packages import bump_version_or_empty, is_valid_version, version_sort_key
+from synapse_apply.model.phrases import suggest_words
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import FILE, FOLDER, GIT, Desired, PackageSource
 from synapse_apply.packages.sources import SourceFiles
@@ -250,8 +246,7 @@ def _raise_no_release(bump_project: _BumpProject, plugin: str, name: str) -> NoR
         error_finding(
             "There is no such release",
             f"No manifest declares a release of plugin {name or plugin!r}.",
-            suggest_closest_or_list_known_words_or_empty(name, owners)
-            or Text(Command("new release NAME"), " writes one."),
+            suggest_words(name, owners) or Text(Command("new release NAME"), " writes one."),
         ),
         *unread_errors,
     )
@@ -274,9 +269,7 @@ def _raise_no_version(
         error_finding(
             "There is no such release",
             f"No manifest declares release/{name}@{version}.",
-            suggest_closest_or_list_known_words_or_empty(
-                f"release/{name}@{version}", declared_addresses
-            ),
+            suggest_words(f"release/{name}@{version}", declared_addresses),
         ),
         *bump_project.distinct_errors(),
     )
@@ -472,10 +465,7 @@ def compute_address_with_higher_version(
             "Use letters, digits, `.`, `_`, `+` and `-`, at most 64.",
         )
     # Versions without an order (None) cannot be compared: only an equal one is refused.
-    old_key, new_key = (
-        get_version_sort_key_or_none(version),
-        get_version_sort_key_or_none(new_version),
-    )
+    old_key, new_key = (version_sort_key(version), version_sort_key(new_version))
     if new_version == version or (
         old_key is not None and new_key is not None and new_key <= old_key
     ):

@@ -9,19 +9,14 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.phrases import format_count_and_noun
-from synapse_apply.operations.saved_plan import (
-    SavedPlan,
-    list_errors_of_other_state_or_applied_plan,
-)
+from synapse_apply.operations.saved_plan import SavedPlan, list_state_errors
 from synapse_apply.planning.package import get_uploaded_digest_or_empty
 from synapse_apply.workspace.configuration import DeclaredTarget
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.target_session import TargetSession
 
 
-def list_warnings_of_changes_since_plan(
-    invocation: Invocation, saved_plan: SavedPlan
-) -> list[Diagnostic]:
+def list_changes_since(invocation: Invocation, saved_plan: SavedPlan) -> list[Diagnostic]:
     """Warnings from the local state and manifests; none where these cannot be read."""
     plan_invocation = replace(invocation, target=invocation.target or saved_plan.plan.base.target)
     findings: list[Diagnostic] = []
@@ -29,9 +24,7 @@ def list_warnings_of_changes_since_plan(
         with TargetSession(plan_invocation) as session:
             if not session.store.exists():
                 return findings
-            problems = list_errors_of_other_state_or_applied_plan(
-                session.store, saved_plan, session.target.name
-            )
+            problems = list_state_errors(session.store, saved_plan, session.target.name)
             findings += [
                 warning_finding(problem.summary, problem.detail, problem.hint)
                 for problem in problems

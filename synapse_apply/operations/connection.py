@@ -13,7 +13,7 @@ from synapse_apply.model.errors import (
     InputError,
     RemoteError,
     TooLarge,
-    build_finding_of_remote_error_without_body,
+    build_remote_finding,
 )
 from synapse_apply.workspace.invocation import Invocation
 
@@ -77,11 +77,9 @@ class TargetConnection:
         """
         with self.guarded():
             if self._live_backend is None:
-                from synapse_apply.live.live_backend import (
-                    open_live_backend_masking_project_secrets,
-                )
+                from synapse_apply.live.live_backend import open_live_backend
 
-                new_backend = open_live_backend_masking_project_secrets(self.invocation)
+                new_backend = open_live_backend(self.invocation)
                 self._live_backend = self._closing.enter_context(new_backend)
             self._live_backend.reread_state_at_next_use()
             yield self._live_backend
@@ -127,7 +125,7 @@ class TargetConnection:
             with pin_refs(self._commits):
                 yield
         except RemoteError as failure:
-            finding = build_finding_of_remote_error_without_body(failure)
+            finding = build_remote_finding(failure)
             if isinstance(failure, TooLarge):
                 finding = finding.with_changes(target=self.chosen_name())
             raise BackendError(finding) from failure

@@ -20,14 +20,14 @@ from synapse_apply import __version__
 from synapse_apply.files.opening import IGNORE_FILE, OWN_FOLDER
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.compare import is_same_value
-from synapse_apply.kinds.search import list_objects_or_none_if_unsupported
+from synapse_apply.kinds.search import list_raw_objects
 from synapse_apply.live.duplicates import (
     build_duplicate_warning,
-    iter_addresses_with_other_ids_of_same_key,
-    iter_live_owners_of_records_skipping_absent,
-    list_raw_members_skipping_unlistable_owners,
+    iter_duplicates,
+    iter_live_owners,
+    list_raw_members,
 )
-from synapse_apply.live.open_intents import build_acting_call_warning, list_acting_calls
+from synapse_apply.live.open_intents import acting_call_warning, list_acting_calls
 from synapse_apply.manifests.project.targets import TOKEN_VARIABLE
 from synapse_apply.manifests.schema.schemas import build_marks_with_project_providers
 from synapse_apply.model.checkup import CheckResult, CheckStatus, Checkup
@@ -57,7 +57,7 @@ from synapse_apply.operations.health import AskHealth, ask_agents, clock_finding
 from synapse_apply.planning.diff.change_sides import unflatten
 from synapse_apply.secrets.keys import StateKeys
 from synapse_apply.secrets.login import read_login_with_problem_or_none_if_absent
-from synapse_apply.stores.bucket.bucket_leftovers import count_prunable_objects_or_zero_if_unclear
+from synapse_apply.stores.bucket.bucket_leftovers import count_prunable_objects
 from synapse_apply.stores.bucket.bucket_messages import BucketAccessDenied
 from synapse_apply.stores.bucket.bucket_probe import probe_bucket_or_raise_unsuitable
 from synapse_apply.stores.sql import SqlStore
@@ -305,11 +305,11 @@ def check_repository(parts: Parts) -> Iterator[Row]:
     """Which Git repository resolves Git refs."""
     # Here, not above: most commands name no Git ref.
     from synapse_apply.files.commits import read_head_id
-    from synapse_apply.files.repository import find_repository_or_raise_if_untrusted
+    from synapse_apply.files.repository import find_trusted_repository
 
     root = parts.project.root
     try:
-        repository = find_repository_or_raise_if_untrusted(root)
+        repository = find_trusted_repository(root)
         head = read_head_id(root)[:7] if repository else ""
     except InputError as problem:
         for finding in problem.diagnostics:
@@ -318,7 +318,7 @@ def check_repository(parts: Parts) -> Iterator[Row]:
     if repository is None:
         yield "no Git repository here or above"
         return
-    prefix = repository.compute_relative_path_or_empty_for_top(root)
+    prefix = repository.relative_path_of(root)
     texts = (
         f"{repository.top} at {head}" if head else f"{repository.top}, no commit yet",
         f"the project is in {prefix}" if prefix else "",
@@ -644,7 +644,7 @@ def check_bucket(parts: Parts) -> Iterator[Row]:
     with bucket_folder(url, target, environ) as folder:
         if folder is None:
             return
-        count = count_prunable_objects_or_zero_if_unclear(folder)
+        count = count_prunable_objects(folder)
         try:
             may_delete = probe_bucket_or_raise_unsuitable(folder).may_delete
         except BucketAccessDenied as denied:
@@ -784,7 +784,7 @@ def check_calls(parts: Parts) -> Iterator[Row]:
     yield from unrecorded
     state = parts.state
     acting = [
-        build_acting_call_warning(seconds, call)
+        acting_call_warning(seconds, call)
         for seconds, call in list_acting_calls(parts.session, state)
         if call.state is IntentState.UNKNOWN
     ]
@@ -820,18 +820,14 @@ def check_twins(parts: Parts) -> Iterator[Row]:
         if not kind_records:
             continue
         binding = kind.select_newest_binding(versions)
-        raw_objects: Sequence[ServerObject] = (
-            list_objects_or_none_if_unsupported(api, binding) or ()
-        )
+        raw_objects: Sequence[ServerObject] = list_raw_objects(api, binding) or ()
         if binding.list_objects is None and binding.list_members_or_none is not None:
             parent = CATALOGUE[kind.rules[kind.series_field].references]
-            owners = iter_live_owners_of_records_skipping_absent(
+            owners = iter_live_owners(
                 api, kind, parent.select_newest_binding(versions), kind_records, marks
             )
-            raw_objects = list_raw_members_skipping_unlistable_owners(api, binding, owners)
-        for address, duplicates in iter_addresses_with_other_ids_of_same_key(
-            kind, binding, kind_records, raw_objects, marks
-        ):
+            raw_objects = list_raw_members(api, binding, owners)
+        for address, duplicates in iter_duplicates(kind, binding, kind_records, raw_objects, marks):
             count += 1
             yield build_duplicate_warning(address, records[address], duplicates)
     if not count:
@@ -942,7 +938,7 @@ def read_offer(invocation: Invocation) -> BackendOffer:
             return BackendOffer(unasked=f"{missing}")
         for row in broken:
             # Without the server's own words.
-            request_id = row.first_request_id_or_empty
+            request_id = row.first_request_id
             id_text = f" (request id {request_id})" if request_id else ""
             return BackendOffer(unasked=f"{row.summary}{id_text}")
         lists = {row.subject for row in rows if row.summary == _HAS_LIST}

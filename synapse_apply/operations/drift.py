@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from synapse_apply.kinds.search import list_objects_or_none_if_unsupported
+from synapse_apply.kinds.search import list_raw_objects
 from synapse_apply.kinds.wire import require_remote_id_of_answer
 from synapse_apply.live.writable_fields import WrittenFieldPredicate
 from synapse_apply.model.address import Address
@@ -60,7 +60,7 @@ def _with_unmanaged(session: TargetSession, plan_result: PlanResult, report: Dri
     for prefix in session.catalogue:
         binding = session.select_binding(prefix)
         try:
-            raw_objects = list_objects_or_none_if_unsupported(session.api, binding)
+            raw_objects = list_raw_objects(session.api, binding)
         except RemoteError as failure:
             unread_kinds.append(prefix)
             problems.append(

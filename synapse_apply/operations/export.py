@@ -14,8 +14,8 @@ from synapse_apply.live.discovery import (
     GatherQuery,
     MissedObject,
     ObjectGatherer,
-    format_code_or_name_with_id,
-    get_owner_prefix_of_series_kind,
+    format_name_with_id,
+    owner_prefix_of,
 )
 from synapse_apply.live.live_backend import LiveBackend
 from synapse_apply.manifests.export.export import (
@@ -35,7 +35,7 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Observed
-from synapse_apply.model.runtime.parallel_reads import open_interruptible_thread_pool
+from synapse_apply.model.runtime.parallel_reads import open_thread_pool
 from synapse_apply.model.secrets.masked_text import contains_masked_text
 from synapse_apply.model.values import Reference
 from synapse_apply.operations.protected_files import explain_protection
@@ -166,9 +166,9 @@ def build_manifests(
     with suppress(SynapseApplyError, OSError):
         live_backend.mask_secrets_of(live_backend.manifests_alone)
     recorded_addresses, has_state = _map_recorded(live_backend)
-    with open_interruptible_thread_pool(live_backend.invocation.parallelism) as pool:
+    with open_thread_pool(live_backend.invocation.parallelism) as pool:
         gatherer = ObjectGatherer(live_backend, query, pool)
-        gatherer.gather_selected_or_all_and_record_missed()
+        gatherer.gather()
     chosen_kinds = set(only or live_backend.catalogue)
     maker = _ManifestMaker(live_backend, gatherer, recorded_addresses, chosen_kinds)
     # Owners before members: a release is named after the address that its plugin got.
@@ -218,13 +218,13 @@ class _ManifestMaker:
         self._catalogue = live_backend.catalogue
         live_specs = (
             observed.spec
-            for prefix in live_backend.marks_hiding_free_form_if_state_unreadable.kinds
-            for observed in gatherer.list_gathered_objects_sorted_by_id(prefix)
+            for prefix in live_backend.careful_marks.kinds
+            for observed in gatherer.list_gathered(prefix)
         )
         self._exporter = Exporter(
             live_backend.project,
             live_backend.target,
-            live_backend.marks_hiding_free_form_if_state_unreadable,
+            live_backend.careful_marks,
             f"../{SCHEMA_FILE.as_posix()}",
             has_any_secret(live_specs),
         )
@@ -238,7 +238,7 @@ class _ManifestMaker:
 
     def add_kind(self, kind: ResourceType) -> None:
         """Build the manifests of one kind. Owners must come before members of their series."""
-        objects = self._gatherer.list_gathered_objects_sorted_by_id(kind.prefix)
+        objects = self._gatherer.list_gathered(kind.prefix)
         objects_by_key = self._group_by_key(kind, objects)
         for observed in objects:
             same_key_objects = [
@@ -268,7 +268,7 @@ class _ManifestMaker:
             spec[kind.series_field] = (
                 {"id": _parse_decimal(owner.removeprefix("id="))}
                 if is_owner_id
-                else Reference(Address(get_owner_prefix_of_series_kind(kind), owner))
+                else Reference(Address(owner_prefix_of(kind), owner))
             )
         manifest = self._exporter.build_manifest(
             address, spec, PUBLISHED_SOURCE if kind.carries_package else {}
@@ -299,9 +299,7 @@ class _ManifestMaker:
         if recorded_address is not None:
             return recorded_address
         if kind.series_field:
-            owner = self._owner_name(
-                (get_owner_prefix_of_series_kind(kind), str(observed.spec[kind.series_field]))
-            )
+            owner = self._owner_name((owner_prefix_of(kind), str(observed.spec[kind.series_field])))
             return Address(kind.prefix, f"{owner}@{observed.spec.get(kind.version_field, '')}")
         text = self._key_of(kind, observed).partition("=")[2]
         used_names = self._used_names[kind.prefix]
@@ -322,10 +320,7 @@ class _ManifestMaker:
     ) -> str:
         """Why an object gets no manifest, as the end of a sentence; "" where it gets one."""
         if kind.series_field:
-            owner = (
-                get_owner_prefix_of_series_kind(kind),
-                str(observed.spec.get(kind.series_field)),
-            )
+            owner = (owner_prefix_of(kind), str(observed.spec.get(kind.series_field)))
             recorded_address = self._recorded_addresses.get((kind.prefix, observed.remote_id))
             is_owner_chosen = owner[0] in self._chosen_kinds
             if is_owner_chosen and owner not in self._addresses and recorded_address is None:
@@ -351,9 +346,7 @@ class _ManifestMaker:
         """The natural key, else a text that is unique to the object, such as `id=7`."""
         owner = None
         if kind.series_field:
-            owners = self._gatherer.get_gathered_objects_by_id(
-                get_owner_prefix_of_series_kind(kind)
-            )
+            owners = self._gatherer.gathered_by_id(owner_prefix_of(kind))
             owner = owners.get(str(observed.spec.get(kind.series_field)))
         key = kind.derive_natural_key_or_empty(
             observed.spec, {kind.series_field: owner} if owner is not None else {}
@@ -366,10 +359,10 @@ class _ManifestMaker:
         )
 
     def _add_missed_object(self, kind: ResourceType, observed: Observed, reason: str) -> None:
-        name = format_code_or_name_with_id(observed)
+        name = format_name_with_id(observed)
         if kind.series_field:
             owner = self._addresses.get(
-                (get_owner_prefix_of_series_kind(kind), str(observed.spec.get(kind.series_field)))
+                (owner_prefix_of(kind), str(observed.spec.get(kind.series_field)))
             )
             name_prefix = f"{owner.name}@" if owner else ""
             name = (

@@ -28,7 +28,7 @@ from synapse_apply.model.errors import (
     Unauthorized,
     Unreachable,
 )
-from synapse_apply.model.phrases import suggest_name_or_default_hint
+from synapse_apply.model.phrases import suggest_name
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.project import Target
 from synapse_apply.model.remote.clock_skew import ClockSkew
@@ -41,7 +41,7 @@ ResolveSecret = Callable[[SecretRef], Sensitive]
 
 _CHECK = "agent"
 _HEALTHY_WORDS = {
-    *("active", "busy", "connected", "healthy", "idle", "ok", "online", "ready", "running", "up"),
+    *("active", "busy", "connected", "healthy", "idle", "ok", "online", "ready", "running", "up")
 }
 _UNHEALTHY_WORDS = {
     *("dead", "degraded", "disconnected", "down", "error", "failed", "inactive", "offline"),
@@ -105,9 +105,7 @@ def _named_agents(target: Target, names: Sequence[str]) -> list[tuple[str, Secre
         error_finding(
             "There is no such agent",
             f"Target {target.name} names no agent {name}.",
-            suggest_name_or_default_hint(
-                name, target.agents, f"There are {', '.join(target.agents)}."
-            ),
+            suggest_name(name, target.agents, f"There are {', '.join(target.agents)}."),
             position=target.position,
         )
         for name in dict.fromkeys(names)

@@ -16,16 +16,13 @@ from synapse_apply.applying.records import (
 )
 from synapse_apply.kinds.descriptor import ApiBinding, ResourceType
 from synapse_apply.live.open_intents import (
-    build_acting_call_warning,
-    build_secret_marks_of_declared_and_recorded,
+    acting_call_warning,
+    build_known_marks,
     list_acting_calls,
     map_calls_to_records,
-    raise_if_journal_contradicts_closing_by_hand,
+    require_no_journal,
 )
-from synapse_apply.live.published_bytes import (
-    PublishedBytes,
-    fetch_and_hash_package_or_none_without_url,
-)
+from synapse_apply.live.published_bytes import PublishedBytes, fetch_and_hash_package
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.command import Command, Text
@@ -34,7 +31,7 @@ from synapse_apply.model.errors import FINAL_READ_ERRORS, InputError, NotFound, 
 from synapse_apply.model.observed import Capabilities, Lookup, Observed
 from synapse_apply.model.remote.remote_ids import REMOTE_ID_RULE, has_remote_id_form
 from synapse_apply.model.resource import Desired
-from synapse_apply.model.runtime.parallel_reads import open_interruptible_thread_pool
+from synapse_apply.model.runtime.parallel_reads import open_thread_pool
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import CREATE_VERB, REPLACE_VERB, IntentState, Record
 from synapse_apply.model.values import Reference, flatten
@@ -44,7 +41,7 @@ from synapse_apply.workspace.selection import choose_address
 from synapse_apply.workspace.target_session import TargetSession
 
 
-def resolve_names_to_rows_by_address(
+def resolve_rows(
     session: TargetSession, ids: Mapping[str, str] | InventoryRowsByAddress
 ) -> InventoryRowsByAddress:
     """Rows by address, from names and ids, or from rows that already have addresses.
@@ -80,9 +77,9 @@ def record_all_live_objects_or_none(
             # A run changes no object, so that its open call says nothing of which one this is.
             if intent.address in inventory and intent.verb != RUN_VERB:
                 remote_id = inventory[intent.address].remote_id
-                raise_if_journal_contradicts_closing_by_hand(session, state, intent, remote_id)
+                require_no_journal(session, state, intent, remote_id)
         lookup = _RowRecordBuilder(session, state.records, warn, reads_bytes=reads_bytes)
-        with open_interruptible_thread_pool(session.parallelism) as pool:
+        with open_thread_pool(session.parallelism) as pool:
             results = list(pool.map(lookup.build_record_or_findings, inventory.items()))
         findings = [
             finding for result in results if isinstance(result, tuple) for finding in result
@@ -94,12 +91,10 @@ def record_all_live_objects_or_none(
         session.store.write_records(*records)
         _record_import_audit(session, records)
         # Last: a create may only be closed when what it made is recorded.
-        _close_open_calls_but_runs_as_imported(
-            session, {record.address: record for record in records}
-        )
+        _close_open_calls(session, {record.address: record for record in records})
         for seconds, call in list_acting_calls(session, session.store.read_state()):
             if call.address in inventory:
-                warn(build_acting_call_warning(seconds, call))
+                warn(acting_call_warning(seconds, call))
     return records
 
 
@@ -133,7 +128,7 @@ class _RowRecordBuilder:
         self._reads_bytes = reads_bytes
         self._warn = warn
         self._records = records
-        self._marks = build_secret_marks_of_declared_and_recorded(session, records)
+        self._marks = build_known_marks(session, records)
         self._address_by_object = {
             (address.kind, record.api, record.remote_id): address
             for address, record in records.items()
@@ -146,7 +141,7 @@ class _RowRecordBuilder:
         """The record of a row's object, not written yet; or the findings that prevent it."""
         address, row = inventory_entry
         try:
-            return self._build_record_of_row_or_raise(address, row)
+            return self._build_record_of_row(address, row)
         except InputError as problem:
             row_position = row.position
             return tuple(
@@ -154,7 +149,7 @@ class _RowRecordBuilder:
                 for finding in problem.diagnostics
             )
 
-    def _build_record_of_row_or_raise(self, address: Address, row: InventoryRow) -> Record:
+    def _build_record_of_row(self, address: Address, row: InventoryRow) -> Record:
         session = self._session
         kind = session.catalogue.get(address.kind)
         if kind is None:
@@ -173,8 +168,8 @@ class _RowRecordBuilder:
                 address=str(address),
             )
         # Before the object is read: what is recorded elsewhere needs no request to be refused.
-        self._require_address_and_object_not_recorded_otherwise(address, row.remote_id, binding)
-        raw, observed = _require_and_decode_object(
+        self._require_unrecorded(address, row.remote_id, binding)
+        raw, observed = _require_object(
             session, binding, address, row.remote_id, self._marks.with_address(address)
         )
         owner, _, version = address.name.rpartition("@")
@@ -197,8 +192,8 @@ class _RowRecordBuilder:
                 address=str(address),
             )
         old_record = self._records.get(address)
-        digest = _choose_digest_or_raise_if_row_differs(kind, address, row, observed, old_record)
-        published_bytes = self._fetch_and_hash_package_or_warn(binding, address, raw, old_record)
+        digest = _choose_digest(kind, address, row, observed, old_record)
+        published_bytes = self._fetch_package(binding, address, raw, old_record)
         if published_bytes is not None and digest not in (None, published_bytes.digest):
             raise InputError.from_summary(
                 "The published bytes are others",
@@ -208,7 +203,7 @@ class _RowRecordBuilder:
                 "remove the digest from the row.",
                 address=str(address),
             )
-        parents = self._read_owners_by_field_skipping_failures(kind, observed)
+        parents = self._read_owners(kind, observed)
         record = _build_imported_record(
             session, kind, binding, address, observed, old_record, digest, parents
         )
@@ -223,7 +218,7 @@ class _RowRecordBuilder:
             )
         )
 
-    def _fetch_and_hash_package_or_warn(
+    def _fetch_package(
         self, binding: ApiBinding, address: Address, raw: ServerObject, old_record: Record | None
     ) -> PublishedBytes | None:
         """Read the published package; None where it was read before, or on failure."""
@@ -232,9 +227,7 @@ class _RowRecordBuilder:
             return None
         max_bytes = self._session.project.max_package_size
         try:
-            return fetch_and_hash_package_or_none_without_url(
-                self._session.api, binding, raw, str(address), max_bytes
-            )
+            return fetch_and_hash_package(self._session.api, binding, raw, str(address), max_bytes)
         except (RemoteError, InputError) as failure:
             reason = str(failure)
             if isinstance(failure, InputError):
@@ -248,9 +241,7 @@ class _RowRecordBuilder:
             self._warn(finding)
             return None
 
-    def _require_address_and_object_not_recorded_otherwise(
-        self, address: Address, remote_id: str, binding: ApiBinding
-    ) -> None:
+    def _require_unrecorded(self, address: Address, remote_id: str, binding: ApiBinding) -> None:
         own_record = self._records.get(address)
         if own_record is not None and own_record.remote_id != remote_id:
             raise InputError.from_summary(
@@ -276,7 +267,7 @@ class _RowRecordBuilder:
         hint = Text(
             "Leave the row out: ", Command("apply --adopt"), " finds what is declared by its key."
         )
-        if self._compute_weakest_lookup_proof(kind, binding, address) is not Lookup.COMPLETE:
+        if self._weakest_proof(kind, binding, address) is not Lookup.COMPLETE:
             hint = Text(
                 f"API {binding.api} may not find a {kind.prefix} by its key: the row needs its id "
                 "there. ",
@@ -291,9 +282,7 @@ class _RowRecordBuilder:
             address=str(address),
         )
 
-    def _compute_weakest_lookup_proof(
-        self, kind: ResourceType, binding: ApiBinding, address: Address
-    ) -> Lookup:
+    def _weakest_proof(self, kind: ResourceType, binding: ApiBinding, address: Address) -> Lookup:
         """How much a search by natural key proves here; for an unknown key, of the weakest form."""
         session = self._session
         list_capability, has_list = binding.list_capability, binding.probe_list
@@ -306,9 +295,7 @@ class _RowRecordBuilder:
         lookups = {binding.determine_search_proof(key, capabilities) for key in keys}
         return next((lookup for lookup in _WEAKEST_FIRST if lookup in lookups), Lookup.NONE)
 
-    def _read_owners_by_field_skipping_failures(
-        self, kind: ResourceType, observed: Observed
-    ) -> dict[str, Observed]:
+    def _read_owners(self, kind: ResourceType, observed: Observed) -> dict[str, Observed]:
         """Live owners by field, if they can be read: they help to recognise a rename later."""
         parents = {}
         for name, rule in kind.rules.items():
@@ -334,7 +321,7 @@ class _RowRecordBuilder:
         return parents
 
 
-def _choose_digest_or_raise_if_row_differs(
+def _choose_digest(
     kind: ResourceType,
     address: Address,
     row: InventoryRow,
@@ -368,7 +355,7 @@ def _choose_digest_or_raise_if_row_differs(
     return known_digest or row.digest or None
 
 
-def _require_and_decode_object(
+def _require_object(
     session: TargetSession,
     binding: ApiBinding,
     address: Address,
@@ -428,7 +415,7 @@ def _build_imported_record(
         given_up=old_record.given_up if old_record else (),
         replaced_at=old_record.replaced_at if old_record else "",
         protected=bool(desired and desired.lifecycle.prevent_destroy),
-        depends_on=_list_addresses_manifest_depends_on(desired, declared_fields),
+        depends_on=_list_dependencies(desired, declared_fields),
         series=series,
         version=version,
         created_at=old_record.created_at if old_record and old_record.created_at else now,
@@ -437,7 +424,7 @@ def _build_imported_record(
     return record if old_record else with_unverified_last_run(record, kind, desired, now)
 
 
-def _list_addresses_manifest_depends_on(
+def _list_dependencies(
     desired: Desired | None, declared: Mapping[FieldPath, object]
 ) -> tuple[Address, ...]:
     """The addresses that a manifest refers to or names in `depends_on`: the order of deletes."""
@@ -452,13 +439,13 @@ def _get_series_and_version(
 ) -> tuple[str, str]:
     """(series, version) of the record: from the manifest if there is one, else the address."""
     if spec:
-        return kind.locate_in_series_or_empty(spec)
+        return kind.locate_in_series(spec)
     if not kind.series_field:
         return "", ""
     owner = address.name.rpartition("@")[0]
     owner_reference = Reference(Address(kind.rules[kind.series_field].references, owner))
     is_owner_id = owner.startswith("id=")
-    return kind.locate_in_series_or_empty(
+    return kind.locate_in_series(
         {
             kind.series_field: owner.removeprefix("id=") if is_owner_id else owner_reference,
             kind.version_field: observed.spec.get(kind.version_field, ""),
@@ -466,9 +453,7 @@ def _get_series_and_version(
     )
 
 
-def _close_open_calls_but_runs_as_imported(
-    session: TargetSession, records: Mapping[Address, Record]
-) -> None:
+def _close_open_calls(session: TargetSession, records: Mapping[Address, Record]) -> None:
     """Close open calls of imported addresses and objects, but runs: the object is what they left.
 
     What an update or a delete did, or may still do to it, is not known: it is kept as given up.

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from synapse_apply.files.checkout import is_lexically_same_or_below, leads_outside_folder
+from synapse_apply.files.checkout import is_at_or_below_path, leads_outside_folder
 from synapse_apply.manifests.edit.rewriting import (
     build_existing_file_finding,
     create_new_file_with_parents,
@@ -33,7 +33,7 @@ from synapse_apply.manifests.yaml.writing import format_schema_line
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.phrases import suggest_closest_or_list_known_words_or_empty
+from synapse_apply.model.phrases import suggest_words
 from synapse_apply.model.resource import PackageSource
 from synapse_apply.packages.sources import SourceFiles
 
@@ -90,9 +90,7 @@ class ProjectScaffold:
         if existing_paths:
             raise InputError(*map(build_existing_file_finding, existing_paths))
         for path in self.files:
-            if is_lexically_same_or_below(path, self.root) and leads_outside_folder(
-                path, self.root
-            ):
+            if is_at_or_below_path(path, self.root) and leads_outside_folder(path, self.root):
                 detail = f"{path} would be {path.resolve()}: a folder on the way is a link."
                 raise InputError.from_summary("A link is in the way", detail, "Remove the link.")
         for path, text in self.files.items():
@@ -262,9 +260,7 @@ spec:
 def _format_storage_manifest(name: str, provider: str) -> str:
     if provider not in list_providers_with_schema():
         known_text = ", ".join(list_providers_with_schema())
-        suggestion = suggest_closest_or_list_known_words_or_empty(
-            provider, list_providers_with_schema()
-        )
+        suggestion = suggest_words(provider, list_providers_with_schema())
         raise InputError.from_summary(
             "Unknown provider", f"{provider!r}.", suggestion or f"Known: {known_text}."
         )

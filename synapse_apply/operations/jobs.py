@@ -25,24 +25,16 @@ from synapse_apply.applying.logs.tailing import LogListener, LogTailer
 from synapse_apply.kinds import plugin as plugin_kind
 from synapse_apply.kinds import release as release_kind
 from synapse_apply.kinds.descriptor import JobCalls
-from synapse_apply.kinds.job_lists import (
-    JobOwners,
-    iter_jobs_at_least_since,
-    to_utc_taking_naive_as_utc,
-)
-from synapse_apply.kinds.run_forms import (
-    describe_at_most_ten_actions,
-    list_action_names,
-    list_inputs_refused_as_missing,
-)
+from synapse_apply.kinds.job_lists import JobOwners, iter_jobs_at_least_since, to_utc
+from synapse_apply.kinds.run_forms import describe_actions, list_action_names, list_missing_inputs
 from synapse_apply.kinds.wire import require_remote_id_of_answer
 from synapse_apply.live.live_backend import (
     LiveBackend,
     audit_or_warn,
     build_malformed_id_error,
-    build_not_found_or_hidden_error,
     find_recorded_id,
-    list_by_code_else_by_listed_code_or_name,
+    list_by_code_or_name,
+    not_found_error,
     parse_typed_id,
     plugin_id_of_v1,
     require_live_if_told,
@@ -77,12 +69,12 @@ from synapse_apply.model.job import (
     PLATFORM_WORDS,
     Job,
     JobStatus,
-    derive_run_result_status_or_completed,
-    list_words_of_known_status,
-    parse_job_requiring_usable_id,
+    derive_run_status,
+    list_status_words,
+    parse_job,
 )
 from synapse_apply.model.plan import Plan
-from synapse_apply.model.remote.deferred_run import build_poll_request_or_none
+from synapse_apply.model.remote.deferred_run import build_poll_request
 from synapse_apply.model.remote.log_lines import LogLine
 from synapse_apply.operations.arguments import (
     require_count,
@@ -130,12 +122,12 @@ class StartedRun:
 
     @property
     def status(self) -> JobStatus:
-        return self.job.status if self.job else derive_run_result_status_or_completed(self.answer)
+        return self.job.status if self.job else derive_run_status(self.answer)
 
     @property
     def has_result_ticket(self) -> bool:
         """Whether the answer has a ticket with which its result can be polled."""
-        return self.job is None and build_poll_request_or_none(self.body, self.answer) is not None
+        return self.job is None and build_poll_request(self.body, self.answer) is not None
 
 
 @frozen
@@ -214,7 +206,7 @@ class TargetJobs:
             owners = _OwnersOfJobs(plan)
             if owners.is_empty:
                 return None
-            words = list_words_of_known_status(JobStatus.RUNNING)
+            words = list_status_words(JobStatus.RUNNING)
             try:
                 try:
                     page = _read_page(session, words[0])
@@ -373,7 +365,7 @@ class TargetJobs:
                 raise _stop_error(job, failure) from None
             warning = audit_or_warn(live_backend, "stop", address, job.id, "done")
             with suppress(ValueError):  # as it was before, where the answer shows none
-                job = parse_job_requiring_usable_id(answer)
+                job = parse_job(answer)
         _pass_warning(warning, warn)
         return job
 
@@ -477,10 +469,10 @@ def iter_matching_jobs(live_backend: LiveBackend, job_filter: JobFilter) -> Iter
         # A server may pass over a filter it does not know, and a list moves while it is read.
         if job.id in seen_ids or not _may_match(job, job_filter):
             continue
-        job = owners.with_plugin_and_version_of_release(job)
+        job = owners.with_plugin_of_release(job)
         if job_filter.plugin:
             # A code that the API cannot look up is compared with those that jobs show.
-            if owners.certainly_runs_other_plugin(job, plugin_id or str(query["plugin"])):
+            if owners.runs_other_plugin(job, plugin_id or str(query["plugin"])):
                 continue
             plugin_names.add(job.plugin_code or job.plugin)
             if plugin_id is None and len(plugin_names) > 1:
@@ -501,7 +493,7 @@ def _find_plugin_id(live_backend: LiveBackend, text: str) -> str | None:
     if plugin_id is not None:
         return plugin_id
     binding = live_backend.select_binding(_PLUGIN)
-    matches = list_by_code_else_by_listed_code_or_name(live_backend, binding, text)
+    matches = list_by_code_or_name(live_backend, binding, text)
     return require_remote_id_of_answer(matches[0]) if len(matches) == 1 else None
 
 
@@ -515,7 +507,7 @@ def _iter_jobs_in_either_word(
         return
     # A server that knows only the other vocabulary answers 400, or lists nothing.
     has_jobs, refusal = False, None
-    for word in list_words_of_known_status(job_filter.status):
+    for word in list_status_words(job_filter.status):
         try:
             for raw in iter_jobs_at_least_since(live_backend.api, {**query, "status": word}, since):
                 has_jobs = True
@@ -542,15 +534,15 @@ def _may_match(job: Job, job_filter: JobFilter) -> bool:
     if job_filter.created_after is None:
         return True
     try:
-        created_at = to_utc_taking_naive_as_utc(datetime.fromisoformat(job.created))
+        created_at = to_utc(datetime.fromisoformat(job.created))
     except ValueError:
         return True
-    return created_at >= to_utc_taking_naive_as_utc(job_filter.created_after)
+    return created_at >= to_utc(job_filter.created_after)
 
 
 def _parse_job(raw: object) -> Job:
     try:
-        return parse_job_requiring_usable_id(raw if isinstance(raw, Mapping) else {})
+        return parse_job(raw if isinstance(raw, Mapping) else {})
     except ValueError as problem:
         raise RemoteError(f"jobs: {problem}") from None
 
@@ -562,7 +554,7 @@ def _require_job(live_backend: LiveBackend, job_id: str, expand: tuple[str, ...]
     is_expandable = job_calls is live_backend.api
     params = {"expand": ",".join(expand)} if expand and is_expandable else None
     with _naming_unknown_job(job_id):
-        return JobOwners(live_backend.api).with_plugin_and_version_of_release(
+        return JobOwners(live_backend.api).with_plugin_of_release(
             _parse_job(job_calls.get_job(job_id, params))
         )
 
@@ -579,7 +571,7 @@ def _naming_unknown_job(job_id: str) -> Iterator[None]:
     try:
         yield
     except NotFound as failure:
-        raise build_not_found_or_hidden_error("job", job_id, failure, _LIST_HINT) from None
+        raise not_found_error("job", job_id, failure, _LIST_HINT) from None
     except Invalid as failure:
         if failure.status_code:
             raise
@@ -635,14 +627,12 @@ def _require_stoppable_job(live_backend: LiveBackend, job_id: str) -> Job:
             detail = f"{job_id!r} is an id of API v1, which has no call that stops a job."
             hint = "Give the job's UUID, as Synapse shows it: API v2 knows jobs by nothing else."
         raise InputError.from_summary(
-            "API v1 cannot stop a job",
-            f"{detail} A report of `stopped` would stop nothing.",
-            hint,
+            "API v1 cannot stop a job", f"{detail} A report of `stopped` would stop nothing.", hint
         )
     try:
-        job = parse_job_requiring_usable_id(live_backend.api.v2.get_job(job_id))
+        job = parse_job(live_backend.api.v2.get_job(job_id))
     except NotFound as failure:
-        raise build_not_found_or_hidden_error("job", job_id, failure, _LIST_HINT) from None
+        raise not_found_error("job", job_id, failure, _LIST_HINT) from None
     except ValueError as problem:
         raise RemoteError(f"GET jobs/{job_id}/: {problem}") from None
     if job.status.has_ended:
@@ -727,7 +717,7 @@ class _OwnersOfJobs:
         seen_ids: set[str] = set()
         for raw in page:
             try:
-                job = parse_job_requiring_usable_id(raw)
+                job = parse_job(raw)
             except (ValueError, RemoteError):
                 continue
             # A server may pass over a filter that it does not know.
@@ -810,7 +800,7 @@ class _Run:
             run.audit("failed")
             raise run.refusal(failure) from None
         try:
-            return StartedRun(parse_job_requiring_usable_id(answer), answer, plugin, body)
+            return StartedRun(parse_job(answer), answer, plugin, body)
         except ValueError:
             return StartedRun(None, answer, plugin, body)
         except RemoteError as failure:
@@ -832,8 +822,7 @@ class _Run:
         if len(actions) > 1:
             raise InputError.from_summary(
                 "Which action is meant?",
-                f"The release of {self.plugin} lists several: "
-                f"{describe_at_most_ten_actions(actions)}.",
+                f"The release of {self.plugin} lists several: {describe_actions(actions)}.",
                 f"Say one of them, as --action {shlex.quote(actions[0])}.",
             )
         return replace(self, action=actions[0]) if actions else self
@@ -902,10 +891,10 @@ class _Run:
                 Command("state list"),
                 " shows.",
             )
-            return build_not_found_or_hidden_error(_PLUGIN, self.plugin, failure, hint)
+            return not_found_error(_PLUGIN, self.plugin, failure, hint)
         summary = "The run was not started"
         advice = advise_on_failure(failure, "run it again", "Run it again.")
-        if missing_names := list_inputs_refused_as_missing(failure, self.build_body()):
+        if missing_names := list_missing_inputs(failure, self.build_body()):
             names = " and ".join(f"an {each}" for each in missing_names)
             options = " and ".join(f"--{each}" for each in missing_names)
             summary = f"This backend requires {names}"

@@ -13,20 +13,20 @@ from pathlib import Path
 from types import MappingProxyType
 
 from synapse_apply import __version__
-from synapse_apply.files.checkout import read_command_line_file_checked_if_in_checkout
+from synapse_apply.files.checkout import read_typed_file
 from synapse_apply.files.commit_memory import pin_refs
 from synapse_apply.files.commits import OBJECT_MISSING, GitCommit, find_commit, is_unborn_branch
 from synapse_apply.kinds.catalogue import CATALOGUE
-from synapse_apply.kinds.natural_keys import derive_natural_key_from_declared_parents
-from synapse_apply.live.comparable_values import build_declared_fields_with_ids_and_macs
-from synapse_apply.live.named_secrets import wrap_values_recorded_as_secret_and_warn
-from synapse_apply.live.replaced_packages import with_file_diffs_to_replaced_versions
+from synapse_apply.kinds.natural_keys import declared_natural_key
+from synapse_apply.live.comparable_values import build_declared_fields
+from synapse_apply.live.named_secrets import wrap_recorded_secrets
+from synapse_apply.live.replaced_packages import with_file_diffs
 from synapse_apply.live.supposed_state import (
     UnresolvedSecrets,
-    build_lookup_results_assuming_ids_exist,
-    build_minimal_record_of_address,
-    build_record_as_if_applied,
-    build_records_as_if_applied,
+    minimal_record,
+    suppose_lookups,
+    suppose_record,
+    suppose_records,
 )
 from synapse_apply.live.unfit_packages import PackageJudge
 from synapse_apply.manifests.files.committed import CommittedFolder
@@ -135,7 +135,7 @@ def load_offline_against_git(invocation: Invocation, ref: str) -> OfflineCompari
     desired, target = comparison.desired, comparison.target
     base = read_base(invocation, comparison.project, target, ref)
     pinned_ids = {address: entry.remote_id for address, entry in desired.items() if entry.remote_id}
-    supposed_records = build_records_as_if_applied(
+    supposed_records = suppose_records(
         base.declared_resources, target, pinned_ids, comparison.secrets
     )
     comparison.set_base(base.label, supposed_records, base.diagnostics)
@@ -163,9 +163,7 @@ def load_offline_against_inventory(
     """Load the checkout, and as base the rows of an inventory, which has no fields to compare."""
     comparison = OfflineComparison(invocation)
     desired, target = comparison.desired, comparison.target
-    lookup_results = build_lookup_results_assuming_ids_exist(
-        {address: row.id for address, row in rows.items()}
-    )
+    lookup_results = suppose_lookups({address: row.id for address, row in rows.items()})
     base_records: dict[Address, Record] = {}
     for address, row in rows.items():
         kind = CATALOGUE.get(address.kind)
@@ -173,9 +171,9 @@ def load_offline_against_inventory(
             raise InputError.from_summary(
                 "There is no such kind", f"{address} in {label}.", f"Kinds: {', '.join(CATALOGUE)}."
             )
-        record = build_minimal_record_of_address(address, kind, target)
+        record = minimal_record(address, kind, target)
         if address in desired:
-            record = build_record_as_if_applied(
+            record = suppose_record(
                 desired[address], target, desired, lookup_results, comparison.secrets
             )
         base_records[address] = replace(record, remote_id=row.id, digest=row.digest, files={})
@@ -232,7 +230,7 @@ def plan_offline(comparison: OfflineComparison, options: PlanOptions) -> Plan:
         if base_resource is not None and base_resource.package is not None:
             yield base_resource.package.source
 
-    final_plan = with_file_diffs_to_replaced_versions(
+    final_plan = with_file_diffs(
         replace(draft_plan, changes=changes),
         resources,
         iter_base_source,
@@ -244,14 +242,14 @@ def plan_offline(comparison: OfflineComparison, options: PlanOptions) -> Plan:
 
 def _offline_resources(comparison: OfflineComparison) -> dict[Address, ResourceState]:
     base_records, marks = comparison.base_records, comparison.declared_target.manifests.marks
-    desired, _ = wrap_values_recorded_as_secret_and_warn(comparison.desired, base_records, marks)
+    desired, _ = wrap_recorded_secrets(comparison.desired, base_records, marks)
     keys = {
-        address: derive_natural_key_from_declared_parents(
+        address: declared_natural_key(
             comparison.catalogue[address.kind], declared_resource, desired
         )
         for address, declared_resource in desired.items()
     }
-    lookup_results = build_lookup_results_assuming_ids_exist(
+    lookup_results = suppose_lookups(
         {base_address: record.remote_id for base_address, record in base_records.items()}
     )
     live_fields: dict[Address, Fields] = {
@@ -274,7 +272,7 @@ def _offline_resources(comparison: OfflineComparison) -> dict[Address, ResourceS
             binding=binding,
             lookup_result=lookup_results.get(address, LookupResult(address)),
             desired=declared_resource,
-            declared_fields=build_declared_fields_with_ids_and_macs(
+            declared_fields=build_declared_fields(
                 declared_resource, lookup_results, "", comparison.secrets
             )
             if declared_resource
@@ -437,10 +435,7 @@ def _read_declared(
     variables, _ = parse_command_line_variables(
         base_project,
         [f"{name}={value}" for name, value in invocation.variables.items()],
-        [
-            (str(path), read_command_line_file_checked_if_in_checkout(path))
-            for path in invocation.variable_files
-        ],
+        [(str(path), read_typed_file(path)) for path in invocation.variable_files],
     )
     declared_target = configuration.read_declared_target(
         base_invocation, base_project, base_target, variables=variables

@@ -15,21 +15,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from synapse_apply.kinds.catalogue import CATALOGUE
-from synapse_apply.live.common_rules import find_addresses_named_by_rules_and_declared_elsewhere
+from synapse_apply.live.common_rules import find_declared_elsewhere
 from synapse_apply.live.comparable_values import build_known_resource_states
 from synapse_apply.live.live_reader import LiveReader
-from synapse_apply.live.named_secrets import wrap_values_recorded_as_secret_and_warn
+from synapse_apply.live.named_secrets import wrap_recorded_secrets
 from synapse_apply.live.open_intents import (
-    build_live_reader_with_marks_of_state,
-    build_secret_marks_of_declared_and_recorded,
-    look_up_outcomes_of_open_intents,
+    build_known_marks,
+    live_reader_of_state,
+    look_up_outcomes,
 )
-from synapse_apply.live.other_runs import build_warning_if_other_run_is_writing
-from synapse_apply.live.published_versions import read_versions_of_series_that_rules_compare
-from synapse_apply.live.replaced_packages import (
-    make_iterator_of_origin_sources,
-    with_file_diffs_to_replaced_versions,
-)
+from synapse_apply.live.other_runs import other_run_warnings
+from synapse_apply.live.published_versions import read_compared_versions
+from synapse_apply.live.replaced_packages import origin_sources_of, with_file_diffs
 from synapse_apply.live.unfit_packages import PackageJudge
 from synapse_apply.live.writable_fields import WrittenFieldPredicate
 from synapse_apply.model.address import Address
@@ -83,12 +80,10 @@ def plan(
     the stores and the manifests raise them, LockLost where a lock that is held was lost meanwhile.
     """
     observed_state = _read_input(session, options, addresses_to_read)
-    if concurrent_run := build_warning_if_other_run_is_writing(
-        session.store, observed_state.serial
-    ):
+    if concurrent_run := other_run_warnings(session.store, observed_state.serial):
         # It may have ended by now; then this look tells of one moment.
         observed_state = _read_input(session, options, addresses_to_read)
-        concurrent_run = build_warning_if_other_run_is_writing(session.store, observed_state.serial)
+        concurrent_run = other_run_warnings(session.store, observed_state.serial)
     plan_input = replace(observed_state.plan_input, has_concurrent_run=bool(concurrent_run))
     open_calls = [resolved for resolved in observed_state.resolved_intents if resolved.is_open]
     settled = [
@@ -139,8 +134,8 @@ def _read_input(
 ) -> _PlanInputAtSerial:
     """Read the state, then every live object that it or the manifests name."""
     state = session.store.read_state()
-    live_reader = build_live_reader_with_marks_of_state(session, state)
-    resolved_intents = look_up_outcomes_of_open_intents(session, state, live_reader)
+    live_reader = live_reader_of_state(session, state)
+    resolved_intents = look_up_outcomes(session, state, live_reader)
     open_intents = tuple(resolved.intent for resolved in resolved_intents if resolved.is_open)
     trusted_records, forged_addresses = session.signer.mark_forged_runs_unknown(state.records)
     moves = build_records_with_due_renames_made(
@@ -154,19 +149,17 @@ def _read_input(
     )
     records = moves.records
     if resolved_intents or moves.renames:  # else the records are those of the state
-        live_reader.marks = build_secret_marks_of_declared_and_recorded(
-            session, records, state.open_intents
-        )
+        live_reader.marks = build_known_marks(session, records, state.open_intents)
     desired, unnamed = _wrap_recorded_secrets(session, live_reader, records, state)
     live_reader.store_lookups_of_declared_parents_first(desired, records)
     _look_up_undeclared(session, live_reader, records, addresses_to_read, prune=options.prune)
     planned = desired.keys() if options.selected is None else desired.keys() & options.selected
     duplicate_warnings = tuple(
-        live_reader.iter_duplicate_warnings_of_recorded(
+        live_reader.iter_duplicate_warnings(
             {address: desired[address] for address in desired if address in planned}, records
         )
     )
-    live_versions, version_warnings = read_versions_of_series_that_rules_compare(
+    live_versions, version_warnings = read_compared_versions(
         session, live_reader, records, options.selected
     )
     resources = build_known_resource_states(session, live_reader, desired, records, state.lineage)
@@ -195,7 +188,7 @@ def _read_input(
         recovery_hints=_recovery_hints(session, state),
         open_call_by_new_address=moves.open_call_by_new_address,
         options=replace(options.with_target_rules(session.target), partial=session.partial),
-        capabilities=live_reader.capabilities_known_so_far,
+        capabilities=live_reader.known_capabilities,
         diagnostics=(
             *moves.diagnostics,
             *unnamed,
@@ -212,9 +205,7 @@ def _read_input(
         published_versions=live_versions,
         can_write=WrittenFieldPredicate(session),
         judge_package=PackageJudge(session),
-        declared_in_other_targets=find_addresses_named_by_rules_and_declared_elsewhere(
-            session, resources
-        ),
+        declared_in_other_targets=find_declared_elsewhere(session, resources),
     )
     return _PlanInputAtSerial(state.serial, plan_input, tuple(resolved_intents))
 
@@ -224,9 +215,7 @@ def _with_package_changes(
 ) -> Plan:
     """The plan with the files that new packages replace, and with commands that name the target."""
     root, allow_files = session.project.root, session.target.allow_files
-    detailed_plan = with_file_diffs_to_replaced_versions(
-        plan, resources, make_iterator_of_origin_sources(session), root, allow_files
-    )
+    detailed_plan = with_file_diffs(plan, resources, origin_sources_of(session), root, allow_files)
     return detailed_plan.with_target(session.typed_target)
 
 
@@ -237,9 +226,7 @@ def _wrap_recorded_secrets(
     if live_reader.marks.named is None:
         return session.desired, ()
     marks = session.declared_target.manifests.marks
-    return wrap_values_recorded_as_secret_and_warn(
-        session.desired, records, marks, state.open_intents
-    )
+    return wrap_recorded_secrets(session.desired, records, marks, state.open_intents)
 
 
 def _with_outcomes(
@@ -394,7 +381,7 @@ def _look_up_undeclared(
     deletable = _list_deletable(session, session.desired, records) if prune else []
     undeclared = records.keys() & {*addresses_to_read} - session.desired.keys()
     known = {address for address in undeclared if address.kind in session.catalogue}
-    live_reader.store_lookups_of_undeclared_in_recorded_api({*deletable, *known}, records)
+    live_reader.store_undeclared_lookups({*deletable, *known}, records)
 
 
 def _list_deletable(

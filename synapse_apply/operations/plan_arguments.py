@@ -9,7 +9,7 @@ from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError, OptionConflict
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages import RULES_BY_ID, SECRET_RULES, Level
-from synapse_apply.model.phrases import suggest_closest_or_list_known_words_or_empty
+from synapse_apply.model.phrases import suggest_words
 from synapse_apply.model.policy import RULE_ID_PREFIX, Policy
 from synapse_apply.model.project import Target
 from synapse_apply.planning.guards import GUARD_NAMES
@@ -91,7 +91,7 @@ def _require_liftable_rule(name: str) -> str:
         return rule.id
     if rule is None:
         known = [each.name for each in RULES_BY_ID.values() if each.level is Level.REFUSED]
-        hint = suggest_closest_or_list_known_words_or_empty(name.removeprefix("package:"), known)
+        hint = suggest_words(name.removeprefix("package:"), known)
         reason = f"there is no such rule; {hint}"
     elif rule.id in SECRET_RULES:
         reason = (

@@ -18,7 +18,7 @@ from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import FILE, FOLDER
-from synapse_apply.operations.saved_plan_file import has_plan_entry_or_false_if_unreadable
+from synapse_apply.operations.saved_plan_file import is_plan_file
 from synapse_apply.workspace import configuration, state_access
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.state_key import key_path_beside_state
@@ -44,7 +44,7 @@ def explain_protection(path: Path, invocation: Invocation, *, inventory: bool = 
     if file is not None and _is_same_file(path, file):
         return "is the project file"
     # A plan that was reviewed must not be lost to a report of the same name.
-    if has_plan_entry_or_false_if_unreadable(path):
+    if is_plan_file(path):
         return "is a saved plan"
     if any(_is_same_file(path, variable_file) for variable_file in invocation.variable_files):
         return "is a file of variables"

@@ -11,7 +11,7 @@ from synapse_apply.model.command import Command, Text, name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.phrases import suggest_name_or_default_hint
+from synapse_apply.model.phrases import suggest_name
 from synapse_apply.model.plan import FieldChange
 from synapse_apply.model.secrets.secret_marks import UNMARKED
 from synapse_apply.model.values import (
@@ -90,7 +90,7 @@ class ResourceSides:
         if resource is not None:
             resource = _withhold_new_secrets(resource)
         else:
-            hint = suggest_name_or_default_hint(
+            hint = suggest_name(
                 str(address),
                 map(str, plan_result.resources),
                 Text(Command("plan --show-unchanged"), "."),

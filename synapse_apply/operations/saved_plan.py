@@ -52,7 +52,7 @@ class SavedPlan:
     signed_text: str
     mac: Mac | None
 
-    def build_saved_options_with_current_rules(self, current_options: PlanOptions) -> PlanOptions:
+    def with_current_rules(self, current_options: PlanOptions) -> PlanOptions:
         """The options to plan again with: the saved plan's, under the project file's current rules.
 
         Guards may be overridden when the plan is made and when it is applied.
@@ -85,7 +85,7 @@ def save_plan_to_new_file(
     if plan.has_errors:
         raise InputError(*(finding for finding in plan.diagnostics if finding.is_error))
     body: JsonObject = {"plan": codec.plan_to_json(plan), "choices": _options_to_json(options)}
-    mac = _sign_text_or_none_without_key(session, format_canonical_json(body))
+    mac = _sign_text(session, format_canonical_json(body))
     signature = {"key_id": mac.key_id, "mac": mac.digest} if mac else None
     text = json.dumps({"format": FORMAT, **body, "signature": signature}, sort_keys=True)
     saved_plan_file.write_new_plan_file(path, text)
@@ -94,7 +94,7 @@ def save_plan_to_new_file(
 
 def read_saved_plan_without_verifying_signature(path: Path) -> SavedPlan:
     """The plan in a file, its signature unchecked; InputError for none, a damaged or newer one."""
-    document = saved_plan_file.read_plan_document_of_valid_file(path)
+    document = saved_plan_file.read_plan_document(path)
     try:
         format_number = document["format"]
         if format_number == _FORMAT_WITH_PACKAGES:
@@ -118,7 +118,7 @@ def read_saved_plan_without_verifying_signature(path: Path) -> SavedPlan:
         raise saved_plan_file.build_damaged_error(path) from None
 
 
-def unite_compatible_plans_or_raise_stale(plans: Sequence[SavedPlan]) -> SavedPlan:
+def unite_saved_plans(plans: Sequence[SavedPlan]) -> SavedPlan:
     """One plan for all of them; a single plan is returned as it is.
 
     Selections are united. Stale, with every finding, where the plans differ in target or options
@@ -146,7 +146,7 @@ def unite_compatible_plans_or_raise_stale(plans: Sequence[SavedPlan]) -> SavedPl
     )
 
 
-def require_usable_plans_and_list_warnings(
+def require_usable_plans(
     context: TargetSession, plans: Sequence[SavedPlan], *, reviewed: bool, allow_unsigned: bool
 ) -> tuple[Diagnostic, ...]:
     """Stale, with all findings, unless every plan is usable; returns the warnings of all."""
@@ -154,7 +154,7 @@ def require_usable_plans_and_list_warnings(
     problems: list[Diagnostic] = []
     for each in plans:
         try:
-            warnings += require_usable_plan_and_list_warnings(
+            warnings += require_usable_plan(
                 context, each, reviewed=reviewed, allow_unsigned=allow_unsigned
             )
         except Stale as stale:
@@ -164,7 +164,7 @@ def require_usable_plans_and_list_warnings(
     return tuple(warnings)
 
 
-def require_usable_plan_and_list_warnings(
+def require_usable_plan(
     session: TargetSession, saved_plan: SavedPlan, *, reviewed: bool, allow_unsigned: bool
 ) -> tuple[Diagnostic, ...]:
     """Stale (exit 4) unless the plan is genuine, for this target, and not applied yet.
@@ -172,15 +172,11 @@ def require_usable_plan_and_list_warnings(
     A reviewed plan may be applied again. Returns the warnings about an unsigned plan that is
     allowed.
     """
-    findings = list_errors_of_other_state_or_applied_plan(
-        session.store, saved_plan, session.target.name
-    )
+    findings = list_state_errors(session.store, saved_plan, session.target.name)
     # First whose plan it is: with another target's key nothing can be said of its signature.
     if any(finding.summary == _OTHER_TARGET_SUMMARY for finding in findings):
         raise Stale(*findings)
-    warnings = _require_signature_or_warn_if_unsigned_allowed(
-        session, saved_plan, allow_unsigned=allow_unsigned
-    )
+    warnings = _require_signature(session, saved_plan, allow_unsigned=allow_unsigned)
     if findings and not reviewed:
         raise Stale(*findings)
     return warnings
@@ -190,7 +186,7 @@ _APPLIED_SUMMARY = "This plan was applied already"
 _OTHER_TARGET_SUMMARY = "This plan is for another target"
 
 
-def list_errors_of_other_state_or_applied_plan(
+def list_state_errors(
     store: StateStore, saved_plan: SavedPlan, target: str
 ) -> tuple[Diagnostic, ...]:
     """Errors where a state is not the one the plan was made for, or has applied it."""
@@ -230,11 +226,11 @@ def _build_other_target_hint(saved_plan: SavedPlan, target: str) -> str:
     return f"Apply it with -t {shlex.quote(own_target)}, the target it was made for, or plan again."
 
 
-def _require_signature_or_warn_if_unsigned_allowed(
+def _require_signature(
     session: TargetSession, saved_plan: SavedPlan, *, allow_unsigned: bool
 ) -> tuple[Diagnostic, ...]:
     """Stale for a wrong signature; for one that is missing or unknown, Stale or a warning."""
-    expected_mac = _sign_text_or_none_without_key(session, saved_plan.signed_text)
+    expected_mac = _sign_text(session, saved_plan.signed_text)
     if saved_plan.mac is None:
         summary, reason = "This plan is not signed", f"{saved_plan.file} has no signature."
     elif expected_mac is None or expected_mac.key_id != saved_plan.mac.key_id:
@@ -254,7 +250,7 @@ def _require_signature_or_warn_if_unsigned_allowed(
     raise Stale.from_summary(summary, reason, hint)
 
 
-def narrow_to_saved_plan_or_raise_stale(
+def narrow_to_saved(
     saved_plan: SavedPlan, plan_result: PlanResult, *, reviewed: bool
 ) -> PlanResult:
     """The new plan without rows that the saved plan does not have, or has differently.
@@ -298,7 +294,7 @@ def _iter_different_state_findings(plans: Sequence[SavedPlan]) -> Iterator[Diagn
     if len(groups) > 1:
         yield error_finding(
             "These plans were made for different targets",
-            f"{_join_texts_with_their_files(groups)}. One apply works on one target and its state.",
+            f"{_join_with_files(groups)}. One apply works on one target and its state.",
             "Apply each on the target it was made for, with an `apply --reviewed` of its own.",
         )
 
@@ -316,7 +312,7 @@ def _iter_different_option_findings(plans: Sequence[SavedPlan]) -> Iterator[Diag
         if len(groups) > 1:
             yield error_finding(
                 "These plans were made with different options",
-                f"{option} is {_join_texts_with_their_files(groups)}. One apply has one choice, so "
+                f"{option} is {_join_with_files(groups)}. One apply has one choice, so "
                 "that rows of it would not be what was reviewed.",
                 "Apply each with an `apply --reviewed` of its own, older first, or plan again with "
                 "the same options.",
@@ -331,7 +327,7 @@ def _group_file_names_by_text(plans: Iterable[tuple[str, SavedPlan]]) -> dict[st
     return groups
 
 
-def _join_texts_with_their_files(groups: dict[str, list[str]]) -> str:
+def _join_with_files(groups: dict[str, list[str]]) -> str:
     return "; ".join(f"{text} in {', '.join(files)}" for text, files in groups.items())
 
 
@@ -402,5 +398,5 @@ def _options_from_json(data: Mapping[str, Any]) -> PlanOptions:
     )
 
 
-def _sign_text_or_none_without_key(session: TargetSession, signed_text: str) -> Mac | None:
+def _sign_text(session: TargetSession, signed_text: str) -> Mac | None:
     return session.secrets.compute_mac("", _SIGNATURE_PATH, Sensitive(signed_text))

@@ -71,7 +71,7 @@ def write_new_plan_file(path: Path, text: str) -> None:
         ):
             # A fixed time, so that one plan gives one file, byte for byte.
             archive.writestr(zipfile.ZipInfo(PLAN_ENTRY, _FIXED_TIME), text, zipfile.ZIP_DEFLATED)
-        _link_or_copy_into_new_place(temporary_path, path)
+        _put_in_place(temporary_path, path)
     except FileExistsError:
         raise _build_exists_error(path) from None
     except OSError as problem:
@@ -83,7 +83,7 @@ def write_new_plan_file(path: Path, text: str) -> None:
 
 # Exactly what `plan --out` writes: a zip that two readers could read in two ways is refused as a
 # whole, before its signature is checked.
-def read_plan_document_of_valid_file(path: Path) -> JsonValue:
+def read_plan_document(path: Path) -> JsonValue:
     """The parsed plan.json of a file; InputError when it is no plan or damaged."""
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise build_unusable_error(path, "it is not a regular file", "Check the path.")
@@ -92,13 +92,13 @@ def read_plan_document_of_valid_file(path: Path) -> JsonValue:
             infos = archive.infolist()
             if any(_PACKAGE_NAME.fullmatch(info.orig_filename) for info in infos):
                 raise build_packages_error(path)
-            if reason := _explain_invalid_entries_or_empty(
-                archive, infos
-            ) or _explain_stray_bytes_or_empty(file, archive, infos):
+            if reason := _explain_entries(archive, infos) or _explain_stray_bytes(
+                file, archive, infos
+            ):
                 raise build_unusable_error(path, reason, _PLAN_AGAIN_HINT)
             with archive.open(PLAN_ENTRY) as entry:
                 data = b"".join(iter(partial(entry.read, BLOCK), b""))
-            return _parse_strict_json_or_raise_unusable(path, data)
+            return _parse_strict_json(path, data)
     except OSError as problem:
         raise build_unusable_error(
             path, problem.strerror or "it cannot be read", "Check the path."
@@ -109,9 +109,7 @@ def read_plan_document_of_valid_file(path: Path) -> JsonValue:
         raise build_damaged_error(path) from None
 
 
-def _explain_invalid_entries_or_empty(
-    archive: zipfile.ZipFile, infos: Sequence[zipfile.ZipInfo]
-) -> str:
+def _explain_entries(archive: zipfile.ZipFile, infos: Sequence[zipfile.ZipInfo]) -> str:
     """Why the entries are not those of a plan file; "" where they are."""
     # The library cuts names at a zero byte and, on Windows, turns backslashes into slashes.
     names = [info.orig_filename for info in infos]
@@ -134,7 +132,7 @@ def _explain_invalid_entries_or_empty(
     return "its plan is too large" if is_bomb or info.file_size > _MAX_PLAN_BYTES else ""
 
 
-def _explain_stray_bytes_or_empty(
+def _explain_stray_bytes(
     file: BinaryIO, archive: zipfile.ZipFile, infos: Sequence[zipfile.ZipInfo]
 ) -> str:
     """Why a file with gaps between its entries is refused; "" where there are none."""
@@ -158,7 +156,7 @@ def _explain_stray_bytes_or_empty(
     return "it has bytes that belong to nothing in it, or to two things"
 
 
-def _parse_strict_json_or_raise_unusable(path: Path, data: bytes) -> JsonValue:
+def _parse_strict_json(path: Path, data: bytes) -> JsonValue:
     def raise_unusable(reason: str) -> NoReturn:
         raise build_unusable_error(path, f"{PLAN_ENTRY} in it {reason}", _PLAN_AGAIN_HINT)
 
@@ -182,7 +180,7 @@ def _parse_strict_json_or_raise_unusable(path: Path, data: bytes) -> JsonValue:
         raise_unusable("is not JSON")
 
 
-def has_plan_entry_or_false_if_unreadable(path: Path) -> bool:
+def is_plan_file(path: Path) -> bool:
     """Whether a file looks like a saved plan; a pipe does not, and is not read."""
     try:
         if not path.is_file():
@@ -226,7 +224,7 @@ def _create_private_file(path: Path) -> BinaryIO:
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
 
-def _link_or_copy_into_new_place(temporary_path: Path, path: Path) -> None:
+def _put_in_place(temporary_path: Path, path: Path) -> None:
     """Give a finished file its name; unlike a rename, this never replaces a file."""
     try:
         path.hardlink_to(temporary_path)

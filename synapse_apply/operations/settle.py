@@ -15,14 +15,14 @@ from pathlib import Path
 from synapse_apply.applying.settle import ResolvedIntent
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.live.open_intents import (
-    build_acting_call_warning,
-    build_live_reader_with_marks_of_state,
+    acting_call_warning,
     build_no_open_call_error,
-    close_intents_with_known_outcome,
+    close_known_intents,
     list_acting_calls,
-    look_up_outcomes_of_open_intents,
+    live_reader_of_state,
+    look_up_outcomes,
 )
-from synapse_apply.live.other_runs import build_warning_if_other_run_is_writing
+from synapse_apply.live.other_runs import other_run_warnings
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text, join_texts
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
@@ -31,7 +31,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities, Lookup
 from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.state import REPLACE_VERB, Intent, IntentState, Record, State
-from synapse_apply.model.values import collect_references_outside_lists
+from synapse_apply.model.values import collect_references
 from synapse_apply.model.verification import RUN_VERB, LastRun
 from synapse_apply.planning.open_call_refusals import WAIT_HINT, build_outcome_unknown_refusal
 from synapse_apply.workspace.recovery_journal import (
@@ -85,7 +85,7 @@ def read_open_calls(session: TargetSession) -> tuple[State, OpenCalls]:
     state = session.store.read_state()
     journals = session.journals(state)
     journal_files, findings = journals.done_calls(state), journals.warn()
-    other_run = build_warning_if_other_run_is_writing(session.store, state.serial)
+    other_run = other_run_warnings(session.store, state.serial)
     calls = (
         OpenCall(
             intent,
@@ -96,7 +96,7 @@ def read_open_calls(session: TargetSession) -> tuple[State, OpenCalls]:
         for intent in sorted(state.open_intents, key=lambda intent: intent.address)
     )
     acting = (
-        build_acting_call_warning(seconds, call)
+        acting_call_warning(seconds, call)
         for seconds, call in list_acting_calls(session, state)
         if not (other_run and call.state is IntentState.OPEN)
     )
@@ -134,7 +134,7 @@ def settle_calls(
     journal_files, findings = journals.done_calls(state), journals.warn()
     told = {resolved.intent.id for resolved in resolved_intents}
     other_findings += tuple(
-        build_acting_call_warning(seconds, call)
+        acting_call_warning(seconds, call)
         for seconds, call in list_acting_calls(session, state)
         # Of one that was sent twice and found done, the first try may still act.
         if (call.id not in told or call.state is IntentState.UNKNOWN)
@@ -198,10 +198,8 @@ def settle_open_calls(
         for address in set(addresses).difference(one.address for one in chosen):
             raise build_no_open_call_error(session, address, state)
         state = replace(state, open_intents=chosen) if addresses else state
-        resolved_intents = look_up_outcomes_of_open_intents(
-            session, state, build_live_reader_with_marks_of_state(session, state)
-        )
-        close_intents_with_known_outcome(session, resolved_intents)
+        resolved_intents = look_up_outcomes(session, state, live_reader_of_state(session, state))
+        close_known_intents(session, resolved_intents)
     return resolved_intents
 
 
@@ -226,7 +224,7 @@ def wait_for_open_calls(
         while queue:
             address = queue.pop()
             if address not in needed and (desired := session.desired.get(address)):
-                references = collect_references_outside_lists(desired.spec)
+                references = collect_references(desired.spec)
                 queue += [*(one.address for one in references), *desired.depends_on]
             needed.add(address)
         others = session.desired.keys() - needed
@@ -262,7 +260,7 @@ def wait_and_settle(
         # The lock is taken only after the wait, which may last minutes.
         with session.lock_state_of_own_project("settle"):
             new_resolved = _look_up(session, ids)
-            close_intents_with_known_outcome(session, new_resolved)
+            close_known_intents(session, new_resolved)
         resolved_by_id.update({resolved.intent.id: resolved for resolved in new_resolved})
         gone_ids = ids - {resolved.intent.id for resolved in new_resolved}
         other_addresses += [resolved_by_id.pop(gone_id).intent.address for gone_id in gone_ids]
@@ -295,8 +293,8 @@ def _look_up(session: TargetSession, ids: Collection[str]) -> list[ResolvedInten
     state = session.store.read_state()
     open_intents = tuple(intent for intent in state.open_intents if intent.id in ids)
     state = replace(state, open_intents=open_intents)
-    live_reader = build_live_reader_with_marks_of_state(session, state)
-    return look_up_outcomes_of_open_intents(session, state, live_reader)
+    live_reader = live_reader_of_state(session, state)
+    return look_up_outcomes(session, state, live_reader)
 
 
 def _too_recent(resolved_intents: Iterable[ResolvedIntent]) -> list[Intent]:

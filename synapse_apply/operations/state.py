@@ -9,10 +9,10 @@ from dataclasses import replace
 
 from synapse_apply.applying.runs import jobs_of_last_runs, with_job
 from synapse_apply.live.open_intents import (
-    build_acting_call_warning,
+    acting_call_warning,
     build_no_open_call_error,
     keep_acting_calls,
-    raise_if_journal_contradicts_closing_by_hand,
+    require_no_journal,
     with_acting_calls,
 )
 from synapse_apply.manifests.export.export import explain_invalid_address_or_empty
@@ -20,8 +20,8 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import InputError, StateError
-from synapse_apply.model.phrases import suggest_name_or_default_hint
-from synapse_apply.model.refactoring import build_renames_with_series_members
+from synapse_apply.model.phrases import suggest_name
+from synapse_apply.model.refactoring import with_member_renames
 from synapse_apply.model.state import (
     CREATE_VERB,
     BackendIdentity,
@@ -55,9 +55,7 @@ from synapse_apply.workspace.state_key import (
 from synapse_apply.workspace.target_session import TargetSession
 
 
-def build_current_state_identity(
-    session: TargetSession, *, is_read_only: bool = False
-) -> BackendIdentity:
+def current_identity_of(session: TargetSession, *, is_read_only: bool = False) -> BackendIdentity:
     """The identity that a state of this target has now; sends nothing. InputError without a url.
 
     `is_read_only`: where the embedded backend has no data yet, none is made.
@@ -81,7 +79,7 @@ def require_record(session: TargetSession, address: Address) -> Record:
     """The record of an address; StateError that suggests similar ones when there is none."""
     record = session.store.find_record(address)
     if record is None:
-        raise _build_unknown_address_error(session, address)
+        raise _unknown_address(session, address)
     return record
 
 
@@ -91,15 +89,13 @@ def remove_records_keeping_objects(session: TargetSession, addresses: list[Addre
         state = session.store.read_state()
         for address in addresses:
             if address not in state.records:
-                raise _build_unknown_address_error(session, address)
+                raise _unknown_address(session, address)
         keep_acting_calls(session, state, addresses, {})
         session.store.remove_records(*addresses)
         _record_audit_entries(session, dict.fromkeys(addresses, "forget"))
 
 
-def rename_address_with_series_members(
-    session: TargetSession, old: Address, new: Address
-) -> dict[Address, Address]:
+def rename_address(session: TargetSession, old: Address, new: Address) -> dict[Address, Address]:
     """Rename a record, and those of its series' members, whose addresses contain its name.
 
     Returns old and new addresses of all renamed records; the live objects stay as they are.
@@ -118,7 +114,7 @@ def rename_address_with_series_members(
         )
     with session.lock_state_of_own_project("state mv"):
         state = session.store.read_state()
-        renames = build_renames_with_series_members(state.records.values(), {old: new})
+        renames = with_member_renames(state.records.values(), {old: new})
         waiting_intents = [
             i for i in state.open_intents if i.series == str(old) and i.address not in renames
         ]
@@ -145,7 +141,7 @@ def _record_audit_entries(session: TargetSession, verb_by_address: Mapping[Addre
     )
 
 
-def copy_state_to_empty_store_at_url(session: TargetSession, url: str | SecretRef) -> State:
+def copy_state(session: TargetSession, url: str | SecretRef) -> State:
     """Copy the whole state to the store at a url, with a key to sign it where it must be signed.
 
     StateError when that has a state already, or is a bucket that cannot hold one; InputError where
@@ -153,7 +149,7 @@ def copy_state_to_empty_store_at_url(session: TargetSession, url: str | SecretRe
     """
     environ = session.invocation.environ
     require_usable_bucket(url, session.project, session.target, session.invocation.environ)
-    _make_key_if_store_needs_signatures(session, url)
+    _make_needed_key(session, url)
     with closing(
         open_store_at_url(url, session.project, session.target, environ, session.store_signer)
     ) as new_store:
@@ -162,7 +158,7 @@ def copy_state_to_empty_store_at_url(session: TargetSession, url: str | SecretRe
         )
 
 
-def _make_key_if_store_needs_signatures(session: TargetSession, url: str | SecretRef) -> None:
+def _make_needed_key(session: TargetSession, url: str | SecretRef) -> None:
     """Make a state key where there is none, for a store in which nothing unsigned is believed."""
     location = resolve_state_url(url, session.project, session.invocation.environ)
     if not (is_bucket_url(location) or is_git_url(location)):
@@ -220,12 +216,12 @@ def list_steps_after_copy(session: TargetSession, url: str | SecretRef) -> list[
     return steps
 
 
-def build_inventory_rows_of_records(session: TargetSession) -> list[dict[str, object]]:
+def inventory_rows_of(session: TargetSession) -> list[dict[str, object]]:
     """Address, id, version and digest of every record, as `import -f` reads them."""
     return [dict(row) for row in build_inventory_sorted_by_address(session.store.read_state())]
 
 
-def close_open_call_as_not_done(
+def close_as_not_done(
     session: TargetSession,
     address: Address,
     *,
@@ -239,8 +235,8 @@ def close_open_call_as_not_done(
     """
     with session.lock_state_of_own_project("state settle"):
         state = session.store.read_state()
-        intent = _require_open_intent_of_address(session, state, address)
-        raise_if_journal_contradicts_closing_by_hand(session, state, intent)
+        intent = _require_open_intent(session, state, address)
+        require_no_journal(session, state, intent)
         seconds = intent.seconds_left(session.target.settle_after, moment, session.uptime())
         record = state.records.get(address)
         if seconds > 0 and record is None and intent.verb not in {CREATE_VERB, RUN_VERB}:
@@ -259,13 +255,11 @@ def close_open_call_as_not_done(
             record = record.with_given_up(closed_intent)
         session.store.close_ended_intent(closed_intent, record, entry)
     if warn is not None and seconds > 0:
-        warn(build_acting_call_warning(seconds, closed_intent))
+        warn(acting_call_warning(seconds, closed_intent))
     return closed_intent
 
 
-def close_open_run_with_job(
-    session: TargetSession, address: Address, job_id: str, *, moment: str
-) -> Intent:
+def close_with_job(session: TargetSession, address: Address, job_id: str, *, moment: str) -> Intent:
     """Close an open run with the id of the job that it started, which the next apply follows.
 
     StateError when no run of the address is open, a recovery journal has another job for it, or the
@@ -273,7 +267,7 @@ def close_open_run_with_job(
     """
     with session.lock_state_of_own_project("state settle"):
         state = session.store.read_state()
-        intent = _require_open_intent_of_address(session, state, address)
+        intent = _require_open_intent(session, state, address)
         if intent.verb != RUN_VERB:
             raise StateError.from_summary(
                 "The open call is no run",
@@ -285,7 +279,7 @@ def close_open_run_with_job(
                     " if not.",
                 ),
             )
-        raise_if_journal_contradicts_closing_by_hand(session, state, intent, job_id)
+        require_no_journal(session, state, intent, job_id)
         other_address = jobs_of_last_runs(state.records).get(job_id)
         if other_address is not None:
             owner_text = "an earlier run of it" if other_address == address else str(other_address)
@@ -307,9 +301,7 @@ def close_open_run_with_job(
     return closed_intent
 
 
-def _require_open_intent_of_address(
-    session: TargetSession, state: State, address: Address
-) -> Intent:
+def _require_open_intent(session: TargetSession, state: State, address: Address) -> Intent:
     """The open intent of an address; StateError, with the open ones, where there is none."""
     intent = next((i for i in state.open_intents if i.address == address), None)
     if intent is None:
@@ -317,9 +309,9 @@ def _require_open_intent_of_address(
     return intent
 
 
-def _build_unknown_address_error(session: TargetSession, address: Address) -> StateError:
+def _unknown_address(session: TargetSession, address: Address) -> StateError:
     state = session.store.read_state()
-    hint = suggest_name_or_default_hint(
+    hint = suggest_name(
         str(address), map(str, state.records), Text(Command("state list"), " shows what is there.")
     )
     error = StateError.from_summary("The state does not know this address", f"{address}.", hint)

@@ -11,14 +11,14 @@ from synapse_apply.applying.lookup import Backend, Claims
 from synapse_apply.applying.run import Gate, Ledger, Run
 from synapse_apply.applying.step import Step
 from synapse_apply.applying.uploading import ProgressPackages
-from synapse_apply.live.comparable_values import build_fields_as_recorded_when_live_agrees
-from synapse_apply.live.open_intents import build_secret_marks_of_declared_and_recorded
+from synapse_apply.live.comparable_values import build_recordable_fields
+from synapse_apply.live.open_intents import build_known_marks
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.phrases import format_count_and_noun, format_short_list
 from synapse_apply.model.plan import Change
 from synapse_apply.model.ports import Progress
-from synapse_apply.model.runtime.parallel_reads import open_interruptible_thread_pool
+from synapse_apply.model.runtime.parallel_reads import open_thread_pool
 from synapse_apply.model.values import Reference
 from synapse_apply.planning.create_companions import find_member_address_created_by_same_call
 from synapse_apply.planning.plan_input import ResourceState
@@ -38,7 +38,7 @@ def build_run(
     }
     backend = Backend(
         api=session.api,
-        marks=build_secret_marks_of_declared_and_recorded(session, records),
+        marks=build_known_marks(session, records),
         capabilities=plan_result.capabilities,
         request_id=session.backend.request_id,
         longest_call=session.backend.longest_call,
@@ -124,9 +124,7 @@ def step_of(resource: ResourceState, change: Change, unkept: frozenset[str] = fr
         desired=resource.desired,
         record=resource.record,
         observed=resource.lookup_result.observed,
-        declared_fields=build_fields_as_recorded_when_live_agrees(
-            resource.declared_fields, ignored_paths
-        ),
+        declared_fields=build_recordable_fields(resource.declared_fields, ignored_paths),
         salt=resource.salt,
         natural_key=resource.natural_key,
         unkept=unkept,
@@ -137,7 +135,7 @@ def send_dry_runs(
     session: TargetSession, plan_result: PlanResult, progress: Progress
 ) -> DryRunResult:
     """Send, as a dry run, each call of a plan that the backend can check; it changes nothing."""
-    with open_interruptible_thread_pool(session.parallelism) as pool:
+    with open_thread_pool(session.parallelism) as pool:
         return dry_run_steps(
             list_steps(plan_result), build_run(session, plan_result, progress), pool.map
         )

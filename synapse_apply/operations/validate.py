@@ -75,9 +75,6 @@ def validate(invocation: Invocation, *, every_target: bool = True) -> Validation
         *list_package_findings(project.root, sources, target_manifests),
     )
     unique_findings.update(
-        dict.fromkeys(
-            entry.with_error_in_place_of_warning() if invocation.strict else entry
-            for entry in lint_findings
-        )
+        dict.fromkeys(entry.as_error() if invocation.strict else entry for entry in lint_findings)
     )
     return ValidationResult(tuple(unique_findings), counts)

@@ -10,10 +10,7 @@ from dataclasses import replace
 from enum import Enum
 from uuid import uuid4
 
-from synapse_apply.live.published_bytes import (
-    PublishedBytes,
-    fetch_and_hash_package_or_none_without_url,
-)
+from synapse_apply.live.published_bytes import PublishedBytes, fetch_and_hash_package
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding, warning_finding
@@ -191,7 +188,7 @@ def _compare_release(
         )
     try:
         raw = binding.read_object(session.api, record.remote_id)
-        published_bytes = fetch_and_hash_package_or_none_without_url(
+        published_bytes = fetch_and_hash_package(
             session.api, binding, raw, str(address), session.project.max_package_size
         )
     # A wrong token would fail every further release in the same way.

@@ -25,7 +25,7 @@ from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.project import Target
 from synapse_apply.model.state import NO_SHARED_IDS, BackendIdentity, ProjectAndKeyIds, Record
 from synapse_apply.model.values import Mac, SecretRef, Sensitive, flatten
-from synapse_apply.operations.state import build_current_state_identity
+from synapse_apply.operations.state import current_identity_of
 from synapse_apply.planning.refusals import settle_secrets
 from synapse_apply.secrets.keys import StateKey, StateKeys
 from synapse_apply.secrets.signatures import RunSigner, SignatureStatus
@@ -280,7 +280,7 @@ def restore_backup(
     restored state gets a serial above every one that was seen here, so that it is not refused as
     an older copy. Calls that may still act stay open in it.
     """
-    target, identity = session.target, build_current_state_identity(session, is_read_only=True)
+    target, identity = session.target, current_identity_of(session, is_read_only=True)
     backup = require_origin_of_intact_backup(str(path))
     check_backup = partial(_require_restorable, path, target, identity)
     check_backup(backup.binding, backup.lineage)

@@ -9,10 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from synapse_apply.kinds.compare import is_same_value
-from synapse_apply.live.manifest_comparison import (
-    ManifestComparison,
-    build_edits_that_declare_live_values,
-)
+from synapse_apply.live.manifest_comparison import ManifestComparison, build_live_edits
 from synapse_apply.manifests.decode.loading import FileCache, LoadedManifests
 from synapse_apply.manifests.edit.rewriting import (
     DocumentSpot,
@@ -32,10 +29,7 @@ from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding
 from synapse_apply.model.drift import Drift, ObjectDrift, WrittenEdit
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen, mutable
-from synapse_apply.model.phrases import (
-    format_field_path,
-    suggest_closest_or_list_known_words_or_empty,
-)
+from synapse_apply.model.phrases import format_field_path, suggest_words
 from synapse_apply.model.plan import FieldChange
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Desired
@@ -151,7 +145,7 @@ def write_live_values(
             continue
         if not object_drift.fields:
             continue
-        for change in build_edits_that_declare_live_values(
+        for change in build_live_edits(
             plan_result.resources[address], origins.resource.spec, object_drift.fields
         ):
             try:
@@ -187,7 +181,7 @@ def _require_writable_drift(session: TargetSession, drift: Drift, address: Addre
     if problems:
         raise InputError(*problems)
     if address not in session.desired:
-        hint = suggest_closest_or_list_known_words_or_empty(str(address), map(str, session.desired))
+        hint = suggest_words(str(address), map(str, session.desired))
         raise _build_refusal_error(address, f"No manifest declares {address}", hint)
     object_drift = next(
         (object_drift for object_drift in drift.objects if object_drift.address == address), None
@@ -430,9 +424,7 @@ def _require_no_drift(
     comparison = ManifestComparison(plan_result.resources, session.secrets)
     findings: list[Diagnostic] = []
     for address in dict.fromkeys(addresses):
-        for path in comparison.list_fields_plan_would_newly_or_still_change(
-            new_manifests.desired[address]
-        ):
+        for path in comparison.list_changed_fields(new_manifests.desired[address]):
             full_path: FieldPath = ("spec", *path)
             detail = (
                 f"With what is live in the files a plan would still change "

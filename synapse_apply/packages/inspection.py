@@ -15,7 +15,7 @@ from synapse_apply.files.tree import FolderTree, UnreadableError, escape_mislead
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.packages import iter_flaws_counting_beyond_limit
+from synapse_apply.model.packages import iter_limited_flaws
 from synapse_apply.model.resource import FILE, FOLDER, Package, PackageSource
 from synapse_apply.model.secrets.secret_rules import ClosedFiles
 from synapse_apply.packages.content import (
@@ -164,7 +164,7 @@ def list_package_files(
     """
     with SourceFiles(source, root, allow_files).open() as gathered:
         if gathered.findings:
-            raise InputError(*iter_flaws_counting_beyond_limit(gathered.findings))
+            raise InputError(*iter_limited_flaws(gathered.findings))
         return PackageListing(
             {entry.path: entry.size for entry in gathered.entries}, tuple(gathered.excluded)
         )
@@ -185,7 +185,7 @@ def measure_or_raise(
     # An entry of a zip that was refused is never unpacked, and an incomplete zip is never written.
     # Any other source is read on, so that all its errors are reported at once.
     if findings and (source.kind == FILE or zip_output is not None):
-        raise InputError(*iter_flaws_counting_beyond_limit(findings))
+        raise InputError(*iter_limited_flaws(findings))
     if zip_output is not None:
         measured = write_zip(gathered.entries, zip_output)
     elif sum(entry.size for entry in gathered.entries) > max_size:
@@ -194,7 +194,7 @@ def measure_or_raise(
         measured = measure_files(gathered.entries, lint=lint)
     findings += measured.findings
     if findings:
-        raise InputError(*iter_flaws_counting_beyond_limit(findings))
+        raise InputError(*iter_limited_flaws(findings))
     return measured
 
 

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple, Protocol
 
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position
 from synapse_apply.model.frozen import frozen, mutable
-from synapse_apply.model.packages import SECRET_RULES, PackageFlaw, iter_flaws_counting_beyond_limit
+from synapse_apply.model.packages import SECRET_RULES, PackageFlaw, iter_limited_flaws
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.resource import FILE, PackageSource
 from synapse_apply.model.secrets.credentials import (
     NOT_SHOWN_TEXT,
-    contains_secret_of_known_form,
-    guess_secret_kind_or_empty,
+    contains_secret,
+    guess_secret_kind,
     is_line_allowed_by_comment,
     list_one_unallowed_credential_per_line,
 )
@@ -164,7 +164,7 @@ class PackageLint:
 
     def limited_flaws(self) -> list[PackageFlaw]:
         """All flaws by position, at most 20 of each rule, the last of which counts the others."""
-        return list(iter_flaws_counting_beyond_limit(self.all_flaws()))
+        return list(iter_limited_flaws(self.all_flaws()))
 
     def all_flaws(self) -> list[PackageFlaw]:
         """All flaws by position; a text that would quote a well-known secret is withheld."""
@@ -192,7 +192,7 @@ class PackageLint:
         config = self.read_config(self._config_bytes, self._label(self._config_name))
         self.config_findings = tuple(
             finding.with_changes(detail=NOT_SHOWN_TEXT, hint="", path=None)
-            if contains_secret_of_known_form(f"{finding}")
+            if contains_secret(f"{finding}")
             else finding
             for finding in config.findings
         )
@@ -258,11 +258,7 @@ class PackageLint:
             for path, value in flatten(_section(config.value, section)).items():
                 full_path = (*section, *path)
                 position = config.positions.get(full_path)
-                kind = (
-                    guess_secret_kind_or_empty(str(path[-1]), value)
-                    if isinstance(value, str)
-                    else ""
-                )
+                kind = guess_secret_kind(str(path[-1]), value) if isinstance(value, str) else ""
                 if (
                     not kind
                     or position is None
@@ -270,7 +266,7 @@ class PackageLint:
                     or is_line_allowed_by_comment(text, position.line)
                 ):
                     continue
-                is_certain = isinstance(value, str) and contains_secret_of_known_form(value)
+                is_certain = isinstance(value, str) and contains_secret(value)
                 location = f"`{format_field_path(full_path)}`"
                 yield _secret_flaw(
                     kind, location, self._config_name, position, full_path, is_certain=is_certain
@@ -435,7 +431,7 @@ def _position_key(flaw: PackageFlaw) -> tuple[str, int, int]:
 
 def withhold_secret(flaw: PackageFlaw) -> PackageFlaw:
     """The flaw, without detail, hint and path if these would quote a well-known secret."""
-    if not contains_secret_of_known_form(f"{flaw.detail} {flaw.hint} {flaw.path}"):
+    if not contains_secret(f"{flaw.detail} {flaw.hint} {flaw.path}"):
         return flaw
     return replace(flaw, detail=NOT_SHOWN_TEXT, hint="", path=None)
 

@@ -8,7 +8,7 @@ from dataclasses import field, replace
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.frozen import mutable
-from synapse_apply.model.packages import VersionSortKey, get_version_sort_key_or_none
+from synapse_apply.model.packages import VersionSortKey, version_sort_key
 from synapse_apply.model.plan import Action, Change
 from synapse_apply.model.values import Reference
 from synapse_apply.planning import missing_dependencies
@@ -154,7 +154,7 @@ def _creation_order(
     version = (
         str(resource.desired.spec.get(resource.type.version_field, "")) if resource.desired else ""
     )
-    parsed_version = get_version_sort_key_or_none(version)
+    parsed_version = version_sort_key(version)
     return len(list_declared_dependencies(resource)), (
         parsed_version is None,
         parsed_version or (),

@@ -412,7 +412,7 @@ def _is_record_outdated(resource: ResourceState, record: Record) -> bool:
     desired = resource.desired
     if desired is None:
         return False
-    series_and_version = resource.type.locate_in_series_or_empty(desired.spec)
+    series_and_version = resource.type.locate_in_series(desired.spec)
     return (
         record.protected != desired.lifecycle.prevent_destroy
         # After a change of the API version the record has to name the new one.

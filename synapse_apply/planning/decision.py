@@ -9,7 +9,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Action, Change, FieldChange, Refusal
-from synapse_apply.model.values import KnownAfterApply, collect_references_outside_lists
+from synapse_apply.model.values import KnownAfterApply, collect_references
 from synapse_apply.planning.diff.change_sides import (
     EMPTY_SIDE,
     ChangeSide,
@@ -108,9 +108,7 @@ def list_declared_dependencies(resource: ResourceState) -> tuple[Address, ...]:
     """The addresses that a declared resource depends on: by depends_on, references, or waits."""
     if resource.desired is None:
         return ()
-    addresses = [
-        reference.address for reference in collect_references_outside_lists(resource.desired.spec)
-    ]
+    addresses = [reference.address for reference in collect_references(resource.desired.spec)]
     addresses += [
         reference.address
         for reference in resource.declared_fields.values()

@@ -6,13 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 from synapse_apply.kinds.compare import is_same_value
-from synapse_apply.kinds.natural_keys import Claim, list_conflicts, list_conflicts_of_equal_keys
+from synapse_apply.kinds.natural_keys import Claim, list_conflicts, list_key_conflicts
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, error_finding
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import FoundBy, ObjectKey
-from synapse_apply.model.refactoring import build_renames_with_series_members
+from synapse_apply.model.refactoring import with_member_renames
 from synapse_apply.model.state import CREATE_VERB, Intent
 from synapse_apply.model.values import ABSENT, Fields, get_at_or_absent
 from synapse_apply.model.verification import RUN_VERB
@@ -50,7 +50,7 @@ def collect_identity_claims(resources: Resources) -> IdentityClaims:
     renames = _find_renames(resources)
     conflicts: dict[Address, list[Diagnostic]] = defaultdict(list)
     for conflict_group in (
-        list_conflicts_of_equal_keys(
+        list_key_conflicts(
             (resource.natural_key, resource.desired)
             for resource in resources.values()
             if resource.desired is not None
@@ -271,7 +271,7 @@ def _member_renames(
     series_names = {record.series for record in records}
     owners = {old: new for new, old in old_by_new_address.items() if str(old) in series_names}
     series = {str(old): new for old, new in owners.items()}
-    renamed_members = build_renames_with_series_members(records, owners)
+    renamed_members = with_member_renames(records, owners)
     return {
         renamed_members[record.address]: series[record.series]
         for record in records

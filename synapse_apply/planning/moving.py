@@ -15,9 +15,9 @@ from synapse_apply.model.policy import PolicyRule
 from synapse_apply.model.refactoring import (
     MovedAddress,
     RemovedAddress,
-    build_renames_with_series_members,
     iter_records_changed_by_renames,
-    list_series_member_addresses,
+    list_member_addresses,
+    with_member_renames,
 )
 from synapse_apply.model.state import Intent, Record
 
@@ -70,7 +70,7 @@ def build_records_with_due_renames_made(
         while chain[-1] in new_by_old:
             chain.append(new_by_old[chain[-1]])
         recorded = [address for address in chain if address in records]
-        all_renames = build_renames_with_series_members(members[str(old)], {old: chain[-1]})
+        all_renames = with_member_renames(members[str(old)], {old: chain[-1]})
         open_calls = sorted({*all_renames, *chain} & open_addresses)
         reason = _rename_obstacle(all_renames, records, open_calls, recorded)
         if reason:
@@ -113,7 +113,7 @@ def select_undeclared_removed_addresses_with_members(
     """The addresses that `removed:` names, with recorded series members, unless declared again."""
     removed_addresses = {removed_entry.address for removed_entry in removed} - set(declared)
     return frozenset(
-        removed_addresses | list_series_member_addresses(records.values(), removed_addresses)
+        removed_addresses | list_member_addresses(records.values(), removed_addresses)
     ) - frozenset(declared)
 
 

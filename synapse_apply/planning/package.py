@@ -8,7 +8,7 @@ from dataclasses import replace
 from synapse_apply.model.coding.json_types import JsonObject
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import FieldPath
-from synapse_apply.model.packages import find_next_free_patch_version_or_empty
+from synapse_apply.model.packages import find_next_free_patch
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Action, Change
 from synapse_apply.model.resource import Package
@@ -186,8 +186,6 @@ def _declared_package(resource: ResourceState) -> Package | None:
 def _next_version(resource: ResourceState, series: SeriesMap) -> str:
     if resource.desired is None or not resource.type.series_field:
         return ""
-    name, version = resource.type.locate_in_series_or_empty(resource.desired.spec)
+    name, version = resource.type.locate_in_series(resource.desired.spec)
     members = series.get(SeriesKey(resource.address.kind, name))
-    return find_next_free_patch_version_or_empty(
-        version, members.declared_and_recorded_versions if members else ()
-    )
+    return find_next_free_patch(version, members.declared_and_recorded_versions if members else ())

@@ -8,7 +8,7 @@ from dataclasses import field
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.frozen import mutable
-from synapse_apply.model.packages import VersionSortKey, get_version_sort_key_or_none
+from synapse_apply.model.packages import VersionSortKey, version_sort_key
 from synapse_apply.planning.plan_input import ResourceState, SeriesKey
 
 
@@ -26,9 +26,7 @@ class SeriesMembers:
     @property
     def newest_declared_sort_key(self) -> VersionSortKey | None:
         """The highest declared version that can be ordered; None for none."""
-        return max(
-            filter(None, map(get_version_sort_key_or_none, self.declared.values())), default=None
-        )
+        return max(filter(None, map(version_sort_key, self.declared.values())), default=None)
 
     def is_retained(self, version: VersionSortKey) -> bool:
         """Whether a version is among the newest that are kept."""
@@ -36,9 +34,7 @@ class SeriesMembers:
         known_versions = sorted(
             {
                 parsed_version
-                for parsed_version in map(
-                    get_version_sort_key_or_none, self.declared_and_recorded_versions
-                )
+                for parsed_version in map(version_sort_key, self.declared_and_recorded_versions)
                 if parsed_version is not None
             },
             reverse=True,
@@ -63,7 +59,7 @@ def group_by_series(resources: Iterable[ResourceState]) -> SeriesMap:
         if not resource.type.series_field:
             continue
         if resource.desired is not None:
-            name, version = resource.type.locate_in_series_or_empty(resource.desired.spec)
+            name, version = resource.type.locate_in_series(resource.desired.spec)
             members = groups.setdefault(SeriesKey(resource.address.kind, name), SeriesMembers())
             members.declared[resource.address] = version
         elif resource.record is not None and resource.record.series:
@@ -88,7 +84,7 @@ def is_record_of_series_with_declared_version(resource: ResourceState, series: S
     if record is None or not record.series:
         return False
     members = series.get(SeriesKey(resource.address.kind, record.series))
-    version = get_version_sort_key_or_none(record.version)
+    version = version_sort_key(record.version)
     return (
         members is not None and version is not None and members.newest_declared_sort_key is not None
     )
@@ -97,7 +93,7 @@ def is_record_of_series_with_declared_version(resource: ResourceState, series: S
 def is_superseded_beyond_retention(resource: ResourceState, series: SeriesMap) -> bool:
     """Whether a superseded record is older than all that its series keeps."""
     record = resource.record
-    version = get_version_sort_key_or_none(record.version) if record is not None else None
+    version = version_sort_key(record.version) if record is not None else None
     members = (
         series.get(SeriesKey(resource.address.kind, record.series)) if record is not None else None
     )
@@ -133,7 +129,7 @@ def build_lowered_version_warnings(
         higher_versions = [
             (parsed_version, address)
             for address, version in members.recorded.items()
-            if (parsed_version := get_version_sort_key_or_none(version)) is not None
+            if (parsed_version := version_sort_key(version)) is not None
             and newest is not None
             and parsed_version > newest
         ]
@@ -148,7 +144,7 @@ def _lowered_version(
     ordered = [
         (parsed_version, address)
         for address, text in members.declared.items()
-        if (parsed_version := get_version_sort_key_or_none(text))
+        if (parsed_version := version_sort_key(text))
     ]
     declared = max(ordered)[1]
     resource = resources[declared]

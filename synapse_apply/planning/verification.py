@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from synapse_apply.kinds.run_body import compute_run_body_digest
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.packages import get_version_sort_key_or_none
+from synapse_apply.model.packages import version_sort_key
 from synapse_apply.model.plan import NOT_VERIFIED_YET_RULE, Action, Refusal
 from synapse_apply.model.project import EMBEDDED
 from synapse_apply.model.state import Record
@@ -80,7 +80,7 @@ def _is_unverified(resource: ResourceState, action: Action) -> bool:
     if record is None:
         return action is Action.ADOPT
     # The same object, found by its key on another API version, keeps its verification.
-    if action is Action.ADOPT and not record.is_same_object_in_other_api(
+    if action is Action.ADOPT and not record.is_same_object_elsewhere(
         resource.binding.api, resource.natural_key
     ):
         return True
@@ -124,7 +124,7 @@ def _due_recorded_run(
     last_run = LastRun.from_json_or_none(record.verification)
     if (
         last_run is not None
-        and last_run.result.has_job_that_may_be_running
+        and last_run.result.may_run_still
         and last_run.parameters == verification.parameters
     ):
         if (
@@ -168,10 +168,10 @@ def _is_superseded(resource: ResourceState, series: SeriesMap) -> bool:
     """Whether a newer member is declared as well, which is the one that a run would execute."""
     if resource.desired is None or not resource.type.series_field:
         return False
-    name, version = resource.type.locate_in_series_or_empty(resource.desired.spec)
+    name, version = resource.type.locate_in_series(resource.desired.spec)
     members, parsed_version = (
         series.get(SeriesKey(resource.address.kind, name)),
-        get_version_sort_key_or_none(version),
+        version_sort_key(version),
     )
     newest = members.newest_declared_sort_key if members is not None else None
     return newest is not None and parsed_version is not None and parsed_version < newest

@@ -39,7 +39,7 @@ def find_variable_denial(ref: SecretRef, context: SourceContext) -> Denial | Non
             reason=f"{name} is never readable by valueFrom: {setting} names it",
             remedy="Hand the secret over in a variable of its own.",
         )
-    if family := context.reserved.find_closed_family_or_empty(name):
+    if family := context.reserved.find_closed_family(name):
         why = f"{context.reserved.families[family]} is reached with {family}"
         way_out = (
             f"the secret in a variable of another name. What opens {name} is its whole name, never "

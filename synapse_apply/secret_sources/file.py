@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from synapse_apply.model.secrets.secret_rules import (
     ClosedFiles,
-    is_file_in_project_or_allowed_by_path_text,
+    is_allowed_file,
 )
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secret_sources.source import (
@@ -48,7 +48,7 @@ def find_file_denial(name: str, context: SourceContext, *, by_text: bool = False
             reason=f"{name} is never readable by valueFrom: {setting} names it",
             remedy="Keep the secret in a file of its own.",
         )
-    is_allowed = is_file_in_project_or_allowed_by_path_text(name, root, context.allow_files)
+    is_allowed = is_allowed_file(name, root, context.allow_files)
     if is_allowed and (by_text or _is_resolved_file_allowed(name, root, context)):
         return None
     return Denial(
@@ -163,13 +163,11 @@ def _is_resolved_file_allowed(name: str, root: Path, context: SourceContext) -> 
     outside_files = [
         allowed_file
         for allowed_file in context.allow_files
-        if not is_file_in_project_or_allowed_by_path_text(allowed_file, root, ())
+        if not is_allowed_file(allowed_file, root, ())
     ]
     try:
         resolved_files = [str((root / allowed_file).resolve()) for allowed_file in outside_files]
-        return is_file_in_project_or_allowed_by_path_text(
-            str((root / name).resolve()), root.resolve(), resolved_files
-        )
+        return is_allowed_file(str((root / name).resolve()), root.resolve(), resolved_files)
     except (OSError, RuntimeError):
         return False
 

@@ -315,7 +315,7 @@ def parse_json_with_problem(text: str) -> ParsedJson:
             json.loads(
                 text,
                 parse_constant=_refuse_nan_or_infinity,
-                object_pairs_hook=_build_object_or_raise_for_duplicates,
+                object_pairs_hook=_build_object,
             )
         )
     except json.JSONDecodeError as problem:
@@ -330,7 +330,7 @@ class _DuplicateKey(ValueError):
     pass
 
 
-def _build_object_or_raise_for_duplicates(pairs: list[tuple[str, Any]]) -> JsonObject:
+def _build_object(pairs: list[tuple[str, Any]]) -> JsonObject:
     result = dict(pairs)
     # Parsers choose differently between duplicate keys, so that a server could read another value.
     if len(result) != len(pairs):

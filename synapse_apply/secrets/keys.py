@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from synapse_apply.files.opening import (
-    create_missing_private_folders_with_gitignore,
     link_own_file_to_sibling,
+    make_own_folders,
     open_own_file_with_flags,
     read_start_of_own_file,
-    remove_own_file_or_link_if_present,
-    replace_own_file_by_sibling,
+    remove_own_file,
+    replace_own_file,
     stat_own_file_or_none,
 )
 from synapse_apply.model.command import Command, Text
@@ -169,7 +169,7 @@ def _build_unusable_key_file_warning(finding: Diagnostic) -> Diagnostic:
 def create_missing_folder_of_key_file(path: Path, own_top: Path | None = None) -> None:
     """Create the folder of a key file, with a `.gitignore`; InputError if it cannot be."""
     try:
-        create_missing_private_folders_with_gitignore(path.parent, own_top)
+        make_own_folders(path.parent, own_top)
     except OSError as problem:
         raise _build_unwritable_error(path, problem) from None
 
@@ -189,7 +189,7 @@ def create_or_read_key(path: Path, own_top: Path | None = None) -> StateKey:
         try:
             _link_or_write_key_file_exclusively(temporary_path, path, text)
         finally:
-            remove_own_file_or_link_if_present(temporary_path)
+            remove_own_file(temporary_path)
     except FileExistsError:
         pass
     except OSError as problem:
@@ -202,7 +202,7 @@ def replace_key_file_and_keep_previous(path: Path, own_top: Path | None = None) 
     create_missing_folder_of_key_file(path, own_top)
     if _key_file_exists_or_raise_unreadable(path):
         # First kept, then replaced: at worst there is no key, and the old one beside it.
-        replace_own_file_by_sibling(build_previous_key_path(path), path.name)
+        replace_own_file(build_previous_key_path(path), path.name)
     return create_or_read_key(path, own_top)
 
 

@@ -10,7 +10,7 @@ from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.secrets.login import SettingOffer
-from synapse_apply.model.secrets.secret_rules import is_file_in_project_or_allowed_by_path_text
+from synapse_apply.model.secrets.secret_rules import is_allowed_file
 from synapse_apply.model.values import SecretRef, Sensitive
 from synapse_apply.secret_sources.catalogue import SECRET_SOURCES, format_source_names
 from synapse_apply.secret_sources.source import (
@@ -58,7 +58,7 @@ class SecretResolver(SourceContext):
         """
         is_name = ref.literal is None and _require_known_source(ref).names_file
         file = ref.name if is_name else ref.get_argument_or_empty("file")
-        is_in_project = file and is_file_in_project_or_allowed_by_path_text(file, self.root, ())
+        is_in_project = file and is_allowed_file(file, self.root, ())
         if ref.literal is not None or is_in_project:
             return ""
         text = format_canonical_json([ref.identity, self.settings.get(ref.source)])

@@ -54,7 +54,7 @@ class CallNote:
         _write_notes(run, [self])
 
     @property
-    def changed_record_address_or_empty(self) -> str:
+    def changed_record_address(self) -> str:
         """The address whose record is written or dropped, "" for none."""
         return str(self.intent.address) if self.record_row or self.drops_record else ""
 
@@ -67,9 +67,7 @@ class CallNote:
 # A few statements for all calls of a commit: around each statement other threads get the
 # interpreter, and a commit waited longer for that than for the disk. What the merged statements
 # cannot decide is done call by call.
-def write_notes_if_combinable(
-    works: Sequence[Callable[[SqlRunner], object]], run: SqlRunner
-) -> bool:
+def write_notes(works: Sequence[Callable[[SqlRunner], object]], run: SqlRunner) -> bool:
     """Write all works in one set of statements; False, with nothing written, if that is impossible.
 
     Each must then be done by itself: some are no CallNotes, there are too many, or one is faulty.
@@ -98,9 +96,7 @@ def _write_notes(run: SqlRunner, notes: Sequence[CallNote]) -> None:
     deleted_addresses = [
         note.record_row[0] for note in changed_notes if note.record_row[0] in stored_texts
     ]
-    deleted_addresses += [
-        note.changed_record_address_or_empty for note in notes if note.drops_record
-    ]
+    deleted_addresses += [note.changed_record_address for note in notes if note.drops_record]
     closed_intent_ids = [note.intent.id for note in notes if not note.intent_text]
     opening_notes = [note for note in notes if note.intent_text]
     audit_rows = [note.audit_row for note in notes if note.audit_row]
@@ -149,9 +145,7 @@ def _fitting_records(run: SqlRunner, notes: Sequence[CallNote]) -> dict[str, str
     """
     intent_keys = [(note.intent.id,) for note in notes]
     changed_addresses = [
-        note.changed_record_address_or_empty
-        for note in notes
-        if note.changed_record_address_or_empty
+        note.changed_record_address for note in notes if note.changed_record_address
     ]
     if len(set(intent_keys)) < len(intent_keys) or len(set(changed_addresses)) < len(
         changed_addresses
@@ -187,7 +181,7 @@ def _require_unused_ids(
     if len(notes_by_remote_key) < len(changed_notes):
         raise NotCombinable
     for owner_address, *remote_key in _run_for_rows(
-        run, schema.build_select_addresses_by_remote_ids, [*notes_by_remote_key]
+        run, schema.select_addresses_by_ids, [*notes_by_remote_key]
     ):
         note = notes_by_remote_key[tuple(remote_key)]
         if owner_address != note.record_row[0] and note.record is not None:

@@ -126,7 +126,7 @@ class Database(Protocol):
         """Write a consistent copy as an SQLite file; StateError if the path exists."""
         ...
 
-    def replace_from_backup_and_return_kept_path_or_empty(
+    def replace_from_backup(
         self,
         source: str,
         check_backup: Callable[[SqlRunner], Sequence[Statement]],

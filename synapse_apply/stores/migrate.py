@@ -35,5 +35,5 @@ def copy_and_verify_state_under_source_lock(
         state_snapshot = source.read_snapshot()
         target.create_from_snapshot(state_snapshot)
         if target.read_snapshot() != state_snapshot:
-            raise state_messages.build_differing_copy_error(source.where, target.where)
+            raise state_messages.differing_copy_error(source.where, target.where)
     return state_snapshot.state

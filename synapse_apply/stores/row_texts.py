@@ -47,7 +47,7 @@ def _encode(encode: Callable[[Any], Any], value: Any, location: str) -> str:
     try:
         return format_canonical_json(encode(value))
     except (ValueError, RecursionError) as problem:
-        raise state_messages.build_unstorable_value_error(location, str(problem)) from None
+        raise state_messages.unstorable_value_error(location, str(problem)) from None
 
 
 def _decode(decode: Callable[[Any], T], text: str, location: str, row_label: str) -> T:

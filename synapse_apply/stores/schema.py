@@ -95,7 +95,7 @@ _NULLABLE_COLUMNS = frozenset(("owner", "token"))
 LARGEST_NUMBER = 2**62
 
 
-def is_number_column_besides_id(column: str) -> bool:
+def is_number_column(column: str) -> bool:
     """Whether a column of TABLE_COLUMNS holds integers; all others hold text, but for `id`."""
     return column in _NUMBER_COLUMNS
 
@@ -140,7 +140,7 @@ def append_in_clause(statement_head: str, count: int) -> str:
 
 
 @cache
-def build_select_addresses_by_remote_ids(count: int) -> str:
+def select_addresses_by_ids(count: int) -> str:
     """The SELECT of address, kind, API version and id by `count` triples (kind, api, id)."""
     condition = "(kind = ? AND api = ? AND remote_id = ?)"
     return (

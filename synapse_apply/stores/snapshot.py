@@ -9,12 +9,7 @@ from typing import NamedTuple
 
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.runtime.paused_collection import pause_gc
-from synapse_apply.model.state import (
-    AuditEntry,
-    BackendIdentity,
-    ProjectAndKeyIds,
-    State,
-)
+from synapse_apply.model.state import AuditEntry, BackendIdentity, ProjectAndKeyIds, State
 from synapse_apply.stores import row_texts, schema, state_messages
 from synapse_apply.stores.database import Row, SqlRunner, Statement
 from synapse_apply.stores.state_format import require_format_not_newer
@@ -77,7 +72,7 @@ def decode_state(rows: StateRows, location: str) -> State:
     )
 
 
-def read_all_plan_rows_and_audit_entries(run: SqlRunner, location: str) -> StateHistory:
+def read_history(run: SqlRunner, location: str) -> StateHistory:
     """All rows of table `plans`, sorted by id, and all audit entries, oldest first."""
     plans = sorted((plan_id, applied_at) for plan_id, applied_at in run(schema.ALL_PLANS, ()))
     audit = (
@@ -115,9 +110,7 @@ def list_plan_rows_of_filled_shared_ids(
     return tuple(row for row in rows if row[1])
 
 
-def build_statements_that_fill_new_state(
-    state_snapshot: StateSnapshot, location: str
-) -> list[Statement]:
+def build_filling_statements(state_snapshot: StateSnapshot, location: str) -> list[Statement]:
     """The statements that fill a new state, whose tables and meta row exist already."""
     state = state_snapshot.state
     fill_statements: list[Statement] = [(schema.SET_SERIAL, (state.serial,))]
@@ -149,15 +142,15 @@ class StateOrigin:
 
 
 def read_state_origin(run: SqlRunner, location: str) -> StateOrigin:
-    """The origin of the state at `location`; StateError as `require_meta_row_of_known_format`."""
-    meta_row = require_meta_row_of_known_format(run, location)
+    """The origin of the state at `location`; StateError as `require_known_format`."""
+    meta_row = require_known_format(run, location)
     ((record_count,),) = run(schema.COUNT_RECORDS, ())
     return StateOrigin(
         BackendIdentity(*meta_row[schema.IDENTITY_SLICE]), str(meta_row[1]), record_count
     )
 
 
-def require_meta_row_of_known_format(run: SqlRunner, location: str) -> Row:
+def require_known_format(run: SqlRunner, location: str) -> Row:
     """The row of GET_META; StateError if it is missing or was written by a newer version."""
     rows = run(schema.GET_META, ())
     if not rows:
@@ -166,7 +159,7 @@ def require_meta_row_of_known_format(run: SqlRunner, location: str) -> Row:
     return rows[0]
 
 
-def read_all_rows_but_lock_as_inserts(run: SqlRunner) -> list[Statement]:
+def read_rows_as_inserts(run: SqlRunner) -> list[Statement]:
     """All rows, except the lock's, as statements that insert them into new tables."""
     return [
         (schema.build_insert(table), row)

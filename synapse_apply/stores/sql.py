@@ -74,7 +74,7 @@ class SqlStore(LockedStore):
         """Warnings about where this state is stored, and of a format that the next write ends."""
         warnings = self._database.list_warnings()
         if self._read_format < STATE_FORMAT:
-            warnings += (state_messages.build_older_format_warning(self.where, self._read_format),)
+            warnings += (state_messages.older_format_warning(self.where, self._read_format),)
         return warnings
 
     @property
@@ -157,13 +157,13 @@ class SqlStore(LockedStore):
             for entry in entries
         ]
 
-        def insert_entries_without_serial(run: SqlRunner) -> bool:
+        def insert_entries(run: SqlRunner) -> bool:
             for audit_row in audit_rows:
                 run(schema.ADD_AUDIT, audit_row)
             return False
 
         if audit_rows:
-            self._write_counted(insert_entries_without_serial)
+            self._write_counted(insert_entries)
 
     def open_intent_and_use_up_its_approvals(self, intent: Intent) -> None:
         self._write_batch.write_durably(
@@ -203,16 +203,16 @@ class SqlStore(LockedStore):
         records_by_address = {record.address: record for record in records}
         rows = [(record, self._build_record_row(record)) for record in records_by_address.values()]
 
-        def write_changed_rows_and_tell_if_any(run: SqlRunner) -> bool:
+        def write_rows(run: SqlRunner) -> bool:
             self._use_approvals_up_or_raise_and_return_false(run, uses_up)
             return self._write_changed(run, rows)
 
-        self._write_counted(write_changed_rows_and_tell_if_any)
+        self._write_counted(write_rows)
 
     def remove_records(self, *addresses: Address, uses_up: Sequence[str] = ()) -> None:
         """Delete the records at these addresses; one that is not recorded is ignored."""
 
-        def delete_recorded_and_tell_if_any(run: SqlRunner) -> bool:
+        def delete_recorded(run: SqlRunner) -> bool:
             self._use_approvals_up_or_raise_and_return_false(run, uses_up)
             stored_addresses = [
                 str(requested_address)
@@ -223,7 +223,7 @@ class SqlStore(LockedStore):
                 run(schema.DROP_RECORD, (address,))
             return bool(stored_addresses)
 
-        self._write_counted(delete_recorded_and_tell_if_any)
+        self._write_counted(delete_recorded)
 
     def rename_addresses(
         self, renames: Renames, finish: RecordFinisher = return_renamed_record_unchanged
@@ -234,7 +234,7 @@ class SqlStore(LockedStore):
         call on an old one.
         """
 
-        def rename_records_and_tell_if_any_changed(run: SqlRunner) -> bool:
+        def rename_records(run: SqlRunner) -> bool:
             self._require_renames(run, renames)
             # All records, since any of them may depend on a renamed address.
             rows = run(schema.ALL_RECORDS, ())
@@ -249,7 +249,7 @@ class SqlStore(LockedStore):
                 run, [(record, self._build_record_row(record)) for record in renamed_records]
             )
 
-        self._write_counted(rename_records_and_tell_if_any_changed)
+        self._write_counted(rename_records)
 
     def _require_renames(self, run: SqlRunner, renames: Renames) -> None:
         """StateError unless every old address is recorded without open call, and no new one is."""
@@ -264,13 +264,13 @@ class SqlStore(LockedStore):
                 )
 
     def replace_backend_identity(self, binding: BackendIdentity) -> None:
-        def update_identity_and_tell_if_changed(run: SqlRunner) -> bool:
+        def update_identity(run: SqlRunner) -> bool:
             if BackendIdentity(*self._known_meta(run)[schema.IDENTITY_SLICE]) == binding:
                 return False
             run(schema.SET_IDENTITY, (binding.url, binding.tenant, binding.data_set))
             return True
 
-        self._write_counted(update_identity_and_tell_if_changed)
+        self._write_counted(update_identity)
 
     def read_project_and_key_ids(self) -> ProjectAndKeyIds:
         def read_ids_from_plan_rows(run: SqlRunner) -> ProjectAndKeyIds:
@@ -280,7 +280,7 @@ class SqlStore(LockedStore):
         return self._database.read_in_snapshot(read_ids_from_plan_rows)
 
     def replace_project_and_key_ids(self, shared_ids: ProjectAndKeyIds) -> None:
-        def replace_id_rows_if_changed_and_return_false(run: SqlRunner) -> bool:
+        def replace_id_rows(run: SqlRunner) -> bool:
             if snapshot.read_project_and_key_ids(run) == shared_ids:
                 return False
             for row_id in schema.SHARED_ROWS:
@@ -289,7 +289,7 @@ class SqlStore(LockedStore):
                 run(schema.ADD_PLAN, row)
             return False
 
-        self._write_counted(replace_id_rows_if_changed_and_return_false)
+        self._write_counted(replace_id_rows)
 
     def list_audit_entries_newest_first(self, limit: int = 1000) -> list[AuditEntry]:
         def read_newest_rows(run: SqlRunner) -> list[Row]:
@@ -302,13 +302,13 @@ class SqlStore(LockedStore):
     def mark_plan_applied(self, plan_id: str) -> None:
         """Mark a saved plan as used; StateError if it was before. Does not change the serial."""
 
-        def insert_plan_or_raise_already_applied(run: SqlRunner) -> bool:
+        def insert_plan(run: SqlRunner) -> bool:
             if run(schema.GET_PLAN, (plan_id,)):
                 raise state_messages.build_plan_already_applied_error(plan_id)
             run(schema.ADD_PLAN, (plan_id, self._now()))
             return False
 
-        self._write_counted(insert_plan_or_raise_already_applied)
+        self._write_counted(insert_plan)
 
     def was_plan_applied(self, plan_id: str) -> bool:
         def has_plan_row(run: SqlRunner) -> bool:
@@ -349,16 +349,14 @@ class SqlStore(LockedStore):
         saved plan of an earlier time matches by accident.
         """
 
-        def check_and_build_adjustments(run: SqlRunner) -> list[Statement]:
+        def build_adjustments(run: SqlRunner) -> list[Statement]:
             meta_row = self._known_meta(run, source)
             check_backup(BackendIdentity(*meta_row[schema.IDENTITY_SLICE]), str(meta_row[1]))
             seen_progress = find_floor(str(meta_row[1]))
             backup_progress = StateProgress(
                 int(meta_row[schema.SERIAL_INDEX]), int(meta_row[schema.FENCE_INDEX])
             )
-            progress = backup_progress.compute_maximum_of_each_number(
-                seen_progress
-            ).compute_maximum_of_each_number(old_progress)
+            progress = backup_progress.join_maximum(seen_progress).join_maximum(old_progress)
             new_serial = progress.serial + 1
             lock_row = lease.build_next_lock_row(progress.fence)
             lock_owners.append(lock_row.owner)
@@ -370,19 +368,17 @@ class SqlStore(LockedStore):
             lease.require_not_lost()
             old_progress = self._read_progress()
             written_at = self._timing.boottime()
-            saved_path = self._database.replace_from_backup_and_return_kept_path_or_empty(
-                source, check_and_build_adjustments, kept_path_unless_beside_file
+            saved_path = self._database.replace_from_backup(
+                source, build_adjustments, kept_path_unless_beside_file
             )
-            lease.record_stored_and_start_renewal(lock_owners[-1], written_at)
+            lease.start_renewal(lock_owners[-1], written_at)
         return saved_path
 
     def read_snapshot(self) -> StateSnapshot:
         """The state with its history, read in one transaction."""
 
         def read_rows_and_history(run: SqlRunner) -> tuple[StateRows, StateHistory]:
-            return self._read_state_rows(run), snapshot.read_all_plan_rows_and_audit_entries(
-                run, self.where
-            )
+            return self._read_state_rows(run), snapshot.read_history(run, self.where)
 
         rows, history = self._database.read_in_snapshot(read_rows_and_history)
         return StateSnapshot(
@@ -413,18 +409,16 @@ class SqlStore(LockedStore):
             statements: list[Statement] = [(table, ()) for table in schema.CREATE_STATEMENTS]
             statements.append((schema.ADD_META, meta_row))
             statements += [
-                *snapshot.build_statements_that_fill_new_state(state_snapshot, self.where),
+                *snapshot.build_filling_statements(state_snapshot, self.where),
                 *lock_row.statements,
             ]
             written_at = self._timing.boottime()
             self._database.create_state_or_raise_if_exists(statements)
-            lease.record_stored_and_start_renewal(lock_row.owner, written_at)
+            lease.start_renewal(lock_row.owner, written_at)
 
     def _read_state_rows(self, run: SqlRunner) -> StateRows:
         return StateRows(
-            self._known_meta(run),
-            run(schema.ALL_RECORDS, ()),
-            run(schema.ALL_INTENTS, ()),
+            self._known_meta(run), run(schema.ALL_RECORDS, ()), run(schema.ALL_INTENTS, ())
         )
 
     def _use_approvals_up_or_raise_and_return_false(

@@ -65,7 +65,7 @@ def build_newer_format_error(location: str, format_number: int) -> StateError:
     )
 
 
-def build_older_format_warning(location: str, format_number: int) -> Diagnostic:
+def older_format_warning(location: str, format_number: int) -> Diagnostic:
     return warning_finding(
         "The state has the format of an earlier version of synapse-apply",
         f"{location} has format {format_number}. The first write by this version makes it format "
@@ -78,7 +78,7 @@ def build_damaged_state_error(location: str, reason: str) -> StateError:
     return StateError.from_summary("The state is damaged", f"{location}: {reason}.", RESTORE_HINT)
 
 
-def build_unstorable_value_error(location: str, reason: str) -> StateError:
+def unstorable_value_error(location: str, reason: str) -> StateError:
     return StateError.from_summary("A value cannot be stored in state", f"{location}: {reason}.")
 
 
@@ -111,9 +111,7 @@ def build_lock_held_error(location: str, owner_text: str, unlock_command: str = 
 RUN_AGAIN_HINT = "Run the command again: it settles first what was under way."
 
 
-def build_lease_expired_error(
-    location: str, silent_seconds: float, lease_seconds: float
-) -> LockLost:
+def lease_expired_error(location: str, silent_seconds: float, lease_seconds: float) -> LockLost:
     return LockLost.from_summary(
         "The lock on the state ran out",
         f"This process did not renew its lock on {location} for {silent_seconds:.0f} seconds; "
@@ -131,9 +129,7 @@ def build_lock_taken_error(location: str, other_owner: str) -> LockLost:
         else f"The lock on {location} was removed."
     )
     return LockLost.from_summary(
-        "The lock on the state was lost",
-        f"{explanation} This write was not done.",
-        RUN_AGAIN_HINT,
+        "The lock on the state was lost", f"{explanation} This write was not done.", RUN_AGAIN_HINT
     )
 
 
@@ -151,7 +147,7 @@ def build_wrong_lock_id_error(
     )
 
 
-def build_differing_copy_error(location: str, copy_location: str) -> StateError:
+def differing_copy_error(location: str, copy_location: str) -> StateError:
     return StateError.from_summary(
         "The copy of the state is not the same",
         f"What {copy_location} holds now is not what {location} holds.",
@@ -174,7 +170,7 @@ def build_busy_error(location: str, activity: str, blocker: str, hint: str) -> S
     )
 
 
-def build_unusable_state_error(location: str, activity: str, reason: str) -> StateError:
+def unusable_state_error(location: str, activity: str, reason: str) -> StateError:
     """The error for a file that cannot be read or written.
 
     `activity` begins the message: Reading, Opening, Writing, ...

@@ -12,7 +12,7 @@ def is_local_or_empty_url(url: str) -> bool:
     return not (is_postgres_url(url) or is_git_url(url) or is_bucket_url(url))
 
 
-def build_comparable_location_of_shared_url(url: str, target: str) -> tuple[str, ...]:
+def comparable_location(url: str, target: str) -> tuple[str, ...]:
     """What two URLs have in common that name one place, for the state of a target.
 
     InputError for a URL that cannot be used, ValueError for one of a local file.

@@ -45,9 +45,7 @@ class WritePacer:
         self.waited_seconds = 0.0
 
     def wait_for_turn(
-        self,
-        may_defer: Callable[[], bool],
-        report_wait: Callable[[float], None] = ignore_wait,
+        self, may_defer: Callable[[], bool], report_wait: Callable[[float], None] = ignore_wait
     ) -> None:
         """Return when the next write may begin; `may_defer` is asked again and again.
 

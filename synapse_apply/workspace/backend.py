@@ -26,7 +26,7 @@ from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests.project.targets import TOKEN_VARIABLE
 from synapse_apply.model.errors import InputError, SecretUnavailable
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.project import Target, iter_env_and_file_references
+from synapse_apply.model.project import Target, iter_references
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.secrets.login import is_loopback
 from synapse_apply.model.secrets.secret_marks import SecretMarks
@@ -217,7 +217,7 @@ def require_secret_server(
     try:
         # A project file of a pull request may name any server; the environment says which are
         # right.
-        references = dict(iter_env_and_file_references({setting: block}))
+        references = dict(iter_references({setting: block}))
         require_host_of_credentials(origin, references.values(), invocation)
     except InputError as refusal:
         hint = "Check the server's address; if it is right, add its host to SYNAPSE_APPLY_HOSTS."

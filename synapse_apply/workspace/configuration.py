@@ -12,7 +12,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from synapse_apply.files.checkout import read_command_line_file_checked_if_in_checkout
+from synapse_apply.files.checkout import read_typed_file
 from synapse_apply.manifests.decode.draft import ReadPackageConfig
 from synapse_apply.manifests.decode.loading import FileCache, LoadedManifests, load_manifests
 from synapse_apply.manifests.project.command_line_variables import parse_command_line_variables
@@ -226,10 +226,7 @@ def read_typed_variables(invocation: Invocation, project: Project) -> dict[str, 
     for path in invocation.variable_files:
         try:
             files.append(
-                (
-                    format_path_relative_to_cwd_if_inside(path),
-                    read_command_line_file_checked_if_in_checkout(path, project.root),
-                )
+                (format_path_relative_to_cwd_if_inside(path), read_typed_file(path, project.root))
             )
         except OSError as problem:
             raise InputError.from_summary(

@@ -12,7 +12,7 @@ from synapse_apply.files.opening import (
     LOOK_FIRST,
     NOT_OURS,
     OWN_FOLDER,
-    create_missing_private_folders_with_gitignore,
+    make_own_folders,
     own_folder_exists,
 )
 from synapse_apply.model.command import Command, Text
@@ -52,7 +52,7 @@ def require_trusted_data_folder(root: Path) -> Path:
     with telling_os_errors(data_path):
         if has_own_folder(root) and own_folder_exists(data_path):
             try:
-                data_folder.require_known_files_are_plain_and_trusted(data_path)
+                data_folder.require_trusted_files(data_path)
             except data_folder.DataSetPlaceError as failure:
                 raise _build_untrusted_error(failure) from None
     return data_path
@@ -60,11 +60,11 @@ def require_trusted_data_folder(root: Path) -> Path:
 
 def find_data_set_id(root: Path) -> str:
     """The UUID of a project's data set, "" without one; StateError where it is not trusted."""
-    from synapse_apply.emulator.data_set import read_data_set_id_or_empty
+    from synapse_apply.emulator.data_set import read_data_set_id
 
     data_path = require_trusted_data_folder(root)
     server = _find_running_server(data_path)
-    return server.data_set if server is not None else read_data_set_id_or_empty(data_path)
+    return server.data_set if server is not None else read_data_set_id(data_path)
 
 
 # A thread of the run, which ends with it; a data set that is served already is used instead. It is
@@ -81,7 +81,7 @@ def run_embedded_backend(
     folder. Data without a state would look as if the state had been lost.
     """
     from synapse_apply.emulator.core.data_folder import DATABASE
-    from synapse_apply.emulator.data_set import is_known_never_to_have_had_plugin_release_or_storage
+    from synapse_apply.emulator.data_set import has_never_had_objects
 
     data_path = require_trusted_data_folder(root)
     # A data set has one writer: a second server on it would be refused anyway.
@@ -89,10 +89,7 @@ def run_embedded_backend(
     if server is not None:
         token = Sensitive(server.token)
         yield EmbeddedBackend(
-            server.url,
-            server.data_set,
-            is_new=is_known_never_to_have_had_plugin_release_or_storage(data_path),
-            token=token,
+            server.url, server.data_set, is_new=has_never_had_objects(data_path), token=token
         )
         return
     # Looked at before the server makes the file.
@@ -105,7 +102,7 @@ def run_embedded_backend(
             yield temporary_backend
         return
     try:
-        create_missing_private_folders_with_gitignore(data_path.parent)
+        make_own_folders(data_path.parent)
     except OSError as problem:
         raise StateError.from_summary(
             "The embedded backend cannot start",
@@ -113,9 +110,7 @@ def run_embedded_backend(
             "Make that folder writable, or work in a copy of the project.",
         ) from None
     with _run_server(
-        data_path,
-        is_new=has_no_data or is_known_never_to_have_had_plugin_release_or_storage(data_path),
-        profile=profile,
+        data_path, is_new=has_no_data or has_never_had_objects(data_path), profile=profile
     ) as backend:
         yield backend
 

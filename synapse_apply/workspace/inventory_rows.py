@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from synapse_apply.files.checkout import read_command_line_file_checked_if_in_checkout
+from synapse_apply.files.checkout import read_typed_file
 from synapse_apply.manifests.yaml.reader import describe_value_kind, read_single_mapping
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
@@ -128,9 +128,7 @@ def read_inventory(path: Path) -> InventoryRowsByAddress:
     """Read the rows of an inventory file, by address; InputError with every finding."""
     name = format_path_relative_to_cwd_if_inside(path)
     try:
-        mapping, positions = read_single_mapping(
-            read_command_line_file_checked_if_in_checkout(path), name
-        )
+        mapping, positions = read_single_mapping(read_typed_file(path), name)
     except OSError as problem:
         raise InputError.from_summary(
             "The inventory cannot be read", f"{name}: {problem.strerror}."

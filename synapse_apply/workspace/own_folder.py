@@ -42,13 +42,13 @@ from synapse_apply.files.opening import (
     OWN_FOLDER,
     UntrustedFileError,
     build_untrusted_error,
-    create_missing_private_folders_with_gitignore,
-    has_readable_gitignore_that_excludes_all,
+    has_own_gitignore,
+    make_own_folders,
     open_own_file_with_flags,
     own_folder_exists,
     read_start_of_own_file,
-    remove_own_file_or_link_if_present,
-    replace_own_file_by_sibling,
+    remove_own_file,
+    replace_own_file,
 )
 from synapse_apply.files.tree import escape_misleading_path
 from synapse_apply.model.command import Command, Text
@@ -118,7 +118,7 @@ def resolve_state_path(path: Path, root: Path) -> Path:
 def is_own_folder_ignored(root: Path) -> bool:
     """Whether Git ignores the `.synapse-apply` folder in `root`; True without a folder."""
     folder = root / OWN_FOLDER
-    return not own_folder_exists(folder) or has_readable_gitignore_that_excludes_all(folder)
+    return not own_folder_exists(folder) or has_own_gitignore(folder)
 
 
 class GitExposure(NamedTuple):
@@ -234,11 +234,7 @@ def _is_own_gitignore(folder: Path, tracked_path: str) -> bool:
     """Whether it is our own `.gitignore` in the folder, with the content that we write."""
     name = f"{OWN_FOLDER}/{IGNORE_FILE}"
     is_ignore_path = tracked_path == name or tracked_path.endswith(f"/{name}")
-    return (
-        is_ignore_path
-        and folder.name == OWN_FOLDER
-        and has_readable_gitignore_that_excludes_all(folder)
-    )
+    return is_ignore_path and folder.name == OWN_FOLDER and has_own_gitignore(folder)
 
 
 def _tracked_paths(own_path: Path, paths: tuple[Path, ...]) -> tuple[str, ...]:
@@ -273,10 +269,10 @@ def _tracked_paths(own_path: Path, paths: tuple[Path, ...]) -> tuple[str, ...]:
 def _find_repository(path: Path) -> Repository | None:
     """The repository that contains a path, None without one; StateError for an untrusted one."""
     # Here, not above: many commands find no folder of ours, and need no Git.
-    from synapse_apply.files.repository import find_repository_or_raise_if_untrusted
+    from synapse_apply.files.repository import find_trusted_repository
 
     try:
-        return find_repository_or_raise_if_untrusted(path.parent)
+        return find_trusted_repository(path.parent)
     except InputError as problem:
         raise _git_failure(path, problem) from None
 
@@ -378,7 +374,7 @@ class LastSeenFiles:
             contents = seen_place and (seen_place.lineage, seen_place.bookmark, seen_place.key_id)
             if contents != (lineage, bookmark, key_id):
                 with suppress(OSError, UntrustedFileError):
-                    create_missing_private_folders_with_gitignore(folder, own_top=folder.parent)
+                    make_own_folders(folder, own_top=folder.parent)
                     document = {"format": FILE_FORMAT, "lineage": lineage, "bookmark": bookmark}
                     _replace_file(path, {**document, "key": key_id})
 
@@ -386,7 +382,7 @@ class LastSeenFiles:
         """Remove what is remembered of a lineage, whose state is removed on purpose."""
         for folder in self.folders:
             with suppress(OSError, UntrustedFileError):
-                remove_own_file_or_link_if_present(_progress_path(folder, lineage))
+                remove_own_file(_progress_path(folder, lineage))
 
     def build_findings_if_state_is_older(
         self, store: StateStore, target: Target
@@ -530,8 +526,7 @@ def _farthest(seen_by_folder: Mapping[Path, SeenProgress]) -> SeenProgress:
     farthest = SeenProgress()
     for seen in seen_by_folder.values():
         farthest = SeenProgress(
-            farthest.progress.compute_maximum_of_each_number(seen.progress),
-            max(farthest.seen_at, seen.seen_at),
+            farthest.progress.join_maximum(seen.progress), max(farthest.seen_at, seen.seen_at)
         )
     return farthest
 
@@ -562,11 +557,11 @@ def _write_where_smaller(
 def _write_progress(folder: Path, lineage: str, progress: StateProgress) -> None:
     """Replace a file at once, with the greater of its progress and the new one."""
     # Below it is a folder of ours, the project's or the one in the user's cache.
-    create_missing_private_folders_with_gitignore(folder, own_top=folder.parent)
+    make_own_folders(folder, own_top=folder.parent)
     path = _progress_path(folder, lineage)
     with _locked_folder(folder):
         seen = _read_progress(path, lineage)
-        progress = progress.compute_maximum_of_each_number(seen.progress)
+        progress = progress.join_maximum(seen.progress)
         document = {
             "format": FILE_FORMAT,
             "lineage": lineage,
@@ -586,9 +581,9 @@ def _replace_file(path: Path, document: Mapping[str, object]) -> None:
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(f"{text}\n")
-        replace_own_file_by_sibling(path, temporary_path.name)
+        replace_own_file(path, temporary_path.name)
     except OSError:
-        remove_own_file_or_link_if_present(temporary_path)
+        remove_own_file(temporary_path)
         raise
 
 

@@ -13,10 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from synapse_apply.kinds.catalogue import CATALOGUE
-from synapse_apply.kinds.natural_keys import (
-    derive_natural_key_from_declared_parents,
-    list_conflicts_of_equal_keys,
-)
+from synapse_apply.kinds.natural_keys import declared_natural_key, list_key_conflicts
 from synapse_apply.manifests.decode.draft import ConfigWithPositions
 from synapse_apply.manifests.decode.loading import LoadedManifests
 from synapse_apply.manifests.decode.package_config import iter_releases_with_unmet_need_flaw
@@ -27,7 +24,7 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.packages import PackageFlaw, build_flaw_finding
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import PUBLISHED, Desired, Package, PackageSource
-from synapse_apply.model.secrets.credentials import format_unless_it_holds_secret_of_known_form
+from synapse_apply.model.secrets.credentials import format_unless_secret
 from synapse_apply.model.secrets.secret_rules import ClosedFiles
 from synapse_apply.packages.zip_stamps import ZipStamps
 from synapse_apply.planning.order import sort_by_dependencies_and_find_cycles
@@ -226,11 +223,8 @@ def _iter_findings(
     yield from _iter_need_findings(root, sources, manifests)
     yield from iter_cycle_findings(manifests.desired)
     desired = manifests.desired
-    for finding, _ in list_conflicts_of_equal_keys(
-        (
-            derive_natural_key_from_declared_parents(CATALOGUE[each.address.kind], each, desired),
-            each,
-        )
+    for finding, _ in list_key_conflicts(
+        (declared_natural_key(CATALOGUE[each.address.kind], each, desired), each)
         for each in desired.values()
     ):
         yield finding.with_changes(target=target.name)
@@ -287,9 +281,7 @@ def _iter_limit_findings(target: Target, resources: Iterable[Desired]) -> Iterat
             if value is not None and constraint.accepts_value_in_create(value):
                 continue
             description = (
-                f"has no `{name}`"
-                if value is None
-                else f"has {name} {format_unless_it_holds_secret_of_known_form(value)}"
+                f"has no `{name}`" if value is None else f"has {name} {format_unless_secret(value)}"
             )
             flaw = PackageFlaw(
                 f"package:{kind.prefix}-{name}",

@@ -16,8 +16,8 @@ from typing import Any
 
 from synapse_apply.files.opening import (
     UntrustedFileError,
-    create_empty_own_file_exclusively,
-    create_missing_private_folders_with_gitignore,
+    create_own_file,
+    make_own_folders,
     open_own_file_with_flags,
 )
 from synapse_apply.model.coding import codec
@@ -160,9 +160,9 @@ def _read_trusted_lines(path: Path) -> list[str]:
 
 def _append_line_durably(path: Path, line: str) -> Path:
     """Append a complete line or nothing; it is on disk when this returns."""
-    create_missing_private_folders_with_gitignore(path.parent)
+    make_own_folders(path.parent)
     with suppress(FileExistsError):
-        create_empty_own_file_exclusively(path)
+        create_own_file(path)
     with os.fdopen(open_own_file_with_flags(path, os.O_RDWR), "r+b") as file:
         end_offset = file.seek(0, os.SEEK_END)
         try:

@@ -17,7 +17,7 @@ from synapse_apply.model.address import Address, has_wildcard, matches_pattern
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError, NameNotFound
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.phrases import suggest_closest_or_list_known_words_or_empty
+from synapse_apply.model.phrases import suggest_words
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.state import State
 
@@ -260,6 +260,6 @@ def _build_no_match_finding(
     return error_finding(
         "Nothing matches the selection",
         f"`{name}` is not an address, name, kind or label of what is declared or recorded",
-        suggest_closest_or_list_known_words_or_empty(name, sorted(words))
+        suggest_words(name, sorted(words))
         or "write KIND/NAME, with `*` for several; a name, a kind, or KEY=VALUE of a label",
     )

@@ -199,10 +199,7 @@ def _iter_pairs(
 
 
 def _state_location(project: Project, target: Target, environ: Mapping[str, str]) -> Hashable:
-    from synapse_apply.stores.state_urls import (
-        build_comparable_location_of_shared_url,
-        is_local_or_empty_url,
-    )
+    from synapse_apply.stores.state_urls import comparable_location, is_local_or_empty_url
 
     url = target.state.url
     if isinstance(url, SecretRef):
@@ -213,7 +210,7 @@ def _state_location(project: Project, target: Target, environ: Mapping[str, str]
         path = url.removeprefix("sqlite:///").removeprefix("file://")
         return os.path.realpath(project.root / (path or f".synapse-apply/state/{target.name}.db"))
     try:
-        return build_comparable_location_of_shared_url(url, target.name)
+        return comparable_location(url, target.name)
     except (InputError, ValueError):
         return None
 

@@ -15,8 +15,8 @@ from synapse_apply.model.errors import (
     Unreachable,
 )
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.job import Job, parse_job_requiring_usable_id
-from synapse_apply.model.remote.deferred_run import build_poll_request_or_none
+from synapse_apply.model.job import Job, parse_job
+from synapse_apply.model.remote.deferred_run import build_poll_request
 
 POLL_INTERVAL = 5.0  # seconds, as in the example of the API page
 _SLICE = 0.25  # seconds between two checks of `should_stop`
@@ -101,7 +101,7 @@ def poll_deferred_run(
     nothing; raises RemoteError where the server refuses.
     """
     started_at = options.read_seconds()
-    while (question := build_poll_request_or_none(body, answer)) is not None:
+    while (question := build_poll_request(body, answer)) is not None:
         if not options.wait(min(options.interval, options.seconds_left(started_at))):
             break
         try:
@@ -114,6 +114,6 @@ def poll_deferred_run(
 def read_job(api: JobCalls, job_id: str) -> Job:
     """Read a job; raises RemoteError, also for an answer that is no job."""
     try:
-        return parse_job_requiring_usable_id(api.get_job(job_id))
+        return parse_job(api.get_job(job_id))
     except ValueError as problem:
         raise RemoteError(f"GET jobs/{job_id}/: {problem}") from None

@@ -33,7 +33,7 @@ def group() -> None:
     exits=[("0", "all are healthy"), ("1", "one is not, or could not be asked")],
 )
 @options.add_json_options
-@options.add_several_target_options
+@options.add_targets_option
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option(
     "--token-env",

@@ -10,10 +10,7 @@ import click
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.params import options, revision_options
-from synapse_apply.cli.params.removed_options import (
-    add_removed_option,
-    add_removed_preflight_option,
-)
+from synapse_apply.cli.params.removed_options import add_preflight_option, add_removed_option
 
 if TYPE_CHECKING:
     from synapse_apply import ApprovedPlans, Invocation, OpenTarget, Plan
@@ -51,7 +48,7 @@ if TYPE_CHECKING:
     ],
 )
 @options.add_event_options
-@options.add_several_target_options
+@options.add_targets_option
 @options.add_report_option
 @revision_options.add_project_from_option
 @revision_options.add_ref_option
@@ -90,7 +87,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Replace packages of debug releases; on a terminal, and with a saved plan, not needed.",
 )
-@add_removed_preflight_option("apply")
+@add_preflight_option("apply")
 @add_removed_option(
     "--refresh-only",
     "apply has no --refresh-only: drift that is recorded would never be shown again. `drift` shows "
@@ -126,11 +123,11 @@ def command(*, console: Console, invocation: Invocation, reports: Reports | None
     applied, nor the next target after one that did not end with 0.
     """
     from synapse_apply.cli.flows.apply_run import ConsoleObserver
-    from synapse_apply.cli.flows.approval import require_approval_or_person_to_ask
+    from synapse_apply.cli.flows.approval import require_approval_way
     from synapse_apply.cli.flows.command_target import build_plan_keywords, open_command_target
-    from synapse_apply.cli.params.saved_plan_options import reject_options_beside_saved_plan
+    from synapse_apply.cli.params.saved_plan_options import reject_beside_saved_plan
 
-    reject_options_beside_saved_plan(plan, reviewed, {**plan_arguments, "adopt": adopt})
+    reject_beside_saved_plan(plan, reviewed, {**plan_arguments, "adopt": adopt})
     observer = ConsoleObserver(console, reports, show_unchanged=show_unchanged)
     if approved is not None:
         return observer.run_approved_plan(*approved, all_or_nothing=all_or_nothing, wait=wait)
@@ -138,7 +135,7 @@ def command(*, console: Console, invocation: Invocation, reports: Reports | None
         plans = _read_plans(target, plan, reviewed)
         if plans is not None and reports is not None:
             observer.replace_reports(reports.with_target(invocation.target or plans.target))
-        require_approval_or_person_to_ask(console, is_approved=auto_approve or plans is not None)
+        require_approval_way(console, is_approved=auto_approve or plans is not None)
         common: dict[str, Any] = {
             "all_or_nothing": all_or_nothing,
             "wait": wait,

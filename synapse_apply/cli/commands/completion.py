@@ -22,10 +22,7 @@ _BASH_COMPLETION_FILE = "~/.local/share/bash-completion/completions/synapse-appl
         ),
         ('eval "$(synapse-apply completion bash)"', "bash without it: a line of ~/.bashrc."),
         ("synapse-apply completion zsh > ~/.zfunc/_synapse-apply", "zsh: a folder of $fpath."),
-        (
-            "synapse-apply completion fish > ~/.config/fish/completions/synapse-apply.fish",
-            "fish.",
-        ),
+        ("synapse-apply completion fish > ~/.config/fish/completions/synapse-apply.fish", "fish."),
     ],
 )
 @options.add_color_options

@@ -185,7 +185,7 @@ def check(*, console: Console, file: Path, strict: bool, online: bool) -> int:
 
     findings = check_configuration(file, dict(os.environ) if online else None)
     if strict:
-        findings = tuple(finding.with_error_in_place_of_warning() for finding in findings)
+        findings = tuple(finding.as_error() for finding in findings)
     code = Exit.ERROR if any(finding.is_error for finding in findings) else Exit.OK
     if console.as_json:
         from synapse_apply.views.json.failure import build_findings_document_in_shape_of_command
@@ -220,14 +220,11 @@ def status(*, console: Console, data: Path, url: str) -> int:
 
     Reads its store, also while it runs; with an address its HTTP API.
     """
-    from synapse_apply.cli.flows.controller_access import (
-        choose_url_or_empty_if_data_option_is_typed,
-        open_controller_api,
-    )
+    from synapse_apply.cli.flows.controller_access import choose_controller_url, open_controller_api
     from synapse_apply.cli.texts.controller import print_target_list
     from synapse_apply.controller.status import read_stored_targets_as_document
 
-    if url := choose_url_or_empty_if_data_option_is_typed(url):
+    if url := choose_controller_url(url):
         print_target_list(console, open_controller_api(console, url).read_target_list_document())
     else:
         print_target_list(console, read_stored_targets_as_document(data))
@@ -279,8 +276,8 @@ def reconcile(
     """
     from synapse_apply.cli.flows.controller_access import (
         open_controller_api,
-        request_for_each_and_print_despite_refusals,
-        wait_for_targets_and_print,
+        request_each,
+        wait_for_targets,
     )
     from synapse_apply.model.command import Command, Text
     from synapse_apply.model.errors import Exit, InputError
@@ -304,20 +301,16 @@ def reconcile(
 
     asked_names: list[str] = []
 
-    def request_reconcile_and_describe(name: str) -> str:
+    def request_reconcile(name: str) -> str:
         api.reconcile(name)
         asked_names.append(name)
         return f"{name} is looked at now."
 
-    code = request_for_each_and_print_despite_refusals(
-        console, names, request_reconcile_and_describe
-    )
+    code = request_each(console, names, request_reconcile)
     if not is_waiting:
         return code
     span = timeout or timedelta(minutes=30)
-    return Exit.select_by_precedence_or_error_code_if_none(
-        code, wait_for_targets_and_print(console, api, asked_names, span)
-    )
+    return Exit.select_exit_code(code, wait_for_targets(console, api, asked_names, span))
 
 
 @manual_command(
@@ -362,10 +355,7 @@ def pause(
     than 10 s after the pause. A pattern counts also for targets that come later. A second pause of
     the same pattern replaces the first.
     """
-    from synapse_apply.cli.flows.controller_access import (
-        open_controller_api,
-        request_for_each_and_print_despite_refusals,
-    )
+    from synapse_apply.cli.flows.controller_access import open_controller_api, request_each
 
     if span is not None and until is not None:
         raise click.UsageError("--for and --until do not go together.")
@@ -376,7 +366,7 @@ def pause(
         result = api.pause(scope, reason, end)
         return f"{scope} is paused until {result.until or f'{end:%Y-%m-%dT%H:%M:%SZ}'}."
 
-    return request_for_each_and_print_despite_refusals(console, patterns, pause_scope_and_describe)
+    return request_each(console, patterns, pause_scope_and_describe)
 
 
 @manual_command(
@@ -400,18 +390,15 @@ def resume(*, console: Console, url: str, patterns: tuple[str, ...]) -> int:
 
     A pause that stands in controller.yaml ends where that is changed.
     """
-    from synapse_apply.cli.flows.controller_access import (
-        open_controller_api,
-        request_for_each_and_print_despite_refusals,
-    )
+    from synapse_apply.cli.flows.controller_access import open_controller_api, request_each
 
     api = open_controller_api(console, url)
 
-    def resume_scope_and_describe(scope: str) -> str:
+    def resume_scope(scope: str) -> str:
         api.resume(scope)
         return f"{scope} is not paused any more."
 
-    return request_for_each_and_print_despite_refusals(console, patterns, resume_scope_and_describe)
+    return request_each(console, patterns, resume_scope)
 
 
 @manual_command(
@@ -586,10 +573,7 @@ def audit(
     whoever it was read from. That its end was cut off only a digest from elsewhere can tell: the
     controller logs the newest one every hour.
     """
-    from synapse_apply.cli.flows.controller_access import (
-        choose_url_or_empty_if_data_option_is_typed,
-        open_controller_api,
-    )
+    from synapse_apply.cli.flows.controller_access import choose_controller_url, open_controller_api
     from synapse_apply.cli.texts.controller_audit import print_audit_report
     from synapse_apply.controller.audit_report import (
         AuditSelection,
@@ -598,7 +582,7 @@ def audit(
     )
 
     selection = AuditSelection(pattern or "", who, limit)
-    if url := choose_url_or_empty_if_data_option_is_typed(url):
+    if url := choose_controller_url(url):
         api = open_controller_api(console, url)
         report = fetch_and_check_audit(api, selection, expected_digest)
         return print_audit_report(console, report, api.mask)

@@ -36,10 +36,7 @@ def group() -> None:
 def status(*, console: Console, url: str, name: str) -> int:
     """Say which revision rollouts bring, how far they are, and what they wait for."""
     from synapse_apply.cli.flows.controller_access import open_controller_api
-    from synapse_apply.cli.texts.controller_rollouts import (
-        format_rollout,
-        format_rollout_list,
-    )
+    from synapse_apply.cli.texts.controller_rollouts import format_rollout, format_rollout_list
 
     api = open_controller_api(console, url)
     if not name:

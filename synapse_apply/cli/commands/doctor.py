@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     exits=[("0", "nothing is wrong, warnings aside"), ("1", "something is wrong; all is shown")],
 )
 @options.add_json_options
-@options.add_several_target_options
+@options.add_targets_option
 @revision_options.add_project_from_option
 @options.add_file_option
 @options.add_variable_options

@@ -10,10 +10,7 @@ from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.params import options, revision_options
 from synapse_apply.cli.params.addresses import DECLARED_NAME
-from synapse_apply.cli.params.removed_options import (
-    add_hidden_old_option_that_warns_of_new,
-    add_removed_preflight_option,
-)
+from synapse_apply.cli.params.removed_options import add_old_option, add_preflight_option
 
 if TYPE_CHECKING:
     from synapse_apply import Invocation
@@ -39,7 +36,7 @@ if TYPE_CHECKING:
     ],
 )
 @options.add_json_options
-@options.add_several_target_options
+@options.add_targets_option
 @options.add_report_option
 @revision_options.add_project_from_option
 @options.add_file_option
@@ -57,10 +54,10 @@ if TYPE_CHECKING:
     help="Write the live values of this resource into the manifests, with `*` of all that drifted; "
     "may be repeated.",
 )
-@add_hidden_old_option_that_warns_of_new("--accept", "--write", type=DECLARED_NAME, multiple=True)
+@add_old_option("--accept", "--write", type=DECLARED_NAME, multiple=True)
 @click.option("--dry-run", is_flag=True, help="With --write: show the edits and write nothing.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when there is drift.")
-@add_removed_preflight_option("drift")
+@add_preflight_option("drift")
 @options.add_parallelism_option
 def command(
     *,
@@ -97,8 +94,8 @@ def command(
                 "--write edits files, of the addresses it names: it goes with no --only, "
                 "--exclude, --unmanaged, --detailed-exitcode or --report."
             )
-        return drift_run.write_drift_and_print_edits(console, invocation, names, dry_run=dry_run)
+        return drift_run.write_and_print_drift(console, invocation, names, dry_run=dry_run)
     drift_options = drift_run.DriftOptions(only, exclude, unmanaged=unmanaged)
-    return drift_run.print_drift_and_write_reports(
+    return drift_run.report_drift(
         console, invocation, reports, drift_options, is_detailed=detailed_exitcode
     )

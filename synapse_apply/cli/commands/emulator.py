@@ -55,7 +55,7 @@ def group() -> None:
               help="Behave as the API page has it, or as the vendor's tools find it; kept with the "
               "data set, whose own counts else.")  # fmt: skip
 @click.option("--switch", "switches", multiple=True, metavar="NAME=VALUE",
-              callback=option_parsing.parse_name_value_options_last_wins,
+              callback=option_parsing.parse_name_values,
               help="Change one behaviour of the profile; may be repeated.")  # fmt: skip
 def serve(
     *,
@@ -79,20 +79,14 @@ def serve(
     """
     from synapse_apply.emulator.core.store import DataSetError
     from synapse_apply.emulator.core.switches import UnknownSwitchError
-    from synapse_apply.emulator.serve import (
-        ServeError,
-        build_settings_with_unchecked_switches,
-        serve,
-    )
+    from synapse_apply.emulator.serve import ServeError, build_settings, serve
     from synapse_apply.workspace.configuration import load_valid_project_or_defaults
     from synapse_apply.workspace.embedded import require_trusted_data_folder
-    from synapse_apply.workspace.target_session import (
-        create_embedded_data_set,
-    )
+    from synapse_apply.workspace.target_session import create_embedded_data_set
 
     if token and any_token:
         raise click.UsageError("Give either --token or --any-token.")
-    settings = build_settings_with_unchecked_switches(
+    settings = build_settings(
         switches=switches,
         profile=profile or "",
         token=token,
@@ -144,15 +138,13 @@ def reset(*, console: Console, invocation: Invocation, profile: str | None, yes:
     targets and their states are not touched. The next start makes a new data set; with --profile
     it is made now, and keeps that profile.
     """
-    from synapse_apply.cli.flows.approval import ask_approval, require_approval_or_person_to_ask
+    from synapse_apply.cli.flows.approval import ask_approval, require_approval_way
     from synapse_apply.emulator.core.data_folder import DataSetPlaceError
     from synapse_apply.emulator.core.store import DataSetError
     from synapse_apply.workspace.configuration import load_valid_project_or_defaults
-    from synapse_apply.workspace.target_session import (
-        create_embedded_data_set,
-    )
+    from synapse_apply.workspace.target_session import create_embedded_data_set
 
-    require_approval_or_person_to_ask(console, is_approved=yes, verb="emulator reset", flag="--yes")
+    require_approval_way(console, is_approved=yes, verb="emulator reset", flag="--yes")
     project = load_valid_project_or_defaults(invocation)
     if not yes and not ask_approval(console, (f"Remove the embedded backend's objects in "
         f"{project.root}?"),
@@ -178,7 +170,7 @@ def reset(*, console: Console, invocation: Invocation, profile: str | None, yes:
 def _remove_embedded(project: Project, invocation: Invocation) -> bool:
     """Remove data and state; False when there was neither. Can be repeated after an interrupt."""
     from synapse_apply.emulator.serve import reset_data_set_if_any
-    from synapse_apply.files.opening import remove_own_file_or_link_if_present
+    from synapse_apply.files.opening import remove_own_file
     from synapse_apply.model.project import EMBEDDED
     from synapse_apply.workspace import embedded, state_access
     from synapse_apply.workspace.own_folder import last_seen_files_of
@@ -194,7 +186,7 @@ def _remove_embedded(project: Project, invocation: Invocation) -> bool:
     with store.lock("emulator reset"):
         reset_data_set_if_any(data_folder)
         for name in (f"{EMBEDDED}.db", f"{EMBEDDED}.db-journal"):
-            remove_own_file_or_link_if_present(state_folder(project) / name)
+            remove_own_file(state_folder(project) / name)
     store.close()
     last_seen_files_of(project, target, environ).forget(lineage)
     return True

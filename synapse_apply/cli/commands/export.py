@@ -108,7 +108,7 @@ def command(
     can be compared with an earlier one.
     """
     from synapse_apply.cli.flows.command_target import open_command_target
-    from synapse_apply.cli.params.input_files import read_lines_without_blanks_and_comments
+    from synapse_apply.cli.params.input_files import read_listed_lines
     from synapse_apply.cli.texts.export import build_export_document, print_exported_files
 
     if "-" in {str(folder), str(inventory)}:
@@ -120,9 +120,7 @@ def command(
             folder,
             inventory=inventory,
             only=only,
-            codes=read_lines_without_blanks_and_comments(codes_file, "--codes")
-            if codes_file
-            else (),
+            codes=read_listed_lines(codes_file, "--codes") if codes_file else (),
             ids=_parse_ids(ids),
             from_jobs=from_jobs,
             releases=releases,

@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from synapse_apply.cli.console import Console
-from synapse_apply.cli.help_pages import (
-    get_renamed_command_that_requires_name_or_empty,
-    manual_command,
-)
+from synapse_apply.cli.help_pages import manual_command, renamed_command_of
 from synapse_apply.cli.params import options
 
 if TYPE_CHECKING:
@@ -40,7 +37,7 @@ _KIND_BY_WORD = {word: kind for kind in _KINDS for word in (kind, f"{kind}s")}
     ],
 )
 @options.add_json_options
-@options.add_several_target_options
+@options.add_targets_option
 @options.add_output_format_option
 @click.argument("kind", metavar="KIND")
 @click.argument("name", metavar="[NAME]", required=False)
@@ -78,7 +75,7 @@ def command(
         raise click.UsageError(f"Unknown kind {word!r}: there are {', '.join(_KINDS)}.")
     if slash and (name is not None or not name_in_word):
         raise click.UsageError("One KIND/NAME is wanted, or KIND and NAME.")
-    if not (slash or name) and (old_name := get_renamed_command_that_requires_name_or_empty()):
+    if not (slash or name) and (old_name := renamed_command_of()):
         raise click.UsageError(f"`{old_name}` takes the NAME of one object.")
     kind, name = _KIND_BY_WORD[word.lower()], name_in_word if slash else name
     if plugin is not None and (kind != "release" or name is not None):

@@ -42,7 +42,7 @@ def command(*, console: Console, chdir: Path | None, plugin: Path | None) -> int
     plugin's manifests are added.
     """
     from synapse_apply.cli.flows.command_target import open_command_target
-    from synapse_apply.cli.params.invocation_options import add_invocation_options_to_commands
+    from synapse_apply.cli.params.invocation_options import add_invocation_options
     from synapse_apply.model.command import Command, Text
     from synapse_apply.model.errors import InputError
     from synapse_apply.operations import init
@@ -65,7 +65,5 @@ def command(*, console: Console, chdir: Path | None, plugin: Path | None) -> int
         with suppress(InputError), open_command_target(invocation) as target:
             command_line, target_text = "plan", f"target {target.name}"
         next_step = Text(Command(command_line), f" shows what would be done on {target_text}.")
-        console.write_output(
-            f"\nNext: {add_invocation_options_to_commands(next_step, invocation)}\n"
-        )
+        console.write_output(f"\nNext: {add_invocation_options(next_step, invocation)}\n")
     return 0

@@ -126,7 +126,7 @@ def get(*, console: Console, invocation: Invocation, job_id: str, expand: tuple[
         ("1", "no such job; with --follow: it failed, was stopped, or has not ended in time"),
     ],
 )
-@options.add_json_per_line_options
+@options.add_json_lines_option
 @options.add_target_options
 @click.argument("job_id", metavar="ID")
 @click.option("--tail", type=click.IntRange(min=0), metavar="N",
@@ -188,12 +188,12 @@ def stop(*, console: Console, invocation: Invocation, job_id: str, yes: bool) ->
     API v2 stops jobs, by the ids (UUIDs) that it knows them by, for their owner and for owners and
     administrators of the workspace. API v1 has no such call.
     """
-    from synapse_apply.cli.flows.approval import ask_approval, require_approval_or_person_to_ask
+    from synapse_apply.cli.flows.approval import ask_approval, require_approval_way
     from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.cli.texts.jobs import build_job_document, format_job_status
     from synapse_apply.views.sanitize import sanitize
 
-    require_approval_or_person_to_ask(console, is_approved=yes, verb="jobs stop", flag="--yes")
+    require_approval_way(console, is_approved=yes, verb="jobs stop", flag="--yes")
 
     def confirm_stop(job: Job) -> bool:
         detail = f"It is {sanitize(format_job_status(job))}; nothing starts it again."
@@ -264,7 +264,7 @@ def update(
         "status": status,
         "progress": progress,
         "result": result,
-        "metadata": param_types.require_json_object_or_none(metadata, "--metadata"),
+        "metadata": param_types.require_json_object(metadata, "--metadata"),
     }
     if all(value is None for value in report.values()):
         raise click.UsageError("Say at least one of --status, --progress, --result, --metadata.")

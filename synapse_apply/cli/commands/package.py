@@ -252,7 +252,7 @@ def diff(
     with open_command_target(invocation) as target:
         difference = target.packages.compare_with_published(release, against=against)
     if console.as_json:
-        console.write_or_keep_document(packages.build_difference_document(difference))
+        console.write_or_keep_document(packages.difference_document(difference))
     else:
         hints = "SYNAPSE_APPLY_IN_AUTOMATION" not in console.environ
         text_options = {"color": console.is_output_colored, "hints": hints}

@@ -12,10 +12,7 @@ import click
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.params import options, revision_options
-from synapse_apply.cli.params.removed_options import (
-    add_removed_option,
-    add_removed_preflight_option,
-)
+from synapse_apply.cli.params.removed_options import add_preflight_option, add_removed_option
 from synapse_apply.model.errors import Exit
 
 if TYPE_CHECKING:
@@ -54,7 +51,7 @@ if TYPE_CHECKING:
     ],
 )
 @options.add_json_options
-@options.add_several_target_options
+@options.add_targets_option
 @options.add_report_option
 @revision_options.add_project_from_option
 @revision_options.add_ref_option
@@ -85,7 +82,7 @@ if TYPE_CHECKING:
     "plan has no --with-packages: keep the package folder as an artifact of the pipeline, beside "
     "the plan's file, and let `apply FILE` read it.",
 )
-@add_removed_preflight_option("plan")
+@add_preflight_option("plan")
 @add_removed_option(
     "--refresh-only",
     "plan has no --refresh-only: `drift` shows only what was changed outside, with "
@@ -155,9 +152,7 @@ def _plan_online(
                 **build_plan_keywords(plan_arguments),
             )
         message = (
-            destination.save_unless_errors_and_describe(console, invocation, target, plan)
-            if destination
-            else ""
+            destination.save_and_describe(console, invocation, target, plan) if destination else ""
         )
     _print_plan(console, plan, show_unchanged=show_unchanged)
     if plan.summary.import_ and out is None and not console.is_interactive:
@@ -171,9 +166,9 @@ def _make_offline_plan(
 ) -> Plan:
     """Make the plan against `against`; a usage error for options that conflict."""
     from synapse_apply.cli.flows.command_target import build_plan_keywords, open_command_target
-    from synapse_apply.cli.params.offline_options import reject_and_drop_online_options
+    from synapse_apply.cli.params.offline_options import drop_online_options
 
-    offline_options = reject_and_drop_online_options(plan_arguments)
+    offline_options = drop_online_options(plan_arguments)
     with open_command_target(invocation) as target:
         return target.plan_offline(against, **build_plan_keywords(offline_options))
 

@@ -12,11 +12,7 @@ import click
 
 from synapse_apply.cli import completion
 from synapse_apply.cli.console import Console
-from synapse_apply.cli.help_pages import (
-    Terminated,
-    get_interruption_advice_or_empty,
-    manual_command,
-)
+from synapse_apply.cli.help_pages import Terminated, interruption_advice, manual_command
 from synapse_apply.cli.params import options, param_types
 from synapse_apply.model.coding.json_types import JsonDocument
 
@@ -77,10 +73,7 @@ def command(*, console: Console, invocation: Invocation, plugin: str, follow: bo
 
     run_keywords = _run_keywords(plugin, run_options)
     display = _RunDisplay(console, str(run_keywords["plugin"]), is_awaited=follow)
-    with (
-        open_command_target(invocation) as target,
-        display.add_advice_and_write_document_if_interrupted(),
-    ):
+    with open_command_target(invocation) as target, display.advise_if_interrupted():
         started_run = target.jobs.run_plugin(
             **run_keywords,
             on_start=display.show_started_run,
@@ -128,13 +121,13 @@ class _RunDisplay:
         _show_started_run(self.console, self.plugin, started_run)
 
     @contextmanager
-    def add_advice_and_write_document_if_interrupted(self) -> Iterator[None]:
+    def advise_if_interrupted(self) -> Iterator[None]:
         """On an interrupt after the start, write the document with the job's id."""
         try:
             yield
         except (KeyboardInterrupt, Terminated) as interruption:
             if self.started_run is not None:
-                if not get_interruption_advice_or_empty(interruption):
+                if not interruption_advice(interruption):
                     interruption.add_note(_STARTED_ADVICE)
                 if self.console.as_json and not self.console.has_written_document:
                     self.console.write_or_keep_document(_build_run_document(self.started_run))
@@ -143,7 +136,7 @@ class _RunDisplay:
 
 def _run_keywords(plugin: str, run_options: dict[str, Any]) -> JsonDocument:
     """The typed options as keywords of `TargetJobs.run_plugin`."""
-    from synapse_apply.cli.params.input_files import read_yaml_or_json_mapping_file
+    from synapse_apply.cli.params.input_files import read_mapping_file
 
     name, separator, version = plugin.rpartition("@")
     if not separator:
@@ -158,10 +151,7 @@ def _run_keywords(plugin: str, run_options: dict[str, Any]) -> JsonDocument:
     return {
         "plugin": name.removeprefix(_RELEASE_PREFIX),
         "version": version,
-        "parameters": {
-            **(read_yaml_or_json_mapping_file(file) if file else {}),
-            **run_options["parameters"],
-        },
+        "parameters": {**(read_mapping_file(file) if file else {}), **run_options["parameters"]},
         "context": run_options["context"],
         "action": run_options["action"],
         "agent": run_options["agent"],
@@ -176,24 +166,20 @@ def _show_started_run(
     from synapse_apply.views.text.values import format_value_inline
 
     if started_run.job is not None:
-        console.write_line_to_stderr_if_json_else_output(
-            f"Job {sanitize(started_run.job.id)} started."
-        )
+        console.write_note(f"Job {sanitize(started_run.job.id)} started.")
         return
     name, status = sanitize(plugin), started_run.status
     if not status.has_ended:
         way = "there is nothing to follow it by"
         if started_run.has_result_ticket:
             way = "it is waited for" if is_awaited else "--follow waits for one"
-        console.write_line_to_stderr_if_json_else_output(
+        console.write_note(
             f"{name} was started, and answered without a job and without a result: {way}."
         )
     elif not console.as_json:
         bad = "" if status is JobStatus.COMPLETED else f" that it {status.value}"
         answer = format_value_inline(started_run.answer)
-        console.write_line_to_stderr_if_json_else_output(
-            f"{name} ran, and answered{bad or ' at once'}: {answer}"
-        )
+        console.write_note(f"{name} ran, and answered{bad or ' at once'}: {answer}")
 
 
 def _followed_code(started: StartedRun) -> int:

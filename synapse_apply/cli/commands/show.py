@@ -33,14 +33,12 @@ if TYPE_CHECKING:
     exits=[("0", "shown"), ("1", "no such resource, no such plan, or it could not be read")],
 )
 @options.add_json_options
-@options.add_several_target_options
+@options.add_targets_option
 @options.add_report_option
 @revision_options.add_project_from_option
 @options.add_file_option
 @options.add_variable_options
-@click.argument(
-    "what", metavar="ADDRESS|FILE", shell_complete=completion.complete_known_addresses_else_files
-)
+@click.argument("what", metavar="ADDRESS|FILE", shell_complete=completion.complete_addresses)
 @click.option("--show-unchanged", is_flag=True, help="Of a plan, also what stays as it is.")
 @options.add_parallelism_option
 def command(
@@ -60,11 +58,9 @@ def command(
     """
     file = invocation.directory / what
     if file.is_file() and _is_plan_file(file, what):
-        from synapse_apply.cli.texts.saved_plan import print_saved_plan_and_write_reports
+        from synapse_apply.cli.texts.saved_plan import report_saved_plan
 
-        return print_saved_plan_and_write_reports(
-            console, invocation, file, reports, show_unchanged=show_unchanged
-        )
+        return report_saved_plan(console, invocation, file, reports, show_unchanged=show_unchanged)
     if reports is not None or show_unchanged:
         option = "--show-unchanged" if reports is None else "--report"
         raise click.UsageError(f"{option} is for a saved plan; {what!r} is no file that holds one.")

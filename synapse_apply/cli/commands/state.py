@@ -61,7 +61,7 @@ def group() -> None:
     "--lineage",
     default="",
     metavar="UUID",
-    callback=option_parsing.parse_lineage_option_or_empty,
+    callback=option_parsing.parse_lineage,
     help="The lineage to give it.",
 )
 @click.option(
@@ -145,7 +145,7 @@ def _sharing_document(created_state: CreatedState) -> JsonDocument:
     ],
 )
 @options.add_json_options
-@options.add_several_target_options
+@options.add_targets_option
 def list_(*, console: Console, invocation: Invocation) -> int:
     """List what is recorded: address, id of the live object, API version, last write.
 
@@ -205,7 +205,7 @@ def _print_open_calls(console: Console, open_calls: OpenCalls) -> None:
     exits=[("0", "shown"), ("1", "there is no such record")],
 )
 @options.add_json_options
-@options.add_several_target_options
+@options.add_targets_option
 @click.argument("name", type=RECORDED_NAME, metavar="ADDRESS")
 def show(*, console: Console, invocation: Invocation, name: str) -> int:
     """Show one record, and its calls that are open or may still act. Secrets are not in it."""
@@ -264,7 +264,7 @@ def rm(*, console: Console, invocation: Invocation, names: tuple[str, ...]) -> i
 @manual_command(
     "mv",
     examples=[
-        ("synapse-apply state mv plugin/yolo plugin/yolo-v8", "After renaming the manifest."),
+        ("synapse-apply state mv plugin/yolo plugin/yolo-v8", "After renaming the manifest.")
     ],
     exits=[("0", "renamed"), ("1", "the old address is not recorded, or the new one is taken")],
 )
@@ -325,7 +325,7 @@ def accept(
     With --undo the state remembers again what it did before, so that plans show the difference;
     neither manifests nor backend are needed for that.
     """
-    from synapse_apply.cli.flows.approval import ask_approval, require_approval_or_person_to_ask
+    from synapse_apply.cli.flows.approval import ask_approval, require_approval_way
     from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.model.phrases import format_count_and_noun
     from synapse_apply.views.sanitize import sanitize
@@ -356,7 +356,7 @@ def accept(
         console.write_findings(acceptable.findings)
         if not differing_fields:
             return True
-        require_approval_or_person_to_ask(console, is_approved=auto_approve, verb="state accept")
+        require_approval_way(console, is_approved=auto_approve, verb="state accept")
         question = (
             f"Accept {format_count_and_noun(len(differing_fields), 'difference')} of {address}?"
         )
@@ -466,7 +466,7 @@ def settle(
         (
             "synapse-apply state rebind -t prod",
             "The backend moved to another url, or a shared state has no project yet.",
-        ),
+        )
     ],
     exits=[("0", "bound"), ("1", "error, or the answer was not `yes`")],
 )
@@ -485,14 +485,14 @@ def rebind(*, console: Console, invocation: Invocation, yes: bool) -> int:
     project file without this id, or of another target, are refused from then on. To merge the id
     before that, write it yourself: `project: {id: UUID}`.
     """
-    from synapse_apply.cli.flows.approval import ask_approval, require_approval_or_person_to_ask
+    from synapse_apply.cli.flows.approval import ask_approval, require_approval_way
     from synapse_apply.cli.flows.command_target import open_command_target
 
     def confirm_change(rebinding: Rebinding) -> bool:
         question = f"Bind the state of {rebinding.bound_text} to {rebinding.new_text}?"
         return yes or ask_approval(console, question, rebinding.warning_text)
 
-    require_approval_or_person_to_ask(console, is_approved=yes, verb="state rebind", flag="--yes")
+    require_approval_way(console, is_approved=yes, verb="state rebind", flag="--yes")
     with open_command_target(invocation) as target:
         try:
             rebinding = target.state.rebind(confirm=confirm_change)
@@ -520,14 +520,14 @@ _SHUT_OUT_TEXT = (
 @manual_command(
     "rekey",
     examples=[
-        ("synapse-apply state rekey -t prod", "After a new SYNAPSE_APPLY_STATE_KEY was set."),
+        ("synapse-apply state rekey -t prod", "After a new SYNAPSE_APPLY_STATE_KEY was set.")
     ],
     exits=[
         ("0", "done; what kept its old key is told"),
         ("1", "error, or the answer was not `yes`: nothing was changed"),
     ],
     environment=[
-        ("SYNAPSE_APPLY_STATE_KEY", "the new key; without it one is made where the old one is"),
+        ("SYNAPSE_APPLY_STATE_KEY", "the new key; without it one is made where the old one is")
     ],
 )
 @options.add_json_options
@@ -546,16 +546,14 @@ def rekey(*, console: Console, invocation: Invocation, yes: bool) -> int:
     A state that several machines share takes no other key from then on: who has the former one is
     shut out until they have the new one. So it asks, off a terminal for --yes.
     """
-    from synapse_apply.cli.flows.approval import ask_approval, require_approval_or_person_to_ask
+    from synapse_apply.cli.flows.approval import ask_approval, require_approval_way
     from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.model.command import name_target_in_commands
 
     with open_command_target(invocation) as target:
 
         def confirm_new_key() -> bool:
-            require_approval_or_person_to_ask(
-                console, is_approved=yes, verb="state rekey", flag="--yes"
-            )
+            require_approval_way(console, is_approved=yes, verb="state rekey", flag="--yes")
             question = f"Give the shared state of target {target.name} another key?"
             return yes or ask_approval(console, question, _SHUT_OUT_TEXT)
 
@@ -613,7 +611,7 @@ def backup(*, console: Console, invocation: Invocation, file: Path) -> int:
 @manual_command(
     "restore",
     examples=[
-        ("synapse-apply state restore prod.backup -t prod", "Replace the state by a backup."),
+        ("synapse-apply state restore prod.backup -t prod", "Replace the state by a backup.")
     ],
     exits=[
         ("0", "restored"),
@@ -633,9 +631,9 @@ def restore(*, console: Console, invocation: Invocation, file: Path, yes: bool) 
     it, one in PostgreSQL in .synapse-apply/state. What was applied since the backup is not
     remembered: plan afterwards, and look closely.
     """
-    from synapse_apply.cli.flows.approval import ask_approval, require_approval_or_person_to_ask
+    from synapse_apply.cli.flows.approval import ask_approval, require_approval_way
     from synapse_apply.cli.flows.command_target import open_command_target
-    from synapse_apply.cli.params.invocation_options import add_invocation_options_to_commands
+    from synapse_apply.cli.params.invocation_options import add_invocation_options
     from synapse_apply.model.command import Command, Text
 
     if not (invocation.directory / file).is_file():
@@ -643,9 +641,7 @@ def restore(*, console: Console, invocation: Invocation, file: Path, yes: bool) 
     with open_command_target(invocation) as target:
 
         def confirm_replacement(exchange: StateExchange) -> bool:
-            require_approval_or_person_to_ask(
-                console, is_approved=yes, verb="state restore", flag="--yes"
-            )
+            require_approval_way(console, is_approved=yes, verb="state restore", flag="--yes")
             detail = (
                 exchange.lineage_difference or "What was applied since the backup is forgotten."
             )
@@ -660,9 +656,7 @@ def restore(*, console: Console, invocation: Invocation, file: Path, yes: bool) 
     console.write_findings(restored_state.warnings)
     if kept_location := restored_state.kept_location:
         console.write_output(f"The state that was there is kept as {kept_location}.\n")
-    next_step = add_invocation_options_to_commands(
-        Text("Run ", Command("plan"), " next."), invocation
-    )
+    next_step = add_invocation_options(Text("Run ", Command("plan"), " next."), invocation)
     console.write_output(f"Restored from {file}. {next_step}\n")
     return 0
 
@@ -676,7 +670,7 @@ _UNSIGNED_FLAG = "--allow-unsigned"
         (
             "synapse-apply state record .synapse-apply/unrecorded-prod-5f1c.jsonl -t prod",
             "The disk has room again: record what was done.",
-        ),
+        )
     ],
     exits=[
         ("0", "the state has everything that the file says"),
@@ -702,7 +696,7 @@ def record(*, console: Console, invocation: Invocation, file: Path, allow_unsign
     in use did not sign, such as that of an earlier version or of a run without the key, is shown
     line by line, and recorded only after you agree.
     """
-    from synapse_apply.cli.flows.approval import ask_approval, require_approval_or_person_to_ask
+    from synapse_apply.cli.flows.approval import ask_approval, require_approval_way
     from synapse_apply.cli.flows.command_target import open_command_target
 
     with open_command_target(invocation) as target:
@@ -723,7 +717,7 @@ def record(*, console: Console, invocation: Invocation, file: Path, allow_unsign
                 if record is not None:
                     text = render_record(record, color=console.is_output_colored)
                 console.write_output(f"\n{number}. {sanitize(call)}\n{text}")
-            require_approval_or_person_to_ask(
+            require_approval_way(
                 console, is_approved=allow_unsigned, verb="state record", flag=_UNSIGNED_FLAG
             )
             question = f"Record this in the state of target {target.name}?"
@@ -770,7 +764,7 @@ def record(*, console: Console, invocation: Invocation, file: Path, allow_unsign
     "url",
     required=True,
     metavar="URL",
-    callback=option_parsing.parse_unchecked_url_or_env_reference,
+    callback=option_parsing.parse_url_or_reference,
     help="Where the state shall be kept: a url, or '{env: NAME}' as in the project file, where it "
     "holds a password that nobody else on this machine shall see.",
 )
@@ -825,15 +819,12 @@ def inventory(*, console: Console, invocation: Invocation) -> int:
             "synapse-apply state history show 5f1c2d",
             "Every call of one, by the beginning of its plan.",
         ),
-        (
-            "synapse-apply state history --limit 1 --json",
-            "The newest run with its calls, in JSON.",
-        ),
+        ("synapse-apply state history --limit 1 --json", "The newest run with its calls, in JSON."),
     ],
     exits=[("0", "shown"), ("1", "no such plan, or there is no state")],
 )
 @options.add_json_options
-@options.add_several_target_options
+@options.add_targets_option
 @click.argument("words", nargs=-1, metavar="[show PLAN_ID]")
 @click.option(
     "--limit",
@@ -874,10 +865,7 @@ class _LockIdType(click.types.StringParamType):
 @manual_command(
     "unlock",
     examples=[
-        (
-            "synapse-apply state unlock 7-3f2a9c -t prod",
-            "The run that held the state is gone.",
-        ),
+        ("synapse-apply state unlock 7-3f2a9c -t prod", "The run that held the state is gone.")
     ],
     exits=[("0", "removed"), ("1", "there is no lock, or it has another id")],
 )

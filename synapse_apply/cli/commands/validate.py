@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     exits=[("0", "valid, warnings aside"), ("1", "there are errors; every one is shown")],
 )
 @options.add_json_options
-@options.add_several_target_options
+@options.add_targets_option
 @options.add_report_option
 @revision_options.add_project_from_option
 @options.add_file_option

@@ -62,7 +62,7 @@ class ConsoleObserver(ApplyObserver):
             if plan is None or not plan.has_errors or self._console.as_json:
                 raise
             if self._reports:
-                self._reports.write_stopped_plan_reports_or_warn(plan, Exit.ERROR)
+                self._reports.report_stopped_plan(plan, Exit.ERROR)
             return Exit.ERROR
 
     def run_approved_plan(
@@ -92,10 +92,8 @@ class ConsoleObserver(ApplyObserver):
                 iter_drift_change_and_summary_events,
             )
 
-            self._console.write_events_after_version_line(
-                iter_drift_change_and_summary_events(plan)
-            )
-            self._console.write_events_after_version_line(
+            self._console.write_events(iter_drift_change_and_summary_events(plan))
+            self._console.write_events(
                 build_finding_event(finding.to_json()) for finding in plan.diagnostics
             )
         elif not self._console.as_json:
@@ -152,9 +150,7 @@ class ConsoleObserver(ApplyObserver):
                 if self._console.as_events:
                     from synapse_apply.views.json.events import iter_single_summary_event_of_apply
 
-                    self._console.write_events_after_version_line(
-                        iter_single_summary_event_of_apply(report)
-                    )
+                    self._console.write_events(iter_single_summary_event_of_apply(report))
                 self._console.write_or_keep_document(report_document(report))
             else:
                 self._console.write_output(
@@ -166,7 +162,7 @@ class ConsoleObserver(ApplyObserver):
             raise
         finally:
             if self._reports:
-                self._reports.write_apply_reports_or_warn(report)
+                self._reports.report_apply(report)
             # Past the lock, which ends by itself, and the threads that still wait.
             if self._stop is not None and self._stop.was_cut:
                 exit_immediately(report.exit_code)

@@ -14,7 +14,7 @@ import click
 from synapse_apply import Invocation, OpenTarget, Plan, check
 from synapse_apply.cli.console import OutputFailedError, TargetSection
 from synapse_apply.cli.flows.apply_run import ConsoleObserver
-from synapse_apply.cli.flows.approval import ask_approval, require_approval_or_person_to_ask
+from synapse_apply.cli.flows.approval import ask_approval, require_approval_way
 from synapse_apply.cli.flows.command_target import build_plan_keywords, open_command_target
 from synapse_apply.cli.flows.several_targets import TargetsRun
 from synapse_apply.cli.help_pages import Terminated
@@ -31,7 +31,7 @@ _OPTIONS_OF_APPLY = frozenset(
 def apply_to_targets(run: TargetsRun, invocations: Sequence[Invocation]) -> int:
     """Apply each target after the other; returns the worst exit code."""
     auto_approve = bool(run.parameters["auto_approve"])
-    require_approval_or_person_to_ask(run.console, is_approved=auto_approve)
+    require_approval_way(run.console, is_approved=auto_approve)
     if auto_approve:
         return run.run_all(invocations)
     with ExitStack() as closing:
@@ -54,14 +54,12 @@ class _PlannedApply:
         for invocation in invocations:
             self._plan_target(invocation)
         if self._failed and not run.keeps_going:
-            code = Exit.select_by_precedence_or_error_code_if_none(
-                *(section.exit_code for section in self._failed)
-            )
+            code = Exit.select_exit_code(*(section.exit_code for section in self._failed))
             run.console.write_stderr("\nNothing was sent to any target.\n")
-            return run.write_totals_and_reports_and_get_exit_code(names, code)
+            return run.finish(names, code)
         if any(plan.is_applyable for _, _, plan in self._planned) and not self._ask():
             run.console.write_stderr("Apply cancelled. Nothing was sent.\n")
-            return run.write_totals_and_reports_and_get_exit_code(names, Exit.ERROR)
+            return run.finish(names, Exit.ERROR)
         # From here on each target has the section of its apply, below that of its plan.
         run.sections[:] = self._failed
         try:
@@ -69,9 +67,9 @@ class _PlannedApply:
                 if run.must_stop_after(run.run_one(invocation, approved=(target, plan))):
                     break
         except (KeyboardInterrupt, Terminated):
-            run.write_totals_and_reports_and_get_exit_code(self._begun_first(names))
+            run.finish(self._begun_first(names))
             raise
-        return run.write_totals_and_reports_and_get_exit_code(self._begun_first(names))
+        return run.finish(self._begun_first(names))
 
     def _begun_first(self, names: Sequence[str]) -> list[str]:
         """All targets, those that had a turn before those that had none."""
@@ -81,7 +79,7 @@ class _PlannedApply:
     def _plan_target(self, invocation: Invocation) -> None:
         """Plan one target and print it; what is wrong with it is printed and remembered."""
         run = self._run
-        section = run.add_section_and_print_heading(invocation)
+        section = run.add_section(invocation)
         observer = ConsoleObserver(
             run.build_section_console(section), show_unchanged=run.parameters["show_unchanged"]
         )

@@ -12,7 +12,7 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError
 
 
-def require_approval_or_person_to_ask(
+def require_approval_way(
     console: Console, *, is_approved: bool, verb: str = "apply", flag: str = "--auto-approve"
 ) -> None:
     """InputError where nobody can be asked and the flag is missing; called before anything else."""
@@ -38,12 +38,12 @@ def ask_approval(console: Console, question: str, detail: str) -> bool:
     console.write_output(
         f"\n{question}\n  {detail}\n  Only 'yes' will be accepted to approve.\n\n  Enter a value: "
     )
-    answer = read_line_or_empty_at_end()
+    answer = read_answer_line()
     console.write_output("\n" if answer.endswith("\n") else "\n\n")
     return answer.strip() == "yes"
 
 
-def read_line_or_empty_at_end() -> str:
+def read_answer_line() -> str:
     """The next line of stdin, "" at its end; a signal's handler may end the wait by raising.
 
     `input` would miss a Ctrl-C between the question and the read: the signal is only noted, and

@@ -33,7 +33,7 @@ def open_controller_api(console: Console, url: str) -> ControllerApi:
     return ControllerApi(url, console.environ.get(TOKEN_VARIABLE, ""))
 
 
-def choose_url_or_empty_if_data_option_is_typed(url: str) -> str:
+def choose_controller_url(url: str) -> str:
     """The URL that is asked, "" where a data folder is read; UsageError where both are typed."""
     context = click.get_current_context()
     if context.get_parameter_source("data") is not ParameterSource.COMMANDLINE:
@@ -43,9 +43,7 @@ def choose_url_or_empty_if_data_option_is_typed(url: str) -> str:
     return ""
 
 
-def request_for_each_and_print_despite_refusals(
-    console: Console, names: Iterable[str], ask: Callable[[str], str]
-) -> int:
+def request_each(console: Console, names: Iterable[str], ask: Callable[[str], str]) -> int:
     """Ask for one thing after the other, and print what was done; the worst exit code.
 
     `ask` returns that sentence. A refusal of one does not keep the others from being asked for.
@@ -62,10 +60,10 @@ def request_for_each_and_print_despite_refusals(
         except SynapseApplyError as problem:
             console.write_findings(problem.diagnostics)
             codes.append(problem.exit_code)
-    return Exit.select_by_precedence_or_error_code_if_none(*codes)
+    return Exit.select_exit_code(*codes)
 
 
-def wait_for_targets_and_print(
+def wait_for_targets(
     console: Console, api: ControllerApi, names: Sequence[str], span: timedelta
 ) -> int:
     """Wait until nothing is done with targets or due, and print them; the worst exit code.
@@ -99,4 +97,4 @@ def wait_for_targets_and_print(
         print_target_list(
             console, {"items": targets, "source_findings": [*source_findings.values()]}
         )
-    return Exit.select_by_precedence_or_error_code_if_none(*codes)
+    return Exit.select_exit_code(*codes)

@@ -26,7 +26,7 @@ class DriftOptions:
     unmanaged: bool = False
 
 
-def print_drift_and_write_reports(
+def report_drift(
     console: Console,
     invocation: Invocation,
     reports: Reports | None,
@@ -66,7 +66,7 @@ def _exit_code(drift_report: Drift, *, is_detailed: bool) -> int:
     return Exit.CHANGES if is_detailed and drift_report.objects else Exit.OK
 
 
-def write_drift_and_print_edits(
+def write_and_print_drift(
     console: Console, invocation: Invocation, names: Sequence[str], *, dry_run: bool
 ) -> int:
     """Write live values of the named resources into the files, and print the edits."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from synapse_apply.cli.console import Console
-from synapse_apply.cli.texts.jobs import format_job_status, get_job_failure_text_or_empty
+from synapse_apply.cli.texts.jobs import format_job_status, job_failure_text
 from synapse_apply.model.command import Command, name_target_in_commands
 from synapse_apply.model.errors import Exit
 from synapse_apply.model.job import Job, JobStatus
@@ -47,7 +47,7 @@ class JobFollower:
         """Follow a job to its end or the timeout; on an interrupt, say that it goes on."""
         with _hint_at_interrupt(self.console, job_id):
             return jobs.follow_log(
-                job_id, self.write_log_line, on_job=self.show_progress_step_on_terminal,
+                job_id, self.write_log_line, on_job=self.show_step,
                 on_note=self.show_note, tail=tail, interval=interval, timeout=timeout,
             )  # fmt: skip
 
@@ -59,7 +59,7 @@ class JobFollower:
         text = format_log_line(line, color=self.console.is_output_colored)
         (self.console.write_stderr if self.console.as_json else self.console.write_output)(text)
 
-    def show_progress_step_on_terminal(self, job: Job) -> None:
+    def show_step(self, job: Job) -> None:
         """Print progress on a terminal only, never into a pipeline's log."""
         progress = job.progress or 0.0
         has_moved = (
@@ -90,7 +90,7 @@ class JobFollower:
             )
             return Exit.ERROR
         # The server's reason may end with a full stop of its own.
-        failure_reason = sanitize(get_job_failure_text_or_empty(job)).removesuffix(".")
+        failure_reason = sanitize(job_failure_text(job)).removesuffix(".")
         message = f"{name} {job.status.value}{f': {failure_reason}' if failure_reason else ''}."
         if self.log_only or self.console.as_json:
             self.console.write_stderr(

@@ -31,12 +31,8 @@ class PlanDestination:
         target.require_unused_file(out)
         return cls(out)
 
-    def save_unless_errors_and_describe(
-        self,
-        console: Console,
-        invocation: Invocation,
-        target: OpenTarget,
-        plan: Plan,
+    def save_and_describe(
+        self, console: Console, invocation: Invocation, target: OpenTarget, plan: Plan
     ) -> str:
         """Save a plan that has no errors; returns the text to print after the plan was shown."""
         if plan.has_errors:

@@ -56,15 +56,13 @@ def run_on_targets(
             f"--json-lines goes with one target, -t NAME. `{command}` of several prints one "
             "document with --json."
         )
-    reports = TargetsReports.from_parameters_or_none_requested(
-        parameters, invocation, command, selectors
-    )
+    reports = TargetsReports.from_parameters(parameters, invocation, command, selectors)
     if reports is not None:
         console = reports.console
     try:
         invocations = invocations_of_targets(invocation, selectors)
         if reports is not None:
-            reports.raise_misplaced_findings_if_any()
+            reports.raise_misplaced()
     except SynapseApplyError as failure:
         if not console.as_json:
             raise
@@ -108,9 +106,9 @@ class TargetsRun:
                 if self.must_stop_after(self.run_one(invocation)):
                     break
         except (KeyboardInterrupt, Terminated):
-            self.write_totals_and_reports_and_get_exit_code(names)
+            self.finish(names)
             raise
-        return self.write_totals_and_reports_and_get_exit_code(names)
+        return self.finish(names)
 
     def must_stop_after(self, code: int) -> bool:
         """Whether no other target is to be begun after one that ended with this code."""
@@ -118,7 +116,7 @@ class TargetsRun:
 
     def run_one(self, invocation: Invocation, **more: Any) -> int:
         """Run the body for one target, below its heading; a failure is printed and gives a code."""
-        section = self.add_section_and_print_heading(invocation)
+        section = self.add_section(invocation)
         console = self.build_section_console(section)
         parameters = {**self.parameters, **more, "console": console}
         try:
@@ -134,7 +132,7 @@ class TargetsRun:
             section.exit_code = self.print_failure_of_target(failure, section)
         return section.exit_code
 
-    def add_section_and_print_heading(self, invocation: Invocation) -> TargetSection:
+    def add_section(self, invocation: Invocation) -> TargetSection:
         """A new section, below its heading where text is printed."""
         section = TargetSection(str(invocation.target))
         if not self.console.as_json:
@@ -156,16 +154,14 @@ class TargetsRun:
             )
         return print_failure(failure, self.build_section_console(section), self.command)
 
-    def write_totals_and_reports_and_get_exit_code(
-        self, names: Sequence[str], code: int | None = None
-    ) -> int:
+    def finish(self, names: Sequence[str], code: int | None = None) -> int:
         """Write what is for all targets; returns the worst exit code, or `code` where it is given.
 
         `names` are all targets that were meant.
         """
         not_begun = names[len(self.sections) :]
         codes = [section.exit_code for section in self.sections]
-        worst = Exit.select_by_precedence_or_error_code_if_none(*codes) if code is None else code
+        worst = Exit.select_exit_code(*codes) if code is None else code
         parts = [TargetPart(s.target, s.exit_code, s.document) for s in self.sections]
         document = build_targets_document(
             self.command, parts, not_begun, worst, tool_version=__version__

@@ -29,7 +29,7 @@ class TargetsReports:
     misplaced_findings: Sequence[Diagnostic]
 
     @classmethod
-    def from_parameters_or_none_requested(
+    def from_parameters(
         cls,
         parameters: Mapping[str, Any],
         invocation: Invocation,
@@ -50,7 +50,7 @@ class TargetsReports:
         against = parameters.get("against") or ""
         reports, misplaced = Reports(
             requests, console, invocation, command, against=against
-        ).split_off_misplaced_requests()
+        ).split_off_misplaced()
         html_files = [file for kind, file in reports.requests if kind == "html"]
         others = [request for request in reports.requests if request[0] != "html"]
         return cls(replace(reports, requests=others), html_files, selectors, misplaced)
@@ -59,7 +59,7 @@ class TargetsReports:
     def console(self) -> Console:
         return self.reports.console
 
-    def raise_misplaced_findings_if_any(self) -> None:
+    def raise_misplaced(self) -> None:
         """InputError for reports that would overwrite a file of the project."""
         raise_findings_if_any(self.misplaced_findings)
 

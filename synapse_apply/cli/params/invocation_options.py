@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from synapse_apply.workspace.invocation import Invocation
 
 
-def add_invocation_options_to_commands(text: str, invocation: Invocation) -> str:
+def add_invocation_options(text: str, invocation: Invocation) -> str:
     """The text, with the location and target options of this invocation in its commands."""
     return name_target_in_commands(text, invocation.target or "", list_location_options(invocation))
 

@@ -15,7 +15,7 @@ _CONFLICTING_OPTIONS: Mapping[str, str] = {
 }
 
 
-def reject_and_drop_online_options(plan_arguments: Mapping[str, Any]) -> dict[str, Any]:
+def drop_online_options(plan_arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The options for an offline plan; a usage error where a conflicting one is given."""
     for name, reason in _CONFLICTING_OPTIONS.items():
         if plan_arguments[name]:

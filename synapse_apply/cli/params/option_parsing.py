@@ -30,7 +30,7 @@ class NumberType(click.FloatRange):
         return number
 
 
-def parse_unchecked_url_or_env_reference(
+def parse_url_or_reference(
     _ctx: click.Context, _param: click.Parameter, value: str
 ) -> str | SecretRef:
     """A text as it is, or the reference `{env: NAME}`; a usage error for another text in braces."""
@@ -46,7 +46,7 @@ def parse_unchecked_url_or_env_reference(
     return SecretRef("env", env_match[1])
 
 
-def parse_lineage_option_or_empty(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+def parse_lineage(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
     """A UUID in a state's form; a usage error for anything else."""
     if value and re.fullmatch(_LINEAGE_PATTERN, value) is None:
         raise click.BadParameter(f"{value!r} is not a UUID in lower-case letters and digits.")
@@ -71,7 +71,7 @@ def parse_report_options(
     return tuple(requests)
 
 
-def parse_name_value_options_last_wins(
+def parse_name_values(
     _ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]
 ) -> dict[str, str]:
     """Values by name, of `NAME=VALUE`; a usage error for any other form."""
@@ -84,7 +84,7 @@ def parse_name_value_options_last_wins(
     return values
 
 
-def require_guard_names_known_or_of_policy_form(
+def require_guard_names(
     _ctx: click.Context, _param: click.Parameter, guard_names: tuple[str, ...]
 ) -> tuple[str, ...]:
     """A usage error for an unknown guard.
@@ -100,7 +100,7 @@ def require_guard_names_known_or_of_policy_form(
     return guard_names
 
 
-def reject_timeout_without_follow(
+def reject_lone_timeout(
     ctx: click.Context, _param: click.Parameter, timeout: float | None
 ) -> float | None:
     """A usage error for --timeout without --follow."""

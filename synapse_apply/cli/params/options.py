@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from synapse_apply.cli import completion
-from synapse_apply.cli.console import Console, OutputFailedError, get_single_target_or_empty
+from synapse_apply.cli.console import Console, OutputFailedError, single_target
 from synapse_apply.cli.help_pages import Terminated, format_command_name
 from synapse_apply.cli.params import option_parsing
 from synapse_apply.files.commit_memory import pin_refs
@@ -76,7 +76,7 @@ def add_event_options(body: CommandBody) -> CommandBody:
     return call_with_events
 
 
-def add_json_per_line_options(body: CommandBody) -> CommandBody:
+def add_json_lines_option(body: CommandBody) -> CommandBody:
     """--json with one object per line, --color and --no-color."""
 
     @click.option("--json", "as_lines", is_flag=True, help="Print one JSON object a line.")
@@ -141,7 +141,7 @@ def add_report_option(body: CommandBody) -> CommandBody:
         out_and_against = (parameters.get("out"), parameters.get("against") or "")
         writable_reports, misplaced_findings = Reports(
             report_requests, console, invocation, command, *out_and_against
-        ).split_off_misplaced_requests()
+        ).split_off_misplaced()
         try:
             raise_findings_if_any(misplaced_findings)
             return body(
@@ -182,7 +182,7 @@ def add_target_options(body: CommandBody) -> CommandBody:
     )
 
 
-def add_several_target_options(body: CommandBody) -> CommandBody:
+def add_targets_option(body: CommandBody) -> CommandBody:
     """The same for a command that works on several targets, too: the body is called for each."""
     return _add_target_option(
         _add_project_options(body, takes_several_targets=True),
@@ -225,11 +225,7 @@ def _add_project_options(body: CommandBody, *, takes_several_targets: bool) -> C
     )
     @functools.wraps(body)
     def call_with_invocation(
-        *,
-        chdir: Path | None,
-        project: Path | None,
-        target: tuple[str, ...] = (),
-        **parameters: Any,
+        *, chdir: Path | None, project: Path | None, target: tuple[str, ...] = (), **parameters: Any
     ) -> int:
         # A pipeline may have an empty variable there, which names none.
         target = tuple(filter(None, target))
@@ -257,7 +253,7 @@ def _add_project_options(body: CommandBody, *, takes_several_targets: bool) -> C
 
 def _single_target(names: Sequence[str], *, may_be_several: bool) -> str:
     """The one target that is named; "" for none, and for several where there may be several."""
-    name = get_single_target_or_empty({"target": names})
+    name = single_target({"target": names})
     if names and not name and not may_be_several:
         command = format_command_name(click.get_current_context())
         raise click.UsageError(f"`{command}` works on one target: name it with -t NAME.")
@@ -287,7 +283,7 @@ add_variable_options = _combine_options(
         "variables",
         multiple=True,
         metavar="NAME=VALUE",
-        callback=option_parsing.parse_name_value_options_last_wins,
+        callback=option_parsing.parse_name_values,
         help="A value for a declared variable; may be repeated.",
     ),
     click.option(
@@ -347,7 +343,7 @@ add_follow_options = _combine_options(
         "--timeout",
         type=option_parsing.NumberType(min=0, min_open=True),
         metavar="SECONDS",
-        callback=option_parsing.reject_timeout_without_follow,
+        callback=option_parsing.reject_lone_timeout,
         help="Follow no longer than this; the job goes on.",
     ),
     click.option(
@@ -403,7 +399,7 @@ add_plan_options = _combine_options(
         "--override-guard",
         "overridden",
         multiple=True,
-        callback=option_parsing.require_guard_names_known_or_of_policy_form,
+        callback=option_parsing.require_guard_names,
         shell_complete=completion.complete_guards,
         metavar="NAME",
         help="Override this guard, or policy:RULE for a freeze or a limit of the policy; may be "

@@ -118,9 +118,9 @@ class StatusType(AnyParamType):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> JobStatus:
         """A usage error that lists the known words for an unknown one."""
-        from synapse_apply.model.job import JobStatus, parse_job_status_or_unknown
+        from synapse_apply.model.job import JobStatus, parse_job_status
 
-        job_status = parse_job_status_or_unknown(value)
+        job_status = parse_job_status(value)
         if job_status is JobStatus.UNKNOWN:
             self.fail(
                 f"{value!r} is none of queued (or pending), running, completed (or succeeded), "
@@ -158,7 +158,7 @@ def parse_key_value_options(
     return parsed_values
 
 
-def require_json_object_or_none(value: Any, option: str) -> Mapping[str, Any] | None:
+def require_json_object(value: Any, option: str) -> Mapping[str, Any] | None:
     """A JSON object, or None where the option was not given; a usage error for other values."""
     if value is None or isinstance(value, Mapping):
         return value

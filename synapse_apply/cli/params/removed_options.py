@@ -32,9 +32,7 @@ def add_removed_option(name: str, advice: str) -> Callable[[Any], Any]:
     )
 
 
-def add_hidden_old_option_that_warns_of_new(
-    old_name: str, new_name: str, **settings: Any
-) -> Callable[[Any], Any]:
+def add_old_option(old_name: str, new_name: str, **settings: Any) -> Callable[[Any], Any]:
     """A hidden option that works as before, for one more version, and warns on stderr."""
 
     def warn(_ctx: click.Context, _param: click.Parameter, value: Any) -> Any:
@@ -49,7 +47,7 @@ def add_hidden_old_option_that_warns_of_new(
     return click.option(old_name, hidden=True, callback=warn, **settings)
 
 
-def add_removed_preflight_option(command_name: str) -> Callable[[Any], Any]:
+def add_preflight_option(command_name: str) -> Callable[[Any], Any]:
     """The removed --preflight of plan, apply and drift."""
     return add_removed_option(
         "--preflight",

@@ -5,9 +5,7 @@ from __future__ import annotations
 import click
 
 
-def parse_git_ref_option_or_empty(
-    _ctx: click.Context, _param: click.Parameter, value: str | None
-) -> str:
+def parse_git_ref(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str:
     """The REF of `git:REF`; "" without the option, a usage error for another form."""
     if value is None:
         return ""
@@ -17,9 +15,7 @@ def parse_git_ref_option_or_empty(
     return ref
 
 
-def parse_plain_ref_option_or_empty(
-    _ctx: click.Context, _param: click.Parameter, value: str | None
-) -> str:
+def parse_plain_ref(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str:
     """The ref, "" without the option; a usage error for a blank one.
 
     An unset CI variable expands to blank, and must not select the checkout instead.
@@ -32,7 +28,7 @@ def parse_plain_ref_option_or_empty(
 add_project_from_option = click.option(
     "--project-from",
     metavar="git:REF",
-    callback=parse_git_ref_option_or_empty,
+    callback=parse_git_ref,
     help="Take all settings of the project file from that Git ref; manifests, variables and "
     "overlays stay those of the checkout.",
 )
@@ -50,7 +46,7 @@ add_against_option = click.option(
 add_ref_option = click.option(
     "--ref",
     "as_of",
-    callback=parse_plain_ref_option_or_empty,
+    callback=parse_plain_ref,
     metavar="REF",
     help="Take manifests and package sources as they are at that Git ref, to go back to it; the "
     "project file stays that of the checkout. What is published stays published.",

@@ -22,7 +22,7 @@ _OPTIONS_OF_ROWS = {
 }
 
 
-def reject_options_beside_saved_plan(
+def reject_beside_saved_plan(
     plan: Path | None, reviewed: Sequence[Path], options: Mapping[str, Any]
 ) -> None:
     """A usage error for options that `apply` would ignore with a saved or reviewed plan."""

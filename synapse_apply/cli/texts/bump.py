@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from difflib import SequenceMatcher
 
 from synapse_apply import Invocation
-from synapse_apply.cli.params.invocation_options import add_invocation_options_to_commands
+from synapse_apply.cli.params.invocation_options import add_invocation_options
 from synapse_apply.library import BumpResult, Rewrite
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.command import Command, Text
@@ -111,6 +111,6 @@ def _iter_next_steps(bump_result: BumpResult, invocation: Invocation) -> Iterato
             )
         elif source.kind != FOLDER:
             yield f"The source is {sanitize(source)}: see that it holds the code of {new_version}."
-    yield add_invocation_options_to_commands(
+    yield add_invocation_options(
         Text("Next: ", Command("plan"), " shows the new release."), invocation
     )

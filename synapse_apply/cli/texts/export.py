@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from synapse_apply import Invocation
 from synapse_apply.cli.console import Console
-from synapse_apply.cli.params.invocation_options import add_invocation_options_to_commands
+from synapse_apply.cli.params.invocation_options import add_invocation_options
 from synapse_apply.library import ExportedFiles
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.diagnostic import format_json_pointer
@@ -49,7 +49,7 @@ def print_exported_files(
         # One a line; every command can be run as printed.
         console.write_output("\nNext:\n")
         for step in exported_files.next_steps:
-            console.write_output(f"  {add_invocation_options_to_commands(step, invocation)}\n")
+            console.write_output(f"  {add_invocation_options(step, invocation)}\n")
 
 
 def build_export_document(exported_files: ExportedFiles) -> JsonDocument:

@@ -98,7 +98,7 @@ def format_job_status(job: Job) -> str:
     return word if job.progress is None or job.status.has_ended else f"{word} ({job.progress:g}%)"
 
 
-def get_job_failure_text_or_empty(job: Job) -> str:
+def job_failure_text(job: Job) -> str:
     """Why a job failed, in the server's words; "" where it gives no reason."""
     job_error = job.raw.get("error")
     if isinstance(job_error, Mapping):

@@ -100,7 +100,7 @@ def format_contents(
     return escape_ci_commands(text)
 
 
-def build_difference_document(difference: PackageDifference) -> JsonDocument:
+def difference_document(difference: PackageDifference) -> JsonDocument:
     """Both digests, and every file that differs."""
     return {
         "address": str(difference.release.address),

@@ -47,11 +47,7 @@ def render_resource_sides(sides: ResourceSides, console: Console) -> str:
             *(
                 secret_cells.get(path, {}).get(name)
                 or _format_value(side.get(path, ABSENT), cell_width)
-                for name, side in (
-                    ("declared", declared),
-                    ("recorded", recorded),
-                    ("live", live),
-                )
+                for name, side in (("declared", declared), ("recorded", recorded), ("live", live))
             ),
         )
         for path in paths

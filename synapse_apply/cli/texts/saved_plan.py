@@ -15,7 +15,7 @@ from synapse_apply.views.json.documents import plan_document
 from synapse_apply.views.text.plan import render_plan
 
 
-def print_saved_plan_and_write_reports(
+def report_saved_plan(
     console: Console,
     invocation: Invocation,
     path: Path,

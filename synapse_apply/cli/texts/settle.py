@@ -31,9 +31,7 @@ def print_settled_calls(console: Console, settled_calls: SettledCalls) -> int:
     else:
         console.write_output(
             "".join(
-                _format_settled_or_open_call(
-                    call, name_target_in_commands(call.ways_out, console.typed_target)
-                )
+                _format_call(call, name_target_in_commands(call.ways_out, console.typed_target))
                 for call in settled_calls.calls
             )
         )
@@ -42,7 +40,7 @@ def print_settled_calls(console: Console, settled_calls: SettledCalls) -> int:
     return Exit.UNKNOWN if settled_calls.has_open_calls else Exit.OK
 
 
-def _format_settled_or_open_call(call: SettledCall, ways_out: Sequence[str]) -> str:
+def _format_call(call: SettledCall, ways_out: Sequence[str]) -> str:
     resolved, intent = call.resolved, call.resolved.intent
     ways_text = "".join(f"        * {sanitize(way_out)}\n" for way_out in ways_out)
     if resolved.is_open:

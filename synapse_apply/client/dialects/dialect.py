@@ -58,9 +58,7 @@ def parse_query_of_link(link: str) -> Query:
     return tuple(parse_qsl(urlsplit(unmask_value(link)).query, keep_blank_values=True))
 
 
-def parse_results_page_or_none(
-    answer: Any, parse_next_query: Callable[[str], Query]
-) -> ListPage | None:
+def parse_results_page(answer: Any, parse_next_query: Callable[[str], Query]) -> ListPage | None:
     """The page in an object `{count, next, previous, results}`; None for anything else."""
     if not isinstance(answer, Mapping) or not isinstance(answer.get("results"), list):
         return None

@@ -8,7 +8,7 @@ from synapse_apply.client.dialects.dialect import (
     Dialect,
     ListPage,
     parse_query_of_link,
-    parse_results_page_or_none,
+    parse_results_page,
 )
 
 
@@ -17,7 +17,7 @@ def parse_page_or_none(answer: Any) -> ListPage | None:
     return (
         ListPage(answer)
         if isinstance(answer, list)
-        else parse_results_page_or_none(answer, parse_query_of_link)
+        else parse_results_page(answer, parse_query_of_link)
     )
 
 

@@ -10,7 +10,7 @@ from synapse_apply.client.dialects.dialect import (
     ListPage,
     Query,
     parse_query_of_link,
-    parse_results_page_or_none,
+    parse_results_page,
 )
 from synapse_apply.model.coding.json_types import JsonValue
 from synapse_apply.model.secrets.masked_text import unmask_value
@@ -34,7 +34,7 @@ def parse_page_or_none(answer: Any) -> ListPage | None:
     """
     content = unwrap_data(answer)
     if not isinstance(content, list):
-        return parse_results_page_or_none(content, _parse_next_query)
+        return parse_results_page(content, _parse_next_query)
     meta = answer.get("meta") if isinstance(answer, Mapping) else None
     pagination = meta.get("pagination") if isinstance(meta, Mapping) else None
     if not isinstance(pagination, Mapping) or "next_cursor" not in pagination:

@@ -11,15 +11,12 @@ from typing import Any
 
 from urllib3 import BaseHTTPResponse
 
-from synapse_apply.client.http.deadlines import (
-    parse_http_date,
-    parse_retry_after,
-)
+from synapse_apply.client.http.deadlines import parse_http_date, parse_retry_after
 from synapse_apply.client.http.redaction import Redactor
 from synapse_apply.model.coding.json_types import JsonValue
 from synapse_apply.model.coding.server_json import (
     OddJsonError,
-    decode_utf8_or_raise_odd_json,
+    decode_utf8,
     parse_lenient_json,
     parse_strict_json,
 )
@@ -78,11 +75,11 @@ class Answer:
     @cached_property
     def _parsed(self) -> tuple[Any, str]:
         try:
-            text = decode_utf8_or_raise_odd_json(self.body)
+            text = decode_utf8(self.body)
             value = (parse_lenient_json if self.is_display_text else parse_strict_json)(text)
         except OddJsonError as problem:
             return None, str(problem)
-        return self.redactor.mask_secrets_in_value_of_text(value, text), ""
+        return self.redactor.mask_text_value(value, text), ""
 
     @property
     def detail(self) -> JsonValue:

@@ -151,13 +151,13 @@ class Redactor:
         search = self._fresh_search()
         return text if search is None else self._mask_string(text, search)
 
-    def mask_secrets_in_json_value(self, value: Any) -> JsonValue:
+    def mask_json(self, value: Any) -> JsonValue:
         """A parsed value with the secrets of its texts, keys and numbers masked."""
         search = self._fresh_search()
         return value if search is None else self._mask_value(value, search, 0)
 
-    def mask_secrets_in_value_of_text(self, value: Any, source_text: str) -> JsonValue:
-        """As `mask_secrets_in_json_value` for what `source_text` parses to, but faster."""
+    def mask_text_value(self, value: Any, source_text: str) -> JsonValue:
+        """As `mask_json` for what `source_text` parses to, but faster."""
         search = self._fresh_search()
         if search is None:
             return value

@@ -264,12 +264,7 @@ class Transport:
         # The deadline grows with the file's size; the waits between attempts need not.
         repeats = Repeats(options.backoff, deadline, max_total_wait=self.limits.total_timeout)
         fetching = FetchOptions(
-            self._route,
-            self.limits,
-            deadline,
-            self._refusal,
-            max_bytes,
-            options.now,
+            self._route, self.limits, deadline, self._refusal, max_bytes, options.now
         )
         begin = out.tell()
         while True:
@@ -329,11 +324,7 @@ class Transport:
     def _attempt(self, call: ClientCall, deadline: Deadline) -> _AttemptResult:
         """One attempt with its redirects; an error without sending if calls are refused."""
         if reason := self._refusal(call):
-            return _AttemptResult(
-                None,
-                failures.aborted_call(call, reason, sent=False),
-                sent=False,
-            )
+            return _AttemptResult(None, failures.aborted_call(call, reason, sent=False), sent=False)
         limits = self.limits
         # A server that stores a large upload may be silent for longer than a usual read timeout.
         read_timeout = deadline.remaining() if call.upload_size else limits.read_timeout
@@ -402,8 +393,7 @@ class Transport:
                 [(name, value) for name, value in pairs if value is not None], doseq=True
             )
             response = self._adapter.open(
-                Request(call.method, f"{url}?{text}" if text else url, headers, call.body),
-                attempt,
+                Request(call.method, f"{url}?{text}" if text else url, headers, call.body), attempt
             )
             # Kept for the case that the body breaks off: the status alone settles a 4xx or 5xx.
             answer = self._build_answer(call, response, b"", complete=False)

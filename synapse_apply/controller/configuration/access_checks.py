@@ -19,7 +19,7 @@ from synapse_apply.controller.settings import (
     TargetRule,
 )
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath
-from synapse_apply.model.phrases import suggest_name_or_default_hint
+from synapse_apply.model.phrases import suggest_name
 
 # Browsers or servers set these by themselves, or they carry other credentials.
 _RESERVED_HEADERS = frozenset(
@@ -139,7 +139,7 @@ def _unknown_names(
                     path,
                     "Unknown token",
                     f"`access.tokens` has no `{name}`",
-                    suggest_name_or_default_hint(
+                    suggest_name(
                         name, access.tokens, f"declare it: tokens: {{{name}: {{env: NAME}}}}"
                     ),
                 )

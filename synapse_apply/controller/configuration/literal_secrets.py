@@ -10,7 +10,7 @@ from synapse_apply.model.diagnostic import (
     FieldPath,
     Position,
     error_finding,
-    find_position_at_or_nearest_above,
+    find_nearest_position,
 )
 from synapse_apply.model.phrases import format_field_path
 
@@ -50,7 +50,7 @@ def replace_literal_secrets_in_place(
                     f"`{format_field_path(path)}` holds a value; it is not shown",
                     "name a variable or a file, such as {env: NAME}, and replace the secret: "
                     "whoever reads this file has it",
-                    position=find_position_at_or_nearest_above(positions, path),
+                    position=find_nearest_position(positions, path),
                     path=path,
                 )
             )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from synapse_apply.controller.settings import SecretName
-from synapse_apply.files.checkout import read_regular_file_following_links
+from synapse_apply.files.checkout import read_regular_file
 from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.values import Sensitive
 
@@ -42,7 +42,7 @@ class OwnSecretReader:
 def _read_secret(path: Path) -> tuple[str, str]:
     """The text of a file, and why it cannot be used ("" where it can)."""
     try:
-        data = read_regular_file_following_links(path, _MAX_SECRET_BYTES)
+        data = read_regular_file(path, _MAX_SECRET_BYTES)
     except OSError as problem:
         return "", problem.strerror or "it cannot be read"
     try:

@@ -9,7 +9,7 @@ from synapse_apply.model.diagnostic import (
     FieldPath,
     Position,
     error_finding,
-    find_position_at_or_nearest_above,
+    find_nearest_position,
     warning_finding,
 )
 
@@ -22,10 +22,10 @@ class FindingBuilder:
 
     def build_error(self, path: FieldPath, summary: str, detail: str, hint: str) -> Diagnostic:
         """An error at the setting, or at what encloses it where it is not written."""
-        position = find_position_at_or_nearest_above(self._positions, path)
+        position = find_nearest_position(self._positions, path)
         return error_finding(summary, detail, hint, position=position, path=path)
 
     def build_warning(self, path: FieldPath, summary: str, detail: str, hint: str) -> Diagnostic:
         """A warning, placed as an error is."""
-        position = find_position_at_or_nearest_above(self._positions, path)
+        position = find_nearest_position(self._positions, path)
         return warning_finding(summary, detail, hint, position=position, path=path)

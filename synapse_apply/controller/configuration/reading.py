@@ -17,7 +17,7 @@ from synapse_apply.controller.configuration.literal_secrets import replace_liter
 from synapse_apply.controller.configuration.unused_settings import iter_unused_setting_warnings
 from synapse_apply.controller.configuration.valid_parts import build_document_of_valid_parts
 from synapse_apply.controller.settings import Controller
-from synapse_apply.files.checkout import read_regular_file_following_links
+from synapse_apply.files.checkout import read_regular_file
 from synapse_apply.manifests.schema import schemas
 from synapse_apply.manifests.schema.explain import ValueToCheck, build_schema_findings
 from synapse_apply.manifests.yaml.reader import iter_one_error_of_extra_documents, read_documents
@@ -39,7 +39,7 @@ class ConfigurationReading(NamedTuple):
 def read_and_check_configuration(file: FilePath) -> ConfigurationReading:
     """The configuration of a file; InputError if it cannot be read at all."""
     try:
-        data = read_regular_file_following_links(file, _MAX_FILE_BYTES)
+        data = read_regular_file(file, _MAX_FILE_BYTES)
     except OSError as problem:
         raise InputError.from_summary(
             "The configuration cannot be read",

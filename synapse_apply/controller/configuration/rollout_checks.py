@@ -10,7 +10,7 @@ from synapse_apply.controller.configuration.placed_findings import FindingBuilde
 from synapse_apply.controller.rules.targets import find_rule
 from synapse_apply.controller.settings import Controller, Mode, Rollout, Source, Wave
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath
-from synapse_apply.model.phrases import suggest_name_or_default_hint
+from synapse_apply.model.phrases import suggest_name
 
 _WILDCARDS = frozenset("*?[")
 
@@ -56,9 +56,7 @@ def _no_source(controller: Controller, rollout: Rollout, findings: FindingBuilde
         (*path, "source"),
         "Unknown source",
         f"there is no source `{rollout.source}`",
-        suggest_name_or_default_hint(
-            rollout.source, controller.sources, f"write one of sources: {names}"
-        ),
+        suggest_name(rollout.source, controller.sources, f"write one of sources: {names}"),
     )
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from synapse_apply.files.programs import (
     build_child_environment,
-    require_executable_outside_checkouts,
-    run_program_in_root_folder,
+    require_executable,
+    run_program,
 )
 from synapse_apply.model.errors import InputError
 
@@ -31,7 +31,7 @@ class DemoRepository:
         """Make it; InputError where there is no Git."""
         self.folder = folder
         try:
-            self._program = require_executable_outside_checkouts("git", ())
+            self._program = require_executable("git", ())
         except FileNotFoundError:
             raise InputError.from_summary(
                 "The demo needs Git", "There is no git on PATH.", "Install Git."
@@ -62,9 +62,7 @@ def run_synapse_apply_or_raise_input_error(
 
 def _run(command: tuple[str, ...], variables: Mapping[str, str]) -> None:
     environment = build_child_environment((), variables)
-    exit_code, output, error_text = run_program_in_root_folder(
-        command, environment, timeout=_SECONDS
-    )
+    exit_code, output, error_text = run_program(command, environment, timeout=_SECONDS)
     if exit_code:
         text = f"{output.decode(errors='replace')}\n{error_text}".strip()
         raise InputError.from_summary("A step of the demo failed", text[-2000:])

@@ -315,7 +315,7 @@ class ControllerApi:
         )
 
     def _parse_answer(self, answer: HttpAnswer) -> JsonValue:
-        return self._redactor.mask_secrets_in_json_value(parse_json_answer_or_none(answer))
+        return self._redactor.mask_json(parse_json_answer_or_none(answer))
 
     def _answer_error(self, answer: HttpAnswer, document: JsonValue) -> SynapseApplyError:
         """What an answer that is no success means; its own words, where it is a Problem."""

@@ -66,8 +66,4 @@ def derive_exit_code_of_settled_target(api: ControllerApi, name: str, target: Sh
     is_source_broken = any(
         entry["finding"].get("severity") == "error" for entry in target.source_findings
     )
-    return (
-        Exit.select_by_precedence_or_error_code_if_none(code, Exit.ERROR)
-        if is_source_broken
-        else code
-    )
+    return Exit.select_exit_code(code, Exit.ERROR) if is_source_broken else code

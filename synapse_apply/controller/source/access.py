@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from synapse_apply.controller.settings import HttpsToken, SecretName, Source, SshKey
 from synapse_apply.files.programs import (
     build_child_environment,
-    require_executable_outside_checkouts,
+    require_executable,
 )
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
@@ -158,7 +158,7 @@ def _ssh_command(credentials: SshKey, read_secret: ReadSecret, folder: Path) -> 
             "ClearAllForwardings": "yes",
             "ConnectTimeout": "30",
         }
-        words = [require_executable_outside_checkouts("ssh", ()), "-F", os.devnull]
+        words = [require_executable("ssh", ()), "-F", os.devnull]
         for name, value in options.items():
             words += ["-o", f"{name}={value}"]
         yield shlex.join(words)

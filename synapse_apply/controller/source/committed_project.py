@@ -25,7 +25,7 @@ from synapse_apply.controller.source.mirror_git import (
     quote_last_git_lines_or_empty,
 )
 from synapse_apply.controller.source.places import build_paths_of_source_folders
-from synapse_apply.files.repository import MAX_LISTING_BYTES, require_listing_within_limits
+from synapse_apply.files.repository import MAX_LISTING_BYTES, require_listing_size
 from synapse_apply.manifests.project.pinned_settings import build_project_under_pinned_settings
 from synapse_apply.manifests.project.project import FILE_NAME, read_project_or_findings
 from synapse_apply.manifests.project.target_lists import MAX_LIST_BYTES
@@ -34,9 +34,9 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.project import (
     DEFAULT_MANIFESTS,
     Project,
-    collect_credential_variables_files_and_references,
+    collect_credentials,
 )
-from synapse_apply.model.resource import shorten_git_ref_if_commit_id
+from synapse_apply.model.resource import shorten_git_ref
 from synapse_apply.model.state import BackendIdentity
 
 _MAX_PROJECT_BYTES = 4 * 1024 * 1024
@@ -81,7 +81,7 @@ class CommittedProject:
             pinned_project = self._read_project(pin_entry, pinned_files, pin)
             self._rows.append(_list_rows(pinned_project))
             self._project = build_project_under_pinned_settings(
-                self._project, pinned_project, shorten_git_ref_if_commit_id(source.project_from)
+                self._project, pinned_project, shorten_git_ref(source.project_from)
             )
             self._ids.append(pin_entry.object_id)
         # A list counts by the row of each target: a new tenant is nothing to do for the others.
@@ -110,7 +110,7 @@ class CommittedProject:
                 target.require_verified,
                 self._compute_digest(name),
                 format_backend(BackendIdentity(target.url, target.tenant)) if target.url else "",
-                collect_credential_variables_files_and_references({name: target}).list_names(),
+                collect_credentials({name: target}).list_names(),
             )
             for name, target in sorted(declared)
         )
@@ -127,8 +127,8 @@ class CommittedProject:
         tree = f"{commit}:" if self._folder == "." else f"{commit}:{self._folder}"
         options = ("-r", "-t", "-z", "--full-tree")
         result = self._git.run_local_git("ls-tree", *options, tree, max_output=MAX_LISTING_BYTES)
-        place = f"{self._folder} at {shorten_git_ref_if_commit_id(commit)}"
-        require_listing_within_limits(result.exit_code, result.output, place)
+        place = f"{self._folder} at {shorten_git_ref(commit)}"
+        require_listing_size(result.exit_code, result.output, place)
         if result.exit_code:
             exists = (
                 self._git.run_local_git("cat-file", "-e", f"{commit}^{{commit}}").exit_code == 0
@@ -138,7 +138,7 @@ class CommittedProject:
             words = quote_last_git_lines_or_empty(result.error_text)
             raise SourceUnavailable.from_summary(
                 "A commit of a source cannot be read",
-                f"{self._source.name}: {shorten_git_ref_if_commit_id(commit)}. {words}",
+                f"{self._source.name}: {shorten_git_ref(commit)}. {words}",
                 "It is fetched again by itself.",
             )
         entries = []
@@ -160,7 +160,7 @@ class CommittedProject:
     def _read_project(
         self, entry: CommittedFile, files: Sequence[CommittedFile], commit: str
     ) -> Project:
-        name = f"{shorten_git_ref_if_commit_id(commit)}:{FILE_NAME}"
+        name = f"{shorten_git_ref(commit)}:{FILE_NAME}"
         by_path = {file.path: file for file in files}
         content = self._read_file(entry, commit, _MAX_PROJECT_BYTES)
 
@@ -183,7 +183,7 @@ class CommittedProject:
         if result.exit_code:
             raise InputError.from_summary(
                 "The project file cannot be read",
-                f"{shorten_git_ref_if_commit_id(commit)}:{entry.path} is larger than "
+                f"{shorten_git_ref(commit)}:{entry.path} is larger than "
                 f"{max_bytes // 1024**2} "
                 "MiB, or not in the mirror.",
                 "Is this the file that was meant?",
@@ -210,8 +210,7 @@ class CommittedProject:
     def _raise_no_project(self, commit: str) -> NoReturn:
         raise InputError.from_summary(
             "No project file in that commit",
-            f"{shorten_git_ref_if_commit_id(commit)} has no "
-            f"{posixpath.join(self._source.path, FILE_NAME)}.",
+            f"{shorten_git_ref(commit)} has no {posixpath.join(self._source.path, FILE_NAME)}.",
             f"Is the project in another folder? sources.{self._source.name}.path names it.",
             position=self._source.position,
         )
@@ -221,7 +220,7 @@ def _require_plain_file(entry: CommittedFile, commit: str) -> None:
     if entry.mode not in ("100644", "100755"):
         raise InputError.from_summary(
             f"The {'project file' if entry.path == FILE_NAME else 'list of targets'} is no file",
-            f"{shorten_git_ref_if_commit_id(commit)}:{entry.path} is a link or a submodule.",
+            f"{shorten_git_ref(commit)}:{entry.path} is a link or a submodule.",
             "Put the file itself there.",
         )
 

@@ -22,14 +22,14 @@ from synapse_apply.files.programs import (
     TIMEOUT_EXIT_CODE,
     ProgramResult,
     build_child_environment,
-    require_executable_outside_checkouts,
-    run_program_stopped_by_limit_or_reason,
+    require_executable,
+    run_bounded_program,
 )
 from synapse_apply.files.repository import (
     MINIMUM_GIT,
-    ask_git_version_if_too_old_or_empty,
-    format_safe_directory_section,
-    make_bare_repository_in_new_folder,
+    find_old_git_version,
+    make_bare_repository,
+    safe_directory_section,
 )
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.frozen import frozen
@@ -74,7 +74,7 @@ class MirrorGit:
     def make_or_replace_mirror_unless_usable(self, object_format: str) -> None:
         """Make the mirror where there is none that can be used; OSError."""
         self._folders.create_missing_checkout_and_home()
-        self._global_config.write_text(format_safe_directory_section(self._access.safe_directories))
+        self._global_config.write_text(safe_directory_section(self._access.safe_directories))
         git_dir = self._folders.mirror
         is_usable = all((git_dir / name).exists() for name in ("HEAD", "config", "objects", "refs"))
         is_sha256 = is_usable and "objectFormat = sha256" in (git_dir / "config").read_text()
@@ -84,7 +84,7 @@ class MirrorGit:
     def replace_by_empty_mirror(self, object_format: str) -> None:
         """Remove the mirror and make an empty one; OSError."""
         shutil.rmtree(self._folders.mirror, ignore_errors=True)
-        make_bare_repository_in_new_folder(self._folders.mirror, object_format)
+        make_bare_repository(self._folders.mirror, object_format)
 
     def list_remote_ids_by_ref(
         self, *names: str, seconds: float | None = None
@@ -191,9 +191,9 @@ class MirrorGit:
         input_bytes: bytes = b"",
     ) -> ProgramResult:
         try:
-            program = require_executable_outside_checkouts("git", ())
+            program = require_executable("git", ())
             self._require_new_enough_git(program)
-            return run_program_stopped_by_limit_or_reason(
+            return run_bounded_program(
                 (program, "--no-pager", *arguments),
                 environment,
                 input_bytes=input_bytes,
@@ -209,7 +209,7 @@ class MirrorGit:
             ) from None
 
     def _require_new_enough_git(self, program: str) -> None:
-        if version_text := ask_git_version_if_too_old_or_empty(program):
+        if version_text := find_old_git_version(program):
             raise SourceUnavailable.from_summary(
                 "Git is too old",
                 f"git {version_text} lacks what a mirror needs.",

@@ -39,7 +39,7 @@ from synapse_apply.controller.store.store_upgrade import (
 )
 from synapse_apply.model.coding.json_values import WrongShapeError
 from synapse_apply.stores.postgres.postgres_messages import has_ended_connection
-from synapse_apply.stores.postgres.postgres_parameters import build_connection_parameters
+from synapse_apply.stores.postgres.postgres_parameters import libpq_parameters
 from synapse_apply.stores.postgres.postgres_url import PostgresLocation
 from synapse_apply.stores.postgres.postgres_watch import limit_connection_time
 
@@ -196,7 +196,7 @@ class PostgresStoreDatabase:
     def __init__(self, location: PostgresLocation) -> None:
         """InputError for a URL that libpq does not understand. Connects to nothing yet."""
         self.location = location
-        self.connection_parameters = build_connection_parameters(location, _DEFAULT_PARAMETERS)
+        self.connection_parameters = libpq_parameters(location, _DEFAULT_PARAMETERS)
         self._store_location = store_errors.build_database_location(location.display_url)
         self._template_values = {
             "schema": sql.Identifier(location.schema),

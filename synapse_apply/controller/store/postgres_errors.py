@@ -16,9 +16,9 @@ from synapse_apply.controller.store.store_errors import (
     StoreUnavailable,
 )
 from synapse_apply.stores.postgres.postgres_messages import (
-    build_refusal_finding_or_none,
-    extract_reason_of_first_host,
+    build_refusal_finding,
     has_ended_connection,
+    reason_of_first_host,
 )
 from synapse_apply.stores.postgres.postgres_url import PostgresLocation
 
@@ -41,8 +41,8 @@ def build_connection_error(
     problem: psycopg.Error, location: PostgresLocation
 ) -> ControllerStoreError:
     """The error for a session that could not be opened."""
-    reason = extract_reason_of_first_host(problem)
-    refusal = build_refusal_finding_or_none(reason, location)
+    reason = reason_of_first_host(problem)
+    refusal = build_refusal_finding(reason, location)
     if refusal is not None:
         return ControllerStoreError(refusal)
     return StoreUnavailable.from_summary(

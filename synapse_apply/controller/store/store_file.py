@@ -42,7 +42,7 @@ def create_and_hold_data_folder(folder: Path) -> Iterator[None]:
     """
     path = folder / LOCK_FILE_NAME
     with store_errors.translate_sqlite_and_disk_errors(path, "Locking"):
-        opening.create_missing_private_folders_with_gitignore(folder)
+        opening.make_own_folders(folder)
         descriptor = opening.open_own_file_with_flags(path, os.O_RDWR | os.O_CREAT)
     try:
         try:
@@ -67,15 +67,15 @@ def create_store_file_if_missing(path: Path) -> None:
         if opening.stat_own_file_or_none(path) is not None:
             return
         new_path = path.with_name(f"{path.name}.new")
-        opening.remove_own_file_or_link_if_present(new_path)
-        opening.create_empty_own_file_exclusively(new_path)
+        opening.remove_own_file(new_path)
+        opening.create_own_file(new_path)
         with closing(_connect(new_path, "rw")) as connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             for statement in list_statements_that_make_empty_store(SQLITE_DIALECT):
                 connection.execute(statement)
             connection.execute("COMMIT")
-        opening.replace_own_file_by_sibling(path, new_path.name)
+        opening.replace_own_file(path, new_path.name)
         opening.flush_own_folder_to_disk(path.parent)
 
 
@@ -111,7 +111,7 @@ def write_backup_to_new_file(source: sqlite3.Connection, target: Path) -> None:
     """Copy a store as it is now to a file that is not there yet; ControllerStoreError if it is."""
     with store_errors.translate_sqlite_and_disk_errors(target, "Writing"):
         try:
-            opening.create_empty_own_file_exclusively(target)
+            opening.create_own_file(target)
         except FileExistsError:
             raise store_errors.build_existing_backup_error(target) from None
         try:
@@ -120,7 +120,7 @@ def write_backup_to_new_file(source: sqlite3.Connection, target: Path) -> None:
                 # One file that needs no other beside it.
                 copy.execute("PRAGMA journal_mode = DELETE")
         except BaseException:
-            opening.remove_own_file_or_link_if_present(target)
+            opening.remove_own_file(target)
             raise
 
 
@@ -128,11 +128,11 @@ def keep_copy(path: Path, old_format: int) -> str:
     """Copy the store before it gets another format, and say where; an earlier copy is replaced."""
     kept = path.with_name(f"{path.name}.format-{old_format}")
     new_path = kept.with_name(f"{kept.name}.new")
-    opening.remove_own_file_or_link_if_present(new_path)
+    opening.remove_own_file(new_path)
     # A connection that writes cannot be copied from.
     with closing(open_existing_store_file(path, is_writer=False)) as reader:
         write_backup_to_new_file(reader, new_path)
-    opening.replace_own_file_by_sibling(kept, new_path.name)
+    opening.replace_own_file(kept, new_path.name)
     return f"; as it was: {kept}"
 
 

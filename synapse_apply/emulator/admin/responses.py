@@ -36,7 +36,7 @@ def read_health(request: EmulatorRequest) -> EmulatorAnswer:
         {
             "status": "ok",
             "data_set": request.backend.store.data_set,
-            "version": _read_installed_version_or_unknown(),
+            "version": _read_version(),
             "api_versions": API_VERSIONS,
         }
     )
@@ -44,7 +44,7 @@ def read_health(request: EmulatorRequest) -> EmulatorAnswer:
 
 # Tests poll the health check, and the metadata is read from disk.
 @functools.cache
-def _read_installed_version_or_unknown() -> str:
+def _read_version() -> str:
     try:
         return importlib.metadata.version("synapse-apply")
     except importlib.metadata.PackageNotFoundError:
@@ -72,7 +72,7 @@ def _require_kind_in_path(request: EmulatorRequest) -> Kind:
     return kind
 
 
-def _require_object_of_any_tenant_in_path(request: EmulatorRequest, kind: Kind) -> StoredObject:
+def _require_any_object(request: EmulatorRequest, kind: Kind) -> StoredObject:
     """The object with the id in the path, of any tenant. Raises ApiError (404)."""
     text = request.path["id"]
     is_id = text.isdecimal() and len(text) < 20
@@ -93,18 +93,16 @@ def _build_stored_object_json(row: StoredObject) -> AnswerObject:
     }
 
 
-def list_objects_of_all_tenants(request: EmulatorRequest) -> EmulatorAnswer:
+def list_all_objects(request: EmulatorRequest) -> EmulatorAnswer:
     rows = request.backend.store.select(_require_kind_in_path(request), ObjectQuery())
     return EmulatorAnswer(
         {"count": len(rows), "results": [_build_stored_object_json(row) for row in rows]}
     )
 
 
-def read_object_of_any_tenant(request: EmulatorRequest) -> EmulatorAnswer:
+def read_any_object(request: EmulatorRequest) -> EmulatorAnswer:
     return EmulatorAnswer(
-        _build_stored_object_json(
-            _require_object_of_any_tenant_in_path(request, _require_kind_in_path(request))
-        )
+        _build_stored_object_json(_require_any_object(request, _require_kind_in_path(request)))
     )
 
 
@@ -134,7 +132,7 @@ def edit_object_unchecked(request: EmulatorRequest) -> EmulatorAnswer:
     Its key follows from the new code or version. Raises ApiError (404, 409).
     """
     kind = _require_kind_in_path(request)
-    row = _require_object_of_any_tenant_in_path(request, kind)
+    row = _require_any_object(request, kind)
     body = {**row.body, **request.body.values}
     if kind != "job":
         body["modified"] = request.backend.clock.now()
@@ -151,20 +149,20 @@ def edit_object_unchecked(request: EmulatorRequest) -> EmulatorAnswer:
         raise build_conflict_error("The key is taken.") from None
 
 
-def delete_object_despite_references(request: EmulatorRequest) -> EmulatorAnswer:
+def delete_any_object(request: EmulatorRequest) -> EmulatorAnswer:
     """Delete a stored object, whatever refers to it: an outside deletion."""
     kind = _require_kind_in_path(request)
-    request.backend.store.delete(kind, _require_object_of_any_tenant_in_path(request, kind).id)
+    request.backend.store.delete(kind, _require_any_object(request, kind).id)
     return EmulatorAnswer(None, 204)
 
 
-def delete_all_objects_of_kind_despite_references(request: EmulatorRequest) -> EmulatorAnswer:
+def delete_all_objects(request: EmulatorRequest) -> EmulatorAnswer:
     """Delete every stored object of a kind, of all tenants; ids of deleted ones are not reused."""
     request.backend.store.delete_all(_require_kind_in_path(request))
     return EmulatorAnswer(None, 204)
 
 
-def list_logged_requests_and_counts(request: EmulatorRequest) -> EmulatorAnswer:
+def list_requests(request: EmulatorRequest) -> EmulatorAnswer:
     """The last logged requests, and the number of requests by method and route."""
     log = request.backend.request_log
     return EmulatorAnswer({"counts": dict(log.counts), "last": list(log.recent_entries)})
@@ -180,7 +178,7 @@ def list_switches(request: EmulatorRequest) -> EmulatorAnswer:
     return EmulatorAnswer(request.backend.switches.as_dict())
 
 
-def change_switches_and_profile(request: EmulatorRequest) -> EmulatorAnswer:
+def change_switches(request: EmulatorRequest) -> EmulatorAnswer:
     """Set switches; with `profile`, first all values of that profile, which is stored.
 
     Raises ApiError (400) for an unknown switch, value or profile.
@@ -211,7 +209,7 @@ def replace_fault_rules(request: EmulatorRequest) -> EmulatorAnswer:
     return list_faults(request)
 
 
-def set_count_of_next_jobs_to_fail(request: EmulatorRequest) -> EmulatorAnswer:
+def fail_next_jobs(request: EmulatorRequest) -> EmulatorAnswer:
     """Let the next `count` runs (default 1) fail. Raises ApiError (400)."""
     count = request.body.values.get("count", 1)
     if isinstance(count, bool) or not isinstance(count, int) or count < 0:
@@ -239,7 +237,7 @@ def set_clock_offset(request: EmulatorRequest) -> EmulatorAnswer:
     return read_clock(request)
 
 
-def send_package_of_tenants_release(request: EmulatorRequest) -> EmulatorAnswer:
+def send_any_package(request: EmulatorRequest) -> EmulatorAnswer:
     """Send the package of a tenant's release. Raises ApiError (404)."""
     text = request.path["id"]
     row = (

@@ -24,7 +24,7 @@ ENDPOINTS = (
     _build_own_endpoint(
         "PATCH",
         "switches/",
-        responses.change_switches_and_profile,
+        responses.change_switches,
         "Choose others: `{name: value}`; `profile`: all of one.",
     ),
     _build_own_endpoint(
@@ -43,28 +43,19 @@ ENDPOINTS = (
         "PUT", "faults/", responses.replace_fault_rules, "Put others in force: `{rules: [...]}`."
     ),
     _build_own_endpoint(
-        "GET",
-        "requests/",
-        responses.list_logged_requests_and_counts,
-        "The last requests, counts by method and path.",
+        "GET", "requests/", responses.list_requests, "The last requests, counts by method and path."
     ),
     _build_own_endpoint("DELETE", "requests/", responses.clear_request_log, "Forget them."),
     _build_own_endpoint(
-        "POST",
-        "jobs/fail-next/",
-        responses.set_count_of_next_jobs_to_fail,
-        "Let the next `{count}` jobs fail.",
+        "POST", "jobs/fail-next/", responses.fail_next_jobs, "Let the next `{count}` jobs fail."
     ),
     _build_own_endpoint(
-        "GET",
-        "packages/{id}/",
-        responses.send_package_of_tenants_release,
-        "The bytes of a release's package.",
+        "GET", "packages/{id}/", responses.send_any_package, "The bytes of a release's package."
     ),
     _build_own_endpoint(
         "GET",
         "objects/{kind}/",
-        responses.list_objects_of_all_tenants,
+        responses.list_all_objects,
         "All objects of a kind, of all tenants.",
     ),
     _build_own_endpoint(
@@ -73,22 +64,16 @@ ENDPOINTS = (
     _build_own_endpoint(
         "DELETE",
         "objects/{kind}/",
-        responses.delete_all_objects_of_kind_despite_references,
+        responses.delete_all_objects,
         "Delete all objects of a kind, of all tenants.",
     ),
     _build_own_endpoint(
-        "GET",
-        "objects/{kind}/{id}/",
-        responses.read_object_of_any_tenant,
-        "One object as it is stored.",
+        "GET", "objects/{kind}/{id}/", responses.read_any_object, "One object as it is stored."
     ),
     _build_own_endpoint(
         "PATCH", "objects/{kind}/{id}/", responses.edit_object_unchecked, "An edit from outside."
     ),
     _build_own_endpoint(
-        "DELETE",
-        "objects/{kind}/{id}/",
-        responses.delete_object_despite_references,
-        "A deletion from outside.",
+        "DELETE", "objects/{kind}/{id}/", responses.delete_any_object, "A deletion from outside."
     ),
 )

@@ -31,18 +31,13 @@ def list_agents(request: EmulatorRequest) -> EmulatorAnswer:
         request,
         store.count("agent", query),
         lambda limit, offset: [
-            {
-                **models.build_agent_json(row, request.root_url),
-                **_build_token_or_install_script_fields(request, row),
-            }
+            {**models.build_agent_json(row, request.root_url), **_install_fields(request, row)}
             for row in store.select("agent", query, limit=limit, offset=offset)
         ],
     )
 
 
-def _build_token_or_install_script_fields(
-    request: EmulatorRequest, row: StoredObject
-) -> AnswerObject:
+def _install_fields(request: EmulatorRequest, row: StoredObject) -> AnswerObject:
     if request.has_server_switch_value("agent_items", "token"):
         return {"token": row.key, "node_install_script": ""}
     script = f"curl -fsSL {request.root_url}/install.sh | sh -s -- --token {row.key}"

@@ -18,7 +18,7 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from synapse_apply.emulator.core.auth import TOKEN_HEADERS, authenticate_and_return_tenant
+from synapse_apply.emulator.core.auth import TOKEN_HEADERS, authenticate
 from synapse_apply.emulator.core.backend import DataSetBackend
 from synapse_apply.emulator.core.body import ReceivedBody, read_request_body
 from synapse_apply.emulator.core.call import (
@@ -26,20 +26,13 @@ from synapse_apply.emulator.core.call import (
     EmulatorAnswer,
     EmulatorRequest,
     Endpoint,
-    select_version_with_longest_prefix,
+    select_version,
 )
 from synapse_apply.emulator.core.clock import DataSetClock
-from synapse_apply.emulator.core.errors import (
-    ApiError,
-    build_method_not_allowed_error,
-    build_too_large_error,
-)
+from synapse_apply.emulator.core.errors import ApiError, build_too_large_error, method_not_allowed
 from synapse_apply.emulator.core.fields import Body, Field, convert_sent_fields_or_raise_all
-from synapse_apply.emulator.core.guards import (
-    find_path_or_query_refusal,
-    require_no_control_characters,
-)
-from synapse_apply.emulator.core.languages import prefers_english, translate_error_to_korean
+from synapse_apply.emulator.core.guards import find_request_refusal, require_plain_text
+from synapse_apply.emulator.core.languages import prefers_english, translate_error
 
 _DRY_RUN_ACTIONS = {"POST": "create", "PUT": "update", "PATCH": "update", "DELETE": "delete"}
 _DRY_RUN_FIELDS = (Field("dry_run", "boolean"),)
@@ -175,17 +168,13 @@ class _PathApp:
         request = Request(scope, receive)
         received_body = ReceivedBody(Body({}))
         try:
-            if (
-                address_error := _find_path_or_query_refusal_if_guarded(
-                    self.backend, self.version, request
-                )
-            ) is not None:
+            if (address_error := _guard_request(self.backend, self.version, request)) is not None:
                 raise address_error
-            endpoint, tenant = self._select_endpoint_and_authenticate(request)
+            endpoint, tenant = self._select_endpoint(request)
             is_dry_run = self._is_dry_run(request)
             received_body = await _read_body_within_limit(request, self.backend)
             if self.version.is_guarded and self.backend.switches.has_value("v2_guards", "on"):
-                require_no_control_characters(received_body.body.values)
+                require_plain_text(received_body.body.values)
             emulator_request = _build_emulator_request(
                 request, self.backend, tenant, received_body, is_dry_run=is_dry_run
             )
@@ -203,7 +192,7 @@ class _PathApp:
             self._log_request(request, answer, received_body)
         await _build_response(answer)(scope, receive, send)
 
-    def _select_endpoint_and_authenticate(self, request: Request) -> _AuthenticatedEndpoint:
+    def _select_endpoint(self, request: Request) -> _AuthenticatedEndpoint:
         """The endpoint for the request's method, and the tenant.
 
         Raises ApiError: 401 or 403, then 405.
@@ -219,9 +208,9 @@ class _PathApp:
         if endpoint is not None and endpoint.is_open:
             return _AuthenticatedEndpoint(endpoint, "")
         # Authentication comes before 405, as in Django REST framework.
-        tenant = authenticate_and_return_tenant(self.backend, request.headers)
+        tenant = authenticate(self.backend, request.headers)
         if endpoint is None:
-            raise build_method_not_allowed_error(request.method, tuple(served_endpoints))
+            raise method_not_allowed(request.method, tuple(served_endpoints))
         return _AuthenticatedEndpoint(endpoint, tenant)
 
     def _is_dry_run(self, request: Request) -> bool:
@@ -282,14 +271,14 @@ def _respond_or_dry_run(endpoint: Endpoint, request: EmulatorRequest) -> Emulato
     return EmulatorAnswer(summary)
 
 
-def _find_path_or_query_refusal_if_guarded(
+def _guard_request(
     backend: DataSetBackend, version: ApiVersion, request: Request
 ) -> ApiError | None:
     """The refusal of an odd path or query by `core.guards`, None if there is none."""
     if not version.is_guarded or not backend.switches.has_value("v2_guards", "on"):
         return None
     path = request.scope.get("raw_path", b"").decode("latin-1").partition("?")[0]
-    return find_path_or_query_refusal(path, request.url.query)
+    return find_request_refusal(path, request.url.query)
 
 
 def _build_refusal(
@@ -298,7 +287,7 @@ def _build_refusal(
     """The answer for a refusal, in the API version's form and the request's language."""
     is_korean = backend.switches.has_value("texts", "korean")
     if is_korean and not prefers_english(request.headers.get("accept-language", "")):
-        error = translate_error_to_korean(error)
+        error = translate_error(error)
     body = version.build_error_body(error, request.scope["request_id"])
     return EmulatorAnswer(body, error.status, error.headers)
 
@@ -376,12 +365,8 @@ def _build_fallback_refusal(
     detail: str,
 ) -> Response:
     """The response where no endpoint answers (404, 405, 500), in the form of its API version."""
-    version = select_version_with_longest_prefix(versions, request.url.path)
-    if (
-        status == 404
-        and (address_error := _find_path_or_query_refusal_if_guarded(backend, version, request))
-        is not None
-    ):
+    version = select_version(versions, request.url.path)
+    if status == 404 and (address_error := _guard_request(backend, version, request)) is not None:
         return _build_response(_build_refusal(backend, version, address_error, request))
     return _build_response(
         _build_refusal(backend, version, ApiError(status, {"detail": detail}), request)

@@ -39,15 +39,15 @@ TOKEN_HEADERS = ("synapse-access-token", "authorization", "synapse-tenant", "syn
 _SCHEMES = ("token ", "bearer ")
 
 
-def authenticate_and_return_tenant(backend: DataSetBackend, headers: Mapping[str, str]) -> str:
+def authenticate(backend: DataSetBackend, headers: Mapping[str, str]) -> str:
     """The tenant of a request with these headers. Raises ApiError: 401 or 403."""
-    header_tenant = _strip_auth_scheme_or_none(headers.get("synapse-tenant"))
-    token = _strip_auth_scheme_or_none(
-        headers.get("synapse-access-token")
-    ) or _strip_auth_scheme_or_none(headers.get("authorization"))
+    header_tenant = _strip_scheme(headers.get("synapse-tenant"))
+    token = _strip_scheme(headers.get("synapse-access-token")) or _strip_scheme(
+        headers.get("authorization")
+    )
     if token is None:
-        return _authenticate_agent_and_return_tenant(
-            backend, _strip_auth_scheme_or_none(headers.get("synapse-agent")), header_tenant
+        return _authenticate_agent(
+            backend, _strip_scheme(headers.get("synapse-agent")), header_tenant
         )
     settings = backend.settings
     # Without configured tokens a token belongs to no tenant: the tenant header decides.
@@ -63,7 +63,7 @@ def authenticate_and_return_tenant(backend: DataSetBackend, headers: Mapping[str
     return tenant
 
 
-def _authenticate_agent_and_return_tenant(
+def _authenticate_agent(
     backend: DataSetBackend, agent: str | None, header_tenant: str | None
 ) -> str:
     """The tenant of a request with only an agent's token. Raises ApiError: 401 or 403."""
@@ -85,7 +85,7 @@ def _is_same_token(sent_token: str, token: str) -> bool:
     return hmac.compare_digest(sent_token.encode("utf-8", "replace"), token.encode())
 
 
-def _strip_auth_scheme_or_none(value: str | None) -> str | None:
+def _strip_scheme(value: str | None) -> str | None:
     """A header's value without `Token ` or `Bearer `; None if nothing is left."""
     if value is None:
         return None

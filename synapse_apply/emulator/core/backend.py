@@ -16,11 +16,7 @@ from synapse_apply.emulator.core import data_folder
 from synapse_apply.emulator.core.clock import DataSetClock
 from synapse_apply.emulator.core.data_folder import DataSetPlaceError
 from synapse_apply.emulator.core.store import EVERY_TENANT, DataSetError, ObjectStore
-from synapse_apply.emulator.core.switches import (
-    DEFAULT_PROFILE,
-    Switches,
-    UnknownSwitchError,
-)
+from synapse_apply.emulator.core.switches import DEFAULT_PROFILE, Switches, UnknownSwitchError
 from synapse_apply.emulator.faults.rules import FaultSchedule, parse_valid_rules_or_raise_all
 
 PROFILE_SETTING = "profile"  # its key in the table `about` of the data set
@@ -132,8 +128,8 @@ class DataSetBackend:
         self.settings = settings
         self.data = data
         try:
-            data_folder.make_data_folder_if_absent(data)
-            data_folder.require_known_files_are_plain_and_trusted(data)
+            data_folder.make_data_folder(data)
+            data_folder.require_trusted_files(data)
             self._lock = DataLock(data)
         except OSError as error:
             raise DataSetPlaceError(
@@ -142,13 +138,13 @@ class DataSetBackend:
             ) from None
         try:
             # Left by a server that was killed: its url and token are not this server's.
-            data_folder.remove_endpoint_if_present(data)
-            data_folder.make_packages_folder_if_absent(data)
+            data_folder.remove_endpoint(data)
+            data_folder.make_packages_folder(data)
             self.packages_folder = data / data_folder.PACKAGES
-            data_folder.make_incoming_folder_and_delete_parts(data)
+            data_folder.make_incoming_folder(data)
             self.incoming_folder = data / data_folder.INCOMING
             self.store = ObjectStore(data / data_folder.DATABASE)
-            self._apply_settings_or_stored_profile(settings)
+            self._apply_profile(settings)
         except BaseException:
             self._lock.release()
             raise
@@ -161,7 +157,7 @@ class DataSetBackend:
                 body = {"name": name, "url": ""}
                 self.store.insert("agent", EVERY_TENANT, body, created=self.clock.now(), key=token)
 
-    def _apply_settings_or_stored_profile(self, settings: ServerSettings) -> None:
+    def _apply_profile(self, settings: ServerSettings) -> None:
         """Apply the settings' profile and store it; without one, apply the stored profile."""
         stored_profile = self.store.find_setting(PROFILE_SETTING) or DEFAULT_PROFILE
         self.profile = settings.profile or stored_profile

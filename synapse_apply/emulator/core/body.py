@@ -21,7 +21,7 @@ from synapse_apply.emulator.core.errors import (
     ApiError,
     build_bad_request_error,
     build_too_large_error,
-    build_unsupported_media_error,
+    unsupported_media,
 )
 from synapse_apply.emulator.core.facts import Fact, FactSource
 from synapse_apply.emulator.core.fields import Body
@@ -71,12 +71,12 @@ async def read_request_body(
     if not raw:
         return ReceivedBody(Body({}))
     if media_type == b"application/json":
-        return ReceivedBody(Body(_parse_json_object_or_refuse(raw)))
+        return ReceivedBody(Body(_parse_json_object(raw)))
     if media_type == b"application/x-www-form-urlencoded":
         pairs = parse_qs(raw.decode("utf-8", "replace"), keep_blank_values=True)
         values = {name: texts[0] if len(texts) == 1 else texts for name, texts in pairs.items()}
         return ReceivedBody(Body(values, is_form=True))
-    raise build_unsupported_media_error(content_type)
+    raise unsupported_media(content_type)
 
 
 async def _read_all_within_limit(chunks: AsyncIterator[bytes], limit: int) -> bytes:
@@ -92,7 +92,7 @@ async def _read_all_within_limit(chunks: AsyncIterator[bytes], limit: int) -> by
     return b"".join(parts)
 
 
-def _parse_json_object_or_refuse(raw: bytes) -> dict[str, Any]:
+def _parse_json_object(raw: bytes) -> dict[str, Any]:
     try:
         # Python accepts NaN and Infinity, which JSON does not have (RFC 8259, 6).
         value = json.loads(raw, parse_constant=_refuse_nan_or_infinity)
@@ -134,13 +134,11 @@ async def _read_multipart(
                 problem = build_too_large_error(limit)
             # After a problem the rest is still read, as in _read_all_within_limit.
             if problem is None:
-                problem = reader.feed_chunk_or_return_refusal(chunk)
-        problem = problem or reader.build_refusal_if_incomplete()
+                problem = reader.feed_chunk(chunk)
+        problem = problem or reader.find_incomplete()
         if problem is not None:
             raise problem
-        return ReceivedBody(
-            Body(reader.collect_form_texts_by_name(), is_form=True), reader.take_uploads()
-        )
+        return ReceivedBody(Body(reader.collect_form_texts(), is_form=True), reader.take_uploads())
     finally:
         reader.close()
 
@@ -170,7 +168,7 @@ class _MultipartReader:
             },
         )
 
-    def feed_chunk_or_return_refusal(self, chunk: bytes) -> ApiError | None:
+    def feed_chunk(self, chunk: bytes) -> ApiError | None:
         """Parse the next bytes; returns the refusal instead of raising it.
 
         The caller reads the body to its end before it raises.
@@ -183,14 +181,14 @@ class _MultipartReader:
             return error
         return None
 
-    def build_refusal_if_incomplete(self) -> ApiError | None:
+    def find_incomplete(self) -> ApiError | None:
         return (
             None
             if self._is_ended
             else build_bad_request_error("Multipart form parse error - it is cut short")
         )
 
-    def collect_form_texts_by_name(self) -> dict[str, Any]:
+    def collect_form_texts(self) -> dict[str, Any]:
         return {name: texts[0] if len(texts) == 1 else texts for name, texts in self._texts.items()}
 
     def take_uploads(self) -> dict[str, Upload]:

@@ -75,7 +75,7 @@ def return_unchanged(answer: EmulatorAnswer, _request: EmulatorRequest) -> Emula
     return answer
 
 
-def build_rest_framework_body(error: ApiError, _request_id: str) -> Any:
+def rest_body(error: ApiError, _request_id: str) -> Any:
     """The body of a refusal in the form of Django REST framework, as in API v1."""
     return error.body
 
@@ -111,10 +111,10 @@ class ApiVersion:
     supports_dry_run: bool = False
     is_guarded: bool = False
     wrap_answer: Callable[[EmulatorAnswer, EmulatorRequest], EmulatorAnswer] = return_unchanged
-    build_error_body: Callable[[ApiError, str], Any] = build_rest_framework_body
+    build_error_body: Callable[[ApiError, str], Any] = rest_body
 
 
-def select_version_with_longest_prefix(versions: Sequence[ApiVersion], path: str) -> ApiVersion:
+def select_version(versions: Sequence[ApiVersion], path: str) -> ApiVersion:
     """The API version with the longest prefix of this path; ValueError if none has one."""
     matches = [version for version in versions if path.startswith(version.prefix)]
     return max(matches, key=lambda version: len(version.prefix))

@@ -53,8 +53,8 @@ def build_cursor_page(
 
     Raises ApiError (404) for an invalid cursor.
     """
-    size = _parse_capped_page_size_or_default(request.query.get("per_page", ""))
-    direction, boundary_id = _decode_cursor_or_first_page(request.query.get("cursor", ""))
+    size = _parse_page_size(request.query.get("per_page", ""))
+    direction, boundary_id = _decode_cursor(request.query.get("cursor", ""))
     is_backward = direction == _BACKWARD
     page_query = dataclasses.replace(
         query, newest_first=query.newest_first != is_backward, start_after_id=boundary_id
@@ -84,16 +84,14 @@ def build_cursor_page(
     return EmulatorAnswer(items, meta={"pagination": pagination})
 
 
-def convert_sent_filters_or_refuse(
-    request: EmulatorRequest, fields: Iterable[Field]
-) -> FieldValues:
+def convert_filters(request: EmulatorRequest, fields: Iterable[Field]) -> FieldValues:
     """The values of these filters in the query; an empty one is ignored. Raises ApiError (400)."""
     return convert_sent_fields_or_raise_all(
         fields, Body({name: text for name, text in request.query.items() if text})
     )
 
 
-def _parse_capped_page_size_or_default(text: str) -> int:
+def _parse_page_size(text: str) -> int:
     # An unusable size counts as none, as in Django REST framework.
     if not text.isdecimal() or len(text) > 9 or int(text) == 0:
         return DEFAULT_SIZE
@@ -109,7 +107,7 @@ class _Cursor(NamedTuple):
     boundary_id: int | None  # None for the first page
 
 
-def _decode_cursor_or_first_page(text: str) -> _Cursor:
+def _decode_cursor(text: str) -> _Cursor:
     """The cursor in a text, the first page for "". Raises ApiError (404)."""
     if not text:
         return _Cursor(_FORWARD, None)

@@ -38,12 +38,12 @@ class DataSetPlaceError(DataSetError):
     """The folder of the data set cannot be created, written or trusted."""
 
 
-def make_data_folder_if_absent(data: Path) -> None:
+def make_data_folder(data: Path) -> None:
     """Create the folder of a data set with a `.gitignore`; raises OSError, DataSetPlaceError."""
     if data.parent.name == _PROJECT_FOLDER:
         data.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _require_project_folders_are_no_links(data)
-        _write_gitignore_unless_present(data.parent)
+        _require_no_links(data)
+        _write_own_gitignore(data.parent)
         data.mkdir(exist_ok=True, mode=0o700)
     # A folder that exists may be the user's: it gets no `.gitignore`.
     elif not data.exists():
@@ -56,7 +56,7 @@ def _make_ignored_folder(data: Path) -> None:
     new_folder = data.with_name(f".{data.name}.{secrets.token_hex(8)}")
     new_folder.mkdir(mode=0o700)
     try:
-        _write_gitignore_unless_present(new_folder)
+        _write_own_gitignore(new_folder)
         new_folder.rename(data)
     except OSError:
         (new_folder / _GITIGNORE).unlink(missing_ok=True)
@@ -66,20 +66,20 @@ def _make_ignored_folder(data: Path) -> None:
 
 
 # The same rule as in files/opening.py, a second time: the emulator imports nothing of the rest.
-def require_known_files_are_plain_and_trusted(data: Path) -> None:
+def require_trusted_files(data: Path) -> None:
     """Raises DataSetPlaceError for a file of a known name that is a link or not ours."""
-    _require_project_folders_are_no_links(data)
+    _require_no_links(data)
     with open_folder_descriptor(data) as folder:
         for name in (*_DATABASE_FILES, LOCK, ENDPOINT, f"{ENDPOINT}.new"):
-            _require_entry_absent_or_plain_of_trusted_owner(folder, data, name)
+            _require_trusted_file(folder, data, name)
         for name in (PACKAGES, INCOMING):
-            _require_entry_absent_or_plain_of_trusted_owner(folder, data, name, stat.S_IFDIR)
+            _require_trusted_file(folder, data, name, stat.S_IFDIR)
 
 
 @contextmanager
 def open_folder_descriptor(data: Path) -> Iterator[int]:
     """The descriptor of the folder during the block; raises OSError, DataSetPlaceError."""
-    _require_project_folders_are_no_links(data)
+    _require_no_links(data)
     descriptor = os.open(data, _FOLDER_FLAGS)
     try:
         yield descriptor
@@ -90,7 +90,7 @@ def open_folder_descriptor(data: Path) -> Iterator[int]:
 def open_own_file_descriptor(data: Path, name: str, flags: int) -> int:
     """Open a file in the folder; returns its descriptor. Raises OSError, DataSetPlaceError."""
     with open_folder_descriptor(data) as folder:
-        _require_entry_absent_or_plain_of_trusted_owner(folder, data, name)
+        _require_trusted_file(folder, data, name)
         # Without O_NONBLOCK opening a named pipe would wait for its writer.
         safety_flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         return os.open(name, flags | safety_flags, 0o600, dir_fd=folder)
@@ -115,21 +115,21 @@ def write_endpoint_atomically(data: Path, text: str) -> None:
         os.replace(new_name, ENDPOINT, src_dir_fd=folder, dst_dir_fd=folder)
 
 
-def remove_endpoint_if_present(data: Path) -> None:
+def remove_endpoint(data: Path) -> None:
     """Remove `endpoint.json`, if there is one: the server it describes has ended."""
     with suppress(FileNotFoundError), open_folder_descriptor(data) as folder:
         os.unlink(ENDPOINT, dir_fd=folder)
 
 
-def make_incoming_folder_and_delete_parts(data: Path) -> None:
+def make_incoming_folder(data: Path) -> None:
     """Create the folder for incoming uploads, and delete what a killed server left in it."""
-    _make_subfolder_unless_present(data, INCOMING)
+    _make_subfolder(data, INCOMING)
     _remove_matching_files(data, INCOMING, _PART_NAME)
 
 
-def make_packages_folder_if_absent(data: Path) -> None:
+def make_packages_folder(data: Path) -> None:
     """Create the folder for packages, if there is none."""
-    _make_subfolder_unless_present(data, PACKAGES)
+    _make_subfolder(data, PACKAGES)
 
 
 def remove_data_set_files(data: Path) -> None:
@@ -144,20 +144,20 @@ def remove_data_set_files(data: Path) -> None:
                 os.unlink(name, dir_fd=folder)
     with suppress(FileNotFoundError):
         _remove_matching_files(data, PACKAGES, _PACKAGE_NAME)
-    remove_endpoint_if_present(data)
+    remove_endpoint(data)
 
 
-def _make_subfolder_unless_present(data: Path, name: str) -> None:
+def _make_subfolder(data: Path, name: str) -> None:
     with open_folder_descriptor(data) as folder:
         with suppress(FileExistsError):
             os.mkdir(name, 0o700, dir_fd=folder)
-        _require_entry_absent_or_plain_of_trusted_owner(folder, data, name, stat.S_IFDIR)
+        _require_trusted_file(folder, data, name, stat.S_IFDIR)
 
 
 def _remove_matching_files(data: Path, subfolder_name: str, pattern: re.Pattern[str]) -> None:
     """Delete the regular files in a subfolder whose names match; nothing else."""
     with open_folder_descriptor(data) as folder:
-        _require_entry_absent_or_plain_of_trusted_owner(folder, data, subfolder_name, stat.S_IFDIR)
+        _require_trusted_file(folder, data, subfolder_name, stat.S_IFDIR)
         subfolder = os.open(subfolder_name, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=folder)
         try:
             for file_name in os.listdir(subfolder):  # noqa: PTH208 - by its descriptor
@@ -171,7 +171,7 @@ def _remove_matching_files(data: Path, subfolder_name: str, pattern: re.Pattern[
             os.close(subfolder)
 
 
-def _require_entry_absent_or_plain_of_trusted_owner(
+def _require_trusted_file(
     folder: int, data: Path, name: str, expected_type: int = stat.S_IFREG
 ) -> None:
     """DataSetPlaceError for an existing entry that is a link, of another type, or not ours."""
@@ -188,7 +188,7 @@ def _require_entry_absent_or_plain_of_trusted_owner(
         raise _build_foreign_error(data / name, f"belongs to another user (uid {status.st_uid})")
 
 
-def _require_project_folders_are_no_links(data: Path) -> None:
+def _require_no_links(data: Path) -> None:
     """DataSetPlaceError if, in a project, the data set's folder or the one above is a link."""
     if data.parent.name != _PROJECT_FOLDER:
         return  # a path that the user has chosen, links included
@@ -206,7 +206,7 @@ def _is_trusted_owner(owner: int, data: Path) -> bool:
     return own_uid == 0 and owner == base.stat().st_uid
 
 
-def _write_gitignore_unless_present(folder: Path) -> None:
+def _write_own_gitignore(folder: Path) -> None:
     """Write the file that excludes the folder from Git, unless there is one with content.
 
     OSError if it cannot be written. An empty one is left by a process that was killed.

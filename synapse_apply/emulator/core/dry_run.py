@@ -6,7 +6,7 @@ from synapse_apply.emulator.core.call import EmulatorRequest
 from synapse_apply.emulator.core.store import Kind
 
 
-def hide_existing_object_in_blind_dry_run(request: EmulatorRequest, kind: Kind, key: str) -> None:
+def hide_existing_object(request: EmulatorRequest, kind: Kind, key: str) -> None:
     """In a blind dry run, delete the object with a key; the rollback at the end restores it."""
     if not request.is_dry_run or not request.backend.switches.has_value("v2_dry_run", "blind"):
         return

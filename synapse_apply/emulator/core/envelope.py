@@ -64,9 +64,7 @@ FACTS = (
 )
 
 
-def wrap_in_envelope_unless_plain_empty_or_stream(
-    answer: EmulatorAnswer, request: EmulatorRequest
-) -> EmulatorAnswer:
+def wrap_in_envelope(answer: EmulatorAnswer, request: EmulatorRequest) -> EmulatorAnswer:
     """The answer in its envelope; a 204, a stream, or any with `v2_answers=plain` as it is."""
     if (
         # A 204 has no body to wrap, and a stream consists of events of its own.
@@ -83,7 +81,7 @@ def wrap_in_envelope_unless_plain_empty_or_stream(
 
 def build_error_body(error: ApiError, request_id: str) -> Any:
     """The body of a refusal on v2: `{error: {code, message, details}, meta}`."""
-    message, details = _find_general_message_or_none(error), list(_iter_details(error))
+    message, details = _general_message(error), list(_iter_details(error))
     if message is None:
         message = details[0]["message"] if error.code else _WRONG_FIELDS_MESSAGE
     return {
@@ -96,7 +94,7 @@ def build_error_body(error: ApiError, request_id: str) -> Any:
     }
 
 
-def _find_general_message_or_none(error: ApiError) -> str | None:
+def _general_message(error: ApiError) -> str | None:
     """The message about the request as a whole, None if there are only messages about fields."""
     texts = error.body.get("non_field_errors") or (error.body.get("detail"),)
     return texts[0]

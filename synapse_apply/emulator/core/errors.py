@@ -56,7 +56,7 @@ def build_not_found_error(detail: str = "Not found.") -> ApiError:
     return ApiError(404, {"detail": detail})
 
 
-def build_method_not_allowed_error(method: str, allowed: Sequence[str]) -> ApiError:
+def method_not_allowed(method: str, allowed: Sequence[str]) -> ApiError:
     return ApiError(
         # RFC 9110, 15.5.6: a 405 has the header Allow.
         405,
@@ -73,7 +73,7 @@ def build_too_large_error(limit: int) -> ApiError:
     return ApiError(413, {"detail": f"The request body is larger than {limit} bytes."})
 
 
-def build_unsupported_media_error(content_type: str) -> ApiError:
+def unsupported_media(content_type: str) -> ApiError:
     return ApiError(415, {"detail": f'Unsupported media type "{content_type}" in request.'})
 
 

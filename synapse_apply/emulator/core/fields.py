@@ -50,7 +50,7 @@ class Body:
     values: dict[str, Any]
     is_form: bool = False
 
-    def parse_json_texts_unless_form(self, fields: Iterable[Field]) -> Body:
+    def parse_json_texts(self, fields: Iterable[Field]) -> Body:
         """The body with JSON texts in it parsed, which API v2 accepts within JSON bodies, too."""
         if self.is_form:
             return self
@@ -83,7 +83,7 @@ def convert_sent_fields_or_raise_all(
                 errors[field.name] = [REQUIRED_MESSAGE]
             continue
         try:
-            values[field.name] = _convert_to_field_type_or_raise(
+            values[field.name] = _convert_field(
                 field, body.values[field.name], is_form=body.is_form
             )
         except _FieldError as error:
@@ -98,7 +98,7 @@ def with_default_values(fields: Iterable[Field], values: Mapping[str, Any]) -> F
     return {field.name: values.get(field.name, field.default) for field in fields}
 
 
-def _convert_to_field_type_or_raise(field: Field, value: Any, *, is_form: bool) -> Any:
+def _convert_field(field: Field, value: Any, *, is_form: bool) -> Any:
     if is_form:
         value = _parse_form_value(field, value)
     if value is None:
@@ -157,21 +157,21 @@ def _require_mapping_or_raise(_field: Field, value: Any) -> dict[str, Any]:
     return value
 
 
-def _convert_to_boolean_or_raise(_field: Field, value: Any) -> bool:
+def _convert_boolean(_field: Field, value: Any) -> bool:
     word = str(value).lower() if isinstance(value, str | int) else ""
     if word in _TRUE or word in _FALSE:
         return word in _TRUE
     raise _FieldError("Must be a valid boolean.")
 
 
-def _convert_to_texts_or_raise(field: Field, value: Any) -> list[str]:
+def _convert_texts(field: Field, value: Any) -> list[str]:
     if not isinstance(value, list):
         raise _FieldError(f'Expected a list of items but got type "{_get_type_name(value)}".')
-    clean_item = _require_declared_choice_or_raise if field.choices else _convert_to_text_or_raise
+    clean_item = _require_choice if field.choices else _convert_to_text_or_raise
     return [clean_item(field, item) for item in value]
 
 
-def _convert_to_integer_or_raise(_field: Field, value: Any) -> int:
+def _convert_integer(_field: Field, value: Any) -> int:
     if isinstance(value, str) and value.strip().isdecimal():
         # A longer number does not fit into an integer of a database.
         value = int(value) if len(value) < 20 else None
@@ -180,7 +180,7 @@ def _convert_to_integer_or_raise(_field: Field, value: Any) -> int:
     return value
 
 
-def _require_declared_choice_or_raise(field: Field, value: Any) -> str:
+def _require_choice(field: Field, value: Any) -> str:
     if not isinstance(value, str) or value not in field.choices:
         value_text = value if isinstance(value, str) else json.dumps(value)
         raise _FieldError(f'"{value_text}" is not a valid choice.')
@@ -206,10 +206,10 @@ def _accept_any_value(_field: Field, value: Any) -> Any:
 _CLEANERS = {
     "text": _convert_to_text_or_raise,
     "object": _require_mapping_or_raise,
-    "boolean": _convert_to_boolean_or_raise,
-    "texts": _convert_to_texts_or_raise,
-    "integer": _convert_to_integer_or_raise,
-    "choice": _require_declared_choice_or_raise,
+    "boolean": _convert_boolean,
+    "texts": _convert_texts,
+    "integer": _convert_integer,
+    "choice": _require_choice,
     "any": _accept_any_value,
     "raw": _accept_any_value,
     "percent": _require_percent_or_raise,
@@ -217,7 +217,7 @@ _CLEANERS = {
 
 
 @contextmanager
-def collect_api_error_messages(problems: dict[str, Any]) -> Iterator[None]:
+def collect_messages(problems: dict[str, Any]) -> Iterator[None]:
     """Add the messages of an ApiError in the block to `problems`, so that one 400 has them all."""
     try:
         yield

@@ -32,7 +32,7 @@ _ENCODED_TWICE = re.compile(r"%25[0-9a-f]{2}", re.IGNORECASE)
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
-def find_path_or_query_refusal(path: str, query: str) -> ApiError | None:
+def find_request_refusal(path: str, query: str) -> ApiError | None:
     """The refusal (400) of a path as it was sent, or of a query; None if both are fine."""
     if _ODD_PATH.search(path):
         return build_bad_request_error("The path has a character that an id cannot have.")
@@ -41,7 +41,7 @@ def find_path_or_query_refusal(path: str, query: str) -> ApiError | None:
     return None
 
 
-def require_no_control_characters(values: Mapping[str, Any]) -> None:
+def require_plain_text(values: Mapping[str, Any]) -> None:
     """Raises ApiError (400) with all fields that have a control character in a text."""
     wrong_names = [
         name

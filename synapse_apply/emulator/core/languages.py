@@ -98,12 +98,12 @@ def prefers_english(accept_language: str) -> bool:
         tag, _, parameter = item.partition(";")
         language = tag.strip().lower().partition("-")[0]
         if language in weights:
-            weights[language] = max(weights[language], _parse_weight_one_by_default(parameter))
+            weights[language] = max(weights[language], _parse_weight(parameter))
     # Equal weights, as without the header, leave the server's own language.
     return weights["en"] > weights["ko"]
 
 
-def _parse_weight_one_by_default(parameter: str) -> float:
+def _parse_weight(parameter: str) -> float:
     _, equals, text = parameter.partition("=")
     try:
         return float(text) if equals else 1.0
@@ -111,7 +111,7 @@ def _parse_weight_one_by_default(parameter: str) -> float:
         return 0.0
 
 
-def translate_text_to_korean_if_known(text: str) -> str:
+def translate_text(text: str) -> str:
     """A refusal's text in Korean, unchanged if there is no translation."""
     for rule, korean in _TRANSLATION_RULES:
         if rule.fullmatch(text):
@@ -120,7 +120,7 @@ def translate_text_to_korean_if_known(text: str) -> str:
     return text
 
 
-def translate_error_to_korean(error: ApiError) -> ApiError:
+def translate_error(error: ApiError) -> ApiError:
     """The refusal with its texts in Korean; status, code and keys stay."""
     return ApiError(
         error.status,
@@ -133,7 +133,7 @@ def translate_error_to_korean(error: ApiError) -> ApiError:
 
 def _translate_texts(value: Any) -> Any:
     if isinstance(value, str):
-        return translate_text_to_korean_if_known(value)
+        return translate_text(value)
     if isinstance(value, Mapping):
         return {key: _translate_texts(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -36,9 +36,7 @@ FACTS = (
 )
 
 
-def add_v1_filters_and_order_if_switched(
-    request: EmulatorRequest, query: ObjectQuery
-) -> ObjectQuery:
+def add_v1_filters(request: EmulatorRequest, query: ObjectQuery) -> ObjectQuery:
     """The query with the filters and the order that all lists of v1 take. Raises ApiError (400)."""
     newest_first = query.newest_first
     if not request.has_server_switch_value("filters", "platform"):
@@ -48,15 +46,13 @@ def add_v1_filters_and_order_if_switched(
         newest_first = ordering.startswith("-")
     return replace(
         query,
-        created_after=_parse_time_filter_or_default(request, "created__gte", query.created_after),
-        created_before=_parse_time_filter_or_default(request, "created__lt", query.created_before),
+        created_after=_parse_time_filter(request, "created__gte", query.created_after),
+        created_before=_parse_time_filter(request, "created__lt", query.created_before),
         newest_first=newest_first,
     )
 
 
-def _parse_time_filter_or_default(
-    request: EmulatorRequest, name: str, default: float | None
-) -> float | None:
+def _parse_time_filter(request: EmulatorRequest, name: str, default: float | None) -> float | None:
     text = request.query.get(name)
     if not text:
         return default
@@ -73,7 +69,7 @@ def build_page_answer(
 
     Raises ApiError (404) for a page beyond the last one.
     """
-    size = _parse_capped_page_size_or_default(request.query.get("page_size", ""))
+    size = _parse_page_size(request.query.get("page_size", ""))
     # Rounded up; an empty list has one empty page.
     last_page = max(1, -(-count // size))
     page_text = request.query.get("page", "1")
@@ -94,7 +90,7 @@ def build_page_answer(
     )
 
 
-def _parse_capped_page_size_or_default(text: str) -> int:
+def _parse_page_size(text: str) -> int:
     # An unusable size counts as none, as in Django REST framework.
     if not text.isdecimal() or len(text) > 9 or int(text) == 0:
         return DEFAULT_SIZE

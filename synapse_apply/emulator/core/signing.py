@@ -25,19 +25,19 @@ def sign_url(backend: DataSetBackend, root: str, path: str) -> str:
     query = {
         _DATE: date,
         _EXPIRES: str(LIFETIME),
-        _SIGNATURE: _sign_with_stored_or_new_key(backend, path, date, str(LIFETIME)),
+        _SIGNATURE: _sign_with_key(backend, path, date, str(LIFETIME)),
     }
     return f"{root}{path}?{urlencode(query)}"
 
 
-def require_valid_signed_url_without_token(
+def require_signed_url(
     backend: DataSetBackend, path: str, query: Mapping[str, str], headers: Mapping[str, str]
 ) -> None:
     """Raises ApiError: 403 for a wrong or expired signature, 400 if there is a token as well."""
     if any(name in headers for name in TOKEN_HEADERS):
         raise build_bad_request_error("Only one way to authenticate is allowed.")
     date, lifetime = query.get(_DATE, ""), query.get(_EXPIRES, "")
-    expected_signature = _sign_with_stored_or_new_key(backend, path, date, lifetime)
+    expected_signature = _sign_with_key(backend, path, date, lifetime)
     if not hmac.compare_digest(expected_signature.encode(), query.get(_SIGNATURE, "").encode()):
         raise build_forbidden_error("The signature does not match.")
     # Parsed after the comparison: a genuine signature proves that these texts are ours.
@@ -46,9 +46,7 @@ def require_valid_signed_url_without_token(
         raise build_forbidden_error("The request has expired.")
 
 
-def _sign_with_stored_or_new_key(
-    backend: DataSetBackend, path: str, date: str, lifetime: str
-) -> str:
+def _sign_with_key(backend: DataSetBackend, path: str, date: str, lifetime: str) -> str:
     """The HMAC-SHA256 of path, date and lifetime in hex; creates the key at its first use."""
     key = backend.store.find_setting(_KEY_SETTING)
     if key is None:

@@ -122,7 +122,7 @@ class ObjectStore:
         # Opened on one thread and then used on the server's thread, never on both at once.
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
-            self._check_database_and_create_tables(path)
+            self._prepare_database(path)
         except sqlite3.DatabaseError as error:
             self._connection.close()
             raise DataSetError(
@@ -133,9 +133,9 @@ class ObjectStore:
             self._connection.close()
             raise
 
-    def _check_database_and_create_tables(self, path: Path) -> None:
+    def _prepare_database(self, path: Path) -> None:
         execute = self._connection.execute
-        self._require_new_or_own_database(path)
+        self._require_own_database(path)
         # WAL with synchronous NORMAL loses nothing when the process is killed, without a flush to
         # disk for each request. A power loss may lose the last requests, which is accepted here.
         execute("PRAGMA journal_mode=WAL")
@@ -164,7 +164,7 @@ class ObjectStore:
         execute("COMMIT")
         self.data_set: str = execute("SELECT value FROM about WHERE name='data_set'").fetchone()[0]
 
-    def _require_new_or_own_database(self, path: Path) -> None:
+    def _require_own_database(self, path: Path) -> None:
         """Raises DataSetError for a database of another program, before anything is written to it.
 
         Data sets of earlier versions have no application id and are recognised by their tables.
@@ -176,8 +176,7 @@ class ObjectStore:
         tables = {name for (name,) in execute("SELECT name FROM sqlite_master WHERE type='table'")}
         if application_id or (tables and not tables >= {"about", *KINDS}):
             raise DataSetError(
-                f"{path} is a database of another program",
-                "give another folder with --data",
+                f"{path} is a database of another program", "give another folder with --data"
             )
 
     def close(self) -> None:
@@ -213,7 +212,7 @@ class ObjectStore:
             # Also after a rollback, which keeps the savepoint open.
             execute("RELEASE step")
 
-    def get_or_assign_tenant_number(self, tenant: str) -> int:
+    def tenant_number(self, tenant: str) -> int:
         """The number of a tenant, which is assigned at the first call."""
         execute, name = self._connection.execute, f"tenant {tenant}"
         execute(
@@ -298,7 +297,7 @@ class ObjectStore:
         self, kind: Kind, query: ObjectQuery, *, limit: int = -1, offset: int = 0
     ) -> list[StoredObject]:
         """The objects of a query, ordered by id: at most `limit`, after the first `offset`."""
-        last_ids = self._get_list_cache_emptied_if_outdated().last_ids.setdefault((kind, query), {})
+        last_ids = self._fresh_list_cache().last_ids.setdefault((kind, query), {})
         # OFFSET reads all skipped rows. From the last id of an earlier page it skips few.
         nearest_offset = max(
             (
@@ -335,7 +334,7 @@ class ObjectStore:
         return (_decode_row(values) for values in cursor)
 
     def count(self, kind: Kind, query: ObjectQuery) -> int:
-        counts = self._get_list_cache_emptied_if_outdated().counts
+        counts = self._fresh_list_cache().counts
         if (kind, query) not in counts:
             conditions, values = query.build_where_condition()
             counts[kind, query] = self._connection.execute(
@@ -343,7 +342,7 @@ class ObjectStore:
             ).fetchone()[0]
         return counts[kind, query]
 
-    def _get_list_cache_emptied_if_outdated(self) -> _ListCache:
+    def _fresh_list_cache(self) -> _ListCache:
         """The cache, emptied if anything was written since, or within a transaction."""
         # `total_changes` counts writes of this connection, `data_version` changes with another's.
         (other_changes,) = self._connection.execute("PRAGMA data_version").fetchone()

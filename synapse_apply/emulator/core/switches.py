@@ -57,9 +57,7 @@ SWITCHES: tuple[Switch, ...] = (
         "Lists of plugins, releases and storages begin with the oldest object, or with the newest.",
     ),
     Switch(
-        "plugin_list",
-        {"none": _D, "list": _PROCEDURE},
-        "`GET plugins/`: 405, or pages of plugins.",
+        "plugin_list", {"none": _D, "list": _PROCEDURE}, "`GET plugins/`: 405, or pages of plugins."
     ),
     Switch(
         "plugin_fields",
@@ -183,9 +181,7 @@ SWITCHES: tuple[Switch, ...] = (
         "with `?expand=plugin_release`) and `params`, with times at +09:00.",
     ),
     Switch(
-        "job_ids",
-        {"integer": _D, "uuid": _O},
-        "Ids of jobs on v1: integers, or the UUIDs of v2.",
+        "job_ids", {"integer": _D, "uuid": _O}, "Ids of jobs on v1: integers, or the UUIDs of v2."
     ),
     Switch(
         "no_logs",

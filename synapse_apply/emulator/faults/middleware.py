@@ -15,7 +15,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from synapse_apply.emulator.core.backend import DataSetBackend
-from synapse_apply.emulator.core.call import ApiVersion, select_version_with_longest_prefix
+from synapse_apply.emulator.core.call import ApiVersion, select_version
 from synapse_apply.emulator.core.errors import ApiError
 from synapse_apply.emulator.core.listener import TRANSPORT
 from synapse_apply.emulator.core.store import Kind, StoredObject
@@ -252,11 +252,7 @@ class FaultMiddleware:
     async def _apply_page_shift(self, exchange: _FaultExchange, rule: FaultRule) -> None:
         answer = await exchange.capture_answer_or_stream_head()
         kind = _KIND_BY_PATH.get(exchange.scope["path"].strip("/"))
-        row = (
-            self._find_object_of_first_item(kind, _split_answer_head_and_body(answer)[1])
-            if kind
-            else None
-        )
+        row = self._first_item(kind, _split_answer(answer)[1]) if kind else None
         if kind and row:
             rule.applied_count += 1
             if rule.action.value == "delete":
@@ -274,12 +270,12 @@ class FaultMiddleware:
         await exchange.send_messages(answer)
 
     def _build_refusal_body(self, scope: Scope, status: int) -> Any:
-        version = select_version_with_longest_prefix(self.versions, scope["path"])
+        version = select_version(self.versions, scope["path"])
         return version.build_error_body(
             ApiError(status, {"detail": f"Fault: {status}."}), scope["request_id"]
         )
 
-    def _find_object_of_first_item(self, kind: Kind, text: bytes) -> StoredObject | None:
+    def _first_item(self, kind: Kind, text: bytes) -> StoredObject | None:
         """The stored object that is the first item of an answered page, None without one."""
         try:
             page: Any = json.loads(text)
@@ -305,7 +301,7 @@ class FaultMiddleware:
         return answer
 
 
-def _split_answer_head_and_body(answer: Sequence[Message]) -> tuple[Message, bytes]:
+def _split_answer(answer: Sequence[Message]) -> tuple[Message, bytes]:
     return answer[0], b"".join(message.get("body", b"") for message in answer[1:])
 
 

@@ -87,7 +87,7 @@ class FaultRule:
         self.tokens_left -= 1
         return True
 
-    def count_match_and_tell_if_in_range(self, method: str, path: str) -> bool:
+    def count_match(self, method: str, path: str) -> bool:
         """Count a request that matches; whether its number is in the rule's range."""
         if self.method not in ("", method) or not fnmatch.fnmatchcase(path, self.path):
             return False
@@ -108,7 +108,7 @@ class FaultSchedule:
     ) -> FaultRule | None:
         """Count a new request in all rules; returns the first rule that is due, else None."""
         # A list and no `next`: every rule must count the request.
-        due = [rule for rule in self.rules if rule.count_match_and_tell_if_in_range(method, path)]
+        due = [rule for rule in self.rules if rule.count_match(method, path)]
         return due[0] if due else None
 
     def replace_rules(self, document: Any) -> None:
@@ -150,7 +150,7 @@ def parse_valid_rules_or_raise_all(document: Any) -> list[FaultRule]:
         rule_problems = list(_iter_rule_problems(rule_document))
         problems += [f"rules[{number}]: {problem}" for problem in rule_problems]
         if not rule_problems:
-            rules.append(_build_rule_of_valid_document(rule_document))
+            rules.append(_build_rule(rule_document))
     if problems:
         raise FaultsError("; ".join(problems))
     return rules
@@ -159,7 +159,7 @@ def parse_valid_rules_or_raise_all(document: Any) -> list[FaultRule]:
 _DOCUMENT_PARTS = ("rules", "$schema")
 
 
-def _build_rule_of_valid_document(rule_document: Mapping[str, Any]) -> FaultRule:
+def _build_rule(rule_document: Mapping[str, Any]) -> FaultRule:
     """The rule of a document in which `_iter_rule_problems` has found none."""
     match, action_document = rule_document.get("match", {}), rule_document["do"]
     kind = next(name for name in ACTION_KINDS if name in action_document)

@@ -11,7 +11,7 @@ from synapse_apply.emulator.core.errors import (
 )
 
 
-def build_bad_transition_error(old: str, new: str) -> ApiError:
+def bad_transition(old: str, new: str) -> ApiError:
     return build_error_of_field("status", f'A job that is "{old}" cannot become "{new}".')
 
 
@@ -23,9 +23,9 @@ def build_bad_lines_error() -> ApiError:
     return build_error_of_field("console_logs", "Expected an object or a list of objects.")
 
 
-def build_unknown_action_error(action: str, actions: Sequence[str]) -> ApiError:
+def unknown_action(action: str, actions: Sequence[str]) -> ApiError:
     return build_error_of_field("action", f'"{action}" is not one of: {", ".join(actions)}.')
 
 
-def build_action_failed_error() -> ApiError:
+def action_failed() -> ApiError:
     return build_bad_request_error("The action failed on request.")

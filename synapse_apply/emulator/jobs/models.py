@@ -67,7 +67,7 @@ class JobMoment:
     share: float
 
 
-def parse_job_script_or_default(
+def parse_job_script(
     parameters: dict[str, Any], context: dict[str, Any], seconds: float
 ) -> JobScript:
     """The course that a run asks for, by `emulator` in parameters or context, or `fail: true`.
@@ -101,11 +101,7 @@ def read_stored_script(row: StoredObject) -> JobScript:
 
 def script_to_json(script: JobScript) -> dict[str, object]:
     """A script as it is stored in a job's row."""
-    return {
-        "seconds": script.seconds,
-        "outcome": script.outcome,
-        "log_lines": script.log_lines,
-    }
+    return {"seconds": script.seconds, "outcome": script.outcome, "log_lines": script.log_lines}
 
 
 def compute_job_moment(row: StoredObject, moment: float) -> JobMoment:
@@ -148,10 +144,10 @@ def list_log_lines(
     reported = row.body.get("console_logs", ())
     if not reported:
         return _list_scripted_log_lines(
-            row, first, min(count_lines_written_by_clock(row, job_moment), first + max_lines)
+            row, first, min(count_written_lines(row, job_moment), first + max_lines)
         )
     lines: list[dict[str, str]] = []
-    position, end = 0, count_lines_written_by_clock(row, job_moment)
+    position, end = 0, count_written_lines(row, job_moment)
     for entry in reported:
         line = dict(entry)
         next_position = min(int(line.pop(LINES_BEFORE_KEY, end)), end)
@@ -161,7 +157,7 @@ def list_log_lines(
     return lines[first : first + max_lines]
 
 
-def format_log_line_by_switch(line: Mapping[str, str], form: str) -> Any:
+def format_log_line(line: Mapping[str, str], form: str) -> Any:
     """A log line in the form of the switch `console_logs`: entries, lines or timed."""
     if form == "entries":
         return line
@@ -178,7 +174,7 @@ def build_progress_record(row: StoredObject, job_moment: JobMoment) -> AnswerObj
     }
 
 
-def build_queue_field_or_empty(row: StoredObject, job_moment: JobMoment) -> AnswerObject:
+def queue_field(row: StoredObject, job_moment: JobMoment) -> AnswerObject:
     """The `queue` in `meta` of a queued job; {} for another one."""
     if job_moment.status != "queued":
         return {}
@@ -192,7 +188,7 @@ def build_queue_field_or_empty(row: StoredObject, job_moment: JobMoment) -> Answ
     return {"queue": queue_position}
 
 
-def count_lines_written_by_clock(row: StoredObject, job_moment: JobMoment) -> int:
+def count_written_lines(row: StoredObject, job_moment: JobMoment) -> int:
     """How many lines a job has written by its clock; one more for a job that failed."""
     job_script = read_stored_script(row)
     failed = job_moment.share >= 1.0 and job_script.outcome == "failed"
@@ -216,16 +212,14 @@ def _list_scripted_log_lines(row: StoredObject, first: int, end: int) -> list[di
     return lines
 
 
-def compute_end_time_of_ended_job(row: StoredObject) -> float:
+def compute_end_time(row: StoredObject) -> float:
     """When an ended job ended, in seconds since the epoch."""
     reported = row.body.get("reported") or {}
     moment: float = reported.get("at", row.created + read_stored_script(row).seconds)
     return moment
 
 
-def build_job_error_or_none_unless_failed(
-    row: StoredObject, job_moment: JobMoment
-) -> dict[str, str] | None:
+def build_job_error(row: StoredObject, job_moment: JobMoment) -> dict[str, str] | None:
     """The error of a failed job; None for another one."""
     if job_moment.status != "failed":
         return None

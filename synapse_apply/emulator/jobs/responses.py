@@ -16,20 +16,17 @@ from synapse_apply.emulator.core.clock import (
 from synapse_apply.emulator.core.errors import (
     ApiError,
     build_error_of_field,
-    build_method_not_allowed_error,
     build_not_found_error,
+    method_not_allowed,
 )
 from synapse_apply.emulator.core.fields import (
     AnswerObject,
     FieldValues,
-    collect_api_error_messages,
+    collect_messages,
     convert_sent_fields_or_raise_all,
     with_default_values,
 )
-from synapse_apply.emulator.core.paging import (
-    add_v1_filters_and_order_if_switched,
-    build_page_answer,
-)
+from synapse_apply.emulator.core.paging import add_v1_filters, build_page_answer
 from synapse_apply.emulator.core.store import ObjectQuery, StoredObject
 from synapse_apply.emulator.jobs import errors, ids, models, tail, words
 from synapse_apply.emulator.plugins import models as plugins
@@ -53,24 +50,20 @@ def _require_job_in_path(request: EmulatorRequest) -> StoredObject:
 def run_plugin(request: EmulatorRequest) -> EmulatorAnswer:
     """Start a job of the plugin with this id or code; answers the job, or the action's result."""
     backend = request.backend
-    plugin = plugins.find_visible_plugin_by_id_or_code(
-        backend, request.tenant, request.path["lookup"]
-    )
+    plugin = plugins.find_visible_plugin(backend, request.tenant, request.path["lookup"])
     if plugin is None:
         raise build_not_found_error()
-    values, release = _parse_run_values_and_find_release_or_newest(request, plugin)
+    values, release = _parse_run(request, plugin)
     # `parameters` on the API page, `params` on the platform.
     parameters = values.pop("parameters") or values.pop("params")
     values.pop("params", None)
-    script = models.parse_job_script_or_default(
-        parameters, values["context"], backend.settings.job_seconds
-    )
+    script = models.parse_job_script(parameters, values["context"], backend.settings.job_seconds)
     # Counted down only after the body was checked: a refused run starts no job that could fail.
     if backend.jobs_to_fail > 0:
         backend.jobs_to_fail -= 1
         script = dataclasses.replace(script, outcome="failed")
     if _is_answered_with_result(request, values["action"], release):
-        return _build_action_result_or_raise_if_failed(script, parameters)
+        return _build_action_result(script, parameters)
     body = {
         **values,
         "parameters": parameters,
@@ -98,9 +91,7 @@ class _RunRequest(NamedTuple):
     release: StoredObject | None
 
 
-def _parse_run_values_and_find_release_or_newest(
-    request: EmulatorRequest, plugin: StoredObject
-) -> _RunRequest:
+def _parse_run(request: EmulatorRequest, plugin: StoredObject) -> _RunRequest:
     """What a run asks for. Raises ApiError (400)."""
     is_platform = request.has_server_switch_value("run_form", "platform")
     names = models.PAGE_ONLY_NAMES if is_platform else ()
@@ -113,10 +104,10 @@ def _parse_run_values_and_find_release_or_newest(
     values = with_default_values(
         models.RUN_FIELDS, convert_sent_fields_or_raise_all(fields, request.body)
     )
-    release = _find_release_of_version_or_newest(request, plugin, values.pop("version"))
+    release = _find_release(request, plugin, values.pop("version"))
     actions = releases.list_available_actions(release) if release else []
     if is_platform and actions and values["action"] not in actions:
-        raise errors.build_unknown_action_error(values["action"], actions)
+        raise errors.unknown_action(values["action"], actions)
     return _RunRequest(values, release)
 
 
@@ -133,15 +124,13 @@ def _is_answered_with_result(
     return (method or models.DEFAULT_METHOD) != "job"
 
 
-def _build_action_result_or_raise_if_failed(
-    script: models.JobScript, parameters: dict[str, Any]
-) -> EmulatorAnswer:
+def _build_action_result(script: models.JobScript, parameters: dict[str, Any]) -> EmulatorAnswer:
     if script.outcome == "failed":
-        raise errors.build_action_failed_error()
+        raise errors.action_failed()
     return EmulatorAnswer({"parameters": parameters, "processed": script.log_lines})
 
 
-def _find_release_of_version_or_newest(
+def _find_release(
     request: EmulatorRequest, plugin: StoredObject, version: str
 ) -> StoredObject | None:
     """The release of this version, or for "" the newest one, if any. Raises ApiError (400)."""
@@ -202,7 +191,7 @@ def _build_job_filter(
 
     Raises ApiError (400) for an unknown status.
     """
-    parsed_status = words.parse_status_word_or_none(status) if status else None
+    parsed_status = words.parse_status_word(status) if status else None
     if status and parsed_status is None:
         raise build_error_of_field(
             "status", f"Select a valid choice. {status} is not one of the available choices."
@@ -222,11 +211,9 @@ def _build_job_filter(
 def _build_job_query(request: EmulatorRequest) -> ObjectQuery:
     parent = created_after = None
     if request.has_server_switch_value("filters", "platform"):
-        return add_v1_filters_and_order_if_switched(
-            request, ObjectQuery(request.tenant, newest_first=True)
-        )
+        return add_v1_filters(request, ObjectQuery(request.tenant, newest_first=True))
     if request.query.get("plugin"):
-        plugin = plugins.find_visible_plugin_by_id_or_code(
+        plugin = plugins.find_visible_plugin(
             request.backend, request.tenant, request.query["plugin"]
         )
         # No object has the id 0, so that an unknown plugin gives an empty list.
@@ -262,20 +249,20 @@ def _parse_update_request(
     """The cleaned values of a report. Raises ApiError (400) with all problems."""
     problems: dict[str, Any] = {}
     values: FieldValues = {}
-    with collect_api_error_messages(problems):
+    with collect_messages(problems):
         values |= convert_sent_fields_or_raise_all(models.UPDATE_FIELDS, request.body)
-    with collect_api_error_messages(problems):
+    with collect_messages(problems):
         for name, lines in convert_sent_fields_or_raise_all(
             models.CONSOLE_LOGS_FIELDS, request.body
         ).items():
             moment, lines_before = (
                 request.backend.clock.now(),
-                models.count_lines_written_by_clock(row, job_moment),
+                models.count_written_lines(row, job_moment),
             )
             values[name] = models.parse_reported_lines(lines, moment, lines_before)
-    with collect_api_error_messages(problems):
+    with collect_messages(problems):
         if "status" in request.body.values:
-            values["status"] = _parse_allowed_status_change(
+            values["status"] = _parse_status_change(
                 request.body.values["status"], job_moment.status
             )
     if problems:
@@ -287,12 +274,12 @@ def _parse_update_request(
     return values
 
 
-def _parse_allowed_status_change(word: object, old: words.Status) -> words.Status:
-    status = words.parse_status_word_or_none(word)
+def _parse_status_change(word: object, old: words.Status) -> words.Status:
+    status = words.parse_status_word(word)
     if status is None:
         raise errors.build_bad_status_error(word)
     if not words.may_become(old, status):
-        raise errors.build_bad_transition_error(old, status)
+        raise errors.bad_transition(old, status)
     return status
 
 
@@ -302,17 +289,14 @@ def list_console_logs(request: EmulatorRequest) -> EmulatorAnswer:
     if not lines and request.has_server_switch_value("no_logs", "missing"):
         raise build_not_found_error()
     return EmulatorAnswer(
-        [
-            models.format_log_line_by_switch(line, request.backend.switches["console_logs"])
-            for line in lines
-        ]
+        [models.format_log_line(line, request.backend.switches["console_logs"]) for line in lines]
     )
 
 
 def tail_console_logs(request: EmulatorRequest) -> EmulatorAnswer:
     """The log lines as server-sent events until the job has ended. Raises ApiError (404, 405)."""
     if request.backend.switches.has_value("tail", "none"):
-        raise build_method_not_allowed_error("GET", ())
+        raise method_not_allowed("GET", ())
     try:
         row = _require_job_in_path(request)
     except ApiError:
@@ -382,9 +366,9 @@ def _build_fields_of_api_page(row: StoredObject, job_moment: models.JobMoment) -
         "meta": body.get("metadata", {}),
         "progress_record": body.get("progress_record", {}),
         "metrics_record": body.get("metrics_record", {}),
-        "error": models.build_job_error_or_none_unless_failed(row, job_moment),
+        "error": models.build_job_error(row, job_moment),
         "created": format_iso(row.created),
-        "completed": format_iso(models.compute_end_time_of_ended_job(row))
+        "completed": format_iso(models.compute_end_time(row))
         if job_moment.status in words.ENDED_STATUSES
         else None,
     }
@@ -396,24 +380,22 @@ def _build_platform_fields(
     body = row.body
     is_ended = job_moment.status in words.ENDED_STATUSES
     return {
-        "plugin_release": _build_release_id_or_expansion(request, row),
+        "plugin_release": _expand_release(request, row),
         "action": body["action"],
         "params": body["parameters"],
         "agent": body["agent"],
         "user": body["user"],
-        "meta": {**body.get("metadata", {}), **models.build_queue_field_or_empty(row, job_moment)},
+        "meta": {**body.get("metadata", {}), **models.queue_field(row, job_moment)},
         "progress_record": body.get("progress_record")
         or models.build_progress_record(row, job_moment),
         "metrics_record": body.get("metrics_record", {}),
-        "error": models.build_job_error_or_none_unless_failed(row, job_moment),
+        "error": models.build_job_error(row, job_moment),
         "created": format_iso_in_seoul(row.created),
-        "completed": format_iso_in_seoul(models.compute_end_time_of_ended_job(row))
-        if is_ended
-        else None,
+        "completed": format_iso_in_seoul(models.compute_end_time(row)) if is_ended else None,
     }
 
 
-def _build_release_id_or_expansion(request: EmulatorRequest, row: StoredObject) -> Any:
+def _expand_release(request: EmulatorRequest, row: StoredObject) -> Any:
     """The id of a job's release, or an object of it with `?expand=plugin_release`."""
     if "plugin_release" not in request.parse_expanded_fields() or row.body["release"] is None:
         return row.body["release"]

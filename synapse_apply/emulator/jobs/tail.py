@@ -72,7 +72,7 @@ def build_v1_line_data(request: EmulatorRequest, line: Mapping[str, str]) -> Any
     """The `data` of a line's frame on API v1, by the switches `tail_data` and `console_logs`."""
     if request.has_server_switch_value("tail_data", "nested"):
         return f"data: {json.dumps({'type': 'log', 'message': line['message']})}"
-    return models.format_log_line_by_switch(line, request.backend.switches["console_logs"])
+    return models.format_log_line(line, request.backend.switches["console_logs"])
 
 
 def _encode_frame(value: Mapping[str, Any]) -> bytes:

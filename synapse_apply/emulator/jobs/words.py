@@ -22,7 +22,7 @@ ENDED_STATUSES: frozenset[Status] = frozenset({"completed", "failed", "stopped"}
 _ORDER: dict[Status, int] = {"queued": 0, "running": 1, "completed": 2, "failed": 2, "stopped": 2}
 
 
-def parse_status_word_or_none(word: object) -> Status | None:
+def parse_status_word(word: object) -> Status | None:
     """The status that a word of either vocabulary means, in any case; None for another word."""
     return _STATUS_BY_WORD.get(word.lower()) if isinstance(word, str) else None
 

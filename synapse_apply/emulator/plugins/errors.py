@@ -10,7 +10,7 @@ def build_code_taken_error(code: str, *, is_field: bool = False) -> ApiError:
     return build_error_of_field("code", text) if is_field else build_conflict_error(text)
 
 
-def build_tenant_plugin_system_only_error() -> ApiError:
+def system_only() -> ApiError:
     return build_error_of_field(
         "system_only", "Only a plugin of no tenant can be for the system alone."
     )
@@ -18,8 +18,7 @@ def build_tenant_plugin_system_only_error() -> ApiError:
 
 def build_bad_code_error() -> ApiError:
     return build_error_of_field(
-        "code",
-        'Enter a valid "slug" consisting of letters, numbers, underscores or hyphens.',
+        "code", 'Enter a valid "slug" consisting of letters, numbers, underscores or hyphens.'
     )
 
 

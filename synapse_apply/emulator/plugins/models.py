@@ -58,7 +58,7 @@ def list_plugin_fields(backend: DataSetBackend) -> tuple[Field, ...]:
     return tuple(_REQUIRED_FIELDS.get(field.name, field) for field in base_fields)
 
 
-def require_valid_code_or_none(code: str | None) -> str | None:
+def require_valid_code(code: str | None) -> str | None:
     """A valid code, None for an empty one. Raises ApiError (400)."""
     if not code:
         return None
@@ -83,23 +83,17 @@ def choose_free_slug(backend: DataSetBackend, name: str) -> str:
     return candidate
 
 
-def find_visible_plugin_by_id_or_code(
-    backend: DataSetBackend, tenant: str, lookup: str
-) -> StoredObject | None:
+def find_visible_plugin(backend: DataSetBackend, tenant: str, lookup: str) -> StoredObject | None:
     """A plugin that a tenant sees, by id or code (digits are an id first); None without one."""
     # A longer number cannot be an id, but may be a code.
     if lookup.isdecimal() and len(lookup) < 20:
-        row = return_row_if_visible_or_none(
-            backend, tenant, backend.store.find_by_id("plugin", int(lookup))
-        )
+        row = if_visible(backend, tenant, backend.store.find_by_id("plugin", int(lookup)))
         if row is not None:
             return row
-    return return_row_if_visible_or_none(
-        backend, tenant, backend.store.find_by_key_of_any_tenant("plugin", lookup)
-    )
+    return if_visible(backend, tenant, backend.store.find_by_key_of_any_tenant("plugin", lookup))
 
 
-def return_row_if_visible_or_none(
+def if_visible(
     backend: DataSetBackend, tenant: str, row: StoredObject | None
 ) -> StoredObject | None:
     """The plugin if a tenant sees it: its own, a system's, or by the switch a public one."""
@@ -112,9 +106,7 @@ def shows_plugins_of_others(backend: DataSetBackend) -> bool:
     return backend.switches.has_value("plugins_of_others", "shown")
 
 
-def require_own_plugin_if_others_are_shown(
-    backend: DataSetBackend, tenant: str, row: StoredObject
-) -> None:
+def require_own_plugin(backend: DataSetBackend, tenant: str, row: StoredObject) -> None:
     """Raises ApiError (403) for a visible plugin of another tenant or the system."""
     if row.tenant != tenant and shows_plugins_of_others(backend):
         raise build_forbidden_error("You do not have permission to perform this action.")
@@ -141,10 +133,6 @@ def _build_tenant_field(backend: DataSetBackend, row: StoredObject) -> AnswerObj
         case "name":
             return {"tenant": row.tenant}
         case "number":
-            return {
-                "tenant": backend.store.get_or_assign_tenant_number(row.tenant)
-                if has_tenant
-                else None
-            }
+            return {"tenant": backend.store.tenant_number(row.tenant) if has_tenant else None}
         case _:
             return {}

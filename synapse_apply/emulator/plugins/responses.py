@@ -11,21 +11,18 @@ from synapse_apply.emulator.core.fields import (
     convert_sent_fields_or_raise_all,
     with_default_values,
 )
-from synapse_apply.emulator.core.paging import (
-    add_v1_filters_and_order_if_switched,
-    build_page_answer,
-)
+from synapse_apply.emulator.core.paging import add_v1_filters, build_page_answer
 from synapse_apply.emulator.core.store import DuplicateKeyError, ObjectQuery, StoredObject
 from synapse_apply.emulator.plugins import errors, models
 from synapse_apply.emulator.releases import models as releases
 
 
-def require_visible_plugin_by_id_in_path(request: EmulatorRequest) -> StoredObject:
+def require_plugin_in_path(request: EmulatorRequest) -> StoredObject:
     """The plugin that the tenant sees with the integer id in the path. Raises ApiError (404)."""
     text = request.path["lookup"]
     if text.isdecimal() and len(text) < 20:
         row = request.backend.store.find_by_id("plugin", int(text))
-        row = models.return_row_if_visible_or_none(request.backend, request.tenant, row)
+        row = models.if_visible(request.backend, request.tenant, row)
         if row is not None:
             return row
     raise build_not_found_error()
@@ -33,7 +30,7 @@ def require_visible_plugin_by_id_in_path(request: EmulatorRequest) -> StoredObje
 
 def read_plugin(request: EmulatorRequest) -> EmulatorAnswer:
     return EmulatorAnswer(
-        models.build_plugin_json(request.backend, require_visible_plugin_by_id_in_path(request))
+        models.build_plugin_json(request.backend, require_plugin_in_path(request))
     )
 
 
@@ -44,7 +41,7 @@ def list_plugins(request: EmulatorRequest) -> EmulatorAnswer:
         newest_first=request.has_server_switch_value("list_order", "newest"),
         includes_public=models.shows_plugins_of_others(request.backend),
     )
-    query = add_v1_filters_and_order_if_switched(request, query)
+    query = add_v1_filters(request, query)
     return build_page_answer(
         request,
         store.count("plugin", query),
@@ -61,7 +58,7 @@ def create_plugin(request: EmulatorRequest) -> EmulatorAnswer:
     fields = models.list_plugin_fields(backend)
     values = with_default_values(fields, convert_sent_fields_or_raise_all(fields, request.body))
     _raise_if_system_only(values)
-    code = models.require_valid_code_or_none(values["code"])
+    code = models.require_valid_code(values["code"])
     if code is None and backend.switches.has_value("code", "slug"):
         code = models.choose_free_slug(backend, values["name"])
     now = backend.clock.now()
@@ -72,7 +69,7 @@ def create_plugin(request: EmulatorRequest) -> EmulatorAnswer:
         with backend.store.transaction():
             row = backend.store.insert("plugin", request.tenant, body, created=now, key=code)
             if request.has_server_switch_value("first_release", "made"):
-                release_field["release"] = releases.store_first_release_and_build_json(backend, row)
+                release_field["release"] = releases.store_first_release(backend, row)
     except DuplicateKeyError:
         raise errors.build_code_taken_error(
             str(code), is_field=request.has_server_switch_value("code_taken", "field")
@@ -82,20 +79,20 @@ def create_plugin(request: EmulatorRequest) -> EmulatorAnswer:
 
 def _raise_if_system_only(values: FieldValues) -> None:
     if values.get("system_only"):
-        raise errors.build_tenant_plugin_system_only_error()
+        raise errors.system_only()
 
 
 def update_plugin(request: EmulatorRequest) -> EmulatorAnswer:
     """Update a plugin partially or fully, by the switch `put`. Raises ApiError (400, 403, 409)."""
-    backend, row = request.backend, require_visible_plugin_by_id_in_path(request)
-    models.require_own_plugin_if_others_are_shown(backend, request.tenant, row)
+    backend, row = request.backend, require_plugin_in_path(request)
+    models.require_own_plugin(backend, request.tenant, row)
     fields = models.list_plugin_fields(backend)
     is_full = backend.switches.has_value("put", "full")
     values = convert_sent_fields_or_raise_all(fields, request.body, partial=not is_full)
     _raise_if_system_only(values)
     old_code = row.body.get("code")
     # A code that is not sent, or is empty, stays.
-    code = models.require_valid_code_or_none(values.pop("code", None)) or old_code
+    code = models.require_valid_code(values.pop("code", None)) or old_code
     # A plugin without a code may get one; then it is final.
     if old_code is not None and code != old_code:
         if request.has_server_switch_value("code_change", "refused"):

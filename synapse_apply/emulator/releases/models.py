@@ -55,16 +55,14 @@ def build_release_key(plugin_id: int, version: str) -> str:
     return f"{plugin_id}@{version}"
 
 
-def find_visible_release_by_id_or_code_version(
-    backend: DataSetBackend, tenant: str, lookup: str
-) -> StoredObject | None:
+def find_visible_release(backend: DataSetBackend, tenant: str, lookup: str) -> StoredObject | None:
     """A release that a tenant sees, by id or by `code@version`; None without one."""
     if lookup.isdecimal() and len(lookup) < 20:
         row = backend.store.find_by_id("release", int(lookup))
         return row if row is not None and is_release_visible(backend, tenant, row) else None
     # A code has no `@`, a version may have one.
     code, _, version = lookup.partition("@")
-    plugin = plugins.find_visible_plugin_by_id_or_code(backend, tenant, code)
+    plugin = plugins.find_visible_plugin(backend, tenant, code)
     return (
         backend.store.find_by_key_of_any_tenant("release", build_release_key(plugin.id, version))
         if plugin
@@ -77,13 +75,10 @@ def is_release_visible(backend: DataSetBackend, tenant: str, row: StoredObject) 
     if row.tenant == tenant:
         return True
     plugin = backend.store.find_by_id("plugin", row.parent or 0)
-    return (
-        plugin is not None
-        and plugins.return_row_if_visible_or_none(backend, tenant, plugin) is not None
-    )
+    return plugin is not None and plugins.if_visible(backend, tenant, plugin) is not None
 
 
-def move_package_to_file_named_by_sha256(backend: DataSetBackend, upload: Upload) -> str:
+def move_package(backend: DataSetBackend, upload: Upload) -> str:
     """Move an uploaded package to the file named by its SHA-256, which is returned.
 
     Equal packages are stored once.
@@ -100,9 +95,7 @@ def find_package_file(backend: DataSetBackend, row: StoredObject | None) -> Path
     return None if file is None or file.is_symlink() else file
 
 
-def store_first_release_and_build_json(
-    backend: DataSetBackend, plugin: StoredObject
-) -> AnswerObject:
+def store_first_release(backend: DataSetBackend, plugin: StoredObject) -> AnswerObject:
     """Store the first release of a new plugin; returns its part of the plugin's answer."""
     plugin_fields = {name: plugin.body[name] for name in ("name", "code", "category")}
     values = with_default_values(list_release_fields(backend), {"version": FIRST_VERSION})

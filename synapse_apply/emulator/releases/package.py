@@ -29,7 +29,7 @@ class _BoundedReads(FileIO):
         return super().read(size)
 
 
-def read_package_config_or_empty(path: Path) -> FieldValues:
+def read_package_config(path: Path) -> FieldValues:
     """The config.yaml (or synapse.yaml) in a zip; {} without one. Raises ApiError (400)."""
     try:
         with _BoundedReads(path) as file, zipfile.ZipFile(file) as archive:

@@ -11,27 +11,22 @@ from synapse_apply.emulator.core.fields import (
     REQUIRED_MESSAGE,
     AnswerObject,
     FieldValues,
-    collect_api_error_messages,
+    collect_messages,
     convert_sent_fields_or_raise_all,
     with_default_values,
 )
-from synapse_apply.emulator.core.paging import (
-    add_v1_filters_and_order_if_switched,
-    build_page_answer,
-)
+from synapse_apply.emulator.core.paging import add_v1_filters, build_page_answer
 from synapse_apply.emulator.core.store import ObjectQuery, StoredObject
 from synapse_apply.emulator.plugins import models as plugins
 from synapse_apply.emulator.releases import errors, models
-from synapse_apply.emulator.releases.package import read_package_config_or_empty
+from synapse_apply.emulator.releases.package import read_package_config
 
 # The field of the refusal of a taken version, by the switch `release_taken`; "" for a 409.
 _VERSION_EXISTS_FIELDS = {"conflict": "", "field": "version", "general": "non_field_errors"}
 
 
 def read_release(request: EmulatorRequest) -> EmulatorAnswer:
-    row = models.find_visible_release_by_id_or_code_version(
-        request.backend, request.tenant, request.path["lookup"]
-    )
+    row = models.find_visible_release(request.backend, request.tenant, request.path["lookup"])
     if row is None:
         raise build_not_found_error()
     return EmulatorAnswer(_build_release_json(request, row))
@@ -45,18 +40,18 @@ def list_releases(request: EmulatorRequest) -> EmulatorAnswer:
     parent = None
     tenant: str | None = request.tenant
     if request.query.get("plugin"):
-        plugin = plugins.find_visible_plugin_by_id_or_code(
+        plugin = plugins.find_visible_plugin(
             request.backend, request.tenant, request.query["plugin"]
         )
         if plugin is None and request.has_server_switch_value("unknown_plugin", "refused"):
-            raise errors.build_plugin_choice_error(request.query["plugin"])
+            raise errors.plugin_choice(request.query["plugin"])
         parent = plugin.id if plugin else 0
         # A visible plugin of another tenant has releases of that tenant.
         tenant = plugin.tenant if plugin else request.tenant
     query = ObjectQuery(
         tenant, parent, newest_first=request.has_server_switch_value("list_order", "newest")
     )
-    store, query = request.backend.store, add_v1_filters_and_order_if_switched(request, query)
+    store, query = request.backend.store, add_v1_filters(request, query)
     return build_page_answer(
         request,
         store.count("release", query),
@@ -70,15 +65,15 @@ def list_releases(request: EmulatorRequest) -> EmulatorAnswer:
 def create_release(request: EmulatorRequest) -> EmulatorAnswer:
     """Create a release, or replace a debug release. Raises ApiError (400, 403, 409)."""
     store = request.backend.store
-    plugin, values = _parse_valid_release_create(request)
+    plugin, values = _parse_release_create(request)
     version = values["version"]
     key = models.build_release_key(plugin.id, version)
     earlier = store.find_by_key_of_any_tenant("release", key)
     if earlier is not None:
-        _require_debug_release_may_replace(request, plugin, earlier, values)
+        _require_replaceable(request, plugin, earlier, values)
     upload = request.uploads.get("file")
     if upload is not None:
-        sha256 = models.move_package_to_file_named_by_sha256(request.backend, upload)
+        sha256 = models.move_package(request.backend, upload)
         values["package"] = {"name": upload.name, "size": upload.size, "sha256": sha256}
     if earlier is not None:
         return EmulatorAnswer(
@@ -95,16 +90,16 @@ def create_release(request: EmulatorRequest) -> EmulatorAnswer:
     return EmulatorAnswer(_build_release_json(request, row), 201)
 
 
-def _require_debug_release_may_replace(
+def _require_replaceable(
     request: EmulatorRequest, plugin: StoredObject, earlier: StoredObject, values: FieldValues
 ) -> None:
     """Raises ApiError (400, 409) unless a debug release may replace the earlier one."""
     version = values["version"]
     if not (values["debug"] and request.has_server_switch_value("debug_releases", "replaced")):
         field = _VERSION_EXISTS_FIELDS[request.backend.switches["release_taken"]]
-        raise errors.build_version_exists_error(plugin.key or str(plugin.id), version, field)
+        raise errors.version_exists(plugin.key or str(plugin.id), version, field)
     if earlier.body.get("is_released"):
-        raise errors.build_version_locked_error(version)
+        raise errors.version_locked(version)
 
 
 class _ReleaseCreate(NamedTuple):
@@ -112,22 +107,22 @@ class _ReleaseCreate(NamedTuple):
     values: FieldValues
 
 
-def _parse_valid_release_create(request: EmulatorRequest) -> _ReleaseCreate:
+def _parse_release_create(request: EmulatorRequest) -> _ReleaseCreate:
     """What a create asks for. Raises ApiError (400, 403) with all problems."""
     problems: dict[str, Any] = {}
     plugin: StoredObject | None = None
     values: FieldValues = {}
     fields = models.list_release_fields(request.backend)
-    with collect_api_error_messages(problems):
+    with collect_messages(problems):
         values = with_default_values(fields, convert_sent_fields_or_raise_all(fields, request.body))
-    with collect_api_error_messages(problems):
-        _require_file_if_sent_is_nonempty_upload(request)
-        values |= _read_version_and_config_from_package_if_switched(request, values)
-    with collect_api_error_messages(problems):
-        plugin = _require_plugin_named_in_body(request)
+    with collect_messages(problems):
+        _require_upload(request)
+        values |= _read_package_facts(request, values)
+    with collect_messages(problems):
+        plugin = _require_named_plugin(request)
     if problems or plugin is None:
         raise ApiError(400, problems)
-    plugins.require_own_plugin_if_others_are_shown(request.backend, request.tenant, plugin)
+    plugins.require_own_plugin(request.backend, request.tenant, plugin)
     if (
         "meta" in values
         and not values["debug"]
@@ -137,7 +132,7 @@ def _parse_valid_release_create(request: EmulatorRequest) -> _ReleaseCreate:
     return _ReleaseCreate(plugin, values)
 
 
-def _require_file_if_sent_is_nonempty_upload(request: EmulatorRequest) -> None:
+def _require_upload(request: EmulatorRequest) -> None:
     upload = request.uploads.get("file")
     if upload is not None and upload.size == 0:
         raise errors.build_empty_file_error()
@@ -145,9 +140,7 @@ def _require_file_if_sent_is_nonempty_upload(request: EmulatorRequest) -> None:
         raise errors.build_not_a_file_error()
 
 
-def _read_version_and_config_from_package_if_switched(
-    request: EmulatorRequest, values: FieldValues
-) -> FieldValues:
+def _read_package_facts(request: EmulatorRequest, values: FieldValues) -> FieldValues:
     """Version and config from config.yaml in the package; {} with `release_source=form`.
 
     Raises ApiError (400), but not for a debug release, which is not validated.
@@ -159,9 +152,9 @@ def _read_version_and_config_from_package_if_switched(
         raise build_error_of_field("file", REQUIRED_MESSAGE)
     form_version = values.get("version", "")
     try:
-        config = read_package_config_or_empty(upload.path)
+        config = read_package_config(upload.path)
         if not config:
-            raise errors.build_missing_config_error()
+            raise errors.missing_config()
         # YAML reads an unquoted 1.0 as a number.
         version = str(config.get("version") or form_version or models.DEFAULT_VERSION)
         if (
@@ -169,7 +162,7 @@ def _read_version_and_config_from_package_if_switched(
             and form_version != version
             and request.has_server_switch_value("release_source", "checked")
         ):
-            raise errors.build_version_mismatch_error(form_version, version)
+            raise errors.version_mismatch(form_version, version)
     except ApiError:
         if not is_debug:
             raise
@@ -177,7 +170,7 @@ def _read_version_and_config_from_package_if_switched(
     return {"version": version, "config": config}
 
 
-def _require_plugin_named_in_body(request: EmulatorRequest) -> StoredObject:
+def _require_named_plugin(request: EmulatorRequest) -> StoredObject:
     """The plugin in the body, by id or code as `release_plugin` says. Raises ApiError (400)."""
     value = convert_sent_fields_or_raise_all((models.PLUGIN_FIELD,), request.body)["plugin"]
     if isinstance(value, list):  # a form part that was sent twice
@@ -186,25 +179,25 @@ def _require_plugin_named_in_body(request: EmulatorRequest) -> StoredObject:
     text = str(value).strip() if is_name else ""
     backend, lookup_mode = request.backend, request.backend.switches["release_plugin"]
     if lookup_mode == "code":
-        row = plugins.return_row_if_visible_or_none(
+        row = plugins.if_visible(
             backend, request.tenant, backend.store.find_by_key_of_any_tenant("plugin", text)
         )
         if row is None:
-            raise errors.build_unknown_plugin_code_error(value)
+            raise errors.unknown_plugin_code(value)
         return row
     if lookup_mode == "id" and not text.isdecimal():
-        raise errors.build_plugin_id_required_error()
-    row = plugins.find_visible_plugin_by_id_or_code(backend, request.tenant, text) if text else None
+        raise errors.plugin_id_required()
+    row = plugins.find_visible_plugin(backend, request.tenant, text) if text else None
     if row is None:
-        raise errors.build_unknown_plugin_error(value)
+        raise errors.unknown_plugin(value)
     return row
 
 
-def send_package_by_signed_url(request: EmulatorRequest) -> EmulatorAnswer:
+def send_package(request: EmulatorRequest) -> EmulatorAnswer:
     """Send the package of a release for a valid signed URL. Raises ApiError (400, 403, 404)."""
     identity = request.path["id"]
     number = int(identity) if identity.isdecimal() and len(identity) < 20 else 0
-    signing.require_valid_signed_url_without_token(
+    signing.require_signed_url(
         request.backend, models.build_package_url_path(number), request.query, request.headers
     )
     row = request.backend.store.find_by_id("release", number)

@@ -31,7 +31,7 @@ ENDPOINTS = (
     Endpoint(
         "GET",
         "media/plugin_releases/{id}/package.zip",
-        responses.send_package_by_signed_url,
+        responses.send_package,
         FactSource.PROCEDURE,
         "The package of a release, by the URL that its `file` has; no token.",
         switch=("release_file", "signed"),

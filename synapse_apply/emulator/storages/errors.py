@@ -8,11 +8,11 @@ from synapse_apply.emulator.core.errors import ApiError
 from synapse_apply.emulator.core.fields import REQUIRED_MESSAGE
 
 
-def build_session_refused_error(code: str, detail: str) -> ApiError:
+def session_refused(code: str, detail: str) -> ApiError:
     return ApiError(400, {"code": code, "detail": detail})
 
 
-def raise_if_keys_are_missing(missing: Sequence[str]) -> None:
+def require_keys(missing: Sequence[str]) -> None:
     """Raises ApiError (400) for these missing keys of `configuration`, if there are any."""
     if missing:
         raise ApiError(400, {"configuration": {key: [REQUIRED_MESSAGE] for key in missing}})

@@ -46,7 +46,7 @@ def list_missing_keys(provider: str, configuration: Mapping[str, Any]) -> list[s
     return [key for key in REQUIRED_KEYS.get(provider, ()) if not configuration.get(key)]
 
 
-def redact_configuration_unless_plain(provider: str, configuration: Any, secrets: str) -> Any:
+def redact_configuration(provider: str, configuration: Any, secrets: str) -> Any:
     """The configuration as an answer shows it: `secrets` is plain, omitted or masked.
 
     It is an object, unless an outside edit made it something else.
@@ -80,9 +80,7 @@ def build_storage_json(
     values = {field.name: row.body.get(field.name, field.default) for field in FIELDS}
     configuration = values.pop("configuration")
     if with_configuration:
-        values["configuration"] = redact_configuration_unless_plain(
-            values["provider"], configuration, secrets
-        )
+        values["configuration"] = redact_configuration(values["provider"], configuration, secrets)
     return {
         "id": row.id,
         **values,

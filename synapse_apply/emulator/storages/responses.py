@@ -11,10 +11,7 @@ from synapse_apply.emulator.core.fields import (
     convert_sent_fields_or_raise_all,
     with_default_values,
 )
-from synapse_apply.emulator.core.paging import (
-    add_v1_filters_and_order_if_switched,
-    build_page_answer,
-)
+from synapse_apply.emulator.core.paging import add_v1_filters, build_page_answer
 from synapse_apply.emulator.core.store import ObjectQuery, StoredObject
 from synapse_apply.emulator.storages import errors, models
 
@@ -54,9 +51,9 @@ def list_storages(request: EmulatorRequest) -> EmulatorAnswer:
     query = ObjectQuery(
         request.tenant, newest_first=request.has_server_switch_value("list_order", "newest")
     )
-    query = add_v1_filters_and_order_if_switched(request, query)
+    query = add_v1_filters(request, query)
     # Filtered in Python, since the category is no column.
-    category = _parse_category_filter_or_none(request)
+    category = _parse_category(request)
     if request.has_server_switch_value("storage_pages", "bare"):
         rows = [row for row in store.select("storage", query) if _has_category(row, category)]
         return EmulatorAnswer([_build_list_item(request, row) for row in rows])
@@ -79,12 +76,11 @@ def list_storages(request: EmulatorRequest) -> EmulatorAnswer:
     )
 
 
-def _parse_category_filter_or_none(request: EmulatorRequest) -> str | None:
+def _parse_category(request: EmulatorRequest) -> str | None:
     category = request.query.get("category")
     if category is not None and category not in ("internal", "external"):
         raise build_error_of_field(
-            "category",
-            f"Select a valid choice. {category} is not one of the available choices.",
+            "category", f"Select a valid choice. {category} is not one of the available choices."
         )
     return category
 
@@ -105,9 +101,7 @@ def create_storage(request: EmulatorRequest) -> EmulatorAnswer:
         models.FIELDS, convert_sent_fields_or_raise_all(models.FIELDS, request.body)
     )
     if request.has_server_switch_value("storage_keys", "checked"):
-        errors.raise_if_keys_are_missing(
-            models.list_missing_keys(values["provider"], values["configuration"])
-        )
+        errors.require_keys(models.list_missing_keys(values["provider"], values["configuration"]))
     now = request.backend.clock.now()
     row = request.backend.store.insert(
         "storage", request.tenant, {**values, "modified": now}, created=now
@@ -115,18 +109,18 @@ def create_storage(request: EmulatorRequest) -> EmulatorAnswer:
     return EmulatorAnswer(_build_storage_json(request, row), 201)
 
 
-def answer_configuration_with_credentials(request: EmulatorRequest) -> EmulatorAnswer:
+def answer_configuration(request: EmulatorRequest) -> EmulatorAnswer:
     """The configuration with its credentials, valid for an hour. Raises ApiError (400, 404)."""
     row = _require_storage_in_path(request)
     # Only checked: a session to read and one to write show the same configuration.
     convert_sent_fields_or_raise_all(_PURPOSE_FIELDS, request.body)
     provider = row.body["provider"]
     if provider == "smb":
-        raise errors.build_session_refused_error(
+        raise errors.session_refused(
             "credential_not_registered", "No credential is registered for this storage."
         )
     if provider not in models.SESSION_PROVIDERS:
-        raise errors.build_session_refused_error(
+        raise errors.session_refused(
             "provider_unsupported", f'Provider "{provider}" has no sessions.'
         )
     return EmulatorAnswer(

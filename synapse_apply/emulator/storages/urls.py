@@ -31,7 +31,7 @@ ENDPOINTS = (
     Endpoint(
         "POST",
         "storages/{id}/session/",
-        responses.answer_configuration_with_credentials,
+        responses.answer_configuration,
         FactSource.OBSERVED,
         "Open a session: `{purpose: read | write}`.",
     ),

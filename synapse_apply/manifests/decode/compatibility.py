@@ -24,11 +24,11 @@ from synapse_apply.model.frozen import mutable
 from synapse_apply.model.phrases import (
     FirstHints,
     format_count_and_noun,
-    suggest_closest_or_list_known_words_or_empty,
+    suggest_words,
 )
 from synapse_apply.model.project import Target
 from synapse_apply.model.resource import Desired, PackageSource
-from synapse_apply.model.secrets.credentials import format_unless_it_holds_secret_of_known_form
+from synapse_apply.model.secrets.credentials import format_unless_secret
 from synapse_apply.model.values import Reference
 
 
@@ -284,7 +284,7 @@ def iter_undeclared_reference_errors(
 
 def _suggest_similar_address(missing: Address, known_addresses: Collection[Address]) -> str:
     names = [address.name for address in known_addresses if address.kind == missing.kind]
-    return suggest_closest_or_list_known_words_or_empty(missing.name, names)
+    return suggest_words(missing.name, names)
 
 
 def iter_shared_source_warnings(declared: Mapping[Address, Desired]) -> Iterable[Diagnostic]:
@@ -333,7 +333,7 @@ def iter_plugin_code_mismatch_errors(
             yield error_finding(
                 "Manifest and package disagree",
                 f"{owner.address} has code {manifest_code} ({owner.find_position(('code',))}), "
-                f"but `code` is {format_unless_it_holds_secret_of_known_form(package_code)} "
+                f"but `code` is {format_unless_secret(package_code)} "
                 "in the package's config.yaml" + (f" ({code_position})" if code_position else ""),
                 "make both the same, or release another package",
                 position=resource.find_position(("plugin",)),

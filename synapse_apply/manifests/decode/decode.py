@@ -37,7 +37,7 @@ from synapse_apply.model.diagnostic import (
 )
 from synapse_apply.model.phrases import (
     format_field_path,
-    suggest_closest_or_list_known_words_or_empty,
+    suggest_words,
 )
 from synapse_apply.model.resource import Desired, Lifecycle
 from synapse_apply.model.values import Reference, flatten
@@ -127,7 +127,7 @@ def _resolve_kind_prefix_or_report(context: DecodeContext, draft: Draft) -> str 
             ("kind",),
             "Unknown kind",
             f"`{kind}` is not a kind",
-            suggest_closest_or_list_known_words_or_empty(kind, prefixes),
+            suggest_words(kind, prefixes),
         )
     return None
 
@@ -393,7 +393,7 @@ def _decode_valid_pointers_and_report_others(
                 pointer_path,
                 "Pointer matches no field",
                 f"`{text}` points to no field of spec",
-                suggest_closest_or_list_known_words_or_empty(path[0], fields)
+                suggest_words(path[0], fields)
                 if path
                 else "point to a field, for example /description",
             )

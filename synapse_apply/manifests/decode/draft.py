@@ -18,14 +18,14 @@ from synapse_apply.model.diagnostic import (
     FieldPath,
     Position,
     Severity,
-    find_position_at_or_nearest_above,
+    find_nearest_position,
 )
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import mutable
 from synapse_apply.model.phrases import FirstHints
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import PackageSource
-from synapse_apply.model.secrets.credentials import NOT_SHOWN_TEXT, contains_secret_of_known_form
+from synapse_apply.model.secrets.credentials import NOT_SHOWN_TEXT, contains_secret
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secret_sources.source import (
@@ -80,7 +80,7 @@ class Draft:
         return section if isinstance(section, dict) else {}
 
     def find_position(self, path: FieldPath = ()) -> Position | None:
-        return find_position_at_or_nearest_above(self.positions, path)
+        return find_nearest_position(self.positions, path)
 
 
 @mutable
@@ -228,7 +228,7 @@ class DecodeContext:
         for finding in findings:
             position = finding.position or source.position
             # A config.yaml may quote a value that this run knows as a secret.
-            if contains_secret_of_known_form(f"{finding.detail} {finding.hint} {finding.path}"):
+            if contains_secret(f"{finding.detail} {finding.hint} {finding.path}"):
                 finding = finding.with_changes(detail=NOT_SHOWN_TEXT, hint="", path=None)  # noqa: PLW2901
             self.findings.append(
                 finding.with_changes(position=position, address=finding.address or address)

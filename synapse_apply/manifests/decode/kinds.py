@@ -9,7 +9,7 @@ from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.run_forms import (
     PAGE_FORM,
     PLATFORM_FORM,
-    describe_at_most_ten_actions,
+    describe_actions,
     list_action_names,
     to_platform_form,
 )
@@ -28,15 +28,15 @@ from synapse_apply.model.diagnostic import Severity
 from synapse_apply.model.packages import is_valid_version
 from synapse_apply.model.phrases import (
     MAX_SUGGESTIONS,
-    find_word_with_same_prefix_or_closest_or_empty,
+    find_similar_word,
     format_field_path,
     format_short_list,
 )
 from synapse_apply.model.project import Provider
 from synapse_apply.model.resource import PackageSource
 from synapse_apply.model.secrets.credentials import (
-    contains_secret_of_known_form,
-    format_unless_it_holds_secret_of_known_form,
+    contains_secret,
+    format_unless_secret,
 )
 from synapse_apply.model.values import Reference
 
@@ -135,7 +135,7 @@ def report_field_if_config_contradicts(
     if manifest_value is None or config_value is None or manifest_value == str(config_value):
         return
     hint = "make both the same, or remove it here"
-    shown_value = format_unless_it_holds_secret_of_known_form(config_value)
+    shown_value = format_unless_secret(config_value)
     if not isinstance(config_value, str):
         shown_value = f"{describe_value_kind(config_value)} ({shown_value})"
         hint = f"quote it there; {hint}"
@@ -168,7 +168,7 @@ def resolve_release_version_or_none(context: DecodeContext, draft: Draft) -> str
         declared = context.read_config_or_empty_reporting_once(
             parse_release_source_or_none(context, draft), draft
         )[0].get("version")
-        if contains_secret_of_known_form(
+        if contains_secret(
             str(declared)
         ):  # it would be part of an address, which is shown everywhere
             return None
@@ -257,9 +257,7 @@ def _select_action_or_report(
     declared = verify.get("action")
     if declared in actions:
         return str(declared)
-    actions_text = format_unless_it_holds_secret_of_known_form(
-        describe_at_most_ten_actions(actions)
-    )
+    actions_text = format_unless_secret(describe_actions(actions))
     if declared:
         context.report_finding(
             draft,
@@ -272,9 +270,7 @@ def _select_action_or_report(
         return None
     if len(actions) == 1:
         return actions[0]
-    first_action = format_unless_it_holds_secret_of_known_form(
-        describe_at_most_ten_actions(actions[:1])
-    )
+    first_action = format_unless_secret(describe_actions(actions[:1]))
     hint = f"add `action: {first_action}`, or another one"
     if any(name in verify for name in PAGE_FORM):
         hint += "; parameters stand under `params` then"
@@ -329,7 +325,7 @@ def report_missing_version_or_malformed_config_version(
         ("spec",),
         "Malformed version",
         f"`version` is {describe_value_kind(config_version)} "
-        f"({format_unless_it_holds_secret_of_known_form(config_version)}) "
+        f"({format_unless_secret(config_version)}) "
         "in the package's config.yaml" + (f" ({version_position})" if version_position else ""),
         "quote it, and use letters, digits, `.`, `_`, `+` and `-`, at most 64",
     )
@@ -378,7 +374,7 @@ def warn_once_of_each_unknown_provider(context: DecodeContext) -> None:
 
 
 def _warn_of_unknown_provider(context: DecodeContext, drafts: list[Draft], provider: str) -> None:
-    closest_name = find_word_with_same_prefix_or_closest_or_empty(
+    closest_name = find_similar_word(
         provider, (*schemas.list_providers_with_schema(), *context.project.providers)
     )
     describe_hint = (

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synapse_apply.files.checkout import read_regular_file_following_links
+from synapse_apply.files.checkout import read_regular_file
 from synapse_apply.manifests.decode.compatibility import (
     ApiCompatibility,
     build_declared_twice_error,
@@ -100,7 +100,7 @@ class FileCache:
         """The documents of a file, read once; a finding where it cannot be read."""
         if file not in self.readings:
             try:
-                self.readings[file] = read_documents(read_regular_file_following_links(file), name)
+                self.readings[file] = read_documents(read_regular_file(file), name)
             except OSError as problem:
                 finding = error_finding(
                     "Unreadable file",
@@ -147,7 +147,7 @@ def load_manifests(
         )
     findings = [*values.findings, *context.findings]
     if strict:
-        findings = [finding.with_error_in_place_of_warning() for finding in findings]
+        findings = [finding.as_error() for finding in findings]
     return LoadedManifests(
         target,
         declared,

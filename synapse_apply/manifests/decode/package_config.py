@@ -30,10 +30,10 @@ from synapse_apply.model.diagnostic import (
     FieldPath,
     Position,
     error_finding,
-    find_position_at_or_nearest_above,
+    find_nearest_position,
 )
 from synapse_apply.model.frozen import frozen, mutable
-from synapse_apply.model.packages import PackageFlaw, VersionSortKey, get_version_sort_key_or_none
+from synapse_apply.model.packages import PackageFlaw, VersionSortKey, version_sort_key
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.resource import Desired, PackageSource
 from synapse_apply.model.values import Reference
@@ -137,7 +137,7 @@ def _iter_flaws_beyond_schema(document: Document) -> Iterator[PackageFlaw]:
                 f"package:{rule}",
                 detail,
                 hint,
-                find_position_at_or_nearest_above(document.positions, path),
+                find_nearest_position(document.positions, path),
                 path,
             )
 
@@ -333,7 +333,7 @@ def parse_valid_package_needs(config: ConfigWithPositions) -> tuple[PackageNeed,
             code,
             specifier,
             (_DEPENDENCIES_FIELD, code),
-            find_position_at_or_nearest_above(positions, (_DEPENDENCIES_FIELD, code)),
+            find_nearest_position(positions, (_DEPENDENCIES_FIELD, code)),
         )
         for code, specifier in (dependencies.items() if isinstance(dependencies, Mapping) else ())
         if isinstance(specifier, str) and is_version_specifier(specifier)
@@ -383,7 +383,7 @@ def build_release_version_sort_key(
 ) -> tuple[bool, VersionSortKey | tuple[()], str]:
     """Sorts releases by version; versions that are not semantic come first, by their text."""
     version = str(release.spec.get("version", ""))
-    sort_key = get_version_sort_key_or_none(version)
+    sort_key = version_sort_key(version)
     return sort_key is not None, sort_key or (), version
 
 

@@ -23,12 +23,12 @@ from synapse_apply.model.coding.json_types import DecodedSpec, Spec
 from synapse_apply.model.diagnostic import FieldPath, format_json_pointer, parse_json_pointer
 from synapse_apply.model.frozen import mutable
 from synapse_apply.model.phrases import (
-    find_word_with_same_prefix_or_closest_or_empty,
+    find_similar_word,
     format_field_path,
-    suggest_closest_or_list_known_words_or_empty,
+    suggest_words,
 )
 from synapse_apply.model.secrets.credentials import (
-    guess_secret_kind_or_empty,
+    guess_secret_kind,
     is_line_allowed_by_comment,
 )
 from synapse_apply.model.secrets.secret_marks import UNMARKED, SpecMarks
@@ -66,7 +66,7 @@ def select_secret_marks(context: DecodeContext, draft: Draft) -> SpecMarks:
     """Which fields of a document are secret: as its kind says, else as the document names them."""
     of_kind = context.marks.kinds.get(draft.schema)
     if of_kind is not None:
-        return of_kind.select_spec_marks_all_secret_if_unknown(draft.spec)
+        return of_kind.select_spec_marks(draft.spec)
     named = (
         list_sensitive_paths_in_free_form_fields(draft)
         if "lifecycle" in draft.value
@@ -140,16 +140,8 @@ def _warn_if_sensitive_path_is_absent(
         text, above = format_json_pointer(path), format_field_path(("spec", *path[:end]))
         detail = f"`{text}` names no field of spec: {above} has no `{part}`"
         is_early = int(pointer_path[-1]) < _MAX_SUGGESTIONS
-        hint = (
-            suggest_closest_or_list_known_words_or_empty(str(part), value)
-            if isinstance(value, dict) and is_early
-            else ""
-        )
-        if (
-            isinstance(value, dict)
-            and is_early
-            and (near := find_word_with_same_prefix_or_closest_or_empty(str(part), value))
-        ):
+        hint = suggest_words(str(part), value) if isinstance(value, dict) and is_early else ""
+        if isinstance(value, dict) and is_early and (near := find_similar_word(str(part), value)):
             hint = f"did you mean `{format_json_pointer((*path[:end], near, *path[end + 1 :]))}`?"
         elif isinstance(value, list):
             detail = f"`{text}` names a part of {above}, which is a list: a list is one value"
@@ -190,7 +182,7 @@ def describe_secret_lookalike_or_empty(path: FieldPath, value: Any) -> str:
     """What kind of secret a free-form value, or a part of a list, looks like; "" for none."""
     name = str(path[-1])
     if isinstance(value, str):
-        return guess_secret_kind_or_empty(name, value)
+        return guess_secret_kind(name, value)
     if isinstance(value, list):
         return next(
             (kind for item in value if (kind := describe_secret_lookalike_or_empty((name,), item))),

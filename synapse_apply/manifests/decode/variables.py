@@ -17,7 +17,7 @@ from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, erro
 from synapse_apply.model.frozen import mutable
 from synapse_apply.model.phrases import (
     FirstHints,
-    suggest_closest_or_list_known_words_or_empty,
+    suggest_words,
 )
 from synapse_apply.model.project import Project, Target, Variable
 
@@ -311,8 +311,7 @@ def _build_undeclared_variable_finding(name: str, declared: Mapping[str, Variabl
     return error_finding(
         "Undeclared variable",
         f"--var {name}: no variable `{name}` is declared",
-        suggest_closest_or_list_known_words_or_empty(name, declared)
-        or "declare it under `variables:` in synapse-apply.yaml",
+        suggest_words(name, declared) or "declare it under `variables:` in synapse-apply.yaml",
     )
 
 

@@ -21,7 +21,7 @@ from synapse_apply.model.diagnostic import (
     FieldPath,
     Position,
     error_finding,
-    find_position_at_or_nearest_above,
+    find_nearest_position,
 )
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
@@ -207,7 +207,7 @@ class FieldOrigins:
                 self._build_refusal(
                     f"{field_name} comes from variable {name}",
                     f"Change the variable{position_note}, or write the value out.",
-                    find_position_at_or_nearest_above(document.positions, spot.path),
+                    find_nearest_position(document.positions, spot.path),
                 )
             )
 
@@ -220,9 +220,7 @@ class FieldOrigins:
         return positions.get(of_target, positions.get(("variables", name)))
 
     def _build_pattern_overlay_refusal(self, overlay: Overlay, full_path: FieldPath) -> Diagnostic:
-        position = find_position_at_or_nearest_above(
-            overlay.positions, (*overlay.prefix, *full_path)
-        )
+        position = find_nearest_position(overlay.positions, (*overlay.prefix, *full_path))
         return self._build_refusal(
             f"{format_field_path(full_path)} is set by the overlay {overlay.pattern}, which is "
             f"for others, too",

@@ -145,7 +145,7 @@ def describe_unseen_secrets_or_empty(
     kind_marks = marks.kinds.get(kind)
     if kind_marks is None:
         return ""
-    secret_paths = kind_marks.select_spec_marks_all_secret_if_unknown(spec).secret_paths
+    secret_paths = kind_marks.select_spec_marks(spec).secret_paths
     configuration = manifest_fields.get(kind_marks.container)
     keys = configuration if isinstance(configuration, Mapping) else {}
     missing_keys = sorted({str(path[-1]) for path in secret_paths or () if path[-1] not in keys})

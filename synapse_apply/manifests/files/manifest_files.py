@@ -9,9 +9,9 @@ from dataclasses import field
 from pathlib import Path
 
 from synapse_apply.files.checkout import (
-    is_lexically_same_or_below,
+    is_at_or_below_path,
     leads_outside_folder,
-    read_submodule_paths_of_existing_gitmodules,
+    read_submodule_paths,
 )
 from synapse_apply.files.tree import Entry, EntryKind, FolderTree, UnreadableError
 from synapse_apply.manifests.project.project import FILE_NAME, get_text_position_or_none
@@ -118,7 +118,7 @@ class ManifestPaths:
         """
         root = self._project.root
         try:
-            if not is_lexically_same_or_below(path, root) or not leads_outside_folder(path, root):
+            if not is_at_or_below_path(path, root) or not leads_outside_folder(path, root):
                 return None
             real_path = os.path.realpath(path)
         except ValueError:  # a name no file can have
@@ -127,7 +127,7 @@ class ManifestPaths:
         if not self._is_typed and any(
             real_path == os.path.realpath(allowed_path)
             for allowed_path in allowed_paths
-            if not is_lexically_same_or_below(allowed_path, root)
+            if not is_at_or_below_path(allowed_path, root)
         ):
             return None
         return _build_outside_link_finding(path, self._project).with_changes(
@@ -252,7 +252,7 @@ def _is_missing_submodule(empty_folder: Path) -> bool:
     folder = empty_folder.resolve()
     for parent in folder.parents:
         try:
-            submodule_paths = read_submodule_paths_of_existing_gitmodules(parent)
+            submodule_paths = read_submodule_paths(parent)
         except OSError:
             continue
         # The nearest `.gitmodules` decides: one further up lists the submodules of its own

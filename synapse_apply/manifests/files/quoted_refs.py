@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from synapse_apply.files.checkout import read_regular_file_following_links
+from synapse_apply.files.checkout import read_regular_file
 from synapse_apply.manifests.decode.variables import VariableValues, substitute_variables_or_missing
 from synapse_apply.manifests.files.manifest_files import ManifestPaths
 from synapse_apply.manifests.phrases import VALUE_FROM
@@ -69,7 +69,7 @@ def scan_possible_secret_refs_skipping_unreadable(
 
 def _read_text_or_empty_without_value_from(file: Path) -> str:
     with suppress(OSError):
-        content = read_regular_file_following_links(file)
+        content = read_regular_file(file)
         if VALUE_FROM.encode() in content:
             return content.decode(errors="replace")
     return ""

@@ -8,7 +8,7 @@ from typing import Any
 from synapse_apply.manifests.decode.variables import parse_variable_text_unless_reference
 from synapse_apply.manifests.yaml.reader import parse_single_mapping_with_findings
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
-from synapse_apply.model.phrases import suggest_closest_or_list_known_words_or_empty
+from synapse_apply.model.phrases import suggest_words
 from synapse_apply.model.project import Project
 
 
@@ -37,8 +37,7 @@ def parse_command_line_variables(
                 error_finding(
                     "Undeclared variable",
                     f"--var {name}: no variable `{name}` is declared",
-                    suggest_closest_or_list_known_words_or_empty(name, project.variables)
-                    or "declare it under `variables:`",
+                    suggest_words(name, project.variables) or "declare it under `variables:`",
                 )
             )
         else:
@@ -67,8 +66,7 @@ def _merge_variable_file(
                 error_finding(
                     "Undeclared variable",
                     f"no variable `{name}` is declared",
-                    suggest_closest_or_list_known_words_or_empty(name, project.variables)
-                    or "declare it under `variables:`",
+                    suggest_words(name, project.variables) or "declare it under `variables:`",
                     position=positions.get((name,)),
                 )
             )

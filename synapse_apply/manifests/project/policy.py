@@ -20,14 +20,14 @@ from synapse_apply.model.diagnostic import (
     warning_finding,
 )
 from synapse_apply.model.phrases import (
-    find_word_with_same_prefix_or_closest_or_empty,
-    suggest_closest_or_list_known_words_or_empty,
+    find_similar_word,
+    suggest_words,
 )
 from synapse_apply.model.policy import DEFAULT_RULES, DENY, OFF, PolicyRule
 from synapse_apply.model.refactoring import (
     MovedAddress,
     RemovedAddress,
-    iter_acyclic_move_chains_with_addresses,
+    iter_move_chains,
 )
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def merge_rules_for_target(
                 rule_path,
                 "No rule to remove",
                 detail,
-                partial(suggest_closest_or_list_known_words_or_empty, rule.name, names),
+                partial(suggest_words, rule.name, names),
             )
     own_by_name = {rule.name: rule for rule in own}
     # A target's rule takes the place of the common one, so that the order stays.
@@ -180,7 +180,7 @@ def _load_time_zone_or_report(
 def _suggest_time_zone(name: str) -> str:
     from zoneinfo import available_timezones  # noqa: PLC0415 - as above
 
-    closest_name = find_word_with_same_prefix_or_closest_or_empty(name, available_timezones())
+    closest_name = find_similar_word(name, available_timezones())
     return f"did you mean `{closest_name}`?" if closest_name else _IANA_HINT
 
 
@@ -262,9 +262,7 @@ class RefactoringDecoder:
         kind, slash, name = text.partition("/")
         if slash and name and kind in CATALOGUE:
             return Address(kind, name)
-        kind_hint = (
-            suggest_closest_or_list_known_words_or_empty(kind, sorted(CATALOGUE)) if slash else ""
-        )
+        kind_hint = suggest_words(kind, sorted(CATALOGUE)) if slash else ""
         hint = kind_hint or "write plugin/NAME, release/NAME@VERSION or storage/NAME"
         self._report_finding(path, "Malformed address", f"`{text}` is not an address", hint)
         return None
@@ -274,7 +272,7 @@ class RefactoringDecoder:
     ) -> None:
         """Report each cycle of moves once, at its first row, and chains that are too long."""
         in_cycles = {move.old: move.new for move in moves}
-        for chain, addresses in iter_acyclic_move_chains_with_addresses(moves):
+        for chain, addresses in iter_move_chains(moves):
             for move in chain:
                 del in_cycles[move.old]
             if len(chain) > _MAX_MOVES_IN_ROW:
@@ -335,7 +333,7 @@ def iter_findings_of_moved_or_removed_at_ref(
     What they declare counts as not removed, and moves lead to what they declare. Only where
     they declare both ends of a move is it unknown which of the two a record belongs to.
     """
-    for chain, addresses in iter_acyclic_move_chains_with_addresses(moves):
+    for chain, addresses in iter_move_chains(moves):
         declared_in_chain = [address for address in addresses if address in declared_addresses]
         if len(declared_in_chain) > 1:
             yield error_finding(

@@ -10,9 +10,9 @@ from typing import Any
 
 from synapse_apply.files.checkout import (
     iter_folders_above,
-    read_command_line_file_checked_if_in_checkout,
-    read_regular_file_following_links,
-    require_real_path_inside_folder,
+    read_regular_file,
+    read_typed_file,
+    require_path_inside,
 )
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests.decode.overlays import Overlay
@@ -39,7 +39,7 @@ from synapse_apply.manifests.yaml.reader import (
 )
 from synapse_apply.model.coding.json_types import SettingsBlock
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, error_finding
-from synapse_apply.model.phrases import FirstHints, suggest_closest_or_list_known_words_or_empty
+from synapse_apply.model.phrases import FirstHints, suggest_words
 from synapse_apply.model.policy import AllowedSecret, Policy, PolicyRule
 from synapse_apply.model.project import (
     EMBEDDED,
@@ -49,7 +49,7 @@ from synapse_apply.model.project import (
     StateSettings,
     Target,
     Variable,
-    collect_credential_variables_files_and_references,
+    collect_credentials,
 )
 from synapse_apply.model.secrets.credentials import is_name_of_secret
 from synapse_apply.model.values import SecretRef
@@ -131,7 +131,7 @@ def read_project_or_findings(
     is no repository).
     """
     if data is None:
-        data = read_command_line_file_checked_if_in_checkout(file, file.parent)
+        data = read_typed_file(file, file.parent)
     reading = read_documents(data, display_name)
     findings = list(reading.diagnostics)
     if not reading.documents and not findings:
@@ -178,8 +178,8 @@ def _read_list_file_or_none_if_absent(project_file: Path, name: str) -> bytes | 
     path = project_file.parent / name
     if not os.path.lexists(path):
         return None
-    require_real_path_inside_folder(path, project_file.parent)
-    return read_regular_file_following_links(path, MAX_LIST_BYTES)
+    require_path_inside(path, project_file.parent)
+    return read_regular_file(path, MAX_LIST_BYTES)
 
 
 class _ProjectDecoder:
@@ -233,7 +233,7 @@ class _ProjectDecoder:
                 ("default_target",),
                 "Unknown target",
                 f"there is no target `{default}`",
-                suggest_closest_or_list_known_words_or_empty(default, targets),
+                suggest_words(default, targets),
             )
         return Project(
             root=file.parent,
@@ -242,9 +242,7 @@ class _ProjectDecoder:
             manifests=self._list_manifest_paths_with_positions(("manifests",), value),
             variables=variables,
             targets=targets,
-            reserved=collect_credential_variables_files_and_references(
-                self._build_credential_only_targets_without_repeats()
-            ),
+            reserved=collect_credentials(self._build_credential_only_targets_without_repeats()),
             default_target=default,
             moved=moved,
             removed=refactoring.decode_removals_and_report_moved(moved),

@@ -30,12 +30,12 @@ from synapse_apply.model.diagnostic import (
     FieldPath,
     Position,
     error_finding,
-    find_position_at_or_nearest_above,
+    find_nearest_position,
 )
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import (
-    find_word_with_same_prefix_or_closest_or_empty,
+    find_similar_word,
     format_field_path,
 )
 from synapse_apply.model.project import EMBEDDED
@@ -154,7 +154,7 @@ class ListedPositions(Mapping[FieldPath, Position]):
             rest = path[2:]
             template_path = (*listed.origin.path, "template", *rest)
             template_name = format_field_path((*listed.origin.path, "template"))
-            template_position = find_position_at_or_nearest_above(self._own, template_path)
+            template_position = find_nearest_position(self._own, template_path)
             is_about_key = finding.summary in _SUMMARIES_ABOUT_KEYS
             if rest and not is_about_key and self.find_row_position(listed, rest):
                 yield finding.with_changes(
@@ -273,7 +273,7 @@ class _ListReader:
             self.findings.append(_build_finding_counting_more(count, self._positions))
 
     def _report(self, path: FieldPath, summary: str, detail: str, hint: str) -> None:
-        position = find_position_at_or_nearest_above(self._positions, path)
+        position = find_nearest_position(self._positions, path)
         self.findings.append(error_finding(summary, detail, hint, position=position, path=path))
 
     def _report_row_within_limit(
@@ -282,7 +282,7 @@ class _ListReader:
         self._row_finding_count += 1
         if self._row_finding_count > MAX_ROW_FINDINGS or file.document is None:
             return
-        position = find_position_at_or_nearest_above(file.document.positions, path)
+        position = find_nearest_position(file.document.positions, path)
         self.findings.append(error_finding(summary, detail, hint, position=position))
 
     def _parse_list_or_report(
@@ -415,7 +415,7 @@ class _ListReader:
             values = {**target_list.defaults, **row} if target_list.defaults else row
             missing = [key for key in named if key not in values]
             for key in missing:
-                use_position = find_position_at_or_nearest_above(self._positions, named[key])
+                use_position = find_nearest_position(self._positions, named[key])
                 detail = f"the row has no `{key}`, named at {use_position}"
                 hint = "add it to the row, or to `defaults` for every row without it"
                 self._report_row_within_limit(file, (index,), "Missing value", detail, hint)
@@ -468,7 +468,7 @@ class _ListReader:
 
 
 def _describe_unknown_key(key: str, named_keys: set[str]) -> tuple[str, str, str]:
-    match = find_word_with_same_prefix_or_closest_or_empty(key, named_keys)
+    match = find_similar_word(key, named_keys)
     return (
         "Unknown key",
         f"nothing in `targets_from` names `${{row.{key}}}`",

@@ -16,9 +16,9 @@ from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import (
-    find_word_with_same_prefix_or_closest_or_empty,
+    find_similar_word,
     format_short_list,
-    suggest_closest_or_list_known_words_or_empty,
+    suggest_words,
 )
 from synapse_apply.model.project import EMBEDDED, Project, Target, may_name_several_targets
 from synapse_apply.model.secrets.login import (
@@ -323,7 +323,7 @@ def _require_named_or_environment_target(
     raise InputError.from_summary(
         "Unknown target",
         f"there is no target `{name}`",
-        suggest_closest_or_list_known_words_or_empty(name, known_names),
+        suggest_words(name, known_names),
     )
 
 
@@ -376,14 +376,12 @@ def _build_no_match_finding(project: Project, selector: str) -> Diagnostic:
         return error_finding(
             "Unknown target",
             f"there is no target `{selector}`",
-            suggest_closest_or_list_known_words_or_empty(selector, names),
+            suggest_words(selector, names),
         )
     known_words = [*names, *list_target_labels(project)]
-    match = find_word_with_same_prefix_or_closest_or_empty(selector.replace("*", ""), known_words)
+    match = find_similar_word(selector.replace("*", ""), known_words)
     return error_finding(
         "No target matches",
         f"of {len(names) - 1:,} declared targets none matches `{selector}`",
-        f"did you mean `{match}`?"
-        if match
-        else suggest_closest_or_list_known_words_or_empty("", known_words),
+        f"did you mean `{match}`?" if match else suggest_words("", known_words),
     )

@@ -20,12 +20,12 @@ from synapse_apply.model.diagnostic import (
     FieldPath,
     Position,
     error_finding,
-    find_position_at_or_nearest_above,
+    find_nearest_position,
 )
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import (
     format_field_path,
-    suggest_closest_or_list_known_words_or_empty,
+    suggest_words,
 )
 
 ScalarText = Callable[[Position, Any], str]
@@ -64,7 +64,7 @@ class ValueToCheck:
     path: FieldPath = ()
 
     def find_position(self, path: FieldPath) -> Position | None:
-        return find_position_at_or_nearest_above(self.positions, (*self.path, *path))
+        return find_nearest_position(self.positions, (*self.path, *path))
 
 
 @cache
@@ -201,7 +201,7 @@ def _suggest_field(problem: Any, key: str) -> str:
     # A key of the other vocabulary would be the next finding.
     other: Sequence[str] = documented if set(platform) & set(problem.instance) else ()
     words = [name for name in problem.schema.get("properties", {}) if name not in other]
-    hint = suggest_closest_or_list_known_words_or_empty(key, words)
+    hint = suggest_words(key, words)
     own_keys = zip(documented, platform, strict=False)
     own_key = next((own for name, own in own_keys if f"`{name}`" in hint), "")
     return f"{hint} The platform's own key is `{own_key}`" if own_key else hint
@@ -317,11 +317,7 @@ def _iter_value_not_allowed_findings(
             (*path, problem.instance),
         )
     text = problem.instance if isinstance(problem.instance, str) and value_text else ""
-    hint = (
-        suggest_closest_or_list_known_words_or_empty(text, words)
-        if text
-        else f"write {' or '.join(words)}"
-    )
+    hint = suggest_words(text, words) if text else f"write {' or '.join(words)}"
     yield _build_finding(value_to_check, path, "Unknown value", detail, hint)
 
 

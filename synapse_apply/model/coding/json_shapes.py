@@ -22,8 +22,8 @@ from synapse_apply.model.coding.json_values import (
     MAX_DEPTH,
     TOO_DEEP,
     WrongShapeError,
-    decode_adding_step_to_error,
     decode_address,
+    decode_step,
     format_type_mismatch,
     require_text_key,
     value_from_json,
@@ -247,10 +247,7 @@ def _build_tuple_coder(item: Coder, max_items: int | None) -> Coder:
         if max_items is not None and len(data) > max_items:
             raise WrongShapeError(TOO_DEEP)
         return tuple(
-            [
-                decode_adding_step_to_error(f"[{index}]", item.decode, part)
-                for index, part in enumerate(data)
-            ]
+            [decode_step(f"[{index}]", item.decode, part) for index, part in enumerate(data)]
         )
 
     return Coder(encode_list, decode_list)
@@ -278,9 +275,7 @@ def _build_mapping_coder(key: Any, item: Coder) -> Coder:
             }
         except WrongShapeError:  # read once more, slowly, to find the path of the problem
             return {
-                decode_adding_step_to_error(
-                    f".{name}", from_text, name
-                ): decode_adding_step_to_error(f".{name}", item.decode, part)
+                decode_step(f".{name}", from_text, name): decode_step(f".{name}", item.decode, part)
                 for name, part in data.items()
             }
 
@@ -340,8 +335,5 @@ def _parse_pointer(text: str) -> tuple[str, ...]:
 KEY_CODERS: Mapping[Any, tuple[Callable[[Any], str], Callable[[str], Any]]] = {
     str: (require_text_key, lambda text: text),
     Address: (_address_text, decode_address),
-    get_args(Fields)[0]: (
-        _pointer,
-        _parse_pointer,
-    ),
+    get_args(Fields)[0]: (_pointer, _parse_pointer),
 }

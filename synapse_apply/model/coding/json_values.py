@@ -98,7 +98,7 @@ def value_from_json(data: Any, levels_left: int = MAX_DEPTH) -> Any:
             key: _decode_nested_value(f".{key}", item, levels_left) for key, item in data.items()
         }
     if marker_key == "$map":
-        return decode_adding_step_to_error(
+        return decode_step(
             f".{marker_key}",
             lambda inner: _decode_map(inner, _one_level_less(levels_left)),
             data[marker_key],
@@ -106,18 +106,16 @@ def value_from_json(data: Any, levels_left: int = MAX_DEPTH) -> Any:
     if marker_key not in MARKER_DECODERS:
         # A newer version wrote it: reading it as a plain map could send it to a server.
         raise WrongShapeError("a marker this version does not know")
-    return decode_adding_step_to_error(
+    return decode_step(
         f".{marker_key}", lambda inner: MARKER_DECODERS[marker_key](inner, data), data[marker_key]
     )
 
 
 def _decode_nested_value(step: str, data: Any, levels_left: int) -> Any:
-    """As `decode_adding_step_to_error` for a value inside another; most values are scalars."""
+    """As `decode_step` for a value inside another; most values are scalars."""
     if type(data) in _PLAIN_JSON_TYPES:
         return data
-    return decode_adding_step_to_error(
-        step, lambda inner: value_from_json(inner, levels_left), data
-    )
+    return decode_step(step, lambda inner: value_from_json(inner, levels_left), data)
 
 
 def _one_level_less(levels_left: int) -> int:
@@ -165,7 +163,7 @@ MARKER_DECODERS: Mapping[str, Callable[[Any, JsonObject], Any]] = {
 }
 
 
-def decode_adding_step_to_error(step: str, decode: Callable[[Any], Any], data: Any) -> Any:
+def decode_step(step: str, decode: Callable[[Any], Any], data: Any) -> Any:
     try:
         return decode(data)
     except WrongShapeError as problem:

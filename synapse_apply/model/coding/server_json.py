@@ -32,9 +32,7 @@ class OddJsonError(ValueError):
 # Strict for what the program uses; logs are parsed leniently, because people read them.
 def parse_strict_json(text: str | bytes) -> JsonValue:
     """The value of a JSON text in UTF-8; raises OddJsonError for all that RFC 8259 excludes."""
-    return _parse_with_decoder(
-        decode_utf8_or_raise_odd_json(text), _STRICT_DECODER, _STRICT_LONG_DECODER
-    )
+    return _parse_with_decoder(decode_utf8(text), _STRICT_DECODER, _STRICT_LONG_DECODER)
 
 
 def parse_lenient_json(text: str | bytes) -> JsonValue:
@@ -42,7 +40,7 @@ def parse_lenient_json(text: str | bytes) -> JsonValue:
 
     NaN and numbers that are too large become texts; raises OddJsonError for what is not JSON.
     """
-    decoded_text = decode_utf8_or_raise_odd_json(text)
+    decoded_text = decode_utf8(text)
     value = _parse_with_decoder(
         decoded_text, _LENIENT_DECODER, _LENIENT_DECODER, refuse_surrogates=False
     )
@@ -79,14 +77,14 @@ def replace_lone_surrogates(value: Any) -> JsonValue:
     return value
 
 
-def describe_api_like_field_names(value: Mapping[str, Any]) -> str:
+def describe_field_names(value: Mapping[str, Any]) -> str:
     """A phrase with the first names that look like the API's; a person sees what else answered."""
     # Only names that look like the API's: a key of another service could be a secret.
     names = sorted(name for name in value if _FIELD_NAME.fullmatch(name))[:_MAX_NAMED_FIELDS]
     return f"its fields are {', '.join(names)}" if names else "it has no fields"
 
 
-def decode_utf8_or_raise_odd_json(text: str | bytes) -> str:
+def decode_utf8(text: str | bytes) -> str:
     """The text of UTF-8 bytes, without a byte order mark; raises OddJsonError for others."""
     if isinstance(text, str):
         return text
@@ -146,7 +144,7 @@ def _parse_bounded_integer(text: str) -> int:
     return int(text)
 
 
-def _build_object_or_raise_for_duplicates(pairs: list[tuple[str, Any]]) -> JsonObject:
+def _build_object(pairs: list[tuple[str, Any]]) -> JsonObject:
     # RFC 8259, 4: names should be unique; which one of two counts differs between readers.
     result = dict(pairs)
     if len(result) != len(pairs):
@@ -157,7 +155,7 @@ def _build_object_or_raise_for_duplicates(pairs: list[tuple[str, Any]]) -> JsonO
 _STRICT_HOOKS: dict[str, Any] = {
     "parse_constant": _refuse_constant,
     "parse_float": _parse_finite_float,
-    "object_pairs_hook": _build_object_or_raise_for_duplicates,
+    "object_pairs_hook": _build_object,
 }
 _STRICT_DECODER = json.JSONDecoder(**_STRICT_HOOKS)
 # With an integer hook, each integer costs a call: used only for texts that have a long number.
@@ -174,10 +172,7 @@ def _parse_int(text: str) -> int | str:
 
 
 _LENIENT_DECODER = json.JSONDecoder(
-    parse_constant=str,
-    parse_float=_parse_float,
-    parse_int=_parse_int,
-    strict=False,
+    parse_constant=str, parse_float=_parse_float, parse_int=_parse_int, strict=False
 )
 
 

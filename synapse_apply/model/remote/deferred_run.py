@@ -33,7 +33,7 @@ def is_pending_envelope(answer: ServerAnswer) -> bool:
 
 # Only after the vendor's mark: to an action that does not know such questions, one would be a
 # second run.
-def build_poll_request_or_none(body: RequestBody, answer: ServerAnswer) -> JsonObject | None:
+def build_poll_request(body: RequestBody, answer: ServerAnswer) -> JsonObject | None:
     """The request body that asks for the result of the run of `body`; None where it cannot be."""
     ticket, params = answer.get("ticket"), body.get("params")
     if isinstance(ticket, int) and not isinstance(ticket, bool):

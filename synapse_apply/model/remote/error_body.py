@@ -21,7 +21,7 @@ _MAX_DEPTH = 12
 _FIELD_NAME = re.compile(r"[a-z]+[0-9]?(_[a-z]+[0-9]?)*")
 
 
-def format_field_name_if_safe_or_empty(path: FieldPath) -> str:
+def format_safe_name(path: FieldPath) -> str:
     """A field's path such as `configuration.region`; "" where a part may be a sent value."""
     return format_field_path(path) if all(map(_is_safe_part, path)) else ""
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def open_interruptible_thread_pool(size: int) -> Iterator[ThreadPoolExecutor]:
+def open_thread_pool(size: int) -> Iterator[ThreadPoolExecutor]:
     """A thread pool for reads, waited for at the end unless a KeyboardInterrupt ends the block.
 
     After one, the threads end when the client closes its connections.

@@ -127,22 +127,20 @@ def list_one_unallowed_credential_per_line(text: str) -> list[Credential]:
     return list(_reported(text, kinds_by_offset)) if kinds_by_offset else []
 
 
-def contains_secret_of_known_form(text: str) -> bool:
+def contains_secret(text: str) -> bool:
     """Whether a text holds a secret of a known form; comments do not count."""
     return any(
         pattern.search(text) for form, pattern in _iter_possible_forms(text) if form.is_certain
     )
 
 
-def format_unless_it_holds_secret_of_known_form(value: object) -> str:
+def format_unless_secret(value: object) -> str:
     """A value as text, or a phrase that it is not shown where it holds a secret of a known form."""
     text = str(value)
-    return (
-        "not shown, since it looks like a secret" if contains_secret_of_known_form(text) else text
-    )
+    return "not shown, since it looks like a secret" if contains_secret(text) else text
 
 
-def guess_secret_kind_or_empty(setting_name: str, value: str) -> str:
+def guess_secret_kind(setting_name: str, value: str) -> str:
     """What kind of secret a setting's value looks like, by its form and name; "" for none."""
     if len(value) < _MIN_SECRET_LENGTH:
         return ""

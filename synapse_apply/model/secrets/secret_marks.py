@@ -86,7 +86,7 @@ class KindMarks:
         default_factory=dict, init=False, repr=False, compare=False
     )
 
-    def select_spec_marks_all_secret_if_unknown(self, spec: Spec) -> SpecMarks:
+    def select_spec_marks(self, spec: Spec) -> SpecMarks:
         """The marks of an object, by its value of the selector; cached for each value."""
         value = spec.get(self.selector)
         # Without known paths every field in the container counts as secret.
@@ -127,7 +127,7 @@ class NamedSecrets:
     anywhere: Mapping[str, frozenset[FieldPath]] = field(default_factory=dict)
     address: Address | None = None
 
-    def collect_named_secret_paths(
+    def named_secret_paths(
         self, kind: str, api: str, remote_id: str, keys: Iterable[str]
     ) -> frozenset[FieldPath]:
         """The secret paths of a live object; `keys` are its natural keys."""
@@ -153,7 +153,7 @@ class SecretMarks:
 
     def is_secret(self, kind: str, spec: Spec, path: FieldPath) -> bool:
         """Whether a field may hold a secret, so that it must not be shown."""
-        marks = self.select_for_object_or_none(kind, spec)
+        marks = self.select_for_object(kind, spec)
         return marks is not None and marks.is_secret(path)
 
     def with_address(self, address: Address) -> SecretMarks:
@@ -162,25 +162,18 @@ class SecretMarks:
             return self
         return replace(self, named=replace(self.named, address=address))
 
-    def select_for_object_or_none(
-        self,
-        kind: str,
-        spec: Spec,
-        api: str = "",
-        remote_id: str = "",
-        keys: Iterable[str] = (),
+    def select_for_object(
+        self, kind: str, spec: Spec, api: str = "", remote_id: str = "", keys: Iterable[str] = ()
     ) -> SpecMarks | None:
         """The marks of an object; None where it has no secret field."""
         of_kind = self.kinds.get(kind)
         named = (
-            self.named.collect_named_secret_paths(kind, api, remote_id, keys)
-            if self.named
-            else frozenset()
+            self.named.named_secret_paths(kind, api, remote_id, keys) if self.named else frozenset()
         )
         if of_kind is None:
             return UNMARKED.with_named_secret_paths(named) if named else None
         return (
-            of_kind.select_spec_marks_all_secret_if_unknown(spec).with_named_secret_paths(named)
+            of_kind.select_spec_marks(spec).with_named_secret_paths(named)
             if named
-            else of_kind.select_spec_marks_all_secret_if_unknown(spec)
+            else of_kind.select_spec_marks(spec)
         )

@@ -114,7 +114,7 @@ class ReservedVariables:
             {**other.families, **self.families},
         )
 
-    def find_closed_family_or_empty(self, name: str) -> str:
+    def find_closed_family(self, name: str) -> str:
         """The family whose variables are closed and that a variable is of; "" where it is open."""
         upper = name.upper()
         if name in self.opened:
@@ -169,7 +169,7 @@ class ClosedFiles:
         variables = {
             Path(value): variable
             for variable, value in environ.items()
-            if reserved.find_closed_family_or_empty(variable)
+            if reserved.find_closed_family(variable)
         }
         for place, setting in {**variables, **places}.items():
             with suppress(OSError, ValueError, RuntimeError):
@@ -210,9 +210,7 @@ def is_forbidden_variable(name: str) -> bool:
     return any(fnmatchcase(upper, pattern) for pattern in FORBIDDEN_ENV)
 
 
-def is_file_in_project_or_allowed_by_path_text(
-    path: str, root: Path, allow_files: Sequence[str]
-) -> bool:
+def is_allowed_file(path: str, root: Path, allow_files: Sequence[str]) -> bool:
     """Whether `valueFrom: {file: ...}` may name this path, by its text alone.
 
     `path` is relative to `root` or absolute; `allow_files` are exact names of files, most of them
@@ -222,10 +220,7 @@ def is_file_in_project_or_allowed_by_path_text(
     # The system would reject such a path with another error.
     if not path or "\0" in path:
         return False
-    normalized_path, project_root = (
-        _normalize(path, root),
-        _normalize(".", root),
-    )
+    normalized_path, project_root = (_normalize(path, root), _normalize(".", root))
     # After normalizing, so that `..` cannot lead out.
     is_in_project = normalized_path != project_root and normalized_path.is_relative_to(project_root)
     checked_path = normalized_path.relative_to(project_root) if is_in_project else normalized_path

@@ -15,7 +15,7 @@ from typing import Any
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, warning_finding
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.packages import VersionSortKey, get_version_sort_key_or_none
+from synapse_apply.model.packages import VersionSortKey, version_sort_key
 from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.plan import Action, Change, Refusal
 from synapse_apply.model.policy import Policy, PolicyRule, choose_named
@@ -187,11 +187,11 @@ def find_not_newer_version_violation(case: PolicyCase) -> PolicyViolation | None
         or resource.lookup_result.observed is not None
     ):
         return None
-    series, version = resource.type.locate_in_series_or_empty(resource.desired.spec)
+    series, version = resource.type.locate_in_series(resource.desired.spec)
     if not series or SeriesKey(resource.address.kind, series) not in case.newest:
         return None
     newest, owner_text = case.newest[SeriesKey(resource.address.kind, series)]
-    parsed_version, name = get_version_sort_key_or_none(version), resource.type.version_field
+    parsed_version, name = version_sort_key(version), resource.type.version_field
     if parsed_version is not None and parsed_version > newest:
         return None
     if parsed_version is None:
@@ -294,7 +294,7 @@ def _newest_versions(
     newest: dict[SeriesKey, tuple[VersionSortKey, str]] = {}
 
     def add_version_if_newer(series_key: SeriesKey, version: str, owner_text: str) -> None:
-        parsed_version = get_version_sort_key_or_none(version)
+        parsed_version = version_sort_key(version)
         if parsed_version is not None and (
             series_key not in newest or newest[series_key][0] < parsed_version
         ):
@@ -307,7 +307,7 @@ def _newest_versions(
             continue
         # The declared version is read from the manifest, since an adopted object has no record yet.
         if resource.desired is not None:
-            series, version = resource.type.locate_in_series_or_empty(resource.desired.spec)
+            series, version = resource.type.locate_in_series(resource.desired.spec)
         elif resource.record is not None:
             series, version = resource.record.series, resource.record.version
         add_version_if_newer(

@@ -10,7 +10,7 @@ from synapse_apply.kinds.descriptor import Catalogue
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.phrases import (
     FirstHints,
-    find_word_with_same_prefix_or_closest_or_empty,
+    find_similar_word,
     format_short_list,
 )
 from synapse_apply.model.policy import PolicyRule
@@ -54,7 +54,7 @@ def list_literal_addresses_of_rule(rule: PolicyRule, catalogue: Catalogue) -> li
 def _suggest_names(
     unknown_names: Sequence[str], known_addresses: Sequence[str], hints: FirstHints
 ) -> str:
-    search = find_word_with_same_prefix_or_closest_or_empty
+    search = find_similar_word
     matches = [hints.find_hint(partial(search, n, known_addresses, 0.8)) for n in unknown_names]
     if suggestions := dict.fromkeys(filter(None, matches)):
         return f"Did you mean {format_short_list(suggestions)}?"

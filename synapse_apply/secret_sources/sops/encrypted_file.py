@@ -18,9 +18,9 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import (
     format_short_list,
-    suggest_closest_or_list_known_words_or_empty,
+    suggest_words,
 )
-from synapse_apply.model.project import iter_env_and_file_references
+from synapse_apply.model.project import iter_references
 from synapse_apply.secret_sources.source import (
     UNAVAILABLE,
     UNUSABLE,
@@ -155,7 +155,7 @@ def require_value_at_key_path(tree: Any, key: str, name: str) -> Any:
 
 def _raise_missing_key_path(value: Any, part: str, key: str, name: str) -> NoReturn:
     if isinstance(value, Mapping):
-        hint = suggest_closest_or_list_known_words_or_empty(part, map(str, value)) or (
+        hint = suggest_words(part, map(str, value)) or (
             f"The keys there are {format_short_list(value)}."
             if value
             else "The mapping there is empty."
@@ -390,7 +390,7 @@ def iter_credentials_of_listed_kinds(
             continue
         references = {
             path.removeprefix(kind.setting).removeprefix("."): ref.name
-            for path, ref in iter_env_and_file_references({kind.setting: settings[kind.setting]})
+            for path, ref in iter_references({kind.setting: settings[kind.setting]})
         }
         names = tuple(references.values())
         yield KeyCredentials(

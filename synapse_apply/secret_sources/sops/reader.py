@@ -16,12 +16,12 @@ from synapse_apply.files.programs import (
     Folders,
     ProgramResult,
     build_child_environment,
-    require_executable_outside_checkouts,
-    run_program_in_root_folder,
+    require_executable,
+    run_program,
 )
 from synapse_apply.files.repository import (
-    find_repository_or_raise_if_untrusted,
-    list_own_and_outer_checkouts_or_folder_itself,
+    find_trusted_repository,
+    list_checkouts,
 )
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
@@ -146,14 +146,12 @@ class SopsProgram:
 
 def find_sops_on_path_outside_checkout(root: Path) -> SopsProgram | None:
     """The program on PATH outside of the checkout, with its version; None if there is none."""
-    checkouts = list_own_and_outer_checkouts_or_folder_itself(root, None)
+    checkouts = list_checkouts(root, None)
     # What a folder contains whose repository is not trusted is not started either.
     with suppress(InputError):
-        checkouts = list_own_and_outer_checkouts_or_folder_itself(
-            root, find_repository_or_raise_if_untrusted(root)
-        )
+        checkouts = list_checkouts(root, find_trusted_repository(root))
     try:
-        path = require_executable_outside_checkouts(PROGRAM, checkouts)
+        path = require_executable(PROGRAM, checkouts)
         # Without the option, versions of today ask a server whether there is a newer one.
         answer = _run_sops_in_empty_folder(
             path, ("--version", "--disable-version-check"), {}, checkouts, b""
@@ -281,7 +279,7 @@ def _run_sops_in_empty_folder(
     # Empty: keys, configuration and caches of the user are not looked for there.
     with tempfile.TemporaryDirectory(prefix="synapse-apply-sops-") as folder:
         environment = build_child_environment(checkouts, {"HOME": folder, **_SETTINGS, **variables})
-        return run_program_in_root_folder(
+        return run_program(
             (path, *arguments),
             environment,
             input_bytes=document,

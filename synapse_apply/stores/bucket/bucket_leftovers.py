@@ -7,13 +7,13 @@ import time
 from synapse_apply.stores.chain.chain_reader import ChainReader
 from synapse_apply.stores.chain.chain_rules import (
     PRUNE_AGE_SECONDS,
-    list_unnamed_audit_objects,
     select_links_to_prune,
+    unnamed_audit_objects,
 )
 from synapse_apply.stores.chain.chain_view import (
-    build_folder_prefix_or_empty_for_first,
     build_snapshot_name,
-    parse_number_of_object_name_or_none,
+    folder_prefix_of,
+    parse_object_number,
 )
 from synapse_apply.stores.chain.link_format import (
     NewerContent,
@@ -25,19 +25,15 @@ from synapse_apply.stores.chain.object_folder import ObjectFolder
 from synapse_apply.stores.chain.signer import UnsignedStateSigner
 
 
-def count_prunable_objects_or_zero_if_unclear(
+def count_prunable_objects(
     folder: ObjectFolder, prune_age_seconds: float = PRUNE_AGE_SECONDS
 ) -> int:
     """How many links, snapshots and audit objects could have been deleted and were not.
 
     Some are there until the next snapshot is made. StateError where the store cannot be read.
     """
-    last_folder = (
-        ChainReader(folder, UnsignedStateSigner(), time.sleep)
-        .read_start_view_of_last_folder()
-        .folder
-    )
-    prefix = build_folder_prefix_or_empty_for_first(last_folder)
+    last_folder = ChainReader(folder, UnsignedStateSigner(), time.sleep).read_start_view().folder
+    prefix = folder_prefix_of(last_folder)
     snapshots = _ages_by_number(folder, f"{prefix}snapshots/")
     links = _ages_by_number(folder, f"{prefix}links/")
     if not snapshots:
@@ -64,14 +60,11 @@ def count_prunable_objects_or_zero_if_unclear(
         audit_ages = {
             info.name: info.age_seconds or 0.0 for info in folder.list_objects(f"{prefix}audit/")
         }
-        ages += [audit_ages[name] for name in list_unnamed_audit_objects(audit_ages, kept_names)]
+        ages += [audit_ages[name] for name in unnamed_audit_objects(audit_ages, kept_names)]
     return sum(age >= prune_age_seconds for age in ages)
 
 
 def _ages_by_number(folder: ObjectFolder, prefix: str) -> dict[int, float]:
     """The age in seconds of each link or snapshot by its number; 0 where the store does not say."""
-    numbered = [
-        (parse_number_of_object_name_or_none(info.name), info)
-        for info in folder.list_objects(prefix)
-    ]
+    numbered = [(parse_object_number(info.name), info) for info in folder.list_objects(prefix)]
     return {number: info.age_seconds or 0.0 for number, info in numbered if number is not None}

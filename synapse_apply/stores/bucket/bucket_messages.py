@@ -221,11 +221,7 @@ def _wrong_region(detail: str, region: str) -> _ErrorTexts:
 
 
 def _refused_login(detail: str) -> _ErrorTexts:
-    return _ErrorTexts(
-        "The bucket of the state needs other credentials",
-        detail,
-        _LOGIN_HINT,
-    )
+    return _ErrorTexts("The bucket of the state needs other credentials", detail, _LOGIN_HINT)
 
 
 def _foreign_server(detail: str, endpoint: str) -> _ErrorTexts:

@@ -70,7 +70,7 @@ class BucketOptions:
         return f"BucketOptions(endpoint={self.endpoint!r})"
 
 
-def build_bucket_options_and_read_certificates(
+def build_bucket_options(
     location: BucketLocation, environ: Mapping[str, str], user_agent: str
 ) -> BucketOptions:
     """The options for a bucket; InputError for an unsafe endpoint or an Azure account not named."""

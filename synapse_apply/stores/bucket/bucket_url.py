@@ -65,13 +65,12 @@ def parse_bucket_url(url: str, target: str) -> BucketLocation:
 
     Without a path the folder is `synapse-apply/TARGET`.
     """
-    parts = _split_url_or_raise_without_quoting(url)
+    parts = _split_url(url)
     scheme = parts.scheme.lower()
     parameters = _known_parameters(parts, scheme)
     if not _BUCKET_PATTERN.fullmatch(parts.netloc):
         raise _build_url_error(
-            "the name of the bucket is missing, or is none",
-            f"Write {scheme}://BUCKET/FOLDER.",
+            "the name of the bucket is missing, or is none", f"Write {scheme}://BUCKET/FOLDER."
         )
     folder = parts.path.strip("/") or f"{DEFAULT_FOLDER}/{target}"
     if not all(
@@ -118,7 +117,7 @@ def require_safe_endpoint(endpoint: str, origin: str) -> None:
         )
 
 
-def _split_url_or_raise_without_quoting(url: str) -> SplitResult:
+def _split_url(url: str) -> SplitResult:
     try:
         return urlsplit(url)
     except ValueError:  # its text may quote the URL

@@ -28,7 +28,7 @@ from synapse_apply.stores.bucket.bucket_messages import (
 from synapse_apply.stores.bucket.bucket_options import (
     OPERATION_SECONDS,
     BucketOptions,
-    build_bucket_options_and_read_certificates,
+    build_bucket_options,
 )
 from synapse_apply.stores.bucket.bucket_probe import PROBE_FOLDER
 from synapse_apply.stores.bucket.bucket_url import BucketLocation
@@ -57,7 +57,7 @@ def make_unconnected_folder(
     location: BucketLocation, environ: Mapping[str, str], user_agent: str
 ) -> ObstoreFolder:
     """The folder at a location; nothing is sent yet. InputError for options that cannot be used."""
-    options = build_bucket_options_and_read_certificates(location, environ, user_agent)
+    options = build_bucket_options(location, environ, user_agent)
     store = _build_store(location, options)
     # Outside of the handler: obstore's text may quote an option, which may be a credential.
     if store is None:

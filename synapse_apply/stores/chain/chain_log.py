@@ -212,11 +212,8 @@ class ChainLog:
         else:
             if not self._is_replaceable(reading.view):
                 return self._adopt_restart(reading, batch)
-        start = self._reader.read_start_view_of_last_folder()
-        numbers, is_left_behind = (
-            self._numbers_after(start),
-            self._is_replaceable(start),
-        )
+        start = self._reader.read_start_view()
+        numbers, is_left_behind = (self._numbers_after(start), self._is_replaceable(start))
         # A seal that is not genuine leads to a folder in which one that is follows at once. Where a
         # seal was lost, the next folder is that of an earlier restore, and is passed by.
         # Who remembers a link that is gone believes what follows a seal behind it alone.
@@ -258,7 +255,7 @@ class ChainLog:
             self._view = self._compactor.compact_unless_refused(view, read_tables)
 
     def read_audit_rows_not_read_yet(self) -> Sequence[Row]:
-        return self._compactor.read_rows_of_audit_objects(self._view or self._view_before_damage)
+        return self._compactor.read_audit_rows(self._view or self._view_before_damage)
 
     def list_warnings(self) -> tuple[Diagnostic, ...]:
         view, findings = self._view, []
@@ -266,13 +263,13 @@ class ChainLog:
             return ()
         if view.forged_number:
             name = build_link_name(view.folder, view.forged_number)
-            findings.append(chain_messages.build_forged_link_warning(self.location, name))
+            findings.append(chain_messages.forged_link_warning(self.location, name))
         elif view.lacks_key:
-            findings.append(chain_messages.build_not_verified_warning(self.location))
+            findings.append(chain_messages.not_verified_warning(self.location))
         if view.damaged_snapshots:
             names = [build_snapshot_name(view.folder, number) for number in view.damaged_snapshots]
             findings.append(
-                chain_messages.build_damaged_snapshot_warning(self.location, ", ".join(names))
+                chain_messages.damaged_snapshot_warning(self.location, ", ".join(names))
             )
         return tuple(findings)
 
@@ -303,9 +300,7 @@ class ChainLog:
         )
         if by_lock_owner:
             return True
-        newest_snapshot = self._reader.find_newest_readable_snapshot_number_or_zero(
-            view.folder, view.number
-        )
+        newest_snapshot = self._reader.find_newest_snapshot(view.folder, view.number)
         return is_link_in_the_chain(link.number, newest_snapshot, by_lock_owner=by_lock_owner)
 
     def _send_link(self, name: str, content: bytes) -> tuple[LinkOutcome, bool]:
@@ -329,7 +324,7 @@ class ChainLog:
             if outcome is not LinkOutcome.ABSENT:
                 return outcome, False
             if timing.monotonic() >= deadline:
-                raise chain_messages.build_unsettled_link_error(self.location, name, last_problem)
+                raise chain_messages.unsettled_link_error(self.location, name, last_problem)
             timing.sleep_for(pause_seconds)
             pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
 

@@ -16,7 +16,7 @@ class DamagedChain(DamagedLog):
     view = ChainView()
 
 
-def build_damaged_chain_error(
+def damaged_chain_error(
     location: str, name: str, reason: str, reading: ChainReading
 ) -> DamagedChain:
     """The error for an object that is missing or wrong; `reason` is the end of a sentence.
@@ -82,7 +82,7 @@ def build_newer_chain_error(location: str, name: str, format_number: int) -> Sta
     )
 
 
-def build_unsettled_link_error(location: str, name: str, last_problem: str) -> StateError:
+def unsettled_link_error(location: str, name: str, last_problem: str) -> StateError:
     """The error for a link that is still absent after it was sent several times.
 
     `last_problem` is what the last attempt met, "" where the store said nothing.
@@ -127,7 +127,7 @@ def build_missing_key_error(location: str, places_to_put_key: str) -> BatchNotSe
     )
 
 
-def build_not_verified_warning(location: str) -> Diagnostic:
+def not_verified_warning(location: str) -> Diagnostic:
     return warning_finding(
         "The state is not verified",
         f"What {location} holds is signed with a key that is not at hand.",
@@ -135,7 +135,7 @@ def build_not_verified_warning(location: str) -> Diagnostic:
     )
 
 
-def build_forged_link_warning(location: str, name: str) -> Diagnostic:
+def forged_link_warning(location: str, name: str) -> Diagnostic:
     return warning_finding(
         "The state has an entry that is not signed with its key",
         f"{location}: {name} was written by somebody who does not have the key of this state.",
@@ -143,7 +143,7 @@ def build_forged_link_warning(location: str, name: str) -> Diagnostic:
     )
 
 
-def build_damaged_snapshot_warning(location: str, names: str) -> Diagnostic:
+def damaged_snapshot_warning(location: str, names: str) -> Diagnostic:
     return warning_finding(
         "A snapshot of the state cannot be read",
         f"{location}: {names}. The one before and all links behind it were read instead.",

@@ -16,10 +16,10 @@ from synapse_apply.stores.chain.chain_view import (
     ChainBookmark,
     ChainReading,
     ChainView,
-    build_folder_prefix_or_empty_for_first,
     build_link_name,
     build_snapshot_name,
-    parse_number_of_object_name_or_none,
+    folder_prefix_of,
+    parse_object_number,
 )
 from synapse_apply.stores.chain.link_format import (
     Decoded,
@@ -122,26 +122,20 @@ class ChainReader:
 
     def list_numbers_above(self, folder: int, part: str, after: int = 0) -> list[int]:
         """The numbers of the links or snapshots (`part`) of a folder that are above `after`."""
-        prefix = f"{build_folder_prefix_or_empty_for_first(folder)}{part}/"
+        prefix = f"{folder_prefix_of(folder)}{part}/"
         # Twelve digits sort as numbers do, so that the store itself leaves out what is known.
         after_name = f"{prefix}{after:012}" if after else ""
         infos = self._folder.list_objects(prefix, after_name)
-        numbers = (parse_number_of_object_name_or_none(info.name) for info in infos)
+        numbers = (parse_object_number(info.name) for info in infos)
         return sorted(number for number in numbers if number is not None and number > after)
 
-    def find_newest_readable_snapshot_number_or_zero(self, folder: int, after: int = 0) -> int:
+    def find_newest_snapshot(self, folder: int, after: int = 0) -> int:
         """The number of the newest snapshot above `after` that can be read, 0 for none."""
         return next(
-            (
-                snapshot.number
-                for snapshot in self.iter_readable_snapshots_newest_first(folder, after)
-            ),
-            0,
+            (snapshot.number for snapshot in self.iter_readable_snapshots(folder, after)), 0
         )
 
-    def iter_readable_snapshots_newest_first(
-        self, folder: int, after: int = 0
-    ) -> Iterator[Snapshot]:
+    def iter_readable_snapshots(self, folder: int, after: int = 0) -> Iterator[Snapshot]:
         """The snapshots that can be read, the newest first; reads one after the other.
 
         Anything else below such a name proves nothing about the chain.
@@ -153,7 +147,7 @@ class ChainReader:
             if decoded is not None and isinstance(decoded.value, Snapshot):
                 yield decoded.value
 
-    def read_start_view_of_last_folder(self) -> ChainView:
+    def read_start_view(self) -> ChainView:
         """The view from which the last folder is read, whether or not it can be read."""
         start = ChainView()
         while True:
@@ -191,7 +185,7 @@ class ChainReader:
                 problem = gap
             # A list that is behind, or a prune in between, is another one a moment later.
             self._sleep_for(0.1)
-        raise chain_messages.build_damaged_chain_error(
+        raise chain_messages.damaged_chain_error(
             self._folder.location, problem.name, "is missing", problem.reading
         )
 
@@ -231,7 +225,7 @@ class ChainReader:
                     continue
                 reading = snapshot_reading
             if not numbers and not base and start.number:
-                raise chain_messages.build_damaged_chain_error(
+                raise chain_messages.damaged_chain_error(
                     self._folder.location,
                     build_link_name(start.folder, start.number + 1),
                     "is missing, because a restore was interrupted",
@@ -306,7 +300,7 @@ class ChainReader:
                 link = _require_next_link(view, decoded)
             except WrongContent as problem:
                 reading = ChainReading(view, reading.tables, tuple(batches))
-                raise chain_messages.build_damaged_chain_error(
+                raise chain_messages.damaged_chain_error(
                     self._folder.location, name, str(problem), reading
                 ) from None
             view = view.build_view_after_link(

@@ -47,7 +47,7 @@ def is_link_in_the_chain(number: int, newest_snapshot: int, *, by_lock_owner: bo
     return by_lock_owner or newest_snapshot < number
 
 
-def list_links_kept_because_of_link(number: int, *, ends_foreign_lock: bool) -> tuple[int, ...]:
+def list_kept_links(number: int, *, ends_foreign_lock: bool) -> tuple[int, ...]:
     """The links to keep for ever because of this one.
 
     A lock that its owner had not given back: this link stands where that owner writes next, and the
@@ -74,7 +74,7 @@ def select_links_to_prune(
     return [number for number in link_numbers if number <= last and number not in never_pruned]
 
 
-def list_unnamed_audit_objects(
+def unnamed_audit_objects(
     names: Iterable[str], names_in_kept_snapshots: Collection[str]
 ) -> list[str]:
     """The audit objects that no kept snapshot names: a restore has left their rows behind.

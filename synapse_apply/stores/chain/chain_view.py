@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from synapse_apply.model.frozen import frozen
 from synapse_apply.stores.batch_log import Batch, LogReading, TableRows
-from synapse_apply.stores.chain.chain_rules import list_links_kept_because_of_link
+from synapse_apply.stores.chain.chain_rules import list_kept_links
 from synapse_apply.stores.chain.link_format import AuditObject, Link, LockSign, Snapshot
 
 
@@ -57,9 +57,7 @@ class ChainView:
         self, link: Link, digest: str, size: int, *, is_genuine: bool | None = True
     ) -> ChainView:
         """The view with one more link; `size` is in bytes."""
-        never_pruned = list_links_kept_because_of_link(
-            link.number, ends_foreign_lock=link.batch.ends_foreign_lock
-        )
+        never_pruned = list_kept_links(link.number, ends_foreign_lock=link.batch.ends_foreign_lock)
         return replace(
             self,
             number=link.number,
@@ -115,25 +113,25 @@ def parse_bookmark_or_none(text: str) -> ChainBookmark | None:
     return bookmark if bookmark.folder and bookmark.number else None
 
 
-def build_folder_prefix_or_empty_for_first(folder: int) -> str:
+def folder_prefix_of(folder: int) -> str:
     """Where the objects of a folder of the chain are: the first has no name of its own."""
     return "" if folder == 1 else f"chain-{folder}/"
 
 
 def build_link_name(folder: int, number: int) -> str:
-    return f"{build_folder_prefix_or_empty_for_first(folder)}links/{number:012}"
+    return f"{folder_prefix_of(folder)}links/{number:012}"
 
 
 def build_snapshot_name(folder: int, number: int) -> str:
-    return f"{build_folder_prefix_or_empty_for_first(folder)}snapshots/{number:012}"
+    return f"{folder_prefix_of(folder)}snapshots/{number:012}"
 
 
 def build_audit_name(folder: int, first: int, last: int, digest: str) -> str:
-    prefix = build_folder_prefix_or_empty_for_first(folder)
+    prefix = folder_prefix_of(folder)
     return f"{prefix}audit/{first:012}-{last:012}-{digest[:16]}"
 
 
-def parse_number_of_object_name_or_none(name: str) -> int | None:
+def parse_object_number(name: str) -> int | None:
     """The number at the end of the name of a link or snapshot, None for a name of another sort."""
     text = name.rpartition("/")[2]
     return int(text) if 12 <= len(text) <= 18 and text.isascii() and text.isdigit() else None

@@ -9,20 +9,20 @@ from synapse_apply.model.errors import StateError
 from synapse_apply.stores import state_messages
 from synapse_apply.stores.batch_log import TableRows
 from synapse_apply.stores.chain.chain_reader import ChainReader
-from synapse_apply.stores.chain.chain_rules import list_unnamed_audit_objects, select_links_to_prune
+from synapse_apply.stores.chain.chain_rules import select_links_to_prune, unnamed_audit_objects
 from synapse_apply.stores.chain.chain_view import (
     ChainView,
     build_audit_name,
-    build_folder_prefix_or_empty_for_first,
     build_link_name,
     build_snapshot_name,
-    parse_number_of_object_name_or_none,
+    folder_prefix_of,
+    parse_object_number,
 )
 from synapse_apply.stores.chain.link_format import (
     AuditObject,
     Snapshot,
     WrongContent,
-    decode_audit_rows_of_digest,
+    decode_audit_rows,
     encode_audit_rows,
     encode_snapshot,
 )
@@ -40,11 +40,7 @@ class ChainCompactor:
     """Writes snapshots and audit objects of one chain, and prunes links and old snapshots."""
 
     def __init__(
-        self,
-        folder: ObjectFolder,
-        signer: Signer,
-        reader: ChainReader,
-        prune_age_seconds: float,
+        self, folder: ObjectFolder, signer: Signer, reader: ChainReader, prune_age_seconds: float
     ) -> None:
         self._folder = folder
         self._signer = signer
@@ -70,7 +66,7 @@ class ChainCompactor:
             self._next_attempt_at = view.number + _LINKS_BETWEEN_ATTEMPTS
         return view
 
-    def read_rows_of_audit_objects(self, view: ChainView) -> Sequence[Row]:
+    def read_audit_rows(self, view: ChainView) -> Sequence[Row]:
         """The rows of all audit objects; StateError (damaged) for one that is missing or wrong."""
         audit_objects = view.audit_objects
         contents = self._folder.get_objects_or_none_in_order(
@@ -79,7 +75,7 @@ class ChainCompactor:
         rows: list[Row] = []
         for audit_object, content in zip(audit_objects, contents, strict=True):
             try:
-                rows += decode_audit_rows_of_digest(content or b"", audit_object.digest)
+                rows += decode_audit_rows(content or b"", audit_object.digest)
             except WrongContent:
                 raise state_messages.build_damaged_state_error(
                     self._folder.location, f"{audit_object.name} is missing or damaged"
@@ -119,21 +115,17 @@ class ChainCompactor:
         encoded = encode_audit_rows(rows)
         name = build_audit_name(view.folder, rows[0][0], rows[-1][0], encoded.digest)
         if not self._folder.try_put_if_absent_and_tell_if_certain(name, encoded.content):
-            decode_audit_rows_of_digest(
-                self._folder.get_or_none_if_absent(name) or b"", encoded.digest
-            )
+            decode_audit_rows(self._folder.get_or_none_if_absent(name) or b"", encoded.digest)
         return (*audit_objects, AuditObject(name, encoded.digest, rows[-1][0]))
 
     def _prune(self, view: ChainView) -> None:
         """Delete what two newer snapshots replace, as far as permitted."""
         # What cannot be read replaces nothing.
-        kept_snapshots = list(
-            islice(self._reader.iter_readable_snapshots_newest_first(view.folder), 2)
-        )
+        kept_snapshots = list(islice(self._reader.iter_readable_snapshots(view.folder), 2))
         if len(kept_snapshots) < 2:
             return
         readable = [snapshot.number for snapshot in kept_snapshots]
-        prefix = build_folder_prefix_or_empty_for_first(view.folder)
+        prefix = folder_prefix_of(view.folder)
         links = self._map_numbers_to_is_old(f"{prefix}links/")
         numbers = select_links_to_prune(links, readable, view.never_pruned, view.number)
         names = [build_link_name(view.folder, number) for number in numbers if links[number]]
@@ -150,7 +142,7 @@ class ChainCompactor:
             *(snapshot.audit_objects for snapshot in kept_snapshots)
         )
         audit_infos = self._folder.list_objects(f"{prefix}audit/")
-        names += list_unnamed_audit_objects(
+        names += unnamed_audit_objects(
             [info.name for info in audit_infos if self._is_prunable(info)],
             {audit_object.name for audit_object in kept_objects},
         )
@@ -160,13 +152,7 @@ class ChainCompactor:
     def _map_numbers_to_is_old(self, prefix: str) -> dict[int, bool]:
         """The numbers below a prefix, each with whether it is old enough to be pruned."""
         infos = self._folder.list_objects(prefix)
-        numbered = [
-            (
-                parse_number_of_object_name_or_none(info.name),
-                self._is_prunable(info),
-            )
-            for info in infos
-        ]
+        numbered = [(parse_object_number(info.name), self._is_prunable(info)) for info in infos]
         return {number: is_old for number, is_old in numbered if number is not None}
 
     def _is_prunable(self, info: ObjectInfo) -> bool:

@@ -156,7 +156,7 @@ def encode_audit_rows(rows: Sequence[Row]) -> Encoded:
     return _encode_text(format_canonical_json(rows).encode())
 
 
-def decode_audit_rows_of_digest(content: bytes, digest: str) -> list[Row]:
+def decode_audit_rows(content: bytes, digest: str) -> list[Row]:
     """The rows of an audit object; WrongContent if it does not have this digest."""
     text = _decompress_if_zlib(content)
     if _compute_digest(text) != digest:

@@ -43,10 +43,10 @@ from synapse_apply.stores.git.state_files import (
     StateCommit,
     StateFile,
     iter_state_files,
-    list_audit_paths_oldest_first,
-    parse_unverified_state_commit,
-    read_files_or_raise_damaged,
-    read_tree_or_raise_damaged,
+    list_audit_paths,
+    parse_state_commit,
+    read_files,
+    read_tree,
 )
 from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.lock.lease_timing import LeaseTiming
@@ -183,7 +183,7 @@ class GitLog:
         numbers = [self._tip.commit.number] if self._tip is not None else []
         numbers += [self._bookmark.number] if self._bookmark is not None else []
         if old_id:
-            self._repository.fetch_ref_and_return_commit_id(self._location.ref)
+            self._repository.fetch_ref(self._location.ref)
             # The new number must be above all that anybody has seen, or they take it for an old
             # state.
             numbers += self._claimed_number(old_id)
@@ -200,22 +200,18 @@ class GitLog:
 
     def read_audit_rows_not_read_yet(self) -> Sequence[Row]:
         object_ids = self._content.object_ids
-        paths = [
-            path
-            for path in list_audit_paths_oldest_first(object_ids)
-            if path not in self._content.rows
-        ]
+        paths = [path for path in list_audit_paths(object_ids) if path not in self._content.rows]
         try:
-            rows_by_path = read_files_or_raise_damaged(self._repository.reader, paths, object_ids)
+            rows_by_path = read_files(self._repository.reader, paths, object_ids)
         except DamagedTreeError as problem:
             raise self._damage_error(self._tip.commit_id if self._tip else "", problem) from None
         return [row for file_rows in rows_by_path.values() for row in file_rows.rows]
 
     def list_warnings(self) -> tuple[Diagnostic, ...]:
         if self._is_genuine is None:
-            return (chain_messages.build_not_verified_warning(self.location),)
+            return (chain_messages.not_verified_warning(self.location),)
         if not self._is_genuine:
-            return (chain_messages.build_forged_link_warning(self.location, self._tip_label),)
+            return (chain_messages.forged_link_warning(self.location, self._tip_label),)
         return ()
 
     def close(self) -> None:
@@ -249,7 +245,7 @@ class GitLog:
         last_seen = self._newest_bookmark()
         is_other = self._bookmark is not None and self._bookmark.commit_id != expected_id
         depth = _DEPTH_TO_BOOKMARK if is_other else 1
-        commit_id = self._repository.fetch_ref_and_return_commit_id(self._location.ref, depth)
+        commit_id = self._repository.fetch_ref(self._location.ref, depth)
         commit = self._read_commit(commit_id)
         is_wound_back = last_seen is not None and (
             commit.number < last_seen.number
@@ -257,7 +253,7 @@ class GitLog:
             or not self._is_continuation(commit, commit_id, depth)
         )
         try:
-            self._content = read_tree_or_raise_damaged(
+            self._content = read_tree(
                 self._repository.reader, commit.tree_id, self._content, _AUDIT_FILES
             )
         except DamagedTreeError as problem:
@@ -271,7 +267,7 @@ class GitLog:
         self._owner_lease_seconds = lock_file.lease_seconds if lock_file is not None else None
         self._tip, self._is_genuine = (
             StateTip(commit_id, commit),
-            commit.is_signature_valid_or_none_without_key(self._signer),
+            commit.check_signature(self._signer),
         )
         return self._tip
 
@@ -294,8 +290,8 @@ class GitLog:
         if needed_depth > self._batches_per_root:
             return True
         if needed_depth > depth:
-            self._repository.fetch_ref_and_return_commit_id(self._location.ref, needed_depth)
-        ancestors = self._repository.list_commit_and_ancestors_or_empty(commit_id, needed_depth)
+            self._repository.fetch_ref(self._location.ref, needed_depth)
+        ancestors = self._repository.list_ancestors(commit_id, needed_depth)
         return len(ancestors) < needed_depth or ancestors[-1] == self._bookmark.commit_id
 
     @property
@@ -322,7 +318,7 @@ class GitLog:
             commit_object = self._repository.reader.read_limited_object(
                 commit_id, _MAX_COMMIT_BYTES
             )
-            return parse_unverified_state_commit(commit_object, self._location.ref)
+            return parse_state_commit(commit_object, self._location.ref)
         except NewerFormatError as problem:
             raise state_messages.build_newer_format_error(
                 self.location, problem.format_number
@@ -370,7 +366,7 @@ class GitLog:
             return commit.format_signed_message(self._signer)
 
         try:
-            written: WrittenCommit = write_commit_and_end_program(
+            written: WrittenCommit = write_commit(
                 self._repository.start_import(),
                 base_tree_id,
                 "" if is_root else old_id,
@@ -393,10 +389,7 @@ class GitLog:
                 self._timing.sleep_for(attempt_number * self._timing.shortest_pause)
             tip = attempt.tips[-1]
             result = self._repository.push_once(
-                self._location.ref,
-                attempt.old_id,
-                tip.commit_id,
-                *self._kept_refspecs(attempt),
+                self._location.ref, attempt.old_id, tip.commit_id, *self._kept_refspecs(attempt)
             )
             if result.exit_code == 0:
                 return self._adopt_tip(attempt, tip)
@@ -449,7 +442,7 @@ class GitLog:
     def _adopt_below_tip(self, attempt: PushAttempt) -> AppendedBatch | None:
         """Find out whether another commit stands behind ours, or in its place (None)."""
         try:
-            remote_tip = self._repository.fetch_ref_and_return_commit_id(self._location.ref)
+            remote_tip = self._repository.fetch_ref(self._location.ref)
             own_tip = attempt.find_own_tip(self._history_to(remote_tip, attempt))
         except RemoteUnreachable as problem:
             raise git_messages.build_unknown_push_error(self.location, str(problem)) from None
@@ -469,8 +462,8 @@ class GitLog:
         depth = commit.number - attempt.tips[0].commit.number + 1
         if not 1 < depth <= self._batches_per_root:
             return []
-        self._repository.fetch_ref_and_return_commit_id(self._location.ref, depth)
-        ancestors = self._repository.list_commit_and_ancestors_or_empty(commit_id, depth)
+        self._repository.fetch_ref(self._location.ref, depth)
+        ancestors = self._repository.list_ancestors(commit_id, depth)
         return [*ancestors, self._read_commit(ancestors[-1]).previous_id] if ancestors else []
 
 
@@ -522,7 +515,7 @@ class CommitNotWrittenError(Exception):
     """Git has ended before it had written the commit, as where the disk is full."""
 
 
-def write_commit_and_end_program(
+def write_commit(
     program: PipedProgram,
     base_tree_id: str,
     parent_id: str,
@@ -560,7 +553,7 @@ def write_commit_and_end_program(
     except (BrokenPipeError, IndexError):
         raise CommitNotWrittenError from None
     finally:
-        exit_code = program.close_input_and_wait_for_exit_code()
+        exit_code = program.wait_for_exit()
     if exit_code:
         raise CommitNotWrittenError
     return WrittenCommit(commit_id, tree_id)

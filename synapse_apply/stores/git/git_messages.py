@@ -86,7 +86,7 @@ def build_no_checkout_error(remote: str, folder: str) -> InputError:
     )
 
 
-def build_unusable_remote_error(remote: str, reason: str) -> InputError:
+def unusable_remote_error(remote: str, reason: str) -> InputError:
     return InputError.from_summary(
         "The Git remote cannot hold a state",
         f"The URL of the remote {remote} {reason}.",

@@ -26,18 +26,18 @@ from synapse_apply.files.programs import (
     PipedProgram,
     ProgramResult,
     build_child_environment,
-    require_executable_outside_checkouts,
-    run_program_in_root_folder,
+    require_executable,
+    run_program,
 )
 from synapse_apply.files.repository import (
     Repository,
-    ask_git_version_if_too_old_or_empty,
-    find_repository_or_raise_if_untrusted,
-    format_safe_directory_section,
-    list_own_and_outer_checkouts_or_folder_itself,
-    make_bare_repository_in_new_folder,
-    overwrite_bare_repository_configuration,
+    find_old_git_version,
+    find_trusted_repository,
+    list_checkouts,
+    make_bare_repository,
     run_git,
+    safe_directory_section,
+    write_bare_configuration,
 )
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.values import Sensitive
@@ -92,7 +92,7 @@ class PrivateRepository:
             self._switch_to_sha256()
         return ids_by_ref.get(ref, "")
 
-    def fetch_ref_and_return_commit_id(self, ref: str, depth: int = 1) -> str:
+    def fetch_ref(self, ref: str, depth: int = 1) -> str:
         """Fetch the newest commits of a ref of the remote; returns the id of the last one.
 
         StateError where that is none of ours: it is larger than any.
@@ -128,11 +128,7 @@ class PrivateRepository:
     def reader(self) -> ObjectReader:
         """The process that reads objects, started at its first use."""
         if self._reader is None:
-            command = (
-                *self._command_head(),
-                "cat-file",
-                "--batch",
-            )
+            command = (*self._command_head(), "cat-file", "--batch")
             self._reader = ObjectReader(self._start_piped_program(command))
         return self._reader
 
@@ -143,7 +139,7 @@ class PrivateRepository:
         options = ("--quiet", "--force", "--done")
         return self._start_piped_program((*self._command_head(), "fast-import", *options))
 
-    def list_commit_and_ancestors_or_empty(self, commit_id: str, max_count: int) -> list[str]:
+    def list_ancestors(self, commit_id: str, max_count: int) -> list[str]:
         """The ids of a commit and its fetched ancestors, newest first; [] if there is none."""
         result = self.run_git_within_deadline(
             "rev-list", "--first-parent", f"--max-count={max_count}", commit_id
@@ -153,7 +149,7 @@ class PrivateRepository:
     def run_git_within_deadline(self, *arguments: str) -> ProgramResult:
         """Run one Git command; the text of its standard error holds no credential."""
         try:
-            result = run_program_in_root_folder(
+            result = run_program(
                 (*self._command_head(), *arguments),
                 self._environment,
                 timeout=self._deadline_seconds,
@@ -185,7 +181,7 @@ class PrivateRepository:
     def _command_head(self) -> tuple[str, ...]:
         """The program, after the repository is made; StateError for a Git that is too old."""
         try:
-            program = require_executable_outside_checkouts("git", self._access.checkouts)
+            program = require_executable("git", self._access.checkouts)
         except FileNotFoundError as problem:
             raise git_messages.build_no_git_error(str(problem.strerror)) from None
         if self._folder is None:
@@ -201,9 +197,9 @@ class PrivateRepository:
             # Also where nobody closes this.
             weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
             git_dir = self._folder / "state.git"
-            make_bare_repository_in_new_folder(git_dir, settings=_SETTINGS)
+            make_bare_repository(git_dir, settings=_SETTINGS)
             global_config = self._folder / "gitconfig"
-            global_config.write_text(format_safe_directory_section(self._access.safe_directories))
+            global_config.write_text(safe_directory_section(self._access.safe_directories))
             self._environment = self._access.build_environment(git_dir, global_config)
         except OSError as problem:
             raise git_messages.build_no_folder_error(str(problem.strerror)) from None
@@ -212,7 +208,7 @@ class PrivateRepository:
         if self._folder is not None:
             # Possible because it is empty until then: a repository keeps the digest of its first
             # object.
-            overwrite_bare_repository_configuration(self._folder / "state.git", "sha256", _SETTINGS)
+            write_bare_configuration(self._folder / "state.git", "sha256", _SETTINGS)
 
 
 def _remove_leftovers(parent: Path) -> None:
@@ -234,7 +230,7 @@ def _remove_leftovers(parent: Path) -> None:
 
 
 def _require_new_enough_git(program: str) -> None:
-    if version_text := ask_git_version_if_too_old_or_empty(program):
+    if version_text := find_old_git_version(program):
         raise git_messages.build_old_git_error(version_text)
 
 
@@ -403,7 +399,7 @@ def resolve_remote_access(folder: Path, location: GitStateLocation) -> RemoteAcc
     `folder` is any folder of the checkout. InputError if the remote is unknown or unusable, or the
     checkout cannot be trusted.
     """
-    repository = find_repository_or_raise_if_untrusted(folder)
+    repository = find_trusted_repository(folder)
     url = location.remote
     if not location.is_url:
         if repository is None:
@@ -414,7 +410,7 @@ def resolve_remote_access(folder: Path, location: GitStateLocation) -> RemoteAcc
         # Relative to the top of the checkout, as Git has it.
         url = os.path.join(repository.top if repository else folder, url)  # noqa: PTH118 - a URL
     settings = _git_settings(repository.top if repository else folder, repository)
-    checkouts = list_own_and_outer_checkouts_or_folder_itself(folder, repository)
+    checkouts = list_checkouts(folder, repository)
     return RemoteAccess(
         Sensitive(url),
         protocol,
@@ -437,15 +433,13 @@ def _push_url(repository: Repository, remote: str) -> str:
 def _require_protocol_name(url: str, remote: str) -> str:
     """Git's name for the protocol of a URL (git-push(1), "GIT URLS"); InputError for another."""
     if url.startswith("-") or not url.isprintable() or _HELPER_PATTERN.match(url):
-        raise git_messages.build_unusable_remote_error(
-            remote, "is not one that is used for a state"
-        )
+        raise git_messages.unusable_remote_error(remote, "is not one that is used for a state")
     scheme = _SCHEME_PATTERN.match(url)
     if scheme is None:
         return "ssh" if _SCP_PATTERN.fullmatch(url) else "file"
     protocol = {**_SCHEMES, "file": "file"}.get(scheme[1].lower(), "")
     if not protocol:
-        raise git_messages.build_unusable_remote_error(remote, f"begins with {scheme[1]}://")
+        raise git_messages.unusable_remote_error(remote, f"begins with {scheme[1]}://")
     return protocol
 
 

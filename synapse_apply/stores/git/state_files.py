@@ -81,14 +81,10 @@ def iter_state_files(changes: Iterable[RowChange], lease_seconds: float) -> Iter
             cells = _build_cells_by_column(change.table, change.row)
             if change.table == "lock":
                 cells[_LEASE_KEY] = lease_seconds
-            yield StateFile(
-                _build_file_path(change.table, change.key),
-                _encode_lines(cells),
-            )
+            yield StateFile(_build_file_path(change.table, change.key), _encode_lines(cells))
     for path, rows in _audit_by_file(audit_rows):
         yield StateFile(
-            path,
-            _encode_lines([_build_cells_by_column(AUDIT_FOLDER, row) for row in rows]),
+            path, _encode_lines([_build_cells_by_column(AUDIT_FOLDER, row) for row in rows])
         )
 
 
@@ -186,9 +182,7 @@ def _decode_valid_cell(table: str, column: str, value: Any) -> Any:
             return format_canonical_json(value)
         except (ValueError, RecursionError):
             raise DamagedFileError(f"its {column} cannot be read") from None
-    is_number = schema.is_number_column_besides_id(column) or (
-        column == "id" and table in _ONE_ROW_FILES
-    )
+    is_number = schema.is_number_column(column) or (column == "id" and table in _ONE_ROW_FILES)
     is_valid = (
         type(value) is int and abs(value) <= schema.LARGEST_NUMBER
         if is_number
@@ -271,7 +265,7 @@ class TreeContent(NamedTuple):
 NO_CONTENT = TreeContent({}, {})
 
 
-def read_tree_or_raise_damaged(
+def read_tree(
     reader: ObjectReader, tree_id: str, earlier_content: TreeContent, max_audit_files: int
 ) -> TreeContent:
     """Read a tree; files whose objects are in `earlier_content` are not read again.
@@ -283,7 +277,7 @@ def read_tree_or_raise_damaged(
         entry.path: entry.object_id
         for entry in _iter_files(reader, tree_id, id_length=len(tree_id))
     }
-    audit_paths = list_audit_paths_oldest_first(object_ids)
+    audit_paths = list_audit_paths(object_ids)
     left_out = frozenset(audit_paths[: max(0, len(audit_paths) - max_audit_files)])
     rows: dict[str, FileRows] = {}
     new_paths = []
@@ -293,14 +287,14 @@ def read_tree_or_raise_damaged(
             rows[path] = earlier_content.rows[path]
         elif path not in left_out:
             new_paths.append(path)
-    rows.update(read_files_or_raise_damaged(reader, new_paths, object_ids))
+    rows.update(read_files(reader, new_paths, object_ids))
     content = TreeContent(object_ids, rows)
     if META_FILE not in rows:
         raise DamagedTreeError(META_FILE, "there is no such file", content)
     return content
 
 
-def read_files_or_raise_damaged(
+def read_files(
     reader: ObjectReader, paths: Sequence[str], object_ids: Mapping[str, str]
 ) -> dict[str, FileRows]:
     """The rows of files by their paths; DamagedTreeError, after all others were read."""
@@ -324,7 +318,7 @@ def read_files_or_raise_damaged(
     return rows
 
 
-def list_audit_paths_oldest_first(paths: Mapping[str, str]) -> list[str]:
+def list_audit_paths(paths: Mapping[str, str]) -> list[str]:
     """The files of the audit, oldest first."""
     audit_paths = [path for path in paths if path.startswith(f"{AUDIT_FOLDER}/")]
     return sorted(audit_paths, key=_first_number)
@@ -429,7 +423,7 @@ class StateCommit:
         subject = f"synapse-apply: state {self.ref.rpartition('/')[2]}, batch {self.number}"
         return f"{subject}\n\n{format_canonical_json(document)}\n"
 
-    def is_signature_valid_or_none_without_key(self, signer: Signer) -> bool | None:
+    def check_signature(self, signer: Signer) -> bool | None:
         """Whether the signature is valid; None where there is no key that could tell."""
         return signer.is_genuine_or_none_if_uncheckable(self._format_signed_text(), self.signature)
 
@@ -446,7 +440,7 @@ class StateCommit:
         return format_canonical_json({**self._build_document(), "tree": self.tree_id})
 
 
-def parse_unverified_state_commit(commit: GitObject, ref: str) -> StateCommit:
+def parse_state_commit(commit: GitObject, ref: str) -> StateCommit:
     """What a commit object says; ForeignCommitError or NewerFormatError.
 
     Its signature is not checked here.

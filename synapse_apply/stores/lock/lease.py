@@ -35,7 +35,7 @@ class Lease:
     """A lock that this process holds; `is_stored` is False while no state has a row for it."""
 
     def __init__(self, database: Database, timing: LeaseTiming, lock_owner: LockOwner) -> None:
-        """A lease that is not renewed before `record_stored_and_start_renewal` is called."""
+        """A lease that is not renewed before `start_renewal` is called."""
         self.lock_owner = lock_owner
         self.is_stored = False
         self._database = database
@@ -54,13 +54,13 @@ class Lease:
         """LockLost if this process did not renew for a lease, or lost the lock before."""
         if self._lost_error is None and self._has_expired():
             silent_seconds = self._timing.boottime() - self._renewed_at
-            self._lost_error = state_messages.build_lease_expired_error(
+            self._lost_error = state_messages.lease_expired_error(
                 self._database.location, silent_seconds, self._timing.lease_seconds
             )
         if self._lost_error is not None:
             raise LockLost(*self._lost_error.diagnostics)
 
-    def require_row_names_this_lease(
+    def require_own_row(
         self, run: SqlRunner, stored_lock_id: str | None, stored_token: int | None
     ) -> None:
         """LockLost if the lock row, as read in the transaction that writes, is not this lease's."""
@@ -87,7 +87,7 @@ class Lease:
         ]
         return NewLockRow(new_owner, statements)
 
-    def record_stored_and_start_renewal(self, lock_owner: LockOwner, written_at: float) -> None:
+    def start_renewal(self, lock_owner: LockOwner, written_at: float) -> None:
         """Take note that the lock row names this lease, and start the thread that renews it.
 
         `written_at` is the boot time just before the row was written.
@@ -99,7 +99,7 @@ class Lease:
             self._renewal_thread = Thread(target=self._renew, name="lease", daemon=True)
             self._renewal_thread.start()
 
-    def record_renewal_unless_expired(self, written_at: float) -> None:
+    def record_renewal(self, written_at: float) -> None:
         """Take note of a write that shows waiting processes that this one works on.
 
         `written_at` is the boot time just before it. A lease that ran out meanwhile is not revived.
@@ -108,7 +108,7 @@ class Lease:
         if self.is_valid:
             self._renewed_at = max(self._renewed_at, written_at)
 
-    def stop_renewal_and_try_to_release(self) -> None:
+    def release_if_possible(self) -> None:
         """Stop renewing and delete the lock row, unless it is another process's by now."""
         self._stop_event.set()
         if self._renewal_thread is not None:
@@ -158,6 +158,6 @@ class Lease:
         lock_id, token = (
             (lock_owners[0].lock_id, lock_owners[0].token) if lock_owners else (None, None)
         )
-        self.require_row_names_this_lease(run, lock_id, token)
+        self.require_own_row(run, lock_id, token)
         run(schema.COUNT_HEARTBEAT, (self.lock_owner.lock_id,))
         return lock_owners[0].counter + 1

@@ -63,7 +63,7 @@ class LeaseLock:
             try:
                 yield lease
             finally:
-                lease.stop_renewal_and_try_to_release()
+                lease.release_if_possible()
 
     def read_owner_or_none(self) -> LockOwner | None:
         """The owner that the lock row names now, None without a row."""
@@ -79,7 +79,7 @@ class LeaseLock:
     def remove_lock_with_id(self, lock_id: str) -> None:
         """Delete the lock row with this id; StateError for another one. Its owner's writes fail."""
 
-        def delete_lock_row_or_raise_wrong_id(run: SqlRunner) -> None:
+        def delete_lock_row(run: SqlRunner) -> None:
             lock_owner = _read_owner(run)
             if lock_owner is None or lock_owner.lock_id != lock_id:
                 unlock_command = self._format_unlock_command(lock_owner) if lock_owner else ""
@@ -88,7 +88,7 @@ class LeaseLock:
                 )
             run(schema.DROP_LOCK, ())
 
-        self._database.write_in_transaction(delete_lock_row_or_raise_wrong_id)
+        self._database.write_in_transaction(delete_lock_row)
 
     def _acquire(self, operation: str, timeout: float, repair: bool, stack: ExitStack) -> Lease:
         """Try again with growing pauses until the timeout; then LockHeld. `stack` as below."""
@@ -170,7 +170,7 @@ class LeaseLock:
         """Write a new lock row in place of the expected one; LockHeld if another is there now."""
         new_owner = self._build_new_owner(operation)
 
-        def replace_expected_lock_row(run: SqlRunner) -> LockOwner:
+        def replace_lock_row(run: SqlRunner) -> LockOwner:
             current_owner = _read_owner(run)
             if current_owner is not None and current_owner != expected_owner:
                 raise self._build_lock_held_error(current_owner)
@@ -187,9 +187,7 @@ class LeaseLock:
 
         lease = Lease(self._database, self._timing, new_owner)
         written_at = self._timing.boottime()
-        lease.record_stored_and_start_renewal(
-            self._database.write_in_transaction(replace_expected_lock_row), written_at
-        )
+        lease.start_renewal(self._database.write_in_transaction(replace_lock_row), written_at)
         return lease
 
     def _build_lock_held_error(self, lock_owner: LockOwner) -> LockHeld:

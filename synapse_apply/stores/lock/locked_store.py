@@ -10,11 +10,11 @@ from synapse_apply.model.errors import RemoteError, SynapseApplyError
 from synapse_apply.model.ports import CallSlotLoad, ignore_wait
 from synapse_apply.model.state import STATE_FORMAT
 from synapse_apply.stores import schema, state_messages
-from synapse_apply.stores.call_notes import write_notes_if_combinable
+from synapse_apply.stores.call_notes import write_notes
 from synapse_apply.stores.database import Database, Row, SqlRunner
 from synapse_apply.stores.lock.lease import Lease
 from synapse_apply.stores.lock.lease_lock import LeaseLock, LockRunner
-from synapse_apply.stores.snapshot import require_meta_row_of_known_format
+from synapse_apply.stores.snapshot import require_known_format
 from synapse_apply.stores.write_batch import WriteBatch
 
 # Returns whether it changed what `read_state` gives, and so the serial.
@@ -36,7 +36,7 @@ class LockedStore:
         self.was_locked_here = False
         self._read_format = STATE_FORMAT
         self._write_batch = WriteBatch(
-            self._commit_batch, write_notes_if_combinable, database.wait_for_write_turn
+            self._commit_batch, write_notes, database.wait_for_write_turn
         )
 
     @property
@@ -141,7 +141,7 @@ class LockedStore:
             # A newer version may have changed the format since this process read it.
             meta_row = self._known_meta(run)
             if lease.is_stored:
-                lease.require_row_names_this_lease(run, *meta_row[schema.OWNER_SLICE])
+                lease.require_own_row(run, *meta_row[schema.OWNER_SLICE])
             # From now on an older version, which would drop what it does not know, is refused.
             if meta_row[0] < STATE_FORMAT:
                 run(schema.SET_FORMAT, (STATE_FORMAT,))
@@ -152,10 +152,10 @@ class LockedStore:
         self._database.write_in_transaction(run_batch_under_lock)
         # A write to a shared log is a sign of life, too; it spares the heartbeat one commit.
         if self._database.owner_sign != sign_before:
-            lease.record_renewal_unless_expired(written_at)
+            lease.record_renewal(written_at)
 
     def _known_meta(self, run: SqlRunner, location: str = "") -> Row:
-        meta_row = require_meta_row_of_known_format(run, location or self.where)
+        meta_row = require_known_format(run, location or self.where)
         if not location:
             self._read_format = int(meta_row[0])
         return meta_row

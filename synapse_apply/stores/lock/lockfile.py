@@ -18,7 +18,7 @@ from synapse_apply.stores import state_messages
 
 
 @contextmanager
-def hold_lock_file_or_raise_held(path: str, location: str, operation: str) -> Iterator[None]:
+def hold_lock_file(path: str, location: str, operation: str) -> Iterator[None]:
     """Hold the lock file at `path`, whose folder exists; LockHeld if another process has it.
 
     `location` and `operation` are for messages.
@@ -45,7 +45,7 @@ def _open_locked(path: str, location: str, operation: str) -> int:
             raise
     except OSError as problem:
         activity = f"Locking for {operation}"
-        raise state_messages.build_unusable_state_error(
+        raise state_messages.unusable_state_error(
             location, activity, f"{path}: {problem.strerror}"
         ) from None
     os.close(descriptor)

@@ -29,17 +29,15 @@ from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.postgres import postgres_messages
 from synapse_apply.stores.postgres.postgres_messages import MissingTable, PostgresUnreachable
 from synapse_apply.stores.postgres.postgres_parameters import (
-    build_connection_parameters,
-    require_parameters_of_commit,
+    libpq_parameters,
+    require_commit_parameters,
 )
 from synapse_apply.stores.postgres.postgres_url import PostgresLocation, parse_postgres_state_url
 from synapse_apply.stores.postgres.postgres_watch import MAX_SECONDS, limit_connection_time
-from synapse_apply.stores.snapshot import read_all_rows_but_lock_as_inserts
+from synapse_apply.stores.snapshot import read_rows_as_inserts
 from synapse_apply.stores.sql import SqlStore, utc_now
 from synapse_apply.stores.sqlite import sqlite_messages
-from synapse_apply.stores.sqlite.sqlite_database import (
-    make_type_checking_sqlite_runner as sqlite_runner,
-)
+from synapse_apply.stores.sqlite.sqlite_database import make_checking_runner as sqlite_runner
 from synapse_apply.stores.sqlite.sqlite_database import open_intact_backup, write_new_state_file
 
 Connection = psycopg.Connection[Row]
@@ -94,7 +92,7 @@ def make_unconnected_postgres_store(
     """
     location = parse_postgres_state_url(url, target)
     if by_commit:
-        require_parameters_of_commit(location)
+        require_commit_parameters(location)
     return SqlStore(PostgresDatabase(location, check_host=check_host), tool_version, now, runner)
 
 
@@ -108,13 +106,13 @@ class PostgresDatabase(LoglessDatabaseWithoutWaits):
         max_seconds: float = MAX_SECONDS,
         check_host: Callable[[str], object] | None = None,
     ) -> None:
-        """InputError as `build_connection_parameters`, which has `check_host`, too.
+        """InputError as `libpq_parameters`, which has `check_host`, too.
 
         After a connection was lost, it is tried again for `patience` seconds. A transaction that
         takes longer than `max_seconds` is aborted.
         """
         self._state_location = state_location
-        self._parameters = build_connection_parameters(state_location, check_host=check_host)
+        self._parameters = libpq_parameters(state_location, check_host=check_host)
         self._patience = patience
         self._max_seconds = max_seconds
         self._client_id = str(uuid4())
@@ -146,13 +144,13 @@ class PostgresDatabase(LoglessDatabaseWithoutWaits):
         return self.read_in_snapshot(self._has_meta_table)
 
     def create_state_or_raise_if_exists(self, statements: Sequence[Statement]) -> None:
-        def create_tables_or_raise_if_state_exists(run: SqlRunner) -> None:
+        def create_tables(run: SqlRunner) -> None:
             if self._has_meta_table(run):
                 raise state_messages.build_existing_state_error(self.location)
             self._create_schema(run)
             _run_statements(statements, run)
 
-        self._write_marked(create_tables_or_raise_if_state_exists, has_clients_table=False)
+        self._write_marked(create_tables, has_clients_table=False)
 
     def read_in_snapshot(
         self, work: Callable[[SqlRunner], T], *, requires_newest: bool = False
@@ -184,9 +182,9 @@ class PostgresDatabase(LoglessDatabaseWithoutWaits):
     def write_backup(self, path: str) -> None:
         if os.path.lexists(path):
             raise state_messages.build_backup_exists_error(path)
-        write_new_state_file(self.read_in_snapshot(read_all_rows_but_lock_as_inserts), Path(path))
+        write_new_state_file(self.read_in_snapshot(read_rows_as_inserts), Path(path))
 
-    def replace_from_backup_and_return_kept_path_or_empty(
+    def replace_from_backup(
         self,
         source: str,
         check_backup: Callable[[SqlRunner], Sequence[Statement]],
@@ -195,18 +193,14 @@ class PostgresDatabase(LoglessDatabaseWithoutWaits):
         """The replaced state is written to the path as a backup, unless it cannot be read."""
         with (
             open_intact_backup(source) as connection,
-            sqlite_messages.translate_errors_to_state_errors(source, "Reading"),
+            sqlite_messages.telling_state_errors(source, "Reading"),
         ):
             run_on_backup = sqlite_runner(connection, source)
-            statements = [
-                *read_all_rows_but_lock_as_inserts(run_on_backup),
-                *check_backup(run_on_backup),
-            ]
+            statements = [*read_rows_as_inserts(run_on_backup), *check_backup(run_on_backup)]
 
         saved_path = (
             str(write_new_state_file(old_rows, Path(kept_path_unless_beside_file)))
-            if kept_path_unless_beside_file
-            and (old_rows := self._read_insert_statements_if_readable())
+            if kept_path_unless_beside_file and (old_rows := self._read_insert_statements())
             else ""
         )
 
@@ -224,13 +218,13 @@ class PostgresDatabase(LoglessDatabaseWithoutWaits):
         self._write_marked(replace_tables, has_clients_table=False)
         return saved_path
 
-    def _read_insert_statements_if_readable(self) -> list[Statement]:
+    def _read_insert_statements(self) -> list[Statement]:
         """All rows as INSERT statements; [] if they are unreadable, which a restore may repair.
 
         PostgresUnreachable is raised: the rows may be intact.
         """
         try:
-            return self.read_in_snapshot(read_all_rows_but_lock_as_inserts)
+            return self.read_in_snapshot(read_rows_as_inserts)
         except PostgresUnreachable:
             raise
         except StateError:
@@ -362,7 +356,7 @@ class PostgresDatabase(LoglessDatabaseWithoutWaits):
                 lambda: self._run_transaction(_BEGIN_WRITE, is_mark_stored, "Reading")
             )
         except StateError:
-            raise postgres_messages.build_unknown_commit_error(self.location) from None
+            raise postgres_messages.unknown_commit_error(self.location) from None
 
     def _roll_back_or_close(self, connection: Connection) -> None:
         """Roll back; closes a connection on which that fails."""
@@ -393,14 +387,14 @@ class PostgresDatabase(LoglessDatabaseWithoutWaits):
                 yield
         except psycopg.Error as problem:
             if connection.closed or postgres_messages.has_ended_connection(problem):
-                finding: StateError = postgres_messages.build_connection_lost_error(
+                finding: StateError = postgres_messages.connection_lost_error(
                     self.location, activity
                 )
             else:
                 finding = postgres_messages.build_statement_error(problem, self.location, activity)
             raise finding from None
         except UnicodeEncodeError:
-            raise state_messages.build_unstorable_value_error(
+            raise state_messages.unstorable_value_error(
                 self.location, "a text is not valid Unicode"
             ) from None
 

@@ -49,17 +49,17 @@ class MissingTable(StateError):
 
 def build_connection_error(problem: psycopg.Error, location: PostgresLocation) -> StateError:
     """The error for a connection that could not be opened."""
-    reason = extract_reason_of_first_host(problem)
-    refusal = build_refusal_finding_or_none(reason, location)
+    reason = reason_of_first_host(problem)
+    refusal = build_refusal_finding(reason, location)
     if refusal is not None:
         return StateError(refusal)
     return build_unreachable_error(location.display_url, reason)
 
 
-def build_refusal_finding_or_none(reason: str, location: PostgresLocation) -> Diagnostic | None:
+def build_refusal_finding(reason: str, location: PostgresLocation) -> Diagnostic | None:
     """What to do about a connection that the server refuses; None where it may be open later.
 
-    `reason` is that of `extract_reason_of_first_host`.
+    `reason` is that of `reason_of_first_host`.
     """
     detail = f"{location.display_url}: {reason}."
     if any(word in reason for word in STARTING_TEXTS):
@@ -92,7 +92,7 @@ def build_unreachable_error(location: str, reason: str) -> PostgresUnreachable:
     )
 
 
-def build_connection_lost_error(location: str, activity: str) -> PostgresUnreachable:
+def connection_lost_error(location: str, activity: str) -> PostgresUnreachable:
     return PostgresUnreachable(
         error_finding(
             "The connection to the state's database was lost",
@@ -102,16 +102,12 @@ def build_connection_lost_error(location: str, activity: str) -> PostgresUnreach
     )
 
 
-def build_unknown_commit_error(location: str) -> StateError:
+def unknown_commit_error(location: str) -> StateError:
     return StateError.from_summary(
         "Whether the last write was recorded is not known",
         f"The connection to {location} broke while it was committed, and the server did not"
         " tell afterwards.",
-        Text(
-            "When the server runs again: ",
-            Command("apply"),
-            ". It looks up what was under way.",
-        ),
+        Text("When the server runs again: ", Command("apply"), ". It looks up what was under way."),
     )
 
 
@@ -161,7 +157,7 @@ def build_statement_error(problem: psycopg.Error, location: str, activity: str) 
             "Free some space there.",
         )
     if isinstance(problem, psycopg.DataError) or code == "54000":  # program_limit_exceeded
-        return state_messages.build_unstorable_value_error(
+        return state_messages.unstorable_value_error(
             location, problem.diag.message_primary or str(problem)
         )
     return StateError.from_summary(
@@ -169,7 +165,7 @@ def build_statement_error(problem: psycopg.Error, location: str, activity: str) 
     )
 
 
-def extract_reason_of_first_host(problem: psycopg.Error) -> str:
+def reason_of_first_host(problem: psycopg.Error) -> str:
     """The reason in libpq's text, of the first host if there are several, without its prefix."""
     lines = [line.strip() for line in str(problem).splitlines()]
     line = next((line for line in lines if "failed: " in line and "attempts" not in line), lines[0])

@@ -46,7 +46,7 @@ _NO_PLAIN_LOGIN = "!password,!md5"
 _PLAIN_LOGIN_PATTERN = re.compile(r"password|md5|!|^$")
 
 
-def build_connection_parameters(
+def libpq_parameters(
     location: PostgresLocation,
     defaults: Mapping[str, str] = MappingProxyType({}),
     check_host: Callable[[str], object] | None = None,
@@ -68,7 +68,7 @@ def build_connection_parameters(
     return {**DEFAULT_PARAMETERS, **defaults, **url_parameters, "client_encoding": "UTF8"}
 
 
-def require_parameters_of_commit(location: PostgresLocation) -> None:
+def require_commit_parameters(location: PostgresLocation) -> None:
     """InputError where a URL that a commit wrote has a parameter that only an operator may set."""
     parameters = _parse(location)
     refused = [f"{name}=" for name in parameters if name not in _OF_COMMIT]

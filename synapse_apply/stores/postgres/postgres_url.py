@@ -51,7 +51,7 @@ def parse_postgres_url(url: str, default_schema: str, owner: str = "state") -> P
 
     The schema is `?schema=`, else `default_schema`. `owner`: see PostgresLocation.
     """
-    parts = _split_url_or_raise_without_quoting(url, owner)
+    parts = _split_url(url, owner)
     user_info, _, hosts = parts.netloc.rpartition("@")
     path_and_query = f"{parts.path}?{parts.query}"
     if "@" in path_and_query or parts.fragment or not _USER_INFO_PATTERN.fullmatch(user_info):
@@ -80,7 +80,7 @@ def parse_postgres_url(url: str, default_schema: str, owner: str = "state") -> P
     )
 
 
-def _split_url_or_raise_without_quoting(url: str, owner: str) -> SplitResult:
+def _split_url(url: str, owner: str) -> SplitResult:
     try:
         return urlsplit(url)
     except ValueError:  # its text may quote the URL

@@ -29,11 +29,11 @@ from synapse_apply.stores.batch_log import (
 )
 from synapse_apply.stores.database import OwnerSign, Row, SqlRunner, Statement, T
 from synapse_apply.stores.lock.lease_timing import LeaseTiming
-from synapse_apply.stores.replica.replica_rows import ReplicaRows, build_rows_from_statements
-from synapse_apply.stores.snapshot import read_all_rows_but_lock_as_inserts
+from synapse_apply.stores.replica.replica_rows import ReplicaRows, rows_of_statements
+from synapse_apply.stores.snapshot import read_rows_as_inserts
 from synapse_apply.stores.sqlite import sqlite_messages
 from synapse_apply.stores.sqlite.sqlite_database import (
-    make_type_checking_sqlite_runner,
+    make_checking_runner,
     open_intact_backup,
     write_new_state_file,
 )
@@ -136,7 +136,7 @@ class ReplicaDatabase:
 
     def create_state_or_raise_if_exists(self, statements: Sequence[Statement]) -> None:
         with self._turn:
-            new_tables = build_rows_from_statements(statements, self.location)
+            new_tables = rows_of_statements(statements, self.location)
             damage = self._catch_up()
             exists = bool(self._position) if damage is None else self._log.exists()
             # Damage where nothing is: there was a log, and its numbers must not begin anew.
@@ -172,7 +172,7 @@ class ReplicaDatabase:
         if os.path.lexists(path):
             raise state_messages.build_backup_exists_error(path)
         try:
-            statements = self.read_in_snapshot(read_all_rows_but_lock_as_inserts)
+            statements = self.read_in_snapshot(read_rows_as_inserts)
         except DamagedLog as problem:
             damage = problem
         else:
@@ -181,7 +181,7 @@ class ReplicaDatabase:
         with self._turn:
             # Outside of the lock nobody may see what was read before the damage: the replica is
             # forgotten.
-            statements = self._read_insert_statements_if_readable(damage)
+            statements = self._read_insert_statements(damage)
             self._forget_replica()
         if not statements:
             raise damage
@@ -195,7 +195,7 @@ class ReplicaDatabase:
             ),
         )
 
-    def replace_from_backup_and_return_kept_path_or_empty(
+    def replace_from_backup(
         self,
         source: str,
         check_backup: Callable[[SqlRunner], Sequence[Statement]],
@@ -204,23 +204,21 @@ class ReplicaDatabase:
         """The replaced state is written to the path as a backup: what can be read of it."""
         with (
             open_intact_backup(source) as connection,
-            sqlite_messages.translate_errors_to_state_errors(source, "Reading"),
+            sqlite_messages.telling_state_errors(source, "Reading"),
         ):
-            run_on_backup = make_type_checking_sqlite_runner(connection, source)
+            run_on_backup = make_checking_runner(connection, source)
             statements = [
                 *((table, ()) for table in schema.CREATE_STATEMENTS),
-                *read_all_rows_but_lock_as_inserts(run_on_backup),
+                *read_rows_as_inserts(run_on_backup),
                 *check_backup(run_on_backup),
             ]
-        new_tables = build_rows_from_statements(statements, self.location)
+        new_tables = rows_of_statements(statements, self.location)
         with self._turn:
             damage = self._catch_up()
             # Asked first: reading the rows before the damage moves the replica to where they end.
             was_lock_owner = damage is None and self._owns_lock_at_end()
             saved_path = ""
-            if kept_path_unless_beside_file and (
-                old_rows := self._read_insert_statements_if_readable(damage)
-            ):
+            if kept_path_unless_beside_file and (old_rows := self._read_insert_statements(damage)):
                 saved_path = str(write_new_state_file(old_rows, Path(kept_path_unless_beside_file)))
             if not self._append_replacing(new_tables, after_damage=damage is not None):
                 raise (
@@ -251,7 +249,7 @@ class ReplicaDatabase:
         lock_id_before = rows.read_lock_id_or_empty()
         with rows.run_transaction("Writing") as run:
             result = work(self._requiring_audit(run))
-            changes = rows.collect_changes_of_transaction()
+            changes = rows.collect_changes()
             if not changes:
                 return result
             batch = self._build_batch(changes, lock_id_before, rows.read_lock_id_or_empty())
@@ -443,7 +441,7 @@ class ReplicaDatabase:
             raise state_messages.build_missing_state_error(self.location)
         return self._rows
 
-    def _read_insert_statements_if_readable(self, damage: DamagedLog | None) -> list[Statement]:
+    def _read_insert_statements(self, damage: DamagedLog | None) -> list[Statement]:
         """All rows as INSERT statements, of a damaged log those before the damage; [] for none."""
         try:
             if damage is not None:
@@ -456,9 +454,7 @@ class ReplicaDatabase:
                     self._fetch_older_audit()
                 # Without them, if they are lost too.
                 self._lacks_older_audit = False
-            return self._fetching_older_audit(
-                lambda: self._run_read(read_all_rows_but_lock_as_inserts)
-            )
+            return self._fetching_older_audit(lambda: self._run_read(read_rows_as_inserts))
         except StateError:
             return []
 

@@ -14,7 +14,7 @@ from synapse_apply.stores import schema, state_messages
 from synapse_apply.stores.batch_log import Batch, RowChange, TableRows
 from synapse_apply.stores.database import Row, SqlRunner, Statement
 from synapse_apply.stores.sqlite import sqlite_messages
-from synapse_apply.stores.sqlite.sqlite_database import make_type_checking_sqlite_runner
+from synapse_apply.stores.sqlite.sqlite_database import make_checking_runner
 
 
 class ReplicaRows:
@@ -44,12 +44,12 @@ class ReplicaRows:
         message begins with `activity`.
         """
         with (
-            sqlite_messages.translate_errors_to_state_errors(self._location, activity),
+            sqlite_messages.telling_state_errors(self._location, activity),
             self._transaction(keeps_changes=keeps_changes),
         ):
-            yield make_type_checking_sqlite_runner(self._connection, self._location)
+            yield make_checking_runner(self._connection, self._location)
 
-    def collect_changes_of_transaction(self) -> tuple[RowChange, ...]:
+    def collect_changes(self) -> tuple[RowChange, ...]:
         """The rows that differ from those before the present transaction."""
         return tuple(
             RowChange(table, key, row)
@@ -138,11 +138,11 @@ class ReplicaRows:
             ) from None
 
 
-def build_rows_from_statements(statements: Sequence[Statement], location: str) -> TableRows:
+def rows_of_statements(statements: Sequence[Statement], location: str) -> TableRows:
     """The rows that these statements, CREATE TABLE included, leave behind in a new database."""
     connection = _connect_to_memory()
     try:
-        with sqlite_messages.translate_errors_to_state_errors(location, "Making"):
+        with sqlite_messages.telling_state_errors(location, "Making"):
             for statement in statements:
                 connection.execute(*statement)
             return {

@@ -20,11 +20,9 @@ NETWORK_FILE_SYSTEMS = {
 }
 
 
-def list_network_file_system_warnings(
-    path: Path, mounts_file: str = MOUNTS_FILE
-) -> tuple[Diagnostic, ...]:
+def list_mount_warnings(path: Path, mounts_file: str = MOUNTS_FILE) -> tuple[Diagnostic, ...]:
     """A warning for a path on a network file system; () if it is none, or unknown."""
-    system_type = find_file_system_type_or_empty(path, mounts_file)
+    system_type = find_file_system(path, mounts_file)
     if system_type not in NETWORK_FILE_SYSTEMS:
         return ()
     return (
@@ -42,7 +40,7 @@ def list_network_file_system_warnings(
     )
 
 
-def find_file_system_type_or_empty(path: Path, mounts_file: str = MOUNTS_FILE) -> str:
+def find_file_system(path: Path, mounts_file: str = MOUNTS_FILE) -> str:
     """The file system type at a path, from the mount table (proc_pid_mounts(5)); "" if unknown."""
     try:
         lines = Path(mounts_file).read_text(encoding="utf-8", errors="surrogateescape").splitlines()

@@ -19,18 +19,14 @@ from uuid import uuid4
 from synapse_apply.files import opening
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.stores import schema, state_messages
-from synapse_apply.stores.backups import (
-    KEPT_FILE_SUFFIX,
-    iter_numbered_paths_without_end,
-    link_or_copy_under_free_name,
-)
+from synapse_apply.stores.backups import KEPT_FILE_SUFFIX, iter_numbered_paths, keep_under_free_name
 from synapse_apply.stores.database import LoglessDatabaseWithoutWaits, Row, SqlRunner, Statement, T
 from synapse_apply.stores.lock.lease_lock import LockRunner
-from synapse_apply.stores.lock.lockfile import hold_lock_file_or_raise_held
+from synapse_apply.stores.lock.lockfile import hold_lock_file
 from synapse_apply.stores.snapshot import StateOrigin, read_state_origin
 from synapse_apply.stores.sql import SqlStore, utc_now
 from synapse_apply.stores.sqlite import sqlite_messages
-from synapse_apply.stores.sqlite.mounts import MOUNTS_FILE, list_network_file_system_warnings
+from synapse_apply.stores.sqlite.mounts import MOUNTS_FILE, list_mount_warnings
 from synapse_apply.stores.state_format import require_format_not_newer
 
 # "SynA" in ASCII, in the header of every state file (sqlite.org/fileformat2, offset 68).
@@ -63,7 +59,7 @@ class SqliteDatabase(LoglessDatabaseWithoutWaits):
 
     def __init__(self, path: Path, mounts_file: str = MOUNTS_FILE) -> None:
         """Links above our own folder are resolved now; below it no link is followed."""
-        self._path = opening.resolve_links_above_own_folder(path)
+        self._path = opening.resolve_links_above(path)
         self._mounts_file = mounts_file
         self._connection_lock = RLock()
         self._connection: sqlite3.Connection | None = None
@@ -82,7 +78,7 @@ class SqliteDatabase(LoglessDatabaseWithoutWaits):
         return False
 
     def exists(self) -> bool:
-        with sqlite_messages.translate_errors_to_state_errors(self.location, "Reading"):
+        with sqlite_messages.telling_state_errors(self.location, "Reading"):
             return opening.stat_own_file_or_none(self._path) is not None
 
     def create_state_or_raise_if_exists(self, statements: Sequence[Statement]) -> None:
@@ -113,19 +109,16 @@ class SqliteDatabase(LoglessDatabaseWithoutWaits):
     @contextmanager
     def hold_creation_lock(self, operation: str) -> Iterator[None]:
         """Hold a lock file, since there is no lock row without a state; see `lockfile`."""
-        with sqlite_messages.translate_errors_to_state_errors(self.location, "Locking"):
-            opening.create_missing_private_folders_with_gitignore(self._path.parent)
-        with hold_lock_file_or_raise_held(f"{self._path}.lock", self.location, operation):
+        with sqlite_messages.telling_state_errors(self.location, "Locking"):
+            opening.make_own_folders(self._path.parent)
+        with hold_lock_file(f"{self._path}.lock", self.location, operation):
             yield
 
     def write_backup(self, path: str) -> None:
-        target_path = opening.resolve_links_above_own_folder(Path(path))
+        target_path = opening.resolve_links_above(Path(path))
         if os.path.lexists(target_path):
             raise state_messages.build_backup_exists_error(path)
-        with (
-            self._connection_lock,
-            sqlite_messages.translate_errors_to_state_errors(self.location, "Copying"),
-        ):
+        with self._connection_lock, sqlite_messages.telling_state_errors(self.location, "Copying"):
             source_connection = self._require_connection_to_current_file()
             with (
                 _replacing_file(target_path) as new_path,
@@ -135,7 +128,7 @@ class SqliteDatabase(LoglessDatabaseWithoutWaits):
                 # Whoever holds the lock now does not hold that of the copy.
                 copy_connection.execute(schema.DROP_LOCK)
 
-    def replace_from_backup_and_return_kept_path_or_empty(
+    def replace_from_backup(
         self,
         source: str,
         check_backup: Callable[[SqlRunner], Sequence[Statement]],
@@ -147,15 +140,10 @@ class SqliteDatabase(LoglessDatabaseWithoutWaits):
         )  # a hard link must be on the same file system, and so beside the file
         saved_paths: list[Path] = []
         with self._connection_lock, open_intact_backup(source) as backup_connection:
-            with sqlite_messages.translate_errors_to_state_errors(source, "Reading"):
-                statements = check_backup(
-                    make_type_checking_sqlite_runner(backup_connection, source)
-                )
+            with sqlite_messages.telling_state_errors(source, "Reading"):
+                statements = check_backup(make_checking_runner(backup_connection, source))
             with (
-                _replacing_file(
-                    self._path,
-                    lambda: self._keep_old_file(saved_paths),
-                ) as new_path,
+                _replacing_file(self._path, lambda: self._keep_old_file(saved_paths)) as new_path,
                 _open_writable(new_path) as copy_connection,
             ):
                 backup_connection.backup(copy_connection)
@@ -169,18 +157,15 @@ class SqliteDatabase(LoglessDatabaseWithoutWaits):
         self.close()
         if self.exists():
             saved_paths.append(
-                link_or_copy_under_free_name(
+                keep_under_free_name(
                     self._path, self._path.with_name(f"{self._path.name}.{KEPT_FILE_SUFFIX}")
                 )
             )
         # SQLite would roll the old file's journal back into the new file.
-        opening.remove_own_file_or_link_if_present(_build_companion_path(self._path, "-journal"))
+        opening.remove_own_file(_build_companion_path(self._path, "-journal"))
 
     def list_warnings(self) -> tuple[Diagnostic, ...]:
-        return (
-            *list_network_file_system_warnings(self._path, self._mounts_file),
-            *self._link_warnings(),
-        )
+        return (*list_mount_warnings(self._path, self._mounts_file), *self._link_warnings())
 
     def _link_warnings(self) -> tuple[Diagnostic, ...]:
         """A warning if the file has several names: two projects may share it by mistake."""
@@ -206,14 +191,11 @@ class SqliteDatabase(LoglessDatabaseWithoutWaits):
 
     @contextmanager
     def _run_transaction(self, begin_statement: str, activity: str) -> Iterator[SqlRunner]:
-        with (
-            self._connection_lock,
-            sqlite_messages.translate_errors_to_state_errors(self.location, activity),
-        ):
+        with self._connection_lock, sqlite_messages.telling_state_errors(self.location, activity):
             connection = self._require_connection_to_current_file()
             connection.execute(begin_statement)
             try:
-                yield make_type_checking_sqlite_runner(connection, self.location)
+                yield make_checking_runner(connection, self.location)
                 connection.execute("COMMIT")
             except BaseException:
                 # If the disk was full, SQLite has rolled back already.
@@ -248,7 +230,7 @@ class SqliteDatabase(LoglessDatabaseWithoutWaits):
         """
         for suffix in ("-journal", "-wal", "-shm"):
             opening.stat_own_file_or_none(_build_companion_path(self._path, suffix))
-        with sqlite_messages.translate_errors_to_state_errors(self.location, "Opening"):
+        with sqlite_messages.telling_state_errors(self.location, "Opening"):
             connection = _connect(self._path, "rw")
             try:
                 _require_same_file(self._path, file_stat)
@@ -268,16 +250,16 @@ class SqliteDatabase(LoglessDatabaseWithoutWaits):
 def _replacing_file(path: Path, before_rename: Callable[[], None] = lambda: None) -> Iterator[Path]:
     """A new private file that replaces `path`, durably, if the block succeeds; else is removed."""
     new_path = path.with_name(f"{path.name}.{uuid4().hex[:12]}.new")
-    with sqlite_messages.translate_errors_to_state_errors(str(path), "Making"):
-        opening.create_missing_private_folders_with_gitignore(path.parent)
-        opening.create_empty_own_file_exclusively(new_path)
+    with sqlite_messages.telling_state_errors(str(path), "Making"):
+        opening.make_own_folders(path.parent)
+        opening.create_own_file(new_path)
         try:
             yield new_path
             before_rename()
-            opening.replace_own_file_by_sibling(path, new_path.name)
+            opening.replace_own_file(path, new_path.name)
             opening.flush_own_folder_to_disk(path.parent)
         finally:
-            opening.remove_own_file_or_link_if_present(new_path)
+            opening.remove_own_file(new_path)
 
 
 def _build_companion_path(path: Path, suffix: str) -> Path:
@@ -311,17 +293,17 @@ def _open_writable(path: Path) -> closing[sqlite3.Connection]:
 def open_intact_backup(source: str) -> Iterator[sqlite3.Connection]:
     """Open a backup read-only; StateError unless it is an intact state of a known format."""
     path = Path(source)
-    if opening.passes_through_own_folder(path):
+    if opening.is_below_own_folder(path):
         # Elsewhere a user may name a link. In our own folder restores leave plain files only.
         for suffix in ("", "-journal", "-wal", "-shm"):
             opening.stat_own_file_or_none(_build_companion_path(path, suffix))
     # In this order: `is_file` raises in a folder that may not be searched.
     if not os.path.lexists(path) or not path.is_file():
         raise state_messages.build_not_a_backup_error(source, "does not exist")
-    with sqlite_messages.translate_errors_to_state_errors(source, "Opening"):
+    with sqlite_messages.telling_state_errors(source, "Opening"):
         connection = _connect(Path(source), "ro")
     with closing(connection):
-        with sqlite_messages.translate_errors_to_state_errors(source, "Reading"):
+        with sqlite_messages.telling_state_errors(source, "Reading"):
             _require_intact_state(connection, source)
         yield connection
 
@@ -330,17 +312,15 @@ def require_origin_of_intact_backup(source: str) -> StateOrigin:
     """Which state a backup is of; StateError as for `open_intact_backup`."""
     with (
         open_intact_backup(source) as connection,
-        sqlite_messages.translate_errors_to_state_errors(source, "Reading"),
+        sqlite_messages.telling_state_errors(source, "Reading"),
     ):
-        return read_state_origin(make_type_checking_sqlite_runner(connection, source), source)
+        return read_state_origin(make_checking_runner(connection, source), source)
 
 
 def write_new_state_file(statements: Sequence[Statement], first_path: Path) -> Path:
     """Write these rows to a new state file at the first free name; returns its path."""
     path = next(
-        candidate
-        for candidate in iter_numbered_paths_without_end(first_path)
-        if not candidate.exists()
+        candidate for candidate in iter_numbered_paths(first_path) if not candidate.exists()
     )
     with closing(SqliteDatabase(path)) as new_database:
         new_database.create_state_or_raise_if_exists(
@@ -349,7 +329,7 @@ def write_new_state_file(statements: Sequence[Statement], first_path: Path) -> P
     return path
 
 
-def make_type_checking_sqlite_runner(connection: sqlite3.Connection, location: str) -> SqlRunner:
+def make_checking_runner(connection: sqlite3.Connection, location: str) -> SqlRunner:
     """A function that runs statements on the connection and checks the types of result cells.
 
     SQLite columns accept values of any type, whatever their declaration. StateError (damaged) for

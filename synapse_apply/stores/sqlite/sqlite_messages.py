@@ -14,7 +14,7 @@ PRIMARY_CODE_MASK = 0xFF  # extended result codes keep the primary one in the lo
 
 
 @contextmanager
-def translate_errors_to_state_errors(location: str, activity: str) -> Iterator[None]:
+def telling_state_errors(location: str, activity: str) -> Iterator[None]:
     """Turn errors of the block into StateErrors that name `location`.
 
     `activity` begins the message: Reading, Opening, Writing, ...
@@ -28,11 +28,11 @@ def translate_errors_to_state_errors(location: str, activity: str) -> Iterator[N
             raise _build_disk_full_error(
                 location, activity, problem.strerror or "no space left"
             ) from None
-        raise state_messages.build_unusable_state_error(
+        raise state_messages.unusable_state_error(
             location, activity, problem.strerror or str(problem)
         ) from None
     except UnicodeEncodeError:
-        raise state_messages.build_unstorable_value_error(
+        raise state_messages.unstorable_value_error(
             location, "a text is not valid Unicode"
         ) from None
 
@@ -46,7 +46,7 @@ def _build_sqlite_error(problem: sqlite3.Error, location: str, activity: str) ->
     if code == sqlite3.SQLITE_FULL:
         return _build_disk_full_error(location, activity, str(problem))
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
-        return state_messages.build_unusable_state_error(location, activity, str(problem))
+        return state_messages.unusable_state_error(location, activity, str(problem))
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         blocker = "another process is in the middle of a write, or was stopped there"
         return state_messages.build_busy_error(

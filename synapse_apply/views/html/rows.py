@@ -10,7 +10,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.drift import ObjectDrift, Unmanaged
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.packages import parse_replacement_or_none
+from synapse_apply.model.packages import parse_replacement
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange, GuardViolation
 from synapse_apply.model.report import Outcome, Report, Result
@@ -112,7 +112,7 @@ def _change_facts(change: Change, links: ForgeLinks) -> str:
 
 def _replaced_version(change: Change) -> str:
     """The files that differ from the replaced version, each with its diff where it is known."""
-    replacement = parse_replacement_or_none(change.extras)
+    replacement = parse_replacement(change.extras)
     if replacement is None:
         return ""
     items = []

@@ -14,7 +14,7 @@ from typing import Any
 from synapse_apply.model.coding.codec import dry_run_counts_to_json
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.diagnostic import Diagnostic, Position, format_json_pointer
-from synapse_apply.model.packages import REPLACES_KEY, parse_replacement_or_none
+from synapse_apply.model.packages import REPLACES_KEY, parse_replacement
 from synapse_apply.model.plan import (
     Action,
     Cause,
@@ -247,7 +247,7 @@ def _build_resource_change(change: Change) -> JsonDocument:
         _terraform_actions(change),
         hide_values_near_sensitive_paths(change, change.held),
     )
-    replacement = parse_replacement_or_none(change.extras)
+    replacement = parse_replacement(change.extras)
     return {
         **_identity(change),
         "change": _build_change_document(

@@ -136,7 +136,7 @@ def _result_fields(result: CheckResult) -> JsonDocument:
         "summary": result.summary,
         "detail": result.detail,
         "hint": result.hint,
-        "request_id": result.first_request_id_or_empty or None,
+        "request_id": result.first_request_id or None,
     }
 
 
@@ -170,10 +170,8 @@ def _result_lines(
         first_line, *continuation = sanitize_lines_and_escape_plan_rows(result.hint)
         yield f"{' ' * detail_indent}Hint: {first_line}"
         yield from (f"{' ' * detail_indent}      {line}".rstrip() for line in continuation)
-    if result.first_request_id_or_empty and result.first_request_id_or_empty not in result.detail:
-        yield " " * detail_indent + style(
-            f"Request id: {sanitize(result.first_request_id_or_empty)}", "dim"
-        )
+    if result.first_request_id and result.first_request_id not in result.detail:
+        yield " " * detail_indent + style(f"Request id: {sanitize(result.first_request_id)}", "dim")
 
 
 def _format_checkup_totals(checkup: Checkup, style: Style) -> str:

@@ -304,7 +304,7 @@ def drift_document(drift: Drift) -> JsonDocument:
             "changed": len(drift.changed_or_replaced_objects),
             "gone": len(drift.missing_objects),
             "waiting": len(drift.pending_addresses),
-            "unmanaged": drift.unmanaged_count_or_none_if_unknown,
+            "unmanaged": drift.unmanaged_count,
             "accepted_differences": count_accepted_fields(drift.changes_with_accepted),
         },
         "resource_drift": [_build_object_document(entry) for entry in drift.objects],

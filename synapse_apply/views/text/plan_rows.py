@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.packages import Replacement, parse_replacement_or_none
+from synapse_apply.model.packages import Replacement, parse_replacement
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange
 from synapse_apply.model.values import ABSENT, WithheldSecret, flatten, get_at_or_absent, is_map
@@ -186,7 +186,7 @@ def summarize_replaced_version(change: Change, replacement: Replacement) -> str:
 
 def format_replaced_version_and_file_diffs(change: Change) -> list[str]:
     """The lines of what a new version replaces: one for each changed file, with its diff."""
-    replacement = parse_replacement_or_none(change.extras)
+    replacement = parse_replacement(change.extras)
     if replacement is None:
         return []
     lines, remaining_lines = (

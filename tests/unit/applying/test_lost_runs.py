@@ -165,7 +165,7 @@ def test_settled_by_hand_as_absent_it_is_started(bench):
     bench.api.tells_context = False
     cut(bench, done=False)
     others_job(bench)
-    intent = state.close_open_call_as_not_done(state_of(bench), ADDRESS, moment=LATER)
+    intent = state.close_as_not_done(state_of(bench), ADDRESS, moment=LATER)
     assert intent.state is IntentState.ABSENT
     assert bench.apply(*DECLARED).exit_code == 0
     assert last(bench).job == "3"
@@ -176,13 +176,13 @@ def test_settled_by_hand_with_its_job_that_is_followed(bench):
     bench.api.tells_context = False
     cut(bench)
     others_job(bench)
-    state.close_open_run_with_job(state_of(bench), ADDRESS, "3", moment=LATER)
+    state.close_with_job(state_of(bench), ADDRESS, "3", moment=LATER)
     assert bench.store.list_audit_entries_newest_first()[0].result == "settled by hand: job 3"
     assert (last(bench).result, last(bench).job) == (RunStatus.RUNNING, "3")
     assert bench.apply(*DECLARED).exit_code == 0
     assert (runs(bench), last(bench).result) == (2, RunStatus.PASSED)
     with pytest.raises(StateError, match="No call of this address is open"):
-        state.close_open_run_with_job(state_of(bench), ADDRESS, "3", moment=LATER)
+        state.close_with_job(state_of(bench), ADDRESS, "3", moment=LATER)
 
 
 def test_the_job_of_another_run_is_not_taken(bench):
@@ -193,7 +193,7 @@ def test_the_job_of_another_run_is_not_taken(bench):
     earlier = last(bench).job
     cut(bench)
     with pytest.raises(StateError, match="This job is another run's"):
-        state.close_open_run_with_job(state_of(bench), ADDRESS, earlier, moment=LATER)
+        state.close_with_job(state_of(bench), ADDRESS, earlier, moment=LATER)
     assert bench.store.read_state().open_intents
 
 
@@ -203,7 +203,7 @@ def test_only_a_run_has_a_job(bench):
     with pytest.raises(Killed):
         bench.apply(*DECLARED)
     with pytest.raises(StateError, match="The open call is no run"):
-        state.close_open_run_with_job(state_of(bench), ADDRESS, "3", moment=LATER)
+        state.close_with_job(state_of(bench), ADDRESS, "3", moment=LATER)
 
 
 def test_the_job_of_the_run_before_is_not_in_the_way(bench):

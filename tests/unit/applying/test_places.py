@@ -175,7 +175,7 @@ def test_what_only_waits_when_nobody_waits_any_more_is_not_unknown(bench: Bench)
             plan(context, PlanOptions()),
             bench.progress,
             lambda: 2 if stopped.is_set() else 0,
-            run_calls_and_note_if_cut=until_cut,
+            run_calls=until_cut,
         )
         answered.set()
         threads[0].join(60)

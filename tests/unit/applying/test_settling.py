@@ -155,12 +155,12 @@ def test_settled_as_absent_by_hand_it_is_created(bench):
     bench.catalogue = BLIND
     cut(bench, widget("w"))
     state = bench.context()
-    intent = states.close_open_call_as_not_done(state, W, moment=LATER)
+    intent = states.close_as_not_done(state, W, moment=LATER)
     assert intent.state is IntentState.ABSENT
     assert bench.store.list_audit_entries_newest_first()[0].result == "settled by hand: not done"
     assert bench.apply(widget("w")).exit_code == 0
     with pytest.raises(StateError, match="No call of this address is open"):
-        states.close_open_call_as_not_done(state, W, moment=LATER)
+        states.close_as_not_done(state, W, moment=LATER)
 
 
 def test_settled_by_an_import_it_is_ours(bench):

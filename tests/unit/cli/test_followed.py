@@ -8,11 +8,11 @@ import pytest
 
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.flows.job_follower import JobFollower
-from synapse_apply.model.job import parse_job_requiring_usable_id
+from synapse_apply.model.job import parse_job
 
 
 def job(status: str, progress: float = 0, **more: Any) -> Any:
-    return parse_job_requiring_usable_id({"id": 7, "status": status, "progress": progress, **more})
+    return parse_job({"id": 7, "status": status, "progress": progress, **more})
 
 
 @pytest.fixture
@@ -25,8 +25,8 @@ def test_progress_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     """A word at each status and each ten percent, on stderr; the end is told elsewhere."""
     told = JobFollower(Console())
     for progress in (0, 3, 9, 10, 12, 25, 99):
-        told.show_progress_step_on_terminal(job("RUNNING", progress))
-    told.show_progress_step_on_terminal(job("completed", 100))
+        told.show_step(job("RUNNING", progress))
+    told.show_step(job("completed", 100))
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [f"Job 7: running ({progress}%)" for progress in (0, 10, 25, 99)]
@@ -35,13 +35,13 @@ def test_progress_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.usefixtures("watched")
 def test_a_log_alone_has_no_progress(capsys: pytest.CaptureFixture[str]) -> None:
     """`jobs logs` shows lines and nothing in between."""
-    JobFollower(Console(), log_only=True).show_progress_step_on_terminal(job("running", 50))
+    JobFollower(Console(), log_only=True).show_step(job("running", 50))
     assert capsys.readouterr() == ("", "")
 
 
 def test_a_pipeline_has_no_progress(capsys: pytest.CaptureFixture[str]) -> None:
     """Nobody watches stderr there."""
-    JobFollower(Console()).show_progress_step_on_terminal(job("running", 50))
+    JobFollower(Console()).show_step(job("running", 50))
     assert capsys.readouterr() == ("", "")
 
 

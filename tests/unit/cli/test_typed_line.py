@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from synapse_apply.cli.flows.approval import read_line_or_empty_at_end
+from synapse_apply.cli.flows.approval import read_answer_line
 
 
 @pytest.fixture
@@ -26,9 +26,9 @@ def keyboard(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
 def test_it_is_the_next_line(keyboard: int) -> None:
     """And empty at the end of the input."""
     os.write(keyboard, b"yes\n")
-    assert read_line_or_empty_at_end() == "yes\n"
+    assert read_answer_line() == "yes\n"
     os.close(keyboard)
-    assert read_line_or_empty_at_end() == ""
+    assert read_answer_line() == ""
 
 
 def test_a_signal_that_ends_nothing_leaves_the_question(
@@ -53,7 +53,7 @@ def test_a_signal_that_ends_nothing_leaves_the_question(
     typist = threading.Thread(target=type_late)
     try:
         typist.start()
-        assert read_line_or_empty_at_end() == "no\n"
+        assert read_answer_line() == "no\n"
     finally:
         typist.join()
         signal.signal(signal.SIGUSR1, before)
@@ -67,7 +67,7 @@ def test_a_handler_that_raises_ends_the_wait(keyboard: int) -> None:
     def read_until_signal() -> None:
         # On a busy machine it comes before the timer's start has returned.
         threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1)).start()
-        read_line_or_empty_at_end()
+        read_answer_line()
 
     before = signal.signal(signal.SIGUSR1, signal.default_int_handler)
     try:

@@ -69,7 +69,7 @@ def answering(
             first()
         return f"{left.pop(0)}\n"
 
-    monkeypatch.setattr("synapse_apply.cli.flows.approval.read_line_or_empty_at_end", answer)
+    monkeypatch.setattr("synapse_apply.cli.flows.approval.read_answer_line", answer)
     return left
 
 

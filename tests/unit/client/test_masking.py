@@ -156,9 +156,9 @@ def test_a_plain_value_is_masked_in_any_spelling():
     redactor = Redactor([secret])
     expected = page.replace(spelled[0], MASK).replace(spelled[1], MASK)
     assert redactor.mask_secrets_in_text(page) == expected
-    assert redactor.mask_secrets_in_json_value({"page": page}) == {"page": expected}
+    assert redactor.mask_json({"page": page}) == {"page": expected}
     source = json.dumps({"page": page})
-    assert redactor.mask_secrets_in_value_of_text(json.loads(source), source) == {"page": expected}
+    assert redactor.mask_text_value(json.loads(source), source) == {"page": expected}
     kept = "&quot;%2Fa&quot; \\u00e9 \\ud83d %ff &#xffffff; \\n &nosuch; C:\\new"
     assert redactor.mask_secrets_in_text(kept) is kept
 
@@ -198,9 +198,9 @@ def test_a_number_is_masked_by_its_digits(number):
     """Whatever the place of its point, and however it is written."""
     redactor = Redactor(["4111111111111111"])
     for source in (json.dumps({"a": number}), f'{{"a" : {number:.15e}}}'):
-        masked = redactor.mask_secrets_in_value_of_text(json.loads(source), source)
+        masked = redactor.mask_text_value(json.loads(source), source)
         assert masked == {"a": MASK}
-    assert redactor.mask_secrets_in_json_value([411.5, 4111111.0]) == [411.5, 4111111.0]
+    assert redactor.mask_json([411.5, 4111111.0]) == [411.5, 4111111.0]
 
 
 @pytest.mark.parametrize("secret", ["", "abc", "root", "admin", "8080", "1", None, True, 12, "   "])
@@ -222,7 +222,7 @@ def test_parts_of_a_secret_document_are_secrets():
         redactor.mask_secrets_in_text("-----BEGIN PRIVATE KEY-----")
         == "-----BEGIN PRIVATE KEY-----"
     )
-    assert redactor.mask_secrets_in_json_value({"n": 123456789, "m": 1234}) == {
+    assert redactor.mask_json({"n": 123456789, "m": 1234}) == {
         "n": MASK,
         "m": 1234,
     }
@@ -232,30 +232,28 @@ def test_keys_and_values_at_every_depth():
     """Two keys that are masked stay two; what lies too deep to be walked is no value at all."""
     redactor = Redactor([SECRET, "an0ther-secret"])
     value = {SECRET: 1, "an0ther-secret": [{"a": [SECRET]}], "b": SECRET.encode().hex()}
-    masked = redactor.mask_secrets_in_json_value(value)
+    masked = redactor.mask_json(value)
     assert masked == {MASK: 1, f"{MASK}*": [{"a": [MASK]}], "b": MASK}
     assert unmask_value(masked) == value
     assert contains_masked_text(masked)
     deep: list[object] = [SECRET]
     for _ in range(300):
         deep = [deep]
-    assert SECRET not in json.dumps(redactor.mask_secrets_in_json_value(deep))
+    assert SECRET not in json.dumps(redactor.mask_json(deep))
 
 
 def test_text_with_escapes_is_not_believed_to_be_clean():
     """A server can escape every letter of a JSON text."""
     text = '{"a": "' + "".join(f"\\u{ord(c):04x}" for c in SECRET) + '"}'
-    assert Redactor([SECRET]).mask_secrets_in_value_of_text(json.loads(text), text) == {"a": MASK}
+    assert Redactor([SECRET]).mask_text_value(json.loads(text), text) == {"a": MASK}
 
 
 def test_public_texts_stay():
     """What manifests declare in plain is no secret, where it stands alone."""
     redactor = Redactor(["minio-admin-9"])
     redactor.stop_masking_equal_texts(["minio-admin-9"])
-    assert redactor.mask_secrets_in_json_value({"user": "minio-admin-9"}) == {
-        "user": "minio-admin-9"
-    }
-    assert redactor.mask_secrets_in_json_value(["for minio-admin-9"]) == [f"for {MASK}"]
+    assert redactor.mask_json({"user": "minio-admin-9"}) == {"user": "minio-admin-9"}
+    assert redactor.mask_json(["for minio-admin-9"]) == [f"for {MASK}"]
 
 
 def test_the_original_is_for_comparison_and_for_the_server_alone():
@@ -267,7 +265,7 @@ def test_the_original_is_for_comparison_and_for_the_server_alone():
         "configuration": {"bucket_name": SECRET, "secret_access_key": SECRET},
     }
     safe = wrap_secrets_and_withhold_masked(
-        "storage", redactor.mask_secrets_in_json_value(spec), read_marks_of_storage_secrets()
+        "storage", redactor.mask_json(spec), read_marks_of_storage_secrets()
     )
     assert safe["configuration"]["secret_access_key"] == Sensitive(SECRET)
     for shown in (str(safe), f"{safe['name']}", json.dumps(safe["name"]), repr(redactor)):
@@ -279,7 +277,7 @@ def test_the_original_is_for_comparison_and_for_the_server_alone():
 @pytest.mark.parametrize("found", [SECRET, 1234567890123])
 def test_an_id_that_repeats_a_secret_is_no_id(found):
     """It is neither recorded nor asked for."""
-    masked = Redactor([SECRET, "1234567890123"]).mask_secrets_in_json_value({"id": found})
+    masked = Redactor([SECRET, "1234567890123"]).mask_json({"id": found})
     assert isinstance(masked["id"], MaskedText)
     with pytest.raises(RemoteError, match="repeats a secret"):
         require_remote_id_of_answer(masked)

@@ -73,7 +73,7 @@ def test_a_failed_job_tells_it_last():
 )
 def test_what_a_run_may_ask_for(asked, seconds, lines):
     """Numbers within bounds; what is no number is passed over."""
-    script = models.parse_job_script_or_default({"emulator": asked}, {}, 7.0)
+    script = models.parse_job_script({"emulator": asked}, {}, 7.0)
     assert (script.seconds, script.log_lines, script.outcome) == (seconds, lines, "completed")
 
 
@@ -81,13 +81,10 @@ def test_words_of_both_vocabularies_mean_the_same():
     """In any case; what is no word means nothing."""
     for status, word in words.PLATFORM.items():
         for vocabulary in ("page", "platform"):
-            assert (
-                words.parse_status_word_or_none(words.format_status_word(status, vocabulary))
-                == status
-            )
-        assert words.parse_status_word_or_none(word.title()) == status
-    assert words.parse_status_word_or_none("odd") is None
-    assert words.parse_status_word_or_none(3) is None
+            assert words.parse_status_word(words.format_status_word(status, vocabulary)) == status
+        assert words.parse_status_word(word.title()) == status
+    assert words.parse_status_word("odd") is None
+    assert words.parse_status_word(3) is None
 
 
 def test_jobs_never_go_back():

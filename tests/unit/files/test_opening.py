@@ -46,17 +46,15 @@ def test_the_ignore_file_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     (tmp_path / "project").mkdir()
     monkeypatch.setattr(os, "mkdir", watching)
-    opening.create_missing_private_folders_with_gitignore(
-        tmp_path / "project" / ".synapse-apply" / "a" / "b"
-    )
+    opening.make_own_folders(tmp_path / "project" / ".synapse-apply" / "a" / "b")
     assert made == [".synapse-apply", "a ignored", "b ignored"]
 
 
 def test_a_folder_elsewhere_is_ignored_if_it_is_made_here(tmp_path: Path) -> None:
     """Only the folder of the files themselves; one that exists may have files of the user's."""
     (tmp_path / "mine").mkdir()
-    opening.create_missing_private_folders_with_gitignore(tmp_path / "mine")
-    opening.create_missing_private_folders_with_gitignore(tmp_path / "states" / "prod")
+    opening.make_own_folders(tmp_path / "mine")
+    opening.make_own_folders(tmp_path / "states" / "prod")
     assert list(tmp_path.rglob(".gitignore")) == [tmp_path / "states" / "prod" / ".gitignore"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "states"]
 
@@ -72,9 +70,9 @@ def test_a_folder_elsewhere_appears_with_its_ignore_file(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", cut_short)
         with pytest.raises(OSError, match="cut short"):
-            opening.create_missing_private_folders_with_gitignore(tmp_path / "states")
+            opening.make_own_folders(tmp_path / "states")
     assert list(tmp_path.iterdir()) == []
-    opening.create_missing_private_folders_with_gitignore(tmp_path / "states")
+    opening.make_own_folders(tmp_path / "states")
     assert (tmp_path / "states" / ".gitignore").read_text() == "*\n"
 
 
@@ -82,7 +80,7 @@ def test_a_folder_of_ours_with_another_name(tmp_path: Path) -> None:
     """Below the user's cache: ours is ignored, also if an earlier version made it; others' not."""
     ours = tmp_path / "cache" / "synapse-apply"
     ours.mkdir(parents=True)
-    opening.create_missing_private_folders_with_gitignore(ours / "seen", own_top=ours)
+    opening.make_own_folders(ours / "seen", own_top=ours)
     assert list(tmp_path.rglob(".gitignore")) == [ours / ".gitignore"]
     assert (ours / "seen").stat().st_mode & 0o777 == 0o700
 
@@ -96,8 +94,8 @@ def test_whether_an_ignore_file_ignores_all(tmp_path: Path, text: str, is_ignore
     folder = tmp_path / ".synapse-apply"
     folder.mkdir()
     (folder / ".gitignore").write_text(text)
-    assert opening.has_readable_gitignore_that_excludes_all(folder) is is_ignored
-    opening.create_missing_private_folders_with_gitignore(folder / "state")
+    assert opening.has_own_gitignore(folder) is is_ignored
+    opening.make_own_folders(folder / "state")
     assert (folder / ".gitignore").read_text() == (text if is_ignored else "*\n")
 
 
@@ -108,10 +106,7 @@ def test_links_above_our_folder_are_followed(tmp_path: Path) -> None:
     (tmp_path / "way").symlink_to("real")
     path = tmp_path / "way" / ".synapse-apply" / "k"
     assert opening.read_start_of_own_file(path) == b"key"
-    assert (
-        opening.resolve_links_above_own_folder(path)
-        == tmp_path.resolve() / "real" / ".synapse-apply" / "k"
-    )
+    assert opening.resolve_links_above(path) == tmp_path.resolve() / "real" / ".synapse-apply" / "k"
 
 
 def test_elsewhere_the_file_itself_is_no_link(tmp_path: Path) -> None:
@@ -121,8 +116,8 @@ def test_elsewhere_the_file_itself_is_no_link(tmp_path: Path) -> None:
     with pytest.raises(UntrustedFileError):
         opening.read_start_of_own_file(tmp_path / "k")
     with pytest.raises(FileExistsError):
-        opening.create_empty_own_file_exclusively(tmp_path / "k")
-    opening.remove_own_file_or_link_if_present(tmp_path / "k")
+        opening.create_own_file(tmp_path / "k")
+    opening.remove_own_file(tmp_path / "k")
     assert (tmp_path / "victim").read_text() == "victim"
     assert not os.path.lexists(tmp_path / "k")
 

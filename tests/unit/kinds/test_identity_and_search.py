@@ -13,8 +13,8 @@ from synapse_apply.kinds.plugin import V1 as PLUGIN_V1
 from synapse_apply.kinds.release import RELEASE
 from synapse_apply.kinds.release import V1 as RELEASE_V1
 from synapse_apply.kinds.search import (
-    list_by_natural_key_or_empty_if_unsearchable,
-    list_objects_or_none_if_unsupported,
+    list_by_natural_key,
+    list_raw_objects,
 )
 from synapse_apply.kinds.storage import V1 as STORAGE_V1
 from synapse_apply.model.address import Address
@@ -33,10 +33,7 @@ def api() -> ScriptedApi:
 
 def found(api: Any, binding: Any, key: str, capabilities: Capabilities = NONE) -> list[str]:
     return [
-        hit.remote_id
-        for hit in list_by_natural_key_or_empty_if_unsearchable(
-            api, binding, key, capabilities, SecretMarks()
-        )
+        hit.remote_id for hit in list_by_natural_key(api, binding, key, capabilities, SecretMarks())
     ]
 
 
@@ -89,8 +86,8 @@ def test_a_search_that_fails_is_an_error_and_no_absence(api):
         found(api, STORAGE_V1, "name=x")
     api.fail("list_storage", refused(404))
     with pytest.raises(RemoteError):
-        list_objects_or_none_if_unsupported(api, STORAGE_V1)
-    assert list_objects_or_none_if_unsupported(api, PLUGIN_V1) is None
+        list_raw_objects(api, STORAGE_V1)
+    assert list_raw_objects(api, PLUGIN_V1) is None
 
 
 def test_items_of_a_list_may_be_short(api):
@@ -126,6 +123,6 @@ def test_the_newest_binding_up_to_what_the_target_names():
 def test_the_place_of_a_release_in_its_series():
     """By the plugin's address, or by its id where a manifest names that."""
     spec = {"plugin": Reference(Address("plugin", "p")), "version": "1"}
-    assert RELEASE.locate_in_series_or_empty(spec) == ("plugin/p", "1")
-    assert RELEASE.locate_in_series_or_empty({"plugin": "12", "version": "1"}) == ("id=12", "1")
-    assert PLUGIN.locate_in_series_or_empty({"name": "n"}) == ("", "")
+    assert RELEASE.locate_in_series(spec) == ("plugin/p", "1")
+    assert RELEASE.locate_in_series({"plugin": "12", "version": "1"}) == ("id=12", "1")
+    assert PLUGIN.locate_in_series({"name": "n"}) == ("", "")

@@ -16,7 +16,7 @@ from synapse_apply.kinds.plugin import PLUGIN
 from synapse_apply.kinds.plugin import V2 as PLUGIN_V2
 from synapse_apply.kinds.release import RELEASE
 from synapse_apply.kinds.release import V2 as RELEASE_V2
-from synapse_apply.kinds.search import list_by_natural_key_or_empty_if_unsearchable
+from synapse_apply.kinds.search import list_by_natural_key
 from synapse_apply.kinds.storage import STORAGE
 from synapse_apply.live.live_reader import LiveReader
 from synapse_apply.model.address import Address
@@ -39,12 +39,7 @@ def api(tmp_path) -> Iterator[BackendClient]:
 
 
 def found(api: Any, binding: Any, key: str) -> list[str]:
-    return [
-        hit.remote_id
-        for hit in list_by_natural_key_or_empty_if_unsearchable(
-            api, binding, key, NONE, SecretMarks()
-        )
-    ]
+    return [hit.remote_id for hit in list_by_natural_key(api, binding, key, NONE, SecretMarks())]
 
 
 def package() -> io.BytesIO:
@@ -71,7 +66,7 @@ def test_a_plugin_is_found_and_missed(api, key):
     assert found(api, PLUGIN_V2, key) == []
     made = PLUGIN_V2.decode(PLUGIN_V2.create_object(api, PLUGIN_V2.encode(SPEC), ""), SecretMarks())
     assert (made.spec, made.api) == (SPEC, "v2")
-    (hit,) = list_by_natural_key_or_empty_if_unsearchable(api, PLUGIN_V2, key, NONE, SecretMarks())
+    (hit,) = list_by_natural_key(api, PLUGIN_V2, key, NONE, SecretMarks())
     assert hit == made
 
 
@@ -113,7 +108,7 @@ def test_a_release_of_a_plugin_that_no_list_shows_is_of_its_series(api, monkeypa
         Address("release", "yolo@1.0.0"), {"plugin": str(plugin["id"]), "version": "1.0.0"}
     )
     reader = LiveReader(api, CATALOGUE, {"*": "v2"}, SecretMarks(), 1)
-    members = reader.list_series_members_or_none_if_unlistable(declared)
+    members = reader.list_series_members(declared)
     assert [member.spec["version"] for member in members or ()] == ["0.0.0"]
 
 

@@ -39,7 +39,7 @@ def test_only_marked_keys_are_secrets(tmp_path: Path) -> None:
     (resource,) = loaded.desired.values()
     assert resource.spec["configuration"]["host"] == "h"
     assert isinstance(resource.spec["configuration"]["password"], SecretRef)
-    marks = loaded.marks.kinds["storage"].select_spec_marks_all_secret_if_unknown(resource.spec)
+    marks = loaded.marks.kinds["storage"].select_spec_marks(resource.spec)
     assert not marks.is_secret(("configuration", "host"))
     assert marks.is_secret(("configuration", "what_the_server_adds"))
 

@@ -8,7 +8,7 @@ import pytest
 
 from synapse_apply.manifests.yaml import builder, plain_documents
 from synapse_apply.manifests.yaml.reader import read_documents, read_single_mapping
-from synapse_apply.model.diagnostic import FieldPath, Position, find_position_at_or_nearest_above
+from synapse_apply.model.diagnostic import FieldPath, Position, find_nearest_position
 from synapse_apply.model.errors import InputError
 
 TEXT = """\
@@ -66,7 +66,7 @@ def test_a_path_that_is_not_there_has_the_place_of_what_is_above(path: FieldPath
     """Nothing is invented, and the nearest place is found."""
     positions = read_documents("a: {b: [1, 2]}", "f").documents[0].positions
     assert path not in positions
-    assert find_position_at_or_nearest_above(positions, path) is not None
+    assert find_nearest_position(positions, path) is not None
 
 
 def test_empty_documents_are_left_out() -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from synapse_apply.model.job import (
     JobStatus,
-    list_words_of_known_status,
-    parse_job_requiring_usable_id,
-    parse_job_status_or_unknown,
+    list_status_words,
+    parse_job,
+    parse_job_status,
 )
 from synapse_apply.model.remote.log_lines import LogLine, iter_log_lines
 
@@ -18,12 +18,10 @@ from synapse_apply.model.remote.log_lines import LogLine, iter_log_lines
 def test_words_of_both_vocabularies() -> None:
     """Each word that is asked for means the status it is asked for."""
     for status in set(JobStatus) - {JobStatus.UNKNOWN}:
-        assert list_words_of_known_status(status)[0] == status.value
-        assert {
-            parse_job_status_or_unknown(word) for word in list_words_of_known_status(status)
-        } == {status}
-    assert list_words_of_known_status(JobStatus.QUEUED) == ("queued", "pending", "PENDING")
-    assert list_words_of_known_status(JobStatus.RUNNING) == ("running", "RUNNING")
+        assert list_status_words(status)[0] == status.value
+        assert {parse_job_status(word) for word in list_status_words(status)} == {status}
+    assert list_status_words(JobStatus.QUEUED) == ("queued", "pending", "PENDING")
+    assert list_status_words(JobStatus.RUNNING) == ("running", "RUNNING")
 
 
 @pytest.mark.parametrize(
@@ -44,7 +42,7 @@ def test_words_of_both_vocabularies() -> None:
 )
 def test_progress(raw: dict[str, Any], progress: float | None) -> None:
     """Of the platform's record first, else of the page; a step's own figure is none of the job."""
-    assert parse_job_requiring_usable_id({"id": 1, **raw}).progress == progress
+    assert parse_job({"id": 1, **raw}).progress == progress
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from laws.effort import effort
 from synapse_apply.model.address import Address
 from synapse_apply.model.packages import (
     bump_version_or_empty,
-    find_next_free_patch_version_or_empty,
-    get_version_sort_key_or_none,
+    find_next_free_patch,
+    version_sort_key,
 )
 from synapse_apply.planning.order import sort_by_dependencies_and_find_cycles
 
@@ -74,11 +74,11 @@ def test_versions_are_ordered_as_semantic_versions() -> None:
         "1.9.0",
         "1.10.0",
     ]
-    keys = [get_version_sort_key_or_none(version) for version in chain]
+    keys = [version_sort_key(version) for version in chain]
     assert None not in keys
     assert keys == sorted(keys, key=lambda key: key or ())
     assert len(set(keys)) == len(keys)
-    assert get_version_sort_key_or_none("1.0.0+linux") == get_version_sort_key_or_none("1.0.0")
+    assert version_sort_key("1.0.0+linux") == version_sort_key("1.0.0")
 
 
 @pytest.mark.parametrize(
@@ -86,8 +86,8 @@ def test_versions_are_ordered_as_semantic_versions() -> None:
 )
 def test_other_versions_have_no_order(version: str) -> None:
     """What is not a semantic version never supersedes."""
-    assert get_version_sort_key_or_none(version) is None
-    assert not find_next_free_patch_version_or_empty(version, [])
+    assert version_sort_key(version) is None
+    assert not find_next_free_patch(version, [])
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_other_versions_have_no_order(version: str) -> None:
 )
 def test_next_version(version: str, taken: list[str], following: str) -> None:
     """The patch version after it that nobody has."""
-    assert find_next_free_patch_version_or_empty(version, taken) == following
+    assert find_next_free_patch(version, taken) == following
 
 
 @given(
@@ -115,8 +115,8 @@ def test_a_raised_version_comes_after(
     """It is higher, released, and leaves no version of its kind out on the way."""
     version = f"{major}.{minor}.{patch}{more}"
     before, after = (
-        get_version_sort_key_or_none(version),
-        get_version_sort_key_or_none(bump_version_or_empty(version, part)),
+        version_sort_key(version),
+        version_sort_key(bump_version_or_empty(version, part)),
     )
     assert before
     assert after

@@ -196,7 +196,7 @@ def _record(address: Address, data: Data, remote_id: str) -> Record | None:
     record = dict(data["record"] or {})
     kind = ALL_KINDS[address.kind]
     desired = _desired(address, data) if "spec" in data else None
-    series, version = kind.locate_in_series_or_empty(desired.spec) if desired else ("", "")
+    series, version = kind.locate_in_series(desired.spec) if desired else ("", "")
     needs = (
         {at.address for at in flatten(desired.spec).values() if isinstance(at, Reference)}
         if desired

@@ -9,7 +9,7 @@ import pytest
 from installed import ROOT
 
 from synapse_apply.model.errors import SecretUnavailable
-from synapse_apply.model.project import Target, collect_credential_variables_files_and_references
+from synapse_apply.model.project import Target, collect_credentials
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secret_sources.catalogue import SECRET_SOURCES
 from synapse_apply.secret_sources.source import (
@@ -93,8 +93,6 @@ def test_what_opens_a_source_is_closed_to_manifests() -> None:
     settings = {
         "sops": {"age": {"env": "Age_Key"}, "aws_kms": {"secret": {"env": "S"}, "keys": []}}
     }
-    reserved = collect_credential_variables_files_and_references(
-        {"prod": Target("prod", source_settings=settings)}
-    )
+    reserved = collect_credentials({"prod": Target("prod", source_settings=settings)})
     assert reserved.variables["AGE_KEY"] == "targets.prod.sops.age"
     assert reserved.variables["S"] == "targets.prod.sops.aws_kms.secret"

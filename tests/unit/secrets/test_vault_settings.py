@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from synapse_apply.model.project import Target, collect_credential_variables_files_and_references
+from synapse_apply.model.project import Target, collect_credentials
 from synapse_apply.model.secrets.secret_rules import ClosedFiles
 from synapse_apply.secret_sources.source import SourceContext, build_reference_or_none_if_malformed
 from synapse_apply.secret_sources.vault.source import (
@@ -112,9 +112,7 @@ def test_tls_except_on_a_loopback_address(address: str, is_wrong: bool) -> None:
 
 def test_its_credentials_are_closed_to_manifests() -> None:
     """The variable of the JWT, and the file of the token."""
-    reserved = collect_credential_variables_files_and_references(
-        {"prod": Target("prod", source_settings={"vault": BLOCK})}
-    )
+    reserved = collect_credentials({"prod": Target("prod", source_settings={"vault": BLOCK})})
     assert reserved.variables["JOB_JWT"] == "targets.prod.vault.jwt.token"
     closed = ClosedFiles(reserved, Path("/project"), {})
     assert (

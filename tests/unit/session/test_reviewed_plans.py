@@ -16,8 +16,8 @@ from synapse_apply.model.state import BackendIdentity
 from synapse_apply.model.values import Mac
 from synapse_apply.operations import saved_plan
 from synapse_apply.operations.saved_plan import (
-    require_usable_plans_and_list_warnings,
-    unite_compatible_plans_or_raise_stale,
+    require_usable_plans,
+    unite_saved_plans,
 )
 from synapse_apply.planning.plan_input import PlanOptions
 
@@ -37,7 +37,7 @@ def save_plans(bench: Bench, folder: Path, *choices: PlanOptions) -> list[saved_
 
 def test_one_alone_is_itself(bench: Bench, tmp_path: Path) -> None:
     (only,) = save_plans(bench, tmp_path, PlanOptions(prune=True))
-    assert unite_compatible_plans_or_raise_stale([only]) is only
+    assert unite_saved_plans([only]) is only
 
 
 OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
@@ -66,7 +66,7 @@ def test_other_options_are_refused(which: str, bench: Bench, tmp_path: Path) -> 
     choice, text = OPTIONS[which]
     plans = save_plans(bench, tmp_path, PlanOptions(), PlanOptions(**choice), PlanOptions())
     with pytest.raises(Stale) as caught:
-        unite_compatible_plans_or_raise_stale(plans)
+        unite_saved_plans(plans)
     (finding,) = caught.value.diagnostics
     assert finding.summary == "These plans were made with different options"
     assert text in finding.detail.replace(f"{tmp_path}/", "")
@@ -82,7 +82,7 @@ def test_every_choice_of_a_file_is_compared(bench: Bench, tmp_path: Path) -> Non
 def test_all_that_is_in_the_way_is_told(bench: Bench, tmp_path: Path) -> None:
     plans = save_plans(bench, tmp_path, PlanOptions(), PlanOptions(prune=True, adopt=True))
     with pytest.raises(Stale) as caught:
-        unite_compatible_plans_or_raise_stale([*plans, plans[0]])
+        unite_saved_plans([*plans, plans[0]])
     summaries = [finding.summary for finding in caught.value.diagnostics]
     assert summaries == [
         "A reviewed plan is given more than once",
@@ -104,9 +104,7 @@ def test_other_targets_are_refused(which: str, bench: Bench, tmp_path: Path) -> 
     first, second = save_plans(bench, tmp_path, PlanOptions(), PlanOptions())
     base = replace(second.plan.base, **BASES[which])
     with pytest.raises(Stale, match="different targets") as caught:
-        unite_compatible_plans_or_raise_stale(
-            [first, replace(second, plan=replace(second.plan, base=base))]
-        )
+        unite_saved_plans([first, replace(second, plan=replace(second.plan, base=base))])
     (finding,) = caught.value.diagnostics
     assert "1.plan" in finding.detail
     assert "2.plan" in finding.detail
@@ -125,7 +123,7 @@ def test_selections_are_united(
     ]  # fmt: skip
     plans = save_plans(bench, tmp_path, *(PlanOptions(selected=each) for each in chosen))
     wanted = None if union is None else {ADDRESSES[name] for name in union}
-    assert unite_compatible_plans_or_raise_stale(plans).options.selected == wanted
+    assert unite_saved_plans(plans).options.selected == wanted
 
 
 @pytest.mark.parametrize("altered", [0, 1, 2])
@@ -133,13 +131,10 @@ def test_each_is_checked(altered: int, bench: Bench, tmp_path: Path) -> None:
     """One that was changed stops all, whichever it is; the good ones lend it nothing."""
     plans = save_plans(bench, tmp_path, PlanOptions(), PlanOptions(), PlanOptions())
     context = bench.context(widget("a"))
-    assert (
-        require_usable_plans_and_list_warnings(context, plans, reviewed=True, allow_unsigned=False)
-        == ()
-    )
+    assert require_usable_plans(context, plans, reviewed=True, allow_unsigned=False) == ()
     plans[altered] = replace(plans[altered], signed_text=plans[altered].signed_text + " ")
     with pytest.raises(Stale, match="is wrong") as caught:
-        require_usable_plans_and_list_warnings(context, plans, reviewed=True, allow_unsigned=True)
+        require_usable_plans(context, plans, reviewed=True, allow_unsigned=True)
     assert plans[altered].file.name in caught.value.diagnostics[0].detail
 
 
@@ -148,14 +143,12 @@ def test_all_that_fail_the_check_are_told(bench: Bench, tmp_path: Path) -> None:
     plans = [replace(first, mac=None), second, replace(third, mac=Mac("other", "0" * 64))]
     context = bench.context(widget("a"))
     with pytest.raises(Stale) as caught:
-        require_usable_plans_and_list_warnings(context, plans, reviewed=True, allow_unsigned=False)
+        require_usable_plans(context, plans, reviewed=True, allow_unsigned=False)
     assert [finding.summary for finding in caught.value.diagnostics] == [
         "This plan is not signed",
         "The signature of this plan cannot be checked",
     ]
-    warnings = require_usable_plans_and_list_warnings(
-        context, plans, reviewed=True, allow_unsigned=True
-    )
+    warnings = require_usable_plans(context, plans, reviewed=True, allow_unsigned=True)
     assert len(warnings) == 2
 
 
@@ -169,7 +162,7 @@ def test_a_plan_of_another_target_is_told_once(bench: Bench, tmp_path: Path) -> 
     moved = [replace(each, plan=elsewhere(each.plan)) for each in plans]
     context = bench.context(widget("a"))
     with pytest.raises(Stale) as caught:
-        require_usable_plans_and_list_warnings(context, moved, reviewed=True, allow_unsigned=True)
+        require_usable_plans(context, moved, reviewed=True, allow_unsigned=True)
     assert [finding.summary for finding in caught.value.diagnostics] == [
         "This plan is for another target"
     ]

@@ -48,7 +48,7 @@ def test_it_comes_back_as_it_was(bench: Bench, tmp_path: Path) -> None:
     assert found.plan == made
     assert found.options == CHOICES
     now = PlanOptions(overridden=frozenset({"adopt"}), on_drift="hold")
-    both = found.build_saved_options_with_current_rules(now)
+    both = found.with_current_rules(now)
     assert both.overridden == {"adopt", "recreate"}
     assert both.on_drift == "hold"
     assert both.prune
@@ -94,20 +94,13 @@ def test_signatures(bench: Bench, tmp_path: Path) -> None:
     found = kept(bench, tmp_path / "next")
     context = bench.context(widget("a"))
     assert (
-        saved_plan.require_usable_plan_and_list_warnings(
-            context, found, reviewed=False, allow_unsigned=False
-        )
-        == ()
+        saved_plan.require_usable_plan(context, found, reviewed=False, allow_unsigned=False) == ()
     )
     bench.keys = StateKeys(())
     context = bench.context(widget("a"))
     with pytest.raises(Stale, match="cannot be checked"):
-        saved_plan.require_usable_plan_and_list_warnings(
-            context, found, reviewed=False, allow_unsigned=False
-        )
-    (finding,) = saved_plan.require_usable_plan_and_list_warnings(
-        context, found, reviewed=False, allow_unsigned=True
-    )
+        saved_plan.require_usable_plan(context, found, reviewed=False, allow_unsigned=False)
+    (finding,) = saved_plan.require_usable_plan(context, found, reviewed=False, allow_unsigned=True)
     assert not finding.is_error
 
 
@@ -118,15 +111,8 @@ def test_used_once(bench: Bench, tmp_path: Path) -> None:
         bench.store.mark_plan_applied(found.plan.id)
     context = bench.context(widget("a"))
     with pytest.raises(Stale, match="applied already"):
-        saved_plan.require_usable_plan_and_list_warnings(
-            context, found, reviewed=False, allow_unsigned=False
-        )
-    assert (
-        saved_plan.require_usable_plan_and_list_warnings(
-            context, found, reviewed=True, allow_unsigned=False
-        )
-        == ()
-    )
+        saved_plan.require_usable_plan(context, found, reviewed=False, allow_unsigned=False)
+    assert saved_plan.require_usable_plan(context, found, reviewed=True, allow_unsigned=False) == ()
 
 
 def test_errors_are_not_saved(bench: Bench, tmp_path: Path) -> None:
@@ -155,7 +141,7 @@ def test_a_damaged_file_is_told(
     else:
         whole[at] ^= flip
     (folder / "damaged").write_bytes(whole)
-    saved_plan_file.has_plan_entry_or_false_if_unreadable(folder / "damaged")
+    saved_plan_file.is_plan_file(folder / "damaged")
     try:
         found = saved_plan.read_saved_plan_without_verifying_signature(folder / "damaged")
     except InputError:
@@ -168,8 +154,8 @@ def test_a_large_plan_is_read(tmp_path: Path) -> None:
     document = {"text": random.Random(1).randbytes(10 * 1024**2).hex()}
     saved_plan_file.write_new_plan_file(tmp_path / "next", json.dumps(document))
     assert (tmp_path / "next").stat().st_size > 9 * 1024**2
-    assert saved_plan_file.has_plan_entry_or_false_if_unreadable(tmp_path / "next")
-    found = saved_plan_file.read_plan_document_of_valid_file(tmp_path / "next")
+    assert saved_plan_file.is_plan_file(tmp_path / "next")
+    found = saved_plan_file.read_plan_document(tmp_path / "next")
     assert found == document
 
 
@@ -179,7 +165,7 @@ def test_a_zip_of_an_unknown_version_is_no_plan(tmp_path: Path) -> None:
     whole = bytearray((tmp_path / "next").read_bytes())
     whole[whole.rindex(b"PK\x01\x02") + 6] = 0xFF  # APPNOTE 4.3.12: version needed to extract
     (tmp_path / "damaged").write_bytes(whole)
-    assert not saved_plan_file.has_plan_entry_or_false_if_unreadable(tmp_path / "damaged")
+    assert not saved_plan_file.is_plan_file(tmp_path / "damaged")
     with pytest.raises(InputError):
         saved_plan.read_saved_plan_without_verifying_signature(tmp_path / "damaged")
 
@@ -200,6 +186,6 @@ def test_other_zips(tmp_path: Path, text: str) -> None:
     """A zip with a plan.json that is none of ours."""
     with zipfile.ZipFile(tmp_path / "zip", "w") as archive:
         archive.writestr("plan.json", text)
-    assert saved_plan_file.has_plan_entry_or_false_if_unreadable(tmp_path / "zip")
+    assert saved_plan_file.is_plan_file(tmp_path / "zip")
     with pytest.raises(InputError, match="cannot be used"):
         saved_plan.read_saved_plan_without_verifying_signature(tmp_path / "zip")

@@ -15,7 +15,7 @@ OLD, NEW = Address.parse("plugin/yolo"), Address.parse("plugin/seer")
 
 def move(bench: Bench, old: Address = OLD, new: Address = NEW) -> dict[Address, Address]:
     context = bench.context()
-    return state.rename_address_with_series_members(context, old, new)
+    return state.rename_address(context, old, new)
 
 
 def test_members_move_with_their_owner(bench):

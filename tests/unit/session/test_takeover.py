@@ -9,7 +9,7 @@ from unit.applying.bench import Bench, widget
 
 from synapse_apply.live.manifest_comparison import (
     ManifestComparison,
-    build_edits_that_declare_live_values,
+    build_live_edits,
 )
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import FieldPath
@@ -39,7 +39,7 @@ def edited(planned: PlanResult) -> dict[str, tuple[Any, Any]]:
         ".".join(map(str, edit.path[1:])): ("secret", "")
         if edit.sensitive
         else (edit.before, edit.after)
-        for edit in build_edits_that_declare_live_values(item, item.desired.spec, one.fields)
+        for edit in build_live_edits(item, item.desired.spec, one.fields)
     }
 
 
@@ -48,9 +48,7 @@ def remaining(
 ) -> tuple[FieldPath, ...]:
     secrets = bench.context().secrets
     now = widget("w", configuration=configuration, **more)
-    return ManifestComparison(
-        planned.resources, secrets
-    ).list_fields_plan_would_newly_or_still_change(now)
+    return ManifestComparison(planned.resources, secrets).list_changed_fields(now)
 
 
 def test_one_edit_a_place(bench):

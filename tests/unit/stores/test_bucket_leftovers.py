@@ -7,7 +7,7 @@ import random
 from contract.stores.samples import BINDING, LINEAGE, record
 from object_folders import MemoryBucket, MemoryFolder
 
-from synapse_apply.stores.bucket.bucket_leftovers import count_prunable_objects_or_zero_if_unclear
+from synapse_apply.stores.bucket.bucket_leftovers import count_prunable_objects
 from synapse_apply.stores.chain.chain_log import make_unread_chain_store
 
 DAY = 24 * 3600.0
@@ -40,16 +40,16 @@ def test_where_deletes_are_refused_all_that_is_old_is_counted() -> None:
     folder = MemoryFolder(MemoryBucket(), refuses_deletes=True)
     fill(folder, 1)
     folder.bucket.now += 2 * DAY
-    assert count_prunable_objects_or_zero_if_unclear(folder) == 0
+    assert count_prunable_objects(folder) == 0
     behind_first_snapshot = count(folder, "links/") - 1
     fill(folder, 1)
     folder.bucket.now += 2 * DAY
-    assert count_prunable_objects_or_zero_if_unclear(folder) == behind_first_snapshot
+    assert count_prunable_objects(folder) == behind_first_snapshot
 
 
 def test_what_pruning_deletes_is_no_leftover() -> None:
     """Nothing is counted that the next snapshot does not delete by itself."""
     folder = MemoryFolder(MemoryBucket())
     fill(folder, 2)
-    assert count_prunable_objects_or_zero_if_unclear(folder) == 0
-    assert count_prunable_objects_or_zero_if_unclear(MemoryFolder(MemoryBucket())) == 0
+    assert count_prunable_objects(folder) == 0
+    assert count_prunable_objects(MemoryFolder(MemoryBucket())) == 0

@@ -5,16 +5,14 @@ from __future__ import annotations
 import pytest
 
 from synapse_apply.model.errors import InputError
-from synapse_apply.stores.bucket.bucket_options import build_bucket_options_and_read_certificates
+from synapse_apply.stores.bucket.bucket_options import build_bucket_options
 from synapse_apply.stores.bucket.bucket_url import is_bucket_url, parse_bucket_url
 
 
 def options_of(url, environ=(), account="acme"):
     """What the client gets."""
     environ = {"AZURE_STORAGE_ACCOUNT_NAME": account, **dict(environ)}
-    return build_bucket_options_and_read_certificates(
-        parse_bucket_url(url, "prod"), environ, "tests"
-    )
+    return build_bucket_options(parse_bucket_url(url, "prod"), environ, "tests")
 
 
 @pytest.mark.parametrize(

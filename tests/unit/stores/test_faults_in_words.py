@@ -9,7 +9,7 @@ import sqlite3
 import pytest
 
 from synapse_apply.model.errors import LockHeld, StateError
-from synapse_apply.stores.sqlite.sqlite_messages import translate_errors_to_state_errors
+from synapse_apply.stores.sqlite.sqlite_messages import telling_state_errors
 
 NOT_TAKEN = "The state cannot be read or written on this disk"
 
@@ -41,7 +41,7 @@ def test_each_failure_says_what_and_where(problem, summary):
     """And hides the traceback of the database."""
     with (
         pytest.raises(StateError) as caught,
-        translate_errors_to_state_errors("/there/state.db", "Writing"),
+        telling_state_errors("/there/state.db", "Writing"),
     ):
         raise problem
     (finding,) = caught.value.diagnostics
@@ -56,7 +56,7 @@ def test_a_failure_to_read_is_not_called_a_failure_to_write():
     problem = PermissionError(errno.EACCES, "Permission denied")
     with (
         pytest.raises(StateError, match="cannot be read"),
-        translate_errors_to_state_errors("x", "Reading"),
+        telling_state_errors("x", "Reading"),
     ):
         raise problem
 
@@ -64,6 +64,6 @@ def test_a_failure_to_read_is_not_called_a_failure_to_write():
 def test_our_own_findings_pass_unchanged():
     """A lock held is still a lock held."""
     held = LockHeld()
-    with pytest.raises(LockHeld) as caught, translate_errors_to_state_errors("x", "Writing"):
+    with pytest.raises(LockHeld) as caught, telling_state_errors("x", "Writing"):
         raise held
     assert caught.value is held

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from synapse_apply.stores.sqlite.mounts import (
-    find_file_system_type_or_empty,
-    list_network_file_system_warnings,
+    find_file_system,
+    list_mount_warnings,
 )
 from synapse_apply.stores.sqlite.sqlite_database import SqliteDatabase, make_unopened_sqlite_store
 
@@ -48,9 +48,9 @@ def mounts(tmp_path):
 )
 def test_the_innermost_mount_counts(mounts, path, kind):
     """By whole parts of the path; the later of two at one point."""
-    assert find_file_system_type_or_empty(Path(path), mounts) == kind
+    assert find_file_system(Path(path), mounts) == kind
     local = kind in ("ext4", "xfs")
-    assert len(list_network_file_system_warnings(Path(path), mounts)) == (0 if local else 1)
+    assert len(list_mount_warnings(Path(path), mounts)) == (0 if local else 1)
 
 
 def test_the_warning_says_what_to_do(mounts):
@@ -63,5 +63,5 @@ def test_the_warning_says_what_to_do(mounts):
 
 def test_where_nobody_can_tell_there_is_no_warning(tmp_path):
     """A system without a table of mounts."""
-    assert list_network_file_system_warnings(Path("/home"), str(tmp_path / "none")) == ()
+    assert list_mount_warnings(Path("/home"), str(tmp_path / "none")) == ()
     assert make_unopened_sqlite_store(tmp_path / "state.db").list_warnings() == ()

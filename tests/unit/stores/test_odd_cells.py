@@ -9,8 +9,8 @@ import pytest
 
 from synapse_apply.model.errors import StateError
 from synapse_apply.stores import schema
-from synapse_apply.stores.snapshot import require_meta_row_of_known_format
-from synapse_apply.stores.sqlite.sqlite_database import make_type_checking_sqlite_runner
+from synapse_apply.stores.snapshot import require_known_format
+from synapse_apply.stores.sqlite.sqlite_database import make_checking_runner
 
 
 @pytest.fixture
@@ -26,8 +26,8 @@ def state():
 
 
 def test_a_sound_state_is_read(state):
-    run = make_type_checking_sqlite_runner(state, "here")
-    assert require_meta_row_of_known_format(run, "here")[0] == 1
+    run = make_checking_runner(state, "here")
+    assert require_known_format(run, "here")[0] == 1
     assert run(schema.GET_LAST_NUMBERS, ()) == [(1, 0)]
     assert run(schema.ALL_INTENTS, ()) == [("id", "{}")]
 
@@ -37,7 +37,7 @@ def test_a_sound_state_is_read(state):
 def test_a_number_of_another_type(state, column, value):
     state.execute(f"UPDATE meta SET {column} = ?", (value,))
     with pytest.raises(StateError) as caught:
-        require_meta_row_of_known_format(make_type_checking_sqlite_runner(state, "here"), "here")
+        require_known_format(make_checking_runner(state, "here"), "here")
     assert f"a cell of column {column}" in caught.value.diagnostics[0].detail
 
 
@@ -48,14 +48,14 @@ def test_a_text_of_another_type(state, value):
     state.execute("CREATE TABLE intents (id, seq, address, intent)")
     state.execute("INSERT INTO intents VALUES ('id', 1, 'plugin/p', ?)", (value,))
     with pytest.raises(StateError, match="The state is damaged"):
-        make_type_checking_sqlite_runner(state, "here")(schema.ALL_INTENTS, ())
+        make_checking_runner(state, "here")(schema.ALL_INTENTS, ())
 
 
 @pytest.mark.parametrize("value", [b"9", "9x", 2.5])
 def test_a_number_that_the_next_one_is_made_from(state, value):
     state.execute("UPDATE intents SET seq = ?", (value,))
     with pytest.raises(StateError, match="The state is damaged"):
-        make_type_checking_sqlite_runner(state, "here")(schema.GET_LAST_NUMBERS, ())
+        make_checking_runner(state, "here")(schema.GET_LAST_NUMBERS, ())
 
 
 def test_a_read_that_fails_half_way_holds_no_lock(tmp_path):
@@ -65,7 +65,7 @@ def test_a_read_that_fails_half_way_holds_no_lock(tmp_path):
         one.execute("CREATE TABLE intents (id, intent, seq)")
         one.execute("INSERT INTO intents VALUES ('a', '{}', 1), ('b', CAST(x'ff' AS TEXT), 2)")
         with pytest.raises(sqlite3.OperationalError) as caught:
-            make_type_checking_sqlite_runner(one, "here")(schema.ALL_INTENTS, ())
+            make_checking_runner(one, "here")(schema.ALL_INTENTS, ())
         with closing(sqlite3.connect(file, timeout=0.1, isolation_level=None)) as other:
             other.execute("BEGIN EXCLUSIVE")
             other.execute("COMMIT")

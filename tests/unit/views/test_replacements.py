@@ -10,7 +10,7 @@ from unit.views.test_json_documents import require_closed_shape
 from synapse_apply.model.packages import (
     ChangedFile,
     Replacement,
-    parse_replacement_or_none,
+    parse_replacement,
 )
 from synapse_apply.model.plan import Action
 from synapse_apply.views.html.reports import render_plan_html
@@ -84,4 +84,4 @@ def test_what_a_forged_plan_says_breaks_no_view(odd):
 
 def test_the_form_that_is_kept_reads_back():
     """What a plan keeps is what was found."""
-    assert parse_replacement_or_none({"replaces": REPLACED.to_json()}) == REPLACED
+    assert parse_replacement({"replaces": REPLACED.to_json()}) == REPLACED

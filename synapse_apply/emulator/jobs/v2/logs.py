@@ -36,7 +36,7 @@ _IDS_PER_JOB = 1_000_000  # of each job
 def validate_log_in_body(body: Body) -> FieldValues:
     """The cleaned log in a body, as it is stored. Raises ApiError (400)."""
     values = with_default_values(
-        FIELDS, convert_sent_fields_or_raise_all(FIELDS, body.parse_json_texts_unless_form(FIELDS))
+        FIELDS, convert_sent_fields_or_raise_all(FIELDS, body.parse_json_texts(FIELDS))
     )
     moment = parse_iso_time_or_none(values["datetime"])
     if moment is None:
@@ -74,7 +74,7 @@ def validate_logs_in_body(body: Body) -> list[FieldValues]:
     return logs
 
 
-def store_logs_and_return_with_ids(
+def store_logs(
     backend: DataSetBackend, row: StoredObject, logs: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """Store logs in a job; returns them with their ids and times of arrival."""

@@ -28,7 +28,7 @@ def is_visible_on_v2(row: StoredObject) -> bool:
     return row.body.get("release") is not None
 
 
-def build_bad_transition_error(old: words.Status, new: words.Status) -> ApiError:
+def bad_transition(old: words.Status, new: words.Status) -> ApiError:
     before, after = words.PLATFORM[old], words.PLATFORM[new]
     return ApiError(
         400,
@@ -56,10 +56,10 @@ def build_job_item(backend: DataSetBackend, row: StoredObject) -> AnswerObject:
         "status": words.PLATFORM[job_moment.status],
         "action": row.body["action"],
         "is_active": not is_ended,
-        "queue": v1.build_queue_field_or_empty(row, job_moment).get("queue"),
-        "error": v1.build_job_error_or_none_unless_failed(row, job_moment),
+        "queue": v1.queue_field(row, job_moment).get("queue"),
+        "error": v1.build_job_error(row, job_moment),
         "created": format_iso(row.created),
-        "completed": format_iso(v1.compute_end_time_of_ended_job(row)) if is_ended else None,
+        "completed": format_iso(v1.compute_end_time(row)) if is_ended else None,
     }
 
 

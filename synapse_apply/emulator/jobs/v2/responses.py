@@ -5,7 +5,7 @@ from __future__ import annotations
 from operator import itemgetter
 
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
-from synapse_apply.emulator.core.cursors import build_cursor_page, convert_sent_filters_or_refuse
+from synapse_apply.emulator.core.cursors import build_cursor_page, convert_filters
 from synapse_apply.emulator.core.errors import ApiError, build_not_found_error
 from synapse_apply.emulator.core.fields import (
     AnswerObject,
@@ -40,7 +40,7 @@ def read_job(request: EmulatorRequest) -> EmulatorAnswer:
 
 def list_jobs(request: EmulatorRequest) -> EmulatorAnswer:
     """One page of the tenant's jobs, newest first, filtered by status and action."""
-    filter_values = convert_sent_filters_or_refuse(request, _FILTERS)
+    filter_values = convert_filters(request, _FILTERS)
 
     def build_item(row: StoredObject) -> AnswerObject:
         return models.build_job_item(request.backend, row)
@@ -63,14 +63,12 @@ def report_on_job(request: EmulatorRequest) -> EmulatorAnswer:
     values = convert_sent_fields_or_raise_all(models.UPDATE_FIELDS, request.body)
     word = values.pop("status", None)
     body = {models.STORED_NAMES.get(name, name): value for name, value in values.items()}
-    status = words.parse_status_word_or_none(word) if word is not None else None
+    status = words.parse_status_word(word) if word is not None else None
     if status is not None:
         if not words.may_become(job_moment.status, status):
-            raise models.build_bad_transition_error(job_moment.status, status)
+            raise models.bad_transition(job_moment.status, status)
         body["reported"] = v1.build_status_report(job_moment, status, None, moment)
-    return EmulatorAnswer(
-        _build_job_json(request, _store_job_changes_and_modified_time(request, row, body))
-    )
+    return EmulatorAnswer(_build_job_json(request, _store_job_changes(request, row, body)))
 
 
 def stop_job(request: EmulatorRequest) -> EmulatorAnswer:
@@ -84,13 +82,11 @@ def stop_job(request: EmulatorRequest) -> EmulatorAnswer:
         return EmulatorAnswer({"dry_run": True, "action": "stop", "target": target})
     report = v1.build_status_report(job_moment, "stopped", None, moment)
     return EmulatorAnswer(
-        _build_job_json(
-            request, _store_job_changes_and_modified_time(request, row, {"reported": report})
-        )
+        _build_job_json(request, _store_job_changes(request, row, {"reported": report}))
     )
 
 
-def _store_job_changes_and_modified_time(
+def _store_job_changes(
     request: EmulatorRequest, row: StoredObject, changes: FieldValues
 ) -> StoredObject:
     body = {**row.body, **changes, "modified": request.backend.clock.now()}
@@ -101,15 +97,13 @@ def create_log(request: EmulatorRequest) -> EmulatorAnswer:
     row, log = _require_job_in_path(request), logs.validate_log_in_body(request.body)
     if upload := request.uploads.get("file"):
         log["file"] = f"{request.root_url}/media/{upload.sha256}/{upload.name}"
-    (new_log,) = logs.store_logs_and_return_with_ids(request.backend, row, [log])
+    (new_log,) = logs.store_logs(request.backend, row, [log])
     return EmulatorAnswer(logs.build_log_json(new_log, request.path["id"]), 201)
 
 
 def create_logs(request: EmulatorRequest) -> EmulatorAnswer:
     row = _require_job_in_path(request)
-    new_logs = logs.store_logs_and_return_with_ids(
-        request.backend, row, logs.validate_logs_in_body(request.body)
-    )
+    new_logs = logs.store_logs(request.backend, row, logs.validate_logs_in_body(request.body))
     return EmulatorAnswer([logs.build_log_json(log, request.path["id"]) for log in new_logs], 201)
 
 

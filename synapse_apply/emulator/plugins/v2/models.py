@@ -74,31 +74,27 @@ def is_visible_on_v2(row: StoredObject | None) -> bool:
     return row is not None and bool(row.body.get("code"))
 
 
-def find_plugin_shown_on_v2_by_v2_id_text(
-    backend: DataSetBackend, tenant: str, text: str
-) -> StoredObject | None:
+def find_by_v2_id(backend: DataSetBackend, tenant: str, text: str) -> StoredObject | None:
     """A tenant's plugin by its id on v2 as text; None if v2 does not show it."""
     if not text.isdecimal() or len(text) > 19:
         return None
-    return find_plugin_shown_on_v2_by_row_id(backend, tenant, backend.from_v2_id_or_zero(int(text)))
+    return find_by_row_id(backend, tenant, backend.from_v2_id_or_zero(int(text)))
 
 
-def find_plugin_shown_on_v2_by_row_id(
-    backend: DataSetBackend, tenant: str, number: int
-) -> StoredObject | None:
+def find_by_row_id(backend: DataSetBackend, tenant: str, number: int) -> StoredObject | None:
     """A tenant's plugin by its id in the store; None if v2 does not show it."""
     row = backend.store.find_by_id("plugin", number, tenant)
     return row if is_visible_on_v2(row) else None
 
 
-def build_plugin_reference_json(backend: DataSetBackend, row: StoredObject) -> AnswerObject:
+def plugin_reference(backend: DataSetBackend, row: StoredObject) -> AnswerObject:
     id_field = {"id": backend.to_v2_id(row.id)}
     return {**id_field, **{name: row.body[name] for name in ("code", "name", "category")}}
 
 
 def build_plugin_item(backend: DataSetBackend, row: StoredObject) -> AnswerObject:
     return {
-        **build_plugin_reference_json(backend, row),
+        **plugin_reference(backend, row),
         "is_active": row.body.get("is_active", True),
         "created": format_iso(row.created),
     }
@@ -109,9 +105,7 @@ def build_plugin_json(backend: DataSetBackend, row: StoredObject) -> AnswerObjec
         **build_plugin_item(backend, row),
         "tenant_id": (
             # A system plugin belongs to no tenant.
-            None
-            if row.tenant == EVERY_TENANT
-            else backend.store.get_or_assign_tenant_number(row.tenant)
+            None if row.tenant == EVERY_TENANT else backend.store.tenant_number(row.tenant)
         ),
         "description": row.body.get("description", ""),
         "system_only": row.body.get("system_only", False),

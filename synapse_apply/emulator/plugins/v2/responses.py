@@ -6,14 +6,14 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
-from synapse_apply.emulator.core.cursors import build_cursor_page, convert_sent_filters_or_refuse
-from synapse_apply.emulator.core.dry_run import hide_existing_object_in_blind_dry_run
+from synapse_apply.emulator.core.cursors import build_cursor_page, convert_filters
+from synapse_apply.emulator.core.dry_run import hide_existing_object
 from synapse_apply.emulator.core.errors import ApiError, build_error_of_field, build_not_found_error
 from synapse_apply.emulator.core.fields import (
     AnswerObject,
     Field,
     FieldValues,
-    collect_api_error_messages,
+    collect_messages,
     convert_sent_fields_or_raise_all,
     with_default_values,
 )
@@ -23,16 +23,11 @@ from synapse_apply.emulator.plugins.errors import build_code_taken_error
 from synapse_apply.emulator.plugins.v2 import models
 from synapse_apply.emulator.releases.v2 import models as releases
 
-_FILTERS = (
-    Field("category", "choice", choices=v1.CATEGORIES),
-    Field("is_active", "boolean"),
-)
+_FILTERS = (Field("category", "choice", choices=v1.CATEGORIES), Field("is_active", "boolean"))
 
 
 def _require_plugin_in_path(request: EmulatorRequest) -> StoredObject:
-    row = models.find_plugin_shown_on_v2_by_v2_id_text(
-        request.backend, request.tenant, request.path["id"]
-    )
+    row = models.find_by_v2_id(request.backend, request.tenant, request.path["id"])
     if row is None:
         raise build_not_found_error()
     return row
@@ -47,7 +42,7 @@ def read_plugin(request: EmulatorRequest) -> EmulatorAnswer:
 
 
 def list_plugins(request: EmulatorRequest) -> EmulatorAnswer:
-    filter_values = convert_sent_filters_or_refuse(request, _FILTERS)
+    filter_values = convert_filters(request, _FILTERS)
 
     def is_included(row: StoredObject) -> bool:
         body = {"is_active": True, **row.body}
@@ -65,7 +60,7 @@ def list_plugins(request: EmulatorRequest) -> EmulatorAnswer:
 def create_plugin_with_release(request: EmulatorRequest) -> EmulatorAnswer:
     """Create a plugin and its first release, or neither. Raises ApiError (400, 409)."""
     backend = request.backend
-    values, contents = _parse_plugin_create_with_free_code_and_name(request)
+    values, contents = _parse_plugin_create(request)
     now = backend.clock.now()
     plugin_values = {field.name: values[field.name] for field in models.OWN_FIELDS}
     body = {
@@ -77,7 +72,7 @@ def create_plugin_with_release(request: EmulatorRequest) -> EmulatorAnswer:
         row = backend.store.insert(
             "plugin", request.tenant, body, created=now, key=plugin_values["code"]
         )
-        release = releases.store_release_and_package(request, row, values["version"], contents)
+        release = releases.store_release(request, row, values["version"], contents)
     return EmulatorAnswer(
         {
             **_build_plugin_json(request, row),
@@ -92,31 +87,31 @@ class _PluginCreate(NamedTuple):
     first_release_contents: FieldValues
 
 
-def _parse_plugin_create_with_free_code_and_name(request: EmulatorRequest) -> _PluginCreate:
+def _parse_plugin_create(request: EmulatorRequest) -> _PluginCreate:
     """What a create asks for. Raises ApiError (400, 409)."""
     problems: dict[str, Any] = {}
     values: FieldValues = {}
     contents: FieldValues = {}
-    with collect_api_error_messages(problems):
+    with collect_messages(problems):
         values = with_default_values(
             models.FIELDS,
             convert_sent_fields_or_raise_all(
-                models.FIELDS, request.body.parse_json_texts_unless_form(models.FIELDS)
+                models.FIELDS, request.body.parse_json_texts(models.FIELDS)
             ),
         )
-    with collect_api_error_messages(problems):
-        contents = _build_contents_of_first_release(request, values)
+    with collect_messages(problems):
+        contents = _first_release(request, values)
     if problems:
         raise ApiError(400, problems)
     # On the platform the database refuses a taken code, so that its error is reported alone.
-    hide_existing_object_in_blind_dry_run(request, "plugin", values["code"])
+    hide_existing_object(request, "plugin", values["code"])
     if request.backend.store.find_by_key_of_any_tenant("plugin", values["code"]):
         raise build_code_taken_error(values["code"])
     models.require_free_name(request.backend, request.tenant, values["name"])
     return _PluginCreate(values, contents)
 
 
-def _build_contents_of_first_release(request: EmulatorRequest, values: FieldValues) -> FieldValues:
+def _first_release(request: EmulatorRequest, values: FieldValues) -> FieldValues:
     """The contents of the first release: of the uploaded file, or a scaffold of the fields."""
     release_values = {name: values.get(name) for name in ("readme", "debug", "meta")}
     if request.body.values.get("source") != "file":
@@ -127,23 +122,23 @@ def _build_contents_of_first_release(request: EmulatorRequest, values: FieldValu
     upload = request.uploads.get("file")
     if upload is None:
         raise build_error_of_field("file", "A file is required when source is file.")
-    return {**release_values, **releases.read_config_and_package_facts(upload)}
+    return {**release_values, **releases.read_package_facts(upload)}
 
 
 def update_plugin(request: EmulatorRequest) -> EmulatorAnswer:
     """Change name or description; any other field is final. Raises ApiError (400, 403, 404)."""
     backend, row = request.backend, _require_plugin_in_path(request)
-    v1.require_own_plugin_if_others_are_shown(backend, request.tenant, row)
+    v1.require_own_plugin(backend, request.tenant, row)
     problems: dict[str, Any] = {}
     values: FieldValues = {}
     for name in models.FINAL_FIELD_NAMES:
         if name in request.body.values:
             problems |= models.build_final_field_error(name).body
-    with collect_api_error_messages(problems):
+    with collect_messages(problems):
         values = convert_sent_fields_or_raise_all(
             models.CHANGEABLE_FIELDS, request.body, partial=True
         )
-    with collect_api_error_messages(problems):
+    with collect_messages(problems):
         if "name" in values:
             models.require_free_name(backend, request.tenant, values["name"], except_id=row.id)
     if problems:

@@ -8,7 +8,7 @@ from typing import Any
 from synapse_apply.emulator.core.backend import DataSetBackend
 from synapse_apply.emulator.core.call import EmulatorRequest, Upload
 from synapse_apply.emulator.core.clock import format_iso
-from synapse_apply.emulator.core.dry_run import hide_existing_object_in_blind_dry_run
+from synapse_apply.emulator.core.dry_run import hide_existing_object
 from synapse_apply.emulator.core.errors import ApiError, build_conflict_error, build_error_of_field
 from synapse_apply.emulator.core.fields import AnswerObject, Field, FieldValues, with_default_values
 from synapse_apply.emulator.core.store import DuplicateKeyError, StoredObject
@@ -16,10 +16,10 @@ from synapse_apply.emulator.plugins.v2 import models as plugins
 from synapse_apply.emulator.releases import models as v1
 from synapse_apply.emulator.releases.errors import (
     build_empty_file_error,
-    build_version_exists_error,
-    build_version_locked_error,
+    version_exists,
+    version_locked,
 )
-from synapse_apply.emulator.releases.package import read_package_config_or_empty
+from synapse_apply.emulator.releases.package import read_package_config
 
 FIELDS = (
     Field("plugin", "integer", required=True),
@@ -33,26 +33,26 @@ LOCKED_VERSIONS_KEY = (
 )
 
 
-def build_sha256_mismatch_error() -> ApiError:
+def sha256_mismatch() -> ApiError:
     return build_error_of_field("sha256", "The file has another SHA-256.")
 
 
-def read_config_and_package_facts(upload: Upload) -> FieldValues:
+def read_package_facts(upload: Upload) -> FieldValues:
     """The config and package facts that a release keeps of an upload. Raises ApiError (400)."""
     if upload.size == 0:
         raise build_empty_file_error()
     package = {"name": upload.name, "size": upload.size, "sha256": upload.sha256}
-    return {"config": read_package_config_or_empty(upload.path), "package": package}
+    return {"config": read_package_config(upload.path), "package": package}
 
 
-def store_release_and_package(
+def store_release(
     request: EmulatorRequest, plugin: StoredObject, version: str, contents: Mapping[str, Any]
 ) -> StoredObject:
     """Store a release and its package (in a dry run only the release). Raises ApiError (409)."""
     if version in plugin.body.get(LOCKED_VERSIONS_KEY, ()):
-        raise build_version_locked_error(version)
+        raise version_locked(version)
     backend, key = request.backend, v1.build_release_key(plugin.id, version)
-    hide_existing_object_in_blind_dry_run(request, "release", key)
+    hide_existing_object(request, "release", key)
     values = {**with_default_values(v1.OWN_FIELDS, {}), **contents, "version": version}
     try:
         row = backend.store.insert(
@@ -64,16 +64,14 @@ def store_release_and_package(
             parent=plugin.id,
         )
     except DuplicateKeyError:
-        raise build_version_exists_error(plugin.body["code"], version) from None
+        raise version_exists(plugin.body["code"], version) from None
     # A file is not rolled back with the database.
     if "package" in contents and not request.is_dry_run:
-        v1.move_package_to_file_named_by_sha256(backend, request.uploads["file"])
+        v1.move_package(backend, request.uploads["file"])
     return row
 
 
-def lock_release_and_remember_version(
-    backend: DataSetBackend, row: StoredObject, plugin: StoredObject
-) -> StoredObject:
+def lock_version(backend: DataSetBackend, row: StoredObject, plugin: StoredObject) -> StoredObject:
     """Lock a release for ever and return it.
 
     The plugin also remembers the version, which stays taken if the release is deleted.
@@ -86,7 +84,7 @@ def lock_release_and_remember_version(
     return backend.store.replace("release", row, {**row.body, "is_released": True}, key=row.key)
 
 
-def build_release_in_use_error() -> ApiError:
+def release_in_use() -> ApiError:
     return build_conflict_error("The release is used by an active serve application.")
 
 
@@ -113,7 +111,7 @@ def build_release_json(
     config = row.body.get("config") or {}
     return {
         **build_release_item(backend, row),
-        "plugin": plugins.build_plugin_reference_json(backend, plugin),
+        "plugin": plugins.plugin_reference(backend, plugin),
         "readme": row.body.get("readme", ""),
         "config": config,
         "run_schema": {},

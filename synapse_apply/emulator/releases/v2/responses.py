@@ -6,27 +6,24 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
-from synapse_apply.emulator.core.cursors import build_cursor_page, convert_sent_filters_or_refuse
+from synapse_apply.emulator.core.cursors import build_cursor_page, convert_filters
 from synapse_apply.emulator.core.errors import (
     ApiError,
     build_error_of_field,
     build_not_found_error,
-    build_unsupported_media_error,
+    unsupported_media,
 )
 from synapse_apply.emulator.core.fields import (
     REQUIRED_MESSAGE,
     Field,
     FieldValues,
-    collect_api_error_messages,
+    collect_messages,
     convert_sent_fields_or_raise_all,
 )
 from synapse_apply.emulator.core.store import ObjectQuery, StoredObject
 from synapse_apply.emulator.plugins import models as v1
 from synapse_apply.emulator.plugins.v2 import models as plugins
-from synapse_apply.emulator.releases.errors import (
-    build_not_a_file_error,
-    build_unknown_plugin_error,
-)
+from synapse_apply.emulator.releases.errors import build_not_a_file_error, unknown_plugin
 from synapse_apply.emulator.releases.v2 import models
 
 _FILTERS = (Field("plugin", "integer"), Field("debug", "boolean"))
@@ -37,7 +34,7 @@ class _ReleaseOfPlugin(NamedTuple):
     plugin: StoredObject
 
 
-def _require_release_in_path_and_its_plugin(request: EmulatorRequest) -> _ReleaseOfPlugin:
+def _require_release_in_path(request: EmulatorRequest) -> _ReleaseOfPlugin:
     """Raises ApiError (404) where v2 shows no such release."""
     text = request.path["id"]
     if text.isdecimal() and len(text) < 20:
@@ -45,9 +42,7 @@ def _require_release_in_path_and_its_plugin(request: EmulatorRequest) -> _Releas
             "release", request.backend.from_v2_id_or_zero(int(text)), request.tenant
         )
         plugin = (
-            plugins.find_plugin_shown_on_v2_by_row_id(
-                request.backend, request.tenant, row.parent or 0
-            )
+            plugins.find_by_row_id(request.backend, request.tenant, row.parent or 0)
             if row
             else None
         )
@@ -58,18 +53,16 @@ def _require_release_in_path_and_its_plugin(request: EmulatorRequest) -> _Releas
 
 def read_release(request: EmulatorRequest) -> EmulatorAnswer:
     return EmulatorAnswer(
-        models.build_release_json(
-            request.backend, *_require_release_in_path_and_its_plugin(request)
-        )
+        models.build_release_json(request.backend, *_require_release_in_path(request))
     )
 
 
-def list_releases_of_visible_plugins(request: EmulatorRequest) -> EmulatorAnswer:
+def list_visible_releases(request: EmulatorRequest) -> EmulatorAnswer:
     """One page of the tenant's releases, filtered; an empty one for an unknown plugin."""
-    filter_values = convert_sent_filters_or_refuse(request, _FILTERS)
+    filter_values = convert_filters(request, _FILTERS)
     store, parent = request.backend.store, None
     if "plugin" in filter_values:
-        plugin = plugins.find_plugin_shown_on_v2_by_v2_id_text(
+        plugin = plugins.find_by_v2_id(
             request.backend, request.tenant, str(filter_values["plugin"])
         )
         # No object has the id 0, so that an unknown plugin gives an empty list.
@@ -89,9 +82,9 @@ def list_releases_of_visible_plugins(request: EmulatorRequest) -> EmulatorAnswer
 
 
 def create_release(request: EmulatorRequest) -> EmulatorAnswer:
-    plugin, version, contents = _parse_valid_release_create(request)
-    v1.require_own_plugin_if_others_are_shown(request.backend, request.tenant, plugin)
-    release = models.store_release_and_package(request, plugin, version, contents)
+    plugin, version, contents = _parse_release_create(request)
+    v1.require_own_plugin(request.backend, request.tenant, plugin)
+    release = models.store_release(request, plugin, version, contents)
     return EmulatorAnswer(models.build_release_json(request.backend, release, plugin), 201)
 
 
@@ -101,32 +94,28 @@ class _ReleaseCreateV2(NamedTuple):
     contents: FieldValues
 
 
-def _parse_valid_release_create(request: EmulatorRequest) -> _ReleaseCreateV2:
+def _parse_release_create(request: EmulatorRequest) -> _ReleaseCreateV2:
     """What a create asks for. Raises ApiError (400, 415) with all problems."""
     if not request.body.is_form:
-        raise build_unsupported_media_error("application/json")
+        raise unsupported_media("application/json")
     problems: dict[str, Any] = {}
     values: FieldValues = {}
     contents: FieldValues = {}
     plugin: StoredObject | None = None
-    with collect_api_error_messages(problems):
+    with collect_messages(problems):
         values = convert_sent_fields_or_raise_all(models.FIELDS, request.body)
-        plugin = plugins.find_plugin_shown_on_v2_by_v2_id_text(
-            request.backend, request.tenant, str(values["plugin"])
-        )
+        plugin = plugins.find_by_v2_id(request.backend, request.tenant, str(values["plugin"]))
         if plugin is None:
-            raise build_unknown_plugin_error(values["plugin"])
-    with collect_api_error_messages(problems):
-        contents = _read_upload_comparing_sha256_if_switched(request, values.get("sha256"))
+            raise unknown_plugin(values["plugin"])
+    with collect_messages(problems):
+        contents = _read_upload(request, values.get("sha256"))
     # Both blocks ran first, so that every wrong field is named at once.
     if problems or plugin is None:
         raise ApiError(400, problems)
     return _ReleaseCreateV2(plugin, values["version"], contents)
 
 
-def _read_upload_comparing_sha256_if_switched(
-    request: EmulatorRequest, sha256: str | None
-) -> FieldValues:
+def _read_upload(request: EmulatorRequest, sha256: str | None) -> FieldValues:
     """The contents and facts of an uploaded zip; a wrong digest counts only with `v2_sha256`."""
     upload = request.uploads.get("file")
     if upload is None:
@@ -137,24 +126,22 @@ def _read_upload_comparing_sha256_if_switched(
         )
     is_compared = request.backend.switches.has_value("v2_sha256", "compared")
     if sha256 and is_compared and sha256.lower() != upload.sha256:
-        raise models.build_sha256_mismatch_error()
-    return models.read_config_and_package_facts(upload)
+        raise models.sha256_mismatch()
+    return models.read_package_facts(upload)
 
 
 def lock_release(request: EmulatorRequest) -> EmulatorAnswer:
-    row, plugin = _require_release_in_path_and_its_plugin(request)
+    row, plugin = _require_release_in_path(request)
     return EmulatorAnswer(
         models.build_release_json(
-            request.backend,
-            models.lock_release_and_remember_version(request.backend, row, plugin),
-            plugin,
+            request.backend, models.lock_version(request.backend, row, plugin), plugin
         )
     )
 
 
 def delete_release(request: EmulatorRequest) -> EmulatorAnswer:
-    row, _plugin = _require_release_in_path_and_its_plugin(request)
+    row, _plugin = _require_release_in_path(request)
     if row.body.get(models.IN_USE_KEY):
-        raise models.build_release_in_use_error()
+        raise models.release_in_use()
     request.backend.store.delete("release", row.id)
     return EmulatorAnswer(None, 204)

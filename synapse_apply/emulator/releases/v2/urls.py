@@ -14,7 +14,7 @@ ENDPOINTS = (
     Endpoint(
         "GET",
         "plugin-releases/",
-        responses.list_releases_of_visible_plugins,
+        responses.list_visible_releases,
         _D,
         "List releases; `?plugin=` takes an id, `?debug=`.",
     ),

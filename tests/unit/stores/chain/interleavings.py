@@ -26,7 +26,7 @@ class Rules(NamedTuple):
 
     decide_link_outcome: Callable = chain_rules.decide_link_outcome
     is_link_in_the_chain: Callable = chain_rules.is_link_in_the_chain
-    list_links_kept_because_of_link: Callable = chain_rules.list_links_kept_because_of_link
+    list_kept_links: Callable = chain_rules.list_kept_links
     select_links_to_prune: Callable = chain_rules.select_links_to_prune
 
 
@@ -213,9 +213,7 @@ class Enumeration:
         never_pruned: set[int] = set()
         for at in range(1, number + 1):
             ends_foreign_lock = world.first_made[at] % 10 in self.kept_kinds
-            never_pruned.update(
-                self.rules.list_links_kept_because_of_link(at, ends_foreign_lock=ends_foreign_lock)
-            )
+            never_pruned.update(self.rules.list_kept_links(at, ends_foreign_lock=ends_foreign_lock))
         return never_pruned
 
     def believe(self, world: World, index: int, next_phase: int) -> World:

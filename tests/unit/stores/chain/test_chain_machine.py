@@ -88,12 +88,12 @@ class ChainMachine(RuleBasedStateMachine):
         """At any time, whoever holds it: leases may be thought over at any time."""
         lock_id = f"lock-{client}-{next(self.numbers)}"
 
-        def replace_expected_lock_row(run):
+        def replace_lock_row(run):
             run(schema.DROP_LOCK, ())
             run(schema.ADD_LOCK, (1, lock_id, 1, 1, *["h", "b", 1, *["t"] * 5]))
 
         if client not in self.stopped:
-            self.act(client, fault, replace_expected_lock_row)
+            self.act(client, fault, replace_lock_row)
             self.lock_ids[client] = lock_id
 
     @rule(client=clients)

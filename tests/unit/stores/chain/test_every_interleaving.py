@@ -18,7 +18,7 @@ def prune_whatever_is_old(links, snapshots, never_pruned, _known_until):
 
 
 WITHOUT = {
-    "links that are never pruned": Rules(list_links_kept_because_of_link=lambda *_, **__: ()),
+    "links that are never pruned": Rules(list_kept_links=lambda *_, **__: ()),
     "a look for newer snapshots": Rules(is_link_in_the_chain=lambda *_, **__: True),
     "pruning only what is known": Rules(select_links_to_prune=prune_whatever_is_old),
     "the link itself, by its answer": Rules(

@@ -69,7 +69,7 @@ def rows(draw: st.DrawFn) -> RowChange:
     cells = [
         draw(JSON_TEXTS)
         if column in ("record", "intent")
-        else draw(NUMBERS if schema.is_number_column_besides_id(column) else TEXTS)
+        else draw(NUMBERS if schema.is_number_column(column) else TEXTS)
         for column in schema.TABLE_COLUMNS[table]
     ]
     if table in ("meta", "lock"):
