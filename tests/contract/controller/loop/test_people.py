@@ -101,39 +101,6 @@ def test_an_approval_that_comes_while_the_target_is_looked_at_is_the_cause(
     assert causes == [(RunVerb.LOOK, RunCause.APPLIED), (RunVerb.APPLY, RunCause.APPROVED)]
 
 
-def test_two_people_have_to_approve(world: World) -> None:
-    """One who approves twice is one; the second one makes it due."""
-    world.set_rules(replace(APPROVE, approvals=2))
-    world.workers.results["acme/prod"] = plan_of(FIRST)
-    loop = world.build_loop()
-    world.start(loop)
-    actions = loop.get_people_actions()
-    for _ in range(2):
-        actions.approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
-        assert world.settle(loop) == []
-    assert len(world.store.list_approvals_even_used_or_expired(PROD)) == 1
-    actions.approve_rows_or_refuse(BOB, PROD, [FIRST.digest])
-    world.settle(loop)
-    (request,) = world.workers.applies
-    assert request.who == "controller:main, approved by proxy:ann, token:bob"
-
-
-def test_one_person_by_two_names_is_one(world: World) -> None:
-    """Who the proxy knows by an address approves nothing twice by a token of their name."""
-    world.set_rules(replace(APPROVE, approvals=2))
-    world.workers.results["acme/prod"] = plan_of(FIRST)
-    loop = world.build_loop()
-    world.start(loop)
-    actions = loop.get_people_actions()
-    for who in ("proxy:bob@acme.example", BOB):
-        actions.approve_rows_or_refuse(who, PROD, [FIRST.digest])
-        world.settle(loop)
-        assert world.workers.applies == []
-    actions.approve_rows_or_refuse(ANN, PROD, [FIRST.digest])
-    world.settle(loop)
-    assert len(world.workers.applies) == 1
-
-
 def test_an_approval_ends_when_the_row_differs_or_after_a_week(
     world: World, loop: ControllerLoop
 ) -> None:

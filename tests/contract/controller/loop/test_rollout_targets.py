@@ -29,37 +29,6 @@ def world(rollout_world: RolloutWorld) -> RolloutWorld:
 # Other targets, other waves
 
 
-def test_a_new_target_is_made_with_its_wave(world: RolloutWorld) -> None:
-    """It holds its wave open, and is not applied before the waves before it."""
-    loop = start_after_first_head(world, CANARIES, replace(STANDARD, approve=True), PROD)
-    world.repository.labels["eu-3"] = {"tier": "standard"}
-    world.push("c2", *TARGETS, "eu-3")
-    world.follow(loop)
-    assert world.take_writes() == ["canary-1 c2"]
-    assert (world.list_wanted()["eu-3"], world.live.get("eu-3")) == ("", None)
-    loop.get_rollout_actions().approve_wave_or_refuse(ANN, "all", 2, 2)
-    world.settle(loop)
-    assert "eu-3 c2" in world.take_writes()
-    assert world.describe_rollout() == "c2 wave 3 done"
-
-
-def test_a_target_that_is_gone_holds_no_wave(world: RolloutWorld) -> None:
-    """It is left as it is; when it comes back, it is as a new one."""
-    loop = start_after_first_head(world)
-    world.push("c2")
-    del world.repository.inputs["c2"]["eu-2"]
-    world.follow(loop)
-    assert world.describe_rollout() == "c2 wave 3 done"
-    assert world.store.find_rollout_target(TargetName("acme", "eu-2")) is None
-    world.take_writes()
-    world.failing.add("canary-1")
-    world.push("c3", *TARGETS)
-    world.follow(loop)
-    world.wait(loop, 30 * MINUTE, step=600)
-    assert world.take_writes() == []
-    assert world.list_wanted()["eu-2"] == ""
-
-
 def test_targets_of_a_rollout_that_is_no_more_follow_the_head(
     world: RolloutWorld, waiting_loop: ControllerLoop
 ) -> None:

@@ -71,19 +71,6 @@ def test_a_soak_counts_from_look_to_look_and_the_next_wave_waits(world: RolloutW
     assert 25 * MINUTE <= closed_at - good_since <= 26 * MINUTE + 1
 
 
-def test_drift_begins_the_soak_anew(world: RolloutWorld) -> None:
-    """What was good for a while is not added to what is good later."""
-    loop = start_after_first_head(world, replace(CANARIES, soak=25 * MINUTE), STANDARD, PROD)
-    world.push("c2")
-    world.follow(loop)
-    world.wait(loop, 15 * MINUTE)
-    world.live["canary-1"] = "by hand"
-    world.wait(loop, 24 * MINUTE)
-    assert world.take_writes() == ["canary-1 c2", "canary-1 c2"]
-    world.wait(loop, 15 * MINUTE)
-    assert len(world.take_writes()) == 3
-
-
 def test_a_look_that_began_before_closes_no_wave(world: RolloutWorld) -> None:
     """It saw the objects as they were with the commit before, and ends well after the new one."""
     loop = start_after_first_head(world)
@@ -148,42 +135,6 @@ def test_a_head_that_concerns_no_target_is_closed_at_once(world: RolloutWorld) -
     assert len(world.workers.looks) == looks
     assert set(world.list_wanted().values()) == {"c2"}
     assert world.forge.describe()["c2"] == "success: no target is concerned"
-
-
-def test_what_a_head_does_not_touch_keeps_what_it_has_shown(world: RolloutWorld) -> None:
-    """A commit to prod alone need not soak once more where nothing changes."""
-
-    loop = start_after_first_head(world, replace(CANARIES, soak=30 * MINUTE), STANDARD, PROD)
-    world.push("c2", "prod-1")
-    world.follow(loop)
-    assert world.take_writes() == ["prod-1 c2"]
-    assert world.describe_rollout() == "c2 wave 3 done"
-
-
-def test_a_revert_inherits_nothing(world: RolloutWorld) -> None:
-    """The canary had other inputs in between: it has to show the old ones anew."""
-    loop = start_after_first_head(world, replace(CANARIES, soak=10 * MINUTE), STANDARD, PROD)
-    world.push("c2")
-    world.follow(loop)
-    world.wait(loop, 3 * MINUTE)
-    assert world.take_writes() == ["canary-1 c2"]
-    world.push("c3", text="c1")
-    world.follow(loop)
-    assert world.take_writes() == ["canary-1 c1"]
-    assert world.describe_rollout() == "c3 wave 1 running"
-    world.wait(loop, 12 * MINUTE)
-    assert world.describe_rollout() == "c3 wave 3 done"
-    assert world.take_writes() == []
-
-
-def test_at_most_so_many_are_changed_at_a_time(world: RolloutWorld) -> None:
-    """The next one is moved when one is seen to be live."""
-    loop = start_after_first_head(world, CANARIES, replace(STANDARD, max_parallel=1), PROD)
-    world.push("c2")
-    world.failing.add("eu-1")
-    world.follow(loop)
-    assert world.take_writes() == ["canary-1 c2"]
-    assert world.list_wanted()["eu-2"] == "c1"
 
 
 def test_too_many_failures_stop_it_and_a_fix_goes_through(world: RolloutWorld) -> None:
