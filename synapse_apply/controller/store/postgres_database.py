@@ -28,6 +28,7 @@ from synapse_apply.controller.store import postgres_errors, store_errors
 from synapse_apply.controller.store.dialect import POSTGRES_DIALECT
 from synapse_apply.controller.store.storable_text import replace_unstorable_characters
 from synapse_apply.controller.store.store_database import Cells, StoreConnection
+from synapse_apply.controller.store.store_errors import ControllerStoreError
 from synapse_apply.controller.store.store_schema import (
     META_FORMAT,
     META_OLDEST_WRITER,
@@ -39,6 +40,7 @@ from synapse_apply.controller.store.store_upgrade import (
 )
 from synapse_apply.model.coding.json_values import WrongShapeError
 from synapse_apply.stores.postgres.postgres_messages import has_ended_connection
+from synapse_apply.stores.postgres.postgres_owners import STRANGER_SUMMARY, find_stranger
 from synapse_apply.stores.postgres.postgres_parameters import libpq_parameters
 from synapse_apply.stores.postgres.postgres_url import PostgresLocation
 from synapse_apply.stores.postgres.postgres_watch import limit_connection_time
@@ -261,6 +263,12 @@ class PostgresStoreDatabase:
         else:
             with _closing_on_error(session):
                 session.execute(self._format_sql(_SESSION_SETTINGS))
+                if stranger := find_stranger(session, self.location.schema):
+                    raise ControllerStoreError.from_summary(
+                        STRANGER_SUMMARY,
+                        f"{self.location.display_url}: {stranger[0]}.",
+                        stranger[1],
+                    )
             return session
         # Outside of the handler: the library's exception, which is not chained, may quote the URL.
         raise finding

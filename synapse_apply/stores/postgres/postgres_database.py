@@ -28,6 +28,7 @@ from synapse_apply.stores.database import LoglessDatabaseWithoutWaits, Row, SqlR
 from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.postgres import postgres_messages
 from synapse_apply.stores.postgres.postgres_messages import MissingTable, PostgresUnreachable
+from synapse_apply.stores.postgres.postgres_owners import STRANGER_SUMMARY, find_stranger
 from synapse_apply.stores.postgres.postgres_parameters import (
     libpq_parameters,
     require_commit_parameters,
@@ -244,6 +245,8 @@ class PostgresDatabase(LoglessDatabaseWithoutWaits):
         return run("SELECT to_regclass(?) IS NOT NULL", (name,)) == [(True,)]
 
     def _create_schema(self, run: SqlRunner) -> None:
+        # One that came after the connection was opened is as little a stranger's.
+        self._require_no_stranger(self._connect_if_needed())
         # CREATE SCHEMA IF NOT EXISTS needs the right to create one even if it exists.
         if not run("SELECT 1 FROM pg_namespace WHERE nspname = ?", (self._state_location.schema,)):
             run(self._fill_sql_template("CREATE SCHEMA {schema}"), ())
@@ -367,8 +370,22 @@ class PostgresDatabase(LoglessDatabaseWithoutWaits):
 
     def _connect_if_needed(self) -> Connection:
         if self._connection is None:
-            self._connection = self._open_connection()
+            connection = self._open_connection()
+            try:
+                with self._translating(connection, "Reading"):
+                    self._require_no_stranger(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
         return self._connection
+
+    def _require_no_stranger(self, connection: Connection) -> None:
+        tables = (*schema.TABLE_COLUMNS, "clients")
+        if stranger := find_stranger(connection, self._state_location.schema, tables):
+            raise StateError.from_summary(
+                STRANGER_SUMMARY, f"{self.location}: {stranger[0]}.", stranger[1]
+            )
 
     def _open_connection(self) -> Connection:
         try:

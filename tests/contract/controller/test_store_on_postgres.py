@@ -64,6 +64,31 @@ def store(open_store: Callable[..., PostgresControllerStore]) -> PostgresControl
     return made
 
 
+@pytest.mark.parametrize("has_store", [False, True])
+def test_the_schema_of_a_stranger_is_not_used(
+    postgres: PostgresServer, open_store: Callable[..., PostgresControllerStore], has_store: bool
+) -> None:
+    """Its triggers would run with the controller's rights, also in a store that is whole."""
+    postgres.run("CREATE ROLE stranger LOGIN PASSWORD 'theirs'")
+    try:
+        postgres.run("GRANT CREATE ON DATABASE postgres TO stranger")
+        schema = f"squat_{has_store}".lower()
+        theirs = postgres.url("stranger", "theirs", schema=schema)
+        if has_store:
+            open_store(theirs).create_or_upgrade()
+        else:
+            postgres.run(f"CREATE SCHEMA {schema} AUTHORIZATION stranger")
+        ours = open_store(postgres.url(schema=schema))
+        for act in (ours.create_or_upgrade, lambda: ours.find_source_even_if_removed("acme")):
+            with pytest.raises(
+                ControllerStoreError, match="The schema is of another role"
+            ) as caught:
+                act()
+            assert f'DROP SCHEMA "{schema}" CASCADE' in str(caught.value.diagnostics[0].hint)
+    finally:
+        postgres.run("DROP OWNED BY stranger CASCADE", "DROP ROLE stranger")
+
+
 MakePatient = Callable[..., None]
 
 

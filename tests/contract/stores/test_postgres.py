@@ -61,7 +61,7 @@ def role(server, schema):
     name = f"r{schema[-12:]}"
     server.run(f"CREATE ROLE {name} LOGIN PASSWORD 'theirs'")
     yield name
-    server.run(f"DROP OWNED BY {name}", f"DROP ROLE {name}")
+    server.run(f"DROP OWNED BY {name} CASCADE", f"DROP ROLE {name}")
 
 
 def test_looking_makes_nothing(url, schema, opened, server):
@@ -155,6 +155,104 @@ def test_a_user_without_rights_hears_which_one_is_missing(server, opened, role, 
     assert "permission denied for database" in told(caught)
     assert "CREATE SCHEMA" in told(caught)
     server.run(f"CREATE SCHEMA {schema} AUTHORIZATION {role}")
+    store.create_state(BINDING, LINEAGE)
+    assert store.read_state().lineage == LINEAGE
+
+
+TRIGGER = """
+CREATE FUNCTION {schema}.f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN
+    INSERT INTO loot{schema} VALUES (current_user); RETURN NEW; END';
+CREATE TRIGGER t BEFORE INSERT ON {schema}.{table} FOR EACH ROW EXECUTE FUNCTION {schema}.f()
+"""
+CLIENTS = "CREATE TABLE {schema}.clients (client TEXT PRIMARY KEY, mark BIGINT, at TIMESTAMPTZ)"
+
+
+@pytest.fixture
+def as_stranger(server, schema, role):
+    """Do something as a user who may make schemas in the database and no more."""
+    server.run(
+        f"GRANT CREATE ON DATABASE postgres TO {role}", f"CREATE TABLE loot{schema} (who text)"
+    )
+    server.run(f"GRANT ALL ON loot{schema} TO PUBLIC")
+    connection = psycopg.connect(server.url(user=role, password="theirs"), autocommit=True)
+    with connection:
+        yield lambda text, **more: connection.execute(text.format(schema=schema, **more))
+
+
+def require_stranger(act, server, schema, role, what="schema"):
+    with pytest.raises(StateError, match="The schema is of another role") as caught:
+        act()
+    said = told(caught).replace('"', "")
+    assert f"schema {schema} belongs to {role}" in said or what != "schema"
+    assert f"{what} " in said
+    for part in (
+        f"belongs to {role}",
+        f"GRANT {role} TO ",
+        f"DROP SCHEMA {schema}",
+        "?schema=NAME",
+    ):
+        assert part in said
+    assert server.run(f"SELECT * FROM loot{schema}") == []
+
+
+def test_the_schema_of_a_stranger_is_not_used(url, opened, server, schema, role, as_stranger):
+    """With a trigger that would run with our rights; nor by a superuser, as which the test works."""
+    for text in ("CREATE SCHEMA {schema}", "GRANT ALL ON SCHEMA {schema} TO PUBLIC", CLIENTS):
+        as_stranger(text)
+    as_stranger("GRANT ALL ON {schema}.clients TO PUBLIC")
+    as_stranger(TRIGGER, table="clients")
+    for act in (lambda: opened(url).create_state(BINDING, LINEAGE), opened(url).exists):
+        require_stranger(act, server, schema, role)
+
+
+def test_a_schema_that_came_after_the_first_look_is_not_used_either(
+    url, opened, server, schema, role, as_stranger
+):
+    """The connection was opened before."""
+    store = opened(url)
+    assert not store.exists()
+    as_stranger("CREATE SCHEMA {schema}")
+    require_stranger(lambda: store.create_state(BINDING, LINEAGE), server, schema, role)
+
+
+def test_nor_a_whole_state_that_a_stranger_made(url, opened, server, schema, role, as_stranger):
+    """Until its role is granted to us."""
+    theirs = opened(server.url(user=role, password="theirs", schema=schema))
+    theirs.create_state(BINDING, LINEAGE)
+    as_stranger(TRIGGER, table="records")
+    ours = opened(url)
+    require_stranger(ours.read_state, server, schema, role)
+    server.run(f"GRANT {role} TO postgres")
+    assert ours.read_state().lineage == LINEAGE
+
+
+@pytest.mark.parametrize("kind", ["table", "trigger", "view"])
+def test_what_a_stranger_put_into_our_schema_is_not_used(
+    url, opened, server, schema, role, as_stranger, kind
+):
+    """Who was given rights to it, or to a table: a table, a view or a trigger of theirs."""
+    server.run(f"CREATE SCHEMA {schema}", f"GRANT ALL ON SCHEMA {schema} TO {role}")
+    if kind == "table":
+        as_stranger(CLIENTS)
+    elif kind == "view":
+        as_stranger("CREATE VIEW {schema}.records AS SELECT current_user")
+    else:
+        store = opened(url)
+        store.create_state(BINDING, LINEAGE)
+        server.run(f"GRANT TRIGGER ON {schema}.records TO {role}")
+        as_stranger(TRIGGER, table="records")
+    act = (
+        opened(url).read_state
+        if kind == "trigger"
+        else lambda: opened(url).create_state(BINDING, LINEAGE)
+    )
+    require_stranger(act, server, schema, role, "trigger" if kind == "trigger" else "table")
+
+
+def test_an_administrator_may_make_the_schema(server, opened, role, schema):
+    """Which stays the administrator's."""
+    server.run(f"CREATE SCHEMA {schema}", f"GRANT ALL ON SCHEMA {schema} TO {role}")
+    store = opened(server.url(user=role, password="theirs", schema=schema))
     store.create_state(BINDING, LINEAGE)
     assert store.read_state().lineage == LINEAGE
 
