@@ -49,7 +49,7 @@ def shown(browser: Browser, tmp_path: Path) -> Iterator[Shown]:
             )
         )
         page = contexts[-1].new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(60_000)
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda problem: said.append(str(problem)))
         page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
