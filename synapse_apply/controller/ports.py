@@ -31,13 +31,15 @@ class SourceUnavailable(SynapseApplyError):
 class Head(NamedTuple):
     """What a ref names after a fetch: a commit, its first author and the first line it says.
 
-    `moved_tags` are the full names of tags that keep what they named when they were first fetched.
+    `moved_tags` are the full names of tags that keep what they named when they were first fetched,
+    `followed` those of the branches and tags that the source's settings mean.
     """
 
     commit: str
     author: str
     subject: str
     moved_tags: tuple[str, ...] = ()
+    followed: tuple[str, ...] = ()
 
 
 @frozen
@@ -61,11 +63,17 @@ class LabelledTarget:
 class Mirror(Protocol):
     """The bare copy of one source's repository. Methods raise SourceUnavailable for a failure."""
 
-    def fetch_head(self) -> Head:
-        """Fetch the source's ref; returns what it names now."""
+    def fetch_head(self, followed: tuple[str, ...] = ()) -> Head:
+        """Fetch the source's ref; returns what it names now.
+
+        `followed` are refs that were followed before, here or on another machine: a name that one
+        of them has means no other.
+        """
         ...
 
-    def fetch_commit_if_missing_or_pin_is_old(self, commit: str) -> bool:
+    def fetch_commit_if_missing_or_pin_is_old(
+        self, commit: str, followed: tuple[str, ...] = ()
+    ) -> bool:
         """Fetch as `fetch_head` does where the commit is not here yet; whether it fetched.
 
         Where the project file of another ref counts, also where that was not looked at for an

@@ -71,7 +71,7 @@ def fetch_source_or_record_failure_and_move_targets(
         return
     mirror, is_asked = parts.configured.mirrors[name], False
     try:
-        head = mirror.fetch_head()
+        head = mirror.fetch_head(row.followed)
         row = _decide_on_head(parts, source, row, mirror, head)
         is_asked = parts.take_whether_comparison_is_requested(name)
         # Another configuration may have been taken since the fetch began, and asked for this.
@@ -166,6 +166,7 @@ def _decide_on_head(
         failures=0,
         finding=None,
         answered_number=row.asked_number,
+        followed=tuple(dict.fromkeys((*row.followed, *head.followed))),
     )
     if head.moved_tags:
         fetched = replace(

@@ -148,7 +148,9 @@ class LoopParts:
         mirror = self.configured.mirrors.get(row.name.source)
         if not self.store.is_shared or mirror is None:
             return
-        if mirror.fetch_commit_if_missing_or_pin_is_old(row.wanted_commit):
+        source = self.store.find_source_even_if_removed(row.name.source)
+        followed = source.followed if source else ()
+        if mirror.fetch_commit_if_missing_or_pin_is_old(row.wanted_commit, followed):
             mirror.protect_only_these_commits_from_pruning(
                 self.store.list_commits_in_use(row.name.source)
             )

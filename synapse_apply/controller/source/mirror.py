@@ -77,33 +77,42 @@ class GitMirror:
         self._git = MirrorGit(access, self._folders, read_secret, limits)
         self._lock = threading.Lock()
         self._fetched_refs, self._moved_tags = "", list[str]()
+        self._followed: tuple[str, ...] = ()
         self._fetched_at = self._silent_until = float("-inf")
         self._data, self._read_targets = data, read_targets
         self._projects: dict[tuple[str, str], tuple[LabelledTarget, ...]] = {}
         self._projects_lock = threading.Lock()
         self._failures: dict[tuple[str, str], tuple[SourceUnavailable, float]] = {}
 
-    def fetch_head(self) -> Head:
+    def fetch_head(self, followed: tuple[str, ...] = ()) -> Head:
         """Fetch the source's ref and its tags; returns what it names now.
 
         Nothing is fetched where no ref has moved. A mirror that is damaged, or gone, is made anew.
         """
         with self._lock:
+            self._followed = followed
             self._fetch_moved()
             commit = self._commit_id(HEAD_REF)
             content = self._git.run_local_git(
                 "cat-file", "commit", commit, max_output=MAX_COMMIT_BYTES
             )
             head = parse_head_of_commit_object(commit, content.output)
-            return head._replace(moved_tags=tuple(self._moved_tags))
+            names = (*self._head_names, *self._pin_names)
+            return head._replace(
+                moved_tags=tuple(self._moved_tags),
+                followed=tuple(name for name in names if self._commit_id(_name_memory(name))),
+            )
 
-    def fetch_commit_if_missing_or_pin_is_old(self, commit: str) -> bool:
+    def fetch_commit_if_missing_or_pin_is_old(
+        self, commit: str, followed: tuple[str, ...] = ()
+    ) -> bool:
         """Fetch as `fetch_head` does where the commit is not here yet; whether it fetched.
 
         Where the project file of another ref counts, also where that was not looked at for an
         interval. SourceUnavailable where the commit is not here afterwards.
         """
         with self._lock:
+            self._followed = followed
             # The pin may have moved without a new head.
             is_old = time.monotonic() - self._fetched_at >= self._source.poll
             is_here = self._has_mirror() and bool(self._commit_id(commit))
@@ -328,7 +337,8 @@ class GitMirror:
 
     def _existing_ref(self, names: Sequence[str], remote_ids: Mapping[str, str], ref: str) -> str:
         # Who may push a branch must not answer for the tag of that name, nor the other way round.
-        known = [name for name in names if self._commit_id(_name_memory(name))]
+        known = [name for name in names if name in self._followed]
+        known = known or [name for name in names if self._commit_id(_name_memory(name))]
         for name in known or names:
             if name in remote_ids:
                 return name

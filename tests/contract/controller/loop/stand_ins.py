@@ -143,13 +143,15 @@ class StandInRepository:
         self.parents[commit] = parent
         self.head = commit
 
-    def fetch_head(self) -> Head:
+    def fetch_head(self, followed: tuple[str, ...] = ()) -> Head:
         self.fetches += 1
         if self.is_away:
             raise SourceUnavailable(error_finding("The repository is not reached"))
         return Head(self.head, "Kim", f"subject of {self.head}")
 
-    def fetch_commit_if_missing_or_pin_is_old(self, commit: str) -> bool:
+    def fetch_commit_if_missing_or_pin_is_old(
+        self, commit: str, followed: tuple[str, ...] = ()
+    ) -> bool:
         is_missing = commit in self.missing
         self.missing.discard(commit)
         return is_missing

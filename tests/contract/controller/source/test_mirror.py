@@ -91,6 +91,27 @@ def test_a_tag_that_is_followed_keeps_it_for_packages_alone(
 
 
 @pytest.mark.parametrize("setting", ["ref", "project_from"])
+def test_nor_in_an_empty_mirror_where_the_tag_was_followed(
+    upstream: Upstream, data: Path, setting: str
+) -> None:
+    """On another machine, or after the mirror was removed: the store knows which of both it was."""
+    first = upstream.commit(FILES)
+    upstream.tag("live", first)
+    followed = make_mirror(upstream, data, **{setting: "live"}).fetch_head().followed
+    assert "refs/tags/live" in followed
+    upstream.commit({"README": "x"}, branch="live")
+    ref = "head" if setting == "ref" else "pin/live"
+    for name in ("head", "commit"):
+        mirror = make_mirror(upstream, data / name, **{setting: "live"})
+        if name == "head":
+            assert mirror.fetch_head(followed).followed == followed
+        else:
+            mirror.fetch_commit_if_missing_or_pin_is_old(first, followed)
+        place = data / name / "places" / "acme"
+        assert git(place, "rev-parse", f"refs/synapse-apply/{ref}").strip() == first
+
+
+@pytest.mark.parametrize("setting", ["ref", "project_from"])
 def test_a_branch_does_not_take_the_place_of_a_tag(
     upstream: Upstream, data: Path, setting: str
 ) -> None:
