@@ -38,7 +38,7 @@ def carry_out(run: Run, step: Step) -> tuple[Outcome, ...]:
 
 def carry_out_final_call(run: Run, step: Step) -> Outcome:
     """Make the step's final call, which cannot be undone, such as locking a release."""
-    rest = step.fields_without_final_call
+    rest = step.plain_fields
     fields = tuple(change for change in step.change.fields if change not in rest)
     change = replace(step.change, action=Action.UPDATE, fields=fields)
     last = replace(step, change=change, companion=None)
@@ -97,7 +97,7 @@ def _change(run: Run, step: Step) -> Outcome:
         run.gate.require_permit()
         store.write_records(record, uses_up=approvals)
         _audit_without_call(run, step)
-    if fields := step.fields_without_final_call:
+    if fields := step.plain_fields:
         change = replace(step.change, fields=fields)
         return _update(run, replace(step, record=record, change=change))
     if record is None:

@@ -262,7 +262,7 @@ class Call:
         Each is told once: not where the same value got the same answer before.
         """
         step, address, kind = self.step, self.step.address, self.step.type
-        for path in (change.path for change in step.fields_without_final_call):
+        for path in (change.path for change in step.plain_fields):
             if path not in self.fields and is_still_set(step, observed, path):
                 yield messages.finding(
                     "dropped and kept", address, path=path, field=format_field_path(path)

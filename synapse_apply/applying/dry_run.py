@@ -324,7 +324,7 @@ def _list_calls(steps: Sequence[Step], run: Run) -> Iterator[DryRunCall]:
                 yield DryRunCall(step, _Verb.CREATE, run)
         elif action is Action.DELETE:
             yield DryRunCall(step, _Verb.DELETE, run)
-        elif step.fields_without_final_call:
+        elif step.plain_fields:
             yield DryRunCall(step, _Verb.UPDATE, run)
         if step.has_final_call:
             yield DryRunCall(step, _Verb.SEAL, run)

@@ -48,7 +48,7 @@ class SerialExecutor:
     """Runs each piece when its result is asked for, so that tests are single-threaded."""
 
     is_available_soon = False
-    is_slot_held_by_calling_thread = False
+    holds_slot = False
     has_backlog = False
 
     def __init__(self) -> None:
@@ -135,7 +135,7 @@ class ThreadedExecutor:
         return max(self._longest_recent_call, under_way) < _BRIEF_CALL_SECONDS
 
     @property
-    def is_slot_held_by_calling_thread(self) -> bool:
+    def holds_slot(self) -> bool:
         return get_ident() in self._slot_taken_at
 
     @property

@@ -85,16 +85,16 @@ class Step:
     def has_call_or_record_write(self) -> bool:
         """Whether the step makes a call or writes a record, before its verification run."""
         if self.change.action is Action.UPDATE and not self.change.replaces_package:
-            return bool(self.fields_without_final_call) or self.change.rebase
+            return bool(self.plain_fields) or self.change.rebase
         return self.change.action is not Action.NO_OP or self.change.rebase
 
     @property
     def has_final_call(self) -> bool:
         """Whether the step ends with a final call, which cannot be undone."""
-        return len(self.fields_without_final_call) < len(self.change.fields)
+        return len(self.plain_fields) < len(self.change.fields)
 
     @cached_property
-    def fields_without_final_call(self) -> tuple[FieldChange, ...]:
+    def plain_fields(self) -> tuple[FieldChange, ...]:
         """The differing fields without the one that the final call sets."""
         seal, changes = self.binding.final_call, self.change.fields
         return tuple(change for change in changes if seal is None or not seal.makes_change(change))

@@ -26,7 +26,7 @@ _MOST_CONTROLLER_TARGETS, _CONTROLLER_SECONDS = 200, 1.0
 _PLAIN_WORD = r"[\w./@:=+,-]+"
 
 
-def complete_targets_and_labels(
+def complete_targets(
     ctx: click.Context, _param: click.Parameter, prefix: str
 ) -> list[CompletionItem[str]]:
     """The project's targets, and their labels."""
@@ -37,7 +37,7 @@ def complete_targets_and_labels(
     return _plain_words([*names, *complete.list_labels_of_targets(invocation)], prefix)
 
 
-def complete_declared_addresses(
+def complete_declared(
     ctx: click.Context, _param: click.Parameter, prefix: str
 ) -> list[CompletionItem[str]]:
     """The declared addresses."""
@@ -77,7 +77,7 @@ def complete_by_shell(
     return [CompletionItem(prefix, type="file")]
 
 
-def complete_declared_plugins(
+def complete_plugins(
     ctx: click.Context, _param: click.Parameter, prefix: str
 ) -> list[CompletionItem[str]]:
     """The declared plugins."""
@@ -122,7 +122,7 @@ def complete_reports(
     return _plain_words([f"{kind}=" for kind in option_parsing.REPORT_KINDS], prefix)
 
 
-def complete_controller_targets(
+def complete_controlled(
     ctx: click.Context, _param: click.Parameter, prefix: str
 ) -> list[CompletionItem[str]]:
     """The targets of a running controller, SOURCE/TARGET; none where it does not answer at once."""
@@ -139,7 +139,7 @@ def complete_controller_targets(
         # Whoever types sees no error, and the answer of a server is no reason to print one.
         with suppress(Exception):
             api = ControllerApi(url, os.environ.get(TOKEN_VARIABLE, ""))
-            names.extend(api.list_first_names_containing(prefix, _MOST_CONTROLLER_TARGETS))
+            names.extend(api.names_containing(prefix, _MOST_CONTROLLER_TARGETS))
 
     if url:
         # A daemon: the shell has its answer in time, whatever the server does.

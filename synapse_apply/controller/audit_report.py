@@ -53,12 +53,12 @@ class AuditReport:
     has_expected_digest: bool
 
 
-def read_and_check_stored_audit(
+def read_stored_audit(
     data_folder: Path, selection: AuditSelection, expected_digest: str = ""
 ) -> AuditReport:
-    """Check the audit of a controller's store; see `check_and_select_audit_rows`."""
+    """Check the audit of a controller's store; see `check_audit_rows`."""
     with closing(SqliteControllerStore(data_folder)) as store:
-        return check_and_select_audit_rows(
+        return check_audit_rows(
             store.iter_all_audit_rows_oldest_first(), selection, expected_digest
         )
 
@@ -67,10 +67,10 @@ def fetch_and_check_audit(
     api: ControllerApi, selection: AuditSelection, expected_digest: str = ""
 ) -> AuditReport:
     """Check the audit of a running controller, here; errors as ControllerApi."""
-    return check_and_select_audit_rows(api.iter_unmasked_audit_rows(), selection, expected_digest)
+    return check_audit_rows(api.iter_unmasked_audit_rows(), selection, expected_digest)
 
 
-def check_and_select_audit_rows(
+def check_audit_rows(
     rows: Iterable[AuditRow], selection: AuditSelection, expected_digest: str = ""
 ) -> AuditReport:
     """Check rows, oldest first, and keep those that are asked for.
@@ -81,7 +81,7 @@ def check_and_select_audit_rows(
     shown_rows: deque[AuditRow] = deque(maxlen=selection.limit)
     row_count, newest_row, has_expected_digest = 0, None, not expected_digest
 
-    def iter_counting_and_selecting() -> Iterator[AuditRow]:
+    def select_counted() -> Iterator[AuditRow]:
         nonlocal row_count, newest_row, has_expected_digest
         for row in rows:
             row_count, newest_row = row_count + 1, row
@@ -90,7 +90,7 @@ def check_and_select_audit_rows(
                 shown_rows.append(row)
             yield row
 
-    collected_rows = iter_counting_and_selecting()
+    collected_rows = select_counted()
     first_wrong_row = find_first_broken_audit_row(collected_rows)
     for _ in collected_rows:  # behind a broken one, nothing more is compared
         pass

@@ -8,11 +8,11 @@ from contextlib import closing, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from synapse_apply.controller.configuration.reading import read_and_check_configuration
+from synapse_apply.controller.configuration.reading import read_configuration
 from synapse_apply.controller.extras import require_page_packages
 from synapse_apply.controller.fleet.opening import build_store_without_connecting
-from synapse_apply.controller.loop.following import iter_targets_with_rule_and_digest
-from synapse_apply.controller.loop.rollouts.at_heads import list_configured_rollouts_of_source
+from synapse_apply.controller.loop.following import targets_at_head
+from synapse_apply.controller.loop.rollouts.at_heads import rollouts_of_source
 from synapse_apply.controller.rules.rollouts.assignment import assign_targets_to_waves
 from synapse_apply.controller.run import ConfigurationReader, ControllerSetup
 from synapse_apply.controller.settings import Controller
@@ -30,7 +30,7 @@ def check_configuration(
     With `environ` also what the secrets, the packages, the database of the store and the heads of
     the repositories have wrong. InputError if the file cannot be read at all.
     """
-    reading = read_and_check_configuration(file)
+    reading = read_configuration(file)
     controller = reading.controller
     if controller is None or environ is None:
         return reading.findings
@@ -48,7 +48,7 @@ def _named_faults(
     with collect_findings(findings):
         require_page_packages()
     with collect_findings(findings):
-        reader.build_parts_or_raise_all_findings(controller)
+        reader.build_loop_parts(controller)
     with collect_findings(findings):
         reader.read_hook_secrets_by_forge(controller)
     with collect_findings(findings):
@@ -60,7 +60,7 @@ def _named_faults(
         with collect_findings(findings):
             mirror = GitMirror(source, setup.data, reader.read_secret)
             commit = mirror.fetch_head().commit
-            keyed = tuple(iter_targets_with_rule_and_digest(source, mirror, commit))
-            rollouts = list_configured_rollouts_of_source(controller, source.name)
+            keyed = tuple(targets_at_head(source, mirror, commit))
+            rollouts = rollouts_of_source(controller, source.name)
             findings += assign_targets_to_waves(rollouts, keyed).findings
     return findings

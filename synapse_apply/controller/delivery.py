@@ -71,7 +71,7 @@ class Receiver:
         self._parts = _split_usable_url(url, what_is_named, allow_plain_http=allow_plain_http)
         self._route = build_route_with_environment_proxies_and_tls(self._parts.origin)
 
-    def send_json_once_or_raise_undelivered(
+    def send_json_once(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes = b""
     ) -> HttpAnswer:
         """The answer of any status to one request below the URL; UndeliveredError without one."""
@@ -93,9 +93,7 @@ class Receiver:
         raise undelivered
 
 
-def read_retry_after_seconds_up_to_hour_or_none(
-    answer: HttpAnswer, wall_clock: Callable[[], float]
-) -> float | None:
+def read_retry_after(answer: HttpAnswer, wall_clock: Callable[[], float]) -> float | None:
     """For how many seconds an answer asks to wait, an hour at most; None where it does not say."""
     seconds = parse_retry_after(answer.headers.get("retry-after"), wall_clock)
     return None if seconds is None else min(seconds, HOUR)
@@ -111,7 +109,7 @@ def read_server_time_or_none(answer: HttpAnswer) -> float | None:
     return moment.timestamp() if moment.tzinfo is not None else None
 
 
-def parse_json_answer_or_none(answer: HttpAnswer) -> JsonValue:
+def parse_json_answer(answer: HttpAnswer) -> JsonValue:
     """The JSON value of an answer, None for a body that is not JSON."""
     try:
         return parse_strict_json(answer.body)
@@ -124,7 +122,7 @@ def encode_compact_json(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
-def reveal_usable_header_value(secret: Sensitive, what_is_named: str) -> str:
+def reveal_header_value(secret: Sensitive, what_is_named: str) -> str:
     """A secret as the value of a header; InputError for one that none can have."""
     value = secret.reveal()
     is_usable = isinstance(value, str) and value.isascii() and value.isprintable()

@@ -20,10 +20,7 @@ from synapse_apply.controller.configuration.access_secrets import (
     read_usable_access_secrets,
 )
 from synapse_apply.controller.configuration.own_secrets import OwnSecretReader
-from synapse_apply.controller.configuration.reading import (
-    read_and_check_configuration,
-    require_usable_configuration,
-)
+from synapse_apply.controller.configuration.reading import read_configuration, require_configuration
 from synapse_apply.controller.extras import require_page_packages
 from synapse_apply.controller.fleet.fleet_engine import (
     build_fleet_engine,
@@ -42,14 +39,11 @@ from synapse_apply.controller.messages.senders import build_message_sender
 from synapse_apply.controller.ports import MessageSender, Mirror, StatusSender
 from synapse_apply.controller.rows import TargetCondition, TargetRow
 from synapse_apply.controller.rules.bindings import may_be_one_state
-from synapse_apply.controller.rules.exit_codes import (
-    MOST_RUNS_OF_FAILURE,
-    derive_exit_code_of_newest_failure,
-)
+from synapse_apply.controller.rules.exit_codes import MOST_RUNS_OF_FAILURE, failure_exit_code
 from synapse_apply.controller.settings import Controller, Mode
 from synapse_apply.controller.source.faults import collect_findings
 from synapse_apply.controller.source.mirror import GitMirror
-from synapse_apply.controller.status import list_all_targets_as_document
+from synapse_apply.controller.status import targets_document
 from synapse_apply.controller.store.audit_chain import find_first_broken_audit_row
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
 from synapse_apply.controller.store.store_file import create_and_hold_data_folder
@@ -106,11 +100,11 @@ class ConfigurationReader:
 
     def read(self) -> ConfiguredParts:
         """What the file says, made into what does it; InputError with all that is wrong."""
-        reading = read_and_check_configuration(self._setup.file)
-        controller = require_usable_configuration(reading)
+        reading = read_configuration(self._setup.file)
+        controller = require_configuration(reading)
         self.file_digest = _digest_file_or_empty(self._setup.file)
         self.findings = tuple(finding for finding in reading.findings if not finding.is_error)
-        return self.build_parts_or_raise_all_findings(controller)
+        return self.build_loop_parts(controller)
 
     def read_again_keeping_fixed_settings(self, before: Controller) -> ConfiguredParts:
         """As `read`, with the settings of before that only a restart can change."""
@@ -139,7 +133,7 @@ class ConfigurationReader:
             )
         return parts
 
-    def build_parts_or_raise_all_findings(self, controller: Controller) -> ConfiguredParts:
+    def build_loop_parts(self, controller: Controller) -> ConfiguredParts:
         mirrors: dict[str, Mirror] = {}
         status_senders: dict[str, StatusSender] = {}
         message_senders: dict[str, MessageSender] = {}
@@ -211,7 +205,7 @@ class _Controller:
             broken = find_first_broken_audit_row(rows[1:] if first else rows, first)
             if broken is not None:
                 self.write_log("error", "audit changed", row=broken.number)
-            self.log_errors_and_findings_and_publish_if_replica()
+            self.publish_check()
             with closing(
                 WorkerPool(
                     self.configured.settings,
@@ -228,7 +222,7 @@ class _Controller:
                     raise
                 except BaseException:
                     # A second signal: applies that have begun get no more time.
-                    self._workers.kill_applies_and_begin_no_more()
+                    self._workers.kill_applies()
                     raise
                 finally:
                     engine.close()
@@ -262,7 +256,7 @@ class _Controller:
     ) -> None:
         self.log.write_line_unless_stream_is_gone(level, event, self.clock.read_wall(), **values)
 
-    def log_errors_and_findings_and_publish_if_replica(self, *errors: Diagnostic) -> None:
+    def publish_check(self, *errors: Diagnostic) -> None:
         """Log what is wrong with the configuration, and write it where the page finds it."""
         findings = (*errors, *self.reader.findings)
         for finding in findings:
@@ -276,17 +270,17 @@ class _Controller:
             with self.store.write() as writer:
                 writer.replace_configuration_findings(findings)
 
-    def reload_or_none_if_unusable(self) -> ConfiguredParts | None:
+    def reload_parts(self) -> ConfiguredParts | None:
         """What the file says now; None, with the findings on the page, where it cannot be used."""
         try:
             configured = self.reader.read_again_keeping_fixed_settings(self.configured.settings)
         except SynapseApplyError as problem:
-            self.log_errors_and_findings_and_publish_if_replica(*problem.diagnostics)
+            self.publish_check(*problem.diagnostics)
             self.write_log("error", "configuration not taken", file=self._setup.file)
             return None
         self.configured = configured
         self._workers.use_settings_for_new_work(configured.settings)
-        self.log_errors_and_findings_and_publish_if_replica()
+        self.publish_check()
         self.write_log("info", "configuration taken", file=self._setup.file)
         return configured
 
@@ -319,7 +313,7 @@ def serve_controller(setup: ControllerSetup) -> None:
                 "info", "started", url=page.url, version=__version__, process=os.getpid(),
                 sources=len(settings.sources),
             )  # fmt: skip
-            loop.run_until_stopped(controller.reload_or_none_if_unusable)
+            loop.run_until_stopped(controller.reload_parts)
         controller.write_log("info", "stopped")
 
 
@@ -342,7 +336,7 @@ def serve_worker(setup: ControllerSetup) -> None:
         controller.write_log(
             "info", "worker started", version=__version__, process=os.getpid(), looks=setup.looks
         )
-        loop.run_until_stopped(controller.reload_or_none_if_unusable)
+        loop.run_until_stopped(controller.reload_parts)
     controller.write_log("info", "stopped")
 
 
@@ -364,7 +358,7 @@ def run_controller_once(
         handle_signals_in_block(loop.request_stop, lambda: None) as signal_numbers,
     ):
         locked_count = loop.run_once_and_count_postponed_targets()
-        print_targets(list_all_targets_as_document(controller.store))
+        print_targets(targets_document(controller.store))
         if signal_numbers:
             return Exit.SIGINT if signal_numbers[0] == signal.SIGINT else Exit.SIGTERM
         code = derive_exit_code_of_store(controller.store, detailed=detailed)
@@ -398,7 +392,7 @@ def derive_exit_code_of_store(store: ReadableStore, *, detailed: bool) -> int:
         codes.add(Exit.UNKNOWN)
     for row in _list_targets_in_state(store, TargetCondition.FAILING):
         codes.add(
-            derive_exit_code_of_newest_failure(
+            failure_exit_code(
                 store.list_newest_runs_without_documents(row.name, MOST_RUNS_OF_FAILURE)
             )
         )
@@ -426,7 +420,7 @@ def forget_rules(file: Path, data: Path, environ: Mapping[str, str], pattern: st
     Of targets that are declared only those that mean something else now are meant: what is new
     is accepted or, where another target has that, nothing is known of them any more.
     """
-    controller = require_usable_configuration(read_and_check_configuration(file))
+    controller = require_configuration(read_configuration(file))
     url = OwnSecretReader(environ)(controller.store_url) if controller.store_url else None
     source, _, target_pattern = pattern.partition("/")
     with closing(build_store_without_connecting(data, url).store) as store, store.write() as writer:

@@ -11,13 +11,13 @@ from synapse_apply.controller.store_ports import ReadableStore
 from synapse_apply.model.coding.json_types import JsonDocument
 
 
-def read_stored_targets_as_document(data_folder: Path) -> JsonDocument:
-    """All targets of the store in a data folder, as `list_all_targets_as_document` gives them."""
+def read_stored_targets(data_folder: Path) -> JsonDocument:
+    """All targets of the store in a data folder, as `targets_document` gives them."""
     with closing(SqliteControllerStore(data_folder)) as store:
-        return list_all_targets_as_document(store)
+        return targets_document(store)
 
 
-def list_all_targets_as_document(store: ReadableStore) -> JsonDocument:
+def targets_document(store: ReadableStore) -> JsonDocument:
     """All targets of a controller's store as one TargetList of its API.
 
     One may be missing where it changed meanwhile.

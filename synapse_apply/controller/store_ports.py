@@ -118,7 +118,7 @@ class ReadableStore(Protocol):
         """The outcomes of the newest runs of each target, oldest first, for spark lines."""
         ...
 
-    def list_findings_of_newest_runs(self, target_filter: TargetFilter) -> Sequence[TargetFindings]:
+    def newest_findings(self, target_filter: TargetFilter) -> Sequence[TargetFindings]:
         """What the newest run of each matching target found, by name."""
         ...
 
@@ -267,7 +267,7 @@ class WritableStore(ReadableStore, Protocol):
         """How far the targets are that the revision of this number touched."""
         ...
 
-    def list_due_statuses_and_messages(
+    def due_sends(
         self, now: float, status_sources: Collection[str], limit: int
     ) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
         """Those to be sent at `now`, the oldest first; none that waits or never can be sent.
@@ -281,7 +281,7 @@ class WritableStore(ReadableStore, Protocol):
         """A message, None for an unknown one."""
         ...
 
-    def find_newest_id_of_run_message_or_approval_or_empty(self) -> str:
+    def newest_id(self) -> str:
         """The greatest id of a run, a message or an approval, "" for none."""
         ...
 
@@ -337,7 +337,7 @@ class StoreWriter(Protocol):
         """Move all due times and claims of the store, after a jump of the wall clock."""
         ...
 
-    def make_sends_due_now_if_delayed_longer(self, now: float, longest: float) -> None:
+    def hasten_sends(self, now: float, longest: float) -> None:
         """Have statuses and messages due at once that are due later than `longest` from `now`."""
         ...
 
@@ -395,11 +395,11 @@ class StoreWriter(Protocol):
 
     def put_run(self, row: RunRow) -> None: ...
 
-    def count_repeated_look_of_run(self, run_id: str, when: float) -> None:
+    def count_repeated_look(self, run_id: str, when: float) -> None:
         """Count one more look that found what a run found."""
         ...
 
-    def mark_source_removed_and_its_targets_gone(self, name: str) -> None:
+    def mark_source_removed(self, name: str) -> None:
         """Mark a source that the configuration no longer has, and its targets as gone."""
         ...
 
@@ -437,7 +437,7 @@ class StoreWriter(Protocol):
         """Forget a rollout, what was said of its waves, and what its targets have shown."""
         ...
 
-    def delete_targets_from_any_rollout(self, names: Sequence[TargetName]) -> None:
+    def delete_from_rollouts(self, names: Sequence[TargetName]) -> None:
         """Have these targets be in no rollout."""
         ...
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from synapse_apply.manifests.decode.loading import FileCache, load_manifests
 from synapse_apply.model.address import Address
-from synapse_apply.planning.policy.rule_addresses import list_literal_addresses_of_rule
+from synapse_apply.planning.policy.rule_addresses import literal_addresses
 from synapse_apply.workspace.target_session import TargetSession
 
 
@@ -22,7 +22,7 @@ def find_declared_elsewhere(
     rules = {
         rule: names
         for rule in session.target.policy.rules
-        if (names := set(list_literal_addresses_of_rule(rule, session.catalogue)) - own_names)
+        if (names := set(literal_addresses(rule, session.catalogue)) - own_names)
     }
     shared_names: set[str] = set()
     file_cache = FileCache()

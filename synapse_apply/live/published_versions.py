@@ -16,7 +16,7 @@ from synapse_apply.model.runtime.parallel_reads import open_thread_pool
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import Reference
 from synapse_apply.planning.plan_input import PublishedVersions, SeriesKey
-from synapse_apply.planning.policy.resource_rules import select_rules_comparing_series_versions
+from synapse_apply.planning.policy.resource_rules import series_rules
 from synapse_apply.workspace.target_session import TargetSession
 
 VersionWarnings = tuple[Diagnostic, ...]
@@ -35,7 +35,7 @@ def read_compared_versions(
 
     Only series with a new member under such a rule are read, each once.
     """
-    rules = select_rules_comparing_series_versions(session.target.policy.rules)
+    rules = series_rules(session.target.policy.rules)
     if not rules:
         return {}, ()
     resources_by_series: dict[SeriesKey, list[Desired]] = {}

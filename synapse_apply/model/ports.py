@@ -57,7 +57,7 @@ class CallSlotLoad(Protocol):
     """How busy the slots for calls to the backend are."""
 
     @property
-    def is_slot_held_by_calling_thread(self) -> bool:
+    def holds_slot(self) -> bool:
         """Whether the calling thread holds a slot."""
         ...
 

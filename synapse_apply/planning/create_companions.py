@@ -33,7 +33,7 @@ class CreateCompanions:
 
     `decide_resource` decides about one resource by itself; `selected` limits the plan.
     `predecessors` has what each owner comes after, from
-    `extend_graph_by_first_member_needs_of_owners`. To be asked in the order of dependencies.
+    `extend_by_first_members`. To be asked in the order of dependencies.
     """
 
     resources: Mapping[Address, ResourceState]
@@ -51,9 +51,7 @@ class CreateCompanions:
                 if isinstance(value, Reference):
                     self._members_by_owner[value.address].append(resource)
 
-    def note_and_remember_companion_or_refuse_owner(
-        self, resource: ResourceState, decision: Decision
-    ) -> Decision:
+    def add_companion(self, resource: ResourceState, decision: Decision) -> Decision:
         """The decision on an owner with its first member, or on a member with its owner.
 
         Where the owner needs a first member and none can be created with it, it is refused.
@@ -105,7 +103,7 @@ class CreateCompanions:
         return self.selected is not None and address not in self.selected
 
 
-def extend_graph_by_first_member_needs_of_owners(
+def extend_by_first_members(
     resources: Mapping[Address, ResourceState], graph: Mapping[Address, Collection[Address]]
 ) -> dict[Address, Collection[Address]]:
     """The graph in which an owner to be created also comes after what its first member needs."""

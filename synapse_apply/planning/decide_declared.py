@@ -17,11 +17,7 @@ from synapse_apply.model.plan import Action, Refusal
 from synapse_apply.model.state import CREATE_VERB, Intent, Record
 from synapse_apply.model.values import ABSENT, DesiredSecret, KnownAfterApply, get_at_or_absent
 from synapse_apply.planning import held_drift, open_call_refusals, package, refusals
-from synapse_apply.planning.decision import (
-    Decision,
-    build_change,
-    build_no_op_change_with_fingerprint_if_verifiable,
-)
+from synapse_apply.planning.decision import Decision, build_change, no_op_change
 from synapse_apply.planning.diff.change_sides import is_secret_or_map_with_secret, unflatten
 from synapse_apply.planning.diff.field_diff import (
     ResourceDiff,
@@ -29,11 +25,11 @@ from synapse_apply.planning.diff.field_diff import (
     diff_resource,
 )
 from synapse_apply.planning.diff.unchanged import is_provably_unchanged_by_plain_equality
-from synapse_apply.planning.identity import IdentityClaims, list_identity_fields_unlike_recorded
+from synapse_apply.planning.identity import IdentityClaims, changed_identity
 from synapse_apply.planning.plan_input import PlanInput, ResourceState
 from synapse_apply.planning.sealed import was_recorded_sealed
 from synapse_apply.planning.series import SeriesMap
-from synapse_apply.planning.writable import can_write_all_live_values_to_manifest
+from synapse_apply.planning.writable import can_write_all
 
 _CREATES_OR_ADOPTS = frozenset({Action.CREATE, Action.RECREATE, Action.ADOPT})
 _MUST_EXIST = "the backend must have it already: the manifest alone cannot create it"
@@ -94,7 +90,7 @@ class PlanIndex:
         )
 
 
-def decide_declared_ignoring_dependencies(resource: ResourceState, index: PlanIndex) -> Decision:
+def decide_declared_alone(resource: ResourceState, index: PlanIndex) -> Decision:
     """The decision on a declared resource, without regard to its dependencies."""
     problem = (resource.lookup_result.problem,) if resource.lookup_result.problem else ()
     conflicts = (
@@ -226,7 +222,7 @@ def _decide_create(
     change = build_change(
         resource, action, build_create_diff_of_every_declared_field(resource).changes
     )
-    decision = Decision(replace(change, extras=package.build_package_extras_or_empty(resource)))
+    decision = Decision(replace(change, extras=package.package_extras(resource)))
     found_refusals = []
     if live_secrets := _unsent_secrets(resource, ()):
         found_refusals.append(refusals.refusal("no-live-secret", resource, live_secrets))
@@ -271,7 +267,7 @@ def _decide_create(
 
 
 def _decide_recreate(resource: ResourceState, record: Record, index: PlanIndex) -> Decision:
-    if resource.is_sought_by_no_id_nor_key:
+    if resource.is_unsearchable:
         return Decision(build_change(resource, Action.NO_OP)).refused(
             refusals.refusal("other-api", resource)
         )
@@ -280,7 +276,7 @@ def _decide_recreate(resource: ResourceState, record: Record, index: PlanIndex) 
     if record.api != resource.binding.api:
         notes = [f"{_describe_recorded_id(resource, record)}; API {resource.binding.api} has none"]
     # Users of this version had other content before, so the reader of the plan should know.
-    digest = package.find_recorded_or_live_digest(resource)
+    digest = package.known_digest(resource)
     uploaded = package.get_uploaded_digest_or_empty(decision.change)
     if digest and uploaded and uploaded != digest:
         notes.append("its content is not what was published before under this version")
@@ -337,14 +333,10 @@ def _decide_adopt(resource: ResourceState, index: PlanIndex) -> Decision:
     extras = {}
     if _is_made_anew(resource) and resource.record is not None:
         notes.insert(0, _describe_recorded_id(resource, resource.record))
-    if package.is_package_unknown_or_replaceable(resource):
+    if package.is_package_unproven(resource):
         notes.append("its published bytes are unverified: nothing tells what they are")
     # A replaceable package may be another one by now, so its digest is not recorded.
-    digest = (
-        None
-        if package.can_published_package_be_replaced(resource)
-        else package.find_recorded_or_live_digest(resource)
-    )
+    digest = None if package.is_replaceable(resource) else package.known_digest(resource)
     if resource.type.carries_package and digest:
         extras["published_digest"] = digest
     change = replace(
@@ -370,7 +362,7 @@ def _describe_recorded_id(resource: ResourceState, record: Record) -> str:
 
 def _decide_update(resource: ResourceState, record: Record, index: PlanIndex) -> Decision:
     # On another tenant, or after the server was set up anew, the same id is another object.
-    if names := list_identity_fields_unlike_recorded(resource):
+    if names := changed_identity(resource):
         return Decision(build_change(resource, Action.NO_OP)).refused(
             refusals.refusal("other-object: recorded", resource, names=format_short_list(names))
         )
@@ -379,11 +371,7 @@ def _decide_update(resource: ResourceState, record: Record, index: PlanIndex) ->
     if is_provably_unchanged_by_plain_equality(resource, record) and not _is_record_outdated(
         resource, record
     ):
-        return Decision(
-            build_no_op_change_with_fingerprint_if_verifiable(
-                resource, index.dependencies[resource.address]
-            )
-        )
+        return Decision(no_op_change(resource, index.dependencies[resource.address]))
     diff = diff_resource(resource, record, options.resend_secrets, options.holds_drift)
     ignored = resource.desired.lifecycle.ignore_changes if resource.desired else ()
     action = Action.UPDATE if diff.changes else Action.NO_OP
@@ -391,9 +379,7 @@ def _decide_update(resource: ResourceState, record: Record, index: PlanIndex) ->
         build_change(resource, action, diff.changes),
         notes=(
             *diff.notes,
-            *held_drift.build_one_held_drift_note_or_empty(
-                resource, diff.held_drift, index.plan_input.can_write
-            ),
+            *held_drift.held_drift_note(resource, diff.held_drift, index.plan_input.can_write),
         ),
         held=tuple(diff.held_drift),
         accepted=tuple(diff.accepted),
@@ -449,9 +435,7 @@ def _refuse_to_send(resource: ResourceState, diff: ResourceDiff, index: PlanInde
         return [refusals.refusal("other-object: given", resource, identity_paths)]
     found_refusals = []
     if fixed_changes:
-        is_live_writable = can_write_all_live_values_to_manifest(
-            resource, fixed_changes, index.plan_input.can_write
-        )
+        is_live_writable = can_write_all(resource, fixed_changes, index.plan_input.can_write)
         found_refusals.append(
             refusals.fixed(resource, fixed_changes, is_live_writable=is_live_writable)
         )
@@ -465,9 +449,7 @@ def _refuse_to_send(resource: ResourceState, diff: ResourceDiff, index: PlanInde
     if loose_paths := [path for path in unresettable if path not in fixed_paths]:
         found_refusals.append(refusals.refusal("no-reset", resource, loose_paths))
     if diff.changes and not found_refusals and (lost_secrets := _cleared_secrets(resource, diff)):
-        is_live_writable = can_write_all_live_values_to_manifest(
-            resource, diff.changes, index.plan_input.can_write
-        )
+        is_live_writable = can_write_all(resource, diff.changes, index.plan_input.can_write)
         found_refusals.append(
             refusals.secret_cleared(
                 resource, lost_secrets, diff.changes, is_live_writable=is_live_writable

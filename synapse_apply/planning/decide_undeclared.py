@@ -13,21 +13,21 @@ from synapse_apply.model.plan import Action
 from synapse_apply.planning import missing_dependencies, refusals
 from synapse_apply.planning.decide_declared import PlanIndex
 from synapse_apply.planning.decision import Decision, build_change
-from synapse_apply.planning.identity import list_identity_fields_unlike_recorded
+from synapse_apply.planning.identity import changed_identity
 from synapse_apply.planning.open_call_refusals import iter_acting_call_refusals
 from synapse_apply.planning.plan_input import ResourceState, SeriesKey
-from synapse_apply.planning.sealed import is_sealed_live_or_when_recorded
+from synapse_apply.planning.sealed import is_or_was_sealed
 from synapse_apply.planning.series import (
-    is_record_of_series_with_declared_version,
+    declared_successors,
+    is_of_declared_series,
     is_superseded_beyond_retention,
-    list_declared_members_of_recorded_series,
 )
 
 _REMOVALS = frozenset({Action.DELETE, Action.FORGET})
 _CREATES = frozenset({Action.CREATE, Action.RECREATE})
 
 
-def decide_undeclared_ignoring_dependents(resource: ResourceState, index: PlanIndex) -> Decision:
+def decide_undeclared_alone(resource: ResourceState, index: PlanIndex) -> Decision:
     """The decision on a record without manifest, without regard to what depends on it."""
     intent = index.open_intents.get(resource.address)
     if intent is not None and not (
@@ -51,7 +51,7 @@ def decide_undeclared_ignoring_dependents(resource: ResourceState, index: PlanIn
         not (is_past_retention and index.plan_input.options.prune)
         and resource.address not in index.plan_input.removed_addresses
     )
-    if is_record_of_series_with_declared_version(resource, index.series) and is_staying:
+    if is_of_declared_series(resource, index.series) and is_staying:
         return Decision(replace(build_change(resource, Action.NO_OP), superseded=True))
     conflicts = index.identity_claims.conflicts.get(resource.address, ())
     if conflicts:
@@ -91,14 +91,14 @@ def _decide_removal(resource: ResourceState, index: PlanIndex) -> Decision:
         reason = "older than what is retained, and --prune was given"
     decision = Decision(replace(build_change(resource, Action.DELETE), reason=reason))
     # The id belongs to another object by now, which must not be deleted.
-    if names := list_identity_fields_unlike_recorded(resource):
+    if names := changed_identity(resource):
         return decision.refused(
             refusals.refusal("other-object: recorded", resource, names=format_short_list(names))
         )
     # The protection is in the record, since the manifest that declared it is gone.
     if resource.record is not None and resource.record.protected:
         return decision.refused(refusals.refusal("prevent-destroy", resource))
-    if not is_sealed_live_or_when_recorded(resource):
+    if not is_or_was_sealed(resource):
         return decision
     loss = refusals.sealed_loss(resource)
     if not index.plan_input.options.allow_locked:
@@ -128,9 +128,7 @@ class SeriesSuccessors:
         default_factory=dict
     )
 
-    def order_removal_after_successors_keep_or_refuse(
-        self, decision: Decision, resource: ResourceState
-    ) -> Decision:
+    def after_successors(self, decision: Decision, resource: ResourceState) -> Decision:
         """The decision on a removed series member, ordered after the members that replace it.
 
         Where one of those cannot be created, the record stays and nothing is deleted. What
@@ -174,7 +172,7 @@ class SeriesSuccessors:
             resource.record.series if resource.record is not None else "",
         )
         if series not in self._successors_by_series:
-            members = list_declared_members_of_recorded_series(resource, self.index.series)
+            members = declared_successors(resource, self.index.series)
             decisions = {address: self.declared_decisions[address] for address in members}
             changed = [
                 address

@@ -17,7 +17,7 @@ from synapse_apply.planning.diff.change_sides import (
     build_side_after_changes,
 )
 from synapse_apply.planning.diff.fingerprint import compute_fingerprint
-from synapse_apply.planning.identity import find_live_pinned_or_recorded_id_or_empty
+from synapse_apply.planning.identity import known_remote_id
 from synapse_apply.planning.plan_input import ResourceState
 
 _REMOVALS = frozenset({Action.DELETE, Action.FORGET})
@@ -62,9 +62,7 @@ def build_change(
         action=action,
         fields=tuple(fields),
         depends_on=list_declared_dependencies(resource) if action not in _REMOVALS else (),
-        remote_id=""
-        if action is Action.CREATE
-        else find_live_pinned_or_recorded_id_or_empty(resource),
+        remote_id="" if action is Action.CREATE else known_remote_id(resource),
         api=resource.binding.api,
         before=before.tree,
         after=after.tree,
@@ -76,9 +74,7 @@ def build_change(
     )
 
 
-def build_no_op_change_with_fingerprint_if_verifiable(
-    resource: ResourceState, depends_on: tuple[Address, ...]
-) -> Change:
+def no_op_change(resource: ResourceState, depends_on: tuple[Address, ...]) -> Change:
     """The change of a resource that stays as it is; a fingerprint only where its kind has runs.
 
     Only a verification run may still be due for it.
@@ -88,7 +84,7 @@ def build_no_op_change_with_fingerprint_if_verifiable(
         address=resource.address,
         action=Action.NO_OP,
         depends_on=depends_on,
-        remote_id=find_live_pinned_or_recorded_id_or_empty(resource),
+        remote_id=known_remote_id(resource),
         api=resource.binding.api,
         before=live.tree,
         after=live.tree,

@@ -17,7 +17,7 @@ from synapse_apply.planning.diff.change_sides import is_secret_or_map_with_secre
 from synapse_apply.planning.diff.field_diff import diff_resource
 from synapse_apply.planning.package import describe_sender, find_foreign_digest
 from synapse_apply.planning.plan_input import CanWrite, ResourceState, can_always_write
-from synapse_apply.planning.writable import can_write_all_live_values_to_manifest
+from synapse_apply.planning.writable import can_write_all
 
 _ALWAYS_PENDING = frozenset({Action.CREATE, Action.ADOPT, Action.DELETE, Action.FORGET})
 
@@ -69,7 +69,7 @@ def _iter_errors_of_untold(
         if resource.record is None and change.action is not Action.NO_OP:
             continue
         for refusal in change.refusals:
-            if resource.is_sought_by_no_id_nor_key:
+            if resource.is_unsearchable:
                 summary = "An object could not be looked up"
             elif refusal.outcome_unknown:
                 summary = "Whether an object has drifted cannot be told yet"
@@ -93,14 +93,14 @@ def _iter_drifted_objects(
             or resource.desired is None
             or resource.record is None
             or is_outcome_unknown  # any difference may be the effect of an open call
-            or resource.is_sought_by_no_id_nor_key
+            or resource.is_unsearchable
         ):
             continue
         if resource.lookup_result.problem is None and (
             drifted_object := _object_drift(resource, resource.record)
         ):
             refusal_reasons = "; ".join(refusal.reason for refusal in change.refusals)
-            writable = bool(drifted_object.fields) and can_write_all_live_values_to_manifest(
+            writable = bool(drifted_object.fields) and can_write_all(
                 resource, drifted_object.fields, can_write
             )
             yield replace(drifted_object, blocked_reason=refusal_reasons, is_writable=writable)

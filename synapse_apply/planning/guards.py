@@ -51,7 +51,7 @@ def _is_missing(resource: ResourceState) -> bool:
     """Whether a declared object was searched and not found; undeclared ones may not be searched."""
     was_searched = resource.desired is not None and resource.lookup_result.problem is None
     is_missing = was_searched and resource.lookup_result.observed is None
-    return is_missing and not resource.is_sought_by_no_id_nor_key
+    return is_missing and not resource.is_unsearchable
 
 
 def _build_override_hint(name: str) -> str:

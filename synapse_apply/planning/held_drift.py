@@ -9,10 +9,10 @@ from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.plan import FieldChange
 from synapse_apply.planning.plan_input import CanWrite, ResourceState, can_always_write
 from synapse_apply.planning.refusals import drift_write, is_fixed_field, is_sealing
-from synapse_apply.planning.writable import can_write_all_live_values_to_manifest
+from synapse_apply.planning.writable import can_write_all
 
 
-def build_one_held_drift_note_or_empty(
+def held_drift_note(
     resource: ResourceState,
     held_fields: Sequence[FieldChange],
     can_write: CanWrite = can_always_write,
@@ -32,7 +32,7 @@ def build_one_held_drift_note_or_empty(
     # A secret is never written into a file.
     if any(change.sensitive for change in held_fields):
         accept = Text("a secret is taken over where its value is read from")
-    elif not can_write_all_live_values_to_manifest(resource, held_fields, can_write):
+    elif not can_write_all(resource, held_fields, can_write):
         accept = Text(
             f"taking {pronoun} over is an edit by hand where the declared value comes from"
         )

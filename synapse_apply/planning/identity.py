@@ -62,14 +62,11 @@ def collect_identity_claims(resources: Resources) -> IdentityClaims:
             for address in addresses:
                 conflicts[address].append(diagnostic)
     return IdentityClaims(
-        conflicts,
-        renames,
-        _held_records(resources, renames),
-        _member_renames(resources, renames),
+        conflicts, renames, _held_records(resources, renames), _member_renames(resources, renames)
     )
 
 
-def list_identity_fields_unlike_recorded(resource: ResourceState) -> list[str]:
+def changed_identity(resource: ResourceState) -> list[str]:
     """Immutable identity fields in which the live object differs from the recorded one."""
     record, found_by = resource.record, resource.lookup_result.found_by
     if record is None or resource.lookup_result.observed is None or found_by is FoundBy.KEY:
@@ -93,7 +90,7 @@ def _is_same_text(last_seen: Fields, live: Fields, path: FieldPath) -> bool:
     return type(last_seen.get(path)) is str and last_seen[path] == live.get(path)
 
 
-def find_live_pinned_or_recorded_id_or_empty(resource: ResourceState) -> str:
+def known_remote_id(resource: ResourceState) -> str:
     """The remote id of an address: that of the found object, else the pinned, else the recorded."""
     if resource.lookup_result.observed is not None:
         return resource.lookup_result.observed.remote_id
@@ -116,7 +113,7 @@ def _build_object_key(resource: ResourceState) -> ObjectKey:
     return ObjectKey(
         resource.address.kind,
         record.api if record else resource.binding.api,
-        find_live_pinned_or_recorded_id_or_empty(resource),
+        known_remote_id(resource),
     )
 
 
@@ -216,7 +213,7 @@ def _known_keys(resource: ResourceState) -> Iterator[str]:
         yield from resource.binding.list_natural_keys(unflatten(resource.record.seen))
 
 
-def map_declared_address_to_open_call_of_other(
+def open_calls_of_others(
     resources: Resources,
     open_intents: Mapping[Address, Intent],
     open_call_by_new_address: Mapping[Address, Address],

@@ -72,9 +72,7 @@ def _find_cycle(edges: Mapping[Address, set[Address]]) -> Cycle | None:
     return None
 
 
-def _strong_components(
-    edges: Mapping[Address, set[Address]],
-) -> list[list[Address]]:
+def _strong_components(edges: Mapping[Address, set[Address]]) -> list[list[Address]]:
     """The strongly connected components of more than one node (Tarjan), in linear time."""
     index: dict[Address, int] = {}
     low: dict[Address, int] = {}

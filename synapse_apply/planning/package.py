@@ -21,7 +21,7 @@ from synapse_apply.planning.refusals import refusal
 from synapse_apply.planning.series import SeriesMap
 
 
-def build_package_extras_or_empty(resource: ResourceState) -> JsonObject:
+def package_extras(resource: ResourceState) -> JsonObject:
     """The data of an upload: {"package": {digest, files (a count), size (bytes), source}}."""
     package = _declared_package(resource)
     if package is None:
@@ -43,7 +43,7 @@ def get_uploaded_digest_or_empty(change: Change) -> str:
     return digest if isinstance(digest, str) else ""
 
 
-def find_recorded_or_live_digest(resource: ResourceState) -> str | None:
+def known_digest(resource: ResourceState) -> str | None:
     """The digest of the published package, from the record or the object; None if unknown.
 
     Of a package that may be replaced, what the object shows counts first.
@@ -51,13 +51,13 @@ def find_recorded_or_live_digest(resource: ResourceState) -> str | None:
     observed = resource.lookup_result.observed
     shown = observed.extra.get("digest") if observed else None
     recorded = resource.record.digest if resource.record is not None else None
-    is_shown = isinstance(shown, str) and can_published_package_be_replaced(resource)
+    is_shown = isinstance(shown, str) and is_replaceable(resource)
     return shown if is_shown or not recorded else recorded
 
 
 def find_foreign_digest(resource: ResourceState) -> str | None:
     """The digest of the live package, where the object shows another one than is recorded."""
-    record, shown = resource.record, find_recorded_or_live_digest(resource)
+    record, shown = resource.record, known_digest(resource)
     return shown if record is not None and record.digest not in {None, "", shown} else None
 
 
@@ -77,7 +77,7 @@ def _is_set_by_acting_call(resource: ResourceState, digest: str) -> bool:
 def _unreleased_changes(resource: ResourceState, series: SeriesMap) -> str:
     """Text such as `unreleased changes (3 files; next version 1.1.1)`; "" without known changes."""
     package = _declared_package(resource)
-    published = find_recorded_or_live_digest(resource)
+    published = known_digest(resource)
     # Without a known digest no change can be claimed.
     if package is None or published is None or package.digest == published:
         return ""
@@ -133,8 +133,8 @@ def note_refuse_or_replace(
             reason="its published package is replaced; the id stays",
             rebase=False,
             extras={
-                **build_package_extras_or_empty(resource),
-                "published_digest": find_recorded_or_live_digest(resource),
+                **package_extras(resource),
+                "published_digest": known_digest(resource),
             },
         )
         decision = replace(decision, change=change)
@@ -148,7 +148,7 @@ def note_refuse_or_replace(
     return replace(decision, change=replace(decision.change, notes=notes))
 
 
-def can_published_package_be_replaced(resource: ResourceState) -> bool:
+def is_replaceable(resource: ResourceState) -> bool:
     """Whether the platform allows published packages to be replaced, so that no digest is proof."""
     observed = resource.lookup_result.observed
     # Live or declared: one is true now, the other after this apply.
@@ -169,13 +169,11 @@ def _is_replaceable(resource: ResourceState) -> bool:
     )
 
 
-def is_package_unknown_or_replaceable(resource: ResourceState) -> bool:
+def is_package_unproven(resource: ResourceState) -> bool:
     """Whether an adopted object's package has an unknown digest, or may have been replaced."""
     if not resource.type.carries_package:
         return False
-    return find_recorded_or_live_digest(resource) is None or can_published_package_be_replaced(
-        resource
-    )
+    return known_digest(resource) is None or is_replaceable(resource)
 
 
 def _declared_package(resource: ResourceState) -> Package | None:

@@ -101,7 +101,7 @@ class ResourceState:
         )
 
     @property
-    def is_sought_by_no_id_nor_key(self) -> bool:
+    def is_unsearchable(self) -> bool:
         """Whether nothing was looked up: the id is of another API version, and no search tells."""
         return (
             self.record is not None

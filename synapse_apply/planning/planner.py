@@ -13,43 +13,28 @@ from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.runtime.paused_collection import pause_gc
 from synapse_apply.model.state import CREATE_VERB
 from synapse_apply.planning import missing_dependencies
-from synapse_apply.planning.create_companions import (
-    CreateCompanions,
-    extend_graph_by_first_member_needs_of_owners,
-)
-from synapse_apply.planning.decide_declared import PlanIndex, decide_declared_ignoring_dependencies
-from synapse_apply.planning.decide_undeclared import (
-    SeriesSuccessors,
-    decide_undeclared_ignoring_dependents,
-)
+from synapse_apply.planning.create_companions import CreateCompanions, extend_by_first_members
+from synapse_apply.planning.decide_declared import PlanIndex, decide_declared_alone
+from synapse_apply.planning.decide_undeclared import SeriesSuccessors, decide_undeclared_alone
 from synapse_apply.planning.decision import Decision, list_declared_dependencies
 from synapse_apply.planning.guards import list_guard_violations
-from synapse_apply.planning.identity import (
-    collect_identity_claims,
-    map_declared_address_to_open_call_of_other,
-)
+from synapse_apply.planning.identity import collect_identity_claims, open_calls_of_others
 from synapse_apply.planning.open_call_refusals import iter_acting_call_warnings
 from synapse_apply.planning.order import Cycle, sort_by_dependencies_and_find_cycles
 from synapse_apply.planning.package import get_uploaded_digest_or_empty
 from synapse_apply.planning.plan_input import PlanInput, ResourceState
-from synapse_apply.planning.policy.plan_rules import list_violations_and_warnings_of_plan_rules
+from synapse_apply.planning.policy.plan_rules import judge_plan_rules
 from synapse_apply.planning.policy.resource_rules import (
     PolicyRules,
-    add_policy_findings_unless_in_error,
-    build_one_warning_of_unchanged_violators_or_empty,
-    select_resource_policy_rules,
+    add_policy_findings,
+    resource_policy_rules,
+    unchanged_violators,
     with_other_addresses,
 )
-from synapse_apply.planning.policy.rule_addresses import (
-    iter_warnings_of_unknown_addresses_in_policy,
-)
+from synapse_apply.planning.policy.rule_addresses import unknown_policy_addresses
 from synapse_apply.planning.refusals import package_flaw, settle_secrets
-from synapse_apply.planning.series import (
-    build_lowered_version_warnings,
-    group_by_series,
-    is_record_of_series_with_declared_version,
-)
-from synapse_apply.planning.verification import add_due_run_or_refuse_unverified
+from synapse_apply.planning.series import group_by_series, is_of_declared_series, lowered_versions
+from synapse_apply.planning.verification import add_due_run
 
 Decisions = dict[Address, Decision]
 
@@ -67,7 +52,7 @@ def build_plan(plan_input: PlanInput) -> Plan:
         resources = with_other_addresses(resources)
         plan_input = replace(plan_input, resources=resources)
     index = _build_plan_index(resources, plan_input)
-    rules = select_resource_policy_rules(
+    rules = resource_policy_rules(
         resources.values(), plan_input.options.policy.rules, plan_input.published_versions
     )
     declared_decisions, cycles = _decide_all_declared(resources, index, rules)
@@ -76,7 +61,7 @@ def build_plan(plan_input: PlanInput) -> Plan:
     superseded = {
         address
         for address in undeclared_decisions
-        if is_record_of_series_with_declared_version(resources[address], index.series)
+        if is_of_declared_series(resources[address], index.series)
     }
     removed_on_purpose = {
         address for address in plan_input.removed_addresses if address in undeclared_decisions
@@ -86,9 +71,7 @@ def build_plan(plan_input: PlanInput) -> Plan:
         {**declared_decisions, **undeclared_decisions, **orphan_decisions}, plan_input
     )
     changes = {address: decision.change for address, decision in decisions.items()}
-    policy_violations, policy_warnings = list_violations_and_warnings_of_plan_rules(
-        plan_input, changes.values()
-    )
+    policy_violations, policy_warnings = judge_plan_rules(plan_input, changes.values())
     return Plan(
         id=plan_input.plan_id,
         created=plan_input.created,
@@ -121,11 +104,9 @@ def build_plan(plan_input: PlanInput) -> Plan:
                     ),
                     *_foreign_key_warning(decisions, resources),
                     *policy_warnings,
-                    *build_one_warning_of_unchanged_violators_or_empty(decisions, rules),
-                    *iter_warnings_of_unknown_addresses_in_policy(plan_input),
-                    *_of_selected(
-                        decisions, build_lowered_version_warnings(index.series, resources)
-                    ),
+                    *unchanged_violators(decisions, rules),
+                    *unknown_policy_addresses(plan_input),
+                    *_of_selected(decisions, lowered_versions(index.series, resources)),
                 )
             )
         ),
@@ -150,7 +131,7 @@ def _build_plan_index(
         identity_claims=claims,
         series=group_by_series(resources.values()),
         open_intents=intents,
-        calls_of_others=map_declared_address_to_open_call_of_other(
+        calls_of_others=open_calls_of_others(
             resources, intents, plan_input.open_call_by_new_address, claims
         )
         if intents
@@ -162,7 +143,7 @@ def _decide_all_declared(
     resources: Mapping[Address, ResourceState], index: PlanIndex, policy_rules: PolicyRules
 ) -> tuple[Decisions, list[Cycle]]:
     """Decisions on declared resources in dependency order; a blocked one blocks its dependents."""
-    graph = extend_graph_by_first_member_needs_of_owners(resources, index.dependencies)
+    graph = extend_by_first_members(resources, index.dependencies)
     ordered, cycles = sort_by_dependencies_and_find_cycles(
         graph, lambda address: resources[address].type.rank
     )
@@ -170,11 +151,9 @@ def _decide_all_declared(
     plan_input = index.plan_input
 
     def decide_resource(resource: ResourceState) -> Decision:
-        decision = add_policy_findings_unless_in_error(
+        decision = add_policy_findings(
             resource,
-            add_due_run_or_refuse_unverified(
-                resource, decide_declared_ignoring_dependencies(resource, index), index
-            ),
+            add_due_run(resource, decide_declared_alone(resource, index), index),
             policy_rules,
         )
         decision = _refuse_unfit_package(decision, resource, plan_input)
@@ -185,9 +164,7 @@ def _decide_all_declared(
     companions = CreateCompanions(resources, plan_input.options.selected, decide_resource, graph)
     for address in ordered:
         resource = resources[address]
-        decision = companions.note_and_remember_companion_or_refuse_owner(
-            resource, decide_resource(resource)
-        )
+        decision = companions.add_companion(resource, decide_resource(resource))
         # An update of the record alone needs no dependency.
         if decision.change.has_unrefused_call_or_run:
             unmet = [
@@ -278,10 +255,8 @@ def _decide_all_undeclared(
     # Deletes are made in the reverse order of creates: dependents first.
     for address in reversed(ordered):
         decision = _refuse_given(
-            add_policy_findings_unless_in_error(
-                resources[address],
-                decide_undeclared_ignoring_dependents(resources[address], index),
-                policy_rules,
+            add_policy_findings(
+                resources[address], decide_undeclared_alone(resources[address], index), policy_rules
             ),
             index,
         )
@@ -289,9 +264,7 @@ def _decide_all_undeclared(
             decision = _after_dependents(
                 decision, resources[address], users.get(address, ()), decisions, declared_decisions
             )
-        decisions[address] = successors.order_removal_after_successors_keep_or_refuse(
-            decision, resources[address]
-        )
+        decisions[address] = successors.after_successors(decision, resources[address])
     return decisions
 
 

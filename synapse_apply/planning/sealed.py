@@ -5,7 +5,7 @@ from __future__ import annotations
 from synapse_apply.planning.plan_input import ResourceState
 
 
-def is_sealed_live_or_when_recorded(resource: ResourceState) -> bool:
+def is_or_was_sealed(resource: ResourceState) -> bool:
     """Whether the object is sealed now or was when last seen, as a seal cannot be taken back."""
     seal = resource.binding.final_call
     return seal is not None and (

@@ -73,7 +73,7 @@ def group_by_series(resources: Iterable[ResourceState]) -> SeriesMap:
     return groups
 
 
-def is_record_of_series_with_declared_version(resource: ResourceState, series: SeriesMap) -> bool:
+def is_of_declared_series(resource: ResourceState, series: SeriesMap) -> bool:
     """Whether a record is of a series that has a declared member, both with comparable versions.
 
     An undeclared one is then kept silently, as its series continues without it:
@@ -97,20 +97,14 @@ def is_superseded_beyond_retention(resource: ResourceState, series: SeriesMap) -
     members = (
         series.get(SeriesKey(resource.address.kind, record.series)) if record is not None else None
     )
-    if (
-        members is None
-        or version is None
-        or not is_record_of_series_with_declared_version(resource, series)
-    ):
+    if members is None or version is None or not is_of_declared_series(resource, series):
         return False
     return not members.is_retained(version)
 
 
 # A delete or forget of a superseded member waits for the declared members that are still to be
 # created. Otherwise one mistyped version, which is refused, would remove all others.
-def list_declared_members_of_recorded_series(
-    resource: ResourceState, series: SeriesMap
-) -> tuple[Address, ...]:
+def declared_successors(resource: ResourceState, series: SeriesMap) -> tuple[Address, ...]:
     """The declared members of the series that an undeclared record belongs to."""
     record = resource.record
     if record is None or not record.series:
@@ -119,7 +113,7 @@ def list_declared_members_of_recorded_series(
     return tuple(members.declared) if members is not None else ()
 
 
-def build_lowered_version_warnings(
+def lowered_versions(
     series: SeriesMap, resources: Mapping[Address, ResourceState]
 ) -> list[Diagnostic]:
     """A warning for each series whose declared versions are lower than a recorded one."""

@@ -22,7 +22,7 @@ from synapse_apply.model.verification import (
 )
 from synapse_apply.planning.decide_declared import PlanIndex
 from synapse_apply.planning.decision import Decision
-from synapse_apply.planning.package import can_published_package_be_replaced
+from synapse_apply.planning.package import is_replaceable
 from synapse_apply.planning.plan_input import ResourceState, SeriesKey
 from synapse_apply.planning.series import SeriesMap
 
@@ -34,9 +34,7 @@ CANNOT_BE_VERIFIED_RULE = "cannot-be-verified"
 _CREATES = frozenset({Action.CREATE, Action.RECREATE})
 
 
-def add_due_run_or_refuse_unverified(
-    resource: ResourceState, decision: Decision, index: PlanIndex
-) -> Decision:
+def add_due_run(resource: ResourceState, decision: Decision, index: PlanIndex) -> Decision:
     """The decision with its due run, or refused if other targets must verify the release first."""
     if resource.type.verification_spec is None or decision.is_blocked:
         return decision
@@ -110,10 +108,7 @@ def _find_due_run(
     if decision.change.action is Action.ADOPT or resource.record is None:
         return None
     return _due_recorded_run(
-        verification,
-        resource,
-        resource.record,
-        is_requested=resource.address in verify_now,
+        verification, resource, resource.record, is_requested=resource.address in verify_now
     )
 
 
@@ -228,7 +223,7 @@ def _find_verification_gap(
         reason = f"{requirement} its state cannot be read: {other_target.problem}"
         readable_hint = f"make the state of target {target} readable here, then plan again"
         return _VerificationGap(reason, (readable_hint,))
-    if can_published_package_be_replaced(resource):
+    if is_replaceable(resource):
         reason = (
             f"{requirement} `{resource.type.replaceable_if}: true` lets its bytes be "
             f"replaced after any run"

@@ -8,7 +8,7 @@ from synapse_apply.model.plan import FieldChange
 from synapse_apply.planning.plan_input import CanWrite, ResourceState
 
 
-def can_write_all_live_values_to_manifest(
+def can_write_all(
     resource: ResourceState, changes: Sequence[FieldChange], can_write: CanWrite
 ) -> bool:
     """Whether all fields can be written: no secret, no reference, no value from elsewhere."""

@@ -75,9 +75,7 @@ class WriteBatch:
         """Run the work in a transaction and wait until it is durable; raises what it raised."""
         call_load = self.call_load
         # Whoever holds a slot keeps others from calling until this is written.
-        pending_write = PendingWrite(
-            work, call_load is None or call_load.is_slot_held_by_calling_thread
-        )
+        pending_write = PendingWrite(work, call_load is None or call_load.holds_slot)
         try:
             with self._mutex:
                 self._queue.append(pending_write)

@@ -83,7 +83,7 @@ def format_duration(seconds: float) -> str:
     )
 
 
-def shorten_commit_keeping_dirty_suffix(commit: str) -> str:
+def shorten_commit_and_suffix(commit: str) -> str:
     """The first 12 digits of a commit, with the suffix of a dirty checkout if it has one."""
     dirty_suffix = DIRTY_SUFFIX if commit.endswith(DIRTY_SUFFIX) else ""
     return sanitize(commit.removesuffix(DIRTY_SUFFIX))[:12] + dirty_suffix

@@ -9,7 +9,7 @@ from itertools import chain
 from synapse_apply.model.address import Address
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Action, Plan
-from synapse_apply.views.markdown.markup import cut_text_at_end_and_count_rest
+from synapse_apply.views.markdown.markup import cut_text
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
 
 _MAX_LABEL_LENGTH = 200
@@ -76,7 +76,7 @@ def format_mermaid(nodes: Iterable[GraphNode]) -> str:
     lines += [
         f"  {source} --> {dependency}" for source, dependency in graph.iter_user_and_need_names()
     ]
-    for planned_action in graph.list_distinct_planned_actions_sorted():
+    for planned_action in graph.planned_actions():
         fill, stroke = _COLOURS[planned_action]
         dashes = ",stroke-dasharray:5 3" if planned_action == _REFUSED else ""
         lines.append(
@@ -117,12 +117,12 @@ class _DrawnGraph:
             for need in sorted(set(node.needs)):
                 yield self.name_by_address[node.address], self.name_by_address[need]
 
-    def list_distinct_planned_actions_sorted(self) -> list[str]:
+    def planned_actions(self) -> list[str]:
         return sorted({node.planned_action for node in self.nodes if node.planned_action})
 
 
 def _format_label_lines(node: GraphNode) -> list[str]:
-    name = sanitize(cut_text_at_end_and_count_rest(str(node.address), _MAX_LABEL_LENGTH))
+    name = sanitize(cut_text(str(node.address), _MAX_LABEL_LENGTH))
     planned_text = f"{node.planned_action} and {_VERIFY}" if node.has_run else node.planned_action
     return [name, planned_text] if planned_text else [name]
 

@@ -82,7 +82,7 @@ def _are_all_plain(lines: list[str]) -> bool:
     return joined_lines.isascii() and joined_lines.isprintable()
 
 
-def sanitize_lines_and_escape_plan_rows(text: object) -> list[str]:
+def sanitize_plan_lines(text: object) -> list[str]:
     """As `sanitize_lines`, with lines that look like a planned action escaped."""
     return [_PLAN_ROW.sub(r"\1\\#", line) for line in sanitize_lines(text)]
 
@@ -108,6 +108,6 @@ def escape_unsafe_json(text: str) -> str:
     return _HASH_COMMAND.sub(r"\\u0023#", text)
 
 
-def sanitize_url_and_strip_credentials(url: str) -> str:
+def sanitize_url(url: str) -> str:
     """A sanitized URL without user and password."""
     return _USER_INFO.sub("", sanitize(url))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @options.add_target_options
 @options.add_file_option
 @options.add_variable_options
-@click.argument("plugin", shell_complete=completion.complete_declared_plugins)
+@click.argument("plugin", shell_complete=completion.complete_plugins)
 @click.argument("part", required=False, type=click.Choice(["major", "minor", "patch"]))
 @click.option("--to", default="", metavar="VERSION", help="This version, instead of a part.")
 @click.option("-m", "--changelog", metavar="TEXT", help="Also set the release's changelog.")

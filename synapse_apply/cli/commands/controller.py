@@ -222,12 +222,12 @@ def status(*, console: Console, data: Path, url: str) -> int:
     """
     from synapse_apply.cli.flows.controller_access import choose_controller_url, open_controller_api
     from synapse_apply.cli.texts.controller import print_target_list
-    from synapse_apply.controller.status import read_stored_targets_as_document
+    from synapse_apply.controller.status import read_stored_targets
 
     if url := choose_controller_url(url):
-        print_target_list(console, open_controller_api(console, url).read_target_list_document())
+        print_target_list(console, open_controller_api(console, url).read_target_list())
     else:
-        print_target_list(console, read_stored_targets_as_document(data))
+        print_target_list(console, read_stored_targets(data))
     return 0
 
 
@@ -286,11 +286,7 @@ def reconcile(
         raise click.UsageError("--timeout goes with --wait.")
     api = open_controller_api(console, url)
     names = list(
-        dict.fromkeys(
-            name
-            for pattern in patterns
-            for name in api.list_names_matching_or_plain_name_unchecked(pattern)
-        )
+        dict.fromkeys(name for pattern in patterns for name in api.names_matching(pattern))
     )
     if not names:
         raise InputError.from_summary(
@@ -578,7 +574,7 @@ def audit(
     from synapse_apply.controller.audit_report import (
         AuditSelection,
         fetch_and_check_audit,
-        read_and_check_stored_audit,
+        read_stored_audit,
     )
 
     selection = AuditSelection(pattern or "", who, limit)
@@ -586,9 +582,7 @@ def audit(
         api = open_controller_api(console, url)
         report = fetch_and_check_audit(api, selection, expected_digest)
         return print_audit_report(console, report, api.mask)
-    return print_audit_report(
-        console, read_and_check_stored_audit(data, selection, expected_digest)
-    )
+    return print_audit_report(console, read_stored_audit(data, selection, expected_digest))
 
 
 @manual_command(

@@ -44,9 +44,7 @@ _STARTED_ADVICE = "The run was started; the same command would start another."
 )
 @options.add_json_options
 @options.add_target_options
-@click.argument(
-    "plugin", metavar="PLUGIN[@VERSION]", shell_complete=completion.complete_declared_plugins
-)
+@click.argument("plugin", metavar="PLUGIN[@VERSION]", shell_complete=completion.complete_plugins)
 @click.option("-p", "--param", "parameters", multiple=True, metavar="KEY=VALUE",
               callback=param_types.parse_key_value_options,
               help="A parameter: JSON where it is JSON, else a text; may be repeated.")  # fmt: skip

@@ -92,7 +92,7 @@ def init(*, console: Console, invocation: Invocation, lineage: str, key_file: Pa
     name, new_lineage = created_state.target, created_state.lineage
     if console.as_json:
         # What the backend offers, in the form of `doctor --json`.
-        from synapse_apply.views.text.checkup import build_json_rows_of_section
+        from synapse_apply.views.text.checkup import section_json
 
         console.write_or_keep_document(
             {
@@ -102,7 +102,7 @@ def init(*, console: Console, invocation: Invocation, lineage: str, key_file: Pa
                 "backend": {
                     "asked": not offer.unasked,
                     "why_not": offer.unasked,
-                    "checks": build_json_rows_of_section("Backend", offer.rows),
+                    "checks": section_json("Backend", offer.rows),
                 },
             }
         )
@@ -329,7 +329,7 @@ def accept(
     from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.model.phrases import format_count_and_noun
     from synapse_apply.views.sanitize import sanitize
-    from synapse_apply.views.text.accepted import render_new_and_accepted_differences
+    from synapse_apply.views.text.accepted import render_accepted
     from synapse_apply.views.text.findings import format_quoted_path
 
     if undo:
@@ -344,7 +344,7 @@ def accept(
     def show_and_confirm(acceptable: AcceptableResource) -> bool:
         address, differing_fields = acceptable.resource.address, acceptable.differing_fields
         console.write_output(
-            render_new_and_accepted_differences(
+            render_accepted(
                 address,
                 differing_fields,
                 acceptable.accepted_fields,

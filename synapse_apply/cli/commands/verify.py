@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     nargs=-1,
     required=True,
     metavar="RELEASE...",
-    shell_complete=completion.complete_declared_addresses,
+    shell_complete=completion.complete_declared,
 )
 @click.option(
     "--timeout",

@@ -73,7 +73,7 @@ def wait_for_targets(
     from synapse_apply.cli.texts.controller import print_target_list
     from synapse_apply.controller.remote.waiting import (
         NotSettledInTime,
-        derive_exit_code_of_settled_target,
+        settled_exit_code,
         wait_until_settled,
     )
 
@@ -92,7 +92,7 @@ def wait_for_targets(
             continue
         targets.append(target.item)
         source_findings |= {str(entry["source"]): entry for entry in target.source_findings}
-        codes.append(derive_exit_code_of_settled_target(api, name, target))
+        codes.append(settled_exit_code(api, name, target))
     if targets:
         print_target_list(
             console, {"items": targets, "source_findings": [*source_findings.values()]}

@@ -42,7 +42,7 @@ def choose_rows_by_target(
     from synapse_apply.cli.texts.controller_rows import format_held_rows
     from synapse_apply.controller.rules.bindings import BINDING_GUARD
 
-    names = api.list_names_matching_or_plain_name_unchecked(pattern)
+    names = api.names_matching(pattern)
     rows_by_target = {
         name: [r for r in api.list_held_rows(name) if name == pattern or r.address == BINDING_GUARD]
         for name in names
@@ -69,7 +69,7 @@ def _planned_fields(api: ControllerApi, rows: Sequence[ShownRow]) -> ShownFields
     fields: ShownFields = {}
     for run in {row.run for row in rows if row.run}:
         with suppress(ControllerUnavailable):
-            fields[run] = api.read_planned_fields_by_address(run)
+            fields[run] = api.read_planned_fields(run)
     return fields
 
 

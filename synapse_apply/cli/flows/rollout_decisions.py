@@ -77,9 +77,7 @@ def decide_on_rollout(
         console.write_output(format_rollout(rollout, color=console.is_output_colored))
         _ask_and_require_yes(console, rollout, decision)
     asked_wave = rollout.wave if decision.is_of_wave else 0
-    result = api.ask_rollout_or_raise_stale_or_refused(
-        name, decision.verb, rollout.number, asked_wave, decision.reason
-    )
+    result = api.ask_rollout(name, decision.verb, rollout.number, asked_wave, decision.reason)
     console.write_output(format_decision_result(rollout, decision.verb, result.who))
     return 0
 

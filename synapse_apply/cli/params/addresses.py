@@ -40,7 +40,7 @@ class AddressType(AnyParamType):
         return self._completer(ctx, param, incomplete)
 
 
-ADDRESS = AddressType(completion.complete_declared_addresses)
+ADDRESS = AddressType(completion.complete_declared)
 
 
 class NameType(AnyParamType):
@@ -57,7 +57,7 @@ class NameType(AnyParamType):
         return self._completer(ctx, param, incomplete)
 
 
-DECLARED_NAME = NameType(completion.complete_declared_addresses)
+DECLARED_NAME = NameType(completion.complete_declared)
 RECORDED_NAME = NameType(completion.complete_recorded_addresses)
 
 

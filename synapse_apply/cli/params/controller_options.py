@@ -78,7 +78,7 @@ class TargetPatternType(AnyParamType):
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem[str]]:
         """The targets of the controller that `--url` or the environment names."""
-        return completion.complete_controller_targets(ctx, param, incomplete)
+        return completion.complete_controlled(ctx, param, incomplete)
 
 
 class RowDigestType(AnyParamType):

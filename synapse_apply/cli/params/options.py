@@ -198,7 +198,7 @@ def _add_target_option(body: CommandBody, help_text: str) -> CommandBody:
         "--target",
         metavar="NAME",
         multiple=True,
-        shell_complete=completion.complete_targets_and_labels,
+        shell_complete=completion.complete_targets,
         help=help_text,
     )(body)
 

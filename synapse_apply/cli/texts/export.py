@@ -11,7 +11,7 @@ from synapse_apply.model.diagnostic import format_json_pointer
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.views.paths import format_path_relative_to_cwd_if_inside
 from synapse_apply.views.text.export import (
-    format_secret_variables_to_set_or_empty,
+    format_variables_to_set,
     render_unexported_with_reasons_or_empty,
 )
 
@@ -33,7 +33,7 @@ def print_exported_files(
         for entry in export_report.objects
         for secret in entry.secrets
     ]
-    console.write_output(format_secret_variables_to_set_or_empty(secrets))
+    console.write_output(format_variables_to_set(secrets))
     console.write_output(
         render_unexported_with_reasons_or_empty(
             left_out_fields, [(entry.label, entry.reason) for entry in export_report.missed_objects]

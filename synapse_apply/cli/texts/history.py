@@ -10,7 +10,7 @@ from synapse_apply.cli.texts.jobs import format_server_time
 from synapse_apply.model.coding.codec import audit_entry_to_json
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.errors import Exit
-from synapse_apply.views.grammar import shorten_commit_keeping_dirty_suffix
+from synapse_apply.views.grammar import shorten_commit_and_suffix
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
 from synapse_apply.views.text.tables import render_table
 
@@ -38,7 +38,7 @@ def print_runs_table(console: Console, runs: Sequence[PastRun]) -> int:
                         + [c.settled_by.partition(",")[0] for c in run.calls if c.settled_by]
                     )
                 ),
-                *(shorten_commit_keeping_dirty_suffix(run.commit_id), run.run_url),
+                *(shorten_commit_and_suffix(run.commit_id), run.run_url),
             )
             for run in runs
         ]

@@ -9,10 +9,7 @@ from synapse_apply.library import ResourceSides
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.diagnostic import format_json_pointer
 from synapse_apply.model.values import ABSENT
-from synapse_apply.views.json.redaction import (
-    build_tree_with_true_at_paths,
-    unflatten_to_redacted_json,
-)
+from synapse_apply.views.json.redaction import tree_of_paths, unflatten_redacted
 from synapse_apply.views.sanitize import sanitize
 from synapse_apply.views.text.cells import measure_width_in_terminal_cells
 from synapse_apply.views.text.findings import format_quoted_path
@@ -81,8 +78,8 @@ def build_sides_document(sides: ResourceSides) -> JsonDocument:
         "declared": None
         if resource.desired is None
         else {
-            "values": unflatten_to_redacted_json(declared.items()),
-            "sensitive_values": build_tree_with_true_at_paths(secret_paths),
+            "values": unflatten_redacted(declared.items()),
+            "sensitive_values": tree_of_paths(secret_paths),
         },
         "recorded": record_document(resource.record) if resource.record else None,
         "live": object_document(resource.address, observed) if observed else None,

@@ -31,7 +31,7 @@ _RESERVED_HEADERS = frozenset(
 _WILDCARDS = "*?["
 
 
-def iter_access_and_approver_findings(
+def access_findings(
     settings: Mapping[str, Any], controller: Controller, findings: FindingBuilder
 ) -> Iterator[Diagnostic]:
     """Errors and warnings on `access`, whose settings these are, and on who could approve."""
@@ -58,9 +58,7 @@ def iter_access_and_approver_findings(
             yield from _too_few_approvers(access, target_rule, scope, path, findings)
 
 
-def iter_warnings_on_waves_nobody_can_approve(
-    controller: Controller, findings: FindingBuilder
-) -> Iterator[Diagnostic]:
+def unapprovable_waves(controller: Controller, findings: FindingBuilder) -> Iterator[Diagnostic]:
     """Warnings on waves of rollouts that nobody could let begin."""
     for rollout in controller.rollouts.values():
         for index, wave in enumerate(rollout.waves):
@@ -175,11 +173,7 @@ def _unmatched_patterns(
 
 
 def _too_few_approvers(
-    access: Access | None,
-    rule: TargetRule,
-    scope: str,
-    path: FieldPath,
-    findings: FindingBuilder,
+    access: Access | None, rule: TargetRule, scope: str, path: FieldPath, findings: FindingBuilder
 ) -> Iterator[Diagnostic]:
     """Rules of which too few people can approve anything, as far as can be told."""
     needs_people = rule.mode is Mode.APPROVE or rule.approvals > 1

@@ -7,17 +7,14 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from synapse_apply.controller.configuration.access_checks import (
-    iter_access_and_approver_findings,
-    iter_warnings_on_waves_nobody_can_approve,
-)
-from synapse_apply.controller.configuration.decoding import parse_valid_duration_as_seconds
+from synapse_apply.controller.configuration.access_checks import access_findings, unapprovable_waves
+from synapse_apply.controller.configuration.decoding import parse_duration
 from synapse_apply.controller.configuration.literal_secrets import PLACEHOLDER_VARIABLE
 from synapse_apply.controller.configuration.placed_findings import FindingBuilder
 from synapse_apply.controller.configuration.rollout_checks import iter_rollout_findings
 from synapse_apply.controller.configuration.rule_checks import (
+    commit_rule_warnings,
     iter_rule_findings,
-    iter_warnings_on_rules_of_commits,
 )
 from synapse_apply.controller.settings import Access, Controller
 from synapse_apply.controller.source.faults import iter_source_faults
@@ -31,7 +28,7 @@ _GREATEST_PORT = 65535
 _MIN_SECONDS = 1.0
 
 
-def iter_findings_no_schema_can_tell(
+def further_findings(
     value: Mapping[str, Any],
     controller: Controller,
     positions: Mapping[FieldPath, Position],
@@ -46,12 +43,12 @@ def iter_findings_no_schema_can_tell(
     checker = _Checker(value, positions)
     findings = FindingBuilder(positions)
     yield from checker.iter_listen_errors(controller, is_access_known=is_access_known)
-    yield from checker.iter_too_short_duration_errors(value, ())
-    yield from checker.iter_unclear_channel_errors()
+    yield from checker.short_durations(value, ())
+    yield from checker.unclear_channels()
     own_variables = collect_own_secret_locations(controller).variables - {PLACEHOLDER_VARIABLE}
     for name in controller.sources:
-        yield from checker.iter_warnings_on_patterns_of_own_variables(name, own_variables)
-        incomplete = list(checker.iter_incomplete_credential_errors(name))
+        yield from checker.own_variable_patterns(name, own_variables)
+        incomplete = list(checker.incomplete_credentials(name))
         yield from incomplete
         for key, fault in iter_source_faults(controller.sources[name]):
             # Without all of its credentials no url can be right.
@@ -60,11 +57,11 @@ def iter_findings_no_schema_can_tell(
                 yield replace(fault, path=path, position=positions.get(path, fault.position))
         rules = value["sources"][name]["targets"]
         yield from iter_rule_findings(name, rules, findings, now)
-        yield from iter_warnings_on_rules_of_commits(controller, controller.sources[name], findings)
+        yield from commit_rule_warnings(controller, controller.sources[name], findings)
     yield from iter_rollout_findings(controller, findings)
     if is_access_known:
-        yield from iter_warnings_on_waves_nobody_can_approve(controller, findings)
-        yield from iter_access_and_approver_findings(value.get("access", {}), controller, findings)
+        yield from unapprovable_waves(controller, findings)
+        yield from access_findings(value.get("access", {}), controller, findings)
 
 
 class _Checker:
@@ -96,24 +93,24 @@ class _Checker:
                 "write `access`, or listen on 127.0.0.1",
             )
 
-    def iter_too_short_duration_errors(self, node: Any, path: FieldPath) -> Iterator[Diagnostic]:
+    def short_durations(self, node: Any, path: FieldPath) -> Iterator[Diagnostic]:
         """An error for each duration that is shorter than a second."""
         if isinstance(node, Mapping):
             for key, item in node.items():
                 below: FieldPath = (*path, key)
                 if key in _DURATION_KEYS and isinstance(item, str):
-                    if parse_valid_duration_as_seconds(item) < _MIN_SECONDS:
+                    if parse_duration(item) < _MIN_SECONDS:
                         yield self._error(
                             below, "Too short", f"`{format_field_path(below)}` is {item}",
                             "at least 1s",
                         )  # fmt: skip
                 else:
-                    yield from self.iter_too_short_duration_errors(item, below)
+                    yield from self.short_durations(item, below)
         elif isinstance(node, list):
             for index, item in enumerate(node):
-                yield from self.iter_too_short_duration_errors(item, (*path, index))
+                yield from self.short_durations(item, (*path, index))
 
-    def iter_unclear_channel_errors(self) -> Iterator[Diagnostic]:
+    def unclear_channels(self) -> Iterator[Diagnostic]:
         """Each channel is one thing."""
         for index, channel in enumerate(self._value.get("notify", ())):
             kinds = [kind for kind in ("webhook", "slack") if kind in channel]
@@ -125,7 +122,7 @@ class _Checker:
                     "write one channel an item, either `webhook` or `slack`",
                 )
 
-    def iter_incomplete_credential_errors(self, name: str) -> Iterator[Diagnostic]:
+    def incomplete_credentials(self, name: str) -> Iterator[Diagnostic]:
         """One credential, and of ssh both parts."""
         path: FieldPath = ("sources", name, "credentials")
         credentials = self._value["sources"][name].get("credentials", {})
@@ -141,7 +138,7 @@ class _Checker:
                 "ssh needs both: without the host keys anybody could answer for the server",
             )
 
-    def iter_warnings_on_patterns_of_own_variables(
+    def own_variable_patterns(
         self, name: str, own_variables: Collection[str]
     ) -> Iterator[Diagnostic]:
         """Patterns that fit a variable of the controller's own, which no worker ever gets."""

@@ -50,19 +50,19 @@ DEFAULT_ZONE = "UTC"
 _UNITS = {"s": 1.0, "m": MINUTE, "h": HOUR, "d": DAY}
 
 
-def decode_valid_controller_document(
+def decode_controller(
     value: Mapping[str, Any], positions: Mapping[FieldPath, Position], file: FilePath
 ) -> Controller:
     """The values of a document that fits the schema; relative paths begin at the file's folder."""
-    return _Decoder(value, positions, file).decode_valid_controller_document()
+    return _Decoder(value, positions, file).decode_controller()
 
 
-def parse_valid_duration_as_seconds(text: str) -> float:
+def parse_duration(text: str) -> float:
     """The seconds of a text such as `10m`, which fits the schema."""
     return float(text[:-1]) * _UNITS[text[-1]]
 
 
-def split_valid_listen_address(text: str) -> tuple[str, int]:
+def split_listen_address(text: str) -> tuple[str, int]:
     """Host and port of a text such as `127.0.0.1:8080` or `[::1]:8080`."""
     host, _, port = text.rpartition(":")
     return host.removeprefix("[").removesuffix("]"), int(port)
@@ -90,14 +90,14 @@ def find_time_zone_or_none(name: str) -> ZoneInfo | None:
         return None
 
 
-def build_window_or_none_if_invalid(settings: Mapping[str, Any]) -> Window | None:
+def decode_window(settings: Mapping[str, Any]) -> Window | None:
     """The window of settings that fit the schema; None for a cron or a zone that is none."""
     zone = find_time_zone_or_none(settings.get("timezone", DEFAULT_ZONE))
     try:
         cron = Cron.parse(settings["cron"])
     except ValueError:
         return None
-    duration = timedelta(seconds=parse_valid_duration_as_seconds(settings["duration"]))
+    duration = timedelta(seconds=parse_duration(settings["duration"]))
     return Window(cron, duration, zone) if zone is not None else None
 
 
@@ -110,9 +110,9 @@ class _Decoder:
         self._file = file
         self._folder = file.absolute().parent
 
-    def decode_valid_controller_document(self) -> Controller:
+    def decode_controller(self) -> Controller:
         value = self._value
-        host, port = split_valid_listen_address(value.get("listen", DEFAULT_LISTEN))
+        host, port = split_listen_address(value.get("listen", DEFAULT_LISTEN))
         hooks = value.get("hooks", {})
         return Controller(
             name=value["metadata"]["name"],
@@ -282,7 +282,7 @@ def _decode_rule(
     pattern: str, settings: Mapping[str, Any], position: Position | None
 ) -> TargetRule:
     """The rule of a pattern; without windows and times that are none, which are errors."""
-    windows = [build_window_or_none_if_invalid(window) for window in settings.get("windows", ())]
+    windows = [decode_window(window) for window in settings.get("windows", ())]
     paused = settings.get("paused")
     return TargetRule(
         pattern=pattern,
@@ -326,4 +326,4 @@ def _decode_defaults(settings: Mapping[str, Any]) -> Defaults:
 
 
 def _seconds(settings: Mapping[str, Any], key: str, default: T) -> float | T:
-    return parse_valid_duration_as_seconds(settings[key]) if key in settings else default
+    return parse_duration(settings[key]) if key in settings else default

@@ -31,7 +31,7 @@ _SECRET_PATHS: tuple[tuple[str, ...], ...] = (
 PLACEHOLDER_VARIABLE = "NOT_READ"
 
 
-def replace_literal_secrets_in_place(
+def replace_literal_secrets(
     value: Any, positions: Mapping[FieldPath, Position]
 ) -> tuple[Any, list[Diagnostic]]:
     """The document without secrets that are written out, and an error for each.

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import NamedTuple
 
-from synapse_apply.controller.configuration.checks import iter_findings_no_schema_can_tell
-from synapse_apply.controller.configuration.decoding import decode_valid_controller_document
-from synapse_apply.controller.configuration.literal_secrets import replace_literal_secrets_in_place
+from synapse_apply.controller.configuration.checks import further_findings
+from synapse_apply.controller.configuration.decoding import decode_controller
+from synapse_apply.controller.configuration.literal_secrets import replace_literal_secrets
 from synapse_apply.controller.configuration.unused_settings import iter_unused_setting_warnings
 from synapse_apply.controller.configuration.valid_parts import build_document_of_valid_parts
 from synapse_apply.controller.settings import Controller
@@ -36,7 +36,7 @@ class ConfigurationReading(NamedTuple):
     findings: tuple[Diagnostic, ...]
 
 
-def read_and_check_configuration(file: FilePath) -> ConfigurationReading:
+def read_configuration(file: FilePath) -> ConfigurationReading:
     """The configuration of a file; InputError if it cannot be read at all."""
     try:
         data = read_regular_file(file, _MAX_FILE_BYTES)
@@ -54,7 +54,7 @@ def read_and_check_configuration(file: FilePath) -> ConfigurationReading:
     return parse_and_check_configuration(data, file)
 
 
-def require_usable_configuration(reading: ConfigurationReading) -> Controller:
+def require_configuration(reading: ConfigurationReading) -> Controller:
     """The values of a reading; InputError with every finding where there are none."""
     if reading.controller is None:
         raise InputError(*reading.findings)
@@ -76,7 +76,7 @@ def parse_and_check_configuration(
     document = reading.documents[0]
     positions = document.positions
     # A secret that stands in the file must not reach a message of the schema.
-    value, literals = replace_literal_secrets_in_place(copy.deepcopy(document.value), positions)
+    value, literals = replace_literal_secrets(copy.deepcopy(document.value), positions)
     findings.extend(literals)
     validator = schemas.compile_validator(SCHEMA_NAME)
     is_access_known = True
@@ -89,11 +89,9 @@ def parse_and_check_configuration(
         has_access = isinstance(value, Mapping) and "access" in value
         value = build_document_of_valid_parts(value, validator.is_valid)
         is_access_known = has_access is ("access" in value)
-    controller = decode_valid_controller_document(value, positions, file)
+    controller = decode_controller(value, positions, file)
     findings.extend(
-        iter_findings_no_schema_can_tell(
-            value, controller, positions, now, is_access_known=is_access_known
-        )
+        further_findings(value, controller, positions, now, is_access_known=is_access_known)
     )
     findings.extend(
         iter_unused_setting_warnings(

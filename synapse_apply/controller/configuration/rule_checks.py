@@ -10,7 +10,7 @@ from typing import Any
 from synapse_apply.controller.configuration.decoding import (
     DEFAULT_ZONE,
     find_time_zone_or_none,
-    parse_valid_duration_as_seconds,
+    parse_duration,
     parse_zoned_time_or_none,
 )
 from synapse_apply.controller.configuration.placed_findings import FindingBuilder
@@ -61,7 +61,7 @@ def iter_rule_findings(
             yield from _pause_end(until, (*path, "paused", "until"), findings, now)
 
 
-def iter_warnings_on_rules_of_commits(
+def commit_rule_warnings(
     controller: Controller, source: Source, findings: FindingBuilder
 ) -> Iterator[Diagnostic]:
     """Where a commit decides which rule a target has that it adds, or in which wave it is."""
@@ -104,7 +104,7 @@ def _iter_window_errors(
             (*path, "timezone"), "Unknown time zone", f"there is no zone `{zone}`",
             "write a name of the IANA database, such as Asia/Seoul",
         )  # fmt: skip
-    seconds = parse_valid_duration_as_seconds(window["duration"])
+    seconds = parse_duration(window["duration"])
     if seconds >= gap.total_seconds():
         yield findings.build_error(
             (*path, "duration"),

@@ -21,10 +21,7 @@ from urllib.parse import urlsplit
 
 from synapse_apply.client.backend import BackendClient
 from synapse_apply.controller.demo import demo_files
-from synapse_apply.controller.demo.demo_programs import (
-    DemoRepository,
-    run_synapse_apply_or_raise_input_error,
-)
+from synapse_apply.controller.demo.demo_programs import DemoRepository, run_synapse_apply
 from synapse_apply.controller.demo.demo_proxy import DemoProxy
 from synapse_apply.controller.remote.controller_api import TOKEN_VARIABLE, URL_VARIABLE
 from synapse_apply.emulator.serve import EmbeddedServer
@@ -82,10 +79,10 @@ def open_demo(
             }
             urls = {name: backends.enter_context(server).url for name, server in servers.items()}
             scene = _Scene(folder, urls, token)
-            scene.commit_projects_and_set_up_targets()
+            scene.set_up_projects()
             port = _free_port()
             proxy = backends.enter_context(DemoProxy(port, scene.proxy_secret))
-            demo = scene.write_configuration_and_variables(port, proxy.url)
+            demo = scene.write_configuration(port, proxy.url)
             story = threading.Thread(
                 target=_play_story,
                 args=(scene, tell, is_over, seconds_between_steps),
@@ -123,7 +120,7 @@ class _Scene:
     def repository_folder(self) -> Path:
         return self._repository.folder
 
-    def commit_projects_and_set_up_targets(self) -> None:
+    def set_up_projects(self) -> None:
         """Commit the projects, make states, and apply them to staging as a pipeline would."""
         self._states.mkdir()
         texts = demo_files.build_texts_of_first_commit(self._backend_urls, self._states)
@@ -131,7 +128,7 @@ class _Scene:
         with ThreadPoolExecutor() as pool:
             list(pool.map(self._make_state, demo_files.TARGETS))
 
-    def write_configuration_and_variables(self, port: int, page_url: str) -> Demo:
+    def write_configuration(self, port: int, page_url: str) -> Demo:
         """Write controller.yaml, and a file of variables for whoever runs commands there.
 
         The controller listens at `port`; people reach it at `page_url`.
@@ -200,7 +197,7 @@ class _Scene:
                     client.update_plugin(plugin["id"], {"description": "Changed by hand"})
 
     def _run_synapse_apply(self, *arguments: str) -> None:
-        run_synapse_apply_or_raise_input_error(self._repository.folder, self._variables, *arguments)
+        run_synapse_apply(self._repository.folder, self._variables, *arguments)
 
 
 def _play_story(scene: _Scene, tell: Tell, is_over: threading.Event, seconds: float) -> None:

@@ -6,11 +6,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from synapse_apply.files.programs import (
-    build_child_environment,
-    require_executable,
-    run_program,
-)
+from synapse_apply.files.programs import build_child_environment, require_executable, run_program
 from synapse_apply.model.errors import InputError
 
 _SECONDS = 120.0
@@ -52,9 +48,7 @@ class DemoRepository:
         _run((self._program, "-C", str(self.folder), *arguments), _AUTHOR)
 
 
-def run_synapse_apply_or_raise_input_error(
-    folder: Path, variables: Mapping[str, str], *arguments: str
-) -> None:
+def run_synapse_apply(folder: Path, variables: Mapping[str, str], *arguments: str) -> None:
     """Run this program in a folder of the demo; InputError with what it says where it fails."""
     command = (sys.executable, "-I", "-m", "synapse_apply", *arguments, "-C", str(folder))
     _run(command, {**variables, "HOME": str(folder.parent)})

@@ -59,7 +59,7 @@ def _handler_class(controller_port: int, secret: Sensitive) -> type[BaseHTTPRequ
     class Handler(BaseHTTPRequestHandler):
         timeout = _SECONDS
 
-        def forward_request_and_answer(self) -> None:
+        def forward_request(self) -> None:
             length = self.headers.get("Content-Length", "0")
             if not length.isdigit() or int(length) > _MAX_BODY_SIZE:
                 self.send_error(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
@@ -102,7 +102,7 @@ def _handler_class(controller_port: int, secret: Sensitive) -> type[BaseHTTPRequ
             self.end_headers()
             self.wfile.write(body)
 
-        do_GET = do_HEAD = do_POST = forward_request_and_answer  # noqa: N815 - http.server's names
+        do_GET = do_HEAD = do_POST = forward_request  # noqa: N815 - http.server's names
 
         def log_message(self, *_: object) -> None:
             """Nothing: the controller has its own log."""

@@ -11,7 +11,7 @@ from synapse_apply.controller.fleet.heartbeat import Heartbeat
 from synapse_apply.controller.fleet.job_queue import DueJob, JobQueue
 from synapse_apply.controller.fleet.opening import QueueLocation
 from synapse_apply.controller.fleet_rows import LEADER_LEASE, ProcessRole, ProcessRow
-from synapse_apply.controller.loop.claiming import claim_if_due_and_record_lost_apply
+from synapse_apply.controller.loop.claiming import claim_if_due
 from synapse_apply.controller.loop.clock import SharedClock
 from synapse_apply.controller.loop.leading.dispatching import (
     LOOK,
@@ -24,7 +24,7 @@ from synapse_apply.controller.loop.leading.leader import Leader, LeasedLeader
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.running import RunCounts
 from synapse_apply.controller.loop.tasks import BackgroundTasks
-from synapse_apply.controller.loop.working import look_apply_if_permitted_and_record
+from synapse_apply.controller.loop.working import look_and_apply
 from synapse_apply.controller.rows import RunCause, TargetName, TargetRow
 from synapse_apply.controller.rules.processes import list_processes_alive_by_newest_seen
 from synapse_apply.controller.rules.turns import choose_targets_to_work_on
@@ -78,7 +78,7 @@ class FleetEngine:
             clock,
             describe_process,
             lambda: leader.get_epoch_to_renew_or_zero() if isinstance(leader, LeasedLeader) else 0,
-            parts.own_claims.list_names_of_claims_to_renew,
+            parts.own_claims.claims_to_renew,
         )
         self._queue: JobQueue | None = None
 
@@ -144,19 +144,19 @@ class JobWorker:
             return
 
         def work() -> None:
-            claimed = claim_if_due_and_record_lost_apply(parts, name)
+            claimed = claim_if_due(parts, name)
             if claimed is not None:
-                look_apply_if_permitted_and_record(parts, claimed, self._counts)
+                look_and_apply(parts, claimed, self._counts)
 
         # Where jobs are taken anew, a slot was not waited for before.
         if self._wait_for_slot():
-            self._tasks.start_unless_running_or_failed((LOOK, name), work, TargetRow(name))
+            self._tasks.start_task((LOOK, name), work, TargetRow(name))
             self._wait_for_slot()
 
     def _wait_for_slot(self) -> bool:
         """Wait until a slot is free; False where no work is begun any more."""
         while not self._has_to_end():
-            if self._tasks.wait_and_tell_if_fewer_are_running(LOOK, self._slots, _ROOM_SECONDS):
+            if self._tasks.wait_for_fewer(LOOK, self._slots, _ROOM_SECONDS):
                 return True
         return False
 
@@ -187,7 +187,7 @@ class JobDispatcher:
         """See Dispatcher: what ends in other processes wakes no round here."""
         return _MORE_SECONDS if self._has_more else ROUND_SECONDS
 
-    def dispatch_due_targets_without_waiting(self, now: float) -> None:
+    def dispatch_due(self, now: float) -> None:
         """See Dispatcher."""
         if self._parts.is_stopping:
             return
@@ -202,7 +202,7 @@ class JobDispatcher:
                 summary = problem.diagnostics[0].summary
                 self._parts.log("warn", "jobs unavailable", summary=summary)
             self._is_queue_away = True
-            self._fallback.dispatch_due_targets_without_waiting(now)
+            self._fallback.dispatch_due(now)
         else:
             self._is_queue_away = False
             self._work_by_itself(waiting_names, now)
@@ -217,7 +217,7 @@ class JobDispatcher:
         if not self._is_untaken_told:
             self._parts.log("warn", "jobs not taken", jobs=len(waiting_names))
         self._is_untaken_told = True
-        self._fallback.dispatch_due_targets_without_waiting(now)
+        self._fallback.dispatch_due(now)
 
     def _has_free_slot(self, now: float) -> bool:
         claimed_count = len(self._parts.store.list_claimed_targets(now))

@@ -70,7 +70,7 @@ class Heartbeat:
         beat = 0
         while not self._is_stopping.is_set():
             try:
-                self._clock.adjust_to_database_clock_if_quick_or_first()
+                self._clock.adjust_to_database()
                 now = self._clock.read_wall()
                 row = replace(self._describe_process(), seen_at=now)
                 self._store.extend_claims_and_leader_lease(

@@ -16,7 +16,7 @@ from contextlib import suppress
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from synapse_apply.controller.fleet.job_tables import make_or_upgrade_job_tables
+from synapse_apply.controller.fleet.job_tables import make_job_tables
 from synapse_apply.controller.fleet.opening import QueueLocation
 from synapse_apply.controller.rows import TargetName
 from synapse_apply.controller.store.store_errors import StoreUnavailable
@@ -217,7 +217,7 @@ class JobQueue:
         self._app = app
         try:
             await self._app.open_async()
-            await make_or_upgrade_job_tables(self._app)
+            await make_job_tables(self._app)
             self._is_open.set()
             while not self._is_stopping:
                 self._worker = asyncio.create_task(self._take_jobs(self._app))

@@ -23,7 +23,7 @@ _FIND_NEWEST = (
 _MIGRATION_NAME = re.compile(r"[0-9][0-9.]+_[0-9]+_[A-Za-z_]+")
 
 
-async def make_or_upgrade_job_tables(app: App) -> None:
+async def make_job_tables(app: App) -> None:
     """Make the tables if there are none, and make the changes since the version that made them.
 
     The newest change stands as the comment of a table. Any number of processes may call this at

@@ -10,10 +10,10 @@ from synapse_apply.controller.delivery import (
     Receiver,
     UndeliveredError,
     encode_compact_json,
-    parse_json_answer_or_none,
-    read_retry_after_seconds_up_to_hour_or_none,
+    parse_json_answer,
+    read_retry_after,
     read_server_time_or_none,
-    reveal_usable_header_value,
+    reveal_header_value,
 )
 from synapse_apply.controller.ports import SendResult, StatusUnreadable
 from synapse_apply.controller.rows import StatusRow
@@ -127,26 +127,26 @@ class ForgeApi:
         self._receiver = Receiver(
             forge_name, Sensitive(forge.api_url), what_is_named="The api_url of commit_status"
         )
-        reveal_usable_header_value(token, f"The token of commit_status for {forge_name}")
+        reveal_header_value(token, f"The token of commit_status for {forge_name}")
         self._token = token
         self._headers = headers
         self._names = {"forge": forge_name, "place": forge.repository}
         self.wall_clock = wall_clock
         self.clock_offset: float | None = None
 
-    def call_and_measure_clock_or_raise_undelivered(
+    def call_forge(
         self, method: str, path: str, body: Mapping[str, Any] | None = None
     ) -> ForgeAnswer:
         """Send one request; UndeliveredError without an answer."""
         headers = {**self._headers, "Authorization": f"Bearer {self._token.reveal()}"}
         content = b"" if body is None else encode_compact_json(body)
-        answer = self._receiver.send_json_once_or_raise_undelivered(method, path, headers, content)
+        answer = self._receiver.send_json_once(method, path, headers, content)
         date = read_server_time_or_none(answer)
         if date is not None:
             self.clock_offset = self.wall_clock() - date
-        return ForgeAnswer(answer, parse_json_answer_or_none(answer))
+        return ForgeAnswer(answer, parse_json_answer(answer))
 
-    def read_json_or_none_if_invalid_or_raise_unreadable(
+    def read_json(
         self, path: str, build_refusal: Callable[[ForgeAnswer], SendResult] | None = None
     ) -> JsonValue:
         """The JSON value at a path, None for what is no JSON; StatusUnreadable for any failure.
@@ -154,7 +154,7 @@ class ForgeApi:
         `build_refusal` says what an answer that is no success means, None: as the method does.
         """
         try:
-            answer = self.call_and_measure_clock_or_raise_undelivered("GET", path)
+            answer = self.call_forge("GET", path)
         except UndeliveredError as failure:
             raise StatusUnreadable(failure.result) from None
         if answer.status != 200:
@@ -175,17 +175,17 @@ class ForgeApi:
             words = _REDIRECT
         elif status >= 500:
             words = _GATEWAY
-        retry_after = read_retry_after_seconds_up_to_hour_or_none(answer.answer, self.wall_clock)
+        retry_after = read_retry_after(answer.answer, self.wall_clock)
         if status == 429 and retry_after is None:
             retry_after = MINUTE
         result = self._build_result_in_words(words, answer.status, retry_after)
         return result if is_final is None else SendResult(result.finding, retry_after, is_final)
 
-    def build_result_of_foreign_answer(self, answer: ForgeAnswer) -> SendResult:
+    def foreign_answer(self, answer: ForgeAnswer) -> SendResult:
         """What is said of a success that does not show what was sent."""
         return self._build_result_in_words(_FOREIGN, answer.status, None)
 
-    def build_error_of_malformed_status_list(self) -> StatusUnreadable:
+    def malformed_statuses(self) -> StatusUnreadable:
         """The error for a list of statuses that does not have its form."""
         return StatusUnreadable(self._build_result_in_words(_FOREIGN, 200, None))
 
@@ -206,9 +206,7 @@ def require_commit(row: StatusRow) -> str:
     return row.commit
 
 
-def require_well_formed_repository(
-    forge: ForgeStatus, pattern: re.Pattern[str], example: str
-) -> str:
+def require_repository(forge: ForgeStatus, pattern: re.Pattern[str], example: str) -> str:
     """The repository, as it stands in the file; InputError if it does not have the forge's form."""
     if pattern.fullmatch(forge.repository):
         return forge.repository
@@ -219,7 +217,7 @@ def require_well_formed_repository(
     )
 
 
-def join_lines_and_cut_with_ellipsis(text: str, max_length: int) -> str:
+def join_and_cut(text: str, max_length: int) -> str:
     """A text on one line with at most this many characters, the last one `…` if it was cut."""
     line = " ".join(text.split())
     return line if len(line) <= max_length else line[: max_length - 1].rstrip() + "…"

@@ -17,9 +17,9 @@ from synapse_apply.controller.delivery import UndeliveredError
 from synapse_apply.controller.forge.forge_api import (
     ForgeAnswer,
     ForgeApi,
-    join_lines_and_cut_with_ellipsis,
+    join_and_cut,
     require_commit,
-    require_well_formed_repository,
+    require_repository,
 )
 from synapse_apply.controller.ports import SendResult
 from synapse_apply.controller.rows import StatusRow, StatusState, StatusText
@@ -39,7 +39,7 @@ class GitHubStatusSender:
         self, forge: ForgeStatus, token: Sensitive, wall_clock: Callable[[], float] = time.time
     ) -> None:
         """InputError for a repository, an API URL or a token that cannot be used."""
-        repository = require_well_formed_repository(forge, _REPOSITORY, "OWNER/NAME")
+        repository = require_repository(forge, _REPOSITORY, "OWNER/NAME")
         self._api = ForgeApi(forge, "GitHub", token, _HEADERS, wall_clock)
         self._path = f"/repos/{quote(repository)}"
 
@@ -54,7 +54,7 @@ class GitHubStatusSender:
         if text.url:
             body["target_url"] = text.url
         try:
-            answer = self._api.call_and_measure_clock_or_raise_undelivered(
+            answer = self._api.call_forge(
                 "POST", f"{self._path}/statuses/{require_commit(row)}", body
             )
         except UndeliveredError as failure:
@@ -62,7 +62,7 @@ class GitHubStatusSender:
         if answer.status == 201:
             current = _parse_status(answer.document, row.context)
             is_shown = current is not None and current.state is row.wished.state
-            return SendResult() if is_shown else self._api.build_result_of_foreign_answer(answer)
+            return SendResult() if is_shown else self._api.foreign_answer(answer)
         return self._build_result_of_refusal(answer)
 
     def get_clock_offset_or_none(self) -> float | None:
@@ -77,12 +77,10 @@ class GitHubStatusSender:
         """
         base = f"{self._path}/commits/{require_commit(row)}/status?per_page={_PAGE_SIZE}&page="
         for page in range(1, _MAX_PAGES + 1):
-            document = self._api.read_json_or_none_if_invalid_or_raise_unreadable(
-                f"{base}{page}", self._build_result_of_refusal
-            )
+            document = self._api.read_json(f"{base}{page}", self._build_result_of_refusal)
             statuses = document.get("statuses") if isinstance(document, Mapping) else None
             if not isinstance(statuses, list):
-                raise self._api.build_error_of_malformed_status_list()
+                raise self._api.malformed_statuses()
             for text in _texts_of_context(statuses, row.context):
                 return row.wished if text == _shorten_for_github(row.wished) else text
             if len(statuses) < _PAGE_SIZE:
@@ -108,9 +106,7 @@ class GitHubStatusSender:
 
 def _shorten_for_github(text: StatusText) -> StatusText:
     """A text as GitHub takes it."""
-    return StatusText(
-        text.state, join_lines_and_cut_with_ellipsis(text.description, _MAX_DESCRIPTION), text.url
-    )
+    return StatusText(text.state, join_and_cut(text.description, _MAX_DESCRIPTION), text.url)
 
 
 def _texts_of_context(statuses: list[Any], context: str) -> Iterator[StatusText]:

@@ -19,9 +19,9 @@ from synapse_apply.controller.delivery import UndeliveredError
 from synapse_apply.controller.forge.forge_api import (
     ForgeAnswer,
     ForgeApi,
-    join_lines_and_cut_with_ellipsis,
+    join_and_cut,
     require_commit,
-    require_well_formed_repository,
+    require_repository,
 )
 from synapse_apply.controller.ports import SendResult, StatusUnreadable
 from synapse_apply.controller.rows import StatusRow, StatusState, StatusText
@@ -66,9 +66,7 @@ class GitLabStatusSender:
 
         InputError for a project, an API URL or a token that cannot be used.
         """
-        project = require_well_formed_repository(
-            forge, _PROJECT, "GROUP/PROJECT, or the project's number"
-        )
+        project = require_repository(forge, _PROJECT, "GROUP/PROJECT, or the project's number")
         self._api = ForgeApi(forge, "GitLab", token, {}, wall_clock)
         self._path = f"/projects/{quote(project, safe='')}"
         # Without it GitLab takes the first branch that has the commit, and refuses a commit that
@@ -118,9 +116,7 @@ class GitLabStatusSender:
         }
         if text.url:
             body["target_url"] = text.url
-        return self._api.call_and_measure_clock_or_raise_undelivered(
-            "POST", f"{self._path}/statuses/{require_commit(row)}", body
-        )
+        return self._api.call_forge("POST", f"{self._path}/statuses/{require_commit(row)}", body)
 
     def _result_of(self, row: StatusRow, answer: ForgeAnswer, word: str) -> SendResult:
         document = answer.document
@@ -130,7 +126,7 @@ class GitLabStatusSender:
                 and document.get("name") == row.context
                 and document.get("status") == word
             )
-            return SendResult() if is_shown else self._api.build_result_of_foreign_answer(answer)
+            return SendResult() if is_shown else self._api.foreign_answer(answer)
         # A commit that GitLab has not got yet, or whose status is just being written (409).
         is_passing = answer.status == 404 and answer.mentions_any("commit not found")
         return self._api.build_result_of_refusal(answer, is_final=False if is_passing else None)
@@ -139,9 +135,9 @@ class GitLabStatusSender:
         """The newest status of the row's name; StatusUnreadable."""
         query = f"name={quote(row.context, safe='')}&ref={quote(self._ref, safe='')}&per_page=100"
         path = f"{self._path}/repository/commits/{require_commit(row)}/statuses?{query}"
-        document = self._api.read_json_or_none_if_invalid_or_raise_unreadable(path)
+        document = self._api.read_json(path)
         if not isinstance(document, list):
-            raise self._api.build_error_of_malformed_status_list()
+            raise self._api.malformed_statuses()
         statuses = [
             status
             for status in document
@@ -160,9 +156,7 @@ class GitLabStatusSender:
 def _shorten(text: StatusText) -> StatusText:
     """A text as GitLab takes it."""
     url = text.url if len(text.url) <= _MAX_URL else ""
-    return StatusText(
-        text.state, join_lines_and_cut_with_ellipsis(text.description, _MAX_DESCRIPTION), url
-    )
+    return StatusText(text.state, join_and_cut(text.description, _MAX_DESCRIPTION), url)
 
 
 def _is_shown(wished: StatusText, current: _CurrentStatus) -> bool:

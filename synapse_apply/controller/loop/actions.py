@@ -8,13 +8,10 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from synapse_apply.controller.loop.deciding import find_strictest_rule, find_target_rule
-from synapse_apply.controller.loop.due_times import (
-    list_present_targets_in_states,
-    make_targets_due_soon,
-)
-from synapse_apply.controller.loop.hourly import queue_pause_message_of_each_source
+from synapse_apply.controller.loop.due_times import make_targets_due_soon, targets_in_states
+from synapse_apply.controller.loop.hourly import queue_pause_messages
 from synapse_apply.controller.loop.parts import LoopParts
-from synapse_apply.controller.loop.reasons import normalize_reason_or_refuse_if_long
+from synapse_apply.controller.loop.reasons import normalize_reason
 from synapse_apply.controller.messages.message_fields import format_utc_time
 from synapse_apply.controller.planned_rows import HoldReason, RowAction
 from synapse_apply.controller.ports import ActionRefused, SourceUnavailable
@@ -30,7 +27,7 @@ from synapse_apply.controller.rows import (
 )
 from synapse_apply.controller.rules.approving import (
     count_approvals_of_row,
-    is_approval_expired_or_of_far_future,
+    is_approval_stale,
     is_author,
 )
 from synapse_apply.controller.rules.assessment import CONDITIONS_OF_PEOPLE
@@ -111,9 +108,9 @@ class LoopPeopleActions:
                     "Name a time ahead; a pause that is to last stands in controller.yaml: "
                     "`paused`.",
                 )
-            row = PauseRow(scope, who, normalize_reason_or_refuse_if_long(reason), now, until)
+            row = PauseRow(scope, who, normalize_reason(reason), now, until)
             writer.put_pause(row)
-            queue_pause_message_of_each_source(parts, writer, row)
+            queue_pause_messages(parts, writer, row)
             detail = f"until {format_utc_time(until)}" + (f": {row.reason}" if row.reason else "")
             self._append_audit_and_log(writer, who, "pause", scope, detail)
         # Only what is said of them changes: each is looked at, and not applied.
@@ -141,7 +138,7 @@ class LoopPeopleActions:
             self._append_audit_and_log(writer, who, "resume", scope, f"paused by {pause.who}")
         paused = [
             row
-            for row in list_present_targets_in_states(parts, _STATES_THAT_SAY_A_PAUSE)
+            for row in targets_in_states(parts, _STATES_THAT_SAY_A_PAUSE)
             if row.waiting_reason and fnmatchcase(str(row.name), scope)
         ]
         make_targets_due_soon(parts, paused, RunCause.RESUMED, END_OF_PAUSE)
@@ -159,7 +156,7 @@ class LoopPeopleActions:
         )
         if known_row is not None and known_rule is not None and known_rule.not_author:
             with suppress(SourceUnavailable):
-                parts.fetch_missing_wanted_commit_if_store_is_shared(known_row)
+                parts.fetch_wanted_commit(known_row)
         with parts.write() as writer:
             now = parts.clock.read_wall()
             row = self._present_target(name)
@@ -175,7 +172,7 @@ class LoopPeopleActions:
                     and approval.groups == tuple(groups)
                     and approval.row_digest == hold.row_digest
                     and not approval.used_at
-                    and not is_approval_expired_or_of_far_future(approval, now)
+                    and not is_approval_stale(approval, now)
                     for approval in approvals
                 ):
                     approval = ApprovalRow(
@@ -216,7 +213,7 @@ class LoopPeopleActions:
         parts = self._parts
         with parts.write() as writer:
             self._present_target(name)
-            reason = normalize_reason_or_refuse_if_long(reason)
+            reason = normalize_reason(reason)
             holds = self._require_holds(name, row_digests)
             digests = {hold.row_digest for hold in holds}
             for digest in sorted(digests):
@@ -313,16 +310,11 @@ class LoopPeopleActions:
             )
         return [holds[digest] for digest in dict.fromkeys(row_digests)]
 
-    def _counting_authors(
-        self,
-        who: str,
-        row: TargetRow,
-        rule: TargetRule,
-    ) -> tuple[str, ...]:
+    def _counting_authors(self, who: str, row: TargetRow, rule: TargetRule) -> tuple[str, ...]:
         """The authors of what would be applied, () where they do not count; refused for one."""
         if not rule.not_author:
             return ()
-        authors = self._parts.list_authors_between_applied_and_wanted_or_none(row)
+        authors = self._parts.authors_to_apply(row)
         if authors is None:
             raise ActionRefused.from_summary(
                 "The authors of the commits cannot be read",

@@ -12,9 +12,9 @@ from synapse_apply.controller.loop.lost_applies import record_begin_of_apply
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.running import (
     FinishedRun,
-    fetch_commit_and_ask_worker_with_errors_as_result,
+    ask_worker,
     find_closed_credentials,
-    is_pruned_by_rule_or_default,
+    is_pruned,
 )
 from synapse_apply.controller.page.addresses import build_run_path
 from synapse_apply.controller.ports import ApplyRequest, Permit
@@ -24,7 +24,7 @@ from synapse_apply.controller.store.store_errors import StoreUnavailable
 from synapse_apply.model.errors import SynapseApplyError
 
 
-def record_begin_and_apply_by_worker(
+def apply_by_worker(
     parts: LoopParts, claimed: ClaimedTarget, decision: TargetDecision
 ) -> FinishedRun:
     """Have a worker apply a claimed target by the terms that were decided; waits for it.
@@ -34,11 +34,11 @@ def record_begin_and_apply_by_worker(
     """
     row, run_id = claimed.row, parts.make_id()
     who, reader = parts.who, PermitReader(parts, claimed, decision)
-    approvers = decision.list_approvers_of_rows_using(reader.approval_ids)
+    approvers = decision.approvers_by_ids(reader.approval_ids)
     if approvers:
         who += f", approved by {', '.join(approvers)}"
     operation = f"apply by controller {parts.settings.name}"
-    if url := parts.build_public_url_or_empty(build_run_path(run_id)):
+    if url := parts.public_url_of(build_run_path(run_id)):
         operation += f" ({url})"
     request = ApplyRequest(
         row.name,
@@ -48,13 +48,13 @@ def record_begin_and_apply_by_worker(
         run_id,
         who,
         operation,
-        prune=is_pruned_by_rule_or_default(parts, decision.rule),
+        prune=is_pruned(parts, decision.rule),
         binding=row.binding,
         closed=find_closed_credentials(parts, row.name),
         live_commit=row.applied_commit,
     )
     record_begin_of_apply(parts, row, claimed.epoch, run_id, approvers)
-    return fetch_commit_and_ask_worker_with_errors_as_result(
+    return ask_worker(
         parts, RunVerb.APPLY, run_id, row, lambda: parts.workers.apply(request, reader.read_permit)
     )
 

@@ -19,9 +19,7 @@ class AuthorCache:
         self._authors: OrderedDict[tuple[str, str, str], tuple[str, ...]] = OrderedDict()
         self._lock = Lock()
 
-    def list_authors_between_applied_and_wanted_or_none(
-        self, mirror: Mirror | None, row: TargetRow
-    ) -> tuple[str, ...] | None:
+    def authors_to_apply(self, mirror: Mirror | None, row: TargetRow) -> tuple[str, ...] | None:
         """Names and addresses of the authors of the commits between applied and wanted.
 
         None where the mirror cannot tell.

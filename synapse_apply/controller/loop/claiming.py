@@ -22,7 +22,7 @@ class ClaimedTarget(NamedTuple):
     epoch: int
 
 
-def claim_if_due_and_record_lost_apply(parts: LoopParts, name: TargetName) -> ClaimedTarget | None:
+def claim_if_due(parts: LoopParts, name: TargetName) -> ClaimedTarget | None:
     """Claim a target that is due; None where somebody has it, or looked at it meanwhile."""
     longest = 2 * parts.settings.defaults.timeout + _CLAIM_MARGIN_SECONDS
     with parts.write() as writer:
@@ -49,9 +49,7 @@ def is_still_claimed_by_task(parts: LoopParts, row: TargetRow, claimed: ClaimedT
     return not is_over and (row.holder, row.epoch) == (parts.holder, claimed.epoch)
 
 
-def reread_claimed_or_none_if_inputs_or_claim_changed(
-    parts: LoopParts, claimed: ClaimedTarget
-) -> ClaimedTarget | None:
+def reread_claimed(parts: LoopParts, claimed: ClaimedTarget) -> ClaimedTarget | None:
     """The claimed target at the commit that is wanted now; None where an apply may not begin.
 
     That is where another revision with other inputs is wanted, the target is gone or the claim was

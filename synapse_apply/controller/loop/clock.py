@@ -60,9 +60,9 @@ class SharedClock:
         self._read_database_clock = read_database_clock
         self._offset = clock.read_wall() - clock.read_counter()
         self._is_measured = False
-        self.adjust_to_database_clock_if_quick_or_first()
+        self.adjust_to_database()
 
-    def adjust_to_database_clock_if_quick_or_first(self) -> None:
+    def adjust_to_database(self) -> None:
         """Ask the database for its clock, by the middle of the time that its answer takes.
 
         An answer that takes long counts only for the first time.
@@ -104,7 +104,7 @@ class CorrectedClock:
     def read_counter(self) -> float:
         return self._clock.read_counter()
 
-    def measure_seconds_machine_is_ahead(self) -> float:
+    def measure_ahead(self) -> float:
         """By how many seconds the machine's wall clock is ahead of `read_wall`."""
         return self._clock.read_wall() - self.read_wall()
 

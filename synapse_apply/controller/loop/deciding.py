@@ -19,11 +19,11 @@ from synapse_apply.controller.rules.approving import (
 )
 from synapse_apply.controller.rules.bindings import (
     build_moved_row,
-    build_result_of_second_name,
     is_stricter,
     may_be_one_state,
     may_be_one_tenant,
     merge_rules,
+    second_name_result,
 )
 from synapse_apply.controller.rules.judging import judge_rows
 from synapse_apply.controller.rules.pausing import (
@@ -55,7 +55,7 @@ class TargetDecision:
     judgement: Judgement
     block: ApplyBlock | None
 
-    def list_approvers_of_rows_using(self, approval_ids: Collection[str]) -> tuple[str, ...]:
+    def approvers_by_ids(self, approval_ids: Collection[str]) -> tuple[str, ...]:
         """Who approved the rows to which these approvals belong, each once, sorted."""
         used_ids = set(approval_ids)
         names = {
@@ -179,7 +179,7 @@ def settle_binding(parts: LoopParts, claimed: ClaimedTarget, look: FinishedRun) 
         )
         if owner is not None:
             is_own_source = owner.name.source == name.source
-            result = build_result_of_second_name(
+            result = second_name_result(
                 owner, name_to_readers(access, name, owner.name), is_own_source=is_own_source
             )
         elif is_same and bound and bound.token not in {"", new.token}:
@@ -211,9 +211,7 @@ def end_approval(
     writer.append_audit(now, parts.who, "end approval", str(approval.target), detail)
 
 
-def judge_rows_by_what_holds_now(
-    parts: LoopParts, row: TargetRow, rows: Sequence[PlannedRow]
-) -> TargetDecision:
+def judge_now(parts: LoopParts, row: TargetRow, rows: Sequence[PlannedRow]) -> TargetDecision:
     """Judge the rows of a target's plan by all that holds now."""
     now = parts.clock.read_wall()
     rule, access = find_strictest_rule(parts, row.name) or _OBSERVING_RULE, parts.settings.access
@@ -237,7 +235,7 @@ def list_rejected_digests(parts: LoopParts, name: TargetName) -> set[str]:
     return {hold.row_digest for hold in parts.store.list_holds(name) if hold.rejected_by}
 
 
-def judge_rows_by_terms_of_begun_apply(
+def judge_begun(
     parts: LoopParts, row: TargetRow, rows: Sequence[PlannedRow], begun: TargetDecision
 ) -> TargetDecision:
     """Judge the rows that an apply had, by its own terms: what it used up is not held."""
@@ -260,7 +258,7 @@ def _approvals_and_authors(
     ]
     if not approvals or not rule.not_author:
         return approvals, ()
-    authors = parts.list_authors_between_applied_and_wanted_or_none(row)
+    authors = parts.authors_to_apply(row)
     if authors is None:
         parts.log("warn", "authors unknown", target=row.name, commit=row.wanted_commit)
         return (), ()

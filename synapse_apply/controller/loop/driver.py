@@ -99,8 +99,8 @@ class ControllerLoop:
         if row is None:
             return ()
         with suppress(SourceUnavailable):
-            self._parts.fetch_missing_wanted_commit_if_store_is_shared(row)
-        return self._parts.list_authors_between_applied_and_wanted_or_none(row)
+            self._parts.fetch_wanted_commit(row)
+        return self._parts.authors_to_apply(row)
 
     def read_health(self) -> LoopHealth:
         look_counts, look_seconds = self._counts.read_counts_and_seconds(RunVerb.LOOK)
@@ -232,7 +232,7 @@ class ControllerLoop:
         Who leads moves leases and due times with a jump; until then the lease seems to be over.
         """
         clock = self._parts.clock
-        error, counter = clock.measure_seconds_machine_is_ahead(), clock.read_counter()
+        error, counter = clock.measure_ahead(), clock.read_counter()
         if not is_clock_jump(error):
             self._jump_seen_at = None
         elif self._jump_seen_at is None:
@@ -283,7 +283,7 @@ class ControllerLoop:
             parts, self._tasks, self._counts, is_once=self._is_once
         )
         rounds = LeaderRounds(parts, self._tasks, dispatcher, is_once=self._is_once)
-        rounds.prepare_store_for_new_lead()
+        rounds.prepare_store()
         self._lead = epoch, rounds
         if epoch:
             self._parts.log("info", "lead taken", epoch=epoch)

@@ -33,10 +33,10 @@ class DueTimes:
         self._parts = parts
         self._jumped_at: float | None = None
 
-    def correct_clock_and_shift_due_times_if_it_jumped(self) -> None:
+    def correct_due_times(self) -> None:
         """Move due times by as much as the wall clock jumped since the last call."""
         parts, clock = self._parts, self._parts.clock
-        counter, error = clock.read_counter(), clock.measure_seconds_machine_is_ahead()
+        counter, error = clock.read_counter(), clock.measure_ahead()
         if is_clock_jump(error):
             with parts.write() as writer:
                 writer.shift_due_times_claims_and_leases(error)
@@ -47,21 +47,16 @@ class DueTimes:
             # Windows and pauses are of the wall clock: what waits for them is not moved with it.
             waiting = {TargetCondition.PAUSED, TargetCondition.WAITING}
             make_targets_due_soon(
-                parts,
-                list_present_targets_in_states(parts, waiting),
-                RunCause.RESUMED,
-                "a jump of the clock",
+                parts, targets_in_states(parts, waiting), RunCause.RESUMED, "a jump of the clock"
             )
         else:
             clock.move_wall_time_by(error)
         # A task may have read the clock before its transaction, and written after the shift.
         if self._jumped_at is not None and counter - self._jumped_at < _UNSETTLED_SECONDS:
-            pull_in_due_times_too_far_ahead(parts)
+            pull_in_due_times(parts)
 
 
-def list_present_targets_in_states(
-    parts: LoopParts, states: Collection[TargetCondition]
-) -> list[TargetRow]:
+def targets_in_states(parts: LoopParts, states: Collection[TargetCondition]) -> list[TargetRow]:
     """The targets in one of these states, by state and name."""
     return [
         row
@@ -73,7 +68,7 @@ def list_present_targets_in_states(
     ]
 
 
-def pull_in_due_times_too_far_ahead(parts: LoopParts) -> None:
+def pull_in_due_times(parts: LoopParts) -> None:
     """Have nothing due later than it could have been put off from now on."""
     now, defaults = parts.clock.read_wall(), parts.settings.defaults
     sources = parts.settings.sources
@@ -96,10 +91,10 @@ def pull_in_due_times_too_far_ahead(parts: LoopParts) -> None:
             if source and polled.due_at > now + compute_longest_delay(source.poll, defaults):
                 writer.put_source_except_head_and_counters(replace(polled, due_at=now))
         # No receiver can ask for a longer wait (`delivery.py`).
-        writer.make_sends_due_now_if_delayed_longer(now, max(HOUR, defaults.retry_most))
+        writer.hasten_sends(now, max(HOUR, defaults.retry_most))
 
 
-def make_failing_targets_due_within(parts: LoopParts, longest: float) -> None:
+def hasten_failing(parts: LoopParts, longest: float) -> None:
     """Have each failing target due within `longest` seconds: what was wrong may be mended."""
     now = parts.clock.read_wall()
     with parts.write() as writer:
@@ -107,9 +102,7 @@ def make_failing_targets_due_within(parts: LoopParts, longest: float) -> None:
         _put_due_within(parts, writer, failing, longest)
 
 
-def make_targets_due_that_settings_decide_otherwise(
-    parts: LoopParts, before: Controller | None = None
-) -> None:
+def hasten_redecided(parts: LoopParts, before: Controller | None = None) -> None:
     """Have targets due soon of which the settings in use may decide otherwise than their last run.
 
     `before` are the settings until now, None at a start: then a mode that is not that of the last
@@ -117,7 +110,7 @@ def make_targets_due_that_settings_decide_otherwise(
     """
     now, pauses = parts.clock.read_wall(), parts.store.list_people_pauses_even_ended()
     woken: list[TargetRow] = []
-    for row in list_present_targets_in_states(parts, frozenset(TargetCondition) - _UNDECIDED):
+    for row in targets_in_states(parts, frozenset(TargetCondition) - _UNDECIDED):
         rule = find_target_rule(parts, row.name)
         if rule is None:
             continue

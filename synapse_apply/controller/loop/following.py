@@ -12,10 +12,10 @@ from itertools import islice, repeat
 from synapse_apply.controller.loop.leading.leader import LeadershipLost
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.rollouts.at_heads import (
-    list_configured_rollouts_of_source,
-    write_and_forget_rollouts_at_head,
+    rollouts_of_source,
+    write_rollouts_at_head,
 )
-from synapse_apply.controller.loop.rollouts.rounds import write_next_steps_of_rollouts
+from synapse_apply.controller.loop.rollouts.rounds import write_next_steps
 from synapse_apply.controller.page.addresses import build_target_path
 from synapse_apply.controller.ports import Head, Mirror, SourceUnavailable
 from synapse_apply.controller.rows import (
@@ -73,7 +73,7 @@ def fetch_source_or_record_failure_and_move_targets(
     try:
         head = mirror.fetch_head(row.followed)
         row = _decide_on_head(parts, source, row, mirror, head)
-        is_asked = parts.take_whether_comparison_is_requested(name)
+        is_asked = parts.take_comparison_request(name)
         # Another configuration may have been taken since the fetch began, and asked for this.
         source = parts.settings.sources.get(name, source)
         if row.head and (is_asked or row.head_number > row.keyed_number):
@@ -92,15 +92,15 @@ def fetch_source_or_record_failure_and_move_targets(
     finally:
         # What was asked for and not done is done at the next fetch, also where the head stays.
         if is_asked:
-            parts.request_comparison_at_next_fetch(name)
+            parts.request_comparison(name)
 
 
-def advance_rollouts_and_write_revision_ends(parts: LoopParts, source: str) -> None:
+def advance_rollouts(parts: LoopParts, source: str) -> None:
     """Write how the open revisions of a source end, as far as that is known, and their statuses.
 
     Its rollouts go on before, since their targets then have more to do.
     """
-    write_next_steps_of_rollouts(parts, source)
+    write_next_steps(parts, source)
     with parts.write() as writer:
         _write_ends(parts, writer, source)
 
@@ -128,9 +128,9 @@ def _write_ends(parts: LoopParts, writer: StoreWriter, source: str) -> None:
         writer.put_revision(revision)
     # Of the head also where nothing changed: its forge may be new in the configuration.
     newest = {revision.number: revision for revision in [head, *changed]}
-    parts.write_wished_statuses_of_revisions(writer, newest.values())
+    parts.write_revision_statuses(writer, newest.values())
     if is_keyed and head.finding is None:
-        parts.write_wished_statuses_of_targets_if_asked(writer, head)
+        parts.write_target_statuses(writer, head)
 
 
 def _read_progress(parts: LoopParts, source: str, number: int) -> RevisionProgress:
@@ -139,9 +139,7 @@ def _read_progress(parts: LoopParts, source: str, number: int) -> RevisionProgre
     if not progress.failing_names:
         return progress
     first_name = TargetName(source, progress.failing_names[0])
-    return replace(
-        progress, failing_reason=parts.find_error_of_newest_failed_run_or_empty(first_name)
-    )
+    return replace(progress, failing_reason=parts.newest_failure(first_name))
 
 
 def _decide_on_head(
@@ -233,7 +231,7 @@ def _write_source(parts: LoopParts, before: SourceRow, after: SourceRow) -> None
         event = find_fetch_event(before, after)
         if event is not None:
             fact = f"fetch of {after.name} since {before.fetched_at}"
-            parts.queue_message_for_each_channel_unless_told(
+            parts.queue_messages(
                 writer,
                 event,
                 fact,
@@ -243,7 +241,7 @@ def _write_source(parts: LoopParts, before: SourceRow, after: SourceRow) -> None
             )
         if held_commit:
             fact = f"{held_commit} beside {after.head_number} of {after.name}"
-            parts.queue_message_for_each_channel_unless_told(
+            parts.queue_messages(
                 writer,
                 Event.HELD,
                 fact,
@@ -275,11 +273,11 @@ def _write_head(
         if before is not None:
             announced.append(build_overtaken_revision(before, head.commit, is_forced=is_forced))
             writer.put_revision(announced[-1])
-        parts.write_wished_statuses_of_revisions(writer, announced)
+        parts.write_revision_statuses(writer, announced)
         event = find_fetch_event(row, fetched)
         if event is not None:
             fact = f"fetch of {row.name} since {row.fetched_at}"
-            parts.queue_message_for_each_channel_unless_told(writer, event, fact, source=row.name)
+            parts.queue_messages(writer, event, fact, source=row.name)
         writer.increment_change_number_of_source(row.name)
     parts.log(
         "warn" if is_forced else "info", "head accepted", source=row.name, commit=head.commit,
@@ -296,7 +294,7 @@ def _move_targets(
     Those in a rollout stay where they are until it moves them.
     """
     try:
-        keyed = tuple(iter_targets_with_rule_and_digest(source, mirror, row.head))
+        keyed = tuple(targets_at_head(source, mirror, row.head))
     except InputError as problem:
         _record_unusable_head(parts, row, problem.diagnostics[0], row.head_number)
         return
@@ -304,9 +302,7 @@ def _move_targets(
         if row.head_number > row.keyed_number:
             _record_unusable_head(parts, row, problem.diagnostics[0], row.keyed_number)
         raise
-    assignments = assign_targets_to_waves(
-        list_configured_rollouts_of_source(parts.settings, row.name), keyed
-    )
+    assignments = assign_targets_to_waves(rollouts_of_source(parts.settings, row.name), keyed)
     for finding in assignments.findings:
         if finding.is_error:
             _record_unusable_head(parts, row, finding, row.head_number)
@@ -339,7 +335,7 @@ def _move_targets(
             touched_count += sum(target.touched_number == row.head_number for target in moved)
             if position == len(batches):
                 # Until this is written all are compared again, which changes none that is there.
-                write_and_forget_rollouts_at_head(parts, writer, row, assignments)
+                write_rollouts_at_head(parts, writer, row, assignments)
                 compared = replace(row, keyed_number=row.head_number)
                 writer.put_source_except_head_and_counters(compared)
                 _record_usable_head(parts, writer, row)
@@ -388,7 +384,7 @@ def queue_ends_of_failures(
         "Its source, or controller.yaml, does not have it any more. Nothing more is done there."
     )
     for target in filter(is_told_as_failed, removed):
-        parts.queue_message_for_each_channel_unless_told(
+        parts.queue_messages(
             writer,
             Event.RECOVERED,
             f"{target.name} removed after {target.last_run}",
@@ -400,9 +396,7 @@ def queue_ends_of_failures(
         )
 
 
-def iter_targets_with_rule_and_digest(
-    source: Source, mirror: Mirror, commit: str
-) -> Iterator[TargetAtHead]:
+def targets_at_head(source: Source, mirror: Mirror, commit: str) -> Iterator[TargetAtHead]:
     for target in mirror.list_targets(commit):
         rule = find_rule(source, target.name)
         if rule is not None:
@@ -441,9 +435,7 @@ def _record_usable_head(parts: LoopParts, writer: StoreWriter, row: SourceRow) -
         mended = replace(mended, end=RevisionEnd.NONE, description="", is_final=False)
     writer.put_revision(mended)
     fact = f"head {revision.number} of {row.name} mended at {parts.clock.read_wall()}"
-    parts.queue_message_for_each_channel_unless_told(
-        writer, Event.RECOVERED, fact, source=row.name, commit=revision.commit
-    )
+    parts.queue_messages(writer, Event.RECOVERED, fact, source=row.name, commit=revision.commit)
 
 
 def _last_revisions(parts: LoopParts, source: str) -> tuple[RevisionRow, RevisionRow | None]:
@@ -457,7 +449,7 @@ def _queue_head_message(
 ) -> None:
     event = find_head_event_compared_with_head_before(before, revision)
     if event is not None:
-        parts.queue_message_for_each_channel_unless_told(
+        parts.queue_messages(
             writer,
             event,
             f"head {revision.number} of {revision.source}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from fnmatch import fnmatchcase
 
-from synapse_apply.controller.loop.due_times import list_present_targets_in_states
+from synapse_apply.controller.loop.due_times import targets_in_states
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.rollouts.messages import queue_rollout_reminders
 from synapse_apply.controller.page.addresses import (
@@ -16,7 +16,7 @@ from synapse_apply.controller.page.addresses import (
 from synapse_apply.controller.rows import PauseRow, TargetCondition, TargetName, TargetRow
 from synapse_apply.controller.rules.approving import APPROVAL_SECONDS
 from synapse_apply.controller.rules.pausing import CONFIGURATION, is_pause_active
-from synapse_apply.controller.rules.sending import compute_number_of_daily_reminder
+from synapse_apply.controller.rules.sending import reminder_number
 from synapse_apply.controller.settings import HOUR, Event, Mode
 from synapse_apply.controller.store_ports import StoreWriter
 
@@ -41,7 +41,7 @@ class HourlyWork:
         delete_old_rows(self._parts)
         for row in self._parts.store.list_audit_newest_first_unless_after(1):
             self._parts.log("info", "audit", row=row.number, digest=row.digest)
-        self._reminded = queue_reminders_and_list_reminded(self._parts, self._reminded)
+        self._reminded = queue_reminders(self._parts, self._reminded)
 
 
 def delete_old_rows(parts: LoopParts) -> None:
@@ -59,7 +59,7 @@ def delete_old_rows(parts: LoopParts) -> None:
         parts.log("info", "old runs deleted", runs=count)
 
 
-def queue_reminders_and_list_reminded(
+def queue_reminders(
     parts: LoopParts, reminded: Collection[tuple[TargetName, float, int]] = ()
 ) -> set[tuple[TargetName, float, int]]:
     """Tell once more, a day after the last time, what waits for people and what is paused.
@@ -72,8 +72,8 @@ def queue_reminders_and_list_reminded(
     now = parts.clock.read_wall()
     due = {
         (row.name, row.changed_at, number): row
-        for row in list_present_targets_in_states(parts, _REMINDED)
-        if (number := compute_number_of_daily_reminder(row.changed_at, now))
+        for row in targets_in_states(parts, _REMINDED)
+        if (number := reminder_number(row.changed_at, now))
     }
     with parts.write() as writer:
         for (name, began_at, number), row in due.items():
@@ -81,7 +81,7 @@ def queue_reminders_and_list_reminded(
                 _queue_reminder(parts, writer, row, number)
         for pause in parts.store.list_people_pauses_even_ended():
             if is_pause_active(pause, now):
-                queue_pause_message_of_each_source(parts, writer, pause)
+                queue_pause_messages(parts, writer, pause)
         for source, pause in _configured_pauses(parts):
             if is_pause_active(pause, now):
                 # Its targets may not be known yet.
@@ -90,9 +90,7 @@ def queue_reminders_and_list_reminded(
     return set(due)
 
 
-def queue_pause_message_of_each_source(
-    parts: LoopParts, writer: StoreWriter, pause: PauseRow
-) -> None:
+def queue_pause_messages(parts: LoopParts, writer: StoreWriter, pause: PauseRow) -> None:
     """Tell of a pause, each source that it concerns; or remind of it, once a day."""
     for source, target in _sources_in_scope(parts, pause.scope):
         _queue_pause_message(parts, writer, pause, source, target)
@@ -105,8 +103,8 @@ def _queue_pause_message(
     source: str,
     target: TargetName | None,
 ) -> None:
-    number = compute_number_of_daily_reminder(pause.since, parts.clock.read_wall())
-    parts.queue_message_for_each_channel_unless_told(
+    number = reminder_number(pause.since, parts.clock.read_wall())
+    parts.queue_messages(
         writer,
         Event.PAUSED,
         f"pause of {pause.scope} since {pause.since} in {source}, day {number}",
@@ -147,7 +145,7 @@ def _queue_reminder(parts: LoopParts, writer: StoreWriter, row: TargetRow, numbe
         return  # somebody has decided
     run = next(iter(parts.store.list_newest_runs_without_documents(row.name, 1)), None)
     findings = run.findings if run else ()
-    parts.queue_message_for_each_channel_unless_told(
+    parts.queue_messages(
         writer,
         Event.HELD,
         f"{row.name} {row.state.value} since {row.changed_at}, day {number}",

@@ -21,7 +21,7 @@ class OwnClaims:
         self._lock = Lock()
 
     @contextmanager
-    def mark_claim_for_renewal_during_block(self, name: TargetName) -> Iterator[None]:
+    def renewing_claim(self, name: TargetName) -> Iterator[None]:
         """Go on with the claim of a target in the block."""
         with self._lock:
             self._names.add(name)
@@ -31,6 +31,6 @@ class OwnClaims:
             with self._lock:
                 self._names.discard(name)
 
-    def list_names_of_claims_to_renew(self) -> list[TargetName]:
+    def claims_to_renew(self) -> list[TargetName]:
         with self._lock:
             return list(self._names)

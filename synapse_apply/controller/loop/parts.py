@@ -41,9 +41,9 @@ from synapse_apply.controller.rules.run_ids import RANDOM_BYTES, RunIdSource
 from synapse_apply.controller.rules.sending import build_status_with_new_wish
 from synapse_apply.controller.rules.target_statuses import (
     MAX_TARGET_CONTEXTS,
-    build_status_text_once_overtaken,
-    build_target_status_context,
     build_target_status_text,
+    overtaken_status,
+    target_context,
 )
 from synapse_apply.controller.settings import Controller, Event
 from synapse_apply.controller.store.store_errors import StoreUnavailable
@@ -140,7 +140,7 @@ class LoopParts:
                     raise
             time.sleep(_STORE_RETRY_SECONDS)
 
-    def fetch_missing_wanted_commit_if_store_is_shared(self, row: TargetRow) -> None:
+    def fetch_wanted_commit(self, row: TargetRow) -> None:
         """Have the mirror of this machine have what a target is to be at; SourceUnavailable.
 
         The process that leads has it: it was the head there. On another machine it may be new.
@@ -155,13 +155,9 @@ class LoopParts:
                 self.store.list_commits_in_use(row.name.source)
             )
 
-    def list_authors_between_applied_and_wanted_or_none(
-        self, row: TargetRow
-    ) -> tuple[str, ...] | None:
+    def authors_to_apply(self, row: TargetRow) -> tuple[str, ...] | None:
         """Who wrote the commits between a target's applied and wanted one; None if unknown."""
-        return self._authors.list_authors_between_applied_and_wanted_or_none(
-            self.configured.mirrors.get(row.name.source), row
-        )
+        return self._authors.authors_to_apply(self.configured.mirrors.get(row.name.source), row)
 
     def count_postponed_run(self) -> None:
         """Count a run that found its target's state locked by another run."""
@@ -173,30 +169,30 @@ class LoopParts:
         with self._lock:
             self._changed_sources.add(source)
 
-    def take_and_clear_changed_sources(self) -> set[str]:
+    def take_changed_sources(self) -> set[str]:
         """The sources that were marked since the last call."""
         with self._lock:
             changed, self._changed_sources = self._changed_sources, set()
             return changed
 
-    def request_comparison_at_next_fetch(self, source: str) -> None:
+    def request_comparison(self, source: str) -> None:
         """Have the targets of a source compared at its next fetch, also without a new head."""
         with self._lock:
             self._sources_to_compare.add(source)
 
-    def take_whether_comparison_is_requested(self, source: str) -> bool:
+    def take_comparison_request(self, source: str) -> bool:
         """Whether a comparison of a source was requested since the last call."""
         with self._lock:
             is_asked = source in self._sources_to_compare
             self._sources_to_compare.discard(source)
             return is_asked
 
-    def build_public_url_or_empty(self, path: str) -> str:
+    def public_url_of(self, path: str) -> str:
         """The public address of a page; "" where the configuration names none."""
         public_url = self.settings.public_url
         return public_url + path if public_url else ""
 
-    def write_wished_statuses_of_revisions(
+    def write_revision_statuses(
         self, writer: StoreWriter, revisions: Iterable[RevisionRow]
     ) -> None:
         """Write what the statuses of revisions are to show; none where the source has no forge."""
@@ -204,15 +200,13 @@ class LoopParts:
             if revision.source not in self.configured.status_senders:
                 continue
             path = build_revision_path(revision.source, revision.commit)
-            wished = build_status_text(revision, self.build_public_url_or_empty(path))
+            wished = build_status_text(revision, self.public_url_of(path))
             context = build_status_context(self.settings.name, revision.source)
             self._write_status(writer, revision, context, wished)
             if revision.overtaken_by:
                 self._write_overtaken(writer, revision)
 
-    def write_wished_statuses_of_targets_if_asked(
-        self, writer: StoreWriter, head: RevisionRow
-    ) -> None:
+    def write_target_statuses(self, writer: StoreWriter, head: RevisionRow) -> None:
         """Write what the status of each target is to show on the head, where its source asks so.
 
         The targets of the head have to be known. None for a source of too many targets. What a
@@ -227,18 +221,16 @@ class LoopParts:
         if page.matching_count > MAX_TARGET_CONTEXTS:
             return
         for target in page.targets:
-            context = build_target_status_context(self.settings.name, target.name)
+            context = target_context(self.settings.name, target.name)
             if head.is_final and self.store.find_status(head.source, head.commit, context):
                 continue
-            url = self.build_public_url_or_empty(build_target_path(target.name))
+            url = self.public_url_of(build_target_path(target.name))
             is_failing = target.progress is TargetProgress.FAILING
-            reason = (
-                self.find_error_of_newest_failed_run_or_empty(target.name) if is_failing else ""
-            )
+            reason = self.newest_failure(target.name) if is_failing else ""
             wished = build_target_status_text(target, head, url, failing_reason=reason)
             self._write_status(writer, head, context, wished)
 
-    def find_error_of_newest_failed_run_or_empty(self, name: TargetName) -> str:
+    def newest_failure(self, name: TargetName) -> str:
         """The first error of a target's newest run that failed, "" where that has none."""
         runs = self.store.list_newest_runs_without_documents(name, _RUNS_READ)
         run = next((run for run in runs if run.outcome.is_failure), None)
@@ -250,7 +242,7 @@ class LoopParts:
         own_context = build_status_context(self.settings.name, revision.source)
         for row in self.store.list_statuses_of_commit(revision.source, revision.commit):
             if row.context != own_context:
-                wished = build_status_text_once_overtaken(row.wished, revision)
+                wished = overtaken_status(row.wished, revision)
                 self._write_status(writer, revision, row.context, wished)
 
     def _write_status(
@@ -263,7 +255,7 @@ class LoopParts:
         if new != row:
             writer.put_status(new)
 
-    def queue_message_for_each_channel_unless_told(
+    def queue_messages(
         self,
         writer: StoreWriter,
         event: Event,
@@ -301,7 +293,7 @@ class LoopParts:
             commit=commit,
             finding=finding,
             counts=counts,
-            url=self.build_public_url_or_empty(page or build_source_path(source)),
+            url=self.public_url_of(page or build_source_path(source)),
             holds=holds,
             pause=pause,
             rollout=rollout,

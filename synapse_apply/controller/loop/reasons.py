@@ -7,7 +7,7 @@ from synapse_apply.controller.ports import ActionRefused
 _MAX_REASON_LENGTH = 1000
 
 
-def normalize_reason_or_refuse_if_long(reason: str) -> str:
+def normalize_reason(reason: str) -> str:
     """A reason in one line; refused for one that is too long."""
     if len(reason) > _MAX_REASON_LENGTH:
         raise ActionRefused.from_summary(

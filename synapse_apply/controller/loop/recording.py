@@ -8,7 +8,7 @@ from dataclasses import replace
 from synapse_apply.controller.loop.claiming import ClaimedTarget
 from synapse_apply.controller.loop.deciding import TargetDecision, end_approval
 from synapse_apply.controller.loop.parts import LoopParts
-from synapse_apply.controller.loop.rollouts.runs import record_evidence_and_pull_in_due_time
+from synapse_apply.controller.loop.rollouts.runs import record_evidence
 from synapse_apply.controller.loop.running import FinishedRun
 from synapse_apply.controller.page.addresses import build_run_path, build_target_path
 from synapse_apply.controller.planned_rows import HeldRow, RowAction
@@ -36,7 +36,7 @@ from synapse_apply.controller.store_ports import StoreWriter, TargetFilter
 _ALL_TARGETS = 10**9
 
 
-def record_run_and_release_unless_claim_lost(
+def record_run(
     parts: LoopParts,
     claimed: ClaimedTarget,
     run: FinishedRun,
@@ -89,7 +89,7 @@ def _write_run(
         and has_same_result_and_inputs_as_last_run(last, run_row, has_same_inputs=has_same_inputs)
     ):
         run_id = last.id
-        writer.count_repeated_look_of_run(last.id, run.ended_at)
+        writer.count_repeated_look(last.id, run.ended_at)
     else:
         run_id = run.id
         writer.put_run(run_row)
@@ -116,9 +116,7 @@ def _write_run(
         defaults=parts.settings.defaults,
         chance=parts.clock.draw_fraction(),
     )
-    after = record_evidence_and_pull_in_due_time(
-        parts, writer, after, claimed, run, decision, assessment
-    )
+    after = record_evidence(parts, writer, after, claimed, run, decision, assessment)
     writer.put_target_keeping_claim_and_newer_revision(after)
     writer.mark_approvals_used(run.result.used_approvals, run.id, run.ended_at)
     _end_approvals(parts, writer, looked, run)
@@ -157,7 +155,7 @@ def _build_run_row(looked: TargetRow, run: FinishedRun, decision: TargetDecision
         result_digest=result.result_digest,
         verb=run.verb,
         calls=result.calls,
-        approved_by=decision.list_approvers_of_rows_using(result.used_approvals),
+        approved_by=decision.approvers_by_ids(result.used_approvals),
         stop_reason=result.stop_reason,
         report_json=result.report_json,
         cause_detail=looked.due_detail if cause is RunCause.RESUMED else "",
@@ -260,7 +258,7 @@ def _queue_message(
         events = [Event.HELD]
     for event in events:
         is_of_holds = event is Event.HELD and bool(holds)
-        parts.queue_message_for_each_channel_unless_told(
+        parts.queue_messages(
             writer,
             event,
             f"{after.name} {after.state.value} in {run.id}",

@@ -56,11 +56,11 @@ def look_by_worker_and_wait(
         row.name,
         row.wanted_commit,
         defaults.timeout,
-        prune=is_pruned_by_rule_or_default(parts, rule),
+        prune=is_pruned(parts, rule),
         closed=find_closed_credentials(parts, row.name),
         live_commit=row.applied_commit,
     )
-    return fetch_commit_and_ask_worker_with_errors_as_result(
+    return ask_worker(
         parts, RunVerb.LOOK, parts.make_id(), row, lambda: parts.workers.look(request)
     )
 
@@ -82,7 +82,7 @@ def find_closed_credentials(parts: LoopParts, name: TargetName) -> Mapping[str, 
     }
 
 
-def fetch_commit_and_ask_worker_with_errors_as_result(
+def ask_worker(
     parts: LoopParts, verb: RunVerb, run_id: str, row: TargetRow, ask: Callable[[], RunResult]
 ) -> FinishedRun:
     """What `ask` gives, with the times; what it raises is a result, too: WORKER_LOST.
@@ -92,9 +92,7 @@ def fetch_commit_and_ask_worker_with_errors_as_result(
     """
     counted = parts.clock.read_counter()
     try:
-        parts.ask_until_store_answers(
-            lambda: parts.fetch_missing_wanted_commit_if_store_is_shared(row)
-        )
+        parts.ask_until_store_answers(lambda: parts.fetch_wanted_commit(row))
         result = ask()
     except SourceUnavailable as problem:
         result = RunResult(RunOutcome.PLAN_ERROR, findings=problem.diagnostics)
@@ -111,6 +109,6 @@ def fetch_commit_and_ask_worker_with_errors_as_result(
     return FinishedRun(run_id, verb, result, began_at, ended_at)
 
 
-def is_pruned_by_rule_or_default(parts: LoopParts, rule: TargetRule) -> bool:
+def is_pruned(parts: LoopParts, rule: TargetRule) -> bool:
     """Whether what is no longer declared is deleted."""
     return parts.settings.defaults.prune if rule.prune is None else rule.prune

@@ -45,9 +45,7 @@ class BackgroundTasks:
         self.failure: Exception | None = None
         self.started_count = 0
 
-    def start_unless_running_or_failed(
-        self, key: Hashable, work: Callable[[], None], subject: object = None
-    ) -> bool:
+    def start_task(self, key: Hashable, work: Callable[[], None], subject: object = None) -> bool:
         """Start a task unless one of this key is running, or one failed; whether it was started."""
         with self._changed:
             # After a failure, such as a full disk, what is done cannot be recorded.
@@ -55,12 +53,7 @@ class BackgroundTasks:
                 return False
             self._running[key] = subject
             self.started_count += 1
-        Thread(
-            target=self._run,
-            args=(key, work),
-            daemon=True,
-            name=str(key),
-        ).start()
+        Thread(target=self._run, args=(key, work), daemon=True, name=str(key)).start()
         return True
 
     def note_failure_and_wake(self, problem: Exception) -> None:
@@ -76,7 +69,7 @@ class BackgroundTasks:
     def _count_unlocked(self, kind: str) -> int:
         return sum(isinstance(key, tuple) and key[0] == kind for key in self._running)
 
-    def wait_and_tell_if_fewer_are_running(self, kind: str, count: int, seconds: float) -> bool:
+    def wait_for_fewer(self, kind: str, count: int, seconds: float) -> bool:
         """Wait until fewer than `count` tasks of a kind are running, at most so long; if so."""
         with self._changed:
             return self._changed.wait_for(lambda: self._count_unlocked(kind) < count, seconds)

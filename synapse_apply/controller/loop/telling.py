@@ -16,9 +16,7 @@ from synapse_apply.controller.rules.sending import (
 from synapse_apply.model.diagnostic import error_finding
 
 
-def send_or_read_status_and_tell_if_certain(
-    parts: LoopParts, row: StatusRow, *, is_unsure: bool
-) -> bool:
+def send_or_read_status(parts: LoopParts, row: StatusRow, *, is_unsure: bool) -> bool:
     """Send a status that is due, or read it back first where `is_unsure` what the forge shows.
 
     Whether it is certain afterwards what that is: after a failure the status may have arrived.
@@ -28,11 +26,7 @@ def send_or_read_status_and_tell_if_certain(
     now, spacing = parts.clock.read_wall(), parts.settings.defaults.status_spacing
     if newest is None or not is_status_due(newest, now, spacing):
         return not is_unsure
-    return (
-        read_back_status_and_tell_if_readable(parts, newest)
-        if is_unsure
-        else _send_status(parts, newest)
-    )
+    return read_back_status(parts, newest) if is_unsure else _send_status(parts, newest)
 
 
 def _send_status(parts: LoopParts, row: StatusRow) -> bool:
@@ -49,7 +43,7 @@ def _send_status(parts: LoopParts, row: StatusRow) -> bool:
     return result.finding is None or result.is_final
 
 
-def read_back_status_and_tell_if_readable(parts: LoopParts, row: StatusRow) -> bool:
+def read_back_status(parts: LoopParts, row: StatusRow) -> bool:
     """Read back what a status shows, and write it; whether it could be read."""
     sender = parts.configured.status_senders.get(row.source)
     if sender is None:
@@ -92,7 +86,7 @@ def _write_status(
         writer.put_status(updated)
 
 
-def send_message_if_due_and_write_result(parts: LoopParts, row: MessageRow) -> None:
+def send_message(parts: LoopParts, row: MessageRow) -> None:
     """Send a message, and write what became of it; nothing where it is not due."""
     # As it is now: it may have been sent since the row was listed.
     newest = parts.store.find_message(row.id)

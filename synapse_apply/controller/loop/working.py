@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from synapse_apply.controller.loop.applying import record_begin_and_apply_by_worker
+from synapse_apply.controller.loop.applying import apply_by_worker
 from synapse_apply.controller.loop.claiming import (
     ClaimedTarget,
     is_still_claimed_by_task,
     release_claim,
-    reread_claimed_or_none_if_inputs_or_claim_changed,
+    reread_claimed,
 )
 from synapse_apply.controller.loop.deciding import (
     TargetDecision,
     find_strictest_rule,
-    judge_rows_by_terms_of_begun_apply,
-    judge_rows_by_what_holds_now,
+    judge_begun,
+    judge_now,
     settle_binding,
 )
 from synapse_apply.controller.loop.parts import LoopParts
-from synapse_apply.controller.loop.recording import record_run_and_release_unless_claim_lost
+from synapse_apply.controller.loop.recording import record_run
 from synapse_apply.controller.loop.running import FinishedRun, RunCounts, look_by_worker_and_wait
 from synapse_apply.controller.rows import RunOutcome, TargetRow
 from synapse_apply.controller.rules.assessment import assess_apply, assess_look
@@ -28,14 +28,12 @@ from synapse_apply.controller.settings import TargetRule
 from synapse_apply.model.errors import SynapseApplyError
 
 
-def look_apply_if_permitted_and_record(
-    parts: LoopParts, claimed: ClaimedTarget, counts: RunCounts
-) -> None:
+def look_and_apply(parts: LoopParts, claimed: ClaimedTarget, counts: RunCounts) -> None:
     """Look at a claimed target, apply it if it may be, and record the last of the two.
 
     Nothing is recorded of what was ended with the controller: the target stays due.
     """
-    with parts.own_claims.mark_claim_for_renewal_during_block(claimed.row.name):
+    with parts.own_claims.renewing_claim(claimed.row.name):
         _look_and_apply(parts, claimed, counts)
 
 
@@ -48,14 +46,14 @@ def _look_and_apply(parts: LoopParts, claimed: ClaimedTarget, counts: RunCounts)
     finished = look
     look = parts.ask_until_store_answers(lambda: settle_binding(parts, claimed, finished))
     decision = parts.ask_until_store_answers(
-        lambda: judge_rows_by_what_holds_now(parts, claimed.row, look.result.rows)
+        lambda: judge_now(parts, claimed.row, look.result.rows)
     )
     assessment = assess_look(
         look.result, decision.judgement, decision.rule, decision.block, claimed.row.due_cause
     )
 
     def record_look() -> None:
-        record_run_and_release_unless_claim_lost(parts, claimed, look, decision, assessment)
+        record_run(parts, claimed, look, decision, assessment)
 
     if not assessment.is_apply_next or look.result.held_up_by_run:
         parts.ask_until_store_answers(record_look)
@@ -63,7 +61,7 @@ def _look_and_apply(parts: LoopParts, claimed: ClaimedTarget, counts: RunCounts)
         release_claim(parts, claimed)
     elif parts.ask_until_store_answers(lambda: _has_newer_inputs(parts, claimed.row)):
         parts.ask_until_store_answers(lambda: _postpone(parts, claimed))
-    elif (moved := reread_claimed_or_none_if_inputs_or_claim_changed(parts, claimed)) is None:
+    elif (moved := reread_claimed(parts, claimed)) is None:
         # It is due for the revision that is wanted by now.
         parts.ask_until_store_answers(record_look)
     else:
@@ -110,14 +108,12 @@ def _apply_and_record(
     counts: RunCounts,
 ) -> None:
     """Apply a claimed target by what a look of it decided, and record that in its place."""
-    run = record_begin_and_apply_by_worker(parts, claimed, decision)
+    run = apply_by_worker(parts, claimed, decision)
     if parts.is_closing and run.result.outcome is RunOutcome.WORKER_LOST:
         return
     counts.add_run(run.verb, run.result.outcome, run.seconds)
     rows = run.result.rows
-    after = parts.ask_until_store_answers(
-        lambda: judge_rows_by_terms_of_begun_apply(parts, claimed.row, rows, decision)
-    )
+    after = parts.ask_until_store_answers(lambda: judge_begun(parts, claimed.row, rows, decision))
     if not run.result.plan_json:
         # It ended before it told its plan: it was to do that of the look.
         result = replace(
@@ -130,5 +126,5 @@ def _apply_and_record(
         run = run._replace(result=result)
     assessment = assess_apply(run.result, after.judgement, after.rule, after.block)
     parts.ask_until_store_answers(
-        lambda: record_run_and_release_unless_claim_lost(parts, claimed, run, after, assessment),
+        lambda: record_run(parts, claimed, run, after, assessment),
     )

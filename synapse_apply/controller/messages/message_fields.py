@@ -117,12 +117,12 @@ def format_message_sentence(row: MessageRow) -> str:
     reason = finding.get("summary", "") if isinstance(finding, Mapping) else ""
     if isinstance(pause, Mapping):
         reason = format_message_pause(pause)
-    reason = reason or format_message_held_rows_or_empty(fields.get("held"), _HELD_ROWS_OF_SENTENCE)
-    reason = reason or format_message_counts_or_empty(fields.get("counts"))
+    reason = reason or message_held_rows(fields.get("held"), _HELD_ROWS_OF_SENTENCE)
+    reason = reason or message_counts(fields.get("counts"))
     return f"{sentence}: {reason}" if reason else sentence
 
 
-def format_message_counts_or_empty(counts: object) -> str:
+def message_counts(counts: object) -> str:
     """The counts of a message that are not 0, such as `1 to add, 2 drifted`; "" for none."""
     if not isinstance(counts, Mapping):
         return ""
@@ -130,7 +130,7 @@ def format_message_counts_or_empty(counts: object) -> str:
     return ", ".join(_PHRASES[name].format(n) for name, n in numbers.items() if n)
 
 
-def format_message_held_rows_or_empty(held_rows: object, max_rows: int) -> str:
+def message_held_rows(held_rows: object, max_rows: int) -> str:
     """The rows that wait, such as `2 rows: update plugin/a, delete plugin/b`; "" for none."""
     if not isinstance(held_rows, Mapping):
         return ""

@@ -16,12 +16,9 @@ from synapse_apply.controller.delivery import (
     Receiver,
     UndeliveredError,
     encode_compact_json,
-    read_retry_after_seconds_up_to_hour_or_none,
+    read_retry_after,
 )
-from synapse_apply.controller.messages.message_fields import (
-    format_message_counts_or_empty,
-    format_message_sentence,
-)
+from synapse_apply.controller.messages.message_fields import format_message_sentence, message_counts
 from synapse_apply.controller.ports import SendResult
 from synapse_apply.controller.rows import MessageRow
 from synapse_apply.controller.settings import MINUTE, Channel
@@ -60,7 +57,7 @@ class SlackMessageSender:
     def send(self, row: MessageRow) -> SendResult:
         """As MessageSender."""
         try:
-            answer = self._receiver.send_json_once_or_raise_undelivered(
+            answer = self._receiver.send_json_once(
                 "POST", "", {}, encode_compact_json(build_slack_body(row))
             )
         except UndeliveredError as failure:
@@ -76,7 +73,7 @@ class SlackMessageSender:
                 "Make a new incoming webhook for a channel, and set it as url in notify.",
             )
             return SendResult(finding, is_final=True)
-        retry_after = read_retry_after_seconds_up_to_hour_or_none(answer, self._wall_clock)
+        retry_after = read_retry_after(answer, self._wall_clock)
         if answer.status == 429 and retry_after is None:
             retry_after = MINUTE
         finding = error_finding(
@@ -113,7 +110,7 @@ def build_slack_body(row: MessageRow) -> JsonDocument:
     facts = [
         f"controller {fields.get('controller')}",
         f"commit {str(fields['commit'])[:12]}" if fields.get("commit") else "",
-        format_message_counts_or_empty(fields.get("counts")),
+        message_counts(fields.get("counts")),
     ]
     elements = [_plain_text(fact, _MAX_CONTEXT) for fact in facts if fact]
     blocks.append({"type": "context", "elements": elements})

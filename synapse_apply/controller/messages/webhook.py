@@ -19,7 +19,7 @@ from synapse_apply.controller.delivery import (
     Receiver,
     UndeliveredError,
     encode_compact_json,
-    read_retry_after_seconds_up_to_hour_or_none,
+    read_retry_after,
 )
 from synapse_apply.controller.messages.message_fields import (
     format_message_sentence,
@@ -76,12 +76,12 @@ class WebhookMessageSender:
             digest = hmac.new(self._key.reveal(), signed, hashlib.sha256).digest()
             headers["webhook-signature"] = f"v1,{base64.b64encode(digest).decode()}"
         try:
-            answer = self._receiver.send_json_once_or_raise_undelivered("POST", "", headers, body)
+            answer = self._receiver.send_json_once("POST", "", headers, body)
         except UndeliveredError as failure:
             return failure.result
         if 200 <= answer.status < 300:
             return SendResult()
-        retry_after = read_retry_after_seconds_up_to_hour_or_none(answer, self._wall_clock)
+        retry_after = read_retry_after(answer, self._wall_clock)
         if answer.status == 429 and retry_after is None:
             retry_after = MINUTE
         return self._build_result_of_refusal(answer.status, retry_after)

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from synapse_apply.controller.fleet_rows import LEADER_LEASE
-from synapse_apply.controller.page.api import API_VERSION, format_json_escaping_unsafe_characters
+from synapse_apply.controller.page.api import API_VERSION, format_safe_json
 from synapse_apply.controller.page.entry.refusals import RequestRefused
 from synapse_apply.controller.page.entry.visitor import API_PREFIX, Doorkeeper, Visitor
 from synapse_apply.controller.page.rendering import PageRenderer
@@ -64,7 +64,7 @@ class AnswerMaker:
         }
         return Response(html, status, headers, media_type="text/html")
 
-    def answer_refusal_or_reraise(self, request: Request, error: Exception) -> Response:
+    def answer_refusal(self, request: Request, error: Exception) -> Response:
         """The answer to a refusal, an HTTPException or a store that is away.
 
         A page, a Problem of the API or lines.
@@ -83,9 +83,7 @@ class AnswerMaker:
         try:
             # A page for a visitor reads the store.
             is_store_away = isinstance(error, StoreUnavailable)
-            visitor = (
-                None if is_store_away else self._doorkeeper.admit_visitor_or_raise_refused(request)
-            )
+            visitor = None if is_store_away else self._doorkeeper.admit_visitor(request)
         except RequestRefused:
             visitor = None
         template = "not_found.html" if status == HTTPStatus.NOT_FOUND else "refused.html"
@@ -110,7 +108,7 @@ def _live_processes(visitor: Visitor | None) -> tuple[LiveProcess, ...]:
 def format_problem_as_json(findings: tuple[Diagnostic, ...]) -> str:
     """The Problem of the API that says why something was not done."""
     diagnostics = [finding.to_json() for finding in findings]
-    return format_json_escaping_unsafe_characters(
+    return format_safe_json(
         {"apiVersion": API_VERSION, "kind": "Problem", "diagnostics": diagnostics}
     )
 

@@ -10,8 +10,8 @@ from typing import Any
 from synapse_apply.controller.fleet_rows import LEADER_LEASE
 from synapse_apply.controller.page import addresses
 from synapse_apply.controller.page.phrases import format_utc
-from synapse_apply.controller.page.plan_part import parse_plan_or_none_if_unreadable
-from synapse_apply.controller.page.report_part import parse_report_object_or_none
+from synapse_apply.controller.page.plan_part import parse_readable_plan
+from synapse_apply.controller.page.report_part import parse_report_object
 from synapse_apply.controller.rows import (
     CallCounts,
     ChangeCounts,
@@ -22,7 +22,7 @@ from synapse_apply.controller.rows import (
     TargetName,
     TargetRow,
 )
-from synapse_apply.controller.rules.heads import is_fetch_answered_and_head_compared_or_failing
+from synapse_apply.controller.rules.heads import is_fetch_settled
 from synapse_apply.controller.rules.processes import (
     LiveProcess,
     list_processes_alive_by_newest_seen,
@@ -50,10 +50,10 @@ def list_targets_as_json(store: ReadableStore, parameters: Mapping[str, str]) ->
         words = ", ".join(c.value for c in TargetCondition)
         raise BadQueryError(f"state is one of: {words}")
     offset, limit = (
-        parse_whole_number_or_default(parameters, "offset", 0),
-        parse_valid_limit_or_default(parameters),
+        parse_whole_number(parameters, "offset", 0),
+        parse_limit(parameters),
     )
-    if (name := parse_target_or_none_if_left_out(parameters)) is not None:
+    if (name := parse_target(parameters)) is not None:
         target = store.find_target_even_if_gone(name)
         page = TargetPage([target], 1) if target is not None else TargetPage([], 0)
     else:
@@ -72,7 +72,7 @@ def list_targets_as_json(store: ReadableStore, parameters: Mapping[str, str]) ->
                 "name": source.name,
                 "head": source.head or None,
                 "fetched_at": _time_to_json_or_none_if_zero(source.fetched_at),
-                "is_up_to_date": is_fetch_answered_and_head_compared_or_failing(source),
+                "is_up_to_date": is_fetch_settled(source),
             }
             for source in sources
         ],
@@ -95,7 +95,7 @@ def list_revisions_as_json(store: ReadableStore, parameters: Mapping[str, str]) 
     source = parameters.get("source", "")
     if not source:
         raise BadQueryError("source is missing")
-    revisions = store.list_newest_revisions(source, parse_valid_limit_or_default(parameters))
+    revisions = store.list_newest_revisions(source, parse_limit(parameters))
     return build_list_document(
         "RevisionList",
         [
@@ -121,10 +121,10 @@ def list_revisions_as_json(store: ReadableStore, parameters: Mapping[str, str]) 
 
 def list_runs_as_json(store: ReadableStore, parameters: Mapping[str, str]) -> JsonDocument:
     """A RunList of one target, newest first. Parameters: target, limit. BadQueryError."""
-    name = parse_target_or_none_if_left_out(parameters)
+    name = parse_target(parameters)
     if name is None:
         raise BadQueryError("target is missing: SOURCE/TARGET")
-    runs = store.list_newest_runs_without_documents(name, parse_valid_limit_or_default(parameters))
+    runs = store.list_newest_runs_without_documents(name, parse_limit(parameters))
     return build_list_document("RunList", [_run_to_json(run) for run in runs])
 
 
@@ -133,17 +133,17 @@ def read_run_as_json_or_none(store: ReadableStore, run_id: str) -> JsonDocument 
     run = store.find_run(run_id)
     if run is None:
         return None
-    plan = parse_plan_or_none_if_unreadable(run.plan_json)
+    plan = parse_readable_plan(run.plan_json)
     return {
         "apiVersion": API_VERSION,
         "kind": "Run",
         **_run_to_json(run),
         "plan": plan_document(plan) if plan is not None else None,
-        "report": parse_report_object_or_none(run.report_json),
+        "report": parse_report_object(run.report_json),
     }
 
 
-def format_json_escaping_unsafe_characters(document: Mapping[str, Any]) -> str:
+def format_safe_json(document: Mapping[str, Any]) -> str:
     """A document as text, in which nothing is invisible or steers a terminal."""
     return escape_unsafe_json(json.dumps(document, ensure_ascii=False)) + "\n"
 
@@ -153,17 +153,15 @@ def build_list_document(kind: str, items: list[dict[str, Any]]) -> JsonDocument:
     return {"apiVersion": API_VERSION, "kind": kind, "items": items}
 
 
-def parse_valid_limit_or_default(
-    parameters: Mapping[str, str], default: int = _DEFAULT_ITEMS
-) -> int:
+def parse_limit(parameters: Mapping[str, str], default: int = _DEFAULT_ITEMS) -> int:
     """The parameter `limit`; BadQueryError for one that makes no sense."""
-    limit = parse_whole_number_or_default(parameters, "limit", default)
+    limit = parse_whole_number(parameters, "limit", default)
     if not 1 <= limit <= MAX_ITEMS:
         raise BadQueryError(f"limit is at least 1 and at most {MAX_ITEMS}")
     return limit
 
 
-def parse_target_or_none_if_left_out(parameters: Mapping[str, str]) -> TargetName | None:
+def parse_target(parameters: Mapping[str, str]) -> TargetName | None:
     """The parameter `target`, None where it is left out; BadQueryError for no SOURCE/TARGET."""
     if "target" not in parameters:
         return None
@@ -173,7 +171,7 @@ def parse_target_or_none_if_left_out(parameters: Mapping[str, str]) -> TargetNam
     return TargetName(source, target)
 
 
-def parse_whole_number_or_default(parameters: Mapping[str, str], name: str, default: int) -> int:
+def parse_whole_number(parameters: Mapping[str, str], name: str, default: int) -> int:
     """A parameter that is a whole number from 0 on; BadQueryError for another."""
     text = parameters.get(name, str(default))
     if not (text.isascii() and text.isdigit() and len(text) <= 9):

@@ -34,11 +34,11 @@ from synapse_apply.controller.page.people.target_forms import read_target_forms
 from synapse_apply.controller.page.rollouts.rollout_endpoints import RolloutEndpoints
 from synapse_apply.controller.page.rollouts.rollout_views import (
     find_membership_or_none,
-    list_rollouts_of_revision,
     list_rollouts_of_source,
+    rollouts_of_revision,
 )
 from synapse_apply.controller.page.runs import (
-    read_revision_view_or_none,
+    read_revision_view,
     read_run_view_or_none,
     read_target_view_or_none,
 )
@@ -102,14 +102,8 @@ class PageApp:
             Route("/api/v1/runs", self._store_list(api.list_runs_as_json)),
             Route("/api/v1/runs/{run}", self.send_run),
             Route("/api/v1/holds", self._visitor_list(api_lists.list_holds_as_json)),
-            Route(
-                "/api/v1/pauses",
-                self._visitor_list(api_lists.list_active_people_pauses_as_json),
-            ),
-            Route(
-                "/api/v1/audit",
-                self._visitor_list(api_lists.list_audit_page_as_json_or_raise_unless_reads_all),
-            ),
+            Route("/api/v1/pauses", self._visitor_list(api_lists.pauses_as_json)),
+            Route("/api/v1/audit", self._visitor_list(api_lists.audit_as_json)),
             *actions.list_routes(),
             *rollouts.list_routes(),
         ]
@@ -120,15 +114,15 @@ class PageApp:
         return Starlette(
             routes=routes,
             exception_handlers={
-                HTTPException: self._answers.answer_refusal_or_reraise,
-                RequestRefused: self._answers.answer_refusal_or_reraise,
-                StoreUnavailable: self._answers.answer_refusal_or_reraise,
+                HTTPException: self._answers.answer_refusal,
+                RequestRefused: self._answers.answer_refusal,
+                StoreUnavailable: self._answers.answer_refusal,
                 Exception: _answer_server_error,
             },
         )
 
     def show_overview(self, request: Request) -> Response:
-        visitor = self._doorkeeper.admit_visitor_or_raise_refused(request)
+        visitor = self._doorkeeper.admit_visitor(request)
         query = OverviewQuery.from_parameters_dropping_invalid(request.query_params)
         view = read_overview(visitor.store, query, self._loop.get_settings())
         return self._answers.render_page(
@@ -136,7 +130,7 @@ class PageApp:
         )
 
     def show_target(self, request: Request) -> Response:
-        visitor = self._doorkeeper.admit_visitor_or_raise_refused(request)
+        visitor = self._doorkeeper.admit_visitor(request)
         name = TargetName(request.path_params["source"], request.path_params["target"])
         view = read_target_view_or_none(visitor.store, name, self._loop.get_settings())
         if view is None:
@@ -150,28 +144,28 @@ class PageApp:
         )
 
     def show_source(self, request: Request) -> Response:
-        visitor = self._doorkeeper.admit_visitor_or_raise_refused(request)
+        visitor = self._doorkeeper.admit_visitor(request)
         name, settings = request.path_params["source"], self._loop.get_settings()
         view = read_source_view_or_none(visitor.store, name, settings)
         rollouts = list_rollouts_of_source(visitor.store, name, settings)
         return self._render_found("source.html", visitor, "source", view, rollouts=rollouts)
 
     def show_run(self, request: Request) -> Response:
-        visitor = self._doorkeeper.admit_visitor_or_raise_refused(request)
+        visitor = self._doorkeeper.admit_visitor(request)
         view = read_run_view_or_none(
             visitor.store, request.path_params["run"], self._loop.get_settings()
         )
         return self._render_found("run.html", visitor, "targets", view)
 
     def show_revision(self, request: Request) -> Response:
-        visitor = self._doorkeeper.admit_visitor_or_raise_refused(request)
+        visitor = self._doorkeeper.admit_visitor(request)
         source, commit = request.path_params["source"], request.path_params["commit"]
-        view = read_revision_view_or_none(visitor.store, source, commit, self._loop.get_settings())
-        rollouts = list_rollouts_of_revision(visitor.store, view.revision) if view else ()
+        view = read_revision_view(visitor.store, source, commit, self._loop.get_settings())
+        rollouts = rollouts_of_revision(visitor.store, view.revision) if view else ()
         return self._render_found("revision.html", visitor, "source", view, rollouts=rollouts)
 
     def show_audit(self, request: Request) -> Response:
-        visitor = self._doorkeeper.admit_visitor_or_raise_refused(request)
+        visitor = self._doorkeeper.admit_visitor(request)
         view = read_audit_view(
             visitor.store, AuditQuery.from_parameters_dropping_invalid(request.query_params)
         )
@@ -179,23 +173,21 @@ class PageApp:
 
     def send_run(self, request: Request) -> Response:
         """The Run of the API."""
-        store = self._doorkeeper.admit_visitor_or_raise_refused(request).store
+        store = self._doorkeeper.admit_visitor(request).store
         document = api.read_run_as_json_or_none(store, request.path_params["run"])
         if document is None:
             raise _build_not_found_error()
-        return Response(
-            api.format_json_escaping_unsafe_characters(document), media_type="application/json"
-        )
+        return Response(api.format_safe_json(document), media_type="application/json")
 
     def send_badge(self, request: Request) -> Response:
-        visitor = self._doorkeeper.admit_visitor_or_raise_refused(request)
+        visitor = self._doorkeeper.admit_visitor(request)
         name = TargetName(request.path_params["source"], request.path_params["target"])
         return _build_svg_response(
             draw_badge(visitor.store.find_target_even_if_gone(name), str(name))
         )
 
     def send_icon(self, request: Request) -> Response:
-        store = self._doorkeeper.admit_visitor_or_raise_refused(request).store
+        store = self._doorkeeper.admit_visitor(request).store
         return _build_svg_response(
             draw_icon(choose_tone(store.count_present_targets_in_each_state()))
         )
@@ -236,7 +228,7 @@ class PageApp:
                 HTTPStatus.FORBIDDEN, "The signature or token is not the right one."
             )
         sources = self._loop.get_settings().sources.values()
-        names = hooks.list_names_of_pushed_sources(body, sources)
+        names = hooks.pushed_sources(body, sources)
         for name in names:
             self._loop.fetch_source_at_next_round(name)
         text = "A fetch comes soon.\n" if names else "No source has this repository.\n"
@@ -249,14 +241,12 @@ class PageApp:
 
     def _visitor_list(self, list_rows: _PeopleList) -> Any:
         def answer(request: Request) -> Response:
-            visitor = self._doorkeeper.admit_visitor_or_raise_refused(request)
+            visitor = self._doorkeeper.admit_visitor(request)
             try:
                 document = list_rows(visitor, self._loop, request.query_params, self._clock())
             except api.BadQueryError as error:
                 raise HTTPException(HTTPStatus.BAD_REQUEST, f"{error}.") from None
-            return Response(
-                api.format_json_escaping_unsafe_characters(document), media_type="application/json"
-            )
+            return Response(api.format_safe_json(document), media_type="application/json")
 
         return answer
 

@@ -39,7 +39,7 @@ def list_target_troubles(store: RestrictedStore) -> list[TargetTrouble]:
     groups: dict[tuple[TargetCondition, str], list[TargetFindings]] = {}
     for state in TargetCondition:
         if state in NEEDS_PERSON:
-            for row in store.list_findings_of_newest_runs(TargetFilter(state=state)):
+            for row in store.newest_findings(TargetFilter(state=state)):
                 # What the run found first, without what is the target's own in it.
                 name = row.name.target
                 variable = name.replace("-", "_")

@@ -32,7 +32,7 @@ def is_genuine_gitlab_hook(token: str, secret: Sensitive) -> bool:
     return is_equal_secret(token, secret)
 
 
-def list_names_of_pushed_sources(body: bytes, sources: Iterable[Source]) -> list[str]:
+def pushed_sources(body: bytes, sources: Iterable[Source]) -> list[str]:
     """The names of the sources whose repository the body of a push names; none for an odd body.
 
     The bodies are GitHub's (`repository`) and GitLab's (`project`).

@@ -111,7 +111,7 @@ class Overview:
         return sum(self.counts.get(condition, 0) for condition in NEEDS_PERSON)
 
     @property
-    def hidden_target_count_needing_person(self) -> int:
+    def hidden_needing_person(self) -> int:
         return self.needs_person_count - sum(trouble.count for trouble in self.troubles)
 
     @property

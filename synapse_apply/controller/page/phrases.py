@@ -171,7 +171,7 @@ def format_holds_of_target(target: TargetRow) -> str:
     return f"{waiting} {'waits' if target.hold_count == 1 else 'wait'} for a person"
 
 
-def format_call_counts_or_empty(calls: CallCounts) -> str:
+def format_call_counts(calls: CallCounts) -> str:
     """What became of the rows of an apply ("3 done, 1 failed"); "" for none."""
     words = {
         "done": calls.done,
@@ -222,6 +222,6 @@ def format_identity_as_name(identity: str) -> str:
     return f"{name} (token)" if kind == "token" else name or identity
 
 
-def strip_email_address_of_author(author: str) -> str:
+def strip_email_address(author: str) -> str:
     """The name of an author without the address (`Mina Park <mina@acme.example>`)."""
     return author.partition(" <")[0] or author

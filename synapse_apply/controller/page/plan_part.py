@@ -67,7 +67,7 @@ def _host_and_path(url: str) -> tuple[str, str]:
     return parts.netloc.rpartition("@")[2], parts.path
 
 
-def parse_plan_or_none_if_unreadable(plan_json: str) -> Plan | None:
+def parse_readable_plan(plan_json: str) -> Plan | None:
     """The plan of a run; None where there is none, or none that this version can read."""
     try:
         return plan_from_json(json.loads(plan_json)) if plan_json else None
@@ -89,7 +89,7 @@ def render_plan_part_or_empty(
 
     `has_next_steps` is for plans that the controller does not apply: which commands do.
     """
-    plan = parse_plan_or_none_if_unreadable(plan_json)
+    plan = parse_readable_plan(plan_json)
     if plan is None:
         return PlanPart(mark_escaped_html(""), {})
     # It was made of a commit in a mirror, not of a checkout that may have other files.
@@ -104,4 +104,4 @@ def render_plan_part_or_empty(
     if not has_next_steps:
         page = replace(page, next_steps=())
     anchors = {address: f"#{row_id}" for address, row_id in page.row_id_by_address.items()}
-    return PlanPart(mark_escaped_html(note + page.render_fragment_without_script()), anchors)
+    return PlanPart(mark_escaped_html(note + page.render_fragment()), anchors)

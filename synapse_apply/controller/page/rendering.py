@@ -26,7 +26,7 @@ from synapse_apply.controller.rules.processes import describe_processes
 from synapse_apply.controller.rules.revision_end import shorten_commit
 from synapse_apply.views.html.page import hash_for_content_policy, read_asset
 from synapse_apply.views.html.parts import render_prose
-from synapse_apply.views.html.rows import render_finding_list_or_empty
+from synapse_apply.views.html.rows import render_findings
 from synapse_apply.views.sanitize import sanitize
 
 _TEMPLATES = "templates"
@@ -109,12 +109,12 @@ def _get_filters_by_name() -> dict[str, Callable[..., Any]]:
         "short": shorten_commit,
         "counts": phrases.format_change_counts_or_empty,
         "spark": partial(charts.draw_spark_line_of_newest_runs, tones=_OUTCOME_TONES),
-        "author": phrases.strip_email_address_of_author,
+        "author": phrases.strip_email_address,
         "person": phrases.format_identity_as_name,
-        "calls": phrases.format_call_counts_or_empty,
+        "calls": phrases.format_call_counts,
         "holds": phrases.format_holds_of_target,
         "prose": lambda text: mark_escaped_html(render_prose(text)),
-        "findings": lambda findings: mark_escaped_html(render_finding_list_or_empty(findings)),
+        "findings": lambda findings: mark_escaped_html(render_findings(findings)),
         "target_path": addresses.build_target_path,
         "source_path": addresses.build_source_path,
         "run_path": addresses.build_run_path,

@@ -34,7 +34,7 @@ class ReportedCall:
         return _TONES.get(self.result, "quiet")
 
 
-def parse_report_object_or_none(report_json: str) -> dict[str, Any] | None:
+def parse_report_object(report_json: str) -> dict[str, Any] | None:
     """The document of a report; None where there is none, or it is no object."""
     try:
         document = json.loads(report_json) if report_json else None
@@ -45,7 +45,7 @@ def parse_report_object_or_none(report_json: str) -> dict[str, Any] | None:
 
 def list_first_reported_calls_done_last(report_json: str) -> Sequence[ReportedCall]:
     """What became of each row, what is not done first; nothing for a report of another shape."""
-    document = parse_report_object_or_none(report_json) or {}
+    document = parse_report_object(report_json) or {}
     calls = sorted(_shown_calls(document), key=lambda call: call.result == "done")
     return calls[:MAX_SHOWN_CALLS]
 

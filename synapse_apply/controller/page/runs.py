@@ -119,13 +119,13 @@ def read_run_view_or_none(
     return RunView(
         run,
         render_plan_part_or_empty(run.plan_json, links, has_next_steps=is_observed),
-        link_commit_if_possible_or_empty_without_commit(source, run.commit),
+        link_commit(source, run.commit),
         store.find_newest_revision_of_commit(run.target.source, run.commit),
         list_first_reported_calls_done_last(run.report_json),
     )
 
 
-def read_revision_view_or_none(
+def read_revision_view(
     store: ReadableStore, source: str, commit: str, settings: Controller
 ) -> RevisionView | None:
     """Read what a revision's page shows; None for one that never was the head."""
@@ -140,12 +140,12 @@ def read_revision_view_or_none(
         page.targets,
         page.matching_count,
         store.find_status(source, commit, build_status_context(settings.name, source)),
-        link_commit_if_possible_or_empty_without_commit(settings.sources.get(source), commit),
+        link_commit(settings.sources.get(source), commit),
         is_head=not revision.overtaken_by,
     )
 
 
-def link_commit_if_possible_or_empty_without_commit(source: Source | None, commit: str) -> Markup:
+def link_commit(source: Source | None, commit: str) -> Markup:
     """The commit, linked to the forge where that is known; "" for no commit."""
     return mark_escaped_html(
         build_forge_links_or_no_links(

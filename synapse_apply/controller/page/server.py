@@ -16,8 +16,8 @@ from synapse_apply.controller.page.app import HookSecretValues, PageApp
 from synapse_apply.controller.page.entry.guard import (
     RequestGuard,
     is_loopback,
-    list_host_headers_of_listen_address,
-    list_host_headers_of_public_url,
+    listen_host_headers,
+    public_host_headers,
 )
 from synapse_apply.controller.page.entry.own_origin import list_own_origins
 from synapse_apply.controller.page.entry.patient_protocol import PatientProtocol
@@ -101,8 +101,8 @@ class PageServer:
         self._socket.close()
 
     def _server_configuration(self, port: int) -> uvicorn.Config:
-        own_hosts = list_host_headers_of_listen_address(self._settings.listen_host, port)
-        hosts = own_hosts | list_host_headers_of_public_url(self._settings.public_url)
+        own_hosts = listen_host_headers(self._settings.listen_host, port)
+        hosts = own_hosts | public_host_headers(self._settings.public_url)
         if self._settings.open_metrics:
             hosts_of_metrics = hosts | {"*"}
         else:

@@ -9,7 +9,7 @@ from synapse_apply.controller.settings import Controller
 from synapse_apply.controller.store_ports import ReadableStore
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
-from synapse_apply.views.sanitize import sanitize_url_and_strip_credentials
+from synapse_apply.views.sanitize import sanitize_url
 
 _SHOWN_REVISIONS = 50
 
@@ -62,6 +62,6 @@ def read_source_view_or_none(
         source,
         list_source_troubles(store, [source]),
         store.list_newest_revisions(name, _SHOWN_REVISIONS),
-        sanitize_url_and_strip_credentials(configured.url) if configured else "",
+        sanitize_url(configured.url) if configured else "",
         configured.ref if configured else "",
     )

@@ -131,7 +131,7 @@ def decode_list_page_of_kind(document: JsonValue, kind: str) -> AnswerPage:
     )
 
 
-def decode_sources_of_target_list(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
+def decode_sources(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The sources of a TargetList; OddAnswerError."""
     sources = []
     for item in require_list(fields.get("sources", []), "sources"):
@@ -143,7 +143,7 @@ def decode_sources_of_target_list(fields: Mapping[str, Any]) -> list[dict[str, A
     return sources
 
 
-def decode_source_findings_of_target_list(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
+def decode_source_findings(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What is wrong with sources, of a TargetList; OddAnswerError."""
     findings = []
     for item in require_list(fields.get("source_findings", []), "source_findings"):
@@ -156,7 +156,7 @@ def decode_source_findings_of_target_list(fields: Mapping[str, Any]) -> list[dic
     return findings
 
 
-def decode_processes_of_target_list(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
+def decode_processes(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The processes of a TargetList, none in that of an older controller; OddAnswerError."""
     processes = []
     for item in require_list(fields.get("processes", []), "processes"):
@@ -185,12 +185,12 @@ def require_printable_target(item: Mapping[str, Any]) -> None:
         require_count(item.get(key, 0), key)
 
 
-def decode_first_target_or_none_if_empty(page: AnswerPage, name: str) -> ShownTarget | None:
+def decode_first_target(page: AnswerPage, name: str) -> ShownTarget | None:
     """The target `name`, the only one of a TargetList; None for an empty one.
 
     OddAnswerError, also for another target or more than one.
     """
-    sources = {source["name"]: source for source in decode_sources_of_target_list(page.fields)}
+    sources = {source["name"]: source for source in decode_sources(page.fields)}
     if not page.items:
         return None
     item = page.items[0]
@@ -209,7 +209,7 @@ def decode_first_target_or_none_if_empty(page: AnswerPage, name: str) -> ShownTa
         is_settled=is_idle and bool(source.get("is_up_to_date", True)),
         source_findings=tuple(
             entry
-            for entry in decode_source_findings_of_target_list(page.fields)
+            for entry in decode_source_findings(page.fields)
             if entry["source"] == item["source"]
         ),
     )
@@ -254,7 +254,7 @@ def decode_shown_row(item: Mapping[str, Any]) -> ShownRow:
     )
 
 
-def decode_planned_fields_by_address(document: JsonValue) -> dict[str, tuple[ShownField, ...]]:
+def decode_planned_fields(document: JsonValue) -> dict[str, tuple[ShownField, ...]]:
     """The fields that each row of a run's plan changes, by address; OddAnswerError.
 
     Of an object that is created all that it gets. Nothing for a run whose plan is not kept.
@@ -344,7 +344,7 @@ def decode_action_result(document: JsonValue) -> ActionResult:
     return ActionResult(require_text(fields, "who"), get_text_or_empty(fields, "until"))
 
 
-def decode_first_finding_of_problem_or_none(document: JsonValue) -> Diagnostic | None:
+def decode_problem(document: JsonValue) -> Diagnostic | None:
     """The first finding of a Problem; None for any other answer."""
     try:
         fields = require_mapping(document, "the answer")

@@ -16,8 +16,8 @@ from synapse_apply.controller.delivery import (
     Receiver,
     UndeliveredError,
     encode_compact_json,
-    parse_json_answer_or_none,
-    reveal_usable_header_value,
+    parse_json_answer,
+    reveal_header_value,
 )
 from synapse_apply.controller.ports import ActionRefused
 from synapse_apply.controller.remote.answers import (
@@ -30,15 +30,15 @@ from synapse_apply.controller.remote.answers import (
     ShownTarget,
     decode_action_result,
     decode_audit_row,
-    decode_first_finding_of_problem_or_none,
-    decode_first_target_or_none_if_empty,
+    decode_first_target,
     decode_list_page_of_kind,
-    decode_planned_fields_by_address,
-    decode_processes_of_target_list,
+    decode_planned_fields,
+    decode_problem,
+    decode_processes,
     decode_run_end,
     decode_shown_row,
-    decode_source_findings_of_target_list,
-    decode_sources_of_target_list,
+    decode_source_findings,
+    decode_sources,
     require_printable_target,
 )
 from synapse_apply.controller.remote.rollout_answers import (
@@ -97,14 +97,14 @@ class ControllerApi:
         self._redactor = Redactor([token or None])
         self._headers: dict[str, str] = {}
         if token:
-            value = reveal_usable_header_value(Sensitive(token), TOKEN_VARIABLE)
+            value = reveal_header_value(Sensitive(token), TOKEN_VARIABLE)
             self._headers["Authorization"] = f"Bearer {value}"
 
     def mask(self, text: str) -> str:
         """A text of the controller's without the token."""
         return self._redactor.mask_secrets_in_text(text)
 
-    def read_target_list_document(self, source: str = "") -> JsonDocument:
+    def read_target_list(self, source: str = "") -> JsonDocument:
         """All targets as one TargetList, of one source or of all."""
         items: list[Mapping[str, Any]] = []
         parameters = {"source": source} if source else {}
@@ -113,8 +113,8 @@ class ControllerApi:
                 self._decode(require_printable_target, item)
             items.extend(page)
         first_page = self._read_page("targets", "TargetList", {**parameters, "limit": "1"})
-        source_findings = self._decode(decode_source_findings_of_target_list, first_page.fields)
-        sources = self._decode(decode_sources_of_target_list, first_page.fields)
+        source_findings = self._decode(decode_source_findings, first_page.fields)
+        sources = self._decode(decode_sources, first_page.fields)
         return {
             "apiVersion": "synapse-apply/v1",
             "kind": "TargetList",
@@ -123,17 +123,17 @@ class ControllerApi:
             "offset": 0,
             "sources": sources,
             "source_findings": source_findings,
-            "processes": self._decode(decode_processes_of_target_list, first_page.fields),
+            "processes": self._decode(decode_processes, first_page.fields),
         }
 
-    def list_names_matching_or_plain_name_unchecked(self, pattern: str) -> list[str]:
+    def names_matching(self, pattern: str) -> list[str]:
         """The targets that match a pattern (fnmatch) of SOURCE/TARGET; a plain name is itself."""
         if not any(character in pattern for character in "*?["):
             return [pattern]
-        names = [str(item["name"]) for item in self.read_target_list_document()["items"]]
+        names = [str(item["name"]) for item in self.read_target_list()["items"]]
         return [name for name in names if fnmatchcase(name, pattern)]
 
-    def list_first_names_containing(self, text: str, limit: int) -> list[str]:
+    def names_containing(self, text: str, limit: int) -> list[str]:
         """The first targets whose SOURCE/TARGET has this text in it."""
         page = self._read_page("targets", "TargetList", {"q": text, "limit": f"{limit}"})
         for item in page.items:
@@ -143,7 +143,7 @@ class ControllerApi:
     def find_target(self, name: str) -> ShownTarget | None:
         """A target (SOURCE/TARGET) as it is now, None where there is none that may be read."""
         page = self._read_page("targets", "TargetList", {"target": name})
-        return self._decode(lambda answer: decode_first_target_or_none_if_empty(answer, name), page)
+        return self._decode(lambda answer: decode_first_target(answer, name), page)
 
     def list_newest_runs_first(self, target: str, limit: int) -> list[ShownRunEnd]:
         """The newest runs of a target, newest first."""
@@ -155,13 +155,13 @@ class ControllerApi:
         pages = self._iter_pages("holds", "HoldList", {"target": target})
         return [self._decode(decode_shown_row, item) for page in pages for item in page]
 
-    def read_planned_fields_by_address(self, run_id: str) -> dict[str, tuple[ShownField, ...]]:
+    def read_planned_fields(self, run_id: str) -> dict[str, tuple[ShownField, ...]]:
         """What each row of a run's plan changes, by address; nothing where it is not kept."""
         answer = self._send("GET", f"/api/v1/runs/{quote(run_id, safe='')}")
         document = self._parse_answer(answer)
         if answer.status != _OK:
             raise self._answer_error(answer, document)
-        return self._decode(decode_planned_fields_by_address, document)
+        return self._decode(decode_planned_fields, document)
 
     def iter_unmasked_audit_rows(self) -> Iterator[AuditRow]:
         """All rows of the audit, oldest first, as they are stored: not masked."""
@@ -218,7 +218,7 @@ class ControllerApi:
             fields = {**fields, "items": items, "total": len(items), "offset": 0}
         return self._decode(decode_rollout, fields)
 
-    def ask_rollout_or_raise_stale_or_refused(
+    def ask_rollout(
         self, name: str, action: str, number: int, wave: int = 0, reason: str = ""
     ) -> RolloutResult:
         """Approve, resume, skip or abort, of the revision and wave that were shown.
@@ -293,14 +293,12 @@ class ControllerApi:
         answer = self._send("GET", f"/api/v1/{path}?{urlencode(parameters)}")
         if answer.status != _OK:
             raise self._answer_error(answer, self._parse_answer(answer))
-        document = self._parse_answer(answer) if is_masked else parse_json_answer_or_none(answer)
+        document = self._parse_answer(answer) if is_masked else parse_json_answer(answer)
         return self._decode(lambda value: decode_list_page_of_kind(value, kind), document)
 
     def _send(self, method: str, path: str, body: bytes = b"") -> HttpAnswer:
         try:
-            return self._receiver.send_json_once_or_raise_undelivered(
-                method, path, self._headers, body
-            )
+            return self._receiver.send_json_once(method, path, self._headers, body)
         except UndeliveredError as undelivered:
             fault, finding = undelivered.fault, undelivered.result.finding
         reason = finding.detail if finding else ""
@@ -315,11 +313,11 @@ class ControllerApi:
         )
 
     def _parse_answer(self, answer: HttpAnswer) -> JsonValue:
-        return self._redactor.mask_json(parse_json_answer_or_none(answer))
+        return self._redactor.mask_json(parse_json_answer(answer))
 
     def _answer_error(self, answer: HttpAnswer, document: JsonValue) -> SynapseApplyError:
         """What an answer that is no success means; its own words, where it is a Problem."""
-        problem = decode_first_finding_of_problem_or_none(document)
+        problem = decode_problem(document)
         if answer.status == 401:
             return NotAllowed(self._build_token_finding(answer.status))
         if answer.status == 403:

@@ -6,10 +6,7 @@ from collections.abc import Callable
 
 from synapse_apply.controller.remote.answers import ShownTarget
 from synapse_apply.controller.remote.controller_api import ControllerApi, ControllerUnavailable
-from synapse_apply.controller.rules.exit_codes import (
-    MOST_RUNS_OF_FAILURE,
-    derive_exit_code_of_target,
-)
+from synapse_apply.controller.rules.exit_codes import MOST_RUNS_OF_FAILURE, target_exit_code
 from synapse_apply.model.errors import Exit, SynapseApplyError
 
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.2, 2.0
@@ -55,12 +52,12 @@ def wait_until_settled(
         wait = min(wait * 1.5, _LONGEST_WAIT_SECONDS)
 
 
-def derive_exit_code_of_settled_target(api: ControllerApi, name: str, target: ShownTarget) -> int:
+def settled_exit_code(api: ControllerApi, name: str, target: ShownTarget) -> int:
     """The exit code for what became of a target, as of `plan` and `apply`.
 
     ERROR where its source cannot be followed: it is at an older revision then.
     """
-    code = derive_exit_code_of_target(
+    code = target_exit_code(
         target.state, target.mode, lambda: api.list_newest_runs_first(name, MOST_RUNS_OF_FAILURE)
     )
     is_source_broken = any(

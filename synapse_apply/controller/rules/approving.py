@@ -109,7 +109,7 @@ def describe_approvals(count: ApprovalCount) -> str:
     return "; ".join([text, *left_out])
 
 
-def is_approval_expired_or_of_far_future(approval: ApprovalRow, now: float) -> bool:
+def is_approval_stale(approval: ApprovalRow, now: float) -> bool:
     """Whether an approval is too old; one of the far future is, too: the clock was set back."""
     return abs(now - approval.approved_at) >= APPROVAL_SECONDS
 
@@ -145,7 +145,7 @@ def _count_of_row(
     # The newest of each person, so that one who approves again after a week counts.
     for approval in sorted(approvals, key=lambda row: (row.approved_at, row.id), reverse=True):
         person = get_person_key(access, approval.who)
-        if not approval.used_at and not is_approval_expired_or_of_far_future(approval, now):
+        if not approval.used_at and not is_approval_stale(approval, now):
             unused_ids.append(approval.id)
         reason = _exclusion(rule, approval, now, access, author_names)
         if reason:
@@ -172,7 +172,7 @@ def _exclusion(
     """Why an approval does not count; "" where it does."""
     if approval.used_at:
         return "it was used already"
-    if is_approval_expired_or_of_far_future(approval, now):
+    if is_approval_stale(approval, now):
         return "it is older than 7 days"
     # A right, or a token, may have been taken away since.
     person = Person(approval.who, frozenset(approval.groups))

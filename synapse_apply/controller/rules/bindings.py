@@ -81,7 +81,7 @@ def is_moved_row(row: PlannedRow) -> bool:
     return row.action is RowAction.GUARD and row.address == BINDING_GUARD
 
 
-def build_result_of_second_name(owner: TargetRow, shown: str, *, is_own_source: bool) -> RunResult:
+def second_name_result(owner: TargetRow, shown: str, *, is_own_source: bool) -> RunResult:
     """What becomes of a look at a target that means what an older name is bound to.
 
     `shown` is what its readers may know of that name.

@@ -24,7 +24,7 @@ class EndedRun(Protocol):
     def calls(self) -> CallCounts: ...
 
 
-def derive_exit_code_of_target(
+def target_exit_code(
     state: TargetCondition, mode: Mode, list_newest_runs: Callable[[], Sequence[EndedRun]]
 ) -> int:
     """As of `plan` and `apply`; OK also for what is held, waits, or is only observed.
@@ -36,7 +36,7 @@ def derive_exit_code_of_target(
         case TargetCondition.UNKNOWN:
             return Exit.UNKNOWN
         case TargetCondition.FAILING:
-            return derive_exit_code_of_newest_failure(list_newest_runs())
+            return failure_exit_code(list_newest_runs())
         case TargetCondition.REFUSED if mode is not Mode.OBSERVE:
             return Exit.REFUSED
         case TargetCondition.NOT_LOOKED_AT:
@@ -45,7 +45,7 @@ def derive_exit_code_of_target(
             return Exit.OK
 
 
-def derive_exit_code_of_newest_failure(newest_runs: Sequence[EndedRun]) -> int:
+def failure_exit_code(newest_runs: Sequence[EndedRun]) -> int:
     """The exit code of the newest run that failed, ERROR for none; the newest come first."""
     run = next((run for run in newest_runs if run.outcome.is_failure), None)
     if run is None or run.verb is RunVerb.LOOK:

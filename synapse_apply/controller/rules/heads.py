@@ -84,7 +84,7 @@ def build_overtaken_revision(
     )
 
 
-def is_fetch_answered_and_head_compared_or_failing(row: SourceRow) -> bool:
+def is_fetch_settled(row: SourceRow) -> bool:
     """Whether no fetch is asked for, and the targets of the head are known or fetches fail."""
     is_compared = row.keyed_number >= row.head_number or row.failures > 0
     return row.answered_number >= row.asked_number and is_compared

@@ -80,7 +80,7 @@ def build_status_with_new_wish(row: StatusRow | None, new: StatusRow) -> StatusR
     return replace(row, wished=new.wished)
 
 
-def compute_number_of_daily_reminder(since: float, now: float) -> int:
+def reminder_number(since: float, now: float) -> int:
     """The number of the day's reminder of what began at `since`; 0 within the first day."""
     return max(0, int((now - since) // DAY))
 

@@ -32,7 +32,7 @@ _STATES = {
 }
 
 
-def build_target_status_context(controller_name: str, name: TargetName) -> str:
+def target_context(controller_name: str, name: TargetName) -> str:
     """The context under which the status of one target stands, below that of its source."""
     return f"{build_status_context(controller_name, name.source)}/{name.target}"
 
@@ -53,7 +53,7 @@ def build_target_status_text(
     return StatusText(_STATES[target.progress], text, url)
 
 
-def build_status_text_once_overtaken(status: StatusText, revision: RevisionRow) -> StatusText:
+def overtaken_status(status: StatusText, revision: RevisionRow) -> StatusText:
     """What a target's status shows on a commit that is the head no more.
 
     An end stays; one that is pending ends without a verdict once the revision changes no more,

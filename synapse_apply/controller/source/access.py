@@ -19,10 +19,7 @@ from typing import NoReturn
 from urllib.parse import urlsplit
 
 from synapse_apply.controller.settings import HttpsToken, SecretName, Source, SshKey
-from synapse_apply.files.programs import (
-    build_child_environment,
-    require_executable,
-)
+from synapse_apply.files.programs import build_child_environment, require_executable
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.secrets.login import is_loopback
@@ -56,7 +53,7 @@ class SourceAccess:
         return (path, os.path.realpath(path)) if self.protocol == "file" else ()
 
     @contextmanager
-    def open_environment_with_credentials(
+    def credentials_environment(
         self, git_dir: Path, global_config: Path, home: Path, read_secret: ReadSecret
     ) -> Iterator[Mapping[str, str]]:
         """The variables for Git while it talks to the repository, whose remote is REMOTE_NAME.
@@ -166,7 +163,7 @@ def _ssh_command(credentials: SshKey, read_secret: ReadSecret, folder: Path) -> 
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def build_source_access_checking_url(source: Source) -> SourceAccess:
+def build_source_access(source: Source) -> SourceAccess:
     """How a source's repository is reached; InputError for an unusable url or credentials.
 
     No secret is read yet, and nothing is sent.

@@ -19,23 +19,15 @@ from synapse_apply.controller.source.input_digest import (
     InputRegions,
     compute_digest_of_parts,
 )
-from synapse_apply.controller.source.mirror_git import (
-    MirrorGit,
-    MirrorLimits,
-    quote_last_git_lines_or_empty,
-)
-from synapse_apply.controller.source.places import build_paths_of_source_folders
+from synapse_apply.controller.source.mirror_git import MirrorGit, MirrorLimits, quote_git
+from synapse_apply.controller.source.places import source_folders
 from synapse_apply.files.repository import MAX_LISTING_BYTES, require_listing_size
 from synapse_apply.manifests.project.pinned_settings import build_project_under_pinned_settings
 from synapse_apply.manifests.project.project import FILE_NAME, read_project_or_findings
 from synapse_apply.manifests.project.target_lists import MAX_LIST_BYTES
 from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.project import (
-    DEFAULT_MANIFESTS,
-    Project,
-    collect_credentials,
-)
+from synapse_apply.model.project import DEFAULT_MANIFESTS, Project, collect_credentials
 from synapse_apply.model.resource import shorten_git_ref
 from synapse_apply.model.state import BackendIdentity
 
@@ -47,7 +39,7 @@ def read_committed_targets(
     source: Source, data: Path, commit: str, pin: str
 ) -> tuple[LabelledTarget, ...]:
     """The targets of a commit in a source's mirror; arguments and errors as CommittedProject."""
-    folders = build_paths_of_source_folders(data, source)
+    folders = source_folders(data, source)
     # Nothing is fetched here, so that no secret is asked for.
     git = MirrorGit(SourceAccess(source, "", ""), folders, NotImplemented, MirrorLimits())
     return CommittedProject(git, source, folders.project, commit, pin).list_targets()
@@ -135,7 +127,7 @@ class CommittedProject:
             )
             if exists and not result.output:
                 self._raise_no_project(commit)
-            words = quote_last_git_lines_or_empty(result.error_text)
+            words = quote_git(result.error_text)
             raise SourceUnavailable.from_summary(
                 "A commit of a source cannot be read",
                 f"{self._source.name}: {shorten_git_ref(commit)}. {words}",

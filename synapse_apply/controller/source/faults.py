@@ -8,12 +8,9 @@ from pathlib import Path
 
 from synapse_apply.controller.forge.senders import build_status_sender
 from synapse_apply.controller.settings import Source
-from synapse_apply.controller.source.access import build_source_access_checking_url
-from synapse_apply.controller.source.places import build_paths_of_source_folders
-from synapse_apply.controller.source.remote_refs import (
-    build_pin_revision_or_empty,
-    list_refs_meant_by_valid_name,
-)
+from synapse_apply.controller.source.access import build_source_access
+from synapse_apply.controller.source.places import source_folders
+from synapse_apply.controller.source.remote_refs import build_pin_revision_or_empty, refs_meant_by
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.values import Sensitive
@@ -40,19 +37,15 @@ def collect_findings(findings: list[Diagnostic]) -> Iterator[None]:
 def _require_usable_pin(source: Source) -> object:
     pin = build_pin_revision_or_empty(source)
     # Of a commit there is no name to look up.
-    return (
-        list_refs_meant_by_valid_name(source, source.project_from)
-        if pin != source.project_from
-        else ()
-    )
+    return refs_meant_by(source, source.project_from) if pin != source.project_from else ()
 
 
 # Any that a header can carry: what is read is another one.
 _TOKEN = Sensitive("token")
 _REQUIREMENTS: dict[str, Callable[[Source], object]] = {
-    "url": build_source_access_checking_url,
-    "path": lambda source: build_paths_of_source_folders(Path(), source),
-    "ref": lambda source: list_refs_meant_by_valid_name(source, source.ref),
+    "url": build_source_access,
+    "path": lambda source: source_folders(Path(), source),
+    "ref": lambda source: refs_meant_by(source, source.ref),
     "pin": _require_usable_pin,
     "commit_status": lambda source: (
         source.status and build_status_sender(source.status, source.ref, _TOKEN)

@@ -11,14 +11,14 @@ from pathlib import Path, PurePosixPath
 
 from synapse_apply.controller.ports import Head, LabelledTarget, SourceUnavailable
 from synapse_apply.controller.settings import SecretName, Source
-from synapse_apply.controller.source.access import build_source_access_checking_url
+from synapse_apply.controller.source.access import build_source_access
 from synapse_apply.controller.source.commit_text import (
     MAX_COMMIT_BYTES,
     parse_head_of_commit_object,
 )
 from synapse_apply.controller.source.committed_project import read_committed_targets
 from synapse_apply.controller.source.mirror_git import MirrorGit, MirrorLimits
-from synapse_apply.controller.source.places import build_paths_of_source_folders
+from synapse_apply.controller.source.places import source_folders
 from synapse_apply.controller.source.remote_refs import (
     FOLLOWED_FOLDER,
     FOLLOWED_FOLDERS,
@@ -29,7 +29,7 @@ from synapse_apply.controller.source.remote_refs import (
     build_pin_revision_or_empty,
     build_tag_refspecs,
     is_commit_id,
-    list_refs_meant_by_valid_name,
+    refs_meant_by,
 )
 from synapse_apply.files.programs import STOPPED_EXIT_CODE, TIMEOUT_EXIT_CODE, ProgramResult
 from synapse_apply.model.errors import InputError
@@ -64,16 +64,14 @@ class GitMirror:
         Makes and starts nothing yet. InputError for a source that cannot be followed.
         """
         self._source = source
-        self._folders = build_paths_of_source_folders(data, source)
-        self._head_names = list_refs_meant_by_valid_name(source, source.ref)
+        self._folders = source_folders(data, source)
+        self._head_names = refs_meant_by(source, source.ref)
         self._pin = build_pin_revision_or_empty(source)
         is_pinned_by_ref = self._pin and not is_commit_id(self._pin)
-        self._pin_names = (
-            list_refs_meant_by_valid_name(source, source.project_from) if is_pinned_by_ref else ()
-        )
+        self._pin_names = refs_meant_by(source, source.project_from) if is_pinned_by_ref else ()
         limits = limits or MirrorLimits()
         self._seconds_before_apply = limits.list_before_apply_seconds
-        access = build_source_access_checking_url(source)
+        access = build_source_access(source)
         self._git = MirrorGit(access, self._folders, read_secret, limits)
         self._lock = threading.Lock()
         self._fetched_refs, self._moved_tags = "", list[str]()
@@ -238,7 +236,7 @@ class GitMirror:
     def _fetch_moved(self, list_seconds: float | None = None) -> None:
         """Fetch what has moved since the last fetch; for who has the lock."""
         try:
-            self._git.make_or_replace_mirror_unless_usable(self._read_object_format_or_sha1())
+            self._git.make_mirror(self._read_object_format_or_sha1())
             remote_ids = self._git.list_remote_ids_by_ref(
                 *self._head_names, *self._pin_names, TAGS_PATTERN, seconds=list_seconds
             )
@@ -264,7 +262,7 @@ class GitMirror:
             else ""
         )
         object_format = "sha256" if len(remote_ids[head_name]) == _SHA256_LENGTH else "sha1"
-        self._git.make_or_replace_mirror_unless_usable(object_format)
+        self._git.make_mirror(object_format)
         own = build_own_refspecs(self._source, head_name, pin_name)
         moved = self._list_moved_tags(remote_ids)
         followed = {head_name, pin_name}
@@ -282,7 +280,7 @@ class GitMirror:
             self._git.replace_by_empty_mirror(object_format)
             result = self._fetch(fetches)
         if result.exit_code:
-            self._git.raise_source_unavailable_with_words_of_git(result)
+            self._git.raise_source_unavailable(result)
         if not self._commit_id(HEAD_REF):
             raise self._build_unreadable_error(remote_ids[head_name])
         for name in filter(None, (head_name, pin_name)):
@@ -291,7 +289,7 @@ class GitMirror:
 
     def _fetch(self, fetches: Sequence[list[str]]) -> ProgramResult:
         for refspecs in fetches:
-            result = self._git.fetch_refs_within_size_limit(refspecs)
+            result = self._git.fetch_limited(refspecs)
             if result.exit_code:
                 break
         return result

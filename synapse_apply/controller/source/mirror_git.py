@@ -33,7 +33,7 @@ from synapse_apply.files.repository import (
 )
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.frozen import frozen
-from synapse_apply.views.sanitize import sanitize, sanitize_url_and_strip_credentials
+from synapse_apply.views.sanitize import sanitize, sanitize_url
 
 _MAX_OUTPUT = 128 * 1024 * 1024
 _MAX_LISTED_REFS = 16 * 1024 * 1024
@@ -71,9 +71,9 @@ class MirrorGit:
         self._limits = limits
         self._global_config = folders.mirror.with_suffix(".gitconfig")
 
-    def make_or_replace_mirror_unless_usable(self, object_format: str) -> None:
+    def make_mirror(self, object_format: str) -> None:
         """Make the mirror where there is none that can be used; OSError."""
-        self._folders.create_missing_checkout_and_home()
+        self._folders.create_folders()
         self._global_config.write_text(safe_directory_section(self._access.safe_directories))
         git_dir = self._folders.mirror
         is_usable = all((git_dir / name).exists() for name in ("HEAD", "config", "objects", "refs"))
@@ -99,11 +99,11 @@ class MirrorGit:
             _MAX_LISTED_REFS,
         )
         if result.exit_code:
-            self.raise_source_unavailable_with_words_of_git(result)
+            self.raise_source_unavailable(result)
         lines = (os.fsdecode(line).partition("\t") for line in result.output.splitlines())
         return {name: object_id for object_id, _, name in lines}
 
-    def fetch_refs_within_size_limit(self, refspecs: list[str]) -> ProgramResult:
+    def fetch_limited(self, refspecs: list[str]) -> ProgramResult:
         """Fetch refs with their history, every object checked; the result may be a failure."""
         options = ("--quiet", "--no-tags", "--no-write-fetch-head")
         result = self._run_remote_git(
@@ -145,15 +145,15 @@ class MirrorGit:
             self.run_local_git("repack", "-a", "-d", "--quiet")
             self.run_local_git("pack-refs", "--all")
 
-    def raise_source_unavailable_with_words_of_git(self, result: ProgramResult) -> NoReturn:
+    def raise_source_unavailable(self, result: ProgramResult) -> NoReturn:
         """SourceUnavailable that says what Git said."""
         source = self._access.source
-        url = sanitize_url_and_strip_credentials(source.url)
+        url = sanitize_url(source.url)
         if result.exit_code == TIMEOUT_EXIT_CODE:
             reason, hint = f"It took too long ({result.error_text}).", "Is the server reachable?"
         else:
             reason, hint = (
-                quote_last_git_lines_or_empty(result.error_text),
+                quote_git(result.error_text),
                 _choose_hint(result.error_text),
             )
         raise SourceUnavailable(
@@ -172,7 +172,7 @@ class MirrorGit:
         max_output: int,
         find_stop_reason_or_empty: Callable[[], str] = str,
     ) -> ProgramResult:
-        opened = self._access.open_environment_with_credentials(
+        opened = self._access.credentials_environment(
             self._folders.mirror, self._global_config, self._folders.home, self._read_secret
         )
         with opened as environment:
@@ -232,7 +232,7 @@ def _iter_file_sizes(folder: Path) -> Iterator[int]:
                 continue
 
 
-def quote_last_git_lines_or_empty(git_text: str) -> str:
+def quote_git(git_text: str) -> str:
     """The last lines of what Git wrote, as a sentence that holds no control character."""
     lines = [sanitize(line.strip()) for line in git_text.splitlines() if line.strip()]
     text = "; ".join(lines[-_MAX_GIT_LINES:])[:_MAX_GIT_CHARACTERS].rstrip(".")

@@ -28,7 +28,7 @@ class SourceFolders:
     project: Path
     home: Path
 
-    def create_missing_checkout_and_home(self) -> None:
+    def create_folders(self) -> None:
         """Make the place and the home where they are missing; OSError."""
         for folder in (self.mirror.parent, self.empty_checkout.parent, self.home.parent):
             folder.mkdir(_FOLDER_MODE, parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ class SourceFolders:
             new_file.replace(file)
 
 
-def build_paths_of_source_folders(data_folder: Path, source: Source) -> SourceFolders:
+def source_folders(data_folder: Path, source: Source) -> SourceFolders:
     """The folders of a source, not made yet; InputError for an unusable name or path."""
     data_folder = Path(os.path.realpath(data_folder))
     path = PurePosixPath(source.path)

@@ -38,7 +38,7 @@ def is_commit_id(text: str) -> bool:
     return bool(_COMMIT_ID.fullmatch(text))
 
 
-def list_refs_meant_by_valid_name(source: Source, ref: str) -> tuple[str, ...]:
+def refs_meant_by(source: Source, ref: str) -> tuple[str, ...]:
     """The full refs that a name may mean, a branch before a tag; InputError for no ref's name."""
     if is_commit_id(ref):
         raise InputError.from_summary(

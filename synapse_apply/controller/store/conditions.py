@@ -14,9 +14,7 @@ _WILDCARDS = frozenset("*?[")
 _NAME = "source || '/' || target"
 
 
-def build_where_clause_of_present_targets(
-    target_filter: TargetFilter, dialect: SqlDialect
-) -> tuple[str, list[Any]]:
+def targets_where(target_filter: TargetFilter, dialect: SqlDialect) -> tuple[str, list[Any]]:
     """WHERE and its values for the targets that a filter matches; gone ones never do."""
     conditions, values = ["is_gone = 0"], list[Any]()
     if target_filter.state is not None:
@@ -37,9 +35,7 @@ def build_where_clause_of_present_targets(
     return f"WHERE {' AND '.join(conditions)}", values
 
 
-def build_where_clause_of_audit_or_empty(
-    audit_filter: AuditFilter, dialect: SqlDialect
-) -> tuple[str, list[Any]]:
+def audit_where(audit_filter: AuditFilter, dialect: SqlDialect) -> tuple[str, list[Any]]:
     """WHERE and its values for the audit rows that a filter matches; "" for all."""
     conditions, values = list[str](), list[Any]()
     if audit_filter.who:

@@ -30,15 +30,12 @@ from synapse_apply.controller.rows import (
 )
 from synapse_apply.controller.rules.bindings import may_be_one_tenant
 from synapse_apply.controller.store import store_errors
-from synapse_apply.controller.store.conditions import (
-    build_where_clause_of_audit_or_empty,
-    build_where_clause_of_present_targets,
-)
+from synapse_apply.controller.store.conditions import audit_where, targets_where
 from synapse_apply.controller.store.progress import (
     IS_FIRST_MESSAGE_OF_SUBJECT,
     SELECT_FINDINGS_OF_TARGETS,
     read_rows,
-    sum_up_progress_of_revision,
+    sum_up_progress,
 )
 from synapse_apply.controller.store.row_table import RowTable
 from synapse_apply.controller.store.sqlite_database import SqliteStoreDatabase
@@ -116,9 +113,9 @@ class ControllerStore:
         """
         if self.is_shared:
             with self.write() as writer:
-                owner = writer.claim_store_if_unowned_and_get_owner(controller)
+                owner = writer.claim_store(controller)
             if owner != controller:
-                raise store_errors.build_other_controllers_store_error(controller, owner)
+                raise store_errors.other_controller(controller, owner)
 
     def close(self) -> None:
         """Close all connections; later use opens new ones."""
@@ -151,10 +148,10 @@ class ControllerStore:
             self._database.translate_errors("Writing"),
         ):
             if self._writer is None:
-                self._writer = self._database.open_connection_now_or_at_first_use(is_writer=True)
+                self._writer = self._database.open_connection(is_writer=True)
             connection = self._writer
             try:
-                connection.begin_writing_or_raise_too_new()
+                connection.begin_writing()
                 yield SqlStoreWriter(connection, self._dialect)
                 connection.commit()
             except BaseException:
@@ -174,7 +171,7 @@ class ControllerStore:
 
     def read_database_clock_or_none_for_file(self) -> float | None:
         with self._borrow_reader() as connection:
-            return self._database.read_server_clock_or_none_for_file(connection)
+            return self._database.read_server_clock(connection)
 
     def extend_claims_and_leader_lease(
         self, holder: str, until: float, leader_epoch: int, names: Collection[TargetName]
@@ -185,7 +182,7 @@ class ControllerStore:
     def put_process_and_delete_unseen_ones(self, row: ProcessRow, forgotten_before: float) -> None:
         with self._write_at_once() as writer:
             writer.put_process(row)
-            writer.delete_processes_last_seen_before(forgotten_before)
+            writer.delete_processes(forgotten_before)
 
     @contextmanager
     def _write_at_once(self) -> Iterator[SqlStoreWriter]:
@@ -215,7 +212,7 @@ class ControllerStore:
     def read_page_of_present_targets(
         self, target_filter: TargetFilter, offset: int, limit: int
     ) -> TargetPage:
-        where, values = build_where_clause_of_present_targets(target_filter, self._dialect)
+        where, values = targets_where(target_filter, self._dialect)
 
         def read_page(connection: StoreConnection) -> TargetPage:
             count_statement = f"SELECT COUNT(*) FROM targets {where}"  # noqa: S608 - our own SQL
@@ -231,9 +228,7 @@ class ControllerStore:
     def count_present_targets_in_each_state(
         self, source: str = "", patterns: tuple[str, ...] | None = None
     ) -> Mapping[TargetCondition, int]:
-        where, values = build_where_clause_of_present_targets(
-            TargetFilter(source, patterns=patterns), self._dialect
-        )
+        where, values = targets_where(TargetFilter(source, patterns=patterns), self._dialect)
         statement = (
             f"SELECT state_rank, COUNT(*) FROM targets {where}"  # noqa: S608 - our own SQL
             " GROUP BY state_rank"
@@ -276,8 +271,8 @@ class ControllerStore:
 
         return self._in_read(read_outcomes)
 
-    def list_findings_of_newest_runs(self, target_filter: TargetFilter) -> Sequence[TargetFindings]:
-        where, values = build_where_clause_of_present_targets(target_filter, self._dialect)
+    def newest_findings(self, target_filter: TargetFilter) -> Sequence[TargetFindings]:
+        where, values = targets_where(target_filter, self._dialect)
         statement = f"{SELECT_FINDINGS_OF_TARGETS} {where} ORDER BY source, target"
         rows = self._in_read(lambda reader: reader.execute(statement, values).fetchall())
         coder = build_coder(tuple[Diagnostic, ...])
@@ -335,9 +330,7 @@ class ControllerStore:
         )
 
     def read_progress_of_revision(self, source: str, number: int) -> RevisionProgress:
-        return self._in_read(
-            lambda reader: sum_up_progress_of_revision(reader, self._dialect, source, number)
-        )
+        return self._in_read(lambda reader: sum_up_progress(reader, self._dialect, source, number))
 
     def list_commits_in_use(self, source: str) -> Sequence[str]:
         statement = (
@@ -360,7 +353,7 @@ class ControllerStore:
             )
         )
 
-    def list_due_statuses_and_messages(
+    def due_sends(
         self, now: float, status_sources: Collection[str], limit: int
     ) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
         due = "AND refusal = '' AND try_at <= ? ORDER BY try_at LIMIT ?"
@@ -383,7 +376,7 @@ class ControllerStore:
     def find_message(self, message_id: str) -> MessageRow | None:
         return self._select_first_or_none(MESSAGES, "WHERE id = ?", [message_id])
 
-    def find_newest_id_of_run_message_or_approval_or_empty(self) -> str:
+    def newest_id(self) -> str:
         statement = (
             "SELECT COALESCE(MAX(id), '') FROM (SELECT MAX(id) AS id FROM runs"
             " UNION SELECT MAX(id) FROM messages UNION SELECT MAX(id) FROM approvals) AS newest"
@@ -403,7 +396,7 @@ class ControllerStore:
     def list_audit_newest_first_unless_after(
         self, limit: int, audit_filter: AuditFilter = ALL_AUDIT_ROWS
     ) -> Sequence[AuditRow]:
-        where, values = build_where_clause_of_audit_or_empty(audit_filter, self._dialect)
+        where, values = audit_where(audit_filter, self._dialect)
         direction = "DESC" if audit_filter.after is None else "ASC"
         return self._select_rows(
             AUDIT, f"{where} ORDER BY number {direction} LIMIT ?", [*values, limit]
@@ -503,7 +496,7 @@ class ControllerStore:
     @contextmanager
     def _borrow_reader(self) -> Iterator[StoreConnection]:
         if not self._readers_in_use.acquire(timeout=_MAX_WAIT_FOR_READER):
-            raise store_errors.build_too_many_readers_error(_MOST_READERS)
+            raise store_errors.too_many_readers(_MOST_READERS)
         try:
             with self._borrow_connection("Reading") as connection:
                 yield connection
@@ -516,7 +509,7 @@ class ControllerStore:
             with self._idle_lock:
                 connection = self._idle_readers.pop() if self._idle_readers else None
             if connection is None:
-                connection = self._database.open_connection_now_or_at_first_use(is_writer=False)
+                connection = self._database.open_connection(is_writer=False)
             try:
                 yield connection
             except BaseException:

@@ -26,13 +26,13 @@ from psycopg.pq import TransactionStatus
 
 from synapse_apply.controller.store import postgres_errors, store_errors
 from synapse_apply.controller.store.dialect import POSTGRES_DIALECT
-from synapse_apply.controller.store.storable_text import replace_unstorable_characters
+from synapse_apply.controller.store.storable_text import make_storable
 from synapse_apply.controller.store.store_database import Cells, StoreConnection
 from synapse_apply.controller.store.store_errors import ControllerStoreError
 from synapse_apply.controller.store.store_schema import (
     META_FORMAT,
     META_OLDEST_WRITER,
-    list_statements_that_make_empty_store,
+    empty_store_statements,
 )
 from synapse_apply.controller.store.store_upgrade import (
     require_format_that_may_be_written,
@@ -115,9 +115,7 @@ class PostgresConnection:
         )
         return self._run(lambda session: session.execute(text, storable_values or None))
 
-    def execute_now_or_before_commit(
-        self, statement: str, values: Sequence[object] = (), /
-    ) -> None:
+    def execute_write(self, statement: str, values: Sequence[object] = (), /) -> None:
         self._queue.append((_encode(statement), _storable(values)))
         # Also by time: the server is not to take a writer that computes for one that stands still.
         is_late = time.monotonic() - self._used_at > _MAX_SECONDS_IN_QUEUE
@@ -139,7 +137,7 @@ class PostgresConnection:
     def begin_reading(self) -> None:
         self.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
-    def begin_writing_or_raise_too_new(self) -> None:
+    def begin_writing(self) -> None:
         cursor = self.execute(self._begin_writing_statement)
         # Each statement of the text has its own result; the last one has the rows of `meta`.
         while cursor.nextset():
@@ -181,7 +179,7 @@ class PostgresConnection:
                 return work(session)
         except psycopg.Error as problem:
             has_ended = session.closed or has_ended_connection(problem)
-            if has_ended or postgres_errors.may_succeed_if_tried_again(problem):
+            if has_ended or postgres_errors.is_worth_retry(problem):
                 self.close()
             if is_new or had_begun or not has_ended:
                 raise
@@ -221,7 +219,7 @@ class PostgresStoreDatabase:
                 connection.roll_back_if_begun()
         return done
 
-    def open_connection_now_or_at_first_use(self, *, is_writer: bool) -> PostgresConnection:
+    def open_connection(self, *, is_writer: bool) -> PostgresConnection:
         del is_writer  # each may write: a lease is renewed beside the writer
         return PostgresConnection(
             self._open_checked,
@@ -229,27 +227,25 @@ class PostgresStoreDatabase:
             self._require_writable,
         )
 
-    def read_server_clock_or_none_for_file(self, connection: StoreConnection) -> float:
+    def read_server_clock(self, connection: StoreConnection) -> float:
         statement = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS double precision)"
         (seconds,) = connection.execute(statement).fetchone()
         return float(seconds)
 
     def write_backup_or_raise_for_database(self, connection: StoreConnection, target: Path) -> None:
         del connection
-        raise postgres_errors.build_backup_needs_pg_dump_error(self.location, target)
+        raise postgres_errors.needs_pg_dump(self.location, target)
 
     @contextmanager
     def translate_errors(self, activity: str) -> Iterator[None]:
         try:
             yield
         except psycopg.Error as problem:
-            raise postgres_errors.build_failed_statement_error(
+            raise postgres_errors.failed_statement(
                 problem, self.location, self._store_location, activity
             ) from None
         except WrongShapeError as problem:
-            raise store_errors.build_damaged_store_error(
-                self._store_location, str(problem)
-            ) from None
+            raise store_errors.damaged_store(self._store_location, str(problem)) from None
 
     def _open_session(self) -> Session:
         """A session without a transaction; ControllerStoreError where it is not to be had.
@@ -293,7 +289,7 @@ class PostgresStoreDatabase:
         # CREATE SCHEMA IF NOT EXISTS needs the right to create one even if it exists.
         if not has_schema:
             connection.execute(self._format_sql("CREATE SCHEMA {schema}"))
-        for statement in list_statements_that_make_empty_store(self.dialect):
+        for statement in empty_store_statements(self.dialect):
             connection.execute(statement)
         return ""
 
@@ -322,7 +318,4 @@ def _encode(statement: str) -> bytes:
 
 
 def _storable(values: Sequence[object]) -> list[object]:
-    return [
-        replace_unstorable_characters(value) if isinstance(value, str) else value
-        for value in values
-    ]
+    return [make_storable(value) if isinstance(value, str) else value for value in values]

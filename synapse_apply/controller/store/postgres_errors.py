@@ -32,7 +32,7 @@ _INSUFFICIENT_PRIVILEGE, _UNDEFINED_TABLE = "42501", "42P01"
 _FOREIGN_TABLES = ("42703", "42P07")
 
 
-def may_succeed_if_tried_again(problem: psycopg.Error) -> bool:
+def is_worth_retry(problem: psycopg.Error) -> bool:
     """Whether another attempt, on another connection, may succeed without anybody's help."""
     return has_ended_connection(problem) or (problem.sqlstate or "").startswith(_PASSING_CLASSES)
 
@@ -52,22 +52,22 @@ def build_connection_error(
     )
 
 
-def build_failed_statement_error(
+def failed_statement(
     problem: psycopg.Error, location: PostgresLocation, store_location: StoreLocation, activity: str
 ) -> ControllerStoreError:
     """The error for a statement that failed; `activity` is Reading, Writing or Making."""
     reason = problem.diag.message_primary or "the server ended the connection"
     code = problem.sqlstate or ""
-    if may_succeed_if_tried_again(problem):
+    if is_worth_retry(problem):
         return StoreUnavailable.from_summary(
             "The controller's store does not answer",
             f"{activity} {location.display_url} failed: {reason}.",
             "See whether the server runs and who keeps it busy (SELECT * FROM pg_stat_activity).",
         )
     if code == _UNDEFINED_TABLE:
-        return store_errors.build_missing_store_error(store_location)
+        return store_errors.missing_store(store_location)
     if code in _FOREIGN_TABLES:
-        return store_errors.build_foreign_store_error(
+        return store_errors.foreign_store(
             store_location, f"has tables of another program ({reason})"
         )
     if code == _INSUFFICIENT_PRIVILEGE:
@@ -102,9 +102,7 @@ def require_usable_server(version: int, encoding: str, location: PostgresLocatio
         )
 
 
-def build_backup_needs_pg_dump_error(
-    location: PostgresLocation, target: Path
-) -> ControllerStoreError:
+def needs_pg_dump(location: PostgresLocation, target: Path) -> ControllerStoreError:
     return ControllerStoreError.from_summary(
         "A store in PostgreSQL is saved with PostgreSQL's own programs",
         f"{location.display_url}: {target} was not written.",

@@ -49,7 +49,7 @@ def read_rows(
     return [table.decode_row(cells) for cells in connection.execute(statement, values)]
 
 
-def sum_up_progress_of_revision(
+def sum_up_progress(
     connection: StoreConnection, dialect: SqlDialect, source: str, number: int
 ) -> RevisionProgress:
     touched = "FROM targets WHERE source = ? AND touched_number = ? AND is_gone = 0"
@@ -72,7 +72,7 @@ def sum_up_progress_of_revision(
         _SUM_APPLIED_ROWS.format(dialect.call_count), [source, source, number]
     ).fetchone()
 
-    def read_first_three_target_names(condition: str) -> tuple[str, ...]:
+    def first_target_names(condition: str) -> tuple[str, ...]:
         names_statement = f"SELECT target {touched} AND {condition} ORDER BY target LIMIT 3"
         names = connection.execute(names_statement, [source, number])
         return tuple(name for (name,) in names)
@@ -81,13 +81,13 @@ def sum_up_progress_of_revision(
         touched_count=touched_count,
         done_count=done_count,
         failing_count=failing_count,
-        failing_names=read_first_three_target_names(_IS_FAILING) if failing_count else (),
+        failing_names=first_target_names(_IS_FAILING) if failing_count else (),
         change_count=change_count,
         refused_count=refused_count,
         held_count=held_count,
-        held_names=read_first_three_target_names(_IS_HELD) if held_count else (),
+        held_names=first_target_names(_IS_HELD) if held_count else (),
         waiting_count=waiting_count,
-        waiting_names=read_first_three_target_names(_IS_WAITING) if waiting_count else (),
+        waiting_names=first_target_names(_IS_WAITING) if waiting_count else (),
         applied_count=applied_count,
         applied_row_count=int(applied_row_count),
         later_wave_count=later_wave_count,

@@ -80,7 +80,7 @@ class RowTable(Generic[R]):
     def _written_columns(self) -> tuple[str, ...]:
         return (*self.columns, *self._numbers)
 
-    def build_create_table_statement(self, dialect: SqlDialect) -> str:
+    def create_statement(self, dialect: SqlDialect) -> str:
         """A column of a field with a default has it, for rows of programs that lack the field."""
         integer = dialect.column_types[int]
         definitions = [
@@ -94,9 +94,7 @@ class RowTable(Generic[R]):
         ]
         return f"CREATE TABLE {self.name} ({', '.join(definitions)}) {dialect.table_options}"
 
-    def list_missing_column_definitions_or_raise_no_default(
-        self, present_columns: Collection[str], dialect: SqlDialect
-    ) -> list[str]:
+    def missing_columns(self, present_columns: Collection[str], dialect: SqlDialect) -> list[str]:
         """The definition of each column that is not present, with its value in old rows.
 
         That is the default of the field; ValueError for a field without one.

@@ -13,7 +13,7 @@ from synapse_apply.controller.store.dialect import SQLITE_DIALECT
 from synapse_apply.controller.store.store_database import StoreConnection
 from synapse_apply.controller.store.store_file import (
     FILE_NAME,
-    create_store_file_if_missing,
+    create_store_file,
     keep_copy,
     open_existing_store_file,
     require_writable_format,
@@ -32,9 +32,7 @@ class SqliteConnection:
     def execute(self, statement: str, values: Sequence[object] = (), /) -> sqlite3.Cursor:
         return self.sqlite_connection.execute(statement, values)
 
-    def execute_now_or_before_commit(
-        self, statement: str, values: Sequence[object] = (), /
-    ) -> None:
+    def execute_write(self, statement: str, values: Sequence[object] = (), /) -> None:
         self.sqlite_connection.execute(statement, values)
 
     def run_queued_statements(self) -> None:
@@ -43,7 +41,7 @@ class SqliteConnection:
     def begin_reading(self) -> None:
         self.execute("BEGIN")
 
-    def begin_writing_or_raise_too_new(self) -> None:
+    def begin_writing(self) -> None:
         self.execute("BEGIN IMMEDIATE")
         # A newer version may have upgraded the store since this connection was opened.
         require_writable_format(self.sqlite_connection, self._path)
@@ -74,11 +72,11 @@ class SqliteStoreDatabase:
 
     def create_or_upgrade(self) -> str:
         """See StoreDatabase; the file of an older format is kept beside the new one."""
-        create_store_file_if_missing(self.path)
+        create_store_file(self.path)
         with self.translate_errors("Upgrading"):
-            connection = self.open_connection_now_or_at_first_use(is_writer=True)
+            connection = self.open_connection(is_writer=True)
             try:
-                connection.begin_writing_or_raise_too_new()
+                connection.begin_writing()
                 done = upgrade_tables_if_older_without_commit(
                     connection, self.dialect, partial(keep_copy, self.path)
                 )
@@ -88,10 +86,10 @@ class SqliteStoreDatabase:
                 connection.close()
         return done
 
-    def open_connection_now_or_at_first_use(self, *, is_writer: bool) -> SqliteConnection:
+    def open_connection(self, *, is_writer: bool) -> SqliteConnection:
         return SqliteConnection(open_existing_store_file(self.path, is_writer=is_writer), self.path)
 
-    def read_server_clock_or_none_for_file(self, connection: StoreConnection) -> None:
+    def read_server_clock(self, connection: StoreConnection) -> None:
         del connection  # there is none but that of the machine
 
     def write_backup_or_raise_for_database(self, connection: StoreConnection, target: Path) -> None:
@@ -99,4 +97,4 @@ class SqliteStoreDatabase:
             write_backup_to_new_file(connection.sqlite_connection, target)
 
     def translate_errors(self, activity: str) -> AbstractContextManager[None]:
-        return store_errors.translate_sqlite_and_disk_errors(self.path, activity)
+        return store_errors.translating_errors(self.path, activity)

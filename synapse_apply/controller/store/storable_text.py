@@ -5,7 +5,7 @@ from __future__ import annotations
 _NUL_SIGN = "\N{SYMBOL FOR NULL}"
 
 
-def replace_unstorable_characters(text: str) -> str:
+def make_storable(text: str) -> str:
     """A text without NUL, which PostgreSQL cannot hold, and without surrogates, which none can.
 
     Others are given back as they are.

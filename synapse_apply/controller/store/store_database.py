@@ -33,9 +33,7 @@ class StoreConnection(Protocol):
 
     def execute(self, statement: str, values: Sequence[object] = (), /) -> StoreCursor: ...
 
-    def execute_now_or_before_commit(
-        self, statement: str, values: Sequence[object] = (), /
-    ) -> None:
+    def execute_write(self, statement: str, values: Sequence[object] = (), /) -> None:
         """Have a statement run before the next one of `execute`, or before `commit`.
 
         Its errors come then.
@@ -50,7 +48,7 @@ class StoreConnection(Protocol):
         """Begin a transaction in which all is read as of one moment."""
         ...
 
-    def begin_writing_or_raise_too_new(self) -> None:
+    def begin_writing(self) -> None:
         """Wait until no other writer is there, and begin a transaction.
 
         StoreTooNew where this program may not write to the store.
@@ -79,9 +77,9 @@ class StoreDatabase(Protocol):
         """Make an empty store if there is none, or upgrade an older one; returns what that did."""
         ...
 
-    def open_connection_now_or_at_first_use(self, *, is_writer: bool) -> StoreConnection: ...
+    def open_connection(self, *, is_writer: bool) -> StoreConnection: ...
 
-    def read_server_clock_or_none_for_file(self, connection: StoreConnection) -> float | None:
+    def read_server_clock(self, connection: StoreConnection) -> float | None:
         """Its clock, in seconds since the epoch; None where that is this machine's."""
         ...
 

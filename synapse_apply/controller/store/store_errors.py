@@ -79,7 +79,7 @@ def build_database_location(display_url: str) -> StoreLocation:
     )
 
 
-def build_foreign_store_error(location: StoreLocation, reason: str) -> ControllerStoreError:
+def foreign_store(location: StoreLocation, reason: str) -> ControllerStoreError:
     return ControllerStoreError.from_summary(
         "This is not a store of a controller",
         f"{location.name} {reason}. It was not touched.",
@@ -96,7 +96,7 @@ def build_newer_store_error(location: StoreLocation, format_number: int) -> Stor
     )
 
 
-def build_damaged_store_error(location: StoreLocation, reason: str) -> ControllerStoreError:
+def damaged_store(location: StoreLocation, reason: str) -> ControllerStoreError:
     return ControllerStoreError.from_summary(
         "The controller's store is damaged",
         f"{location.name}: {reason}.",
@@ -104,7 +104,7 @@ def build_damaged_store_error(location: StoreLocation, reason: str) -> Controlle
     )
 
 
-def build_missing_store_error(location: StoreLocation) -> StoreMissing:
+def missing_store(location: StoreLocation) -> StoreMissing:
     return StoreMissing.from_summary(
         "There is no store of a controller",
         f"{location.name} does not exist.",
@@ -112,7 +112,7 @@ def build_missing_store_error(location: StoreLocation) -> StoreMissing:
     )
 
 
-def build_too_many_readers_error(reader_count: int) -> StoreUnavailable:
+def too_many_readers(reader_count: int) -> StoreUnavailable:
     return StoreUnavailable.from_summary(
         "The controller's store answers too slowly",
         f"{reader_count} questions to it have had no answer for some seconds.",
@@ -120,7 +120,7 @@ def build_too_many_readers_error(reader_count: int) -> StoreUnavailable:
     )
 
 
-def build_other_controllers_store_error(controller: str, owner: str) -> ControllerStoreError:
+def other_controller(controller: str, owner: str) -> ControllerStoreError:
     return ControllerStoreError.from_summary(
         "The store is another controller's",
         f"It is that of {owner}, and this one is {controller} (metadata.name): they would take"
@@ -130,7 +130,7 @@ def build_other_controllers_store_error(controller: str, owner: str) -> Controll
     )
 
 
-def build_existing_backup_error(path: Path) -> ControllerStoreError:
+def existing_backup(path: Path) -> ControllerStoreError:
     return ControllerStoreError.from_summary(
         "The backup is there already",
         f"{path} exists; it was not replaced.",
@@ -138,7 +138,7 @@ def build_existing_backup_error(path: Path) -> ControllerStoreError:
     )
 
 
-def build_second_controller_error(folder: Path, holder: str) -> LockHeld:
+def second_controller(folder: Path, holder: str) -> LockHeld:
     return LockHeld.from_summary(
         "Another controller uses this data folder",
         f"{folder} is in use by {holder or 'another process'}.",
@@ -147,7 +147,7 @@ def build_second_controller_error(folder: Path, holder: str) -> LockHeld:
 
 
 @contextmanager
-def translate_sqlite_and_disk_errors(path: Path, activity: str) -> Iterator[None]:
+def translating_errors(path: Path, activity: str) -> Iterator[None]:
     """Turn errors of SQLite, of the disk and of decoding in the block into ControllerStoreError.
 
     `activity` begins the message: Reading, Writing, ...
@@ -158,12 +158,12 @@ def translate_sqlite_and_disk_errors(path: Path, activity: str) -> Iterator[None
     except sqlite3.Error as problem:
         code = getattr(problem, "sqlite_errorcode", 0) & _PRIMARY_CODE_MASK
         if code == sqlite3.SQLITE_NOTADB:
-            raise build_foreign_store_error(location, "is not an SQLite database") from None
+            raise foreign_store(location, "is not an SQLite database") from None
         if code == sqlite3.SQLITE_CORRUPT or str(problem).startswith("no such "):
-            raise build_damaged_store_error(location, str(problem)) from None
+            raise damaged_store(location, str(problem)) from None
         raise _failed_access(path, activity, str(problem)) from None
     except WrongShapeError as problem:
-        raise build_damaged_store_error(location, str(problem)) from None
+        raise damaged_store(location, str(problem)) from None
     except OSError as problem:
         reason = problem.strerror or str(problem)
         raise _failed_access(path, activity, reason) from None

@@ -21,10 +21,7 @@ from urllib.parse import quote
 
 from synapse_apply.controller.store import store_errors
 from synapse_apply.controller.store.dialect import MATCHES_PATTERN, SQLITE_DIALECT
-from synapse_apply.controller.store.store_schema import (
-    APPLICATION_ID,
-    list_statements_that_make_empty_store,
-)
+from synapse_apply.controller.store.store_schema import APPLICATION_ID, empty_store_statements
 from synapse_apply.controller.store.store_upgrade import require_format_that_may_be_written
 from synapse_apply.files import opening
 
@@ -41,7 +38,7 @@ def create_and_hold_data_folder(folder: Path) -> Iterator[None]:
     The system releases the lock when the process ends in any way. Its file is never removed.
     """
     path = folder / LOCK_FILE_NAME
-    with store_errors.translate_sqlite_and_disk_errors(path, "Locking"):
+    with store_errors.translating_errors(path, "Locking"):
         opening.make_own_folders(folder)
         descriptor = opening.open_own_file_with_flags(path, os.O_RDWR | os.O_CREAT)
     try:
@@ -49,7 +46,7 @@ def create_and_hold_data_folder(folder: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(descriptor, 40, 0).decode("ascii", "replace").strip()
-            raise store_errors.build_second_controller_error(folder, holder) from None
+            raise store_errors.second_controller(folder, holder) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()}\n".encode(), 0)
         yield
@@ -57,13 +54,13 @@ def create_and_hold_data_folder(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def create_store_file_if_missing(path: Path) -> None:
+def create_store_file(path: Path) -> None:
     """Make an empty store at a path; a file that is there is left as it is.
 
     It gets its name when it is complete, so that a process that is killed leaves none that is half
     made.
     """
-    with store_errors.translate_sqlite_and_disk_errors(path, "Making"):
+    with store_errors.translating_errors(path, "Making"):
         if opening.stat_own_file_or_none(path) is not None:
             return
         new_path = path.with_name(f"{path.name}.new")
@@ -72,7 +69,7 @@ def create_store_file_if_missing(path: Path) -> None:
         with closing(_connect(new_path, "rw")) as connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            for statement in list_statements_that_make_empty_store(SQLITE_DIALECT):
+            for statement in empty_store_statements(SQLITE_DIALECT):
                 connection.execute(statement)
             connection.execute("COMMIT")
         opening.replace_own_file(path, new_path.name)
@@ -85,10 +82,10 @@ def open_existing_store_file(path: Path, *, is_writer: bool) -> sqlite3.Connecti
     ControllerStoreError for a file that is missing, of another program, or of a newer format that
     this version may not write.
     """
-    with store_errors.translate_sqlite_and_disk_errors(path, "Opening"):
+    with store_errors.translating_errors(path, "Opening"):
         file_stat = opening.stat_own_file_or_none(path)
         if file_stat is None:
-            raise store_errors.build_missing_store_error(store_errors.build_file_location(path))
+            raise store_errors.missing_store(store_errors.build_file_location(path))
         for suffix in ("-wal", "-shm", "-journal"):
             opening.stat_own_file_or_none(path.with_name(path.name + suffix))
         connection = _connect(path, "rw")
@@ -109,11 +106,11 @@ def open_existing_store_file(path: Path, *, is_writer: bool) -> sqlite3.Connecti
 
 def write_backup_to_new_file(source: sqlite3.Connection, target: Path) -> None:
     """Copy a store as it is now to a file that is not there yet; ControllerStoreError if it is."""
-    with store_errors.translate_sqlite_and_disk_errors(target, "Writing"):
+    with store_errors.translating_errors(target, "Writing"):
         try:
             opening.create_own_file(target)
         except FileExistsError:
-            raise store_errors.build_existing_backup_error(target) from None
+            raise store_errors.existing_backup(target) from None
         try:
             with closing(_connect(target, "rw")) as copy:
                 source.backup(copy)
@@ -169,6 +166,6 @@ def require_writable_format(connection: sqlite3.Connection, path: Path) -> None:
     location = store_errors.build_file_location(path)
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     if application_id != APPLICATION_ID:
-        raise store_errors.build_foreign_store_error(location, "is a database of another program")
+        raise store_errors.foreign_store(location, "is a database of another program")
     meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
     require_format_that_may_be_written(meta, location)

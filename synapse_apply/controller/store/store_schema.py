@@ -82,23 +82,23 @@ META_OF_THIS_FORMAT = {
 def list_create_statements_added_by_format_2(dialect: SqlDialect) -> tuple[str, ...]:
     """What makes the tables and indexes that format 2 added."""
     return (
-        HOLDS.build_create_table_statement(dialect),
-        APPROVALS.build_create_table_statement(dialect),
+        HOLDS.create_statement(dialect),
+        APPROVALS.create_statement(dialect),
         "CREATE INDEX approvals_by_target ON approvals (source, target, id)",
-        PAUSES.build_create_table_statement(dialect),
+        PAUSES.create_statement(dialect),
         "CREATE INDEX runs_applied ON runs (source, \"commit\") WHERE verb = 'apply'",
     )
 
 
-def list_create_statements_added_by_format_3(dialect: SqlDialect) -> tuple[str, ...]:
+def added_by_format_3(dialect: SqlDialect) -> tuple[str, ...]:
     """What makes the tables and indexes that format 3 added."""
     return (
-        ROLLOUTS.build_create_table_statement(dialect),
-        WAVES.build_create_table_statement(dialect),
-        ROLLOUT_TARGETS.build_create_table_statement(dialect),
+        ROLLOUTS.create_statement(dialect),
+        WAVES.create_statement(dialect),
+        ROLLOUT_TARGETS.create_statement(dialect),
         "CREATE INDEX rollout_targets_by_wave ON rollout_targets (rollout, wave, target)",
-        LEASES.build_create_table_statement(dialect),
-        PROCESSES.build_create_table_statement(dialect),
+        LEASES.create_statement(dialect),
+        PROCESSES.create_statement(dialect),
         "CREATE INDEX targets_claimed ON targets (holder) WHERE holder <> ''",
     )
 
@@ -110,7 +110,7 @@ CREATE_STATEMENTS_ADDED_BY_FORMAT_5 = (
 )
 
 
-def list_statements_that_make_empty_store(dialect: SqlDialect) -> tuple[str, ...]:
+def empty_store_statements(dialect: SqlDialect) -> tuple[str, ...]:
     """What makes all tables and indexes of an empty store, and says which format it has."""
     text = dialect.column_types[str]
     meta_columns = f"key {text} NOT NULL PRIMARY KEY, value {text} NOT NULL"
@@ -120,24 +120,24 @@ def list_statements_that_make_empty_store(dialect: SqlDialect) -> tuple[str, ...
             f"INSERT INTO meta (key, value) VALUES ('{key}', '{value}')"  # noqa: S608 - our own words
             for key, value in META_OF_THIS_FORMAT.items()
         ),
-        SOURCES.build_create_table_statement(dialect),
-        REVISIONS.build_create_table_statement(dialect),
+        SOURCES.create_statement(dialect),
+        REVISIONS.create_statement(dialect),
         'CREATE INDEX revisions_by_commit ON revisions (source, "commit", number)',
-        TARGETS.build_create_table_statement(dialect),
+        TARGETS.create_statement(dialect),
         "CREATE INDEX targets_by_state ON targets (is_gone, state_rank, source, target)",
         "CREATE INDEX targets_by_source ON targets (is_gone, source, state_rank, target)",
         "CREATE INDEX targets_by_due ON targets (is_gone, source, is_urgent, due_at)",
         "CREATE INDEX targets_by_touched ON targets (source, touched_number)",
         "CREATE INDEX targets_by_wanted ON targets (source, wanted_commit)",
-        RUNS.build_create_table_statement(dialect),
+        RUNS.create_statement(dialect),
         "CREATE INDEX runs_by_target ON runs (source, target, id, outcome)",
-        STATUSES.build_create_table_statement(dialect),
+        STATUSES.create_statement(dialect),
         "CREATE INDEX statuses_unsent ON statuses (try_at) WHERE sent <> wished",
-        MESSAGES.build_create_table_statement(dialect),
+        MESSAGES.create_statement(dialect),
         "CREATE UNIQUE INDEX messages_by_fact ON messages (channel, event, fact)",
         "CREATE INDEX messages_unsent ON messages (try_at) WHERE sent_at = 0",
-        AUDIT.build_create_table_statement(dialect),
+        AUDIT.create_statement(dialect),
         *list_create_statements_added_by_format_2(dialect),
-        *list_create_statements_added_by_format_3(dialect),
+        *added_by_format_3(dialect),
         *CREATE_STATEMENTS_ADDED_BY_FORMAT_5,
     )

@@ -24,9 +24,9 @@ from synapse_apply.controller.store.store_schema import (
     STATE_RANKS,
     STORE_FORMAT,
     TARGETS,
+    added_by_format_3,
     encode_binding,
     list_create_statements_added_by_format_2,
-    list_create_statements_added_by_format_3,
 )
 from synapse_apply.model.state import BackendIdentity
 
@@ -39,7 +39,7 @@ def require_format_that_may_be_written(meta: Mapping[str, str], location: StoreL
     try:
         format_number, oldest = int(meta[META_FORMAT]), int(meta[META_OLDEST_WRITER])
     except (KeyError, ValueError):
-        raise store_errors.build_damaged_store_error(location, "it names no format") from None
+        raise store_errors.damaged_store(location, "it names no format") from None
     if oldest > STORE_FORMAT:
         raise store_errors.build_newer_store_error(location, format_number)
 
@@ -110,7 +110,7 @@ def _from_2_to_3(connection: StoreConnection, dialect: SqlDialect) -> Iterator[s
     """The statements from format 2: rollouts, and what several processes share."""
     yield from _add_columns(connection, dialect, SOURCES)
     yield from _add_columns(connection, dialect, TARGETS)
-    yield from list_create_statements_added_by_format_3(dialect)
+    yield from added_by_format_3(dialect)
     yield "UPDATE targets SET head_digest = wanted_digest"
 
 
@@ -136,5 +136,5 @@ def _add_columns(
     connection: StoreConnection, dialect: SqlDialect, table: RowTable[Any]
 ) -> Iterator[str]:
     present = {name for (name,) in connection.execute(dialect.column_names, [table.name])}
-    for definition in table.list_missing_column_definitions_or_raise_no_default(present, dialect):
+    for definition in table.missing_columns(present, dialect):
         yield f"ALTER TABLE {table.name} ADD COLUMN {definition}"

@@ -26,7 +26,7 @@ from synapse_apply.controller.rows import (
 )
 from synapse_apply.controller.store.audit_chain import add_audit_digest
 from synapse_apply.controller.store.dialect import SqlDialect
-from synapse_apply.controller.store.storable_text import replace_unstorable_characters
+from synapse_apply.controller.store.storable_text import make_storable
 from synapse_apply.controller.store.store_database import StoreConnection
 from synapse_apply.controller.store.store_schema import (
     APPROVALS,
@@ -95,7 +95,7 @@ class SqlStoreWriter:
 
     def put_source_except_head_and_counters(self, row: SourceRow) -> None:
         """See StoreWriter; the head and its number stay as they are where the source is known."""
-        self._connection.execute_now_or_before_commit(_PUT_SOURCE, SOURCES.encode_row(row))
+        self._connection.execute_write(_PUT_SOURCE, SOURCES.encode_row(row))
 
     def accept_head_and_put_revision_if_number_unchanged(
         self, source: str, old_number: int, revision: RevisionRow
@@ -112,11 +112,11 @@ class SqlStoreWriter:
         return True
 
     def put_revision(self, row: RevisionRow) -> None:
-        self._connection.execute_now_or_before_commit(_PUT_REVISION, REVISIONS.encode_row(row))
+        self._connection.execute_write(_PUT_REVISION, REVISIONS.encode_row(row))
 
     def put_target_keeping_claim_and_newer_revision(self, row: TargetRow) -> None:
         """See StoreWriter; the claim stays as it is where the target is known."""
-        self._connection.execute_now_or_before_commit(_PUT_TARGET, TARGETS.encode_row(row))
+        self._connection.execute_write(_PUT_TARGET, TARGETS.encode_row(row))
 
     def list_due_unclaimed_targets_by_turn(self, now: float, limit: int) -> Sequence[TargetRow]:
         """See StoreWriter; a target that the head no longer declares is never due.
@@ -154,16 +154,14 @@ class SqlStoreWriter:
             "UPDATE statuses SET try_at = try_at + ? WHERE sent <> wished",
             "UPDATE messages SET try_at = try_at + ? WHERE sent_at = 0",
         ):
-            self._connection.execute_now_or_before_commit(
-                statement, [seconds] * statement.count("?")
-            )
+            self._connection.execute_write(statement, [seconds] * statement.count("?"))
 
-    def make_sends_due_now_if_delayed_longer(self, now: float, longest: float) -> None:
+    def hasten_sends(self, now: float, longest: float) -> None:
         for statement in (
             "UPDATE statuses SET try_at = ? WHERE try_at > ?",
             "UPDATE messages SET try_at = ? WHERE sent_at = 0 AND try_at > ?",
         ):
-            self._connection.execute_now_or_before_commit(statement, [now, now + longest])
+            self._connection.execute_write(statement, [now, now + longest])
 
     def claim_target_and_get_epoch_or_zero(
         self, name: TargetName, holder: str, until: float, now: float
@@ -182,7 +180,7 @@ class SqlStoreWriter:
         return self._connection.execute(statement, [*name, holder, epoch]).fetchone() is not None
 
     def release_claim_if_own(self, name: TargetName, holder: str, epoch: int) -> None:
-        self._connection.execute_now_or_before_commit(
+        self._connection.execute_write(
             "UPDATE targets SET holder = '', lease_until = 0 WHERE source = ? AND target = ?"
             " AND holder = ? AND epoch = ?",
             [*name, holder, epoch],
@@ -190,12 +188,12 @@ class SqlStoreWriter:
 
     def release_all_claims(self) -> None:
         """End every claim: only for who has the data folder alone, and has no worker yet."""
-        self._connection.execute_now_or_before_commit(
+        self._connection.execute_write(
             "UPDATE targets SET holder = '', lease_until = 0 WHERE holder <> ''"
         )
 
     def release_claims_of_holder(self, holder: str) -> None:
-        self._connection.execute_now_or_before_commit(
+        self._connection.execute_write(
             "UPDATE targets SET holder = '', lease_until = 0 WHERE holder <> '' AND holder = ?",
             [holder],
         )
@@ -204,7 +202,7 @@ class SqlStoreWriter:
         self, holder: str, until: float, leader_epoch: int, names: Collection[TargetName]
     ) -> None:
         """See WritableStore; rows that another transaction has are left for the next time."""
-        self._connection.execute_now_or_before_commit(
+        self._connection.execute_write(
             "UPDATE leases SET until = ? WHERE name = ? AND holder = ? AND epoch = ? AND until < ?",
             [until, LEADER_LEASE, holder, leader_epoch, until],
         )
@@ -213,7 +211,7 @@ class SqlStoreWriter:
             f" AND lease_until < ? AND source || '/' || target IN ({self._dialect.text_list})"
             f" {self._dialect.skip_locked_rows}"
         )
-        self._connection.execute_now_or_before_commit(
+        self._connection.execute_write(
             f"UPDATE targets SET lease_until = ? WHERE (source, target) IN ({own_claims})",  # noqa: S608 - our own words
             [until, holder, until, json.dumps([str(name) for name in names])],
         )
@@ -234,67 +232,59 @@ class SqlStoreWriter:
         return self._connection.execute(statement, [name, holder, epoch]).fetchone() is not None
 
     def release_lease_if_own(self, name: str, holder: str, epoch: int) -> None:
-        self._connection.execute_now_or_before_commit(
+        self._connection.execute_write(
             "UPDATE leases SET holder = '', until = 0 WHERE name = ? AND holder = ? AND epoch = ?",
             [name, holder, epoch],
         )
 
     def put_process(self, row: ProcessRow) -> None:
-        self._connection.execute_now_or_before_commit(
+        self._connection.execute_write(
             PROCESSES.build_upsert_statement(), PROCESSES.encode_row(row)
         )
 
     def delete_process(self, holder: str) -> None:
-        self._connection.execute_now_or_before_commit(
-            "DELETE FROM processes WHERE holder = ?", [holder]
-        )
+        self._connection.execute_write("DELETE FROM processes WHERE holder = ?", [holder])
 
-    def delete_processes_last_seen_before(self, when: float) -> None:
-        self._connection.execute_now_or_before_commit(
-            "DELETE FROM processes WHERE seen_at < ?", [when]
-        )
+    def delete_processes(self, when: float) -> None:
+        self._connection.execute_write("DELETE FROM processes WHERE seen_at < ?", [when])
 
     def increment_change_number_of_source(self, name: str) -> None:
-        self._connection.execute_now_or_before_commit(
+        self._connection.execute_write(
             "UPDATE sources SET change_number = change_number + 1 WHERE name = ?", [name]
         )
 
     def request_fetch_at_once(self, source: str) -> None:
-        self._connection.execute_now_or_before_commit(
+        self._connection.execute_write(
             "UPDATE sources SET asked_number = asked_number + 1 WHERE name = ?", [source]
         )
 
     def put_run(self, row: RunRow) -> None:
-        self._connection.execute_now_or_before_commit(_PUT_RUN, RUNS.encode_row(row))
+        self._connection.execute_write(_PUT_RUN, RUNS.encode_row(row))
 
-    def count_repeated_look_of_run(self, run_id: str, when: float) -> None:
-        self._connection.execute_now_or_before_commit(
+    def count_repeated_look(self, run_id: str, when: float) -> None:
+        self._connection.execute_write(
             "UPDATE runs SET repeats = repeats + 1, last_seen_at = ? WHERE id = ?", [when, run_id]
         )
 
-    def mark_source_removed_and_its_targets_gone(self, name: str) -> None:
+    def mark_source_removed(self, name: str) -> None:
         for statement in (
             "UPDATE sources SET is_removed = 1, keyed_number = 0 WHERE name = ?",
             "UPDATE targets SET is_gone = 1 WHERE source = ?",
         ):
-            self._connection.execute_now_or_before_commit(statement, [name])
+            self._connection.execute_write(statement, [name])
 
     def replace_holds(self, name: TargetName, rows: Sequence[HoldRow]) -> None:
-        self._connection.execute_now_or_before_commit(
-            "DELETE FROM holds WHERE source = ? AND target = ?", name
-        )
+        self._connection.execute_write("DELETE FROM holds WHERE source = ? AND target = ?", name)
         for row in rows:
-            self._connection.execute_now_or_before_commit(
-                HOLDS.build_insert_statement(), HOLDS.encode_row(row)
-            )
+            self._connection.execute_write(HOLDS.build_insert_statement(), HOLDS.encode_row(row))
 
     def put_approval(self, row: ApprovalRow) -> None:
-        self._connection.execute_now_or_before_commit(
+        self._connection.execute_write(
             APPROVALS.build_upsert_statement(), APPROVALS.encode_row(row)
         )
 
     def delete_unused_approvals_of_row(self, name: TargetName, row_digest: str) -> None:
-        self._connection.execute_now_or_before_commit(
+        self._connection.execute_write(
             "DELETE FROM approvals WHERE source = ? AND target = ? AND row_digest = ?"
             " AND used_at = 0",
             [*name, row_digest],
@@ -302,40 +292,30 @@ class SqlStoreWriter:
 
     def mark_approvals_used(self, ids: Sequence[str], run_id: str, when: float) -> None:
         for approval_id in ids:
-            self._connection.execute_now_or_before_commit(
+            self._connection.execute_write(
                 "UPDATE approvals SET used_at = ?, used_by_run = ? WHERE id = ? AND used_at = 0",
                 [when, run_id, approval_id],
             )
 
     def delete_approvals_given_and_pauses_ended_before(self, when: float) -> None:
-        self._connection.execute_now_or_before_commit(
-            "DELETE FROM approvals WHERE approved_at < ?", [when]
-        )
-        self._connection.execute_now_or_before_commit("DELETE FROM pauses WHERE until < ?", [when])
+        self._connection.execute_write("DELETE FROM approvals WHERE approved_at < ?", [when])
+        self._connection.execute_write("DELETE FROM pauses WHERE until < ?", [when])
 
     def put_pause(self, row: PauseRow) -> None:
-        self._connection.execute_now_or_before_commit(
-            PAUSES.build_upsert_statement(), PAUSES.encode_row(row)
-        )
+        self._connection.execute_write(PAUSES.build_upsert_statement(), PAUSES.encode_row(row))
 
     def delete_pause(self, scope: str) -> None:
-        self._connection.execute_now_or_before_commit("DELETE FROM pauses WHERE scope = ?", [scope])
+        self._connection.execute_write("DELETE FROM pauses WHERE scope = ?", [scope])
 
     def put_rollout(self, row: RolloutRow) -> None:
-        self._connection.execute_now_or_before_commit(
-            ROLLOUTS.build_upsert_statement(), ROLLOUTS.encode_row(row)
-        )
+        self._connection.execute_write(ROLLOUTS.build_upsert_statement(), ROLLOUTS.encode_row(row))
 
     def put_wave(self, row: WaveRow) -> None:
-        self._connection.execute_now_or_before_commit(
-            WAVES.build_upsert_statement(), WAVES.encode_row(row)
-        )
+        self._connection.execute_write(WAVES.build_upsert_statement(), WAVES.encode_row(row))
 
     def put_rollout_targets(self, rows: Sequence[RolloutTargetRow]) -> None:
         for row in rows:
-            self._connection.execute_now_or_before_commit(
-                _PUT_ROLLOUT_TARGET, ROLLOUT_TARGETS.encode_row(row)
-            )
+            self._connection.execute_write(_PUT_ROLLOUT_TARGET, ROLLOUT_TARGETS.encode_row(row))
 
     def delete_rollout_with_waves_and_targets(self, name: str) -> None:
         for statement in (
@@ -343,16 +323,16 @@ class SqlStoreWriter:
             "DELETE FROM waves WHERE rollout = ?",
             "DELETE FROM rollout_targets WHERE rollout = ?",
         ):
-            self._connection.execute_now_or_before_commit(statement, [name])
+            self._connection.execute_write(statement, [name])
 
-    def delete_targets_from_any_rollout(self, names: Sequence[TargetName]) -> None:
+    def delete_from_rollouts(self, names: Sequence[TargetName]) -> None:
         for name in names:
-            self._connection.execute_now_or_before_commit(
+            self._connection.execute_write(
                 "DELETE FROM rollout_targets WHERE source = ? AND target = ?", name
             )
 
     def put_status(self, row: StatusRow) -> None:
-        self._connection.execute_now_or_before_commit(_PUT_STATUS, STATUSES.encode_row(row))
+        self._connection.execute_write(_PUT_STATUS, STATUSES.encode_row(row))
 
     def put_message_if_new(self, row: MessageRow) -> bool:
         cursor = self._connection.execute(
@@ -362,22 +342,20 @@ class SqlStoreWriter:
         return cursor.rowcount == 1
 
     def replace_existing_message(self, row: MessageRow) -> None:
-        self._connection.execute_now_or_before_commit(_MARK_MESSAGE, MESSAGES.encode_row(row))
+        self._connection.execute_write(_MARK_MESSAGE, MESSAGES.encode_row(row))
 
     def append_audit(self, time: float, who: str, action: str, subject: str, detail: str) -> None:
         newest = self._connection.execute(
             "SELECT number, digest FROM audit ORDER BY number DESC LIMIT 1"
         ).fetchone()
         number, digest = newest or (0, "")
-        texts = [replace_unstorable_characters(text) for text in (who, action, subject, detail)]
+        texts = [make_storable(text) for text in (who, action, subject, detail)]
         row = add_audit_digest(AuditRow(number + 1, time, *texts), digest)
-        self._connection.execute_now_or_before_commit(
-            AUDIT.build_insert_statement(), AUDIT.encode_row(row)
-        )
+        self._connection.execute_write(AUDIT.build_insert_statement(), AUDIT.encode_row(row))
 
-    def claim_store_if_unowned_and_get_owner(self, controller: str) -> str:
+    def claim_store(self, controller: str) -> str:
         """Write down whose store this is unless that stands there; the name that does then."""
-        self._connection.execute_now_or_before_commit(
+        self._connection.execute_write(
             "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO NOTHING",
             [META_CONTROLLER, controller],
         )
@@ -387,7 +365,7 @@ class SqlStoreWriter:
 
     def replace_configuration_findings(self, findings: Sequence[Diagnostic]) -> None:
         text = format_canonical_json(build_coder(tuple[Diagnostic, ...]).encode(tuple(findings)))
-        self._connection.execute_now_or_before_commit(
+        self._connection.execute_write(
             "INSERT INTO meta (key, value) VALUES (?, ?)"
             " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
             [META_CONFIGURATION_FINDINGS, text],
@@ -406,16 +384,16 @@ class SqlStoreWriter:
 
         The head of a source stays, however old it is.
         """
-        self._connection.execute_now_or_before_commit(
+        self._connection.execute_write(
             "DELETE FROM messages WHERE created_at < ? AND (sent_at > 0 OR refusal <> '')", [when]
         )
-        self._connection.execute_now_or_before_commit(
+        self._connection.execute_write(
             'DELETE FROM statuses WHERE (source, "commit") IN (SELECT r.source, r."commit"'
             " FROM revisions r JOIN sources s ON s.name = r.source"
             " WHERE r.seen_at < ? AND r.number < s.head_number)",
             [when],
         )
-        self._connection.execute_now_or_before_commit(
+        self._connection.execute_write(
             "DELETE FROM revisions WHERE seen_at < ? AND number <"
             " (SELECT head_number FROM sources WHERE name = revisions.source)",
             [when],

@@ -14,7 +14,7 @@ import signal
 
 from synapse_apply.controller.ports import RunResult
 from synapse_apply.controller.worker.access import HOSTS_VARIABLE, narrow_hosts
-from synapse_apply.controller.worker.apply import apply_permitted_rows_to_target
+from synapse_apply.controller.worker.apply import apply_permitted_rows
 from synapse_apply.controller.worker.exchange import Order, encode_result_within_limits
 from synapse_apply.controller.worker.incoming import IncomingLines
 from synapse_apply.controller.worker.look import look_at_target
@@ -47,7 +47,7 @@ def main() -> None:
     incoming.start()
     for order in incoming.iter_orders():
         answer = encode_result_within_limits(_work(order, permit))
-        incoming.note_that_apply_has_ended()
+        incoming.note_apply_end()
         answers.write(answer)
         answers.flush()
 
@@ -63,7 +63,7 @@ def _work(order: Order, permit: RelayedPermit) -> RunResult:
         return read_targets_as_ordered(order)
     if order.apply is None:
         return look_at_target(order, environ)
-    return apply_permitted_rows_to_target(order, order.apply, environ, permit)
+    return apply_permitted_rows(order, order.apply, environ, permit)
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def require_plausible_apply(result: RunResult, approval_ids: Collection[str]) ->
         raise WrongShapeError("a value is not one that an apply has")
 
 
-def require_rows_within_limits(rows: Collection[PlannedRow]) -> None:
+def require_limited_rows(rows: Collection[PlannedRow]) -> None:
     """InputError for a plan of more rows than an answer may have."""
     needs_count = sum(len(row.needs) for row in rows)
     if len(rows) > MAX_ROWS or needs_count > MAX_NEEDS:

@@ -15,9 +15,9 @@ from synapse_apply.controller.rules.judging import judge_rows
 from synapse_apply.controller.worker.exchange import ApplyOrder, Order
 from synapse_apply.controller.worker.look import (
     MAX_HOLDER_CHARACTERS,
-    build_finding_of_current_exception_without_its_text,
     build_result_of_failure,
     build_result_of_plan,
+    exception_finding,
     open_ordered_target,
 )
 from synapse_apply.library.plan_rows import PermittedApply, PermittedRows
@@ -30,7 +30,7 @@ from synapse_apply.model.ports import CallPermit
 from synapse_apply.model.report import Report, Result
 from synapse_apply.model.verification import RunStatus, VerificationResult
 from synapse_apply.views.json.documents import format_redacted_json_line, report_document
-from synapse_apply.views.text.outcomes import list_outcome_findings_errors_last
+from synapse_apply.views.text.outcomes import outcome_findings
 
 _MAX_STOP_REASON = 1000
 # Nothing failed on which the rest depends, and nothing stopped it.
@@ -53,7 +53,7 @@ class RowsUnderLock:
         self.result: RunResult | None = None
         self.judgement = Judgement()
 
-    def judge_and_choose_permitted_rows(self, plan: Plan) -> PermittedRows:
+    def choose_permitted_rows(self, plan: Plan) -> PermittedRows:
         """What the order permits of a plan; InputError for too many rows, or another binding."""
         self.result = build_result_of_plan(plan)
         if self._order.binding not in {None, self.result.binding}:
@@ -75,7 +75,7 @@ class RowsUnderLock:
         )
 
 
-def apply_permitted_rows_to_target(
+def apply_permitted_rows(
     order: Order, apply_order: ApplyOrder, environ: Mapping[str, str], permit: CallPermit
 ) -> RunResult:
     """Do what the order permits of a target's plan, under its lock; raises nothing.
@@ -87,7 +87,7 @@ def apply_permitted_rows_to_target(
     try:
         with open_ordered_target(order, environ) as target:
             applied = target.apply_permitted(
-                lambda plan: rows.judge_and_choose_permitted_rows(
+                lambda plan: rows.choose_permitted_rows(
                     target.mark_drift_of_commits(plan, order.live_commit)
                 ),
                 run_id=apply_order.run_id,
@@ -96,7 +96,7 @@ def apply_permitted_rows_to_target(
                 permit=permit,
                 prune=order.prune,
             )
-            return build_result_of_ended_apply(rows, applied)
+            return ended_apply(rows, applied)
     except LockHeld as held:
         holder = " ".join(f"{finding.summary}: {finding.detail}" for finding in held.diagnostics)
         return RunResult(RunOutcome.APPLY_STOPPED, held_up_by_run=holder[:MAX_HOLDER_CHARACTERS])
@@ -120,9 +120,7 @@ def apply_permitted_rows_to_target(
                 return build_result_of_plan(failure.plan)
         return build_result_of_failure(name_target_in_commands(failure.diagnostics, order.target))
     except Exception:  # noqa: BLE001 - one broken target must not end the worker
-        failed = build_result_of_failure(
-            (build_finding_of_current_exception_without_its_text("An apply"),)
-        )
+        failed = build_result_of_failure((exception_finding("An apply"),))
         unknown_count = len(rows.judgement.permitted_rows)
         if not unknown_count:
             return failed
@@ -131,7 +129,7 @@ def apply_permitted_rows_to_target(
         return replace(failed, outcome=RunOutcome.APPLY_FAILED, calls=calls)
 
 
-def build_result_of_ended_apply(rows: RowsUnderLock, applied: PermittedApply) -> RunResult:
+def ended_apply(rows: RowsUnderLock, applied: PermittedApply) -> RunResult:
     """What is told of an apply that came to its end.
 
     `stop_reason` stands only where something was left undone for it.
@@ -139,7 +137,7 @@ def build_result_of_ended_apply(rows: RowsUnderLock, applied: PermittedApply) ->
     report, planned = applied.report, rows.result
     if planned is None:
         planned = build_result_of_plan(report.plan)
-    calls = count_permitted_rows_by_result(report, rows.judgement)
+    calls = count_results(report, rows.judgement)
     outcome, stop_reason = RunOutcome.APPLIED, ""
     if not rows.judgement.permitted_rows:
         outcome = planned.outcome
@@ -159,7 +157,7 @@ def build_result_of_ended_apply(rows: RowsUnderLock, applied: PermittedApply) ->
     )
 
 
-def count_permitted_rows_by_result(report: Report, judgement: Judgement) -> CallCounts:
+def count_results(report: Report, judgement: Judgement) -> CallCounts:
     """What became of the rows that were to be done; one that was left out counts as skipped."""
     results: dict[Address, list[Result]] = {}
     for outcome in report.outcomes:
@@ -190,4 +188,4 @@ def _findings_of(report: Report) -> tuple[Diagnostic, ...]:
         if run.status is not RunStatus.SKIPPED
         for finding in run.diagnostics
     )
-    return (*list_outcome_findings_errors_last(tried), *runs)
+    return (*outcome_findings(tried), *runs)

@@ -69,13 +69,9 @@ class Child:
         except _NoAnswer as end:
             return end.result
         except OSError:
-            return conversation.build_result_without_answer(
-                "The worker had ended before it was asked."
-            )
+            return conversation.result_without_answer("The worker had ended before it was asked.")
         except WrongShapeError:
-            return conversation.build_result_without_answer(
-                "The worker gave no answer that can be read."
-            )
+            return conversation.result_without_answer("The worker gave no answer that can be read.")
         else:
             self._is_usable = True
             return result
@@ -123,22 +119,22 @@ class Child:
             line += block
             if not block:
                 raise _NoAnswer(
-                    conversation.build_result_without_answer("The worker ended in its middle.")
+                    conversation.result_without_answer("The worker ended in its middle.")
                 )
             if len(line) > MAX_LINE_BYTES:
                 raise _NoAnswer(
-                    conversation.build_result_without_answer("The worker's answer was too long.")
+                    conversation.result_without_answer("The worker's answer was too long.")
                 )
         return bytes(line)
 
     def _require_within_limits(self, conversation: Conversation) -> None:
         """_NoAnswer where it has taken too long, or too much memory."""
-        if (end := conversation.build_result_that_ends_worker_or_none()) is not None:
+        if (end := conversation.worker_end()) is not None:
             raise _NoAnswer(end)
         if self._resident_bytes() > _MOST_RESIDENT_BYTES:
             size = f"{_MOST_RESIDENT_BYTES // 1024**2} MiB"
             raise _NoAnswer(
-                conversation.build_result_without_answer(f"The worker took more than {size}.")
+                conversation.result_without_answer(f"The worker took more than {size}.")
             )
 
     def _resident_bytes(self) -> int:

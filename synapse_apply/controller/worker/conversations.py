@@ -40,7 +40,7 @@ _AGAIN = (
 class Conversation(Protocol):
     """One look or apply, from its order to its answer, as seen by who waits for it."""
 
-    def build_result_that_ends_worker_or_none(self) -> RunResult | None:
+    def worker_end(self) -> RunResult | None:
         """The result with which the worker is ended now; None while it is waited for."""
         ...
 
@@ -52,7 +52,7 @@ class Conversation(Protocol):
         """The result that a line says; WrongShapeError for one that no worker of ours writes."""
         ...
 
-    def build_result_without_answer(self, detail: str) -> RunResult:
+    def result_without_answer(self, detail: str) -> RunResult:
         """The result where there is no answer; `detail` is a sentence that says why."""
         ...
 
@@ -65,7 +65,7 @@ class LookConversation:
         self._timeout = timeout
         self._deadline = time.monotonic() + timeout
 
-    def build_result_that_ends_worker_or_none(self) -> RunResult | None:
+    def worker_end(self) -> RunResult | None:
         """A result of outcome TIMEOUT after the deadline."""
         if time.monotonic() < self._deadline:
             return None
@@ -86,9 +86,9 @@ class LookConversation:
         """See Conversation."""
         return decode_plausible_look_result(line)
 
-    def build_result_without_answer(self, detail: str) -> RunResult:
+    def result_without_answer(self, detail: str) -> RunResult:
         """See Conversation."""
-        return build_result_of_lost_look(detail)
+        return lost_look(detail)
 
 
 class ApplyConversation:
@@ -122,7 +122,7 @@ class ApplyConversation:
             self._stop_reasons.append(reason)
             self._ends_at = ends_at if self._ends_at is None else min(ends_at, self._ends_at)
 
-    def build_result_that_ends_worker_or_none(self) -> RunResult | None:
+    def worker_end(self) -> RunResult | None:
         """A result of outcome TIMEOUT, or APPLY_STOPPED where `stop` was called."""
         now = time.monotonic()
         if now >= self._deadline and not self._is_late:
@@ -167,10 +167,10 @@ class ApplyConversation:
         findings = (self._build_late_finding(), *result.findings)
         return replace(result, outcome=RunOutcome.TIMEOUT, findings=findings)
 
-    def build_result_without_answer(self, detail: str) -> RunResult:
+    def result_without_answer(self, detail: str) -> RunResult:
         """See Conversation."""
         # Whoever closes the workers kills it at the same moment as its own time ends.
-        if (end := self.build_result_that_ends_worker_or_none()) is not None:
+        if (end := self.worker_end()) is not None:
             return end
         finding = error_finding("The apply was cut short", f"{detail} {_OPEN_CALLS}", _AGAIN)
         return RunResult(RunOutcome.WORKER_LOST, findings=(finding,))
@@ -184,7 +184,7 @@ class ApplyConversation:
         )
 
 
-def build_result_of_lost_look(detail: str) -> RunResult:
+def lost_look(detail: str) -> RunResult:
     """The result of a look that gave none; `detail` is a sentence that says why."""
     finding = error_finding(
         "The look was cut short", f"{detail} Nothing was written by it.", _AGAIN
@@ -192,6 +192,6 @@ def build_result_of_lost_look(detail: str) -> RunResult:
     return RunResult(RunOutcome.WORKER_LOST, findings=(finding,))
 
 
-def build_result_of_apply_not_begun(reason: str) -> RunResult:
+def apply_not_begun(reason: str) -> RunResult:
     """The result of an apply that no worker was asked for; `reason` is a phrase."""
     return RunResult(RunOutcome.APPLY_STOPPED, stop_reason=reason)

@@ -43,7 +43,7 @@ class IncomingLines:
         while (order := self._orders.get()) is not None:
             yield order
 
-    def note_that_apply_has_ended(self) -> None:
+    def note_apply_end(self) -> None:
         """Note that no call is open any more: the end of standard input ends this process now."""
         with self._lock:
             self._is_applying = False

@@ -15,9 +15,7 @@ from synapse_apply.views.sanitize import sanitize
 MAX_JOBS, MAX_JOB_TEXT_CHARACTERS = 20, 130
 
 
-def read_running_jobs_or_none_without_live_plugin(
-    target: OpenTarget, plan: Plan
-) -> RunningJobsSeen | None:
+def read_running_jobs(target: OpenTarget, plan: Plan) -> RunningJobsSeen | None:
     """The running jobs of a plan's plugins, by one request; None where it has no live plugin.
 
     What a job was given and what it says is not in them. Never raises: a look is worth more than

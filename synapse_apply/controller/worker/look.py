@@ -17,9 +17,9 @@ from synapse_apply.controller.planned_rows import Binding
 from synapse_apply.controller.ports import RunResult
 from synapse_apply.controller.rows import ChangeCounts, RunOutcome
 from synapse_apply.controller.rules.bindings import format_backend
-from synapse_apply.controller.worker.answer_checks import require_rows_within_limits
+from synapse_apply.controller.worker.answer_checks import require_limited_rows
 from synapse_apply.controller.worker.exchange import Order
-from synapse_apply.controller.worker.jobs import read_running_jobs_or_none_without_live_plugin
+from synapse_apply.controller.worker.jobs import read_running_jobs
 from synapse_apply.controller.worker.planned import list_planned_rows_then_guards
 from synapse_apply.library.opening import open_target_at_commit
 from synapse_apply.library.target import OpenTarget
@@ -61,15 +61,11 @@ def look_at_target(order: Order, environ: Mapping[str, str]) -> RunResult:
             # A backend that did not answer is not asked for more.
             if plan.has_errors:
                 return result
-            return replace(
-                result, running_jobs=read_running_jobs_or_none_without_live_plugin(target, plan)
-            )
+            return replace(result, running_jobs=read_running_jobs(target, plan))
     except SynapseApplyError as failure:
         return build_result_of_failure(name_target_in_commands(failure.diagnostics, order.target))
     except Exception:  # noqa: BLE001 - one broken target must not end the worker
-        return build_result_of_failure(
-            (build_finding_of_current_exception_without_its_text("A look"),)
-        )
+        return build_result_of_failure((exception_finding("A look"),))
 
 
 def open_ordered_target(
@@ -95,7 +91,7 @@ def build_result_of_plan(plan: Plan, token: str = "") -> RunResult:
     `token` says where the token is read from. InputError for a plan of too many rows.
     """
     rows = list_planned_rows_then_guards(plan)
-    require_rows_within_limits(rows)
+    require_limited_rows(rows)
     outcome = RunOutcome.IN_SYNC
     if plan.has_errors:
         outcome = RunOutcome.PLAN_ERROR
@@ -189,7 +185,7 @@ def _concurrent_runs(plan: Plan) -> Iterator[str]:
             yield finding.detail
 
 
-def build_finding_of_current_exception_without_its_text(subject: str) -> Diagnostic:
+def exception_finding(subject: str) -> Diagnostic:
     """The exception that is handled now, by its type and place: its text may quote a secret."""
     kind, _, trace = sys.exc_info()
     frame = traceback.extract_tb(trace)[-1]

@@ -19,7 +19,7 @@ from synapse_apply.controller.ports import ApplyRequest, LookRequest, Permit, Ru
 from synapse_apply.controller.rows import TargetName
 from synapse_apply.controller.rules.targets import find_rule
 from synapse_apply.controller.settings import Controller, Source
-from synapse_apply.controller.source.places import SourceFolders, build_paths_of_source_folders
+from synapse_apply.controller.source.places import SourceFolders, source_folders
 from synapse_apply.controller.source.remote_refs import build_pin_revision_or_empty
 from synapse_apply.controller.worker.access import (
     OwnSecretLocations,
@@ -33,8 +33,8 @@ from synapse_apply.controller.worker.conversations import (
     LAST_CALLS_SECONDS,
     ApplyConversation,
     LookConversation,
-    build_result_of_apply_not_begun,
-    build_result_of_lost_look,
+    apply_not_begun,
+    lost_look,
 )
 from synapse_apply.controller.worker.exchange import ApplyOrder, Order
 from synapse_apply.model.errors import SynapseApplyError
@@ -132,7 +132,7 @@ class WorkerPool:
                 conversation.stop(_STOPPING, self._applies_end_at)
             self._changed.notify_all()
 
-    def kill_applies_and_begin_no_more(self) -> None:
+    def kill_applies(self) -> None:
         """End all applies at once; the next run looks up what became of calls that were open."""
         with self._changed:
             self._applies_end_at = time.monotonic()
@@ -252,8 +252,8 @@ class WorkerPool:
         self, turn: _Turn, child: Child | None, read_permit: Callable[[], Permit] | None
     ) -> RunResult:
         try:
-            folders = build_paths_of_source_folders(self._data, turn.source)
-            folders.create_missing_checkout_and_home()
+            folders = source_folders(self._data, turn.source)
+            folders.create_folders()
             child = child or self._start_child(turn, folders)
             order = self._build_order(turn, folders)
             if order.apply is None or read_permit is None:
@@ -276,7 +276,7 @@ class WorkerPool:
         """Apply, unless the controller stops already."""
         with self._changed:
             if self._applies_end_at is not None:
-                return build_result_of_apply_not_begun(_STOPPING)
+                return apply_not_begun(_STOPPING)
             self._applies[conversation] = child
         try:
             return child.work_or_kill(order, conversation)
@@ -332,9 +332,9 @@ class WorkerPool:
 
 
 def _not_begun(entry: _Waiting, reason: str) -> RunResult:
-    return build_result_of_apply_not_begun(reason) if entry.is_apply else _not_started(reason)
+    return apply_not_begun(reason) if entry.is_apply else _not_started(reason)
 
 
 def _not_started(reason: str) -> RunResult:
     """The result where no worker could be asked; `reason` is a phrase."""
-    return build_result_of_lost_look(f"No worker could be started: {reason}.")
+    return lost_look(f"No worker could be started: {reason}.")

@@ -9,7 +9,7 @@ from synapse_apply.controller.ports import LabelledTarget, RunResult, SourceUnav
 from synapse_apply.controller.rows import RunOutcome
 from synapse_apply.controller.settings import Source
 from synapse_apply.controller.source.committed_project import read_committed_targets
-from synapse_apply.controller.source.places import build_paths_of_source_folders
+from synapse_apply.controller.source.places import source_folders
 from synapse_apply.controller.worker.child import Child
 from synapse_apply.controller.worker.conversations import LookConversation
 from synapse_apply.controller.worker.exchange import Order
@@ -30,7 +30,7 @@ def read_targets_in_child(
     SourceUnavailable where the commit cannot be read, and after so many seconds.
     """
     data = data.absolute()  # a worker has another working folder
-    folders = build_paths_of_source_folders(data, source)
+    folders = source_folders(data, source)
     read = (source.name, source.path, source.project_from, str(data), pin)
     order, result = Order("", commit, str(folders.mirror), read=read), _NOT_STARTED
     with suppress(OSError):

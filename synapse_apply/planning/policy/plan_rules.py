@@ -12,7 +12,7 @@ from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.plan import FROZEN_UNTIL_SUMMARY, Change, GuardViolation
 from synapse_apply.model.policy import PolicyRule
 from synapse_apply.planning.plan_input import PlanInput
-from synapse_apply.planning.policy.resource_rules import changes_live_object_beyond_adopting
+from synapse_apply.planning.policy.resource_rules import changes_live_object
 
 _TIME = "%a %Y-%m-%d %H:%M %Z"
 
@@ -50,7 +50,7 @@ def _find_max_changes_stop(
     rule: PolicyRule, active_changes: Sequence[Change], _now: datetime
 ) -> _PolicyStop | None:
     """A stop if more objects are created, changed or deleted than the rule allows; else None."""
-    rows = tuple(one.address for one in active_changes if changes_live_object_beyond_adopting(one))
+    rows = tuple(one.address for one in active_changes if changes_live_object(one))
     if len(rows) <= rule.limit:
         return None
     objects = "1 object" if len(rows) == 1 else f"{len(rows)} objects"
@@ -75,7 +75,7 @@ def list_overridable_rule_ids(rules: Iterable[PolicyRule]) -> tuple[str, ...]:
     return tuple(rule.id for rule in rules if rule.check in PLAN_CHECKS and rule.is_denying)
 
 
-def list_violations_and_warnings_of_plan_rules(
+def judge_plan_rules(
     plan_input: PlanInput, changes: Iterable[Change]
 ) -> tuple[tuple[GuardViolation, ...], tuple[Diagnostic, ...]]:
     """The violations that stop an apply of these changes, and warnings for the other rules.

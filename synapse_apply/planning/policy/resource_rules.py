@@ -21,7 +21,7 @@ from synapse_apply.model.plan import Action, Change, Refusal
 from synapse_apply.model.policy import Policy, PolicyRule, choose_named
 from synapse_apply.model.values import ABSENT, DesiredSecret, get_at_or_absent
 from synapse_apply.planning.decision import Decision
-from synapse_apply.planning.identity import find_live_pinned_or_recorded_id_or_empty
+from synapse_apply.planning.identity import known_remote_id
 from synapse_apply.planning.plan_input import PublishedVersions, ResourceState, SeriesKey
 
 SUMMARY = "Violates the policy"
@@ -33,7 +33,7 @@ _SENT_ACTIONS = frozenset({Action.CREATE, Action.UPDATE, Action.RECREATE, Action
 NewestVersions = Mapping[SeriesKey, tuple[VersionSortKey, str]]
 
 
-def changes_live_object_beyond_adopting(change: Change) -> bool:
+def changes_live_object(change: Change) -> bool:
     """Whether the live object would be changed; adopting it as it is changes nothing."""
     return change.action in _SENT_ACTIONS or (change.action is Action.ADOPT and bool(change.fields))
 
@@ -63,7 +63,7 @@ class PolicyCase:
     rule: PolicyRule
     newest: NewestVersions
 
-    def is_declared_and_kind_has_field(self, name: str) -> bool:
+    def is_declared_field(self, name: str) -> bool:
         """Whether the resource is declared, and its kind has this field on this API version."""
         resource = self.resource
         return (
@@ -72,7 +72,7 @@ class PolicyCase:
             and name in resource.binding.fields
         )
 
-    def get_declared_value_or_absent(self, name: str) -> Any:
+    def declared_value_of(self, name: str) -> Any:
         """The declared value of a field; ABSENT where it is not declared."""
         return get_at_or_absent(
             self.resource.desired.spec if self.resource.desired else {}, (name,)
@@ -85,10 +85,10 @@ PolicyTest = Callable[[PolicyCase], PolicyViolation | None]
 def make_listed_value_test(name: str) -> PolicyTest:
     """A test that a declared field has one of the values that the rule lists."""
 
-    def find_unlisted_value_violation(case: PolicyCase) -> PolicyViolation | None:
-        value, allowed = case.get_declared_value_or_absent(name), case.rule.values
+    def unlisted_value(case: PolicyCase) -> PolicyViolation | None:
+        value, allowed = case.declared_value_of(name), case.rule.values
         # An undeclared field has the server's default, which the rule does not judge.
-        if not case.is_declared_and_kind_has_field(name) or value is ABSENT or value in allowed:
+        if not case.is_declared_field(name) or value is ABSENT or value in allowed:
             return None
         # A long value, or a map, would fill the message, and can be read in the manifest.
         text = json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool | int) else ""
@@ -99,55 +99,49 @@ def make_listed_value_test(name: str) -> PolicyTest:
             (name,),
         )
 
-    return find_unlisted_value_violation
+    return unlisted_value
 
 
 def make_field_value_test(name: str, value: Any) -> PolicyTest:
     """A test that a field is declared with this value."""
     text = json.dumps(value)
 
-    def find_field_value_violation(case: PolicyCase) -> PolicyViolation | None:
-        if (
-            not case.is_declared_and_kind_has_field(name)
-            or case.get_declared_value_or_absent(name) is value
-        ):
+    def field_value_violation(case: PolicyCase) -> PolicyViolation | None:
+        if not case.is_declared_field(name) or case.declared_value_of(name) is value:
             return None
         return PolicyViolation(f"{name} must be {text}", f"declare `{name}: {text}`", (name,))
 
-    return find_field_value_violation
+    return field_value_violation
 
 
 def make_forbidden_value_test(name: str, value: Any, reason: str) -> PolicyTest:
     """A test that a field is not declared with this value."""
     text = json.dumps(value)
 
-    def find_forbidden_value_violation(case: PolicyCase) -> PolicyViolation | None:
-        if (
-            not case.is_declared_and_kind_has_field(name)
-            or case.get_declared_value_or_absent(name) is not value
-        ):
+    def forbidden_value(case: PolicyCase) -> PolicyViolation | None:
+        if not case.is_declared_field(name) or case.declared_value_of(name) is not value:
             return None
         return PolicyViolation(
             f"{name} is {text}: {reason}", f"do not declare `{name}: {text}`", (name,)
         )
 
-    return find_forbidden_value_violation
+    return forbidden_value
 
 
 def make_nonempty_field_test(name: str) -> PolicyTest:
     """A test that a field is declared and not an empty text."""
 
-    def find_empty_field_violation(case: PolicyCase) -> PolicyViolation | None:
-        value = case.get_declared_value_or_absent(name)
+    def empty_field(case: PolicyCase) -> PolicyViolation | None:
+        value = case.declared_value_of(name)
         is_empty = value is ABSENT or (isinstance(value, str) and not value.strip())
-        if not case.is_declared_and_kind_has_field(name) or not is_empty:
+        if not case.is_declared_field(name) or not is_empty:
             return None
         return PolicyViolation(f"it needs a {name}", f"declare `{name}:`", (name,))
 
-    return find_empty_field_violation
+    return empty_field
 
 
-def find_literal_secret_violation(case: PolicyCase) -> PolicyViolation | None:
+def literal_secret(case: PolicyCase) -> PolicyViolation | None:
     """The violation of a secret field, or one that may be secret, given in plain text."""
     plain_paths = [
         path
@@ -165,7 +159,7 @@ def find_literal_secret_violation(case: PolicyCase) -> PolicyViolation | None:
     )
 
 
-def find_missing_labels_violation(case: PolicyCase) -> PolicyViolation | None:
+def missing_labels(case: PolicyCase) -> PolicyViolation | None:
     """The violation of a resource that lacks labels which the rule lists."""
     desired = case.resource.desired
     labels = desired.labels if desired else {}
@@ -178,7 +172,7 @@ def find_missing_labels_violation(case: PolicyCase) -> PolicyViolation | None:
     )
 
 
-def find_not_newer_version_violation(case: PolicyCase) -> PolicyViolation | None:
+def not_newer_version(case: PolicyCase) -> PolicyViolation | None:
     """The violation of a new series member that is not newer than all recorded and live ones."""
     resource = case.resource
     if (
@@ -201,7 +195,7 @@ def find_not_newer_version_violation(case: PolicyCase) -> PolicyViolation | None
     return PolicyViolation(f"{problem} {owner_text}", f"declare a higher {name}", (name,))
 
 
-def build_any_change_violation(_case: PolicyCase) -> PolicyViolation:
+def any_change(_case: PolicyCase) -> PolicyViolation:
     """The violation of any change: nothing may be created, changed, deleted or forgotten."""
     return PolicyViolation("it is protected, and nothing may be done to it")
 
@@ -223,7 +217,7 @@ class PolicyCheck:
 # gets one warning, so that a new rule stops nobody's unrelated change. Labels make no exception: a
 # manifest could write itself one.
 CHECKS: Mapping[str, PolicyCheck] = {
-    "no-plaintext-secret": PolicyCheck(find_literal_secret_violation),
+    "no-plaintext-secret": PolicyCheck(literal_secret),
     "stable-release": PolicyCheck(make_field_value_test("is_stable", value=True)),
     "changelog": PolicyCheck(make_nonempty_field_test("changelog")),
     "no-public-plugins": PolicyCheck(
@@ -236,20 +230,18 @@ CHECKS: Mapping[str, PolicyCheck] = {
     ),
     "allowed-providers": PolicyCheck(make_listed_value_test("provider")),
     "allowed-categories": PolicyCheck(make_listed_value_test("category")),
-    "version-grows": PolicyCheck(
-        find_not_newer_version_violation, only_changes=True, needs_series=True
-    ),
-    "required-labels": PolicyCheck(find_missing_labels_violation),
-    "protected": PolicyCheck(build_any_change_violation, only_changes=True),
+    "version-grows": PolicyCheck(not_newer_version, only_changes=True, needs_series=True),
+    "required-labels": PolicyCheck(missing_labels),
+    "protected": PolicyCheck(any_change, only_changes=True),
 }
 
 
-def select_rules_comparing_series_versions(rules: Iterable[PolicyRule]) -> tuple[PolicyRule, ...]:
+def series_rules(rules: Iterable[PolicyRule]) -> tuple[PolicyRule, ...]:
     """The rules that compare a new resource with all live members of its series."""
     return tuple(rule for rule in rules if rule.check in CHECKS and CHECKS[rule.check].needs_series)
 
 
-def select_resource_policy_rules(
+def resource_policy_rules(
     resources: Iterable[ResourceState],
     rules: Iterable[PolicyRule],
     published_versions: PublishedVersions,
@@ -271,7 +263,7 @@ def with_other_addresses(
     """
     by_id: dict[tuple[str, str], list[str]] = defaultdict(list)
     for address, resource in resources.items():
-        if remote_id := find_live_pinned_or_recorded_id_or_empty(resource):
+        if remote_id := known_remote_id(resource):
             by_id[address.kind, remote_id].append(address.name)
     named = dict(resources)
     for address, resource in resources.items():
@@ -321,17 +313,14 @@ def _newest_versions(
     return newest
 
 
-def add_policy_findings_unless_in_error(
+def add_policy_findings(
     resource: ResourceState, decision: Decision, policy_rules: PolicyRules
 ) -> Decision:
     """The decision with the refusals, warnings and tolerated rules of the policy."""
     # Nothing will be done with a resource in error, and its fields may be wrong.
     if decision.diagnostics and any(finding.is_error for finding in decision.diagnostics):
         return decision
-    is_change = (
-        changes_live_object_beyond_adopting(decision.change)
-        or decision.change.action is Action.FORGET
-    )
+    is_change = changes_live_object(decision.change) or decision.change.action is Action.FORGET
     for rule in policy_rules.rules:
         check = CHECKS[rule.check]
         if not rule.applies_to(*resource.addresses) or (check.only_changes and not is_change):
@@ -399,7 +388,7 @@ def _build_policy_warning(
     )
 
 
-def build_one_warning_of_unchanged_violators_or_empty(
+def unchanged_violators(
     decisions: Mapping[Address, Decision], policy_rules: PolicyRules
 ) -> tuple[Diagnostic, ...]:
     """One warning per plan for all unchanged resources that violate the policy."""

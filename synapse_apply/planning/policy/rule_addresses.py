@@ -8,18 +8,14 @@ from functools import partial
 
 from synapse_apply.kinds.descriptor import Catalogue
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
-from synapse_apply.model.phrases import (
-    FirstHints,
-    find_similar_word,
-    format_short_list,
-)
+from synapse_apply.model.phrases import FirstHints, find_similar_word, format_short_list
 from synapse_apply.model.policy import PolicyRule
 from synapse_apply.planning.plan_input import PlanInput
 
 _PATTERN = re.compile(r"[*?\[]")
 
 
-def iter_warnings_of_unknown_addresses_in_policy(plan_input: PlanInput) -> Iterator[Diagnostic]:
+def unknown_policy_addresses(plan_input: PlanInput) -> Iterator[Diagnostic]:
     """A warning for each rule that names an address which is neither declared nor recorded.
 
     Patterns and kinds may be meant for later resources, and a rule that targets share may name what
@@ -33,7 +29,7 @@ def iter_warnings_of_unknown_addresses_in_policy(plan_input: PlanInput) -> Itera
     known_addresses |= plan_input.declared_in_other_targets
     sorted_addresses, hints = sorted(known_addresses), FirstHints()
     for rule in rules:
-        named = list_literal_addresses_of_rule(rule, plan_input.catalogue)
+        named = literal_addresses(rule, plan_input.catalogue)
         unknown_names = [name for name in named if name not in known_addresses]
         if unknown_names:
             yield warning_finding(
@@ -45,7 +41,7 @@ def iter_warnings_of_unknown_addresses_in_policy(plan_input: PlanInput) -> Itera
             )
 
 
-def list_literal_addresses_of_rule(rule: PolicyRule, catalogue: Catalogue) -> list[str]:
+def literal_addresses(rule: PolicyRule, catalogue: Catalogue) -> list[str]:
     """The addresses that a rule names literally, without kinds and patterns."""
     named = dict.fromkeys((*rule.only, *rule.excepted))
     return [name for name in named if name not in catalogue and not _PATTERN.search(name)]

@@ -38,20 +38,17 @@ def has_same_effect_and_fingerprint(before: Change, now: Change) -> bool:
         and before.fingerprint == now.fingerprint
         and [_field_effect(field) for field in before.fields]
         == [_field_effect(field) for field in now.fields]
-        and pick_package_digests_and_member_address(before)
-        == pick_package_digests_and_member_address(now)
+        and call_extras(before) == call_extras(now)
         and has_same_run_or_both_none(before, now)
     )
 
 
 def has_same_run_or_both_none(before: Change, now: Change) -> bool:
     """Whether the same run is due under the same rules, be it started or already followed."""
-    return copy_run_without_reason_and_job_or_none(
-        before
-    ) == copy_run_without_reason_and_job_or_none(now)
+    return plain_run(before) == plain_run(now)
 
 
-def copy_run_without_reason_and_job_or_none(change: Change) -> Verification | None:
+def plain_run(change: Change) -> Verification | None:
     """The run of a change without what may differ while the run stays the same."""
     due = change.verification
     return replace(due, reason="", job="") if due is not None else None
@@ -75,9 +72,7 @@ def with_ids_created_meanwhile(
     return replace(before, fields=tuple(map(resolve_field, before.fields)))
 
 
-def refuse_changed_row_with_differences(
-    before: Change, now: Change, *, reviewed: bool = False
-) -> Change:
+def refuse_changed_row(before: Change, now: Change, *, reviewed: bool = False) -> Change:
     """The fresh change, refused, with the planned, old and present value of each difference."""
     reason = "it is not what was reviewed" if reviewed else "it changed since it was planned"
     lines = "\n".join((reason, *(f"  {move}" for move in _limited_differences(before, now))))
@@ -88,7 +83,7 @@ def refuse_changed_row_with_differences(
     return replace(base_row, refusals=refusals, rebase=False, verification=None)
 
 
-def refuse_row_no_longer_in_plan(before: Change, *, reviewed: bool = False) -> Change:
+def refuse_gone_row(before: Change, *, reviewed: bool = False) -> Change:
     """The planned change, refused since its address is neither declared nor recorded now."""
     reason = "it is neither declared nor recorded now"
     ways_out = _REVIEW_AGAIN if reviewed else _PLAN_AGAIN
@@ -101,9 +96,7 @@ def with_unreviewed_refusal(now: Change) -> Change:
     return _with_single_refusal(now, refusal)
 
 
-def refuse_row_whose_needs_are_not_done(
-    now: Change, needs: Iterable[Address], *, reviewed: bool = False
-) -> Change:
+def refuse_needing_row(now: Change, needs: Iterable[Address], *, reviewed: bool = False) -> Change:
     """A change that still holds, refused since it needs others that will not be made."""
     reason = f"it needs {format_short_list(sorted(needs))}, which will not be done"
     return _with_single_refusal(
@@ -124,7 +117,7 @@ def _field_effect(field: FieldChange) -> tuple[FieldPath, bool, str, str]:
     )
 
 
-def pick_package_digests_and_member_address(change: Change) -> tuple[str, Any, Any]:
+def call_extras(change: Change) -> tuple[str, Any, Any]:
     """The digests of the uploaded and of the published package, and whom its call makes, too."""
     extras = change.extras
     return get_uploaded_digest_or_empty(change), extras.get("published_digest"), extras.get(CARRIES)
@@ -154,9 +147,7 @@ def _iter_difference_texts(before: Change, now: Change) -> Iterator[str]:
         yield f"id: was {before.remote_id or 'absent'}, is now {now.remote_id or 'absent'}"
     if before.action is now.action or now.action is Action.UPDATE:
         yield from _field_differences(before, now)
-    if before.action is now.action and pick_package_digests_and_member_address(
-        before
-    ) != pick_package_digests_and_member_address(now):
+    if before.action is now.action and call_extras(before) != call_extras(now):
         is_other_companion = before.extras.get(CARRIES) != now.extras.get(CARRIES)
         yield (
             "another is made along with it"

@@ -64,7 +64,7 @@ def narrow_plan_refusing_stale_changes(saved: Plan, fresh: Plan, *, reviewed: bo
             needs := stopped_addresses
             & {*row.depends_on, find_member_address_created_by_same_call(row)}
         ):
-            row = compare_rows.refuse_row_whose_needs_are_not_done(row, needs, reviewed=reviewed)
+            row = compare_rows.refuse_needing_row(row, needs, reviewed=reviewed)
         if row.is_refused or (change.action in _CREATES and not is_shown_as_to_be_done(row)):
             stopped_addresses.add(row.address)
         rows.append(row)
@@ -78,7 +78,7 @@ def narrow_plan_refusing_stale_changes(saved: Plan, fresh: Plan, *, reviewed: bo
         # By the saved plan's id the state knows that it was applied, and that it cannot be again.
         id=fresh.id if reviewed else saved.id,
         changes=tuple(rows),
-        guards=tuple(iter_guards_still_violated(fresh.guards, rows)),
+        guards=tuple(violated_guards(fresh.guards, rows)),
     )
 
 
@@ -97,7 +97,7 @@ def _narrow_row(before: Change | None, now: Change, *, reviewed: bool, waits: bo
         if waits:
             return replace(now, action=before.action)
         if now.is_refused or not compare_rows.has_same_effect_and_fingerprint(before, now):
-            return compare_rows.refuse_changed_row_with_differences(before, now, reviewed=reviewed)
+            return compare_rows.refuse_changed_row(before, now, reviewed=reviewed)
         return now
     if not is_shown_as_to_be_done(now) and not now.is_refused:
         return now
@@ -105,7 +105,7 @@ def _narrow_row(before: Change | None, now: Change, *, reviewed: bool, waits: bo
         return (
             now
             if now.is_refused
-            else compare_rows.refuse_changed_row_with_differences(before, now, reviewed=reviewed)
+            else compare_rows.refuse_changed_row(before, now, reviewed=reviewed)
         )
     if reviewed:
         return now if now.is_refused else compare_rows.with_unreviewed_refusal(now)
@@ -148,7 +148,7 @@ def _narrow_removal(before: Change, *, reviewed: bool) -> Change:
         return _build_no_op_row(
             before, f"{before.action.value} was planned, and it is not recorded any more"
         )
-    return compare_rows.refuse_row_no_longer_in_plan(before, reviewed=reviewed)
+    return compare_rows.refuse_gone_row(before, reviewed=reviewed)
 
 
 def _build_no_op_row(change: Change, note: str) -> Change:
@@ -169,7 +169,7 @@ def _build_no_op_row(change: Change, note: str) -> Change:
     )
 
 
-def iter_guards_still_violated(
+def violated_guards(
     violations: Iterable[GuardViolation], rows: Iterable[Change]
 ) -> Iterable[GuardViolation]:
     """The guards that these rows, which may be fewer than those of the plan, still violate."""

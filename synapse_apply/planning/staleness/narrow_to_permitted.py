@@ -18,7 +18,7 @@ from synapse_apply.planning.staleness.narrow import (
     ACTION_OF_GUARD,
     build_left_out_row,
     is_shown_as_to_be_done,
-    iter_guards_still_violated,
+    violated_guards,
 )
 from synapse_apply.planning.staleness.permitted_rows import PermittedRows
 
@@ -104,7 +104,7 @@ def narrow_to_permitted_rows(plan: Plan, permitted: PermittedRows, plan_id: str)
     ]
     guards = tuple(
         guard
-        for guard in iter_guards_still_violated(plan.guards, rows)
+        for guard in violated_guards(plan.guards, rows)
         if guard.name not in permitted.overridden_guards or guard.name.startswith(RULE_ID_PREFIX)
     )
     return replace(plan, id=plan_id, changes=tuple(rows), guards=guards)

@@ -17,10 +17,7 @@ from synapse_apply.model.plan import Change, FieldChange, GuardViolation, Plan, 
 from synapse_apply.model.values import KnownAfterApply
 from synapse_apply.model.verification import Verification
 from synapse_apply.planning.diff.field_diff import UNCHECKED_NOTE
-from synapse_apply.planning.staleness.compare_rows import (
-    copy_run_without_reason_and_job_or_none,
-    pick_package_digests_and_member_address,
-)
+from synapse_apply.planning.staleness.compare_rows import call_extras, plain_run
 from synapse_apply.planning.staleness.narrow_to_permitted import (
     list_counted_addresses,
     list_decidable_changes,
@@ -38,8 +35,8 @@ def compute_row_digest(change: Change, base: PlanBase) -> str:
     made: such a row is one of these manifests alone, so that none can name another secret in its
     place; only another value of the same secret does not show.
     """
-    uploaded, published, companion = pick_package_digests_and_member_address(change)
-    run = copy_run_without_reason_and_job_or_none(change)
+    uploaded, published, companion = call_extras(change)
+    run = plain_run(change)
     manifests = {"manifests": base.manifests_digest} if _lacks_digest(change) else {}
     return _digest_for(
         base,

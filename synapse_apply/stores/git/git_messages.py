@@ -98,7 +98,7 @@ def unusable_remote_error(remote: str, reason: str) -> InputError:
 def build_unreachable_error(location: str, git_text: str) -> RemoteUnreachable:
     return RemoteUnreachable.from_summary(
         "The Git repository of the state cannot be reached",
-        f"Reading {location} failed. {quote_last_git_lines_or_empty(git_text)}",
+        f"Reading {location} failed. {quote_git(git_text)}",
         "Check the network and that Git may read there: `git ls-remote NAME` in this checkout "
         "must work. In a pipeline the checkout must leave its credentials in place "
         "(actions/checkout does unless persist-credentials is false).",
@@ -108,7 +108,7 @@ def build_unreachable_error(location: str, git_text: str) -> RemoteUnreachable:
 def build_push_refused_error(location: str, ref: str, git_text: str) -> StateError:
     return StateError.from_summary(
         "The Git repository does not take the state",
-        f"A push to {location} was refused. {quote_last_git_lines_or_empty(git_text)}",
+        f"A push to {location} was refused. {quote_git(git_text)}",
         "Who runs this needs the right to push: `permissions: contents: write` on GitHub; on "
         "GitLab the project's setting that lets job tokens push. A pull request from a fork has "
         f"none. If the host denies {ref} itself, name a branch for it: "
@@ -120,7 +120,7 @@ def build_unknown_push_error(location: str, git_text: str) -> StateError:
     return StateError.from_summary(
         "It is not known whether the state was written",
         f"A push to {location} failed, and the repository could not be asked what became of it. "
-        f"{quote_last_git_lines_or_empty(git_text)}",
+        f"{quote_git(git_text)}",
         state_messages.RUN_AGAIN_HINT,
     )
 
@@ -171,7 +171,7 @@ def build_damaged_file_error(location: str, commit_id: str, path: str, reason: s
     return DamagedLog(*damaged.diagnostics)
 
 
-def quote_last_git_lines_or_empty(git_text: str) -> str:
+def quote_git(git_text: str) -> str:
     """The last lines of what Git wrote, as a sentence; "" if it wrote nothing."""
     lines = [line.strip() for line in git_text.splitlines() if line.strip()]
     text = "; ".join(lines[-_MAX_GIT_LINES:])[:1000]

@@ -468,7 +468,7 @@ class ReplicaDatabase:
         return run_transaction()
 
     def _fetch_older_audit(self) -> None:
-        self._require_rows().insert_missing_audit_rows(self._log.read_audit_rows_not_read_yet())
+        self._require_rows().insert_missing_audit(self._log.read_audit_rows_not_read_yet())
         self._lacks_older_audit = False
 
     def _requiring_audit(self, run: SqlRunner) -> SqlRunner:

@@ -72,7 +72,7 @@ class ReplicaRows:
                 if change.row is not None:
                     self._connection.execute(schema.build_insert(change.table), change.row)
 
-    def insert_missing_audit_rows(self, rows: Sequence[Row]) -> None:
+    def insert_missing_audit(self, rows: Sequence[Row]) -> None:
         """Insert rows of the audit table that are not there yet."""
         statement = "INSERT OR IGNORE INTO audit (seq, at, address, entry) VALUES (?, ?, ?, ?)"
         with self._as_damage(), self._transaction():

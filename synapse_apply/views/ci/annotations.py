@@ -12,9 +12,9 @@ from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.report import Report, Result
 from synapse_apply.model.verification import RunStatus
 from synapse_apply.views.grammar import format_refusal_phrase
-from synapse_apply.views.text.drift import say_object_is_gone_replaced_or_changed
-from synapse_apply.views.text.findings import format_finding_location_or_empty, format_quoted_path
-from synapse_apply.views.text.outcomes import list_outcome_findings_errors_last
+from synapse_apply.views.text.drift import say_what_drifted
+from synapse_apply.views.text.findings import finding_location, format_quoted_path
+from synapse_apply.views.text.outcomes import outcome_findings
 
 
 @frozen
@@ -82,7 +82,7 @@ def build_annotations_of_report_findings_and_refusals(report: Report) -> list[An
     ]
     all_findings = [
         *report.plan.diagnostics,
-        *list_outcome_findings_errors_last(unskipped_outcomes),
+        *outcome_findings(unskipped_outcomes),
         *run_findings,
     ]
     return [
@@ -102,7 +102,7 @@ def build_annotations_of_drift_and_its_findings(drift: Drift) -> list[Annotation
         Annotation(
             "warning",
             "drift",
-            say_object_is_gone_replaced_or_changed(object_drift),
+            say_what_drifted(object_drift),
             ", ".join(format_quoted_path(field.path) for field in object_drift.fields),
             str(object_drift.address),
             object_drift.position,
@@ -139,9 +139,7 @@ def _of_findings(
             )
             if part
         )
-        location = format_finding_location_or_empty(
-            finding.with_changes(position=None)
-        ).removeprefix("with ")
+        location = finding_location(finding.with_changes(position=None)).removeprefix("with ")
         yield Annotation(
             finding.severity.value,
             finding.rule or finding.summary,

@@ -12,7 +12,7 @@ from synapse_apply.model.errors import Exit
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.report import Report
 from synapse_apply.views.ci.annotations import Annotation
-from synapse_apply.views.markdown.markup import cut_text_at_end_and_count_rest
+from synapse_apply.views.markdown.markup import cut_text
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize, sanitize_lines
 from synapse_apply.views.text.outcomes import OutcomeCounts
 
@@ -48,11 +48,11 @@ def _annotation_command(annotation: Annotation) -> str:
     if annotation.position is not None:
         position = annotation.position
         facts = {
-            "file": cut_text_at_end_and_count_rest(position.file, 4096),
+            "file": cut_text(position.file, 4096),
             "line": str(position.line),
             "col": str(position.column),
         }
-    facts["title"] = cut_text_at_end_and_count_rest(annotation.title, 200)
+    facts["title"] = cut_text(annotation.title, 200)
     properties = ",".join(f"{name}={_command_property(value)}" for name, value in facts.items())
     return (
         f"::{_COMMAND_BY_LEVEL[annotation.level]} "
@@ -62,9 +62,7 @@ def _annotation_command(annotation: Annotation) -> str:
 
 def _command_data(text: str) -> str:
     # Sanitized first, so that only our own line breaks are left.
-    lines = escape_ci_commands(
-        "\n".join(sanitize_lines(cut_text_at_end_and_count_rest(text, _MAX_MESSAGE_LENGTH)))
-    )
+    lines = escape_ci_commands("\n".join(sanitize_lines(cut_text(text, _MAX_MESSAGE_LENGTH))))
     # GitHub's own escapes (actions/toolkit, command.ts); `%` first, so that none is escaped twice.
     return lines.replace("%", "%25").replace("\n", "%0A")
 

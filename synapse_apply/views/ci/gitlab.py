@@ -16,7 +16,7 @@ from synapse_apply.model.drift import Drift
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.report import Report
 from synapse_apply.views.ci.annotations import Annotation
-from synapse_apply.views.markdown.markup import cut_text_at_end_and_count_rest
+from synapse_apply.views.markdown.markup import cut_text
 from synapse_apply.views.sanitize import sanitize, sanitize_lines
 from synapse_apply.views.text.outcomes import OutcomeCounts
 
@@ -72,17 +72,15 @@ def build_issues_of_positioned_annotations(
         # Fingerprints must be unique in a report, so equal issues are numbered.
         occurrences[key] += 1
         # Title and text on one line, since GitLab shows plain text.
-        text = " ".join(
-            sanitize_lines(cut_text_at_end_and_count_rest(annotation.text, _MAX_DESCRIPTION_LENGTH))
-        )
+        text = " ".join(sanitize_lines(cut_text(annotation.text, _MAX_DESCRIPTION_LENGTH)))
         issues.append(
             {
                 "description": (
-                    f"{cut_text_at_end_and_count_rest(sanitize(annotation.title), 400)}: {text}"
+                    f"{cut_text(sanitize(annotation.title), 400)}: {text}"
                     if text
                     else sanitize(annotation.title)
                 ),
-                "check_name": cut_text_at_end_and_count_rest(sanitize(annotation.rule), 200),
+                "check_name": cut_text(sanitize(annotation.rule), 200),
                 "fingerprint": sha256(f"{key} {occurrences[key]}".encode()).hexdigest(),
                 "severity": _SEVERITY_BY_LEVEL[annotation.level],
                 "location": {

@@ -31,7 +31,7 @@ class _NodePosition:
     width: float
 
 
-def draw_planned_with_neighbours_or_name_command_or_empty(
+def draw_planned(
     nodes: Iterable[GraphNode], row_id_by_address: Mapping[str, str], target: str = ""
 ) -> str:
     """An SVG of planned resources and their neighbours; "" where nothing depends on anything.
@@ -68,9 +68,7 @@ def draw_planned_with_neighbours_or_name_command_or_empty(
     return _render_svg(needs, planned_actions, row_id_by_address)
 
 
-def _columns_by_depth(
-    needs: Mapping[Address, Sequence[Address]],
-) -> list[list[Address]]:
+def _columns_by_depth(needs: Mapping[Address, Sequence[Address]]) -> list[list[Address]]:
     """Columns of addresses by their longest path from a resource that nothing depends on.
 
     A reference cycle stops growing at as many columns as there are nodes.
@@ -102,7 +100,7 @@ def _sort_columns(
             users.setdefault(need, []).append(dependent)
     row_positions: dict[Address, float] = {}
 
-    def get_average_user_row_then_address(address: Address) -> tuple[float, Address]:
+    def average_user_row(address: Address) -> tuple[float, Address]:
         user_positions = [
             row_positions[user] for user in users.get(address, ()) if user in row_positions
         ]
@@ -110,7 +108,7 @@ def _sort_columns(
 
     ordered = []
     for column in columns:
-        ordered.append(sorted(column, key=get_average_user_row_then_address))
+        ordered.append(sorted(column, key=average_user_row))
         row_positions.update({address: float(n) for n, address in enumerate(ordered[-1])})
     return ordered
 

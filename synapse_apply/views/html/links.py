@@ -43,9 +43,9 @@ class ForgeLinks:
 
     def render_position_linked_if_possible(self, position: Position) -> str:
         """`file:line:column` as code, linked to that line of the commit where possible."""
-        return self.link_to_line_or_unchanged_html(position, render_code(format_position(position)))
+        return self.link_to_line(position, render_code(format_position(position)))
 
-    def link_to_line_or_unchanged_html(self, position: Position | None, html: str) -> str:
+    def link_to_line(self, position: Position | None, html: str) -> str:
         """`html` linked to a line of the commit; unchanged where there is no safe link."""
         path = self.path_in_repository(position.file) if position is not None else None
         if position is None or path is None or not self._is_linkable(self.commit):

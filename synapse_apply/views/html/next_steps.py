@@ -9,10 +9,10 @@ from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Action, Cause, Plan
 from synapse_apply.model.report import Report, Result
 from synapse_apply.views.html.parts import render_code, render_copyable_command
-from synapse_apply.views.text.outcomes import is_done_without_any_refusal
+from synapse_apply.views.text.outcomes import is_wholly_done
 
 
-def render_next_steps_after_plan(plan: Plan) -> tuple[str, ...]:
+def steps_after_plan(plan: Plan) -> tuple[str, ...]:
     """The next steps after a plan as HTML; none where there is nothing to do."""
     return tuple(_after_plan(plan))
 
@@ -51,9 +51,9 @@ def _after_plan(plan: Plan) -> Iterator[str]:
         )
 
 
-def render_next_steps_unless_complete(report: Report) -> tuple[str, ...]:
+def steps_after_apply(report: Report) -> tuple[str, ...]:
     """The next steps after an apply as HTML; none where it is complete."""
-    return () if is_done_without_any_refusal(report) else tuple(_after_apply(report))
+    return () if is_wholly_done(report) else tuple(_after_apply(report))
 
 
 def _after_apply(report: Report) -> Iterator[str]:

@@ -10,9 +10,7 @@ from importlib.resources import files
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Cause
 from synapse_apply.views.graph import GraphNode
-from synapse_apply.views.html.graph_drawing import (
-    draw_planned_with_neighbours_or_name_command_or_empty,
-)
+from synapse_apply.views.html.graph_drawing import draw_planned
 from synapse_apply.views.html.parts import CAUSE_LABELS, cut_and_escape, render_code
 from synapse_apply.views.html.rows import HtmlRow
 from synapse_apply.views.sanitize import escape_ci_commands
@@ -78,7 +76,7 @@ class HtmlPage:
         # Last, over the whole text: a page may be printed into the log of a CI job.
         return escape_ci_commands("\n".join(part for part in parts if part) + "\n")
 
-    def render_fragment_without_script(self) -> str:
+    def render_fragment(self) -> str:
         """The contents as HTML for another page, which has page.css and page.js: no title."""
         parts = [
             _headlines(self),
@@ -110,11 +108,7 @@ class HtmlPage:
     def _render_rows_and_graph(self) -> Iterable[str]:
         row_count = sum(len(section.rows) for section in self._shown_sections)
         yield from _render_sections(self._shown_sections, open_all=row_count <= _MAX_OPEN_ROWS)
-        yield _graph_section(
-            draw_planned_with_neighbours_or_name_command_or_empty(
-                self.graph_nodes, self.row_id_by_address, self.target
-            )
-        )
+        yield _graph_section(draw_planned(self.graph_nodes, self.row_id_by_address, self.target))
         yield _NOTHING_MATCHES
 
 

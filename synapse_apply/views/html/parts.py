@@ -8,14 +8,14 @@ from typing import Any
 
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.values import ABSENT, KnownAfterApply
-from synapse_apply.views.markdown.markup import cut_text_at_end_and_count_rest
-from synapse_apply.views.markdown.unified_diff import DiffStyle, iter_lines_with_margin_symbols
+from synapse_apply.views.markdown.markup import cut_text
+from synapse_apply.views.markdown.unified_diff import DiffStyle, margin_lines
 from synapse_apply.views.sanitize import sanitize, sanitize_lines
 from synapse_apply.views.text.field_rows import (
-    choose_change_symbol_or_space,
-    format_text_in_place_of_secret,
-    is_change_of_secret_value,
-    split_maps_into_differing_leaf_changes,
+    change_symbol,
+    differing_leaves,
+    is_secret_change,
+    secret_text,
 )
 from synapse_apply.views.text.findings import format_quoted_path
 from synapse_apply.views.text.value_diff import format_before_and_after_lines
@@ -56,7 +56,7 @@ CAUSE_LABELS = {
 
 def cut_and_escape(value: object, max_length: int = MAX_VALUE_LENGTH) -> str:
     """A text, sanitized, shortened and escaped, for an element's content or a quoted attribute."""
-    return sanitize(cut_text_at_end_and_count_rest(str(value), max_length)).translate(_HTML_ESCAPES)
+    return sanitize(cut_text(str(value), max_length)).translate(_HTML_ESCAPES)
 
 
 def render_copyable_command(line: str) -> str:
@@ -71,7 +71,7 @@ def render_code(value: object, max_length: int = MAX_VALUE_LENGTH) -> str:
 
 def render_prose(value: object, max_length: int = MAX_PROSE_LENGTH) -> str:
     """Sentences as HTML; text in backticks becomes code, line breaks stay."""
-    lines = sanitize_lines(cut_text_at_end_and_count_rest(str(value).strip(), max_length))
+    lines = sanitize_lines(cut_text(str(value).strip(), max_length))
     return "<br>".join(_render_prose_line(line) for line in lines)
 
 
@@ -104,7 +104,7 @@ def render_paragraph(html: str, style: str = "") -> str:
     return f"<p{class_attribute}>{html}</p>" if html else ""
 
 
-def render_code_block_cut_to_max_lines(lines: Iterable[str]) -> str:
+def render_code_block(lines: Iterable[str]) -> str:
     """Sanitized lines in a `<pre>`, at most MAX_BLOCK_LINES.
 
     Each is an element in one line of HTML, so that none begins a line of the file: a CI runner
@@ -123,7 +123,7 @@ def _render_code_line(line: str) -> str:
     return f"<span>{cut_and_escape(line, 1000) or ' '}</span>"
 
 
-def render_fields_table_or_empty(
+def render_fields_table(
     changes: Iterable[FieldChange],
     *,
     side_titles: tuple[str, str] = ("Before", "After"),
@@ -133,7 +133,7 @@ def render_fields_table_or_empty(
 
     `side_titles` are the headings of the two sides, `hidden_symbol` marks secret changes.
     """
-    parts = [part for change in changes for part in split_maps_into_differing_leaf_changes(change)]
+    parts = [part for change in changes for part in differing_leaves(change)]
     if not parts:
         return ""
     sides = _shown_sides(parts)
@@ -150,7 +150,7 @@ def render_fields_table_or_empty(
 def _shown_sides(parts: Sequence[FieldChange]) -> tuple[int, ...]:
     """Which sides (0 before, 1 after) have a value in any of the changes."""
     # A secret shows no value on either side, so it needs no column.
-    visible_parts = [part for part in parts if not is_change_of_secret_value(part)]
+    visible_parts = [part for part in parts if not is_secret_change(part)]
     if all(part.before is ABSENT for part in visible_parts):
         return (1,)
     return (0,) if all(part.after is ABSENT for part in visible_parts) else (0, 1)
@@ -162,7 +162,7 @@ def _table_rows(
     """The table's rows up to MAX_TABLE_SIZE characters, then one that counts the rest."""
     size = 0
     for index, part in enumerate(parts):
-        style = _SYMBOL_STYLES.get(choose_change_symbol_or_space(part, hidden_symbol), "kept")
+        style = _SYMBOL_STYLES.get(change_symbol(part, hidden_symbol), "kept")
         path = cut_and_escape(format_quoted_path(part.path))
         # A long path may break behind each of its parts.
         path_html = path.replace(".", ".<wbr>") if len(path) > _MAX_UNBROKEN_PATH else path
@@ -181,13 +181,13 @@ def _table_rows(
 
 def _render_value_cells(part: FieldChange, sides: tuple[int, ...], *, is_created: bool) -> str:
     span = f' colspan="{len(sides)}"' if len(sides) > 1 else ""
-    if is_change_of_secret_value(part):
-        secret = cut_and_escape(format_text_in_place_of_secret(part, is_created=is_created))
+    if is_secret_change(part):
+        secret = cut_and_escape(secret_text(part, is_created=is_created))
         return f'<td{span} class="secret">{secret}</td>'
     has_both = part.before is not ABSENT and part.after is not ABSENT
     if has_both and len(sides) > 1:
         lines = list(
-            iter_lines_with_margin_symbols(
+            margin_lines(
                 "\n".join(
                     format_before_and_after_lines(
                         part.before, part.after, _VALUE_WIDTH, DiffStyle()
@@ -228,11 +228,7 @@ def _render_value_or_unset(value: Any) -> str:
     if value is ABSENT:
         return '<span class="none">not set</span>'
     lines = format_value_lines(value, _VALUE_WIDTH)
-    return (
-        cut_and_escape(lines[0], 1000)
-        if len(lines) == 1
-        else render_code_block_cut_to_max_lines(lines)
-    )
+    return cut_and_escape(lines[0], 1000) if len(lines) == 1 else render_code_block(lines)
 
 
 def _reason_cell(part: FieldChange) -> str:
@@ -241,6 +237,6 @@ def _reason_cell(part: FieldChange) -> str:
         facts = [cut_and_escape(part.origin)]
     if isinstance(part.after, KnownAfterApply):
         facts.append(f"from {render_code(part.after.address)}")
-    elif part.note and not is_change_of_secret_value(part):
+    elif part.note and not is_secret_change(part):
         facts.append(cut_and_escape(part.note))
     return ", ".join(facts)

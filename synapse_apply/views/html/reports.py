@@ -14,27 +14,24 @@ from synapse_apply.model.report import Report, Result
 from synapse_apply.views.graph import build_nodes_of_unsuperseded_changes
 from synapse_apply.views.html import rows
 from synapse_apply.views.html.links import NO_LINKS, ForgeLinks, render_anchor_if_url_is_safe
-from synapse_apply.views.html.next_steps import (
-    render_next_steps_after_plan,
-    render_next_steps_unless_complete,
-)
+from synapse_apply.views.html.next_steps import steps_after_apply, steps_after_plan
 from synapse_apply.views.html.page import HtmlPage, PageSection
 from synapse_apply.views.html.parts import cut_and_escape, render_code, render_prose
 from synapse_apply.views.markdown.report_sections import PlanParts
 from synapse_apply.views.text.drift import (
-    count_unapplied_changes_in_a_line,
-    count_unmanaged_objects_in_a_line,
     format_drift_totals,
-    iter_lines_on_unread_and_unlisted_kinds,
     iter_sentences_on_ways_out_of_drift,
+    unapplied_line,
+    unmanaged_line,
+    unread_lines,
 )
 from synapse_apply.views.text.outcomes import (
     OutcomeCounts,
-    format_totals_and_next_steps,
-    is_change_or_failed_or_unknown_no_op,
-    list_outcome_findings_errors_last,
+    is_shown_outcome,
+    outcome_findings,
+    totals_and_steps,
 )
-from synapse_apply.views.text.plan import format_plan_and_accepted_totals as plan_totals
+from synapse_apply.views.text.plan import format_plan_totals as plan_totals
 from synapse_apply.views.text.plan import format_target_line, is_object_change_to_make
 from synapse_apply.views.text.style import Style
 
@@ -118,7 +115,7 @@ def build_plan_page(
         build_nodes_of_unsuperseded_changes(plan),
         _render_footer(run_url, plan.tool_version, plan.created, f"plan {render_code(plan.id)}"),
         target=plan.base.target,
-        next_steps=render_next_steps_after_plan(plan),
+        next_steps=steps_after_plan(plan),
     )
 
 
@@ -130,14 +127,12 @@ def render_report_html(report: Report, *, run_url: str = "", links: ForgeLinks =
     shown_outcomes = dict(by_result)
     for filtered_result in (Result.DONE, Result.SKIPPED):
         shown_outcomes[filtered_result] = [
-            outcome
-            for outcome in by_result[filtered_result]
-            if is_change_or_failed_or_unknown_no_op(outcome)
+            outcome for outcome in by_result[filtered_result] if is_shown_outcome(outcome)
         ]
     # Findings of other results are in the rows of their resources.
     all_findings = [
         *report.plan.diagnostics,
-        *list_outcome_findings_errors_last(by_result[Result.DONE]),
+        *outcome_findings(by_result[Result.DONE]),
     ]
     rows_by_result = {
         result: [*rows.iter_outcome_rows(shown_outcomes[result], changes, links)]
@@ -146,10 +141,7 @@ def render_report_html(report: Report, *, run_url: str = "", links: ForgeLinks =
     return HtmlPage(
         f"Apply for {report.plan.base.target}",
         "bad" if report.exit_code else "good",
-        [
-            cut_and_escape(line)
-            for line in format_totals_and_next_steps(report, _PLAIN).splitlines()
-        ],
+        [cut_and_escape(line) for line in totals_and_steps(report, _PLAIN).splitlines()],
         _target_line(format_target_line(report.plan.base, _PLAIN), report.plan.base, links),
         [
             PageSection("unknown", "Outcome unknown", rows_by_result[Result.UNKNOWN]),
@@ -169,7 +161,7 @@ def render_report_html(report: Report, *, run_url: str = "", links: ForgeLinks =
         ),
         "Only what is not done",
         report.plan.base.target,
-        render_next_steps_unless_complete(report),
+        steps_after_apply(report),
     ).render_html()
 
 
@@ -180,12 +172,10 @@ def render_drift_html(drift: Drift, *, run_url: str = "", links: ForgeLinks = NO
     headlines = [cut_and_escape(format_drift_totals(drift))]
     if drift.unmanaged is not None:
         headlines += [
-            cut_and_escape(count_unmanaged_objects_in_a_line(drift)),
-            *map(cut_and_escape, iter_lines_on_unread_and_unlisted_kinds(drift)),
+            cut_and_escape(unmanaged_line(drift)),
+            *map(cut_and_escape, unread_lines(drift)),
         ]
-    headlines += (
-        [render_prose(count_unapplied_changes_in_a_line(drift))] if drift.pending_addresses else []
-    )
+    headlines += [render_prose(unapplied_line(drift))] if drift.pending_addresses else []
     return HtmlPage(
         f"Drift of {drift.base.target}",
         "bad" if drift.has_errors or drift.objects else "good",
@@ -251,7 +241,7 @@ def _iter_guard_error_and_refusal_sections(
     plan: Plan, links: ForgeLinks, *, with_guards: bool = True
 ) -> Iterable[PageSection]:
     if with_guards:
-        guards_html = rows.render_guard_list_or_empty(plan.guards)
+        guards_html = rows.render_guards(plan.guards)
         yield PageSection(
             "guards", "Apply will stop", list_html=guards_html, count=len(plan.guards)
         )
@@ -269,10 +259,7 @@ def _findings_section(
     name: str, title: str, findings: Sequence[Diagnostic], links: ForgeLinks
 ) -> PageSection:
     return PageSection(
-        name,
-        title,
-        list_html=rows.render_finding_list_or_empty(findings, links),
-        count=len(findings),
+        name, title, list_html=rows.render_findings(findings, links), count=len(findings)
     )
 
 

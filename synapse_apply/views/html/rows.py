@@ -21,24 +21,24 @@ from synapse_apply.views.html.links import NO_LINKS, ForgeLinks
 from synapse_apply.views.html.parts import (
     cut_and_escape,
     render_code,
-    render_code_block_cut_to_max_lines,
-    render_fields_table_or_empty,
+    render_code_block,
+    render_fields_table,
     render_paragraph,
     render_prose,
     render_sentence_with_copyable_last_command,
 )
-from synapse_apply.views.json.redaction import hide_values_near_sensitive_paths
+from synapse_apply.views.json.redaction import hide_sensitive
 from synapse_apply.views.sanitize import sanitize
-from synapse_apply.views.text.drift import join_natural_keys, say_object_is_gone_replaced_or_changed
-from synapse_apply.views.text.findings import format_finding_location_or_empty
-from synapse_apply.views.text.outcomes import format_outcome_row, list_outcome_findings_errors_last
+from synapse_apply.views.text.drift import join_natural_keys, say_what_drifted
+from synapse_apply.views.text.findings import finding_location
+from synapse_apply.views.text.outcomes import format_outcome_row, outcome_findings
 from synapse_apply.views.text.plan_rows import (
     FILE_VERB_SYMBOLS,
-    get_reason_or_empty_if_object_is_missing,
     iter_fields_and_removals_of_values_above_them,
     list_redacted_changes_or_whole_object,
+    present_reason,
     summarize_replaced_version,
-    summarize_uploaded_package_or_empty,
+    uploaded_package,
 )
 from synapse_apply.views.text.style import Style
 from synapse_apply.views.text.verification import (
@@ -79,7 +79,7 @@ def build_change_row(change: Change, links: ForgeLinks = NO_LINKS) -> HtmlRow:
         "=" if adopts_as_is else ACTION_SYMBOLS[change.action],
         PLANNED_PHRASES[change.action],
         _change_facts(change, links)
-        + render_fields_table_or_empty(fields, hidden_symbol=_secret_symbol(change))
+        + render_fields_table(fields, hidden_symbol=_secret_symbol(change))
         + _dependencies(change),
         _causes(fields),
         tags=(format_count_and_noun(changed_count, "field"),) if changed_count else (),
@@ -96,8 +96,8 @@ def _change_facts(change: Change, links: ForgeLinks) -> str:
     facts = [
         render_prose(fact)
         for fact in (
-            get_reason_or_empty_if_object_is_missing(change),
-            summarize_uploaded_package_or_empty(change),
+            present_reason(change),
+            uploaded_package(change),
             *change.notes,
         )
         if fact
@@ -122,8 +122,7 @@ def _replaced_version(change: Change) -> str:
         if changed_file.diff:
             lines = "\n".join(map(sanitize, changed_file.diff)).split("\n")
             file_html = (
-                f"<details><summary>{file_html}</summary>"
-                f"{render_code_block_cut_to_max_lines(lines)}</details>"
+                f"<details><summary>{file_html}</summary>{render_code_block(lines)}</details>"
             )
         items.append(f"<li>{file_html}</li>")
     items += (
@@ -157,13 +156,11 @@ def _causes(fields: Iterable[FieldChange]) -> tuple[Cause, ...]:
 def build_refusal_row(change: Change, links: ForgeLinks = NO_LINKS) -> HtmlRow:
     """The row of a refused change: reasons, ways out, and the fields that were wanted."""
     fields = (
-        hide_values_near_sensitive_paths(
-            change, iter_fields_and_removals_of_values_above_them(change)
-        )
+        hide_sensitive(change, iter_fields_and_removals_of_values_above_them(change))
         if change.action not in _CREATE_ACTIONS
         else ()
     )
-    table = render_fields_table_or_empty(fields, side_titles=("Now", "Wanted"))
+    table = render_fields_table(fields, side_titles=("Now", "Wanted"))
     wanted_html = f"<h3>What was wanted</h3>{table}" if table else ""
     refusals_html = "".join(_render_refusal(refusal, links) for refusal in change.refusals)
     return HtmlRow(
@@ -201,7 +198,7 @@ def build_due_run_row(change: Change, verification: Verification) -> HtmlRow:
     ]
     follows = f"follows job {render_code(verification.job)}" if verification.job else ""
     facts = (render_prose(verification.reason), follows)
-    body = "".join(render_paragraph(fact, "fact") for fact in facts) + render_fields_table_or_empty(
+    body = "".join(render_paragraph(fact, "fact") for fact in facts) + render_fields_table(
         sent_fields
     )
     return HtmlRow(change.address, "verify", ">", "will be verified", body)
@@ -219,9 +216,9 @@ def build_forget_row(change: Change) -> HtmlRow:
 def iter_note_rows_first_with_kept_drift(change: Change) -> Iterator[HtmlRow]:
     """A row for each note of a change, the first with the fields whose drift is kept."""
     name = str(change.address)
-    kept_fields = hide_values_near_sensitive_paths(change, change.held)
+    kept_fields = hide_sensitive(change, change.held)
     kept_table = (
-        render_fields_table_or_empty(kept_fields, side_titles=("Live, kept", "Declared"))
+        render_fields_table(kept_fields, side_titles=("Live, kept", "Declared"))
         if kept_fields
         else ""
     )
@@ -255,14 +252,12 @@ def iter_outcome_rows(
             else []
         )
         findings_html = (
-            render_finding_list_or_empty(list_outcome_findings_errors_last([outcome]), links)
+            render_findings(outcome_findings([outcome]), links)
             if outcome.result is not Result.SKIPPED
             else ""
         )
         planned_table = (
-            render_fields_table_or_empty(fields, hidden_symbol=_secret_symbol(change))
-            if change
-            else ""
+            render_fields_table(fields, hidden_symbol=_secret_symbol(change)) if change else ""
         )
         yield HtmlRow(
             outcome.address,
@@ -292,13 +287,13 @@ def iter_run_rows(report: Report, links: ForgeLinks = NO_LINKS) -> Iterator[Html
             row_text.removeprefix(sign).strip().removeprefix(sanitize(result.address)).strip()
         )
         findings_html = (
-            render_finding_list_or_empty(result.diagnostics, links)
+            render_findings(result.diagnostics, links)
             if result.status is not RunStatus.SKIPPED
             else ""
         )
         log_html = (
             "<h3>The last lines of its log</h3>"
-            f"{render_code_block_cut_to_max_lines(split_into_cut_log_lines(result.logs))}"
+            f"{render_code_block(split_into_cut_log_lines(result.logs))}"
             if result.logs
             else ""
         )
@@ -335,9 +330,7 @@ def build_drift_row(object_drift: ObjectDrift, links: ForgeLinks = NO_LINKS) -> 
         if object_drift.position
         else []
     )
-    table = render_fields_table_or_empty(
-        object_drift.all_field_changes, side_titles=("Recorded", "Live")
-    )
+    table = render_fields_table(object_drift.all_field_changes, side_titles=("Recorded", "Live"))
     return HtmlRow(
         object_drift.address,
         "gone"
@@ -347,9 +340,7 @@ def build_drift_row(object_drift: ObjectDrift, links: ForgeLinks = NO_LINKS) -> 
         else "changed",
         "-" if object_drift.is_missing else "~",
         cut_and_escape(
-            say_object_is_gone_replaced_or_changed(object_drift)
-            .removeprefix(str(object_drift.address))
-            .strip()
+            say_what_drifted(object_drift).removeprefix(str(object_drift.address)).strip()
         ),
         "".join(render_paragraph(fact, "fact") for fact in facts) + table,
         _causes(object_drift.fields),
@@ -370,9 +361,7 @@ def build_unmanaged_row(unmanaged: Unmanaged) -> HtmlRow:
     )
 
 
-def render_finding_list_or_empty(
-    findings: Iterable[Diagnostic], links: ForgeLinks = NO_LINKS
-) -> str:
+def render_findings(findings: Iterable[Diagnostic], links: ForgeLinks = NO_LINKS) -> str:
     """A list of findings: summary, detail, hint, location, request id; "" for none."""
     items = "".join(
         f'<li class="{finding.severity.value}">{_render_finding(finding, links)}</li>'
@@ -387,12 +376,11 @@ def _render_finding(finding: Diagnostic, links: ForgeLinks) -> str:
     parts += (
         [render_paragraph(f"<b>Hint:</b> {render_prose(finding.hint)}")] if finding.hint else []
     )
-    location = format_finding_location_or_empty(finding).removeprefix("on ").removeprefix("with ")
+    location = finding_location(finding).removeprefix("on ").removeprefix("with ")
     parts += (
         [
             render_paragraph(
-                links.link_to_line_or_unchanged_html(finding.position, render_code(location, 2000)),
-                "fact",
+                links.link_to_line(finding.position, render_code(location, 2000)), "fact"
             )
         ]
         if location
@@ -403,7 +391,7 @@ def _render_finding(finding: Diagnostic, links: ForgeLinks) -> str:
     return "".join(parts)
 
 
-def render_guard_list_or_empty(guards: Iterable[GuardViolation]) -> str:
+def render_guards(guards: Iterable[GuardViolation]) -> str:
     """A list of the guards that would stop the apply, and how to override each; "" for none."""
     items = []
     for guard in guards:

@@ -28,23 +28,16 @@ from synapse_apply.model.plan import (
 from synapse_apply.model.report import Outcome, Report
 from synapse_apply.model.values import KnownAfterApply
 from synapse_apply.views.json.redaction import (
-    build_tree_with_true_at_paths,
-    hide_values_near_sensitive_paths,
-    iter_paths_known_after_apply,
-    to_plain_json_with_secrets_null,
-    to_sorted_json_with_paths_null,
-    unflatten_to_redacted_json,
+    hide_sensitive,
+    paths_known_later,
+    plain_json,
+    sorted_json,
+    tree_of_paths,
+    unflatten_redacted,
 )
-from synapse_apply.views.sanitize import escape_unsafe_json, sanitize_url_and_strip_credentials
-from synapse_apply.views.text.accepted import (
-    build_json_of_accepted_differences,
-    count_accepted_fields,
-)
-from synapse_apply.views.text.outcomes import (
-    OutcomeCounts,
-    is_done_without_any_refusal,
-    list_outcome_findings_errors_last,
-)
+from synapse_apply.views.sanitize import escape_unsafe_json, sanitize_url
+from synapse_apply.views.text.accepted import accepted_json, count_accepted_fields
+from synapse_apply.views.text.outcomes import OutcomeCounts, is_wholly_done, outcome_findings
 from synapse_apply.views.text.verification import (
     build_planned_run_documents,
     build_verification_documents_without_findings,
@@ -74,20 +67,14 @@ def format_redacted_json_document(document: Mapping[str, Any] | Sequence[Any]) -
 
     Control characters, bidi marks and lone surrogates are escaped.
     """
-    text = json.dumps(
-        to_plain_json_with_secrets_null(document), ensure_ascii=False, indent=2, allow_nan=False
-    )
+    text = json.dumps(plain_json(document), ensure_ascii=False, indent=2, allow_nan=False)
     return escape_unsafe_json(text) + "\n"
 
 
 def format_redacted_json_line(document: Mapping[str, Any]) -> str:
     """As `format_redacted_json_document`, on one line."""
     return (
-        escape_unsafe_json(
-            json.dumps(
-                to_plain_json_with_secrets_null(document), ensure_ascii=False, allow_nan=False
-            )
-        )
+        escape_unsafe_json(json.dumps(plain_json(document), ensure_ascii=False, allow_nan=False))
         + "\n"
     )
 
@@ -113,11 +100,9 @@ def plan_document(plan: Plan) -> JsonDocument:
         "resource_changes": [_build_resource_change(change) for change in plan.changes],
         "verifications": build_planned_run_documents(plan),
         "resource_drift": [
-            _build_drift_document(change)
-            for change in plan.changes
-            if was_changed_or_deleted_outside(change)
+            _build_drift_document(change) for change in plan.changes if was_touched_outside(change)
         ],
-        "accepted_differences": build_json_of_accepted_differences(plan.changes_with_accepted),
+        "accepted_differences": accepted_json(plan.changes_with_accepted),
         "guards": [
             {"name": guard.name, "summary": guard.summary, "detail": guard.detail}
             for guard in plan.guards
@@ -134,7 +119,7 @@ def report_document(report: Report) -> JsonDocument:
     )
     all_findings = [
         *report.plan.diagnostics,
-        *list_outcome_findings_errors_last(report.outcomes),
+        *outcome_findings(report.outcomes),
         *run_findings,
     ]
     overridden_guards = report.extras.get("guards_overridden", ())
@@ -148,7 +133,7 @@ def report_document(report: Report) -> JsonDocument:
             "summary": _build_plan_summary(report.plan),
         },
         "moved": _build_move_documents(report.plan),
-        "complete": is_done_without_any_refusal(report),
+        "complete": is_wholly_done(report),
         "exit_code": report.exit_code,
         "stopped": report.stop_signal,
         "lock_lost": report.lock_lost,
@@ -204,7 +189,7 @@ def build_base_document(base: PlanBase) -> JsonDocument:
     """The `base` of a document: target, backend, state and manifests that it was made from."""
     return {
         "target": base.target,
-        "url": sanitize_url_and_strip_credentials(base.binding.url),
+        "url": sanitize_url(base.binding.url),
         "tenant": base.binding.tenant,
         "data_set": base.binding.data_set,
         "lineage": base.lineage,
@@ -245,7 +230,7 @@ def _identity(change: Change | Outcome) -> JsonDocument:
 def _build_resource_change(change: Change) -> JsonDocument:
     planned_actions, kept_fields = (
         _terraform_actions(change),
-        hide_values_near_sensitive_paths(change, change.held),
+        hide_sensitive(change, change.held),
     )
     replacement = parse_replacement(change.extras)
     return {
@@ -254,14 +239,12 @@ def _build_resource_change(change: Change) -> JsonDocument:
             change, ["no-op"] if change.is_refused else planned_actions
         ),
         "refused_actions": planned_actions if change.is_refused else [],
-        "action_reason": get_terraform_action_reason_or_none(change),
+        "action_reason": terraform_reason(change),
         "reason": change.reason,
-        "cause": summarize_causes_of_field_changes_or_none(change),
+        "cause": summarize_causes(change),
         "id": change.remote_id or None,
         "api": change.api,
-        "fields": [
-            _build_field_document(item) for item in hide_values_near_sensitive_paths(change)
-        ],
+        "fields": [_build_field_document(item) for item in hide_sensitive(change)],
         "refusals": [_refusal_document(refusal) for refusal in change.refusals],
         "notes": list(change.notes),
         "depends_on": [str(address) for address in change.depends_on],
@@ -286,7 +269,7 @@ def _package_document(change: Change) -> JsonDocument:
     }
 
 
-def get_terraform_action_reason_or_none(change: Change) -> str | None:
+def terraform_reason(change: Change) -> str | None:
     """The `action_reason` of a change, as Terraform names it; None for most actions."""
     return "superseded" if change.superseded else _REASON_BY_ACTION.get(change.action)
 
@@ -299,24 +282,18 @@ def _terraform_actions(change: Change) -> list[str]:
 
 
 def _build_change_document(change: Change, actions: list[str]) -> JsonDocument:
-    secret_paths = {
-        field.path for field in hide_values_near_sensitive_paths(change) if field.sensitive
-    }
+    secret_paths = {field.path for field in hide_sensitive(change) if field.sensitive}
     # A field that is secret on one side is hidden on both, since the other side may show the value.
     before_secret = secret_paths | set(change.before_sensitive)
     after_secret = secret_paths | set(change.after_sensitive)
-    unknown_values = {*change.after_unknown, *iter_paths_known_after_apply(change.fields)}
+    unknown_values = {*change.after_unknown, *paths_known_later(change.fields)}
     document = {
         "actions": actions,
-        "before": to_sorted_json_with_paths_null(change.before, before_secret),
-        "after": to_sorted_json_with_paths_null(change.after, after_secret | unknown_values),
-        "after_unknown": build_tree_with_true_at_paths(unknown_values),
-        "before_sensitive": build_tree_with_true_at_paths(before_secret)
-        if change.before is not None
-        else {},
-        "after_sensitive": build_tree_with_true_at_paths(after_secret)
-        if change.after is not None
-        else {},
+        "before": sorted_json(change.before, before_secret),
+        "after": sorted_json(change.after, after_secret | unknown_values),
+        "after_unknown": tree_of_paths(unknown_values),
+        "before_sensitive": tree_of_paths(before_secret) if change.before is not None else {},
+        "after_sensitive": tree_of_paths(after_secret) if change.after is not None else {},
     }
     if change.action is Action.ADOPT:
         document["importing"] = {"id": change.remote_id}
@@ -329,8 +306,8 @@ def _build_field_document(change: FieldChange) -> JsonDocument:
         "cause": change.cause.value,
         "sensitive": change.sensitive,
         # A sensitive value is null even where it is a plain text that the planner did not wrap.
-        "before": None if change.sensitive else to_plain_json_with_secrets_null(change.before),
-        "after": None if change.sensitive else to_plain_json_with_secrets_null(change.after),
+        "before": None if change.sensitive else plain_json(change.before),
+        "after": None if change.sensitive else plain_json(change.after),
         "known": not isinstance(change.after, KnownAfterApply),
         "note": change.note,
         "inside": [format_json_pointer(path) for path in change.inside],
@@ -338,7 +315,7 @@ def _build_field_document(change: FieldChange) -> JsonDocument:
     }
 
 
-def summarize_causes_of_field_changes_or_none(change: Change) -> str | None:
+def summarize_causes(change: Change) -> str | None:
     """Why a resource changes: `git`, `drift`, `both`, `secret`, or None for no field change."""
     causes = change.field_causes - {Cause.NONE}
     if not causes:
@@ -369,7 +346,7 @@ def _range_document(position: Position | None) -> JsonDocument | None:
     return {"filename": position.file, "start": start}
 
 
-def was_changed_or_deleted_outside(change: Change) -> bool:
+def was_touched_outside(change: Change) -> bool:
     """Whether the object was changed or deleted outside."""
     has_drifted_fields = bool(change.field_causes & {Cause.DRIFT, Cause.BOTH}) or bool(change.held)
     return change.action is Action.RECREATE or has_drifted_fields
@@ -377,23 +354,21 @@ def was_changed_or_deleted_outside(change: Change) -> bool:
 
 def _build_drift_document(change: Change) -> JsonDocument:
     """The `resource_drift` entry of a change: from recorded values, where known, to live ones."""
-    fields = hide_values_near_sensitive_paths(change, (*change.fields, *change.held))
+    fields = hide_sensitive(change, (*change.fields, *change.held))
     drifted_fields = [field for field in fields if field.cause in {Cause.DRIFT, Cause.BOTH}]
     visible_fields = [field for field in drifted_fields if not field.sensitive]
     is_missing = change.action is Action.RECREATE
-    secret_tree = build_tree_with_true_at_paths(
-        {field.path for field in drifted_fields if field.sensitive}
-    )
+    secret_tree = tree_of_paths({field.path for field in drifted_fields if field.sensitive})
     # With the cause DRIFT only the live side changed, so the declared value is the recorded one.
     recorded_values = [(f.path, f.after) for f in visible_fields if f.cause is Cause.DRIFT]
     return {
         **_identity(change),
         "change": {
             "actions": ["delete"] if is_missing else ["update"],
-            "before": unflatten_to_redacted_json(recorded_values),
+            "before": unflatten_redacted(recorded_values),
             "after": None
             if is_missing
-            else unflatten_to_redacted_json((f.path, f.before) for f in visible_fields),
+            else unflatten_redacted((f.path, f.before) for f in visible_fields),
             "after_unknown": {},
             "before_sensitive": secret_tree,
             "after_sensitive": {} if is_missing else secret_tree,

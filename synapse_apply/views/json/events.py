@@ -22,12 +22,12 @@ from synapse_apply.views.grammar import format_plan_line
 from synapse_apply.views.json.documents import (
     build_summary_counts,
     format_redacted_json_line,
-    get_terraform_action_reason_or_none,
-    was_changed_or_deleted_outside,
+    terraform_reason,
+    was_touched_outside,
 )
 from synapse_apply.views.sanitize import sanitize
 from synapse_apply.views.text.ongoing_calls import REPORT_INTERVAL, OngoingCall, OngoingCalls
-from synapse_apply.views.text.outcomes import OutcomeCounts, format_totals_and_next_steps
+from synapse_apply.views.text.outcomes import OutcomeCounts, totals_and_steps
 from synapse_apply.views.text.progress import (
     SUCCESS_RESULTS,
     ForgivingStream,
@@ -61,7 +61,7 @@ def build_version_event(tool_version: str) -> Event:
 def iter_drift_change_and_summary_events(plan: Plan) -> Iterator[Event]:
     """Events for each drift, planned or refused change of a plan, then one with the counts."""
     for change in plan.changes:
-        if was_changed_or_deleted_outside(change):
+        if was_touched_outside(change):
             # Terraform reports an object that is gone as drift of the action `delete`.
             is_missing = change.action is Action.RECREATE
             yield _build_change_event(
@@ -84,7 +84,7 @@ def iter_single_summary_event_of_apply(report: Report) -> Iterator[Event]:
     counts = asdict(OutcomeCounts.from_report(report))
     for count_name, verb in _VERB_BY_COUNT.items():
         counts[verb] = counts.pop(count_name)
-    lines = format_totals_and_next_steps(report, Style(False)).splitlines()
+    lines = totals_and_steps(report, Style(False)).splitlines()
     message = next((line for line in lines if line.startswith("Apply ")), lines[0] if lines else "")
     yield _build_summary_event(message, counts, str(report.extras.get("operation", "apply")))
 
@@ -153,7 +153,7 @@ class EventWriter:
 
     def report_upload(self, address: Address, sent_bytes: int, total_bytes: int) -> None:
         """Note the bytes of an upload for the next `apply_progress` event."""
-        self._ongoing_calls.replace_facts_of_ongoing_call(
+        self._ongoing_calls.replace_facts(
             address, {"sent_bytes": sent_bytes, "total_bytes": total_bytes}
         )
 
@@ -161,7 +161,7 @@ class EventWriter:
         """Keep a job's status for the next `apply_progress` event; writes nothing itself."""
         status = {"job": job.id, "job_status": job.status.value}
         percent = {} if job.progress is None else {"percent": job.progress}
-        self._ongoing_calls.replace_facts_of_ongoing_call(address, {**status, **percent})
+        self._ongoing_calls.replace_facts(address, {**status, **percent})
 
     def report_end(
         self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""
@@ -232,7 +232,7 @@ def _build_change_event(
     kind: str, change: Change, action: str, message: str, level: str = "info"
 ) -> Event:
     change_fields: Event = {"resource": _build_resource_fields(change.address), "action": action}
-    if (reason := get_terraform_action_reason_or_none(change)) is not None:
+    if (reason := terraform_reason(change)) is not None:
         change_fields["reason"] = reason
     if change.action is Action.ADOPT:
         change_fields["importing"] = {"id": change.remote_id}

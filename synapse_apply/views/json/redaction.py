@@ -17,7 +17,7 @@ from synapse_apply.views.text.values import SECRET_TYPES, format_integer_decimal
 _MAX_DEPTH = 200
 
 
-def to_plain_json_with_secrets_null(value: Any, depth: int = 0) -> JsonValue:
+def plain_json(value: Any, depth: int = 0) -> JsonValue:
     """A value as plain JSON: null for secrets, unknown values, other types, and too deep ones."""
     if value is None or isinstance(value, str | bool):
         return value
@@ -30,19 +30,14 @@ def to_plain_json_with_secrets_null(value: Any, depth: int = 0) -> JsonValue:
     if depth >= _MAX_DEPTH or isinstance(value, (*SECRET_TYPES, KnownAfterApply)):
         return None
     if isinstance(value, Mapping):
-        return {
-            str(key): to_plain_json_with_secrets_null(item, depth + 1)
-            for key, item in value.items()
-        }
+        return {str(key): plain_json(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [to_plain_json_with_secrets_null(item, depth + 1) for item in value]
+        return [plain_json(item, depth + 1) for item in value]
     # A value of an unknown type may hold a secret.
     return str(value.address) if isinstance(value, Reference) else None
 
 
-def to_sorted_json_with_paths_null(
-    tree: Mapping[str, Any] | None, hidden_paths: Iterable[FieldPath]
-) -> JsonValue:
+def sorted_json(tree: Mapping[str, Any] | None, hidden_paths: Iterable[FieldPath]) -> JsonValue:
     """An object as plain JSON with sorted keys, and null at every hidden path."""
     if tree is None:
         return None
@@ -65,22 +60,22 @@ def _redact_value(
         return [
             _redact_value(v, hidden_paths, (*path, str(n)), depth + 1) for n, v in enumerate(value)
         ]
-    return to_plain_json_with_secrets_null(value, depth)
+    return plain_json(value, depth)
 
 
-def build_tree_with_true_at_paths(paths: Iterable[FieldPath]) -> JsonDocument:
+def tree_of_paths(paths: Iterable[FieldPath]) -> JsonDocument:
     """Paths as a nested map with `true` at each, the shape of Terraform's `*_sensitive`."""
-    return unflatten_to_redacted_json((path, True) for path in paths)
+    return unflatten_redacted((path, True) for path in paths)
 
 
-def unflatten_to_redacted_json(values: Iterable[tuple[FieldPath, Any]]) -> JsonDocument:
+def unflatten_redacted(values: Iterable[tuple[FieldPath, Any]]) -> JsonDocument:
     """Values by path as one nested map of plain JSON; ABSENT ones are left out."""
     root: dict[str, Any] = {}
     # Shorter paths first: a value at one stands in the way of a map below it, which is then
     # dropped.
     for path, value in sorted(values, key=lambda pair: (len(pair[0]), list(map(str, pair[0])))):
         if path and value is not ABSENT:
-            _set_in_tree(root, path, to_plain_json_with_secrets_null(value))
+            _set_in_tree(root, path, plain_json(value))
     return root
 
 
@@ -94,12 +89,12 @@ def _set_in_tree(root: dict[str, Any], path: FieldPath, value: Any) -> None:
     node[str(path[-1])] = value
 
 
-def iter_paths_known_after_apply(changes: Iterable[FieldChange]) -> Iterator[FieldPath]:
+def paths_known_later(changes: Iterable[FieldChange]) -> Iterator[FieldPath]:
     """The paths of fields whose new value is known only after the apply."""
     return (change.path for change in changes if isinstance(change.after, KnownAfterApply))
 
 
-def hide_values_near_sensitive_paths(
+def hide_sensitive(
     change: Change, fields: Iterable[FieldChange] | None = None
 ) -> tuple[FieldChange, ...]:
     """The fields of a change, or those given, without values at, below or above a sensitive path.

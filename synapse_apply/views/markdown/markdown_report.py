@@ -22,27 +22,23 @@ from synapse_apply.views.markdown.budget import (
 from synapse_apply.views.markdown.markup import (
     MAX_NAME_LENGTH,
     cut_and_escape_but_code,
+    encode_marker_name,
     format_cut_code_span,
     format_hidden_marker,
     format_link_or_label_if_unsafe,
-    shorten_and_percent_encode_name_for_marker,
 )
-from synapse_apply.views.text.accepted import name_accepted_differences_or_empty
+from synapse_apply.views.text.accepted import name_accepted
 from synapse_apply.views.text.drift import (
-    count_unapplied_changes_in_a_line,
-    count_unmanaged_objects_in_a_line,
     format_drift_totals,
-    iter_lines_on_unread_and_unlisted_kinds,
     iter_sentences_on_ways_out_of_drift,
     join_natural_keys,
+    unapplied_line,
+    unmanaged_line,
+    unread_lines,
 )
-from synapse_apply.views.text.findings import merge_many_findings_differing_in_address
-from synapse_apply.views.text.outcomes import (
-    format_totals_and_next_steps,
-    is_change_or_failed_or_unknown_no_op,
-    list_outcome_findings_errors_last,
-)
-from synapse_apply.views.text.plan import format_plan_and_accepted_totals as plan_totals
+from synapse_apply.views.text.findings import merge_findings
+from synapse_apply.views.text.outcomes import is_shown_outcome, outcome_findings, totals_and_steps
+from synapse_apply.views.text.plan import format_plan_totals as plan_totals
 from synapse_apply.views.text.plan import format_target_line, is_object_change_to_make
 from synapse_apply.views.text.style import Style
 
@@ -78,7 +74,7 @@ def render_plan_markdown(
         *_section(
             "To be verified",
             plan.changes_to_verify,
-            report_sections.iter_entries_of_runs_to_start_or_follow(plan.changes_to_verify),
+            report_sections.planned_run_entries(plan.changes_to_verify),
         ),
         *_section("Moved", plan.moved, report_sections.iter_moved_entries(plan.moved)),
         *_section(
@@ -133,19 +129,19 @@ def render_report_markdown(
     """The Markdown of an apply: counts and what went wrong first, what was done last."""
     by_result = {result: [o for o in report.outcomes if o.result is result] for result in Result}
     done_outcomes, skipped_outcomes = (
-        [outcome for outcome in by_result[result] if is_change_or_failed_or_unknown_no_op(outcome)]
+        [outcome for outcome in by_result[result] if is_shown_outcome(outcome)]
         for result in (Result.DONE, Result.SKIPPED)
     )
     # Without the line on refused changes, which are counted in the headline below.
     first_shown = 1 if report.plan.refused_changes else 0
-    total_lines = format_totals_and_next_steps(report, _PLAIN).splitlines()[first_shown:]
-    done_findings = list_outcome_findings_errors_last(by_result[Result.DONE])
+    total_lines = totals_and_steps(report, _PLAIN).splitlines()[first_shown:]
+    done_findings = outcome_findings(by_result[Result.DONE])
     warnings = [f for f in (*report.plan.diagnostics, *done_findings) if not f.is_error]
     # Lines up to `Apply ...` are counts; those behind it say what to do, in a section of their own.
     headline_end = 1 + next(
         (index for index, line in enumerate(total_lines) if line.startswith("Apply ")), 0
     )
-    run_entries = report_sections.iter_run_entries_with_shortened_logs(report, budget)
+    run_entries = report_sections.ended_run_entries(report, budget)
     sections = [
         *_next_step_section(total_lines[headline_end:]),
         *_outcome_section("Outcome unknown", by_result[Result.UNKNOWN]),
@@ -201,9 +197,7 @@ def render_drift_markdown(
     heading = "Not as recorded" if drift.has_origin else "Changed outside"
     opening = f"### {heading} ({len(drifted_objects):,})\n\n{intro}"
     blocks = SizedSection(
-        opening,
-        report_sections.iter_collapsible_diffs_of_drift(drifted_objects, budget),
-        len(drifted_objects),
+        opening, report_sections.diffs_of_drift(drifted_objects, budget), len(drifted_objects)
     )
     sections = [
         *_finding_section("Errors", [finding for finding in drift.diagnostics if finding.is_error]),
@@ -220,17 +214,15 @@ def render_drift_markdown(
     heading_parts += [_bold(format_drift_totals(drift))]
     if drift.unmanaged is not None:
         heading_parts += [
-            cut_and_escape_but_code(count_unmanaged_objects_in_a_line(drift)),
-            *map(cut_and_escape_but_code, iter_lines_on_unread_and_unlisted_kinds(drift)),
+            cut_and_escape_but_code(unmanaged_line(drift)),
+            *map(cut_and_escape_but_code, unread_lines(drift)),
         ]
     heading_parts += (
-        [cut_and_escape_but_code(count_unapplied_changes_in_a_line(drift))]
-        if drift.pending_addresses
-        else []
+        [cut_and_escape_but_code(unapplied_line(drift))] if drift.pending_addresses else []
     )
     heading_parts += (
         [cut_and_escape_but_code(line)]
-        if (line := name_accepted_differences_or_empty(drift.changes_with_accepted))
+        if (line := name_accepted(drift.changes_with_accepted))
         else []
     )
     heading_parts += [
@@ -238,10 +230,7 @@ def render_drift_markdown(
     ]
     see_command = Command("drift", target=drift.base.target[:MAX_NAME_LENGTH])
     return fit_sections_to_budget(
-        "\n\n".join(heading_parts),
-        sections,
-        _footer_builder(see_command, run_url),
-        budget,
+        "\n\n".join(heading_parts), sections, _footer_builder(see_command, run_url), budget
     )
 
 
@@ -264,7 +253,7 @@ def render_findings_markdown(
     heading_parts = [
         # The command is part of the marker, so that `validate` does not replace the comment of
         # `plan`.
-        format_hidden_marker(f"target={shorten_and_percent_encode_name_for_marker(target)}{kind}"),
+        format_hidden_marker(f"target={encode_marker_name(target)}{kind}"),
         f"## {command.capitalize()} {outcome_text}{name}",
     ]
     heading_parts += [_bold(f"{format_count_and_noun(len(errors), 'error')}.")]
@@ -275,10 +264,7 @@ def render_findings_markdown(
     ]
     see_command = Command(command, target=target[:MAX_NAME_LENGTH])
     return fit_sections_to_budget(
-        "\n\n".join(heading_parts),
-        sections,
-        _footer_builder(see_command, run_url),
-        budget,
+        "\n\n".join(heading_parts), sections, _footer_builder(see_command, run_url), budget
     )
 
 
@@ -305,7 +291,7 @@ def _iter_guard_error_and_refusal_sections(
 def _counts(plan: Plan) -> list[str]:
     """The lines of counts; refused changes are on the `Plan:` line, so that it stays the first."""
     if plan.refused_changes and not plan.has_errors:
-        line = name_accepted_differences_or_empty(plan.changes_with_accepted)
+        line = name_accepted(plan.changes_with_accepted)
         return [
             f"Refused: {len(plan.refused_changes)}. {format_plan_line(plan.summary)}",
             *([line] if line else []),
@@ -319,13 +305,7 @@ def _change_section(
     if not changes:
         return []
     opening = f"### {title} ({len(changes):,})" + (f"\n\n{intro}" if intro else "")
-    return [
-        SizedSection(
-            opening,
-            report_sections.iter_collapsible_diffs_of_changes(changes, budget),
-            len(changes),
-        )
-    ]
+    return [SizedSection(opening, report_sections.diffs_of_changes(changes, budget), len(changes))]
 
 
 def _section(title: str, items: Sequence[object], lines: Iterable[str]) -> list[SizedSection]:
@@ -335,7 +315,7 @@ def _section(title: str, items: Sequence[object], lines: Iterable[str]) -> list[
 
 def _finding_section(title: str, findings: Sequence[Diagnostic]) -> list[SizedSection]:
     # Merged before counting, so that the heading counts what is shown.
-    merged_findings = merge_many_findings_differing_in_address(findings)
+    merged_findings = merge_findings(findings)
     return _section(title, merged_findings, report_sections.iter_finding_entries(merged_findings))
 
 
@@ -360,8 +340,7 @@ def _is_forgotten(change: Change) -> bool:
 
 def _format_comment_marker(base: PlanBase, kind: str = "") -> str:
     return format_hidden_marker(
-        f"target={shorten_and_percent_encode_name_for_marker(base.target)}"
-        f"{f' {kind}' if kind else ''}"
+        f"target={encode_marker_name(base.target)}{f' {kind}' if kind else ''}"
     )
 
 

@@ -35,9 +35,7 @@ def cut_and_escape_but_code(text: object, max_length: int = MAX_MARKDOWN_TEXT) -
     The result has no line break, and is safe at the start of a line.
     """
     parts = _CODE_PATTERN.split(
-        " ".join(
-            sanitize_lines(cut_text_at_end_and_count_rest(str(text).strip(), max_length))
-        ).strip()
+        " ".join(sanitize_lines(cut_text(str(text).strip(), max_length))).strip()
     )
     return "".join(
         format_cut_code_span(part) if index % 2 else _escape_plain_text(part)
@@ -51,10 +49,7 @@ def _escape_plain_text(text: str) -> str:
     number = _LIST_NUMBER.match(text)  # of a list, if it stood where a line begins
     prefix = f"{number.group()}\\" if number else ""
     return prefix + "".join(
-        map(
-            _escape_markdown_piece,
-            _flag_references(text[number.end() :] if number else text),
-        )
+        map(_escape_markdown_piece, _flag_references(text[number.end() :] if number else text))
     )
 
 
@@ -76,7 +71,7 @@ def _escape_markdown_piece(piece: tuple[str, bool]) -> str:
 
 def format_cut_code_span(text: object, max_length: int = MAX_MARKDOWN_TEXT) -> str:
     """A text as a code span, with more backticks around it than in it; "" for an empty text."""
-    line = sanitize(cut_text_at_end_and_count_rest(str(text), max_length))
+    line = sanitize(cut_text(str(text), max_length))
     # CommonMark 6.1: a code span ends at a run of backticks of the same length.
     ticks = "`" * (_longest_backticks([line]) + 1)
     # CommonMark strips one space on each side, and a backtick at the edge would join the fence.
@@ -86,12 +81,12 @@ def format_cut_code_span(text: object, max_length: int = MAX_MARKDOWN_TEXT) -> s
 
 def format_cut_html_code(text: object, max_length: int = MAX_MARKDOWN_TEXT) -> str:
     """A text in a `<code>` element, for a line of HTML such as a `<summary>`."""
-    return f"<code>{escape(sanitize(cut_text_at_end_and_count_rest(str(text), max_length)))}</code>"
+    return f"<code>{escape(sanitize(cut_text(str(text), max_length)))}</code>"
 
 
 def format_cut_fenced_block(lines: Sequence[str], info: str) -> str:
     """Sanitized lines as a fenced code block; the fence is longer than their runs of backticks."""
-    shown_lines = [cut_text_at_end_and_count_rest(line, MAX_CODE_LINE) for line in lines]
+    shown_lines = [cut_text(line, MAX_CODE_LINE) for line in lines]
     ticks = "`" * max(3, _longest_backticks(shown_lines) + 1)
     return "\n".join([f"{ticks}{info}", *shown_lines, ticks])
 
@@ -106,7 +101,7 @@ def format_hidden_marker(text: str) -> str:
     return f"<!-- synapse-apply: {text} -->"
 
 
-def shorten_and_percent_encode_name_for_marker(name: str) -> str:
+def encode_marker_name(name: str) -> str:
     """A name percent-encoded for a marker, so that it cannot end the HTML comment."""
     return percent(sanitize(name[:MAX_NAME_LENGTH]), safe="").replace("--", "%2D%2D")
 
@@ -119,7 +114,7 @@ def format_link_or_label_if_unsafe(label: str, url: str) -> str:
     return f"[{label}](<{url}>)"
 
 
-def cut_text_at_end_and_count_rest(text: str, max_length: int) -> str:
+def cut_text(text: str, max_length: int) -> str:
     """The first `max_length` characters of a text, then how many more there were."""
     return (
         text

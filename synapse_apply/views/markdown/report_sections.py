@@ -14,10 +14,7 @@ from synapse_apply.model.refactoring import MovedAddress
 from synapse_apply.model.report import Outcome, Report
 from synapse_apply.model.verification import RunStatus
 from synapse_apply.views.grammar import ACTION_SYMBOLS, PLANNED_PHRASES, format_refusal_phrase
-from synapse_apply.views.json.redaction import (
-    hide_values_near_sensitive_paths,
-    to_sorted_json_with_paths_null,
-)
+from synapse_apply.views.json.redaction import hide_sensitive, sorted_json
 from synapse_apply.views.markdown.budget import SizeBudget
 from synapse_apply.views.markdown.markup import (
     cut_and_escape_but_code,
@@ -26,13 +23,10 @@ from synapse_apply.views.markdown.markup import (
     format_cut_fenced_block,
     format_cut_html_code,
 )
-from synapse_apply.views.markdown.unified_diff import DiffStyle, iter_lines_with_margin_symbols
-from synapse_apply.views.text.drift import (
-    render_object_drift,
-    say_object_is_gone_replaced_or_changed,
-)
-from synapse_apply.views.text.findings import format_finding_location_or_empty, format_position
-from synapse_apply.views.text.outcomes import format_outcome_row, list_outcome_findings_errors_last
+from synapse_apply.views.markdown.unified_diff import DiffStyle, margin_lines
+from synapse_apply.views.text.drift import render_object_drift, say_what_drifted
+from synapse_apply.views.text.findings import finding_location, format_position
+from synapse_apply.views.text.outcomes import format_outcome_row, outcome_findings
 from synapse_apply.views.text.plan_rows import ChangeRenderer
 from synapse_apply.views.text.style import Style
 from synapse_apply.views.text.verification import (
@@ -72,7 +66,7 @@ class PlanParts:
             else:
                 # Redacted before the split: a part keeps only the sensitive marks of its own
                 # fields.
-                fields = hide_values_near_sensitive_paths(change)
+                fields = hide_sensitive(change)
                 drifted_fields = [field for field in fields if field.cause in _DRIFT_CAUSES]
                 own_fields = [field for field in fields if field.cause not in _DRIFT_CAUSES]
                 if drifted_fields:
@@ -106,15 +100,13 @@ def _with_some_fields(
     return replace(
         change,
         fields=tuple(kept_fields),
-        after=to_sorted_json_with_paths_null(change.after or {}, omitted_paths),
+        after=sorted_json(change.after or {}, omitted_paths),
         after_sensitive=tuple(path for path in change.after_sensitive if path not in omitted_paths),
         notes=notes,
     )
 
 
-def iter_collapsible_diffs_of_changes(
-    changes: Iterable[Change], budget: SizeBudget
-) -> Iterator[str]:
+def diffs_of_changes(changes: Iterable[Change], budget: SizeBudget) -> Iterator[str]:
     """A collapsible diff for each change, cut at a line where it is too long."""
     blocks = ChangeRenderer(DiffStyle(), _DEFAULT_WIDTH, show_unchanged=False)
     for change in changes:
@@ -128,24 +120,22 @@ def iter_collapsible_diffs_of_changes(
             else ""
         )
         summary = f"{name} {PLANNED_PHRASES[change.action]}{field_count_text}"
-        yield format_block_as_collapsible_diff(summary, blocks.render_change_block(change), budget)
+        yield collapsible_diff(summary, blocks.render_change_block(change), budget)
 
 
-def iter_collapsible_diffs_of_drift(
-    objects: Iterable[ObjectDrift], budget: SizeBudget
-) -> Iterator[str]:
+def diffs_of_drift(objects: Iterable[ObjectDrift], budget: SizeBudget) -> Iterator[str]:
     """A collapsible diff for each drifted object."""
     for object_drift in objects:
-        yield format_block_as_collapsible_diff(
-            format_cut_html_code(say_object_is_gone_replaced_or_changed(object_drift)),
+        yield collapsible_diff(
+            format_cut_html_code(say_what_drifted(object_drift)),
             render_object_drift(object_drift, DiffStyle(), _DEFAULT_WIDTH),
             budget,
         )
 
 
-def format_block_as_collapsible_diff(summary: str, block: str, budget: SizeBudget) -> str:
+def collapsible_diff(summary: str, block: str, budget: SizeBudget) -> str:
     """A block that was rendered with a DiffStyle as a collapsible diff; `summary` is HTML."""
-    lines = list(iter_lines_with_margin_symbols(block))
+    lines = list(margin_lines(block))
     return format_collapsible(
         summary,
         format_cut_fenced_block(_cut_lines(lines, budget.max_size_of_one_entry, budget), "diff"),
@@ -200,8 +190,8 @@ def iter_refusal_entries(changes: Iterable[Change], budget: SizeBudget) -> Itera
                 for way_out in refusal.ways_out
                 if (way_text := cut_and_escape_but_code(way_out))
             ]
-        if wanted_lines := blocks.render_refused_fields_unless_create(change):
-            rows = list(iter_lines_with_margin_symbols("\n".join(wanted_lines)))
+        if wanted_lines := blocks.refused_fields(change):
+            rows = list(margin_lines("\n".join(wanted_lines)))
             shown_lines = _cut_lines(rows, budget.max_size_of_one_entry, budget)
             lines += [
                 "",
@@ -243,11 +233,7 @@ def format_finding_paragraph(finding: Diagnostic) -> str:
     parts = [_bold_sentence(finding.summary)]
     parts += [_sentence(finding.detail)] if finding.detail else []
     parts += [f"*Hint:* {_sentence(finding.hint)}"] if finding.hint else []
-    if (
-        location := format_finding_location_or_empty(finding)
-        .removeprefix("on ")
-        .removeprefix("with ")
-    ):
+    if location := finding_location(finding).removeprefix("on ").removeprefix("with "):
         parts.append(f"({format_cut_code_span(location)})")
     if finding.request_id and finding.request_id not in finding.detail:
         parts.append(f"Request id {format_cut_code_span(finding.request_id)}.")
@@ -264,7 +250,7 @@ def _sentence(text: str) -> str:
     return f"{cut_and_escape_but_code(text, _MAX_PROSE_LENGTH)}{end}"
 
 
-def iter_entries_of_runs_to_start_or_follow(changes: Iterable[Change]) -> Iterator[str]:
+def planned_run_entries(changes: Iterable[Change]) -> Iterator[str]:
     """A line for each verification run that apply will start or follow, with its reason."""
     for change in changes:
         if change.verification is not None:
@@ -274,7 +260,7 @@ def iter_entries_of_runs_to_start_or_follow(changes: Iterable[Change]) -> Iterat
             )
 
 
-def iter_run_entries_with_shortened_logs(report: Report, budget: SizeBudget) -> Iterator[str]:
+def ended_run_entries(report: Report, budget: SizeBudget) -> Iterator[str]:
     """A line for each verification run, with its findings and the last lines of its job's log."""
     for result in report.verification_results:
         row = "\n".join(
@@ -287,9 +273,7 @@ def iter_run_entries_with_shortened_logs(report: Report, budget: SizeBudget) -> 
             lines += [f"  - {format_finding_paragraph(finding)}" for finding in result.diagnostics]
         if result.logs:
             shown_lines = _cut_lines(
-                split_into_cut_log_lines(result.logs),
-                budget.max_size_of_one_entry,
-                budget,
+                split_into_cut_log_lines(result.logs), budget.max_size_of_one_entry, budget
             )
             # Markdown after a tag is HTML until an empty line (CommonMark 4.6).
             lines += [
@@ -308,10 +292,7 @@ def iter_outcome_entries(outcomes: Iterable[Outcome], *, with_findings: bool) ->
     for outcome in outcomes:
         lines = [f"- {format_cut_code_span(format_outcome_row(outcome, _PLAIN).strip())}"]
         lines += (
-            [
-                f"  - {format_finding_paragraph(finding)}"
-                for finding in list_outcome_findings_errors_last([outcome])
-            ]
+            [f"  - {format_finding_paragraph(finding)}" for finding in outcome_findings([outcome])]
             if with_findings
             else []
         )

@@ -10,9 +10,9 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.views.markdown.budget import MIN_BUDGET, SizeBudget
 from synapse_apply.views.markdown.markup import (
     MAX_NAME_LENGTH,
+    encode_marker_name,
     format_cut_code_span,
     format_hidden_marker,
-    shorten_and_percent_encode_name_for_marker,
 )
 
 _MAX_ROWS = 100
@@ -61,7 +61,7 @@ def render_targets_markdown(
     `command` on the same `selectors`.
     """
     worst_first = sorted(parts, key=lambda part: Exit.PRECEDENCE.index(part.exit_code))
-    name = shorten_and_percent_encode_name_for_marker(selectors)
+    name = encode_marker_name(selectors)
     heading = "\n\n".join(
         filter(
             None,

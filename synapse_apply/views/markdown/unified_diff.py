@@ -26,7 +26,7 @@ class DiffStyle(Style):
         return f"{text[:indent]}{_SYMBOL_MARK}{text[indent:]}"
 
 
-def iter_lines_with_margin_symbols(block: str) -> Iterator[str]:
+def margin_lines(block: str) -> Iterator[str]:
     """The lines of a block that was rendered with a DiffStyle, marked symbols moved to column 0."""
     for line in block.split("\n"):
         indent, mark, marked_text = line.partition(_SYMBOL_MARK)

@@ -8,7 +8,7 @@ from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.diagnostic import format_json_pointer
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Change, FieldChange
-from synapse_apply.views.json.redaction import to_plain_json_with_secrets_null
+from synapse_apply.views.json.redaction import plain_json
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
 from synapse_apply.views.text.field_rows import RowLayout, build_field_tree
 from synapse_apply.views.text.findings import format_quoted_path
@@ -24,7 +24,7 @@ def count_accepted_fields(changes: Iterable[Change]) -> int:
     return sum(len(change.accepted) for change in changes)
 
 
-def name_accepted_differences_or_empty(changes: Sequence[Change]) -> str:
+def name_accepted(changes: Sequence[Change]) -> str:
     """The line that counts and names the accepted differences; "" for none."""
     fields = [
         f"{sanitize(change.address)}: {sanitize(format_quoted_path(field.path))}"
@@ -49,22 +49,22 @@ def name_accepted_fields_or_empty(address_field_texts: Sequence[str]) -> str:
     )
 
 
-def build_json_of_accepted_differences(changes: Iterable[Change]) -> list[JsonDocument]:
+def accepted_json(changes: Iterable[Change]) -> list[JsonDocument]:
     """The accepted differences as JSON, one for each field; secret values are null."""
     return [
         {
             "address": str(change.address),
             "path": format_json_pointer(field.path),
             "sensitive": field.sensitive,
-            "live": None if field.sensitive else to_plain_json_with_secrets_null(field.before),
-            "declared": None if field.sensitive else to_plain_json_with_secrets_null(field.after),
+            "live": None if field.sensitive else plain_json(field.before),
+            "declared": None if field.sensitive else plain_json(field.after),
         }
         for change in changes
         for field in change.accepted
     ]
 
 
-def render_new_and_accepted_differences(
+def render_accepted(
     address: object,
     differing_fields: Sequence[FieldChange],
     accepted_fields: Sequence[FieldChange],
@@ -82,7 +82,7 @@ def render_new_and_accepted_differences(
     ):
         if fields:
             heading = f"{sanitize(address)} {title} (live -> declared):"
-            rows = RowLayout(style, width or _DEFAULT_WIDTH).format_visible_rows_and_hidden_count(
+            rows = RowLayout(style, width or _DEFAULT_WIDTH).visible_rows(
                 build_field_tree(fields), _INDENT
             )
             lines += [style(heading, "bold"), *rows]

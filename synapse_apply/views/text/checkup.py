@@ -9,13 +9,9 @@ from synapse_apply.model.checkup import CheckResult, CheckStatus, Checkup
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.views.json.documents import FORMAT_VERSION
-from synapse_apply.views.sanitize import (
-    escape_ci_commands,
-    sanitize,
-    sanitize_lines_and_escape_plan_rows,
-)
+from synapse_apply.views.sanitize import escape_ci_commands, sanitize, sanitize_plan_lines
 from synapse_apply.views.text.cells import measure_width_in_terminal_cells, pad_to_width
-from synapse_apply.views.text.findings import sanitize_and_indent_lines
+from synapse_apply.views.text.findings import indent_lines
 from synapse_apply.views.text.style import Style
 from synapse_apply.views.text.tables import MAX_COLUMN_WIDTH, render_table
 
@@ -66,7 +62,7 @@ def render_checkup_section(title: str, rows: Iterable[CheckResult], *, color: bo
     return escape_ci_commands("\n".join((pen(sanitize(title), "bold"), *lines)) + "\n")
 
 
-def build_json_rows_of_section(title: str, rows: Iterable[CheckResult]) -> list[JsonDocument]:
+def section_json(title: str, rows: Iterable[CheckResult]) -> list[JsonDocument]:
     """The check results of one section, in the form of `doctor --json`."""
     head = {"section": title.lower()}
     return [
@@ -88,9 +84,7 @@ def checkup_document(checkup: Checkup, *, tool_version: str) -> JsonDocument:
             status.value.replace(" ", "_"): checkup.count_results(status) for status in CheckStatus
         },
         "checks": [
-            result
-            for title, results in checkup.sections
-            for result in build_json_rows_of_section(title, results)
+            result for title, results in checkup.sections for result in section_json(title, results)
         ],
     }
 
@@ -140,9 +134,7 @@ def _result_fields(result: CheckResult) -> JsonDocument:
     }
 
 
-def _join_unchecked(
-    results: Iterable[CheckResult],
-) -> Iterator[CheckResult]:
+def _join_unchecked(results: Iterable[CheckResult]) -> Iterator[CheckResult]:
     """The results, with three or more neighbours unchecked for the same reason joined to one."""
     for (status, reason), group in groupby(results, lambda result: (result.status, result.summary)):
         similar_results = list(group)
@@ -165,9 +157,9 @@ def _result_lines(
     subject = f"{result.subject}: " if result.subject else ""
     yield f"{_GAP}{status_text}{_GAP}{name}{_GAP}{sanitize(subject + result.summary)}".rstrip()
     detail_indent = status_width + name_width + 3 * len(_GAP)
-    yield from sanitize_and_indent_lines(result.detail, detail_indent)
+    yield from indent_lines(result.detail, detail_indent)
     if result.hint:
-        first_line, *continuation = sanitize_lines_and_escape_plan_rows(result.hint)
+        first_line, *continuation = sanitize_plan_lines(result.hint)
         yield f"{' ' * detail_indent}Hint: {first_line}"
         yield from (f"{' ' * detail_indent}      {line}".rstrip() for line in continuation)
     if result.first_request_id and result.first_request_id not in result.detail:

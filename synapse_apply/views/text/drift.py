@@ -12,15 +12,11 @@ from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.values import ABSENT
 from synapse_apply.views.json.documents import FORMAT_VERSION, build_base_document
-from synapse_apply.views.json.redaction import to_plain_json_with_secrets_null
+from synapse_apply.views.json.redaction import plain_json
 from synapse_apply.views.sanitize import escape_ci_commands, quote_string, sanitize, sanitize_lines
-from synapse_apply.views.text.accepted import (
-    build_json_of_accepted_differences,
-    count_accepted_fields,
-    name_accepted_differences_or_empty,
-)
+from synapse_apply.views.text.accepted import accepted_json, count_accepted_fields, name_accepted
 from synapse_apply.views.text.field_rows import RowLayout, build_field_tree
-from synapse_apply.views.text.findings import format_blocks_of_merged_findings, format_quoted_path
+from synapse_apply.views.text.findings import finding_blocks, format_quoted_path
 from synapse_apply.views.text.plan import format_target_line
 from synapse_apply.views.text.style import Style
 from synapse_apply.views.text.tables import MAX_COLUMN_WIDTH
@@ -52,7 +48,7 @@ def render_drift(
     parts += [header, *blocks] if blocks else []
     parts.append("\n".join([*_unmanaged_lines(drift, style)]))
     parts.append("\n".join([*_totals(drift, style, location)]))
-    parts += format_blocks_of_merged_findings(drift.diagnostics, style)
+    parts += finding_blocks(drift.diagnostics, style)
     return escape_ci_commands("\n\n".join(part for part in parts if part) + "\n")
 
 
@@ -99,7 +95,7 @@ def format_written_edit_row(edit: WrittenEdit) -> str:
     return f"{sanitize(edit.file)}:{edit.line}  {name}: {old} -> {new}"
 
 
-def say_object_is_gone_replaced_or_changed(object_drift: ObjectDrift) -> str:
+def say_what_drifted(object_drift: ObjectDrift) -> str:
     """What happened to an object, as a sentence without its full stop."""
     if object_drift.is_missing:
         return f"{object_drift.address} is gone{object_drift.origin}"
@@ -111,7 +107,7 @@ def say_object_is_gone_replaced_or_changed(object_drift: ObjectDrift) -> str:
 def render_object_drift(object_drift: ObjectDrift, style: Style, width: int) -> str:
     """The block of a drifted object: a heading, and a row for each field."""
     symbol = "-" if object_drift.is_missing else "~"
-    lines = [f"  # {sanitize(say_object_is_gone_replaced_or_changed(object_drift))}"]
+    lines = [f"  # {sanitize(say_what_drifted(object_drift))}"]
     if object_drift.replacement_id:
         lines.append(
             f"  # (recorded as id {sanitize(object_drift.remote_id)}, now "
@@ -127,7 +123,7 @@ def render_object_drift(object_drift: ObjectDrift, style: Style, width: int) -> 
         root = build_field_tree([FieldChange(("id",), object_drift.remote_id, ABSENT, Cause.NONE)])
     elif object_drift.remote_id:
         # The id identifies the object, as in a plan.
-        root.add_unchanged_field_unless_changing(
+        root.add_unchanged_field(
             ("id",), object_drift.replacement_id or object_drift.remote_id, is_shown=True
         )
     return "\n".join(
@@ -137,7 +133,7 @@ def render_object_drift(object_drift: ObjectDrift, style: Style, width: int) -> 
                 f"  {style.format_symbol_and_space(symbol)}{sanitize(object_drift.address.kind)} "
                 f"{quote_string(object_drift.address.name)} {{"
             ),
-            *RowLayout(style, width).format_visible_rows_and_hidden_count(root, _INDENT),
+            *RowLayout(style, width).visible_rows(root, _INDENT),
             "    }",
         ]
     )
@@ -149,8 +145,8 @@ def _totals(drift: Drift, style: Style, location: Sequence[str]) -> Iterator[str
     )
     yield from iter_sentences_on_ways_out_of_drift(drift, location)
     if drift.pending_addresses:
-        yield count_unapplied_changes_in_a_line(drift, location)
-    if accepted_text := name_accepted_differences_or_empty(drift.changes_with_accepted):
+        yield unapplied_line(drift, location)
+    if accepted_text := name_accepted(drift.changes_with_accepted):
         yield accepted_text
 
 
@@ -230,7 +226,7 @@ def _join_addresses(objects: Sequence[ObjectDrift], max_listed: int = 5) -> str:
     return ", ".join(str(object_drift.address) for object_drift in objects[:max_listed]) + remainder
 
 
-def count_unapplied_changes_in_a_line(drift: Drift, location: Sequence[str] = ()) -> str:
+def unapplied_line(drift: Drift, location: Sequence[str] = ()) -> str:
     """The line that counts declared changes that were not applied yet, which are no drift."""
     count = len(drift.pending_addresses)
     verb = "waits" if count == 1 else "wait"
@@ -246,7 +242,7 @@ def _unmanaged_lines(drift: Drift, style: Style) -> Iterator[str]:
     if drift.unmanaged is None:
         return
     unmanaged_objects = drift.unmanaged
-    yield style(count_unmanaged_objects_in_a_line(drift), "bold")
+    yield style(unmanaged_line(drift), "bold")
     kind_width = max((len(unmanaged.kind) for unmanaged in unmanaged_objects), default=0)
     # One long id must not push the names of all others out of sight.
     id_width = min(
@@ -259,10 +255,10 @@ def _unmanaged_lines(drift: Drift, style: Style) -> Iterator[str]:
             f"{sanitize(join_natural_keys(unmanaged))}"
         )
         yield row.rstrip()
-    yield from (f"  ({line})" for line in iter_lines_on_unread_and_unlisted_kinds(drift))
+    yield from (f"  ({line})" for line in unread_lines(drift))
 
 
-def iter_lines_on_unread_and_unlisted_kinds(drift: Drift) -> Iterator[str]:
+def unread_lines(drift: Drift) -> Iterator[str]:
     """Lines that name the kinds whose unmanaged objects are not known, and why."""
     if drift.unread_kinds:
         yield (
@@ -274,7 +270,7 @@ def iter_lines_on_unread_and_unlisted_kinds(drift: Drift) -> Iterator[str]:
         yield f"not looked for: {unlisted_kinds}, which this backend does not list"
 
 
-def count_unmanaged_objects_in_a_line(drift: Drift) -> str:
+def unmanaged_line(drift: Drift) -> str:
     """The line that counts unmanaged live objects."""
     count = format_count_and_noun(len(drift.unmanaged or ()), "live object")
     # `0` would be wrong: lists that could not be read may have some.
@@ -313,15 +309,15 @@ def drift_document(drift: Drift) -> JsonDocument:
         if drift.unmanaged is None
         else list(map(_unmanaged_document, drift.unmanaged)),
         "not_listed": sorted((*drift.unlistable_kinds, *drift.unread_kinds)),
-        "accepted_differences": build_json_of_accepted_differences(drift.changes_with_accepted),
+        "accepted_differences": accepted_json(drift.changes_with_accepted),
         "accepted": [
             {
                 "address": str(entry.address),
                 "path": format_json_pointer(entry.field.path),
                 "file": entry.file,
                 "line": entry.line,
-                "before": to_plain_json_with_secrets_null(entry.field.before),
-                "after": to_plain_json_with_secrets_null(entry.field.after),
+                "before": plain_json(entry.field.before),
+                "after": plain_json(entry.field.after),
             }
             for entry in drift.written_edits
         ],
@@ -355,8 +351,8 @@ def _build_field_document(field: FieldChange) -> JsonDocument:
         "path": format_json_pointer(field.path),
         "cause": field.cause.value,
         "sensitive": field.sensitive,
-        "recorded": None if field.sensitive else to_plain_json_with_secrets_null(field.before),
-        "live": None if field.sensitive else to_plain_json_with_secrets_null(field.after),
+        "recorded": None if field.sensitive else plain_json(field.before),
+        "live": None if field.sensitive else plain_json(field.after),
         "note": field.note,
         "inside": [format_json_pointer(path) for path in field.inside],
         **({"origin": field.origin} if field.origin else {}),

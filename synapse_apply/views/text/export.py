@@ -17,7 +17,7 @@ def render_unexported_with_reasons_or_empty(
     return escape_ci_commands(text + _reason_list("Not exported:", missed_objects))
 
 
-def format_secret_variables_to_set_or_empty(secrets_with_reasons: ReasonRows) -> str:
+def format_variables_to_set(secrets_with_reasons: ReasonRows) -> str:
     """The list of secrets whose variables have to be set; "" for none."""
     return escape_ci_commands(
         _reason_list("Not written; set these where plans and applies run:", secrets_with_reasons)

@@ -60,9 +60,7 @@ class FieldNode:
             node = child
         return node
 
-    def add_unchanged_field_unless_changing(
-        self, path: FieldPath, value: Any, *, is_shown: bool
-    ) -> None:
+    def add_unchanged_field(self, path: FieldPath, value: Any, *, is_shown: bool) -> None:
         """Add an unchanged field, unless something at or below its path changes."""
         node = self.get_or_create_node(path)
         # Changes are added first, so a node with rows or children is one that changes.
@@ -91,16 +89,16 @@ def build_field_tree(changes: Iterable[FieldChange], hidden_symbol: str = "~") -
     """The tree of these changes; secret ones get `hidden_symbol`, as their values are not known."""
     root = FieldNode()
     for change in changes:
-        for part in split_maps_into_differing_leaf_changes(change):
+        for part in differing_leaves(change):
             root.get_or_create_node(part.path).rows.append(
-                FieldRow(choose_change_symbol_or_space(part, hidden_symbol), part)
+                FieldRow(change_symbol(part, hidden_symbol), part)
             )
     return root
 
 
-def choose_change_symbol_or_space(change: FieldChange, hidden_symbol: str) -> str:
+def change_symbol(change: FieldChange, hidden_symbol: str) -> str:
     """The symbol of a change: `+`, `-`, `~`, or a space for a secret that will not be sent."""
-    if is_change_of_secret_value(change):
+    if is_secret_change(change):
         # Only a value that apply would send is a change; a secret that cannot be checked is only
         # noted.
         is_untouched = hidden_symbol == "~" and change.note.startswith(("unchanged", "not checked"))
@@ -110,7 +108,7 @@ def choose_change_symbol_or_space(change: FieldChange, hidden_symbol: str) -> st
     return "-" if change.after is ABSENT else "~"
 
 
-def is_change_of_secret_value(change: FieldChange) -> bool:
+def is_secret_change(change: FieldChange) -> bool:
     """Whether the change has a value that must not be shown."""
     return (
         change.sensitive
@@ -119,14 +117,14 @@ def is_change_of_secret_value(change: FieldChange) -> bool:
     )
 
 
-def format_text_in_place_of_secret(change: FieldChange, *, is_created: bool) -> str:
+def secret_text(change: FieldChange, *, is_created: bool) -> str:
     """The text in place of a secret; an object that is to be created has no old value of it."""
     if is_created and change.note == "changed":
         return "(sensitive value)"
     return f"(sensitive, {change.note})" if change.note else SENSITIVE_TEXT
 
 
-def split_maps_into_differing_leaf_changes(change: FieldChange) -> Iterator[FieldChange]:
+def differing_leaves(change: FieldChange) -> Iterator[FieldChange]:
     """One change for each leaf that differs, where a value is a map; else the change itself."""
     # A secret has no values to split, and its parts would show its structure.
     if change.sensitive or not (_is_nonempty_map(change.before) or _is_nonempty_map(change.after)):
@@ -177,7 +175,7 @@ class RowLayout:
     width: int
     noun: str = "fields"
 
-    def format_visible_rows_and_hidden_count(self, node: FieldNode, indent: int) -> list[str]:
+    def visible_rows(self, node: FieldNode, indent: int) -> list[str]:
         """The lines of all visible nodes below a node, their keys aligned in one column."""
         visible_children = {
             key: child for key, child in node.children.items() if child.has_shown_row()
@@ -210,7 +208,7 @@ class RowLayout:
         if any(child.has_shown_row() for child in node.children.values()):
             symbol = FieldNode(children=node.children).compute_overall_symbol()
             lines.append(f"{' ' * indent}{self.style.format_symbol_and_space(symbol)}{name} = {{")
-            lines += self.format_visible_rows_and_hidden_count(node, indent + 4)
+            lines += self.visible_rows(node, indent + 4)
             lines.append(f"{' ' * (indent + 2)}}}")
         return lines
 
@@ -235,8 +233,8 @@ class RowLayout:
         change = row.change
         if change is None:
             return format_value_lines(row.value, room)
-        if is_change_of_secret_value(change):
-            return [sanitize(format_text_in_place_of_secret(change, is_created=row.symbol == "+"))]
+        if is_secret_change(change):
+            return [sanitize(secret_text(change, is_created=row.symbol == "+"))]
         if change.before is ABSENT:
             return format_value_lines(change.after, room)
         if change.after is ABSENT:

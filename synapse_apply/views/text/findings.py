@@ -7,11 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position
 from synapse_apply.model.phrases import format_field_path
-from synapse_apply.views.sanitize import (
-    escape_ci_commands,
-    sanitize,
-    sanitize_lines_and_escape_plan_rows,
-)
+from synapse_apply.views.sanitize import escape_ci_commands, sanitize, sanitize_plan_lines
 from synapse_apply.views.text.style import Style
 from synapse_apply.views.text.values import quote_key_unless_plain_word
 
@@ -25,7 +21,7 @@ def render_diagnostics(diagnostics: Iterable[Diagnostic], *, color: bool) -> str
 
     "" when there are none; else the text ends with a newline.
     """
-    blocks = format_blocks_of_merged_findings(diagnostics, Style(color))
+    blocks = finding_blocks(diagnostics, Style(color))
     return escape_ci_commands("\n\n".join(blocks) + "\n") if blocks else ""
 
 
@@ -42,15 +38,14 @@ def format_finding_counts_or_empty(diagnostics: Iterable[Diagnostic]) -> str:
     )
 
 
-def format_blocks_of_merged_findings(diagnostics: Iterable[Diagnostic], style: Style) -> list[str]:
+def finding_blocks(diagnostics: Iterable[Diagnostic], style: Style) -> list[str]:
     """A block for each finding, similar ones merged, without empty lines around it."""
     return [
-        "\n".join(_format_finding_block(finding, style))
-        for finding in merge_many_findings_differing_in_address(diagnostics)
+        "\n".join(_format_finding_block(finding, style)) for finding in merge_findings(diagnostics)
     ]
 
 
-def merge_many_findings_differing_in_address(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
+def merge_findings(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
     """The findings, with those that differ only in their address merged into one.
 
     A hundred repetitions of one finding would hide the others.
@@ -108,11 +103,11 @@ def _merge_backend(similar_findings: Sequence[Diagnostic]) -> Diagnostic:
 def _format_finding_block(finding: Diagnostic, style: Style) -> list[str]:
     word = finding.severity.value
     lines = [style(f"{word.title()}: ", word) + style(sanitize(finding.summary), "bold")]
-    if location := format_finding_location_or_empty(finding):
+    if location := finding_location(finding):
         lines.append(f"  {location}")
-    lines += sanitize_and_indent_lines(finding.detail)
+    lines += indent_lines(finding.detail)
     if finding.hint:
-        first_line, *continuation = sanitize_lines_and_escape_plan_rows(finding.hint)
+        first_line, *continuation = sanitize_plan_lines(finding.hint)
         lines += [f"  Hint: {first_line}", *(f"        {line}".rstrip() for line in continuation)]
     # Some details name it already.
     if finding.request_id and finding.request_id not in finding.detail:
@@ -120,16 +115,12 @@ def _format_finding_block(finding: Diagnostic, style: Style) -> list[str]:
     return lines
 
 
-def sanitize_and_indent_lines(text: str, indent: int = 2) -> list[str]:
+def indent_lines(text: str, indent: int = 2) -> list[str]:
     """The sanitized, indented lines of a text; none for an empty text."""
-    return (
-        [f"{' ' * indent}{line}".rstrip() for line in sanitize_lines_and_escape_plan_rows(text)]
-        if text
-        else []
-    )
+    return [f"{' ' * indent}{line}".rstrip() for line in sanitize_plan_lines(text)] if text else []
 
 
-def format_finding_location_or_empty(finding: Diagnostic) -> str:
+def finding_location(finding: Diagnostic) -> str:
     """Where a finding is: `on FILE:LINE:COLUMN, with ADDRESS, ...`, as far as known."""
     parts = []
     if finding.position is not None:

@@ -60,7 +60,7 @@ class OngoingCalls:
         with self._lock:
             self._calls[address] = OngoingCall(address, verb, now, now + self._interval)
 
-    def replace_facts_of_ongoing_call(self, address: Address, facts: Mapping[str, Any]) -> None:
+    def replace_facts(self, address: Address, facts: Mapping[str, Any]) -> None:
         """Replace the facts of a call; ignored if it has ended."""
         with self._lock:
             if (call := self._calls.get(address)) is not None:

@@ -18,7 +18,7 @@ from synapse_apply.views.grammar import (
     format_refusal_phrase,
 )
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
-from synapse_apply.views.text.findings import format_blocks_of_merged_findings
+from synapse_apply.views.text.findings import finding_blocks
 from synapse_apply.views.text.refusals import format_refusal_rows, format_refused_count
 from synapse_apply.views.text.style import Style
 from synapse_apply.views.text.verification import (
@@ -68,8 +68,7 @@ class OutcomeCounts:
             forgotten=report.count_done_changes(Action.FORGET),
             failed=report.count_outcomes(Result.FAILED),
             skipped=sum(
-                o.result is Result.SKIPPED and is_change_or_failed_or_unknown_no_op(o)
-                for o in report.outcomes
+                o.result is Result.SKIPPED and is_shown_outcome(o) for o in report.outcomes
             ),
             unknown=report.count_outcomes(Result.UNKNOWN),
             refused=len(report.plan.refused_changes),
@@ -88,7 +87,7 @@ class OutcomeCounts:
         )
 
 
-def is_done_without_any_refusal(report: Report) -> bool:
+def is_wholly_done(report: Report) -> bool:
     """Whether nothing failed, was skipped, refused or interrupted."""
     return _is_all_done(report) and not report.plan.refused_changes
 
@@ -106,7 +105,7 @@ def render_report(report: Report, *, color: bool) -> str:
     rows = [
         format_outcome_row(outcome, style)
         for outcome in report.outcomes
-        if is_change_or_failed_or_unknown_no_op(outcome)
+        if is_shown_outcome(outcome)
     ]
     moves = format_moved_lines(report.plan.moved)
     parts = [
@@ -121,15 +120,13 @@ def render_report(report: Report, *, color: bool) -> str:
     unskipped_outcomes = (
         outcome for outcome in report.outcomes if outcome.result is not Result.SKIPPED
     )
-    parts += format_blocks_of_merged_findings(
-        list_outcome_findings_errors_last(unskipped_outcomes), style
-    )
+    parts += finding_blocks(outcome_findings(unskipped_outcomes), style)
     parts += format_log_ends_and_findings_of_runs(report.verification_results, style)
-    parts.append(format_totals_and_next_steps(report, style))
+    parts.append(totals_and_steps(report, style))
     return escape_ci_commands("\n\n".join(part for part in parts if part) + "\n")
 
 
-def is_change_or_failed_or_unknown_no_op(outcome: Outcome) -> bool:
+def is_shown_outcome(outcome: Outcome) -> bool:
     """Whether an outcome has a row.
 
     A record that was (or was not yet) brought up to date has none.
@@ -177,7 +174,7 @@ def _skip_reasons(outcome: Outcome) -> str:
     )
 
 
-def list_outcome_findings_errors_last(outcomes: Iterable[Outcome]) -> list[Diagnostic]:
+def outcome_findings(outcomes: Iterable[Outcome]) -> list[Diagnostic]:
     """All findings of these outcomes, with addresses and request ids.
 
     Errors, the worst ones, last.
@@ -210,7 +207,7 @@ def _iter_outcome_findings(outcome: Outcome) -> Iterable[Diagnostic]:
 
 # `Apply complete!` means that Git is live. Beside a refused row it is `Apply incomplete!`, because
 # tools that read Terraform's text take the first for success.
-def format_totals_and_next_steps(report: Report, style: Style) -> str:
+def totals_and_steps(report: Report, style: Style) -> str:
     """The lines of counts of an apply, and what to do about what is left."""
     counts = OutcomeCounts.from_report(report)
     lines = [format_refused_count(counts.refused, style)] if counts.refused else []
@@ -218,7 +215,7 @@ def format_totals_and_next_steps(report: Report, style: Style) -> str:
     # `verify` changes no resource, so there are no counts of resources.
     if report.extras.get("operation") == "verify":
         return "\n".join([*lines, *_explain_end(report)])
-    if is_done_without_any_refusal(report):
+    if is_wholly_done(report):
         lines.append(style(f"Apply complete! Resources: {counts.resources_text}.", "done"))
         return "\n".join(lines)
     only_refused_left = _is_all_done(report)

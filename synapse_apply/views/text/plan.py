@@ -8,19 +8,11 @@ from synapse_apply.model.remote.dry_run_counts import DryRunCounts
 from synapse_apply.views.grammar import (
     format_moved_lines,
     format_plan_line,
-    shorten_commit_keeping_dirty_suffix,
+    shorten_commit_and_suffix,
 )
-from synapse_apply.views.sanitize import (
-    escape_ci_commands,
-    sanitize,
-    sanitize_url_and_strip_credentials,
-)
-from synapse_apply.views.text.accepted import name_accepted_differences_or_empty
-from synapse_apply.views.text.findings import (
-    format_blocks_of_merged_findings,
-    render_diagnostics,
-    sanitize_and_indent_lines,
-)
+from synapse_apply.views.sanitize import escape_ci_commands, sanitize, sanitize_url
+from synapse_apply.views.text.accepted import name_accepted
+from synapse_apply.views.text.findings import finding_blocks, indent_lines, render_diagnostics
 from synapse_apply.views.text.outcomes import render_report
 from synapse_apply.views.text.plan_rows import ChangeRenderer
 from synapse_apply.views.text.refusals import format_refused_count
@@ -61,16 +53,16 @@ def render_plan(
         if change.action is Action.FORGET and not change.is_refused:
             lines.append(blocks.render_forget_row(change))
         elif not is_object_change_to_make(change):
-            lines += blocks.render_note_rows_with_address(change)
+            lines += blocks.render_notes(change)
     parts = [
         *_header_and_blocks(plan, blocks),
         *(["\n".join(lines)] if lines else []),
-        *map(blocks.render_refusal_rows_with_fields, plan.refused_changes),
+        *map(blocks.render_refusals, plan.refused_changes),
     ]
     if show_unchanged:
         parts.append(
             "\n".join(
-                blocks.render_line_of_unchanged_or_superseded(c)
+                blocks.unchanged_line(c)
                 for c in plan.changes
                 if (c.action is Action.NO_OP or c.superseded) and not c.is_refused
             )
@@ -78,9 +70,9 @@ def render_plan(
     # An empty plan needs no target line: the message below says it all.
     if any(parts) or plan.guards or plan.base.revision or plan.base.is_offline:
         parts.insert(0, format_target_line(plan.base, style, plan.trial))
-    parts.append(format_plan_and_accepted_totals(plan, style))
+    parts.append(format_plan_totals(plan, style))
     parts += [_format_guard(guard, style) for guard in plan.guards]
-    parts += format_blocks_of_merged_findings(plan.diagnostics, style)
+    parts += finding_blocks(plan.diagnostics, style)
     return escape_ci_commands("\n\n".join(part for part in parts if part) + "\n")
 
 
@@ -90,11 +82,7 @@ def _header_and_blocks(plan: Plan, blocks: ChangeRenderer) -> list[str]:
         for change in plan.changes
         for row in (
             *([blocks.render_change_block(change)] if is_object_change_to_make(change) else []),
-            *(
-                [blocks.render_verification_run_or_empty(change)]
-                if change.verification and not change.is_refused
-                else []
-            ),
+            *([blocks.render_run(change)] if change.verification and not change.is_refused else []),
         )
     ]
     moves = ["\n".join(format_moved_lines(plan.moved))] if plan.moved else []
@@ -117,14 +105,12 @@ def is_object_change_to_make(change: Change) -> bool:
 
 def format_target_line(base: PlanBase, style: Style, dry_run: DryRunCounts | None = None) -> str:
     """The line with a plan's target, backend, commit, and how many calls a dry run tried."""
-    url = sanitize_url_and_strip_credentials(base.binding.url)
+    url = sanitize_url(base.binding.url)
     facts = ["the embedded backend" if url == "embedded:" else url]
     if base.is_offline:
-        commit = (
-            f"commit {shorten_commit_keeping_dirty_suffix(base.commit)} " if base.commit else ""
-        )
+        commit = f"commit {shorten_commit_and_suffix(base.commit)} " if base.commit else ""
         return style(
-            f"Target {sanitize(base.target)}: {commit}{describe_comparison_of_offline_plan(base)}",
+            f"Target {sanitize(base.target)}: {commit}{describe_comparison(base)}",
             "dim",
         )
     if base.binding.tenant:
@@ -132,7 +118,7 @@ def format_target_line(base: PlanBase, style: Style, dry_run: DryRunCounts | Non
     if base.revision:
         facts.append(f"manifests as of {sanitize(base.revision)}")
     elif base.commit:
-        facts.append(f"commit {shorten_commit_keeping_dirty_suffix(base.commit)}")
+        facts.append(f"commit {shorten_commit_and_suffix(base.commit)}")
     if dry_run is not None and dry_run.total_calls:
         facts.append(
             f"{dry_run.tried} of {format_count_and_noun(dry_run.total_calls, 'call')} checked "
@@ -141,16 +127,16 @@ def format_target_line(base: PlanBase, style: Style, dry_run: DryRunCounts | Non
     return style(f"Target {sanitize(base.target)}: {', '.join(facts)}", "dim")
 
 
-def describe_comparison_of_offline_plan(base: PlanBase) -> str:
+def describe_comparison(base: PlanBase) -> str:
     """What an offline plan was compared with, as a phrase."""
     if not base.compared:
         return f"not compared with {sanitize(base.against)}; the backend was not asked"
     return f"against {sanitize(base.against)}; the backend was not asked"
 
 
-def format_plan_and_accepted_totals(plan: Plan, style: Style) -> str:
+def format_plan_totals(plan: Plan, style: Style) -> str:
     """The lines of counts of a plan, or that there are no changes."""
-    accepted_text = name_accepted_differences_or_empty(plan.changes_with_accepted)
+    accepted_text = name_accepted(plan.changes_with_accepted)
     return "\n".join(
         [
             _totals(plan, style),
@@ -201,4 +187,4 @@ def _format_guard(guard: GuardViolation, style: Style) -> str:
     )
     name = f"--override-guard {sanitize(guard.name)}"
     hint_lines = [] if name in guard.detail else [f"  Hint: if this is meant, apply with {name}"]
-    return "\n".join([head, *sanitize_and_indent_lines(guard.detail), *hint_lines])
+    return "\n".join([head, *indent_lines(guard.detail), *hint_lines])

@@ -13,16 +13,8 @@ from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange
 from synapse_apply.model.values import ABSENT, WithheldSecret, flatten, get_at_or_absent, is_map
 from synapse_apply.views.grammar import ACTION_SYMBOLS, PLANNED_PHRASES, format_byte_size
-from synapse_apply.views.json.redaction import (
-    hide_values_near_sensitive_paths,
-    to_sorted_json_with_paths_null,
-)
-from synapse_apply.views.sanitize import (
-    quote_string,
-    sanitize,
-    sanitize_lines,
-    sanitize_lines_and_escape_plan_rows,
-)
+from synapse_apply.views.json.redaction import hide_sensitive, sorted_json
+from synapse_apply.views.sanitize import quote_string, sanitize, sanitize_lines, sanitize_plan_lines
 from synapse_apply.views.text.field_rows import RowLayout, build_field_tree
 from synapse_apply.views.text.refusals import format_refusal_rows
 from synapse_apply.views.text.style import Style
@@ -55,8 +47,8 @@ class ChangeRenderer:
         if change.action is Action.ADOPT and change.remote_id:
             lines.append(f"  # (imported from {quote_string(change.remote_id)})")
         for fact in (
-            get_reason_or_empty_if_object_is_missing(change),
-            summarize_uploaded_package_or_empty(change),
+            present_reason(change),
+            uploaded_package(change),
             *change.notes,
         ):
             lines += [f"  # ({line})" for line in sanitize_lines(fact) if line]
@@ -65,31 +57,29 @@ class ChangeRenderer:
         # A create or delete lists all fields anyway.
         if symbol not in {"+", "-"}:
             if change.remote_id:
-                root.add_unchanged_field_unless_changing(("id",), change.remote_id, is_shown=True)
+                root.add_unchanged_field(("id",), change.remote_id, is_shown=True)
             full_object = change.after if change.after is not None else change.before
             for path, value in flatten(
-                to_sorted_json_with_paths_null(full_object or {}, change.after_sensitive)
+                sorted_json(full_object or {}, change.after_sensitive)
             ).items():
-                root.add_unchanged_field_unless_changing(
+                root.add_unchanged_field(
                     path, value, is_shown=self.show_unchanged or path == ("name",)
                 )
             # Redacted ones are missing from the object, but count as fields.
             for path in change.after_sensitive:
-                root.add_unchanged_field_unless_changing(
+                root.add_unchanged_field(
                     path, WithheldSecret("omitted"), is_shown=self.show_unchanged
                 )
         return "\n".join(
             [
                 *[self.style(line, "bold") for line in lines],
                 f"  {self.style.format_symbol_and_space(symbol)}{kind} {name} {{",
-                *RowLayout(self.style, self.width).format_visible_rows_and_hidden_count(
-                    root, _INDENT
-                ),
+                *RowLayout(self.style, self.width).visible_rows(root, _INDENT),
                 "    }",
             ]
         )
 
-    def render_verification_run_or_empty(self, change: Change) -> str:
+    def render_run(self, change: Change) -> str:
         """The block of the change's verification run; "" without one."""
         verification = change.verification
         return (
@@ -109,39 +99,33 @@ class ChangeRenderer:
             f"{PLANNED_PHRASES[Action.FORGET]}: {reason}"
         )
 
-    def render_note_rows_with_address(self, change: Change) -> list[str]:
+    def render_notes(self, change: Change) -> list[str]:
         """A row for each note of a change; the address is added unless a note begins with it."""
         name = sanitize(change.address)
         lines = []
         for note in change.notes:
-            first_line, *continuation = sanitize_lines_and_escape_plan_rows(note)
+            first_line, *continuation = sanitize_plan_lines(note)
             text = first_line if first_line.startswith(name) else f"{name}: {first_line}"
             lines.append(f"  {self.style.format_symbol_and_space('.')}{text}")
             lines += [f"      {line}".rstrip() for line in continuation]
         return lines
 
-    def render_refusal_rows_with_fields(self, change: Change) -> str:
+    def render_refusals(self, change: Change) -> str:
         """The `!` rows of a refused change, with the fields that were wanted."""
-        return "\n".join(
-            format_refusal_rows(
-                change, self.style, self.render_refused_fields_unless_create(change)
-            )
-        )
+        return "\n".join(format_refusal_rows(change, self.style, self.refused_fields(change)))
 
-    def render_refused_fields_unless_create(self, change: Change) -> list[str]:
+    def refused_fields(self, change: Change) -> list[str]:
         """The lines of a refused change's fields; none for a create."""
         field_changes = (
-            hide_values_near_sensitive_paths(
-                change, iter_fields_and_removals_of_values_above_them(change)
-            )
+            hide_sensitive(change, iter_fields_and_removals_of_values_above_them(change))
             if change.action not in _CREATE_ACTIONS
             else ()
         )
-        return RowLayout(self.style, self.width).format_visible_rows_and_hidden_count(
+        return RowLayout(self.style, self.width).visible_rows(
             build_field_tree(field_changes), _INDENT + 2
         )
 
-    def render_line_of_unchanged_or_superseded(self, change: Change) -> str:
+    def unchanged_line(self, change: Change) -> str:
         """The line of a resource that stays as it is, or whose change is superseded."""
         status_text = "is superseded" if change.superseded else PLANNED_PHRASES[Action.NO_OP]
         if change.reason:
@@ -151,13 +135,13 @@ class ChangeRenderer:
         return self.style(f"  # {sanitize(change.address)} {status_text}", "dim")
 
 
-def get_reason_or_empty_if_object_is_missing(change: Change) -> str:
+def present_reason(change: Change) -> str:
     """The reason to show under a change's heading; "" where the heading says it already."""
     # The heading of a recreate says already that the object is missing.
     return "" if change.reason == "missing" else change.reason
 
 
-def summarize_uploaded_package_or_empty(change: Change) -> str:
+def uploaded_package(change: Change) -> str:
     """The package that a create uploads: source, files, size; "" without one."""
     package = change.extras.get("package")
     if not isinstance(package, Mapping):
@@ -215,15 +199,11 @@ def _is_valid_count(value: Any) -> TypeGuard[int]:
 def list_redacted_changes_or_whole_object(change: Change) -> Iterable[FieldChange]:
     """The fields to show of a change, redacted; all of the object's for a create or delete."""
     if change.fields or change.action not in {*_CREATE_ACTIONS, Action.DELETE}:
-        return hide_values_near_sensitive_paths(
-            change, iter_fields_and_removals_of_values_above_them(change)
-        )
+        return hide_sensitive(change, iter_fields_and_removals_of_values_above_them(change))
     is_delete = change.action is Action.DELETE
     full_object = (change.before if is_delete else change.after) or {}
     secret_paths = set(change.before_sensitive if is_delete else change.after_sensitive)
-    object_fields = _whole_fields(
-        to_sorted_json_with_paths_null(full_object, secret_paths) or {}, is_delete=is_delete
-    )
+    object_fields = _whole_fields(sorted_json(full_object, secret_paths) or {}, is_delete=is_delete)
     return [*object_fields, *(_build_secret_change(path) for path in sorted(secret_paths, key=str))]
 
 

@@ -312,14 +312,14 @@ class LogProgress(LineProgress):
 
     def report_upload(self, address: Address, sent_bytes: int, total_bytes: int) -> None:
         """Note the bytes for the next line of a long call."""
-        self._ongoing_calls.replace_facts_of_ongoing_call(
+        self._ongoing_calls.replace_facts(
             address, {"": f"{format_byte_size(sent_bytes)} of {format_byte_size(total_bytes)}"}
         )
 
     def report_job(self, address: Address, job: Job) -> None:
         """Note the job's status; write `... Verifying... job 12 queued` once for each job."""
         status = f"job {sanitize(job.id)} {job.status.value}{_job_percent(job)}"
-        self._ongoing_calls.replace_facts_of_ongoing_call(address, {"": status})
+        self._ongoing_calls.replace_facts(address, {"": status})
         with self._lock:
             # The id, not the status: a log needs one line by which to find the job.
             is_new = self._reported_jobs.get(address) != (job.id, 0)

@@ -12,11 +12,7 @@ from synapse_apply.model.observed import Observed
 from synapse_apply.model.phrases import format_count_and_noun
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import Fields, flatten
-from synapse_apply.views.json.redaction import (
-    build_tree_with_true_at_paths,
-    to_plain_json_with_secrets_null,
-    unflatten_to_redacted_json,
-)
+from synapse_apply.views.json.redaction import plain_json, tree_of_paths, unflatten_redacted
 from synapse_apply.views.sanitize import escape_ci_commands, quote_string, sanitize
 from synapse_apply.views.text.field_rows import FieldNode, RowLayout
 from synapse_apply.views.text.style import Style
@@ -91,15 +87,13 @@ def record_document(record: Record) -> JsonDocument:
         "name": record.address.name,
         "id": record.remote_id,
         "imported": not record.applied,
-        "values": unflatten_to_redacted_json(
-            (path, to_plain_json_with_secrets_null(value)) for path, value in fields.items()
-        ),
-        "sensitive_values": build_tree_with_true_at_paths(_list_secret_paths(fields.items())),
+        "values": unflatten_redacted((path, plain_json(value)) for path, value in fields.items()),
+        "sensitive_values": tree_of_paths(_list_secret_paths(fields.items())),
         "protected": record.protected,
         "digest": record.digest,
         "files": dict(sorted(record.files.items())),
         "proven": dict(record.proven) or None,
-        "verification": to_plain_json_with_secrets_null(record.verification),
+        "verification": plain_json(record.verification),
         "depends_on": [str(address) for address in record.depends_on],
         "api": record.api,
         "created_at": record.created_at,
@@ -120,10 +114,8 @@ def object_document_without_address(kind: str, observed: Observed) -> JsonDocume
         "type": kind,
         "id": observed.remote_id,
         "api": observed.api,
-        "values": unflatten_to_redacted_json(
-            (path, to_plain_json_with_secrets_null(value)) for path, value in fields.items()
-        ),
-        "sensitive_values": build_tree_with_true_at_paths(_list_secret_paths(fields.items())),
+        "values": unflatten_redacted((path, plain_json(value)) for path, value in fields.items()),
+        "sensitive_values": tree_of_paths(_list_secret_paths(fields.items())),
     }
 
 
@@ -156,12 +148,10 @@ def _format_fields_block(
 ) -> list[str]:
     # Shown with the rows of a plan, none of which is a change.
     root = FieldNode()
-    root.add_unchanged_field_unless_changing(("id",), remote_id, is_shown=True)
+    root.add_unchanged_field(("id",), remote_id, is_shown=True)
     for path, value in fields.items():
-        root.add_unchanged_field_unless_changing(path, value, is_shown=True)
-    rows = RowLayout(style, width or _DEFAULT_WIDTH).format_visible_rows_and_hidden_count(
-        root, _INDENT
-    )
+        root.add_unchanged_field(path, value, is_shown=True)
+    rows = RowLayout(style, width or _DEFAULT_WIDTH).visible_rows(root, _INDENT)
     return [f"{sanitize(kind)} {quote_string(name)} {{", *rows, "}"]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from synapse_apply.model.plan import Change, Refusal
 from synapse_apply.views.grammar import format_refusal_phrase
-from synapse_apply.views.sanitize import sanitize, sanitize_lines_and_escape_plan_rows
+from synapse_apply.views.sanitize import sanitize, sanitize_plan_lines
 from synapse_apply.views.text.findings import format_position
 from synapse_apply.views.text.style import Style
 
@@ -22,7 +22,7 @@ def format_refusal_rows(change: Change, style: Style, field_lines: Sequence[str]
 
 
 def _format_refusal_row(change: Change, refusal: Refusal, style: Style) -> list[str]:
-    first_line, *continuation = sanitize_lines_and_escape_plan_rows(refusal.reason)
+    first_line, *continuation = sanitize_plan_lines(refusal.reason)
     subject = style(f"{sanitize(change.address)} {format_refusal_phrase(change.action)}", "bold")
     return [
         f"  {style.format_symbol_and_space('!')}{subject}: {first_line}",
@@ -34,7 +34,7 @@ def _ways_out(change: Change, refusal: Refusal, style: Style) -> list[str]:
     position = refusal.position or change.position
     lines = [f"      {style(f'on {format_position(position)}', 'dim')}"] if position else []
     if len(refusal.ways_out) == 1:
-        first_line, *continuation = sanitize_lines_and_escape_plan_rows(refusal.ways_out[0])
+        first_line, *continuation = sanitize_plan_lines(refusal.ways_out[0])
         return [
             *lines,
             f"      Way out: {first_line}",
@@ -43,7 +43,7 @@ def _ways_out(change: Change, refusal: Refusal, style: Style) -> list[str]:
     if refusal.ways_out:
         lines.append("      Ways out:")
     for way_out in refusal.ways_out:
-        first_line, *continuation = sanitize_lines_and_escape_plan_rows(way_out)
+        first_line, *continuation = sanitize_plan_lines(way_out)
         lines += [f"        * {first_line}", *(f"          {line}" for line in continuation)]
     return lines
 

@@ -12,13 +12,10 @@ from synapse_apply.model.report import Report, Result
 from synapse_apply.model.values import flatten
 from synapse_apply.model.verification import LastRun, RunStatus, Verification, VerificationResult
 from synapse_apply.views.grammar import format_duration
-from synapse_apply.views.json.redaction import to_plain_json_with_secrets_null
+from synapse_apply.views.json.redaction import plain_json
 from synapse_apply.views.sanitize import sanitize
 from synapse_apply.views.text.field_rows import FieldNode, RowLayout
-from synapse_apply.views.text.findings import (
-    format_blocks_of_merged_findings,
-    sanitize_and_indent_lines,
-)
+from synapse_apply.views.text.findings import finding_blocks, indent_lines
 from synapse_apply.views.text.style import Style
 from synapse_apply.views.text.values import split_into_cut_lines
 
@@ -41,8 +38,8 @@ def render_block_of_run_to_start_or_follow(
     root = FieldNode()
     for path, value in flatten(verification.body).items():
         if value != {}:
-            root.add_unchanged_field_unless_changing(path, value, is_shown=True)
-    rows = layout.format_visible_rows_and_hidden_count(root, _INDENT - 2)
+            root.add_unchanged_field(path, value, is_shown=True)
+    rows = layout.visible_rows(root, _INDENT - 2)
     head = [
         f"  # {sanitize(change.address)} will be verified",
         f"  # ({sanitize(verification.reason)})",
@@ -109,14 +106,12 @@ def format_log_ends_and_findings_of_runs(
                 "\n".join(
                     [
                         head,
-                        *sanitize_and_indent_lines(
-                            "\n".join(split_into_cut_log_lines(result.logs))
-                        ),
+                        *indent_lines("\n".join(split_into_cut_log_lines(result.logs))),
                     ]
                 )
             )
         if result.status is not RunStatus.SKIPPED:
-            blocks += format_blocks_of_merged_findings(result.diagnostics, style)
+            blocks += finding_blocks(result.diagnostics, style)
     return blocks
 
 
@@ -144,7 +139,7 @@ def build_planned_run_documents(plan: Plan) -> list[JsonDocument]:
             "type": change.address.kind,
             "name": change.address.name,
             "reason": verification.reason,
-            "run": to_plain_json_with_secrets_null(verification.body),
+            "run": plain_json(verification.body),
             "parameters_digest": verification.parameters,
             "job": verification.job or None,
             "timeout": verification.timeout,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol, cast
 
-from synapse_apply.controller.loop.claiming import ClaimedTarget, claim_if_due_and_record_lost_apply
+from synapse_apply.controller.loop.claiming import ClaimedTarget, claim_if_due
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.running import RunCounts
 from synapse_apply.controller.loop.tasks import BackgroundTasks
-from synapse_apply.controller.loop.working import look_apply_if_permitted_and_record
+from synapse_apply.controller.loop.working import look_and_apply
 from synapse_apply.controller.rows import RunCause, TargetName, TargetRow
 from synapse_apply.controller.rules.turns import choose_targets_to_work_on
 
@@ -25,7 +25,7 @@ _LIST_SECONDS = 1.0
 class Dispatcher(Protocol):
     """How the leader has due targets worked on."""
 
-    def dispatch_due_targets_without_waiting(self, now: float) -> None:
+    def dispatch_due(self, now: float) -> None:
         """Have targets that are due worked on, as many as there is room for; waits for none.
 
         `now` is the wall clock.
@@ -51,7 +51,7 @@ class ThreadDispatcher:
         self._candidates: list[TargetRow] = []
         self._listed_at: float | None = None
 
-    def dispatch_due_targets_without_waiting(self, now: float) -> None:
+    def dispatch_due(self, now: float) -> None:
         """See Dispatcher."""
         running = cast("list[TargetRow]", self._tasks.list_subjects_of_running(LOOK))
         if len(running) >= self._max_looks or self._parts.is_stopping:
@@ -62,7 +62,7 @@ class ThreadDispatcher:
             due, running, self._max_looks, has_many_sources=has_many
         ):
             self._candidates.remove(row)
-            claimed = claim_if_due_and_record_lost_apply(self._parts, row.name)
+            claimed = claim_if_due(self._parts, row.name)
             if claimed is not None:
                 self._start_work(claimed)
 
@@ -89,9 +89,9 @@ class ThreadDispatcher:
 
     def _start_work(self, claimed: ClaimedTarget) -> None:
         def look() -> None:
-            look_apply_if_permitted_and_record(self._parts, claimed, self._counts)
+            look_and_apply(self._parts, claimed, self._counts)
 
-        self._tasks.start_unless_running_or_failed((LOOK, claimed.row.name), look, claimed.row)
+        self._tasks.start_task((LOOK, claimed.row.name), look, claimed.row)
 
 
 class SingleRoundDispatcher(ThreadDispatcher):

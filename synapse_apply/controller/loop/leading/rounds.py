@@ -53,11 +53,11 @@ class LeaderRounds:
         self._ends_due_at = 0.0
         self._sources_to_update: set[str] = set()
 
-    def prepare_store_for_new_lead(self) -> None:
+    def prepare_store(self) -> None:
         """Bring the store in line with the configuration, and end what a killed process began."""
         parts = self._parts
         now = parts.clock.read_wall()
-        parts.ids.begin_after(parts.store.find_newest_id_of_run_message_or_approval_or_empty())
+        parts.ids.begin_after(parts.store.newest_id())
         self._put_sources()
         fetched_at = max(
             (row.fetched_at for row in parts.store.list_configured_sources()), default=now
@@ -69,11 +69,11 @@ class LeaderRounds:
             # The clock was set back while nobody watched it, by this much or a little more.
             if fetched_at > now:
                 writer.shift_due_times_claims_and_leases(now - fetched_at)
-        due_times.pull_in_due_times_too_far_ahead(parts)
+        due_times.pull_in_due_times(parts)
         # A variable can be mended by a restart alone. Runs of --once have a timer of their own.
         retry_within = 0.0 if self._is_once else parts.settings.defaults.retry_first
-        due_times.make_failing_targets_due_within(parts, retry_within)
-        due_times.make_targets_due_that_settings_decide_otherwise(parts)
+        due_times.hasten_failing(parts, retry_within)
+        due_times.hasten_redecided(parts)
         statuses, _ = parts.store.list_unsent_and_refused_statuses_and_messages()
         # Whether these were sent is not known: they are read first.
         self._unsure = {(row.source, row.commit, row.context) for row in statuses}
@@ -91,8 +91,8 @@ class LeaderRounds:
                 parts.clock.read_wall(), parts.who, "take configuration", parts.who, ""
             )
         self._put_sources()
-        due_times.make_failing_targets_due_within(parts, parts.settings.defaults.retry_first)
-        due_times.make_targets_due_that_settings_decide_otherwise(parts, settings_before)
+        due_times.hasten_failing(parts, parts.settings.defaults.retry_first)
+        due_times.hasten_redecided(parts, settings_before)
         with parts.write() as writer:
             for name in parts.settings.sources:
                 parts.add_changed_source(name)
@@ -113,10 +113,10 @@ class LeaderRounds:
                 targets = parts.store.list_present_and_gone_targets_of_source(name)
                 present = (target for target in targets if not target.is_gone)
                 following.queue_ends_of_failures(parts, writer, present)
-                writer.mark_source_removed_and_its_targets_gone(name)
+                writer.mark_source_removed(name)
         for name in names:
             # Rules may differ from those of the last run.
-            parts.request_comparison_at_next_fetch(name)
+            parts.request_comparison(name)
 
     @property
     def seconds_to_next_round(self) -> float:
@@ -125,7 +125,7 @@ class LeaderRounds:
 
     def go_round(self) -> None:
         """Start what is due, and write what is known by now."""
-        self._due_times.correct_clock_and_shift_due_times_if_it_jumped()
+        self._due_times.correct_due_times()
         now = self._parts.clock.read_wall()
         sources = self._parts.store.list_configured_sources()
         if not self._is_once:
@@ -133,7 +133,7 @@ class LeaderRounds:
         self._write_rollouts(sources)
         # Where each target gets one look, it is one at the head.
         if not (self._is_once and self._tasks.count_running(_FETCH)):
-            self._dispatcher.dispatch_due_targets_without_waiting(now)
+            self._dispatcher.dispatch_due(now)
         self._start_due_sends(now)
         self._start_status_reads(sources, now)
         self._hourly_work.do_if_an_hour_has_passed()
@@ -157,11 +157,11 @@ class LeaderRounds:
             )
             self._fetched[name] = self._parts.clock.read_counter()
 
-        self._tasks.start_unless_running_or_failed((_FETCH, name), fetch)
+        self._tasks.start_task((_FETCH, name), fetch)
 
     def _write_rollouts(self, sources: Collection[SourceRow]) -> None:
         """Write the ends of the revisions of sources that changed; seldom while looks end."""
-        self._sources_to_update |= self._parts.take_and_clear_changed_sources()
+        self._sources_to_update |= self._parts.take_changed_sources()
         for row in sources:
             if self._change_numbers.get(row.name) != row.change_number:
                 self._change_numbers[row.name] = row.change_number
@@ -171,7 +171,7 @@ class LeaderRounds:
             return
         names = sorted(self._sources_to_update)
         for name in names:
-            following.advance_rollouts_and_write_revision_ends(self._parts, name)
+            following.advance_rollouts(self._parts, name)
             # Not before: where the store is away meanwhile, it is done in a later round.
             self._sources_to_update.discard(name)
         if names:
@@ -182,9 +182,7 @@ class LeaderRounds:
     def _start_due_sends(self, now: float) -> None:
         # Of others, which stay unsent, fifty would leave no room.
         sources = self._parts.configured.status_senders.keys()
-        statuses, messages = self._parts.store.list_due_statuses_and_messages(
-            now, sources, _SENDS_A_ROUND
-        )
+        statuses, messages = self._parts.store.due_sends(now, sources, _SENDS_A_ROUND)
         spacing = self._parts.settings.defaults.status_spacing
         for status in statuses:
             if is_status_due(status, now, spacing):
@@ -197,22 +195,20 @@ class LeaderRounds:
         key = row.source, row.commit, row.context
 
         def send() -> None:
-            if telling.send_or_read_status_and_tell_if_certain(
-                self._parts, row, is_unsure=key in self._unsure
-            ):
+            if telling.send_or_read_status(self._parts, row, is_unsure=key in self._unsure):
                 self._unsure.discard(key)
             else:
                 self._unsure.add(key)
 
         if self._tasks.count_running(_SEND) < _MAX_SENDS:
-            self._tasks.start_unless_running_or_failed((_SEND, *key), send)
+            self._tasks.start_task((_SEND, *key), send)
 
     def _start_message_send(self, row: MessageRow) -> None:
         def send() -> None:
-            telling.send_message_if_due_and_write_result(self._parts, row)
+            telling.send_message(self._parts, row)
 
         if self._tasks.count_running(_SEND) < _MAX_SENDS:
-            self._tasks.start_unless_running_or_failed((_SEND, row.id), send)
+            self._tasks.start_task((_SEND, row.id), send)
 
     def _start_status_reads(self, sources: Collection[SourceRow], now: float) -> None:
         """Read back the statuses of heads; looked for every few seconds, as none is urgent."""
@@ -229,9 +225,7 @@ class LeaderRounds:
 
     def _start_status_read(self, row: StatusRow) -> None:
         def read() -> None:
-            telling.read_back_status_and_tell_if_readable(self._parts, row)
+            telling.read_back_status(self._parts, row)
 
         if self._tasks.count_running(_SEND) < _MAX_SENDS:
-            self._tasks.start_unless_running_or_failed(
-                (_SEND, row.source, row.commit, row.context), read
-            )
+            self._tasks.start_task((_SEND, row.source, row.commit, row.context), read)

@@ -6,11 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from synapse_apply.controller.loop.parts import LoopParts
-from synapse_apply.controller.loop.reasons import normalize_reason_or_refuse_if_long
-from synapse_apply.controller.loop.rollouts.messages import (
-    audit_and_log_step,
-    queue_rollout_messages_if_news,
-)
+from synapse_apply.controller.loop.reasons import normalize_reason
+from synapse_apply.controller.loop.rollouts.messages import audit_and_log_step, queue_rollout_news
 from synapse_apply.controller.ports import ActionRefused
 from synapse_apply.controller.rollout_rows import RolloutRow, WaveEnd, WaveRow
 from synapse_apply.controller.rows import RunCause
@@ -70,7 +67,7 @@ class LoopRolloutActions:
                 "resume rollout",
                 f"{format_count_and_noun(len(failed), 'target')} tried again",
             )
-            queue_rollout_messages_if_news(parts, writer, row, after)
+            queue_rollout_news(parts, writer, row, after)
         self._mark_changed(row)
 
     def skip_wave_or_refuse(
@@ -80,7 +77,7 @@ class LoopRolloutActions:
         parts = self._parts
         with parts.write() as writer:
             row, now = self._begun_rollout(rollout), parts.clock.read_wall()
-            reason = normalize_reason_or_refuse_if_long(reason)
+            reason = normalize_reason(reason)
             wave_row = self._read_wave_or_blank(row, wave)
             after, wave_row = asking.build_skipped_wave_or_refuse(
                 row, wave_row, number=number, who=who, reason=reason, now=now
@@ -89,7 +86,7 @@ class LoopRolloutActions:
             writer.put_wave(wave_row)
             detail = f"wave {wave} of {row.wave_count}" + (f": {reason}" if reason else "")
             self._audit(writer, row, who, "skip wave", detail)
-            queue_rollout_messages_if_news(parts, writer, row, after)
+            queue_rollout_news(parts, writer, row, after)
         self._mark_changed(row)
 
     def abort_rollout_or_refuse(self, who: str, rollout: str, number: int, reason: str) -> None:
@@ -99,7 +96,7 @@ class LoopRolloutActions:
                 self._begun_rollout(rollout),
                 self._parts.clock.read_wall(),
             )
-            reason = normalize_reason_or_refuse_if_long(reason)
+            reason = normalize_reason(reason)
             after = asking.build_aborted_rollout_or_refuse(
                 row, number=number, who=who, reason=reason, now=now
             )
@@ -107,7 +104,7 @@ class LoopRolloutActions:
             wave = self._read_wave_or_blank(row, row.wave)
             if wave.end is WaveEnd.NONE:
                 writer.put_wave(replace(wave, closed_at=now, closed_by=who, reason=reason))
-            queue_rollout_messages_if_news(self._parts, writer, row, after)
+            queue_rollout_news(self._parts, writer, row, after)
             detail = f"in wave {row.wave} of {row.wave_count}" + (f": {reason}" if reason else "")
             self._audit(writer, row, who, "abort rollout", detail)
         self._mark_changed(row)

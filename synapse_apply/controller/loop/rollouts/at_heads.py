@@ -6,10 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from synapse_apply.controller.loop.parts import LoopParts
-from synapse_apply.controller.loop.rollouts.messages import (
-    audit_and_log_step,
-    queue_rollout_messages_if_news,
-)
+from synapse_apply.controller.loop.rollouts.messages import audit_and_log_step, queue_rollout_news
 from synapse_apply.controller.rollout_rows import RolloutState, RolloutTargetRow
 from synapse_apply.controller.rows import SourceRow
 from synapse_apply.controller.rules.rollouts.assignment import RolloutAssignments
@@ -19,12 +16,12 @@ from synapse_apply.controller.store_ports import StoreWriter
 from synapse_apply.model.phrases import format_count_and_noun
 
 
-def list_configured_rollouts_of_source(settings: Controller, source: str) -> list[Rollout]:
+def rollouts_of_source(settings: Controller, source: str) -> list[Rollout]:
     """The rollouts that a configuration has for a source."""
     return [rollout for rollout in settings.rollouts.values() if rollout.source == source]
 
 
-def write_and_forget_rollouts_at_head(
+def write_rollouts_at_head(
     parts: LoopParts, writer: StoreWriter, source: SourceRow, assignments: RolloutAssignments
 ) -> None:
     """Write what the head of a source makes of its rollouts; the next round opens their waves.
@@ -32,8 +29,7 @@ def write_and_forget_rollouts_at_head(
     One that the configuration no longer has is forgotten: its targets are at the head as any other.
     """
     configured = {
-        rollout.name: rollout
-        for rollout in list_configured_rollouts_of_source(parts.settings, source.name)
+        rollout.name: rollout for rollout in rollouts_of_source(parts.settings, source.name)
     }
     for row in parts.store.list_begun_rollouts_even_ended():
         is_unknown = row.source == source.name and row.name not in configured
@@ -63,7 +59,7 @@ def write_and_forget_rollouts_at_head(
         beginnings.append((before, beginning))
     # A target may have left one rollout for another.
     for _, beginning in beginnings:
-        writer.delete_targets_from_any_rollout(beginning.removed_names)
+        writer.delete_from_rollouts(beginning.removed_names)
     for before, beginning in beginnings:
         for wave in beginning.waves:
             writer.put_wave(wave)
@@ -88,4 +84,4 @@ def write_and_forget_rollouts_at_head(
             elif before.wave != after.wave:
                 detail = f"wave {after.wave} anew: its targets are others"
                 audit_and_log_step(parts, writer, after, "begin waves again", detail)
-            queue_rollout_messages_if_news(parts, writer, before, after)
+            queue_rollout_news(parts, writer, before, after)

@@ -9,7 +9,7 @@ from synapse_apply.controller.rules.rollouts.advancing import (
     OVERDUE_SECONDS,
     has_not_reached_last_wave_for_a_week,
 )
-from synapse_apply.controller.rules.sending import compute_number_of_daily_reminder
+from synapse_apply.controller.rules.sending import reminder_number
 from synapse_apply.controller.settings import DAY, Event
 from synapse_apply.controller.store_ports import StoreWriter
 from synapse_apply.model.command import Command, Text
@@ -18,7 +18,7 @@ from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_fi
 _TOLD_STATES = frozenset({RolloutState.WAITING, RolloutState.STOPPED})
 
 
-def queue_rollout_messages_if_news(
+def queue_rollout_news(
     parts: LoopParts, writer: StoreWriter, before: RolloutRow | None, after: RolloutRow
 ) -> None:
     """Tell of a rollout that came to a state in which a person is needed, or left a failure."""
@@ -50,7 +50,7 @@ def queue_rollout_reminders(parts: LoopParts, writer: StoreWriter) -> None:
         if row.name not in parts.settings.rollouts:
             continue
         if has_not_reached_last_wave_for_a_week(row, now):
-            number = compute_number_of_daily_reminder(row.reached_at + OVERDUE_SECONDS, now)
+            number = reminder_number(row.reached_at + OVERDUE_SECONDS, now)
             fact = f"rollout {row.name} of {row.source} long since {row.reached_at}, day {number}"
             days = int((now - row.reached_at) // DAY)
             finding = warning_finding(
@@ -66,18 +66,10 @@ def queue_rollout_reminders(parts: LoopParts, writer: StoreWriter) -> None:
             _queue_rollout_message(
                 parts, writer, Event.HELD, fact, row, finding, is_reminder=number > 0
             )
-        elif row.state in _TOLD_STATES and (
-            number := compute_number_of_daily_reminder(row.state_since, now)
-        ):
+        elif row.state in _TOLD_STATES and (number := reminder_number(row.state_since, now)):
             fact = f"rollout {row.name} of {row.source}, {_name_stay(row)}, day {number}"
             _queue_rollout_message(
-                parts,
-                writer,
-                Event.HELD,
-                fact,
-                row,
-                _stopped_or_waiting(row),
-                is_reminder=True,
+                parts, writer, Event.HELD, fact, row, _stopped_or_waiting(row), is_reminder=True
             )
 
 
@@ -101,7 +93,7 @@ def _queue_rollout_message(
     *,
     is_reminder: bool = False,
 ) -> None:
-    parts.queue_message_for_each_channel_unless_told(
+    parts.queue_messages(
         writer,
         event,
         fact,

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from synapse_apply.controller.loop.parts import LoopParts
-from synapse_apply.controller.loop.rollouts.at_heads import list_configured_rollouts_of_source
-from synapse_apply.controller.loop.rollouts.messages import (
-    audit_and_log_step,
-    queue_rollout_messages_if_news,
-)
+from synapse_apply.controller.loop.rollouts.at_heads import rollouts_of_source
+from synapse_apply.controller.loop.rollouts.messages import audit_and_log_step, queue_rollout_news
 from synapse_apply.controller.rollout_rows import RolloutRow, RolloutState, WaveEnd, WaveRow
 from synapse_apply.controller.rules.rollouts.advancing import RolloutStep, compute_rollout_step
-from synapse_apply.controller.rules.rollouts.assignment import compute_digest_of_wave_patterns
+from synapse_apply.controller.rules.rollouts.assignment import wave_digest
 from synapse_apply.controller.rules.rollouts.beginning import is_newer_head_due
 from synapse_apply.controller.rules.rollouts.members import RolloutMember
 from synapse_apply.controller.settings import Rollout
@@ -20,13 +17,13 @@ from synapse_apply.controller.store_ports import StoreWriter
 from synapse_apply.model.phrases import format_count_and_noun
 
 
-def write_next_steps_of_rollouts(parts: LoopParts, source: str) -> None:
+def write_next_steps(parts: LoopParts, source: str) -> None:
     """Bring the rollouts of a source as far as what their targets have shown lets them go.
 
     One that has ended, or stopped, makes room for a newer head that waited for it
     (`new_head: queue`).
     """
-    for rollout in list_configured_rollouts_of_source(parts.settings, source):
+    for rollout in rollouts_of_source(parts.settings, source):
         row = parts.store.find_begun_rollout_even_if_ended(rollout.name)
         if row is None or row.source != source:
             continue
@@ -42,7 +39,7 @@ def _write_next_step(parts: LoopParts, rollout: Rollout) -> RolloutRow | None:
         row = parts.store.find_begun_rollout_even_if_ended(rollout.name)
         if row is None or row.state.is_over or _is_revision_refused(parts, row):
             return None
-        if row.waves_digest != compute_digest_of_wave_patterns(rollout):
+        if row.waves_digest != wave_digest(rollout):
             # Which target is in which wave now says the comparison that was asked for.
             return None
         name = row.name
@@ -99,7 +96,7 @@ def _write_step(
     if after.state is not before.state and after.state is not RolloutState.RUNNING:
         reason = after.state_reason or after.description
         audit_and_log_step(parts, writer, after, f"rollout {after.state.value}", reason)
-    queue_rollout_messages_if_news(parts, writer, before, after)
+    queue_rollout_news(parts, writer, before, after)
 
 
 def _request_fetch(parts: LoopParts, rollout: Rollout, row: RolloutRow) -> None:
@@ -115,6 +112,6 @@ def _request_fetch(parts: LoopParts, rollout: Rollout, row: RolloutRow) -> None:
     head = parts.store.find_newest_revision_of_commit(source.name, source.head)
     if head is None or head.finding is not None:
         return
-    parts.request_comparison_at_next_fetch(source.name)
+    parts.request_comparison(source.name)
     with parts.write() as writer:
         writer.request_fetch_at_once(source.name)

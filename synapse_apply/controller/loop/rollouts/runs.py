@@ -22,7 +22,7 @@ from synapse_apply.controller.settings import Wave
 from synapse_apply.controller.store_ports import StoreWriter
 
 
-def record_evidence_and_pull_in_due_time(
+def record_evidence(
     parts: LoopParts,
     writer: StoreWriter,
     after: TargetRow,

@@ -27,7 +27,7 @@ _MAX_NAME_LENGTH, _MAX_GROUPS_LENGTH = 200, 32_768
 _NAME_MARKS = frozenset("._@+-=~/\\:| ")
 
 
-def identify_person_or_none_without_access(
+def identify_person(
     access: Access | None, secrets: AccessSecrets, headers: Headers, *, is_api: bool
 ) -> Person | None:
     """Who sends a request with these headers; None without `access`, where all may read.

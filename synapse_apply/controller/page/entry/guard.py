@@ -54,7 +54,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def list_host_headers_of_listen_address(listen_host: str, port: int) -> frozenset[str]:
+def listen_host_headers(listen_host: str, port: int) -> frozenset[str]:
     """The Host headers under which the page is reached directly, on the address it listens on."""
     names = [f"[{listen_host}]" if ":" in listen_host else listen_host.lower()]
     if is_loopback(listen_host):
@@ -63,7 +63,7 @@ def list_host_headers_of_listen_address(listen_host: str, port: int) -> frozense
     return frozenset(with_ports | set(names) if port == DEFAULT_PORTS["http"] else with_ports)
 
 
-def list_host_headers_of_public_url(public_url: str) -> frozenset[str]:
+def public_host_headers(public_url: str) -> frozenset[str]:
     """The Host headers of the address under which people reach the page; none for ""."""
     parts = urlsplit(public_url)
     if not parts.hostname:

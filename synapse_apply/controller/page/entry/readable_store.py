@@ -67,7 +67,7 @@ class RestrictedStore:
         """Whether one of the patterns matches a target, known or not."""
         return any(fnmatchcase(str(name), pattern) for pattern in self._patterns)
 
-    def can_read_all_targets_of_source(self, source: str) -> bool:
+    def can_read_all(self, source: str) -> bool:
         """Whether one of the patterns matches every target that a source could have."""
         scope = f"{source}/*"
         # Brackets and question marks match the `*` of a pattern, and not what it stands for.
@@ -89,7 +89,7 @@ class RestrictedStore:
 
     def _tell(self, source: str, value: T) -> T:
         """What is told of a source, without the names of targets that cannot be read."""
-        is_whole = self.can_read_all_targets_of_source(source)
+        is_whole = self.can_read_all(source)
         return value if is_whole else hide_targets(value, source, self._list_hidden(source))
 
     def _read_of_target(self, name: TargetName, read: Callable[[TargetName], T], nothing: T) -> T:
@@ -140,9 +140,9 @@ class RestrictedStore:
             [name for name in names if self.can_read_target(name)], limit
         )
 
-    def list_findings_of_newest_runs(self, target_filter: TargetFilter) -> Sequence[TargetFindings]:
+    def newest_findings(self, target_filter: TargetFilter) -> Sequence[TargetFindings]:
         own_filter = replace(target_filter, patterns=self._filter_patterns)
-        rows = self._store.list_findings_of_newest_runs(own_filter)
+        rows = self._store.newest_findings(own_filter)
         return [self._tell(row.name.source, row) for row in rows]
 
     def find_newest_revision_of_commit(self, source: str, commit: str) -> RevisionRow | None:
@@ -154,29 +154,24 @@ class RestrictedStore:
     def list_newest_revisions(self, source: str, limit: int) -> Sequence[RevisionRow]:
         if not self._can_see_source(source):
             return ()
-        return [
-            *map(
-                self._blank_revision,
-                self._store.list_newest_revisions(source, limit),
-            )
-        ]
+        return [*map(self._blank_revision, self._store.list_newest_revisions(source, limit))]
 
     def list_unsent_and_refused_statuses_and_messages(
         self,
     ) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
         statuses, messages = self._store.list_unsent_and_refused_statuses_and_messages()
         return (
-            [row for row in statuses if self.can_read_all_targets_of_source(row.source)],
+            [row for row in statuses if self.can_read_all(row.source)],
             messages if self._reads_all else (),
         )
 
     def find_status(self, source: str, commit: str, context: str) -> StatusRow | None:
-        if not self.can_read_all_targets_of_source(source):
+        if not self.can_read_all(source):
             return None
         return self._store.find_status(source, commit, context)
 
     def list_statuses_of_commit(self, source: str, commit: str) -> Sequence[StatusRow]:
-        if not self.can_read_all_targets_of_source(source):
+        if not self.can_read_all(source):
             return ()
         return self._store.list_statuses_of_commit(source, commit)
 
@@ -204,7 +199,7 @@ class RestrictedStore:
         return [
             row
             for row in self._store.list_people_pauses_even_ended()
-            if self.has_readable_target_matching(row.scope)
+            if self.has_readable_target(row.scope)
         ]
 
     def list_begun_rollouts_even_ended(self) -> Sequence[RolloutRow]:
@@ -224,7 +219,7 @@ class RestrictedStore:
 
     def list_recorded_waves_of_revision(self, rollout: str, number: int) -> Sequence[WaveRow]:
         rows = self._store.list_recorded_waves_of_revision(rollout, number)
-        return rows if all(self.can_read_all_targets_of_source(row.source) for row in rows) else ()
+        return rows if all(self.can_read_all(row.source) for row in rows) else ()
 
     def list_rollout_targets(
         self, rollout: str, wave: int | None = None
@@ -246,23 +241,23 @@ class RestrictedStore:
         return self._store.list_configuration_findings() if self._reads_all else ()
 
     def _can_see_source(self, source: str) -> bool:
-        if self.can_read_all_targets_of_source(source):
+        if self.can_read_all(source):
             return True
         return bool(self.read_page_of_present_targets(TargetFilter(source), 0, 1).targets)
 
-    def has_readable_target_matching(self, scope: str) -> bool:
+    def has_readable_target(self, scope: str) -> bool:
         """Whether a scope matches a target that can be read."""
         targets = iter_present_targets(self._store, TargetFilter(patterns=(scope,)))
         return any(self.can_read_target(row.name) for row in targets)
 
     def _blank_rollout(self, row: RolloutRow) -> RolloutRow:
         """A rollout without the words that may name targets, where not all can be read."""
-        if self.can_read_all_targets_of_source(row.source):
+        if self.can_read_all(row.source):
             return row
         return replace(row, state_reason="", description="")
 
     def _blank_revision(self, revision: RevisionRow) -> RevisionRow:
         """A revision without the words that name targets, where not all can be read."""
-        if self.can_read_all_targets_of_source(revision.source):
+        if self.can_read_all(revision.source):
             return revision
         return replace(revision, description="", finding=None)

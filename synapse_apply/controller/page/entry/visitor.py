@@ -8,7 +8,7 @@ from http import HTTPStatus
 from starlette.requests import Request
 
 from synapse_apply.controller.configuration.access_secrets import AccessSecrets
-from synapse_apply.controller.page.entry.credentials import identify_person_or_none_without_access
+from synapse_apply.controller.page.entry.credentials import identify_person
 from synapse_apply.controller.page.entry.readable_store import RestrictedStore
 from synapse_apply.controller.page.entry.refusals import RequestRefused
 from synapse_apply.controller.ports import RunningLoop
@@ -58,9 +58,9 @@ class Visitor:
         names = [target.name for target in page.targets]
         return can_pause_scope(self.access, self.person, scope, names)
 
-    def build_scope_refusal_or_not_found(self, right: Right, scope: str) -> RequestRefused:
+    def scope_refusal(self, right: Right, scope: str) -> RequestRefused:
         """The refusal of a pattern: not found where nothing that they may read matches it."""
-        if self.person is None or self.store.has_readable_target_matching(scope):
+        if self.person is None or self.store.has_readable_target(scope):
             return build_right_refusal(right, scope, self)
         return RequestRefused.from_words(
             HTTPStatus.NOT_FOUND,
@@ -69,7 +69,7 @@ class Visitor:
             "A pattern is for SOURCE/TARGET, as the list of targets has it.",
         )
 
-    def require_right_on_readable_target(self, name: TargetName, right: Right) -> None:
+    def require_right_on(self, name: TargetName, right: Right) -> None:
         """Raise RequestRefused: not found for who may not even read the target."""
         if self.store.find_target_even_if_gone(name) is None:
             raise RequestRefused.from_words(
@@ -112,12 +112,10 @@ class Doorkeeper:
         self._loop = loop
         self._read_secrets = read_secrets
 
-    def admit_visitor_or_raise_refused(self, request: Request) -> Visitor:
+    def admit_visitor(self, request: Request) -> Visitor:
         """Who sends a request. RequestRefused for nobody, where the configuration has `access`."""
         access = self._loop.get_settings().access
         is_api = request.url.path.startswith(API_PREFIX)
-        person = identify_person_or_none_without_access(
-            access, self._read_secrets(), request.headers, is_api=is_api
-        )
+        person = identify_person(access, self._read_secrets(), request.headers, is_api=is_api)
         patterns = list_readable_patterns(access, person)
         return Visitor(person, access, RestrictedStore(self._store, patterns), self._store)

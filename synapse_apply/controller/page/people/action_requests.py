@@ -59,7 +59,7 @@ class ActionRequest:
     until: float = 0.0
 
 
-def parse_form_fields_or_raise_refused(body: bytes) -> Mapping[str, Sequence[str]]:
+def parse_form_fields(body: bytes) -> Mapping[str, Sequence[str]]:
     """The fields of a form (application/x-www-form-urlencoded); RequestRefused for an odd one."""
     try:
         fields = parse_qsl(
@@ -80,11 +80,11 @@ def read_valid_form_request(
     verb: Verb, name: TargetName, fields: Mapping[str, Sequence[str]], now: float
 ) -> ActionRequest:
     """What a form on a target's page asks for. RequestRefused where a field makes no sense."""
-    reason = _require_reason(verb, get_single_field_or_empty(fields, "reason"))
-    scope = _require_scope(get_single_field_or_empty(fields, "scope") or str(name))
+    reason = _require_reason(verb, single_field(fields, "reason"))
+    scope = _require_scope(single_field(fields, "scope") or str(name))
     match verb:
         case Verb.PAUSE:
-            text = get_single_field_or_empty(fields, "seconds") or f"{DEFAULT_PAUSE_SECONDS}"
+            text = single_field(fields, "seconds") or f"{DEFAULT_PAUSE_SECONDS}"
             is_number = text.isascii() and text.replace(".", "", 1).isdigit() and len(text) <= 12
             if not is_number or not 0 < float(text) <= _MAX_PAUSE_SECONDS:
                 raise _bad_request("Not a duration", "The pause has no duration that makes sense.")
@@ -104,23 +104,18 @@ def read_valid_json_request(verb: Verb, body: bytes, now: float) -> ActionReques
     Members: `target` (reconcile, approve, reject), `scope` (pause, resume), `rows`, `reason`,
     `until` (RFC 3339) or `seconds`; another one is an error.
     """
-    document = parse_json_object_or_raise_refused(body)
+    document = parse_json_object(body)
     require_known_members(document, _MEMBERS[verb])
-    reason = _require_reason(verb, require_text_or_empty_if_left_out(document, "reason"))
+    reason = _require_reason(verb, optional_text(document, "reason"))
     match verb:
         case Verb.PAUSE:
-            scope = _require_scope(require_text_or_empty_if_left_out(document, "scope"))
+            scope = _require_scope(optional_text(document, "scope"))
             return ActionRequest(
-                verb,
-                scope=scope,
-                reason=reason,
-                until=_read_pause_end(document, now),
+                verb, scope=scope, reason=reason, until=_read_pause_end(document, now)
             )
         case Verb.RESUME:
-            return ActionRequest(
-                verb, scope=_require_scope(require_text_or_empty_if_left_out(document, "scope"))
-            )
-    source, separator, target = require_text_or_empty_if_left_out(document, "target").partition("/")
+            return ActionRequest(verb, scope=_require_scope(optional_text(document, "scope")))
+    source, separator, target = optional_text(document, "target").partition("/")
     if not (source and separator and target):
         raise _bad_request("No target", "`target` is SOURCE/TARGET.")
     name = TargetName(source, target)
@@ -141,7 +136,7 @@ _MEMBERS = {
 }
 
 
-def parse_json_object_or_raise_refused(body: bytes) -> dict[str, Any]:
+def parse_json_object(body: bytes) -> dict[str, Any]:
     """A body that is a JSON object; RequestRefused for another one."""
     try:
         document = parse_strict_json(body)
@@ -162,7 +157,7 @@ def require_known_members(document: Mapping[str, Any], allowed: Collection[str])
         )
 
 
-def get_single_field_or_empty(fields: Mapping[str, Sequence[str]], name: str) -> str:
+def single_field(fields: Mapping[str, Sequence[str]], name: str) -> str:
     """The value of a form's field, "" where it is left out; RequestRefused for several."""
     values = fields.get(name, ())
     if len(values) > 1:
@@ -170,7 +165,7 @@ def get_single_field_or_empty(fields: Mapping[str, Sequence[str]], name: str) ->
     return next(iter(values), "")
 
 
-def require_text_or_empty_if_left_out(document: Mapping[str, Any], name: str) -> str:
+def optional_text(document: Mapping[str, Any], name: str) -> str:
     """A member that is a text, "" where it is left out; RequestRefused for another one."""
     value = document.get(name, "")
     if not isinstance(value, str):
@@ -220,9 +215,7 @@ def _read_pause_end(document: Mapping[str, Any], now: float) -> float:
     if "until" in document and "seconds" in document:
         raise _bad_request("Two ends", "`until` and `seconds` both say when the pause ends.")
     if "until" in document:
-        return _require_pause_end(
-            _require_zoned_time(require_text_or_empty_if_left_out(document, "until")), now
-        )
+        return _require_pause_end(_require_zoned_time(optional_text(document, "until")), now)
     seconds = document.get("seconds", DEFAULT_PAUSE_SECONDS)
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise _bad_request("Not a number", "`seconds` is a number.")

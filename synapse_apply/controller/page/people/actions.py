@@ -11,15 +11,13 @@ from synapse_apply.controller.page.people.action_requests import RIGHTS, ActionR
 from synapse_apply.controller.ports import ActionRefused, PeopleActions
 
 
-def carry_out_or_raise_refused(
-    request: ActionRequest, visitor: Visitor, actions: PeopleActions
-) -> None:
+def carry_out_action(request: ActionRequest, visitor: Visitor, actions: PeopleActions) -> None:
     """Do what somebody asks for. RequestRefused where they may not, or it cannot be done now."""
     right = RIGHTS[request.verb]
     if request.name is not None:
-        visitor.require_right_on_readable_target(request.name, right)
+        visitor.require_right_on(request.name, right)
     elif visitor.person is None or not visitor.can_pause_scope(request.scope):
-        raise visitor.build_scope_refusal_or_not_found(right, request.scope)
+        raise visitor.scope_refusal(right, request.scope)
     try:
         _call_action_of_verb(request, visitor.identity, visitor.groups, actions)
     except ActionRefused as problem:

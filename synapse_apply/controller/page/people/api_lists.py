@@ -9,9 +9,9 @@ from itertools import groupby
 from synapse_apply.controller.page.api import (
     MAX_ITEMS,
     build_list_document,
-    parse_target_or_none_if_left_out,
-    parse_valid_limit_or_default,
-    parse_whole_number_or_default,
+    parse_limit,
+    parse_target,
+    parse_whole_number,
 )
 from synapse_apply.controller.page.entry.present_targets import iter_present_targets
 from synapse_apply.controller.page.entry.refusals import RequestRefused
@@ -35,10 +35,10 @@ def list_holds_as_json(
     visitor: Visitor, loop: RunningLoop, parameters: Mapping[str, str], now: float
 ) -> JsonDocument:
     """A HoldList, of one target or of all. Parameters: target, offset, limit. BadQueryError."""
-    name = parse_target_or_none_if_left_out(parameters)
+    name = parse_target(parameters)
     offset, limit = (
-        parse_whole_number_or_default(parameters, "offset", 0),
-        parse_valid_limit_or_default(parameters, MAX_ITEMS),
+        parse_whole_number(parameters, "offset", 0),
+        parse_limit(parameters, MAX_ITEMS),
     )
     if name is not None and visitor.store.find_target_even_if_gone(name) is None:
         raise RequestRefused.from_words(
@@ -54,11 +54,11 @@ def list_holds_as_json(
     return {**build_list_document("HoldList", items), "total": len(holds), "offset": offset}
 
 
-def list_active_people_pauses_as_json(
+def pauses_as_json(
     visitor: Visitor, _loop: RunningLoop, parameters: Mapping[str, str], now: float
 ) -> JsonDocument:
     """A PauseList of the pauses that people have set and that hold now. Parameter: limit."""
-    limit = parse_valid_limit_or_default(parameters, MAX_ITEMS)
+    limit = parse_limit(parameters, MAX_ITEMS)
     pauses = [pause for pause in visitor.store.list_people_pauses_even_ended() if now < pause.until]
     return build_list_document(
         "PauseList",
@@ -75,7 +75,7 @@ def list_active_people_pauses_as_json(
     )
 
 
-def list_audit_page_as_json_or_raise_unless_reads_all(
+def audit_as_json(
     visitor: Visitor, _loop: RunningLoop, parameters: Mapping[str, str], _now: float
 ) -> JsonDocument:
     """An AuditList, newest first; with `after` oldest first. Parameters: who, q, after, limit.
@@ -88,11 +88,9 @@ def list_audit_page_as_json_or_raise_unless_reads_all(
             "No right to do this",
             "The whole audit is for who may read every target.",
         )
-    after = parse_whole_number_or_default(parameters, "after", 0) if "after" in parameters else None
+    after = parse_whole_number(parameters, "after", 0) if "after" in parameters else None
     audit_filter = AuditFilter(parameters.get("who", ""), parameters.get("q", ""), after=after)
-    rows = visitor.store.list_audit_newest_first_unless_after(
-        parse_valid_limit_or_default(parameters), audit_filter
-    )
+    rows = visitor.store.list_audit_newest_first_unless_after(parse_limit(parameters), audit_filter)
     # `time` as it is stored: the digest is over it.
     return build_list_document(
         "AuditList",

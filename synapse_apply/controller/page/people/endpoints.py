@@ -11,7 +11,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from synapse_apply.controller.page import addresses
-from synapse_apply.controller.page.api import API_VERSION, format_json_escaping_unsafe_characters
+from synapse_apply.controller.page.api import API_VERSION, format_safe_json
 from synapse_apply.controller.page.entry.form_tokens import FormTokens
 from synapse_apply.controller.page.entry.visitor import API_PREFIX, Visitor
 from synapse_apply.controller.page.people.action_requests import (
@@ -21,7 +21,7 @@ from synapse_apply.controller.page.people.action_requests import (
     read_valid_form_request,
     read_valid_json_request,
 )
-from synapse_apply.controller.page.people.actions import carry_out_or_raise_refused
+from synapse_apply.controller.page.people.actions import carry_out_action
 from synapse_apply.controller.page.people.receiving import JSON_TYPE, RequestReceiver
 from synapse_apply.controller.page.phrases import format_utc
 from synapse_apply.controller.ports import RunningLoop
@@ -66,9 +66,7 @@ class ActionEndpoints:
             )
             action = read_valid_form_request(verb, name, fields, self._clock())
             await self._carry_out_in_threadpool(action, visitor)
-            proof = self._form_tokens.build_token(
-                visitor.identity, build_notice_token_purpose(verb, name)
-            )
+            proof = self._form_tokens.build_token(visitor.identity, notice_purpose(verb, name))
             return RedirectResponse(
                 addresses.build_notice_path(name, verb.value, proof), HTTPStatus.SEE_OTHER
             )
@@ -77,7 +75,7 @@ class ActionEndpoints:
 
     def _build_api_endpoint(self, verb: Verb) -> Callable[[Request], Awaitable[Response]]:
         async def act(request: Request) -> Response:
-            visitor, body = await self._receiver.receive_document_of_token_holder(
+            visitor, body = await self._receiver.receive_document(
                 request, RIGHTS[verb], "any target"
             )
             action = read_valid_json_request(verb, body, self._clock())
@@ -87,9 +85,7 @@ class ActionEndpoints:
         return act
 
     async def _carry_out_in_threadpool(self, action: ActionRequest, visitor: Visitor) -> None:
-        await run_in_threadpool(
-            carry_out_or_raise_refused, action, visitor, self._loop.get_people_actions()
-        )
+        await run_in_threadpool(carry_out_action, action, visitor, self._loop.get_people_actions())
 
 
 def build_form_token_purpose(name: TargetName) -> str:
@@ -97,13 +93,13 @@ def build_form_token_purpose(name: TargetName) -> str:
     return f"forms of {name}"
 
 
-def build_notice_token_purpose(verb: Verb, name: TargetName) -> str:
+def notice_purpose(verb: Verb, name: TargetName) -> str:
     """What a token in an address is for that says what was just done."""
     return f"notice of {verb.value} {name}"
 
 
 def _format_result(action: ActionRequest, who: str) -> str:
-    return format_json_escaping_unsafe_characters(
+    return format_safe_json(
         {
             "apiVersion": API_VERSION,
             "kind": "ActionResult",

@@ -10,7 +10,7 @@ from synapse_apply.controller.rules.approving import (
     APPROVAL_SECONDS,
     ApprovalCount,
     count_approvals_of_row,
-    is_approval_expired_or_of_far_future,
+    is_approval_stale,
     is_author,
 )
 from synapse_apply.controller.rules.judging import REJECTED_PHRASE
@@ -96,7 +96,7 @@ def _build_held_row_view(
         for approval in of_row
         if approval.who == identity
         and not approval.used_at
-        and not is_approval_expired_or_of_far_future(approval, now)
+        and not is_approval_stale(approval, now)
     ]
     return HeldRowView(
         hold,
@@ -118,7 +118,7 @@ def describe_hold_reason(hold: HoldRow) -> str:
     return f"{phrase}: {held_row.detail}" if held_row.detail else phrase
 
 
-def describe_doubt_about_own_approval_or_empty(
+def own_approval_doubt(
     rule: TargetRule | None, authors: Collection[str] | None, access: Access | None, identity: str
 ) -> str:
     """A sentence for a reader whose approval may not count; "" for another one."""

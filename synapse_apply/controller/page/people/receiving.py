@@ -12,10 +12,7 @@ from synapse_apply.controller.page.entry.form_tokens import FormTokens
 from synapse_apply.controller.page.entry.own_origin import require_own_origin
 from synapse_apply.controller.page.entry.refusals import RequestRefused
 from synapse_apply.controller.page.entry.visitor import Doorkeeper, Visitor, build_right_refusal
-from synapse_apply.controller.page.people.action_requests import (
-    MAX_BODY_SIZE,
-    parse_form_fields_or_raise_refused,
-)
+from synapse_apply.controller.page.people.action_requests import MAX_BODY_SIZE, parse_form_fields
 from synapse_apply.controller.page.people.bodies import read_body_within_limits, require_media_type
 from synapse_apply.controller.rules.access import TOKEN_PREFIX
 from synapse_apply.controller.settings import Right
@@ -51,23 +48,21 @@ class RequestReceiver:
         self, request: Request, purpose: str, right: Right, scope: str
     ) -> ReceivedForm:
         """A form with a token for this purpose; `right` and `scope` are named in a refusal."""
-        visitor = self._doorkeeper.admit_visitor_or_raise_refused(request)
+        visitor = self._doorkeeper.admit_visitor(request)
         if visitor.person is None:
             raise build_right_refusal(right, scope, visitor)
         require_own_origin(request.headers, self._own_origins)
         require_media_type(request, FORM_TYPE)
-        fields = parse_form_fields_or_raise_refused(
-            await read_body_within_limits(request, MAX_BODY_SIZE)
-        )
+        fields = parse_form_fields(await read_body_within_limits(request, MAX_BODY_SIZE))
         token = next(iter(fields.get("token", ())), "")
         self._form_tokens.require_valid(token, visitor.identity, purpose)
         return ReceivedForm(visitor, fields)
 
-    async def receive_document_of_token_holder(
+    async def receive_document(
         self, request: Request, right: Right, scope: str
     ) -> ReceivedDocument:
         """The body, not parsed yet, of somebody with a token; `right` and `scope` as for a form."""
-        visitor = self._doorkeeper.admit_visitor_or_raise_refused(request)
+        visitor = self._doorkeeper.admit_visitor(request)
         if visitor.person is None:
             raise build_right_refusal(right, scope, visitor)
         # A browser sends what its proxy needs by itself, whoever asks it to.

@@ -9,14 +9,11 @@ from synapse_apply.controller.page.entry.form_tokens import FormTokens
 from synapse_apply.controller.page.entry.visitor import Visitor
 from synapse_apply.controller.page.people.action_requests import Verb
 from synapse_apply.controller.page.people.choices import NOTICES
-from synapse_apply.controller.page.people.endpoints import (
-    build_form_token_purpose,
-    build_notice_token_purpose,
-)
+from synapse_apply.controller.page.people.endpoints import build_form_token_purpose, notice_purpose
 from synapse_apply.controller.page.people.holds import (
     HeldRowView,
     build_held_row_views,
-    describe_doubt_about_own_approval_or_empty,
+    own_approval_doubt,
 )
 from synapse_apply.controller.ports import RunningLoop
 from synapse_apply.controller.rows import PauseRow, TargetName
@@ -125,7 +122,7 @@ def read_target_forms(
         if is_acting
         else "",
         _pausable_scopes(visitor, name) if Right.PAUSE in rights else {},
-        describe_doubt_about_own_approval_or_empty(rule, authors, visitor.access, visitor.identity),
+        own_approval_doubt(rule, authors, visitor.access, visitor.identity),
         _find_proven_notice_or_empty(form_tokens, visitor, name, parameters),
     )
 
@@ -151,6 +148,6 @@ def _find_proven_notice_or_empty(
     verb = next((verb for verb in Verb if verb.value == parameters.get("done")), None)
     if verb is None or not visitor.identity:
         return ""
-    purpose = build_notice_token_purpose(verb, name)
+    purpose = notice_purpose(verb, name)
     proof = parameters.get("proof", "")
     return NOTICES[verb] if form_tokens.is_valid(proof, visitor.identity, purpose) else ""

@@ -11,15 +11,15 @@ from synapse_apply.controller.page.api import (
     API_VERSION,
     BadQueryError,
     build_list_document,
-    parse_valid_limit_or_default,
-    parse_whole_number_or_default,
+    parse_limit,
+    parse_whole_number,
 )
 from synapse_apply.controller.page.entry.readable_store import RestrictedStore
 from synapse_apply.controller.page.phrases import format_utc
 from synapse_apply.controller.page.rollouts.rollout_views import (
     RolloutView,
     list_rollout_summaries,
-    read_rollout_view_or_none,
+    read_rollout_view,
 )
 from synapse_apply.controller.page.rollouts.target_list import filter_and_sort_cells
 from synapse_apply.controller.page.rollouts.wave_views import TargetCell, WaveView
@@ -34,7 +34,7 @@ _STATE_OF_NOT_BEGUN = "not begun"
 def list_rollouts_as_json(store: RestrictedStore, settings: Controller) -> JsonDocument:
     """A RolloutList: each rollout with its waves, those that need a person first."""
     names = [summary.name for summary in list_rollout_summaries(store, settings)]
-    views = [read_rollout_view_or_none(store, name, settings) for name in names]
+    views = [read_rollout_view(store, name, settings) for name in names]
     return build_list_document("RolloutList", [rollout_to_json(view) for view in views if view])
 
 
@@ -44,10 +44,10 @@ def rollout_with_targets_to_json(view: RolloutView, parameters: Mapping[str, str
     words = [member_state.value for member_state in MemberState]
     if state and state not in words:
         raise BadQueryError(f"state is one of: {', '.join(words)}")
-    wave = parse_whole_number_or_default(parameters, "wave", 0)
+    wave = parse_whole_number(parameters, "wave", 0)
     offset, limit = (
-        parse_whole_number_or_default(parameters, "offset", 0),
-        parse_valid_limit_or_default(parameters),
+        parse_whole_number(parameters, "offset", 0),
+        parse_limit(parameters),
     )
     cells = filter_and_sort_cells(view, wave, state)
     return {

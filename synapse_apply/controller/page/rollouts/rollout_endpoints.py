@@ -13,11 +13,7 @@ from starlette.routing import Route
 
 from synapse_apply.controller.page import addresses
 from synapse_apply.controller.page.answers import AnswerMaker
-from synapse_apply.controller.page.api import (
-    API_VERSION,
-    BadQueryError,
-    format_json_escaping_unsafe_characters,
-)
+from synapse_apply.controller.page.api import API_VERSION, BadQueryError, format_safe_json
 from synapse_apply.controller.page.entry.form_tokens import FormTokens
 from synapse_apply.controller.page.entry.refusals import RequestRefused
 from synapse_apply.controller.page.entry.visitor import API_PREFIX, Doorkeeper, Visitor
@@ -28,20 +24,20 @@ from synapse_apply.controller.page.rollouts.rollout_api import (
 )
 from synapse_apply.controller.page.rollouts.rollout_forms import (
     build_form_token_purpose,
-    build_notice_token_purpose,
-    read_rollout_forms_or_none_if_not_begun,
+    notice_purpose,
+    read_rollout_forms,
 )
 from synapse_apply.controller.page.rollouts.rollout_requests import (
     RolloutRequest,
     RolloutVerb,
-    carry_out_rollout_request_or_raise_refused,
-    read_valid_rollout_document,
+    carry_out_rollout,
+    read_rollout_request,
     read_valid_rollout_form,
 )
 from synapse_apply.controller.page.rollouts.rollout_views import (
     RolloutView,
     list_rollout_summaries,
-    read_rollout_view_or_none,
+    read_rollout_view,
 )
 from synapse_apply.controller.page.rollouts.target_list import (
     TargetListQuery,
@@ -86,14 +82,14 @@ class RolloutEndpoints:
         ]
 
     def show_rollouts(self, request: Request) -> Response:
-        visitor = self._doorkeeper.admit_visitor_or_raise_refused(request)
+        visitor = self._doorkeeper.admit_visitor(request)
         summaries = list_rollout_summaries(visitor.store, self._loop.get_settings())
         return self._answers.render_page(
             "rollouts.html", visitor, section="rollouts", summaries=summaries
         )
 
     def show_rollout(self, request: Request) -> Response:
-        visitor = self._doorkeeper.admit_visitor_or_raise_refused(request)
+        visitor = self._doorkeeper.admit_visitor(request)
         view = self._read_view(visitor, request)
         parameters = request.query_params
         return self._answers.render_page(
@@ -104,30 +100,28 @@ class RolloutEndpoints:
             target_list=build_target_list_page(
                 view, TargetListQuery.from_parameters_dropping_invalid(parameters)
             ),
-            forms=read_rollout_forms_or_none_if_not_begun(
-                visitor, view, self._form_tokens, parameters
-            ),
+            forms=read_rollout_forms(visitor, view, self._form_tokens, parameters),
         )
 
     def send_rollouts(self, request: Request) -> Response:
         """The RolloutList of the API."""
-        visitor = self._doorkeeper.admit_visitor_or_raise_refused(request)
+        visitor = self._doorkeeper.admit_visitor(request)
         document = list_rollouts_as_json(visitor.store, self._loop.get_settings())
-        return Response(format_json_escaping_unsafe_characters(document), media_type=JSON_TYPE)
+        return Response(format_safe_json(document), media_type=JSON_TYPE)
 
     def send_rollout(self, request: Request) -> Response:
         """The Rollout of the API."""
-        visitor = self._doorkeeper.admit_visitor_or_raise_refused(request)
+        visitor = self._doorkeeper.admit_visitor(request)
         view = self._read_view(visitor, request)
         try:
             document = rollout_with_targets_to_json(view, request.query_params)
         except BadQueryError as error:
             raise HTTPException(HTTPStatus.BAD_REQUEST, f"{error}.") from None
-        return Response(format_json_escaping_unsafe_characters(document), media_type=JSON_TYPE)
+        return Response(format_safe_json(document), media_type=JSON_TYPE)
 
     def _read_view(self, visitor: Visitor, request: Request) -> RolloutView:
         name = request.path_params["rollout"]
-        view = read_rollout_view_or_none(visitor.store, name, self._loop.get_settings())
+        view = read_rollout_view(visitor.store, name, self._loop.get_settings())
         if view is None:
             raise RequestRefused.from_words(
                 HTTPStatus.NOT_FOUND,
@@ -145,9 +139,7 @@ class RolloutEndpoints:
             await self._carry_out_in_threadpool(
                 read_valid_rollout_form(verb, name, fields), visitor
             )
-            proof = self._form_tokens.build_token(
-                visitor.identity, build_notice_token_purpose(verb, name)
-            )
+            proof = self._form_tokens.build_token(visitor.identity, notice_purpose(verb, name))
             path = addresses.build_rollout_path(name, {"done": verb.value, "proof": proof})
             return RedirectResponse(path, HTTPStatus.SEE_OTHER)
 
@@ -156,10 +148,10 @@ class RolloutEndpoints:
     def _build_api_endpoint(self, verb: RolloutVerb) -> Callable[[Request], Awaitable[Response]]:
         async def act(request: Request) -> Response:
             name = request.path_params["rollout"]
-            visitor, body = await self._receiver.receive_document_of_token_holder(
+            visitor, body = await self._receiver.receive_document(
                 request, Right.APPROVE, f"the rollout {name}"
             )
-            action = read_valid_rollout_document(verb, name, body)
+            action = read_rollout_request(verb, name, body)
             await self._carry_out_in_threadpool(action, visitor)
             return Response(_format_result(action, visitor.identity), media_type=JSON_TYPE)
 
@@ -167,13 +159,11 @@ class RolloutEndpoints:
 
     async def _carry_out_in_threadpool(self, action: RolloutRequest, visitor: Visitor) -> None:
         actions = self._loop.get_rollout_actions()
-        await run_in_threadpool(
-            carry_out_rollout_request_or_raise_refused, action, visitor, actions
-        )
+        await run_in_threadpool(carry_out_rollout, action, visitor, actions)
 
 
 def _format_result(action: RolloutRequest, who: str) -> str:
-    return format_json_escaping_unsafe_characters(
+    return format_safe_json(
         {
             "apiVersion": API_VERSION,
             "kind": "RolloutResult",

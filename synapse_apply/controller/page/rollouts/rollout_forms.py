@@ -33,7 +33,7 @@ class RolloutForms(NamedTuple):
     notice: str
 
 
-def read_rollout_forms_or_none_if_not_begun(
+def read_rollout_forms(
     visitor: Visitor, view: RolloutView, form_tokens: FormTokens, parameters: Mapping[str, str]
 ) -> RolloutForms | None:
     """The forms for what can be done now, and its reader may; `parameters` are of the address.
@@ -43,7 +43,7 @@ def read_rollout_forms_or_none_if_not_begun(
     row = view.summary.row
     if row is None:
         return None
-    possible = list_verbs_possible_in_state(row) if visitor.person else frozenset()
+    possible = possible_verbs(row) if visitor.person else frozenset()
     members = _all_targets(visitor, view, row) if possible else ()
     of_wave = [member for member in members if member.wave == row.wave]
     is_of_all = can_approve_each_target(visitor, members)
@@ -65,7 +65,7 @@ def _all_targets(
     return visitor.whole_store.list_rollout_targets(row.name)
 
 
-def list_verbs_possible_in_state(row: RolloutRow) -> frozenset[RolloutVerb]:
+def possible_verbs(row: RolloutRow) -> frozenset[RolloutVerb]:
     """What a rollout could be asked in its state, whoever asks."""
     match row.state:
         case RolloutState.RUNNING:
@@ -82,7 +82,7 @@ def build_form_token_purpose(rollout: str) -> str:
     return f"forms of rollout {rollout}"
 
 
-def build_notice_token_purpose(verb: RolloutVerb, rollout: str) -> str:
+def notice_purpose(verb: RolloutVerb, rollout: str) -> str:
     """What a token in an address is for that says what was just done."""
     return f"notice of {verb.value} rollout {rollout}"
 
@@ -94,6 +94,6 @@ def _find_proven_notice_or_empty(
     verb = next((verb for verb in RolloutVerb if verb.value == parameters.get("done")), None)
     if verb is None or not visitor.identity:
         return ""
-    purpose = build_notice_token_purpose(verb, row.name)
+    purpose = notice_purpose(verb, row.name)
     proof = parameters.get("proof", "")
     return NOTICES[verb] if form_tokens.is_valid(proof, visitor.identity, purpose) else ""

@@ -10,11 +10,11 @@ from typing import Any
 from synapse_apply.controller.page.entry.refusals import RequestRefused
 from synapse_apply.controller.page.entry.visitor import Visitor, build_right_refusal
 from synapse_apply.controller.page.people.action_requests import (
-    get_single_field_or_empty,
-    parse_json_object_or_raise_refused,
+    optional_text,
+    parse_json_object,
     require_known_members,
-    require_text_or_empty_if_left_out,
     require_usable_reason,
+    single_field,
 )
 from synapse_apply.controller.ports import ActionRefused, RolloutActions
 from synapse_apply.controller.rollout_rows import RolloutTargetRow
@@ -60,25 +60,19 @@ def read_valid_rollout_form(
     verb: RolloutVerb, rollout: str, fields: Mapping[str, Sequence[str]]
 ) -> RolloutRequest:
     """What a form on a rollout's page asks for. RequestRefused where a field makes no sense."""
-    number = _parse_number(get_single_field_or_empty(fields, "number"), "number")
-    wave = (
-        _parse_number(get_single_field_or_empty(fields, "wave"), "wave") if verb.is_of_wave else 0
-    )
+    number = _parse_number(single_field(fields, "number"), "number")
+    wave = _parse_number(single_field(fields, "wave"), "wave") if verb.is_of_wave else 0
     return RolloutRequest(
-        verb,
-        rollout,
-        number,
-        wave,
-        _require_reason(verb, get_single_field_or_empty(fields, "reason")),
+        verb, rollout, number, wave, _require_reason(verb, single_field(fields, "reason"))
     )
 
 
-def read_valid_rollout_document(verb: RolloutVerb, rollout: str, body: bytes) -> RolloutRequest:
+def read_rollout_request(verb: RolloutVerb, rollout: str, body: bytes) -> RolloutRequest:
     """What a JSON document asks for. RequestRefused where it makes no sense.
 
     Members: `number`, `wave` (approve, skip), `reason` (skip, abort); another one is an error.
     """
-    document = parse_json_object_or_raise_refused(body)
+    document = parse_json_object(body)
     allowed = {"number"} | ({"wave"} if verb.is_of_wave else set())
     require_known_members(document, allowed | ({"reason"} if verb.needs_reason else set()))
     return RolloutRequest(
@@ -86,13 +80,11 @@ def read_valid_rollout_document(verb: RolloutVerb, rollout: str, body: bytes) ->
         rollout,
         _number_member(document, "number"),
         _number_member(document, "wave") if verb.is_of_wave else 0,
-        _require_reason(verb, require_text_or_empty_if_left_out(document, "reason")),
+        _require_reason(verb, optional_text(document, "reason")),
     )
 
 
-def carry_out_rollout_request_or_raise_refused(
-    request: RolloutRequest, visitor: Visitor, actions: RolloutActions
-) -> None:
+def carry_out_rollout(request: RolloutRequest, visitor: Visitor, actions: RolloutActions) -> None:
     """Do what somebody asks of a rollout. RequestRefused where they may not, or it cannot be done.
 
     Whoever may approve rows of every target that it concerns may decide: those of the wave, or of

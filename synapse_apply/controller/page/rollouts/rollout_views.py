@@ -17,10 +17,7 @@ from synapse_apply.controller.rollout_rows import (
     WaveRow,
 )
 from synapse_apply.controller.rows import RevisionRow, TargetName
-from synapse_apply.controller.rules.rollouts.members import (
-    RolloutMember,
-    list_members_still_declared,
-)
+from synapse_apply.controller.rules.rollouts.members import RolloutMember, declared_members
 from synapse_apply.controller.rules.rollouts.words import (
     MemberState,
     choose_member_state,
@@ -177,7 +174,7 @@ def _build_summary(
     )
 
 
-def read_rollout_view_or_none(
+def read_rollout_view(
     store: RestrictedStore, name: str, settings: Controller
 ) -> RolloutView | None:
     """Read what a rollout's page shows; None for an unknown one, and for one of others' targets."""
@@ -188,7 +185,7 @@ def read_rollout_view_or_none(
     if source is None:
         return None
     summary = _build_summary(store, name, row, configured)
-    is_whole = store.can_read_all_targets_of_source(source_name)
+    is_whole = store.can_read_all(source_name)
     if row is None:
         return RolloutView(summary, (), (), (), "", is_whole)
     # The targets of each wave.
@@ -209,9 +206,7 @@ def read_rollout_view_or_none(
         (source.head if is_queued and is_newer and not row.state.is_over else ""),
         is_whole,
         _describe_progress(
-            row,
-            _wave_settings(configured, row.wave),
-            list_members_still_declared(members.get(row.wave, ())),
+            row, _wave_settings(configured, row.wave), declared_members(members.get(row.wave, ()))
         ),
     )
 
@@ -314,7 +309,7 @@ class RolloutOfRevision(NamedTuple):
     past: PastRollout
 
 
-def list_rollouts_of_revision(
+def rollouts_of_revision(
     store: RestrictedStore, revision: RevisionRow
 ) -> Sequence[RolloutOfRevision]:
     """The rollouts that brought a revision, or bring it now."""

@@ -19,9 +19,9 @@ from synapse_apply.controller.rows import TargetName
 from synapse_apply.controller.rules.rollouts.evidence import find_soak_end
 from synapse_apply.controller.rules.rollouts.members import (
     RolloutMember,
+    declared_members,
     has_failed,
     is_moved_to_revision,
-    list_members_still_declared,
 )
 from synapse_apply.controller.rules.rollouts.words import MemberState, choose_member_state
 from synapse_apply.controller.settings import Wave
@@ -142,7 +142,7 @@ class WaveView:
         return sum(cell.has_failed for cell in self.cells)
 
     @property
-    def target_count_in_state_shown(self) -> int:
+    def shown_state_count(self) -> int:
         return self.counts.get(MemberState.SHOWN, 0)
 
     @property
@@ -171,7 +171,7 @@ def build_wave_view(
         choose_wave_phase(row, number, wave_row),
         settings,
         wave_row,
-        [_build_target_cell(member, settings) for member in list_members_still_declared(members)],
+        [_build_target_cell(member, settings) for member in declared_members(members)],
     )
 
 

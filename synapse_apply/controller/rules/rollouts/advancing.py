@@ -15,11 +15,11 @@ from synapse_apply.controller.rollout_rows import (
 from synapse_apply.controller.rows import TargetRow
 from synapse_apply.controller.rules.rollouts.members import (
     RolloutMember,
+    declared_members,
     has_failed,
     has_shown_all,
     is_moved_to_revision,
-    is_wanted_with_inputs_of_revision,
-    list_members_still_declared,
+    is_wanted_at_revision,
 )
 from synapse_apply.controller.rules.rollouts.moving import (
     build_moved_member,
@@ -118,7 +118,7 @@ class _StepComputation:
             return False
         wave = self._waves.get(row.wave) or WaveRow(row.source, row.name, row.number, row.wave)
         settings = self._settings[row.wave - 1]
-        members = list_members_still_declared(self._read_members(row.wave))
+        members = declared_members(self._read_members(row.wave))
         if wave.end is WaveEnd.SKIPPED:
             self._move_and_note_members(
                 [member for member in members if not is_moved_to_revision(member)]
@@ -191,4 +191,4 @@ class _StepComputation:
 def _needs_approval(settings: Wave, wave: WaveRow, members: Sequence[RolloutMember]) -> bool:
     """Whether a person is to let the wave begin: not where it changes nothing."""
     is_asked = settings.approve and not wave.approved_by
-    return is_asked and any(not is_wanted_with_inputs_of_revision(member) for member in members)
+    return is_asked and any(not is_wanted_at_revision(member) for member in members)

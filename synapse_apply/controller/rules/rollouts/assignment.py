@@ -40,7 +40,7 @@ class RolloutAssignments:
         return frozenset(item.name for items in self.targets_by_rollout.values() for item in items)
 
 
-def compute_digest_of_wave_patterns(rollout: Rollout) -> str:
+def wave_digest(rollout: Rollout) -> str:
     """A digest over what tells the targets of the waves apart; equal for the same patterns."""
     patterns = [[list(wave.targets), sorted(wave.labels.items())] for wave in rollout.waves]
     return hashlib.sha256(json.dumps(patterns).encode()).hexdigest()

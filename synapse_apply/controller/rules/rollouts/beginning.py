@@ -12,11 +12,8 @@ from synapse_apply.controller.rollout_rows import (
     WaveRow,
 )
 from synapse_apply.controller.rows import TargetName
-from synapse_apply.controller.rules.rollouts.assignment import (
-    AssignedTarget,
-    compute_digest_of_wave_patterns,
-)
-from synapse_apply.controller.rules.rollouts.evidence import build_target_without_evidence
+from synapse_apply.controller.rules.rollouts.assignment import AssignedTarget, wave_digest
+from synapse_apply.controller.rules.rollouts.evidence import without_evidence
 from synapse_apply.controller.rules.rollouts.words import format_wave_of_count
 from synapse_apply.controller.settings import Rollout
 from synapse_apply.model.frozen import frozen
@@ -44,9 +41,7 @@ def is_newer_head_due(rollout: Rollout, row: RolloutRow | None, head_number: int
     Only what goes on by itself or waits for an approval is finished first: what was stopped is
     mended by a commit. With other waves than it was begun with it cannot be finished.
     """
-    if row is None or (
-        row.number < head_number and row.waves_digest != compute_digest_of_wave_patterns(rollout)
-    ):
+    if row is None or (row.number < head_number and row.waves_digest != wave_digest(rollout)):
         return True
     is_finished_first = rollout.new_head == "queue" and row.state in {
         RolloutState.RUNNING,
@@ -90,7 +85,7 @@ def compute_rollout_beginning(
         now,
         len(rollout.waves),
         state_since=now,
-        waves_digest=compute_digest_of_wave_patterns(rollout),
+        waves_digest=wave_digest(rollout),
         reached_at=now if has_reached_all or before is None else before.reached_at,
     )
     row = replace(row, description=format_wave_of_count(row))
@@ -109,9 +104,7 @@ def _at_same_head(
     changed_waves = [
         wave for item in assigned for wave in _list_changed_waves(rows_by_name.get(item.name), item)
     ]
-    row = replace(
-        before, wave_count=len(rollout.waves), waves_digest=compute_digest_of_wave_patterns(rollout)
-    )
+    row = replace(before, wave_count=len(rollout.waves), waves_digest=wave_digest(rollout))
     waves: list[WaveRow] = []
     first = min(changed_waves, default=row.wave + 1)
     is_over = before.state is RolloutState.DONE and bool(changed_waves)
@@ -165,9 +158,7 @@ def _target_row(
         if before.moved_digest == before.digest != item.digest:
             # Another version of this program reads other inputs in the same revision.
             return replace(
-                build_target_without_evidence(target),
-                moved_digest=item.digest,
-                arrived_at=before.arrived_at,
+                without_evidence(target), moved_digest=item.digest, arrived_at=before.arrived_at
             )
         return target
     # What was seen to be mended since counts no more against the newer revision.

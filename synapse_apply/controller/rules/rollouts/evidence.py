@@ -107,7 +107,7 @@ def find_soak_end(row: RolloutTargetRow, wave: Wave) -> float | None:
     return row.good_until + (wave.soak - row.soaked) if is_soaking else None
 
 
-def build_target_without_evidence(row: RolloutTargetRow) -> RolloutTargetRow:
+def without_evidence(row: RolloutTargetRow) -> RolloutTargetRow:
     """A target of a rollout that has shown nothing yet."""
     return replace(
         row,

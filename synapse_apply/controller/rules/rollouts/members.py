@@ -17,7 +17,7 @@ class RolloutMember(NamedTuple):
     target: TargetRow | None
 
 
-def list_members_still_declared(members: Iterable[RolloutMember]) -> list[RolloutMember]:
+def declared_members(members: Iterable[RolloutMember]) -> list[RolloutMember]:
     """The members that the head declares, by name."""
     live = [member for member in members if not (member.target is None or member.target.is_gone)]
     return sorted(live, key=lambda member: member.row.target)
@@ -30,18 +30,18 @@ def is_moved_to_revision(member: RolloutMember) -> bool:
     return is_wanted and bool(row.moved_at) and row.moved_digest == row.digest
 
 
-def is_wanted_with_inputs_of_revision(member: RolloutMember) -> bool:
+def is_wanted_at_revision(member: RolloutMember) -> bool:
     """Whether the revision asks nothing of the target that is not wanted of it already."""
     target = member.target
     return target is not None and target.wanted_digest == member.row.digest
 
 
-def is_done_with_inputs_of_revision(member: RolloutMember) -> bool:
+def is_done_at_revision(member: RolloutMember) -> bool:
     """Whether the target is live with the inputs that the revision asks of it."""
     target = member.target
     if target is None or target.progress is not TargetProgress.DONE:
         return False
-    return is_wanted_with_inputs_of_revision(member) and target.input_digest == member.row.digest
+    return is_wanted_at_revision(member) and target.input_digest == member.row.digest
 
 
 def is_in_change(member: RolloutMember) -> bool:

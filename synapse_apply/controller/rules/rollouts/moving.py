@@ -7,13 +7,13 @@ from dataclasses import replace
 
 from synapse_apply.controller.rollout_rows import RolloutTargetRow
 from synapse_apply.controller.rows import RunCause
-from synapse_apply.controller.rules.rollouts.evidence import build_target_without_evidence
+from synapse_apply.controller.rules.rollouts.evidence import without_evidence
 from synapse_apply.controller.rules.rollouts.members import (
     RolloutMember,
-    is_done_with_inputs_of_revision,
+    is_done_at_revision,
     is_in_change,
     is_moved_to_revision,
-    is_wanted_with_inputs_of_revision,
+    is_wanted_at_revision,
 )
 from synapse_apply.controller.rules.targets import build_target_row_at_revision
 from synapse_apply.controller.settings import Wave
@@ -52,11 +52,11 @@ def build_moved_member(member: RolloutMember, now: float) -> RolloutMember:
     if _keeps_evidence(member):
         return RolloutMember(row, moved_target)
     moved_row: RolloutTargetRow = replace(
-        build_target_without_evidence(row),
+        without_evidence(row),
         moved_digest=row.digest,
         moved_at=now,
         moved_epoch=target.epoch,
-        arrived_at=now if is_done_with_inputs_of_revision(member) else 0.0,
+        arrived_at=now if is_done_at_revision(member) else 0.0,
     )
     return RolloutMember(moved_row, replace(moved_target, due_at=now, due_cause=RunCause.PUSH))
 
@@ -65,11 +65,9 @@ def _is_in_change(member: RolloutMember) -> bool:
     """Whether a move makes work for a target that has none, so that `max_parallel` counts it."""
     if is_in_change(member) or _keeps_evidence(member):
         return False
-    return not is_done_with_inputs_of_revision(member)
+    return not is_done_at_revision(member)
 
 
 def _keeps_evidence(member: RolloutMember) -> bool:
     """Whether the target has been moved to these inputs, and had no others since."""
-    return member.row.moved_digest == member.row.digest and is_wanted_with_inputs_of_revision(
-        member
-    )
+    return member.row.moved_digest == member.row.digest and is_wanted_at_revision(member)
