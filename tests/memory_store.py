@@ -42,8 +42,8 @@ from support.core import (
 from synapse_apply.stores import row_texts, schema, state_messages
 from synapse_apply.stores.snapshot import (
     StateSnapshot,
-    list_plan_rows_of_filled_shared_ids,
-    select_project_and_key_ids_of_plan_rows,
+    list_shared_id_rows,
+    select_shared_ids,
 )
 
 MEMORY_LOCATION = "memory"
@@ -120,12 +120,12 @@ class MemoryStore:
         self.create_from_snapshot(
             StateSnapshot(
                 State(lineage, floor.with_next_serial_if_known().serial, binding),
-                plans=list_plan_rows_of_filled_shared_ids(shared_ids),
+                plans=list_shared_id_rows(shared_ids),
             )
         )
 
     def read_project_and_key_ids(self) -> ProjectAndKeyIds:
-        return select_project_and_key_ids_of_plan_rows(self._require_rows().plans)
+        return select_shared_ids(self._require_rows().plans)
 
     def read_header(self, *, requires_newest: bool = False) -> StateHeader:
         del requires_newest
@@ -206,8 +206,8 @@ class MemoryStore:
     def open_intent_and_use_up_its_approvals(self, intent: Intent) -> None:
         with self._open_rows_for_writing() as rows:
             if intent.id in rows.intents:
-                raise state_messages.build_duplicate_intent_error(intent)
-            _use_approvals_up_or_raise_and_return_false(rows, intent.approvals)
+                raise state_messages.duplicate_intent(intent)
+            _use_approvals(rows, intent.approvals)
             rows.intents[intent.id] = row_texts.encode_intent(intent, MEMORY_LOCATION)
             rows.serial += 1
 
@@ -237,17 +237,17 @@ class MemoryStore:
         with self._open_rows_for_writing() as rows:
             _require_unused_approvals(rows, uses_up)
             rows.serial += _store_changed_records(rows, records)
-            _use_approvals_up_or_raise_and_return_false(rows, uses_up)
+            _use_approvals(rows, uses_up)
 
     def remove_records(self, *addresses: Address, uses_up: Sequence[str] = ()) -> None:
         with self._open_rows_for_writing() as rows:
-            _use_approvals_up_or_raise_and_return_false(rows, uses_up)
+            _use_approvals(rows, uses_up)
             removals = [_remove_record(rows, address) for address in addresses]
             rows.serial += any(removals)
 
     def use_approvals_up_or_raise_if_used(self, *approval_ids: str) -> None:
         with self._open_rows_for_writing() as rows:
-            _use_approvals_up_or_raise_and_return_false(rows, approval_ids)
+            _use_approvals(rows, approval_ids)
 
     def list_used_approvals(self, approval_ids: Sequence[str]) -> tuple[str, ...]:
         plans = self._require_rows().plans
@@ -259,7 +259,7 @@ class MemoryStore:
         with self._open_rows_for_writing() as rows:
             for old, new in renames.items():
                 if old not in rows.records:
-                    raise state_messages.build_unknown_address_error(old, MEMORY_LOCATION)
+                    raise state_messages.unknown_address(old, MEMORY_LOCATION)
                 if new in rows.records:
                     raise state_messages.build_address_taken_error(new, MEMORY_LOCATION)
             for intent in _decode_intents(rows):
@@ -281,7 +281,7 @@ class MemoryStore:
         with self._open_rows_for_writing() as rows:
             for row_id in schema.SHARED_ROWS:
                 rows.plans.pop(row_id, None)
-            rows.plans.update(list_plan_rows_of_filled_shared_ids(shared_ids))
+            rows.plans.update(list_shared_id_rows(shared_ids))
 
     def list_audit_entries_newest_first(self, limit: int = 1000) -> list[AuditEntry]:
         newest = self._require_rows().audit[::-1][:limit]
@@ -291,7 +291,7 @@ class MemoryStore:
         """Use up a saved plan; StateError when it was used before. The serial stays."""
         with self._open_rows_for_writing() as rows:
             if plan_id in rows.plans:
-                raise state_messages.build_plan_already_applied_error(plan_id)
+                raise state_messages.plan_already_applied(plan_id)
             rows.plans[plan_id] = ""
 
     def was_plan_applied(self, plan_id: str) -> bool:
@@ -396,7 +396,7 @@ def _store_changed_records(rows: StoredRows, records: Iterable[Record]) -> bool:
             owner_address if owner_address not in changed_texts else None
         )
         if other_address is not None:
-            raise state_messages.build_duplicate_remote_id_error(
+            raise state_messages.duplicate_remote_id(
                 records_by_address[address], str(other_address)
             )
         claimed_keys[remote_key] = address
@@ -464,9 +464,7 @@ def _require_unused_approvals(rows: StoredRows, approval_ids: Sequence[str]) -> 
         raise state_messages.build_approval_used_error(used_ids)
 
 
-def _use_approvals_up_or_raise_and_return_false(
-    rows: StoredRows, approval_ids: Sequence[str]
-) -> None:
+def _use_approvals(rows: StoredRows, approval_ids: Sequence[str]) -> None:
     _require_unused_approvals(rows, approval_ids)
     rows.plans.update({f"approval:{each}": "" for each in approval_ids})
 

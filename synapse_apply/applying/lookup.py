@@ -10,18 +10,11 @@ from dataclasses import field
 from threading import Lock
 from typing import Any
 
-from synapse_apply.applying.records import (
-    is_as_sent,
-    is_still_set,
-    reveal_live,
-)
+from synapse_apply.applying.records import is_as_sent, is_still_set, reveal_live
 from synapse_apply.applying.step import Step
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.descriptor import Api
-from synapse_apply.kinds.search import (
-    list_by_natural_key,
-    read_observed,
-)
+from synapse_apply.kinds.search import list_by_natural_key, read_observed
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.diagnostic import FieldPath
@@ -104,7 +97,7 @@ class Backend:
             for name, value in step.spec.items()
             if isinstance(value, Reference) and value.address in self.known
         }
-        return step.type.derive_natural_key_or_empty(step.spec, parents)
+        return step.type.derive_natural_key(step.spec, parents)
 
 
 def index_owners(records: Mapping[Address, Record]) -> dict[ObjectKey, Address]:

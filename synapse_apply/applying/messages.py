@@ -18,17 +18,13 @@ from synapse_apply.model.errors import (
     RemoteError,
     StateError,
     advise_on_failure,
-    describe_failure_without_request_id_and_effect,
+    describe_failure,
     has_odd_success,
 )
 from synapse_apply.model.job import JobStatus
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.plan import Action
-from synapse_apply.model.remote.error_body import (
-    HTML_PAGE,
-    format_safe_name,
-    parse_field_errors,
-)
+from synapse_apply.model.remote.error_body import HTML_PAGE, format_safe_name, parse_field_errors
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import Intent
 from synapse_apply.model.values import ABSENT, Reference, SecretRef, flatten, get_at_or_absent
@@ -56,9 +52,7 @@ _error, _warning = partial(_Message, Severity.ERROR), partial(_Message, Severity
 # resource's, `{cause}` the detail of another finding that led to this one.
 _MESSAGES: Mapping[str, _Message] = {
     "unknown": _error(
-        "The outcome of a call is unknown",
-        "{cause} It may have been done anyway.",
-        _LOOK_UP,
+        "The outcome of a call is unknown", "{cause} It may have been done anyway.", _LOOK_UP
     ),
     "secret set since": _error(
         "A secret was set since the plan was made",
@@ -296,11 +290,7 @@ def failed(step: Step, failure: RemoteError, marks: SecretMarks, call_verb: str 
     `call_verb` is that of the call, where it is not the step's action.
     """
     refused = failure.status_code >= CLIENT_ERROR
-    cause = (
-        answer(step, failure, marks)
-        if refused
-        else describe_failure_without_request_id_and_effect(failure)
-    )
+    cause = answer(step, failure, marks) if refused else describe_failure(failure)
     is_answered = has_odd_success(failure)
     verb = "was answered, and the answer is of no use" if is_answered else "failed"
     sentence = f"{call_verb or step.change.action.value} of {step.address} {verb}: {cause}"
@@ -391,7 +381,7 @@ def _is_safe_to_quote(step: Step, path: FieldPath, marks: SecretMarks) -> bool:
 
 def resent(step: Step, lost: RemoteError) -> Diagnostic:
     """The warning for an update that was sent twice, as nobody saw what the first try did."""
-    failure = describe_failure_without_request_id_and_effect(lost)[:-1]
+    failure = describe_failure(lost)[:-1]
     return finding("resent", step.address, failure=failure, request_id=lost.request_id)
 
 

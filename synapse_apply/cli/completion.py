@@ -46,7 +46,7 @@ def complete_declared(
     return _plain_words(complete.list_declared_addresses(_partial_invocation(ctx)), prefix)
 
 
-def complete_recorded_addresses(
+def complete_recorded(
     ctx: click.Context, _param: click.Parameter, prefix: str
 ) -> list[CompletionItem[str]]:
     """The addresses of a local state."""

@@ -276,7 +276,7 @@ class Reports:
                 if kind == "github":
                     yield from self._write_github(source)
             except OSError as problem:
-                yield _build_unwritable_finding(kind, problem.filename or file, problem)
+                yield _unwritable_finding(kind, problem.filename or file, problem)
 
     def _write_github(self, source: ReportSource) -> Iterator[Diagnostic]:
         """Write annotations to stderr, and the summary and output files of GitHub Actions."""
@@ -347,7 +347,7 @@ def _path_inside(file: str, root: str) -> str | None:
         return None
 
 
-def _build_unwritable_finding(kind: str, file: str | bytes, problem: OSError) -> Diagnostic:
+def _unwritable_finding(kind: str, file: str | bytes, problem: OSError) -> Diagnostic:
     return error_finding(
         f"The {kind} report cannot be written",
         f"{os.fsdecode(file)}: {problem.strerror or 'it cannot be written'}.",

@@ -251,7 +251,7 @@ class ResourceType:
 
     - `kind` is its name in manifests, `prefix` in addresses; `rank` orders kinds that do not
       depend on each other.
-    - `derive_natural_key_or_empty` gives the identity FORM=TEXT from a spec and from the live
+    - `derive_natural_key` gives the identity FORM=TEXT from a spec and from the live
       objects that its reference fields point to, by field name; "" if these do not suffice.
     - `identity_fields` must be equal for a live object to be the recorded one; `confirming_fields`
       must be in the answer to a create as they were sent.
@@ -268,7 +268,7 @@ class ResourceType:
     prefix: str
     rank: int
     rules: Mapping[str, FieldRule]
-    derive_natural_key_or_empty: NaturalKey
+    derive_natural_key: NaturalKey
     identity_fields: tuple[str, ...]
     bindings: Mapping[str, ApiBinding]
     confirming_fields: tuple[str, ...] = ()

@@ -31,7 +31,7 @@ def declared_natural_key(
         for name, value in resource.spec.items()
         if type(value) is Reference and value.address in resources
     }
-    return kind.derive_natural_key_or_empty(resource.spec, parents)
+    return kind.derive_natural_key(resource.spec, parents)
 
 
 def list_conflicts(

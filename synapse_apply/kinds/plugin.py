@@ -55,7 +55,7 @@ FIELDS = frozenset(
 )
 
 
-def derive_natural_key_or_empty(spec: Spec, _parents: Mapping[str, Observed]) -> str:
+def derive_natural_key(spec: Spec, _parents: Mapping[str, Observed]) -> str:
     """`code=CODE` if a code is declared (globally unique), else `name=NAME` (not unique)."""
     if spec.get("code"):
         return f"code={spec['code']}"
@@ -264,7 +264,7 @@ PLUGIN = ResourceType(
         name: FieldRule(name, free_form=name == "detail", usual_value=usual)
         for name, usual in SHARING.items()
     },
-    derive_natural_key_or_empty=derive_natural_key_or_empty,
+    derive_natural_key=derive_natural_key,
     identity_fields=("code",),
     key_fields=frozenset({"code", "name"}),
     global_keys=frozenset({"code"}),

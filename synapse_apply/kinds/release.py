@@ -52,7 +52,7 @@ _BAD_FILTER_STATUS = 400
 DIGEST_KEY = "x-synapse-apply-digest"
 
 
-def derive_natural_key_or_empty(spec: Spec, parents: Mapping[str, Observed]) -> str:
+def derive_natural_key(spec: Spec, parents: Mapping[str, Observed]) -> str:
     """`code=CODE@VERSION`; "" as long as the plugin is not live, or has no code."""
     plugin = parents.get("plugin")
     code = plugin.spec.get("code") if plugin else None
@@ -288,7 +288,7 @@ RELEASE = ResourceType(
     }
     # A lock cannot be undone: a manifest that drops the field changes nothing.
     | {LOCKED_FIELD: FieldRule(LOCKED_FIELD, reset_value=True)},
-    derive_natural_key_or_empty=derive_natural_key_or_empty,
+    derive_natural_key=derive_natural_key,
     identity_fields=("plugin", "version"),
     key_fields=frozenset({"plugin", "version", "code"}),
     bindings={"v1": V1, "v2": V2},

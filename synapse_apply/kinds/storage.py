@@ -23,7 +23,7 @@ PREFIX = "storage"
 FIELDS = frozenset({"name", "provider", "category", "configuration"})
 
 
-def derive_natural_key_or_empty(spec: Spec, _parents: Mapping[str, Observed]) -> str:
+def derive_natural_key(spec: Spec, _parents: Mapping[str, Observed]) -> str:
     """`name=NAME`. Servers accept several storages of one name; a second is never created here."""
     return f"name={spec['name']}" if spec.get("name") else ""
 
@@ -70,7 +70,7 @@ STORAGE = ResourceType(
         "category": FieldRule("category"),
         "configuration": FieldRule("configuration", required=True, free_form=True),
     },
-    derive_natural_key_or_empty=derive_natural_key_or_empty,
+    derive_natural_key=derive_natural_key,
     identity_fields=(),
     key_fields=frozenset({"name"}),
     confirming_fields=("provider",),

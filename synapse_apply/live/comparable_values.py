@@ -90,7 +90,7 @@ def build_recordable_fields(
 
 
 @pause_gc()
-def build_known_resource_states(
+def known_resource_states(
     session: TargetSession,
     live_reader: LiveReader,
     desired: Mapping[Address, Desired],

@@ -18,7 +18,7 @@ from synapse_apply.model.errors import (
     InputError,
     NotFound,
     RemoteError,
-    describe_failure_without_request_id_and_effect,
+    describe_failure,
 )
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Observed
@@ -348,11 +348,7 @@ class ObjectGatherer:
         results: list[tuple[T, R]] = []
         for item, result in zip(items, self._pool.map(fetch_or_failure, items), strict=True):
             if isinstance(result, RemoteError):
-                self._record_missed(
-                    kind,
-                    describe_item(item),
-                    describe_failure_without_request_id_and_effect(result).rstrip("."),
-                )
+                self._record_missed(kind, describe_item(item), describe_failure(result).rstrip("."))
             else:
                 results.append((item, result))
         return results

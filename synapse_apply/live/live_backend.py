@@ -14,8 +14,8 @@ from synapse_apply.kinds.descriptor import ApiBinding, ResourceType
 from synapse_apply.kinds.search import list_raw_objects, read_in_full
 from synapse_apply.kinds.wire import require_remote_id_of_answer
 from synapse_apply.live.named_secrets import with_free_form_secret, with_named_secrets
-from synapse_apply.manifests.files.quoted_refs import scan_possible_secret_refs_skipping_unreadable
-from synapse_apply.manifests.schema.schemas import build_marks_with_project_providers
+from synapse_apply.manifests.files.quoted_refs import scan_secret_refs
+from synapse_apply.manifests.schema.schemas import build_marks
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.command import Command, Text
@@ -44,11 +44,11 @@ class LiveBackend(TargetSession):
         Where the state cannot be read, every free-form field is secret. Manifests with errors
         are ignored.
         """
-        of_kinds = build_marks_with_project_providers(self.project.providers)
+        of_kinds = build_marks(self.project.providers)
         try:
             state = self.existing_store.read_state() if self.existing_store else None
         except SynapseApplyError:
-            of_kinds = build_marks_with_project_providers({})
+            of_kinds = build_marks({})
             return with_free_form_secret(of_kinds, self.catalogue)
         desired: Mapping[Address, Desired] = {}
         with suppress(SynapseApplyError, OSError):
@@ -65,8 +65,8 @@ class LiveBackend(TargetSession):
 
     def mask_project_secrets(self) -> None:
         """Mask the values of the project's secret references in the backend's answers."""
-        references = scan_possible_secret_refs_skipping_unreadable(self.project, self.target)
-        marks = build_marks_with_project_providers(self.project.providers)
+        references = scan_secret_refs(self.project, self.target)
+        marks = build_marks(self.project.providers)
         mask_references(self.backend.redactor, references, marks, self.resolver.resolve_secret)
 
 

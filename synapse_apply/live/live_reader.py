@@ -108,7 +108,7 @@ class LiveReader:
             api_binding = self._bindings[kind.prefix] = kind.select_newest_binding(self._versions)
         return api_binding
 
-    def store_lookups_of_declared_parents_first(
+    def store_declared_lookups(
         self, desired: Mapping[Address, Desired], records: Mapping[Address, Record]
     ) -> None:
         """Fill `lookup_results` and `natural_keys` for every declared address, parents first."""
@@ -149,7 +149,7 @@ class LiveReader:
             parents, _ = self._live_parents(kind, desired)
         except RemoteError:
             return False  # told when it is asked for by its id
-        self.natural_keys[address] = kind.derive_natural_key_or_empty(desired.spec, parents)
+        self.natural_keys[address] = kind.derive_natural_key(desired.spec, parents)
         self.lookup_results[address] = LookupResult(
             address, observed, FoundBy.RECORD, Lookup.COMPLETE
         )
@@ -310,7 +310,7 @@ class LiveReader:
         kind = self._catalogue[address.kind]
         binding = self.select_binding(kind)
         parents, has_missing_parent = self._live_parents(kind, desired)
-        key = kind.derive_natural_key_or_empty(desired.spec, parents)
+        key = kind.derive_natural_key(desired.spec, parents)
         self.natural_keys[address] = key
         if desired.remote_id is not None:
             pinned_id = desired.remote_id or ""

@@ -76,7 +76,7 @@ def with_named_secrets(
         named = frozenset(resource.lifecycle.sensitive)
         if kind is None or not named:
             continue
-        key = kind.derive_natural_key_or_empty(resource.spec, {})
+        key = kind.derive_natural_key(resource.spec, {})
         api = kind.select_newest_binding(versions).api
         add_paths(address, api, resource.remote_id or "", key, named)
         if address in records:

@@ -43,15 +43,13 @@ class WrittenFieldPredicate:
 
     @cached_property
     def _documents(self) -> dict[Position, WrittenDocument]:
-        from synapse_apply.manifests.edit.rewriting import iter_readable_written_documents
+        from synapse_apply.manifests.edit.rewriting import readable_documents
 
         session = self._session
         if session.declared_target.commit:
             return {}
         try:
-            documents = iter_readable_written_documents(
-                session.project, [session.target], list(session.paths)
-            )
+            documents = readable_documents(session.project, [session.target], list(session.paths))
             return {document.position: document for document in documents}
         except (SynapseApplyError, OSError):
             return {}

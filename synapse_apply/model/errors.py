@@ -227,7 +227,7 @@ class CallEnded(RemoteError):
     """This side ended the call before its answer, or did not let it out."""
 
 
-def describe_failure_without_request_id_and_effect(failure: RemoteError) -> str:
+def describe_failure(failure: RemoteError) -> str:
     """The message of a failed call, without request id and effect, which a finding shows apart."""
     text = f"{failure}".replace(f" (request id {failure.request_id})", "")
     # The exception's own text ends with this sentence where the effect is unknown.

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
+from itertools import chain
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from synapse_apply.manifests.decode.draft import ConfigWithPositions
-from synapse_apply.manifests.decode.loading import FileCache, LoadedManifests
+from synapse_apply.manifests.decode.loading import FileCache
 from synapse_apply.manifests.decode.overlays import Overlay
 from synapse_apply.manifests.edit.rewriting import (
     Rewrite,
     WrittenDocument,
-    iter_readable_written_documents,
+    readable_documents,
     rewrite_all_or_none,
 )
 from synapse_apply.manifests.project.targets import select_targets_to_check
@@ -22,9 +22,9 @@ from synapse_apply.manifests.yaml.editing import Edit, apply_edits
 from synapse_apply.manifests.yaml.reader import read_documents, read_single_mapping
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.frozen import frozen, mutable
+from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages import bump_version_or_empty, is_valid_version, version_sort_key
 from synapse_apply.model.phrases import suggest_words
 from synapse_apply.model.project import Project, Target
@@ -35,6 +35,7 @@ from synapse_apply.workspace import configuration
 from synapse_apply.workspace.invocation import Invocation
 
 PLUGIN, RELEASE = "plugin", "release"
+_NO_RELEASE = "There is no such release"
 VERSION_PARTS = ("major", "minor", "patch")
 
 
@@ -83,25 +84,8 @@ class BumpResult:
         return self.new_address.name.rpartition("@")[2]
 
 
-@mutable
-class _BumpProject:
-    """The project's documents as written, and the manifests each target decodes from them."""
-
-    invocation: Invocation
-    project: Project
-    targets: tuple[Target, ...]
-    documents: list[WrittenDocument] = field(default_factory=list)
-    target_manifests: list[LoadedManifests] = field(default_factory=list)
-
-    def distinct_errors(self) -> list[Diagnostic]:
-        """The errors in the manifests of all targets, each once."""
-        findings = (
-            finding
-            for manifests in self.target_manifests
-            for finding in manifests.diagnostics
-            if finding.is_error
-        )
-        return list(dict.fromkeys(findings))
+_Edits = dict[tuple[Path, str], list[tuple[Edit, Any]]]
+VERSION_PATH = ("spec", "version")
 
 
 def bump_release(invocation: Invocation, request: BumpRequest, *, write: bool = True) -> BumpResult:
@@ -112,244 +96,253 @@ def bump_release(invocation: Invocation, request: BumpRequest, *, write: bool = 
     where several releases could be meant, where a file to edit is out of reach, or where the
     edited manifests would have a new error.
     """
-    project = configuration.load_valid_project_or_defaults(invocation)
-    bump_project = _BumpProject(
-        invocation, project, select_targets_to_check(project, invocation.target)
-    )
-    paths = [str(path) for path in invocation.paths]
-    bump_project.documents = list(
-        iter_readable_written_documents(project, bump_project.targets, paths)
-    )
-    bump_project.target_manifests = [
-        configuration.load_target_manifests(invocation, project, target)
-        for target in bump_project.targets
-    ]
-    document, resources = _require_release(bump_project, request.plugin)
-    release = resources[0]
-    # An edit would replace the variable by a literal in every target that reads the document.
-    written_version = document.get_value_or_none(*VERSION_PATH)
-    if isinstance(written_version, str) and "${" in written_version:
-        raise InputError.from_summary(
-            "The version is a variable",
-            f"spec.version is {written_version}: it is not written here.",
-            "Change the variable's value, or write the version out.",
-            address=str(release.address),
-            position=document.document.positions.get(VERSION_PATH),
-        )
-    new_address = compute_address_with_higher_version(release, request.part, request.exact_version)
-    for loaded_target in bump_project.target_manifests:
-        if new_address in loaded_target.desired:
-            raise InputError.from_summary(
-                "This version is declared already",
-                f"{new_address} stands at {loaded_target.desired[new_address].position}.",
-                "Choose another one with --to VERSION.",
-                address=str(new_address),
-            )
-    keys = ("version", "changelog") if request.changelog is not None else ("version",)
-    require_no_overlay_conflict(bump_project.targets, release.address, new_address, keys)
-    edits = _collect_edits(bump_project, document, resources, new_address, request)
-    rewrites = tuple(_iter_rewrites(edits))
-    # Decoded from memory, before anything is written: a bad edit never reaches the disk.
-    _require_harmless_edits(bump_project, rewrites, new_address)
-    if write:
-        rewrite_all_or_none(rewrites)
-    changelog = (
-        request.changelog
-        if request.changelog is not None
-        else document.get_value_or_none("spec", "changelog")
-    )
-    sources = dict.fromkeys(
-        resource.source for resource in resources if resource.source is not None
-    )
-    edit_rows = tuple(
-        (name, edit, old_value)
-        for (_, name), file_edits in edits.items()
-        for edit, old_value in file_edits
-    )
-    return BumpResult(release.address, new_address, edit_rows, rewrites, tuple(sources), changelog)
+    return _Bump(invocation, request).run(write=write)
 
 
-def _require_release(
-    bump_project: _BumpProject, plugin: str
-) -> tuple[WrittenDocument, list[Desired]]:
-    """The document of the named release, and the resource that each target decodes from it.
+class _Bump:
+    """One raise: the project's documents as written, and the manifests that each target decodes."""
 
-    InputError where no document or several match, or where the document has errors.
-    """
-    # Either address may be given: people copy the one that a plan has shown.
-    name = plugin.removeprefix(f"{RELEASE}/").removeprefix(f"{PLUGIN}/")
-    name, _, version = name.partition("@")
-    matches = [
-        candidate
-        for candidate in bump_project.documents
-        if candidate.address_prefix_or_empty == RELEASE and _plugin_reference(candidate) == name
-    ]
-    if not matches:
-        _raise_no_release(bump_project, plugin, name)
-    resources_by_position = {
-        candidate.position: [
-            resource
-            for manifests in bump_project.target_manifests
-            for resource in manifests.desired.values()
-            if resource.position == candidate.position
+    def __init__(self, invocation: Invocation, request: BumpRequest) -> None:
+        self._invocation = invocation
+        self._request = request
+        self._project = configuration.load_valid_project_or_defaults(invocation)
+        self._targets = select_targets_to_check(self._project, invocation.target)
+        paths = [str(path) for path in invocation.paths]
+        self._documents = list(readable_documents(self._project, self._targets, paths))
+        self._manifests = [
+            configuration.load_target_manifests(invocation, self._project, target)
+            for target in self._targets
         ]
-        for candidate in matches
-    }
-    if version:
-        matches = [
-            candidate
-            for candidate in matches
-            if any(
-                resource_match.address.name == f"{name}@{version}"
-                for resource_match in resources_by_position[candidate.position]
-            )
-        ] or _raise_no_version(bump_project, name, version, resources_by_position)
-    if len(matches) > 1:
-        positions = ", ".join(str(candidate.position) for candidate in matches)
-        raise InputError.from_summary(
-            "Which release?",
-            f"{len(matches)} documents declare a release of {name}: {positions}.",
-            f"Say {name}@VERSION, -t TARGET or -f FILE.",
+
+    def run(self, *, write: bool) -> BumpResult:
+        request = self._request
+        document, resources = self._find_release()
+        release = resources[0]
+        # An edit would replace the variable by a literal in every target that reads the document.
+        _require_version_without_variable(document, release)
+        new_address = _raise_version(release, request.part, request.exact_version)
+        self._require_undeclared(new_address)
+        for target in self._targets:
+            self._require_no_overlay_conflict(target, release.address, new_address)
+        edits = self._collect_edits(document, resources, new_address)
+        rewrites = tuple(_iter_rewrites(edits))
+        # Decoded from memory, before anything is written: a bad edit never reaches the disk.
+        self._require_same_but_for_version(rewrites, new_address)
+        if write:
+            rewrite_all_or_none(rewrites)
+        changelog = request.changelog
+        if changelog is None:
+            changelog = document.get_value_or_none("spec", "changelog")
+        sources = dict.fromkeys(found.source for found in resources if found.source is not None)
+        edit_rows = tuple(
+            (name, edit, old_value)
+            for (_, name), file_edits in edits.items()
+            for edit, old_value in file_edits
         )
-    document = matches[0]
-    resources = resources_by_position[document.position]
-    problems = [
-        candidate
-        for candidate in bump_project.distinct_errors()
-        if (candidate.position and candidate.position.file == document.name)
-        or candidate.address in {str(resource.address) for resource in resources}
-    ]
-    if problems or not resources:
-        raise InputError(*(problems or bump_project.distinct_errors()))
-    return document, resources
+        return BumpResult(
+            release.address, new_address, edit_rows, rewrites, tuple(sources), changelog
+        )
+
+    def _errors(self) -> list[Diagnostic]:
+        """The errors in the manifests of all targets, each once."""
+        findings = (finding for loaded in self._manifests for finding in loaded.diagnostics)
+        return list(dict.fromkeys(finding for finding in findings if finding.is_error))
+
+    def _find_release(self) -> tuple[WrittenDocument, list[Desired]]:
+        """The document of the named release, and the resource that each target decodes from it.
+
+        InputError where no document or several match, or where the document has errors.
+        """
+        # Either address may be given: people copy the one that a plan has shown.
+        name = self._request.plugin.removeprefix(f"{RELEASE}/").removeprefix(f"{PLUGIN}/")
+        name, _, version = name.partition("@")
+        releases = [d for d in self._documents if d.address_prefix_or_empty == RELEASE]
+        matches = [document for document in releases if _plugin_of(document) == name]
+        if not matches:
+            owners = sorted(set(map(_plugin_of, releases)))
+            unread = [e for e in self._errors() if e.path is None and e.address is None]
+            detail = f"No manifest declares a release of plugin {name or self._request.plugin!r}."
+            hint = suggest_words(name, owners) or Text(Command("new release NAME"), " writes one.")
+            raise InputError(error_finding(_NO_RELEASE, detail, hint), *unread)
+        by_position = {document.position: self._resources_at(document) for document in matches}
+        if version:
+            address = f"{RELEASE}/{name}@{version}"
+            declared = {
+                position: [str(found.address) for found in by_position[position]]
+                for position in by_position
+            }
+            matches = [entry for entry in matches if address in declared[entry.position]]
+            if not matches:
+                detail = f"No manifest declares {address}."
+                hint = suggest_words(address, sorted(set(chain(*declared.values()))))
+                raise InputError(error_finding(_NO_RELEASE, detail, hint), *self._errors())
+        if len(matches) > 1:
+            positions = ", ".join(str(candidate.position) for candidate in matches)
+            raise InputError.from_summary(
+                "Which release?",
+                f"{len(matches)} documents declare a release of {name}: {positions}.",
+                f"Say {name}@VERSION, -t TARGET or -f FILE.",
+            )
+        document = matches[0]
+        resources = by_position[document.position]
+        addresses = {str(found.address) for found in resources}
+        problems = [
+            error
+            for error in self._errors()
+            if (error.position and error.position.file == document.name)
+            or error.address in addresses
+        ]
+        if problems or not resources:
+            raise InputError(*(problems or self._errors()))
+        return document, resources
+
+    def _resources_at(self, document: WrittenDocument) -> list[Desired]:
+        return [
+            resource
+            for loaded in self._manifests
+            for resource in loaded.desired.values()
+            if resource.position == document.position
+        ]
+
+    def _require_undeclared(self, new_address: Address) -> None:
+        for loaded in self._manifests:
+            if new_address in loaded.desired:
+                raise InputError.from_summary(
+                    "This version is declared already",
+                    f"{new_address} stands at {loaded.desired[new_address].position}.",
+                    "Choose another one with --to VERSION.",
+                    address=str(new_address),
+                )
+
+    def _require_no_overlay_conflict(
+        self, target: Target, old_address: Address, new_address: Address
+    ) -> None:
+        """InputError for an overlay that sets what is edited, or matches only the old address.
+
+        The first would undo the edit, the second would no longer apply after it.
+        """
+        keys = ("version", "changelog") if self._request.changelog is not None else ("version",)
+        overlays: Iterable[Overlay] = target.overlays.values()
+        for overlay in overlays:
+            if not overlay.matches_address(str(old_address)):
+                continue
+            place = {"position": overlay.position, "target": target.name}
+            spec = overlay.patch.get("spec")
+            # The overlay's value wins, so the edit of the manifest would change nothing.
+            fields = spec if isinstance(spec, Mapping) else {}
+            for key in keys:
+                if key in fields:
+                    raise InputError.from_summary(
+                        "An overlay sets what is to be edited",
+                        f"The overlay {overlay.pattern} sets spec.{key}.",
+                        "Change it there, or remove it from the overlay.",
+                        **place,
+                    )
+            if not overlay.matches_address(str(new_address)):
+                pattern = f"{old_address.kind}/{old_address.name.rpartition('@')[0]}@*"
+                raise InputError.from_summary(
+                    "An overlay is for the old version alone",
+                    f"The overlay {overlay.pattern} fits {old_address} and not {new_address}.",
+                    f"Write {pattern} in the project file.",
+                    **place,
+                )
+
+    # A Plugin's `version` that equals the release's is raised as well: who kept them the same means
+    # them to be the same.
+    def _collect_edits(
+        self, document: WrittenDocument, resources: Sequence[Desired], new_address: Address
+    ) -> _Edits:
+        """Every edit, by (path, name) of its file, each with the value it replaces."""
+        new_version = new_address.name.rpartition("@")[2]
+        old_version = str(resources[0].spec["version"])
+        edits: _Edits = defaultdict(list)
+        for other in self._documents:
+            current = other.get_value_or_none(*VERSION_PATH)
+            is_mirror = (
+                other.address_prefix_or_empty == PLUGIN
+                and other.get_value_or_none("metadata", "name") == _plugin_of(document)
+                and current == old_version
+            )
+            if (other is document or is_mirror) and current is not None:
+                edit = Edit(VERSION_PATH, new_version, other.index)
+                edits[other.file, other.name].append((edit, current))
+        if self._request.changelog is not None:
+            # What looks like a variable in a message is none.
+            text = self._request.changelog.replace("${", "$${")
+            has_version = document.get_value_or_none(*VERSION_PATH) is not None
+            preceding_key = "version" if has_version else "plugin"
+            edit = Edit(("spec", "changelog"), text, document.index, preceding_key)
+            current = document.get_value_or_none("spec", "changelog")
+            edits[document.file, document.name].append((edit, current))
+        for file, current in self._config_versions(resources):
+            name = format_path_relative_to_cwd_if_inside(file)
+            edits[file, name].append((Edit(("version",), new_version), current))
+        return edits
+
+    def _config_versions(self, resources: Sequence[Desired]) -> Iterator[tuple[Path, Any]]:
+        """Each config.yaml with a version, and the version; InputError for one in Git or a zip."""
+        seen_files: set[Path] = set()
+        for resource in resources:
+            source = resource.source
+            if source is None or source.kind not in {FOLDER, GIT, FILE}:
+                continue
+            allowed_files = next(
+                target.allow_files
+                for target, loaded in zip(self._targets, self._manifests, strict=True)
+                if resource.address in loaded.desired
+            )
+            files = SourceFiles(source, self._project.root, allowed_files)
+            config = files.config(read_single_mapping)
+            version = config[0].get("version") if config else None
+            if version is None:
+                continue
+            file = files.config_file()
+            if file is None:
+                raise InputError(_out_of_reach_finding(resource, source, str(version)))
+            if file not in seen_files:
+                seen_files.add(file)
+                yield file, version
+
+    def _require_same_but_for_version(
+        self, rewrites: Sequence[Rewrite], new_address: Address
+    ) -> None:
+        """InputError with each error that the edited manifests have, and those of now do not."""
+        rewrite_by_path = {entry.file.resolve(): entry for entry in rewrites}
+        known_errors = {error.line_independent_key for error in self._errors()}
+        new_errors: list[Diagnostic] = []
+        for target, old_manifests in zip(self._targets, self._manifests, strict=True):
+            manifests = configuration.load_target_manifests(
+                self._invocation,
+                self._project,
+                target,
+                file_cache=FileCache(
+                    {e.file: read_documents(e.new_content, e.name) for e in rewrites}
+                ),
+                package_config=_RewrittenConfigReader(self._project, target, rewrite_by_path),
+            )
+            new_errors += [
+                finding
+                for finding in manifests.diagnostics
+                if finding.is_error and finding.line_independent_key not in known_errors
+            ]
+            if not new_errors and len(manifests.desired) != len(old_manifests.desired):
+                raise InputError.from_summary(
+                    "The edit would lose a resource", f"{new_address}, {target.name}."
+                )
+        if new_errors:
+            detail = f"With {new_address} the manifests would have errors, which follow."
+            summary = "The version cannot be raised"
+            raise InputError(
+                error_finding(summary, detail, "Nothing was written."), *dict.fromkeys(new_errors)
+            )
 
 
-def _plugin_reference(document: WrittenDocument) -> str:
+def _plugin_of(document: WrittenDocument) -> str:
     plugin = document.get_value_or_none("spec", "plugin")
     return f"id={plugin.get('id')}" if isinstance(plugin, Mapping) else str(plugin)
 
 
-def _raise_no_release(bump_project: _BumpProject, plugin: str, name: str) -> NoReturn:
-    owners = sorted(
-        {
-            _plugin_reference(entry)
-            for entry in bump_project.documents
-            if entry.address_prefix_or_empty == RELEASE
-        }
-    )
-    unread_errors = [
-        entry
-        for entry in bump_project.distinct_errors()
-        if entry.path is None and entry.address is None
-    ]
-    raise InputError(
-        error_finding(
-            "There is no such release",
-            f"No manifest declares a release of plugin {name or plugin!r}.",
-            suggest_words(name, owners) or Text(Command("new release NAME"), " writes one."),
-        ),
-        *unread_errors,
-    )
-
-
-def _raise_no_version(
-    bump_project: _BumpProject,
-    name: str,
-    version: str,
-    resources_by_position: Mapping[Position, list[Desired]],
-) -> NoReturn:
-    declared_addresses = sorted(
-        {
-            str(resource.address)
-            for resources in resources_by_position.values()
-            for resource in resources
-        }
-    )
-    raise InputError(
-        error_finding(
-            "There is no such release",
-            f"No manifest declares release/{name}@{version}.",
-            suggest_words(f"release/{name}@{version}", declared_addresses),
-        ),
-        *bump_project.distinct_errors(),
-    )
-
-
-_Edits = dict[tuple[Path, str], list[tuple[Edit, Any]]]
-
-
-# A Plugin's `version` that equals the release's is raised as well: who kept them the same means
-# them to be the same.
-def _collect_edits(
-    bump_project: _BumpProject,
-    document: WrittenDocument,
-    resources: Sequence[Desired],
-    new_address: Address,
-    request: BumpRequest,
-) -> _Edits:
-    """Every edit, by (path, name) of its file, each with the value it replaces."""
-    new_version = new_address.name.rpartition("@")[2]
-    old_version = str(resources[0].spec["version"])
-    edits: _Edits = defaultdict(list)
-    for other_document in bump_project.documents:
-        is_mirror = (
-            other_document.address_prefix_or_empty == PLUGIN
-            and other_document.get_value_or_none("metadata", "name") == _plugin_reference(document)
-        )
-        if other_document is document or (
-            is_mirror and other_document.get_value_or_none(*VERSION_PATH) == old_version
-        ):
-            current_value = other_document.get_value_or_none(*VERSION_PATH)
-            if current_value is not None:
-                edits[other_document.file, other_document.name].append(
-                    (Edit(VERSION_PATH, new_version, other_document.index), current_value)
-                )
-    if request.changelog is not None:
-        # What looks like a variable in a message is none.
-        text = request.changelog.replace("${", "$${")
-        preceding_key = (
-            "version" if document.get_value_or_none(*VERSION_PATH) is not None else "plugin"
-        )
-        edit = Edit(("spec", "changelog"), text, document.index, preceding_key)
-        current_value = document.get_value_or_none("spec", "changelog")
-        edits[document.file, document.name].append((edit, current_value))
-    for file, current_value in _iter_editable_configs(bump_project, resources):
-        edits[file, format_path_relative_to_cwd_if_inside(file)].append(
-            (Edit(("version",), new_version), current_value)
-        )
-    return edits
-
-
-def _iter_editable_configs(
-    bump_project: _BumpProject, resources: Sequence[Desired]
-) -> Iterator[tuple[Path, Any]]:
-    """Each config.yaml with a version, and the version; InputError for one in Git or a zip."""
-    seen_files: set[Path] = set()
-    for resource in resources:
-        source = resource.source
-        if source is None or source.kind not in {FOLDER, GIT, FILE}:
-            continue
-        allowed_files = next(
-            each_target.allow_files
-            for each_target, manifests in zip(
-                bump_project.targets, bump_project.target_manifests, strict=True
-            )
-            if resource.address in manifests.desired
-        )
-        files = SourceFiles(source, bump_project.project.root, allowed_files)
-        config = files.config(read_single_mapping)
-        version = config[0].get("version") if config else None
-        if version is None:
-            continue
-        file = files.config_file()
-        if file is None:
-            raise InputError(_out_of_reach(resource, source, str(version)))
-        if file not in seen_files:
-            seen_files.add(file)
-            yield file, version
-
-
-def _out_of_reach(resource: Desired, source: PackageSource, version: str) -> Diagnostic:
+def _out_of_reach_finding(resource: Desired, source: PackageSource, version: str) -> Diagnostic:
     """The error for a config.yaml that has a version and lies in a Git ref or in a zip."""
     hint = (
         "Raise it in the folder, commit and tag that, and name the new tag as ref."
@@ -377,47 +370,6 @@ def _iter_rewrites(edits: _Edits) -> Iterator[Rewrite]:
         yield Rewrite(file, name, old_bytes, text.encode())
 
 
-def _require_harmless_edits(
-    bump_project: _BumpProject, rewrites: Sequence[Rewrite], new_address: Address
-) -> None:
-    """Decode the edited files; InputError with each error that the manifests do not have now."""
-    rewrite_by_path = {entry.file.resolve(): entry for entry in rewrites}
-    known_errors = {entry.line_independent_key for entry in bump_project.distinct_errors()}
-    new_errors: list[Diagnostic] = []
-    for target, old_manifests in zip(
-        bump_project.targets, bump_project.target_manifests, strict=True
-    ):
-        file_cache = FileCache(
-            {entry.file: read_documents(entry.new_content, entry.name) for entry in rewrites}
-        )
-        config_reader = _RewrittenConfigReader(bump_project.project, target, rewrite_by_path)
-        manifests = configuration.load_target_manifests(
-            bump_project.invocation,
-            bump_project.project,
-            target,
-            file_cache=file_cache,
-            package_config=config_reader,
-        )
-        new_errors += [
-            e
-            for e in manifests.diagnostics
-            if e.is_error and e.line_independent_key not in known_errors
-        ]
-        if not new_errors and len(manifests.desired) != len(old_manifests.desired):
-            raise InputError.from_summary(
-                "The edit would lose a resource", f"{new_address}, {target.name}."
-            )
-    if new_errors:
-        raise InputError(
-            error_finding(
-                "The version cannot be raised",
-                f"With {new_address} the manifests would have errors, which follow.",
-                "Nothing was written.",
-            ),
-            *dict.fromkeys(new_errors),
-        )
-
-
 @frozen
 class _RewrittenConfigReader:
     """Reads a package's config.yaml with the edits applied."""
@@ -434,12 +386,20 @@ class _RewrittenConfigReader:
         return files.config(read_single_mapping)
 
 
-VERSION_PATH = ("spec", "version")
+def _require_version_without_variable(document: WrittenDocument, release: Desired) -> None:
+    """Raise InputError where the written version holds a variable: there is not text to edit."""
+    written_version = document.get_value_or_none(*VERSION_PATH)
+    if isinstance(written_version, str) and "${" in written_version:
+        raise InputError.from_summary(
+            "The version is a variable",
+            f"spec.version is {written_version}: it is not written here.",
+            "Change the variable's value, or write the version out.",
+            address=str(release.address),
+            position=document.document.positions.get(VERSION_PATH),
+        )
 
 
-def compute_address_with_higher_version(
-    release: Desired, part: str, requested_version: str = ""
-) -> Address:
+def _raise_version(release: Desired, part: str, requested_version: str = "") -> Address:
     """The release's address with the next version, or with `requested_version`.
 
     `part` is major, minor or patch. Raises InputError where the version is malformed or not higher.
@@ -465,10 +425,8 @@ def compute_address_with_higher_version(
             "Use letters, digits, `.`, `_`, `+` and `-`, at most 64.",
         )
     # Versions without an order (None) cannot be compared: only an equal one is refused.
-    old_key, new_key = (version_sort_key(version), version_sort_key(new_version))
-    if new_version == version or (
-        old_key is not None and new_key is not None and new_key <= old_key
-    ):
+    old_key, new_key = version_sort_key(version), version_sort_key(new_version)
+    if new_version == version or (old_key and new_key and new_key <= old_key):
         raise InputError.from_summary(
             "The version would not rise",
             f"{release.address} is declared, and {new_version} does not come after {version}.",
@@ -476,47 +434,3 @@ def compute_address_with_higher_version(
             **error_fields,
         )
     return Address(release.address.kind, f"{release.address.name.rpartition('@')[0]}@{new_version}")
-
-
-def require_no_overlay_conflict(
-    targets: Iterable[Target], old_address: Address, new_address: Address, keys: Sequence[str]
-) -> None:
-    """Raise InputError for an overlay that sets a field of `keys`, or matches only the old address.
-
-    The first would undo the edit, the second would no longer apply after it.
-    """
-    for target in targets:
-        overlays: Iterable[Overlay] = target.overlays.values()
-        for overlay in overlays:
-            if overlay.matches_address(str(old_address)):
-                _require_matching_overlay_compatible(
-                    overlay, target, old_address, new_address, keys
-                )
-
-
-def _require_matching_overlay_compatible(
-    overlay: Overlay,
-    target: Target,
-    old_address: Address,
-    new_address: Address,
-    keys: Sequence[str],
-) -> None:
-    error_fields = {"position": overlay.position, "target": target.name}
-    spec = overlay.patch.get("spec")
-    for key in keys:
-        # The overlay's value wins, so the edit of the manifest would change nothing.
-        if isinstance(spec, Mapping) and key in spec:
-            raise InputError.from_summary(
-                "An overlay sets what is to be edited",
-                f"The overlay {overlay.pattern} sets spec.{key}.",
-                "Change it there, or remove it from the overlay.",
-                **error_fields,
-            )
-    if not overlay.matches_address(str(new_address)):
-        raise InputError.from_summary(
-            "An overlay is for the old version alone",
-            f"The overlay {overlay.pattern} fits {old_address} and not {new_address}.",
-            f"Write {old_address.kind}/{old_address.name.rpartition('@')[0]}@* in the project "
-            f"file.",
-            **error_fields,
-        )

@@ -29,7 +29,7 @@ from synapse_apply.live.duplicates import (
 )
 from synapse_apply.live.open_intents import acting_call_warning, list_acting_calls
 from synapse_apply.manifests.project.targets import TOKEN_VARIABLE
-from synapse_apply.manifests.schema.schemas import build_marks_with_project_providers
+from synapse_apply.manifests.schema.schemas import build_marks
 from synapse_apply.model.checkup import CheckResult, CheckStatus, Checkup
 from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.command import Command, Text
@@ -59,7 +59,7 @@ from synapse_apply.secrets.keys import StateKeys
 from synapse_apply.secrets.login import read_login_with_problem_or_none_if_absent
 from synapse_apply.stores.bucket.bucket_leftovers import count_prunable_objects
 from synapse_apply.stores.bucket.bucket_messages import BucketAccessDenied
-from synapse_apply.stores.bucket.bucket_probe import probe_bucket_or_raise_unsuitable
+from synapse_apply.stores.bucket.bucket_probe import require_suitable_bucket
 from synapse_apply.stores.sql import SqlStore
 from synapse_apply.views.paths import format_path_relative_to_cwd_if_inside
 from synapse_apply.views.text.accepted import name_accepted_fields_or_empty
@@ -646,7 +646,7 @@ def check_bucket(parts: Parts) -> Iterator[Row]:
             return
         count = count_prunable_objects(folder)
         try:
-            may_delete = probe_bucket_or_raise_unsuitable(folder).may_delete
+            may_delete = require_suitable_bucket(folder).may_delete
         except BucketAccessDenied as denied:
             # A job that only plans has no right to write, and needs none.
             finding = denied.diagnostics[0]
@@ -810,7 +810,7 @@ def check_calls(parts: Parts) -> Iterator[Row]:
 def check_twins(parts: Parts) -> Iterator[Row]:
     """Whether a second live object has the natural key of a recorded one."""
     records, _ = parts.state.records, parts.answer_seconds
-    marks = build_marks_with_project_providers(parts.project.providers)
+    marks = build_marks(parts.project.providers)
     api, versions = parts.backend.api, parts.target.api
     count = 0
     for prefix, kind in CATALOGUE.items():

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from synapse_apply.kinds.catalogue import CATALOGUE
-from synapse_apply.manifests.schema.schemas import build_strict_schema, list_providers_with_schema
+from synapse_apply.manifests.schema.schemas import build_strict_schema, known_providers
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.errors import InputError, NameNotFound
 from synapse_apply.model.packages import RULES_BY_ID
@@ -24,7 +24,7 @@ def explain(name: str) -> JsonDocument:
     if (rule := RULES_BY_ID.get(name)) is not None:
         return {"name": name, "level": rule.level.value, "title": rule.title, "text": rule.text}
     first, *path = name.split(".")
-    providers = list_providers_with_schema()
+    providers = known_providers()
     if (schema_name := first.lower()) not in (*_INPUT_NAMES, *providers):
         raise _build_not_found(first, "no kind, file or provider", (*_INPUT_NAMES, *providers))
     folder = "providers/" if schema_name in providers else ""

@@ -165,7 +165,14 @@ def build_manifests(
     """
     with suppress(SynapseApplyError, OSError):
         live_backend.mask_secrets_of(live_backend.manifests_alone)
-    recorded_addresses, has_state = _map_recorded(live_backend)
+    store = live_backend.existing_store
+    # A record of another API version is left out: its id may be another object's in this one.
+    recorded_addresses = {
+        (address.kind, record.remote_id): address
+        for address, record in (store.read_state().records if store else {}).items()
+        if address.kind in live_backend.catalogue
+        and record.api == live_backend.select_binding(address.kind).api
+    }
     with open_thread_pool(live_backend.invocation.parallelism) as pool:
         gatherer = ObjectGatherer(live_backend, query, pool)
         gatherer.gather()
@@ -182,24 +189,26 @@ def build_manifests(
             if entry.address.kind in chosen_kinds and entry.address not in excluded_addresses
         ),
         tuple(entry for entry in maker.missed_objects if entry.prefix in chosen_kinds),
-        has_state,
+        store is not None,
     )
 
 
-def _map_recorded(live_backend: LiveBackend) -> tuple[dict[tuple[str, str], Address], bool]:
-    """Recorded addresses by (kind, remote id), and whether the target has a state.
+@frozen
+class _Candidate:
+    """A live object: its natural key, else a text unique to it; its owner's kind and id."""
 
-    A record of another API version is left out: its id may be another object's in this one.
-    """
-    store = live_backend.existing_store
-    records, has_state = (store.read_state().records, True) if store else ({}, False)
-    addresses = {
-        (address.kind, record.remote_id): address
-        for address, record in records.items()
-        if address.kind in live_backend.catalogue
-        and record.api == live_backend.select_binding(address.kind).api
-    }
-    return addresses, has_state
+    kind: ResourceType
+    observed: Observed
+    key: str
+    owner: tuple[str, str] | None = None
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        return self.kind.prefix, self.observed.remote_id
+
+    @property
+    def version(self) -> Any:
+        return self.observed.spec.get(self.kind.version_field, "")
 
 
 class _ManifestMaker:
@@ -239,22 +248,33 @@ class _ManifestMaker:
     def add_kind(self, kind: ResourceType) -> None:
         """Build the manifests of one kind. Owners must come before members of their series."""
         objects = self._gatherer.list_gathered(kind.prefix)
-        objects_by_key = self._group_by_key(kind, objects)
-        for observed in objects:
-            same_key_objects = [
-                other_object
-                for other_object in objects_by_key[self._key_of(kind, observed)]
-                if other_object is not observed
-            ]
-            reason = self._explain_not_exportable(kind, observed, same_key_objects)
-            if reason:
-                self._add_missed_object(kind, observed, reason)
+        candidates = [self._to_candidate(kind, observed) for observed in objects]
+        # A manifest could not say which of several with one key it means.
+        by_key: dict[str, list[_Candidate]] = defaultdict(list)
+        for candidate in candidates:
+            by_key[candidate.key].append(candidate)
+        for candidate in candidates:
+            others = [other for other in by_key[candidate.key] if other is not candidate]
+            if reason := self._why_not(candidate, others):
+                self._add_missed(candidate, reason)
             else:
-                self._add_manifest(kind, observed, self._choose_address(kind, observed))
+                self._add_manifest(candidate, self._choose_address(candidate))
+
+    def _to_candidate(self, kind: ResourceType, observed: Observed) -> _Candidate:
+        if not kind.series_field:
+            key = kind.derive_natural_key(observed.spec, {}) or f"id={observed.remote_id}"
+            return _Candidate(kind, observed, key)
+        owner_id, prefix = observed.spec.get(kind.series_field), owner_prefix_of(kind)
+        owner = self._gatherer.gathered_by_id(prefix).get(str(owner_id))
+        owners = {kind.series_field: owner} if owner is not None else {}
+        key = kind.derive_natural_key(observed.spec, owners)
+        key = key or f"version={observed.spec.get(kind.version_field)} of id {owner_id}"
+        return _Candidate(kind, observed, key, (prefix, str(owner_id)))
 
     # An exported manifest is decoded again: what does not validate, or reads back differently, is
     # left out and reported.
-    def _add_manifest(self, kind: ResourceType, observed: Observed, address: Address) -> None:
+    def _add_manifest(self, candidate: _Candidate, address: Address) -> None:
+        kind, observed = candidate.kind, candidate.observed
         # A map that may be the package's own would be declared a second time.
         spec: dict[str, Any] = {
             name: value
@@ -264,116 +284,69 @@ class _ManifestMaker:
         }
         if kind.series_field:
             owner = address.name.rpartition("@")[0]
-            is_owner_id = owner.startswith("id=")
+            owner_id = owner.removeprefix("id=")
             spec[kind.series_field] = (
-                {"id": _parse_decimal(owner.removeprefix("id="))}
-                if is_owner_id
+                {"id": int(owner_id) if owner_id.isdecimal() else owner_id}
+                if owner.startswith("id=")
                 else Reference(Address(owner_prefix_of(kind), owner))
             )
-        manifest = self._exporter.build_manifest(
-            address, spec, PUBLISHED_SOURCE if kind.carries_package else {}
-        )
-        left_out_fields = tuple(map(str, manifest.left_out))
+        extra_fields = PUBLISHED_SOURCE if kind.carries_package else {}
+        manifest = self._exporter.build_manifest(address, spec, extra_fields)
+        left_out = tuple(map(str, manifest.left_out))
         if not manifest.text:
-            self._add_missed_object(
-                kind, observed, "; ".join(left_out_fields) or "no manifest can hold it"
-            )
+            self._add_missed(candidate, "; ".join(left_out) or "no manifest can hold it")
             return
-        self._addresses[kind.prefix, observed.remote_id] = address
+        self._addresses[candidate.identity] = address
         self._used_names[address.kind].add(address.name)
-        version = str(observed.spec.get(kind.version_field, "")) if kind.series_field else ""
         exported = ExportedObject(
             address,
             observed.remote_id,
             observed.api,
-            version,
+            str(candidate.version) if kind.series_field else "",
             manifest.text,
-            left_out_fields,
+            left_out,
             manifest.secrets,
         )
         self.exported_objects.append(exported)
 
-    def _choose_address(self, kind: ResourceType, observed: Observed) -> Address:
+    def _choose_address(self, candidate: _Candidate) -> Address:
         """The recorded address, else a new unused one, which is the same in each export."""
-        recorded_address = self._recorded_addresses.get((kind.prefix, observed.remote_id))
-        if recorded_address is not None:
-            return recorded_address
-        if kind.series_field:
-            owner = self._owner_name((owner_prefix_of(kind), str(observed.spec[kind.series_field])))
-            return Address(kind.prefix, f"{owner}@{observed.spec.get(kind.version_field, '')}")
-        text = self._key_of(kind, observed).partition("=")[2]
-        used_names = self._used_names[kind.prefix]
-        return Address(
-            kind.prefix, make_unused_name(text, observed.remote_id, kind.prefix, used_names)
-        )
+        recorded, prefix = self._recorded_addresses.get(candidate.identity), candidate.kind.prefix
+        if recorded is not None:
+            return recorded
+        if owner := candidate.owner:
+            # The owner's name where the owner has a manifest, else its id.
+            has_manifest = owner in self._recorded_addresses or owner[0] in self._chosen_kinds
+            name = self._addresses[owner].name if has_manifest else f"id={owner[1]}"
+            return Address(prefix, f"{name}@{candidate.version}")
+        text, used_names = candidate.key.partition("=")[2], self._used_names[prefix]
+        name = make_unused_name(text, candidate.observed.remote_id, prefix, used_names)
+        return Address(prefix, name)
 
-    def _owner_name(self, owner_kind_and_id: tuple[str, str]) -> str:
-        """The owner's name where the owner has a manifest, else `id=` and its id."""
-        kind_prefix, owner_id = owner_kind_and_id
-        is_recorded = owner_kind_and_id in self._recorded_addresses
-        if is_recorded or kind_prefix in self._chosen_kinds:
-            return self._addresses[owner_kind_and_id].name
-        return f"id={owner_id}"
+    def _why_not(self, candidate: _Candidate, others: Sequence[_Candidate]) -> str:
+        """Why an object gets no manifest, as the end of a sentence; "" where it gets one.
 
-    def _explain_not_exportable(
-        self, kind: ResourceType, observed: Observed, same_key_objects: Sequence[Observed]
-    ) -> str:
-        """Why an object gets no manifest, as the end of a sentence; "" where it gets one."""
-        if kind.series_field:
-            owner = (owner_prefix_of(kind), str(observed.spec.get(kind.series_field)))
-            recorded_address = self._recorded_addresses.get((kind.prefix, observed.remote_id))
-            is_owner_chosen = owner[0] in self._chosen_kinds
-            if is_owner_chosen and owner not in self._addresses and recorded_address is None:
-                return f"its {owner[0]} (id {owner[1]}) was not exported"
-        if contains_masked_text(observed.spec):
+        `others` have the same key.
+        """
+        owner, is_recorded = candidate.owner, candidate.identity in self._recorded_addresses
+        is_missed = owner and owner[0] in self._chosen_kinds and owner not in self._addresses
+        if owner and is_missed and not is_recorded:
+            return f"its {owner[0]} (id {owner[1]}) was not exported"
+        if contains_masked_text(candidate.observed.spec):
             return "a text of it repeats a secret, which no manifest may hold: change it there"
-        if same_key_objects:
-            form, _, text = self._key_of(kind, observed).partition("=")
-            ids = ", ".join(other_object.remote_id for other_object in same_key_objects)
+        if others:
+            form, _, text = candidate.key.partition("=")
+            ids = ", ".join(other.observed.remote_id for other in others)
             return f"{form} {text!r} is also that of id {ids}: rename one, then export again"
         return ""
 
-    def _group_by_key(
-        self, kind: ResourceType, objects: Sequence[Observed]
-    ) -> Mapping[str, list[Observed]]:
-        """Objects by natural key: a manifest could not say which of several it means."""
-        objects_by_key: dict[str, list[Observed]] = defaultdict(list)
-        for observed in objects:
-            objects_by_key[self._key_of(kind, observed)].append(observed)
-        return objects_by_key
-
-    def _key_of(self, kind: ResourceType, observed: Observed) -> str:
-        """The natural key, else a text that is unique to the object, such as `id=7`."""
-        owner = None
-        if kind.series_field:
-            owners = self._gatherer.gathered_by_id(owner_prefix_of(kind))
-            owner = owners.get(str(observed.spec.get(kind.series_field)))
-        key = kind.derive_natural_key_or_empty(
-            observed.spec, {kind.series_field: owner} if owner is not None else {}
-        )
-        if key or not kind.series_field:
-            return key or f"id={observed.remote_id}"
-        return (
-            f"version={observed.spec.get(kind.version_field)} of id "
-            f"{observed.spec.get(kind.series_field)}"
-        )
-
-    def _add_missed_object(self, kind: ResourceType, observed: Observed, reason: str) -> None:
-        name = format_name_with_id(observed)
-        if kind.series_field:
-            owner = self._addresses.get(
-                (owner_prefix_of(kind), str(observed.spec.get(kind.series_field)))
-            )
-            name_prefix = f"{owner.name}@" if owner else ""
-            name = (
-                f"{name_prefix}{observed.spec.get(kind.version_field, '')} (id "
-                f"{observed.remote_id})"
-            )
-        self.missed_objects.append(MissedObject(kind.prefix, f"{kind.prefix} {name}", reason))
-
-
-def _parse_decimal(text: str) -> int | str:
-    return int(text) if text.isdecimal() else text
+    def _add_missed(self, candidate: _Candidate, reason: str) -> None:
+        name, prefix = format_name_with_id(candidate.observed), candidate.kind.prefix
+        if candidate.owner:
+            owner = self._addresses.get(candidate.owner)
+            start = f"{owner.name}@" if owner else ""
+            name = f"{start}{candidate.version} (id {candidate.observed.remote_id})"
+        self.missed_objects.append(MissedObject(prefix, f"{prefix} {name}", reason))
 
 
 def _file_texts(exported_objects: Sequence[ExportedObject]) -> dict[str, str]:

@@ -290,7 +290,7 @@ class _RowRecordBuilder:
         is_listable = has_list(session.api) if list_capability and has_list is not None else False
         capabilities = Capabilities({list_capability: True} if is_listable else {})
         desired = session.desired.get(address)
-        key = kind.derive_natural_key_or_empty(desired.spec, {}) if desired else ""
+        key = kind.derive_natural_key(desired.spec, {}) if desired else ""
         keys = [key] if key else [f"{form}=" for form in binding.lookup]
         lookups = {binding.determine_search_proof(key, capabilities) for key in keys}
         return next((lookup for lookup in _WEAKEST_FIRST if lookup in lookups), Lookup.NONE)
@@ -406,7 +406,7 @@ def _build_imported_record(
         address=address,
         remote_id=observed.remote_id,
         api=binding.api,
-        natural_key=kind.derive_natural_key_or_empty(observed.spec, parents),
+        natural_key=kind.derive_natural_key(observed.spec, parents),
         seen=flatten_live(observed, declared_fields, salt, session.secrets),
         salt=salt,
         digest=digest,

@@ -10,22 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from synapse_apply.files.checkout import is_at_or_below_path, leads_outside_folder
-from synapse_apply.manifests.edit.rewriting import (
-    build_existing_file_finding,
-    create_new_file_with_parents,
-)
-from synapse_apply.manifests.export.export import (
-    SCHEMA_FILE,
-    build_valid_name_or_fallback,
-    is_valid_name,
-)
+from synapse_apply.manifests.edit.rewriting import create_new_file, existing_file_finding
+from synapse_apply.manifests.export.export import SCHEMA_FILE, is_valid_name, to_valid_name
 from synapse_apply.manifests.phrases import FILL_IN
 from synapse_apply.manifests.project.project import FILE_NAME, find_project_file
 from synapse_apply.manifests.schema.schemas import (
     bundle_schema_with_referenced_files,
     format_schema,
-    list_missing_required_keys,
-    list_providers_with_schema,
+    known_providers,
+    missing_required_keys,
 )
 from synapse_apply.manifests.yaml.reader import read_single_mapping
 from synapse_apply.manifests.yaml.write_scalars import format_inline_scalar
@@ -88,7 +81,7 @@ class ProjectScaffold:
         """
         existing_paths = [path for path in self.files if path.exists()]
         if existing_paths:
-            raise InputError(*map(build_existing_file_finding, existing_paths))
+            raise InputError(*map(existing_file_finding, existing_paths))
         for path in self.files:
             if is_at_or_below_path(path, self.root) and leads_outside_folder(path, self.root):
                 detail = f"{path} would be {path.resolve()}: a folder on the way is a link."
@@ -96,9 +89,9 @@ class ProjectScaffold:
         for path, text in self.files.items():
             name = "project" if path.name == FILE_NAME else "manifest"
             schema = choose_schema_path(self.root, path, name)
-            create_new_file_with_parents(path, with_schema_line(text, path, schema))
+            create_new_file(path, with_schema_line(text, path, schema))
             if not schema.exists() and not schema.parent.is_symlink():
-                create_new_file_with_parents(schema, format_schema(name))
+                create_new_file(schema, format_schema(name))
 
 
 def choose_schema_path(root: Path, file: Path, name: str) -> Path:
@@ -178,7 +171,7 @@ def build_plugin_scaffold(folder: Path, plugin: Path) -> ProjectScaffold:
     config_entry = SourceFiles(PackageSource("folder", source), root).config(read_single_mapping)
     config = config_entry[0] if config_entry else {}
     plugin_code = config.get("code") or plugin.resolve().name
-    name = build_valid_name_or_fallback(str(plugin_code))
+    name = to_valid_name(str(plugin_code))
     files = {
         root / MANIFESTS_FOLDER / f"{name}.yaml": _format_plugin_and_release(name, source, config)
     }
@@ -197,7 +190,7 @@ def build_manifest_template(kind: str, name: str, provider: str = "amazon_s3") -
         raise InputError.from_summary(
             "This cannot be a name",
             f"{name + separator + version!r} is not lower-case letters, digits, `.`, `_` and `-`.",
-            Text("For example ", Command("new", kind, build_valid_name_or_fallback(name)), "."),
+            Text("For example ", Command("new", kind, to_valid_name(name)), "."),
         )
     if kind == "plugin":
         return f"""\
@@ -258,9 +251,9 @@ spec:
 
 
 def _format_storage_manifest(name: str, provider: str) -> str:
-    if provider not in list_providers_with_schema():
-        known_text = ", ".join(list_providers_with_schema())
-        suggestion = suggest_words(provider, list_providers_with_schema())
+    if provider not in known_providers():
+        known_text = ", ".join(known_providers())
+        suggestion = suggest_words(provider, known_providers())
         raise InputError.from_summary(
             "Unknown provider", f"{provider!r}.", suggestion or f"Known: {known_text}."
         )
@@ -292,7 +285,7 @@ def _iter_configuration_lines(name: str, schema: Mapping[str, Any]) -> Iterator[
     vocabularies = schema.get("x-vocabularies", {})
     other_keys = vocabularies.get("documented", ())
     own_keys = dict(zip(other_keys, vocabularies.get("platform", ()), strict=False))
-    required_keys = {own_keys.get(key, key) for key in list_missing_required_keys(schema)}
+    required_keys = {own_keys.get(key, key) for key in missing_required_keys(schema)}
     secret_keys = [key for key in keys if keys[key].get("x-secret") and key not in other_keys]
     # Where the schema requires none of the secret keys by itself, all are shown as required.
     required_keys |= set() if required_keys & set(secret_keys) else set(secret_keys)

@@ -61,7 +61,7 @@ from synapse_apply.model.errors import (
     RateLimited,
     RemoteError,
     advise_on_failure,
-    describe_failure_without_request_id_and_effect,
+    describe_failure,
 )
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import (
@@ -321,7 +321,7 @@ class TargetJobs:
                 if is_unknown:
                     raise OutcomeUnknown.from_summary(
                         "It is not known whether the job was updated",
-                        describe_failure_without_request_id_and_effect(failure),
+                        describe_failure(failure),
                         Text("It is not sent again. Check: ", Command("jobs get", job_id), "."),
                         request_id=failure.request_id,
                     ) from None
@@ -329,7 +329,7 @@ class TargetJobs:
                     raise failure from None
                 raise InputError.from_summary(
                     "The backend refuses this update",
-                    describe_failure_without_request_id_and_effect(failure),
+                    describe_failure(failure),
                     "An ended job stays as it ended; correct the values, then try again.",
                     request_id=failure.request_id,
                 ) from None
@@ -645,7 +645,7 @@ def _require_stoppable_job(live_backend: LiveBackend, job_id: str) -> Job:
 
 
 def _stop_error(job: Job, failure: RemoteError) -> OutcomeUnknown | InputError:
-    detail = describe_failure_without_request_id_and_effect(failure)
+    detail = describe_failure(failure)
     if failure.effect is Effect.UNKNOWN:
         if failure.status_code in _AGENT_FAILURES:
             detail = f"The backend had trouble with the agent that runs it: {detail}"
@@ -872,7 +872,7 @@ class _Run:
         self.audit("unknown")
         return OutcomeUnknown.from_summary(
             "It is not known whether the run started",
-            describe_failure_without_request_id_and_effect(failure),
+            describe_failure(failure),
             Text("It is not sent again. ", self._search_hint(since)),
             request_id=failure.request_id,
         )
@@ -906,8 +906,5 @@ class _Run:
             summary = "The backend refuses this run"
             advice = "Correct the parameters, the context or the version, then run it again."
         return InputError.from_summary(
-            summary,
-            describe_failure_without_request_id_and_effect(failure),
-            advice,
-            request_id=failure.request_id,
+            summary, describe_failure(failure), advice, request_id=failure.request_id
         )

@@ -30,7 +30,7 @@ from synapse_apply.live.supposed_state import (
 )
 from synapse_apply.live.unfit_packages import PackageJudge
 from synapse_apply.manifests.files.committed import CommittedFolder
-from synapse_apply.manifests.project.command_line_variables import parse_command_line_variables
+from synapse_apply.manifests.project.command_line_variables import parse_given_variables
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Severity, warning_finding
 from synapse_apply.model.errors import InputError, OptionConflict
@@ -432,7 +432,7 @@ def _read_declared(
     )
     if invocation.paths and not base_invocation.paths:
         return {}, ()
-    variables, _ = parse_command_line_variables(
+    variables, _ = parse_given_variables(
         base_project,
         [f"{name}={value}" for name, value in invocation.variables.items()],
         [(str(path), read_typed_file(path)) for path in invocation.variable_files],

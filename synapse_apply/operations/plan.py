@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.live.common_rules import find_declared_elsewhere
-from synapse_apply.live.comparable_values import build_known_resource_states
+from synapse_apply.live.comparable_values import known_resource_states
 from synapse_apply.live.live_reader import LiveReader
 from synapse_apply.live.named_secrets import wrap_recorded_secrets
 from synapse_apply.live.open_intents import (
@@ -151,7 +151,7 @@ def _read_input(
     if resolved_intents or moves.renames:  # else the records are those of the state
         live_reader.marks = build_known_marks(session, records, state.open_intents)
     desired, unnamed = _wrap_recorded_secrets(session, live_reader, records, state)
-    live_reader.store_lookups_of_declared_parents_first(desired, records)
+    live_reader.store_declared_lookups(desired, records)
     _look_up_undeclared(session, live_reader, records, addresses_to_read, prune=options.prune)
     planned = desired.keys() if options.selected is None else desired.keys() & options.selected
     duplicate_warnings = tuple(
@@ -162,7 +162,7 @@ def _read_input(
     live_versions, version_warnings = read_compared_versions(
         session, live_reader, records, options.selected
     )
-    resources = build_known_resource_states(session, live_reader, desired, records, state.lineage)
+    resources = known_resource_states(session, live_reader, desired, records, state.lineage)
     plan_input = PlanInput(
         plan_id=str(uuid.uuid4()),
         created=session.clock.utc_now(),

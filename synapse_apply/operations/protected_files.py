@@ -10,7 +10,7 @@ from pathlib import Path
 
 from synapse_apply.files.checkout import find_checkout_above, leads_outside_folder
 from synapse_apply.files.opening import OWN_FOLDER
-from synapse_apply.manifests.decode.loading import contains_document_of_our_api
+from synapse_apply.manifests.decode.loading import has_our_documents
 from synapse_apply.manifests.export.inventory import is_inventory_file
 from synapse_apply.manifests.files.manifest_files import ManifestPaths
 from synapse_apply.manifests.project.project import find_project_file
@@ -133,7 +133,7 @@ def _is_manifest_file(path: Path, project: Project, invocation: Invocation) -> b
             listing = ManifestPaths(project, target, selection).collect()
             if any(_is_same_file(path, file) for file in listing.files):
                 reading = read_documents(path.read_bytes(), path.name)
-                has_documents = not listing.implicit or contains_document_of_our_api(reading)
+                has_documents = not listing.implicit or has_our_documents(reading)
                 return has_documents and not is_inventory_file(reading)
     return False
 

@@ -15,7 +15,7 @@ from synapse_apply.live.open_intents import (
     require_no_journal,
     with_acting_calls,
 )
-from synapse_apply.manifests.export.export import explain_invalid_address_or_empty
+from synapse_apply.manifests.export.export import explain_invalid_address
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic
@@ -106,7 +106,7 @@ def rename_address(session: TargetSession, old: Address, new: Address) -> dict[A
             f"{old} cannot become {new}: they are of different kinds.",
             "Give two addresses of one kind.",
         )
-    if reason := explain_invalid_address_or_empty(new):
+    if reason := explain_invalid_address(new):
         raise InputError.from_summary(
             "No manifest can have this address",
             f"{new}: {reason}.",

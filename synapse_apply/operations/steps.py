@@ -109,7 +109,7 @@ def _with_key_from_owner(member: Step, owner: Step) -> Step:
     parents = {
         name: observed for name, value in member.spec.items() if value == Reference(owner.address)
     }
-    key = member.type.derive_natural_key_or_empty(member.spec, parents)
+    key = member.type.derive_natural_key(member.spec, parents)
     return replace(member, natural_key=key)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from synapse_apply.manifests.decode.loading import load_manifests_of_targets
-from synapse_apply.manifests.files.empty_folders import build_no_manifest_findings
+from synapse_apply.manifests.files.empty_folders import no_manifest_findings
 from synapse_apply.manifests.project.targets import select_targets_to_check
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
@@ -67,7 +67,7 @@ def validate(invocation: Invocation, *, every_target: bool = True) -> Validation
             )
         )
         counts[target.name] = len(entry.desired)
-    emptiness_findings = build_no_manifest_findings(
+    emptiness_findings = no_manifest_findings(
         project, target_manifests, [str(path) for path in invocation.paths]
     )
     lint_findings = (

@@ -16,7 +16,7 @@ from synapse_apply.manifests.edit.rewriting import (
     FieldOrigins,
     Rewrite,
     WrittenDocument,
-    iter_readable_written_documents,
+    readable_documents,
     rewrite_all_or_none,
 )
 from synapse_apply.manifests.project.project import read_project_or_findings
@@ -310,9 +310,7 @@ class _ProjectEditor:
             for each_target in (*list_declared_targets(project), target)
         }
         documents = tuple(
-            iter_readable_written_documents(
-                project, targets.values(), [str(path) for path in invocation.paths]
-            )
+            readable_documents(project, targets.values(), [str(path) for path in invocation.paths])
         )
         manifests_by_target = {
             name: session.declared_target.manifests

@@ -168,15 +168,8 @@ class PackageLint:
 
     def all_flaws(self) -> list[PackageFlaw]:
         """All flaws by position; a text that would quote a well-known secret is withheld."""
-        all_flaws = [
-            *self._config_flaws(),
-            *self._flaws,
-            *self._import_flaws(),
-        ]
-        return sorted(
-            dict.fromkeys(map(withhold_secret, all_flaws)),
-            key=_position_key,
-        )
+        all_flaws = [*self._config_flaws(), *self._flaws, *self._import_flaws()]
+        return sorted(dict.fromkeys(map(withhold_secret, all_flaws)), key=_position_key)
 
     def _label(self, path: str) -> str:
         return format_file_label(self.source, path)
@@ -218,10 +211,7 @@ class PackageLint:
             other_text = f", and would take {min(config_paths, key=len)}" if config_paths else ""
             detail = f"what publishes a zip looks for {_CONFIG_FILE}{other_text}"
             yield PackageFlaw(
-                "package:synapse-yaml",
-                detail,
-                f"rename it {_CONFIG_FILE}",
-                self._position(name),
+                "package:synapse-yaml", detail, f"rename it {_CONFIG_FILE}", self._position(name)
             )
         elif self._file_sizes:
             config_text = f"; a publisher of the platform would take {name}" if name else ""

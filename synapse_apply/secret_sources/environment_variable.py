@@ -67,7 +67,7 @@ def find_variable_denial(ref: SecretRef, context: SourceContext) -> Denial | Non
     )
 
 
-def _require_set_utf8_variable(ref: SecretRef, context: SourceContext) -> str:
+def _require_variable(ref: SecretRef, context: SourceContext) -> str:
     """The text of a variable; SecretUnavailable if it is not set or not UTF-8."""
     text = context.environ.get(ref.name)
     if text is None:
@@ -85,7 +85,7 @@ ENVIRONMENT_VARIABLE = SecretSource(
     name="env",
     example="{valueFrom: {env: NAME}}",
     find_denial=find_variable_denial,
-    read_text=_require_set_utf8_variable,
+    read_text=_require_variable,
 )
 
 

@@ -9,10 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from synapse_apply.model.secrets.secret_rules import (
-    ClosedFiles,
-    is_allowed_file,
-)
+from synapse_apply.model.secrets.secret_rules import ClosedFiles, is_allowed_file
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secret_sources.source import (
     FORBIDDEN,
@@ -62,7 +59,7 @@ def find_file_denial(name: str, context: SourceContext, *, by_text: bool = False
     )
 
 
-def require_path_that_project_may_read(name: str, context: SourceContext) -> Path:
+def require_allowed_path(name: str, context: SourceContext) -> Path:
     """The path of a file; SecretUnavailable where the project may not name it on this machine.
 
     The path has its links followed, so that none is followed later.
@@ -82,23 +79,21 @@ def require_path_that_project_may_read(name: str, context: SourceContext) -> Pat
     return path
 
 
-def _read_text_on_disk_or_committed_without_checkout(ref: SecretRef, context: SourceContext) -> str:
+def _read_source_text(ref: SecretRef, context: SourceContext) -> str:
     # In a checkout it is the file on disk: there is one that Git does not have.
-    if context.without_checkout and context.read_committed_file_or_none is not None:
-        content = context.read_committed_file_or_none(ref.name)
+    if context.without_checkout and context.read_committed_file is not None:
+        content = context.read_committed_file(ref.name)
         if content is not None:
-            return _decode_secret_without_last_line_break(content, ref.name)
-    return read_secret_text_of_file(require_path_that_project_may_read(ref.name, context), ref.name)
+            return _decode_secret(content, ref.name)
+    return read_secret_text(require_allowed_path(ref.name, context), ref.name)
 
 
-def read_secret_text_of_file(path: Path, name: str) -> str:
+def read_secret_text(path: Path, name: str) -> str:
     """The text of a file without its last line break; `name` is for messages. SecretUnavailable."""
-    return _decode_secret_without_last_line_break(
-        read_bytes_of_limited_regular_file(path, name), name
-    )
+    return _decode_secret(read_limited_bytes(path, name), name)
 
 
-def _decode_secret_without_last_line_break(content: bytes, name: str) -> str:
+def _decode_secret(content: bytes, name: str) -> str:
     if len(content) > MAX_SECRET_BYTES:
         _raise_too_large(name)
     text = _decode_utf8_or_none(content)
@@ -114,7 +109,7 @@ def _decode_secret_without_last_line_break(content: bytes, name: str) -> str:
     return text.removesuffix("\n")
 
 
-def read_bytes_of_limited_regular_file(path: Path, name: str) -> bytes:
+def read_limited_bytes(path: Path, name: str) -> bytes:
     """The content of a regular file of at most MAX_SECRET_BYTES; SecretUnavailable."""
     try:
         # Opening a named pipe without O_NONBLOCK would wait for a writer.
@@ -184,6 +179,6 @@ FILE = SecretSource(
     example="{valueFrom: {file: PATH}}",
     find_denial=lambda ref, context: find_file_denial(ref.name, context, by_text=True),
     find_read_denial=lambda ref, context: find_file_denial(ref.name, context),
-    read_text=_read_text_on_disk_or_committed_without_checkout,
+    read_text=_read_source_text,
     names_file=True,
 )

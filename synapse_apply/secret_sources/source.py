@@ -51,7 +51,7 @@ class RunMemo:
         """Give back what was made for the run: connections, tokens."""
         self._closing.close()
 
-    def get_or_make_or_raise_failure_again(self, key: Any, make: Callable[[], Any]) -> Any:
+    def get_or_make(self, key: Any, make: Callable[[], Any]) -> Any:
         """What `make` returned at the first call with this key; its SecretUnavailable again."""
         with self._lock:
             if key not in self._outcomes:
@@ -77,7 +77,7 @@ class SourceContext:
     has secrets; None where only texts are checked. `require_server` gets such a server and the
     setting that has its credentials, and raises SecretUnavailable where they may not go there.
 
-    Without `read_single_mapping` no file is looked into. `read_committed_file_or_none` is there
+    Without `read_single_mapping` no file is looked into. `read_committed_file` is there
     where the manifests are those of a commit: the bytes of its file, None for a path that is not in
     the project's folder; SecretUnavailable where the commit lacks it. `without_checkout` says that
     the project's folder has no files but those. `readable_files` are all that may be read of this
@@ -92,7 +92,7 @@ class SourceContext:
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     target: str = ""
     read_single_mapping: ReadMapping | None = None
-    read_committed_file_or_none: Callable[[str], bytes | None] | None = None
+    read_committed_file: Callable[[str], bytes | None] | None = None
     memo: RunMemo = field(default_factory=RunMemo, repr=False, compare=False)
     connect_http: ConnectHttp | None = field(default=None, repr=False, compare=False)
     require_server: Callable[[str, str], None] | None = field(
@@ -151,7 +151,7 @@ def find_no_faults(_settings: Mapping[str, Any]) -> tuple[SettingFault, ...]:
     return ()
 
 
-def answer_empty_without_server(_context: SourceContext) -> str:
+def answer_nothing(_context: SourceContext) -> str:
     """Nothing to check: the source asks no server."""
     return ""
 
@@ -184,16 +184,14 @@ class SecretSource:
     optional_keys: tuple[str, ...] = ()
     format_name: Callable[[Mapping[str, str]], str] = join_texts
     list_setting_offers: Callable[[SourceContext], tuple[SettingOffer, ...]] = list_no_offers
-    ask_server_for_access_phrase_or_empty: Callable[[SourceContext], str] = (
-        answer_empty_without_server
-    )
+    ask_server_for_access_phrase_or_empty: Callable[[SourceContext], str] = answer_nothing
     find_faults: Callable[[Mapping[str, Any]], tuple[SettingFault, ...]] = find_no_faults
     is_read: bool = True
     may_share_value: Callable[[SecretRef, SecretRef], bool] = operator.eq
     names_file: bool = False
 
 
-def find_reserved_denial_but_for_env_and_file_sources(
+def find_reserved_denial(
     source: SecretSource, ref: SecretRef, context: SourceContext
 ) -> Denial | None:
     """Why manifests may not name a secret that a setting of the project names; None otherwise.
@@ -240,14 +238,11 @@ def build_reference_or_none_if_malformed(
     if len(texts) != len(argument) or not all(texts.get(key) for key in source.required_keys):
         return None
     return SecretRef(
-        source.name,
-        source.format_name(texts),
-        format_name,
-        arguments=tuple(sorted(texts.items())),
+        source.name, source.format_name(texts), format_name, arguments=tuple(sorted(texts.items()))
     )
 
 
-def describe_malformed_argument(source: SecretSource) -> str:
+def describe_malformed(source: SecretSource) -> str:
     """Why `build_reference_or_none_if_malformed` gives None, behind the field's name."""
     if not source.required_keys:
         return "is not a name"
@@ -270,7 +265,7 @@ def raise_if_denied(denial: Denial | None) -> None:
 # handled (a decoder's has the refused text): Python would chain it as the context.
 
 
-def parse_secret_or_raise_unusable(text: str, format_name: str, source_name: str) -> Sensitive:
+def parse_secret(text: str, format_name: str, source_name: str) -> Sensitive:
     """The value of a text in its format (text or json); SecretUnavailable for an empty one."""
     if not text.strip():
         raise_unavailable(
@@ -313,9 +308,7 @@ def parse_json_with_problem(text: str) -> ParsedJson:
     try:
         return ParsedJson(
             json.loads(
-                text,
-                parse_constant=_refuse_nan_or_infinity,
-                object_pairs_hook=_build_object,
+                text, parse_constant=_refuse_nan_or_infinity, object_pairs_hook=_build_object
             )
         )
     except json.JSONDecodeError as problem:

@@ -273,9 +273,7 @@ def _restrict_permissions_and_list_warnings(path: Path) -> list[Diagnostic]:
             os.close(descriptor)
     except OSError as problem:
         raise InputError.from_summary(
-            "State key readable by others",
-            f"{path}: {problem.strerror}",
-            f"chmod 600 {path}",
+            "State key readable by others", f"{path}: {problem.strerror}", f"chmod 600 {path}"
         ) from None
     return [
         warning_finding(

@@ -14,7 +14,7 @@ from typing import Any
 from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.secrets.login import LOGIN_FILE_LABEL, Login
 from synapse_apply.model.values import Sensitive
-from synapse_apply.secret_sources.file import read_secret_text_of_file
+from synapse_apply.secret_sources.file import read_secret_text
 from synapse_apply.secret_sources.source import parse_json_with_problem
 
 DEFAULT_HOST = "https://api.synapse.sh"
@@ -30,7 +30,7 @@ def read_login_with_problem_or_none_if_absent(environ: Mapping[str, str]) -> Log
         return None
     try:
         # Under its label: the full path would show the user's name.
-        text = read_secret_text_of_file(path, LOGIN_FILE_LABEL)
+        text = read_secret_text(path, LOGIN_FILE_LABEL)
     except SecretUnavailable as unusable:
         return Login(LOGIN_FILE_LABEL, problem=unusable.diagnostics[0].detail)
     value, problem = parse_json_with_problem(text)

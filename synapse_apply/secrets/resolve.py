@@ -18,8 +18,8 @@ from synapse_apply.secret_sources.source import (
     UNUSABLE,
     SecretSource,
     SourceContext,
-    find_reserved_denial_but_for_env_and_file_sources,
-    parse_secret_or_raise_unusable,
+    find_reserved_denial,
+    parse_secret,
     raise_if_denied,
     raise_unavailable,
 )
@@ -47,7 +47,7 @@ class SecretResolver(SourceContext):
         """
         if ref.literal is None:
             source = _require_known_source(ref)
-            raise_if_denied(find_reserved_denial_but_for_env_and_file_sources(source, ref, self))
+            raise_if_denied(find_reserved_denial(source, ref, self))
             raise_if_denied((source.find_read_denial or source.find_denial)(ref, self))
         return self.resolve_setting(ref)
 
@@ -72,7 +72,7 @@ class SecretResolver(SourceContext):
         if ref.literal is not None:
             return ref.literal
         text = _require_known_source(ref).read_text(ref, self)
-        return parse_secret_or_raise_unusable(text, ref.format, ref.name)
+        return parse_secret(text, ref.format, ref.name)
 
     def resolve_setting_or_reason(self, ref: SecretRef) -> FoundSetting:
         """The value of a reference in the project file, or why it has none on this machine.
@@ -83,9 +83,7 @@ class SecretResolver(SourceContext):
         try:
             text = source.read_text(ref, self)
             # A pipeline's variable that is not defined is empty.
-            return FoundSetting(
-                parse_secret_or_raise_unusable(text, ref.format, ref.name) if text.strip() else None
-            )
+            return FoundSetting(parse_secret(text, ref.format, ref.name) if text.strip() else None)
         except SecretUnavailable as failure:
             if failure.diagnostics[0].summary in {UNUSABLE, FORBIDDEN}:
                 raise

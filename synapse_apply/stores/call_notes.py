@@ -160,7 +160,7 @@ def _fitting_records(run: SqlRunner, notes: Sequence[CallNote]) -> dict[str, str
         # One that is to be opened is open already, or one to be closed is not open.
         if bool(note.intent_text) is ((note.intent.id,) in open_keys):
             build_error = (
-                state_messages.build_duplicate_intent_error
+                state_messages.duplicate_intent
                 if note.intent_text
                 else state_messages.build_no_open_intent_error
             )
@@ -185,9 +185,7 @@ def _require_unused_ids(
     ):
         note = notes_by_remote_key[tuple(remote_key)]
         if owner_address != note.record_row[0] and note.record is not None:
-            raise _own_error(
-                notes, state_messages.build_duplicate_remote_id_error(note.record, owner_address)
-            )
+            raise _own_error(notes, state_messages.duplicate_remote_id(note.record, owner_address))
 
 
 def _require_unused_approvals(run: SqlRunner, notes: Sequence[CallNote]) -> None:

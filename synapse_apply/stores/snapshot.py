@@ -84,7 +84,7 @@ def read_history(run: SqlRunner, location: str) -> StateHistory:
 
 def read_project_and_key_ids(run: SqlRunner) -> ProjectAndKeyIds:
     """The ids that a state is shared under; "" for a missing one, or one of another form."""
-    return select_project_and_key_ids_of_plan_rows(
+    return select_shared_ids(
         {
             row_id: str(text)
             for row_id in schema.SHARED_ROWS
@@ -93,7 +93,7 @@ def read_project_and_key_ids(run: SqlRunner) -> ProjectAndKeyIds:
     )
 
 
-def select_project_and_key_ids_of_plan_rows(plans: Mapping[str, str]) -> ProjectAndKeyIds:
+def select_shared_ids(plans: Mapping[str, str]) -> ProjectAndKeyIds:
     """The ids among the rows of table `plans`, by their ids; as `read_project_and_key_ids`."""
     texts = (plans.get(row_id, "") for row_id in schema.SHARED_ROWS)
     return ProjectAndKeyIds(
@@ -101,9 +101,7 @@ def select_project_and_key_ids_of_plan_rows(plans: Mapping[str, str]) -> Project
     )
 
 
-def list_plan_rows_of_filled_shared_ids(
-    shared_ids: ProjectAndKeyIds,
-) -> tuple[tuple[str, str], ...]:
+def list_shared_id_rows(shared_ids: ProjectAndKeyIds) -> tuple[tuple[str, str], ...]:
     """The rows of table `plans` that hold these ids."""
     ids = (shared_ids.project_id, shared_ids.key_id, shared_ids.target)
     rows = zip(schema.SHARED_ROWS, ids, strict=True)

@@ -104,7 +104,7 @@ class SqlStore(LockedStore):
         self.create_from_snapshot(
             StateSnapshot(
                 State(lineage, first_progress.serial, binding),
-                plans=snapshot.list_plan_rows_of_filled_shared_ids(shared_ids),
+                plans=snapshot.list_shared_id_rows(shared_ids),
                 fence=first_progress.fence,
             )
         )
@@ -204,7 +204,7 @@ class SqlStore(LockedStore):
         rows = [(record, self._build_record_row(record)) for record in records_by_address.values()]
 
         def write_rows(run: SqlRunner) -> bool:
-            self._use_approvals_up_or_raise_and_return_false(run, uses_up)
+            self._use_approvals(run, uses_up)
             return self._write_changed(run, rows)
 
         self._write_counted(write_rows)
@@ -213,7 +213,7 @@ class SqlStore(LockedStore):
         """Delete the records at these addresses; one that is not recorded is ignored."""
 
         def delete_recorded(run: SqlRunner) -> bool:
-            self._use_approvals_up_or_raise_and_return_false(run, uses_up)
+            self._use_approvals(run, uses_up)
             stored_addresses = [
                 str(requested_address)
                 for requested_address in addresses
@@ -255,7 +255,7 @@ class SqlStore(LockedStore):
         """StateError unless every old address is recorded without open call, and no new one is."""
         for old, new in renames.items():
             if not run(schema.GET_RECORD, (str(old),)):
-                raise state_messages.build_unknown_address_error(old, self.where)
+                raise state_messages.unknown_address(old, self.where)
             if run(schema.GET_RECORD, (str(new),)):
                 raise state_messages.build_address_taken_error(new, self.where)
             for (text,) in run(schema.GET_INTENT_OF_ADDRESS, (str(old),)):
@@ -285,7 +285,7 @@ class SqlStore(LockedStore):
                 return False
             for row_id in schema.SHARED_ROWS:
                 run(schema.DROP_PLAN, (row_id,))
-            for row in snapshot.list_plan_rows_of_filled_shared_ids(shared_ids):
+            for row in snapshot.list_shared_id_rows(shared_ids):
                 run(schema.ADD_PLAN, row)
             return False
 
@@ -304,7 +304,7 @@ class SqlStore(LockedStore):
 
         def insert_plan(run: SqlRunner) -> bool:
             if run(schema.GET_PLAN, (plan_id,)):
-                raise state_messages.build_plan_already_applied_error(plan_id)
+                raise state_messages.plan_already_applied(plan_id)
             run(schema.ADD_PLAN, (plan_id, self._now()))
             return False
 
@@ -318,9 +318,7 @@ class SqlStore(LockedStore):
         return self._database.read_in_snapshot(has_plan_row)
 
     def use_approvals_up_or_raise_if_used(self, *approval_ids: str) -> None:
-        self._write_counted(
-            lambda run: self._use_approvals_up_or_raise_and_return_false(run, approval_ids)
-        )
+        self._write_counted(lambda run: self._use_approvals(run, approval_ids))
 
     def list_used_approvals(self, approval_ids: Sequence[str]) -> tuple[str, ...]:
         def read_used_ids(run: SqlRunner) -> tuple[str, ...]:
@@ -421,9 +419,7 @@ class SqlStore(LockedStore):
             self._known_meta(run), run(schema.ALL_RECORDS, ()), run(schema.ALL_INTENTS, ())
         )
 
-    def _use_approvals_up_or_raise_and_return_false(
-        self, run: SqlRunner, approval_ids: Sequence[str]
-    ) -> bool:
+    def _use_approvals(self, run: SqlRunner, approval_ids: Sequence[str]) -> bool:
         """Use approvals up in a transaction; False, as no serial is counted for them."""
         used_approvals.require_unused_approvals(run, approval_ids)
         used_approvals.insert_used_approvals(run, approval_ids, self._now())
@@ -449,7 +445,7 @@ class SqlStore(LockedStore):
             run(schema.DROP_RECORD, (row[0],))
         for record, row in changed_rows:
             for (other_address,) in run(schema.FIND_REMOTE, row[1:4]):
-                raise state_messages.build_duplicate_remote_id_error(record, other_address)
+                raise state_messages.duplicate_remote_id(record, other_address)
             run(schema.ADD_RECORD, row)
         return bool(changed_rows)
 

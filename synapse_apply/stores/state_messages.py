@@ -183,7 +183,7 @@ def unusable_state_error(location: str, activity: str, reason: str) -> StateErro
     )
 
 
-def build_duplicate_remote_id_error(record: Record, other_address: str) -> StateError:
+def duplicate_remote_id(record: Record, other_address: str) -> StateError:
     """The error for a remote id that another address has: two manifests would manage one object."""
     return StateError.from_summary(
         "One object under two addresses",
@@ -200,7 +200,7 @@ def build_duplicate_remote_id_error(record: Record, other_address: str) -> State
     )
 
 
-def build_unknown_address_error(address: Address, location: str) -> StateError:
+def unknown_address(address: Address, location: str) -> StateError:
     return StateError.from_summary(
         "The state does not know this address",
         f"{address} is not recorded in {location}.",
@@ -227,7 +227,7 @@ def build_open_call_error(address: Address, verb: str) -> StateError:
     )
 
 
-def build_duplicate_intent_error(intent: Intent) -> StateError:
+def duplicate_intent(intent: Intent) -> StateError:
     return StateError.from_summary(
         "The call was announced before", f"{intent.verb} of {intent.address}: {intent.id}."
     )
@@ -241,7 +241,7 @@ def build_no_open_intent_error(intent: Intent) -> StateError:
     )
 
 
-def build_plan_already_applied_error(plan_id: str) -> StateError:
+def plan_already_applied(plan_id: str) -> StateError:
     return StateError.from_summary(
         "The plan was applied before",
         f"Plan {plan_id} was applied to this state; a plan is used once.",

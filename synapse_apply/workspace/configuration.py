@@ -15,11 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from synapse_apply.files.checkout import read_typed_file
 from synapse_apply.manifests.decode.draft import ReadPackageConfig
 from synapse_apply.manifests.decode.loading import FileCache, LoadedManifests, load_manifests
-from synapse_apply.manifests.project.command_line_variables import parse_command_line_variables
-from synapse_apply.manifests.project.pinned_settings import (
-    build_project_under_pinned_settings,
-    explain_file_of_others,
-)
+from synapse_apply.manifests.project.command_line_variables import parse_given_variables
+from synapse_apply.manifests.project.pinned_settings import explain_file_of_others, pin_settings
 from synapse_apply.manifests.project.project import (
     FILE_NAME,
     build_default_project,
@@ -109,7 +106,7 @@ def _load_projects(invocation: Invocation) -> LoadedProjects:
         pinned = _require_pinned_project(find_commit(file.parent, ref), file)
         # Before what differs is told: a target that is new here has no settings yet.
         _require_pinned_target(own, pinned, file, invocation)
-        project = build_project_under_pinned_settings(own, pinned, ref)
+        project = pin_settings(own, pinned, ref)
     if findings := tuple(iter_sharing_findings(project, invocation.environ)):
         raise InputError(*findings)
     return LoadedProjects(own, pinned, project)
@@ -145,7 +142,7 @@ def _load_committed_projects(source: _CommittedProjectFile) -> LoadedProjects:
     project = pinned = own
     if source.pin is not None:
         pinned = _require_pinned_project(source.pin, source.file)
-        project = build_project_under_pinned_settings(own, pinned, source.pin.ref)
+        project = pin_settings(own, pinned, source.pin.ref)
     if findings := tuple(iter_sharing_findings(project, source.environ)):
         raise InputError(*findings)
     earlier = build_reserved_by_names(source.closed, "a target of an earlier commit")
@@ -234,7 +231,7 @@ def read_typed_variables(invocation: Invocation, project: Project) -> dict[str, 
                 f"{format_path_relative_to_cwd_if_inside(path)}: {problem.strerror}.",
                 "Check the path given with --var-file.",
             ) from None
-    variables, findings = parse_command_line_variables(
+    variables, findings = parse_given_variables(
         project, [f"{name}={value}" for name, value in invocation.variables.items()], files
     )
     if findings:
@@ -337,7 +334,7 @@ def load_target_manifests(
         target,
         variables=read_typed_variables(invocation, project) if variables is None else variables,
         strict=invocation.strict,
-        read_package_config_or_none=package_config
+        read_package_config=package_config
         or PackageSources(project, invocation.environ).build_config_reader(target),
         paths=paths,
         file_cache=file_cache,

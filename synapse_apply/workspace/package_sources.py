@@ -16,7 +16,7 @@ from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.natural_keys import declared_natural_key, list_key_conflicts
 from synapse_apply.manifests.decode.draft import ConfigWithPositions
 from synapse_apply.manifests.decode.loading import LoadedManifests
-from synapse_apply.manifests.decode.package_config import iter_releases_with_unmet_need_flaw
+from synapse_apply.manifests.decode.package_config import unmet_needs
 from synapse_apply.manifests.yaml.reader import read_single_mapping
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Position, Severity, warning_finding
@@ -244,9 +244,7 @@ def _iter_need_findings(
             config = None
         return config or ({}, {})
 
-    for resource, flaw in iter_releases_with_unmet_need_flaw(
-        manifests.desired, read_config_or_empty
-    ):
+    for resource, flaw in unmet_needs(manifests.desired, read_config_or_empty):
         # The lint reads packages; most projects have no such flaw, and some no package.
         from synapse_apply.packages.lint import withhold_secret
 

@@ -174,9 +174,9 @@ def require_usable_bucket(
     """StateError where the url of a new state names a bucket that cannot hold one."""
     with bucket_folder(resolve_state_url(url, project, environ), target, environ) as folder:
         if folder is not None:
-            from synapse_apply.stores.bucket.bucket_probe import probe_bucket_or_raise_unsuitable
+            from synapse_apply.stores.bucket.bucket_probe import require_suitable_bucket
 
-            probe_bucket_or_raise_unsuitable(folder)
+            require_suitable_bucket(folder)
 
 
 def _open_folder(url: str, target: Target, environ: Mapping[str, str]) -> ObstoreFolder:

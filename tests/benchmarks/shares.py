@@ -31,10 +31,10 @@ PARTS = {
         "_decode_documents_and_report",
     ),
     "reading the state": ("stores/sql.py", "read_state"),
-    "live objects": ("live/live_reader.py", "store_lookups_of_declared_parents_first"),
+    "live objects": ("live/live_reader.py", "store_declared_lookups"),
     "the three sides made comparable": (
         "live/comparable_values.py",
-        "build_known_resource_states",
+        "known_resource_states",
     ),
     "the plan": ("planning/planner.py", "build_plan"),
     "the text of the plan": ("views/text/plan.py", "render_plan"),

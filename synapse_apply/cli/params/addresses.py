@@ -58,7 +58,7 @@ class NameType(AnyParamType):
 
 
 DECLARED_NAME = NameType(completion.complete_declared)
-RECORDED_NAME = NameType(completion.complete_recorded_addresses)
+RECORDED_NAME = NameType(completion.complete_recorded)
 
 
 def has_address_form(text: str) -> bool:

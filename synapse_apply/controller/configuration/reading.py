@@ -81,9 +81,7 @@ def parse_and_check_configuration(
     validator = schemas.compile_validator(SCHEMA_NAME)
     is_access_known = True
     if not validator.is_valid(value):
-        value_to_check = ValueToCheck(
-            value, positions, scalar_text=document.source.read_scalar_text_as_written_or_usual
-        )
+        value_to_check = ValueToCheck(value, positions, scalar_text=document.source.scalar_text)
         findings.extend(build_schema_findings(SCHEMA_NAME, value_to_check))
         # What no schema can say of the rest, so that nobody meets it in a second run.
         has_access = isinstance(value, Mapping) and "access" in value

@@ -217,8 +217,5 @@ def _raise_unusable(
     source: Source, reason: str, hint: str, summary: str = "The url of a source cannot be used"
 ) -> NoReturn:
     raise InputError.from_summary(
-        summary,
-        f"sources.{source.name}.url {reason}.",
-        hint,
-        position=source.position,
+        summary, f"sources.{source.name}.url {reason}.", hint, position=source.position
     )

@@ -22,7 +22,7 @@ from synapse_apply.controller.source.input_digest import (
 from synapse_apply.controller.source.mirror_git import MirrorGit, MirrorLimits, quote_git
 from synapse_apply.controller.source.places import source_folders
 from synapse_apply.files.repository import MAX_LISTING_BYTES, require_listing_size
-from synapse_apply.manifests.project.pinned_settings import build_project_under_pinned_settings
+from synapse_apply.manifests.project.pinned_settings import pin_settings
 from synapse_apply.manifests.project.project import FILE_NAME, read_project_or_findings
 from synapse_apply.manifests.project.target_lists import MAX_LIST_BYTES
 from synapse_apply.model.coding.canonical_json import format_canonical_json
@@ -72,7 +72,7 @@ class CommittedProject:
             pin_entry = self._require_project_file(pinned_files, pin)
             pinned_project = self._read_project(pin_entry, pinned_files, pin)
             self._rows.append(_list_rows(pinned_project))
-            self._project = build_project_under_pinned_settings(
+            self._project = pin_settings(
                 self._project, pinned_project, shorten_git_ref(source.project_from)
             )
             self._ids.append(pin_entry.object_id)

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from synapse_apply.manifests.project.pinned_settings import (
-    find_innermost_folder,
+    innermost_folder,
     is_nothing_but_manifest,
 )
 
@@ -46,7 +46,7 @@ class InputRegions:
         names = {name for folders in self._folders.values() for name in folders} - {"."}
         files_by_region: dict[str, list[CommittedFile]] = defaultdict(list)
         for file in files:
-            files_by_region[find_innermost_folder(file.path, names)].append(file)
+            files_by_region[innermost_folder(file.path, names)].append(file)
         # A link may lead from anywhere into any folder.
         may_exclude = all(file.mode in _FILE_MODES for file in files)
         self._separate = {

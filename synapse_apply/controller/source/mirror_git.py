@@ -122,8 +122,7 @@ class MirrorGit:
     ) -> ProgramResult:
         """Run a command that needs no network; its exit code may be any."""
         environment = build_child_environment(
-            (),
-            build_local_variables(self._folders.mirror, self._global_config, self._folders.home),
+            (), build_local_variables(self._folders.mirror, self._global_config, self._folders.home)
         )
         return self._run_git(
             arguments, environment, self._limits.local_seconds, max_output, input_bytes=input_bytes
@@ -152,10 +151,7 @@ class MirrorGit:
         if result.exit_code == TIMEOUT_EXIT_CODE:
             reason, hint = f"It took too long ({result.error_text}).", "Is the server reachable?"
         else:
-            reason, hint = (
-                quote_git(result.error_text),
-                _choose_hint(result.error_text),
-            )
+            reason, hint = (quote_git(result.error_text), _choose_hint(result.error_text))
         raise SourceUnavailable(
             error_finding(
                 "The repository of a source cannot be read",

@@ -109,10 +109,7 @@ class PostgresConnection:
 
     def execute(self, statement: str, values: Sequence[object] = (), /) -> psycopg.Cursor[Cells]:
         self.run_queued_statements()
-        text, storable_values = (
-            _encode(statement),
-            _storable(values),
-        )
+        text, storable_values = (_encode(statement), _storable(values))
         return self._run(lambda session: session.execute(text, storable_values or None))
 
     def execute_write(self, statement: str, values: Sequence[object] = (), /) -> None:

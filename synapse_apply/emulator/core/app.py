@@ -30,7 +30,7 @@ from synapse_apply.emulator.core.call import (
 )
 from synapse_apply.emulator.core.clock import DataSetClock
 from synapse_apply.emulator.core.errors import ApiError, build_too_large_error, method_not_allowed
-from synapse_apply.emulator.core.fields import Body, Field, convert_sent_fields_or_raise_all
+from synapse_apply.emulator.core.fields import Body, Field, convert_sent_fields
 from synapse_apply.emulator.core.guards import find_request_refusal, require_plain_text
 from synapse_apply.emulator.core.languages import prefers_english, translate_error
 
@@ -225,9 +225,7 @@ class _PathApp:
         if self.backend.switches.has_value("v2_dry_run", "unknown"):
             return False
         return bool(
-            convert_sent_fields_or_raise_all(_DRY_RUN_FIELDS, Body({"dry_run": parameter_text}))[
-                "dry_run"
-            ]
+            convert_sent_fields(_DRY_RUN_FIELDS, Body({"dry_run": parameter_text}))["dry_run"]
         )
 
     def _log_request(

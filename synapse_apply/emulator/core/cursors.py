@@ -13,12 +13,7 @@ from urllib.parse import urlencode
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
 from synapse_apply.emulator.core.errors import ApiError, build_not_found_error
 from synapse_apply.emulator.core.facts import Fact, FactSource
-from synapse_apply.emulator.core.fields import (
-    Body,
-    Field,
-    FieldValues,
-    convert_sent_fields_or_raise_all,
-)
+from synapse_apply.emulator.core.fields import Body, Field, FieldValues, convert_sent_fields
 from synapse_apply.emulator.core.store import Kind, ObjectQuery, StoredObject
 
 DEFAULT_SIZE = 50
@@ -86,7 +81,7 @@ def build_cursor_page(
 
 def convert_filters(request: EmulatorRequest, fields: Iterable[Field]) -> FieldValues:
     """The values of these filters in the query; an empty one is ignored. Raises ApiError (400)."""
-    return convert_sent_fields_or_raise_all(
+    return convert_sent_fields(
         fields, Body({name: text for name, text in request.query.items() if text})
     )
 

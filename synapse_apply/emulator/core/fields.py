@@ -68,7 +68,7 @@ class _FieldError(Exception):
     """The message for one wrong field."""
 
 
-def convert_sent_fields_or_raise_all(
+def convert_sent_fields(
     fields: Iterable[Field], body: Body, *, partial: bool = False
 ) -> FieldValues:
     """The cleaned values of the fields that were sent; other fields are ignored.

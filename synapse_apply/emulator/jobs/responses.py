@@ -23,7 +23,7 @@ from synapse_apply.emulator.core.fields import (
     AnswerObject,
     FieldValues,
     collect_messages,
-    convert_sent_fields_or_raise_all,
+    convert_sent_fields,
     with_default_values,
 )
 from synapse_apply.emulator.core.paging import add_v1_filters, build_page_answer
@@ -101,9 +101,7 @@ def _parse_run(request: EmulatorRequest, plugin: StoredObject) -> _RunRequest:
             models.REQUIRED_ACTION_FIELD if run_field.name == "action" else run_field
             for run_field in fields
         )
-    values = with_default_values(
-        models.RUN_FIELDS, convert_sent_fields_or_raise_all(fields, request.body)
-    )
+    values = with_default_values(models.RUN_FIELDS, convert_sent_fields(fields, request.body))
     release = _find_release(request, plugin, values.pop("version"))
     actions = releases.list_available_actions(release) if release else []
     if is_platform and actions and values["action"] not in actions:
@@ -250,11 +248,9 @@ def _parse_update_request(
     problems: dict[str, Any] = {}
     values: FieldValues = {}
     with collect_messages(problems):
-        values |= convert_sent_fields_or_raise_all(models.UPDATE_FIELDS, request.body)
+        values |= convert_sent_fields(models.UPDATE_FIELDS, request.body)
     with collect_messages(problems):
-        for name, lines in convert_sent_fields_or_raise_all(
-            models.CONSOLE_LOGS_FIELDS, request.body
-        ).items():
+        for name, lines in convert_sent_fields(models.CONSOLE_LOGS_FIELDS, request.body).items():
             moment, lines_before = (
                 request.backend.clock.now(),
                 models.count_written_lines(row, job_moment),

@@ -6,11 +6,7 @@ from typing import Any
 
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
 from synapse_apply.emulator.core.errors import build_not_found_error
-from synapse_apply.emulator.core.fields import (
-    FieldValues,
-    convert_sent_fields_or_raise_all,
-    with_default_values,
-)
+from synapse_apply.emulator.core.fields import FieldValues, convert_sent_fields, with_default_values
 from synapse_apply.emulator.core.paging import add_v1_filters, build_page_answer
 from synapse_apply.emulator.core.store import DuplicateKeyError, ObjectQuery, StoredObject
 from synapse_apply.emulator.plugins import errors, models
@@ -56,7 +52,7 @@ def create_plugin(request: EmulatorRequest) -> EmulatorAnswer:
     """Create a plugin, with `first_release=made` also its release. Raises ApiError (400, 409)."""
     backend = request.backend
     fields = models.list_plugin_fields(backend)
-    values = with_default_values(fields, convert_sent_fields_or_raise_all(fields, request.body))
+    values = with_default_values(fields, convert_sent_fields(fields, request.body))
     _raise_if_system_only(values)
     code = models.require_valid_code(values["code"])
     if code is None and backend.switches.has_value("code", "slug"):
@@ -88,7 +84,7 @@ def update_plugin(request: EmulatorRequest) -> EmulatorAnswer:
     models.require_own_plugin(backend, request.tenant, row)
     fields = models.list_plugin_fields(backend)
     is_full = backend.switches.has_value("put", "full")
-    values = convert_sent_fields_or_raise_all(fields, request.body, partial=not is_full)
+    values = convert_sent_fields(fields, request.body, partial=not is_full)
     _raise_if_system_only(values)
     old_code = row.body.get("code")
     # A code that is not sent, or is empty, stays.

@@ -12,7 +12,7 @@ from synapse_apply.emulator.core.fields import (
     AnswerObject,
     FieldValues,
     collect_messages,
-    convert_sent_fields_or_raise_all,
+    convert_sent_fields,
     with_default_values,
 )
 from synapse_apply.emulator.core.paging import add_v1_filters, build_page_answer
@@ -114,7 +114,7 @@ def _parse_release_create(request: EmulatorRequest) -> _ReleaseCreate:
     values: FieldValues = {}
     fields = models.list_release_fields(request.backend)
     with collect_messages(problems):
-        values = with_default_values(fields, convert_sent_fields_or_raise_all(fields, request.body))
+        values = with_default_values(fields, convert_sent_fields(fields, request.body))
     with collect_messages(problems):
         _require_upload(request)
         values |= _read_package_facts(request, values)
@@ -172,7 +172,7 @@ def _read_package_facts(request: EmulatorRequest, values: FieldValues) -> FieldV
 
 def _require_named_plugin(request: EmulatorRequest) -> StoredObject:
     """The plugin in the body, by id or code as `release_plugin` says. Raises ApiError (400)."""
-    value = convert_sent_fields_or_raise_all((models.PLUGIN_FIELD,), request.body)["plugin"]
+    value = convert_sent_fields((models.PLUGIN_FIELD,), request.body)["plugin"]
     if isinstance(value, list):  # a form part that was sent twice
         value = value[-1] if value else None
     is_name = isinstance(value, int | str) and not isinstance(value, bool)

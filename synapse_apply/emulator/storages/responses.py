@@ -8,7 +8,7 @@ from synapse_apply.emulator.core.errors import build_error_of_field, build_not_f
 from synapse_apply.emulator.core.fields import (
     AnswerObject,
     Field,
-    convert_sent_fields_or_raise_all,
+    convert_sent_fields,
     with_default_values,
 )
 from synapse_apply.emulator.core.paging import add_v1_filters, build_page_answer
@@ -97,9 +97,7 @@ def _build_list_item(request: EmulatorRequest, row: StoredObject) -> AnswerObjec
 
 
 def create_storage(request: EmulatorRequest) -> EmulatorAnswer:
-    values = with_default_values(
-        models.FIELDS, convert_sent_fields_or_raise_all(models.FIELDS, request.body)
-    )
+    values = with_default_values(models.FIELDS, convert_sent_fields(models.FIELDS, request.body))
     if request.has_server_switch_value("storage_keys", "checked"):
         errors.require_keys(models.list_missing_keys(values["provider"], values["configuration"]))
     now = request.backend.clock.now()
@@ -113,7 +111,7 @@ def answer_configuration(request: EmulatorRequest) -> EmulatorAnswer:
     """The configuration with its credentials, valid for an hour. Raises ApiError (400, 404)."""
     row = _require_storage_in_path(request)
     # Only checked: a session to read and one to write show the same configuration.
-    convert_sent_fields_or_raise_all(_PURPOSE_FIELDS, request.body)
+    convert_sent_fields(_PURPOSE_FIELDS, request.body)
     provider = row.body["provider"]
     if provider == "smb":
         raise errors.session_refused(

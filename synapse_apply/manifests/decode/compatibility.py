@@ -11,7 +11,7 @@ from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import ApiBinding, ResourceType
 from synapse_apply.manifests.decode.draft import PUBLISHED, DecodeContext
 from synapse_apply.manifests.decode.overlays import Overlay
-from synapse_apply.manifests.decode.package_config import build_release_version_sort_key
+from synapse_apply.manifests.decode.package_config import release_sort_key
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import (
     Diagnostic,
@@ -21,11 +21,7 @@ from synapse_apply.model.diagnostic import (
     warning_finding,
 )
 from synapse_apply.model.frozen import mutable
-from synapse_apply.model.phrases import (
-    FirstHints,
-    format_count_and_noun,
-    suggest_words,
-)
+from synapse_apply.model.phrases import FirstHints, format_count_and_noun, suggest_words
 from synapse_apply.model.project import Target
 from synapse_apply.model.resource import Desired, PackageSource
 from synapse_apply.model.secrets.credentials import format_unless_secret
@@ -39,9 +35,7 @@ class ApiCompatibility:
     target: Target
     findings: list[Diagnostic] = field(default_factory=list)
 
-    def check_and_drop_unsupported_fields(
-        self, declared: Mapping[Address, Desired]
-    ) -> dict[Address, Desired]:
+    def drop_unsupported(self, declared: Mapping[Address, Desired]) -> dict[Address, Desired]:
         """The same resources without the fields that their API version does not have."""
         # Findings are built per kind, so resources are grouped first: one pass, not one per kind.
         fitted = dict(declared)
@@ -51,26 +45,17 @@ class ApiCompatibility:
         for kind in CATALOGUE.values():
             if resources := by_kind.get(kind.prefix, []):
                 binding = kind.select_newest_binding(self.target.api)
-                affected = _list_resources_with_unsupported_fields(binding, resources)
-                self.findings.extend(
-                    self._iter_errors_of_references_across_api_versions(kind, binding, resources)
-                )
-                self.findings.extend(
-                    self._iter_one_finding_of_unsupported_fields(kind, binding, affected)
-                )
-                self.findings.extend(
-                    self._iter_one_finding_of_unsupported_retain(kind, binding, declared)
-                )
-                self.findings.extend(
-                    self._iter_create_constraint_findings(kind, binding, resources)
-                )
+                affected = _affected(binding, resources)
+                self.findings.extend(self._mixed_version_errors(kind, binding, resources))
+                self.findings.extend(self._unsupported_fields(kind, binding, affected))
+                self.findings.extend(self._unsupported_retain(kind, binding, declared))
+                self.findings.extend(self._constraint_findings(kind, binding, resources))
                 fitted.update(
-                    (resource.address, _copy_without_unsupported_fields(binding, resource))
-                    for resource in affected
+                    (resource.address, _fitted(binding, resource)) for resource in affected
                 )
         return fitted
 
-    def _iter_errors_of_references_across_api_versions(
+    def _mixed_version_errors(
         self, kind: ResourceType, binding: ApiBinding, resources: Iterable[Desired]
     ) -> Iterator[Diagnostic]:
         """An error where a kind and one it refers to by id are reached through different versions.
@@ -100,7 +85,7 @@ class ApiCompatibility:
                     target=self.target.name,
                 )
 
-    def _iter_one_finding_of_unsupported_fields(
+    def _unsupported_fields(
         self, kind: ResourceType, binding: ApiBinding, affected: Sequence[Desired]
     ) -> Iterator[Diagnostic]:
         """One finding for all resources of a kind, at the position of the first such field."""
@@ -117,11 +102,9 @@ class ApiCompatibility:
             for name in names
             if name in resource.spec
         )
-        yield self._build_unsupported_finding(
-            binding, ", ".join(names), affected, kind.prefix, position
-        )
+        yield self._unsupported(binding, ", ".join(names), affected, kind.prefix, position)
 
-    def _build_unsupported_finding(
+    def _unsupported(
         self,
         binding: ApiBinding,
         names: str,
@@ -145,7 +128,7 @@ class ApiCompatibility:
             target=self.target.name,
         )
 
-    def _iter_one_finding_of_unsupported_retain(
+    def _unsupported_retain(
         self, kind: ResourceType, binding: ApiBinding, declared: Mapping[Address, Desired]
     ) -> Iterator[Diagnostic]:
         """A finding where `retain` is declared and the API version cannot delete such objects."""
@@ -158,13 +141,13 @@ class ApiCompatibility:
             if resource.address.kind == owner and resource.retain
         ]
         if retaining and binding.delete_object is None:
-            yield self._build_unsupported_finding(
+            yield self._unsupported(
                 binding, "retain", retaining, owner, retaining[0].find_position(("retain",))
             )
 
     # Only a warning when validating: an object made elsewhere may have such values. Creating one
     # with them is refused in the plan.
-    def _iter_create_constraint_findings(
+    def _constraint_findings(
         self, kind: ResourceType, binding: ApiBinding, resources: Sequence[Desired]
     ) -> Iterator[Diagnostic]:
         """Findings for fields that a create needs or refuses.
@@ -178,7 +161,7 @@ class ApiCompatibility:
                 value = resource.spec.get(name)
                 # Without the field not even an update can be sent.
                 if value is None and constraint.required:
-                    yield self._build_constraint_finding(kind, binding, name, [resource])
+                    yield self._constraint_finding(kind, binding, name, [resource])
                 # Only a create is refused: an object that exists may have the value, so this is a
                 # warning.
                 elif (
@@ -188,9 +171,9 @@ class ApiCompatibility:
                 ):
                     by_value.setdefault(f"{value}", []).append(resource)
             for group in by_value.values():
-                yield self._build_constraint_finding(kind, binding, name, group)
+                yield self._constraint_finding(kind, binding, name, group)
 
-    def _build_constraint_finding(
+    def _constraint_finding(
         self, kind: ResourceType, binding: ApiBinding, name: str, resources: Sequence[Desired]
     ) -> Diagnostic:
         """The finding for resources with the same value, at the position of the first of them."""
@@ -229,20 +212,18 @@ class ApiCompatibility:
         )
 
 
-def _list_resources_with_unsupported_fields(
-    binding: ApiBinding, resources: Iterable[Desired]
-) -> list[Desired]:
+def _affected(binding: ApiBinding, resources: Iterable[Desired]) -> list[Desired]:
     """The resources with a field that the API version does not have."""
     return [resource for resource in resources if not binding.fields >= resource.spec.keys()]
 
 
-def _copy_without_unsupported_fields(binding: ApiBinding, resource: Desired) -> Desired:
+def _fitted(binding: ApiBinding, resource: Desired) -> Desired:
     """A copy of the resource with only the fields that the API version has."""
     spec = {name: value for name, value in resource.spec.items() if name in binding.fields}
     return replace(resource, spec=spec)
 
 
-def build_declared_twice_error(
+def declared_twice_error(
     address: Address, first_position: Position | None, second_position: Position | None
 ) -> Diagnostic:
     """The error for two documents that declare one address, at the second of them."""
@@ -255,7 +236,7 @@ def build_declared_twice_error(
     )
 
 
-def iter_undeclared_reference_errors(
+def undeclared_reference_errors(
     declared: Mapping[Address, Desired], known_addresses: Collection[Address]
 ) -> Iterable[Diagnostic]:
     """An error for each reference to an address that no manifest declares.
@@ -270,7 +251,7 @@ def iter_undeclared_reference_errors(
         for name, value in resource.spec.items() if resource.depends_on else ():
             if isinstance(value, Reference) and value.address not in known_addresses:
                 kind = value.address.kind
-                search = partial(_suggest_similar_address, value.address, known_addresses)
+                search = partial(_suggest_address, value.address, known_addresses)
                 hint = hints.find_hint(search) or "declare it"
                 yield error_finding(
                     f"Missing {kind}",
@@ -282,12 +263,12 @@ def iter_undeclared_reference_errors(
                 )
 
 
-def _suggest_similar_address(missing: Address, known_addresses: Collection[Address]) -> str:
+def _suggest_address(missing: Address, known_addresses: Collection[Address]) -> str:
     names = [address.name for address in known_addresses if address.kind == missing.kind]
     return suggest_words(missing.name, names)
 
 
-def iter_shared_source_warnings(declared: Mapping[Address, Desired]) -> Iterable[Diagnostic]:
+def shared_source_warnings(declared: Mapping[Address, Desired]) -> Iterable[Diagnostic]:
     """A warning for each release whose source a newer declared release takes, too.
 
     A folder or a Git ref has one content, so only one release can be published from it.
@@ -300,13 +281,13 @@ def iter_shared_source_warnings(declared: Mapping[Address, Desired]) -> Iterable
             by_source[source.kind, source.path, source.ref].append(resource)
     for releases in by_source.values():
         if len(releases) > 1:
-            newest = max(releases, key=build_release_version_sort_key)
+            newest = max(releases, key=release_sort_key)
             for older in releases:
                 if older is not newest:
-                    yield _build_shared_source_warning(older, newest)
+                    yield _shared_source_warning(older, newest)
 
 
-def _build_shared_source_warning(older_release: Desired, newest_release: Desired) -> Diagnostic:
+def _shared_source_warning(older_release: Desired, newest_release: Desired) -> Diagnostic:
     shared_source = older_release.source or PackageSource("folder")
     return warning_finding(
         "Two releases of one source",
@@ -318,7 +299,7 @@ def _build_shared_source_warning(older_release: Desired, newest_release: Desired
     )
 
 
-def iter_plugin_code_mismatch_errors(
+def plugin_code_errors(
     context: DecodeContext, declared: Mapping[Address, Desired]
 ) -> Iterable[Diagnostic]:
     """An error for each package whose config.yaml has another code than its plugin's manifest."""
@@ -326,7 +307,7 @@ def iter_plugin_code_mismatch_errors(
         owner = declared.get(resource.depends_on[0]) if resource.depends_on else None
         if owner is None or resource.source is None:
             continue
-        config, positions = context.read_config_or_empty_reporting_once(resource.source)
+        config, positions = context.read_config(resource.source)
         manifest_code, package_code = owner.spec.get("code"), config.get("code")
         if manifest_code is not None and package_code is not None and manifest_code != package_code:
             code_position = positions.get(("code",))
@@ -341,7 +322,7 @@ def iter_plugin_code_mismatch_errors(
             )
 
 
-def iter_unused_overlay_findings(
+def unused_overlay_findings(
     overlays: Iterable[Overlay],
     used_patterns: Collection[str],
     declared_addresses: Collection[Address],

@@ -14,15 +14,15 @@ from synapse_apply.manifests.decode.overlays import (
     LayeredPositions,
     Overlay,
     apply_merge_patch,
-    copy_without_field_or_list_containing_it,
+    copy_without,
 )
 from synapse_apply.manifests.decode.secret_fields import (
     SENSITIVE,
-    may_be_sensitive_or_report,
-    replace_secrets_and_report_plain_text,
+    may_be_sensitive,
+    replace_secrets,
     select_secret_marks,
 )
-from synapse_apply.manifests.decode.variables import VariableValues, substitute_variables_or_missing
+from synapse_apply.manifests.decode.variables import VariableValues, substitute_variables
 from synapse_apply.manifests.phrases import FILL_IN
 from synapse_apply.manifests.schema import schemas
 from synapse_apply.manifests.schema.explain import ValueToCheck, build_schema_findings
@@ -35,78 +35,69 @@ from synapse_apply.model.diagnostic import (
     error_finding,
     parse_json_pointer,
 )
-from synapse_apply.model.phrases import (
-    format_field_path,
-    suggest_words,
-)
+from synapse_apply.model.phrases import format_field_path, suggest_words
 from synapse_apply.model.resource import Desired, Lifecycle
 from synapse_apply.model.values import Reference, flatten
 
 API_VERSION = "synapse-apply/v1"
 _MAX_REMOVED = 100
 # Of kinds that are not named by their metadata alone, or whose spec holds more than fields.
-_ADDRESS_BUILDERS: dict[str, Callable[[DecodeContext, Draft], Address | None]] = {
-    kinds.RELEASE: kinds.build_release_address_or_none,
+_ADDRESS_BUILDERS: dict[str, Callable[[Draft], Address | None]] = {
+    kinds.RELEASE: kinds.release_address
 }
-_SPEC_DECODERS: dict[str, Callable[[DecodeContext, Draft], dict[str, Any]]] = {
-    kinds.PLUGIN: kinds.decode_plugin_spec_completed_from_config,
-    kinds.RELEASE: kinds.decode_release_spec_completing_version_from_config,
-    kinds.STORAGE: kinds.decode_storage_spec_replacing_secrets,
+_SPEC_DECODERS: dict[str, Callable[[Draft], dict[str, Any]]] = {
+    kinds.PLUGIN: kinds.decode_plugin,
+    kinds.RELEASE: kinds.decode_release,
+    kinds.STORAGE: kinds.decode_storage,
 }
 
 
-def map_kind_names_to_address_prefixes() -> dict[str, str]:
+def prefix_by_kind_name() -> dict[str, str]:
     """The address prefix of each kind by its name, such as `Storage` to `storage`."""
     return {kind.kind: prefix for prefix, kind in sorted(CATALOGUE.items())}
 
 
-def build_variable_filled_draft_or_none_if_kind_unknown(
-    context: DecodeContext, document: Document, values: VariableValues
-) -> Draft | None:
+def begin_draft(context: DecodeContext, document: Document, values: VariableValues) -> Draft | None:
     """A draft of the document with its variables replaced; None (reported) if its kind is unknown.
 
     A text whose variable has no value stays as written, and its path is in `unknown_paths`.
     """
     value = document.value
-    draft = Draft("", value, document.positions, document, document.position)
+    draft = Draft(context, "", value, document.positions, document, document.position)
     if not isinstance(value, dict):
-        context.report_finding(
-            draft,
+        draft.report(
             (),
             "Not a manifest",
             f"this document is {describe_value_kind(value)}, not a mapping",
             f"begin with `apiVersion: {API_VERSION}`",
         )
         return None
-    schema = _resolve_kind_prefix_or_report(context, draft)
+    schema = _find_kind(draft)
     if schema is None:
         return None
     draft.schema = schema
     if document.source.has_variables:
-        draft.value = _substitute_or_report_outside_address_fields(context, draft, values)
+        draft.value = _fill_variables(draft, values)
     return draft
 
 
-def _resolve_kind_prefix_or_report(context: DecodeContext, draft: Draft) -> str | None:
+def _find_kind(draft: Draft) -> str | None:
     version, kind = draft.value.get("apiVersion"), draft.value.get("kind")
     if version == API_VERSION:
         # A loop, as the catalogue is keyed by prefix and has few kinds.
         for prefix, resource_type in CATALOGUE.items():
             if resource_type.kind == kind:
                 return prefix
-    prefixes = map_kind_names_to_address_prefixes()
+    prefixes = prefix_by_kind_name()
     if version != API_VERSION:
         if version is None:
             summary, detail = "Missing field", "the document has no `apiVersion`"
         else:
             summary, detail = "Unknown apiVersion", "this version reads " + API_VERSION
-        context.report_finding(
-            draft, ("apiVersion",), summary, detail, f"write apiVersion: {API_VERSION}"
-        )
+        draft.report(("apiVersion",), summary, detail, f"write apiVersion: {API_VERSION}")
     # The usual case of a wrong kind: the project file was put into the folder of the manifests.
     if kind == "Project":
-        context.report_finding(
-            draft,
+        draft.report(
             ("kind",),
             "Project file among manifests",
             "kind Project stands in a manifest",
@@ -114,27 +105,20 @@ def _resolve_kind_prefix_or_report(context: DecodeContext, draft: Draft) -> str 
         )
     # A `kind` that is missing or no text would give a misleading suggestion below.
     elif not isinstance(kind, str):
-        context.report_finding(
-            draft,
+        draft.report(
             ("kind",) if "kind" in draft.value else (),
             "Missing field",
             "the document has no `kind`",
             "write one of: " + ", ".join(prefixes),
         )
     elif kind not in prefixes:
-        context.report_finding(
-            draft,
-            ("kind",),
-            "Unknown kind",
-            f"`{kind}` is not a kind",
-            suggest_words(kind, prefixes),
+        draft.report(
+            ("kind",), "Unknown kind", f"`{kind}` is not a kind", suggest_words(kind, prefixes)
         )
     return None
 
 
-def _substitute_or_report_outside_address_fields(
-    context: DecodeContext, draft: Draft, values: VariableValues
-) -> Any:
+def _fill_variables(draft: Draft, values: VariableValues) -> Any:
     """The draft's value with variables replaced, except in the fields that make up its address.
 
     An address must be the same on every target, so `apiVersion`, `kind`, `metadata.name` and
@@ -142,8 +126,8 @@ def _substitute_or_report_outside_address_fields(
     """
 
     def report_unresolved(path: FieldPath, summary: str, detail: str, hint: str) -> None:
-        safe_detail = _hide_detail_if_field_may_be_secret(context, draft, path, detail)
-        context.report_finding(draft, path, summary, safe_detail, hint, target=context.target.name)
+        safe_detail = _safe_detail(draft, path, detail)
+        draft.report(path, summary, safe_detail, hint, target=draft.context.target.name)
 
     # Taken out before the substitution and put back in front, so that the order of keys stays.
     fixed_fields = {key: draft.value[key] for key in ("apiVersion", "kind") if key in draft.value}
@@ -153,7 +137,7 @@ def _substitute_or_report_outside_address_fields(
         substitutable["metadata"] = {k: v for k, v in draft.metadata.items() if k != "name"}
     if isinstance(owner, str):
         substitutable["spec"] = {k: v for k, v in draft.spec.items() if k != "plugin"}
-    result = substitute_variables_or_missing(
+    result = substitute_variables(
         substitutable, values, report_unresolved, unreplaced_paths=draft.unknown_paths
     )
     if isinstance(name, str):
@@ -163,28 +147,22 @@ def _substitute_or_report_outside_address_fields(
     return {**fixed_fields, **result}
 
 
-def _hide_detail_if_field_may_be_secret(
-    context: DecodeContext, draft: Draft, path: FieldPath, detail: str
-) -> str:
+def _safe_detail(draft: Draft, path: FieldPath, detail: str) -> str:
     """The detail as it is, or one that quotes nothing where the field may hold a secret."""
-    if select_secret_marks(context, draft).is_secret(path[1:]):
+    if select_secret_marks(draft).is_secret(path[1:]):
         return f"`{format_field_path(path)}` holds a reference that is no declared variable"
     return detail
 
 
-def set_draft_address_or_none(context: DecodeContext, draft: Draft) -> None:
+def set_address(draft: Draft) -> None:
     """Set the draft's address from its fields.
 
     None where they are unfit, which the schema reports.
     """
-    draft.address = _ADDRESS_BUILDERS.get(draft.schema, kinds.build_named_address_or_none)(
-        context, draft
-    )
+    draft.address = _ADDRESS_BUILDERS.get(draft.schema, kinds.named_address)(draft)
 
 
-def apply_overlay_or_report_changed_address(
-    context: DecodeContext, draft: Draft, overlay: Overlay, values: VariableValues
-) -> None:
+def apply_overlay(draft: Draft, overlay: Overlay, values: VariableValues) -> None:
     """Apply one overlay to the draft in place; one that would change the address is an error.
 
     After such an error the draft is as it was.
@@ -194,63 +172,57 @@ def apply_overlay_or_report_changed_address(
     def report_unresolved(path: FieldPath, summary: str, detail: str, hint: str) -> None:
         # The text stands in the project file, not in the manifest that report_finding would name.
         position = overlay.positions.get((*prefix, *path), overlay.position)
-        safe_detail = _hide_detail_if_field_may_be_secret(context, draft, path, detail)
-        context.report_finding(draft, path, summary, safe_detail, hint, target=context.target.name)
-        context.findings[-1] = context.findings[-1].with_changes(position=position)
+        safe_detail = _safe_detail(draft, path, detail)
+        draft.report(path, summary, safe_detail, hint, target=draft.context.target.name)
+        draft.context.findings[-1] = draft.context.findings[-1].with_changes(position=position)
 
     # An overlay with a pattern is copied into every document it matches, so it is charged each
     # time.
-    if not values.charge_substitution_and_check_within_limit(
-        overlay.patch, f"overlay {overlay.pattern}", report_unresolved, ()
-    ):
+    if not values.charge(overlay.patch, f"overlay {overlay.pattern}", report_unresolved, ()):
         return
     unknown_paths: set[FieldPath] = set()
-    patch = substitute_variables_or_missing(
+    patch = substitute_variables(
         overlay.patch, values, report_unresolved, unreplaced_paths=unknown_paths
     )
     old_address, old_value = draft.address, draft.value
     old_positions = draft.positions
     draft.value = apply_merge_patch(old_value, patch)
     draft.positions = LayeredPositions(overlay, old_positions)
-    set_draft_address_or_none(context, draft)
+    set_address(draft)
     if draft.address != old_address:
         new_address, draft.address = draft.address, old_address
         draft.value, draft.positions = old_value, old_positions
         unknown_paths.clear()
-        context.findings.append(
+        draft.context.findings.append(
             error_finding(
                 "Overlay changes the address",
                 f"{old_address} would become {new_address or 'nothing'}",
                 "change the manifest, or give the target a manifest of its own",
                 position=overlay.position,
                 address=str(old_address),
-                target=context.target.name,
+                target=draft.context.target.name,
             )
         )
     draft.unknown_paths |= unknown_paths
 
 
-def find_misfits_reporting_known(context: DecodeContext, draft: Draft) -> Sequence[Diagnostic]:
+def find_misfits(draft: Draft) -> Sequence[Diagnostic]:
     """Each misfit of the draft with its schema; those of values that are known are reported."""
     # Nearly every document fits, and `is_valid` is much faster than collecting the misfits.
     if schemas.compile_validator(draft.schema).is_valid(draft.value):
         return ()
     address = str(draft.address) if draft.address else None
-    misfits = build_schema_findings(
-        draft.schema, _build_value_to_check_hiding_secrets(context, draft)
-    )
+    misfits = build_schema_findings(draft.schema, _value_to_check(draft))
     for finding in misfits:
         if not draft.is_unknown_at_or_above(finding.path or ()):
             # Only a value from an overlay is wrong on this target alone.
             overlaid_here = finding.position and finding.position.file != draft.document.source.file
-            target = context.target.name if overlaid_here else None
-            context.findings.append(finding.with_changes(address=address, target=target))
+            target = draft.context.target.name if overlaid_here else None
+            draft.context.findings.append(finding.with_changes(address=address, target=target))
     return misfits
 
 
-def decode_fitting_part_or_report(
-    context: DecodeContext, draft: Draft, misfits: Sequence[Diagnostic]
-) -> Desired | None:
+def decode_fitting_part(draft: Draft, misfits: Sequence[Diagnostic]) -> Desired | None:
     """Decode a draft without its misfits and without what is not known, reporting what is wrong.
 
     Returns what the rest declares, used only to check its references; None where it fits no schema.
@@ -258,16 +230,16 @@ def decode_fitting_part_or_report(
     if len(misfits) > _MAX_REMOVED:  # each removal copies the maps around the field
         return None
     for misfit in misfits:
-        draft.value = copy_without_field_or_list_containing_it(draft.value, misfit.path or ())
+        draft.value = copy_without(draft.value, misfit.path or ())
     draft.unknown_paths |= {misfit.path or () for misfit in misfits}
     if misfits and not schemas.compile_validator(draft.schema).is_valid(draft.value):
         return None
-    count_before = len(context.findings)
-    resource = decode_desired_or_none_without_version_or_package(context, draft)
+    count_before = len(draft.context.findings)
+    resource = decode_desired(draft)
     # Decoding reports what it misses as well; why it is missing was reported already.
-    context.findings[count_before:] = [
+    draft.context.findings[count_before:] = [
         finding
-        for finding in context.findings[count_before:]
+        for finding in draft.context.findings[count_before:]
         if not draft.is_unknown_at_or_above(finding.path or ())
     ]
     if resource is None:
@@ -280,45 +252,41 @@ def decode_fitting_part_or_report(
     return replace(resource, spec=spec)
 
 
-def _build_value_to_check_hiding_secrets(context: DecodeContext, draft: Draft) -> ValueToCheck:
-    source, marks = draft.document.source, select_secret_marks(context, draft)
+def _value_to_check(draft: Draft) -> ValueToCheck:
+    source, marks = draft.document.source, select_secret_marks(draft)
 
     def is_hidden(path: FieldPath) -> bool:
         return path[:1] == ("spec",) and marks.is_secret(path[1:])
 
-    def read_scalar_text_as_written_or_usual(position: Position, value: Any) -> str:
+    def scalar_text(position: Position, value: Any) -> str:
         # A value may come from an overlay; the text of all of them is the project file's.
-        overlays: Iterable[Overlay] = islice(context.target.overlays.values(), 1)
+        overlays: Iterable[Overlay] = islice(draft.context.target.overlays.values(), 1)
         for text in (source, *(overlay.source for overlay in overlays)):
             if text.file == position.file:
-                return text.read_scalar_text_as_written_or_usual(position, value)
+                return text.scalar_text(position, value)
         return str(value)
 
-    return ValueToCheck(
-        draft.value, draft.positions, is_hidden, read_scalar_text_as_written_or_usual
-    )
+    return ValueToCheck(draft.value, draft.positions, is_hidden, scalar_text)
 
 
-def decode_desired_or_none_without_version_or_package(
-    context: DecodeContext, draft: Draft
-) -> Desired | None:
+def decode_desired(draft: Draft) -> Desired | None:
     """The Desired of a draft that fits its schema.
 
     None (reported) without a version or a package.
     """
     if draft.address is None:
-        kinds.report_missing_version_or_malformed_config_version(context, draft)
+        kinds.report_missing_version(draft)
         return None
-    _report_unfilled_values(context, draft)
-    spec = _SPEC_DECODERS.get(draft.schema, kinds.decode_spec_with_references)(context, draft)
+    _report_unfilled_values(draft)
+    spec = _SPEC_DECODERS.get(draft.schema, kinds.decode_spec)(draft)
     # Kinds in `marks` (storages) have their secrets replaced by their own decoder.
-    if draft.schema not in context.marks.kinds:
-        spec = replace_secrets_and_report_plain_text(context, draft, spec)
+    if draft.schema not in draft.context.marks.kinds:
+        spec = replace_secrets(draft, spec)
     # Read after the spec, which reports a source that cannot be read.
     carries_package = CATALOGUE[draft.schema].carries_package
-    source = kinds.parse_release_source_or_none(context, draft) if carries_package else None
+    source = kinds.release_source(draft) if carries_package else None
     # Its version may be in the package, so the resource would be incomplete.
-    if context.was_unreadable(source):
+    if draft.context.was_unreadable(source):
         return None
     depends_on = tuple([value.address for value in spec.values() if isinstance(value, Reference)])
     pinned_id = draft.metadata.get("id")
@@ -326,23 +294,23 @@ def decode_desired_or_none_without_version_or_package(
         address=draft.address,
         spec=spec,
         labels=dict(draft.metadata.get("labels", {})),
-        lifecycle=_decode_lifecycle_reporting_bad_pointers(context, draft),
+        lifecycle=_decode_lifecycle(draft),
         remote_id=None if pinned_id is None else str(pinned_id),
         depends_on=depends_on,
         source=source,
-        verify=kinds.decode_verification_or_none_if_undeclared(context, draft),
+        verify=kinds.decode_verification(draft),
         retain=draft.spec.get("retain"),
         position=draft.position,
         positions=draft.positions,
     )
 
 
-def report_once_what_several_documents_share(context: DecodeContext) -> None:
+def report_shared(context: DecodeContext) -> None:
     """Report, after all documents, what was noted while they were decoded, each once."""
-    kinds.warn_once_of_each_unknown_provider(context)
+    kinds.warn_of_unknown_providers(context)
 
 
-def _report_unfilled_values(context: DecodeContext, draft: Draft) -> None:
+def _report_unfilled_values(draft: Draft) -> None:
     """Report values that still hold the placeholder of `synapse-apply new`.
 
     Sent as they are, they could end up in a field that can never be changed again.
@@ -352,8 +320,7 @@ def _report_unfilled_values(context: DecodeContext, draft: Draft) -> None:
         return
     for path, value in flatten(draft.spec).items():
         if value == FILL_IN:
-            context.report_finding(
-                draft,
+            draft.report(
                 ("spec", *path),
                 "Value not filled in",
                 f"`{format_field_path(('spec', *path))}` is still {FILL_IN}",
@@ -364,23 +331,19 @@ def _report_unfilled_values(context: DecodeContext, draft: Draft) -> None:
 _DEFAULT_LIFECYCLE = Lifecycle()
 
 
-def _decode_lifecycle_reporting_bad_pointers(context: DecodeContext, draft: Draft) -> Lifecycle:
+def _decode_lifecycle(draft: Draft) -> Lifecycle:
     block = draft.value.get("lifecycle")
     if not block:
         return _DEFAULT_LIFECYCLE
     return Lifecycle(
         prevent_destroy=block.get("prevent_destroy", False),
-        ignore_changes=_decode_valid_pointers_and_report_others(
-            context, draft, block, "ignore_changes"
-        ),
-        own=_decode_valid_pointers_and_report_others(context, draft, block, "own"),
-        sensitive=_decode_valid_pointers_and_report_others(context, draft, block, SENSITIVE),
+        ignore_changes=_decode_pointers(draft, block, "ignore_changes"),
+        own=_decode_pointers(draft, block, "own"),
+        sensitive=_decode_pointers(draft, block, SENSITIVE),
     )
 
 
-def _decode_valid_pointers_and_report_others(
-    context: DecodeContext, draft: Draft, block: Mapping[str, Any], key: str
-) -> tuple[FieldPath, ...]:
+def _decode_pointers(draft: Draft, block: Mapping[str, Any], key: str) -> tuple[FieldPath, ...]:
     paths: list[FieldPath] = []
     for index, text in enumerate(block.get(key, ())):
         pointer_path = ("lifecycle", key, index)
@@ -388,8 +351,7 @@ def _decode_valid_pointers_and_report_others(
         fields = schemas.list_spec_fields(draft.schema)
         # The first name must be a field; below it, keys may be free or appear later.
         if not path or path[0] not in fields:
-            context.report_finding(
-                draft,
+            draft.report(
                 pointer_path,
                 "Pointer matches no field",
                 f"`{text}` points to no field of spec",
@@ -397,6 +359,6 @@ def _decode_valid_pointers_and_report_others(
                 if path
                 else "point to a field, for example /description",
             )
-        elif key != SENSITIVE or may_be_sensitive_or_report(context, draft, path, pointer_path):
+        elif key != SENSITIVE or may_be_sensitive(draft, path, pointer_path):
             paths.append(path)
     return tuple(paths)

@@ -6,10 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field, replace
 from typing import Any
 
-from synapse_apply.manifests.files.manifest_files import (
-    build_outside_finding,
-    is_inside_or_allowed,
-)
+from synapse_apply.manifests.files.manifest_files import build_outside_finding, is_inside_or_allowed
 from synapse_apply.manifests.yaml.reader import Document, read_single_mapping
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import Spec
@@ -32,7 +29,7 @@ from synapse_apply.secret_sources.source import (
     Denial,
     SecretSource,
     SourceContext,
-    find_reserved_denial_but_for_env_and_file_sources,
+    find_reserved_denial,
 )
 
 ConfigWithPositions = tuple[Mapping[str, Any], Mapping[FieldPath, Position]]
@@ -52,6 +49,7 @@ class Draft:
     whose variables have no value, and of what does not fit the schema: nothing can be said of them.
     """
 
+    context: DecodeContext = field(repr=False)
     schema: str
     value: Any = field(repr=False)
     positions: Mapping[FieldPath, Position]
@@ -82,6 +80,58 @@ class Draft:
     def find_position(self, path: FieldPath = ()) -> Position | None:
         return find_nearest_position(self.positions, path)
 
+    def report(
+        self,
+        path: FieldPath,
+        summary: str,
+        detail: str,
+        hint: str = "",
+        severity: Severity = Severity.ERROR,
+        target: str | None = None,
+    ) -> None:
+        """Append a finding about the field at `path`, at its position in the text."""
+        address = str(self.address) if self.address else None
+        position = self.find_position(path)
+        self.context.findings.append(
+            Diagnostic(severity, summary, detail, hint, position, address, path, target)
+        )
+
+    def warn(self, path: FieldPath, summary: str, detail: str, hint: str = "") -> None:
+        """As `report`, as a warning."""
+        self.report(path, summary, detail, hint, Severity.WARNING)
+
+    def package_source(self, key: str) -> PackageSource | None:
+        """The package source in a spec field.
+
+        None when absent, malformed, unknown or not allowed.
+        """
+        value = self.spec.get(key)
+        # A variable without a value or a misfit, which was reported: no other folder is meant.
+        if self.is_unknown_at_or_above(("spec", key)) or any(
+            path[:2] == ("spec", key) for path in self.unknown_paths
+        ):
+            return None
+        position = self.find_position(("spec", key))
+        if value == PUBLISHED and key == "source":
+            return PackageSource(PUBLISHED, position=position)
+        ref = value.get("ref", "") if isinstance(value, dict) else ""
+        path = value.get("path") if isinstance(value, dict) else value
+        if not isinstance(path, str) or not path or not isinstance(ref, str):
+            return None
+        if not self.context.is_path_allowed(path):
+            return None
+        # A folder with a `ref` is read from Git, not from the disk.
+        kind = "file" if key == "file" else ("git" if ref else "folder")
+        return PackageSource(kind, normalize_source_path(path), ref, position)
+
+    def report_outside_path(self, key: str) -> None:
+        """Report a source that leaves the project and is not listed under `allow_files`."""
+        value = self.spec.get(key)
+        path = value.get("path") if isinstance(value, dict) else value
+        if isinstance(path, str) and not self.context.is_path_allowed(path):
+            finding = build_outside_finding(path, self.context.project)
+            self.report(("spec", key), finding.summary, finding.detail, finding.hint)
+
 
 @mutable
 class DecodeContext:
@@ -95,7 +145,7 @@ class DecodeContext:
     project: Project
     target: Target
     marks: SecretMarks
-    read_package_config_or_none: ReadPackageConfig | None = None
+    read_package_config: ReadPackageConfig | None = None
     findings: list[Diagnostic] = field(default_factory=list)
     hints: FirstHints = field(default_factory=FirstHints)
     drafts_by_unknown_provider: dict[str, list[Draft]] = field(default_factory=dict)
@@ -105,35 +155,11 @@ class DecodeContext:
     )
     _sources_without_config: set[tuple[str, str, str]] = field(default_factory=set)
     _allowed_by_path: dict[str, bool] = field(default_factory=dict)
-    read_committed_file_or_none: Callable[[str], bytes | None] | None = None
+    read_committed_file: Callable[[str], bytes | None] | None = None
     _denials: dict[tuple[str, ...], Denial | None] = field(default_factory=dict)
     _source_context: SourceContext | None = None
 
-    def report_finding(
-        self,
-        draft: Draft,
-        path: FieldPath,
-        summary: str,
-        detail: str,
-        hint: str = "",
-        severity: Severity = Severity.ERROR,
-        target: str | None = None,
-    ) -> None:
-        """Append a finding about the field at `path`, at its position in the text."""
-        address = str(draft.address) if draft.address else None
-        self.findings.append(
-            Diagnostic(
-                severity, summary, detail, hint, draft.find_position(path), address, path, target
-            )
-        )
-
-    def report_warning(
-        self, draft: Draft, path: FieldPath, summary: str, detail: str, hint: str = ""
-    ) -> None:
-        """As `report_finding`, as a warning."""
-        self.report_finding(draft, path, summary, detail, hint, Severity.WARNING)
-
-    def read_config_or_empty_reporting_once(
+    def read_config(
         self, source: PackageSource | None, draft: Draft | None = None
     ) -> ConfigWithPositions:
         """A package's config.yaml and positions; empty where it has none or cannot be read.
@@ -141,23 +167,23 @@ class DecodeContext:
         Each source is read once, and its problems are reported once.
         """
         # Without a reader (as for completion or formatting) no package may be opened.
-        if source is None or source.kind == PUBLISHED or self.read_package_config_or_none is None:
+        if source is None or source.kind == PUBLISHED or self.read_package_config is None:
             return {}, {}
         key = (source.kind, source.path, source.ref)
         if key not in self._config_by_source:
-            self._config_by_source[key] = self._read_config_uncached_or_report_and_none(
-                source, self.read_package_config_or_none, draft
+            self._config_by_source[key] = self._read_config_anew(
+                source, self.read_package_config, draft
             )
         return self._config_by_source[key] or ({}, {})
 
     def was_unreadable(self, source: PackageSource | None) -> bool:
-        """Whether an earlier `read_config_or_empty_reporting_once` failed to read this package."""
+        """Whether an earlier `read_config` failed to read this package."""
         if source is None:
             return False
         # None was stored by a failed read; () means that nobody has asked for this source yet.
         return self._config_by_source.get((source.kind, source.path, source.ref), ()) is None
 
-    def was_read_and_has_no_config(self, source: PackageSource) -> bool:
+    def lacks_config(self, source: PackageSource) -> bool:
         """Whether this package was read by then, and had no config.yaml."""
         return (source.kind, source.path, source.ref) in self._sources_without_config
 
@@ -167,7 +193,7 @@ class DecodeContext:
             # Without its position, one source is equal wherever it is named.
             self.reported_flaws.add((replace(source, position=None), rule))
 
-    def _is_path_allowed_by_its_text(self, path: str) -> bool:
+    def is_path_allowed(self, path: str) -> bool:
         if path not in self._allowed_by_path:
             self._allowed_by_path[path] = is_inside_or_allowed(self.project, self.target, path)
         return self._allowed_by_path[path]
@@ -176,15 +202,13 @@ class DecodeContext:
         """Why manifests of the target may not name a secret; None where they may."""
         key = ref.identity
         if key not in self._denials:
-            context = self._source_context = (
-                self._source_context or self._build_source_context_without_environment()
+            context = self._source_context = self._source_context or self._build_source_context()
+            self._denials[key] = find_reserved_denial(source, ref, context) or source.find_denial(
+                ref, context
             )
-            self._denials[key] = find_reserved_denial_but_for_env_and_file_sources(
-                source, ref, context
-            ) or source.find_denial(ref, context)
         return self._denials[key]
 
-    def _build_source_context_without_environment(self) -> SourceContext:
+    def _build_source_context(self) -> SourceContext:
         return SourceContext(
             self.project.root,
             {},
@@ -194,22 +218,19 @@ class DecodeContext:
             self.target.source_settings,
             self.target.name,
             # Who may open no package may open no other file either.
-            read_single_mapping if self.read_package_config_or_none else None,
-            self.read_committed_file_or_none,
+            read_single_mapping if self.read_package_config else None,
+            self.read_committed_file,
         )
 
-    def _read_config_uncached_or_report_and_none(
-        self,
-        source: PackageSource,
-        read_package_config_or_none: ReadPackageConfig,
-        draft: Draft | None,
+    def _read_config_anew(
+        self, source: PackageSource, read_package_config: ReadPackageConfig, draft: Draft | None
     ) -> ConfigWithPositions | None:
         """The config of a package, empty where it has none.
 
         None (reported) where it cannot be read.
         """
         try:
-            config_or_finding = read_package_config_or_none(source)
+            config_or_finding = read_package_config(source)
         except InputError as problem:
             self._report_config_findings(source, problem.diagnostics, draft)
             return None
@@ -233,38 +254,6 @@ class DecodeContext:
             self.findings.append(
                 finding.with_changes(position=position, address=finding.address or address)
             )
-
-    def parse_package_source_or_none(self, draft: Draft, key: str) -> PackageSource | None:
-        """The package source in a spec field.
-
-        None when absent, malformed, unknown or not allowed.
-        """
-        value = draft.spec.get(key)
-        # A variable without a value or a misfit, which was reported: no other folder is meant.
-        if draft.is_unknown_at_or_above(("spec", key)) or any(
-            path[:2] == ("spec", key) for path in draft.unknown_paths
-        ):
-            return None
-        position = draft.find_position(("spec", key))
-        if value == PUBLISHED and key == "source":
-            return PackageSource(PUBLISHED, position=position)
-        ref = value.get("ref", "") if isinstance(value, dict) else ""
-        path = value.get("path") if isinstance(value, dict) else value
-        if not isinstance(path, str) or not path or not isinstance(ref, str):
-            return None
-        if not self._is_path_allowed_by_its_text(path):
-            return None
-        # A folder with a `ref` is read from Git, not from the disk.
-        kind = "file" if key == "file" else ("git" if ref else "folder")
-        return PackageSource(kind, normalize_source_path(path), ref, position)
-
-    def report_path_if_outside_project_and_not_allowed(
-        self, draft: Draft, path: FieldPath, text: Any
-    ) -> None:
-        """Report a path that leaves the project and is not listed under `allow_files`."""
-        if isinstance(text, str) and not self._is_path_allowed_by_its_text(text):
-            finding = build_outside_finding(text, self.project)
-            self.report_finding(draft, path, finding.summary, finding.detail, finding.hint)
 
 
 def normalize_source_path(path: str) -> str:

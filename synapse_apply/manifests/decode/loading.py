@@ -13,32 +13,32 @@ from typing import TYPE_CHECKING, Any
 from synapse_apply.files.checkout import read_regular_file
 from synapse_apply.manifests.decode.compatibility import (
     ApiCompatibility,
-    build_declared_twice_error,
-    iter_plugin_code_mismatch_errors,
-    iter_shared_source_warnings,
-    iter_undeclared_reference_errors,
-    iter_unused_overlay_findings,
+    declared_twice_error,
+    plugin_code_errors,
+    shared_source_warnings,
+    undeclared_reference_errors,
+    unused_overlay_findings,
 )
 from synapse_apply.manifests.decode.decode import (
     API_VERSION,
-    apply_overlay_or_report_changed_address,
-    build_variable_filled_draft_or_none_if_kind_unknown,
-    decode_desired_or_none_without_version_or_package,
-    decode_fitting_part_or_report,
-    find_misfits_reporting_known,
-    report_once_what_several_documents_share,
-    set_draft_address_or_none,
+    apply_overlay,
+    begin_draft,
+    decode_desired,
+    decode_fitting_part,
+    find_misfits,
+    report_shared,
+    set_address,
 )
 from synapse_apply.manifests.decode.draft import DecodeContext, ReadPackageConfig
 from synapse_apply.manifests.decode.overlays import Overlay
-from synapse_apply.manifests.decode.package_config import with_package_dependencies
+from synapse_apply.manifests.decode.package_config import with_dependencies
 from synapse_apply.manifests.decode.variables import VariableValues
 from synapse_apply.manifests.export.inventory import is_inventory_file
 from synapse_apply.manifests.files.manifest_files import ManifestPaths, format_display_path
 from synapse_apply.manifests.project.policy import (
-    iter_findings_of_moved_or_removed_at_ref,
-    iter_moved_or_removed_but_declared_errors,
-    list_address_and_its_names_after_moves,
+    findings_of_moves_at_ref,
+    names_after_moves,
+    still_declared_errors,
 )
 from synapse_apply.manifests.schema import schemas
 from synapse_apply.manifests.yaml.reader import Document, ReadResult, read_documents
@@ -84,7 +84,7 @@ class LoadedManifests:
         import hashlib  # noqa: PLC0415 - OpenSSL, 3 ms that `validate` does not need
 
         encoded_resources = [
-            _encode_resource_for_digest(self.desired[address]) for address in sorted(self.desired)
+            _encode_resource(self.desired[address]) for address in sorted(self.desired)
         ]
         text = _DIGEST_ENCODER.encode(encoded_resources)
         return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
@@ -118,7 +118,7 @@ def load_manifests(
     *,
     variables: Mapping[str, Any] | None = None,
     strict: bool = False,
-    read_package_config_or_none: ReadPackageConfig | None = None,
+    read_package_config: ReadPackageConfig | None = None,
     paths: Sequence[str] = (),
     file_cache: FileCache | None = None,
     commit_folder: CommittedFolder | None = None,
@@ -132,15 +132,15 @@ def load_manifests(
     context = DecodeContext(
         project,
         target,
-        schemas.build_marks_with_project_providers(project.providers),
-        read_package_config_or_none,
-        read_committed_file_or_none=commit_folder.read_secret if commit_folder else None,
+        schemas.build_marks(project.providers),
+        read_package_config,
+        read_committed_file=commit_folder.read_secret if commit_folder else None,
     )
     # Decoding allocates many small objects that all stay: collections would find nothing.
     with pause_gc():
         values = VariableValues(project, target, variables or {})
         # Before the documents, so that an unused variable with a wrong value is reported as well.
-        values.compute_set_values_and_report_invalid()
+        values.compute_set_values()
         documents = _read_documents(context, paths, file_cache or FileCache(), commit_folder)
         declared = _decode_documents_and_report(
             context, documents, values, commit_folder.name if commit_folder else ""
@@ -178,9 +178,7 @@ def load_manifests_of_targets(
             target,
             variables=variables,
             strict=strict,
-            read_package_config_or_none=package_config_reader(target)
-            if package_config_reader
-            else None,
+            read_package_config=package_config_reader(target) if package_config_reader else None,
             paths=paths,
             file_cache=file_cache,
         )
@@ -219,7 +217,7 @@ def _read_documents(
         else:
             reading = file_cache.read(file, format_display_path(file, folder))
         # A folder that nobody configured may hold other YAML, whose errors are not ours to report.
-        if listing.implicit and not contains_document_of_our_api(reading):
+        if listing.implicit and not has_our_documents(reading):
             continue
         # The inventory that `export` writes into the folder is no manifest, unless it is named
         # itself.
@@ -230,7 +228,7 @@ def _read_documents(
     return documents
 
 
-def contains_document_of_our_api(reading: ReadResult) -> bool:
+def has_our_documents(reading: ReadResult) -> bool:
     """Whether any document has our `apiVersion`.
 
     Asked where no folder of manifests is configured and the project's folder is read: it holds
@@ -252,59 +250,55 @@ def _decode_documents_and_report(
     declared: dict[Address, Desired] = {}
     partly_known: dict[Address, Desired] = {}
     for document in documents:
-        draft = build_variable_filled_draft_or_none_if_kind_unknown(context, document, values)
+        draft = begin_draft(context, document, values)
         if draft is None:
             continue
-        set_draft_address_or_none(context, draft)
+        set_address(draft)
         if draft.address is not None:
             # Overlays come before the schema check, since they may complete a document.
-            for overlay in overlays.select_overlays_of_address_and_mark_used(draft.address):
-                apply_overlay_or_report_changed_address(context, draft, overlay, values)
+            for overlay in overlays.select(draft.address):
+                apply_overlay(draft, overlay, values)
             # A duplicate is skipped: the first document wins, so that later checks see one of the
             # two.
             if draft.address in position_by_address:
                 first_position = position_by_address[draft.address]
                 context.findings.append(
-                    build_declared_twice_error(draft.address, first_position, draft.position)
+                    declared_twice_error(draft.address, first_position, draft.position)
                 )
                 continue
             # Noted before the schema is checked: also a broken document declares its address.
             position_by_address[draft.address] = draft.position
-        misfits = find_misfits_reporting_known(context, draft)
+        misfits = find_misfits(draft)
         if misfits or draft.has_unknown_values:
-            resource = decode_fitting_part_or_report(context, draft, misfits)
+            resource = decode_fitting_part(draft, misfits)
             if resource is not None:
                 partly_known[resource.address] = resource
         else:
-            resource = decode_desired_or_none_without_version_or_package(context, draft)
+            resource = decode_desired(draft)
             if resource is not None:
                 declared[resource.address] = resource
-    report_once_what_several_documents_share(context)
+    report_shared(context)
     context.findings.extend(
-        iter_undeclared_reference_errors({**declared, **partly_known}, position_by_address)
+        undeclared_reference_errors({**declared, **partly_known}, position_by_address)
     )
-    context.findings.extend(iter_shared_source_warnings(declared))
-    context.findings.extend(iter_plugin_code_mismatch_errors(context, declared))
+    context.findings.extend(shared_source_warnings(declared))
+    context.findings.extend(plugin_code_errors(context, declared))
     context.findings.extend(overlays.iter_unused_findings(position_by_address))
-    context.findings.extend(_iter_move_and_removal_findings(context, position_by_address, ref))
+    context.findings.extend(_move_findings(context, position_by_address, ref))
     # Last, on decoded values: what an API version cannot carry is still checked above.
     fitting = ApiCompatibility(context.target, context.findings)
-    return fitting.check_and_drop_unsupported_fields(
-        with_package_dependencies(declared, context.read_config_or_empty_reporting_once)
-    )
+    return fitting.drop_unsupported(with_dependencies(declared, context.read_config))
 
 
-def _iter_move_and_removal_findings(
+def _move_findings(
     context: DecodeContext, declared_addresses: Collection[Address], ref: str
 ) -> Iterable[Diagnostic]:
     project, target = context.project, context.target.name
     if ref:
-        return iter_findings_of_moved_or_removed_at_ref(
+        return findings_of_moves_at_ref(
             ref, project.moved, project.removed, declared_addresses, target
         )
-    return iter_moved_or_removed_but_declared_errors(
-        project.moved, project.removed, declared_addresses, target
-    )
+    return still_declared_errors(project.moved, project.removed, declared_addresses, target)
 
 
 class TargetOverlays:
@@ -326,7 +320,7 @@ class TargetOverlays:
         self._new_by_old = {move.old: move.new for move in moves}
         self._used_patterns: set[str] = set()
 
-    def select_overlays_of_address_and_mark_used(self, address: Address) -> list[Overlay]:
+    def select(self, address: Address) -> list[Overlay]:
         """The overlays that match an address, in the order of the project file.
 
         From the first address on that too many may match (reported) there are none.
@@ -334,7 +328,7 @@ class TargetOverlays:
         if not self._overlays:
             return []
         # Overlays are those of today's project file, which may use the address after a rename.
-        names = list_address_and_its_names_after_moves(address, self._new_by_old)
+        names = names_after_moves(address, self._new_by_old)
         found: dict[int, Overlay] = {}
         for name in names:
             for key in (name, *[f"{name[:length]}*" for length in self._lengths]):
@@ -357,7 +351,7 @@ class TargetOverlays:
 
     def iter_unused_findings(self, declared_addresses: Collection[Address]) -> Iterable[Diagnostic]:
         """Findings for the overlays that matched no address so far."""
-        return iter_unused_overlay_findings(
+        return unused_overlay_findings(
             self._overlays,
             self._used_patterns,
             declared_addresses,
@@ -366,7 +360,7 @@ class TargetOverlays:
         )
 
 
-def _encode_resource_for_digest(resource: Desired) -> JsonObject:
+def _encode_resource(resource: Desired) -> JsonObject:
     return {
         "address": str(resource.address),
         "spec": resource.spec,
@@ -382,7 +376,7 @@ def _encode_resource_for_digest(resource: Desired) -> JsonObject:
     }
 
 
-def _encode_non_json_value_for_digest(value: Any) -> Any:
+def _encode_value(value: Any) -> Any:
     if isinstance(value, SecretRef):
         return {"$secret": [*value.identity]}
     if isinstance(value, Reference):
@@ -391,6 +385,6 @@ def _encode_non_json_value_for_digest(value: Any) -> Any:
 
 
 _DIGEST_ENCODER = build_canonical_encoder(
-    default=_encode_non_json_value_for_digest,
+    default=_encode_value,
     check_circular=False,  # a manifest holds no circles
 )

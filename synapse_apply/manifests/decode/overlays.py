@@ -53,14 +53,14 @@ def apply_merge_patch(value: Any, patch: Any) -> Any:
     return result
 
 
-def copy_without_field_or_list_containing_it(value: Any, path: FieldPath) -> Any:
+def copy_without(value: Any, path: FieldPath) -> Any:
     """A copy without the key at a path; a path into a list removes the whole list."""
     if not path or not isinstance(value, Mapping) or path[0] not in value:
         return value
     key, child = path[0], value[path[0]]
     # An item cannot be cut out of a list without moving the items behind it.
     if len(path) > 1 and isinstance(child, Mapping):
-        return {**value, key: copy_without_field_or_list_containing_it(child, path[1:])}
+        return {**value, key: copy_without(child, path[1:])}
     return {name: item_value for name, item_value in value.items() if name != key}
 
 

@@ -78,7 +78,7 @@ def parse_and_check_config(data: bytes | str, file: str) -> PackageConfig:
     findings = [*reading.diagnostics, *iter_one_error_of_extra_documents(reading, file)]
     if not reading.documents:
         return PackageConfig(
-            {}, {(): Position(file, 1, 1)}, tuple(findings), _build_empty_config_flaws(file)
+            {}, {(): Position(file, 1, 1)}, tuple(findings), _empty_config_flaws(file)
         )
     document = reading.documents[0]
     if not isinstance(document.value, dict):
@@ -93,22 +93,19 @@ def parse_and_check_config(data: bytes | str, file: str) -> PackageConfig:
     if findings:
         value = document.value if isinstance(document.value, dict) else {}
         return PackageConfig(value, document.positions, tuple(findings))
-    flaws = dict.fromkeys((*_iter_schema_flaws(document), *_iter_flaws_beyond_schema(document)))
+    flaws = dict.fromkeys((*_iter_schema_flaws(document), *_flaws_beyond_schema(document)))
     return PackageConfig(
-        document.value,
-        document.positions,
-        (),
-        tuple(sorted(flaws, key=build_flaw_position_sort_key)),
+        document.value, document.positions, (), tuple(sorted(flaws, key=flaw_sort_key))
     )
 
 
-def build_flaw_position_sort_key(flaw: PackageFlaw) -> tuple[str, int, int]:
+def flaw_sort_key(flaw: PackageFlaw) -> tuple[str, int, int]:
     """Sorts flaws by file, line and column."""
     position = flaw.position
     return (position.file, position.line, position.column) if position else ("", 0, 0)
 
 
-def _build_empty_config_flaws(file: str) -> tuple[PackageFlaw, ...]:
+def _empty_config_flaws(file: str) -> tuple[PackageFlaw, ...]:
     return (PackageFlaw("package:unreadable-config", f"{file} is empty", "", Position(file, 1, 1)),)
 
 
@@ -118,7 +115,7 @@ def _iter_schema_flaws(document: Document) -> Iterator[PackageFlaw]:
     if schemas.compile_validator(SCHEMA_NAME).is_valid(value):
         return
     value_to_check = ValueToCheck(
-        value, document.positions, scalar_text=document.source.read_scalar_text_as_written_or_usual
+        value, document.positions, scalar_text=document.source.scalar_text
     )
     for finding in build_schema_findings(SCHEMA_NAME, value_to_check):
         yield PackageFlaw(
@@ -130,7 +127,7 @@ def _iter_schema_flaws(document: Document) -> Iterator[PackageFlaw]:
         )
 
 
-def _iter_flaws_beyond_schema(document: Document) -> Iterator[PackageFlaw]:
+def _flaws_beyond_schema(document: Document) -> Iterator[PackageFlaw]:
     for rule, iter_violations in _CHECKS_BEYOND_SCHEMA.items():
         for path, detail, hint in iter_violations(document):
             yield PackageFlaw(
@@ -145,7 +142,7 @@ def _iter_flaws_beyond_schema(document: Document) -> Iterator[PackageFlaw]:
 _PathDetailHints = Iterator[tuple[FieldPath, str, str]]
 
 
-def _iter_texts_at_paths_matching(
+def _texts_at(
     value: Any, pattern: FieldPath, path: FieldPath = ()
 ) -> Iterator[tuple[FieldPath, str]]:
     """The texts at the paths that match a pattern, with their paths; `*` is any key or index."""
@@ -157,28 +154,28 @@ def _iter_texts_at_paths_matching(
     if isinstance(value, dict):
         keys = value if first_part == "*" else [key for key in (first_part,) if key in value]
         for key in keys:
-            yield from _iter_texts_at_paths_matching(value[key], pattern_tail, (*path, key))
+            yield from _texts_at(value[key], pattern_tail, (*path, key))
     elif isinstance(value, list) and first_part == "*":
         for index, item in enumerate(value):
-            yield from _iter_texts_at_paths_matching(item, pattern_tail, (*path, index))
+            yield from _texts_at(item, pattern_tail, (*path, index))
 
 
 def _iter_bad_specifiers(document: Document) -> _PathDetailHints:
     for pattern in _SPECIFIER_PATHS:
-        for path, text in _iter_texts_at_paths_matching(document.value, pattern):
+        for path, text in _texts_at(document.value, pattern):
             if not is_version_specifier(text):
                 quoted_text = f' ("{text}")' if len(text) <= _MAX_SHOWN_LENGTH else ""
                 detail = f"`{format_field_path(path)}` is not a version specifier{quoted_text}"
                 yield path, detail, 'write, for example, ">=1.2,<2", or "==1.2.0" for one alone'
 
 
-def _iter_self_dependency_violations(document: Document) -> _PathDetailHints:
+def _self_dependencies(document: Document) -> _PathDetailHints:
     code, needs = document.value.get("code"), document.value.get("dependencies")
     if isinstance(needs, dict) and isinstance(code, str) and code in needs:
         yield ("dependencies", code), f"`dependencies` of {code} names {code}", "take the line out"
 
 
-def _iter_converter_category_violation(document: Document) -> _PathDetailHints:
+def _converter_category(document: Document) -> _PathDetailHints:
     if document.value.get("category") == "converter":
         detail = (
             "the backend knows `category: converter`, but the platform's SDK, with which its "
@@ -191,13 +188,13 @@ def _iter_converter_category_violation(document: Document) -> _PathDetailHints:
         )
 
 
-def _iter_smart_tool_type_uses(document: Document) -> _PathDetailHints:
+def _smart_tool_types(document: Document) -> _PathDetailHints:
     if "smart_tool_type" in document.value:
         detail = "`smart_tool_type` is written by the platform's templates and read by nothing"
         yield ("smart_tool_type",), detail, "write `smart_tool:`"
 
 
-def _iter_shared_dockerfile_violation(document: Document) -> _PathDetailHints:
+def _shared_dockerfile(document: Document) -> _PathDetailHints:
     blocks = [document.value.get(name) for name in ("container", "code_server")]
     files = [
         block.get("dockerfile")
@@ -213,12 +210,12 @@ def _iter_shared_dockerfile_violation(document: Document) -> _PathDetailHints:
 def _iter_yaml11_conflicts(document: Document) -> _PathDetailHints:
     """Unquoted texts that a YAML 1.1 reader, such as the platform's, reads as another type."""
     # A quick search of the raw text; the walk below is needed for few files.
-    if not any(mark in document.source.text for mark in _list_marks_of_possible_yaml11_values()):
+    if not any(mark in document.source.text for mark in _yaml11_marks()):
         return
     for pattern in _TEXT_PATHS:
-        for path, text in _iter_texts_at_paths_matching(document.value, pattern):
-            kind = _describe_yaml11_type_or_empty_for_text(text)
-            if kind and _is_written_without_quotes(document, path, text):
+        for path, text in _texts_at(document.value, pattern):
+            kind = _describe_yaml11(text)
+            if kind and _is_unquoted(document, path, text):
                 detail = (
                     f"`{format_field_path(path)}` is {kind} to the platform, which reads YAML 1.1"
                 )
@@ -226,7 +223,7 @@ def _iter_yaml11_conflicts(document: Document) -> _PathDetailHints:
 
 
 @cache
-def _list_marks_of_possible_yaml11_values() -> tuple[str, ...]:
+def _yaml11_marks() -> tuple[str, ...]:
     return ("yes", "no", "on", "off", "Yes", "No", "On", "Off", "YES", "NO", "ON", "OFF",
             *(f"{digit}{mark}" for digit in "0123456789" for mark in "-:_"), " =")  # fmt: skip
 
@@ -240,7 +237,7 @@ _YAML11_TYPE_LABELS = {
 
 
 # PyYAML's implicit resolvers are those of YAML 1.1, keyed by a scalar's first character.
-def _describe_yaml11_type_or_empty_for_text(text: str) -> str:
+def _describe_yaml11(text: str) -> str:
     if len(text) > _MAX_SHOWN_LENGTH:
         return ""
     resolvers = yaml.SafeLoader.yaml_implicit_resolvers.get(text[:1], ())
@@ -250,7 +247,7 @@ def _describe_yaml11_type_or_empty_for_text(text: str) -> str:
     return ""
 
 
-def _is_written_without_quotes(document: Document, path: FieldPath, text: str) -> bool:
+def _is_unquoted(document: Document, path: FieldPath, text: str) -> bool:
     """Whether the text at a path is written without quotes."""
     position = document.positions.get(path)
     lines = document.source.text.split("\n")
@@ -262,11 +259,11 @@ def _is_written_without_quotes(document: Document, path: FieldPath, text: str) -
 
 
 _CHECKS_BEYOND_SCHEMA: dict[str, Callable[[Document], _PathDetailHints]] = {
-    "category-converter": _iter_converter_category_violation,
-    "dependency-itself": _iter_self_dependency_violations,
+    "category-converter": _converter_category,
+    "dependency-itself": _self_dependencies,
     "specifier": _iter_bad_specifiers,
-    "smart-tool-type": _iter_smart_tool_type_uses,
-    "dockerfile": _iter_shared_dockerfile_violation,
+    "smart-tool-type": _smart_tool_types,
+    "dockerfile": _shared_dockerfile,
     "yaml-1.1": _iter_yaml11_conflicts,
 }
 
@@ -275,7 +272,7 @@ _MAX_LENGTH = 500
 
 
 @lru_cache(maxsize=1024)
-def _parse_specifier_or_none(text: str) -> SpecifierSet | None:
+def _parse_specifier(text: str) -> SpecifierSet | None:
     # Imported here: most packages depend on no other plugin and need not load `packaging`.
     from packaging.specifiers import InvalidSpecifier, SpecifierSet  # noqa: PLC0415
 
@@ -290,14 +287,14 @@ def _parse_specifier_or_none(text: str) -> SpecifierSet | None:
 
 def is_version_specifier(text: str) -> bool:
     """Whether a text is a version specifier, such as `>=1.2,<2`; an empty one is, and fits all."""
-    return _parse_specifier_or_none(text) is not None
+    return _parse_specifier(text) is not None
 
 
-def is_version_matching_or_false_if_unparsable(version: str, specifier: str) -> bool:
+def matches_specifier(version: str, specifier: str) -> bool:
     """Whether a version fits a specifier; False where either cannot be parsed."""
     from packaging.version import InvalidVersion, Version  # noqa: PLC0415
 
-    specifier_set = _parse_specifier_or_none(specifier)
+    specifier_set = _parse_specifier(specifier)
     if specifier_set is None:
         return False
     try:
@@ -324,7 +321,7 @@ class PackageNeed:
     position: Position | None
 
 
-def parse_valid_package_needs(config: ConfigWithPositions) -> tuple[PackageNeed, ...]:
+def parse_needs(config: ConfigWithPositions) -> tuple[PackageNeed, ...]:
     """The needs of a config.yaml; malformed ones are skipped, since package_config reports them."""
     value, positions = config
     dependencies = value.get(_DEPENDENCIES_FIELD)
@@ -356,38 +353,34 @@ class DeclaredPlugins:
     plugin_by_code: dict[str, Address] = field(default_factory=dict)
     releases_by_code: dict[str, list[Desired]] = field(default_factory=lambda: defaultdict(list))
 
-    def find_newest_fitting_release_or_plugin(self, need: PackageNeed) -> Address | None:
+    def find_newest_fitting(self, need: PackageNeed) -> Address | None:
         """The newest declared release that fits, else the plugin; None if neither is declared."""
         fitting_releases = [
             release
             for release in self.releases_by_code.get(need.code, ())
-            if is_version_matching_or_false_if_unparsable(
-                str(release.spec.get("version", "")), need.specifier
-            )
+            if matches_specifier(str(release.spec.get("version", "")), need.specifier)
         ]
         if fitting_releases:
-            return max(fitting_releases, key=build_release_version_sort_key).address
+            return max(fitting_releases, key=release_sort_key).address
         return self.plugin_by_code.get(need.code)
 
-    def has_plugin_or_release_of_code(self, code: str) -> bool:
+    def has_code(self, code: str) -> bool:
         return code in self.plugin_by_code or code in self.releases_by_code
 
-    def list_declared_versions_sorted_as_text(self, code: str) -> list[str]:
+    def list_versions(self, code: str) -> list[str]:
         return sorted(
             str(release.spec.get("version", "")) for release in self.releases_by_code.get(code, ())
         )
 
 
-def build_release_version_sort_key(
-    release: Desired,
-) -> tuple[bool, VersionSortKey | tuple[()], str]:
+def release_sort_key(release: Desired) -> tuple[bool, VersionSortKey | tuple[()], str]:
     """Sorts releases by version; versions that are not semantic come first, by their text."""
     version = str(release.spec.get("version", ""))
     sort_key = version_sort_key(version)
     return sort_key is not None, sort_key or (), version
 
 
-def _collect_plugins_and_needs(
+def _collect_needs(
     declared: Mapping[Address, Desired], read_config: ReadConfig
 ) -> tuple[DeclaredPlugins, list[ReleaseNeeds]]:
     declared_plugins, release_needs = DeclaredPlugins(), []
@@ -407,7 +400,7 @@ def _collect_plugins_and_needs(
             declared_plugins.releases_by_code[code].append(resource)
             if plugin is not None:
                 declared_plugins.plugin_by_code.setdefault(code, plugin.address)
-        if needs := parse_valid_package_needs(config):
+        if needs := parse_needs(config):
             release_needs.append(
                 ReleaseNeeds(resource, code if isinstance(code, str) else "", needs)
             )
@@ -417,15 +410,15 @@ def _collect_plugins_and_needs(
 # As `Desired.depends_on`, like a reference: order, graph, refusals and records need nothing new. On
 # v2 a plugin that is created with its first release waits for what that needs. Cycles are searched
 # in strongly connected components alone, because a checkout may hold thousands.
-def with_package_dependencies(
+def with_dependencies(
     declared: Mapping[Address, Desired], read_config: ReadConfig
 ) -> dict[Address, Desired]:
     """The same resources, with what each package needs added to `depends_on`."""
     resources = dict(declared)
-    declared_plugins, releases = _collect_plugins_and_needs(declared, read_config)
+    declared_plugins, releases = _collect_needs(declared, read_config)
     for release_needs in releases:
         needed_addresses = (
-            declared_plugins.find_newest_fitting_release_or_plugin(need)
+            declared_plugins.find_newest_fitting(need)
             for need in release_needs.needs
             # A package that needs itself would make a cycle.
             if need.code != release_needs.code
@@ -439,11 +432,11 @@ def with_package_dependencies(
     return resources
 
 
-def iter_releases_with_unmet_need_flaw(
+def unmet_needs(
     declared: Mapping[Address, Desired], read_config: ReadConfig
 ) -> Iterator[tuple[Desired, PackageFlaw]]:
     """The release and a flaw for each need that no manifest declares in a fitting version."""
-    declared_plugins, releases = _collect_plugins_and_needs(declared, read_config)
+    declared_plugins, releases = _collect_needs(declared, read_config)
     for release_needs in releases:
         for need in release_needs.needs:
             need_name = f"`{format_field_path(need.path)}` of {release_needs.release.address}"
@@ -451,7 +444,7 @@ def iter_releases_with_unmet_need_flaw(
             # A package that needs itself is a flaw of its own, which package_config reports.
             if need.code == release_needs.code:
                 continue
-            if not declared_plugins.has_plugin_or_release_of_code(need.code):
+            if not declared_plugins.has_code(need.code):
                 yield (
                     release_needs.release,
                     _build_need_flaw(
@@ -463,10 +456,10 @@ def iter_releases_with_unmet_need_flaw(
                     ),
                 )
             elif (
-                versions := declared_plugins.list_declared_versions_sorted_as_text(need.code)
-            ) and declared_plugins.find_newest_fitting_release_or_plugin(
-                need
-            ) == declared_plugins.plugin_by_code.get(need.code):
+                versions := declared_plugins.list_versions(need.code)
+            ) and declared_plugins.find_newest_fitting(need) == declared_plugins.plugin_by_code.get(
+                need.code
+            ):
                 versions_text = ", ".join(versions)
                 yield (
                     release_needs.release,

@@ -13,12 +13,9 @@ from dataclasses import field
 from typing import Any, NamedTuple
 
 from synapse_apply.manifests.yaml.reader import describe_value_kind, read_documents
-from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, error_finding
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding
 from synapse_apply.model.frozen import mutable
-from synapse_apply.model.phrases import (
-    FirstHints,
-    suggest_words,
-)
+from synapse_apply.model.phrases import FirstHints, suggest_words
 from synapse_apply.model.project import Project, Target, Variable
 
 ReportFinding = Callable[[FieldPath, str, str, str], None]
@@ -56,10 +53,6 @@ _MAX_TOTAL_COST = 64 * 1024 * 1024
 _NODE_COST = 100
 
 
-class _Unresolvable(Exception):
-    """The variable has no usable value; its finding was reported already."""
-
-
 def is_of_variable_type(type_name: str, value: Any) -> bool:
     """Whether a value is of a variable's type; booleans are no numbers, though Python's bool is."""
     # In Python bool is a subclass of int.
@@ -75,7 +68,7 @@ class ParsedVariable(NamedTuple):
     finding: Diagnostic | None
 
 
-def parse_variable_text_unless_reference(variable: Variable, text: str) -> ParsedVariable:
+def parse_variable_text(variable: Variable, text: str) -> ParsedVariable:
     """The text of `--var NAME=TEXT` parsed as the variable's type.
 
     Lists and maps are written as YAML or JSON.
@@ -114,15 +107,16 @@ class VariableValues:
     _cost_by_name: dict[str, int] = field(default_factory=dict)
     _spent_cost: int = 0
 
-    def charge_substitution_and_check_within_limit(
-        self, value: Any, name: str, report: ReportFinding, path: FieldPath
-    ) -> bool:
+    def charge(self, value: Any, name: str, report: ReportFinding, path: FieldPath) -> bool:
         """Add a value's size to what was put into documents; False (reported once) above the limit.
 
         `name` identifies the value, so that its size is computed once.
         """
         if name not in self._cost_by_name:
-            self._cost_by_name[name] = _measure_substitution_cost(value)
+            self._cost_by_name[name] = sum(
+                _NODE_COST + (len(node) if isinstance(node, str) else 0)
+                for node, _ in _iter_nodes_with_depth(value)
+            )
         spent_before, self._spent_cost = (
             self._spent_cost,
             self._spent_cost + self._cost_by_name[name],
@@ -141,38 +135,37 @@ class VariableValues:
         self._spent_cost = max(self._spent_cost, _MAX_TOTAL_COST + 1)
         return False
 
-    def compute_set_values_and_report_invalid(self) -> None:
+    def compute_set_values(self) -> None:
         """Compute every variable that has a value, used or not, to report what is wrong with it."""
         declared = self.project.variables
         for name in self.command_line_values:
             if name not in declared:
-                self.findings.append(_build_undeclared_variable_finding(name, declared))
+                self.findings.append(
+                    error_finding(
+                        "Undeclared variable",
+                        f"--var {name}: no variable `{name}` is declared",
+                        suggest_words(name, declared)
+                        or "declare it under `variables:` in synapse-apply.yaml",
+                    )
+                )
         for name in declared:
-            if self._get_raw_value_or_missing(declared[name]) is not MISSING:
-                self._resolve_or_missing(name)
+            if self._raw_value(declared[name]) is not MISSING:
+                self.find(name)
 
-    def resolve_value_or_raise_unresolvable(self, name: str) -> Any:
-        """The value of a declared variable; raises _Unresolvable without one (reported once)."""
-        value = self._resolve_or_missing(name)
-        if value is MISSING:
-            raise _Unresolvable
-        return value
-
-    def _resolve_or_missing(self, name: str) -> Any:
+    def find(self, name: str) -> Any:
+        """The value of a declared variable; MISSING (reported once) without one."""
         if name not in self._resolved_values:
-            self._resolved_values[name] = self._compute_value_or_report_and_missing(
-                self.project.variables[name]
-            )
+            self._resolved_values[name] = self._compute(self.project.variables[name])
         return self._resolved_values[name]
 
-    def _get_raw_value_or_missing(self, variable: Variable) -> Any:
+    def _raw_value(self, variable: Variable) -> Any:
         if variable.name in self.command_line_values:
             return self.command_line_values[variable.name]
         if variable.name in self.target.variables:
             return self.target.variables[variable.name]
         return variable.default if variable.has_default else MISSING
 
-    def _compute_value_or_report_and_missing(self, variable: Variable) -> Any:
+    def _compute(self, variable: Variable) -> Any:
         if variable.name in self._resolving:
             # Only the cycle itself, without the variables that led to it.
             cycle = [*self._resolving[self._resolving.index(variable.name) :], variable.name]
@@ -191,7 +184,7 @@ class VariableValues:
                 "give one of them a value without the others",
             )
             return MISSING
-        raw = self._get_raw_value_or_missing(variable)
+        raw = self._raw_value(variable)
         if raw is MISSING:
             setting_path = f"targets.{self.target.name}.variables"
             self._report_finding(
@@ -203,15 +196,13 @@ class VariableValues:
             return MISSING
         # The command line gives texts only; the project file gives values with types.
         if isinstance(raw, str) and variable.name in self.command_line_values:
-            raw, finding = parse_variable_text_unless_reference(variable, raw)
+            raw, finding = parse_variable_text(variable, raw)
             if finding is not None:
                 self.findings.append(finding)
                 return MISSING
-        return self._check_type_or_report_and_missing(
-            variable, self._substitute_or_report_and_missing(variable, raw)
-        )
+        return self._check_type(variable, self._substitute(variable, raw))
 
-    def _substitute_or_report_and_missing(self, variable: Variable, raw: Any) -> Any:
+    def _substitute(self, variable: Variable, raw: Any) -> Any:
         """A variable's value with the variables in it replaced; MISSING (reported) where it fails.
 
         `_resolving` holds the names that are being computed, by which a cycle is noticed.
@@ -219,35 +210,25 @@ class VariableValues:
         findings: list[tuple[str, str, str]] = []
         self._resolving.append(variable.name)
         try:
-            value = substitute_variables_or_missing(
+            value = substitute_variables(
                 raw, self, lambda _path, *finding: findings.append(finding)
             )
         # A chain of variables with nested values can exceed Python's recursion limit.
         except RecursionError:
             value = MISSING
-            findings.append(
-                (
-                    "Variables nested too deeply",
-                    "its value cannot be worked out",
-                    "give it a flat value",
-                )
-            )
+            nested = "Variables nested too deeply"
+            findings.append((nested, "its value cannot be worked out", "give it a flat value"))
         finally:
             self._resolving.pop()
-        if value is not MISSING and _exceeds_size_or_depth_limits(value):
-            findings.append(
-                (
-                    "Variable too large",
-                    "it holds too much, or is nested too deeply",
-                    "write what is large where it is used",
-                )
-            )
+        if value is not MISSING and _is_too_large(value):
+            detail = "it holds too much, or is nested too deeply"
+            findings.append(("Variable too large", detail, "write what is large where it is used"))
             value = MISSING
         for summary, detail, hint in findings:
             self._report_finding(variable, summary, f"variable `{variable.name}`: {detail}", hint)
         return value
 
-    def _check_type_or_report_and_missing(self, variable: Variable, value: Any) -> Any:
+    def _check_type(self, variable: Variable, value: Any) -> Any:
         if value is MISSING:
             return MISSING
         if not is_of_variable_type(variable.type, value):
@@ -262,35 +243,24 @@ class VariableValues:
             return MISSING
         return value
 
-    def _find_value_position(self, variable: Variable) -> Position | None:
-        """The position of the value that is used, else of the variable's declaration."""
-        if variable.name in self.command_line_values:
-            return variable.position
-        return self.target.variable_places.get(variable.name, variable.position)
-
     def _report_finding(self, variable: Variable, summary: str, detail: str, hint: str) -> None:
-        position = self._find_value_position(variable)
+        # That of the value that is used, else of the variable's declaration.
+        position = variable.position
+        if variable.name not in self.command_line_values:
+            position = self.target.variable_places.get(variable.name, position)
         # Of one that several others use there may be several equal ones, of which one is told.
         self.findings.append(
             error_finding(summary, detail, hint, position=position, target=self.target.name)
         )
 
 
-def _exceeds_size_or_depth_limits(value: Any) -> bool:
+def _is_too_large(value: Any) -> bool:
     characters = 0
     for nodes, (node, depth) in enumerate(_iter_nodes_with_depth(value), start=1):
         characters += len(node) if isinstance(node, str) else 0
         if nodes > _MAX_NODES or characters > _MAX_CHARACTERS or depth > _MAX_DEPTH:
             return True
     return False
-
-
-def _measure_substitution_cost(value: Any) -> int:
-    """The size of a value in a document, in characters of text."""
-    return sum(
-        _NODE_COST + (len(node) if isinstance(node, str) else 0)
-        for node, _ in _iter_nodes_with_depth(value)
-    )
 
 
 def _iter_nodes_with_depth(value: Any) -> Iterator[tuple[Any, int]]:
@@ -307,15 +277,7 @@ def _iter_nodes_with_depth(value: Any) -> Iterator[tuple[Any, int]]:
             pending.extend((child, depth + 1) for child in children)
 
 
-def _build_undeclared_variable_finding(name: str, declared: Mapping[str, Variable]) -> Diagnostic:
-    return error_finding(
-        "Undeclared variable",
-        f"--var {name}: no variable `{name}` is declared",
-        suggest_words(name, declared) or "declare it under `variables:` in synapse-apply.yaml",
-    )
-
-
-def substitute_variables_or_missing(
+def substitute_variables(
     value: Any,
     values: VariableValues,
     report: ReportFinding,
@@ -328,121 +290,100 @@ def substitute_variables_or_missing(
     consequences of it should not be. With a set `unreplaced_paths`, texts that cannot
     be replaced stay as written instead, and their paths are added to the set.
     """
-    if isinstance(value, str):
-        # Most texts have no variable, and most documents are mostly texts.
-        if "${" not in value:
-            return value
-        text = _substitute_in_text_or_missing(value, values, report, path)
-        if text is MISSING and unreplaced_paths is not None:
-            unreplaced_paths.add(path)
-            return value
-        return text
-    if isinstance(value, dict):
-        return _substitute_in_map_or_missing(value, values, report, path, unreplaced_paths)
-    if isinstance(value, list):
-        items = [
-            substitute_variables_or_missing(
-                item_value, values, report, (*path, index), unreplaced_paths
-            )
-            for index, item_value in enumerate(value)
-        ]
-        return MISSING if any(item is MISSING for item in items) else items
-    return value
+    return _Substitution(values, report, unreplaced_paths).replace(value, path)
 
 
-def _substitute_in_map_or_missing(
-    value: dict[str, Any],
-    values: VariableValues,
-    report: ReportFinding,
-    path: FieldPath,
-    unreplaced_paths: set[FieldPath] | None,
-) -> Any:
-    result: dict[str, Any] = {}
-    is_complete = True
-    for key, child in value.items():
-        if "${var." in key:
-            report(
-                (*path, key),
-                "Variable in a key",
-                f"the key `{key}` holds a variable",
-                "keys take no variables: write the key out",
-            )
-        result[key] = substitute_variables_or_missing(
-            child, values, report, (*path, key), unreplaced_paths
-        )
-        is_complete = is_complete and result[key] is not MISSING
-    return result if is_complete else MISSING
+class _Substitution:
+    """Replaces the variables of one value."""
 
+    def __init__(
+        self, values: VariableValues, report: ReportFinding, unreplaced: set[FieldPath] | None
+    ) -> None:
+        self._values = values
+        self._report = report
+        self._unreplaced = unreplaced
 
-def _substitute_in_text_or_missing(
-    text: str, values: VariableValues, report: ReportFinding, path: FieldPath
-) -> Any:
-    full_match = REFERENCE_PATTERN.fullmatch(text)
-    # A text that is one reference takes the variable's type; anything else becomes text.
-    if full_match and full_match[1] is not None:
-        return _resolve_reference_or_missing(full_match, values, report, path)
-    pieces: list[str] = []
-    end = length = 0
-    for match in REFERENCE_PATTERN.finditer(text):
-        pieces.append(text[end : match.start()])
-        end = match.end()
-        if match[1] is None:
-            pieces.append("${")
-            continue
-        value = _resolve_reference_or_missing(match, values, report, path)
+    def replace(self, value: Any, path: FieldPath) -> Any:
+        """The value, which stands at a path, with its variables replaced; else MISSING."""
+        if isinstance(value, str):
+            # Most texts have no variable, and most documents are mostly texts.
+            if "${" not in value:
+                return value
+            text = self._replace_in_text(value, path)
+            if text is MISSING and self._unreplaced is not None:
+                self._unreplaced.add(path)
+                return value
+            return text
+        if isinstance(value, dict):
+            return self._replace_in_map(value, path)
+        if isinstance(value, list):
+            items = [self.replace(item, (*path, index)) for index, item in enumerate(value)]
+            return MISSING if any(item is MISSING for item in items) else items
+        return value
+
+    def _replace_in_map(self, value: dict[str, Any], path: FieldPath) -> Any:
+        result: dict[str, Any] = {}
+        is_complete = True
+        for key, child in value.items():
+            if "${var." in key:
+                self._report(
+                    (*path, key),
+                    "Variable in a key",
+                    f"the key `{key}` holds a variable",
+                    "keys take no variables: write the key out",
+                )
+            result[key] = self.replace(child, (*path, key))
+            is_complete = is_complete and result[key] is not MISSING
+        return result if is_complete else MISSING
+
+    def _replace_in_text(self, text: str, path: FieldPath) -> Any:
+        full_match = REFERENCE_PATTERN.fullmatch(text)
+        # A text that is one reference takes the variable's type; anything else becomes text.
+        if full_match and full_match[1] is not None:
+            return self._resolve(full_match, path)
+        pieces: list[str] = []
+        end = length = 0
+        for match in REFERENCE_PATTERN.finditer(text):
+            pieces.append(text[end : match.start()])
+            end = match.end()
+            if match[1] is None:
+                pieces.append("${")
+                continue
+            value = self._resolve(match, path)
+            if value is MISSING:
+                return MISSING
+            if isinstance(value, (list, dict)):
+                kind = describe_value_kind(value)
+                detail = f"{match[0]} is {kind} and stands inside a longer text"
+                hint = "let it stand alone, or use a string"
+                self._report(path, "Variable does not fit into a text", detail, hint)
+                return MISSING
+            # As JSON, so that booleans and numbers look as in YAML, not as in Python.
+            pieces.append(value if isinstance(value, str) else json.dumps(value))
+            length += len(pieces[-1])
+            if length > _MAX_CHARACTERS:
+                detail = f"with its variables it has more than {_MAX_CHARACTERS} characters"
+                self._report(path, "Text too long", detail, "use shorter variables")
+                return MISSING
+        return "".join(pieces) + text[end:]
+
+    def _resolve(self, match: re.Match[str], path: FieldPath) -> Any:
+        # Without a closing brace it is reported, and not taken as plain text: a typing error would
+        # be sent.
+        name_match = _VARIABLE_NAME.fullmatch(match[1].strip()) if match[2] else None
+        if name_match is None:
+            detail = f"{match[0]} is not of the form ${{var.NAME}}"
+            hint = "write $${ where the text itself holds ${"
+            self._report(path, "Unknown reference", detail, hint)
+            return MISSING
+        name, declared = name_match[1], self._values.project.variables
+        if name not in declared:
+            hint = self._values.hints.suggest(name, declared)
+            hint = hint or "declare it under `variables:` in synapse-apply.yaml"
+            self._report(path, "Undeclared variable", f"no variable `{name}` is declared", hint)
+            return MISSING
+        value = self._values.find(name)
         if value is MISSING:
             return MISSING
-        if isinstance(value, (list, dict)):
-            report(
-                path,
-                "Variable does not fit into a text",
-                f"{match[0]} is {describe_value_kind(value)} and stands inside a longer text",
-                "let it stand alone, or use a string",
-            )
-            return MISSING
-        # As JSON, so that booleans and numbers look as in YAML, not as in Python.
-        pieces.append(value if isinstance(value, str) else json.dumps(value))
-        length += len(pieces[-1])
-        if length > _MAX_CHARACTERS:
-            report(
-                path,
-                "Text too long",
-                f"with its variables it has more than {_MAX_CHARACTERS} characters",
-                "use shorter variables",
-            )
-            return MISSING
-    return "".join(pieces) + text[end:]
-
-
-def _resolve_reference_or_missing(
-    match: re.Match[str], values: VariableValues, report: ReportFinding, path: FieldPath
-) -> Any:
-    # Without a closing brace it is reported, and not taken as plain text: a typing error would be
-    # sent.
-    name_match = _VARIABLE_NAME.fullmatch(match[1].strip()) if match[2] else None
-    if name_match is None:
-        report(
-            path,
-            "Unknown reference",
-            f"{match[0]} is not of the form ${{var.NAME}}",
-            "write $${ where the text itself holds ${",
-        )
-        return MISSING
-    name = name_match[1]
-    if name not in values.project.variables:
-        report(
-            path,
-            "Undeclared variable",
-            f"no variable `{name}` is declared",
-            values.hints.suggest(name, values.project.variables)
-            or "declare it under `variables:` in synapse-apply.yaml",
-        )
-        return MISSING
-    try:
-        value = values.resolve_value_or_raise_unresolvable(name)
-    except _Unresolvable:
-        return MISSING
-    is_affordable = values.charge_substitution_and_check_within_limit(
-        value, f"var.{name}", report, path
-    )
-    return value if is_affordable else MISSING
+        is_affordable = self._values.charge(value, f"var.{name}", self._report, path)
+        return value if is_affordable else MISSING

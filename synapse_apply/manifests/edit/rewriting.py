@@ -11,7 +11,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any
 
-from synapse_apply.manifests.decode.decode import API_VERSION, map_kind_names_to_address_prefixes
+from synapse_apply.manifests.decode.decode import API_VERSION, prefix_by_kind_name
 from synapse_apply.manifests.decode.loading import FileCache
 from synapse_apply.manifests.decode.overlays import Overlay
 from synapse_apply.manifests.files.manifest_files import ManifestPaths, format_display_path
@@ -46,7 +46,7 @@ class WrittenDocument:
         value = self.document.value
         if not isinstance(value, Mapping) or value.get("apiVersion") != API_VERSION:
             return ""
-        return map_kind_names_to_address_prefixes().get(str(value.get("kind")), "")
+        return prefix_by_kind_name().get(str(value.get("kind")), "")
 
     @property
     def position(self) -> Position:
@@ -60,7 +60,7 @@ class WrittenDocument:
         return node
 
 
-def iter_readable_written_documents(
+def readable_documents(
     project: Project, targets: Iterable[Target], paths: Sequence[str] = ()
 ) -> Iterator[WrittenDocument]:
     """Read the manifests of these targets and yield each document once; raises nothing.
@@ -115,25 +115,25 @@ class FieldOrigins:
         addresses does. The error names the position of what does.
         """
         full_path = ("spec", *path)
-        overlay = self._find_last_overlay_setting(full_path)
+        overlay = self._last_overlay(full_path)
         if overlay is not None:
             # Changing it here would change other resources as well.
             if overlay.has_wildcard_pattern:
-                raise InputError(self._build_pattern_overlay_refusal(overlay, full_path))
-            edit_spot = self._require_spot_in_project_file((*overlay.prefix, *full_path))
+                raise InputError(self._pattern_refusal(overlay, full_path))
+            edit_spot = self._require_project_spot((*overlay.prefix, *full_path))
         # Other targets read the manifest, so this target's value goes into an overlay of its own.
         elif self.is_shared:
-            self._require_value_not_from_variable_or_package(full_path, path)
-            edit_spot = self._require_spot_in_project_file(
+            self._require_plain_value(full_path, path)
+            edit_spot = self._require_project_spot(
                 ("targets", self.target.name, "overlays", str(self.resource.address), *full_path)
             )
         else:
-            self._require_value_not_from_variable_or_package(full_path, path)
+            self._require_plain_value(full_path, path)
             return DocumentSpot(self.document, full_path)
         self._require_no_variable(edit_spot)
         return edit_spot
 
-    def _find_last_overlay_setting(self, full_path: FieldPath) -> Overlay | None:
+    def _last_overlay(self, full_path: FieldPath) -> Overlay | None:
         """The overlay that sets this field; of several the last, whose value wins."""
         overlays: Sequence[Overlay] = tuple(self.target.overlays.values())
         matching = [
@@ -148,7 +148,7 @@ class FieldOrigins:
             None,
         )
 
-    def _require_spot_in_project_file(self, path: FieldPath) -> DocumentSpot:
+    def _require_project_spot(self, path: FieldPath) -> DocumentSpot:
         if self.project is None or self.target.position is None:
             raise InputError(
                 self._build_refusal(
@@ -169,9 +169,7 @@ class FieldOrigins:
             )
         return DocumentSpot(self.project, path)
 
-    def _require_value_not_from_variable_or_package(
-        self, full_path: FieldPath, path: FieldPath
-    ) -> None:
+    def _require_plain_value(self, full_path: FieldPath, path: FieldPath) -> None:
         self._require_no_variable(DocumentSpot(self.document, full_path))
         written_value_or_absent = get_at_or_absent(self.document.document.value, full_path)
         # Writing it into the manifest would contradict the package, which is an error.
@@ -219,7 +217,7 @@ class FieldOrigins:
         of_target: FieldPath = ("targets", self.target.name, "variables", name)
         return positions.get(of_target, positions.get(("variables", name)))
 
-    def _build_pattern_overlay_refusal(self, overlay: Overlay, full_path: FieldPath) -> Diagnostic:
+    def _pattern_refusal(self, overlay: Overlay, full_path: FieldPath) -> Diagnostic:
         position = find_nearest_position(overlay.positions, (*overlay.prefix, *full_path))
         return self._build_refusal(
             f"{format_field_path(full_path)} is set by the overlay {overlay.pattern}, which is "
@@ -297,21 +295,26 @@ def rewrite_all_or_none(changes: Sequence[Rewrite]) -> None:
             # Read back: another writer may have replaced the file in between.
             _require_file_content(change, real_path, change.new_content)
     except OSError as problem:
-        _try_to_restore_old_contents(done)
+        _restore(done)
         # `change` is the one that could not be replaced.
-        raise InputError(_build_unwritable_finding(change, problem)) from None
+        raise InputError(_unwritable_finding(change, problem)) from None
     except InputError:
-        _try_to_restore_old_contents(done)
+        _restore(done)
         raise
     finally:
         for _, _, temporary_path in prepared:
             with suppress(OSError):
                 temporary_path.unlink()
     for folder in {real_path.parent for _, real_path, _ in prepared}:
-        _try_to_fsync_folder(folder)
+        with suppress(OSError):
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
 
-def create_new_file_with_parents(path: Path, text: str) -> None:
+def create_new_file(path: Path, text: str) -> None:
     """Create a file and its parent folders; InputError if it exists or cannot be written.
 
     A file that could not be written completely is removed again.
@@ -329,14 +332,14 @@ def create_new_file_with_parents(path: Path, text: str) -> None:
                 path.unlink()
             raise
     except FileExistsError:
-        raise InputError(build_existing_file_finding(path)) from None
+        raise InputError(existing_file_finding(path)) from None
     except OSError as problem:
         raise InputError.from_summary(
             "A file cannot be written", f"{path}: {problem.strerror}.", "Check the folder."
         ) from None
 
 
-def build_existing_file_finding(path: Path, hint: str = "") -> Diagnostic:
+def existing_file_finding(path: Path, hint: str = "") -> Diagnostic:
     """The finding for a file that exists and is not to be overwritten."""
     return error_finding(
         "The file is there already",
@@ -366,37 +369,22 @@ def _write_temporary_file(change: Rewrite, real_path: Path, temporary_path: Path
 
 def _require_file_content(change: Rewrite, real_path: Path, content: bytes) -> None:
     if real_path.read_bytes() != content:
-        raise InputError(_build_changed_finding(change))
+        raise InputError(
+            error_finding(
+                "A file changed meanwhile",
+                f"{change.name} is not what it was a moment ago.",
+                "Nothing was written. Run the command again.",
+            )
+        )
 
 
-def _try_to_restore_old_contents(done: Sequence[Rewrite]) -> None:
+def _restore(done: Sequence[Rewrite]) -> None:
     for change in done:
         with suppress(OSError):
             change.file.resolve().write_bytes(change.old_content)
 
 
-def _try_to_fsync_folder(folder: Path) -> None:
-    """Flush a folder's entries, so that renames survive a power failure.
-
-    Ignored where unsupported.
-    """
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _build_changed_finding(change: Rewrite) -> Diagnostic:
-    return error_finding(
-        "A file changed meanwhile",
-        f"{change.name} is not what it was a moment ago.",
-        "Nothing was written. Run the command again.",
-    )
-
-
-def _build_unwritable_finding(change: Rewrite, problem: OSError) -> Diagnostic:
+def _unwritable_finding(change: Rewrite, problem: OSError) -> Diagnostic:
     return error_finding(
         "A file cannot be written",
         f"{change.name}: {problem.strerror}.",

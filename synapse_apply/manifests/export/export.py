@@ -13,22 +13,22 @@ from typing import Any
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests.decode.decode import (
     API_VERSION,
-    build_variable_filled_draft_or_none_if_kind_unknown,
-    decode_desired_or_none_without_version_or_package,
-    find_misfits_reporting_known,
-    set_draft_address_or_none,
+    begin_draft,
+    decode_desired,
+    find_misfits,
+    set_address,
 )
 from synapse_apply.manifests.decode.draft import DecodeContext
 from synapse_apply.manifests.decode.secret_fields import (
     SENSITIVE,
-    describe_secret_lookalike_or_empty,
+    describe_lookalike,
     list_free_form_fields,
 )
 from synapse_apply.manifests.decode.variables import VariableValues
 from synapse_apply.manifests.edit.rewriting import (
     Rewrite,
-    build_existing_file_finding,
-    create_new_file_with_parents,
+    create_new_file,
+    existing_file_finding,
     rewrite_all_or_none,
 )
 from synapse_apply.manifests.phrases import VALUE_FROM
@@ -71,7 +71,7 @@ def is_valid_name(text: str) -> bool:
     return _NAME_PATTERN.fullmatch(text) is not None
 
 
-def explain_invalid_address_or_empty(address: Address) -> str:
+def explain_invalid_address(address: Address) -> str:
     """Why no manifest can declare an address; "" where one can."""
     kind = CATALOGUE.get(address.kind)
     if kind is None:
@@ -87,7 +87,7 @@ def explain_invalid_address_or_empty(address: Address) -> str:
     return "" if is_valid_name(name) else f"a name has {_NAME_RULE}"
 
 
-def build_valid_name_or_fallback(text: str, fallback: str = "plugin") -> str:
+def to_valid_name(text: str, fallback: str = "plugin") -> str:
     """A valid name made of a text's allowed characters; `fallback` where it has none."""
     candidate = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")
     return candidate[:_MAX_NAME_LENGTH].rstrip("-._") or fallback
@@ -98,20 +98,18 @@ def make_unused_name(text: str, number: str, kind: str, used_names: Collection[s
 
     `number` is the object's id, so that an object gets the same name each time.
     """
-    fallback = build_valid_name_or_fallback(f"{kind}-{number}", kind)
-    base_name = build_valid_name_or_fallback(text, fallback)
+    fallback = to_valid_name(f"{kind}-{number}", kind)
+    base_name = to_valid_name(text, fallback)
     if base_name not in used_names:
         return base_name
     return next(
         name
-        for name in _iter_endless_numbered_names(
-            base_name, build_valid_name_or_fallback(number, "id")
-        )
+        for name in _numbered_names(base_name, to_valid_name(number, "id"))
         if name not in used_names
     )
 
 
-def _iter_endless_numbered_names(base_name: str, number: str) -> Iterator[str]:
+def _numbered_names(base_name: str, number: str) -> Iterator[str]:
     # A long id is cut at its front, so that one character of the name still fits.
     suffix = f"-{number}"[-_MAX_NAME_LENGTH + 1 :]
     yield base_name[: _MAX_NAME_LENGTH - len(suffix)].rstrip("-._") + suffix
@@ -135,7 +133,7 @@ def has_any_secret(specs: Iterable[Mapping[str, Any]]) -> bool:
     )
 
 
-def describe_unseen_secrets_or_empty(
+def describe_unseen_secrets(
     kind: str, spec: Spec, marks: SecretMarks, manifest_fields: Mapping[str, Any]
 ) -> str:
     """A sentence naming secrets that a live object may have and its manifest lacks; "" for none.
@@ -248,11 +246,9 @@ class Exporter:
         if address.kind not in self.marks.kinds:
             for name in list_free_form_fields(address.kind):
                 if name in fields:
-                    fields[name] = self._replace_secrets_with_variables(
-                        address, fields[name], (name,), secrets
-                    )
-        tree: dict[str, Any] = _replace_secrets_and_drop_unwritable_keys(fields, (), left_out)
-        self._add_live_references_of_missing_required_secrets(address.kind, tree)
+                    fields[name] = self._name_variables(address, fields[name], (name,), secrets)
+        tree: dict[str, Any] = _to_writable(fields, (), left_out)
+        self._add_live_references(address.kind, tree)
         tree |= extra_fields
         # Removing one misfit may reveal the next, so the text is written and read back until it
         # fits.
@@ -263,21 +259,17 @@ class Exporter:
             text = format_document(
                 self._build_document(address, tree, written_secrets), self.schema
             )
-            findings = self._list_round_trip_problems(address, text, tree)
+            findings = self._round_trip_problems(address, text, tree)
             if not findings:
-                left_out += self._iter_at_most_one_note_of_unseen_secrets(address.kind, spec, tree)
+                left_out += self._unseen_notes(address.kind, spec, tree)
                 return ExportedManifest(address, text, tuple(left_out), written_secrets)
-            removed = [
-                problem
-                for problem in findings
-                if _remove_field_or_its_outermost_list_if_any(tree, problem.path[1:])
-            ]
+            removed = [problem for problem in findings if _remove_field(tree, problem.path[1:])]
             left_out += [LeftOutField(problem.path[1:], problem.reason) for problem in removed]
             if not removed:
                 return ExportedManifest(address, "", (*left_out, *findings))
         return ExportedManifest(address, "", tuple(left_out))
 
-    def _replace_secrets_with_variables(
+    def _name_variables(
         self, address: Address, value: Any, path: FieldPath, secrets: list[SecretVariable]
     ) -> Any:
         """A free-form value with `valueFrom` in place of secrets and of what looks like one.
@@ -286,11 +278,11 @@ class Exporter:
         """
         if isinstance(value, Mapping):
             return {
-                key: self._replace_secrets_with_variables(address, below, (*path, key), secrets)
+                key: self._name_variables(address, below, (*path, key), secrets)
                 for key, below in sorted(value.items())
             }
         is_secret = isinstance(value, Sensitive | WithheldSecret)
-        if not is_secret and not describe_secret_lookalike_or_empty(path, value):
+        if not is_secret and not describe_lookalike(path, value):
             return value
         bare = value.reveal() if isinstance(value, Sensitive) else value
         # A variable of the environment is a text; other values have to be parsed from JSON.
@@ -324,9 +316,7 @@ class Exporter:
         head = {"apiVersion": API_VERSION, "kind": kind, **metadata}
         return {**head, **(lifecycle if secrets else {}), "spec": dict(tree)}
 
-    def _add_live_references_of_missing_required_secrets(
-        self, kind: str, tree: dict[str, Any]
-    ) -> None:
+    def _add_live_references(self, kind: str, tree: dict[str, Any]) -> None:
         """Add `valueFrom: {live: true}` for required secrets that the server's answer lacks."""
         marks = self.marks.kinds.get(kind)
         provider = tree.get(marks.selector) if marks is not None else None
@@ -340,26 +330,26 @@ class Exporter:
                 - configuration.keys()
             ):
                 set_at_creating_maps(tree, (marks.container, key), _build_live_reference())
-        if provider not in schemas.list_providers_with_schema():
+        if provider not in schemas.known_providers():
             return
         schema = schemas.bundle_schema_with_referenced_files(f"providers/{provider}")
         for key in sorted(
-            schemas.list_missing_required_keys(schema, configuration)
+            schemas.missing_required_keys(schema, configuration)
             if isinstance(configuration, dict)
             else ()
         ):
             if schema["properties"][key].get("x-secret"):
                 set_at_creating_maps(tree, (marks.container, key), _build_live_reference())
 
-    def _iter_at_most_one_note_of_unseen_secrets(
+    def _unseen_notes(
         self, kind: str, spec: Spec, tree: Mapping[str, Any]
     ) -> Iterator[LeftOutField]:
         if not self.shows_secrets and (
-            reason := describe_unseen_secrets_or_empty(kind, spec, self.marks, tree)
+            reason := describe_unseen_secrets(kind, spec, self.marks, tree)
         ):
             yield LeftOutField((self.marks.kinds[kind].container,), reason)
 
-    def _list_round_trip_problems(
+    def _round_trip_problems(
         self, address: Address, text: str, tree: Mapping[str, Any]
     ) -> list[LeftOutField]:
         """Why reading the text does not give `tree` back, each at a path of the document."""
@@ -367,13 +357,13 @@ class Exporter:
         if reading.diagnostics or len(reading.documents) != 1:
             return [_to_left_out_field(finding) for finding in reading.diagnostics]
         context = DecodeContext(self.project, self.target, self.marks)
-        draft = build_variable_filled_draft_or_none_if_kind_unknown(
+        draft = begin_draft(
             context, reading.documents[0], VariableValues(self.project, self.target)
         )
         if draft is not None and not draft.has_unknown_values:
-            set_draft_address_or_none(context, draft)
-            if not find_misfits_reporting_known(context, draft):
-                decode_desired_or_none_without_version_or_package(context, draft)
+            set_address(draft)
+            if not find_misfits(draft):
+                decode_desired(draft)
         errors = [_to_left_out_field(finding) for finding in context.findings if finding.is_error]
         if errors or draft is None:
             return errors
@@ -399,9 +389,7 @@ def _build_live_reference() -> JsonObject:
     return {VALUE_FROM: {"live": True}}
 
 
-def _replace_secrets_and_drop_unwritable_keys(
-    value: Any, path: FieldPath, dropped: list[LeftOutField]
-) -> Any:
+def _to_writable(value: Any, path: FieldPath, dropped: list[LeftOutField]) -> Any:
     """A value as a manifest writes it; what it cannot hold is appended to `dropped`."""
     if isinstance(value, Sensitive | WithheldSecret | SecretRef):
         return _build_live_reference()
@@ -415,25 +403,23 @@ def _replace_secrets_and_drop_unwritable_keys(
     result = {}
     for key, child in sorted(value.items()) if path else value.items():
         child_path = (*path, key)
-        reason = _explain_unwritable_key_or_empty(key)
+        reason = _why_unwritable_key(key)
         if not isinstance(child, Mapping):
-            reason = reason or _explain_unwritable_value_or_empty(
-                child, _MAX_DEPTH - len(child_path)
-            )
+            reason = reason or _why_unwritable(child, _MAX_DEPTH - len(child_path))
         if reason:
             dropped.append(LeftOutField(child_path, reason))
         else:
-            result[key] = _replace_secrets_and_drop_unwritable_keys(child, child_path, dropped)
+            result[key] = _to_writable(child, child_path, dropped)
     return result
 
 
-def _explain_unwritable_value_or_empty(value: Any, depth_left: int) -> str:
+def _why_unwritable(value: Any, depth_left: int) -> str:
     """Why no manifest can hold a value, with `depth_left` levels allowed below.
 
     "" where one can.
     """
     if isinstance(value, str):
-        return _explain_unwritable_text_or_empty(value)
+        return _why_unwritable_text(value)
     if isinstance(value, float) and not math.isfinite(value):
         return "it is not a JSON number"
     # A digit has about three bits; converting a huge number just to count its digits takes long.
@@ -441,35 +427,26 @@ def _explain_unwritable_value_or_empty(value: Any, depth_left: int) -> str:
         return "the number is too long"
     if isinstance(value, list | Mapping) and depth_left < 0:
         return "it stands too deep inside other values"
-    return next(
-        (
-            reason
-            for reason in _iter_unwritable_reasons_or_empty_of_children(value, depth_left - 1)
-            if reason
-        ),
-        "",
-    )
+    return next((reason for reason in _children_reasons(value, depth_left - 1) if reason), "")
 
 
-def _iter_unwritable_reasons_or_empty_of_children(value: Any, depth_left: int) -> Iterator[str]:
+def _children_reasons(value: Any, depth_left: int) -> Iterator[str]:
     if isinstance(value, list):
-        yield from (_explain_unwritable_value_or_empty(child, depth_left) for child in value)
+        yield from (_why_unwritable(child, depth_left) for child in value)
     elif isinstance(value, Mapping):
         for key, child in value.items():
-            yield _explain_unwritable_key_or_empty(key) or _explain_unwritable_value_or_empty(
-                child, depth_left
-            )
+            yield _why_unwritable_key(key) or _why_unwritable(child, depth_left)
 
 
-def _explain_unwritable_key_or_empty(key: str) -> str:
+def _why_unwritable_key(key: str) -> str:
     if "${var." in key:
         return "a key of a manifest cannot hold ${var."
     if len(key.encode("utf-8", "surrogatepass")) > _MAX_KEY_LENGTH:
         return "the key is too long"
-    return _explain_unwritable_text_or_empty(key)
+    return _why_unwritable_text(key)
 
 
-def _explain_unwritable_text_or_empty(text: str) -> str:
+def _why_unwritable_text(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -477,7 +454,7 @@ def _explain_unwritable_text_or_empty(text: str) -> str:
     return ""
 
 
-def _remove_field_or_its_outermost_list_if_any(tree: dict[str, Any], path: FieldPath) -> bool:
+def _remove_field(tree: dict[str, Any], path: FieldPath) -> bool:
     """Remove a field, or the outermost list that contains it; False where there is none."""
     names: list[str | int] = []
     for part in path:
@@ -535,7 +512,7 @@ def write_export(
     new_texts: dict[Path, str] = {}
     rewrites: list[Rewrite] = []
     for path, text in {**manifests, layout.inventory: inventory_text}.items():
-        current_content = _read_content_or_none_if_absent(path)
+        current_content = _read_content(path)
         if current_content is None:
             new_texts[path] = text
         # An export that is repeated must not touch files that are as they should be.
@@ -547,7 +524,7 @@ def write_export(
         hints = {layout.inventory: _FORCE_INVENTORY_HINT}
         raise InputError(
             *(
-                build_existing_file_finding(change.file, hints.get(change.file, _FORCE_HINT))
+                existing_file_finding(change.file, hints.get(change.file, _FORCE_HINT))
                 for change in rewrites
             )
         )
@@ -556,7 +533,7 @@ def write_export(
     # Before the new files: if this fails, nothing has been written.
     rewrite_all_or_none(rewrites)
     for path, text in new_texts.items():
-        create_new_file_with_parents(path, text)
+        create_new_file(path, text)
     result.files += sorted(
         {*new_texts, *(change.file for change in rewrites)} - {layout.schema_file}
     )
@@ -568,9 +545,7 @@ def _iter_obstacle_findings(
 ) -> Iterator[Diagnostic]:
     """A finding for each link, or file in the place of a folder, that is in the way of a write."""
     files = (*manifests, layout.schema_file)
-    if _build_lower_case_real_path(layout.inventory) in set(
-        map(_build_lower_case_real_path, files)
-    ):
+    if _lower_case_path(layout.inventory) in set(map(_lower_case_path, files)):
         yield error_finding(
             "Two files of one name",
             f"{layout.inventory} is where the inventory shall be written, and a file of the "
@@ -578,8 +553,8 @@ def _iter_obstacle_findings(
             "Nothing was written. Name another file with --inventory.",
         )
     for folder in dict.fromkeys((layout.folder, *(file.parent for file in files))):
-        yield from _iter_folder_obstacle_findings(folder, "--out", may_link=folder == layout.folder)
-    yield from _iter_folder_obstacle_findings(layout.inventory.parent, "--inventory", may_link=True)
+        yield from _folder_obstacles(folder, "--out", may_link=folder == layout.folder)
+    yield from _folder_obstacles(layout.inventory.parent, "--inventory", may_link=True)
     for file in files:
         if file.is_symlink():
             yield _build_link_finding(file, "--out")
@@ -587,14 +562,12 @@ def _iter_obstacle_findings(
         yield _build_link_finding(layout.inventory, "--inventory")
 
 
-def _build_lower_case_real_path(path: Path) -> str:
+def _lower_case_path(path: Path) -> str:
     """A path's real path in lower case: equal for two spellings, also where case is ignored."""
     return os.path.realpath(path).lower()
 
 
-def _iter_folder_obstacle_findings(
-    folder: Path, option: str, *, may_link: bool
-) -> Iterator[Diagnostic]:
+def _folder_obstacles(folder: Path, option: str, *, may_link: bool) -> Iterator[Diagnostic]:
     """Findings for why no file can be written in a folder; one that is missing will be created."""
     # The user named the folder, so it may be a link; the folders inside it are ours.
     if folder.is_symlink() and not (may_link and folder.is_dir()):
@@ -626,7 +599,7 @@ def _build_link_finding(path: Path, option: str) -> Diagnostic:
     )
 
 
-def _read_content_or_none_if_absent(path: Path) -> bytes | None:
+def _read_content(path: Path) -> bytes | None:
     try:
         return path.read_bytes()
     except FileNotFoundError:

@@ -21,7 +21,7 @@ from synapse_apply.manifests.files.manifest_files import (
     is_inside_or_allowed,
     iter_manifests,
 )
-from synapse_apply.manifests.project.project import get_text_position_or_none
+from synapse_apply.manifests.project.project import text_position
 from synapse_apply.manifests.yaml.reader import ReadResult, read_documents
 from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding, warning_finding
 from synapse_apply.model.errors import InputError, SecretUnavailable
@@ -76,13 +76,11 @@ class CommittedFolder:
             if paths or is_inside_or_allowed(project, target, text):
                 self._collect_text(text, project, result)
             else:
-                result.findings.append(
-                    build_outside_finding(text, project, get_text_position_or_none(text))
-                )
+                result.findings.append(build_outside_finding(text, project, text_position(text)))
         return result
 
     def _collect_text(self, text: str, project: Project, result: ManifestFiles) -> None:
-        path, position = posixpath.normpath(text), get_text_position_or_none(text)
+        path, position = posixpath.normpath(text), text_position(text)
         is_outside = path.startswith("/") or _leads_above(self._repository_path(path))
         fault = None if is_outside else self.fault(path)
         entry = None if is_outside else self.entry(path)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from synapse_apply.manifests.decode.loading import LoadedManifests
 from synapse_apply.manifests.files.manifest_files import ManifestPaths
-from synapse_apply.manifests.project.project import FILE_NAME, get_text_position_or_none
+from synapse_apply.manifests.project.project import FILE_NAME, text_position
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.project import Project
@@ -20,7 +20,7 @@ _HOW_TO_BEGIN = Text(
 )
 
 
-def build_no_manifest_findings(
+def no_manifest_findings(
     project: Project, targets: Iterable[LoadedManifests], paths: Sequence[str] = ()
 ) -> tuple[Diagnostic, ...]:
     """Findings for folders and targets without a manifest; an error without any project.
@@ -30,16 +30,14 @@ def build_no_manifest_findings(
     """
     readable = [loaded for loaded in targets if not loaded.has_errors]
     if project.file is None and not any(loaded.desired for loaded in readable):
-        return (_build_wrong_folder_finding(project, paths),) if readable else ()
+        return (_wrong_folder_finding(project, paths),) if readable else ()
     findings = [
-        finding
-        for loaded in readable
-        for finding in _iter_no_manifest_warnings(project, loaded, paths)
+        finding for loaded in readable for finding in _no_manifest_warnings(project, loaded, paths)
     ]
     return tuple(dict.fromkeys(findings))
 
 
-def _iter_no_manifest_warnings(
+def _no_manifest_warnings(
     project: Project, loaded: LoadedManifests, paths: Sequence[str]
 ) -> Iterator[Diagnostic]:
     folders = ManifestPaths(project, loaded.target, paths).folders_without_manifests()
@@ -48,7 +46,7 @@ def _iter_no_manifest_warnings(
             _NO_MANIFEST,
             f"`{text}` is listed and contains no manifest",
             _HOW_TO_BEGIN,
-            position=get_text_position_or_none(text),
+            position=text_position(text),
         )
     if not loaded.desired and not folders:
         yield warning_finding(
@@ -59,7 +57,7 @@ def _iter_no_manifest_warnings(
         )
 
 
-def _build_wrong_folder_finding(project: Project, paths: Sequence[str]) -> Diagnostic:
+def _wrong_folder_finding(project: Project, paths: Sequence[str]) -> Diagnostic:
     looked_at = ", ".join(paths) if paths else str(project.root)
     return error_finding(
         "There is nothing to validate",

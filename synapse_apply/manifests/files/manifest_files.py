@@ -14,7 +14,7 @@ from synapse_apply.files.checkout import (
     read_submodule_paths,
 )
 from synapse_apply.files.tree import Entry, EntryKind, FolderTree, UnreadableError
-from synapse_apply.manifests.project.project import FILE_NAME, get_text_position_or_none
+from synapse_apply.manifests.project.project import FILE_NAME, text_position
 from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding
 from synapse_apply.model.frozen import mutable
 from synapse_apply.model.project import Project, Target
@@ -63,7 +63,7 @@ class ManifestPaths:
         for text, path in self._resolved():
             if not self._is_typed and self._is_configured and not self._allows(text):
                 result.findings.append(
-                    build_outside_finding(text, self._project, get_text_position_or_none(text))
+                    build_outside_finding(text, self._project, text_position(text))
                 )
             elif link_finding := self._find_outside_link(path, text):
                 result.findings.append(link_finding)
@@ -130,9 +130,7 @@ class ManifestPaths:
             if not is_at_or_below_path(allowed_path, root)
         ):
             return None
-        return _build_outside_link_finding(path, self._project).with_changes(
-            position=get_text_position_or_none(text)
-        )
+        return _outside_link_finding(path, self._project).with_changes(position=text_position(text))
 
     def _collect_entry(self, path: Path, text: str, result: ManifestFiles) -> None:
         path = Path(os.path.normpath(path))
@@ -147,7 +145,7 @@ class ManifestPaths:
                     "No such file or folder",
                     f"`{text}` is listed as manifests and does not exist",
                     "make it, or remove it from the list",
-                    position=get_text_position_or_none(text),
+                    position=text_position(text),
                 )
             )
 
@@ -202,7 +200,7 @@ class _Folder(FolderTree):
             return True
         leads_outside = is_link and leads_outside_folder(path, self._project.root)
         if leads_outside:
-            self._findings.append(_build_outside_link_finding(path, self._project))
+            self._findings.append(_outside_link_finding(path, self._project))
         return leads_outside
 
     def _report(self, summary: str, path: str, detail: str, hint: str) -> None:
@@ -261,7 +259,7 @@ def _is_missing_submodule(empty_folder: Path) -> bool:
     return False
 
 
-def _build_outside_link_finding(path: Path, project: Project) -> Diagnostic:
+def _outside_link_finding(path: Path, project: Project) -> Diagnostic:
     name = format_display_path(path, str(Path.cwd()))
     return error_finding(
         "Path outside the project",

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from synapse_apply.files.checkout import read_regular_file
-from synapse_apply.manifests.decode.variables import VariableValues, substitute_variables_or_missing
+from synapse_apply.manifests.decode.variables import VariableValues, substitute_variables
 from synapse_apply.manifests.files.manifest_files import ManifestPaths
 from synapse_apply.manifests.phrases import VALUE_FROM
 from synapse_apply.model.project import Project, Target
@@ -41,9 +41,7 @@ _AS_JSON = re.compile(_KEY % "format" + r"""["']?json\b""")
 
 # For commands without manifests: reading 1,000 manifests takes 0.4 s, searching their text a tenth
 # of it. One reference too many does no harm, because it only adds to what is masked.
-def scan_possible_secret_refs_skipping_unreadable(
-    project: Project, target: Target
-) -> set[SecretRef]:
+def scan_secret_refs(project: Project, target: Target) -> set[SecretRef]:
     """The variables and files that the project's files seem to name for secrets of one target.
 
     Files that cannot be read are skipped. Without a project file there is the embedded backend
@@ -56,9 +54,7 @@ def scan_possible_secret_refs_skipping_unreadable(
     return {
         ref
         for file in files
-        for source, argument, form in _iter_references_in_text(
-            _read_text_or_empty_without_value_from(file)
-        )
+        for source, argument, form in _references_in(_read_text(file))
         if (
             ref := build_reference_or_none_if_malformed(
                 source, _substitute_in_argument(argument, values), form
@@ -67,7 +63,7 @@ def scan_possible_secret_refs_skipping_unreadable(
     }
 
 
-def _read_text_or_empty_without_value_from(file: Path) -> str:
+def _read_text(file: Path) -> str:
     with suppress(OSError):
         content = read_regular_file(file)
         if VALUE_FROM.encode() in content:
@@ -75,7 +71,7 @@ def _read_text_or_empty_without_value_from(file: Path) -> str:
     return ""
 
 
-def _iter_references_in_text(text: str) -> Iterator[tuple[SecretSource, Any, str]]:
+def _references_in(text: str) -> Iterator[tuple[SecretSource, Any, str]]:
     """(source, what stands below its key, format) of each reference of a text."""
     # Each piece begins right behind one `valueFrom`.
     for piece in text.split(VALUE_FROM)[1:]:
@@ -83,11 +79,11 @@ def _iter_references_in_text(text: str) -> Iterator[tuple[SecretSource, Any, str
         # Both forms are given, as `format: json` may belong to a neighbour, and a value too
         # many is only masked.
         forms = ("text", "json") if _AS_JSON.search(following_text) else ("text",)
-        for source, argument in _iter_sources_with_arguments(following_text):
+        for source, argument in _sources_with_arguments(following_text):
             yield from ((source, argument, form) for form in forms)
 
 
-def _iter_sources_with_arguments(following_text: str) -> Iterator[tuple[SecretSource, Any]]:
+def _sources_with_arguments(following_text: str) -> Iterator[tuple[SecretSource, Any]]:
     """The sources that a text names, with what stands below their keys."""
     for source, pattern in _MAPPING_SOURCES:
         if match := pattern.search(following_text):
@@ -124,5 +120,5 @@ def _substitute_or_keep(name: str, values: VariableValues) -> str:
     """A name with its variables replaced; unchanged where one has no value on this target."""
     if "${" not in name:
         return name
-    expanded = substitute_variables_or_missing(name, values, lambda *_finding: None, ())
+    expanded = substitute_variables(name, values, lambda *_finding: None, ())
     return expanded if isinstance(expanded, str) else name

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from synapse_apply.manifests.decode.variables import parse_variable_text_unless_reference
+from synapse_apply.manifests.decode.variables import parse_variable_text
 from synapse_apply.manifests.yaml.reader import parse_single_mapping_with_findings
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.phrases import suggest_words
 from synapse_apply.model.project import Project
 
 
-def parse_command_line_variables(
-    project: Project,
-    assignments: Sequence[str] = (),
-    files: Sequence[tuple[str, bytes]] = (),
+def parse_given_variables(
+    project: Project, assignments: Sequence[str] = (), files: Sequence[tuple[str, bytes]] = ()
 ) -> tuple[dict[str, Any], tuple[Diagnostic, ...]]:
     """The variables of `--var NAME=VALUE` and of each `--var-file` (its name and content).
 
@@ -41,7 +39,7 @@ def parse_command_line_variables(
                 )
             )
         else:
-            value, finding = parse_variable_text_unless_reference(variable, text)
+            value, finding = parse_variable_text(variable, text)
             if finding is None:
                 values[name] = value
             else:

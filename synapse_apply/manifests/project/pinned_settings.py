@@ -22,7 +22,7 @@ _MAX_NAMES = 20
 _PROJECT_SETTINGS = ("default_target", "max_package_size", "providers")
 
 
-def build_project_under_pinned_settings(project: Project, rules: Project, revision: str) -> Project:
+def pin_settings(project: Project, rules: Project, revision: str) -> Project:
     """The declarations of `project` under the settings of `rules`, its file at a revision.
 
     Targets are those that both have. Settings that differ are a warning in `findings`. What either
@@ -38,7 +38,7 @@ def build_project_under_pinned_settings(project: Project, rules: Project, revisi
         )
 
     shared = [name for name in project.targets if name in rules.targets]
-    warnings = _iter_one_warning_of_all_ignored_settings(project, rules, revision)
+    warnings = _ignored_settings(project, rules, revision)
     return replace(
         project,
         targets=LazyTargets(shared, build_pinned_target),
@@ -51,10 +51,8 @@ def build_project_under_pinned_settings(project: Project, rules: Project, revisi
     )
 
 
-def _iter_one_warning_of_all_ignored_settings(
-    project: Project, rules: Project, revision: str
-) -> Iterator[Diagnostic]:
-    differing = list(_iter_differing_settings(project, rules))
+def _ignored_settings(project: Project, rules: Project, revision: str) -> Iterator[Diagnostic]:
+    differing = list(_differing_settings(project, rules))
     if differing:
         names = ", ".join(name for name, _ in differing[:_MAX_NAMES])
         if len(differing) > _MAX_NAMES:
@@ -74,9 +72,7 @@ def _iter_one_warning_of_all_ignored_settings(
         )
 
 
-def _iter_differing_settings(
-    project: Project, rules: Project
-) -> Iterator[tuple[str, Position | None]]:
+def _differing_settings(project: Project, rules: Project) -> Iterator[tuple[str, Position | None]]:
     """The name of each setting that differs, and the position of its target in `project`."""
     if rules.id and rules.id != project.id:
         yield "project.id", None
@@ -89,7 +85,7 @@ def _iter_differing_settings(
         if _is_declared_target(own_target) != _is_declared_target(ruling_target):
             yield f"targets.{name}", position
         elif own_target is not None and ruling_target is not None:
-            for setting in _iter_differing_target_setting_names(own_target, ruling_target):
+            for setting in _differing_of_target(own_target, ruling_target):
                 yield f"targets.{name}.{setting}", position
 
 
@@ -97,21 +93,17 @@ def _is_declared_target(target: Target | None) -> bool:
     return target is not None and target.position is not None
 
 
-def _iter_differing_target_setting_names(
-    own_target: Target, ruling_target: Target
-) -> Iterator[str]:
+def _differing_of_target(own_target: Target, ruling_target: Target) -> Iterator[str]:
     # All fields but these, so that a setting that is added later is compared as well.
     for setting in fields(Target):
         name = setting.name
         if name not in _NON_SETTING_FIELDS and getattr(own_target, name) != getattr(
             ruling_target, name
         ):
-            yield from _list_setting_or_differing_source_names(own_target, ruling_target, name)
+            yield from _setting_names(own_target, ruling_target, name)
 
 
-def _list_setting_or_differing_source_names(
-    own_target: Target, ruling_target: Target, name: str
-) -> list[str]:
+def _setting_names(own_target: Target, ruling_target: Target, name: str) -> list[str]:
     """The names under which the project file has a setting that differs."""
     if name != "source_settings":
         return [name]
@@ -127,7 +119,7 @@ _MANIFEST_SUFFIXES = (".yaml", ".yml")
 _PACKAGE_NAMES = ("config.yaml", "synapse.yaml")
 
 
-def find_innermost_folder(path: str, names: Collection[str]) -> str:
+def innermost_folder(path: str, names: Collection[str]) -> str:
     """The deepest of the folders (or files) `names` that a path is at or below; "" for none."""
     while path:
         if path in names:
@@ -152,7 +144,7 @@ def explain_file_of_others(path: str, project: Project, target: Target) -> str:
     path = posixpath.normpath(path)
     if path in map(posixpath.normpath, project.list_files):
         return "is a list of targets"
-    folder = find_innermost_folder(path, project.manifest_folders)
+    folder = innermost_folder(path, project.manifest_folders)
     if not folder or not is_nothing_but_manifest(path, folder):
         return ""
     own = project.list_manifest_folders(target)

@@ -19,16 +19,9 @@ from synapse_apply.model.diagnostic import (
     error_finding,
     warning_finding,
 )
-from synapse_apply.model.phrases import (
-    find_similar_word,
-    suggest_words,
-)
+from synapse_apply.model.phrases import find_similar_word, suggest_words
 from synapse_apply.model.policy import DEFAULT_RULES, DENY, OFF, PolicyRule
-from synapse_apply.model.refactoring import (
-    MovedAddress,
-    RemovedAddress,
-    iter_move_chains,
-)
+from synapse_apply.model.refactoring import MovedAddress, RemovedAddress, iter_move_chains
 
 if TYPE_CHECKING:
     from synapse_apply.model.runtime.cron import Window
@@ -67,7 +60,7 @@ def decode_rules(
     return tuple(rules.values())
 
 
-def add_default_rules_not_named(common: Sequence[PolicyRule]) -> tuple[PolicyRule, ...]:
+def add_default_rules(common: Sequence[PolicyRule]) -> tuple[PolicyRule, ...]:
     """The common rules, and each default rule whose name none of them has."""
     names = {rule.name for rule in common}
     return (*common, *(rule for rule in DEFAULT_RULES if rule.name not in names))
@@ -91,10 +84,7 @@ def merge_rules_for_target(
                 f"no common rule is `{rule.name}`",
             )
             report_finding(
-                rule_path,
-                "No rule to remove",
-                detail,
-                partial(suggest_words, rule.name, names),
+                rule_path, "No rule to remove", detail, partial(suggest_words, rule.name, names)
             )
     own_by_name = {rule.name: rule for rule in own}
     # A target's rule takes the place of the common one, so that the order stays.
@@ -120,7 +110,7 @@ def _decode_rule(
         values=_to_texts(block.get("values", ())),
         labels=_to_texts(block.get("labels", ())),
         limit=block.get("limit", 0),
-        window=_decode_window_or_report(block, rule_path, report_finding) if has_window else None,
+        window=_decode_window(block, rule_path, report_finding) if has_window else None,
         position=position,
     )
 
@@ -129,7 +119,7 @@ def _to_texts(items: Iterable[Any]) -> tuple[str, ...]:
     return tuple(map(str, items))
 
 
-def _decode_window_or_report(
+def _decode_window(
     block: SettingsBlock, rule_path: FieldPath, report_finding: ReportFinding
 ) -> Window | None:
     from synapse_apply.model.runtime.cron import Cron, Window  # noqa: PLC0415 - few have windows
@@ -140,12 +130,14 @@ def _decode_window_or_report(
     except ValueError as problem:
         hint = 'write minute, hour, day, month and day of the week, such as "0 17 * * 5"'
         report_finding((*rule_path, "cron"), "Malformed cron", f"`{text}`: {problem}", hint)
-    duration = _parse_duration_or_none(block["duration"])
+    parts = re.findall(r"([0-9]+)([wdhm])", block["duration"])
+    seconds = sum(int(number) * _SECONDS_BY_UNIT[unit] for number, unit in parts)
+    duration = timedelta(seconds=seconds) if 0 < seconds <= _MAX_DURATION.total_seconds() else None
     if duration is None:
         detail = f"{block['duration']} is no length of a window"
         hint = "write more than nothing and at most 366d"
         report_finding((*rule_path, "duration"), "Value out of range", detail, hint)
-    time_zone = _load_time_zone_or_report(
+    time_zone = _load_time_zone(
         block.get("timezone", "UTC"), (*rule_path, "timezone"), report_finding
     )
     if cron is None or duration is None or time_zone is None:
@@ -153,14 +145,7 @@ def _decode_window_or_report(
     return Window(cron, duration, time_zone)
 
 
-def _parse_duration_or_none(text: str) -> timedelta | None:
-    """The length of a duration such as `2d12h`; None for zero, and for more than 366 days."""
-    parts = re.findall(r"([0-9]+)([wdhm])", text)
-    seconds = sum(int(number) * _SECONDS_BY_UNIT[unit] for number, unit in parts)
-    return timedelta(seconds=seconds) if 0 < seconds <= _MAX_DURATION.total_seconds() else None
-
-
-def _load_time_zone_or_report(
+def _load_time_zone(
     name: str, zone_path: FieldPath, report_finding: ReportFinding
 ) -> tzinfo | None:
     """The time zone of an IANA name; None (reported) for an unknown one."""
@@ -201,7 +186,7 @@ class RefactoringDecoder:
         self._positions = positions
         self._report_finding = report_finding
 
-    def decode_valid_moves_and_report_others(self) -> tuple[MovedAddress, ...]:
+    def decode_moves(self) -> tuple[MovedAddress, ...]:
         """The moves of the file without wrong ones; those of a circle are reported, and stay."""
         moves: list[MovedAddress] = []
         row_by_old: dict[Address, int] = {}
@@ -209,9 +194,7 @@ class RefactoringDecoder:
         targets: set[Address] = set()
         for index, row in enumerate(self._value.get("moved", ())):
             row_path: FieldPath = ("moved", index)
-            old, new = (
-                self._parse_address_or_report((*row_path, key), row[key]) for key in ("from", "to")
-            )
+            old, new = (self._parse_address((*row_path, key), row[key]) for key in ("from", "to"))
             if old is None or new is None:
                 continue
             if old.kind != new.kind:
@@ -234,18 +217,16 @@ class RefactoringDecoder:
                 row_by_old[old] = index
             sources.add(old)
             targets.add(new)
-        self._report_cycles_and_long_chains(moves, row_by_old)
+        self._report_chains(moves, row_by_old)
         return tuple(moves)
 
-    def decode_removals_and_report_moved(
-        self, moves: Sequence[MovedAddress]
-    ) -> tuple[RemovedAddress, ...]:
+    def decode_removals(self, moves: Sequence[MovedAddress]) -> tuple[RemovedAddress, ...]:
         """The removed addresses, each once; one that is also moved is reported."""
         removal_by_address: dict[Address, RemovedAddress] = {}
         sources = {move.old for move in moves}
         for index, row in enumerate(self._value.get("removed", ())):
             address_path: FieldPath = ("removed", index, "address")
-            address = self._parse_address_or_report(address_path, row["address"])
+            address = self._parse_address(address_path, row["address"])
             if address is None:
                 continue
             if address in sources:
@@ -258,7 +239,7 @@ class RefactoringDecoder:
             )
         return tuple(removal_by_address.values())
 
-    def _parse_address_or_report(self, path: FieldPath, text: str) -> Address | None:
+    def _parse_address(self, path: FieldPath, text: str) -> Address | None:
         kind, slash, name = text.partition("/")
         if slash and name and kind in CATALOGUE:
             return Address(kind, name)
@@ -267,7 +248,7 @@ class RefactoringDecoder:
         self._report_finding(path, "Malformed address", f"`{text}` is not an address", hint)
         return None
 
-    def _report_cycles_and_long_chains(
+    def _report_chains(
         self, moves: Iterable[MovedAddress], row_by_old: Mapping[Address, int]
     ) -> None:
         """Report each cycle of moves once, at its first row, and chains that are too long."""
@@ -292,7 +273,7 @@ class RefactoringDecoder:
             )
 
 
-def iter_moved_or_removed_but_declared_errors(
+def still_declared_errors(
     moves: Iterable[MovedAddress],
     removals: Iterable[RemovedAddress],
     declared_addresses: Collection[Address],
@@ -321,14 +302,14 @@ def iter_moved_or_removed_but_declared_errors(
             )
 
 
-def iter_findings_of_moved_or_removed_at_ref(
+def findings_of_moves_at_ref(
     ref: str,
     moves: Iterable[MovedAddress],
     removals: Iterable[RemovedAddress],
     declared_addresses: Collection[Address],
     target: str,
 ) -> Iterable[Diagnostic]:
-    """As `iter_moved_or_removed_but_declared_errors`, for manifests of a Git ref: they stay so.
+    """As `still_declared_errors`, for manifests of a Git ref: they stay so.
 
     What they declare counts as not removed, and moves lead to what they declare. Only where
     they declare both ends of a move is it unknown which of the two a record belongs to.
@@ -361,9 +342,7 @@ def iter_findings_of_moved_or_removed_at_ref(
             )
 
 
-def list_address_and_its_names_after_moves(
-    address: Address, new_by_old: Mapping[Address, Address]
-) -> tuple[str, ...]:
+def names_after_moves(address: Address, new_by_old: Mapping[Address, Address]) -> tuple[str, ...]:
     """An address, and those that moves gave it or its owner since, by which overlays name it."""
     names, current = [str(address)], address
     while current in new_by_old:
@@ -373,6 +352,6 @@ def list_address_and_its_names_after_moves(
     owner_name, separator, version = address.name.rpartition("@")
     if kind is not None and kind.series_field and separator:
         owner_address = Address(kind.rules[kind.series_field].references, owner_name)
-        owner_names = list_address_and_its_names_after_moves(owner_address, new_by_old)[1:]
+        owner_names = names_after_moves(owner_address, new_by_old)[1:]
         names += (f"{address.kind}/{name.partition('/')[2]}@{version}" for name in owner_names)
     return tuple(names)

@@ -18,7 +18,7 @@ from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests.decode.overlays import Overlay
 from synapse_apply.manifests.project.policy import (
     RefactoringDecoder,
-    add_default_rules_not_named,
+    add_default_rules,
     decode_rules,
     merge_rules_for_target,
 )
@@ -27,7 +27,7 @@ from synapse_apply.manifests.project.target_lists import (
     ListedPositions,
     ListedTargets,
     ReadListFile,
-    iter_listed_schema_findings,
+    listed_schema_findings,
     read_listed_targets,
 )
 from synapse_apply.manifests.schema import schemas
@@ -95,7 +95,7 @@ class PlacedText(str):
     position: Position | None
 
 
-def get_text_position_or_none(text: str) -> Position | None:
+def text_position(text: str) -> Position | None:
     """The position of a text that comes from the project file; None for any other text."""
     return getattr(text, "position", None)
 
@@ -150,30 +150,28 @@ def read_project_or_findings(
     value, positions = document.value, document.positions
     # The fast validator decides; the one that explains is slow to import.
     if not schemas.compile_validator("project").is_valid(value):
-        value_to_check = ValueToCheck(
-            value, positions, scalar_text=document.source.read_scalar_text_as_written_or_usual
-        )
+        value_to_check = ValueToCheck(value, positions, scalar_text=document.source.scalar_text)
         findings.extend(build_schema_findings("project", value_to_check))
     # Decoding relies on the schema, so it starts only when all of it is right.
     if findings:
         return None, tuple(findings)
     listed = ListedTargets({}, (), ())
     if "targets_from" in value:
-        reader = read_list_file or partial(_read_list_file_or_none_if_absent, file)
+        reader = read_list_file or partial(_read_list, file)
         listed = read_listed_targets(document, display_name, reader)
     placed = ListedPositions(positions, listed.targets)
     if listed.targets and not listed.findings:
-        schema_findings = iter_listed_schema_findings(listed.targets, placed)
-        findings.extend(placed.move_findings_to_rows_or_template(schema_findings))
+        schema_findings = listed_schema_findings(listed.targets, placed)
+        findings.extend(placed.place_findings(schema_findings))
     if findings or listed.findings:
         return None, (*listed.findings, *findings)
     decoder = _ProjectDecoder(document, listed, placed)
-    project = decoder.decode_project_and_collect_findings(file)
-    findings = list(placed.move_findings_to_rows_or_template(iter(decoder.findings)))
+    project = decoder.decode(file)
+    findings = list(placed.place_findings(iter(decoder.findings)))
     return (None if findings else project), tuple(findings)
 
 
-def _read_list_file_or_none_if_absent(project_file: Path, name: str) -> bytes | None:
+def _read_list(project_file: Path, name: str) -> bytes | None:
     """A list in the folder of a project file, None without one; OSError, also for links out."""
     path = project_file.parent / name
     if not os.path.lexists(path):
@@ -206,7 +204,7 @@ class _ProjectDecoder:
             self._report_finding(("policy",), "Too many policy rules", detail, "write fewer rules")
             self.rules = ()
 
-    def decode_project_and_collect_findings(self, file: Path) -> Project:
+    def decode(self, file: Path) -> Project:
         value = self.value
         variables = {
             name: Variable(
@@ -222,11 +220,11 @@ class _ProjectDecoder:
         # The embedded target is there without being declared; it may be declared to be configured.
         targets = LazyTargets((*self.settings, EMBEDDED), self._build_target)
         for name in self.settings:
-            self._report_target_faults_beyond_schema(name)
-        self._report_undeclared_target_variables(variables)
-        self._report_wrong_required_targets(targets)
+            self._report_target_faults(name)
+        self._report_undeclared_variables(variables)
+        self._report_required_targets(targets)
         refactoring = RefactoringDecoder(value, self.positions, self._report_finding)
-        moved = refactoring.decode_valid_moves_and_report_others()
+        moved = refactoring.decode_moves()
         default = value.get("default_target", "")
         if default and default not in targets:
             self._report_finding(
@@ -239,19 +237,19 @@ class _ProjectDecoder:
             root=file.parent,
             file=file,
             id=value.get("project", {}).get("id", ""),
-            manifests=self._list_manifest_paths_with_positions(("manifests",), value),
+            manifests=self._place_texts(("manifests",), value),
             variables=variables,
             targets=targets,
-            reserved=collect_credentials(self._build_credential_only_targets_without_repeats()),
+            reserved=collect_credentials(self._credential_targets()),
             default_target=default,
             moved=moved,
-            removed=refactoring.decode_removals_and_report_moved(moved),
+            removed=refactoring.decode_removals(moved),
             max_package_size=value.get("max_package_size", 4 * 1024**3),
-            providers=self._decode_providers_or_report_known(),
+            providers=self._decode_providers(),
             list_files=frozenset(self.listed.files),
         )
 
-    def _build_credential_only_targets_without_repeats(self) -> dict[str, Target]:
+    def _credential_targets(self) -> dict[str, Target]:
         """Targets that know nothing but their credentials; of those that name the same, the first.
 
         What a template says of credentials without a row is one object for all of its targets.
@@ -268,10 +266,10 @@ class _ProjectDecoder:
                 )  # fmt: skip
         return {target.name: target for target in targets.values()}
 
-    def _decode_providers_or_report_known(self) -> dict[str, Provider]:
+    def _decode_providers(self) -> dict[str, Provider]:
         providers = {}
         for name, description in self.value.get("providers", {}).items():
-            if name in schemas.list_providers_with_known_secrets():
+            if name in schemas.providers_with_secrets():
                 self._report_finding(
                     ("providers", name),
                     "Provider is known already",
@@ -290,7 +288,7 @@ class _ProjectDecoder:
             )
         return providers
 
-    def _report_state_key_if_live(self, name: str, settings: SettingsBlock) -> None:
+    def _report_live_state_key(self, name: str, settings: SettingsBlock) -> None:
         key = _decode_state_settings(settings).key
         if key is not None and key.keeps_live_value:
             self._report_finding(
@@ -308,9 +306,7 @@ class _ProjectDecoder:
         position = self.positions.get(path)
         self.findings.append(error_finding(summary, detail, text, position=position, path=path))
 
-    def _list_manifest_paths_with_positions(
-        self, path: FieldPath, settings: SettingsBlock
-    ) -> tuple[str, ...]:
+    def _place_texts(self, path: FieldPath, settings: SettingsBlock) -> tuple[str, ...]:
         texts = []
         for index, text in enumerate(settings.get("manifests", ())):
             # The position travels with the text, since findings on paths are made far from here.
@@ -319,7 +315,7 @@ class _ProjectDecoder:
             texts.append(placed_text)
         return tuple(texts)
 
-    def _report_undeclared_target_variables(self, declared: Mapping[str, Variable]) -> None:
+    def _report_undeclared_variables(self, declared: Mapping[str, Variable]) -> None:
         for target, settings in self.settings.items():
             for name in settings.get("variables", ()):
                 if name not in declared:
@@ -330,7 +326,7 @@ class _ProjectDecoder:
                         self._hints.suggest(name, declared) or "declare it under `variables:`",
                     )
 
-    def _report_wrong_required_targets(self, names: Collection[str]) -> None:
+    def _report_required_targets(self, names: Collection[str]) -> None:
         for name, settings in self.settings.items():
             for index, required_name in enumerate(settings.get("require_verified", ())):
                 field_path: FieldPath = ("targets", name, "require_verified", index)
@@ -347,7 +343,7 @@ class _ProjectDecoder:
                         self._hints.suggest(required_name, filter(name.__ne__, names)),
                     )
 
-    def _report_target_faults_beyond_schema(self, name: str) -> None:
+    def _report_target_faults(self, name: str) -> None:
         """Report what no schema finds; what several targets of a list share is checked once."""
         target_path: FieldPath = ("targets", name)
         settings = self.settings[name]
@@ -370,9 +366,9 @@ class _ProjectDecoder:
                     f"`{pattern}` is not an address",
                     "write plugin/NAME, release/NAME@VERSION, release/NAME@* or storage/NAME",
                 )
-        self._decode_merged_rules_once(name)
+        self._merged_rules(name)
         if "key" in settings.get("state", ()):
-            self._report_state_key_if_live(name, settings["state"])
+            self._report_live_state_key(name, settings["state"])
         for source in SECRET_SOURCES:
             if source in settings and (id(settings[source]),) not in self._checked_parts:
                 self._checked_parts[id(settings[source]),] = ()
@@ -380,7 +376,7 @@ class _ProjectDecoder:
                     fault_path = (*target_path, source, *fault.path)
                     self._report_finding(fault_path, fault.summary, fault.detail, fault.hint)
 
-    def _decode_merged_rules_once(self, name: str) -> tuple[PolicyRule, ...]:
+    def _merged_rules(self, name: str) -> tuple[PolicyRule, ...]:
         """The rules of a target's policy, which are one tuple for all that share the block."""
         settings = self.settings.get(name, {})
         # The default rules protect shared backends; the embedded one is the user's own.
@@ -389,7 +385,7 @@ class _ProjectDecoder:
         if part not in self._checked_parts:
             target_path: FieldPath = ("targets", name)
             rules = decode_rules(settings, target_path, self.positions, self._report_finding)
-            common = self.rules if is_embedded else add_default_rules_not_named(self.rules)
+            common = self.rules if is_embedded else add_default_rules(self.rules)
             self._checked_parts[part] = merge_rules_for_target(
                 common, rules, target_path, self._report_finding
             )
@@ -419,9 +415,7 @@ class _ProjectDecoder:
                 variable: self.positions[(*target_path, "variables", variable)]
                 for variable in settings.get("variables", {})
             },
-            manifests=self._list_manifest_paths_with_positions(
-                ("targets", name, "manifests"), settings
-            ),
+            manifests=self._place_texts(("targets", name, "manifests"), settings),
             overlays={
                 pattern: Overlay(
                     pattern,
@@ -441,7 +435,7 @@ class _ProjectDecoder:
             guards=GuardSettings(**guards),
             policy=Policy(
                 policy.get("unreleased_source", "note"),
-                self._decode_merged_rules_once(name),
+                self._merged_rules(name),
                 tuple(
                     AllowedSecret(**entry)
                     for owner in (self.value, settings)

@@ -34,10 +34,7 @@ from synapse_apply.model.diagnostic import (
 )
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.phrases import (
-    find_similar_word,
-    format_field_path,
-)
+from synapse_apply.model.phrases import find_similar_word, format_field_path
 from synapse_apply.model.project import EMBEDDED
 
 ReadListFile = Callable[[str], bytes | None]
@@ -73,7 +70,7 @@ class _TargetList:
     template: RowTemplate
     defaults: Mapping[str, RowValue]
 
-    def map_named_keys_to_first_paths(self) -> dict[str, FieldPath]:
+    def key_paths(self) -> dict[str, FieldPath]:
         """The keys that name and template use, with the path in the project file of the first."""
         paths = {
             key: (*self.path, "template", *inner_path)
@@ -106,19 +103,19 @@ class ListedPositions(Mapping[FieldPath, Position]):
         self._targets = targets
 
     def __getitem__(self, path: FieldPath) -> Position:
-        if (listed := self.find_listed_target_of_path(path)) is None:
+        if (listed := self.target_of(path)) is None:
             return self._own[path]
         rest = path[2:]
-        if position := self.find_row_position(listed, rest):
+        if position := self.row_position(listed, rest):
             return position
         return self._own[(*listed.origin.path, "template", *rest)]
 
-    def find_listed_target_of_path(self, path: FieldPath) -> ListedTarget | None:
+    def target_of(self, path: FieldPath) -> ListedTarget | None:
         """The target of a list that a path is of; None for any other path."""
         is_of_target = len(path) > 1 and path[0] == "targets"
         return self._targets.get(str(path[1])) if is_of_target else None
 
-    def find_row_position(self, listed: ListedTarget, rest: FieldPath) -> Position | None:
+    def row_position(self, listed: ListedTarget, rest: FieldPath) -> Position | None:
         """Where the row, or a default, has what stands at `rest`; None where it is the template."""
         origin = listed.origin
         document = origin.file.document
@@ -140,14 +137,12 @@ class ListedPositions(Mapping[FieldPath, Position]):
     def __bool__(self) -> bool:
         return True
 
-    def move_findings_to_rows_or_template(
-        self, findings: Iterator[Diagnostic]
-    ) -> Iterator[Diagnostic]:
+    def place_findings(self, findings: Iterator[Diagnostic]) -> Iterator[Diagnostic]:
         """Findings about targets, each at its row; one of the template itself only once, there."""
         reported_keys: set[tuple[str, Position | None]] = set()
         for finding in findings:
             path = finding.path or ()
-            listed = self.find_listed_target_of_path(path)
+            listed = self.target_of(path)
             if listed is None:
                 yield finding
                 continue
@@ -156,7 +151,7 @@ class ListedPositions(Mapping[FieldPath, Position]):
             template_name = format_field_path((*listed.origin.path, "template"))
             template_position = find_nearest_position(self._own, template_path)
             is_about_key = finding.summary in _SUMMARIES_ABOUT_KEYS
-            if rest and not is_about_key and self.find_row_position(listed, rest):
+            if rest and not is_about_key and self.row_position(listed, rest):
                 yield finding.with_changes(
                     detail=f"{finding.detail} (the template: {template_position})"
                 )
@@ -170,7 +165,7 @@ class ListedPositions(Mapping[FieldPath, Position]):
                 )
 
 
-def iter_listed_schema_findings(
+def listed_schema_findings(
     targets: Mapping[str, ListedTarget], positions: ListedPositions
 ) -> Iterator[Diagnostic]:
     """What does not fit the schema of a target; of more than a hundred rows, only of these."""
@@ -186,18 +181,18 @@ def iter_listed_schema_findings(
         value_to_check = ValueToCheck(
             _build_project_of({name: targets[name]}),
             positions,
-            scalar_text=partial(_read_scalar_text_of_row_or_format, targets[name]),
+            scalar_text=partial(_row_scalar_text, targets[name]),
         )
         yield from build_schema_findings("project", value_to_check)
     if len(misfits) > MAX_ROW_FINDINGS:
-        yield _build_finding_counting_more(len(misfits) - MAX_ROW_FINDINGS, positions)
+        yield _more_finding(len(misfits) - MAX_ROW_FINDINGS, positions)
 
 
-def _read_scalar_text_of_row_or_format(listed: ListedTarget, position: Position, value: Any) -> str:
+def _row_scalar_text(listed: ListedTarget, position: Position, value: Any) -> str:
     """How a value is written in its row; its usual text where it is not the row's."""
     document = listed.origin.file.document
     if document is not None and document.source.file == position.file:
-        return document.source.read_scalar_text_as_written_or_usual(position, value)
+        return document.source.scalar_text(position, value)
     return format_row_value(value)
 
 
@@ -206,7 +201,7 @@ def _build_project_of(targets: Mapping[str, ListedTarget]) -> JsonDocument:
     return {"apiVersion": "synapse-apply/v1", "kind": "Project", "targets": settings}
 
 
-def _build_finding_counting_more(count: int, positions: Mapping[FieldPath, Position]) -> Diagnostic:
+def _more_finding(count: int, positions: Mapping[FieldPath, Position]) -> Diagnostic:
     return error_finding(
         "More mistakes in rows", f"{count:,} more are not shown",
         "mend these first", position=positions.get(("targets_from",)),
@@ -230,7 +225,7 @@ def read_listed_targets(
     in findings, beside which the files of lists are named.
     """
     reader = _ListReader(document, display_name, read_list_file)
-    reader.read_lists_into_targets_and_findings()
+    reader.read_lists()
     findings = sorted(reader.findings, key=lambda finding: finding.position or _NO_POSITION)
     return ListedTargets(reader.targets, tuple(findings), tuple(reader.files))
 
@@ -249,7 +244,7 @@ class _ListReader:
         self.files: dict[str, _ListFile] = {}
         self.findings: list[Diagnostic] = []
 
-    def read_lists_into_targets_and_findings(self) -> None:
+    def read_lists(self) -> None:
         block = self._value.get("targets_from", [])
         entries: list[tuple[FieldPath, Mapping[str, Any]]] = (
             [(("targets_from", index), entry) for index, entry in enumerate(block)]
@@ -265,18 +260,18 @@ class _ListReader:
             return
         for file in self.files.values():
             lists_of_file = [entry for entry in lists if entry.file is file]
-            self._report_wrong_rows_and_unknown_keys(file, lists_of_file)
+            self._report_rows(file, lists_of_file)
         for target_list in lists:
             self._make_targets(target_list)
         if self._row_finding_count > MAX_ROW_FINDINGS:
             count = self._row_finding_count - MAX_ROW_FINDINGS
-            self.findings.append(_build_finding_counting_more(count, self._positions))
+            self.findings.append(_more_finding(count, self._positions))
 
     def _report(self, path: FieldPath, summary: str, detail: str, hint: str) -> None:
         position = find_nearest_position(self._positions, path)
         self.findings.append(error_finding(summary, detail, hint, position=position, path=path))
 
-    def _report_row_within_limit(
+    def _report_row(
         self, file: _ListFile, path: FieldPath, summary: str, detail: str, hint: str
     ) -> None:
         self._row_finding_count += 1
@@ -336,12 +331,10 @@ class _ListReader:
                 "make it, or mend the path, which is relative to the project file",
             )  # fmt: skip
             return None
-        self.files[normal_name] = self._parse_list_file_or_report(
-            normal_name, display_name, content
-        )
+        self.files[normal_name] = self._parse_list_file(normal_name, display_name, content)
         return self.files[normal_name]
 
-    def _parse_list_file_or_report(self, name: str, display_name: str, content: bytes) -> _ListFile:
+    def _parse_list_file(self, name: str, display_name: str, content: bytes) -> _ListFile:
         reading = read_documents(content, display_name)
         self.findings.extend(reading.diagnostics)
         self.findings.extend(iter_one_error_of_extra_documents(reading, display_name))
@@ -368,16 +361,12 @@ class _ListReader:
             document = None
         return _ListFile(name, document)
 
-    def _report_wrong_rows_and_unknown_keys(
-        self, file: _ListFile, lists: list[_TargetList]
-    ) -> None:
+    def _report_rows(self, file: _ListFile, lists: list[_TargetList]) -> None:
         """Report rows that are none, and keys that nothing names: a mistyped one changes nothing.
 
         Where a row is no row, nothing is made of the file.
         """
-        named_keys = {
-            key for target_list in lists for key in target_list.map_named_keys_to_first_paths()
-        }
+        named_keys = {key for target_list in lists for key in target_list.key_paths()}
         for target_list in lists:
             for key in target_list.defaults:
                 if key not in named_keys:
@@ -389,28 +378,26 @@ class _ListReader:
             if not isinstance(row, dict):
                 detail = f"the row is {describe_value_kind(row)} where a mapping is needed"
                 hint = "write KEY: VALUE lines, such as `name: acme`"
-                self._report_row_within_limit(file, (index,), "Not a row", detail, hint)
+                self._report_row(file, (index,), "Not a row", detail, hint)
                 continue
             for key, value in row.items():
                 if self._row_finding_count > MAX_ROW_FINDINGS:
                     self._row_finding_count += key not in named_keys
                 elif key not in named_keys:
-                    self._report_row_within_limit(
-                        file, (index, key), *_describe_unknown_key(key, named_keys)
-                    )
+                    self._report_row(file, (index, key), *_describe_unknown_key(key, named_keys))
                 elif not isinstance(value, (str, int, float)):
                     detail = f"`{key}` is {describe_value_kind(value)} where one value is needed"
                     hint = "a row holds texts, numbers and booleans; leave out what has no value"
-                    self._report_row_within_limit(file, (index, key), "Wrong type", detail, hint)
+                    self._report_row(file, (index, key), "Wrong type", detail, hint)
 
     def _make_targets(self, target_list: _TargetList) -> None:
-        named = target_list.map_named_keys_to_first_paths()
+        named = target_list.key_paths()
         file = target_list.file
         for index, row in enumerate(file.document.value if file.document else ()):
             if not isinstance(row, dict):
                 continue
             # Before anything is looked up: a template may name as many keys as there are rows.
-            if not self._charge_and_check_within_limit(target_list, len(named)):
+            if not self._charge(target_list, len(named)):
                 return
             values = {**target_list.defaults, **row} if target_list.defaults else row
             missing = [key for key in named if key not in values]
@@ -418,12 +405,12 @@ class _ListReader:
                 use_position = find_nearest_position(self._positions, named[key])
                 detail = f"the row has no `{key}`, named at {use_position}"
                 hint = "add it to the row, or to `defaults` for every row without it"
-                self._report_row_within_limit(file, (index,), "Missing value", detail, hint)
+                self._report_row(file, (index,), "Missing value", detail, hint)
             cost = 0 if missing else target_list.template.estimate_cost(values)
-            if not missing and self._charge_and_check_within_limit(target_list, cost):
+            if not missing and self._charge(target_list, cost):
                 self._make_target_or_report(target_list, index, values)
 
-    def _charge_and_check_within_limit(self, target_list: _TargetList, cost: int) -> bool:
+    def _charge(self, target_list: _TargetList, cost: int) -> bool:
         """Add to what the rows cost so far; False, reported once, above the limit."""
         before, self._cost = self._cost, self._cost + cost
         if before <= _MAX_TOTAL_COST < self._cost:
@@ -443,23 +430,19 @@ class _ListReader:
         if _compile_name_pattern().fullmatch(name) is None:
             rule = _read_targets_schema()["propertyNames"]["x-rule"]
             detail = f"the name {name[:80]!r} is not of the form it must have"
-            self._report_row_within_limit(
-                file, name_path, "Malformed value", detail, f"write {rule}"
-            )
+            self._report_row(file, name_path, "Malformed value", detail, f"write {rule}")
         elif name == EMBEDDED:
             detail = "`embedded` is always the embedded backend, and no row makes it"
-            self._report_row_within_limit(
-                file, name_path, "Reserved target", detail, "choose another name"
-            )
-        elif (other := self._find_position_of_target(name)) is not None:
+            self._report_row(file, name_path, "Reserved target", detail, "choose another name")
+        elif (other := self._position_of_target(name)) is not None:
             detail = f"there is a target `{name}` already, at {other}"
             hint = "each target has a name of its own: remove one of the two"
-            self._report_row_within_limit(file, name_path, "Duplicate target", detail, hint)
+            self._report_row(file, name_path, "Duplicate target", detail, hint)
         else:
             settings = target_list.template.fill_with(values)
             self.targets[name] = ListedTarget(settings, values, index, target_list)
 
-    def _find_position_of_target(self, name: str) -> Position | None:
+    def _position_of_target(self, name: str) -> Position | None:
         listed = self.targets.get(name)
         if listed is None:
             return self._positions.get(("targets", name))
@@ -665,7 +648,7 @@ def _parse_template_node(
     return value
 
 
-def _iter_children_made_for_each_row(node: Any) -> Iterable[Any]:
+def _made_children(node: Any) -> Iterable[Any]:
     """What is made anew for each row, of a mapping or a list; nothing of all else."""
     if isinstance(node, _FilledMap):
         return node.children.values()
@@ -675,12 +658,12 @@ def _iter_children_made_for_each_row(node: Any) -> Iterable[Any]:
 def _iter_row_texts(node: Any) -> Iterator[RowText]:
     if isinstance(node, RowText):
         yield node
-    for child in _iter_children_made_for_each_row(node):
+    for child in _made_children(node):
         yield from _iter_row_texts(child)
 
 
 def _count_made_nodes(node: Any) -> int:
-    return 1 + sum(map(_count_made_nodes, _iter_children_made_for_each_row(node)))
+    return 1 + sum(map(_count_made_nodes, _made_children(node)))
 
 
 def _fill_node(node: Any, row: Mapping[str, RowValue]) -> Any:

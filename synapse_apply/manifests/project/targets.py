@@ -14,12 +14,7 @@ from synapse_apply.manifests.schema import schemas
 from synapse_apply.model.address import matches_pattern
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.frozen import frozen
-from synapse_apply.model.phrases import (
-    find_similar_word,
-    format_short_list,
-    suggest_words,
-)
+from synapse_apply.model.phrases import find_similar_word, format_short_list, suggest_words
 from synapse_apply.model.project import EMBEDDED, Project, Target, may_name_several_targets
 from synapse_apply.model.secrets.login import (
     LOGIN_FILE_LABEL,
@@ -40,17 +35,7 @@ _SET_BUT_NOT_USED = "is set to something else and not used"
 ReadLogin = Callable[[], Login | None]
 
 
-@frozen
-class _SettingLookup:
-    """A setting's value ("" for none), and every source that was looked at for it."""
-
-    value: str
-    offers: tuple[SettingOffer, ...]
-
-
-def with_url_token_and_tenant_filled(
-    target: Target, environ: Mapping[str, str], read_login_file_or_none: ReadLogin
-) -> Target:
+def fill_settings(target: Target, environ: Mapping[str, str], read_login: ReadLogin) -> Target:
     """The target with missing settings filled in; `looked_at` lists the sources of each.
 
     The login file is read only for what nothing else gives. An embedded target stays as it is.
@@ -58,121 +43,104 @@ def with_url_token_and_tenant_filled(
     # The embedded backend runs in this process and has no credentials.
     if target.is_embedded:
         return target
-    url = _resolve_url_or_empty(target, environ, read_login_file_or_none)
-    token, offers = _resolve_token_reference_or_none(
-        target, url.value, environ, read_login_file_or_none
-    )
-    tenant = _resolve_tenant_or_empty(target, token, environ, read_login_file_or_none)
-    offers_by_setting = {"url": url.offers, "token": offers, "tenant": tenant.offers}
-    return replace(
-        target, url=url.value, token=token, tenant=tenant.value, looked_at=offers_by_setting
-    )
+    sources = _SettingSources(target, environ, read_login)
+    url = sources.url()
+    token = sources.token(url)
+    tenant = sources.tenant(token)
+    looked_at = {setting: tuple(offers) for setting, offers in sources.offers.items()}
+    return replace(target, url=url, token=token, tenant=tenant, looked_at=looked_at)
 
 
-def environment_or_login_has_host(
-    environ: Mapping[str, str], read_login_file_or_none: ReadLogin
-) -> bool:
+def names_host(environ: Mapping[str, str], read_login: ReadLogin) -> bool:
     """Whether SYNAPSE_HOST or a usable stored login names a backend."""
-    stored_login = None if environ.get(HOST_VARIABLE) else read_login_file_or_none()
+    stored_login = None if environ.get(HOST_VARIABLE) else read_login()
     return bool(
         environ.get(HOST_VARIABLE)
         or (stored_login and stored_login.url and not stored_login.problem)
     )
 
 
-def _resolve_url_or_empty(
-    target: Target, environ: Mapping[str, str], read_login_file_or_none: ReadLogin
-) -> _SettingLookup:
-    # The variable is checked only if it is used: a wrong one must not break a complete target.
-    declared_url, variable_url = target.url, "" if target.url else parse_host_url_or_empty(environ)
-    if declared_url:
-        other_url = environ.get(HOST_VARIABLE, "").rstrip("/")
-        return _SettingLookup(
-            declared_url,
-            (
-                SettingOffer("url of the target"),
-                _build_offer_of_variable_beside_used_value(HOST_VARIABLE, other_url, declared_url),
-            ),
-        )
-    offers = [SettingOffer("url of the target", _NOT_SET)]
-    if variable_url:
-        return _SettingLookup(variable_url, (*offers, SettingOffer(HOST_VARIABLE)))
-    offers.append(SettingOffer(HOST_VARIABLE, _NOT_SET))
-    stored_login = read_login_file_or_none()
-    reason = _explain_unusable_login_or_empty(stored_login)
-    return _SettingLookup(
-        stored_login.url if stored_login and not reason else "",
-        (*offers, _build_login_offer(stored_login, reason)),
-    )
+class _SettingSources:
+    """Looks for the settings of one target; `offers` are the sources looked at, by setting."""
+
+    def __init__(self, target: Target, environ: Mapping[str, str], read_login: ReadLogin) -> None:
+        self._target = target
+        self._environ = environ
+        self._read_login = read_login
+        self.offers: dict[str, list[SettingOffer]] = {"url": [], "token": [], "tenant": []}
+
+    def url(self) -> str:
+        """The url of the target, the environment or a login; "" for none."""
+        offers, declared = self.offers["url"], self._target.url
+        if declared:
+            other_url = self._environ.get(HOST_VARIABLE, "").rstrip("/")
+            beside = _offer_beside(HOST_VARIABLE, other_url, declared)
+            offers += (SettingOffer("url of the target"), beside)
+            return declared
+        # The variable is checked only if it is used: a wrong one must not break a complete target.
+        url = parse_host_url_or_empty(self._environ)
+        offers.append(SettingOffer("url of the target", _NOT_SET))
+        offers.append(SettingOffer(HOST_VARIABLE, "" if url else _NOT_SET))
+        if url:
+            return url
+        login = self._read_login()
+        reason = _why_unusable(login)
+        offers.append(_login_offer(login, reason))
+        return login.url if login and not reason else ""
+
+    # A token of the environment or of a login is used only for the origin that it was kept for.
+    # Otherwise a url changed in a pull request, or a variable left from other work, would send it
+    # elsewhere. Token and host of a login are read at once, so that no other login can come in
+    # between.
+    def token(self, url: str) -> SecretRef | None:
+        """The token of the target, the environment or a login, of which only that for the url."""
+        offers, variable_token = self.offers["token"], self._environ.get(TOKEN_VARIABLE, "")
+        if (declared := self._target.token) is not None:
+            offers.append(SettingOffer("token of the target"))
+            # Reported, since a user who set the variable expects it to be used.
+            if variable_token and declared.name != TOKEN_VARIABLE:
+                text = "is set, too, and not used"
+                offers.append(SettingOffer(TOKEN_VARIABLE, text, unused=True))
+            return declared
+        offers.append(SettingOffer("token of the target", _NOT_SET))
+        token_host = self._environ.get(HOST_VARIABLE, "")
+        # SYNAPSE_HOST names whose token this is; sent elsewhere, it would be given away.
+        if variable_token and (not token_host or have_same_origin(token_host, url)):
+            offers.append(SettingOffer(TOKEN_VARIABLE))
+            return SecretRef("env", TOKEN_VARIABLE)
+        reason = _NOT_SET
+        if variable_token:
+            reason = f"is kept for {HOST_VARIABLE}, which is another host"
+        offers.append(SettingOffer(TOKEN_VARIABLE, reason, unused=bool(variable_token)))
+        login = self._read_login()
+        reason = _why_unusable(login) or (login.no_login_reason if login else "")
+        if login and not reason and not have_same_origin(login.url, url):
+            reason = f"has a token for {login.url}, which is another host"
+        offers.append(_login_offer(login, reason))
+        if login is None or reason:
+            return None
+        return SecretRef("login", login.file_label, literal=login.token)
+
+    def tenant(self, token: SecretRef | None) -> str:
+        """The tenant of the target, the environment, or the login whose token is used."""
+        offers, variable_tenant = self.offers["tenant"], self._environ.get(TENANT_VARIABLE, "")
+        if declared := self._target.tenant:
+            beside = _offer_beside(TENANT_VARIABLE, variable_tenant, declared)
+            offers += (SettingOffer("tenant of the target"), beside)
+            return declared
+        offers.append(SettingOffer("tenant of the target", _NOT_SET))
+        offers.append(SettingOffer(TENANT_VARIABLE, "" if variable_tenant else _NOT_SET))
+        if variable_tenant:
+            return variable_tenant
+        # A login's tenant belongs to its token, and says nothing of another token.
+        login = self._read_login() if token is not None and token.source == "login" else None
+        if login is None or not login.tenant:
+            return ""
+        offers.append(SettingOffer(login.file_label))
+        return login.tenant
 
 
-# A token of the environment or of a login is used only for the origin that it was kept for.
-# Otherwise a url changed in a pull request, or a variable left from other work, would send it
-# elsewhere. Token and host of a login are read at once, so that no other login can come in between.
-def _resolve_token_reference_or_none(
-    target: Target, url: str, environ: Mapping[str, str], read_login_file_or_none: ReadLogin
-) -> tuple[SecretRef | None, tuple[SettingOffer, ...]]:
-    variable_token = environ.get(TOKEN_VARIABLE, "")
-    if target.token is not None:
-        # Reported, since a user who set the variable expects it to be used.
-        is_unused = bool(variable_token) and target.token.name != TOKEN_VARIABLE
-        unused_offer = (
-            SettingOffer(TOKEN_VARIABLE, "is set, too, and not used", unused=True)
-            if is_unused
-            else None
-        )
-        target_offer = SettingOffer("token of the target")
-        return target.token, (target_offer, unused_offer) if unused_offer else (target_offer,)
-    offers = [SettingOffer("token of the target", _NOT_SET)]
-    token_host = environ.get(HOST_VARIABLE, "")
-    # SYNAPSE_HOST names whose token this is; sent elsewhere, it would be given away.
-    if variable_token and (not token_host or have_same_origin(token_host, url)):
-        return SecretRef("env", TOKEN_VARIABLE), (*offers, SettingOffer(TOKEN_VARIABLE))
-    reason = f"is kept for {HOST_VARIABLE}, which is another host" if variable_token else _NOT_SET
-    offers.append(SettingOffer(TOKEN_VARIABLE, reason, unused=bool(variable_token)))
-    stored_login = read_login_file_or_none()
-    reason = _explain_unusable_login_or_empty(stored_login) or (
-        stored_login.no_login_reason if stored_login else ""
-    )
-    if stored_login and not reason and not have_same_origin(stored_login.url, url):
-        reason = f"has a token for {stored_login.url}, which is another host"
-    login_reference = (
-        SecretRef("login", stored_login.file_label, literal=stored_login.token)
-        if stored_login and not reason
-        else None
-    )
-    return login_reference, (*offers, _build_login_offer(stored_login, reason))
-
-
-def _resolve_tenant_or_empty(
-    target: Target,
-    token: SecretRef | None,
-    environ: Mapping[str, str],
-    read_login_file_or_none: ReadLogin,
-) -> _SettingLookup:
-    """The tenant of the target, the environment, or the login whose token is used."""
-    variable_tenant = environ.get(TENANT_VARIABLE, "")
-    if target.tenant:
-        variable_offer = _build_offer_of_variable_beside_used_value(
-            TENANT_VARIABLE, variable_tenant, target.tenant
-        )
-        return _SettingLookup(target.tenant, (SettingOffer("tenant of the target"), variable_offer))
-    offers = [SettingOffer("tenant of the target", _NOT_SET)]
-    if variable_tenant:
-        return _SettingLookup(variable_tenant, (*offers, SettingOffer(TENANT_VARIABLE)))
-    offers.append(SettingOffer(TENANT_VARIABLE, _NOT_SET))
-    # A login's tenant belongs to its token, and says nothing of another token.
-    stored_login = (
-        read_login_file_or_none() if token is not None and token.source == "login" else None
-    )
-    if stored_login is None or not stored_login.tenant:
-        return _SettingLookup("", tuple(offers))
-    return _SettingLookup(stored_login.tenant, (*offers, SettingOffer(stored_login.file_label)))
-
-
-def _build_offer_of_variable_beside_used_value(
-    name: str, variable_value: str, used_value: str
-) -> SettingOffer:
+def _offer_beside(name: str, variable_value: str, used_value: str) -> SettingOffer:
     """What is said of a variable where the project file gives the setting."""
     if not variable_value:
         return SettingOffer(name, _NOT_SET)
@@ -183,7 +151,7 @@ def _build_offer_of_variable_beside_used_value(
     )
 
 
-def _explain_unusable_login_or_empty(login: Login | None) -> str:
+def _why_unusable(login: Login | None) -> str:
     """Why nothing of a login can be used, "" where it can; quotes nothing of the file."""
     if login is None:
         return "is not there"
@@ -194,7 +162,7 @@ def _explain_unusable_login_or_empty(login: Login | None) -> str:
     return ""
 
 
-def _build_login_offer(login: Login | None, reason: str) -> SettingOffer:
+def _login_offer(login: Login | None, reason: str) -> SettingOffer:
     return SettingOffer(
         login.file_label if login else LOGIN_FILE_LABEL, reason, unused=bool(login and reason)
     )
@@ -223,7 +191,7 @@ def list_declared_targets(project: Project) -> tuple[Target, ...]:
     return tuple(target for target in project.targets.values() if target.position is not None)
 
 
-def list_declared_target_names(project: Project) -> list[str]:
+def declared_target_names(project: Project) -> list[str]:
     """Their names; makes no target but the embedded one, which need not be declared."""
     return [
         name
@@ -241,27 +209,25 @@ def choose_and_fill_target(
     name: str | None,
     environ: Mapping[str, str],
     is_interactive: bool,
-    read_login_file_or_none: ReadLogin = read_no_login,
+    read_login: ReadLogin = read_no_login,
 ) -> Target:
     """The target of a command, missing settings filled from the environment and a login.
 
     Raises InputError where the name is unknown, or none was given and the choice is not clear.
     """
-    return with_url_token_and_tenant_filled(
-        _choose_unfilled_target(project, name, environ, is_interactive, read_login_file_or_none),
+    return fill_settings(
+        _choose_unfilled_target(project, name, environ, is_interactive, read_login),
         environ,
-        read_login_file_or_none,
+        read_login,
     )
 
 
 def select_targets_to_check(project: Project, name: str | None) -> tuple[Target, ...]:
     """The targets that `validate` checks: the named one, else the declared ones, else embedded."""
     if name:
-        return (_require_named_or_environment_target(project, name, {}),)
+        return (_require_target(project, name, {}),)
     # Without an environment: checking manifests needs no credentials.
-    return list_declared_targets(project) or (
-        _require_named_or_environment_target(project, EMBEDDED, {}),
-    )
+    return list_declared_targets(project) or (_require_target(project, EMBEDDED, {}),)
 
 
 def _choose_unfilled_target(
@@ -269,15 +235,13 @@ def _choose_unfilled_target(
     name: str | None,
     environ: Mapping[str, str],
     is_interactive: bool,
-    read_login_file_or_none: ReadLogin,
+    read_login: ReadLogin,
 ) -> Target:
     if name:
-        return _require_named_or_environment_target(project, name, environ, read_login_file_or_none)
+        return _require_target(project, name, environ, read_login)
     if project.default_target:
-        return _require_named_or_environment_target(
-            project, project.default_target, environ, read_login_file_or_none
-        )
-    declared = list_declared_target_names(project)
+        return _require_target(project, project.default_target, environ, read_login)
+    declared = declared_target_names(project)
     if len(declared) == 1:
         return project.targets[declared[0]]
     if declared:
@@ -292,7 +256,7 @@ def _choose_unfilled_target(
     ]
     # Set variables mean that a real backend was intended, and a pipeline must never guess.
     if is_interactive and not set_variables:
-        return _require_named_or_environment_target(project, EMBEDDED, environ)
+        return _require_target(project, EMBEDDED, environ)
     reason = f"{' and '.join(set_variables)} set" if set_variables else "not on a terminal"
     raise InputError.from_summary(
         "Which target?",
@@ -301,11 +265,8 @@ def _choose_unfilled_target(
     )
 
 
-def _require_named_or_environment_target(
-    project: Project,
-    name: str,
-    environ: Mapping[str, str],
-    read_login_file_or_none: ReadLogin = read_no_login,
+def _require_target(
+    project: Project, name: str, environ: Mapping[str, str], read_login: ReadLogin = read_no_login
 ) -> Target:
     if name in project.targets:
         return project.targets[name]
@@ -313,17 +274,15 @@ def _require_named_or_environment_target(
         return Target(EMBEDDED)
     if (
         _NAME_PATTERN.fullmatch(name)
-        and not list_declared_target_names(project)
-        and environment_or_login_has_host(environ, read_login_file_or_none)
+        and not declared_target_names(project)
+        and names_host(environ, read_login)
     ):
         # Without declared targets the environment describes the backend; any name may be given to
         # it.
         return Target(name)
-    known_names = [*list_declared_target_names(project), EMBEDDED]
+    known_names = [*declared_target_names(project), EMBEDDED]
     raise InputError.from_summary(
-        "Unknown target",
-        f"there is no target `{name}`",
-        suggest_words(name, known_names),
+        "Unknown target", f"there is no target `{name}`", suggest_words(name, known_names)
     )
 
 
@@ -348,7 +307,7 @@ def select_target_names(project: Project, selectors: Sequence[str]) -> tuple[str
 
 def list_target_labels(project: Project) -> list[str]:
     """Every label of a declared target, as KEY=VALUE."""
-    targets = (project.targets[name] for name in list_declared_target_names(project))
+    targets = (project.targets[name] for name in declared_target_names(project))
     return sorted({f"{key}={value}" for target in targets for key, value in target.labels.items()})
 
 
@@ -357,7 +316,7 @@ def _iter_matching_names(project: Project, selector: str) -> Iterator[str]:
         yield EMBEDDED
         return
     conditions = selector.split(",")
-    for name in list_declared_target_names(project):
+    for name in declared_target_names(project):
         if all(_holds_for_target(project, name, condition) for condition in conditions):
             yield name
 
@@ -371,12 +330,10 @@ def _holds_for_target(project: Project, name: str, condition: str) -> bool:
 
 
 def _build_no_match_finding(project: Project, selector: str) -> Diagnostic:
-    names = [*list_declared_target_names(project), EMBEDDED]
+    names = [*declared_target_names(project), EMBEDDED]
     if not may_name_several_targets(selector):
         return error_finding(
-            "Unknown target",
-            f"there is no target `{selector}`",
-            suggest_words(selector, names),
+            "Unknown target", f"there is no target `{selector}`", suggest_words(selector, names)
         )
     known_words = [*names, *list_target_labels(project)]
     match = find_similar_word(selector.replace("*", ""), known_words)

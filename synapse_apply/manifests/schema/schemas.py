@@ -99,12 +99,12 @@ def format_schema(name: str) -> str:
     )
 
 
-def _remove_variable_templates(node: Any) -> JsonValue:
+def _without_templates(node: Any) -> JsonValue:
     if isinstance(node, list):
-        return [_remove_variable_templates(item) for item in node]
+        return [_without_templates(item) for item in node]
     if not isinstance(node, dict):
         return node
-    cleaned = {key: _remove_variable_templates(value) for key, value in node.items()}
+    cleaned = {key: _without_templates(value) for key, value in node.items()}
     # The published schema writes `anyOf: [number, template]`; without the template `number` is
     # left.
     options = cleaned.get("anyOf")
@@ -121,9 +121,7 @@ def _remove_variable_templates(node: Any) -> JsonValue:
 @cache
 def build_strict_schema(name: str) -> JsonObject:
     """A bundled schema without the alternatives that allow a variable."""
-    strict_schema: dict[str, Any] = _remove_variable_templates(
-        bundle_schema_with_referenced_files(name)
-    )
+    strict_schema: dict[str, Any] = _without_templates(bundle_schema_with_referenced_files(name))
     return strict_schema
 
 
@@ -140,14 +138,14 @@ def is_valid_target_url(text: str) -> bool:
 
 
 @cache
-def list_providers_with_schema() -> tuple[str, ...]:
+def known_providers() -> tuple[str, ...]:
     """The storage providers that have a schema of their own."""
     return tuple(
         name.partition("/")[2] for name in list_schema_names() if name.startswith("providers/")
     )
 
 
-def list_missing_required_keys(
+def missing_required_keys(
     schema: Mapping[str, Any], present_keys: Collection[str] = ()
 ) -> set[str]:
     """The required keys that are missing; of several alternatives (`anyOf`) those of the first."""
@@ -178,7 +176,7 @@ def read_marks_of_storage_secrets() -> SecretMarks:
     A provider whose schema itself is `x-secret` is left out, so that every leaf is secret.
     """
     by_value, described = {}, {}
-    for provider in list_providers_with_schema():
+    for provider in known_providers():
         schema = read_schema("providers/" + provider)
         if schema.get("x-secret"):
             continue
@@ -194,12 +192,12 @@ def read_marks_of_storage_secrets() -> SecretMarks:
 
 
 @cache
-def list_providers_with_known_secrets() -> frozenset[str]:
+def providers_with_secrets() -> frozenset[str]:
     """The storage providers whose schema lists their keys and which of these are secret."""
     return frozenset(read_marks_of_storage_secrets().kinds["storage"].secret_paths_by_value)
 
 
-def build_marks_with_project_providers(project_providers: Mapping[str, Provider]) -> SecretMarks:
+def build_marks(project_providers: Mapping[str, Provider]) -> SecretMarks:
     """The marks of `read_marks_of_storage_secrets`, and of providers that the project describes."""
     # Not built anew for each target, since nearly no project describes providers.
     if not project_providers:

@@ -50,10 +50,7 @@ class Builder:
     """Builds one document after another from a parser's events."""
 
     def __init__(
-        self,
-        next_event: Callable[[], Any],
-        report: ReportAtMark,
-        first_line: int = 0,
+        self, next_event: Callable[[], Any], report: ReportAtMark, first_line: int = 0
     ) -> None:
         """`first_line` is added to every line: the text may be the rest of a file."""
         self._read_event = next_event
@@ -112,8 +109,7 @@ class Builder:
             self._report(
                 "Number with too many digits",
                 f"{text[:_MAX_DIGITS_SHOWN]}... is a number of {len(text):,} characters, and more "
-                f"than "
-                f"{read_scalars.MAX_NUMBER_LENGTH:,} are not read",
+                f"than {read_scalars.MAX_NUMBER_LENGTH:,} are not read",
                 "put it in quotes when it is a text",
                 mark,
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from synapse_apply.model.diagnostic import FieldPath, Position
@@ -45,7 +45,11 @@ class LazyPositions(Mapping[FieldPath, Position]):
         node = self._root
         for part in path:
             children: Any = node[1] if isinstance(node, tuple) else ()
-            if part in children if isinstance(children, dict) else _is_valid_index(part, children):
+            if (
+                part in children
+                if isinstance(children, dict)
+                else (isinstance(part, int) and 0 <= part < len(children))
+            ):
                 node = children[part]
             else:
                 raise KeyError(path)
@@ -66,7 +70,3 @@ class LazyPositions(Mapping[FieldPath, Position]):
     def __bool__(self) -> bool:
         # Never empty; without this, a test for truth would count all positions through __len__.
         return True
-
-
-def _is_valid_index(part: str | int, children: Sequence[PositionTree]) -> bool:
-    return isinstance(part, int) and 0 <= part < len(children)

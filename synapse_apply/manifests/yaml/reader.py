@@ -50,7 +50,7 @@ class SourceText:
     has_variables: bool = False
     has_fill_in: bool = False
 
-    def read_scalar_text_as_written_or_usual(self, position: Position, value: Any) -> str:
+    def scalar_text(self, position: Position, value: Any) -> str:
         """How a scalar value at a key's or item's position is written.
 
         Its usual text where unclear.

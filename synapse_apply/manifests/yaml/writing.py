@@ -71,7 +71,9 @@ def _iter_scalar_lines(line_head: str, value: Any) -> Iterator[str]:
     )
     if block is None:
         inline_text = (
-            format_inline_scalar(text) if _is_scalar(value) else _format_escaped_flow_value(value)
+            format_inline_scalar(text)
+            if (not isinstance(value, Mapping | list))
+            else _format_escaped_flow_value(value)
         )
         yield f"{line_head} {inline_text}"
     else:
@@ -100,10 +102,6 @@ def _format_escaped_flow_value(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(map(_format_escaped_flow_value, value)) + "]"
     return format_inline_scalar(_escape_variable_marks(value), flow=True)
-
-
-def _is_scalar(value: Any) -> bool:
-    return not isinstance(value, Mapping | list)
 
 
 def _escape_variable_marks(value: Any) -> Any:

@@ -249,8 +249,7 @@ def resource_policy_rules(
     """The rules that judge resources, with the newest versions that they compare with."""
     checked_rules = tuple(rule for rule in rules if rule.check in CHECKS)
     return PolicyRules(
-        checked_rules,
-        _newest_versions(resources, published_versions) if checked_rules else {},
+        checked_rules, _newest_versions(resources, published_versions) if checked_rules else {}
     )
 
 

@@ -16,10 +16,7 @@ from synapse_apply.model.coding.json_types import SettingsBlock
 from synapse_apply.model.diagnostic import parse_json_pointer
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.phrases import (
-    format_short_list,
-    suggest_words,
-)
+from synapse_apply.model.phrases import format_short_list, suggest_words
 from synapse_apply.model.project import iter_references
 from synapse_apply.secret_sources.source import (
     UNAVAILABLE,
@@ -62,7 +59,7 @@ class SopsFile:
     other_metadata: Mapping[str, Any]
     has_group_list: bool
 
-    def build_json_with_keys_of_sections(self, sections: Collection[str]) -> bytes:
+    def to_json(self, sections: Collection[str]) -> bytes:
         """The file for sops, with the keys of these sections alone: JSON, which is YAML as well."""
         groups = [
             {section: entries for section, entries in group.items() if section in sections}
@@ -76,9 +73,7 @@ class SopsFile:
         return re.sub(r"[^\x20-\x7e]", _escape_for_yaml, text).encode("ascii")
 
 
-def parse_and_validate_sops_file(
-    content: bytes, name: str, read_single_mapping: ReadMapping
-) -> SopsFile:
+def parse_sops_file(content: bytes, name: str, read_single_mapping: ReadMapping) -> SopsFile:
     """The parts of an encrypted file; SecretUnavailable for one that sops has not encrypted."""
     try:
         document, _ = read_single_mapping(content, name)
@@ -104,7 +99,7 @@ def parse_and_validate_sops_file(
     if not isinstance(sources, list) or not all(isinstance(group, dict) for group in sources):
         _raise_broken(name, f"`{_GROUPS}` is no list of groups")
     keys: list[NamedKey] = []
-    groups = [_parse_group_and_append_keys(group, name, keys) for group in sources]
+    groups = [_parse_group(group, name, keys) for group in sources]
     if group_list and any(metadata.get(section) for section in KINDS_BY_SECTION):
         _raise_broken(name, f"it has keys inside of `{_GROUPS}` and beside them")
     for group in group_list:
@@ -125,7 +120,7 @@ def parse_and_validate_sops_file(
 
 def require_encrypted_value(file: SopsFile, key: str) -> Any:
     """What stands encrypted at a key path; SecretUnavailable for a wrong path or plain text."""
-    value = require_value_at_key_path(file.tree, key, file.name)
+    value = require_value_at(file.tree, key, file.name)
     if any(_is_unencrypted_leaf(leaf) for leaf in _iter_leaves(value)):
         raise_unavailable(
             UNUSABLE,
@@ -136,7 +131,7 @@ def require_encrypted_value(file: SopsFile, key: str) -> Any:
     return value
 
 
-def require_value_at_key_path(tree: Any, key: str, name: str) -> Any:
+def require_value_at(tree: Any, key: str, name: str) -> Any:
     """The value at a key path such as `a/b/0`; SecretUnavailable where nothing stands.
 
     A `/` inside of a key is written `~1`, as in a JSON Pointer. Names beside the path are told,
@@ -189,7 +184,7 @@ def _require_known_fields(metadata: Mapping[str, Any], name: str) -> None:
         )
 
 
-def _parse_group_and_append_keys(
+def _parse_group(
     group: Mapping[str, Any], name: str, keys: list[NamedKey]
 ) -> dict[str, tuple[Mapping[str, str], ...]]:
     """The entries of one group by section; their keys are added to `keys`."""
@@ -371,7 +366,7 @@ class KeyCredentials:
         return bool(self.variable_names) and not self.missing_names
 
 
-def is_key_or_its_serverless_kind_listed(key: NamedKey, settings: SettingsBlock) -> bool:
+def is_listed(key: NamedKey, settings: SettingsBlock) -> bool:
     """Whether the target's block of sops lists a key, or the kind of a key without a server."""
     if key.kind.setting not in settings:
         return False
@@ -381,7 +376,7 @@ def is_key_or_its_serverless_kind_listed(key: NamedKey, settings: SettingsBlock)
     return key.label in {str(label).rstrip("/") for label in labels}
 
 
-def iter_credentials_of_listed_kinds(
+def listed_credentials(
     settings: SettingsBlock, environ: Mapping[str, str]
 ) -> Iterator[KeyCredentials]:
     """The credentials of each kind that the target's block of sops lists, set or not."""

@@ -19,10 +19,7 @@ from synapse_apply.files.programs import (
     require_executable,
     run_program,
 )
-from synapse_apply.files.repository import (
-    find_trusted_repository,
-    list_checkouts,
-)
+from synapse_apply.files.repository import find_trusted_repository, list_checkouts
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_short_list
@@ -31,17 +28,17 @@ from synapse_apply.model.values import SecretRef, Sensitive
 from synapse_apply.secret_sources.file import (
     MAX_SECRET_BYTES,
     find_file_denial,
-    read_bytes_of_limited_regular_file,
-    require_path_that_project_may_read,
+    read_limited_bytes,
+    require_allowed_path,
 )
 from synapse_apply.secret_sources.sops.encrypted_file import (
     KeyCredentials,
     SopsFile,
-    is_key_or_its_serverless_kind_listed,
-    iter_credentials_of_listed_kinds,
-    parse_and_validate_sops_file,
+    is_listed,
+    listed_credentials,
+    parse_sops_file,
     require_encrypted_value,
-    require_value_at_key_path,
+    require_value_at,
 )
 from synapse_apply.secret_sources.source import (
     FORBIDDEN,
@@ -60,7 +57,7 @@ _PROXY_VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
 _CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
-def build_connection_variables_with_absolute_paths(environ: Mapping[str, str]) -> dict[str, str]:
+def build_connection(environ: Mapping[str, str]) -> dict[str, str]:
     """The variables for sops; paths are absolute, since it runs in another folder."""
     names = [*_PROXY_VARIABLES, *(name.lower() for name in _PROXY_VARIABLES)]
     variables = {name: environ[name] for name in names if environ.get(name)}
@@ -74,7 +71,7 @@ def build_connection_variables_with_absolute_paths(environ: Mapping[str, str]) -
     return variables
 
 
-def list_proxy_passwords_as_written_and_decoded(proxy_urls: Iterable[str]) -> list[str]:
+def proxy_passwords(proxy_urls: Iterable[str]) -> list[str]:
     """The passwords in the URLs of proxies, as they are written there and as they are meant."""
     secrets: list[str] = []
     for url in proxy_urls:
@@ -117,10 +114,7 @@ _KEY_WORDS = (
 )
 # What Go says of a server that was not reached, and what to do then.
 _CONNECTION_HINTS = (
-    (
-        "x509: ",
-        "If it is of an authority of your own, name the file of that one in SSL_CERT_FILE.",
-    ),
+    ("x509: ", "If it is of an authority of your own, name the file of that one in SSL_CERT_FILE."),
     ("proxyconnect ", "Check HTTPS_PROXY, and NO_PROXY for hosts that need no proxy."),
     ("dial tcp", "Check the network. Behind a proxy, set HTTPS_PROXY."),
 )
@@ -144,7 +138,7 @@ class SopsProgram:
         return f"{PROGRAM} {self.version or 'of an unknown version'} at {self.path}"
 
 
-def find_sops_on_path_outside_checkout(root: Path) -> SopsProgram | None:
+def find_sops(root: Path) -> SopsProgram | None:
     """The program on PATH outside of the checkout, with its version; None if there is none."""
     checkouts = list_checkouts(root, None)
     # What a folder contains whose repository is not trusted is not started either.
@@ -153,18 +147,16 @@ def find_sops_on_path_outside_checkout(root: Path) -> SopsProgram | None:
     try:
         path = require_executable(PROGRAM, checkouts)
         # Without the option, versions of today ask a server whether there is a newer one.
-        answer = _run_sops_in_empty_folder(
-            path, ("--version", "--disable-version-check"), {}, checkouts, b""
-        )
+        answer = _run_sops(path, ("--version", "--disable-version-check"), {}, checkouts, b"")
     except OSError:
         return None
     match = _VERSION.search(answer.output.decode(errors="replace"))
     return SopsProgram(path, match[0].removeprefix(f"{PROGRAM} ") if match else "", checkouts)
 
 
-def require_sops_program_not_known_too_old(root: Path) -> SopsProgram:
+def require_sops(root: Path) -> SopsProgram:
     """The program; SecretUnavailable without one, or for one that is known to be too old."""
-    program = find_sops_on_path_outside_checkout(root)
+    program = find_sops(root)
     min_version = ".".join(map(str, MIN_VERSION))
     if program is None:
         raise_unavailable(
@@ -181,7 +173,7 @@ def require_sops_program_not_known_too_old(root: Path) -> SopsProgram:
     return program
 
 
-def decrypt_document_to_json(
+def decrypt_document(
     program: SopsProgram,
     document: bytes,
     name: str,
@@ -201,9 +193,7 @@ def decrypt_document_to_json(
     )
     try:
         all_variables = {**connection_variables, **variables}
-        outcome = _run_sops_in_empty_folder(
-            program.path, arguments, all_variables, program.checkouts, document
-        )
+        outcome = _run_sops(program.path, arguments, all_variables, program.checkouts, document)
     except OSError as problem:
         raise_unavailable(
             UNAVAILABLE,
@@ -211,15 +201,12 @@ def decrypt_document_to_json(
             "Check that it runs here.",
         )
     if outcome.exit_code != 0:
-        secrets = [
-            *variables.values(),
-            *list_proxy_passwords_as_written_and_decoded(connection_variables.values()),
-        ]
-        _raise_decryption_failure(outcome, name, secrets, " and ".join(credential_names))
+        secrets = [*variables.values(), *proxy_passwords(connection_variables.values())]
+        _raise_failure(outcome, name, secrets, " and ".join(credential_names))
     return outcome.output
 
 
-def _raise_decryption_failure(
+def _raise_failure(
     outcome: ProgramResult, name: str, secrets: Sequence[str], credential_names: str
 ) -> NoReturn:
     if outcome.has_timed_out:
@@ -234,7 +221,7 @@ def _raise_decryption_failure(
             UNAVAILABLE,
             f"no key opens {name}: "
             + _describe_key_failure(outcome.error_text, secrets, credential_names),
-            _suggest_key_or_connection(outcome.error_text, name),
+            _suggest(outcome.error_text, name),
         )
     # Of anything else nothing is shown: sops quotes values that stand in plain text.
     reason, hint = _REASONS.get(
@@ -247,7 +234,7 @@ def _raise_decryption_failure(
     raise_unavailable(UNUSABLE, reason.format(name=name), hint.format(name=name))
 
 
-def _suggest_key_or_connection(words: str, name: str) -> str:
+def _suggest(words: str, name: str) -> str:
     """What to do where no key was had: the server may not have been reached."""
     for part, hint in _CONNECTION_HINTS:
         if part in words:
@@ -269,7 +256,7 @@ def _describe_key_failure(words: str, secrets: Sequence[str], credential_names: 
     return f"{PROGRAM} says: {shown_words[:_MAX_SHOWN_WORDS] or 'nothing'}"
 
 
-def _run_sops_in_empty_folder(
+def _run_sops(
     path: str,
     arguments: tuple[str, ...],
     variables: Mapping[str, str],
@@ -290,47 +277,38 @@ def _run_sops_in_empty_folder(
 _BLOCK = "sops"
 
 
-def require_encrypted_value_of_reference(ref: SecretRef, context: SourceContext) -> None:
+def require_encrypted(ref: SecretRef, context: SourceContext) -> None:
     """SecretUnavailable unless the file may be opened and has an encrypted value at the key.
 
     Decrypts nothing and starts nothing.
     """
-    require_encrypted_value(
-        _load_sops_file_of_listed_keys_once(ref, context), ref.get_argument_or_empty("key")
-    )
+    require_encrypted_value(_load_file(ref, context), ref.get_argument_or_empty("key"))
 
 
-def _load_sops_file_of_listed_keys_once(ref: SecretRef, context: SourceContext) -> SopsFile:
+def _load_file(ref: SecretRef, context: SourceContext) -> SopsFile:
     """The file of a reference, read once a run; SecretUnavailable also for keys not listed."""
     name = ref.get_argument_or_empty("file")
-    file: SopsFile = context.memo.get_or_make_or_raise_failure_again(
-        (_BLOCK, "file", name),
-        lambda: _read_sops_file_refusing_keys_unlisted_by_target(name, context),
+    file: SopsFile = context.memo.get_or_make(
+        (_BLOCK, "file", name), lambda: _read_file(name, context)
     )
     return file
 
 
-def _read_sops_file_refusing_keys_unlisted_by_target(name: str, context: SourceContext) -> SopsFile:
-    content = (
-        context.read_committed_file_or_none(name) if context.read_committed_file_or_none else None
-    )
+def _read_file(name: str, context: SourceContext) -> SopsFile:
+    content = context.read_committed_file(name) if context.read_committed_file else None
     # A revision of Git that is planned has its own file; that of the working tree may differ.
     if content is None:
         raise_if_denied(find_file_denial(name, context))
-        content = read_bytes_of_limited_regular_file(
-            require_path_that_project_may_read(name, context), name
-        )
+        content = read_limited_bytes(require_allowed_path(name, context), name)
     if len(content) > MAX_SECRET_BYTES:
         raise_unavailable(UNUSABLE, f"{name} is larger than 1 MiB", "Is this the file you meant?")
     if context.read_single_mapping is None:
         raise_unavailable(UNUSABLE, f"{name} cannot be read without a YAML reader", "Report it.")
-    file = parse_and_validate_sops_file(content, name, context.read_single_mapping)
+    file = parse_sops_file(content, name, context.read_single_mapping)
     settings = context.settings.get(_BLOCK, {})
     # Whoever can change the file chooses its keys: without a list the file would decide which
     # server gets the credential of this machine.
-    if unlisted_keys := [
-        key for key in file.keys if not is_key_or_its_serverless_kind_listed(key, settings)
-    ]:
+    if unlisted_keys := [key for key in file.keys if not is_listed(key, settings)]:
         raise_unavailable(
             FORBIDDEN,
             f"{name} names keys that the target does not list: {format_short_list(unlisted_keys)}",
@@ -340,14 +318,14 @@ def _read_sops_file_refusing_keys_unlisted_by_target(name: str, context: SourceC
     return file
 
 
-def read_decrypted_value_as_text(ref: SecretRef, context: SourceContext) -> str:
+def read_decrypted_value(ref: SecretRef, context: SourceContext) -> str:
     """The value as text, or as JSON where the format is json; SecretUnavailable."""
-    file, key = _load_sops_file_of_listed_keys_once(ref, context), ref.get_argument_or_empty("key")
+    file, key = _load_file(ref, context), ref.get_argument_or_empty("key")
     require_encrypted_value(file, key)
-    decrypted: Sensitive = context.memo.get_or_make_or_raise_failure_again(
-        (_BLOCK, "decrypted", file.name), lambda: _decrypt_file_with_usable_keys(file, context)
+    decrypted: Sensitive = context.memo.get_or_make(
+        (_BLOCK, "decrypted", file.name), lambda: _decrypt_file(file, context)
     )
-    value = require_value_at_key_path(decrypted.reveal(), key, file.name)
+    value = require_value_at(decrypted.reveal(), key, file.name)
     if not isinstance(value, str) and ref.format != "json":
         raise_unavailable(
             UNUSABLE, f"{ref.name} is no text", "Quote it in the file, or add format: json."
@@ -355,34 +333,30 @@ def read_decrypted_value_as_text(ref: SecretRef, context: SourceContext) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _decrypt_file_with_usable_keys(file: SopsFile, context: SourceContext) -> Sensitive:
+def _decrypt_file(file: SopsFile, context: SourceContext) -> Sensitive:
     named_kinds = {key.kind.setting for key in file.keys}
     matching = [
         credentials
-        for credentials in iter_credentials_of_listed_kinds(
-            context.settings[_BLOCK], context.environ
-        )
+        for credentials in listed_credentials(context.settings[_BLOCK], context.environ)
         if credentials.kind.setting in named_kinds
     ]
     usable = [credentials for credentials in matching if credentials.is_usable]
     if not usable:
-        _raise_no_credential_for_keys(file, matching)
+        _raise_no_credential(file, matching)
     # The keys are those of the file, and the project file that lists them may be a commit's, too.
     kinds = {credentials.kind for credentials in usable}
     for key in file.keys:
         if context.require_server and key.server and key.kind in kinds:
             context.require_server(key.server, f"{_BLOCK}.{key.kind.setting}")
-    program = context.memo.get_or_make_or_raise_failure_again(
-        (_BLOCK, "program"), lambda: require_sops_program_not_known_too_old(context.root)
-    )
+    program = context.memo.get_or_make((_BLOCK, "program"), lambda: require_sops(context.root))
     # Only the kinds of keys that have a credential are passed on: sops would try the servers of
     # the others as well.
-    output = decrypt_document_to_json(
+    output = decrypt_document(
         program,
-        file.build_json_with_keys_of_sections({credentials.kind.section for credentials in usable}),
+        file.to_json({credentials.kind.section for credentials in usable}),
         file.name,
         {name: value for credentials in usable for name, value in credentials.variables.items()},
-        _build_connection_variables_if_server_is_asked(usable, context.environ),
+        _connection_if_asked(usable, context.environ),
         [name for credentials in usable for name in credentials.variable_names],
     )
     document, problem = parse_json_with_problem(output.decode("utf-8", "replace"))
@@ -395,15 +369,15 @@ def _decrypt_file_with_usable_keys(file: SopsFile, context: SourceContext) -> Se
     return Sensitive(document)
 
 
-def _build_connection_variables_if_server_is_asked(
+def _connection_if_asked(
     all_credentials: Iterable[KeyCredentials], environ: Mapping[str, str]
 ) -> dict[str, str]:
     """How a server is reached, where one of the keys lies at a server; {} for all others."""
     is_server_asked = any(credentials.kind.needs_listing for credentials in all_credentials)
-    return build_connection_variables_with_absolute_paths(environ) if is_server_asked else {}
+    return build_connection(environ) if is_server_asked else {}
 
 
-def _raise_no_credential_for_keys(file: SopsFile, listed: list[KeyCredentials]) -> NoReturn:
+def _raise_no_credential(file: SopsFile, listed: list[KeyCredentials]) -> NoReturn:
     missing_names = [name for credentials in listed for name in credentials.missing_names]
     if missing_names:
         raise_unavailable(
@@ -419,18 +393,16 @@ def _raise_no_credential_for_keys(file: SopsFile, listed: list[KeyCredentials]) 
     )
 
 
-def list_key_offers_or_program_problem(context: SourceContext) -> tuple[SettingOffer, ...]:
+def list_key_offers(context: SourceContext) -> tuple[SettingOffer, ...]:
     """The kinds of keys in the order of trying, and the program; starts sops for its version."""
-    program = find_sops_on_path_outside_checkout(context.root)
+    program = find_sops(context.root)
     if program is None:
         return (SettingOffer(f"the program {PROGRAM}", "is not on PATH"),)
     if program.is_too_old:
         return (SettingOffer(str(program), "is too old"),)
     return tuple(
         _build_offer(credentials, program)
-        for credentials in iter_credentials_of_listed_kinds(
-            context.settings[_BLOCK], context.environ
-        )
+        for credentials in listed_credentials(context.settings[_BLOCK], context.environ)
     )
 
 

@@ -17,17 +17,17 @@ NAME = "sops"
 _EXAMPLE = "{valueFrom: {sops: {file: secrets/prod.yaml, key: raw-data/secret_access_key}}}"
 
 
-def _find_denial_by_names_and_file(ref: SecretRef, context: SourceContext) -> Denial | None:
+def _find_denial(ref: SecretRef, context: SourceContext) -> Denial | None:
     """Why a manifest may not name a value of a file, by what the file says without any key."""
     if denial := _find_denial_by_names(ref, context):
         return denial
     if context.read_single_mapping is None:
         return None
     # Here, not above: most projects name no file of sops.
-    from synapse_apply.secret_sources.sops.reader import require_encrypted_value_of_reference
+    from synapse_apply.secret_sources.sops.reader import require_encrypted
 
     try:
-        require_encrypted_value_of_reference(ref, context)
+        require_encrypted(ref, context)
     except SecretUnavailable as failure:
         finding = failure.diagnostics[0]
         detail, hint = str(finding.detail), str(finding.hint)
@@ -66,15 +66,15 @@ def _list_bound_parts(ref: SecretRef) -> list[str]:
 
 
 def _read_text(ref: SecretRef, context: SourceContext) -> str:
-    from synapse_apply.secret_sources.sops.reader import read_decrypted_value_as_text
+    from synapse_apply.secret_sources.sops.reader import read_decrypted_value
 
-    return read_decrypted_value_as_text(ref, context)
+    return read_decrypted_value(ref, context)
 
 
 def _list_key_offers(context: SourceContext) -> tuple[SettingOffer, ...]:
-    from synapse_apply.secret_sources.sops.reader import list_key_offers_or_program_problem
+    from synapse_apply.secret_sources.sops.reader import list_key_offers
 
-    return list_key_offers_or_program_problem(context)
+    return list_key_offers(context)
 
 
 SOPS = SecretSource(
@@ -82,7 +82,7 @@ SOPS = SecretSource(
     example=_EXAMPLE,
     required_keys=("file", "key"),
     format_name=lambda texts: f"{texts['key']} of {texts['file']}",
-    find_denial=_find_denial_by_names_and_file,
+    find_denial=_find_denial,
     find_read_denial=_find_denial_by_names,
     read_text=_read_text,
     list_setting_offers=_list_key_offers,

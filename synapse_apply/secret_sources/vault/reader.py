@@ -102,16 +102,14 @@ class VaultReader:
         Whether manifests may name the path is not checked here.
         """
         vault_path = self._settings.split_path_at_mount(path)
-        secret = self._read_secret_once_or_raise_again(vault_path, version)
+        secret = self._read_secret_once(vault_path, version)
         if key not in secret:
-            raise self._problems.build_missing_key_error(
-                vault_path, key, self._iter_showable_key_names(secret)
-            )
+            raise self._problems.missing_key(vault_path, key, self._showable_keys(secret))
         return Sensitive(secret[key])
 
     def list_login_offers(self) -> tuple[SettingOffer, ...]:
         """The logins of the target, and why one is not used; asks nobody."""
-        return self._choose_login_and_list_offers().offers
+        return self._choose_login().offers
 
     def log_in_and_check_token(self) -> LoginCheck:
         """Log in, or look the token up, without reading any secret; SecretUnavailable."""
@@ -123,10 +121,8 @@ class VaultReader:
             if not token.is_issued_here:
                 answer = self._api.request_token_lookup(token.value)
                 if not answer.is_success:
-                    raise self._problems.build_refused_token_error(token.login)
-                remaining_seconds = _get_positive_integer_or_none(
-                    answer.get_nested_map_or_none("data"), "ttl"
-                )
+                    raise self._problems.error("refused token", login=token.login)
+                remaining_seconds = _positive_integer(answer.nested("data"), "ttl")
             seconds = time.monotonic() - started_at
             return LoginCheck(token.login, seconds, remaining_seconds)
 
@@ -137,18 +133,14 @@ class VaultReader:
             token, self._token = self._token, None
             if token is not None and token.is_revocable:
                 with suppress(SecretUnavailable):
-                    self._api.request_token_revocation(token.value)
+                    self._api.revoke_token(token.value)
 
-    def _read_secret_once_or_raise_again(
-        self, path: VaultPath, version: int | None
-    ) -> Mapping[str, Any]:
+    def _read_secret_once(self, path: VaultPath, version: int | None) -> Mapping[str, Any]:
         cache_key = (str(path), version)
         with self._lock:
             if cache_key not in self._secrets:
                 try:
-                    self._secrets[cache_key] = Sensitive(
-                        self._read_secret_of_exact_version(path, version)
-                    )
+                    self._secrets[cache_key] = Sensitive(self._read_version(path, version))
                 except SecretUnavailable as failure:
                     # A failure is kept too: a thousand references must not be a thousand refused
                     # requests, which some servers answer by locking the login.
@@ -159,73 +151,64 @@ class VaultReader:
         values: Mapping[str, Any] = secret.reveal()
         return values
 
-    def _read_secret_of_exact_version(
-        self, path: VaultPath, version: int | None
-    ) -> Mapping[str, Any]:
+    def _read_version(self, path: VaultPath, version: int | None) -> Mapping[str, Any]:
         token = self._require_token_of_run()
-        with self._remember_failure_and_raise_it_again():
+        with self._remember_failure():
             answer = self._api.request_secret_version(path, version, token.value)
         if answer.status == 403:
-            is_refused = self._ask_if_needed_whether_token_is_refused(answer, token)
-            raise self._problems.build_denied_read_or_refused_token_error(
-                path, token.login, is_token_refused=is_refused
-            )
-        metadata, secret = (
-            answer.get_nested_map_or_none("data", "metadata"),
-            answer.get_nested_map_or_none("data", "data"),
-        )
-        read_version = _get_positive_integer_or_none(metadata, "version")
+            cause = "refused token" if self._is_token_refused(answer, token) else "denied"
+            raise self._problems.error(cause, path=path, login=token.login)
+        metadata, secret = answer.nested("data", "metadata"), answer.nested("data", "data")
+        read_version = _positive_integer(metadata, "version")
         # A 404 with metadata is of a version that is gone.
         if metadata is None or read_version is None or (secret and not answer.is_success):
-            raise self._ask_mount_and_build_absent_secret_error(answer, path, version, token)
+            raise self._absent_secret(answer, path, version, token)
         if version not in {None, read_version}:
             # A server that does not know `version` answers the newest one, which was not asked for.
-            raise self._problems.build_other_version_error(path, version or 0)
+            reason = f"it is not of version {version} of {path}, which was asked for"
+            raise self._problems.error("malformed answer", reason=reason)
         if secret is None:
-            raise self._problems.build_gone_version_error(
-                path, read_version, is_destroyed=metadata.get("destroyed") is True
-            )
+            cause = "destroyed" if metadata.get("destroyed") is True else "deleted"
+            raise self._problems.error(cause, path=path, version=read_version)
         return secret
 
     # KV version 1 and a missing mount answer as a missing secret does: what is mounted there tells
     # them apart, where the token may ask for it.
-    def _ask_mount_and_build_absent_secret_error(
+    def _absent_secret(
         self, answer: VaultAnswer, path: VaultPath, version: int | None, token: _VaultToken
     ) -> SecretUnavailable:
         # KV version 1 has the values where version 2 has `data` and `metadata`.
         if answer.is_success:
-            return self._problems.build_mount_version_error(path)
+            return self._problems.error("no KV 2", path=path)
         if answer.status == 400:
-            return self._problems.build_status_error(answer.status)
-        mount = self._api.request_mount(path, token.value).get_nested_map_or_none("data") or {}
+            return self._problems.status_error(answer.status)
+        mount = self._api.request_mount(path, token.value).nested("data") or {}
         mounted_at, options = mount.get("path"), mount.get("options")
         kv_version = options.get("version") if isinstance(options, Mapping) else None
         if isinstance(mounted_at, str) and mounted_at.strip("/") != path.mount:
-            return self._problems.build_other_mount_error(path)
+            return self._problems.error("other mount", path=path)
         if mount and (mount.get("type") != "kv" or kv_version != "2"):
-            return self._problems.build_mount_version_error(path)
-        if answer.errors_contain_any_of("no handler for route"):
-            return self._problems.build_missing_mount_error(path)
-        return self._problems.build_missing_secret_error(path, version)
+            return self._problems.error("no KV 2", path=path)
+        if answer.says("no handler for route"):
+            return self._problems.error("no mount", path=path)
+        return self._problems.missing_secret(path, version)
 
-    def _ask_if_needed_whether_token_is_refused(
-        self, denial: VaultAnswer, token: _VaultToken
-    ) -> bool:
+    def _is_token_refused(self, denial: VaultAnswer, token: _VaultToken) -> bool:
         """Whether a 403 is about the token itself: Vault says the same where no policy allows."""
         if token.is_issued_here:
             return False
-        if denial.errors_contain_any_of("invalid token", "bad token"):
+        if denial.says("invalid token", "bad token"):
             return True
         return self._api.request_token_lookup(token.value).status == 403
 
     def _require_token_of_run(self) -> _VaultToken:
         """The token of this run, got by one login; SecretUnavailable."""
         if self._token is None:
-            with self._remember_failure_and_raise_it_again():
-                self._token = self._log_in_or_take_given_token()
+            with self._remember_failure():
+                self._token = self._log_in()
         return self._token
 
-    def _choose_login_and_list_offers(self) -> _LoginSearch:
+    def _choose_login(self) -> _LoginSearch:
         offers: list[SettingOffer] = []
         chosen: tuple[VaultLogin, Sensitive] | None = None
         for login in self._settings.logins:
@@ -242,38 +225,38 @@ class VaultReader:
         login_found, credential = chosen or (None, Sensitive(""))
         return _LoginSearch(login_found, credential, tuple(offers))
 
-    def _log_in_or_take_given_token(self) -> _VaultToken:
-        login, credential, offers = self._choose_login_and_list_offers()
+    def _log_in(self) -> _VaultToken:
+        login, credential, offers = self._choose_login()
         if login is None:
-            raise self._problems.build_missing_login_error(map(str, offers))
+            raise self._problems.error("no login", reasons="; ".join(map(str, offers)))
         text = str(credential.reveal()).strip()
         # A file that ends in two lines, or a whole JSON answer, would be sent as a header.
         if not _is_header_text(text):
             reason = (
                 f"{login.credential.name} holds no {login.method}: it has blanks or line breaks"
             )
-            raise self._problems.build_failed_login_error(login, reason)
+            raise self._problems.failed_login(login, reason)
         if login.method != JWT_METHOD:
             return _VaultToken(Sensitive(text), login)
         answer = self._api.request_token_for_jwt(login.mount, login.role, Sensitive(text))
         if not answer.is_success:
             reason = _explain_jwt_refusal(answer, login)
-            raise self._problems.build_failed_login_error(login, reason)
-        auth = answer.get_nested_map_or_none("auth") or {}
+            raise self._problems.failed_login(login, reason)
+        auth = answer.nested("auth") or {}
         token = auth.get("client_token")
         if not isinstance(token, str) or not _is_header_text(token):
             reason = "the answer has no token; a second factor is not supported"
-            raise self._problems.build_failed_login_error(login, reason)
+            raise self._problems.failed_login(login, reason)
         return _VaultToken(
             Sensitive(token),
             login,
             is_issued_here=True,
             is_revocable=auth.get("token_type") != _BATCH_TOKEN,
-            remaining_seconds=_get_positive_integer_or_none(auth, "lease_duration"),
+            remaining_seconds=_positive_integer(auth, "lease_duration"),
         )
 
     @contextmanager
-    def _remember_failure_and_raise_it_again(self) -> Iterator[None]:
+    def _remember_failure(self) -> Iterator[None]:
         """Remember a failure of what is done inside for the run, and raise it at once next time."""
         if self._failure:
             raise SecretUnavailable(*self._failure)
@@ -283,7 +266,7 @@ class VaultReader:
             self._failure = failure.diagnostics
             raise
 
-    def _iter_showable_key_names(self, secret: Mapping[str, Any]) -> Iterator[str]:
+    def _showable_keys(self, secret: Mapping[str, Any]) -> Iterator[str]:
         """The key names of a secret, without those that repeat a value of it or the token."""
         # Someone may have pasted a value in place of its name, and names are printed.
         hidden_texts = [str(value) for value in secret.values()]
@@ -307,7 +290,7 @@ def _explain_jwt_refusal(answer: VaultAnswer, login: VaultLogin) -> str:
     if answer.status in {403, 404}:
         return f"no JWT login is mounted at auth/{login.mount}, or it is not allowed"
     for phrases, reason in _JWT_REFUSALS:
-        if answer.errors_contain_any_of(*phrases):
+        if answer.says(*phrases):
             return reason
     return f"it answered {answer.status}; its audit log has the reason"
 
@@ -322,6 +305,6 @@ def _is_header_text(text: str) -> bool:
     )
 
 
-def _get_positive_integer_or_none(values: Mapping[str, Any] | None, name: str) -> int | None:
+def _positive_integer(values: Mapping[str, Any] | None, name: str) -> int | None:
     value = values.get(name) if values is not None else None
     return value if type(value) is int and value > 0 else None

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from synapse_apply.model.coding.json_types import SettingsBlock
@@ -19,10 +19,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.secrets.login import SettingOffer, is_loopback
 from synapse_apply.model.values import SecretRef, Sensitive
 from synapse_apply.secret_sources.environment_variable import ENVIRONMENT_VARIABLE
-from synapse_apply.secret_sources.file import (
-    read_secret_text_of_file,
-    require_path_that_project_may_read,
-)
+from synapse_apply.secret_sources.file import read_secret_text, require_allowed_path
 from synapse_apply.secret_sources.source import (
     UNAVAILABLE,
     UNUSABLE,
@@ -30,7 +27,7 @@ from synapse_apply.secret_sources.source import (
     SecretSource,
     SettingFault,
     SourceContext,
-    parse_secret_or_raise_unusable,
+    parse_secret,
     raise_unavailable,
 )
 
@@ -50,10 +47,10 @@ _JSON_KINDS: tuple[tuple[type, str], ...] = (
 )
 
 
-def find_path_or_version_denial(ref: SecretRef, context: SourceContext) -> Denial | None:
+def find_path_denial(ref: SecretRef, context: SourceContext) -> Denial | None:
     """Why manifests may not name a secret of Vault, by its texts alone; None where they may."""
     path, version = ref.get_argument_or_empty("path"), ref.get_argument_or_empty("version")
-    if fault := describe_path_fault_or_empty(path):
+    if fault := describe_path_fault(path):
         return Denial(
             "Malformed path",
             f"`{path}` is no path of a secret in Vault: {fault}",
@@ -70,7 +67,7 @@ def find_path_or_version_denial(ref: SecretRef, context: SourceContext) -> Denia
             remedy="Write a number, or leave version out for the newest one.",
         )
     # A target without Vault is told so where it needs the secret: the manifest may be for others.
-    settings = _build_settings_or_none_without_vault(context)
+    settings = _build_settings(context)
     if settings is None or settings.is_path_allowed(path):
         return None
     return Denial(
@@ -83,7 +80,7 @@ def find_path_or_version_denial(ref: SecretRef, context: SourceContext) -> Denia
     )
 
 
-def find_address_and_login_faults(block: SettingsBlock) -> tuple[SettingFault, ...]:
+def find_block_faults(block: SettingsBlock) -> tuple[SettingFault, ...]:
     """What is wrong with a `vault` block that fits its schema."""
     faults = []
     parts = urlsplit(block["address"])
@@ -108,7 +105,7 @@ def find_address_and_login_faults(block: SettingsBlock) -> tuple[SettingFault, .
     return tuple(faults)
 
 
-def _build_settings_or_none_without_vault(context: SourceContext) -> VaultSettings | None:
+def _build_settings(context: SourceContext) -> VaultSettings | None:
     block = context.settings.get(SOURCE_NAME)
     return None if block is None else build_settings_of_valid_block(block)
 
@@ -117,7 +114,7 @@ def _read_value_as_text(ref: SecretRef, context: SourceContext) -> str:
     """The text of a value, or the JSON of one that is no text; SecretUnavailable."""
     version = ref.get_argument_or_empty("version")
     value = (
-        _get_or_make_reader_of_target(context)
+        _reader_of(context)
         .require_value_of_key(
             ref.get_argument_or_empty("path"),
             ref.get_argument_or_empty("key"),
@@ -126,24 +123,18 @@ def _read_value_as_text(ref: SecretRef, context: SourceContext) -> str:
         .reveal()
     )
     if not isinstance(value, str) and ref.format != "json":
-        _raise_no_text(ref, value)
+        kind = next((name for kind, name in _JSON_KINDS if isinstance(value, kind)), "null")
+        raise_unavailable(
+            UNUSABLE,
+            f"{ref.name} is {kind}, and no text",
+            "Write format: json beside vault, or store it as a text in Vault.",
+        )
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _raise_no_text(ref: SecretRef, value: Any) -> NoReturn:
-    kind = next((name for kind, name in _JSON_KINDS if isinstance(value, kind)), "null")
-    raise_unavailable(
-        UNUSABLE,
-        f"{ref.name} is {kind}, and no text",
-        "Write format: json beside vault, or store it as a text in Vault.",
-    )
-
-
-def _get_or_make_reader_of_target(context: SourceContext) -> VaultReader:
+def _reader_of(context: SourceContext) -> VaultReader:
     """The reader of the target's Vault, made once a run; SecretUnavailable without settings."""
-    reader: VaultReader = context.memo.get_or_make_or_raise_failure_again(
-        SOURCE_NAME, lambda: _make_reader(context)
-    )
+    reader: VaultReader = context.memo.get_or_make(SOURCE_NAME, lambda: _make_reader(context))
     return reader
 
 
@@ -151,7 +142,7 @@ def _make_reader(context: SourceContext) -> VaultReader:
     # Here, not above: most commands read no secret of Vault.
     from synapse_apply.secret_sources.vault.reader import VaultReader
 
-    settings = _build_settings_or_none_without_vault(context)
+    settings = _build_settings(context)
     if settings is None or context.connect_http is None:
         raise_unavailable(
             UNAVAILABLE,
@@ -159,22 +150,18 @@ def _make_reader(context: SourceContext) -> VaultReader:
             "Name it in the project file: targets.NAME.vault with address, token or jwt, and "
             "allow.",
         )
-    ca_file = (
-        str(require_path_that_project_may_read(settings.ca_file, context))
-        if settings.ca_file
-        else ""
-    )
+    ca_file = str(require_allowed_path(settings.ca_file, context)) if settings.ca_file else ""
     connection = context.connect_http(settings.origin, ca_file)
     # Called in the reverse order: the reader gives its token back over this connection first.
     context.memo.register_call_at_close(connection.close)
     reader = VaultReader(
-        settings, connection.send_request, lambda ref: _read_nonempty_credential(ref, context)
+        settings, connection.send_request, lambda ref: _read_credential(ref, context)
     )
     context.memo.register_call_at_close(reader.close)
     return reader
 
 
-def _read_nonempty_credential(ref: SecretRef, context: SourceContext) -> Sensitive:
+def _read_credential(ref: SecretRef, context: SourceContext) -> Sensitive:
     """The token or JWT that the project file names; SecretUnavailable."""
     if ref.source == ENVIRONMENT_VARIABLE.name:
         text = ENVIRONMENT_VARIABLE.read_text(ref, context)
@@ -182,8 +169,8 @@ def _read_nonempty_credential(ref: SecretRef, context: SourceContext) -> Sensiti
         home = context.environ.get("HOME", "")
         is_in_home = ref.name.startswith(_HOME) and bool(home)
         name = str(Path(home) / ref.name.removeprefix(_HOME)) if is_in_home else ref.name
-        text = read_secret_text_of_file(require_path_that_project_may_read(name, context), ref.name)
-    return parse_secret_or_raise_unusable(text, "text", ref.name)
+        text = read_secret_text(require_allowed_path(name, context), ref.name)
+    return parse_secret(text, "text", ref.name)
 
 
 def _may_be_same_secret(reserved: SecretRef, ref: SecretRef) -> bool:
@@ -199,14 +186,11 @@ def _may_be_same_secret(reserved: SecretRef, ref: SecretRef) -> bool:
 
 
 def _list_login_offers(context: SourceContext) -> tuple[SettingOffer, ...]:
-    return _get_or_make_reader_of_target(context).list_login_offers()
+    return _reader_of(context).list_login_offers()
 
 
-def _log_in_to_vault_and_describe_accepted_login(context: SourceContext) -> str:
-    settings, check = (
-        _build_settings_or_none_without_vault(context),
-        _get_or_make_reader_of_target(context).log_in_and_check_token(),
-    )
+def _describe_login(context: SourceContext) -> str:
+    settings, check = (_build_settings(context), _reader_of(context).log_in_and_check_token())
     lasting = (
         f", for {_format_duration(check.remaining_seconds)}" if check.remaining_seconds else ""
     )
@@ -230,14 +214,14 @@ def _format_name(texts: Mapping[str, str]) -> str:
 VAULT = SecretSource(
     name=SOURCE_NAME,
     example="{valueFrom: {vault: {path: kv/raw-data, key: secret}}}",
-    find_denial=find_path_or_version_denial,
+    find_denial=find_path_denial,
     read_text=_read_value_as_text,
     required_keys=("path", "key"),
     optional_keys=("version",),
     format_name=_format_name,
     list_setting_offers=_list_login_offers,
-    ask_server_for_access_phrase_or_empty=_log_in_to_vault_and_describe_accepted_login,
-    find_faults=find_address_and_login_faults,
+    ask_server_for_access_phrase_or_empty=_describe_login,
+    find_faults=find_block_faults,
     may_share_value=_may_be_same_secret,
 )
 
@@ -315,7 +299,7 @@ class VaultSettings:
 
         Patterns are case-sensitive, as Vault's paths are.
         """
-        return not describe_path_fault_or_empty(path) and any(
+        return not describe_path_fault(path) and any(
             fnmatchcase(path, pattern) for pattern in self.allowed_paths
         )
 
@@ -326,7 +310,7 @@ class VaultSettings:
         return VaultPath(mount, path[len(mount) + 1 :])
 
 
-def describe_path_fault_or_empty(path: str) -> str:
+def describe_path_fault(path: str) -> str:
     """Why a text is not MOUNT/NAME of a secret, as a phrase; "" if it is."""
     if len(path) > _MAX_PATH_LENGTH:
         return f"it has more than {_MAX_PATH_LENGTH} characters"

@@ -31,7 +31,7 @@ class ProbeResult:
     may_delete: bool
 
 
-def probe_bucket_or_raise_unsuitable(folder: ObjectFolder) -> ProbeResult:
+def require_suitable_bucket(folder: ObjectFolder) -> ProbeResult:
     """Make one object by sixteen requests at once, list, read, make, delete and make it again.
 
     StateError where the store lets two through, or does not list or read what was made. The object

@@ -339,9 +339,7 @@ class GitLog:
     def _damage_error(self, commit_id: str, problem: DamagedTreeError) -> DamagedLog:
         # Answers may be left in the pipe of the reader.
         self._repository.discard_reader()
-        error = git_messages.build_damaged_file_error(
-            self.location, commit_id, problem.path, str(problem)
-        )
+        error = git_messages.damaged_file(self.location, commit_id, problem.path, str(problem))
         if problem.content is not None:
             error.reading = LogReading(problem.content.collect_tables(), (), "")
         return error
@@ -403,7 +401,7 @@ class GitLog:
             if remote_tip != attempt.old_id:
                 return self._adopt_below_tip(attempt)
             self._add_second_commit(attempt)
-        raise git_messages.build_push_refused_error(self.location, self._location.ref, error_text)
+        raise git_messages.push_refused(self.location, self._location.ref, error_text)
 
     def _kept_refspecs(self, attempt: PushAttempt) -> list[str]:
         """What is pushed besides: where a new history begins, the old one gets a ref of its own."""
@@ -424,7 +422,7 @@ class GitLog:
         try:
             return self._read_tip()
         except RemoteUnreachable:
-            raise git_messages.build_unknown_push_error(self.location, push_text) from None
+            raise git_messages.unknown_push(self.location, push_text) from None
 
     def _adopt_tip(self, attempt: PushAttempt, tip: StateTip) -> AppendedBatch:
         """Take note that the commit is the last one of the log."""
@@ -445,7 +443,7 @@ class GitLog:
             remote_tip = self._repository.fetch_ref(self._location.ref)
             own_tip = attempt.find_own_tip(self._history_to(remote_tip, attempt))
         except RemoteUnreachable as problem:
-            raise git_messages.build_unknown_push_error(self.location, str(problem)) from None
+            raise git_messages.unknown_push(self.location, str(problem)) from None
         self._attempt = None
         if own_tip is None:
             return None

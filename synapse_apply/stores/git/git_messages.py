@@ -105,7 +105,7 @@ def build_unreachable_error(location: str, git_text: str) -> RemoteUnreachable:
     )
 
 
-def build_push_refused_error(location: str, ref: str, git_text: str) -> StateError:
+def push_refused(location: str, ref: str, git_text: str) -> StateError:
     return StateError.from_summary(
         "The Git repository does not take the state",
         f"A push to {location} was refused. {quote_git(git_text)}",
@@ -116,7 +116,7 @@ def build_push_refused_error(location: str, ref: str, git_text: str) -> StateErr
     )
 
 
-def build_unknown_push_error(location: str, git_text: str) -> StateError:
+def unknown_push(location: str, git_text: str) -> StateError:
     return StateError.from_summary(
         "It is not known whether the state was written",
         f"A push to {location} failed, and the repository could not be asked what became of it. "
@@ -164,7 +164,7 @@ def build_foreign_ref_error(location: str, reason: str) -> StateError:
     )
 
 
-def build_damaged_file_error(location: str, commit_id: str, path: str, reason: str) -> DamagedLog:
+def damaged_file(location: str, commit_id: str, path: str, reason: str) -> DamagedLog:
     damaged = state_messages.build_damaged_state_error(
         location, f"{path} of commit {commit_id[:12]}: {reason}"
     )

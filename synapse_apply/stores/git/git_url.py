@@ -85,7 +85,15 @@ def parse_git_url(url: str, target: str) -> GitStateLocation:
         if name == "ref":
             ref = _require_full_ref(unquote(value))
         elif name == "pace":
-            pace_seconds = _parse_pace_seconds(value)
+            try:
+                pace_seconds = float(value)
+            except ValueError:
+                pace_seconds = -1.0
+            if not 0 <= pace_seconds <= _MAX_PACE_SECONDS:
+                raise _build_url_error(
+                    "?pace= is no number of seconds",
+                    "Write the seconds between two pushes: ?pace=10.",
+                )
         else:
             raise _build_url_error("it has an unknown parameter", "Only ?ref= and ?pace= exist.")
     return GitStateLocation(remote, is_url, ref, pace_seconds)
@@ -117,18 +125,6 @@ def _require_full_ref(ref: str) -> str:
             "Write it with all its folders: ?ref=refs/heads/synapse-apply-state.",
         )
     return ref
-
-
-def _parse_pace_seconds(value: str) -> float:
-    try:
-        pace_seconds = float(value)
-    except ValueError:
-        pace_seconds = -1.0
-    if not 0 <= pace_seconds <= _MAX_PACE_SECONDS:
-        raise _build_url_error(
-            "?pace= is no number of seconds", "Write the seconds between two pushes: ?pace=10."
-        )
-    return pace_seconds
 
 
 def _build_url_error(reason: str, hint: str) -> InputError:

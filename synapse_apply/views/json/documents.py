@@ -152,10 +152,7 @@ def report_document(report: Report) -> JsonDocument:
         ],
         "verifications": build_verification_documents_without_findings(report.verification_results),
         "refusals": [
-            {
-                **_identity(change),
-                "refusals": [_refusal_document(r) for r in change.refusals],
-            }
+            {**_identity(change), "refusals": [_refusal_document(r) for r in change.refusals]}
             for change in report.plan.refused_changes
         ],
         "guards_overridden": sorted(map(str, overridden_guards)),

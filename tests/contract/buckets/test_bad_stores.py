@@ -7,14 +7,14 @@ from buckets.folders import open_folder_at
 from buckets.proxy import BucketProxy
 from support.core import StateError
 
-from synapse_apply.stores.bucket.bucket_probe import probe_bucket_or_raise_unsuitable
+from synapse_apply.stores.bucket.bucket_probe import require_suitable_bucket
 from synapse_apply.stores.chain.chain_log import make_unread_chain_store
 
 
 def refusal(folder):
     """What the probe says."""
     with pytest.raises(StateError) as caught:
-        probe_bucket_or_raise_unsuitable(folder)
+        require_suitable_bucket(folder)
     finding = caught.value.diagnostics[0]
     assert finding.summary == "This bucket cannot hold a state"
     assert "If-None-Match" in finding.hint
@@ -56,7 +56,7 @@ def test_without_the_right_to_delete_a_bucket_will_do(proxy, spoiled):
     """It is said, and nothing is pruned."""
     denied = b"<Error><Code>AccessDenied</Code></Error>"
     proxy.choose = lambda method, _path: (403, denied) if method == "DELETE" else None
-    assert probe_bucket_or_raise_unsuitable(spoiled).may_delete is False
+    assert require_suitable_bucket(spoiled).may_delete is False
 
 
 STAMPS = [("ETag", '"x"'), ("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")]

@@ -8,7 +8,7 @@ import pytest
 from buckets.folders import open_folder_at
 from buckets.servers import AZURITE
 
-from synapse_apply.stores.bucket.bucket_probe import probe_bucket_or_raise_unsuitable
+from synapse_apply.stores.bucket.bucket_probe import require_suitable_bucket
 
 # moto takes four seconds to hold so many.
 PAGING_STORES = ["seaweed", *(["azurite"] if AZURITE else [])]
@@ -101,5 +101,5 @@ def test_two_folders_share_nothing(store):
 
 def test_it_can_hold_a_state(folder):
     """The probe leaves nothing behind."""
-    assert probe_bucket_or_raise_unsuitable(folder).may_delete
+    assert require_suitable_bucket(folder).may_delete
     assert names(folder, "probe/") == []

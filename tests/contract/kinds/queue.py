@@ -33,7 +33,7 @@ from synapse_apply.emulator.core.errors import build_not_found_error
 from synapse_apply.emulator.core.facts import FactSource
 from synapse_apply.emulator.core.fields import (
     Field,
-    convert_sent_fields_or_raise_all,
+    convert_sent_fields,
     with_default_values,
 )
 from synapse_apply.emulator.core.paging import build_page_answer
@@ -161,7 +161,7 @@ QUEUE = ResourceType(
         "tags": FieldRule("tags", compare=Compare.SET, reset_value=[]),
         "owner": FieldRule("owner", reset_value=""),
     },
-    derive_natural_key_or_empty=lambda spec, _parents: f"name={spec['name']}",
+    derive_natural_key=lambda spec, _parents: f"name={spec['name']}",
     identity_fields=("name",),
     bindings={"v1": V1, "v2": V2},
 )
@@ -203,7 +203,7 @@ def _endpoints(names: frozenset[str], beyond: int, method: str) -> tuple[Endpoin
         )
 
     def create(call: EmulatorRequest) -> EmulatorAnswer:
-        body = with_default_values(_STORED, convert_sent_fields_or_raise_all(_STORED, call.body))
+        body = with_default_values(_STORED, convert_sent_fields(_STORED, call.body))
         now = call.backend.clock.now()
         return EmulatorAnswer(
             shown(call.backend.store.insert(PREFIX, call.tenant, body, created=now)),  # type: ignore[arg-type]
@@ -216,7 +216,7 @@ def _endpoints(names: frozenset[str], beyond: int, method: str) -> tuple[Endpoin
     def update(call: EmulatorRequest) -> EmulatorAnswer:
         row, sent = (
             _row(call, beyond),
-            convert_sent_fields_or_raise_all(_STORED, call.body, partial=True),
+            convert_sent_fields(_STORED, call.body, partial=True),
         )
         return EmulatorAnswer(
             shown(call.backend.store.replace(PREFIX, row, {**row.body, **sent}, key=None))

@@ -31,7 +31,7 @@ CACHED = (
     "bundle_schema_with_referenced_files",
     "build_strict_schema",
     "compile_validator",
-    "list_providers_with_schema",
+    "known_providers",
 )
 
 

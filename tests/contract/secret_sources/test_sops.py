@@ -228,9 +228,9 @@ def test_a_file_of_a_commit(place: Place, encrypted_text: str) -> None:
     """Plans of other revisions: the checkout's file is not read."""
     place.file.unlink()
     committed = {"secrets/prod.yaml": encrypted_text.encode()}
-    resolver = place.resolver(read_committed_file_or_none=committed.get)
+    resolver = place.resolver(read_committed_file=committed.get)
     assert place.value(SECRET, resolver=resolver) == CANARY
-    assert place.denial(read_committed_file_or_none=committed.get) == ""
+    assert place.denial(read_committed_file=committed.get) == ""
 
 
 def test_a_file_for_several_groups_of_keys(place: Place, tmp_path: Path) -> None:

@@ -100,9 +100,7 @@ WIDGET = ResourceType(
         "parent": FieldRule("parent", references="widget"),
         "configuration": FieldRule("configuration", free_form=True, reset_value={}),
     },
-    derive_natural_key_or_empty=lambda spec, _parents: (
-        f"name={spec['name']}" if spec.get("name") else ""
-    ),
+    derive_natural_key=lambda spec, _parents: f"name={spec['name']}" if spec.get("name") else "",
     identity_fields=("serial",),
     bindings={"v1": WIDGET_V1},
 )

@@ -92,7 +92,7 @@ SHELVES = ResourceType(
     prefix="shelf",
     rank=0,
     rules={name: FieldRule(name, reset_value="") for name in ("name", "note", "wood")},
-    derive_natural_key_or_empty=lambda spec, _parents: f"name={spec['name']}",
+    derive_natural_key=lambda spec, _parents: f"name={spec['name']}",
     identity_fields=("name",),
     bindings={"v1": replace(SHELF_V9, api="v1", bootstrap=None), "v9": SHELF_V9},
 )
@@ -104,7 +104,7 @@ BOOKS = ResourceType(
         "title": FieldRule("title"),
         "shelf": FieldRule("shelf", immutable=True, references="shelf"),
     },
-    derive_natural_key_or_empty=lambda spec, _parents: f"title={spec['title']}",
+    derive_natural_key=lambda spec, _parents: f"title={spec['title']}",
     identity_fields=("shelf", "title"),
     bindings={"v9": BOOK_V9},
 )

@@ -11,7 +11,7 @@ import pytest
 from synapse_apply.cli.main import run
 from synapse_apply.manifests.schema.schemas import (
     bundle_schema_with_referenced_files,
-    list_providers_with_schema,
+    known_providers,
 )
 from synapse_apply.model.errors import InputError
 from synapse_apply.operations import init
@@ -195,7 +195,7 @@ def test_a_folder_that_is_not_there_is_named(
     assert not list(here.iterdir())
 
 
-@pytest.mark.parametrize("provider", list_providers_with_schema())
+@pytest.mark.parametrize("provider", known_providers())
 def test_a_new_storage_is_valid(here: Path, provider: str) -> None:
     """Each provider's manifest passes its own schema once filled in, secrets by reference."""
     out = here / "manifests" / "it.yaml"

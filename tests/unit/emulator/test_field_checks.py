@@ -6,13 +6,13 @@ import pytest
 
 from synapse_apply.emulator.core.clock import format_iso, parse_iso_time_or_none
 from synapse_apply.emulator.core.errors import ApiError
-from synapse_apply.emulator.core.fields import Body, Field, convert_sent_fields_or_raise_all
+from synapse_apply.emulator.core.fields import Body, Field, convert_sent_fields
 from synapse_apply.emulator.core.switches import SWITCHES, Switches, UnknownSwitchError
 
 
 def cleaned(field_type, value, *, is_form=False, **options):
     field = Field("f", field_type, **options)
-    return convert_sent_fields_or_raise_all([field], Body({"f": value}, is_form=is_form))["f"]
+    return convert_sent_fields([field], Body({"f": value}, is_form=is_form))["f"]
 
 
 @pytest.mark.parametrize(
@@ -74,10 +74,10 @@ def test_required_blank_and_null():
     texts = set()
     for values in ({}, {"f": " "}, {"f": None}):
         with pytest.raises(ApiError) as caught:
-            convert_sent_fields_or_raise_all([field], Body(values))
+            convert_sent_fields([field], Body(values))
         texts.add(caught.value.body["f"][0])
     assert len(texts) == 3
-    assert convert_sent_fields_or_raise_all([field], Body({}), partial=True) == {}
+    assert convert_sent_fields([field], Body({}), partial=True) == {}
     assert cleaned("text", None, nullable=True) is None
 
 

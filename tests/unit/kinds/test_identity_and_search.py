@@ -39,14 +39,14 @@ def found(api: Any, binding: Any, key: str, capabilities: Capabilities = NONE) -
 
 def test_natural_keys():
     """A plugin's code before its name; a release needs the live plugin's code."""
-    assert PLUGIN.derive_natural_key_or_empty({"name": "n", "code": "c"}, {}) == "code=c"
-    assert PLUGIN.derive_natural_key_or_empty({"name": "n"}, {}) == "name=n"
-    assert PLUGIN.derive_natural_key_or_empty({}, {}) == ""
+    assert PLUGIN.derive_natural_key({"name": "n", "code": "c"}, {}) == "code=c"
+    assert PLUGIN.derive_natural_key({"name": "n"}, {}) == "name=n"
+    assert PLUGIN.derive_natural_key({}, {}) == ""
     spec = {"plugin": Reference(Address("plugin", "p")), "version": "1"}
-    assert RELEASE.derive_natural_key_or_empty(spec, {}) == ""
-    assert RELEASE.derive_natural_key_or_empty(spec, {"plugin": Observed("1", "v1", {})}) == ""
+    assert RELEASE.derive_natural_key(spec, {}) == ""
+    assert RELEASE.derive_natural_key(spec, {"plugin": Observed("1", "v1", {})}) == ""
     assert (
-        RELEASE.derive_natural_key_or_empty(spec, {"plugin": Observed("1", "v1", {"code": "c"})})
+        RELEASE.derive_natural_key(spec, {"plugin": Observed("1", "v1", {"code": "c"})})
         == "code=c@1"
     )
 

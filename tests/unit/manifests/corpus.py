@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from synapse_apply.manifests.decode.loading import load_manifests_of_targets
-from synapse_apply.manifests.project.command_line_variables import parse_command_line_variables
+from synapse_apply.manifests.project.command_line_variables import parse_given_variables
 from synapse_apply.manifests.project.project import (
     FILE_NAME,
     build_default_project,
@@ -95,7 +95,7 @@ def findings_of(case: Case, folder: Path) -> list[Diagnostic]:
         if read is None:
             return list(problems)
         project = read
-    given, problems = parse_command_line_variables(project, case.assignments)
+    given, problems = parse_given_variables(project, case.assignments)
     findings.extend(problems)
     try:
         targets = select_targets_to_check(project, case.target)

@@ -40,9 +40,7 @@ def load_of(
     (folder / "manifests").mkdir(exist_ok=True)
     (folder / "manifests" / "a.yaml").write_text(manifests, encoding="utf-8")
     whole = project_of(folder, project)
-    return load_manifests(
-        whole, whole.targets[target], read_package_config_or_none=package_config, **more
-    )
+    return load_manifests(whole, whole.targets[target], read_package_config=package_config, **more)
 
 
 def storage(configuration: str, provider: str = "amazon_s3", name: str = "raw") -> str:

@@ -15,9 +15,9 @@ from synapse_apply.kinds.storage import V1 as STORAGE
 from synapse_apply.manifests.export.export import (
     ExportedManifest,
     Exporter,
-    build_valid_name_or_fallback,
     is_valid_name,
     make_unused_name,
+    to_valid_name,
 )
 from synapse_apply.manifests.project.project import build_default_project
 from synapse_apply.manifests.schema.schemas import read_marks_of_storage_secrets
@@ -155,7 +155,7 @@ def test_names_are_near_to_what_things_are_called() -> None:
     assert make_unused_name("raw data", "8", "storage", {"raw-data"}) == "raw-data-8"
     assert make_unused_name("저장소", "9", "storage", ()) == "storage-9"
     assert make_unused_name("a" * 90, "12", "storage", {"a" * 63}) == "a" * 60 + "-12"
-    assert build_valid_name_or_fallback("Ünï", "x") == "n"
+    assert to_valid_name("Ünï", "x") == "n"
 
 
 def test_no_two_secrets_share_a_variable() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from synapse_apply.manifests.project.targets import with_url_token_and_tenant_filled
+from synapse_apply.manifests.project.targets import fill_settings
 from synapse_apply.model.project import Target
 from synapse_apply.model.secrets.login import Login, have_same_origin
 from synapse_apply.model.values import SecretRef, Sensitive
@@ -20,7 +20,7 @@ OWN = SecretRef("env", "PROD_TOKEN")
 def fill(environ: dict[str, str], login: Login | None = LOGIN, **said: Any) -> Target:
     names = {name: f"SYNAPSE_{name}" for name in ("HOST", "ACCESS_TOKEN", "TENANT")}
     given = {names[name]: value for name, value in environ.items()}
-    return with_url_token_and_tenant_filled(Target("prod", **said), given, lambda: login)
+    return fill_settings(Target("prod", **said), given, lambda: login)
 
 
 def taken(target: Target) -> tuple[str, str, str]:
@@ -72,9 +72,9 @@ def test_a_login_is_read_only_for_what_nothing_else_gives() -> None:
         raise AssertionError("it was read")
 
     environ = {"SYNAPSE_HOST": A, "SYNAPSE_ACCESS_TOKEN": "x"}
-    assert with_url_token_and_tenant_filled(Target("prod"), environ, never).url == A
-    with_url_token_and_tenant_filled(Target("prod", url=B, token=OWN), {}, never)
-    assert with_url_token_and_tenant_filled(Target("embedded"), {}, never) == Target("embedded")
+    assert fill_settings(Target("prod"), environ, never).url == A
+    fill_settings(Target("prod", url=B, token=OWN), {}, never)
+    assert fill_settings(Target("embedded"), {}, never) == Target("embedded")
 
 
 @pytest.mark.parametrize(

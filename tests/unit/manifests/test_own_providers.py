@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from unit.manifests.manifests_on_disk import HEAD, load_of, project_of, storage
 
-from synapse_apply.manifests.project.pinned_settings import build_project_under_pinned_settings
+from synapse_apply.manifests.project.pinned_settings import pin_settings
 from synapse_apply.manifests.project.project import FILE_NAME, read_project_or_findings
 from synapse_apply.model.values import SecretRef
 
@@ -100,7 +100,7 @@ def test_a_change_cannot_unmark_a_secret_by_itself(tmp_path: Path) -> None:
     """With --project-from the providers of the other revision count, and the change is told."""
     here = project_of(tmp_path, OWN.replace("secret: true, ", ""))
     there = project_of(tmp_path, OWN)
-    made = build_project_under_pinned_settings(here, there, "main")
+    made = pin_settings(here, there, "main")
     assert made.providers["acme_nas"].secrets == {"password"}
     assert "providers" in made.findings[0].detail
 

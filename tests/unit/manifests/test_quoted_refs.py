@@ -10,7 +10,7 @@ import pytest
 from installed import ROOT
 
 from synapse_apply.manifests.decode.loading import load_manifests
-from synapse_apply.manifests.files.quoted_refs import scan_possible_secret_refs_skipping_unreadable
+from synapse_apply.manifests.files.quoted_refs import scan_secret_refs
 from synapse_apply.manifests.project.project import build_default_project, read_project_or_findings
 from synapse_apply.model.project import Target
 from synapse_apply.model.values import SecretRef, is_map
@@ -32,8 +32,7 @@ def found_in(folder: Path, text: str, project: str = PROJECT) -> set[tuple[str, 
     read, _ = read_project_or_findings(file, str(file))
     assert read is not None
     return {
-        (ref.source, ref.name, ref.format)
-        for ref in scan_possible_secret_refs_skipping_unreadable(read, read.targets["prod"])
+        (ref.source, ref.name, ref.format) for ref in scan_secret_refs(read, read.targets["prod"])
     }
 
 
@@ -101,12 +100,7 @@ def test_a_folder_without_a_project_is_not_searched(tmp_path: Path) -> None:
     """Nobody said that its YAML is ours, and it may be a home folder."""
     (tmp_path / "a.yaml").write_text("k: {valueFrom: {env: RAW_KEY}}", encoding="utf-8")
     project = build_default_project(tmp_path)
-    assert (
-        scan_possible_secret_refs_skipping_unreadable(
-            project, next(iter(project.targets.values()), Target("x"))
-        )
-        == set()
-    )
+    assert scan_secret_refs(project, next(iter(project.targets.values()), Target("x"))) == set()
 
 
 def references_of(tree: Any) -> set[SecretRef]:
@@ -127,7 +121,7 @@ def test_no_reference_of_an_example_is_missed(example: Path) -> None:
         declared = load_manifests(project, target).desired.values()
         wanted = references_of([desired.spec for desired in declared])
         wanted = {ref for ref in wanted if ref.source in {"env", "file"}}
-        assert wanted <= scan_possible_secret_refs_skipping_unreadable(project, target)
+        assert wanted <= scan_secret_refs(project, target)
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_the_source_text_of_a_number_is_known() -> None:
     document = read_documents("a: {version: 1.10, b: 0x1F} # note\n", "f").documents[0]
     for key, value, written in (("version", 1.1, "1.10"), ("b", 31, "0x1F")):
         position = document.positions["a", key]
-        assert document.source.read_scalar_text_as_written_or_usual(position, value) == written
+        assert document.source.scalar_text(position, value) == written
 
 
 def test_the_port_for_other_layers_gives_one_mapping() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from synapse_apply.manifests.edit.rewriting import (
     Rewrite,
-    create_new_file_with_parents,
+    create_new_file,
     rewrite_all_or_none,
 )
 from synapse_apply.model.errors import InputError
@@ -74,11 +74,11 @@ def test_a_new_file_that_cannot_be_written_completely_does_not_stay(tmp_path: Pa
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
     try:
         with pytest.raises(InputError, match="A file cannot be written"):
-            create_new_file_with_parents(path, "a" * 100_000)
+            create_new_file(path, "a" * 100_000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list(path.parent.iterdir()) == []
-    create_new_file_with_parents(path, "a")
+    create_new_file(path, "a")
     assert path.read_text() == "a"
 
 
@@ -86,5 +86,5 @@ def test_a_file_that_exists_stays_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "old.yaml"
     path.write_text("old")
     with pytest.raises(InputError, match="The file is there already"):
-        create_new_file_with_parents(path, "new")
+        create_new_file(path, "new")
     assert path.read_text() == "old"

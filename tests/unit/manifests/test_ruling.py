@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from synapse_apply.manifests.project.pinned_settings import build_project_under_pinned_settings
+from synapse_apply.manifests.project.pinned_settings import pin_settings
 from synapse_apply.model.diagnostic import Position
 from synapse_apply.model.policy import Policy, PolicyRule
 from synapse_apply.model.project import GuardSettings, Project, StateSettings, Target
@@ -56,7 +56,7 @@ def test_what_is_opened_is_what_the_rules_list() -> None:
     """Not what the change lists, nor what it says is opened."""
     own = replace(BASE, allow_env=("AWS_B",), opened=("AWS_C",))
     rules = replace(BASE, allow_env=("AWS_A",), allow_files=("/run/token",))
-    made = build_project_under_pinned_settings(project(own), project(rules), "main")
+    made = pin_settings(project(own), project(rules), "main")
     assert made.targets["prod"].opened == ("AWS_A", "/run/token")
 
 
@@ -64,7 +64,7 @@ def test_what_is_opened_is_what_the_rules_list() -> None:
 def test_a_setting_of_a_target(name: str) -> None:
     """All is taken from the rules, and told, but for what declares something."""
     own = replace(BASE, position=Position("synapse-apply.yaml", 9, 1), **{name: OTHER[name]})
-    made = build_project_under_pinned_settings(project(own), project(BASE), "main")
+    made = pin_settings(project(own), project(BASE), "main")
     declares = name in FROM_THE_CHANGE
     assert getattr(made.targets["prod"], name) == getattr(own if declares else BASE, name)
     if declares:
@@ -80,9 +80,7 @@ def test_settings_of_the_project_and_targets_of_one_side() -> None:
     """Defaults and limits are of the rules; a target needs both files."""
     new, gone = Target("new", position=BASE.position), Target("gone", position=BASE.position)
     own = project(BASE, new, default_target="new", max_package_size=1)
-    made = build_project_under_pinned_settings(
-        own, project(BASE, gone, default_target="prod"), "main"
-    )
+    made = pin_settings(own, project(BASE, gone, default_target="prod"), "main")
     assert set(made.targets) == {"prod"}
     assert (made.default_target, made.max_package_size) == ("prod", 4 * 1024**3)
     (told,) = made.findings
@@ -96,6 +94,4 @@ def test_a_rule_of_a_policy_that_stands_elsewhere_is_the_same() -> None:
         replace(BASE, policy=Policy(rules=(PolicyRule("changelog", "changelog", position=at),)))
         for at in (Position("synapse-apply.yaml", 9, 1), Position("main:synapse-apply.yaml", 3, 1))
     ]
-    assert not build_project_under_pinned_settings(
-        project(placed[0]), project(placed[1]), "main"
-    ).findings
+    assert not pin_settings(project(placed[0]), project(placed[1]), "main").findings

@@ -9,7 +9,7 @@ from unit.manifests.manifests_on_disk import HEAD, PLUGIN, project_of
 
 from synapse_apply.manifests.decode.loading import load_manifests
 from synapse_apply.manifests.project import target_lists
-from synapse_apply.manifests.project.pinned_settings import build_project_under_pinned_settings
+from synapse_apply.manifests.project.pinned_settings import pin_settings
 from synapse_apply.manifests.project.project import FILE_NAME, LazyTargets, read_project_or_findings
 from synapse_apply.model.diagnostic import Diagnostic, Position
 from synapse_apply.model.project import Project, Target
@@ -176,7 +176,7 @@ def test_a_pinned_list_gives_the_settings(tmp_path: Path) -> None:
     own = read(tmp_path, rows=changed_rows + "- {name: new, token: N}\n")
     own_rows = own.targets["t-beta"].row
     ruling = read(tmp_path)
-    project = build_project_under_pinned_settings(own, ruling, "main")
+    project = pin_settings(own, ruling, "main")
     assert list(project.targets) == ["prod", "t-acme", "t-beta", "embedded"]
     assert project.targets["t-beta"].token == SecretRef("env", "TOKEN_B")
     assert project.targets["t-beta"].url == "https://api.example/beta-5-false"

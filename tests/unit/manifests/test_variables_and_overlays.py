@@ -10,7 +10,7 @@ from unit.manifests.manifests_on_disk import HEAD, PLUGIN, load_of, project_of
 
 from synapse_apply.manifests.decode.loading import load_manifests_of_targets
 from synapse_apply.manifests.decode.overlays import apply_merge_patch
-from synapse_apply.manifests.project.command_line_variables import parse_command_line_variables
+from synapse_apply.manifests.project.command_line_variables import parse_given_variables
 from synapse_apply.manifests.project.targets import select_targets_to_check
 from synapse_apply.model.address import Address
 
@@ -72,7 +72,7 @@ def test_the_nearest_value_wins(tmp_path: Path) -> None:
 def test_the_command_line_gives_typed_values(tmp_path: Path) -> None:
     """`--var` reads text as the declared type and wins over `--var-file`."""
     project = project_of(tmp_path, VARIABLES)
-    given, findings = parse_command_line_variables(
+    given, findings = parse_given_variables(
         project,
         ["i=7", "b=false", "l=[1, two]", 'm={"k": null}', "s=1.10", "n=2"],
         [("v.yaml", b"i: 1\nchain: from the file\n")],

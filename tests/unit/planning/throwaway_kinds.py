@@ -48,7 +48,7 @@ def _kind(prefix: str, rank: int, rules: tuple[FieldRule, ...], **more: Any) -> 
         prefix=prefix,
         rank=rank,
         rules={rule.name: rule for rule in rules},
-        derive_natural_key_or_empty=_key,
+        derive_natural_key=_key,
         identity_fields=("serial",),
         bindings={"v1": _binding(names, mode, fixed=more.pop("fixed", False))},
         **more,

@@ -123,7 +123,7 @@ def _item(address: Address, data: Data, remote_id: str, live: Mapping[str, str])
     desired = _desired(address, data) if "spec" in data else None
     key = data.get("natural_key")
     if key is None:
-        key = kind.derive_natural_key_or_empty(desired.spec, {}) if desired else ""
+        key = kind.derive_natural_key(desired.spec, {}) if desired else ""
     return ResourceState(
         address=address,
         type=kind,
@@ -210,7 +210,7 @@ def _record(address: Address, data: Data, remote_id: str) -> Record | None:
         str(record.get("id", remote_id)),
         record.get("api", "v1"),
         natural_key=record.get(
-            "natural_key", kind.derive_natural_key_or_empty(desired.spec, {}) if desired else ""
+            "natural_key", kind.derive_natural_key(desired.spec, {}) if desired else ""
         ),
         applied=_macs(_fields(applied)),
         seen=_macs(_fields(record.get("seen", applied))),

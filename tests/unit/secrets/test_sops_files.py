@@ -13,9 +13,9 @@ from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.secret_sources.sops.encrypted_file import (
     KEY_KINDS,
     SopsFile,
-    is_key_or_its_serverless_kind_listed,
-    parse_and_validate_sops_file,
-    require_value_at_key_path,
+    is_listed,
+    parse_sops_file,
+    require_value_at,
 )
 
 ENC = "ENC[AES256_GCM,data:aa==,iv:bb==,tag:cc==,type:str]"
@@ -28,7 +28,7 @@ GOOD: dict[str, Any] = {"age": [AGE], "mac": ENC, "lastmodified": "2026", "versi
 
 
 def parsed(text: str) -> SopsFile:
-    return parse_and_validate_sops_file(text.encode(), "prod.yaml", read_single_mapping)
+    return parse_sops_file(text.encode(), "prod.yaml", read_single_mapping)
 
 
 def document(metadata: Any, **more: Any) -> str:
@@ -63,9 +63,9 @@ def test_keys_are_called_as_sops_calls_them(
     """So that a line of .sops.yaml can be copied into the list."""
     (key,) = parsed(document({**GOOD, "age": None, kind: [entry]})).keys
     assert key.label == label
-    assert not is_key_or_its_serverless_kind_listed(key, {})
+    assert not is_listed(key, {})
     listed = {"age": {"env": "A"}} if kind == "age" else {key.kind.setting: {"keys": [label]}}
-    assert is_key_or_its_serverless_kind_listed(key, listed)
+    assert is_listed(key, listed)
 
 
 @pytest.mark.parametrize("kind", KEY_KINDS, ids=lambda kind: kind.setting)
@@ -73,10 +73,8 @@ def test_a_server_must_be_listed_by_its_address(kind: Any) -> None:
     """The kind alone allows keys without a server only."""
     entry = {**dict.fromkeys(kind.fields - {"context"}, "x")}
     (key,) = parsed(document({**GOOD, "age": [], kind.section: [entry]})).keys
-    assert is_key_or_its_serverless_kind_listed(key, {kind.setting: {}}) is (
-        kind.setting in {"age", "pgp"}
-    )
-    assert not is_key_or_its_serverless_kind_listed(key, {kind.setting: {"keys": ["other"]}})
+    assert is_listed(key, {kind.setting: {}}) is (kind.setting in {"age", "pgp"})
+    assert not is_listed(key, {kind.setting: {"keys": ["other"]}})
 
 
 @pytest.mark.parametrize(
@@ -121,14 +119,14 @@ def test_keys_in_groups_count() -> None:
         "age age1x",
         "hc_vault https://evil.example/v1/sops/keys/k",
     ]
-    given = json.loads(file.build_json_with_keys_of_sections({"age"}))["sops"]
+    given = json.loads(file.to_json({"age"}))["sops"]
     assert given["key_groups"] == [{"age": [AGE]}, {}]
 
 
 def test_sops_is_given_what_was_looked_at() -> None:
     """Names of servers stay away, and so does what another parser may take for metadata."""
     text = document({**GOOD, "hc_vault": [VAULT], "kms": None}, SOPS={"age": []}, é="\U0001f600")
-    given = parsed(text).build_json_with_keys_of_sections({"age"})
+    given = parsed(text).to_json({"age"})
     assert given.isascii()
     assert b"evil" not in given
     value, _ = read_single_mapping(given, "")
@@ -139,4 +137,4 @@ def test_sops_is_given_what_was_looked_at() -> None:
 def test_odd_paths_lead_nowhere(key: str) -> None:
     """None is an exception of ours."""
     with pytest.raises(SecretUnavailable):
-        require_value_at_key_path({"a": ["b"][:0], "x": {"y": "text"}}, key, "prod.yaml")
+        require_value_at({"a": ["b"][:0], "x": {"y": "text"}}, key, "prod.yaml")

@@ -83,7 +83,7 @@ def test_a_failure_is_not_tried_again_in_a_run() -> None:
     memo = RunMemo()
     for _ in range(2):
         with pytest.raises(SecretUnavailable) as caught:
-            memo.get_or_make_or_raise_failure_again("a", fail)
+            memo.get_or_make("a", fail)
         assert caught.value.diagnostics[0].detail == "it is refused"
     assert calls == [1]
 

@@ -12,9 +12,9 @@ from synapse_apply.secret_sources.source import SourceContext, build_reference_o
 from synapse_apply.secret_sources.vault.source import (
     VAULT,
     build_settings_of_valid_block,
-    describe_path_fault_or_empty,
-    find_address_and_login_faults,
-    find_path_or_version_denial,
+    describe_path_fault,
+    find_block_faults,
+    find_path_denial,
 )
 
 BLOCK = {
@@ -33,9 +33,7 @@ def find_denial(path: str, version: object = None, block: dict | None = BLOCK):
     ref = build_reference_or_none_if_malformed(VAULT, argument, "text")
     assert ref is not None
     settings = {} if block is None else {"vault": block}
-    return find_path_or_version_denial(
-        ref, SourceContext(Path("/nowhere"), settings=settings, target="prod")
-    )
+    return find_path_denial(ref, SourceContext(Path("/nowhere"), settings=settings, target="prod"))
 
 
 def test_what_a_block_means() -> None:
@@ -62,7 +60,7 @@ def test_what_a_block_means() -> None:
 )  # fmt: skip
 def test_texts_that_are_no_path(path: str) -> None:
     """None of them is allowed, whatever a pattern says."""
-    assert describe_path_fault_or_empty(path)
+    assert describe_path_fault(path)
     assert not build_settings_of_valid_block({**BLOCK, "allow": ["*"]}).is_path_allowed(path)
 
 
@@ -71,7 +69,7 @@ def test_texts_that_are_no_path(path: str) -> None:
 )
 def test_texts_that_are_one(path: str) -> None:
     """As people name secrets."""
-    assert describe_path_fault_or_empty(path) == ""
+    assert describe_path_fault(path) == ""
 
 
 def test_only_listed_paths_may_be_named() -> None:
@@ -106,7 +104,7 @@ def test_what_is_no_version(version: object) -> None:
 )
 def test_tls_except_on_a_loopback_address(address: str, is_wrong: bool) -> None:
     """Where anybody could listen, nothing is sent without it."""
-    faults = find_address_and_login_faults({**BLOCK, "address": address})
+    faults = find_block_faults({**BLOCK, "address": address})
     assert [fault.summary for fault in faults] == ["Vault without TLS"] * is_wrong
 
 

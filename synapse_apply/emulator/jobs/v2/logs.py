@@ -14,7 +14,7 @@ from synapse_apply.emulator.core.fields import (
     Body,
     Field,
     FieldValues,
-    convert_sent_fields_or_raise_all,
+    convert_sent_fields,
     with_default_values,
 )
 from synapse_apply.emulator.core.store import StoredObject
@@ -35,9 +35,7 @@ _IDS_PER_JOB = 1_000_000  # of each job
 
 def validate_log_in_body(body: Body) -> FieldValues:
     """The cleaned log in a body, as it is stored. Raises ApiError (400)."""
-    values = with_default_values(
-        FIELDS, convert_sent_fields_or_raise_all(FIELDS, body.parse_json_texts(FIELDS))
-    )
+    values = with_default_values(FIELDS, convert_sent_fields(FIELDS, body.parse_json_texts(FIELDS)))
     moment = parse_iso_time_or_none(values["datetime"])
     if moment is None:
         raise build_error_of_field("datetime", "Datetime has wrong format.")

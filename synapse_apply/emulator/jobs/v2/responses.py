@@ -7,12 +7,7 @@ from operator import itemgetter
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
 from synapse_apply.emulator.core.cursors import build_cursor_page, convert_filters
 from synapse_apply.emulator.core.errors import ApiError, build_not_found_error
-from synapse_apply.emulator.core.fields import (
-    AnswerObject,
-    Field,
-    FieldValues,
-    convert_sent_fields_or_raise_all,
-)
+from synapse_apply.emulator.core.fields import AnswerObject, Field, FieldValues, convert_sent_fields
 from synapse_apply.emulator.core.store import ObjectQuery, StoredObject
 from synapse_apply.emulator.jobs import ids, tail, words
 from synapse_apply.emulator.jobs import models as v1
@@ -60,7 +55,7 @@ def report_on_job(request: EmulatorRequest) -> EmulatorAnswer:
     """Store a report on a job; a reported status stops its clock. Raises ApiError (400, 404)."""
     row, moment = _require_job_in_path(request), request.backend.clock.now()
     job_moment = v1.compute_job_moment(row, moment)
-    values = convert_sent_fields_or_raise_all(models.UPDATE_FIELDS, request.body)
+    values = convert_sent_fields(models.UPDATE_FIELDS, request.body)
     word = values.pop("status", None)
     body = {models.STORED_NAMES.get(name, name): value for name, value in values.items()}
     status = words.parse_status_word(word) if word is not None else None

@@ -14,7 +14,7 @@ from synapse_apply.emulator.core.fields import (
     Field,
     FieldValues,
     collect_messages,
-    convert_sent_fields_or_raise_all,
+    convert_sent_fields,
     with_default_values,
 )
 from synapse_apply.emulator.core.store import ObjectQuery, StoredObject
@@ -57,7 +57,7 @@ def list_plugins(request: EmulatorRequest) -> EmulatorAnswer:
     )
 
 
-def create_plugin_with_release(request: EmulatorRequest) -> EmulatorAnswer:
+def create_with_release(request: EmulatorRequest) -> EmulatorAnswer:
     """Create a plugin and its first release, or neither. Raises ApiError (400, 409)."""
     backend = request.backend
     values, contents = _parse_plugin_create(request)
@@ -95,9 +95,7 @@ def _parse_plugin_create(request: EmulatorRequest) -> _PluginCreate:
     with collect_messages(problems):
         values = with_default_values(
             models.FIELDS,
-            convert_sent_fields_or_raise_all(
-                models.FIELDS, request.body.parse_json_texts(models.FIELDS)
-            ),
+            convert_sent_fields(models.FIELDS, request.body.parse_json_texts(models.FIELDS)),
         )
     with collect_messages(problems):
         contents = _first_release(request, values)
@@ -135,9 +133,7 @@ def update_plugin(request: EmulatorRequest) -> EmulatorAnswer:
         if name in request.body.values:
             problems |= models.build_final_field_error(name).body
     with collect_messages(problems):
-        values = convert_sent_fields_or_raise_all(
-            models.CHANGEABLE_FIELDS, request.body, partial=True
-        )
+        values = convert_sent_fields(models.CHANGEABLE_FIELDS, request.body, partial=True)
     with collect_messages(problems):
         if "name" in values:
             models.require_free_name(backend, request.tenant, values["name"], except_id=row.id)

@@ -17,7 +17,7 @@ ENDPOINTS = (
     Endpoint(
         "POST",
         "plugins/",
-        responses.create_plugin_with_release,
+        responses.create_with_release,
         _D,
         "Create a plugin and its first release: 201. JSON, form or multipart.",
         switch=_WRITES,

@@ -18,7 +18,7 @@ from synapse_apply.emulator.core.fields import (
     Field,
     FieldValues,
     collect_messages,
-    convert_sent_fields_or_raise_all,
+    convert_sent_fields,
 )
 from synapse_apply.emulator.core.store import ObjectQuery, StoredObject
 from synapse_apply.emulator.plugins import models as v1
@@ -103,7 +103,7 @@ def _parse_release_create(request: EmulatorRequest) -> _ReleaseCreateV2:
     contents: FieldValues = {}
     plugin: StoredObject | None = None
     with collect_messages(problems):
-        values = convert_sent_fields_or_raise_all(models.FIELDS, request.body)
+        values = convert_sent_fields(models.FIELDS, request.body)
         plugin = plugins.find_by_v2_id(request.backend, request.tenant, str(values["plugin"]))
         if plugin is None:
             raise unknown_plugin(values["plugin"])
