@@ -71,4 +71,5 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if cases == found[function]:
             raise pytest.UsageError(f"{NAMED.name} leaves no case of {function} to `make test`")
     config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in set(left_out)]
+    without = set(left_out)
+    items[:] = [item for item in items if item not in without]

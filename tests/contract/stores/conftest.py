@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from pathlib import Path
 from threading import Lock
 from uuid import uuid4
 
@@ -63,7 +62,7 @@ def pytest_collection_modifyitems(config, items):
         for item in items
         if not DEEP
         and hasattr(item, "callspec")
-        and item.path.parent == Path(__file__).parent
+        and item.nodeid.startswith("tests/contract/stores/test_")
         and any(
             sort in item.callspec.params.values() and item.name not in tests
             for sort, tests in TESTS_OF_LOGS.items()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,23 +19,31 @@ KNOWN = set(re.findall(r'\n        "(\w+)": ', inspect.getsource(refusals.refusa
 GIVEN = {"finding": set(), "conflict": {"import_it"}, "run_finding": {"published"}}
 GIVEN["refusal"] = KNOWN | {"in_git", "in_synapse", "as_they_are"}
 NO_VALUES = {"cause", "request_id", "path", "of_backend", "id", "position", "names", "None"}
-CALLS = [
-    (ast.unparse(node.func).rpartition(".")[2], node)
-    for module in (messages, refusals)
-    for path in sorted(Path(module.__file__).parent.rglob("*.py"))
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-    if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant)
-]
 
 
-@pytest.mark.parametrize(("name", "node"), [one for one in CALLS if one[0] in GIVEN])
-def test_a_message_gets_all_that_its_text_names(name: str, node: ast.Call) -> None:
+@cache
+def list_calls() -> list[tuple[str, ast.Call]]:
+    """Each call by the name of its function."""
+    return [
+        (ast.unparse(node.func).rpartition(".")[2], node)
+        for module in (messages, refusals)
+        for path in sorted(Path(module.__file__).parent.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant)
+    ]
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_a_message_gets_all_that_its_text_names(name: str) -> None:
     """Else a lost answer would end in a KeyError, which no test of the way there might meet."""
     table = refusals._REFUSALS if name == "refusal" else messages._MESSAGES
-    texts = str(table[ast.literal_eval(node.args[0])])
-    named = set(re.findall(r"\{(\w+)\}", texts)) - {"address", "cause"} - GIVEN[name]
-    given = {str(one.arg) for one in node.keywords}
-    assert named <= given <= named | NO_VALUES
+    calls = [node for called, node in list_calls() if called == name]
+    assert calls
+    for node in calls:
+        texts = str(table[ast.literal_eval(node.args[0])])
+        named = set(re.findall(r"\{(\w+)\}", texts)) - {"address", "cause"} - GIVEN[name]
+        given = {str(one.arg) for one in node.keywords}
+        assert named <= given <= named | NO_VALUES, ast.unparse(node)
 
 
 def test_commands_in_a_template_stay_values() -> None:

@@ -83,16 +83,6 @@ def test_rollouts_that_share_a_target_move_nothing_until_that_is_mended(
     ]  # fmt: skip
 
 
-def test_a_target_in_mode_observe_makes_a_head_unusable(world: RolloutWorld) -> None:
-    loop = start_after_first_head(world)
-    world.set_rules(TargetRule("prod-*", mode=Mode.OBSERVE), TargetRule("*", mode=Mode.AUTO))
-    world.reload(loop)
-    world.push("c2")
-    world.follow(loop)
-    assert "mode observe" in world.forge.describe()["c2"]
-    assert world.take_writes() == []
-
-
 def test_an_empty_store_has_all_waves_show_anew(
     world: RolloutWorld, new_rollout_world: RolloutWorld
 ) -> None:
