@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from synapse_apply.model.errors import InputError
+
 # Ten thousand resources are some 5 MB of manifests.
 MAX_FILE_BYTES = 64 * 1024 * 1024
 _MAX_LIST_BYTES = 1024 * 1024
@@ -99,6 +101,25 @@ def find_checkout_above(path: Path) -> Path | None:
             if found is None or leads_outside_folder(found, outer):
                 found = outer
     return found
+
+
+def explain_link_out(path: Path) -> str:
+    """Why nothing is written at a path, by where a link of the checkout leads; else ""."""
+    # A pipeline that names a file of the checkout does not know where a commit's link leads.
+    checkout = find_checkout_above(path)
+    if checkout is not None and leads_outside_folder(path, checkout):
+        return "is a link that leads out of the checkout"
+    if checkout is not None and not leads_outside_folder(path, checkout / ".git"):
+        return "leads to the data of Git"
+    return ""
+
+
+def require_no_link_out(path: Path) -> None:
+    """InputError for a path at which nothing is written."""
+    if reason := explain_link_out(path):
+        raise InputError.from_summary(
+            "A link is in the way", f"{path} {reason}; nothing was done.", "Choose another place."
+        )
 
 
 def iter_folders_above(path: Path) -> Iterator[str]:

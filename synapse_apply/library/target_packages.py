@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from synapse_apply.files.checkout import require_no_link_out
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests.decode.draft import normalize_source_path
 from synapse_apply.manifests.yaml.reader import read_single_mapping
@@ -188,6 +189,7 @@ class TargetPackages:
                 _suggest_zip_name(query) if file is None else file,
                 self._connection.invocation.directory,
             )
+            require_no_link_out(path)
             written = write_package_zip(
                 query.source,
                 query.root,

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from synapse_apply.files.checkout import require_no_link_out
 from synapse_apply.model.errors import NotApproved
 from synapse_apply.operations.arguments import (
     require_address,
@@ -102,6 +103,7 @@ class TargetState:
     def write_backup(self, file: Path | str) -> None:
         """Copy the whole state to a file, consistent even while an apply runs."""
         path = require_path("file", file, self._connection.invocation.directory)
+        require_no_link_out(path)
         with self._connection.state_alone() as session:
             session.store.write_backup(str(path))
 

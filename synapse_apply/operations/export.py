@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from synapse_apply.files.checkout import require_no_link_out
 from synapse_apply.kinds.descriptor import ResourceType
 from synapse_apply.live.discovery import (
     GatherQuery,
@@ -124,6 +125,7 @@ def export_to_folder(
     if report.objects:
         files = {folder / name: text for name, text in _file_texts(report.objects).items()}
         rows = format_inventory(report.inventory_rows)
+        require_no_link_out(folder / "any")
         written = write_export(ExportLayout(folder, inventory), files, rows, force=force)
     steps = (
         *_iter_folder_hint(live_backend, folder),

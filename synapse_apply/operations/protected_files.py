@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from synapse_apply.files.checkout import find_checkout_above, leads_outside_folder
+from synapse_apply.files.checkout import explain_link_out
 from synapse_apply.files.opening import OWN_FOLDER
 from synapse_apply.manifests.decode.loading import has_our_documents
 from synapse_apply.manifests.export.inventory import is_inventory_file
@@ -30,13 +30,9 @@ def explain_protection(path: Path, invocation: Invocation, *, inventory: bool = 
     A project file with errors raises nothing: then only itself and the state folder count. A new
     `inventory` may lie among the manifests, whose reader skips it.
     """
-    # A pipeline that names a file of the checkout does not know where a commit's link leads.
-    checkout, typed = find_checkout_above(path), path
+    if reason := explain_link_out(path):
+        return reason
     path = Path(os.path.realpath(path))
-    if checkout is not None and leads_outside_folder(typed, checkout):
-        return "is a link that leads out of the checkout"
-    if checkout is not None and not leads_outside_folder(typed, checkout / ".git"):
-        return "leads to the data of Git"
     file = invocation.project or find_project_file(invocation.directory)
     own_folder = Path(file.parent if file else invocation.directory, OWN_FOLDER)
     if any(_is_same_file(ancestor, own_folder) for ancestor in (path, *path.parents)):

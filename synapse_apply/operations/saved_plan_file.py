@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
+from synapse_apply.files.checkout import require_no_link_out
 from synapse_apply.files.tree import BLOCK, escape_misleading_path
 from synapse_apply.model.coding.json_types import JsonObject, JsonValue
 from synapse_apply.model.command import Command, Text
@@ -62,6 +63,7 @@ def require_unused_path(path: Path) -> None:
 
 def write_new_plan_file(path: Path, text: str) -> None:
     """Write a new file (0600); InputError when the file exists or cannot be written."""
+    require_no_link_out(path)
     # Under another name first: what has the plan's name is complete.
     temporary_path = choose_temporary_path(path)
     try:

@@ -213,11 +213,21 @@ def resolve_state_url(url: str | SecretRef, project: Project, environ: Mapping[s
     if not isinstance(url, SecretRef):
         return url
     try:
-        return str(SecretResolver(project.root, environ).resolve_setting(url).reveal())
+        text = str(SecretResolver(project.root, environ).resolve_setting(url).reveal())
     except SecretUnavailable as failure:
         finding = failure.diagnostics[0]
         detail = f"state.url of the target cannot be used: {finding.detail}."
         raise SecretUnavailable(finding.with_changes(detail=detail)) from None
+    # A commit may name the variable of a token here, and messages have a state's path.
+    known = ("/", "./", "../", "sqlite:///", "file://")
+    is_told = text.startswith(known) or text.endswith((".db", ".sqlite"))
+    if is_local_or_empty_url(text) and not is_told:
+        raise InputError.from_summary(
+            "There is no such store for state",
+            f"state.url of the target is {url.name}, whose value is neither a url nor a path.",
+            "Begin a path with / or ./, or end it with .db.",
+        )
+    return text
 
 
 def local_path_of(url: str, project: Project) -> Path | None:

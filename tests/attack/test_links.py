@@ -10,6 +10,7 @@ import time
 import pytest
 
 from synapse_apply.cli.main import run
+from synapse_apply.emulator.serve import EmbeddedServer
 
 SECRET = "hunter2-of-the-runner"
 PROJECT = """\
@@ -24,6 +25,12 @@ apiVersion: synapse-apply/v1
 kind: Plugin
 metadata: {name: p}
 spec: {name: P, code: p, from: ./plugin}
+"""
+STORAGE = """\
+apiVersion: synapse-apply/v1
+kind: Storage
+metadata: {name: a}
+spec: {name: A, provider: file_system, category: external, configuration: {location: /data}}
 """
 
 
@@ -307,6 +314,41 @@ def test_no_new_file_is_written_through_a_link_out_of_the_project(checkout, tmp_
     assert str(tmp_path / "outside") in said
     assert list((tmp_path / "outside").iterdir()) == []
     assert not (typed == ("init",) and (checkout / "synapse-apply.yaml").exists())
+
+
+@pytest.mark.parametrize("has_git", [False, True])
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ("plan", "--out", "sub/p.plan"),
+        ("state", "backup", "sub/b.db"),
+        ("export", "--out", "sub", "--inventory", "inventory.yaml"),
+        ("package", "build", "package", "--out", "sub/p.zip"),
+    ],
+)
+def test_what_a_command_writes_goes_through_no_link(
+    checkout, tmp_path, monkeypatch, typed, has_git
+):
+    """A plan, a backup, manifests or a zip, in a folder that a commit's link leads to."""
+    (tmp_path / "outside").mkdir()
+    if has_git:
+        (tmp_path / "outside" / ".git").mkdir()
+    before = sorted(path.name for path in (tmp_path / "outside").iterdir())
+    (checkout / "sub").symlink_to(tmp_path / "outside")
+    (checkout / "package").mkdir()
+    (checkout / "package" / "config.yaml").write_text("name: P\ncode: p\nversion: 1.0.0\n")
+    monkeypatch.setenv("TOKEN", "any")
+    with EmbeddedServer(tmp_path / "backend", any_token=True) as server:
+        target = f'"{server.url}", token: {{env: TOKEN}}'
+        text = PROJECT.format(listed="manifests/").replace('"http://127.0.0.1:9"', target)
+        (checkout / "synapse-apply.yaml").write_text(text)
+        (checkout / "manifests" / "a.yaml").write_text(STORAGE)
+        assert outcome("state", "init")[0] == 0
+        assert outcome("apply", "--auto-approve")[0] == 0
+        code, said = outcome(*typed)
+    assert code == 1, said
+    assert "is a link that leads out of the checkout; nothing was done" in said
+    assert sorted(path.name for path in (tmp_path / "outside").iterdir()) == before
 
 
 def test_a_link_within_the_project_is_followed(checkout):

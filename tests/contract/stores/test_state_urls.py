@@ -87,6 +87,20 @@ def test_a_variable_that_is_not_set_is_named(project):
     )
 
 
+@pytest.mark.parametrize("value", ["t0ken-of-prod", "a/b+c==", "user:t0ken", "t0ken.dbx"])
+def test_a_value_that_is_no_url_is_not_repeated(project, value):
+    """A commit may name the variable of a token: a path in one begins with / or ./, or ends so."""
+    for source in (SecretRef("env", "TOKEN"), target(SecretRef("env", "TOKEN")).state.url):
+        with pytest.raises(InputError) as caught:
+            open_store_at_url(source, project, target(), {"TOKEN": value})
+        said = str(caught.value.diagnostics)
+        assert "TOKEN, whose value is neither a url nor a path" in said
+        assert value not in said
+    for path in ("states/prod.db", "./state", f"{project.root}/state"):
+        at = target(SecretRef("env", "STATE_URL"))
+        assert open_store(project, at, {"STATE_URL": path}).where.endswith(path.removeprefix("./"))
+
+
 def test_another_sort_of_url_is_refused_without_being_repeated(project):
     """It may hold a password; its scheme is enough."""
     with pytest.raises(InputError) as caught:
