@@ -8,7 +8,6 @@ from contextlib import closing
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from synapse_apply.controller.remote.controller_api import ControllerApi
 from synapse_apply.controller.rows import AuditRow
 from synapse_apply.controller.store.audit_chain import find_first_broken_audit_row
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
@@ -61,13 +60,6 @@ def read_stored_audit(
         return check_audit_rows(
             store.iter_all_audit_rows_oldest_first(), selection, expected_digest
         )
-
-
-def fetch_and_check_audit(
-    api: ControllerApi, selection: AuditSelection, expected_digest: str = ""
-) -> AuditReport:
-    """Check the audit of a running controller, here; errors as ControllerApi."""
-    return check_audit_rows(api.iter_unmasked_audit_rows(), selection, expected_digest)
 
 
 def check_audit_rows(

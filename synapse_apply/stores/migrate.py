@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from synapse_apply.model.errors import StateError
 from synapse_apply.model.state import State
 from synapse_apply.stores import state_messages
 from synapse_apply.stores.snapshot import StateSnapshot
@@ -35,5 +36,9 @@ def copy_and_verify_state_under_source_lock(
         state_snapshot = source.read_snapshot()
         target.create_from_snapshot(state_snapshot)
         if target.read_snapshot() != state_snapshot:
-            raise state_messages.differing_copy_error(source.where, target.where)
+            raise StateError.from_summary(
+                "The copy of the state is not the same",
+                f"What {target.where} holds now is not what {source.where} holds.",
+                f"{source.where} was left as it is; use it. Do not use {target.where}.",
+            )
     return state_snapshot.state

@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.command import Command, Text
+from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.ports import (
     BackupCheck,
@@ -74,7 +75,18 @@ class SqlStore(LockedStore):
         """Warnings about where this state is stored, and of a format that the next write ends."""
         warnings = self._database.list_warnings()
         if self._read_format < STATE_FORMAT:
-            warnings += (state_messages.older_format_warning(self.where, self._read_format),)
+            warnings += (
+                warning_finding(
+                    "The state has the format of an earlier version of synapse-apply",
+                    f"{self.where} has format {self._read_format}. The first write by this version "
+                    f"makes it format {STATE_FORMAT}, which earlier versions refuse.",
+                    Text(
+                        "To be able to go back, make a backup first: ",
+                        Command("state backup FILE"),
+                        ".",
+                    ),
+                ),
+            )
         return warnings
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
+from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import Exit, LockHeld, LockLost, StateError
 from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.state import STATE_FORMAT, Intent, Record
@@ -65,15 +65,6 @@ def build_newer_format_error(location: str, format_number: int) -> StateError:
     )
 
 
-def older_format_warning(location: str, format_number: int) -> Diagnostic:
-    return warning_finding(
-        "The state has the format of an earlier version of synapse-apply",
-        f"{location} has format {format_number}. The first write by this version makes it format "
-        f"{STATE_FORMAT}, which earlier versions refuse.",
-        Text("To be able to go back, make a backup first: ", Command("state backup FILE"), "."),
-    )
-
-
 def build_damaged_state_error(location: str, reason: str) -> StateError:
     return StateError.from_summary("The state is damaged", f"{location}: {reason}.", RESTORE_HINT)
 
@@ -111,16 +102,6 @@ def build_lock_held_error(location: str, owner_text: str, unlock_command: str = 
 RUN_AGAIN_HINT = "Run the command again: it settles first what was under way."
 
 
-def lease_expired_error(location: str, silent_seconds: float, lease_seconds: float) -> LockLost:
-    return LockLost.from_summary(
-        "The lock on the state ran out",
-        f"This process did not renew its lock on {location} for {silent_seconds:.0f} seconds; "
-        f"after"
-        f" {lease_seconds:g} another may take its place. Nothing was written since.",
-        "It was suspended, or could not reach the state in time. " + RUN_AGAIN_HINT,
-    )
-
-
 def build_lock_taken_error(location: str, other_owner: str) -> LockLost:
     """The error for a lock that was lost to `other_owner` (a subject; "": it was removed)."""
     explanation = (
@@ -144,14 +125,6 @@ def build_wrong_lock_id_error(
         "Another lock is on the state",
         f"{lock_id} is not the lock on {location}: {lock_owner} holds it.",
         f"If that one is gone for good: {unlock_command}.",
-    )
-
-
-def differing_copy_error(location: str, copy_location: str) -> StateError:
-    return StateError.from_summary(
-        "The copy of the state is not the same",
-        f"What {copy_location} holds now is not what {location} holds.",
-        f"{location} was left as it is; use it. Do not use {copy_location}.",
     )
 
 

@@ -89,7 +89,12 @@ class WriteBatch:
                         self._wait_for_turn(self._may_commit_wait, self.report_wait)
                         self._commit_as_leader(pending_write)
         except BaseException:
-            self._withdraw(pending_write)
+            # Drop a write whose thread is interrupted, and wake another leader if there is none.
+            with self._mutex:
+                if pending_write in self._queue:
+                    self._queue.remove(pending_write)
+                    if not self._leadership.locked():
+                        self._wake_leader()
             raise
         if pending_write.failure is not None:
             raise _copy_if_state_error(pending_write.failure)
@@ -111,14 +116,6 @@ class WriteBatch:
         while not pending_write.wake_event.wait(_LEADER_CHECK_SECONDS):
             if not self._leadership.locked():
                 return
-
-    def _withdraw(self, pending_write: PendingWrite) -> None:
-        """Drop a write whose thread is interrupted, and wake another leader if there is none."""
-        with self._mutex:
-            if pending_write in self._queue:
-                self._queue.remove(pending_write)
-                if not self._leadership.locked():
-                    self._wake_leader()
 
     def _wake_leader(self) -> None:
         """Wake the first waiting thread to lead, if there is one. Called with the mutex held."""

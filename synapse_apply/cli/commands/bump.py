@@ -10,6 +10,7 @@ from synapse_apply.cli import completion
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.params import options
+from synapse_apply.model.diagnostic import format_json_pointer
 
 if TYPE_CHECKING:
     from synapse_apply import Invocation
@@ -64,7 +65,21 @@ def command(
         )
     if console.as_json:
         console.write_or_keep_document(
-            bump.build_bump_document(bump_result, is_written=not dry_run)
+            {
+                "before": str(bump_result.old_address),
+                "after": str(bump_result.new_address),
+                "version": bump_result.new_version,
+                "written": (not dry_run),
+                "edits": [
+                    {
+                        "file": name,
+                        "path": format_json_pointer(edit.path),
+                        "before": old_value,
+                        "after": edit.value,
+                    }
+                    for name, edit, old_value in bump_result.edits
+                ],
+            }
         )
     else:
         hints = "SYNAPSE_APPLY_IN_AUTOMATION" not in console.environ

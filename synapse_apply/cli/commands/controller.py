@@ -14,6 +14,7 @@ from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import LazyGroup, manual_command
 from synapse_apply.cli.params import controller_options, options
 from synapse_apply.cli.params.param_types import DATE_TIME, TIME_SPAN
+from synapse_apply.controller.audit_report import check_audit_rows
 from synapse_apply.model.errors import Exit
 
 
@@ -571,16 +572,12 @@ def audit(
     """
     from synapse_apply.cli.flows.controller_access import choose_controller_url, open_controller_api
     from synapse_apply.cli.texts.controller_audit import print_audit_report
-    from synapse_apply.controller.audit_report import (
-        AuditSelection,
-        fetch_and_check_audit,
-        read_stored_audit,
-    )
+    from synapse_apply.controller.audit_report import AuditSelection, read_stored_audit
 
     selection = AuditSelection(pattern or "", who, limit)
     if url := choose_controller_url(url):
         api = open_controller_api(console, url)
-        report = fetch_and_check_audit(api, selection, expected_digest)
+        report = check_audit_rows(api.iter_unmasked_audit_rows(), selection, expected_digest)
         return print_audit_report(console, report, api.mask)
     return print_audit_report(console, read_stored_audit(data, selection, expected_digest))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,10 +112,9 @@ def add_report_option(body: CommandBody) -> CommandBody:
         shell_complete=completion.complete_reports,
         help="Also write a report; may be repeated. KIND is json, html (one page, for a "
         "browser), markdown (for a comment), github, gitlab (counts for the merge request) or "
-        "codequality (findings for it). "
-        "`github` writes annotations to stderr, appends to $GITHUB_STEP_SUMMARY and "
-        "$GITHUB_OUTPUT, and needs no FILE: it takes the summary. A FILE `-` is stdout; the "
-        "text then goes to stderr.",
+        "codequality (findings for it). `github` writes annotations to stderr, appends to "
+        "$GITHUB_STEP_SUMMARY and $GITHUB_OUTPUT, and needs no FILE: it takes the summary. A FILE "
+        "`-` is stdout; the text then goes to stderr.",
     )
     @functools.wraps(body)
     def call_with_reports(
@@ -229,7 +228,11 @@ def _add_project_options(body: CommandBody, *, takes_several_targets: bool) -> C
     ) -> int:
         # A pipeline may have an empty variable there, which names none.
         target = tuple(filter(None, target))
-        name = _single_target(target, may_be_several=takes_several_targets)
+        # The one target that is named; "" for none, and for several where there may be several.
+        name = single_target({"target": target})
+        if target and not name and not takes_several_targets:
+            command = format_command_name(click.get_current_context())
+            raise click.UsageError(f"`{command}` works on one target: name it with -t NAME.")
         if not target or name:
             parameters.pop("keep_going", None)
         invocation_options = {
@@ -249,15 +252,6 @@ def _add_project_options(body: CommandBody, *, takes_several_targets: bool) -> C
             return body(invocation=where, **parameters)
 
     return call_with_invocation
-
-
-def _single_target(names: Sequence[str], *, may_be_several: bool) -> str:
-    """The one target that is named; "" for none, and for several where there may be several."""
-    name = single_target({"target": names})
-    if names and not name and not may_be_several:
-        command = format_command_name(click.get_current_context())
-        raise click.UsageError(f"`{command}` works on one target: name it with -t NAME.")
-    return name
 
 
 _INVOCATION_OPTIONS = (

@@ -8,34 +8,13 @@ from difflib import SequenceMatcher
 from synapse_apply import Invocation
 from synapse_apply.cli.params.invocation_options import add_invocation_options
 from synapse_apply.library import BumpResult, Rewrite
-from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import format_json_pointer
 from synapse_apply.model.resource import FOLDER, GIT
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
 from synapse_apply.views.text.style import Style
 
 # A file may hold a whole document in one line, of which only the part that changed is of interest.
 _MAX_LINE_LENGTH, _CONTEXT_LENGTH = 100, 30
-
-
-def build_bump_document(bump_result: BumpResult, *, is_written: bool) -> JsonDocument:
-    """Both addresses, and each edit with the value before and after."""
-    return {
-        "before": str(bump_result.old_address),
-        "after": str(bump_result.new_address),
-        "version": bump_result.new_version,
-        "written": is_written,
-        "edits": [
-            {
-                "file": name,
-                "path": format_json_pointer(edit.path),
-                "before": old_value,
-                "after": edit.value,
-            }
-            for name, edit, old_value in bump_result.edits
-        ],
-    }
 
 
 def format_bump_result(
@@ -106,8 +85,7 @@ def _iter_next_steps(bump_result: BumpResult, invocation: Invocation) -> Iterato
         if source.kind == GIT:
             yield (
                 f"The source is still {sanitize(source.path)} at {sanitize(source.ref)}: tag the "
-                f"code "
-                f"of {new_version}, and name that tag as ref."
+                f"code of {new_version}, and name that tag as ref."
             )
         elif source.kind != FOLDER:
             yield f"The source is {sanitize(source)}: see that it holds the code of {new_version}."

@@ -16,7 +16,7 @@ from synapse_apply.controller.configuration.rule_checks import (
     commit_rule_warnings,
     iter_rule_findings,
 )
-from synapse_apply.controller.settings import Access, Controller
+from synapse_apply.controller.settings import Controller
 from synapse_apply.controller.source.faults import iter_source_faults
 from synapse_apply.controller.worker.access import collect_own_secret_locations
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position
@@ -83,7 +83,10 @@ class _Checker:
         elif (
             is_access_known
             and not is_loopback(host)
-            and not _can_identify_somebody(controller.access)
+            and not (
+                controller.access is not None
+                and (controller.access.proxy is not None or bool(controller.access.tokens))
+            )
         ):
             yield self._error(
                 path,
@@ -160,8 +163,3 @@ _DURATION_KEYS = {
     *("interval", "first", "most", "timeout", "keep", "poll", "duration"),
     *("second_look", "status_spacing", "status_check", "soak"),
 }
-
-
-def _can_identify_somebody(access: Access | None) -> bool:
-    """Whether there is somebody whom the page can tell from a stranger."""
-    return access is not None and (access.proxy is not None or bool(access.tokens))

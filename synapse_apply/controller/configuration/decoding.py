@@ -68,11 +68,6 @@ def split_listen_address(text: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
-def is_local_path(url: str) -> bool:
-    """Whether the url of a source is a path: no scheme, and no HOST:PATH as ssh has it."""
-    return "://" not in url and (url.startswith(("/", ".")) or ":" not in url)
-
-
 def parse_zoned_time_or_none(text: str) -> float | None:
     """The wall-clock seconds of an RFC 3339 time with a zone; None for what is no such time."""
     try:
@@ -114,10 +109,24 @@ class _Decoder:
         value = self._value
         host, port = split_listen_address(value.get("listen", DEFAULT_LISTEN))
         hooks = value.get("hooks", {})
+        settings = value.get("defaults", {})
+        standard = Defaults()
+        retry = settings.get("retry", {})
         return Controller(
             name=value["metadata"]["name"],
             sources={name: self._decode_source(name) for name in value["sources"]},
-            defaults=_decode_defaults(value.get("defaults", {})),
+            defaults=Defaults(
+                interval=_seconds(settings, "interval", standard.interval),
+                jitter=float(settings.get("jitter", standard.jitter)),
+                retry_first=_seconds(retry, "first", standard.retry_first),
+                retry_most=_seconds(retry, "most", standard.retry_most),
+                timeout=_seconds(settings, "timeout", standard.timeout),
+                keep=_seconds(settings, "keep", standard.keep),
+                second_look=_seconds(settings, "second_look", standard.second_look),
+                status_spacing=_seconds(settings, "status_spacing", standard.status_spacing),
+                status_check=_seconds(settings, "status_check", standard.status_check),
+                prune=settings.get("prune", standard.prune),
+            ),
             channels=tuple(
                 self._decode_channel(index) for index in range(len(value.get("notify", ())))
             ),
@@ -142,7 +151,9 @@ class _Decoder:
         url = settings["url"]
         return Source(
             name=name,
-            url=str(self._folder / url) if is_local_path(url) else url,
+            url=str(self._folder / url)
+            if ("://" not in url and (url.startswith(("/", ".")) or ":" not in url))
+            else url,
             ref=settings.get("ref", "main"),
             path=settings.get("path", "."),
             credentials=self._decode_credentials(settings.get("credentials", {}), path),
@@ -306,23 +317,6 @@ def _decode_auto(settings: Mapping[str, Any]) -> AutoRule:
     causes = frozenset(RowCause(cause) for cause in settings.get("causes", ()))
     actions = frozenset(RowAction(action) for action in settings.get("actions", ()))
     return AutoRule(causes or standard.causes, actions or standard.actions)
-
-
-def _decode_defaults(settings: Mapping[str, Any]) -> Defaults:
-    standard = Defaults()
-    retry = settings.get("retry", {})
-    return Defaults(
-        interval=_seconds(settings, "interval", standard.interval),
-        jitter=float(settings.get("jitter", standard.jitter)),
-        retry_first=_seconds(retry, "first", standard.retry_first),
-        retry_most=_seconds(retry, "most", standard.retry_most),
-        timeout=_seconds(settings, "timeout", standard.timeout),
-        keep=_seconds(settings, "keep", standard.keep),
-        second_look=_seconds(settings, "second_look", standard.second_look),
-        status_spacing=_seconds(settings, "status_spacing", standard.status_spacing),
-        status_check=_seconds(settings, "status_check", standard.status_check),
-        prune=settings.get("prune", standard.prune),
-    )
 
 
 def _seconds(settings: Mapping[str, Any], key: str, default: T) -> float | T:

@@ -34,7 +34,7 @@ from synapse_apply.controller.page.people.target_forms import read_target_forms
 from synapse_apply.controller.page.rollouts.rollout_endpoints import RolloutEndpoints
 from synapse_apply.controller.page.rollouts.rollout_views import (
     find_membership_or_none,
-    list_rollouts_of_source,
+    list_rollout_summaries,
     rollouts_of_revision,
 )
 from synapse_apply.controller.page.runs import (
@@ -147,7 +147,9 @@ class PageApp:
         visitor = self._doorkeeper.admit_visitor(request)
         name, settings = request.path_params["source"], self._loop.get_settings()
         view = read_source_view_or_none(visitor.store, name, settings)
-        rollouts = list_rollouts_of_source(visitor.store, name, settings)
+        rollouts = [
+            row for row in list_rollout_summaries(visitor.store, settings) if row.source == name
+        ]
         return self._render_found("source.html", visitor, "source", view, rollouts=rollouts)
 
     def show_run(self, request: Request) -> Response:

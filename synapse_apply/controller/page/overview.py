@@ -14,7 +14,7 @@ from synapse_apply.controller.page.entry.readable_store import RestrictedStore
 from synapse_apply.controller.page.phrases import NEEDS_PERSON, NEEDS_REPAIR
 from synapse_apply.controller.page.rollouts.rollout_views import (
     RolloutSummary,
-    list_rollouts_under_way,
+    list_rollout_summaries,
 )
 from synapse_apply.controller.page.sources import SourceTrouble, list_source_troubles
 from synapse_apply.controller.rows import (
@@ -197,7 +197,9 @@ def read_overview(store: RestrictedStore, query: OverviewQuery, settings: Contro
         list_source_troubles(store, sources) if is_first_view else [],
         _newest_refused(store) if is_first_view else [],
         sources,
-        list_rollouts_under_way(store, settings) if is_first_view else [],
+        [row for row in list_rollout_summaries(store, settings) if row.is_under_way]
+        if is_first_view
+        else [],
     )
 
 

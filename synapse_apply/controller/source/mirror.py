@@ -113,7 +113,7 @@ class GitMirror:
             self._followed = followed
             # The pin may have moved without a new head.
             is_old = time.monotonic() - self._fetched_at >= self._source.poll
-            is_here = self._has_mirror() and bool(self._commit_id(commit))
+            is_here = (self._folders.mirror / "HEAD").is_file() and bool(self._commit_id(commit))
             if is_here and not (self._pin_names and is_old):
                 return False
             self._fetch_moved()
@@ -236,7 +236,9 @@ class GitMirror:
     def _fetch_moved(self, list_seconds: float | None = None) -> None:
         """Fetch what has moved since the last fetch; for who has the lock."""
         try:
-            self._git.make_mirror(self._read_object_format_or_sha1())
+            config = self._folders.mirror / "config"
+            is_sha256 = config.is_file() and "objectFormat = sha256" in config.read_text()
+            self._git.make_mirror("sha256" if is_sha256 else "sha1")
             remote_ids = self._git.list_remote_ids_by_ref(
                 *self._head_names, *self._pin_names, TAGS_PATTERN, seconds=list_seconds
             )
@@ -250,9 +252,6 @@ class GitMirror:
                 "Check the room and the permissions of the data folder.",
             ) from None
         self._fetched_refs, self._fetched_at = refs, time.monotonic()
-
-    def _has_mirror(self) -> bool:
-        return (self._folders.mirror / "HEAD").is_file()
 
     def _fetch_refs(self, remote_ids: Mapping[str, str]) -> None:
         head_name = self._existing_ref(self._head_names, remote_ids, self._source.ref)
@@ -348,12 +347,6 @@ class GitMirror:
             "Was it renamed or deleted? The head that was seen last stays.",
             position=self._source.position,
         )
-
-    def _read_object_format_or_sha1(self) -> str:
-        """The format that the mirror has; sha1 without one."""
-        config = self._folders.mirror / "config"
-        is_sha256 = config.is_file() and "objectFormat = sha256" in config.read_text()
-        return "sha256" if is_sha256 else "sha1"
 
     def _commit_id(self, revision: str) -> str:
         """The id of the commit that a revision of the mirror names, "" for none."""

@@ -29,7 +29,6 @@ from synapse_apply.controller.rows import (
     TargetRow,
 )
 from synapse_apply.controller.rules.bindings import may_be_one_tenant
-from synapse_apply.controller.store import store_errors
 from synapse_apply.controller.store.conditions import audit_where, targets_where
 from synapse_apply.controller.store.progress import (
     IS_FIRST_MESSAGE_OF_SUBJECT,
@@ -40,6 +39,7 @@ from synapse_apply.controller.store.progress import (
 from synapse_apply.controller.store.row_table import RowTable
 from synapse_apply.controller.store.sqlite_database import SqliteStoreDatabase
 from synapse_apply.controller.store.store_database import StoreConnection, StoreDatabase
+from synapse_apply.controller.store.store_errors import ControllerStoreError, StoreUnavailable
 from synapse_apply.controller.store.store_schema import (
     APPROVALS,
     AUDIT,
@@ -115,7 +115,13 @@ class ControllerStore:
             with self.write() as writer:
                 owner = writer.claim_store(controller)
             if owner != controller:
-                raise store_errors.other_controller(controller, owner)
+                raise ControllerStoreError.from_summary(
+                    "The store is another controller's",
+                    f"It is that of {owner}, and this one is {controller} (metadata.name): they "
+                    "would take one another's sources away.",
+                    "Name another schema in the store's url (?schema=NAME). A controller that was "
+                    "renamed needs its new name as the value of `controller` in the table `meta`.",
+                )
 
     def close(self) -> None:
         """Close all connections; later use opens new ones."""
@@ -334,10 +340,9 @@ class ControllerStore:
 
     def list_commits_in_use(self, source: str) -> Sequence[str]:
         statement = (
-            "SELECT wanted_commit FROM targets WHERE source = ? UNION "
-            "SELECT applied_commit FROM targets WHERE source = ? UNION "
-            "SELECT head FROM sources WHERE name = ? UNION "
-            "SELECT sideways FROM sources WHERE name = ? UNION "
+            "SELECT wanted_commit FROM targets WHERE source = ? UNION SELECT applied_commit FROM "
+            "targets WHERE source = ? UNION SELECT head FROM sources WHERE name = ? UNION SELECT "
+            "sideways FROM sources WHERE name = ? UNION "
             'SELECT "commit" FROM rollouts WHERE source = ?'
         )
         cells = self._in_read(lambda reader: reader.execute(statement, [source] * 5).fetchall())
@@ -496,7 +501,11 @@ class ControllerStore:
     @contextmanager
     def _borrow_reader(self) -> Iterator[StoreConnection]:
         if not self._readers_in_use.acquire(timeout=_MAX_WAIT_FOR_READER):
-            raise store_errors.too_many_readers(_MOST_READERS)
+            raise StoreUnavailable.from_summary(
+                "The controller's store answers too slowly",
+                f"{_MOST_READERS} questions to it have had no answer for some seconds.",
+                "See whether its database is overloaded.",
+            )
         try:
             with self._borrow_connection("Reading") as connection:
                 yield connection

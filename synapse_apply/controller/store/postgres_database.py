@@ -231,7 +231,11 @@ class PostgresStoreDatabase:
 
     def write_backup_or_raise_for_database(self, connection: StoreConnection, target: Path) -> None:
         del connection
-        raise postgres_errors.needs_pg_dump(self.location, target)
+        raise ControllerStoreError.from_summary(
+            "A store in PostgreSQL is saved with PostgreSQL's own programs",
+            f"{self.location.display_url}: {target} was not written.",
+            f"pg_dump --schema={self.location.schema} --file={target} DATABASE; psql puts it back.",
+        )
 
     @contextmanager
     def translate_errors(self, activity: str) -> Iterator[None]:

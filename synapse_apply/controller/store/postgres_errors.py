@@ -5,8 +5,6 @@ No message contains a password.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import psycopg
 
 from synapse_apply.controller.store import store_errors
@@ -100,11 +98,3 @@ def require_usable_server(version: int, encoding: str, location: PostgresLocatio
             f"{location.display_url} has the encoding {encoding}.",
             "Create one for it: createdb --encoding=UTF8 --template=template0 NAME.",
         )
-
-
-def needs_pg_dump(location: PostgresLocation, target: Path) -> ControllerStoreError:
-    return ControllerStoreError.from_summary(
-        "A store in PostgreSQL is saved with PostgreSQL's own programs",
-        f"{location.display_url}: {target} was not written.",
-        f"pg_dump --schema={location.schema} --file={target} DATABASE; psql puts it back.",
-    )

@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from synapse_apply.controller.store.store_schema import STORE_FORMAT
 from synapse_apply.model.coding.json_values import WrongShapeError
-from synapse_apply.model.errors import LockHeld, SynapseApplyError
+from synapse_apply.model.errors import SynapseApplyError
 
 _PRIMARY_CODE_MASK = 0xFF  # extended result codes keep the primary one in the low byte
 
@@ -87,15 +86,6 @@ def foreign_store(location: StoreLocation, reason: str) -> ControllerStoreError:
     )
 
 
-def build_newer_store_error(location: StoreLocation, format_number: int) -> StoreTooNew:
-    return StoreTooNew.from_summary(
-        "The controller's store was written by a newer version of synapse-apply",
-        f"{location.name} has format {format_number}; this version writes format {STORE_FORMAT}.",
-        "Use the newer version, or put the store back as it was before the upgrade. With an empty "
-        f"{location.words.empty} every target is looked at again.",
-    )
-
-
 def damaged_store(location: StoreLocation, reason: str) -> ControllerStoreError:
     return ControllerStoreError.from_summary(
         "The controller's store is damaged",
@@ -109,40 +99,6 @@ def missing_store(location: StoreLocation) -> StoreMissing:
         "There is no store of a controller",
         f"{location.name} does not exist.",
         location.words.missing_hint,
-    )
-
-
-def too_many_readers(reader_count: int) -> StoreUnavailable:
-    return StoreUnavailable.from_summary(
-        "The controller's store answers too slowly",
-        f"{reader_count} questions to it have had no answer for some seconds.",
-        "See whether its database is overloaded.",
-    )
-
-
-def other_controller(controller: str, owner: str) -> ControllerStoreError:
-    return ControllerStoreError.from_summary(
-        "The store is another controller's",
-        f"It is that of {owner}, and this one is {controller} (metadata.name): they would take"
-        " one another's sources away.",
-        "Name another schema in the store's url (?schema=NAME). A controller that was renamed needs"
-        " its new name as the value of `controller` in the table `meta`.",
-    )
-
-
-def existing_backup(path: Path) -> ControllerStoreError:
-    return ControllerStoreError.from_summary(
-        "The backup is there already",
-        f"{path} exists; it was not replaced.",
-        "Name another file, or remove that one.",
-    )
-
-
-def second_controller(folder: Path, holder: str) -> LockHeld:
-    return LockHeld.from_summary(
-        "Another controller uses this data folder",
-        f"{folder} is in use by {holder or 'another process'}.",
-        "Stop that controller first, or give this one a folder of its own with --data.",
     )
 
 

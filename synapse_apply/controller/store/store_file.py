@@ -21,9 +21,11 @@ from urllib.parse import quote
 
 from synapse_apply.controller.store import store_errors
 from synapse_apply.controller.store.dialect import MATCHES_PATTERN, SQLITE_DIALECT
+from synapse_apply.controller.store.store_errors import ControllerStoreError
 from synapse_apply.controller.store.store_schema import APPLICATION_ID, empty_store_statements
 from synapse_apply.controller.store.store_upgrade import require_format_that_may_be_written
 from synapse_apply.files import opening
+from synapse_apply.model.errors import LockHeld
 
 FILE_NAME = "controller.db"
 LOCK_FILE_NAME = "controller.lock"
@@ -46,7 +48,11 @@ def create_and_hold_data_folder(folder: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(descriptor, 40, 0).decode("ascii", "replace").strip()
-            raise store_errors.second_controller(folder, holder) from None
+            raise LockHeld.from_summary(
+                "Another controller uses this data folder",
+                f"{folder} is in use by {holder or 'another process'}.",
+                "Stop that controller first, or give this one a folder of its own with --data.",
+            ) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()}\n".encode(), 0)
         yield
@@ -110,7 +116,11 @@ def write_backup_to_new_file(source: sqlite3.Connection, target: Path) -> None:
         try:
             opening.create_own_file(target)
         except FileExistsError:
-            raise store_errors.existing_backup(target) from None
+            raise ControllerStoreError.from_summary(
+                "The backup is there already",
+                f"{target} exists; it was not replaced.",
+                "Name another file, or remove that one.",
+            ) from None
         try:
             with closing(_connect(target, "rw")) as copy:
                 source.backup(copy)

@@ -13,7 +13,7 @@ from synapse_apply.controller.store import store_errors
 from synapse_apply.controller.store.dialect import SqlDialect
 from synapse_apply.controller.store.row_table import RowTable
 from synapse_apply.controller.store.store_database import StoreConnection
-from synapse_apply.controller.store.store_errors import StoreLocation
+from synapse_apply.controller.store.store_errors import StoreLocation, StoreTooNew
 from synapse_apply.controller.store.store_schema import (
     CREATE_STATEMENTS_ADDED_BY_FORMAT_5,
     META_FORMAT,
@@ -41,7 +41,13 @@ def require_format_that_may_be_written(meta: Mapping[str, str], location: StoreL
     except (KeyError, ValueError):
         raise store_errors.damaged_store(location, "it names no format") from None
     if oldest > STORE_FORMAT:
-        raise store_errors.build_newer_store_error(location, format_number)
+        raise StoreTooNew.from_summary(
+            "The controller's store was written by a newer version of synapse-apply",
+            f"{location.name} has format {format_number}; this version writes format "
+            f"{STORE_FORMAT}.",
+            "Use the newer version, or put the store back as it was before the upgrade. With an "
+            f"empty {location.words.empty} every target is looked at again.",
+        )
 
 
 def upgrade_tables_if_older_without_commit(
@@ -87,10 +93,9 @@ def _from_3_to_4(connection: StoreConnection, dialect: SqlDialect) -> Iterator[s
     for table in (TARGETS, RUNS):
         yield from _add_columns(connection, dialect, table)
     newest_plans = (
-        "SELECT r.source, r.target, MAX(r.id) FROM runs r JOIN targets t"
-        " ON t.source = r.source AND t.target = r.target WHERE r.plan_json <> ''"
-        " AND r.outcome <> 'plan_error'"
-        " GROUP BY r.source, r.target ORDER BY MIN(is_gone), MIN(r.id)"
+        "SELECT r.source, r.target, MAX(r.id) FROM runs r JOIN targets t ON t.source = r.source "
+        "AND t.target = r.target WHERE r.plan_json <> '' AND r.outcome <> 'plan_error' GROUP BY "
+        "r.source, r.target ORDER BY MIN(is_gone), MIN(r.id)"
     )
     bind = (
         "UPDATE targets SET binding = ?, found_binding = ? WHERE source = ? AND target = ?"
@@ -124,9 +129,8 @@ def _from_1_to_2(connection: StoreConnection, dialect: SqlDialect) -> Iterator[s
     yield from list_create_statements_added_by_format_2(dialect)
     # Format 1 knew only mode observe, in which what was planned is done.
     yield (
-        "UPDATE targets SET progress = CASE WHEN input_digest = wanted_digest THEN 'done' ELSE"
-        " 'failing' END WHERE (input_digest = wanted_digest AND input_digest <> '')"
-        " OR failures > 0"
+        "UPDATE targets SET progress = CASE WHEN input_digest = wanted_digest THEN 'done' ELSE "
+        "'failing' END WHERE (input_digest = wanted_digest AND input_digest <> '') OR failures > 0"
     )
     ranks = " ".join(f"WHEN '{state.value}' THEN {rank}" for state, rank in STATE_RANKS.items())
     yield f"UPDATE targets SET state_rank = CASE state {ranks} END"  # noqa: S608 - our own words

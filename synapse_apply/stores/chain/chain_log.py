@@ -23,7 +23,6 @@ from synapse_apply.stores.chain.chain_rules import (
 )
 from synapse_apply.stores.chain.chain_view import (
     ChainBookmark,
-    ChainReading,
     ChainView,
     build_link_name,
     build_snapshot_name,
@@ -145,25 +144,22 @@ class ChainLog:
 
     def read_since_position_or_anew(self, position: str) -> LogReading:
         try:
-            return self._read_since(position)
+            # Before the reading, so that what the age is counted from is never too late.
+            view, looked_at = self._view, self._timing.boottime()
+            if (
+                view is not None
+                and position
+                and position == view.position
+                and not self._may_be_pruned(view)
+            ):
+                reading = self._reader.read_on_or_whole_chain(view)
+            else:
+                reading = self._reader.read_whole_chain()
+            self._view, self._looked_at = reading.view, looked_at
+            return reading.to_log_reading()
         except DamagedChain as damage:
             self._view_before_damage = damage.view
             raise
-
-    def _read_since(self, position: str) -> LogReading:
-        # Before the reading, so that what the age is counted from is never too late.
-        view, looked_at = self._view, self._timing.boottime()
-        if (
-            view is not None
-            and position
-            and position == view.position
-            and not self._may_be_pruned(view)
-        ):
-            reading = self._reader.read_on_or_whole_chain(view)
-        else:
-            reading = self._reader.read_whole_chain()
-        self._view, self._looked_at = reading.view, looked_at
-        return reading.to_log_reading()
 
     def append_or_none_if_overtaken(self, batch: Batch, position: str) -> AppendedBatch | None:
         view = self._view if position and self._view is not None else ChainView()
@@ -211,7 +207,13 @@ class ChainLog:
             pass
         else:
             if not self._is_replaceable(reading.view):
-                return self._adopt_restart(reading, batch)
+                # Where this batch is in a chain that can be read again; None if it is another's.
+                batch_ids = [earlier.batch_id for earlier in reading.batches]
+                if batch.batch_id not in batch_ids:
+                    return None
+                self._view = reading.view
+                is_last = batch_ids[-1] == batch.batch_id
+                return AppendedBatch(reading.view.position if is_last else "", is_last)
         start = self._reader.read_start_view()
         numbers, is_left_behind = (self._numbers_after(start), self._is_replaceable(start))
         # A seal that is not genuine leads to a folder in which one that is follows at once. Where a
@@ -327,15 +329,6 @@ class ChainLog:
                 raise chain_messages.unsettled_link_error(self.location, name, last_problem)
             timing.sleep_for(pause_seconds)
             pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
-
-    def _adopt_restart(self, reading: ChainReading, batch: Batch) -> AppendedBatch | None:
-        """Where this batch is in a chain that can be read again; None if it is another's."""
-        batch_ids = [earlier.batch_id for earlier in reading.batches]
-        if batch.batch_id not in batch_ids:
-            return None
-        self._view = reading.view
-        is_last = batch_ids[-1] == batch.batch_id
-        return AppendedBatch(reading.view.position if is_last else "", is_last)
 
     def _is_replaceable(self, view: ChainView) -> bool:
         """Whether what was read is not to be trusted, and this process can sign a new beginning."""

@@ -7,7 +7,6 @@ from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_fi
 from synapse_apply.model.errors import StateError
 from synapse_apply.stores.batch_log import BatchNotSent, DamagedLog
 from synapse_apply.stores.chain.chain_view import ChainBookmark, ChainReading, ChainView
-from synapse_apply.stores.chain.link_format import CHAIN_FORMAT
 
 
 class DamagedChain(DamagedLog):
@@ -72,14 +71,6 @@ def build_set_back_error(
     )
     error.reading, error.view = reading.to_log_reading(), reading.view
     return error
-
-
-def build_newer_chain_error(location: str, name: str, format_number: int) -> StateError:
-    return StateError.from_summary(
-        "The state was written by a newer version of synapse-apply",
-        f"{location}: {name} has format {format_number}; this version reads up to {CHAIN_FORMAT}.",
-        "Use the newer version, or one from its series.",
-    )
 
 
 def unsettled_link_error(location: str, name: str, last_problem: str) -> StateError:

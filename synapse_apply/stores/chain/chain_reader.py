@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from synapse_apply.model.errors import StateError
 from synapse_apply.stores.chain import chain_messages
 from synapse_apply.stores.chain.chain_view import (
     ChainBookmark,
@@ -22,6 +23,7 @@ from synapse_apply.stores.chain.chain_view import (
     parse_object_number,
 )
 from synapse_apply.stores.chain.link_format import (
+    CHAIN_FORMAT,
     Decoded,
     Link,
     NewerContent,
@@ -328,8 +330,11 @@ class ChainReader:
             return decode_object_of_number(content, number, self._signer)
         except NewerContent as newer:
             (format_number,) = newer.args
-        raise chain_messages.build_newer_chain_error(
-            self._folder.location, name, int(format_number)
+        raise StateError.from_summary(
+            "The state was written by a newer version of synapse-apply",
+            f"{self._folder.location}: {name} has format {int(format_number)}; this version reads "
+            f"up to {CHAIN_FORMAT}.",
+            "Use the newer version, or one from its series.",
         )
 
 

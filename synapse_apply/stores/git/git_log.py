@@ -18,7 +18,14 @@ from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.stores import state_messages
-from synapse_apply.stores.batch_log import AppendedBatch, Batch, DamagedLog, LogReading, TableRows
+from synapse_apply.stores.batch_log import (
+    AppendedBatch,
+    Batch,
+    BatchNotSent,
+    DamagedLog,
+    LogReading,
+    TableRows,
+)
 from synapse_apply.stores.chain import chain_messages
 from synapse_apply.stores.chain.signer import Signer, UnsignedStateSigner
 from synapse_apply.stores.database import Row
@@ -27,6 +34,7 @@ from synapse_apply.stores.git.git_messages import (
     GitBookmark,
     RemoteUnreachable,
     parse_bookmark_or_none,
+    quote_git,
 )
 from synapse_apply.stores.git.git_url import GitStateLocation
 from synapse_apply.stores.git.private_repository import (
@@ -372,7 +380,12 @@ class GitLog:
                 build_message,
             )
         except CommitNotWrittenError:
-            raise git_messages.build_not_written_error(self.location) from None
+            raise BatchNotSent.from_summary(
+                "The state cannot be written",
+                f"Git has ended before it had made the commit for {self.location}; nothing was "
+                "pushed.",
+                "Perhaps the temporary folder of the system is full: TMPDIR names another one.",
+            ) from None
         return StateTip(written.commit_id, commits[-1])
 
     def _push(self, attempt: PushAttempt) -> AppendedBatch | None:
@@ -386,8 +399,14 @@ class GitLog:
                 # A host may still be working on the push before.
                 self._timing.sleep_for(attempt_number * self._timing.shortest_pause)
             tip = attempt.tips[-1]
+            # Where a new history begins, the old one gets a ref of its own. Otherwise the host may
+            # collect the commits that no ref names, and nobody could look back.
+            keeps_old = attempt.begins_history and attempt.old_id and len(attempt.tips) == 1
             result = self._repository.push_once(
-                self._location.ref, attempt.old_id, tip.commit_id, *self._kept_refspecs(attempt)
+                self._location.ref,
+                attempt.old_id,
+                tip.commit_id,
+                *([f"+{attempt.old_id}:{self._location.previous_ref}"] if keeps_old else []),
             )
             if result.exit_code == 0:
                 return self._adopt_tip(attempt, tip)
@@ -400,22 +419,20 @@ class GitLog:
             # Somebody else's commit is there, or one of theirs on top of ours.
             if remote_tip != attempt.old_id:
                 return self._adopt_below_tip(attempt)
-            self._add_second_commit(attempt)
-        raise git_messages.push_refused(self.location, self._location.ref, error_text)
-
-    def _kept_refspecs(self, attempt: PushAttempt) -> list[str]:
-        """What is pushed besides: where a new history begins, the old one gets a ref of its own."""
-        # Otherwise the host may collect the commits that no ref names, and nobody could look back.
-        keeps_old = attempt.begins_history and attempt.old_id and len(attempt.tips) == 1
-        return [f"+{attempt.old_id}:{self._location.previous_ref}"] if keeps_old else []
-
-    def _add_second_commit(self, attempt: PushAttempt) -> None:
-        """Make another commit where the one without a parent was refused, as some hosts do."""
-        if attempt.begins_history and attempt.old_id and len(attempt.tips) == 1:
-            number = attempt.tips[0].commit.number
-            attempt.tips.append(
-                self._write_commit(attempt.batch, attempt.old_id, number, is_root=False)
-            )
+            # Make another commit where the one without a parent was refused, as some hosts do.
+            if attempt.begins_history and attempt.old_id and len(attempt.tips) == 1:
+                number = attempt.tips[0].commit.number
+                attempt.tips.append(
+                    self._write_commit(attempt.batch, attempt.old_id, number, is_root=False)
+                )
+        raise StateError.from_summary(
+            "The Git repository does not take the state",
+            f"A push to {self.location} was refused. {quote_git(error_text)}",
+            "Who runs this needs the right to push: `permissions: contents: write` on GitHub; on "
+            "GitLab the project's setting that lets job tokens push. A pull request from a fork "
+            f"has none. If the host denies {self._location.ref} itself, name a branch for it: "
+            "?ref=refs/heads/synapse-apply-state, which no rule protects.",
+        )
 
     def _tip_after_push(self, push_text: str) -> str:
         """The commit that the ref names after a push; StateError, which says so, if unknown."""

@@ -9,7 +9,7 @@ from synapse_apply.files.repository import MINIMUM_GIT
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.stores import state_messages
-from synapse_apply.stores.batch_log import BatchNotSent, DamagedLog
+from synapse_apply.stores.batch_log import DamagedLog
 
 _PATTERN = re.compile(r"([1-9][0-9]{0,15}):([0-9a-f]{40}|[0-9a-f]{64})")
 
@@ -45,47 +45,6 @@ def build_no_git_error(reason: str) -> StateError:
     )
 
 
-def build_old_git_error(version_text: str) -> StateError:
-    return StateError.from_summary(
-        "Git is too old",
-        f"The state is in a Git repository, for which git {version_text} lacks what is needed.",
-        "Install git {}.{} or newer.".format(*MINIMUM_GIT),
-    )
-
-
-def build_no_folder_error(reason: str) -> StateError:
-    return StateError.from_summary(
-        "There is no room for a Git repository",
-        f"The state is fetched into the temporary folder of the system: {reason}.",
-        "Make room there, or name another one in TMPDIR.",
-    )
-
-
-def build_not_written_error(location: str) -> BatchNotSent:
-    return BatchNotSent.from_summary(
-        "The state cannot be written",
-        f"Git has ended before it had made the commit for {location}; nothing was pushed.",
-        "Perhaps the temporary folder of the system is full: TMPDIR names another one.",
-    )
-
-
-def build_no_remote_error(remote: str, folder: str) -> InputError:
-    return InputError.from_summary(
-        "There is no such Git remote",
-        f"state.url names the remote {remote}; the repository of {folder} has none of that name.",
-        "`git remote -v` shows those it has; `git remote add NAME URL` adds one. Or name the "
-        "repository itself: url: git:https://HOST/PATH.",
-    )
-
-
-def build_no_checkout_error(remote: str, folder: str) -> InputError:
-    return InputError.from_summary(
-        "There is no Git repository",
-        f"state.url names the remote {remote}, and {folder} is in no Git repository.",
-        "Run the command in a clone, or name the repository itself: url: git:https://HOST/PATH.",
-    )
-
-
 def unusable_remote_error(remote: str, reason: str) -> InputError:
     return InputError.from_summary(
         "The Git remote cannot hold a state",
@@ -102,17 +61,6 @@ def build_unreachable_error(location: str, git_text: str) -> RemoteUnreachable:
         "Check the network and that Git may read there: `git ls-remote NAME` in this checkout "
         "must work. In a pipeline the checkout must leave its credentials in place "
         "(actions/checkout does unless persist-credentials is false).",
-    )
-
-
-def push_refused(location: str, ref: str, git_text: str) -> StateError:
-    return StateError.from_summary(
-        "The Git repository does not take the state",
-        f"A push to {location} was refused. {quote_git(git_text)}",
-        "Who runs this needs the right to push: `permissions: contents: write` on GitHub; on "
-        "GitLab the project's setting that lets job tokens push. A pull request from a fork has "
-        f"none. If the host denies {ref} itself, name a branch for it: "
-        "?ref=refs/heads/synapse-apply-state, which no rule protects.",
     )
 
 

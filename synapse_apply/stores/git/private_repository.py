@@ -30,6 +30,7 @@ from synapse_apply.files.programs import (
     run_program,
 )
 from synapse_apply.files.repository import (
+    MINIMUM_GIT,
     Repository,
     find_old_git_version,
     find_trusted_repository,
@@ -39,6 +40,7 @@ from synapse_apply.files.repository import (
     safe_directory_section,
     write_bare_configuration,
 )
+from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.values import Sensitive
 from synapse_apply.stores.git import git_messages
@@ -88,8 +90,12 @@ class PrivateRepository:
                 os.fsdecode(line).partition("\t") for line in result.output.splitlines()
             )
         }
-        if any(len(commit_id) == _SHA256_LENGTH for commit_id in ids_by_ref.values()):
-            self._switch_to_sha256()
+        # Possible because it is empty until then: a repository keeps the digest of its first
+        # object.
+        if self._folder is not None and any(
+            len(one) == _SHA256_LENGTH for one in ids_by_ref.values()
+        ):
+            write_bare_configuration(self._folder / "state.git", "sha256", _SETTINGS)
         return ids_by_ref.get(ref, "")
 
     def fetch_ref(self, ref: str, depth: int = 1) -> str:
@@ -202,13 +208,12 @@ class PrivateRepository:
             global_config.write_text(safe_directory_section(self._access.safe_directories))
             self._environment = self._access.build_environment(git_dir, global_config)
         except OSError as problem:
-            raise git_messages.build_no_folder_error(str(problem.strerror)) from None
-
-    def _switch_to_sha256(self) -> None:
-        if self._folder is not None:
-            # Possible because it is empty until then: a repository keeps the digest of its first
-            # object.
-            write_bare_configuration(self._folder / "state.git", "sha256", _SETTINGS)
+            raise StateError.from_summary(
+                "There is no room for a Git repository",
+                "The state is fetched into the temporary folder of the system: "
+                f"{problem.strerror}.",
+                "Make room there, or name another one in TMPDIR.",
+            ) from None
 
 
 def _remove_leftovers(parent: Path) -> None:
@@ -231,7 +236,11 @@ def _remove_leftovers(parent: Path) -> None:
 
 def _require_new_enough_git(program: str) -> None:
     if version_text := find_old_git_version(program):
-        raise git_messages.build_old_git_error(version_text)
+        raise StateError.from_summary(
+            "Git is too old",
+            f"The state is in a Git repository, for which git {version_text} lacks what is needed.",
+            "Install git {}.{} or newer.".format(*MINIMUM_GIT),
+        )
 
 
 # Its answers are `ID TYPE SIZE`, the content and a line end; or `NAME missing`.
@@ -279,23 +288,20 @@ class ObjectReader:
             except BrokenPipeError:
                 raise UnreadableObjectError("git cat-file has ended") from None
             for _ in chunk:
-                yield self._read_answer(max_bytes)
+                words = self._program.output.readline().decode("utf-8", "replace").split()
+                if len(words) != 3 or not words[2].isdecimal():
+                    raise UnreadableObjectError("it cannot be read")
+                object_id, kind, size_text = words
+                size = int(size_text)
+                if size > max_bytes:
+                    raise UnreadableObjectError(f"it is larger than {max_bytes // 1024} KiB")
+                content = self._program.output.read(size + 1)
+                if len(content) != size + 1:
+                    raise UnreadableObjectError("it cannot be read")
+                yield GitObject(object_id, kind, content[:-1])
 
     def close(self) -> None:
         self._program.kill()
-
-    def _read_answer(self, max_bytes: int) -> GitObject:
-        words = self._program.output.readline().decode("utf-8", "replace").split()
-        if len(words) != 3 or not words[2].isdecimal():
-            raise UnreadableObjectError("it cannot be read")
-        object_id, kind, size_text = words
-        size = int(size_text)
-        if size > max_bytes:
-            raise UnreadableObjectError(f"it is larger than {max_bytes // 1024} KiB")
-        content = self._program.output.read(size + 1)
-        if len(content) != size + 1:
-            raise UnreadableObjectError("it cannot be read")
-        return GitObject(object_id, kind, content[:-1])
 
 
 # The objects of a state never touch the checkout, so that Git runs in a repository of its own.
@@ -403,8 +409,24 @@ def resolve_remote_access(folder: Path, location: GitStateLocation) -> RemoteAcc
     url = location.remote
     if not location.is_url:
         if repository is None:
-            raise git_messages.build_no_checkout_error(location.remote, str(folder))
-        url = _push_url(repository, location.remote)
+            raise InputError.from_summary(
+                "There is no Git repository",
+                f"state.url names the remote {location.remote}, and {folder} is in no Git "
+                "repository.",
+                "Run the command in a clone, or name the repository itself: url: git:https://HOST/PATH.",
+            )
+        # The URL to which the checkout pushes, after its `insteadOf`; InputError if there is none.
+        arguments = ("remote", "get-url", "--push", "--", location.remote)
+        code, output, _ = run_git(repository.top, repository, *arguments, variables=_configuring())
+        url = os.fsdecode(output).removesuffix("\n")
+        if code or not url:
+            raise InputError.from_summary(
+                "There is no such Git remote",
+                f"state.url names the remote {location.remote}; the repository of {repository.top} "
+                "has none of that name.",
+                "`git remote -v` shows those it has; `git remote add NAME URL` adds one. Or name "
+                "the repository itself: url: git:https://HOST/PATH.",
+            )
     protocol = _require_protocol_name(url, location.remote)
     if protocol == "file" and "://" not in url:
         # Relative to the top of the checkout, as Git has it.
@@ -418,16 +440,6 @@ def resolve_remote_access(folder: Path, location: GitStateLocation) -> RemoteAcc
         tuple(entry.value or "" for entry in settings if entry.key == _SAFE_DIRECTORY),
         checkouts,
     )
-
-
-def _push_url(repository: Repository, remote: str) -> str:
-    """The URL to which the checkout pushes, after its `insteadOf`; InputError if there is none."""
-    arguments = ("remote", "get-url", "--push", "--", remote)
-    code, output, _ = run_git(repository.top, repository, *arguments, variables=_configuring())
-    url = os.fsdecode(output).removesuffix("\n")
-    if code or not url:
-        raise git_messages.build_no_remote_error(remote, str(repository.top))
-    return url
 
 
 def _require_protocol_name(url: str, remote: str) -> str:

@@ -123,15 +123,13 @@ def _audit_by_file(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
     """(path, rows) of each file for audit rows: those of one day and one thousand of numbers."""
     rows_by_folder: dict[str, list[Row]] = {}
     for row in sorted(rows):
-        rows_by_folder.setdefault(_build_audit_folder(row), []).append(row)
+        day = _DAY_PATTERN.match(str(row[1]))
+        day_path = "/".join(day.groups()) if day else "0000/00/00"
+        rows_by_folder.setdefault(
+            f"{AUDIT_FOLDER}/{day_path}/{int(row[0]) // _AUDIT_ROWS_PER_FOLDER}", []
+        ).append(row)
     for folder, folder_rows in rows_by_folder.items():
         yield f"{folder}/{folder_rows[0][0]}.json", folder_rows
-
-
-def _build_audit_folder(row: Row) -> str:
-    day = _DAY_PATTERN.match(str(row[1]))
-    day_path = "/".join(day.groups()) if day else "0000/00/00"
-    return f"{AUDIT_FOLDER}/{day_path}/{int(row[0]) // _AUDIT_ROWS_PER_FOLDER}"
 
 
 def _decode_audit_rows(path: str, document: Any) -> tuple[Row, ...]:
@@ -447,7 +445,12 @@ def parse_state_commit(commit: GitObject, ref: str) -> StateCommit:
     """
     headers, _, message = commit.content.partition(b"\n\n")
     tree_id = headers.partition(b"\n")[0].removeprefix(b"tree ").decode("ascii", "replace")
-    document = _parse_last_line(message)
+    try:
+        document = json.loads(message.strip().rpartition(b"\n")[2].decode("utf-8"))
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise ForeignCommitError("its last commit is not one of a state")
     format_number = document.get("format")
     if type(format_number) is int and format_number > FORMAT:
         raise NewerFormatError(format_number)
@@ -467,13 +470,3 @@ def parse_state_commit(commit: GitObject, ref: str) -> StateCommit:
         tree_id,
         document[_SIGNATURE],
     )
-
-
-def _parse_last_line(message: bytes) -> JsonObject:
-    try:
-        document = json.loads(message.strip().rpartition(b"\n")[2].decode("utf-8"))
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        raise ForeignCommitError("its last commit is not one of a state")
-    return document

@@ -17,6 +17,7 @@ from synapse_apply.stores import schema, state_messages
 from synapse_apply.stores.database import Database, SqlRunner, Statement
 from synapse_apply.stores.lock.lease_timing import LeaseTiming
 from synapse_apply.stores.lock.lock_owner import LockOwner
+from synapse_apply.stores.state_messages import RUN_AGAIN_HINT
 
 
 class NewLockRow(NamedTuple):
@@ -54,8 +55,12 @@ class Lease:
         """LockLost if this process did not renew for a lease, or lost the lock before."""
         if self._lost_error is None and self._has_expired():
             silent_seconds = self._timing.boottime() - self._renewed_at
-            self._lost_error = state_messages.lease_expired_error(
-                self._database.location, silent_seconds, self._timing.lease_seconds
+            self._lost_error = LockLost.from_summary(
+                "The lock on the state ran out",
+                f"This process did not renew its lock on {self._database.location} for "
+                f"{silent_seconds:.0f} seconds; after {self._timing.lease_seconds:g} another may "
+                "take its place. Nothing was written since.",
+                "It was suspended, or could not reach the state in time. " + RUN_AGAIN_HINT,
             )
         if self._lost_error is not None:
             raise LockLost(*self._lost_error.diagnostics)
@@ -129,7 +134,9 @@ class Lease:
         wait_seconds = self._timing.heartbeat_seconds
         while not self._stop_event.wait(wait_seconds):
             try:
-                wait_seconds = self._to_heartbeat()
+                # In some stores other writes have renewed the lease.
+                silent_seconds = self._timing.boottime() - self._renewed_at
+                wait_seconds = self._timing.heartbeat_seconds - silent_seconds
                 if wait_seconds <= 0:
                     self._send_heartbeat()
                     wait_seconds = self._timing.heartbeat_seconds
@@ -138,11 +145,6 @@ class Lease:
             except StateError:
                 # Retried sooner: the database may be back before the lease expires.
                 wait_seconds = self._timing.heartbeat_seconds / 4
-
-    def _to_heartbeat(self) -> float:
-        """Seconds until a heartbeat is due: in some stores other writes have renewed the lease."""
-        silent_seconds = self._timing.boottime() - self._renewed_at
-        return self._timing.heartbeat_seconds - silent_seconds
 
     def _send_heartbeat(self) -> None:
         self.require_not_lost()

@@ -21,13 +21,18 @@ from zlib import crc32
 import psycopg
 from psycopg import pq, sql
 
-from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.command import Command, Text
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import StateError
 from synapse_apply.stores import schema, state_messages
 from synapse_apply.stores.database import LoglessDatabaseWithoutWaits, Row, SqlRunner, Statement, T
 from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.postgres import postgres_messages
-from synapse_apply.stores.postgres.postgres_messages import MissingTable, PostgresUnreachable
+from synapse_apply.stores.postgres.postgres_messages import (
+    NOTHING_LOST_NOTE,
+    MissingTable,
+    PostgresUnreachable,
+)
 from synapse_apply.stores.postgres.postgres_owners import STRANGER_SUMMARY, find_stranger
 from synapse_apply.stores.postgres.postgres_parameters import (
     libpq_parameters,
@@ -359,7 +364,16 @@ class PostgresDatabase(LoglessDatabaseWithoutWaits):
                 lambda: self._run_transaction(_BEGIN_WRITE, is_mark_stored, "Reading")
             )
         except StateError:
-            raise postgres_messages.unknown_commit_error(self.location) from None
+            raise StateError.from_summary(
+                "Whether the last write was recorded is not known",
+                f"The connection to {self.location} broke while it was committed, and the server "
+                "did not tell afterwards.",
+                Text(
+                    "When the server runs again: ",
+                    Command("apply"),
+                    ". It looks up what was under way.",
+                ),
+            ) from None
 
     def _roll_back_or_close(self, connection: Connection) -> None:
         """Roll back; closes a connection on which that fails."""
@@ -404,8 +418,12 @@ class PostgresDatabase(LoglessDatabaseWithoutWaits):
                 yield
         except psycopg.Error as problem:
             if connection.closed or postgres_messages.has_ended_connection(problem):
-                finding: StateError = postgres_messages.connection_lost_error(
-                    self.location, activity
+                finding: StateError = PostgresUnreachable(
+                    error_finding(
+                        "The connection to the state's database was lost",
+                        f"{activity} {self.location}: the server ended the connection.",
+                        f"See whether the server runs, then try again. {NOTHING_LOST_NOTE}",
+                    )
                 )
             else:
                 finding = postgres_messages.build_statement_error(problem, self.location, activity)

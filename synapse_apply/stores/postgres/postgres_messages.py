@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import psycopg
 
-from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import StateError
 from synapse_apply.stores import state_messages
@@ -89,25 +88,6 @@ def build_unreachable_error(location: str, reason: str) -> PostgresUnreachable:
             f"{location}: {reason}.",
             f"Check host, port and network, and whether the server runs. {NOTHING_LOST_NOTE}",
         )
-    )
-
-
-def connection_lost_error(location: str, activity: str) -> PostgresUnreachable:
-    return PostgresUnreachable(
-        error_finding(
-            "The connection to the state's database was lost",
-            f"{activity} {location}: the server ended the connection.",
-            f"See whether the server runs, then try again. {NOTHING_LOST_NOTE}",
-        )
-    )
-
-
-def unknown_commit_error(location: str) -> StateError:
-    return StateError.from_summary(
-        "Whether the last write was recorded is not known",
-        f"The connection to {location} broke while it was committed, and the server did not"
-        " tell afterwards.",
-        Text("When the server runs again: ", Command("apply"), ". It looks up what was under way."),
     )
 
 

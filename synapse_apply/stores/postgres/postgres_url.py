@@ -68,7 +68,20 @@ def parse_postgres_url(url: str, default_schema: str, owner: str = "state") -> P
     pairs = [pair.partition("=") for pair in parts.query.split("&") if pair]
     schema_names = [unquote(value) for name, _, value in pairs if name == "schema"]
     schema = schema_names[-1] if schema_names else default_schema
-    _require_schema(schema, owner)
+    # InputError for a name that needs quoting, is reserved by PostgreSQL, or is too long.
+    if not _SCHEMA_PATTERN.fullmatch(schema) or schema.startswith("pg_"):
+        raise _build_url_error(
+            owner,
+            f"{schema!r} is no name for a schema",
+            "Name one with ?schema=NAME: letters, digits, _ . and -, not beginning with pg_.",
+        )
+    if len(schema) > MAX_NAME_LENGTH:
+        raise _build_url_error(
+            owner,
+            f"the schema {schema} has {len(schema)} characters, PostgreSQL allows "
+            f"{MAX_NAME_LENGTH}",
+            "Name a shorter one: ?schema=NAME.",
+        )
     # The rest is passed on as written, for libpq to parse. `schema` is our own parameter.
     query = "&".join("".join(pair) for pair in pairs if pair[0] != "schema")
     database = unquote(parts.path.removeprefix("/"))
@@ -87,23 +100,6 @@ def _split_url(url: str, owner: str) -> SplitResult:
         reason = "it has brackets that belong to no address"
     hint = "In a user name or a password write them percent-encoded: [ is %5B, ] is %5D."
     raise _build_url_error(owner, reason, hint)
-
-
-def _require_schema(schema: str, owner: str) -> None:
-    """InputError for a name that needs quoting, is reserved by PostgreSQL, or is too long."""
-    if not _SCHEMA_PATTERN.fullmatch(schema) or schema.startswith("pg_"):
-        raise _build_url_error(
-            owner,
-            f"{schema!r} is no name for a schema",
-            "Name one with ?schema=NAME: letters, digits, _ . and -, not beginning with pg_.",
-        )
-    if len(schema) > MAX_NAME_LENGTH:
-        raise _build_url_error(
-            owner,
-            f"the schema {schema} has {len(schema)} characters, PostgreSQL allows "
-            f"{MAX_NAME_LENGTH}",
-            "Name a shorter one: ?schema=NAME.",
-        )
 
 
 def _build_url_error(owner: str, reason: str, hint: str) -> InputError:

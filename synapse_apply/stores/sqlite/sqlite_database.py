@@ -304,7 +304,10 @@ def open_intact_backup(source: str) -> Iterator[sqlite3.Connection]:
         connection = _connect(Path(source), "ro")
     with closing(connection):
         with sqlite_messages.telling_state_errors(source, "Reading"):
-            _require_intact_state(connection, source)
+            _require_state(connection, source)
+            (check_result,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if check_result != "ok":
+                raise state_messages.build_damaged_state_error(source, str(check_result))
         yield connection
 
 
@@ -373,11 +376,3 @@ def _require_state(connection: sqlite3.Connection, location: str) -> None:
         description = "is an SQLite database of another program" if table_count else "is empty"
         raise state_messages.build_foreign_file_error(location, description)
     require_format_not_newer(format_number, location)
-
-
-def _require_intact_state(connection: sqlite3.Connection, location: str) -> None:
-    """StateError as above, and for damaged pages (PRAGMA quick_check)."""
-    _require_state(connection, location)
-    (check_result,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    if check_result != "ok":
-        raise state_messages.build_damaged_state_error(location, str(check_result))

@@ -53,21 +53,16 @@ def _build_sqlite_error(problem: sqlite3.Error, location: str, activity: str) ->
             location, activity, blocker, "Let it finish or end it, then try again."
         )
     if code == sqlite3.SQLITE_IOERR:
-        return _build_io_error(location, activity, str(problem))
+        return StateError.from_summary(
+            "The state cannot be read or written on this disk",
+            f"{activity} {location} failed: {problem}. What was recorded before is intact.",
+            "Check quota, limits (ulimit -f) and the health of the disk, then try again.",
+        )
     # "no such table" and "no such column" have only the general code SQLITE_ERROR.
     if str(problem).startswith("no such "):
         return state_messages.build_damaged_state_error(location, str(problem))
     return StateError.from_summary(
         "The state cannot be used", f"{activity} {location} failed: {problem}."
-    )
-
-
-def _build_io_error(location: str, activity: str, reason: str) -> StateError:
-    """The error for SQLITE_IOERR, which also stands for a quota or a limit on file sizes."""
-    return StateError.from_summary(
-        "The state cannot be read or written on this disk",
-        f"{activity} {location} failed: {reason}. What was recorded before is intact.",
-        "Check quota, limits (ulimit -f) and the health of the disk, then try again.",
     )
 
 

@@ -38,10 +38,6 @@ from synapse_apply.views.json.redaction import (
 from synapse_apply.views.sanitize import escape_unsafe_json, sanitize_url
 from synapse_apply.views.text.accepted import accepted_json, count_accepted_fields
 from synapse_apply.views.text.outcomes import OutcomeCounts, is_wholly_done, outcome_findings
-from synapse_apply.views.text.verification import (
-    build_planned_run_documents,
-    build_verification_documents_without_findings,
-)
 
 FORMAT_VERSION = "1.0"
 
@@ -98,7 +94,21 @@ def plan_document(plan: Plan) -> JsonDocument:
         ),
         "moved": _build_move_documents(plan),
         "resource_changes": [_build_resource_change(change) for change in plan.changes],
-        "verifications": build_planned_run_documents(plan),
+        "verifications": [
+            {
+                "address": str(change.address),
+                "type": change.address.kind,
+                "name": change.address.name,
+                "reason": verification.reason,
+                "run": plain_json(verification.body),
+                "parameters_digest": verification.parameters,
+                "job": verification.job or None,
+                "timeout": verification.timeout,
+                "on_failure": verification.on_failure,
+            }
+            for change in plan.changes_to_verify
+            if (verification := change.verification) is not None
+        ],
         "resource_drift": [
             _build_drift_document(change) for change in plan.changes if was_touched_outside(change)
         ],
@@ -150,7 +160,21 @@ def report_document(report: Report) -> JsonDocument:
             }
             for outcome in report.outcomes
         ],
-        "verifications": build_verification_documents_without_findings(report.verification_results),
+        "verifications": [
+            {
+                "address": str(result.address),
+                "type": result.address.kind,
+                "name": result.address.name,
+                "result": result.status.value,
+                "tolerated": result.tolerated,
+                "job": result.job or None,
+                "request_id": result.request_id or None,
+                "unrecorded_in": result.recovery_file or None,
+                "seconds": round(max(0.0, result.seconds), 3),
+                "logs": list(result.logs),
+            }
+            for result in report.verification_results
+        ],
         "refusals": [
             {**_identity(change), "refusals": [_refusal_document(r) for r in change.refusals]}
             for change in report.plan.refused_changes
@@ -230,11 +254,24 @@ def _build_resource_change(change: Change) -> JsonDocument:
         hide_sensitive(change, change.held),
     )
     replacement = parse_replacement(change.extras)
+    secret_paths = {field.path for field in hide_sensitive(change) if field.sensitive}
+    # A field that is secret on one side is hidden on both, since the other side may show the value.
+    before_secret = secret_paths | set(change.before_sensitive)
+    after_secret = secret_paths | set(change.after_sensitive)
+    unknown_values = {*change.after_unknown, *paths_known_later(change.fields)}
+    document = {
+        "actions": (["no-op"] if change.is_refused else planned_actions),
+        "before": sorted_json(change.before, before_secret),
+        "after": sorted_json(change.after, after_secret | unknown_values),
+        "after_unknown": tree_of_paths(unknown_values),
+        "before_sensitive": tree_of_paths(before_secret) if change.before is not None else {},
+        "after_sensitive": tree_of_paths(after_secret) if change.after is not None else {},
+    }
+    if change.action is Action.ADOPT:
+        document["importing"] = {"id": change.remote_id}
     return {
         **_identity(change),
-        "change": _build_change_document(
-            change, ["no-op"] if change.is_refused else planned_actions
-        ),
+        "change": document,
         "refused_actions": planned_actions if change.is_refused else [],
         "action_reason": terraform_reason(change),
         "reason": change.reason,
@@ -276,25 +313,6 @@ def _terraform_actions(change: Change) -> list[str]:
         # Terraform shows an import in a field of its own, beside the action.
         return ["update" if change.fields else "no-op"]
     return [_TERRAFORM_ACTIONS[change.action]]
-
-
-def _build_change_document(change: Change, actions: list[str]) -> JsonDocument:
-    secret_paths = {field.path for field in hide_sensitive(change) if field.sensitive}
-    # A field that is secret on one side is hidden on both, since the other side may show the value.
-    before_secret = secret_paths | set(change.before_sensitive)
-    after_secret = secret_paths | set(change.after_sensitive)
-    unknown_values = {*change.after_unknown, *paths_known_later(change.fields)}
-    document = {
-        "actions": actions,
-        "before": sorted_json(change.before, before_secret),
-        "after": sorted_json(change.after, after_secret | unknown_values),
-        "after_unknown": tree_of_paths(unknown_values),
-        "before_sensitive": tree_of_paths(before_secret) if change.before is not None else {},
-        "after_sensitive": tree_of_paths(after_secret) if change.after is not None else {},
-    }
-    if change.action is Action.ADOPT:
-        document["importing"] = {"id": change.remote_id}
-    return document
 
 
 def _build_field_document(change: FieldChange) -> JsonDocument:

@@ -6,13 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.plan import Change, Plan
 from synapse_apply.model.report import Report, Result
 from synapse_apply.model.values import flatten
 from synapse_apply.model.verification import LastRun, RunStatus, Verification, VerificationResult
 from synapse_apply.views.grammar import format_duration
-from synapse_apply.views.json.redaction import plain_json
 from synapse_apply.views.sanitize import sanitize
 from synapse_apply.views.text.field_rows import FieldNode, RowLayout
 from synapse_apply.views.text.findings import finding_blocks, indent_lines
@@ -129,46 +127,6 @@ def format_run_counts_as_lines_or_empty(report: Report, style: Style) -> list[st
     parts = [f"{counts.pop(RunStatus.PASSED, 0)} passed"]
     parts += [f"{counts[status]} {status.value}" for status in RunStatus if counts[status]]
     return [style(f"Verified: {', '.join(parts)}.", "bold")]
-
-
-def build_planned_run_documents(plan: Plan) -> list[JsonDocument]:
-    """The `verifications` of a plan's JSON document."""
-    return [
-        {
-            "address": str(change.address),
-            "type": change.address.kind,
-            "name": change.address.name,
-            "reason": verification.reason,
-            "run": plain_json(verification.body),
-            "parameters_digest": verification.parameters,
-            "job": verification.job or None,
-            "timeout": verification.timeout,
-            "on_failure": verification.on_failure,
-        }
-        for change in plan.changes_to_verify
-        if (verification := change.verification) is not None
-    ]
-
-
-def build_verification_documents_without_findings(
-    results: Iterable[VerificationResult],
-) -> list[JsonDocument]:
-    """The `verifications` of a report's JSON document; the findings are among its diagnostics."""
-    return [
-        {
-            "address": str(result.address),
-            "type": result.address.kind,
-            "name": result.address.name,
-            "result": result.status.value,
-            "tolerated": result.tolerated,
-            "job": result.job or None,
-            "request_id": result.request_id or None,
-            "unrecorded_in": result.recovery_file or None,
-            "seconds": round(max(0.0, result.seconds), 3),
-            "logs": list(result.logs),
-        }
-        for result in results
-    ]
 
 
 def format_last_run_or_empty(last_run_json: Mapping[str, Any] | None) -> str:

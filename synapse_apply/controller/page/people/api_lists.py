@@ -16,14 +16,11 @@ from synapse_apply.controller.page.api import (
 from synapse_apply.controller.page.entry.present_targets import iter_present_targets
 from synapse_apply.controller.page.entry.refusals import RequestRefused
 from synapse_apply.controller.page.entry.visitor import Visitor
-from synapse_apply.controller.page.people.holds import (
-    HeldRowView,
-    build_held_row_views,
-    compute_approval_expiry,
-)
+from synapse_apply.controller.page.people.holds import HeldRowView, build_held_row_views
 from synapse_apply.controller.page.phrases import format_utc
 from synapse_apply.controller.ports import RunningLoop
 from synapse_apply.controller.rows import HoldRow, TargetCondition, TargetName
+from synapse_apply.controller.rules.approving import APPROVAL_SECONDS
 from synapse_apply.controller.rules.targets import find_rule
 from synapse_apply.controller.store_ports import AuditFilter, ReadableStore, TargetFilter
 from synapse_apply.model.coding.json_types import JsonDocument
@@ -154,7 +151,7 @@ def _hold_to_json(name: TargetName, view: HeldRowView) -> JsonDocument:
             {
                 "who": approval.who,
                 "approved_at": format_utc(approval.approved_at),
-                "expires_at": format_utc(compute_approval_expiry(approval)),
+                "expires_at": format_utc(approval.approved_at + APPROVAL_SECONDS),
                 "counts": approval.who in view.count.who_counts,
                 "reason": left_out.get(approval.who, ""),
             }

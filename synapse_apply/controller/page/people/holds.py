@@ -7,7 +7,6 @@ from collections.abc import Collection, Sequence
 from synapse_apply.controller.planned_rows import HoldReason, RowAction
 from synapse_apply.controller.rows import ApprovalRow, HoldRow
 from synapse_apply.controller.rules.approving import (
-    APPROVAL_SECONDS,
     ApprovalCount,
     count_approvals_of_row,
     is_approval_stale,
@@ -72,11 +71,6 @@ def build_held_row_views(
         )
         for hold in holds
     ]
-
-
-def compute_approval_expiry(approval: ApprovalRow) -> float:
-    """When an approval counts no more, a wall-clock time."""
-    return approval.approved_at + APPROVAL_SECONDS
 
 
 def _build_held_row_view(

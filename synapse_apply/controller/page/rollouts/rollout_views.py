@@ -149,20 +149,6 @@ def list_rollout_summaries(
     )
 
 
-def list_rollouts_under_way(
-    store: RestrictedStore, settings: Controller
-) -> Sequence[RolloutSummary]:
-    """The rollouts that are not over, those that need a person first."""
-    return [row for row in list_rollout_summaries(store, settings) if row.is_under_way]
-
-
-def list_rollouts_of_source(
-    store: RestrictedStore, source: str, settings: Controller
-) -> Sequence[RolloutSummary]:
-    """The rollouts that bring the heads of a source to its targets."""
-    return [row for row in list_rollout_summaries(store, settings) if row.source == source]
-
-
 def _build_summary(
     store: RestrictedStore, name: str, row: RolloutRow | None, settings: Rollout | None
 ) -> RolloutSummary:
