@@ -338,6 +338,8 @@ def check_manifests(parts: Parts) -> Iterator[Row]:
     try:
         declared = Parts.declared_target.require(parts)
         findings, count = declared.diagnostics, len(declared.desired)
+        # A note of `validate` is nothing that is wrong with the target.
+        findings = tuple(entry for entry in findings if entry.severity is not Severity.NOTE)
     except SynapseApplyError as problem:
         findings = problem.diagnostics
     if not findings and count:
